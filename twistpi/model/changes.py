@@ -1,0 +1,120 @@
+"""The changes: one frozen class, in the past tense, for each thing that can happen.
+
+A change holds all its fold needs; time and author stand in the entry around it.  Names of classes and fields are the format of
+the changelog: they may gain fields with defaults, and are otherwise never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from twistpi.model.records import NOTHING, Json, Link, PageHeader
+
+
+@attrs.frozen
+class LogStarted:
+    """The changelog began; always and only the first change of serial 1."""
+
+    log_id: str
+    """32 hexadecimal digits that tell this log from every other."""
+    log_format: int = 1
+    """The version of the line format (``twistpi/changelog``)."""
+
+
+@attrs.frozen
+class UserCreated:
+    """A user came to be."""
+
+    user: str
+    config: Mapping[str, Json] = NOTHING
+    """``email``, ``title`` and the like, as the devpi client knows them."""
+
+
+@attrs.frozen
+class IndexCreated:
+    """An index came to be."""
+
+    index: str
+    """``user/name``."""
+    config: Mapping[str, Json]
+    """``type``, ``volatile``, ``mirror_url`` and the like, as the devpi client knows them."""
+
+
+@attrs.frozen
+class LinksChanged:
+    """A mirror learned what its upstream lists for a project: only the differences to what it knew."""
+
+    index: str
+    project: str
+    """The normalised name."""
+    added: tuple[Link, ...] = ()
+    changed: tuple[Link, ...] = ()
+    """Links whose file name was known, with their new values."""
+    removed: tuple[str, ...] = ()
+    """File names the upstream lists no more."""
+    versions_added: tuple[str, ...] = ()
+    versions_removed: tuple[str, ...] = ()
+    header: PageHeader | None = None
+    """The page's header when it is another than before."""
+
+
+@attrs.frozen
+class ProjectVanished:
+    """An upstream answered that a project it once had does not exist; what is cached of it stays."""
+
+    index: str
+    project: str
+
+
+@attrs.frozen
+class FileCached:
+    """A mirror keeps the bytes of a file from now on; the blob is on disk before this is said."""
+
+    index: str
+    project: str
+    filename: str
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@attrs.frozen
+class MetadataCached:
+    """A mirror keeps the core metadata of a file from now on; the blob is on disk before this is said."""
+
+    index: str
+    project: str
+    filename: str
+    """Of the distribution, not of the metadata file."""
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@attrs.frozen
+class MetadataMissing:
+    """It turned out that a file has no core metadata anybody can read, so pages stop to announce it."""
+
+    index: str
+    project: str
+    filename: str
+    reason: str
+
+
+Change = LogStarted | UserCreated | IndexCreated | LinksChanged | ProjectVanished | FileCached | MetadataCached | MetadataMissing
+"""Anything that can stand in the changelog."""
+
+
+@attrs.frozen
+class Entry:
+    """One line of the changelog: changes that are true together or not at all."""
+
+    serial: int
+    """1, 2, 3 … without gaps."""
+    at: str
+    """UTC, ``2026-11-22T17:00:00.123456Z``."""
+    by: str
+    """The user, or ``+mirror`` for what this server learned from an upstream, ``+init`` for what it began with."""
+    changes: tuple[Change, ...]

@@ -1,0 +1,111 @@
+"""Text to names, or a refusal: projects, indexes, file names and versions.
+
+Sources: the "Names and normalization" specification (PEP 503, PEP 508), "Binary distribution format" (PEP 427), "Source
+distribution format" (PEP 625).
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from twistpi.model.errors import InvalidFilename, InvalidIndexName, InvalidProjectName
+
+_PROJECT = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
+_SEPARATORS = re.compile(r"[-_.]+")
+_INDEX_PART = re.compile(r"[^\x00-\x20!\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~\x7f]+\Z")
+_SDIST_SUFFIX = re.compile(r"\.(tar\.gz|tgz|zip|tar\.bz2|tar\.xz|tar|tar\.Z)\Z", re.IGNORECASE)
+_OTHER_SUFFIX = re.compile(
+    r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z", re.IGNORECASE
+)
+_VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
+_LONGEST_FILENAME = 240
+"""Bytes; leaves room for ``.metadata`` under the 255 bytes that common file systems allow."""
+
+
+def normalize_project(name: str) -> str:
+    """The normalised form of a project's name: lower case, runs of ``-``, ``_`` and ``.`` as one ``-``.
+
+    Raises ``InvalidProjectName`` for what no project may be called.  Source: "Names and normalization".
+    """
+    if not _PROJECT.match(name):
+        raise InvalidProjectName(name)
+    return _SEPARATORS.sub("-", name).lower()
+
+
+@attrs.frozen(order=True)
+class IndexName:
+    """``user/name``, an index and whose it is."""
+
+    user: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> IndexName:
+        """``"root/pypi"`` as an ``IndexName``; raises ``InvalidIndexName``."""
+        user, slash, name = text.partition("/")
+        if not slash or not _INDEX_PART.match(user) or not _INDEX_PART.match(name):
+            raise InvalidIndexName(text)
+        return cls(user, name)
+
+    def __str__(self) -> str:
+        return f"{self.user}/{self.name}"
+
+
+def check_filename(filename: str) -> str:
+    """``filename`` itself, when it can safely be the last part of a path and of a URL; else ``InvalidFilename``."""
+    if not filename or filename.startswith("."):
+        raise InvalidFilename(filename, "it is empty or begins with a dot")
+    if any(ord(character) < 32 or ord(character) == 127 or character in "/\\" for character in filename):
+        raise InvalidFilename(filename, "it contains a path separator or a control character")
+    try:
+        length = len(filename.encode())
+    except UnicodeEncodeError:
+        raise InvalidFilename(filename, "it is not text") from None
+    if length > _LONGEST_FILENAME:
+        raise InvalidFilename(filename, f"it is longer than {_LONGEST_FILENAME} bytes")
+    return filename
+
+
+def is_wheel(filename: str) -> bool:
+    """Whether ``filename`` is a wheel's."""
+    return filename.lower().endswith(".whl")
+
+
+def version_of_filename(filename: str, project: str) -> str | None:
+    """The version a distribution's file name carries, as it is spelled there, or None when it cannot be told.
+
+    ``project`` is the normalised name: names may hold dashes and digits, so a file name alone is ambiguous.
+    """
+    if is_wheel(filename):
+        parts = filename[:-4].split("-")
+        return parts[1] if len(parts) in (5, 6) and parts[1] else None
+    stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
+    if stem == filename:
+        return None
+    # Take as many characters as normalise to the project's name; what follows the separator is the version.
+    for match in re.finditer(r"[-_.]", stem):
+        head, rest = stem[: match.start()], stem[match.end() :]
+        if _SEPARATORS.sub("-", head).lower() == project and rest:
+            return rest
+    return None
+
+
+def project_of_filename(filename: str) -> str | None:
+    """The normalised project a distribution's file name most likely belongs to, or None when it cannot be told.
+
+    Used only where nothing better is known: for a file URL of a project whose page was never asked for.
+    """
+    if is_wheel(filename):
+        head = filename.split("-", 1)[0]
+    else:
+        stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
+        starts = [match.start() for match in _VERSION_START.finditer(stem)]
+        if stem == filename or not starts:
+            return None
+        head = stem[: starts[-1]]
+    try:
+        return normalize_project(head)
+    except InvalidProjectName:
+        return None

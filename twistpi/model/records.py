@@ -1,0 +1,146 @@
+"""Projects and links as frozen values; each field with the sentence of the specification it follows.
+
+Source unless said otherwise: "Simple repository API" (PEP 503, 592, 658, 691, 700, 714, 740, 792), version 1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from twistpi.model.names import is_wheel
+
+Json = Any
+"""Whatever JSON can say: None, bool, int, float, str, lists and string-keyed dicts of these."""
+
+NOTHING: Final[Mapping[str, Json]] = {}
+"""The shared empty mapping; nobody changes it."""
+
+
+@attrs.frozen
+class Link:
+    """A file as a simple page lists it."""
+
+    filename: str
+    """The name of the file; the last component of its URL."""
+    url: str
+    """Where an upstream keeps the bytes: absolute, http or https, without a fragment."""
+    hashes: Mapping[str, str] = NOTHING
+    """Algorithm to lower-case hexadecimal digest; "MAY be empty", sha256 is recommended."""
+    size: int | None = None
+    """Bytes; "MUST be an integer" since 1.1, None while nobody said."""
+    requires_python: str | None = None
+    """The ``Requires-Python`` of the release; None when the page has none."""
+    upload_time: str | None = None
+    """``yyyy-mm-ddThh:mm:ss.ffffffZ``, UTC, as it came; None when the page has none."""
+    yanked: bool | str = False
+    """True or the reason when the file is yanked (PEP 592)."""
+    core_metadata: bool | Mapping[str, str] | None = None
+    """Digests of the metadata file beside it, True without digests, False for none, None when the page does not say (PEP 714)."""
+    provenance: str | None = None
+    """Absolute https URL of the provenance object (PEP 740)."""
+    extra: Mapping[str, Json] = NOTHING
+    """Every other key of the JSON page, as it came, so that the next standard works before we know it."""
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of the bytes as lower-case hexadecimal digits, when the page gave one."""
+        return self.hashes.get("sha256")
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether the file is a wheel."""
+        return is_wheel(self.filename)
+
+
+@attrs.frozen
+class PageHeader:
+    """What a project page says beside its files and versions."""
+
+    status: str | None = None
+    """The project status marker: ``active``, ``archived``, ``quarantined`` or ``deprecated`` (PEP 792); None when not given."""
+    status_reason: str | None = None
+    """Why, for people."""
+    last_serial: int | None = None
+    """The upstream's own serial for the project; private to upstreams that have one."""
+    extra: Mapping[str, Json] = NOTHING
+    """Every other top-level key of the JSON page, as it came."""
+
+
+@attrs.frozen
+class ProjectPage:
+    """A project page as it was parsed from an upstream, or as an index knows it."""
+
+    project: str
+    """The normalised name."""
+    links: tuple[Link, ...]
+    """One per file name, in the order of the page."""
+    versions: tuple[str, ...] = ()
+    """All versions the page names (PEP 700), those without files included; empty when it names none."""
+    header: PageHeader = PageHeader()
+
+
+@attrs.frozen
+class KnownFile:
+    """A link as this server keeps it: under which path, and which of its bytes are here."""
+
+    link: Link
+    path: str
+    """Below the index: ``+f/ab1/2cd34ef567890/NAME`` or ``+e/DIRECTORY/NAME``; never changes."""
+    sha256: str | None = None
+    """SHA-256 of the cached bytes; None while they are not here."""
+    size: int | None = None
+    """Bytes of the cached file; None while it is not here."""
+    metadata_sha256: str | None = None
+    """SHA-256 of the cached core metadata; None while it is not here."""
+    metadata_size: int | None = None
+    """Bytes of the cached core metadata."""
+    metadata_missing: bool = False
+    """True when it is known that no core metadata can be had."""
+    vanished: bool = False
+    """True when the upstream does not list the file any more."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the bytes are here."""
+        return self.sha256 is not None
+
+
+@attrs.frozen
+class KnownProject:
+    """A project as one index of this server knows it."""
+
+    index: str
+    project: str
+    files: tuple[KnownFile, ...]
+    versions: tuple[str, ...] = ()
+    header: PageHeader = PageHeader()
+    vanished: bool = False
+    """True when the upstream answered 404 for a project it once had."""
+
+    @property
+    def quarantined(self) -> bool:
+        """A quarantined project "MUST NOT offer files" (PEP 792)."""
+        return self.header.status == "quarantined"
+
+
+@attrs.frozen
+class Index:
+    """An index and how it is set up."""
+
+    name: str
+    """``user/index``."""
+    config: Mapping[str, Json]
+    """Keys as the devpi client knows them: ``type``, ``volatile``, ``bases``, ``mirror_url`` …"""
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether it copies an upstream on demand."""
+        return self.config.get("type") == "mirror"
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The indexes it inherits from, nearest first."""
+        return tuple(self.config.get("bases", ()))
