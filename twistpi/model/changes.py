@@ -43,6 +43,17 @@ class IndexCreated:
 
 
 @attrs.frozen
+class IndexModified:
+    """An index is set up differently: only what differs from before."""
+
+    index: str
+    changed: Mapping[str, Json] = NOTHING
+    """Keys with their new values."""
+    removed: tuple[str, ...] = ()
+    """Keys that are set no more."""
+
+
+@attrs.frozen
 class LinksChanged:
     """A mirror learned what its upstream lists for a project: only the differences to what it knew."""
 
@@ -78,6 +89,9 @@ class FileCached:
     sha256: str
     size: int
     """Bytes."""
+    path: str | None = None
+    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
+    has replaced."""
 
 
 @attrs.frozen
@@ -91,6 +105,9 @@ class MetadataCached:
     sha256: str
     size: int
     """Bytes."""
+    path: str | None = None
+    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
+    has replaced."""
 
 
 @attrs.frozen
@@ -101,9 +118,22 @@ class MetadataMissing:
     project: str
     filename: str
     reason: str
+    path: str | None = None
+    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
+    has replaced."""
 
 
-Change = LogStarted | UserCreated | IndexCreated | LinksChanged | ProjectVanished | FileCached | MetadataCached | MetadataMissing
+Change = (
+    LogStarted
+    | UserCreated
+    | IndexCreated
+    | IndexModified
+    | LinksChanged
+    | ProjectVanished
+    | FileCached
+    | MetadataCached
+    | MetadataMissing
+)
 """Anything that can stand in the changelog."""
 
 

@@ -42,10 +42,16 @@ def _is_plain(annotation: object) -> bool:
     return annotation in _PLAIN
 
 
+def _read_links(items: Any, _type: object) -> tuple[Link, ...]:
+    """Links are the bulk of every log, and their fields are plain: so the class reads them itself, and refuses what it lacks."""
+    return tuple([Link(**fields) for fields in items])
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook_func(_is_plain, _verbatim)
     converter.register_unstructure_hook_func(_is_plain, _verbatim)
+    converter.register_structure_hook_func(lambda annotation: annotation == tuple[Link, ...], _read_links)
     for record in (Link, PageHeader, *get_args(Change)):
         converter.register_unstructure_hook(record, make_dict_unstructure_fn(record, converter, _cattrs_omit_if_default=True))
         converter.register_structure_hook(record, make_dict_structure_fn(record, converter, _cattrs_forbid_extra_keys=True))

@@ -54,6 +54,15 @@ class InvalidFilename(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class BadArchive(TwistpiError):
+    """No core metadata can be read out of {filename}: {reason}."""
+
+    status = 400
+    filename: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class InvalidSetting(TwistpiError):
     """The setting {name} is {value!r} (from {source}); {allowed}."""
 
@@ -65,6 +74,14 @@ class InvalidSetting(TwistpiError):
 
 
 # Not here ----------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(auto_exc=True, str=False)
+class UnknownUser(TwistpiError):
+    """no user {user!r}"""
+
+    status = 404
+    user: str
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -204,12 +221,31 @@ class LogDamaged(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class UnknownPosition(TwistpiError):
+    """The changelog has no line {serial} that ends at offset {offset} of segment {segment}: {reason}. Whoever remembers that
+    place remembers another log, or lines were lost.
+    """
+
+    serial: int
+    segment: str
+    offset: int
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class LogConflict(TwistpiError):
     """The changelog ends at serial {actual}, not at {expected}; read on and decide again."""
 
     status = 409
     expected: int
     actual: int
+
+
+@attrs.define(auto_exc=True, str=False)
+class WriterStopped(TwistpiError):
+    """The server is stopping; nothing is written any more."""
+
+    status = 503
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -238,6 +274,24 @@ class BlobConflict(TwistpiError):
 @attrs.define(auto_exc=True, str=False)
 class ServerdirRefused(TwistpiError):
     """The server directory {path} cannot be used: {reason}."""
+
+    path: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class CannotListen(TwistpiError):
+    """Listening at {endpoint} is not possible: {reason}. Stop what listens there, or choose another place with --port, --host
+    or --listen.
+    """
+
+    endpoint: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class ViewDamaged(TwistpiError):
+    """The view {path} is damaged ({reason}); it was removed and the next start builds it anew from the changelog."""
 
     path: str
     reason: str

@@ -20,6 +20,7 @@ _OTHER_SUFFIX = re.compile(
     r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z", re.IGNORECASE
 )
 _VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
+_UNSAFE_IN_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
 _LONGEST_FILENAME = 240
 """Bytes; leaves room for ``.metadata`` under the 255 bytes that common file systems allow."""
 
@@ -57,10 +58,10 @@ def check_filename(filename: str) -> str:
     """``filename`` itself, when it can safely be the last part of a path and of a URL; else ``InvalidFilename``."""
     if not filename or filename.startswith("."):
         raise InvalidFilename(filename, "it is empty or begins with a dot")
-    if any(ord(character) < 32 or ord(character) == 127 or character in "/\\" for character in filename):
+    if _UNSAFE_IN_FILENAME.search(filename):
         raise InvalidFilename(filename, "it contains a path separator or a control character")
     try:
-        length = len(filename.encode())
+        length = len(filename) if filename.isascii() else len(filename.encode())
     except UnicodeEncodeError:
         raise InvalidFilename(filename, "it is not text") from None
     if length > _LONGEST_FILENAME:

@@ -107,6 +107,20 @@ class KnownFile:
         """Whether the bytes are here."""
         return self.sha256 is not None
 
+    @property
+    def blob_sha256(self) -> str | None:
+        """The digest under which the bytes are kept, or will be; None while nobody knows it."""
+        return self.sha256 or self.link.sha256
+
+    @property
+    def metadata_blob_sha256(self) -> str | None:
+        """The digest whose digits stand in the path of the cached core metadata; None while there is nothing to say.
+
+        The wheel's where the upstream gives one, so that the metadata lies beside the wheel; else the metadata's own, because the
+        path must not change when the wheel arrives.
+        """
+        return self.link.sha256 or self.metadata_sha256
+
 
 @attrs.frozen
 class KnownProject:
@@ -124,6 +138,22 @@ class KnownProject:
     def quarantined(self) -> bool:
         """A quarantined project "MUST NOT offer files" (PEP 792)."""
         return self.header.status == "quarantined"
+
+
+@attrs.frozen
+class Freshness:
+    """When a mirror last heard of a project, and how to ask again; local to this server, never an entry (law 1)."""
+
+    checked_at: float
+    """Unix time in seconds of the upstream's last answer."""
+    etag: str | None = None
+    """The answer's ``ETag``, as it came."""
+    last_modified: str | None = None
+    """The answer's ``Last-Modified``, as it came."""
+    missing: bool = False
+    """True when the answer was that there is no such project."""
+    source: str = ""
+    """The address asked, without credentials: what one upstream said of its pages means nothing to another."""
 
 
 @attrs.frozen

@@ -1,0 +1,228 @@
+"""The changelog in files: the contract on three disks, segments, and what it does when the disk is full or fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from tests.contracts.changelog_contract import ChangelogContract, bodies
+from tests.fakes.faulty_disk import FaultyDisk
+from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
+from twistpi.changelog.files import FileChangelog
+from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
+from twistpi.model.position import BEGINNING
+
+
+class TestOnRealDisk(ChangelogContract):
+    """See the contract."""
+
+    @pytest.fixture
+    def changelog(self, tmp_path: Path) -> FileChangelog:
+        return FileChangelog.open(str(tmp_path / "changelog"), RealDisk())
+
+
+class TestOnFaultyDisk(ChangelogContract):
+    """The fake disk, as long as nothing fails, is a disk."""
+
+    @pytest.fixture
+    def changelog(self) -> FileChangelog:
+        return FileChangelog.open("/log", FaultyDisk())
+
+
+class TestWithSegmentsOfOneLine(ChangelogContract):
+    """Wherever segments end, the contract holds."""
+
+    @pytest.fixture
+    def changelog(self) -> FileChangelog:
+        return FileChangelog.open("/log", FaultyDisk(), segment_limit=1)
+
+
+@pytest.fixture
+def disk() -> FaultyDisk:
+    return FaultyDisk()
+
+
+def path(first_serial: int) -> str:
+    return f"/log/{first_serial:020d}.log"
+
+
+def filled(disk: FaultyDisk, lines: int, segment_limit: int = 300) -> FileChangelog:
+    """A log of ``lines`` lines, three to a segment unless told otherwise."""
+    log = FileChangelog.open("/log", disk, segment_limit=segment_limit)
+    for number in range(1, lines + 1):
+        log.append(bodies(number), number - 1)
+    return log
+
+
+def test_both_disks_provide_the_interfaces(tmp_path: Path, disk: FaultyDisk) -> None:
+    assert verifyObject(IDisk, RealDisk())
+    assert verifyObject(IDisk, disk)
+    assert verifyObject(IAppendFile, RealDisk().create(str(tmp_path / "file")))
+    assert verifyObject(IAppendFile, disk.create("/file"))
+
+
+# Segments
+
+
+def test_segments_are_named_by_their_first_serial(disk: FaultyDisk) -> None:
+    filled(disk, 100, segment_limit=300)
+    first, second, *_rest = names = sorted(disk.names("/log"))
+    assert first == "00000000000000000001.log"
+    assert disk.content(f"/log/{second}").startswith(str(int(second[:20])).encode() + b" ")
+    assert all(300 <= disk.size(f"/log/{name}") < 400 for name in names[:-1])
+
+
+@pytest.mark.parametrize("batch", [2, 5, 17, 40])
+def test_where_segments_end_depends_on_the_lines_alone(disk: FaultyDisk, batch: int) -> None:
+    filled(disk, 40)
+    other = FaultyDisk()
+    log = FileChangelog.open("/log", other, segment_limit=300)
+    for start in range(0, 40, batch):
+        log.append(bodies(*range(start + 1, min(start + batch, 40) + 1)), start)
+    assert other.snapshot() == disk.snapshot()
+
+
+def test_a_reopened_log_goes_on_as_if_it_had_never_been_closed(disk: FaultyDisk) -> None:
+    filled(disk, 20)
+    other = FaultyDisk()
+    for number in range(1, 21):
+        log = FileChangelog.open("/log", other, segment_limit=300)
+        log.append(bodies(number), number - 1)
+        log.close()
+    assert other.snapshot() == disk.snapshot()
+
+
+def test_a_batch_costs_one_write_and_one_sync(disk: FaultyDisk) -> None:
+    log = filled(disk, 1, segment_limit=10_000)
+    disk.calls.clear()
+    log.append(bodies(*range(64)), 1)
+    assert disk.calls == ["write", "sync"]
+
+
+def test_a_segment_is_never_half_born(disk: FaultyDisk) -> None:
+    log = filled(disk, 1, segment_limit=1)
+    disk.calls.clear()
+    log.append(bodies(2), 1)
+    born = ["create", "write", "sync", "sync", "rename", "sync_folder", "close"]
+    assert disk.calls == born
+
+
+# Trust
+
+
+def test_a_log_is_checked_from_the_trusted_place_on(disk: FaultyDisk) -> None:
+    log = filled(disk, 20)
+    places = [line.position for line in log.read(BEGINNING)]
+    damaged = disk.content(path(1)).replace(b'"n":1', b'"n":9')
+    disk.overwrite(path(1), damaged)
+    for place in places[3:]:
+        assert FileChangelog.open("/log", disk, trusted=place, verify_all_below=0).last.serial == 20
+    with pytest.raises(LogDamaged) as damage:
+        FileChangelog.open("/log", disk, trusted=places[-1])
+    assert (damage.value.serial, damage.value.segment, damage.value.offset) == (1, "00000000000000000001.log", 0)
+    with pytest.raises(LogDamaged):
+        FileChangelog.open("/log", disk, verify_all_below=0)
+
+
+def test_a_log_that_is_shorter_than_its_view_says_so(disk: FaultyDisk) -> None:
+    end = filled(disk, 5, segment_limit=10_000).last
+    disk.overwrite(path(1), b"".join(disk.content(path(1)).splitlines(keepends=True)[:3]))
+    with pytest.raises(UnknownPosition, match="no line 5"):
+        FileChangelog.open("/log", disk, trusted=end)
+    assert FileChangelog.open("/log", disk).last.serial == 3
+
+
+def test_another_log_than_the_views_says_so(disk: FaultyDisk) -> None:
+    filled(disk, 3)
+    other = FileChangelog.open("/log", FaultyDisk())
+    place = other.append(bodies(7, 8, 9), 0)
+    with pytest.raises(UnknownPosition, match="with the chain"):
+        FileChangelog.open("/log", disk, trusted=place)
+
+
+def test_the_whole_log_can_be_verified_bit_by_bit(disk: FaultyDisk) -> None:
+    log = FileChangelog.open("/log", disk, segment_limit=500_000)
+    log.append([b'{"n":"%b"}' % (b"x" * 90_000) for _ in range(20)], 0)
+    reports: list[tuple[int, int]] = []
+    assert log.verify(lambda done, total: reports.append((done, total))) == log.last
+    total = sum(map(len, disk.snapshot().values()))
+    assert reports[-1] == (total, total)
+    assert len(reports) > 4
+    assert reports == sorted(reports)
+    disk.overwrite(path(1), disk.content(path(1)).replace(b"x", b"y", 1))
+    with pytest.raises(LogDamaged):
+        log.verify(lambda _done, _total: None)
+
+
+def test_lines_that_vanish_under_a_running_log_are_noticed(disk: FaultyDisk) -> None:
+    log = filled(disk, 3, segment_limit=10_000)
+    disk.overwrite(path(1), b"".join(disk.content(path(1)).splitlines(keepends=True)[:2]))
+    with pytest.raises(LogDamaged, match="gone"):
+        list(log.read(BEGINNING))
+
+
+# A full disk
+
+
+@pytest.mark.parametrize("segment_limit", [1, 300, 10_000])
+@pytest.mark.parametrize("room", [0, 1, 100, 200, 449])
+def test_a_full_disk_refuses_a_batch_and_leaves_the_log_as_it_was(disk: FaultyDisk, segment_limit: int, room: int) -> None:
+    log = filled(disk, 3, segment_limit)
+    before, last = disk.snapshot(), log.last
+    disk.room = room
+    with pytest.raises(StorageFull, match="No space left"):
+        log.append(bodies(4, 5, 6, 7, 8, 9), 3)
+    assert disk.snapshot() == before
+    assert log.last == last
+    disk.room = None
+    log.append(bodies(4, 5), 3)
+    assert [line.body for line in log.read(BEGINNING)] == bodies(1, 2, 3, 4, 5)
+    assert FileChangelog.open("/log", disk, segment_limit=segment_limit).last == log.last
+
+
+def test_a_disk_that_is_full_from_the_beginning_refuses_too(disk: FaultyDisk) -> None:
+    disk.room = 10
+    log = FileChangelog.open("/log", disk)
+    with pytest.raises(StorageFull):
+        log.append(bodies(1), 0)
+    assert disk.snapshot() == {}
+    disk.room = None
+    assert log.append(bodies(1), 0).serial == 1
+
+
+def test_what_cannot_be_taken_back_ends_the_log(disk: FaultyDisk) -> None:
+    log = filled(disk, 3)
+    disk.room, disk.broken = 10, {"truncate"}
+    with pytest.raises(SyncFailed):
+        log.append(bodies(4), 3)
+    disk.room, disk.broken = None, set()
+    with pytest.raises(SyncFailed):
+        log.append(bodies(4), 3)
+
+
+# A disk that fails
+
+
+@pytest.mark.parametrize("operation", ["sync", "rename", "sync_folder"])
+def test_a_failed_sync_is_final(disk: FaultyDisk, operation: str) -> None:
+    log = filled(disk, 3, segment_limit=1)
+    disk.broken = {operation}
+    with pytest.raises(SyncFailed, match="Input/output error"):
+        log.append(bodies(4), 3)
+    disk.broken = set()
+    disk.calls.clear()
+    with pytest.raises(SyncFailed, match="Input/output error"):
+        log.append(bodies(4), 3)
+    assert disk.calls == []
+    assert [line.body for line in log.read(BEGINNING)] == bodies(1, 2, 3)
+
+
+def test_a_write_that_fails_otherwise_is_refused_with_its_reason(disk: FaultyDisk) -> None:
+    log = filled(disk, 3)
+    disk.broken = {"write"}
+    with pytest.raises(StorageFull, match="Input/output error"):
+        log.append(bodies(4), 3)
+    disk.broken = set()
+    assert log.append(bodies(4), 3).serial == 4

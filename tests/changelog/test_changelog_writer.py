@@ -1,0 +1,486 @@
+"""The writer: batches without threads first, then the thread with a real reactor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tests.fakes.faulty_disk import FaultyDisk
+from tests.fakes.list_view import ListView
+from tests.in_reactor import in_reactor, wait_for
+from twistpi.changelog.batch import Batches, Commit, Keep
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.interfaces import IView
+from twistpi.changelog.memory import MemoryChangelog
+from twistpi.changelog.writer import Committed, Writer
+from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownIndex, ViewDamaged, WriterStopped
+from twistpi.model.position import BEGINNING
+
+NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
+
+
+def user(name: str) -> UserCreated:
+    return UserCreated(name)
+
+
+def create(name: str) -> Commit:
+    """A commit that creates a user, with the user as its author."""
+    return Commit(lambda _reader: [user(name)], name)
+
+
+def refuse(error: Exception) -> Commit:
+    def decide(_reader: ListView) -> Sequence[Change]:
+        raise error
+
+    return Commit(decide, "root")
+
+
+def create_once(name: str) -> Commit:
+    """A commit that creates a user unless it is there."""
+
+    def decide(reader: ListView) -> Sequence[Change]:
+        return [] if any(user(name) in entry.changes for entry in reader.seen) else [user(name)]
+
+    return Commit(decide, name)
+
+
+@attrs.define
+class Bench:
+    """A log on a fake disk, a view and what turns requests into both."""
+
+    disk: FaultyDisk = attrs.field(factory=FaultyDisk)
+    view: ListView = attrs.field(factory=ListView)
+    now: datetime = NOW
+    log: FileChangelog = attrs.field(init=False)
+    batches: Batches = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.log = FileChangelog.open("/log", self.disk)
+        self.batches = Batches(self.log, self.view, lambda: self.now)
+
+    def authors(self) -> list[str]:
+        """Of the entries in the log."""
+        return [decode_content(line.body).by for line in self.log.read(BEGINNING)]
+
+    def consistent(self) -> bool:
+        """Whether the view holds exactly what the log does."""
+        lines = [decode_content(line.body).entry(line.serial) for line in self.log.read(BEGINNING)]
+        return lines == self.view.entries and self.view.position == self.log.last and not self.view.begun
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_view_of_these_tests_is_one() -> None:
+    assert verifyObject(IView, ListView())
+
+
+# Batches
+
+
+def test_a_batch_is_answered_in_order_with_its_serials(bench: Bench) -> None:
+    outcome = bench.batches.process([create("a"), create("b")])
+    assert outcome.answers == [Committed(1, (user("a"),)), Committed(2, (user("b"),))]
+    assert outcome.applied == [(1, (user("a"),)), (2, (user("b"),))]
+    assert outcome.fatal is None
+    assert bench.consistent()
+
+
+def test_a_batch_costs_one_sync_and_one_transaction(bench: Bench) -> None:
+    bench.batches.process([create("first")])
+    bench.disk.calls.clear()
+    bench.batches.process([create(f"user{number}") for number in range(64)])
+    assert bench.disk.calls == ["write", "sync"]
+    assert bench.view.commits == 2
+
+
+def test_a_decision_sees_what_came_before_it_in_the_same_batch(bench: Bench) -> None:
+    outcome = bench.batches.process([create_once("a"), create_once("a"), create_once("b")])
+    assert outcome.answers == [Committed(1, (user("a"),)), Committed(1, ()), Committed(2, (user("b"),))]
+    assert bench.authors() == ["a", "b"]
+
+
+def test_when_nothing_has_to_change_nothing_is_written(bench: Bench) -> None:
+    bench.batches.process([create("a")])
+    bench.disk.calls.clear()
+    outcome = bench.batches.process([create_once("a")])
+    assert outcome.answers == [Committed(1, ())]
+    assert outcome.applied == []
+    assert bench.disk.calls == []
+    assert bench.view.commits == 1
+    assert bench.consistent()
+
+
+def test_a_refusal_concerns_its_own_waiter_alone(bench: Bench) -> None:
+    refusal = UnknownIndex("root/none")
+    outcome = bench.batches.process([create("a"), refuse(refusal), create("b")])
+    assert outcome.answers == [Committed(1, (user("a"),)), refusal, Committed(2, (user("b"),))]
+    assert bench.view.commits == 1
+    assert bench.consistent()
+
+
+def test_what_cannot_be_encoded_is_refused_before_it_is_folded(bench: Bench) -> None:
+    strange = Commit(lambda _reader: [UserCreated("x", {"config": object()})], "x")
+    outcome = bench.batches.process([strange, create("a")])
+    assert isinstance(outcome.answers[0], TypeError)
+    assert outcome.answers[1] == Committed(1, (user("a"),))
+    assert bench.consistent()
+
+
+def test_a_fold_that_fails_spoils_nothing_for_the_others(bench: Bench) -> None:
+    broken = ValueError("no such column")
+    bench.view.fail_apply["b"] = broken
+    outcome = bench.batches.process([create("a"), create("b"), create("c")])
+    assert outcome.answers == [Committed(1, (user("a"),)), broken, Committed(2, (user("c"),))]
+    assert bench.authors() == ["a", "c"]
+    assert bench.consistent()
+
+
+def test_local_facts_need_no_entry_and_no_sync(bench: Bench) -> None:
+    outcome = bench.batches.process([Keep(lambda view: view.remember("fresh"))])
+    assert outcome.answers == [None]
+    assert bench.view.facts == ["fresh"]
+    assert bench.log.last == BEGINNING
+    assert bench.disk.calls == []
+
+
+def test_local_facts_go_into_the_transaction_of_the_batch(bench: Bench) -> None:
+    bench.batches.process([create("a"), Keep(lambda view: view.remember("fresh")), create("b")])
+    assert bench.view.facts == ["fresh"]
+    assert bench.view.commits == 1
+    assert bench.consistent()
+
+
+def test_a_local_fact_that_fails_is_undone_and_alone(bench: Bench) -> None:
+    wrong = ValueError("no")
+
+    def half(view: ListView) -> None:
+        view.remember("half")
+        raise wrong
+
+    outcome = bench.batches.process([create("a"), Keep(half), Keep(lambda view: view.remember("whole"))])
+    assert outcome.answers == [Committed(1, (user("a"),)), wrong, None]
+    assert bench.view.facts == ["whole"]
+    assert bench.consistent()
+
+
+def test_a_full_disk_refuses_what_must_be_written_and_nothing_else(bench: Bench) -> None:
+    bench.batches.process([create("a")])
+    bench.disk.room = 10
+    outcome = bench.batches.process([create("b"), create_once("a"), create("c")])
+    assert isinstance(outcome.answers[0], StorageFull)
+    assert outcome.answers[1] == Committed(1, ())
+    assert isinstance(outcome.answers[2], StorageFull)
+    assert outcome.fatal is None
+    assert bench.consistent()
+    bench.disk.room = None
+    assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
+    assert bench.consistent()
+
+
+def test_a_decision_that_built_on_an_entry_that_was_undone_is_made_again(bench: Bench) -> None:
+    bench.view.fail_apply["broken"] = ValueError()
+    outcome = bench.batches.process([Commit(lambda _reader: [user("a")], "broken"), create_once("a")])
+    assert isinstance(outcome.answers[0], ValueError)
+    assert outcome.answers[1] == Committed(1, (user("a"),))
+
+
+def test_a_view_that_cannot_commit_is_caught_up_from_the_log_before_the_next_batch(bench: Bench) -> None:
+    bench.view.fail_commit = [OSError("disk I/O error")]
+    outcome = bench.batches.process([create("a"), create("b")])
+    assert [type(answer) for answer in outcome.answers] == [StorageFull, StorageFull]
+    assert "disk I/O error" in str(outcome.answers[0])
+    assert outcome.applied == []
+    assert bench.authors() == ["a", "b"]
+    outcome = bench.batches.process([create_once("a"), create("c")])
+    assert outcome.answers == [Committed(2, ()), Committed(3, (user("c"),))]
+    assert [serial for serial, _changes in outcome.applied] == [1, 2, 3]
+    assert bench.consistent()
+
+
+def test_while_the_view_cannot_be_caught_up_waiters_are_refused(bench: Bench) -> None:
+    full = StorageFull("view.sqlite", "database or disk is full")
+    bench.view.fail_commit = [full, full, full]
+    for name in ("a", "b", "c"):
+        outcome = bench.batches.process([create(name)])
+        assert outcome.answers == [full]
+        assert outcome.fatal is None
+    assert bench.authors() == ["a"]
+    assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
+    assert bench.consistent()
+
+
+def test_a_batch_that_the_log_has_is_not_written_again_whatever_else_fails(bench: Bench) -> None:
+    bench.view.fail_commit, bench.view.fail_rollback = [OSError("full")], [OSError("still full")]
+    outcome = bench.batches.process([create("a"), create("b")])
+    assert [type(answer) for answer in outcome.answers] == [StorageFull, StorageFull]
+    assert bench.authors() == ["a", "b"]
+
+
+def test_a_damaged_view_is_fatal(bench: Bench) -> None:
+    bench.view.fail_commit = [ViewDamaged("view.sqlite", "malformed")]
+    outcome = bench.batches.process([create("a")])
+    assert isinstance(outcome.fatal, ViewDamaged)
+    assert outcome.answers == [outcome.fatal]
+
+
+def test_a_failed_sync_is_fatal_to_every_waiter(bench: Bench) -> None:
+    bench.disk.broken = {"sync"}
+    outcome = bench.batches.process([create("a"), create("b")])
+    assert isinstance(outcome.fatal, SyncFailed)
+    assert outcome.answers == [outcome.fatal, outcome.fatal]
+    assert outcome.applied == []
+    assert bench.view.entries == []
+    assert not bench.view.begun
+
+
+def test_damage_that_is_met_while_catching_up_is_fatal(bench: Bench) -> None:
+    bench.view.fail_commit = [OSError()]
+    bench.batches.process([create("a"), create("b")])
+    path = "/log/00000000000000000001.log"
+    bench.disk.overwrite(path, bench.disk.content(path).replace(b'"a"', b'"z"'))
+    outcome = bench.batches.process([create("c")])
+    assert isinstance(outcome.fatal, LogDamaged)
+    assert outcome.answers == [outcome.fatal]
+
+
+def test_when_another_process_appended_the_decision_is_made_again() -> None:
+    log, view = MemoryChangelog(), ListView()
+    foreign = encode_content("2026-11-22T17:00:00.000000Z", "other", [user("a")])
+    once = create_once("a")
+
+    def decide(reader: ListView) -> Sequence[Change]:
+        changes: Sequence[Change] = once.decide(reader)
+        if log.last == BEGINNING:
+            log.append([foreign], 0)
+        return changes
+
+    outcome = Batches(log, view, lambda: NOW).process([Commit(decide, "a"), create("b")])
+    assert outcome.answers == [Committed(1, ()), Committed(2, (user("b"),))]
+    assert [serial for serial, _changes in outcome.applied] == [1, 2]
+    assert [entry.by for entry in view.entries] == ["other", "b"]
+
+
+# Time
+
+
+def test_entries_carry_the_time_in_utc(bench: Bench) -> None:
+    bench.now = NOW.astimezone(timezone(timedelta(hours=2)))
+    bench.batches.process([create("a")])
+    assert bench.view.entries[0].at == "2026-11-22T17:00:00.123456Z"
+
+
+def test_time_never_goes_backwards_whatever_the_clock_does(bench: Bench) -> None:
+    for hours in (0, -1, 1, -5):
+        bench.now = NOW + timedelta(hours=hours)
+        bench.batches.process([create("a"), create("b")])
+    after_a_restart = Batches(FileChangelog.open("/log", bench.disk), bench.view, lambda: NOW - timedelta(days=1))
+    after_a_restart.process([create("c")])
+    times = [entry.at for entry in bench.view.entries]
+    assert times == sorted(times)
+    assert times[-1] == "2026-11-22T18:00:00.123456Z"
+
+
+# The thread
+
+
+@attrs.define
+class Running:
+    """A started writer, and what it said."""
+
+    disk: FaultyDisk = attrs.field(factory=FaultyDisk)
+    view: ListView = attrs.field(factory=ListView)
+    events: list[Any] = attrs.field(factory=list)
+    """Announcements and, if a test adds them, answers, in the order they came."""
+    stopped: list[Exception] = attrs.field(factory=list)
+    announce: Callable[[int, tuple[Change, ...]], object] = attrs.field(
+        default=attrs.Factory(lambda self: lambda serial, changes: self.events.append((serial, changes)), takes_self=True)
+    )
+    log: FileChangelog = attrs.field(init=False)
+    writer: Writer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.log = FileChangelog.open("/log", self.disk)
+        self.writer = Writer(
+            self.log,
+            self.view,
+            now=lambda: NOW,
+            call_in_reactor=reactor.callFromThread,  # type: ignore[attr-defined]
+            announce=lambda serial, changes: self.announce(serial, changes),
+            stop=self.stopped.append,
+        )
+
+    def create(self, name: str) -> Deferred[Committed]:
+        return self.writer.commit(lambda _reader: [user(name)], name)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    everything = Running()
+    everything.writer.start()
+    yield everything
+    wait_for(everything.writer.stop())
+
+
+@in_reactor
+async def test_a_commit_is_answered_when_it_is_in_log_and_view(running: Running) -> None:
+    assert await running.create("a") == Committed(1, (user("a"),))
+    assert running.log.last.serial == running.view.position.serial == 1
+
+
+@in_reactor
+async def test_entries_are_announced_in_the_reactor_before_their_waiters_are_told(running: Running) -> None:
+    reactor_thread = threading.get_ident()
+    threads: list[int] = []
+
+    def announce(serial: int, _changes: tuple[Change, ...]) -> None:
+        running.events.append(serial)
+        threads.append(threading.get_ident())
+
+    running.announce = announce
+    answers = []
+    for number in range(20):
+        waiter = running.create(str(number))
+        waiter.addCallback(lambda committed: running.events.append(("told", committed.serial)))
+        answers.append(waiter)
+    await gatherResults(answers)
+    assert [event for event in running.events if isinstance(event, int)] == list(range(1, 21))
+    for serial in range(1, 21):
+        assert running.events.index(serial) < running.events.index(("told", serial))
+    assert set(threads) == {reactor_thread}
+
+
+@in_reactor
+async def test_what_waits_while_the_thread_works_is_one_batch(running: Running) -> None:
+    go, busy = threading.Event(), threading.Event()
+
+    def slow(_reader: ListView) -> Sequence[Change]:
+        busy.set()
+        assert go.wait(10)
+        return [user("slow")]
+
+    first = running.writer.commit(slow, "slow")
+    assert busy.wait(10)
+    others = [running.create(str(number)) for number in range(50)]
+    go.set()
+    await gatherResults([first, *others])
+    assert running.disk.calls.count("sync") == 2
+    assert running.view.commits == 2
+
+
+@in_reactor
+async def test_a_waiter_that_leaves_harms_nobody(running: Running) -> None:
+    leaving, staying = running.create("leaving"), running.create("staying")
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    assert (await staying).serial == 2
+    assert [entry.by for entry in running.view.entries] == ["leaving", "staying"]
+
+
+@in_reactor
+async def test_a_refusal_reaches_its_waiter(running: Running) -> None:
+    def decide(_reader: ListView) -> Sequence[Change]:
+        raise UnknownIndex("root/none")
+
+    refused, accepted = running.writer.commit(decide, "root"), running.create("a")
+    with pytest.raises(UnknownIndex):
+        await refused
+    assert (await accepted).serial == 1
+
+
+@in_reactor
+async def test_local_facts_are_kept(running: Running) -> None:
+    await running.writer.keep(lambda view: view.remember("fresh"))
+    assert running.view.facts == ["fresh"]
+
+
+@in_reactor
+async def test_stop_finishes_what_waits_and_refuses_what_comes(running: Running) -> None:
+    waiting = [running.create(str(number)) for number in range(10)]
+    stopping = [running.writer.stop(), running.writer.stop()]
+    late = running.create("late")
+    with pytest.raises(WriterStopped):
+        await late
+    await gatherResults(stopping)
+    assert [waiter.result for waiter in waiting] == [Committed(n + 1, (user(str(n)),)) for n in range(10)]
+    await running.writer.stop()
+
+
+@in_reactor
+async def test_a_writer_that_never_started_can_be_stopped() -> None:
+    await Running().writer.stop()
+
+
+@in_reactor
+async def test_a_failed_sync_stops_the_server(running: Running) -> None:
+    running.disk.broken = {"sync"}
+    waiters = [running.create("a"), running.create("b")]
+    for waiter in waiters:
+        with pytest.raises(SyncFailed):
+            await waiter
+    assert [type(error) for error in running.stopped] == [SyncFailed]
+    with pytest.raises(SyncFailed):
+        await running.create("c")
+    assert running.events == []
+
+
+@in_reactor
+async def test_what_came_while_the_sync_failed_is_refused_too(running: Running) -> None:
+    go, busy = threading.Event(), threading.Event()
+
+    def slow(_reader: ListView) -> Sequence[Change]:
+        busy.set()
+        assert go.wait(10)
+        running.disk.broken = {"sync"}
+        return [LogStarted("0" * 32)]
+
+    first = running.writer.commit(slow, "slow")
+    assert busy.wait(10)
+    second, third = running.create("a"), running.writer.keep(lambda view: view.remember("late"))
+    go.set()
+    for waiter in (first, second, third):
+        with pytest.raises(SyncFailed):
+            await waiter
+
+
+@in_reactor
+async def test_an_unforeseen_error_stops_the_server_and_tells_every_waiter(running: Running) -> None:
+    running.view.begun = True  # as if a transaction had been left open: begin() fails where no failure is foreseen
+    waiter = running.create("a")
+    with pytest.raises(AssertionError):
+        await waiter
+
+
+@in_reactor
+async def test_an_announcement_that_fails_is_logged_and_keeps_nobody_waiting(running: Running) -> None:
+    def fail(_serial: int, _changes: tuple[Change, ...]) -> None:
+        raise ValueError("cannot forget")
+
+    running.announce = fail
+    events: list[LogEvent] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        assert (await running.writer.commit(lambda _reader: [ProjectVanished("root/pypi", "demo")], "+mirror")).serial == 1
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert any(event.get("serial") == 1 and event.get("log_failure") for event in events)

@@ -1,0 +1,91 @@
+"""Changes and their JSON."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import attrs
+import orjson
+import pytest
+from hypothesis import given, settings
+
+from tests import strategies
+from twistpi.model.changes import Change, Entry, FileCached, LinksChanged
+from twistpi.model.codec import decode_change, decode_content, encode_change, encode_content
+from twistpi.model.errors import MalformedChange, UnknownChange
+from twistpi.model.records import Link, PageHeader
+
+
+@given(strategies.entries())
+def test_an_entry_reads_as_it_was_written(entry: Entry) -> None:
+    body = encode_content(entry.at, entry.by, entry.changes)
+    assert decode_content(body).entry(entry.serial) == entry
+
+
+@given(strategies.entries())
+def test_the_json_is_one_line_without_zero_bytes_compact_and_sorted(entry: Entry) -> None:
+    body = encode_content(entry.at, entry.by, entry.changes)
+    assert b"\n" not in body
+    assert b"\0" not in body
+    assert orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS) == body
+
+
+def test_every_kind_is_among_the_changes_that_tests_draw() -> None:
+    drawn = set()
+
+    @given(strategies.changes())
+    @settings(max_examples=300, derandomize=True, database=None)
+    def draw(change: Change) -> None:
+        drawn.add(type(change))
+
+    draw()
+    assert drawn == set(get_args(Change))
+
+
+def test_fields_with_their_default_are_left_out() -> None:
+    assert encode_change(LinksChanged("root/pypi", "demo")) == {"kind": "LinksChanged", "index": "root/pypi", "project": "demo"}
+    link = Link("demo-1.tar.gz", "https://files.upstream.example/demo-1.tar.gz")
+    encoded = encode_change(LinksChanged("root/pypi", "demo", added=(link,), header=PageHeader()))
+    assert encoded["header"] == {}
+    assert list(encoded["added"]) == [{"filename": link.filename, "url": link.url}]
+
+
+def test_decoding_leaves_its_argument_alone() -> None:
+    fields = encode_change(FileCached("root/pypi", "demo", "demo-1.tar.gz", "0" * 64, 5))
+    before = dict(fields)
+    decode_change(fields)
+    assert fields == before
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "Teleported"}, {"kind": None}, {"kind": ["FileCached"]}, {"kind": "Link"}])
+def test_an_unknown_kind_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(UnknownChange):
+        decode_change(fields)
+
+
+@given(strategies.changes())
+def test_an_unknown_field_is_refused(change: Change) -> None:
+    with pytest.raises(MalformedChange) as refusal:
+        decode_change({**encode_change(change), "colour": "red"})
+    assert refusal.value.kind == type(change).__name__
+
+
+@given(strategies.changes())
+def test_a_missing_field_is_refused(change: Change) -> None:
+    fields = encode_change(change)
+    for field in attrs.fields(type(change)):
+        if field.default is attrs.NOTHING:
+            with pytest.raises(MalformedChange):
+                decode_change({name: value for name, value in fields.items() if name != field.name})
+
+
+@pytest.mark.parametrize("added", [5, [5], [{}], [{"filename": "a"}], [{"filename": "a", "url": "b", "colour": "red"}]])
+def test_a_malformed_link_is_refused(added: object) -> None:
+    with pytest.raises(MalformedChange):
+        decode_change({"kind": "LinksChanged", "index": "root/pypi", "project": "demo", "added": added})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"{}", b'{"at":"x","by":"y"}', b'{"at":"x","by":"y","changes":[5]}'])
+def test_what_is_no_content_of_a_line_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedChange):
+        decode_content(body)

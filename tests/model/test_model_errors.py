@@ -1,0 +1,37 @@
+"""Errors say their sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from twistpi.model.errors import TwistpiError
+
+
+def kinds(base: type[TwistpiError] = TwistpiError) -> Iterator[type[TwistpiError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds(kind)
+
+
+EVERY_KIND = sorted(kinds(), key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.__name__)
+def test_the_sentence_of_an_error_has_its_fields_filled_in(kind: type[TwistpiError]) -> None:
+    values = {field.name: f"<{field.name}>" for field in attrs.fields(kind)}
+    sentence = str(kind(**values))
+    assert sentence
+    assert "\n" not in sentence
+    assert "{" not in sentence
+    for value in values.values():
+        if value[1:-1] in (kind.__doc__ or "").split("\n\n")[0]:
+            assert value in sentence
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.__name__)
+def test_the_status_of_an_error_is_one_of_a_failure(kind: type[TwistpiError]) -> None:
+    assert 400 <= kind.status <= 599
+    assert "status" not in {field.name for field in attrs.fields(kind)}

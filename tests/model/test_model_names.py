@@ -1,0 +1,153 @@
+"""Names and file names, and what is none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
+from tests import strategies
+from twistpi.model.errors import InvalidFilename, InvalidIndexName, InvalidProjectName
+from twistpi.model.names import (
+    IndexName,
+    check_filename,
+    is_wheel,
+    normalize_project,
+    project_of_filename,
+    version_of_filename,
+)
+
+
+@given(strategies.spelled_project_names())
+def test_normalisation_is_idempotent_and_what_the_specification_says(name: str) -> None:
+    normal = normalize_project(name)
+    assert normalize_project(normal) == normal
+    assert normal == canonicalize_name(name)
+
+
+@given(strategies.spelled_project_names(), st.sampled_from(["-", "_", ".", "--", "-_-", "..."]))
+def test_all_spellings_of_a_name_are_one(name: str, separator: str) -> None:
+    normal = normalize_project(name)
+    assert normalize_project(normal.replace("-", separator).upper()) == normal
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "a b", "ä", "a/b", "..", ".", "a\n", "a\0", "ａ", "+simple", "a%2f"])
+def test_what_no_project_may_be_called_is_refused(name: str) -> None:
+    with pytest.raises(InvalidProjectName):
+        normalize_project(name)
+
+
+@given(st.text())
+def test_any_text_is_a_name_or_refused(text: str) -> None:
+    try:
+        normal = normalize_project(text)
+    except InvalidProjectName:
+        return
+    assert normal.isascii()
+    assert normal.lower() == normal
+
+
+@given(strategies.index_names())
+def test_an_index_name_reads_as_it_is_written(name: str) -> None:
+    assert str(IndexName.parse(name)) == name
+
+
+@pytest.mark.parametrize("text", ["", "root", "root/", "/pypi", "root/pypi/x", "ro ot/pypi", "root/+simple", "a\0/b", "a/b\n"])
+def test_what_is_no_index_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidIndexName):
+        IndexName.parse(text)
+
+
+@given(strategies.filenames())
+def test_ordinary_file_names_pass(filename: str) -> None:
+    assert check_filename(filename) == filename
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "a\\b",
+        "../a.whl",
+        "a\0b",
+        "a\nb",
+        "a\x7f",
+        "a\u2028b",
+        "\ud800.whl",
+        "x" * 241,
+        "ä" * 121,
+    ],
+)
+def test_file_names_that_are_unsafe_in_a_path_or_a_url_are_refused(filename: str) -> None:
+    with pytest.raises(InvalidFilename):
+        check_filename(filename)
+
+
+@given(st.text())
+def test_a_checked_file_name_is_one_part_of_a_path(text: str) -> None:
+    try:
+        filename = check_filename(text)
+    except InvalidFilename:
+        return
+    assert "/" not in filename
+    assert filename not in ("", ".", "..")
+    assert len((filename + ".metadata").encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    ("filename", "project", "version"),
+    [
+        ("demo-1.0-py3-none-any.whl", "demo", "1.0"),
+        ("demo-1.0-1-py3-none-any.whl", "demo", "1.0"),
+        ("demo-1.0.tar.gz", "demo", "1.0"),
+        ("demo_kit-2!1.0rc1.zip", "demo-kit", "2!1.0rc1"),
+        ("demo-kit-1.0.tar.bz2", "demo-kit", "1.0"),
+        ("Demo.Kit-1.0.tar.gz", "demo-kit", "1.0"),
+        ("demo-2-1.0.tar.gz", "demo-2", "1.0"),
+        ("demo-1.0-py2.7.egg", "demo", "1.0"),
+        ("demo-1.0.win-amd64-py3.8.exe", "demo", "1.0"),
+        ("demo-1.0.tar.gz", "other", None),
+        ("demo.whl", "demo", None),
+        ("demo-1.0", "demo", None),
+        ("", "demo", None),
+    ],
+)
+def test_the_version_in_a_file_name(filename: str, project: str, version: str | None) -> None:
+    assert version_of_filename(filename, project) == version
+
+
+@given(strategies.project_names(), strategies.versions())
+def test_the_version_of_an_ordinary_file_is_found_whatever_the_project_is_called(project: str, version: str) -> None:
+    stem = project.replace("-", "_")
+    assert version_of_filename(f"{stem}-{version}-py3-none-any.whl", project) == version
+    assert version_of_filename(f"{stem}-{version}.tar.gz", project) == version
+
+
+@pytest.mark.parametrize(
+    ("filename", "project"),
+    [
+        ("Demo_Kit-1.0-py3-none-any.whl", "demo-kit"),
+        ("demo-kit-1.0.tar.gz", "demo-kit"),
+        ("demo.tar.gz", None),
+        ("demo", None),
+        ("-1.0.tar.gz", None),
+    ],
+)
+def test_the_project_in_a_file_name(filename: str, project: str | None) -> None:
+    assert project_of_filename(filename) == project
+
+
+@given(st.text(max_size=40), strategies.project_names())
+def test_no_text_breaks_the_readers_of_file_names(text: str, project: str) -> None:
+    version_of_filename(text, project)
+    project_of_filename(text)
+
+
+@pytest.mark.parametrize(("filename", "answer"), [("a-1-py3-none-any.whl", True), ("A.WHL", True), ("a.whl.metadata", False)])
+def test_wheels_are_known_by_their_suffix(filename: str, answer: bool) -> None:
+    assert is_wheel(filename) is answer

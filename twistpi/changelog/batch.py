@@ -1,0 +1,210 @@
+"""One batch of the writer: decide, fold, append, sync, commit.  Blocking, without threads or Deferreds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from twistpi.changelog.follower import catch_up
+from twistpi.changelog.interfaces import IChangelog, IView
+from twistpi.model.changes import Change, Entry
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.errors import (
+    LogConflict,
+    LogDamaged,
+    MalformedChange,
+    StorageFull,
+    SyncFailed,
+    UnknownChange,
+    UnknownPosition,
+    ViewDamaged,
+)
+
+FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
+"""After these the log or the view cannot be relied upon: the writer ends."""
+
+
+@attrs.frozen
+class Committed:
+    """What became of a commit that was not refused."""
+
+    serial: int
+    """The entry's, or the one the decision was made at when nothing had to change."""
+    changes: tuple[Change, ...]
+    """What was written; empty when nothing had to change."""
+
+
+@attrs.frozen(eq=False)
+class Commit:
+    """A wish to change what is shared."""
+
+    decide: Callable[[Any], Sequence[Change]]
+    """Handed the view's reader; returns the changes, or raises the refusal.  Only reads; may be called again."""
+    by: str
+    """The author."""
+    waiter: Any = None
+    """Whoever waits for the answer; of no meaning here."""
+
+
+@attrs.frozen(eq=False)
+class Keep:
+    """A wish to remember what is local."""
+
+    work: Callable[[Any], object]
+    """Handed the view within its transaction; may be called again after that was rolled back."""
+    waiter: Any = None
+    """Whoever waits for the answer; of no meaning here."""
+
+
+Answer = Committed | Exception | None
+"""For a ``Commit`` or a ``Keep`` that succeeded, or why it did not."""
+
+
+@attrs.define
+class Outcome:
+    """What became of a batch."""
+
+    answers: list[Answer] = attrs.field(factory=list)
+    """One for each request, in their order."""
+    applied: list[tuple[int, tuple[Change, ...]]] = attrs.field(factory=list)
+    """The entries that readers of the view see from now on, in order; also older ones that the view had been missing."""
+    fatal: Exception | None = None
+    """Why the writer has to end, or None."""
+
+
+class _ViewFailed(Exception):
+    """The view could not keep what the log has; ``refusal`` is what the waiters are told."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.refusal = error if isinstance(error, StorageFull) else StorageFull("the view", str(error) or type(error).__name__)
+        if self.refusal is not error:
+            self.refusal.__cause__ = error
+
+
+@attrs.define
+class _Draft:
+    """What a batch comes to, before the log has it."""
+
+    answers: list[Answer] = attrs.field(factory=list)
+    applied: list[tuple[int, tuple[Change, ...]]] = attrs.field(factory=list)
+    bodies: list[bytes] = attrs.field(factory=list)
+    touched: bool = False
+    """Whether the view's transaction holds anything, be it only local."""
+
+
+@attrs.define
+class Batches:
+    """Turns requests into entries of a changelog and of a view, many at a time with one sync."""
+
+    _changelog: IChangelog
+    _view: IView
+    _now: Callable[[], datetime]
+    _latest: str = attrs.field(default="", init=False)
+
+    def process(self, requests: Sequence[Commit | Keep]) -> Outcome:
+        """Answer ``requests``, each as if it came alone, in their order.  Blocking; raises nothing that is foreseen."""
+        outcome = Outcome()
+        try:
+            self._catch_up(outcome)
+            self._answer(requests, outcome)
+        except FATAL as error:
+            outcome.fatal = error
+            outcome.answers += [error] * (len(requests) - len(outcome.answers))
+        except _ViewFailed as failed:
+            outcome.answers += [failed.refusal] * (len(requests) - len(outcome.answers))
+        return outcome
+
+    def _catch_up(self, outcome: Outcome) -> None:
+        """Bring the view to the end of the log, which it misses after a commit of its own that failed."""
+        if self._view.position.serial == self._changelog.last.serial:
+            return
+        try:
+            catch_up(self._changelog, self._view, applied=lambda serial, changes: outcome.applied.append((serial, changes)))
+        except FATAL:
+            raise
+        except Exception as error:
+            raise _ViewFailed(error) from error
+
+    def _answer(self, requests: Sequence[Commit | Keep], outcome: Outcome) -> None:
+        """Answer ``requests`` together, or each by itself when together they fail: so one spoils nothing for the others."""
+        while True:
+            try:
+                draft = self._together(requests)
+            except (*FATAL, _ViewFailed):
+                raise
+            except LogConflict:  # another process appended: read on, then decide again
+                self._catch_up(outcome)
+                continue
+            except Exception as error:
+                if len(requests) == 1:
+                    outcome.answers.append(error)
+                    return
+                for request in requests:
+                    self._answer([request], outcome)
+                return
+            outcome.answers += draft.answers
+            outcome.applied += draft.applied
+            return
+
+    def _together(self, requests: Sequence[Commit | Keep]) -> _Draft:
+        """Fold, append, sync and commit ``requests`` as one transaction; after an exception the view is as before."""
+        changelog, view = self._changelog, self._view
+        end = changelog.last
+        view.begin()
+        try:
+            draft = self._fold(requests, end.serial)
+            if draft.bodies:
+                end = changelog.append(draft.bodies, end.serial)
+        except BaseException:
+            view.rollback()
+            raise
+        if not draft.touched:
+            view.rollback()
+            return draft
+        try:
+            view.commit(end)
+        except FATAL:
+            raise
+        except Exception as error:
+            with contextlib.suppress(Exception):  # the log has the batch: whatever else fails, it must not be tried again
+                view.rollback()
+            raise _ViewFailed(error) from error
+        return draft
+
+    def _fold(self, requests: Sequence[Commit | Keep], serial: int) -> _Draft:
+        """Decide ``requests`` one after the other, each seeing what those before it changed, and fold them into the view."""
+        view, reader = self._view, self._view.reader
+        at = self._time()
+        draft = _Draft()
+        for request in requests:
+            if isinstance(request, Keep):
+                request.work(view)
+                draft.touched = True
+                draft.answers.append(None)
+                continue
+            try:
+                changes = tuple(request.decide(reader))
+                body = encode_content(at, request.by, changes) if changes else b""
+            except Exception as refusal:  # nothing was folded yet, so it concerns this request alone
+                draft.answers.append(refusal)
+                continue
+            if changes:
+                serial += 1
+                view.apply(Entry(serial, at, request.by, changes))
+                draft.bodies.append(body)
+                draft.applied.append((serial, changes))
+                draft.touched = True
+            draft.answers.append(Committed(serial, changes))
+        return draft
+
+    def _time(self) -> str:
+        """The time that the entries of one batch carry: never before that of an earlier entry, whatever the clock does."""
+        if not self._latest and (newest := self._changelog.newest()):
+            self._latest = decode_content(newest.body).at
+        self._latest = max(self._latest, self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        return self._latest

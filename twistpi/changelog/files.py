@@ -1,0 +1,209 @@
+"""The changelog in segment files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+
+import attrs
+from zope.interface import implementer
+
+from twistpi.changelog.disk import IAppendFile, IDisk
+from twistpi.changelog.ending import CutTail, find_end
+from twistpi.changelog.interfaces import IChangelog, RawLine
+from twistpi.changelog.line import make_line
+from twistpi.changelog.reading import Progress, find_line, log_bytes, read_lines, report_progress, segment_path
+from twistpi.changelog.segments import (
+    SEGMENT_LIMIT,
+    UNBORN_SUFFIX,
+    Share,
+    segment_name,
+    share_out,
+    sort_segments,
+    sort_unborn,
+)
+from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
+from twistpi.model.position import BEGINNING, Position
+
+VERIFY_ALL_BELOW = 16 * 1024 * 1024
+"""Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""
+
+
+@attrs.frozen
+class _Newborn:
+    """A segment under its unborn name, with its first lines, and the name it gets once they are synced."""
+
+    file: IAppendFile
+    unborn: str
+    path: str
+
+
+@implementer(IChangelog)
+@attrs.define
+class FileChangelog:
+    """Chained lines in the segment files of one folder; ``open`` makes one."""
+
+    _directory: str
+    _disk: IDisk
+    _segment_limit: int
+    last: Position
+    cut: CutTail | None
+    """What was cut off at start, or None."""
+    _segment: int
+    """The first serial of the segment that grows."""
+    _size: int
+    """Bytes in it."""
+    _file: IAppendFile | None
+    """It, or None while there is no segment at all."""
+    _dead: SyncFailed | None = None
+
+    @classmethod
+    def open(
+        cls,
+        directory: str,
+        disk: IDisk,
+        *,
+        trusted: Position = BEGINNING,
+        segment_limit: int = SEGMENT_LIMIT,
+        verify_all_below: int = VERIFY_ALL_BELOW,
+    ) -> FileChangelog:
+        """The log in ``directory``, which is made when it is missing; blocking.
+
+        Up to ``trusted`` (the place a view is stamped with: it was synced before the stamp was written) the chain is taken as
+        verified, unless the whole log is smaller than ``verify_all_below`` bytes; from there on every line is checked, and
+        what an interrupted write left at the end is cut off (``cut`` tells).
+
+        Raises ``UnknownPosition`` when ``trusted`` is not in this log: drop the view, and open again without.  Raises
+        ``LogDamaged`` for any other damage, and then has changed nothing.
+        """
+        disk.make_folder(directory)
+        find_line(directory, disk, trusted)
+        everything = log_bytes(directory, disk) <= verify_all_below
+        last, cut = find_end(directory, disk, BEGINNING if everything else trusted)
+        names = disk.names(directory)
+        segments = sort_segments(names)
+        file = disk.append_to(segment_path(directory, segments[-1])) if segments else None
+        if file and cut:
+            file.truncate(cut.offset)
+            file.sync()
+        for name in sort_unborn(names):
+            disk.remove(os.path.join(directory, name))
+        segment = segments[-1] if segments else BEGINNING.segment
+        size = last.offset if segment == last.segment else 0
+        return cls(directory, disk, segment_limit, last, cut, segment, size, file)
+
+    def append(self, bodies: Sequence[bytes], expect: int) -> Position:
+        """See ``IChangelog``: one write and one sync, unless a new segment begins within the batch."""
+        if self._dead:
+            raise SyncFailed(self._dead.path, self._dead.reason)
+        if expect != self.last.serial:
+            raise LogConflict(expect, self.last.serial)
+        if not bodies:
+            return self.last
+        digest = bytes.fromhex(self.last.chain)
+        lines = []
+        for serial, body in enumerate(bodies, expect + 1):
+            line, digest = make_line(serial, digest, body)
+            lines.append(line)
+        shares = share_out(lines, expect + 1, self._segment, self._size, self._segment_limit)
+        newborns = self._write(shares)
+        self._sync(newborns)
+        self._size = len(shares[-1].content) + (0 if newborns else self._size)
+        self._segment = shares[-1].segment
+        self.last = Position(expect + len(bodies), digest.hex(), self._segment, self._size)
+        return self.last
+
+    def read(self, after: Position) -> Iterator[RawLine]:
+        """See ``IChangelog``."""
+        until = self.last
+        serial = after.serial
+        for line in read_lines(self._directory, self._disk, after, until.serial):
+            serial = line.serial
+            yield line
+        if serial < until.serial:
+            raise LogDamaged(serial + 1, segment_name(until.segment), until.offset, "lines that were synced are gone")
+
+    def newest(self) -> RawLine | None:
+        """See ``IChangelog``."""
+        return find_line(self._directory, self._disk, self.last)
+
+    def verify(self, on_progress: Progress) -> Position:
+        """Check the chain from the first line to ``last`` as it is now, and return that place; blocking.
+
+        ``on_progress(bytes done, bytes in all)`` is called about every 256 KiB, which take a few milliseconds of Python: a
+        background pass sleeps in it to leave the interpreter to others, and raises from it to end early.  Raises ``LogDamaged``.
+        """
+        until = self.last
+        total = log_bytes(self._directory, self._disk)
+        for _line in report_progress(self.read(BEGINNING), total, on_progress):
+            pass
+        return until
+
+    def close(self) -> None:
+        """See ``IChangelog``."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _write(self, shares: Sequence[Share]) -> list[_Newborn]:
+        """Write every share, new segments under their unborn names; after an error all is as before, or the log is dead."""
+        newborns: list[_Newborn] = []
+        try:
+            for share in filter(attrgetter("content"), shares):
+                if share.segment == self._segment and self._file:
+                    self._file.write(share.content)
+                else:
+                    newborns.append(self._conceive(share))
+        except OSError as error:
+            self._undo(newborns)
+            raise StorageFull(self._directory, _reason(error)) from error
+        return newborns
+
+    def _conceive(self, share: Share) -> _Newborn:
+        path = segment_path(self._directory, share.segment)
+        file = self._disk.create(path + UNBORN_SUFFIX)
+        try:
+            file.write(share.content)
+        except OSError:
+            file.close()
+            raise
+        return _Newborn(file, path + UNBORN_SUFFIX, path)
+
+    def _undo(self, newborns: Sequence[_Newborn]) -> None:
+        """Take back what was written of a batch, durably: its waiters are told that it did not happen."""
+        for newborn in newborns:
+            newborn.file.close()
+        with contextlib.suppress(OSError):  # what stays is replaced by the next one of its name, and removed at start
+            for name in sort_unborn(self._disk.names(self._directory)):
+                self._disk.remove(os.path.join(self._directory, name))
+        if self._file:
+            try:
+                self._file.truncate(self._size)
+                self._file.sync()
+            except OSError as error:
+                raise self._die(error) from error
+
+    def _sync(self, newborns: Sequence[_Newborn]) -> None:
+        """Sync what was written, in the order of the lines, so that a crash leaves no gap."""
+        try:
+            if self._file:
+                self._file.sync()
+            for newborn in newborns:
+                newborn.file.sync()
+                self._disk.rename(newborn.unborn, newborn.path)
+                self._disk.sync_folder(self._directory)
+                if self._file:
+                    self._file.close()
+                self._file = newborn.file
+        except OSError as error:
+            raise self._die(error) from error
+
+    def _die(self, error: OSError) -> SyncFailed:
+        self._dead = SyncFailed(self._directory, _reason(error))
+        return self._dead
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

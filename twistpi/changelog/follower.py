@@ -1,0 +1,66 @@
+"""A view follows a log: at start, after a rebuild, and when the view could not keep what the log already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from twistpi.changelog.interfaces import IChangelog, IView, RawLine
+from twistpi.model.changes import Change, Entry
+from twistpi.model.codec import decode_content
+from twistpi.model.errors import MalformedChange, UnknownChange
+
+BATCH_BYTES = 1024 * 1024
+"""Of lines, at most about this much is held and applied in one transaction, however few lines that is."""
+
+
+def catch_up(
+    changelog: IChangelog,
+    view: IView,
+    *,
+    batch: int = 1000,
+    applied: Callable[[int, tuple[Change, ...]], object] = lambda _serial, _changes: None,
+) -> int:
+    """Apply to ``view`` every entry after its position; return how many there were.  Blocking.
+
+    The view commits after each ``batch`` entries; ``applied(serial, changes)`` is called after the commit that holds them.
+    Raises what ``IChangelog.read`` raises, ``UnknownChange`` and ``MalformedChange`` (with a note of the serial), and what the
+    view raises; what was committed before stays.
+    """
+    count = 0
+    for lines in _bunches(changelog.read(view.position), batch):
+        entries = []
+        view.begin()
+        try:
+            for line in lines:
+                entry = _decode(line)
+                view.apply(entry)
+                entries.append(entry)
+            view.commit(lines[-1].position)
+        except BaseException:
+            view.rollback()
+            raise
+        count += len(lines)
+        for entry in entries:
+            applied(entry.serial, entry.changes)
+    return count
+
+
+def _bunches(lines: Iterator[RawLine], most: int) -> Iterator[list[RawLine]]:
+    bunch: list[RawLine] = []
+    size = 0
+    for line in lines:
+        bunch.append(line)
+        size += len(line.body)
+        if len(bunch) >= most or size >= BATCH_BYTES:
+            yield bunch
+            bunch, size = [], 0
+    if bunch:
+        yield bunch
+
+
+def _decode(line: RawLine) -> Entry:
+    try:
+        return decode_content(line.body).entry(line.serial)
+    except (UnknownChange, MalformedChange) as error:
+        error.add_note(f"That is in serial {line.serial}.")
+        raise

@@ -1,0 +1,76 @@
+"""What the rooms above know of the changelog, and what the changelog knows of the view."""
+
+# ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from twistpi.model.changes import Entry
+from twistpi.model.position import Position
+
+
+@attrs.frozen
+class RawLine:
+    """One line of the changelog, its chain checked, its content not yet decoded."""
+
+    serial: int
+    chain: str
+    """64 lower-case hexadecimal digits."""
+    body: bytes
+    """The JSON, without line feed; ``model.codec.decode_content`` reads it."""
+    position: Position
+    """Where the line ends: read on from here."""
+
+
+class IChangelog(Interface):
+    """Chained lines in order.  One writer; any number of readers, in any thread."""
+
+    last: Position = Attribute("The end of the newest line that is synced; ``BEGINNING`` while there is none.")
+
+    def append(bodies: Sequence[bytes], expect: int) -> Position:
+        """Write ``bodies`` as the lines after serial ``expect``, sync them once, and return the new end.
+
+        Blocking.  Raises ``LogConflict`` when the log does not end at ``expect``, ``StorageFull`` when there is no room (the
+        log is as before, and the next append may succeed), ``SyncFailed`` when it is unknown what is on disk: that is final,
+        every later append raises it too.
+        """
+
+    def read(after: Position) -> Iterator[RawLine]:
+        """The lines after ``after`` up to ``last``, each checked against the chain.
+
+        Blocking.  Raises ``UnknownPosition`` when this log has no line that ends at ``after``, ``LogDamaged`` at a line that is
+        not what was written.
+        """
+
+    def newest() -> RawLine | None:
+        """The line that ends at ``last``, its chain not recomputed, or None while there is none.  Blocking."""
+
+    def close() -> None:
+        """Give back what is open.  Everything acknowledged is on disk already."""
+
+
+class IView(Interface):
+    """State folded from the entries 1 … ``position.serial``, as far as the writer needs to know it.
+
+    Only the writer's thread (and whoever catches the view up before that thread starts) calls these.
+    """
+
+    position: Position = Attribute("The end of the last entry that is folded in and committed.")
+    reader: Any = Attribute("What ``decide`` functions read; it sees what was applied since ``begin``.")
+
+    def begin() -> None:
+        """Open a transaction."""
+
+    def apply(entry: Entry) -> None:
+        """Fold ``entry``, the next one, into the open transaction."""
+
+    def commit(position: Position) -> None:
+        """Make the transaction visible to readers, stamped with ``position`` in the same transaction."""
+
+    def rollback() -> None:
+        """Undo everything since ``begin``; also after a failed ``apply`` or ``commit``."""

@@ -1,0 +1,143 @@
+"""Reading the lines of a log's folder, checking the chain; changes nothing, and works while another process appends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+
+from twistpi.changelog.disk import IDisk
+from twistpi.changelog.interfaces import RawLine
+from twistpi.changelog.line import BadLine, check_line, read_header
+from twistpi.changelog.segments import segment_name, sort_segments
+from twistpi.model.errors import LogDamaged, UnknownPosition
+from twistpi.model.position import BEGINNING, Position
+
+CHUNK = 256 * 1024
+"""Bytes that are read at a time, unless a line is longer."""
+
+Progress = Callable[[int, int], object]
+"""Told the bytes that are done and the bytes in all."""
+
+
+def segment_path(directory: str, first_serial: int) -> str:
+    """The path of the segment that begins with ``first_serial``."""
+    return os.path.join(directory, segment_name(first_serial))
+
+
+def log_bytes(directory: str, disk: IDisk) -> int:
+    """The size of all segments together, in bytes."""
+    return sum(disk.size(segment_path(directory, first)) for first in sort_segments(disk.names(directory)))
+
+
+def read_lines(directory: str, disk: IDisk, after: Position = BEGINNING, until: int | None = None) -> Iterator[RawLine]:
+    """The whole lines after ``after``, up to serial ``until`` or to the end, each checked against the chain.
+
+    A last line without its line feed is left out: it is being written, or torn.  To follow a log that grows, call again with the
+    position of the last line.  Of a running server, the newest lines may be some that are not yet synced and acknowledged.
+
+    Raises ``UnknownPosition`` when no line ends at ``after``, ``LogDamaged`` at a line that is not what was written.
+    """
+    find_line(directory, disk, after)
+    position = after
+    while until is None or position.serial < until:
+        # The folder first, then the segment: once a later segment is there, nothing is added to this one.
+        segments = sort_segments(disk.names(directory))
+        if not segments:
+            return
+        if position.segment not in segments:
+            raise _missing(position.serial + 1, position.segment)
+        position, rest = yield from _read_segment(directory, disk, position, until)
+        later = [first for first in segments if first > position.segment]
+        if not later or position.serial == until:
+            return
+        if rest:
+            reason = "the last line of a segment that is not the last one is incomplete"
+            raise LogDamaged(position.serial + 1, segment_name(position.segment), position.offset, reason)
+        if later[0] != position.serial + 1:
+            raise _missing(position.serial + 1, position.serial + 1)
+        position = Position(position.serial, position.chain, later[0], 0)
+
+
+def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None:
+    """The line that ends at ``position``, its chain not recomputed, or None at the beginning.
+
+    Raises ``UnknownPosition`` when there is none.
+    """
+    if position == BEGINNING:
+        return None
+    name = segment_name(position.segment)
+    if position.segment not in sort_segments(disk.names(directory)):
+        raise UnknownPosition(position.serial, name, position.offset, "there is no such segment")
+    line = _line_before(disk, segment_path(directory, position.segment), position.offset)
+    if line is None:
+        raise UnknownPosition(position.serial, name, position.offset, "no line ends there")
+    try:
+        serial, chain, body = read_header(line)
+    except BadLine as problem:
+        raise UnknownPosition(position.serial, name, position.offset, str(problem)) from None
+    if (serial, chain) != (position.serial, position.chain):
+        raise UnknownPosition(position.serial, name, position.offset, f"serial {serial} with the chain {chain} ends there")
+    return RawLine(serial, chain, body, position)
+
+
+def report_progress(lines: Iterable[RawLine], total: int, on_progress: Progress) -> Iterator[RawLine]:
+    """``lines`` as they are, while ``on_progress(bytes done, total)`` is called about every 256 KiB and at the end."""
+    done = reported = 0
+    for line in lines:
+        yield line
+        done += len(str(line.serial)) + len(line.chain) + len(line.body) + 3
+        if done - reported >= CHUNK:
+            reported = done
+            on_progress(done, total)
+    on_progress(total, total)
+
+
+def _missing(serial: int, segment: int) -> LogDamaged:
+    return LogDamaged(serial, segment_name(segment), 0, "the segment is missing")
+
+
+def _read_segment(
+    directory: str, disk: IDisk, position: Position, until: int | None
+) -> Generator[RawLine, None, tuple[Position, bool]]:
+    """Yield the lines of the segment of ``position`` after it; return where that ended, and whether more follows."""
+    serial, segment, offset = position.serial, position.segment, position.offset
+    digest = bytes.fromhex(position.chain)
+    rest = b""
+    for lines, rest in _split(disk, segment_path(directory, segment), offset):  # noqa: B007 -- looked at after the loop
+        for line in lines:
+            try:
+                digest, body = check_line(line, serial + 1, digest)
+            except BadLine as problem:
+                raise LogDamaged(serial + 1, segment_name(segment), offset, str(problem)) from None
+            serial += 1
+            offset += len(line) + 1
+            chain = digest.hex()
+            position = Position(serial, chain, segment, offset)
+            yield RawLine(serial, chain, body, position)
+            if serial == until:
+                return position, False
+    return position, bool(rest)
+
+
+def _split(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:
+    """The lines of a file from ``offset`` on, in bunches, and with each what follows it without a line feed so far."""
+    rest, length = b"", CHUNK
+    while content := disk.read(path, offset, length):
+        offset += len(content)
+        *lines, rest = (rest + content).split(b"\n")
+        length = CHUNK if lines else 2 * length  # a very long line: double, so that joining its parts stays linear
+        yield lines, rest
+
+
+def _line_before(disk: IDisk, path: str, end: int) -> bytes | None:
+    """The line whose line feed is the last byte before ``end``, without it; None when there is none."""
+    length = 4096
+    while True:
+        begin = max(0, end - length)
+        content = disk.read(path, begin, end - begin)
+        if len(content) < end - begin or not content.endswith(b"\n"):
+            return None
+        feed = content.rfind(b"\n", 0, -1)
+        if feed >= 0 or begin == 0:
+            return content[feed + 1 : -1]
+        length *= 2

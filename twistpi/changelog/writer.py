@@ -1,0 +1,136 @@
+"""The one thread through which this process appends, and its face towards the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from twistpi.changelog.batch import Batches, Commit, Committed, Keep, Outcome
+from twistpi.changelog.interfaces import IChangelog, IView
+from twistpi.model.changes import Change
+from twistpi.model.errors import WriterStopped
+
+__all__ = ["Committed", "Writer"]
+
+_Request = Commit | Keep
+_Answer = TypeVar("_Answer")
+_log = Logger()
+
+
+@attrs.define(eq=False)
+class Writer:
+    """Commits of any number of waiters, in one thread, with one sync for all that wait at the same time.
+
+    While the thread works on a batch, the next one gathers.  Every method is called in the reactor's thread and every Deferred
+    fires there.  A waiter may cancel its Deferred; what it asked for happens nevertheless.
+    """
+
+    _changelog: IChangelog
+    _view: IView
+    _now: Callable[[], datetime] = attrs.field(kw_only=True)
+    """The present time, with its time zone."""
+    _call_in_reactor: Callable[..., object] = attrs.field(kw_only=True)
+    """``reactor.callFromThread``."""
+    _announce: Callable[[int, tuple[Change, ...]], object] = attrs.field(kw_only=True)
+    """Told, in the reactor and in order, of each entry that readers of the view see from now on; before its waiter is."""
+    _stop: Callable[[Exception], object] = attrs.field(kw_only=True)
+    """Told, in the reactor, why nothing can be written any more: the server has to end."""
+
+    _waiting: SimpleQueue[_Request | None] = attrs.field(factory=SimpleQueue, init=False)
+    """None says that nothing more will come."""
+    _refusal: Exception | None = attrs.field(default=None, init=False)
+    """Why commits are refused, once they are."""
+    _running: bool = attrs.field(default=False, init=False)
+    _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    def start(self) -> None:
+        """Start the thread.  It is a daemon: a process that ends without ``stop`` leaves the log as a crash would."""
+        self._running = True
+        Thread(target=self._run, name="twistpi writer", daemon=True).start()
+
+    def stop(self) -> Deferred[None]:
+        """Refuse further commits, finish those that wait, end the thread; fires when all that is done."""
+        self._refuse(WriterStopped())
+        if not self._running:
+            return succeed(None)
+        stopper: Deferred[None] = Deferred()
+        self._stoppers.append(stopper)
+        self._waiting.put(None)
+        return stopper
+
+    def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
+        """Append what ``decide`` returns, as one entry of the author ``by``; fires once it is synced and in the view.
+
+        ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
+        reads, may be called again, and returns the changes, or none when nothing has to change, or raises, which is the answer.
+        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``.
+        """
+        waiter: Deferred[Committed] = Deferred()
+        return self._enqueue(Commit(decide, by, waiter), waiter)
+
+    def keep(self, work: Callable[[Any], object]) -> Deferred[None]:
+        """Have ``work(view)`` write local facts, which are no entry, with the next batch; fires once the view has them.
+
+        They are as durable as the view: gone with it, perhaps gone after a power loss.  ``work`` may be called again after what
+        it did was rolled back.
+        """
+        waiter: Deferred[None] = Deferred()
+        return self._enqueue(Keep(work, waiter), waiter)
+
+    def _enqueue(self, request: _Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
+        if self._refusal:
+            return fail(self._refusal)
+        self._waiting.put(request)
+        return waiter
+
+    def _run(self) -> None:
+        """The thread: takes all that waits, as long as something may come."""
+        batches = Batches(self._changelog, self._view, self._now)
+        last = False
+        while not last:
+            taken = [self._waiting.get()]
+            taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
+            requests = [request for request in taken if request is not None]
+            try:
+                outcome = batches.process(requests)
+            except BaseException as error:
+                unforeseen = error if isinstance(error, Exception) else RuntimeError(f"the writer was ended by {error!r}")
+                outcome = Outcome([unforeseen] * len(requests), fatal=unforeseen)
+            last = len(requests) < len(taken) or outcome.fatal is not None
+            self._call_in_reactor(self._deliver, requests, outcome)
+        self._call_in_reactor(self._ended)
+
+    def _deliver(self, requests: Sequence[_Request], outcome: Outcome) -> None:
+        if outcome.fatal:
+            self._refuse(outcome.fatal)
+            self._stop(outcome.fatal)
+        for serial, changes in outcome.applied:
+            try:
+                self._announce(serial, changes)
+            except Exception:
+                _log.failure("Entry {serial} is written but could not be announced", serial=serial)
+        for request, answer in zip(requests, outcome.answers, strict=True):
+            if isinstance(answer, Exception):
+                request.waiter.errback(answer)
+            else:
+                request.waiter.callback(answer)
+
+    def _refuse(self, reason: Exception) -> None:
+        self._refusal = self._refusal or reason
+
+    def _ended(self) -> None:
+        self._running = False
+        while not self._waiting.empty():  # only after a fatal error: what came while it happened
+            request = self._waiting.get()
+            if request is not None:
+                request.waiter.errback(self._refusal)
+        stoppers, self._stoppers = self._stoppers, []
+        for stopper in stoppers:
+            stopper.callback(None)
