@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twistpi.metadata import LARGEST_METADATA, ByteRange, CoreMetadata, check_core_metadata, drive, find_metadata
+from twistpi.model.errors import BadArchive
+
+WHEEL = "Some.Name-1.0-py3-none-any.whl"
+BODY = b"Metadata-Version: 2.1\nName: Some.Name\nVersion: 1.0\nRequires-Dist: other\n\nA description.\n"
+INFO = "some_name-1.0.dist-info"
+
+
+def wheel(
+    members: list[tuple[str, bytes]] | None = None,
+    compression: int = zipfile.ZIP_DEFLATED,
+    comment: bytes = b"",
+) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, body in [("some_name/__init__.py", b"x = 1\n"), (f"{INFO}/METADATA", BODY)] if members is None else members:
+            archive.writestr(name, body)
+        archive.comment = comment
+    return buffer.getvalue()
+
+
+def read_from(data: bytes, asked: list[ByteRange] | None = None) -> Callable[[int, int], bytes]:
+    def read(start: int, length: int) -> bytes:
+        assert start >= 0
+        assert length > 0
+        assert start + length <= len(data)
+        if asked is not None:
+            asked.append(ByteRange(start, length))
+        return data[start : start + length]
+
+    return read
+
+
+def metadata_of(data: bytes, filename: str = WHEEL) -> bytes:
+    return drive(find_metadata(filename, len(data)), read_from(data))
+
+
+def refused(data: bytes, filename: str = WHEEL) -> str:
+    with pytest.raises(BadArchive) as caught:
+        metadata_of(data, filename)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("comment", [b"", b"c", b"PK\x05\x06" * 100, b"x" * 65535])
+def test_metadata_of_a_wheel_is_found(compression: int, comment: bytes) -> None:
+    assert metadata_of(wheel(compression=compression, comment=comment)) == BODY
+
+
+def test_small_wheel_is_asked_for_once() -> None:
+    data, asked = wheel(), list[ByteRange]()
+    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert asked == [ByteRange(0, len(data))]
+
+
+def test_large_wheel_needs_only_its_end_when_the_metadata_is_there() -> None:
+    data, asked = wheel([("big.bin", bytes(2_000_000)), (f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED), list[ByteRange]()
+    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert len(asked) == 1
+    assert asked[0].length < 70_000
+
+
+def test_metadata_at_the_front_takes_one_more_range() -> None:
+    data, asked = wheel([(f"{INFO}/METADATA", BODY), ("big.bin", bytes(2_000_000))], zipfile.ZIP_STORED), list[ByteRange]()
+    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert len(asked) == 2
+    assert asked[1].length < 2_000
+
+
+def test_long_table_of_contents_is_asked_for_where_the_end_stopped() -> None:
+    data, asked = wheel([(f"{INFO}/METADATA", BODY), *((f"m{number}", b"") for number in range(3_000))]), list[ByteRange]()
+    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    seen = [index for start, length in asked for index in (start, start + length)]
+    assert len(asked) == 3
+    assert seen[2] + asked[1].length == seen[0], "nothing is asked for twice"
+
+
+def test_zip64_archives_are_read() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, archive.open(f"{INFO}/METADATA", "w", force_zip64=True) as member:
+        member.write(BODY)
+    assert metadata_of(buffer.getvalue()) == BODY
+
+
+def test_zip64_end_record_is_followed() -> None:
+    data = wheel()
+    end = data.rfind(b"PK\x05\x06")
+    count, length, start = struct.unpack("<H2L", data[end + 10 : end + 20])
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, start)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    assert metadata_of(data[:end] + record + locator + tail) == BODY
+
+
+def test_sizes_of_a_member_may_stand_in_its_zip64_field() -> None:
+    data = bytearray(wheel([(f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED))
+    table = data.rfind(b"PK\x01\x02")
+    end = data.rfind(b"PK\x05\x06")
+    extra = struct.pack("<2HQQQ", 1, 24, len(BODY), len(BODY), 0)
+    data[table + 20 : table + 28] = b"\xff" * 8
+    data[table + 42 : table + 46] = b"\xff" * 4
+    data[table + 30 : table + 32] = struct.pack("<H", len(extra))
+    data[end + 12 : end + 16] = struct.pack("<L", end - table + len(extra))
+    data[end:end] = extra
+    assert metadata_of(bytes(data)) == BODY
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"[a-z]{1,8}(/[a-z_.]{1,8}){0,2}", fullmatch=True), st.binary(max_size=300)),
+        max_size=8,
+        unique_by=lambda member: member[0],
+    ),
+    st.integers(0, 8),
+    st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
+    st.binary(max_size=50),
+    st.binary(max_size=3_000),
+)
+def test_any_wheel_gives_its_metadata(
+    members: list[tuple[str, bytes]], place: int, compression: int, comment: bytes, description: bytes
+) -> None:
+    body = BODY + description
+    members.insert(min(place, len(members)), (f"{INFO}/METADATA", body))
+    assert metadata_of(wheel(members, compression, comment)) == body
+
+
+@given(st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+def test_a_garbled_wheel_is_a_bad_archive_or_still_right(data: st.DataObject) -> None:
+    whole = wheel(compression=data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])))
+    garbled = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        garbled[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+    try:
+        found = metadata_of(bytes(garbled))
+    except BadArchive:
+        return
+    assert found == BODY
+
+
+def test_a_wheel_cut_anywhere_is_a_bad_archive() -> None:
+    whole = wheel()
+    for length in range(len(whole)):
+        refused(whole[:length])
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_bad_archive(data: bytes) -> None:
+    refused(data)
+
+
+def test_an_answer_of_another_length_is_a_bad_archive() -> None:
+    data = wheel()
+    with pytest.raises(BadArchive, match="0 bytes came"):
+        drive(find_metadata(WHEEL, len(data)), lambda _start, _length: b"")
+
+
+def test_only_wheels_are_looked_into() -> None:
+    assert "only wheels" in refused(wheel(), "some_name-1.0.tar.gz")
+
+
+def test_metadata_of_another_name_is_not_taken() -> None:
+    assert "no METADATA" in refused(wheel([("other-1.0.dist-info/METADATA", BODY)]))
+    assert "no METADATA" in refused(wheel([(f"vendored/{INFO}/METADATA", BODY)]))
+
+
+def test_metadata_of_a_vendored_distribution_does_not_disturb() -> None:
+    assert metadata_of(wheel([("other-2.0.dist-info/METADATA", b"no"), (f"{INFO}/METADATA", BODY)])) == BODY
+
+
+def test_two_metadata_files_are_ambiguous() -> None:
+    members = [(f"{INFO}/METADATA", BODY), ("Some.Name-1.0.dist-info/METADATA", BODY)]
+    assert "more than once" in refused(wheel(members))
+
+
+def test_metadata_must_be_of_the_wheel() -> None:
+    for body in (BODY.replace(b"Some.Name", b"Other"), BODY.replace(b"1.0", b"2.0"), BODY.replace(b"Some.Name", b"-")):
+        assert "its metadata is of" in refused(wheel([(f"{INFO}/METADATA", body)]))
+    assert "no Version" in refused(wheel([(f"{INFO}/METADATA", b"Metadata-Version: 2.1\nName: Some.Name\n\nVersion: 1.0\n")]))
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    assert "too large" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(LARGEST_METADATA))]))
+    assert "far more than it is" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(4 * 1024 * 1024))]))
+
+
+def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> None:
+    data = bytearray(wheel([(f"{INFO}/METADATA", BODY + bytes(LARGEST_METADATA))]))
+    table = data.rfind(b"PK\x01\x02")
+    data[table + 24 : table + 28] = struct.pack("<L", len(BODY))
+    assert "not what its table" in refused(bytes(data))
+
+
+def test_a_table_of_contents_that_claims_too_much_is_not_asked_for() -> None:
+    data = bytearray(wheel())
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 12 : end + 16] = struct.pack("<L", 2**30)
+    assert "table of contents is too large" in refused(bytes(data))
+
+
+def test_an_encrypted_or_oddly_packed_member_is_refused() -> None:
+    for offset, value in ((8, 1), (10, 14)):
+        data = bytearray(wheel([(f"{INFO}/METADATA", BODY)]))
+        data[data.rfind(b"PK\x01\x02") + offset] = value
+        assert "no installer reads" in refused(bytes(data))
+
+
+def test_a_wrong_checksum_is_noticed() -> None:
+    data = bytearray(wheel([(f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED))
+    data[data.index(b"Requires-Dist: o")] ^= 1
+    assert "not what its table" in refused(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("filename", "version"),
+    [
+        ("some_name-1.0-py3-none-any.whl", "1.0.0"),
+        ("some_name-1.0+cpu-py3-none-any.whl", "1.0+cpu"),
+        ("some_name-1.0_custom-py3-none-any.whl", "1.0+custom"),
+        ("some_name-1.0_custom-py3-none-any.whl", "1.0-custom"),
+        ("some_name-1.0-1-py3-none-any.whl", "1.0"),
+        ("Some.Name-1.0.tar.gz", "1.0"),
+    ],
+)
+def test_core_metadata_fits_its_file(filename: str, version: str) -> None:
+    body = f"metadata-version:2.4\r\nNAME : Some-Name\r\nVersion: {version}\r\n\r\ntext".encode()
+    assert check_core_metadata(filename, body) == CoreMetadata("2.4", "Some-Name", version)
+
+
+@given(st.binary(max_size=200), st.text(max_size=40))
+def test_any_core_metadata_is_fine_or_a_bad_archive(body: bytes, filename: str) -> None:
+    with contextlib.suppress(BadArchive):
+        check_core_metadata(filename, body)

@@ -1,0 +1,1 @@
+"""What may happen, decided from what is known: pure functions that give changes or refuse."""

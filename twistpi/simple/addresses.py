@@ -1,0 +1,69 @@
+"""The addresses on an upstream's page: made absolute, and only such as can be fetched."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+_PATH: Final = r"[A-Za-z0-9_~!$&'()*+,;=@%/.-]{0,4000}\Z"
+"""A path that needs no work, if no component begins with a dot: nothing to encode, no colon, no query."""
+_PORT: Final = r"(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}))?"
+_READY: Final = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?" + _PORT + "/" + _PATH, re.ASCII)
+_RELATIVE: Final = re.compile(r"((?:\.\./)*|/)(?![/.])" + _PATH, re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_HOST: Final = re.compile(r"https?:(?!//[^/?#])|//(?:[/?#]|\Z)", re.IGNORECASE)
+"""Promises a host and has none; Python would take the base's."""
+_HOST: Final = re.compile(r"[^\x00-\x20\x7f-\U0010ffff\"<>\\^`{|}/?#]+\Z")
+_PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
+_LONGEST: Final = 4096
+"""Characters; what is longer is no address of a file."""
+
+
+def absolute(base: str, reference: str) -> str | None:
+    """``reference`` on a page at ``base`` as an absolute http or https URL without fragment, or None when it is none.
+
+    None also for what could split a header or confuse two readers: control characters, odd hosts, ports that are none.
+    """
+    if "#" in reference:
+        reference = reference.partition("#")[0]
+    if _READY.match(reference) and "/." not in reference:
+        return reference
+    start = _RELATIVE.match(reference)
+    if start and reference and reference.find("/.", start.end(1)) < 0:
+        folder = _folder(base, start[1])
+        return folder and folder + reference[start.end(1) :]
+    return _resolved(base, reference.strip(" \t\r\n\f"))
+
+
+def without_credentials(url: str) -> str:
+    """``url`` without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def filename_of(url: str) -> str:
+    """The last component, decoded, of an absolute URL's path; empty when the path ends in a slash."""
+    last = url.partition("?")[0].rpartition("/")[2]
+    return unquote(last) if "%" in last else last
+
+
+@functools.lru_cache(maxsize=256)
+def _folder(base: str, steps: str) -> str | None:
+    """Where ``steps`` (``../`` any number of times, or ``/``) lead from ``base``: most links of a page share it."""
+    return _resolved(base, steps or ".")
+
+
+def _resolved(base: str, reference: str) -> str | None:
+    if not reference or len(reference) > _LONGEST or _CONTROL.search(reference) or _NO_HOST.match(reference):
+        return None
+    try:
+        parts = urlsplit(urljoin(base, reference))
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and _HOST.match(parts.netloc) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return None
+    if not usable:
+        return None
+    path, query = quote(parts.path or "/", safe=_PATH_SAFE), quote(parts.query, safe=_PATH_SAFE + "?")
+    return SplitResult(parts.scheme, parts.netloc, path, query, "").geturl()

@@ -1,0 +1,113 @@
+"""``Accept`` -> the representation to answer with, or a refusal.
+
+Source: "Simple repository API", Content-Types and Version + Format Selection; RFC 9110, 12.5.  Where the specification leaves the
+choice to the server: JSON when it was named and is wanted at least as much as HTML, otherwise HTML under the most specific
+name that was given.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from twistpi.model.errors import NotAcceptable
+
+
+class Representation(enum.Enum):
+    """A form in which a simple page can be had; the value is its media type without parameters."""
+
+    JSON_V1 = "application/vnd.pypi.simple.v1+json"
+    HTML_V1 = "application/vnd.pypi.simple.v1+html"
+    TEXT_HTML = "text/html"
+
+    @property
+    def content_type(self) -> str:
+        """The value for the ``Content-Type`` header."""
+        return "text/html; charset=utf-8" if self is Representation.TEXT_HTML else self.value
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is JSON; otherwise it is HTML."""
+        return self is Representation.JSON_V1
+
+
+_NAMED: Final[Mapping[str, Representation]] = {
+    **{representation.value: representation for representation in Representation},
+    "application/vnd.pypi.simple.latest+json": Representation.JSON_V1,
+    "application/vnd.pypi.simple.latest+html": Representation.HTML_V1,
+}
+_QUALITY: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z", re.ASCII)
+
+
+def choose(accept: str | None, format_parameter: str | None = None, *, fallback: Representation | None = None) -> Representation:
+    """The representation for a request with this ``Accept`` header and this ``?format=`` parameter (None when missing).
+
+    The parameter wins over the header; it must be exactly one media type that is served here, or ``NotAcceptable`` is raised.
+    For a header that accepts nothing served here the answer is ``fallback``, or ``NotAcceptable`` when there is none.
+    """
+    if format_parameter is not None:
+        # A '+' in a query string reaches us as a space when the client did not write %2B.
+        chosen = _NAMED.get(format_parameter.strip().replace(" ", "+").lower())
+    else:
+        chosen = _chosen(accept or "") or fallback
+    if chosen is None:
+        raise NotAcceptable(accept or "" if format_parameter is None else format_parameter)
+    return chosen
+
+
+def accepts_gzip(accept_encoding: str | None) -> bool:
+    """Whether a client with this ``Accept-Encoding`` header takes gzip, and not less gladly than plain bytes."""
+    if accept_encoding is None:
+        return False
+    qualities = dict(_preferences(accept_encoding))
+    wildcard = qualities.get("*", 0.0)
+    gzip = qualities.get("gzip", qualities.get("x-gzip", wildcard))
+    return gzip > 0 and gzip >= qualities.get("identity", 0.0)
+
+
+@functools.lru_cache(maxsize=128)
+def _chosen(accept: str) -> Representation | None:
+    """What ``accept`` asks for among what there is; None for nothing."""
+    ranges: dict[str, float] = {}
+    named: dict[Representation, float] = {}
+    if not accept.strip():
+        return Representation.TEXT_HTML  # no header means */*
+    for media_range, quality in _preferences(accept):
+        representation = _NAMED.get(media_range)
+        if representation is None:
+            ranges[media_range] = max(quality, ranges.get(media_range, 0.0))
+        else:
+            named[representation] = max(quality, named.get(representation, 0.0))
+
+    def quality_of(representation: Representation) -> float:
+        if representation in named:
+            return named[representation]
+        kind = representation.value.partition("/")[0]
+        return ranges.get(f"{kind}/*", ranges.get("*/*", 0.0))
+
+    html = max((Representation.TEXT_HTML, Representation.HTML_V1), key=lambda one: _html_rank(one, quality_of(one), one in named))
+    json, best_html = quality_of(Representation.JSON_V1), quality_of(html)
+    if json > 0 and (best_html == 0 or (Representation.JSON_V1 in named and json >= best_html)):
+        return Representation.JSON_V1
+    return html if best_html > 0 else None
+
+
+def _html_rank(representation: Representation, quality: float, is_named: bool) -> tuple[float, bool, bool]:
+    """The better HTML: the one wanted more, then the one named, then the more specific name; unnamed, plain ``text/html``."""
+    return quality, is_named, (representation is Representation.HTML_V1) is is_named
+
+
+def _preferences(header: str) -> Iterator[tuple[str, float]]:
+    """Each element of a list header with its quality; elements whose quality cannot be read are passed over."""
+    for element in header.split(","):
+        name, *parameters = (part.strip().lower() for part in element.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _equals, value = (part.strip() for part in parameter.partition("="))
+            if key == "q":
+                quality = float(value) if _QUALITY.match(value) else -1.0
+        if name and quality >= 0:
+            yield name, quality

@@ -1,0 +1,184 @@
+"""A merged page -> bytes and ETag.
+
+Files come in one order in all representations: that of the merged page, which is the upstream's for a mirror.  Source: "Simple
+repository API" 1.4; HTML stays at 1.4 for ever (PEP 833).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from twistpi.model.names import IndexName
+from twistpi.model.records import KnownFile
+from twistpi.simple.escape import escape, quote_path
+from twistpi.simple.merge import MergedPage
+from twistpi.simple.negotiate import Representation
+
+JSON_VERSION: Final = "1.4"
+"""The API version of JSON that says all which that version demands."""
+_SPARSE_JSON_VERSION: Final = "1.0"
+"""The API version of JSON with files whose size nobody knows: 1.1 demands sizes and versions."""
+HTML_VERSION: Final = "1.4"
+"""The API version of HTML."""
+_HTML_DIGESTS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
+"""Best first: an HTML link has room for one."""
+
+
+def render_project(page: MergedPage, representation: Representation, *, base: str, offline: bool = False) -> bytes:
+    """The page of a project in one representation.
+
+    ``base`` is how a link on the page reaches the index that was asked: ``../../`` from ``/user/index/+simple/project/``, or an
+    absolute URL that ends in ``/user/index/``.  With ``offline`` only what is kept here is listed.
+    """
+    files = [(index, file) for index, file in page.files if file.cached] if offline else page.files
+    prefixes = {index: link_prefix(base, page.index, index) for index in {index for index, _file in files}}
+    if representation.is_json:
+        entries = [_json_file(prefixes[index], file, offline=offline) for index, file in files]
+        return orjson.dumps(_json_page(page, entries))
+    starts = {index: f'{escape(index)} <a href="{escape(prefix)}' for index, prefix in prefixes.items()}
+    lines = [_html_file(starts[index], file, offline=offline) for index, file in files]
+    return _html_page(page, lines).encode()
+
+
+def etag(body: bytes, content_type: str = "") -> str:
+    """A strong entity tag for ``body`` as ``content_type``, quoted: other bytes or another type, another tag (RFC 9110)."""
+    digest = hashlib.sha256(content_type.encode())
+    digest.update(body)
+    return f'"{digest.hexdigest()[:32]}"'
+
+
+def link_prefix(base: str, asked: str, owner: str) -> str:
+    """What stands before a file's path in a link: the way to the index that owns it, where ``base`` leads to the one asked."""
+    if asked == owner:
+        return base
+    here, there = IndexName.parse(asked), IndexName.parse(owner)
+    if "://" in base:
+        return f"{base.removesuffix(quote_path(asked) + '/')}{quote_path(owner)}/"
+    return f"{base}../{quote_path(there.name)}/" if here.user == there.user else f"{base}../../{quote_path(owner)}/"
+
+
+def offered_metadata(file: KnownFile, *, offline: bool = False) -> bool | Mapping[str, str] | None:
+    """What a page may promise about the core metadata of a file: digests, True without them, None for nothing.
+
+    What is promised must be served (PEP 714): the metadata that is kept; else what the upstream promises; else, for any
+    wheel, what can be read out of it, unless that failed before.
+    """
+    claim = file.link.core_metadata
+    if file.metadata_sha256 is not None:
+        is_same = isinstance(claim, Mapping) and claim.get("sha256") == file.metadata_sha256
+        return claim if is_same else {"sha256": file.metadata_sha256}
+    if file.metadata_missing:
+        return None
+    if offline or file.vanished:
+        # The upstream cannot be asked: only a wheel that is here can tell, and nobody checked its digest.
+        return True if file.cached and file.link.is_wheel else None
+    return claim or (True if file.link.is_wheel else None)
+
+
+def _digests(file: KnownFile) -> Mapping[str, str]:
+    """The digests the upstream gave, and where it gave no SHA-256, that of the bytes once they are here."""
+    hashes = file.link.hashes
+    return hashes if file.sha256 is None or "sha256" in hashes else {**hashes, "sha256": file.sha256}
+
+
+def _size(file: KnownFile) -> int | None:
+    return file.link.size if file.link.size is not None else file.size
+
+
+# JSON --------------------------------------------------------------------------------------------------------------
+
+
+def _json_page(page: MergedPage, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    header = page.header
+    is_complete = all("size" in entry for entry in entries)
+    meta: dict[str, Any] = {"api-version": JSON_VERSION if is_complete else _SPARSE_JSON_VERSION}
+    if header.last_serial is not None:
+        meta["_last-serial"] = header.last_serial
+    document: dict[str, Any] = {**header.extra, "meta": meta, "name": page.project, "files": entries}
+    if is_complete:
+        document["versions"] = page.versions
+    if header.status is not None:
+        document["project-status"] = {"status": header.status}
+        if header.status_reason is not None:
+            document["project-status"]["reason"] = header.status_reason
+    if page.vanished:
+        document["_vanished"] = True
+    return document
+
+
+def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Any]:
+    link = file.link
+    entry: dict[str, Any] = {"filename": link.filename, "url": prefix + quote_path(file.path), "hashes": _digests(file)}
+    if (size := _size(file)) is not None:
+        entry["size"] = size
+    if link.upload_time is not None:
+        entry["upload-time"] = link.upload_time
+    if link.requires_python is not None:
+        entry["requires-python"] = link.requires_python
+    if (metadata := offered_metadata(file, offline=offline)) is not None:
+        entry["core-metadata"] = metadata
+    if link.yanked is not False:
+        entry["yanked"] = link.yanked or True
+    if link.provenance is not None:
+        entry["provenance"] = link.provenance
+    if link.extra:
+        entry = {**link.extra, **entry}
+    if file.vanished:
+        entry["_vanished"] = True
+    return entry
+
+
+# HTML --------------------------------------------------------------------------------------------------------------
+
+
+def _html_page(page: MergedPage, lines: list[str]) -> str:
+    title = escape(f"{page.index}: links for {page.project}")
+    header = page.header
+    metas = [("pypi:repository-version", HTML_VERSION)]
+    if header.status is not None:
+        metas.append(("pypi:project-status", header.status))
+        if header.status_reason is not None:
+            metas.append(("pypi:project-status-reason", header.status_reason))
+    head = "".join(f'<meta name="{name}" content="{escape(content)}">' for name, content in metas)
+    note = "<p>The upstream does not have this project any more; these files are kept here.</p>\n" if page.vanished else ""
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{head}<title>{title}</title></head><body><h1>{title}</h1>\n'
+        f"{note}{''.join(lines)}</body></html>\n"
+    )
+
+
+def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
+    link = file.link
+    attributes = ""
+    if metadata := offered_metadata(file, offline=offline):
+        value = _metadata_attribute(metadata)
+        attributes += f' data-dist-info-metadata="{value}" data-core-metadata="{value}"'
+    if link.requires_python is not None:
+        attributes += f' data-requires-python="{escape(link.requires_python)}"'
+    if link.yanked is not False:
+        attributes += f' data-yanked="{escape(link.yanked) if isinstance(link.yanked, str) else ""}"'
+    if link.provenance is not None:
+        attributes += f' data-provenance="{escape(link.provenance)}"'
+    if file.vanished:
+        attributes += ' data-vanished="true"'
+    return f'{start}{quote_path(file.path)}{_fragment(file)}"{attributes}>{escape(link.filename)}</a><br>\n'
+
+
+def _fragment(file: KnownFile) -> str:
+    digest = _best_digest(_digests(file))
+    return f"#{digest}" if digest else ""
+
+
+def _metadata_attribute(metadata: bool | Mapping[str, str]) -> str:
+    return (_best_digest(metadata) if isinstance(metadata, Mapping) else None) or "true"
+
+
+def _best_digest(hashes: Mapping[str, str]) -> str | None:
+    for algorithm in _HTML_DIGESTS:
+        if algorithm in hashes:
+            return f"{algorithm}={hashes[algorithm]}"
+    return None
