@@ -1,0 +1,372 @@
+"""Files on their way into the cache: one fetch, many readers, broken connections, wrong bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.defer import gatherResults
+
+from tests.fakes.upstream import (
+    Chunked,
+    CutOff,
+    FallsSilent,
+    Fault,
+    Garbage,
+    Hangup,
+    Held,
+    Redirect,
+    Silent,
+    Status,
+    WithHeaders,
+    WrongBody,
+)
+from tests.in_reactor import in_reactor
+from tests.mirror.mirror_house import House, expect_cancellation, pause, read_all, start, until
+from twistpi.mirror.download import HELD_BACK
+from twistpi.model.changes import FileCached
+from twistpi.model.errors import StorageFull, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
+
+WHEEL = "hello-1.0-py3-none-any.whl"
+FILE = f"/files/hello/{WHEEL}"
+CONTENT = bytes(os.urandom(1000)) * 700
+"""700,000 bytes."""
+
+
+async def learn(house: House, content: bytes = CONTENT, **options: object) -> None:
+    """Have the mirror know one project with one file."""
+    house.fake.add_project("hello", {WHEEL: content}, **options)  # type: ignore[arg-type]
+    await house.mirror.ensure(house.index, "hello")
+
+
+async def cached(house: House) -> FileCached:
+    """Wait until the file is recorded."""
+    await until(lambda: bool(house.changes(FileCached)))
+    change = house.changes(FileCached)[0]
+    assert isinstance(change, FileCached)
+    return change
+
+
+async def nothing_was_kept(house: House) -> None:
+    """No trace of a download is left."""
+    await until(lambda: not house.incoming())
+    assert house.changes(FileCached) == []
+    assert list(house.blobs.walk()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, HELD_BACK - 1, HELD_BACK, HELD_BACK + 1, 700_000])
+@in_reactor
+async def test_R46_a_file_is_read_while_it_is_cached_and_recorded_then(house: House, size: int) -> None:
+    content = CONTENT[:size]
+    await learn(house, content)
+    assert await house.download("hello", WHEEL) == content
+    change = await cached(house)
+    digest = hashlib.sha256(content).hexdigest()
+    assert change == FileCached("root/up", "hello", WHEEL, digest, size)
+    assert [(address.relative, kept) for address, kept in house.blobs.walk()] == [(f"{digest[:3]}/{digest[3:16]}/{WHEEL}", size)]
+    assert house.incoming() == []
+    assert house.file("hello", WHEEL).cached
+
+
+@in_reactor
+async def test_R46_concurrent_readers_share_one_fetch(house: House) -> None:
+    await learn(house)
+    everybody = await gatherResults([start(house.download("hello", WHEEL)) for _ in range(30)])
+    assert set(everybody) == {CONTENT}
+    assert house.fake.count(FILE) == 1
+
+
+@in_reactor
+async def test_a_reader_that_leaves_does_not_stop_the_caching(house: House) -> None:
+    await learn(house)
+    held = house.fake.misbehave(FILE, Held())
+    assert isinstance(held, Held)
+    reading = start(house.download("hello", WHEEL))
+    reading.addErrback(expect_cancellation)
+    await until(lambda: bool(held.waiting))
+    reading.cancel()
+    held.release()
+    await cached(house)
+
+
+@in_reactor
+async def test_R46_bytes_can_be_read_before_the_upstream_sent_all(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, FallsSilent(600_000))
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    assert await download.headers() == 700_000
+    download.retain()
+    await until(lambda: download.available == 600_000)
+    assert os.pread(download.fileno(), 600_000, 0) == CONTENT[:600_000]
+    download.release()
+
+
+@in_reactor
+async def test_the_last_bytes_are_held_back_until_all_are_verified(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, FallsSilent(700_000 - 10), times=1)
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    await until(lambda: download.available > 0)
+    seen = set()
+    while download.available < 700_000:
+        seen.add(download.available)
+        await pause(0.01)
+    assert max(seen) == 700_000 - HELD_BACK
+
+
+@in_reactor
+async def test_R44_a_reader_waits_for_the_offset_it_needs(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, Chunked(piece=50_000, pause=0.005))
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    assert await download.wait(400_000) > 400_000
+    assert await download.wait(700_000) == 700_000
+
+
+@in_reactor
+async def test_without_any_length_the_size_is_known_at_the_end(house: House) -> None:
+    await learn(house, sizes=False)
+    house.fake.misbehave(FILE, Chunked())
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    assert await download.headers() is None
+    assert await read_all(download) == CONTENT
+    assert (await cached(house)).size == len(CONTENT)
+
+
+@pytest.mark.parametrize("breaks", [1, 3])
+@in_reactor
+async def test_R47_a_broken_connection_is_taken_up_by_range(house: House, breaks: int) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, CutOff(150_000), times=breaks)
+    assert await house.download("hello", WHEEL) == CONTENT
+    ranges = [seen.header("Range") for seen in house.fake.seen if seen.path == FILE]
+    assert ranges == [None, *(f"bytes={150_000 * attempt}-" for attempt in range(1, breaks + 1))]
+    assert house.fake.seen[-1].header("If-Range") == house.fake.documents[FILE].etag
+
+
+@in_reactor
+async def test_R47_silence_in_the_middle_is_a_broken_connection(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, FallsSilent(150_000), times=1)
+    assert await house.download("hello", WHEEL) == CONTENT
+
+
+@in_reactor
+async def test_R47_an_upstream_without_ranges_sends_all_again_and_it_must_be_the_same(house: House) -> None:
+    await learn(house)
+    house.fake.documents[FILE].ranges = False
+    house.fake.misbehave(FILE, CutOff(150_000), times=1)
+    assert await house.download("hello", WHEEL) == CONTENT
+    assert (await cached(house)).size == len(CONTENT)
+
+
+@pytest.mark.parametrize("hashes", [("sha256",), ()])
+@in_reactor
+async def test_R47_without_validators_a_range_is_asked_for_only_if_a_digest_will_tell(
+    house: House, hashes: tuple[str, ...]
+) -> None:
+    await learn(house, hashes=hashes)
+    house.fake.documents[FILE].etag = house.fake.documents[FILE].last_modified = None
+    house.fake.misbehave(FILE, CutOff(150_000), times=1)
+    assert await house.download("hello", WHEEL) == CONTENT
+    assert house.fake.seen[-1].header("Range") == ("bytes=150000-" if hashes else None)
+    assert house.fake.seen[-1].header("If-Range") is None
+
+
+@in_reactor
+async def test_R47_a_file_that_changed_between_two_attempts_is_not_glued_together(house: House) -> None:
+    await learn(house, hashes=())
+    house.fake.misbehave(FILE, CutOff(150_000), times=1)
+    house.fake.misbehave(FILE, WrongBody(bytes(700_000)))
+    house.fake.documents[FILE].ranges = False
+    with pytest.raises(WrongBytes, match="changed"):
+        await house.download("hello", WHEEL)
+    await nothing_was_kept(house)
+
+
+@in_reactor
+async def test_R47_an_upstream_that_never_gets_far_is_given_up(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, CutOff(150_000), times=1)
+    house.fake.misbehave(FILE, Hangup())
+    with pytest.raises(UpstreamFailed):
+        await house.download("hello", WHEEL)
+    await nothing_was_kept(house)
+
+
+WRONG: dict[str, Fault] = {
+    "other bytes": WrongBody(),
+    "other bytes at the end": WrongBody(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])),
+    "fewer bytes": WrongBody(CONTENT[:-1]),
+    "more bytes": WrongBody(CONTENT + b"more"),
+    "an error page": WrongBody(b"<html>please log in</html>"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+@in_reactor
+async def test_R48_wrong_bytes_are_never_completed_and_nothing_of_them_is_kept(house: House, what: str) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, WRONG[what])
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    with pytest.raises(WrongBytes) as caught:
+        await read_all(download)
+    assert WHEEL in str(caught.value)
+    assert download.available <= 700_000 - HELD_BACK
+    await nothing_was_kept(house)
+    house.fake.behave(FILE)
+    assert await house.download("hello", WHEEL) == CONTENT
+
+
+@pytest.mark.parametrize("what", ["other bytes", "more bytes", "fewer bytes"])
+@in_reactor
+async def test_R48_wrong_bytes_without_announced_length_are_found_too(house: House, what: str) -> None:
+    await learn(house)
+
+    class Both(Fault):
+        def answer(self, upstream: object, request: object, document: object) -> None:
+            right = house.fake.documents[FILE].body
+            fault = WRONG[what]
+            assert isinstance(fault, WrongBody)
+            house.fake.documents[FILE].body = bytes(len(right)) if fault.body is None else fault.body
+            Chunked().answer(house.fake, request, house.fake.documents[FILE])
+            house.fake.documents[FILE].body = right
+
+    house.fake.misbehave(FILE, Both())
+    with pytest.raises((WrongBytes, UpstreamFailed)):
+        await house.download("hello", WHEEL)
+    await nothing_was_kept(house)
+
+
+@in_reactor
+async def test_R48_any_digest_the_page_gives_is_checked(house: House) -> None:
+    await learn(house, hashes=("md5",))
+    house.fake.misbehave(FILE, WrongBody(), times=1)
+    with pytest.raises(WrongBytes, match="md5"):
+        await house.download("hello", WHEEL)
+    assert await house.download("hello", WHEEL) == CONTENT
+    change = await cached(house)
+    assert change.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert house.file("hello", WHEEL).cached
+
+
+@in_reactor
+async def test_a_file_without_digest_is_verified_by_its_length_alone(house: House) -> None:
+    await learn(house, hashes=(), sizes=False)
+    assert house.file("hello", WHEEL).path.startswith("+e/")
+    assert await house.download("hello", WHEEL) == CONTENT
+    await cached(house)
+    assert house.file("hello", WHEEL).sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+FAILING: dict[str, tuple[Fault, type[Exception]]] = {
+    "404": (Status(404), UnknownFile),
+    "410": (Status(410), UnknownFile),
+    "401": (Status(401), UpstreamFailed),
+    "500": (Status(500), UpstreamFailed),
+    "206 unasked": (Status(206), UpstreamFailed),
+    "garbage": (Garbage(), UpstreamFailed),
+    "hangs up": (Hangup(), UpstreamFailed),
+    "silent": (Silent(), UpstreamUnreachable),
+    "redirects in circles": (Redirect(FILE), UpstreamFailed),
+    "redirects to a file": (Redirect("file:///etc/passwd"), UpstreamFailed),
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+@in_reactor
+async def test_R67_a_file_the_upstream_cannot_give_is_an_error_that_says_so(house: House, what: str) -> None:
+    await learn(house)
+    fault, expected = FAILING[what]
+    house.fake.misbehave(FILE, fault)
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    with pytest.raises(expected):
+        await download.headers()
+    with pytest.raises(expected):
+        await download.wait(0)
+    with pytest.raises(expected):
+        await download.finished()
+    await nothing_was_kept(house)
+
+
+@in_reactor
+async def test_a_file_behind_a_redirect_to_another_host_is_cached(house: House) -> None:
+    await learn(house)
+    house.fake.documents["/storage/x"] = house.fake.documents[FILE]
+    house.fake.misbehave(FILE, Redirect(f"http://localhost:{house.fake.port}/storage/x"))
+    assert await house.download("hello", WHEEL) == CONTENT
+
+
+@in_reactor
+async def test_R45_a_bogus_content_encoding_of_a_file_is_passed_over(house: House) -> None:
+    await learn(house)
+    house.fake.misbehave(FILE, WithHeaders({"Content-Encoding": "gzip"}))
+    assert await house.download("hello", WHEEL) == CONTENT
+    assert house.fake.seen[-1].header("Accept-Encoding") == "identity"
+
+
+@in_reactor
+async def test_bytes_another_index_brought_are_not_fetched_again(house: House) -> None:
+    await learn(house)
+    await house.download("hello", WHEEL)
+    await cached(house)
+    known_file = house.file("hello", WHEEL)
+    download = house.downloads.open(house.index, "hello", known_file)
+    assert await read_all(download) == CONTENT
+    assert (await download.finished()).size == len(CONTENT)
+    assert house.fake.count(FILE) == 1
+
+
+@in_reactor
+async def test_offline_nothing_is_fetched(make_house: Callable[..., House]) -> None:
+    house, offline = make_house(), make_house(offline=True)
+    await learn(house)
+    with pytest.raises(UpstreamUnreachable, match="offline"):
+        await offline.downloads.open(offline.index, "hello", house.file("hello", WHEEL)).headers()
+    assert house.fake.count(FILE) == 0
+
+
+@in_reactor
+async def test_a_descriptor_stays_open_while_somebody_reads(house: House) -> None:
+    await learn(house)
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    await download.headers()
+    download.retain()
+    await download.finished()
+    assert os.pread(download.fileno(), len(CONTENT), 0) == CONTENT
+    number = download.fileno()
+    download.release()
+    with pytest.raises((OSError, ValueError)):
+        os.fstat(number)
+    await pause(0)
+
+
+@in_reactor
+async def test_a_full_disk_fails_the_readers_and_leaves_nothing(house: House) -> None:
+    await learn(house)
+
+    class Full:
+        size = 0
+
+        def __init__(self, real: object) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def write(self, data: bytes) -> None:
+            raise StorageFull("incoming", "no space left")
+
+    class FullBlobs:
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.blobs, name)
+
+        def incoming(self) -> object:
+            return Full(house.blobs.incoming())
+
+    house.downloads._blobs = FullBlobs()
+    with pytest.raises(StorageFull):
+        await house.download("hello", WHEEL)
+    await nothing_was_kept(house)

@@ -1,0 +1,241 @@
+"""What goes over the wire to an upstream: credentials, proxies, certificates, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
+from twisted.internet.ssl import KeyPair, PrivateCertificate
+
+from tests.fakes.proxy import FakeProxy
+from tests.fakes.upstream import FakeUpstream, Redirect
+from tests.in_reactor import in_reactor, wait_for
+from tests.mirror.mirror_house import House, pause, reactor
+from twistpi import __version__
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.upstream import ACCEPT_PAGE
+from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
+
+WHEEL = "hello-1.0-py3-none-any.whl"
+PAGE = "/simple/hello/"
+FILE = f"/files/hello/{WHEEL}"
+
+
+class TlsReactor:
+    """The reactor, whose plain ports are made TLS ports."""
+
+    def __init__(self, certificate: PrivateCertificate) -> None:
+        self._options = certificate.options()  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, interface: str = "") -> Any:
+        return reactor.listenSSL(port, factory, self._options, interface=interface)
+
+
+def make_certificate(folder: Path) -> tuple[PrivateCertificate, str]:
+    """A certificate for localhost, and the file that holds it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "ca.pem"
+    path.write_bytes(b"# a comment\n" + pem + b"\n")
+    pair = KeyPair.load(private, 1)
+    return PrivateCertificate.load(pem, pair, 1), str(path)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[FakeUpstream, str, str]]:
+    """An upstream behind TLS, its address by name, and the file with its certificate."""
+    certificate, path = make_certificate(tmp_path)
+    upstream = FakeUpstream(TlsReactor(certificate)).start()
+    upstream.add_project("hello", {WHEEL: b"wheel"})
+    yield upstream, f"https://localhost:{upstream.port}/simple/", path
+    wait_for(Deferred.fromCoroutine(upstream.stop()))
+
+
+@pytest.fixture
+def proxy() -> Iterator[FakeProxy]:
+    running = FakeProxy(reactor, user="me:secret").start()
+    yield running
+    wait_for(Deferred.fromCoroutine(running.stop()))
+
+
+@in_reactor
+async def test_a_page_is_asked_for_as_a_client_of_the_standard_does(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    await house.mirror.ensure(house.index, "hello")
+    seen = house.fake.seen[0]
+    assert (seen.method, seen.path) == ("GET", PAGE)
+    assert seen.header("Accept") == ACCEPT_PAGE
+    assert seen.header("Accept-Encoding") == "gzip"
+    assert seen.header("User-Agent") == f"twistpi/{__version__}"
+    assert seen.header("Authorization") is None
+
+
+@pytest.fixture
+def guarded() -> Iterator[FakeUpstream]:
+    upstream = FakeUpstream(reactor, user="me:s%20cret").start()
+    upstream.user = "me:s cret"
+    yield upstream
+    wait_for(Deferred.fromCoroutine(upstream.stop()))
+
+
+def house_of(make_house: Callable[..., House], guarded: FakeUpstream) -> House:
+    """A mirror of an upstream that wants a password."""
+    return make_house(fake=guarded, mirror_url=f"http://me:s%20cret@127.0.0.1:{guarded.port}/simple/")
+
+
+@in_reactor
+async def test_credentials_of_the_mirror_url_are_sent_for_pages_and_files(
+    make_house: Callable[..., House], guarded: FakeUpstream
+) -> None:
+    house = house_of(make_house, guarded)
+    guarded.add_project("hello", {WHEEL: b"wheel"})
+    state = await house.mirror.ensure(house.index, "hello")
+    assert await house.download("hello", WHEEL) == b"wheel"
+    assert "cret" not in state.source
+    assert "cret" not in repr(house.project("hello"))
+
+
+@in_reactor
+async def test_credentials_never_go_to_another_host(
+    make_house: Callable[..., House], guarded: FakeUpstream, fake: FakeUpstream
+) -> None:
+    house = house_of(make_house, guarded)
+    fake.add_file("/files/moved.whl", b"wheel")
+    guarded.add_project("hello", {WHEEL: b"wheel"})
+    guarded.misbehave(FILE, Redirect(f"{fake.url}/files/moved.whl"))
+    guarded.add_project("away", {})
+    guarded.misbehave("/simple/away/", Redirect(f"{fake.url}{PAGE}"))
+    guarded.add_project("other", {"other-1.0.tar.gz": b"sdist"}, files_at=fake.url)
+    fake.add_file("/files/other/other-1.0.tar.gz", b"sdist")
+    for name in ("hello", "other"):
+        await house.mirror.ensure(house.index, name)
+    assert await house.download("hello", WHEEL) == b"wheel"
+    assert await house.download("other", "other-1.0.tar.gz") == b"sdist"
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    await house.mirror.ensure(house.index, "away")
+    assert len(fake.seen) == 3
+    assert {seen.header("Authorization") for seen in fake.seen} == {None}
+
+
+@in_reactor
+async def test_wrong_credentials_are_a_failure_that_does_not_show_them(
+    make_house: Callable[..., House], guarded: FakeUpstream
+) -> None:
+    house = make_house(fake=guarded, mirror_url=f"http://me:wrong@127.0.0.1:{guarded.port}/simple/")
+    with pytest.raises(UpstreamFailed, match="401") as caught:
+        await house.mirror.ensure(house.index, "hello")
+    assert "wrong" not in str(caught.value)
+
+
+@in_reactor
+async def test_http_goes_through_the_proxy_with_its_password(
+    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
+    await house.mirror.ensure(house.index, "hello")
+    assert await house.download("hello", WHEEL) == b"wheel"
+    assert proxy.asked[0] == f"GET {fake.url}{PAGE} HTTP/1.1"
+    assert fake.seen[0].header("Proxy-Authorization") is None
+
+
+@in_reactor
+async def test_no_proxy_is_asked_for_what_no_proxy_names(
+    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    house = make_house(agent=make_agent(reactor, {"http_proxy": proxy.url, "NO_PROXY": "example.com,127.0.0.0/8"}))
+    await house.mirror.ensure(house.index, "hello")
+    assert proxy.asked == []
+
+
+@in_reactor
+async def test_https_goes_through_a_tunnel(
+    make_house: Callable[..., House], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+) -> None:
+    upstream, url, authority = secure
+    house = make_house(
+        fake=upstream,
+        mirror_url=url,
+        agent=make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority),
+        timeout=3,
+    )
+    await house.mirror.ensure(house.index, "hello")
+    assert await house.download("hello", WHEEL) == b"wheel"
+    assert set(proxy.asked) == {f"CONNECT localhost:{upstream.port} HTTP/1.1"}
+    assert upstream.seen[0].header("Proxy-Authorization") is None
+
+
+@in_reactor
+async def test_a_proxy_that_refuses_is_an_upstream_out_of_reach(
+    make_house: Callable[..., House], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+) -> None:
+    upstream, url, authority = secure
+    agent = make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority)
+    proxy.refuses = True
+    house = make_house(fake=upstream, mirror_url=url, agent=agent, timeout=3)
+    with pytest.raises(UpstreamUnreachable, match="407"):
+        await house.mirror.ensure(house.index, "hello")
+    assert upstream.seen == []
+
+
+@in_reactor
+async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
+    make_house: Callable[..., House], secure: tuple[FakeUpstream, str, str]
+) -> None:
+    upstream, url, authority = secure
+    trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority), timeout=3)
+    assert (await trusting.mirror.ensure(trusting.index, "hello")).kind == "miss"
+    wary = make_house(fake=upstream, mirror_url=url, timeout=3)
+    with pytest.raises(UpstreamFailed, match="certificate"):
+        await wary.mirror.ensure(wary.index, "hello")
+
+
+@in_reactor
+async def test_a_connection_the_upstream_closed_meanwhile_is_replaced(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    await house.mirror.ensure(house.index, "hello")
+    for transport in list(house.fake._channels):
+        transport.loseConnection()
+    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "revalidated"
+    await pause(0.05)
+    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "revalidated"
+
+
+@in_reactor
+async def test_connections_are_used_again(house: House) -> None:
+    for number in range(10):
+        house.fake.add_project(f"p{number}", {f"p{number}-1.0.tar.gz": b"sdist"})
+        await house.mirror.ensure(house.index, f"p{number}")
+    assert len(house.fake._channels) == 1
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="not an http"):
+        make_agent(reactor, {"HTTP_PROXY": "socks5://127.0.0.1:1080"})

@@ -1,0 +1,341 @@
+"""Project pages of upstreams: served while fresh, confirmed when stale, kept whatever happens upstream.
+
+``Mirror.ensure`` sees to it that the view knows what can be known of a project.  The way of a page: ``freshness`` says whether
+the upstream must be asked; ``inflight`` joins who asks already; ``upstream`` asks, conditionally; ``simple.parse`` reads the
+answer; ``rules.mirrors`` decides what is different; the writer appends that.  What the upstream does not answer in time, it
+answers to whoever comes next: the fetch goes on when its waiters have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.logger import Logger
+
+from twistpi.mirror.addresses import page_url
+from twistpi.mirror.breaker import Breaker, Pause
+from twistpi.mirror.freshness import Standing, standing, validators
+from twistpi.mirror.inflight import Inflight
+from twistpi.mirror.place import Place, place_of
+from twistpi.mirror.trouble import Trouble
+from twistpi.mirror.upstream import LARGE, Answer, Offload, Upstream
+from twistpi.model.changes import Change
+from twistpi.model.errors import (
+    BadUpstreamPage,
+    StorageFull,
+    UnknownFile,
+    UnknownProject,
+    UpstreamFailed,
+    UpstreamUnreachable,
+)
+from twistpi.model.names import project_of_filename
+from twistpi.model.records import Freshness, Index, KnownFile, ProjectPage
+from twistpi.rules.mirrors import decide_links, decide_vanished
+from twistpi.simple.parse import parse_project_page
+
+_T = TypeVar("_T")
+_GONE = "the upstream has this project no more"
+_PATIENCE = 6
+"""How many request timeouts a fetch may take to begin when nobody waits for it any more, or to end while somebody does."""
+_RECENT = 10.0
+"""Seconds for which a page is new enough to be believed that a file is not on it."""
+
+Kind = Literal["hit", "miss", "revalidated", "stale"]
+
+
+@attrs.frozen
+class PageState:
+    """How a project's page came to be what the view says of it."""
+
+    kind: Kind
+    """``hit``: fresh; ``miss``: learned just now; ``revalidated``: confirmed or renewed just now; ``stale``: upstream failed."""
+    age: float
+    """Seconds since the upstream last confirmed it."""
+    source: str
+    """The upstream's address, without credentials."""
+    reason: str | None = None
+    """Why it is stale, or what else is to be said."""
+    fresh_for: float = 0.0
+    """Seconds for which asking again would say the same."""
+
+
+Wanted = tuple[str, str, str]
+"""Index, project and source: what a fetch is for."""
+
+
+@attrs.define
+class Mirror:
+    """Keeps what upstreams say of projects."""
+
+    _upstream: Upstream
+    _readers: Any
+    """``view.read.Readers``."""
+    _writer: Any
+    """``changelog.writer.Writer``."""
+    _clock: Any
+    _offload: Offload = attrs.field(kw_only=True)
+    _cache_expiry: float = attrs.field(default=1800.0, kw_only=True)
+    """Seconds for which a page holds where its index does not say."""
+    _request_timeout: float = attrs.field(default=5.0, kw_only=True)
+    """Seconds a request waits for the upstream."""
+    _offline: bool = attrs.field(default=False, kw_only=True)
+    _negative_expiry: float = attrs.field(default=60.0, kw_only=True)
+    """Seconds for which a 404 of the upstream is remembered."""
+    _failure_pause: float = attrs.field(default=5.0, kw_only=True)
+    """Seconds for which an upstream that failed is not asked again."""
+    _failures: Breaker = attrs.field(init=False)
+    _missing: Breaker = attrs.field(init=False)
+    _fetches: Inflight[Wanted, Kind] = attrs.field(init=False, factory=Inflight)
+    _answering: set[Wanted] = attrs.field(init=False, factory=set)
+    """Fetches whose answer has begun to come."""
+    _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
+
+    def __attrs_post_init__(self) -> None:
+        self._failures = Breaker(self._failure_pause)
+        self._missing = Breaker(self._negative_expiry)
+
+    async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
+        """See to it that the view knows ``project`` (a normalised name) as well as it can.
+
+        ``force`` asks the upstream however fresh the page is, and however lately the upstream failed.  Raises
+        ``UnknownProject`` when the upstream has no such project, ``UpstreamFailed`` or ``UpstreamUnreachable`` when nothing is
+        known and the upstream cannot tell, ``StorageFull`` when it told but nothing can be written.
+        """
+        place = place_of(index, project, self._cache_expiry)
+        reader = self._readers.get()
+        freshness: Freshness | None = reader.freshness(index.name, project)
+        known: bool = reader.has_project(index.name, project)
+        now = self._clock.seconds()
+        if self._offline:
+            return self._without_upstream(place, project, known, freshness)
+        if not force:
+            expiry = place.expiry
+            if freshness is not None and freshness.missing:
+                expiry = min(expiry, self._negative_expiry)
+            if standing(freshness, known, place.source, expiry, now) is Standing.FRESH:
+                assert freshness is not None
+                return self._confirmed("hit", place, project, freshness, expiry)
+            if not known and self._missing.blocked(_wanted(place, project), now):
+                raise UnknownProject(index.name, project)
+            wanted = _wanted(place, project)
+            pause = self._failures.blocked(place.origin, now) or self._failures.blocked(wanted, now)
+            # What is coming in already is worth waiting for, however the upstream did lately.
+            if pause is not None and wanted not in self._answering:
+                return self._fall_back(place, project, known, freshness, pause)
+        return await self._ask(place, project, known, freshness)
+
+    async def find_file(self, index: Index, path: str) -> tuple[str, KnownFile]:
+        """The project and file at ``path`` below ``index``, also when its page was never asked for in this server's life.
+
+        ``path`` is not percent-encoded and has no leading slash.  Lock files hold such paths; the project is told from the file
+        name.  Raises ``UnknownFile``, ``UpstreamFailed`` or ``UpstreamUnreachable``.
+        """
+        found: tuple[str, KnownFile] | None = self._readers.get().file_by_path(index.name, path)
+        project = project_of_filename(path.rpartition("/")[2])
+        if found is not None or project is None or not index.is_mirror:
+            return _required(found, index, path)
+        try:
+            state = await self.ensure(index, project)
+            found = self._readers.get().file_by_path(index.name, path)
+            if found is None and state.kind == "hit" and state.age > _RECENT and not self._offline:
+                await self.ensure(index, project, force=True)
+                found = self._readers.get().file_by_path(index.name, path)
+        except UnknownProject as error:
+            raise UnknownFile(index.name, path) from error
+        return _required(found, index, path)
+
+    def stop(self) -> None:
+        """Give up what is on its way, because the server stops."""
+        self._fetches.cancel_all()
+
+    # Answers -------------------------------------------------------------------------------------------------------
+
+    def _confirmed(self, kind: Kind, place: Place, project: str, freshness: Freshness, expiry: float) -> PageState:
+        """The state of a page that the upstream confirmed within its expiry."""
+        reason = None
+        if freshness.missing:
+            self._require_cached_files(place, project)
+            reason = _GONE
+        age = max(0.0, self._clock.seconds() - freshness.checked_at)
+        return PageState(kind, age, place.source, reason, max(0.0, expiry - age))
+
+    def _require_cached_files(self, place: Place, project: str) -> None:
+        """Of a project its upstream has no more, only what is cached is worth a page."""
+        known = self._readers.get().project(place.index, project)
+        if known is None or not known.files:
+            raise UnknownProject(place.index, project)
+
+    def _without_upstream(self, place: Place, project: str, known: bool, freshness: Freshness | None) -> PageState:
+        if not known:
+            raise UpstreamUnreachable(place.index, project, "this server works offline")
+        age = max(0.0, self._clock.seconds() - freshness.checked_at) if freshness else 0.0
+        return PageState("hit", age, place.source, "offline", place.expiry)
+
+    def _fall_back(self, place: Place, project: str, known: bool, freshness: Freshness | None, pause: Pause) -> PageState:
+        """What is known, marked stale; or the error that nothing is."""
+        if not known:
+            failure = UpstreamUnreachable if pause.unreachable else UpstreamFailed
+            raise failure(place.index, project, pause.reason)
+        now = self._clock.seconds()
+        age = max(0.0, now - freshness.checked_at) if freshness else 0.0
+        return PageState("stale", age, place.source, pause.reason, max(0.0, pause.until - now))
+
+    # Asking --------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, place: Place, project: str, known: bool, freshness: Freshness | None) -> PageState:
+        started = self._clock.seconds()
+        try:
+            kind = await self._patiently(place, project, known)
+        except Trouble as trouble:
+            self._note_failure(place, project, started, trouble)
+            pause = self._failures.blocked(_wanted(place, project), self._clock.seconds())
+            return self._fall_back(place, project, known, freshness, pause or Pause(started, trouble.reason, trouble.unreachable))
+        except StorageFull as error:
+            if not known:
+                raise
+            return self._fall_back(place, project, known, freshness, Pause(started + self._failure_pause, str(error), False))
+        learned = self._readers.get().freshness(place.index, project) or Freshness(started)
+        return self._confirmed(kind, place, project, learned, place.expiry)
+
+    async def _patiently(self, place: Place, project: str, known: bool) -> Kind:
+        """Wait for the fetch, but no longer than a request may wait.
+
+        Who has nothing to serve waits on when the answer has begun to come: large pages take their time.
+        """
+        wanted = _wanted(place, project)
+        for _ in range(_PATIENCE):
+            waiter = self._fetches.join(wanted, lambda: self._fetch(place, project))
+            waiter.addTimeout(self._request_timeout, self._clock)
+            try:
+                return await waiter
+            except TimeoutError as error:
+                if known or wanted not in self._answering:
+                    raise Trouble(f"no answer within {self._request_timeout:g} s", unreachable=True) from error
+        raise Trouble(f"its answer did not end within {_PATIENCE * self._request_timeout:g} s", unreachable=True)
+
+    def _note_failure(self, place: Place, project: str, started: float, trouble: Trouble) -> None:
+        now = self._clock.seconds()
+        self._failures.failed(_wanted(place, project), started, now, trouble.reason, trouble.unreachable)
+        if trouble.unreachable:
+            self._failures.failed(place.origin, started, now, trouble.reason, True)
+
+    async def _fetch(self, place: Place, project: str) -> Kind:
+        """Ask the upstream once and learn what it says; the one piece of work behind any number of waiters."""
+        wanted = _wanted(place, project)
+        reader = self._readers.get()
+        freshness = reader.freshness(place.index, project)
+        known = reader.has_project(place.index, project)
+        etag, last_modified = validators(freshness, known, place.source)
+
+        def answering() -> None:
+            self._answering.add(wanted)
+            self._failures.answered(place.origin, self._clock.seconds())
+
+        try:
+            answer = await self._upstream.page(
+                page_url(place.source, project),
+                place.credentials,
+                etag=etag,
+                last_modified=last_modified,
+                patience=_PATIENCE * self._request_timeout,
+                answering=answering,
+            )
+            kind = await self._learn(place, project, known, freshness, answer)
+        except Trouble as trouble:
+            self._log.warn(
+                "{index}: the upstream {source} failed for {project}: {reason}",
+                index=place.index,
+                source=place.source,
+                project=project,
+                reason=trouble.reason,
+            )
+            raise
+        finally:
+            self._answering.discard(wanted)
+        self._failures.forget(wanted)
+        return kind
+
+    # Learning ------------------------------------------------------------------------------------------------------
+
+    async def _learn(self, place: Place, project: str, known: bool, freshness: Freshness | None, answer: Answer) -> Kind:
+        now = self._clock.seconds()
+        if answer.status == 200:
+            page = await self._parse(project, answer)
+            await self._commit(self._links_decider(place, page, freshness))
+            await self._remember(
+                place, project, Freshness(now, answer.etag, answer.last_modified, missing=False, source=place.source)
+            )
+            return "revalidated" if known else "miss"
+        if answer.status == 304 and freshness is not None:
+            await self._remember(
+                place,
+                project,
+                attrs.evolve(
+                    freshness,
+                    checked_at=now,
+                    etag=answer.etag or freshness.etag,
+                    last_modified=answer.last_modified or freshness.last_modified,
+                ),
+            )
+            return "revalidated"
+        if answer.status in (404, 410):
+            return await self._learn_absence(place, project, known, now)
+        raise Trouble(f"it answered {answer.status}")
+
+    async def _learn_absence(self, place: Place, project: str, known: bool, now: float) -> Kind:
+        if not known:
+            self._missing.failed(_wanted(place, project), now, now, "unknown upstream", False)
+            raise UnknownProject(place.index, project)
+        await self._commit(lambda reader: decide_vanished(reader.project(place.index, project)))
+        await self._remember(place, project, Freshness(now, missing=True, source=place.source))
+        return "revalidated"
+
+    async def _parse(self, project: str, answer: Answer) -> ProjectPage:
+        given = (answer.body, answer.content_type, answer.url, project)
+        try:
+            if len(answer.body) > LARGE:
+                page: ProjectPage = await self._offload(parse_project_page, *given)
+            else:
+                page = parse_project_page(*given)
+        except BadUpstreamPage as error:
+            raise Trouble(f"its page cannot be used: {error.reason}") from error
+        if page.header.last_serial is None and answer.last_serial is not None:
+            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=answer.last_serial))
+        return page
+
+    def _links_decider(self, place: Place, page: ProjectPage, freshness: Freshness | None) -> Callable[[Any], Sequence[Change]]:
+        same_upstream = freshness is not None and freshness.source == place.source
+
+        def decide(reader: Any) -> Sequence[Change]:
+            known = reader.project(place.index, page.project)
+            if known is not None and same_upstream and not place.ignores_serial:
+                _refuse_older(known.header.last_serial, page.header.last_serial)
+            return decide_links(place.index, known, page)
+
+        return decide
+
+    def _commit(self, decide: Callable[[Any], Sequence[Change]]) -> Deferred[Any]:
+        committed: Deferred[Any] = self._writer.commit(decide, by="+mirror")
+        return committed
+
+    def _remember(self, place: Place, project: str, freshness: Freshness) -> Deferred[None]:
+        kept: Deferred[None] = self._writer.keep(lambda view: view.remember_freshness(place.index, project, freshness))
+        return kept
+
+
+def _wanted(place: Place, project: str) -> Wanted:
+    return place.index, project, place.source
+
+
+def _required(found: tuple[str, KnownFile] | None, index: Index, path: str) -> tuple[str, KnownFile]:
+    if found is None:
+        raise UnknownFile(index.name, path)
+    return found
+
+
+def _refuse_older(known: int | None, offered: int | None) -> None:
+    if known is not None and offered is not None and offered < known:
+        raise Trouble(f"its page has the serial {offered}, older than {known}, which it had before")
