@@ -1,0 +1,1 @@
+"""The measurements that ``docs/performance.rst`` quotes, re-run by ``python -m bench.run``."""

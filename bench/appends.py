@@ -1,0 +1,130 @@
+"""A process that commits through the real writer, log and view, and in between asks the disk what it can: ``DIRECTORY ROUNDS``.
+
+Prints JSON: commits and syncs a second, a number for each round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import cycle
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import orjson
+from twisted.internet import task
+from twisted.internet.defer import Deferred, gatherResults
+
+from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.interfaces import IView
+from twistpi.changelog.writer import Writer
+from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted
+from twistpi.model.codec import encode_content
+from twistpi.model.records import Link
+from twistpi.view.database import open_view
+
+WAITING = 64
+_COMMIT_SECONDS = 1.0
+_SYNC_SECONDS = 0.5
+_PROJECTS = 100
+_FILES_PER_PROJECT = 40
+_LINE = b"x" * 300 + b"\n"
+_INDEX = "root/pypi"
+_SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+"""The call the changelog makes on this system."""
+
+
+@attrs.define
+class Appends:
+    """Commits of cached files, round and round over a few thousand files that the view knows."""
+
+    writer: Writer
+    _files: cycle[FileCached]
+    done: int = 0
+    _until: float = 0.0
+
+    async def rate(self) -> float:
+        """Commits a second with ``WAITING`` of them waiting at any time."""
+        self.done = 0
+        started = time.perf_counter()
+        self._until = started + _COMMIT_SECONDS
+        await gatherResults([Deferred.fromCoroutine(self._commit()) for _ in range(WAITING)], consumeErrors=True)
+        return self.done / (time.perf_counter() - started)
+
+    async def _commit(self) -> None:
+        while time.perf_counter() < self._until:
+            await self.writer.commit(_deciding(next(self._files)), "+mirror")
+            self.done += 1
+
+
+def _deciding(change: Change) -> Callable[[object], Sequence[Change]]:
+    """A decision that was made already."""
+    return lambda _reader: (change,)
+
+
+def syncs_per_second(folder: Path) -> float:
+    """What the disk can: a line written and synced, and the next one only then."""
+    descriptor = os.open(folder / "synced", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    started = time.perf_counter()
+    count = 0
+    while time.perf_counter() < started + _SYNC_SECONDS:
+        os.write(descriptor, _LINE)
+        _SYNC(descriptor)
+        count += 1
+    elapsed = time.perf_counter() - started
+    os.close(descriptor)
+    return count / elapsed
+
+
+def _pages() -> list[LinksChanged]:
+    pages = []
+    for project in (f"made-up-{number}" for number in range(_PROJECTS)):
+        filenames = [f"{project}-{number}.0.tar.gz" for number in range(_FILES_PER_PROJECT)]
+        links = [Link(name, f"https://files.upstream.example/{name}", {"sha256": _digest(name)}) for name in filenames]
+        pages.append(LinksChanged(_INDEX, project, added=tuple(links)))
+    return pages
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def measure(clock: Any, folder: Path, rounds: int) -> None:
+    """Print the rates of ``rounds`` rounds."""
+    log_id = "0" * 32
+    changelog = FileChangelog.open(str(folder / "changelog"), RealDisk())
+    begin: Sequence[Change] = [LogStarted(log_id), IndexCreated(_INDEX, {"type": "mirror"})]
+    changelog.append([encode_content("2026-03-14T09:26:53.589793Z", "+init", begin)], 0)
+    view = open_view(str(folder / "view.sqlite"), log_id)
+    writer = Writer(
+        changelog,
+        cast(IView, view),
+        now=lambda: datetime.now(UTC),
+        call_in_reactor=clock.callFromThread,
+        announce=lambda _serial, _changes: None,
+        stop=lambda _error: clock.stop(),
+    )
+    writer.start()
+    pages = _pages()
+    for page in pages:
+        await writer.commit(_deciding(page), "+mirror")
+    files = [
+        FileCached(page.index, page.project, link.filename, link.hashes["sha256"], 1000) for page in pages for link in page.added
+    ]
+    appends = Appends(writer, cycle(files))
+    commits, syncs = [], []
+    for _ in range(rounds):
+        commits.append(await appends.rate())
+        syncs.append(syncs_per_second(folder))
+    await writer.stop()
+    print(orjson.dumps({"waiting": WAITING, "sync": _SYNC.__name__, "commits": commits, "syncs": syncs}).decode())
+
+
+if __name__ == "__main__":
+    task.react(measure, (Path(sys.argv[1]), int(sys.argv[2])))

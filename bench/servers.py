@@ -1,0 +1,130 @@
+"""The servers under measurement, each a process of its own below one temporary folder, ended by its id."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from bench.client import WrongAnswer, get
+
+PROJECT = Path(__file__).parent.parent
+"""The folder of the whole project."""
+_START_SECONDS = 30
+_STOP_SECONDS = 20
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@attrs.define
+class Server:
+    """A running process and the file that takes its output."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @classmethod
+    def start(cls, command: list[str], output: Path) -> Server:
+        """Run ``command`` from the project's folder, as an installed program runs: with bytecode, without proxies."""
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPATH"] = str(PROJECT)
+        with output.open("ab") as file:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=PROJECT, env=environment)
+        return cls(process, output)
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Return when ``ready`` says so; raises ``WrongAnswer`` with the output when the process ends or is not ready in time."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise WrongAnswer(f"{self.process.args!r} did not start:\n{self.output.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.002)
+
+    def stop(self) -> None:
+        """End the process kindly, else firmly."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def memory(self) -> Mapping[str, int]:
+        """``VmRSS`` (resident now) and ``VmHWM`` (resident at most) of the process, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return {name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.M)}
+
+    def cpu_seconds(self) -> float:
+        """Processor time the process used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens at ``port`` of the loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@attrs.define
+class Twistpi:
+    """A ``twistd -n twistpi`` process."""
+
+    server: Server
+    url: str
+    """Without a slash at the end."""
+
+    @classmethod
+    def start(cls, serverdir: Path, upstream: str) -> Twistpi:
+        """Start it on ``serverdir`` and return once it answers."""
+        port = free_port()
+        server = Server.start(_twistpi_command(serverdir, upstream, port), serverdir.with_suffix(".out"))
+        server.wait_until(lambda: accepts(port))
+        return cls(server, f"http://127.0.0.1:{port}")
+
+    @classmethod
+    def seconds_to_answer(cls, serverdir: Path, upstream: str, path: str) -> float:
+        """Seconds from starting the process to the whole first answer to a GET of ``path``; the process is stopped again."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}{path}"
+        started = time.perf_counter()
+        server = Server.start(_twistpi_command(serverdir, upstream, port), serverdir.with_suffix(".out"))
+        try:
+            server.wait_until(lambda: accepts(port))
+            get(url)
+            return time.perf_counter() - started
+        finally:
+            server.stop()
+
+    def page_url(self, project: str) -> str:
+        """The page of ``project`` on ``root/pypi``."""
+        return f"{self.url}/root/pypi/+simple/{project}/"
+
+    def stop(self) -> None:
+        """End it."""
+        self.server.stop()
+
+
+def _twistpi_command(serverdir: Path, upstream: str, port: int) -> list[str]:
+    beside = Path(sys.executable).with_name("twistd")
+    program = str(beside) if beside.exists() else shutil.which("twistd") or "twistd"
+    arguments = ["--serverdir", str(serverdir), "--port", str(port), "--upstream", upstream]
+    return [sys.executable, program, "-n", "--pidfile=", "twistpi", *arguments]
