@@ -1,0 +1,106 @@
+"""Raw requests to a site without a network: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import orjson
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from tests.web.web_world import World
+
+GONE = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+JSON_PAGE = "application/vnd.pypi.simple.v1+json"
+HTML_PAGE = "application/vnd.pypi.simple.v1+html"
+
+
+@attrs.frozen
+class Answer:
+    """One response, taken apart."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    raw: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.content)
+
+    @property
+    def content(self) -> bytes:
+        """The body with its coding undone."""
+        return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+
+
+class Wire:
+    """One connection to a site, in memory."""
+
+    def __init__(self, world: World, *, fast: bool = True) -> None:
+        channel = world.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        assert channel is not None
+        self.channel: Any = channel
+        self.channel.callLater = world.clock.callLater
+        self.transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        self.channel.makeConnection(self.transport)
+        if not fast:
+            self.channel._answer = lambda data: False
+
+    def send(self, data: bytes) -> bytes:
+        """What comes back at once."""
+        self.channel.dataReceived(data)
+        answer = bytes(self.transport.value())
+        self.transport.clear()
+        return answer
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Ask and take the answer apart; ``accept_encoding="gzip"`` is a header."""
+        return read_answer(self.send(request_bytes(path, method, **headers)), head=method == "HEAD")
+
+
+def request_bytes(path: str, method: str = "GET", **headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost:3141"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def read_answer(raw: bytes, *, head: bool = False) -> Answer:
+    """Take the bytes of one response apart; its length must be what it says."""
+    top, _, body = raw.partition(b"\r\n\r\n")
+    status, *lines = top.decode("latin-1").split("\r\n")
+    assert status.startswith("HTTP/1.1 "), raw[:200]
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        assert name.lower() not in headers, f"{name} is there twice"
+        headers[name.lower()] = value
+    code = int(status.split(" ")[1])
+    if headers.get("transfer-encoding") == "chunked":
+        body = _unchunked(body)
+    elif head or code == 304:
+        assert body == b""
+    else:
+        assert int(headers["content-length"]) == len(body)
+    return Answer(code, headers, body, raw)
+
+
+def _unchunked(body: bytes) -> bytes:
+    whole = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        whole += body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+    return whole
+
+
+@contextmanager
+def connection(world: World) -> Iterator[Wire]:
+    """A connection that is lost at the end."""
+    wire = Wire(world)
+    yield wire
+    wire.transport.abortConnection()

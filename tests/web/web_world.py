@@ -1,0 +1,266 @@
+"""A small server for tests of the doors: a real view, real blobs, a mirror that says what a test tells it to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
+from twistpi.blobs.tree import open_tree
+from twistpi.mirror.refresh import PageState
+from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
+from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
+from twistpi.model.names import project_of_filename
+from twistpi.model.position import Position
+from twistpi.model.records import Index, KnownFile, Link, PageHeader
+from twistpi.rules.paths import file_path
+from twistpi.view.database import open_view
+from twistpi.view.page_cache import PageCache
+from twistpi.view.read import Readers
+from twistpi.web.app import make_site
+from twistpi.web.services import Services
+
+MIRROR = "root/pypi"
+UPSTREAM = "https://upstream.example/simple/"
+NOW = 1_795_000_000.25
+FRESH = PageState("hit", 100.0, UPSTREAM, None, 1700.0)
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def link(filename: str, body: bytes = b"bytes", **more: Any) -> Link:
+    fields: dict[str, Any] = {
+        "hashes": {"sha256": sha256(body)},
+        "size": len(body),
+        "upload_time": "2026-11-22T17:24:48.123456Z",
+        **more,
+    }
+    return Link(filename, f"https://files.example/{filename}", **fields)
+
+
+@attrs.define(eq=False)
+class FakeMirror:
+    """Knows what the view knows; a test sets what it says and may hold it up."""
+
+    readers: Readers
+    clock: Clock
+    state: PageState = FRESH
+    failure: Exception | None = None
+    gate: Deferred[None] | None = None
+    asked: list[tuple[str, str, bool]] = attrs.field(factory=list)
+
+    async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
+        self.asked.append((index.name, project, force))
+        if self.gate is not None:
+            waiter: Deferred[None] = Deferred()
+            self.gate.addCallback(lambda _: None if waiter.called else waiter.callback(None))
+            await waiter
+        if self.failure is not None:
+            raise self.failure
+        if not self.readers.get().has_project(index.name, project):
+            raise UnknownProject(index.name, project)
+        return self.state
+
+    async def find_file(self, index: Index, path: str) -> tuple[str, KnownFile]:
+        found = self.readers.get().file_by_path(index.name, path)
+        if found is None:
+            if self.failure is not None and project_of_filename(path.rpartition("/")[2]) is not None:
+                raise self.failure
+            raise UnknownFile(index.name, path)
+        return found
+
+
+@attrs.define(eq=False)
+class FakeDownload:
+    """A file that grows when a test says so."""
+
+    path: str
+    size: int | None
+    available: int = 0
+    failure: Exception | None = None
+    whole: bool = False
+    readers: int = 0
+    _descriptor: int = -1
+    _waiting: list[Deferred[None]] = attrs.field(factory=list)
+    _told: Deferred[None] | None = None
+
+    def grow(self, body: bytes, *, end: bool = False) -> None:
+        with open(self.path, "ab") as file:
+            file.write(body)
+        self.available += len(body)
+        self.whole = end
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self.failure = error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.callback(None)
+
+    def retain(self) -> None:
+        self.readers += 1
+
+    def release(self) -> None:
+        self.readers -= 1
+        if self.readers == 0 and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def headers(self) -> int | None:
+        await self._until(lambda: self.size is not None or self.available > 0 or self.whole)
+        return self.size
+
+    async def wait(self, offset: int) -> int:
+        await self._until(lambda: self.available > offset or self.whole)
+        return self.available
+
+    async def _until(self, true: Any) -> None:
+        while not true():
+            if self.failure is not None:
+                raise self.failure
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+
+    def fileno(self) -> int:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        return self._descriptor
+
+
+@attrs.define(eq=False)
+class FakeDownloads:
+    """One download for each file, made by the test."""
+
+    by_filename: dict[str, FakeDownload] = attrs.field(factory=dict)
+    opened: int = 0
+
+    def open(self, index: Index, project: str, known_file: KnownFile) -> FakeDownload:
+        self.opened += 1
+        return self.by_filename[known_file.link.filename]
+
+
+@attrs.define(eq=False)
+class FakeSidecars:
+    """Has the metadata that is cached, and no other."""
+
+    async def metadata(self, index: Index, project: str, known_file: KnownFile) -> BlobAddress:
+        digest = known_file.metadata_blob_sha256
+        if known_file.metadata_sha256 is None or digest is None:
+            raise NoMetadata(index.name, known_file.path, "nobody has it")
+        return metadata_address(blob_address(digest, known_file.link.filename))
+
+
+@attrs.define(eq=False)
+class FakeNames:
+    """A name list that lies on disk."""
+
+    folder: str
+    etags: dict[str, str] = attrs.field(factory=dict)
+    kind: str = "hit"
+    age: float = 10.0
+    source: str = UPSTREAM
+    reason: str | None = None
+    fresh_for: float = 1000.0
+    asked: int = 0
+
+    async def ensure(self, index: Index, *, force: bool = False) -> FakeNames:
+        self.asked += 1
+        return self
+
+    def put(self, file: str, body: bytes) -> None:
+        os.makedirs(self.folder, exist_ok=True)
+        with open(os.path.join(self.folder, file), "wb") as target:
+            target.write(body)
+        self.etags[file] = f'"{sha256(body)[:16]}"'
+
+
+def at_once(work: Any, *arguments: Any) -> Deferred[Any]:
+    """A thread that needs no time."""
+    return succeed(work(*arguments))
+
+
+class World:
+    """Everything a site needs, in one folder."""
+
+    def __init__(self, folder: str, *, access_log: str | None = None, **settings: Any) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.view = open_view(os.path.join(folder, "view.sqlite"), "1" * 32)
+        self.readers = Readers(os.path.join(folder, "view.sqlite"))
+        self.blobs = open_tree(folder)
+        self.mirror = FakeMirror(self.readers, self.clock)
+        self.downloads = FakeDownloads()
+        self.names = FakeNames(os.path.join(folder, "names"))
+        services: dict[str, Any] = {
+            "readers": self.readers,
+            "blobs": self.blobs,
+            "mirror": self.mirror,
+            "downloads": self.downloads,
+            "sidecars": FakeSidecars(),
+            "name_lists": self.names,
+            "page_cache": PageCache(64 * 1024 * 1024),
+            "clock": self.clock,
+            "offload": at_once,
+            "software": "twistpi/1.0",
+            **settings,
+        }
+        self.services = Services(**services)
+        self.site = make_site(self.services, access_log=access_log)
+        self.commit(
+            LogStarted("1" * 32),
+            UserCreated("root"),
+            IndexCreated(MIRROR, {"type": "mirror", "mirror_url": "https://me:secret@upstream.example/simple/"}),
+        )
+
+    def close(self) -> None:
+        self.readers.close()
+        self.view.close()
+
+    def commit(self, *changes: Change) -> None:
+        """Write an entry to the view and announce it, as a writer does."""
+        serial = self.view.position.serial + 1
+        self.view.begin()
+        self.view.apply(Entry(serial, "2026-11-22T17:00:00.000000Z", "root", changes))
+        self.view.commit(Position(serial, f"{serial:064x}", 1, serial))
+        self.site.changed(serial, changes)
+
+    def list_links(self, project: str, links: Sequence[Link], *, header: PageHeader | None = None, index: str = MIRROR) -> None:
+        self.commit(LinksChanged(index, project, added=tuple(links), header=header))
+
+    def cache_file(self, project: str, one: Link, body: bytes) -> str:
+        """Keep the bytes of a file; returns its path below the server."""
+        with self.blobs.incoming() as incoming:
+            incoming.write(body)
+            self.blobs.keep(incoming, blob_address(sha256(body), one.filename), sha256(body))
+        self.commit(FileCached(MIRROR, project, one.filename, sha256(body), len(body)))
+        return f"/{MIRROR}/{file_path(one)}"
+
+    def cache_metadata(self, project: str, one: Link, body: bytes) -> str:
+        address = metadata_address(blob_address(one.sha256 or "", one.filename))
+        with self.blobs.incoming() as incoming:
+            incoming.write(body)
+            self.blobs.keep(incoming, address, sha256(body))
+        self.commit(MetadataCached(MIRROR, project, one.filename, sha256(body), len(body)))
+        return f"/{MIRROR}/{file_path(one)}.metadata"
+
+    def grow_file(self, one: Link, size: int | None) -> FakeDownload:
+        """A download a test feeds."""
+        download = FakeDownload(os.path.join(self.folder, f"growing-{one.filename}"), size)
+        with open(download.path, "wb"):
+            pass
+        self.downloads.by_filename[one.filename] = download
+        return download

@@ -1,0 +1,218 @@
+"""The fast way: what is ready is sent before a request object exists.
+
+``FastChannel.dataReceived`` looks at the bytes of an idle keep-alive connection.  When they are exactly one plain GET
+(``glance``) for a page in the page cache that is fresh, or for a file that was sent before (``tables``), the ready bytes go
+straight to the socket.  Everything else goes to klein unchanged, which gives the very same answers, a little later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IAddress
+from twisted.internet.main import CONNECTION_DONE
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from twistpi.model.changes import Change
+from twistpi.web.bodies import Body, FileBody, MemoryBody
+from twistpi.web.conditional import tags_match
+from twistpi.web.failures import error_reply
+from twistpi.web.glance import Glance, Glances
+from twistpi.web.pages import Pages
+from twistpi.web.ready import ReadyFile, ReadyPage
+from twistpi.web.replies import head_bytes
+from twistpi.web.request import DoorRequest
+from twistpi.web.send import SocketSender, WritingSender, is_plain, write_now
+from twistpi.web.services import Services
+
+_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+
+
+@attrs.frozen
+class Answer:
+    """Ready bytes, and the body that follows them when it is large."""
+
+    status: int
+    head: bytes
+    """The head, with a small body right behind it."""
+    body: Body | None
+    length: int
+    """Bytes of the body, wherever it is."""
+
+
+class FastChannel(HTTPChannel):
+    """An HTTP connection that answers what is ready by itself."""
+
+    site: FastSite
+    transport: Any
+    _sender: SocketSender | WritingSender | None = None
+
+    def connectionMade(self) -> None:
+        """A client came."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._plain = is_plain(self.transport)
+        self._held: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came: answer at once what can be, in the order it was asked."""
+        if self._sender is not None:
+            self._held.append(data)
+        elif self.requests or self._buffer or not self.persistent or not self._answer(data):
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def _answer(self, data: bytes) -> bool:
+        """Whether ``data`` was a question that could be answered here."""
+        seen = self.site.glances.look(data)
+        if seen is None:
+            return False
+        answer = self.site.answer(*seen)
+        if answer is None:
+            return False
+        self.resetTimeout()  # type: ignore[no-untyped-call]
+        if self._plain:
+            write_now(self.transport, answer.head)
+        else:
+            self.transport.write(answer.head)
+        if answer.body is not None:
+            self._send(answer.body)
+        if self.site.keeps_log:
+            self.site.log(Logged(self.transport.getPeer(), data, answer.status, answer.length))
+        return True
+
+    def _send(self, body: Body) -> None:
+        """Send a large body; what comes meanwhile waits."""
+        sender: SocketSender | WritingSender = WritingSender(body, self, self._write)
+        if self._plain:
+            sender = SocketSender(body, self.transport, self.resetTimeout)
+        self._sender = sender
+        sender.start()
+        if not sender.done.called:
+            self._networkProducer.pauseProducing()
+        sender.done.addCallbacks(self._sent, self._broken)
+
+    def _write(self, data: bytes) -> None:
+        self.resetTimeout()  # type: ignore[no-untyped-call]
+        self.transport.write(data)
+
+    def _sent(self, _: None) -> None:
+        self._sender = None
+        held, self._held = self._held, []
+        self._networkProducer.resumeProducing()
+        if held:
+            self.dataReceived(b"".join(held))
+
+    def _broken(self, failure: Failure) -> None:
+        """An answer that ends early must never look whole."""
+        self._sender = None
+        self._held = []
+        self.forceAbortClient()  # type: ignore[no-untyped-call]
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Bytes came that are no HTTP: say so with the headers of every other answer."""
+        self.transport.write(self.site.bad_request())
+        self.loseConnection()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:
+        """The client is gone."""
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender = None
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class FastSite(Site):
+    """The factory of HTTP connections."""
+
+    protocol = FastChannel  # type: ignore[assignment]
+
+    def __init__(self, services: Services, pages: Pages, resource: IResource, *, timeout: float, access_log: str | None) -> None:
+        super().__init__(resource, DoorRequest, logPath=access_log, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        self.glances = Glances(services.lenient_accept)
+        self.keeps_log = access_log is not None
+        self._services = services
+        self._pages = pages
+
+    def log(self, request: Any) -> None:
+        """Note a request in the access log, when there is one; never among the server's own events."""
+        if self.keeps_log:
+            super().log(request)
+
+    def changed(self, serial: int, changes: Sequence[Change]) -> None:
+        """An entry was committed; called in the reactor, before its author hears of it."""
+        self._services.standing.moved(serial)
+        self._pages.changed(changes)
+
+    def bad_request(self) -> bytes:
+        """The whole answer to what cannot be understood."""
+        reply = error_reply(400, "This is not an HTTP request that can be understood.", wants_json=False)
+        standing = self._services.standing.at(self._services.clock.seconds())
+        return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
+
+    def answer(self, path: bytes, glance: Glance) -> Answer | None:
+        """What is ready for who asks for ``path``; None when nothing is."""
+        services = self._services
+        key = services.tables.pages.get((path, glance.wish.variant))
+        if key is not None:
+            page = services.page_cache.get(key)
+            now = services.clock.seconds()
+            if page is None or page.fresh_until <= now:
+                return None
+            return self._page_answer(page, glance, now)
+        file = services.tables.files.get(path)
+        if file is None or glance.wish.json:
+            return None
+        return self._file_answer(path, file, glance, services.clock.seconds())
+
+    def _page_answer(self, page: ReadyPage, glance: Glance, now: float) -> Answer:
+        full, unchanged, whole = page.ready(self._services.standing, now)
+        if glance.tags is not None and tags_match(glance.tags, page.etag):
+            return Answer(304, unchanged, None, 0)
+        return Answer(200, full, None if whole else MemoryBody(memoryview(page.body)), len(page.body))
+
+    def _file_answer(self, path: bytes, file: ReadyFile, glance: Glance, now: float) -> Answer | None:
+        full, unchanged, whole = file.ready(self._services.standing, now)
+        if glance.tags is not None and tags_match(glance.tags, file.etag):
+            return Answer(304, unchanged, None, 0)
+        if whole:
+            return Answer(200, full, None, file.size)
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._services.tables.forget_file(path)
+            return None
+        return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
+
+
+@attrs.define(eq=False)
+class Logged:
+    """What the access log reads of a request, for an answer that had none."""
+
+    _peer: IAddress
+    _data: bytes
+    code: int
+    sentLength: int  # noqa: N815
+    method: bytes = b"GET"
+    clientproto: bytes = b"HTTP/1.1"
+
+    @property
+    def uri(self) -> bytes:
+        """The path as it was asked."""
+        return self._data[4 : self._data.index(b" HTTP/1.1\r\n")]
+
+    def getClientAddress(self) -> IAddress:
+        """Who asked."""
+        return self._peer
+
+    def getHeader(self, name: bytes) -> bytes | None:
+        """A header of the request."""
+        for line in self._data.split(b"\r\n")[1:]:
+            found, _, value = line.partition(b":")
+            if found.lower() == name.lower():
+                return value.strip()
+        return None

@@ -1,0 +1,176 @@
+"""Answers that are ready to be sent: simple pages and cached files, with the heads both the slow way and the fast one send."""
+
+from __future__ import annotations
+
+import attrs
+
+from twistpi.web.replies import NO_CACHE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
+
+SMALL = 64 * 1024
+"""Bytes; up to here an answer is kept and sent as one piece, head and body together."""
+PAGE_BASE = "../../"
+"""How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
+IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
+
+
+@attrs.frozen
+class Account:
+    """How what is known about a project came to be known, for the headers that tell it."""
+
+    kind: str = "hit"
+    """``hit``, ``miss``, ``revalidated`` or ``stale``."""
+    checked_at: float | None = None
+    """Unix seconds at which the upstream last confirmed it; None when no upstream is involved."""
+    expires_at: float = 0.0
+    """Unix seconds at which it counts as old."""
+    source: str = "local"
+    """The upstream, without credentials."""
+    reason: str | None = None
+    """Why something old is served."""
+
+    def as_kept(self) -> Account:
+        """The account of the next answers, which are served from memory."""
+        return self if self.kind == "stale" else attrs.evolve(self, kind="hit")
+
+    def headers(self, now: float) -> Headers:
+        """``Cache-Status`` (RFC 9211), ``Age`` and ``X-Twistpi-Source``; the same for the whole of a second."""
+        source = (b"X-Twistpi-Source", _printable(self.source))
+        if self.checked_at is None:
+            return ((b"Cache-Status", b"twistpi; hit"), source)
+        age = max(0, int(now) - int(self.checked_at))
+        return ((b"Age", b"%d" % age), (b"Cache-Status", self._status(int(self.expires_at) - int(now))), source)
+
+    def _status(self, time_to_live: int) -> bytes:
+        if self.kind == "miss":
+            return b"twistpi; fwd=miss; stored; ttl=%d" % time_to_live
+        if self.kind == "revalidated":
+            return b"twistpi; fwd=stale; stored; ttl=%d" % time_to_live
+        if self.kind == "stale":
+            reason = _printable(self.reason or "the upstream failed").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+            return b'twistpi; hit; ttl=%d; detail="%s"' % (min(time_to_live, -1), reason)
+        return b"twistpi; hit; ttl=%d" % time_to_live
+
+
+def _printable(text: str) -> bytes:
+    """``text`` as the value of a header: printable ASCII, one line, not endless."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text[:300]).encode("ascii")
+
+
+@attrs.define(eq=False)
+class ReadyPage:
+    """A simple page in one representation and coding."""
+
+    body: bytes
+    etag: str
+    """Strong, quotes included; another one for each representation and coding."""
+    content_type: bytes
+    gzip: bool
+    alias: bool
+    """Whether the same path shows something else to other tools."""
+    sources: frozenset[str]
+    """The indexes its content depends on."""
+    last_serial: int | None = None
+    """The upstream's own serial of the project."""
+    fresh_until: float = float("inf")
+    """Unix seconds until which it is served without asking anybody."""
+    account: Account = Account()
+    _version: int = -1
+    _full: bytes = b""
+    _unchanged: bytes = b""
+
+    def renew(self, account: Account, fresh_until: float) -> None:
+        """What an upstream just said holds for this page."""
+        self.account = account
+        self.fresh_until = fresh_until
+        self._version = -1
+
+    def validators(self, account: Account, now: float) -> Headers:
+        """The headers a 200 and a 304 share."""
+        return (
+            (b"ETag", self.etag.encode("ascii")),
+            NO_CACHE,
+            VARY_ALIAS if self.alias else VARY,
+            *account.headers(now),
+        )
+
+    def headers(self, account: Account, now: float) -> Headers:
+        """The headers of a 200, but for the standing ones."""
+        extra: Headers = ((b"Content-Encoding", b"gzip"),) if self.gzip else ()
+        if self.last_serial is not None:
+            extra = (*extra, (b"X-Pypi-Last-Serial", b"%d" % self.last_serial))
+        return (
+            (b"Content-Type", self.content_type),
+            (b"Content-Length", b"%d" % len(self.body)),
+            *extra,
+            *self.validators(account, now),
+        )
+
+    def reply(self, account: Account, now: float, *, unchanged: bool) -> Reply:
+        """The answer for the slow way."""
+        if unchanged:
+            return Reply(304, self.validators(account, now))
+        return Reply(200, self.headers(account, now), self.body)
+
+    def ready(self, standing: Standing, now: float) -> tuple[bytes, bytes, bool]:
+        """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
+        standing_headers = standing.at(now)
+        if self._version != standing.version:
+            self._version = standing.version
+            head = head_bytes(200, (*standing_headers, *self.headers(self.account, now)))
+            self._full = head + self.body if len(self.body) <= SMALL else head
+            self._unchanged = head_bytes(304, (*standing_headers, *self.validators(self.account, now)))
+        return self._full, self._unchanged, len(self.body) <= SMALL
+
+
+@attrs.define(eq=False)
+class ReadyFile:
+    """A file that is complete on disk: a distribution or its metadata."""
+
+    path: str
+    """Where its bytes are."""
+    size: int
+    etag: str
+    content_type: bytes
+    last_modified: str | None
+    owner: tuple[str, str]
+    """Index and project; whatever changes there makes this be looked up again."""
+    content: bytes | None = None
+    """The bytes, of small files only."""
+    _version: int = -1
+    _full: bytes = b""
+    _unchanged: bytes = b""
+
+    def validators(self) -> Headers:
+        """The headers a 200 and a 304 share."""
+        return file_validators(self.etag, self.last_modified)
+
+    def headers(self) -> Headers:
+        """The headers of a 200, but for the standing ones."""
+        return file_headers(self.content_type, self.size, self.validators(), b"twistpi; hit")
+
+    def ready(self, standing: Standing, now: float) -> tuple[bytes, bytes, bool]:
+        """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
+        standing_headers = standing.at(now)
+        if self._version != standing.version:
+            self._version = standing.version
+            self._full = head_bytes(200, (*standing_headers, *self.headers())) + (self.content or b"")
+            self._unchanged = head_bytes(304, (*standing_headers, *self.validators()))
+        return self._full, self._unchanged, self.content is not None
+
+
+def file_validators(etag: str | None, last_modified: str | None) -> Headers:
+    """What tells one file from another; a file never changes under its URL."""
+    headers: Headers = (IMMUTABLE,)
+    if last_modified is not None:
+        headers = ((b"Last-Modified", last_modified.encode("ascii")), *headers)
+    if etag is not None:
+        headers = ((b"ETag", etag.encode("ascii")), *headers)
+    return headers
+
+
+def file_headers(content_type: bytes, length: int | None, validators: Headers, cache_status: bytes) -> Headers:
+    """The headers of a file; ``length`` is None while nobody knows it, and ranges are then not promised."""
+    length_headers: Headers = ()
+    if length is not None:
+        length_headers = ((b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes"))
+    return ((b"Content-Type", content_type), *length_headers, *validators, (b"Cache-Status", cache_status))

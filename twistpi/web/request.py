@@ -1,0 +1,107 @@
+"""What a request asks for, read once and the same way by the slow path and the fast one."""
+
+from __future__ import annotations
+
+import io
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.model.errors import NotAcceptable
+from twistpi.simple.negotiate import Representation, accepts_gzip, choose
+
+_INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
+_LARGEST_BODY = 64 * 1024
+"""Bytes of a request body that are kept; no door of a mirror reads any."""
+
+
+@attrs.frozen
+class Wish:
+    """How an asker wants to be answered."""
+
+    representation: Representation | None
+    """Of a simple page; None when nothing acceptable can be served."""
+    gzip: bool
+    """Whether a gzip-coded answer is understood."""
+    installer: bool
+    """Whether the asker is a tool that installs, by its ``User-Agent``."""
+    json: bool
+    """Whether ``application/json`` stands in ``Accept``: the devpi client's way to ask for facts."""
+    variant: str = attrs.field(init=False)
+    """All of it in one word: what an answer to the same path may depend on."""
+
+    @variant.default
+    def _variant(self) -> str:
+        kind = self.representation.value if self.representation else "-"
+        return f"{kind} {self.gzip:d}{self.installer:d}{self.json:d}"
+
+
+def read_wish(accept: str | None, accept_encoding: str | None, user_agent: str | None, *, lenient: bool) -> Wish:
+    """The wish these headers express; ``lenient`` serves HTML where nothing acceptable can be served.
+
+    So does ``application/json``: the devpi client follows redirects to simple pages with it, and needs them to end well.
+    """
+    wants_json = accept is not None and "application/json" in accept
+    fallback = Representation.TEXT_HTML if lenient or wants_json else None
+    try:
+        representation: Representation | None = choose(accept, fallback=fallback)
+    except NotAcceptable:
+        representation = None
+    return Wish(representation, accepts_gzip(accept_encoding), is_installer(user_agent), wants_json)
+
+
+def is_installer(user_agent: str | None) -> bool:
+    """Whether some word of ``user_agent`` is that of a tool that installs, followed by its version."""
+    return user_agent is not None and any(word.startswith(_INSTALLERS) for word in user_agent.split(" "))
+
+
+def header(request: Request, name: str) -> str | None:
+    """The value of a request header, several lines joined as one list (RFC 9110, 5.3); None without any."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return ", ".join(value.decode("latin-1") for value in values) if values else None
+
+
+def wish_of(request: Request, *, lenient: bool) -> Wish:
+    """The wish of ``request``; a ``?format=`` beats ``Accept``."""
+    wish = read_wish(
+        header(request, "accept"), header(request, "accept-encoding"), header(request, "user-agent"), lenient=lenient
+    )
+    if b"format" not in request.args:
+        return wish
+    try:
+        chosen: Representation | None = choose(None, ",".join(value.decode("latin-1") for value in request.args[b"format"]))
+    except NotAcceptable:
+        chosen = None
+    return attrs.evolve(wish, representation=chosen)
+
+
+def query_of(request: Request) -> str:
+    """The query with its question mark, as it came; empty without one."""
+    _path, mark, query = request.uri.partition(b"?")
+    return (mark + query).decode("latin-1").encode("ascii", "ignore").decode("ascii")
+
+
+def ends_with_slash(request: Request) -> bool:
+    """Whether the path as it was asked ends with a slash: relative links depend on it."""
+    return request.path.endswith(b"/")
+
+
+class _BoundedBody(io.BytesIO):
+    """Keeps the beginning of a body and lets the rest go, so that no request can fill memory or disk."""
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        room = _LARGEST_BODY - self.tell()
+        if room > 0:
+            super().write(data[:room])
+        return len(data)
+
+
+class DoorRequest(Request):
+    """A request that neither parses nor keeps large bodies by itself."""
+
+    def __init__(self, channel: object, *arguments: object) -> None:
+        super().__init__(channel, *arguments, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+
+    def gotLength(self, length: int | None) -> None:
+        """Called with the announced length of the body, None when it comes in chunks."""
+        self.content = _BoundedBody()

@@ -1,0 +1,250 @@
+"""Moves a body to a client at the client's own pace.
+
+On a plain socket the kernel copies straight from the file (``os.sendfile``): the sender takes the place of the HTTP channel as
+the transport's producer for the time of the body.  Everything else (TLS, chunked coding, transports of tests) gets its bytes
+through ``write``.  Either way a slow reader is waited for, and a sender whose body has no more yet sleeps until it has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from twistpi.web.bodies import Body
+
+_TURN = 2 * 1024 * 1024
+"""Bytes one sender moves before the reactor looks after the others."""
+_CHUNK = 64 * 1024
+
+
+def is_plain(transport: object) -> bool:
+    """Whether ``transport`` is a socket without TLS, so that the kernel can be given bytes directly."""
+    return isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False)
+
+
+def is_idle(transport: Any) -> bool:
+    """Whether a plain transport has nothing left to write, so that bytes given to its socket come in order.
+
+    Twisted keeps what it was given in two private places; there is no public way to ask.
+    """
+    return not transport.dataBuffer and not transport._tempDataBuffer
+
+
+def write_now(transport: Any, data: bytes) -> None:
+    """Write to a plain transport without waiting for the reactor's next turn where possible."""
+    if not is_idle(transport) or transport.disconnecting:
+        transport.write(data)
+        return
+    sent = transport.writeSomeData(data)
+    if not isinstance(sent, int):
+        transport.write(data)  # the connection is gone; the reactor finds out in its own way
+    elif sent < len(data):
+        transport.write(data[sent:])
+
+
+class _Sender:
+    """What both ways of sending share: the life of a body."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._waiting: Deferred[None] | None = None
+        self._ended = False
+        self.done: Deferred[None] = Deferred(lambda _: self.stop())
+        """Fires when the whole body was handed over; fails with what kept it from that."""
+
+    def stop(self) -> None:
+        """Send no more, because the client is gone; ``done`` is left as it is."""
+        if self._end():
+            self._body.close()
+
+    def _end(self) -> bool:
+        if self._ended:
+            return False
+        self._ended = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        return True
+
+    def _finish(self, result: Failure | None) -> None:
+        if self._end():
+            self._release()
+            self._body.close()
+            self.done.callback(None) if result is None else self.done.errback(result)
+
+    def _wait(self) -> None:
+        """Sleep until the body has more."""
+        if self._waiting is None:
+            self._waiting = waiting = Deferred.fromCoroutine(self._body.more())
+            waiting.addCallbacks(self._woken, self._failed)
+
+    def _woken(self, _: None) -> None:
+        self._waiting = None
+        if not self._ended:
+            self._move()
+
+    def _failed(self, failure: Failure) -> None:
+        self._waiting = None
+        if not (self._ended and failure.check(CancelledError)):  # type: ignore[no-untyped-call]
+            self._finish(failure)
+
+    def _move(self) -> None:
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        """Leave the connection to whoever had it before."""
+        raise NotImplementedError
+
+
+@implementer(IPullProducer)
+class SocketSender(_Sender):
+    """Sends a body through a plain transport's socket."""
+
+    def __init__(self, body: Body, transport: Any, progress: Callable[[], None] | None = None) -> None:
+        super().__init__(body)
+        self._transport = transport
+        self._channel = transport.producer
+        self._progress = progress
+
+    def start(self) -> None:
+        """Become the transport's producer; what was written to it before goes out first."""
+        self._transport.unregisterProducer()
+        self._transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """The socket takes more."""
+        if not self._ended and self._waiting is None:
+            self._move()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.stop()
+
+    def _move(self) -> None:
+        transport = self._transport
+        if not is_idle(transport):
+            transport.startWriting()
+            return
+        try:
+            self._send(transport.fileno())
+        except BlockingIOError:
+            transport.startWriting()
+        except OSError:
+            self._finish(Failure())  # type: ignore[no-untyped-call]
+
+    def _send(self, socket_number: int) -> None:
+        body, left = self._body, _TURN
+        while left > 0 and body.ready:
+            left -= body.send(socket_number)
+            if self._progress is not None:
+                self._progress()
+        if body.over:
+            self._finish(None)
+        elif body.ready:
+            self._transport.startWriting()
+        else:
+            self._wait()
+
+    def _release(self) -> None:
+        """Give the transport back to the HTTP channel."""
+        transport = self._transport
+        if transport.producer is self and transport.connected:
+            transport.unregisterProducer()
+            transport.registerProducer(self._channel, True)
+
+
+@implementer(IPushProducer)
+class WritingSender(_Sender):
+    """Sends a body by writing to a consumer: a request, or a channel's transport."""
+
+    def __init__(self, body: Body, consumer: IConsumer, write: Callable[[bytes], object]) -> None:
+        super().__init__(body)
+        self._consumer = consumer
+        self._write = write
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._consumer.registerProducer(self, True)
+        self._move()
+
+    def pauseProducing(self) -> None:
+        """The consumer has enough for now."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The consumer takes more."""
+        self._paused = False
+        if not self._ended and self._waiting is None:
+            self._move()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.stop()
+
+    def _move(self) -> None:
+        body = self._body
+        try:
+            while not self._paused and not self._ended and body.ready:
+                self._write(body.read(_CHUNK))
+        except OSError:
+            self._finish(Failure())  # type: ignore[no-untyped-call]
+            return
+        if self._ended or self._paused:
+            return
+        if body.over:
+            self._finish(None)
+        else:
+            self._wait()
+
+    def _release(self) -> None:
+        self._consumer.unregisterProducer()
+
+
+async def send_body(request: Request, body: Body, *, length: int | None) -> None:
+    """Send ``body`` as that of ``request``, whose head is complete; ``length`` is None when the coding is chunked.
+
+    A failure in the middle aborts the connection: an answer that ends early must never look whole (law 12).  Returns only when
+    everything was handed over; klein cancels the wait when the client leaves.
+    """
+    sender = _start(request, body, length)
+    try:
+        await sender.done
+    except CancelledError:
+        raise
+    except Exception:
+        abort(request)
+        await Deferred()  # until klein hears that the connection is gone, and cancels
+    request.sentLength = length or request.sentLength
+
+
+def _start(request: Request, body: Body, length: int | None) -> SocketSender | WritingSender:
+    transport = request.channel.transport
+    sender: SocketSender | WritingSender
+    request.write(b"")  # type: ignore[no-untyped-call]
+    if length is not None and is_plain(transport):
+        sender = SocketSender(body, transport)
+    else:
+        sender = WritingSender(body, request, request.write)
+    sender.start()
+    return sender
+
+
+def abort(request: Request) -> None:
+    """Cut the connection of ``request``."""
+    transport: Any = request.channel.transport
+    cut = getattr(transport, "abortConnection", transport.loseConnection)
+    cut()
+
+
+def open_file(path: str) -> tuple[int, int]:
+    """A descriptor of the file at ``path`` and its size in bytes; raises ``FileNotFoundError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return descriptor, os.fstat(descriptor).st_size

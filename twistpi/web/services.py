@@ -1,0 +1,61 @@
+"""What the doors are handed by the wiring: the rooms below, the settings they need, and the tables they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.web.replies import Standing
+from twistpi.web.tables import Tables
+
+if TYPE_CHECKING:
+    from twistpi.blobs.interfaces import IBlobs
+    from twistpi.mirror.download import Downloads
+    from twistpi.mirror.names import NameLists
+    from twistpi.mirror.refresh import Mirror
+    from twistpi.mirror.sidecar import Sidecars
+    from twistpi.view.page_cache import PageCache, PageKey
+    from twistpi.view.read import Readers
+    from twistpi.web.ready import ReadyPage
+
+
+class Clock(Protocol):
+    """Where the doors take the time from (``IReactorTime``)."""
+
+    def seconds(self) -> float:
+        """Unix seconds."""
+
+
+@attrs.define(eq=False)
+class Services:
+    """Everything a door may use."""
+
+    readers: Readers
+    blobs: IBlobs
+    mirror: Mirror
+    downloads: Downloads
+    sidecars: Sidecars
+    name_lists: NameLists
+    page_cache: PageCache[PageKey, ReadyPage]
+    clock: Clock
+    offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread, as ``deferToThread`` does."""
+    cache_expiry: float = 1800.0
+    """Seconds after which what an upstream said counts as old, where the index says nothing else."""
+    offline: bool = False
+    """Whether no upstream is asked; pages then list only what is here."""
+    outside_url: str = ""
+    """What people and proxies call this server, without a slash at the end; empty when it is not known."""
+    lenient_accept: bool = False
+    """Whether who accepts nothing that can be served gets HTML instead of a refusal."""
+    software: str = "twistpi"
+    """``Server``, as ``twistpi/1.0``."""
+    standing: Standing = attrs.field(init=False)
+    tables: Tables = attrs.field(init=False, factory=Tables)
+
+    @standing.default
+    def _standing(self) -> Standing:
+        return Standing(self.software)
