@@ -1,0 +1,162 @@
+"""Blobs on disk: the contract, where they lie, what does not count as one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.contracts.blobs_contract import NAME, BlobsContract, put
+from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.model.errors import BlobConflict, ServerdirRefused
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Tree:
+    return open_tree(str(tmp_path))
+
+
+class TestTree(BlobsContract):
+    """See the contract."""
+
+
+def test_a_blob_lies_where_nginx_looks_for_it(blobs: Tree, tmp_path: Path) -> None:
+    digest = sha256(b"wheel").hexdigest()
+    put(blobs, b"wheel")
+    lies_at = tmp_path / "+files" / digest[:3] / digest[3:16] / NAME
+    assert lies_at.read_bytes() == b"wheel"
+    assert blobs.path(blob_address(digest, NAME)) == str(lies_at)
+
+
+def test_others_may_read_a_blob(blobs: Tree) -> None:
+    mask = os.umask(0o022)
+    try:
+        assert os.stat(blobs.path(put(blobs, b"wheel"))).st_mode & 0o777 == 0o644
+    finally:
+        os.umask(mask)
+
+
+def test_incoming_is_empty_after_the_start(tmp_path: Path) -> None:
+    tree = open_tree(str(tmp_path))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"!")
+    tree.incoming().write(b"half a whe")
+    (tmp_path / "incoming" / "folder").mkdir()
+    (tmp_path / "incoming" / "folder" / "file").touch()
+    (tmp_path / "incoming" / "link").symlink_to(outside)
+    open_tree(str(tmp_path))
+    assert os.listdir(tmp_path / "incoming") == []
+    assert (outside / "precious").exists()
+
+
+def test_incoming_is_empty_after_blobs_were_kept_refused_and_discarded(blobs: Tree, tmp_path: Path) -> None:
+    put(blobs, b"wheel", digits="ab" * 8)
+    put(blobs, b"wheel", digits="ab" * 8)
+    with pytest.raises(BlobConflict):
+        put(blobs, b"other", digits="ab" * 8)
+    blobs.incoming().close()
+    assert os.listdir(tmp_path / "incoming") == []
+
+
+def test_an_open_tree_keeps_blobs_that_are_there(blobs: Tree, tmp_path: Path) -> None:
+    address = put(blobs, b"wheel")
+    assert open_tree(str(tmp_path)).find(address) == 5
+
+
+def test_reading_a_tree_needs_no_opening_and_touches_nothing(tmp_path: Path) -> None:
+    assert list(Tree(str(tmp_path)).walk()) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_strangers_are_told_and_not_walked(blobs: Tree, tmp_path: Path) -> None:
+    address = put(blobs, b"wheel", digits="ab" * 8)
+    root = tmp_path / "+files"
+    (root / "README").touch()
+    (root / "lost+found").mkdir()
+    (root / "lost+found" / "x").touch()
+    (root / "ABC").mkdir()
+    (root / "aba" / "short").mkdir()
+    (root / "aba" / "file").touch()
+    (root / "aba" / address.digits[3:] / ".hidden").touch()
+    (root / "aba" / address.digits[3:] / "folder").mkdir()
+    (root / "aba" / address.digits[3:] / "link").symlink_to(blobs.path(address))
+    (root / "abc").symlink_to(root / "aba")
+    inside = f"aba/{address.digits[3:]}"
+    assert list(blobs.walk()) == [(address, 5)]
+    assert set(blobs.strangers()) == {
+        "README", "lost+found", "ABC", "abc", "aba/short", "aba/file", f"{inside}/.hidden", f"{inside}/folder", f"{inside}/link",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_symbolic_links_do_not_lead_out_of_the_tree(blobs: Tree, tmp_path: Path, level: int) -> None:
+    address = BlobAddress("ab" * 8, NAME)
+    parts = address.relative.split("/")
+    outside = tmp_path.joinpath("outside", *parts)
+    outside.parent.mkdir(parents=True)
+    outside.write_bytes(b"secret")
+    link = tmp_path.joinpath("+files", *parts[: level + 1])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path.joinpath("outside", *parts[: level + 1]))
+    assert blobs.find(address) is None
+    with pytest.raises(FileNotFoundError):
+        blobs.open(address)
+    assert blobs.remove(address) is False
+    with pytest.raises(BlobConflict):
+        put(blobs, b"secret", digits="ab" * 8)
+    assert outside.read_bytes() == b"secret"
+
+
+def test_a_file_in_place_of_a_folder_is_a_conflict_not_a_crash(blobs: Tree, tmp_path: Path) -> None:
+    (tmp_path / "+files" / "aba").touch()
+    with pytest.raises(BlobConflict):
+        put(blobs, b"wheel", digits="ab" * 8)
+    assert blobs.find(BlobAddress("ab" * 8, NAME)) is None
+
+
+def test_a_server_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "+files").touch()
+    with pytest.raises(ServerdirRefused):
+        open_tree(str(tmp_path / "+files"))
+
+
+def test_many_threads_may_keep_the_same_and_other_blobs(blobs: Tree) -> None:
+    contents = [bytes([number]) * 1000 for number in range(8)] * 8
+    failures: list[BaseException] = []
+
+    def work(some: list[bytes]) -> None:
+        try:
+            for content in some:
+                put(blobs, content)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(contents[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(list(blobs.walk())) == 8
+    assert all(blobs.digest(address)[:16] == address.digits for address, _ in blobs.walk())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=5))
+def test_pieces_make_a_whole(blobs: Tree, content: bytes, cuts: list[int]) -> None:
+    digest = sha256(content).hexdigest()
+    address = blob_address(digest, "pieces-1.zip")
+    with blobs.incoming() as incoming:
+        edges = [0, *sorted(cuts), len(content)]
+        for start, end in itertools.pairwise(edges):
+            incoming.write(content[start:end])
+        blobs.keep(incoming, address, digest)
+    assert blobs.digest(address) == digest
