@@ -1,0 +1,96 @@
+"""The property above all: whatever the log says, it does not matter when and in how many parts it was folded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.view.small_world import LOG, entries, fold_history, histories
+from twistpi.model.changes import Change, LinksChanged
+from twistpi.rules.paths import file_path
+from twistpi.view.database import drop_view, open_view
+from twistpi.view.dump import dump
+
+History = list[tuple[Change, ...]]
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Thousands of databases are made here: no disk needs to sync them."""
+
+
+def folded(path: str, *parts: Sequence[tuple[Change, ...]]) -> list[tuple[Any, ...]]:
+    """The dump of a view at ``path`` after each part was folded by a process of its own."""
+    for part in parts or [[]]:
+        with contextlib.closing(open_view(path, LOG)) as view:
+            fold_history(view, part)
+    return list(dump(path))
+
+
+@settings(max_examples=50, deadline=None)
+@given(history=histories(), cut=st.integers(0, 12))
+def test_in_one_go_in_two_parts_and_after_a_rebuild_is_the_same(history: History, cut: int) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = os.path.join(folder, "view.sqlite")
+        whole = folded(path, history)
+        in_parts = folded(os.path.join(folder, "parts.sqlite"), history[:cut], history[cut:])
+        drop_view(path)
+        assert in_parts == whole
+        assert folded(path, *[[changes] for changes in history]) == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(history=histories(), undone=histories(), cut=st.integers(0, 12))
+def test_what_was_rolled_back_leaves_no_trace(history: History, undone: History, cut: int) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        whole = folded(os.path.join(folder, "whole.sqlite"), history)
+        path = os.path.join(folder, "view.sqlite")
+        with contextlib.closing(open_view(path, LOG)) as view:
+            fold_history(view, history[:cut])
+            view.begin()
+            for entry in entries(undone, view.position.serial + 1):
+                view.apply(entry)
+            view.rollback()
+            fold_history(view, history[cut:])
+        assert list(dump(path)) == whole
+
+
+@settings(max_examples=50, deadline=None)
+@given(history=histories())
+def test_every_path_that_was_ever_listed_leads_to_its_file(history: History) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = os.path.join(folder, "view.sqlite")
+        with contextlib.closing(open_view(path, LOG)) as view:
+            fold_history(view, history)
+            for change in (change for changes in history for change in changes):
+                if isinstance(change, LinksChanged):
+                    last_words = {link.filename: link for link in (*change.added, *change.changed)}
+                    for link in last_words.values():
+                        found = view.reader.file_by_path(change.index, file_path(link))
+                        assert found is not None
+                        assert (found[1].path, found[1].link.filename) == (file_path(link), link.filename)
+
+
+@settings(max_examples=50, deadline=None)
+@given(history=histories())
+def test_what_is_kept_of_a_file_never_contradicts_its_link_and_names_are_unique(history: History) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = os.path.join(folder, "view.sqlite")
+        with contextlib.closing(open_view(path, LOG)) as view:
+            fold_history(view, history)
+            for index in {change.index for changes in history for change in changes if isinstance(change, LinksChanged)}:
+                for project in view.reader.projects(index):
+                    known = view.reader.project(index, project)
+                    assert known is not None
+                    assert all(file.link.sha256 in (None, file.sha256) for file in known.files if file.cached)
+                    assert all(file.cached for file in known.files if file.vanished)
+        connection = sqlite3.connect(path)
+        names = Counter(connection.execute("SELECT project, filename FROM file WHERE replaced = 0"))
+        paths = Counter(connection.execute("SELECT project, filename, coalesce(path, substr(link_sha256, 1, 16)) FROM file"))
+        assert max((*names.values(), *paths.values()), default=1) == 1
+        connection.close()

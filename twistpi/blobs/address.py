@@ -1,0 +1,50 @@
+"""How a blob is called: sixteen digits and a file name, which are the tail of the URL that installers see."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from twistpi.model.names import check_filename
+
+_DIGITS: Final = re.compile(r"[0-9a-f]{16}\Z")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
+_METADATA: Final = ".metadata"
+
+
+@attrs.frozen
+class BlobAddress:
+    """Where a blob lies.  ``InvalidFilename`` or ``ValueError`` for what could lead anywhere else."""
+
+    digits: str = attrs.field()
+    """The first 16 digits of a SHA-256, lower-case: of the blob's, or for core metadata of its distribution's."""
+    filename: str = attrs.field()
+    """The last part of the path; at most 240 bytes, not counting ``.metadata``."""
+
+    @digits.validator
+    def _check_digits(self, _: object, digits: str) -> None:
+        if not _DIGITS.match(digits):
+            raise ValueError(f"{digits!r} is not 16 lower-case hexadecimal digits")
+
+    @filename.validator
+    def _check_filename(self, _: object, filename: str) -> None:
+        check_filename(filename.removesuffix(_METADATA))
+
+    @property
+    def relative(self) -> str:
+        """``ab1/2cd34ef567890/NAME``, below the folder of blobs and below ``+f/`` in URLs."""
+        return f"{self.digits[:3]}/{self.digits[3:]}/{self.filename}"
+
+
+def blob_address(sha256: str, filename: str) -> BlobAddress:
+    """The address of the file ``filename`` whose bytes have the SHA-256 ``sha256`` (64 lower-case hexadecimal digits)."""
+    if not _SHA256.match(sha256):
+        raise ValueError(f"{sha256!r} is not a SHA-256")
+    return BlobAddress(sha256[:16], filename)
+
+
+def metadata_address(address: BlobAddress) -> BlobAddress:
+    """The address of the core metadata of the distribution at ``address``: beside it (PEP 658)."""
+    return BlobAddress(address.digits, address.filename + _METADATA)

@@ -1,0 +1,60 @@
+"""The system calls that keeping a blob depends on, so that tests can have each of them fail."""
+
+# ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
+
+from __future__ import annotations
+
+import os
+
+from zope.interface import Interface, implementer
+
+
+class ISystem(Interface):
+    """As in ``os``; every method raises ``OSError``."""
+
+    def create(path: str) -> int:
+        """A new file, open for reading and writing; ``FileExistsError`` when there is one."""
+
+    def write(descriptor: int, data: memoryview) -> int:
+        """Write some of ``data``; how many bytes."""
+
+    def sync(descriptor: int) -> None:
+        """Return when the file or folder is on disk."""
+
+    def make_folder(path: str) -> None:
+        """A new folder; ``FileExistsError`` when there is something."""
+
+    def rename(source: str, target: str) -> None:
+        """Give a file another name."""
+
+    def remove(path: str) -> None:
+        """Remove a file."""
+
+
+@implementer(ISystem)
+class RealSystem:
+    """The system itself."""
+
+    def create(self, path: str) -> int:
+        """See ``ISystem``.  Readable for others, as far as the umask allows: nginx may serve it."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """See ``ISystem``."""
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        """See ``ISystem``."""
+        os.fsync(descriptor)
+
+    def make_folder(self, path: str) -> None:
+        """See ``ISystem``."""
+        os.mkdir(path)
+
+    def rename(self, source: str, target: str) -> None:
+        """See ``ISystem``."""
+        os.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        """See ``ISystem``."""
+        os.remove(path)

@@ -1,0 +1,198 @@
+"""Blobs in a folder, under the paths that nginx serves.
+
+Keeping a blob, step by step; a crash after any of them leaves at most a file that nothing names:
+
+1. sync the bytes in ``incoming/``;
+2. make ``ab1/`` and ``ab1/2cd34ef567890/``;
+3. if there is a file of that name already, compare; else rename into place;
+4. sync the blob's folder, its parent, and once for each ``ab1/`` the folder of all: new names survive a crash only so.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import BinaryIO, Final
+
+from zope.interface import implementer
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.digest import sha256_of
+from twistpi.blobs.incoming import NO_ROOM, IncomingFile
+from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.blobs.system import ISystem, RealSystem
+from twistpi.blobs.walking import look_around
+from twistpi.model.errors import BlobConflict, ServerdirRefused, StorageFull, SyncFailed, TwistpiError
+
+ROOT: Final = "+files"
+"""The folder of blobs below the server directory."""
+INCOMING: Final = "incoming"
+"""The folder of files on their way."""
+
+
+@implementer(IBlobs)
+class Tree:
+    """Blobs below ``SERVERDIR/+files``; symbolic links in there lead nowhere.
+
+    Making one touches nothing, which is enough for reading; ``open_tree`` makes one that can be written.
+    """
+
+    def __init__(self, serverdir: str, system: ISystem | None = None) -> None:
+        self._serverdir = serverdir
+        self._root = os.path.join(serverdir, ROOT)
+        self._incoming = os.path.join(serverdir, INCOMING)
+        self._system = RealSystem() if system is None else system
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        """Between looking whether a name is free and taking it."""
+        self._settled: set[str] = set()
+        """The folders ``ab1`` that are known to survive a crash; at most 4,096."""
+
+    def prepare(self) -> None:
+        """Make the folders, durably, and empty ``incoming/``; see ``open_tree``."""
+        for folder in (self._root, self._incoming):
+            with suppress(FileExistsError):
+                self._system.make_folder(folder)
+        _empty(self._incoming)
+        with ExitStack() as folders:
+            self._sync(self._hold(self._serverdir, folders), self._serverdir)
+        if os.stat(self._root).st_dev != os.stat(self._incoming).st_dev:
+            raise ServerdirRefused(self._serverdir, f"{ROOT} and {INCOMING} must be on the same disk")
+
+    def path(self, address: BlobAddress) -> str:
+        """See ``IBlobs``."""
+        return os.path.join(self._root, address.relative)
+
+    def find(self, address: BlobAddress) -> int | None:
+        """See ``IBlobs``."""
+        folder = os.path.join(self._root, address.digits[:3])
+        try:
+            for name in (address.digits[3:], address.filename):
+                if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                    return None
+                folder = os.path.join(folder, name)
+            found = os.lstat(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def open(self, address: BlobAddress) -> BinaryIO:
+        """See ``IBlobs``."""
+        path = self.path(address)
+        if self.find(address) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
+
+    def incoming(self) -> IncomingFile:
+        """See ``IBlobs``."""
+        return IncomingFile(os.path.join(self._incoming, f"{os.getpid()}-{next(self._numbers)}"), self._system)
+
+    def keep(self, incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
+        """See ``IBlobs``; ``incoming`` is one of this tree's."""
+        assert isinstance(incoming, IncomingFile)
+        path = self.path(address)
+        try:
+            self._sync(incoming.fileno(), incoming.path)
+            with ExitStack() as folders:
+                with self._lock:
+                    to_sync = [(folder, self._hold(folder, folders)) for folder in self._make_folders(address)]
+                    is_free = not os.path.lexists(path)
+                    if is_free:
+                        self._system.rename(incoming.path, path)
+                        incoming.renamed()
+                if not is_free:
+                    self._settle_for(path, address, sha256)
+                    incoming.discard()
+                for folder, descriptor in to_sync:
+                    self._sync(descriptor, folder)
+                self._settled.add(address.digits[:3])
+        except OSError as error:
+            incoming.discard()
+            if error.errno in NO_ROOM:
+                raise StorageFull(path, error.strerror or str(error)) from error
+            raise
+        except TwistpiError:
+            incoming.discard()
+            raise
+
+    def remove(self, address: BlobAddress) -> bool:
+        """See ``IBlobs``."""
+        with self._lock:
+            if self.find(address) is None:
+                return False
+            path = self.path(address)
+            self._system.remove(path)
+            with suppress(OSError):  # something else is in there
+                os.rmdir(os.path.dirname(path))
+            return True
+
+    def walk(self) -> Iterator[tuple[BlobAddress, int]]:
+        """See ``IBlobs``."""
+        return (found for found in look_around(self._root) if not isinstance(found, str))
+
+    def strangers(self) -> Iterator[str]:
+        """See ``IBlobs``."""
+        return (found for found in look_around(self._root) if isinstance(found, str))
+
+    def digest(self, address: BlobAddress) -> str:
+        """See ``IBlobs``."""
+        with self.open(address) as file:
+            return sha256_of(file)
+
+    def _make_folders(self, address: BlobAddress) -> list[str]:
+        """Make the folders of ``address``; those whose names must be synced, innermost first."""
+        outer = os.path.join(self._root, address.digits[:3])
+        inner = os.path.join(outer, address.digits[3:])
+        for folder in (outer, inner):
+            with suppress(FileExistsError):
+                self._system.make_folder(folder)
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                raise BlobConflict(folder)
+        return [inner, outer] if address.digits[:3] in self._settled else [inner, outer, self._root]
+
+    def _settle_for(self, path: str, address: BlobAddress, sha256: str) -> None:
+        """Make sure that what is at ``path`` already has the right bytes, and that they are on disk."""
+        if self.find(address) is None:
+            raise BlobConflict(path)
+        with self.open(address) as file:
+            if sha256_of(file) != sha256:
+                raise BlobConflict(path)
+            self._sync(file.fileno(), path)
+
+    def _hold(self, folder: str, until: ExitStack) -> int:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        until.callback(os.close, descriptor)
+        return descriptor
+
+    def _sync(self, descriptor: int, path: str) -> None:
+        try:
+            self._system.sync(descriptor)
+        except OSError as error:
+            raise SyncFailed(path, error.strerror or str(error)) from error
+
+
+def _empty(folder: str) -> None:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.remove(entry.path)
+
+
+def open_tree(serverdir: str, system: ISystem | None = None) -> Tree:
+    """The tree of ``serverdir``, which this process must hold: its folders are made, and ``incoming/`` is emptied.
+
+    Raises ``ServerdirRefused`` when the folders cannot be used.
+    """
+    tree = Tree(serverdir, system)
+    try:
+        tree.prepare()
+    except OSError as error:
+        raise ServerdirRefused(serverdir, str(error)) from error
+    return tree

@@ -1,0 +1,194 @@
+"""The view's file and its one writing connection."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from importlib.resources import files
+from typing import Final, NoReturn
+
+import attrs
+
+from twistpi.model.changes import Entry
+from twistpi.model.errors import ServerdirRefused, StorageFull, ViewDamaged
+from twistpi.model.position import BEGINNING, Position
+from twistpi.model.records import Freshness
+from twistpi.view.fold import Fold
+from twistpi.view.read import Reader
+from twistpi.view.stamp import FOLD_VERSION, Stamp, move_stamp, read_stamp, write_stamp
+
+_CACHE_KIB: Final = 16 * 1024
+"""SQLite's page cache of the writing connection; filled only by a rebuild or a busy day."""
+
+_CHECKED_BELOW: Final = 32 * 1024 * 1024
+"""Bytes.  Smaller files are checked as a whole when they are opened; larger ones only where they are read."""
+
+_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class ViewDatabase:
+    """The folded state as a writer sees it: transactions of entries, each stamped with how far it goes.
+
+    For one thread at a time.  ``StorageFull`` from any method means that nothing of the transaction stays: ``rollback`` and try
+    again later.  ``ViewDamaged`` means that the file was found damaged and is gone: stop, and start anew.
+    """
+
+    def __init__(self, path: str, connection: sqlite3.Connection, position: Position) -> None:
+        self._path = path
+        self._connection = connection
+        self._fold = Fold(connection)
+        self.position = position
+        """The end of the last entry that is committed."""
+        self.reader = Reader(connection)
+        """Sees the open transaction."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def apply(self, entry: Entry) -> None:
+        """Fold ``entry`` into the open transaction; ``UnknownChange`` for a change that has no fold."""
+        try:
+            self._fold.apply(entry)
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def commit(self, position: Position) -> None:
+        """Make the transaction visible to readers, with the stamp ``position`` in it."""
+        try:
+            move_stamp(self._connection, position)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(error)
+        self.position = position
+
+    def rollback(self) -> None:
+        """Undo everything since ``begin``; does nothing when no transaction is open."""
+        self._fold.forget()
+        try:
+            # A full disk may have ended the transaction already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def remember_freshness(self, index: str, project: str, freshness: Freshness) -> None:
+        """Note when ``index`` last heard of ``project``: a local fact, in the open transaction or in one of its own."""
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO freshness (index_name, project, checked_at, etag, last_modified, missing, source)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (index, project, *attrs.astuple(freshness)),
+            )
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def forget_missing(self, before: float) -> int:
+        """Drop the notes of missing projects that are older than ``before`` (Unix seconds); how many there were.
+
+        Without it, every name that anybody ever asked for in vain would stay.
+        """
+        try:
+            return self._connection.execute("DELETE FROM freshness WHERE missing AND checked_at < ?", (before,)).rowcount
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        """Give the file back; an open transaction is undone."""
+        self._fold.close()
+        self._connection.close()
+
+    def _fail(self, error: sqlite3.Error) -> NoReturn:
+        code = _primary_code(error)
+        if code in _FULL:
+            raise StorageFull(self._path, str(error)) from error
+        if code in _DAMAGED:
+            drop_view(self._path)
+            raise ViewDamaged(self._path, str(error)) from error
+        raise error
+
+
+def open_view(path: str, log_id: str) -> ViewDatabase:
+    """The view at ``path`` of the log ``log_id``, or an empty one at ``BEGINNING`` in place of a file that is of no use.
+
+    Of no use is what was folded from another log or by another fold, is not a view, or is damaged.  Blocking.  Raises
+    ``ServerdirRefused`` when the file cannot be opened, ``StorageFull`` when an empty one cannot be made.
+    """
+    opened = _open_existing(path, log_id) if os.path.exists(path) else None
+    return opened if opened is not None else _create(path, log_id)
+
+
+def drop_view(path: str) -> None:
+    """Remove the view at ``path`` with all its files; the changelog holds everything that was in it."""
+    # The database last: alone it is still a view, its log without it is not.
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        with suppress(FileNotFoundError):
+            os.remove(path + suffix)
+
+
+def _open_existing(path: str, log_id: str) -> ViewDatabase | None:
+    """The view at ``path``, or None after dropping a file that is of no use."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = _connect(path)
+        stamp = read_stamp(connection)
+        if stamp.log_id == log_id and stamp.fold_version == FOLD_VERSION and _is_whole(path, connection):
+            return ViewDatabase(path, connection, stamp.position)
+    except ValueError:
+        pass  # a view that was being born
+    except sqlite3.Error as error:
+        if _primary_code(error) not in _DAMAGED | {sqlite3.SQLITE_ERROR}:  # the latter: no such table
+            raise ServerdirRefused(path, str(error)) from error  # locked, not ours to read: it may be a good one
+    if connection is not None:
+        connection.close()
+    drop_view(path)
+    return None
+
+
+def _is_whole(path: str, connection: sqlite3.Connection) -> bool:
+    if os.path.getsize(path) > _CHECKED_BELOW:
+        return True
+    answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+    connection.execute("PRAGMA shrink_memory")  # every page was just read
+    return bool(answer == ("ok",))
+
+
+def _create(path: str, log_id: str) -> ViewDatabase:
+    drop_view(path)  # a stray -wal would be taken for the new file's
+    try:
+        connection = _connect(path)
+        connection.executescript("BEGIN IMMEDIATE;" + files("twistpi.view").joinpath("schema.sql").read_text("utf-8"))
+        write_stamp(connection, Stamp(log_id, FOLD_VERSION, BEGINNING))
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if _primary_code(error) in _FULL:
+            raise StorageFull(path, str(error)) from error
+        raise ServerdirRefused(path, str(error)) from error
+    return ViewDatabase(path, connection, BEGINNING)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=128)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Losing the last transactions with the power is fine: they are folded again.  A torn file would not be.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # 16 MB at a time: a page that many transactions write is then carried into the database once.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        # Debian's SQLite overwrites what is deleted; nothing here is a secret.
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,0 +1,257 @@
+"""The fold: one entry further (law 4).
+
+Pure: what an entry does depends on the entry and on the folded tables alone.  Total: every kind of change has its fold, and a
+kind without one stops whoever follows.  A change about a project or a file that was never listed says nothing here.
+
+A row of ``file`` is a path.  When an upstream gives a file name to other bytes (another SHA-256, or without one another
+folder), the old row becomes *replaced*: pages list it no more, but its path, which lock files hold, goes on leading to it and to
+what is cached of it.  When the upstream takes that back, the old row is listed again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Set
+from typing import Any, Final
+
+import orjson
+
+from twistpi.model.changes import (
+    Entry,
+    FileCached,
+    IndexCreated,
+    IndexModified,
+    LinksChanged,
+    LogStarted,
+    MetadataCached,
+    MetadataMissing,
+    ProjectVanished,
+    UserCreated,
+)
+from twistpi.model.errors import UnknownChange
+from twistpi.model.records import Link
+from twistpi.rules.paths import file_path
+from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row, to_json
+
+_PROJECTS_AT_HAND: Final = 20_000
+"""Ids of projects that are remembered; about 4 MB."""
+
+_PLACES: Final = ", ".join("?" * len(LINK_COLUMNS.split(",")))
+_LIST: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
+_LIST_NEW_NAME: Final = f"INSERT OR IGNORE INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
+_LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".format(
+    ", ".join(f"{column} = ?" for column in LINK_COLUMNS.split(", ")[3:])
+)
+"""All but name, path and project, which stay: naming a column would write its index anew."""
+_OF_NAME: Final = "filename = ? AND project = ?"
+_NAMESAKES: Final = f"""
+SELECT id, replaced, path, link_sha256, hashes, core_metadata, sha256, size, metadata_missing
+FROM file LEFT JOIN kept ON kept.file = file.id
+WHERE {_OF_NAME}
+"""
+_KEEP_FILE: Final = """
+INSERT INTO kept (file, sha256, size) SELECT id, ?, ? FROM file WHERE {}
+ON CONFLICT (file) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size
+"""
+_KEEP_METADATA: Final = """
+INSERT INTO kept (file, metadata_sha256, metadata_size, metadata_missing) SELECT id, ?, ?, ? FROM file WHERE {}
+ON CONFLICT (file) DO UPDATE SET metadata_sha256 = excluded.metadata_sha256, metadata_size = excluded.metadata_size,
+    metadata_missing = excluded.metadata_missing
+"""
+_KEEP_FILE_OF_NAME: Final = _KEEP_FILE.format(f"{_OF_NAME} AND (link_sha256 = ? OR link_sha256 IS NULL AND replaced = 0)")
+_KEEP_FILE_OF_ID: Final = _KEEP_FILE.format("id = ?")
+_KEEP_METADATA_OF_NAME: Final = _KEEP_METADATA.format(f"{_OF_NAME} AND replaced = 0")
+_KEEP_METADATA_OF_ID: Final = _KEEP_METADATA.format("id = ?")
+
+
+class Fold:
+    """Folds entries through one connection, inside whatever transaction is open there."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._cursor = connection.cursor()
+        self._projects: dict[tuple[str, str], int] = {}
+        self._vanished: set[int] = set()
+        """Which of ``_projects`` are marked so."""
+        self._folds: dict[type, Callable[[Any], None]] = {
+            LogStarted: self._log_started,
+            UserCreated: self._user_created,
+            IndexCreated: self._index_created,
+            IndexModified: self._index_modified,
+            LinksChanged: self._links_changed,
+            ProjectVanished: self._project_vanished,
+            FileCached: self._file_cached,
+            MetadataCached: self._metadata_cached,
+            MetadataMissing: self._metadata_missing,
+        }
+
+    def apply(self, entry: Entry) -> None:
+        """Take the tables one entry further; ``UnknownChange`` for a kind that has no fold."""
+        for change in entry.changes:
+            fold = self._folds.get(type(change))
+            if fold is None:
+                raise UnknownChange(type(change).__name__)
+            fold(change)
+
+    def forget(self) -> None:
+        """Drop what was remembered about the tables: they were rolled back."""
+        self._projects.clear()
+        self._vanished.clear()
+
+    def close(self) -> None:
+        """Let go of the connection, which otherwise would not close."""
+        self._cursor.close()
+
+    def _log_started(self, change: LogStarted) -> None:
+        """Nothing: the log's id stands in the stamp since before the first entry."""
+
+    def _user_created(self, change: UserCreated) -> None:
+        self._cursor.execute("INSERT OR REPLACE INTO user VALUES (?, ?)", (change.user, to_json(change.config)))
+
+    def _index_created(self, change: IndexCreated) -> None:
+        self._cursor.execute("INSERT OR REPLACE INTO package_index VALUES (?, ?)", (change.index, to_json(change.config)))
+
+    def _index_modified(self, change: IndexModified) -> None:
+        row = self._cursor.execute("SELECT config FROM package_index WHERE name = ?", (change.index,)).fetchone()
+        if row is not None:
+            config = {**orjson.loads(row[0]), **change.changed}
+            kept = {key: value for key, value in config.items() if key not in change.removed}
+            self._cursor.execute("UPDATE package_index SET config = ? WHERE name = ?", (to_json(kept), change.index))
+
+    # Projects ------------------------------------------------------------------------------------------------------
+
+    def _find_project(self, index: str, name: str) -> int | None:
+        project = self._projects.get((index, name))
+        if project is None:
+            row = self._cursor.execute(
+                "SELECT id, vanished FROM project WHERE index_name = ? AND name = ?", (index, name)
+            ).fetchone()
+            if row is None:
+                return None
+            project = self._remember_project(index, name, row[0])
+            if row[1]:
+                self._vanished.add(project)
+        return project
+
+    def _remember_project(self, index: str, name: str, project: int) -> int:
+        if len(self._projects) >= _PROJECTS_AT_HAND:
+            self.forget()
+        self._projects[index, name] = project
+        return project
+
+    def _project_vanished(self, change: ProjectVanished) -> None:
+        project = self._find_project(change.index, change.project)
+        if project is not None:
+            self._cursor.execute("UPDATE project SET vanished = 1 WHERE id = ?", (project,))
+            self._vanished.add(project)
+
+    # Links ---------------------------------------------------------------------------------------------------------
+
+    def _links_changed(self, change: LinksChanged) -> None:
+        execute, executemany = self._cursor.execute, self._cursor.executemany
+        project = self._find_project(change.index, change.project)
+        is_new = project is None
+        if project is None:
+            execute("INSERT INTO project (index_name, name) VALUES (?, ?)", (change.index, change.project))
+            project = self._remember_project(change.index, change.project, self._cursor.lastrowid or 0)
+        elif project in self._vanished:
+            execute("UPDATE project SET vanished = 0 WHERE id = ?", (project,))
+            self._vanished.discard(project)
+        if change.header is not None:
+            execute("UPDATE project SET header = ? WHERE id = ?", (header_json(change.header), project))
+        if change.removed:
+            vanished = [(filename, project) for filename in change.removed]
+            executemany(f"UPDATE file SET gone = 1 WHERE {_OF_NAME} AND replaced = 0", vanished)
+        if change.added or change.changed:
+            # Should a change name a file twice, its last word counts.
+            links = {link.filename: link for link in (*change.added, *change.changed)}
+            if is_new:
+                executemany(_LIST, [link_row(project, link) for link in links.values()])
+            else:
+                self._list(project, links.values(), {link.filename for link in change.changed})
+        if change.versions_removed:
+            versions = [(project, version) for version in change.versions_removed]
+            executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
+        if change.versions_added:
+            executemany("INSERT OR IGNORE INTO version VALUES (?, ?)", [(project, version) for version in change.versions_added])
+
+    def _list(self, project: int, links: Iterable[Link], known: Set[str]) -> None:
+        """List files beside others; the names ``known`` are those of some."""
+        execute = self._cursor.execute
+        for link in links:
+            row = link_row(project, link)
+            if link.filename in known or execute(_LIST_NEW_NAME, row).rowcount != 1:
+                self._list_name_again(row)
+
+    def _list_name_again(self, row: Row) -> None:
+        """List a file whose name the project had before: the same file, or another in its place."""
+        execute = self._cursor.execute
+        filename, path, project, sha256 = row[0], row[1], row[2], row[4]
+        same, bytes_here = None, None
+        for namesake in execute(_NAMESAKES, (filename, project)).fetchall():
+            number, replaced, its_path, its_sha256, *_, kept_sha256, kept_size, _ = namesake
+            if (its_path or its_sha256[:16]) == (path or sha256[:16]):
+                same = namesake
+            elif not replaced:
+                execute("UPDATE file SET gone = 1, replaced = id WHERE id = ?", (number,))
+            if sha256 is not None and kept_sha256 == sha256:
+                bytes_here = (sha256, kept_size)
+        if same is None:
+            number = execute(_LIST, row).lastrowid
+            if bytes_here is not None:
+                # The link had no SHA-256 before, and now the one that its cached bytes have.
+                execute(_KEEP_FILE_OF_ID, (*bytes_here, number))
+        else:
+            self._list_file_again(same, row)
+
+    def _list_file_again(self, known: Row, row: Row) -> None:
+        number, core_metadata, metadata_missing = known[0], known[5], known[8]
+        self._cursor.execute(_LIST_AGAIN, (*row[3:], number))
+        if _other_bytes(known, row):
+            self._cursor.execute("DELETE FROM kept WHERE file = ?", (number,))
+        elif metadata_missing and core_metadata != row[10]:
+            # An upstream that says something new about the metadata is asked again.
+            self._cursor.execute("UPDATE kept SET metadata_missing = 0 WHERE file = ?", (number,))
+
+    # What is here --------------------------------------------------------------------------------------------------
+
+    def _file_cached(self, change: FileCached) -> None:
+        project, sha256, size = self._find_project(change.index, change.project), change.sha256, change.size
+        if change.path is None:
+            self._cursor.execute(_KEEP_FILE_OF_NAME, (sha256, size, change.filename, project, sha256))
+        else:
+            number = self._find_file(change.path, change.filename, project, sha256)
+            self._cursor.execute(_KEEP_FILE_OF_ID, (sha256, size, number))
+
+    def _metadata_cached(self, change: MetadataCached) -> None:
+        self._keep_metadata(change, (change.sha256, change.size, 0))
+
+    def _metadata_missing(self, change: MetadataMissing) -> None:
+        self._keep_metadata(change, (None, None, 1))
+
+    def _keep_metadata(self, change: MetadataCached | MetadataMissing, values: Row) -> None:
+        project = self._find_project(change.index, change.project)
+        if change.path is None:
+            self._cursor.execute(_KEEP_METADATA_OF_NAME, (*values, change.filename, project))
+        else:
+            number = self._find_file(change.path, change.filename, project, None)
+            self._cursor.execute(_KEEP_METADATA_OF_ID, (*values, number))
+
+    def _find_file(self, path: str, filename: str, project: int | None, sha256: str | None) -> int | None:
+        """The id of the file at ``path``, unless its link says another SHA-256 than ``sha256``."""
+        for number, _, its_path, its_sha256, *_ in self._cursor.execute(_NAMESAKES, (filename, project)).fetchall():
+            if its_path is None:
+                its_path = file_path(Link(filename, "", {"sha256": its_sha256}))
+            if its_path == path and (its_sha256 is None or sha256 is None or its_sha256 == sha256):
+                return int(number)
+        return None
+
+
+def _other_bytes(known: Row, row: Row) -> bool:
+    """Whether the link of ``row`` tells of other bytes than those of ``known``, a row of ``_NAMESAKES`` with the same path."""
+    _, _, _, sha256, hashes, _, _, size, _ = known
+    if sha256 is not None:
+        return bool(sha256 != row[4])  # only 16 digits of it stand in the path
+    before, now = (orjson.loads(text) if text is not None else {} for text in (hashes, row[5]))
+    if any(before.get(algorithm, digest) != digest for algorithm, digest in now.items()):
+        return True
+    return None not in (size, row[6]) and size != row[6]

@@ -1,0 +1,215 @@
+"""Questions to the view, each one answered from one snapshot.
+
+A ``Reader`` is bound to a connection and belongs to one thread; ``Readers`` gives every thread its own.  Readers see what was
+committed and nothing else, except the one that the writing connection hands to decisions.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import quote
+
+import attrs
+import orjson
+
+from twistpi.model.records import Freshness, Index, Json, KnownFile, KnownProject
+from twistpi.view.rows import FILE_COLUMNS, digest_paths, header_of, known_files
+
+_CACHE_KIB: Final = 1024
+"""SQLite's page cache of one reading connection; the operating system caches the rest."""
+
+_PROJECT: Final = "index_name = ? AND name = ?"
+_FILES: Final = "file LEFT JOIN kept ON kept.file = file.id"
+
+
+@attrs.frozen
+class KeptBlob:
+    """A blob that some file of the view needs."""
+
+    digits: str
+    """The 16 hexadecimal digits in its path."""
+    filename: str
+    """``NAME``, or ``NAME.metadata`` for core metadata."""
+    sha256: str
+    """Of its bytes."""
+    size: int
+    """Bytes."""
+
+
+class Reader:
+    """Asks the view through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Everything read inside is of one moment."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._execute("COMMIT")
+
+    # Users and indexes ---------------------------------------------------------------------------------------------
+
+    def serial(self) -> int:
+        """The serial of the last entry that is in the view."""
+        return int(self._execute("SELECT serial FROM stamp").fetchone()[0])
+
+    def users(self) -> list[tuple[str, Mapping[str, Json]]]:
+        """Every user with its configuration, by name."""
+        return [(name, orjson.loads(config)) for name, config in self._execute("SELECT name, config FROM user ORDER BY name")]
+
+    def indexes(self) -> list[Index]:
+        """Every index, by name."""
+        rows = self._execute("SELECT name, config FROM package_index ORDER BY name")
+        return [Index(name, orjson.loads(config)) for name, config in rows]
+
+    def index(self, name: str) -> Index | None:
+        """The index ``user/name``, or None."""
+        row = self._execute("SELECT config FROM package_index WHERE name = ?", (name,)).fetchone()
+        return None if row is None else Index(name, orjson.loads(row[0]))
+
+    # Projects ------------------------------------------------------------------------------------------------------
+
+    def project(self, index: str, project: str) -> KnownProject | None:
+        """What ``index`` knows of ``project``, or None when it never had it.
+
+        ``files`` are those the upstream lists, and of those it lists no more the cached ones; in the order in which they were
+        first listed.  Of a project that vanished as a whole they are the cached ones, each marked vanished.
+        """
+        with self._snapshot():
+            row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
+            if row is None:
+                return None
+            number, vanished, header = row
+            shown = "sha256 IS NOT NULL AND replaced = 0" if vanished else "(gone = 0 OR sha256 IS NOT NULL AND replaced = 0)"
+            files = self._execute(f"SELECT {FILE_COLUMNS} FROM {_FILES} WHERE project = ? AND {shown} ORDER BY id", (number,))
+            return KnownProject(
+                index,
+                project,
+                tuple(known_files(files, vanished=vanished == 1)),
+                tuple(version for (version,) in self._execute("SELECT version FROM version WHERE project = ?", (number,))),
+                header_of(header),
+                vanished == 1,
+            )
+
+    def has_project(self, index: str, project: str) -> bool:
+        """Whether ``index`` knows ``project``; also when it vanished upstream."""
+        return self._execute(f"SELECT 1 FROM project WHERE {_PROJECT}", (index, project)).fetchone() is not None
+
+    def header(self, index: str, project: str) -> tuple[str | None, bool] | None:
+        """The project's status marker (PEP 792) and whether it vanished upstream; None when ``index`` never had it."""
+        row = self._execute(f"SELECT header, vanished FROM project WHERE {_PROJECT}", (index, project)).fetchone()
+        return None if row is None else (header_of(row[0]).status, row[1] == 1)
+
+    def link_count(self, index: str, project: str) -> int:
+        """How many files ``index`` holds for ``project``, hidden ones included: about what a page of it will cost."""
+        statement = f"SELECT count(*) FROM file WHERE project = (SELECT id FROM project WHERE {_PROJECT})"
+        return int(self._execute(statement, (index, project)).fetchone()[0])
+
+    def projects(self, index: str) -> list[str]:
+        """The names of all projects that ``index`` knows, sorted."""
+        return [name for (name,) in self._execute("SELECT name FROM project WHERE index_name = ? ORDER BY name", (index,))]
+
+    def cached_projects(self, index: str) -> list[str]:
+        """The names of the projects of which ``index`` has files here, sorted."""
+        with_bytes = "SELECT project FROM kept CROSS JOIN file ON file.id = kept.file WHERE sha256 IS NOT NULL AND replaced = 0"
+        statement = f"SELECT name FROM project WHERE index_name = ? AND id IN ({with_bytes}) ORDER BY name"
+        return [name for (name,) in self._execute(statement, (index,))]
+
+    # Files ---------------------------------------------------------------------------------------------------------
+
+    def file_by_path(self, index: str, path: str) -> tuple[str, KnownFile] | None:
+        """The project and the file to which ``path`` below ``index`` leads, or None.
+
+        Every path that was ever listed leads somewhere; ``+f`` paths made of another digest than SHA-256 do too, while the link
+        has that digest.  ``path`` is not percent-encoded.
+        """
+        known = self.files_by_filename(index, path.rpartition("/")[2])
+        return next((found for found in known if found[1].path == path), None) or next(
+            (found for found in known if path in digest_paths(found[1].link)), None
+        )
+
+    def files_by_filename(self, index: str, filename: str) -> list[tuple[str, KnownFile]]:
+        """The files that were ever called ``filename`` in ``index``, each with its project: cached before others, listed before
+        vanished ones.
+        """
+        rows = self._execute(
+            f"SELECT project.name, project.vanished, {FILE_COLUMNS} FROM {_FILES} CROSS JOIN project ON project.id = file.project"
+            " WHERE filename = ? AND index_name = ? ORDER BY sha256 IS NULL, gone, replaced, file.id",
+            (filename, index),
+        ).fetchall()
+        return [(name, file) for name, vanished, *row in rows for file in known_files((tuple(row),), vanished=vanished == 1)]
+
+    def kept_blobs(self) -> Iterator[KeptBlob]:
+        """Every blob that the view says is here; one that several indexes hold comes several times."""
+        rows = self._execute(
+            "SELECT filename, link_sha256, sha256, size, metadata_sha256, metadata_size"
+            " FROM kept CROSS JOIN file ON file.id = kept.file"
+        )
+        for filename, link_sha256, sha256, size, metadata_sha256, metadata_size in rows:
+            if sha256 is not None:
+                yield KeptBlob(sha256[:16], filename, sha256, size)
+            if metadata_sha256 is not None:
+                digits = (link_sha256 or metadata_sha256)[:16]
+                yield KeptBlob(digits, f"{filename}.metadata", metadata_sha256, metadata_size)
+
+    # Local facts ---------------------------------------------------------------------------------------------------
+
+    def freshness(self, index: str, project: str) -> Freshness | None:
+        """When ``index`` last heard of ``project``; None when it never did, or when the view was folded anew since."""
+        row = self._execute(
+            "SELECT checked_at, etag, last_modified, missing, source FROM freshness WHERE index_name = ? AND project = ?",
+            (index, project),
+        ).fetchone()
+        return None if row is None else Freshness(row[0], row[1], row[2], row[3] == 1, row[4])
+
+
+class Readers:
+    """One read-only connection for each thread that asks."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._all: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def get(self) -> Reader:
+        """The calling thread's reader; its connection closes when the thread ends."""
+        reader: Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = Reader(_connect(self._path))
+            with self._lock:
+                self._all.add(reader)
+        return reader
+
+    def close(self) -> None:
+        """Close the readers of all threads; none of them may be in use."""
+        with self._lock:
+            for reader in list(self._all):
+                reader.close()
+            self._all.clear()
+        self._local = threading.local()
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection

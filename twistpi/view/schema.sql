@@ -1,0 +1,86 @@
+-- The view: what folding the changelog gives.  Every table but "freshness" is a function of the entries 1 ... stamp.serial.
+-- The file is disposable.  Whoever changes a table, or what the fold writes into it, raises FOLD_VERSION in fold.py.
+
+-- One row: which log this was folded from, by which fold, and up to where.  Written in the transaction of the rows it speaks of.
+CREATE TABLE stamp (
+    log_id       TEXT NOT NULL,
+    fold_version INTEGER NOT NULL,
+    serial       INTEGER NOT NULL,
+    chain        TEXT NOT NULL,
+    segment      INTEGER NOT NULL,
+    position     INTEGER NOT NULL       -- bytes from the segment's start; "offset" is a word of SQL
+);
+
+CREATE TABLE user (
+    name   TEXT PRIMARY KEY,
+    config TEXT NOT NULL                -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE package_index (            -- "index" is a word of SQL
+    name   TEXT PRIMARY KEY,            -- user/name
+    config TEXT NOT NULL                -- JSON
+) WITHOUT ROWID;
+
+-- A project of one index.
+CREATE TABLE project (
+    id         INTEGER PRIMARY KEY,
+    index_name TEXT NOT NULL,
+    name       TEXT NOT NULL,           -- normalised
+    vanished   INTEGER NOT NULL DEFAULT 0,
+    header     TEXT,                    -- JSON of the PageHeader; NULL when it says nothing
+    UNIQUE (index_name, name)
+);
+
+-- The versions a project's page names (PEP 700), those without files included.
+CREATE TABLE version (
+    project INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    PRIMARY KEY (project, version)
+) WITHOUT ROWID;
+
+-- One row for every path at which a file was ever listed: lock files hold these paths, so no row is ever deleted.  A path ends
+-- in the file's name, hence the index by name finds it.  Of all files that had one name in a project, the last one listed is not
+-- replaced.  In a project the order of ids is the order of the first listing.
+CREATE TABLE file (
+    id              INTEGER PRIMARY KEY,
+    project         INTEGER NOT NULL,
+    filename        TEXT NOT NULL,
+    path            TEXT,               -- below the index; NULL when it is made of link_sha256
+    gone            INTEGER NOT NULL DEFAULT 0,  -- 1 when the upstream does not list it any more
+    replaced        INTEGER NOT NULL DEFAULT 0,  -- its own id when its name is another file's by now: only its path leads to it
+    -- the link
+    url             TEXT NOT NULL,
+    link_sha256     TEXT,
+    hashes          TEXT,               -- JSON of all digests; NULL when there is none but SHA-256
+    link_size       INTEGER,
+    requires_python TEXT,
+    upload_time     TEXT,
+    yanked,                             -- the reason; 1 for none given; NULL when not yanked
+    core_metadata   TEXT,               -- JSON; NULL when the page does not say
+    provenance      TEXT,
+    extra           TEXT                -- JSON; NULL when there is none
+);
+CREATE UNIQUE INDEX file_by_name ON file (filename, project, replaced);
+CREATE INDEX file_by_project ON file (project);
+
+-- What is here of a file, and what is known of its metadata.
+CREATE TABLE kept (
+    file             INTEGER PRIMARY KEY,
+    sha256           TEXT,              -- of the cached bytes; NULL while they are not here
+    size             INTEGER,
+    metadata_sha256  TEXT,              -- of the cached core metadata; NULL while it is not here
+    metadata_size    INTEGER,
+    metadata_missing INTEGER NOT NULL DEFAULT 0
+);
+
+-- When a mirror last heard of a project.  Local to this server and not folded: it goes with the file.
+CREATE TABLE freshness (
+    index_name    TEXT NOT NULL,
+    project       TEXT NOT NULL,
+    checked_at    REAL NOT NULL,        -- Unix time, seconds
+    etag          TEXT,
+    last_modified TEXT,
+    missing       INTEGER NOT NULL,
+    source        TEXT NOT NULL,        -- of which upstream: its URL without credentials
+    PRIMARY KEY (index_name, project)
+) WITHOUT ROWID;
