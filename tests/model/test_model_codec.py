@@ -85,6 +85,12 @@ def test_a_malformed_link_is_refused(added: object) -> None:
         decode_change({"kind": "LinksChanged", "index": "root/pypi", "project": "demo", "added": added})
 
 
+@pytest.mark.parametrize("removed", [5, None, "demo-1.tar.gz", {"demo-1.tar.gz": 1}])
+def test_names_that_are_no_list_are_refused(removed: object) -> None:
+    with pytest.raises(MalformedChange):
+        decode_change({"kind": "LinksChanged", "index": "root/pypi", "project": "demo", "removed": removed})
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"{}", b'{"at":"x","by":"y"}', b'{"at":"x","by":"y","changes":[5]}'])
 def test_what_is_no_content_of_a_line_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedChange):

@@ -38,7 +38,7 @@ class Committed:
     """What was written; empty when nothing had to change."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Commit:
     """A wish to change what is shared."""
 
@@ -50,7 +50,7 @@ class Commit:
     """Whoever waits for the answer; of no meaning here."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Keep:
     """A wish to remember what is local."""
 
@@ -181,25 +181,26 @@ class Batches:
         view, reader = self._view, self._view.reader
         at = self._time()
         draft = _Draft()
+        answers, applied, bodies = draft.answers, draft.applied, draft.bodies
         for request in requests:
             if isinstance(request, Keep):
                 request.work(view)
                 draft.touched = True
-                draft.answers.append(None)
+                answers.append(None)
                 continue
             try:
                 changes = tuple(request.decide(reader))
                 body = encode_content(at, request.by, changes) if changes else b""
             except Exception as refusal:  # nothing was folded yet, so it concerns this request alone
-                draft.answers.append(refusal)
+                answers.append(refusal)
                 continue
             if changes:
                 serial += 1
                 view.apply(Entry(serial, at, request.by, changes))
-                draft.bodies.append(body)
-                draft.applied.append((serial, changes))
-                draft.touched = True
-            draft.answers.append(Committed(serial, changes))
+                bodies.append(body)
+                applied.append((serial, changes))
+            answers.append(Committed(serial, changes))
+        draft.touched = draft.touched or bool(bodies)
         return draft
 
     def _time(self) -> str:

@@ -23,8 +23,15 @@ class RawLine:
     """64 lower-case hexadecimal digits."""
     body: bytes
     """The JSON, without line feed; ``model.codec.decode_content`` reads it."""
-    position: Position
-    """Where the line ends: read on from here."""
+    segment: int
+    """The first serial of the segment that holds it."""
+    offset: int
+    """Bytes from the start of that segment to its end."""
+
+    @property
+    def position(self) -> Position:
+        """Where the line ends: read on from here."""
+        return Position(self.serial, self.chain, self.segment, self.offset)
 
 
 class IChangelog(Interface):

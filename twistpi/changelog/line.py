@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from hashlib import sha256
 
 from twistpi.model.position import BEGINNING
@@ -23,8 +24,8 @@ def make_line(serial: int, previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     ``previous`` is the digest of the line before.
     """
     number = b"%d " % serial
-    digest = sha256(previous + number + body)
-    return b"%b%b %b\n" % (number, digest.hexdigest().encode(), body), digest.digest()
+    digest = sha256(previous + number + body).digest()
+    return b"%b%b %b\n" % (number, hexlify(digest), body), digest
 
 
 def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]:
@@ -35,9 +36,9 @@ def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]
     number = b"%d " % serial
     start = len(number)
     body = line[start + 65 :]
-    digest = sha256(previous + number + body)
-    if line[: start + 65] == b"%b%b " % (number, digest.hexdigest().encode()):
-        return digest.digest(), body
+    digest = sha256(previous + number + body).digest()
+    if line[: start + 65] == b"%b%b " % (number, hexlify(digest)):
+        return digest, body
     if not _SHAPE.fullmatch(line):
         raise BadLine("this is not a line of a changelog")
     if not line.startswith(number):

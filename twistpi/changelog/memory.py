@@ -29,7 +29,7 @@ class MemoryChangelog:
         for serial, body in enumerate(bodies, expect + 1):
             line, digest = make_line(serial, bytes.fromhex(position.chain), body)
             position = Position(serial, digest.hex(), BEGINNING.segment, position.offset + len(line))
-            self._lines.append(RawLine(serial, position.chain, body, position))
+            self._lines.append(RawLine(serial, position.chain, body, position.segment, position.offset))
         self.last = position
         return position
 

@@ -77,7 +77,7 @@ def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None
         raise UnknownPosition(position.serial, name, position.offset, str(problem)) from None
     if (serial, chain) != (position.serial, position.chain):
         raise UnknownPosition(position.serial, name, position.offset, f"serial {serial} with the chain {chain} ends there")
-    return RawLine(serial, chain, body, position)
+    return RawLine(serial, chain, body, position.segment, position.offset)
 
 
 def report_progress(lines: Iterable[RawLine], total: int, on_progress: Progress) -> Iterator[RawLine]:
@@ -111,12 +111,10 @@ def _read_segment(
                 raise LogDamaged(serial + 1, segment_name(segment), offset, str(problem)) from None
             serial += 1
             offset += len(line) + 1
-            chain = digest.hex()
-            position = Position(serial, chain, segment, offset)
-            yield RawLine(serial, chain, body, position)
+            yield RawLine(serial, digest.hex(), body, segment, offset)
             if serial == until:
-                return position, False
-    return position, bool(rest)
+                return Position(serial, digest.hex(), segment, offset), False
+    return Position(serial, digest.hex(), segment, offset), bool(rest)
 
 
 def _split(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:

@@ -47,6 +47,9 @@ def share_out(lines: Sequence[bytes], first_serial: int, segment: int, size: int
     A segment of ``limit`` bytes or more takes no further line.  So where a segment ends depends on nothing but the lines, and
     two logs of the same lines are the same files.  The first share is the present segment's, even when it is empty.
     """
+    content = b"".join(lines)
+    if size + len(content) < limit:
+        return [Share(segment, content)]
     shares: list[Share] = []
     waiting: list[bytes] = []
     for serial, line in enumerate(lines, first_serial):

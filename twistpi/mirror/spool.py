@@ -8,11 +8,13 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twistpi.mirror.body import BodyReader
+from twistpi.mirror.body import BodyReader, read_at_once
 from twistpi.mirror.trouble import Trouble
 
-_HIGH_WATER: Final = 1024 * 1024
-"""Bytes that may wait for the thread before the sender has to."""
+_FIRST_AHEAD: Final = 128 * 1024
+"""Bytes that may wait for the thread before the sender has to, at first: the first must not be late because of the next."""
+_MOST_AHEAD: Final = 2 * 1024 * 1024
+"""The same once several batches were written; as many again may be on their way to the disk."""
 
 
 class Spool(BodyReader):
@@ -36,11 +38,17 @@ class Spool(BodyReader):
         self._written = written
         self._pieces: list[bytes] = []
         self._waiting = 0
+        self._ahead = _FIRST_AHEAD
         self._busy = False
         self._paused = False
         self._outcome: Failure | None = None
         self._over = False
         self.ended.addCallbacks(lambda _: self._end(None), self._end)
+
+    def connectionMade(self) -> None:
+        """The body begins."""
+        super().connectionMade()
+        read_at_once(self.transport, self._ahead // 2)
 
     def received(self, data: bytes) -> None:
         """A piece of the body."""
@@ -48,7 +56,7 @@ class Spool(BodyReader):
         self._waiting += len(data)
         if not self._busy:
             self._start()
-        elif self._waiting >= _HIGH_WATER and not self._paused:
+        elif self._waiting >= self._ahead and not self._paused:
             self._paused = True
             self.rest()
             assert self.transport is not None
@@ -66,6 +74,9 @@ class Spool(BodyReader):
 
     def _done(self, _: object) -> None:
         self._busy = False
+        if self._ahead < _MOST_AHEAD:
+            self._ahead *= 2
+            read_at_once(self.transport, self._ahead // 2)
         self._written()
         if self._pieces:
             self._start()

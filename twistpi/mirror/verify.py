@@ -24,6 +24,10 @@ _STRENGTH: Final = (
 """Algorithms an upstream may name, best first; SHA-256 is preferred to all since it is computed anyway."""
 
 
+_WORTH_A_CALL: Final = 64 * 1024
+"""Bytes from which on a piece is written by itself: to copy it costs more than a call to the system does."""
+
+
 class Writable(Protocol):
     """Where the bytes go."""
 
@@ -77,9 +81,10 @@ class Sink:
 
     def write(self, pieces: list[bytes]) -> None:
         """The next bytes; raises ``BytesDiffer`` for too many, or others than before, and what the target raises."""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self._to_repeat:
-            data = self._compare(data)
+        for data in _of_some_size(pieces):
+            self._add(self._compare(data) if self._to_repeat else data)
+
+    def _add(self, data: bytes) -> None:
         if self._limit is not None and self.size + len(data) > self._limit:
             raise BytesDiffer(f"there are more than the {self._limit:,} that were announced")
         if data:
@@ -109,3 +114,10 @@ class Sink:
             if actual != promised:
                 raise BytesDiffer(f"their {algorithm} is {actual}, not {promised}")
         return digest
+
+
+def _of_some_size(pieces: list[bytes]) -> list[bytes]:
+    """The same bytes in pieces that are worth a call each: small ones, as they come out of TLS, are put together."""
+    if len(pieces) > 1 and sum(map(len, pieces)) < len(pieces) * _WORTH_A_CALL:
+        return [b"".join(pieces)]
+    return pieces

@@ -86,7 +86,10 @@ def _versions(value: Json) -> tuple[str, ...]:
 
 
 def _links(files: list[Any], base: str) -> Iterator[Link]:
-    for entry in files:
+    """Consumes ``files``, so that of thousands each is given back as soon as it is a link."""
+    files.reverse()
+    while files:
+        entry = files.pop()
         if isinstance(entry, dict) and (link := _link(entry, base)):
             yield link
 

@@ -36,6 +36,7 @@ from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row, to_json
 _PROJECTS_AT_HAND: Final = 20_000
 """Ids of projects that are remembered; about 4 MB."""
 
+_NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)"
 _PLACES: Final = ", ".join("?" * len(LINK_COLUMNS.split(",")))
 _LIST: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
 _LIST_NEW_NAME: Final = f"INSERT OR IGNORE INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
@@ -138,6 +139,12 @@ class Fold:
         self._projects[index, name] = project
         return project
 
+    def _list_project(self, index: str, name: str) -> tuple[int, bool]:
+        """The id of a project that is there from now on, and whether it was not before."""
+        if (index, name) not in self._projects and self._cursor.execute(_NEW_PROJECT, (index, name)).rowcount == 1:
+            return self._remember_project(index, name, self._cursor.lastrowid or 0), True
+        return self._find_project(index, name) or 0, False
+
     def _project_vanished(self, change: ProjectVanished) -> None:
         project = self._find_project(change.index, change.project)
         if project is not None:
@@ -148,12 +155,8 @@ class Fold:
 
     def _links_changed(self, change: LinksChanged) -> None:
         execute, executemany = self._cursor.execute, self._cursor.executemany
-        project = self._find_project(change.index, change.project)
-        is_new = project is None
-        if project is None:
-            execute("INSERT INTO project (index_name, name) VALUES (?, ?)", (change.index, change.project))
-            project = self._remember_project(change.index, change.project, self._cursor.lastrowid or 0)
-        elif project in self._vanished:
+        project, is_new = self._list_project(change.index, change.project)
+        if project in self._vanished:
             execute("UPDATE project SET vanished = 0 WHERE id = ?", (project,))
             self._vanished.discard(project)
         if change.header is not None:

@@ -11,6 +11,7 @@ from twisted.web.server import Request
 
 from twistpi.web.failures import error_reply
 from twistpi.web.replies import put
+from twistpi.web.request import DoorRequest
 from twistpi.web.services import Services
 
 _LONGEST_PATH = 2048
@@ -31,12 +32,18 @@ class Front(Resource):
 
     def render(self, request: Request) -> object:
         """Route the request, or refuse it."""
-        refusal = _refusal(request)
+        refusal = _refusal(request) or self._refuse_body(request)
         if refusal is not None:
             reply = error_reply(*refusal, wants_json=False)
             return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
         request.postpath = self._without_prefix(request.postpath or [])
         return self._routes.render(request)
+
+    def _refuse_body(self, request: Request) -> tuple[int, str] | None:
+        limit = self._services.max_upload_size
+        if isinstance(request, DoorRequest) and request.body_length > limit:
+            return 413, f"The body has {request.body_length} bytes; this server takes {limit} (its setting max-upload-size)."
+        return None
 
     def _without_prefix(self, segments: list[bytes]) -> list[bytes]:
         while len(segments) > 1 and not segments[0]:

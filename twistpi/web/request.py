@@ -89,7 +89,11 @@ def ends_with_slash(request: Request) -> bool:
 class _BoundedBody(io.BytesIO):
     """Keeps the beginning of a body and lets the rest go, so that no request can fill memory or disk."""
 
+    received = 0
+    """Bytes that came, whether they were kept or not."""
+
     def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        self.received += len(data)
         room = _LARGEST_BODY - self.tell()
         if room > 0:
             super().write(data[:room])
@@ -105,3 +109,8 @@ class DoorRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
         self.content = _BoundedBody()
+
+    @property
+    def body_length(self) -> int:
+        """The bytes of the body that came with the request."""
+        return self.content.received if isinstance(self.content, _BoundedBody) else 0

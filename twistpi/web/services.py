@@ -49,6 +49,8 @@ class Services:
     """Whether no upstream is asked; pages then list only what is here."""
     outside_url: str = ""
     """What people and proxies call this server, without a slash at the end; empty when it is not known."""
+    max_upload_size: int = 4 << 30
+    """Bytes of a request's body; what is larger is refused."""
     lenient_accept: bool = False
     """Whether who accepts nothing that can be served gets HTML instead of a refusal."""
     software: str = "twistpi"

@@ -1,0 +1,59 @@
+# make serve   a server at http://localhost:3141 that keeps its things in ./data
+# make test    everything that has to be right: style, types, tests
+# make bench   measure, and write docs/performance.rst
+# make docs    write the pages of docs/ that are made from the program
+#
+# Each prepares .venv itself, and again only after pyproject.toml changed.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+TWISTD := $(BIN)/twistd
+
+.PHONY: serve test check-style check-types check-behaviour bench docs programs clean
+
+serve: $(VENV)/installed
+	$(TWISTD) --nodaemon --pidfile= twistpi --serverdir ./data
+
+test: check-style check-types check-behaviour
+
+check-style: $(VENV)/installed-to-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+check-types: $(VENV)/installed-to-test
+	$(BIN)/mypy
+
+check-behaviour: $(VENV)/installed-to-test
+	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
+
+bench: programs $(VENV)/installed-to-test
+	$(BIN)/python -m bench.run --write-docs
+
+docs: $(VENV)/installed
+	$(BIN)/twistpi settings > docs/settings.rst.new
+	mv docs/settings.rst.new docs/settings.rst
+
+# What the measurements compare with and load with; installed where that is possible.
+programs:
+	@if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null; then \
+		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends nginx-light wrk; \
+		else echo "install nginx and wrk first" >&2; exit 1; fi; fi
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "twistpi needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-to-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

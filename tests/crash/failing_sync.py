@@ -1,0 +1,52 @@
+"""``twistd -ny`` of this file: a server whose disk fails to sync once the file named by FAIL_WHEN is there."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import attrs
+from twisted.application.service import Application
+from twisted.internet import reactor
+from zope.interface import implementer
+
+from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
+from twistpi.service import TwistpiService
+from twistpi.settings import load_settings
+
+
+@implementer(IAppendFile)
+@attrs.frozen
+class _File:
+    """A real file whose sync fails when the time has come."""
+
+    _real: IAppendFile
+
+    def write(self, content: bytes) -> None:
+        self._real.write(content)
+
+    def truncate(self, size: int) -> None:
+        self._real.truncate(size)
+
+    def sync(self) -> None:
+        if os.path.exists(os.environ["FAIL_WHEN"]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._real.sync()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+@implementer(IDisk)
+class FailingDisk(RealDisk):
+    """The real disk with such files."""
+
+    def append_to(self, path: str) -> IAppendFile:  # type: ignore[override]
+        return _File(super().append_to(path))
+
+    def create(self, path: str) -> IAppendFile:  # type: ignore[override]
+        return _File(super().create(path))
+
+
+application = Application("twistpi")  # type: ignore[no-untyped-call]
+TwistpiService(load_settings({}, os.environ), reactor, os.environ, disk=FailingDisk()).setServiceParent(application)  # type: ignore[no-untyped-call]

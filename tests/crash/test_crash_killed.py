@@ -1,0 +1,152 @@
+"""A busy server is killed at random, two hundred times over.
+
+Nothing acknowledged is lost, nothing half-written is served, and it always starts again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+
+from tests.crash.busy_clients import BusyClients, Told
+from tests.fakes.live_server import LiveServer
+from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel, metadata, wheel_name
+from tests.in_reactor import in_reactor, wait_for
+from twistpi.model.changes import FileCached, LinksChanged
+from twistpi.model.codec import decode_content
+from twistpi.ops.check import check
+from twistpi.ops.log import entries
+
+reactor: Any = _reactor
+TIMES = 200
+CLIENTS = 6
+PROJECTS = [f"project-{number}" for number in range(12)]
+LONGEST_LIFE = 0.45
+"""Seconds between the first answer and the kill, at most."""
+KILLED_WHILE_STARTING = 0.15
+"""The share of kills that come before the server answers at all."""
+
+
+@attrs.define
+class Releases:
+    """An upstream that releases something all the time."""
+
+    upstream: FakeUpstream
+    chance: random.Random
+    _versions: dict[str, int] = attrs.field(factory=dict)
+    _wheels: dict[str, dict[str, bytes]] = attrs.field(factory=dict)
+    _metadata: dict[str, dict[str, bytes]] = attrs.field(factory=dict)
+
+    def release(self, project: str) -> None:
+        """One more version of ``project``; the oldest is taken back once there are many."""
+        self._versions[project] = number = self._versions.get(project, 0) + 1
+        version = f"{number}.0"
+        filename = wheel_name(project, version)
+        wheels = self._wheels.setdefault(project, {})
+        wheels[filename] = make_wheel(project, version, payload=self.chance.randbytes(self.chance.choice([100, 20_000, 90_000])))
+        self._metadata.setdefault(project, {})[filename] = metadata(project, version)
+        while len(wheels) > 12:
+            del wheels[next(iter(wheels))]
+        self.upstream.add_project(project, wheels, metadata={name: self._metadata[project][name] for name in wheels})
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    fake = FakeUpstream(reactor).start()
+    yield fake
+    wait_for(Deferred.fromCoroutine(fake.stop()))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path / "data", tmp_path / "twistd.log")
+    yield live
+    live.end(signal.SIGKILL)
+
+
+def _live_and_be_killed(server: LiveServer, options: list[str], told: Told, chance: random.Random) -> None:
+    """One life of the server."""
+    server.spawn(*options)
+    if chance.random() < KILLED_WHILE_STARTING and server.serverdir.exists():
+        time.sleep(chance.uniform(0, 0.9))
+        server.end(signal.SIGKILL)
+        return
+    server.wait_until_it_answers()
+    clients = BusyClients(server.url, PROJECTS, told, chance)
+    clients.start(CLIENTS)
+    time.sleep(chance.uniform(0, LONGEST_LIFE))
+    clients.killed.set()
+    server.end(signal.SIGKILL)
+    clients.join()
+
+
+def _look_at_what_is_left(server: LiveServer, told: Told) -> int:
+    """The serial up to which the log goes; everything told and kept is there and right."""
+    assert told.wrong == []
+    findings = [finding.text for finding in check(str(server.serverdir), lambda _what, _done, _total: None) if finding.wrong]
+    assert findings == []
+    serial = 0
+    listed: set[str] = set()
+    for line in entries(os.path.join(server.serverdir, "changelog"), 0):
+        serial = line.serial
+        for change in decode_content(line.body).changes:
+            if isinstance(change, LinksChanged):
+                listed.update(link.filename for link in change.added)
+    assert serial >= told.serial, "an acknowledged entry is lost"
+    assert told.filenames <= listed, "an acknowledged file is lost"
+    return serial
+
+
+def _cached(server: LiveServer) -> list[FileCached]:
+    lines = entries(os.path.join(server.serverdir, "changelog"), 0)
+    return [change for line in lines for change in decode_content(line.body).changes if isinstance(change, FileCached)]
+
+
+def _drive(server: LiveServer, releases: Releases, told: Told, chance: random.Random) -> None:
+    options = ["--upstream", releases.upstream.index_url, "--mirror-cache-expiry", "0"]
+    serials = []
+    for _ in range(TIMES):
+        for project in chance.sample(PROJECTS, 3):
+            blockingCallFromThread(reactor, releases.release, project)
+        _live_and_be_killed(server, options, told, chance)
+        serials.append(_look_at_what_is_left(server, told))
+    assert serials == sorted(serials)
+    assert len(set(serials)) > TIMES // 2, "the server was not busy"
+
+
+def _everything_cached_is_served(server: LiveServer) -> None:
+    server.start("--offline")
+    told = Told()
+    BusyClients(server.url, PROJECTS, told, random.Random(0)).visit_all(
+        [(f"+f/{file.sha256[:3]}/{file.sha256[3:16]}/{file.filename}", file.sha256) for file in _cached(server)]
+    )
+    assert told.wrong == []
+    assert told.whole == len(_cached(server)) > TIMES // 2
+    server.end()
+
+
+@in_reactor
+async def test_a_busy_server_survives_two_hundred_kills(server: LiveServer, upstream: FakeUpstream) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    releases = Releases(upstream, chance)
+    for project in PROJECTS:
+        releases.release(project)
+    told = Told()
+    await deferToThread(_drive, server, releases, told, chance)
+    assert told.whole > TIMES
+    await upstream.stop()
+    await deferToThread(_everything_cached_is_served, server)

@@ -1,0 +1,92 @@
+"""A real twistpi: ``twistd`` in a process of its own, on loopback, at a port that was free."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).parent.parent.parent
+_ANSWERS = re.compile(r"answers at (http://\S+?)/?\s*$", re.MULTILINE)
+_TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
+
+
+def server_environment() -> dict[str, str]:
+    """The environment of this process, without settings of twistpi's."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TWISTPI_")}
+    return {**environment, "PYTHONPATH": str(ROOT)}
+
+
+def twistd_command(*words: str) -> list[str]:
+    """``twistd`` of the Python that runs the tests."""
+    return [sys.executable, "-c", _TWISTD, *words]
+
+
+@attrs.define(eq=False)
+class LiveServer:
+    """One server process after the other over the same directory."""
+
+    serverdir: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+    """Without a slash at the end, once it was started."""
+
+    def spawn(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start a process; it will need a moment."""
+        command = twistd_command(
+            "--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(self.serverdir), "--port", "0", *options
+        )
+        self.log.write_bytes(b"")
+        with self.log.open("ab") as log:
+            merged = {**server_environment(), **(environment or {})}
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=merged, cwd=self.log.parent
+            )
+
+    def address(self) -> str | None:
+        """Where it answers, once it does; ``AssertionError`` when it ended instead."""
+        told = self.told()
+        if found := _ANSWERS.search(told):
+            self.url = found[1]
+            return self.url
+        assert self.process is not None
+        assert self.process.poll() is None, told
+        return None
+
+    def start(self, *options: str, environment: Mapping[str, str] | None = None, patience: float = 30.0) -> LiveServer:
+        """Start a process and wait until it answers.  Blocking."""
+        self.spawn(*options, environment=environment)
+        self.wait_until_it_answers(patience)
+        return self
+
+    def wait_until_it_answers(self, patience: float = 30.0) -> None:
+        """Return when it does.  Blocking."""
+        until = time.monotonic() + patience
+        while self.address() is None:
+            assert time.monotonic() < until, self.told()
+            time.sleep(0.005)
+
+    def told(self) -> str:
+        """What the process has written so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def simple(self) -> str:
+        """The index that installers are given."""
+        return f"{self.url}/root/pypi/+simple/"
+
+    def end(self, how: signal.Signals = signal.SIGTERM, patience: float = 30.0) -> int:
+        """Stop the process; its exit status."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(how)
+        return process.wait(patience)

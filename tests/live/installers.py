@@ -1,0 +1,155 @@
+"""Real installers in clean surroundings: no configuration, cache or variable of whoever runs the tests reaches them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
+_PATIENCE = 180
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """The least a program needs, with ``home`` as its HOME."""
+    home.mkdir(parents=True, exist_ok=True)
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(home),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+        "POETRY_CACHE_DIR": str(home / "poetry-cache"),
+        "POETRY_CONFIG_DIR": str(home / "poetry-config"),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def run(command: list[str], home: Path, **more: str) -> str:
+    """Run a program to its end; what it wrote, or ``AssertionError`` with that when it failed."""
+    done = subprocess.run(
+        command, env={**clean_environment(home), **more}, cwd=home, capture_output=True, text=True, timeout=_PATIENCE, check=False
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, f"{' '.join(command)}\n{told}"
+    assert "Traceback" not in told, told
+    return told
+
+
+def program(name: str) -> str:
+    """A program that the test extra brings, or that is on the path."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    found = shutil.which(name, path=beside)
+    assert found, f"{name} is missing: pip install '.[test]'"
+    return found
+
+
+class Installer(Protocol):
+    """Something that installs into fresh environments."""
+
+    def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
+        """Install into a new environment in ``folder``; the environment's Python.  Blocking."""
+
+    def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:
+        """Only find out what would be installed; what it said.  Blocking."""
+
+
+def _new_environment(folder: Path) -> Path:
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    return folder / "env" / "bin" / "python"
+
+
+@attrs.frozen
+class Pip:
+    """pip of some version, kept beside the tests' own packages."""
+
+    requirement: str
+    """``pip==23.2.1``, or ``pip`` for today's."""
+
+    def _home(self) -> Path:
+        """The folder with this pip; installed at first use."""
+        home = Path(sys.prefix, "share", "twistpi-tests", self.requirement)
+        if not home.exists():
+            home.parent.mkdir(parents=True, exist_ok=True)
+            # Another process may do the same: whoever is first wins.
+            new = tempfile.mkdtemp(dir=home.parent)
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", new]
+            subprocess.run([*command, self.requirement], check=True)
+            try:
+                os.rename(new, home)
+            except OSError:
+                shutil.rmtree(new)
+        return home
+
+    def _run(self, folder: Path, python: Path, *words: str) -> str:
+        command = [sys.executable, "-m", "pip", "--python", str(python), "--no-cache-dir", *words]
+        return run(command, folder / "home", PYTHONPATH=str(self._home()))
+
+    def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
+        """See ``Installer``."""
+        python = _new_environment(folder)
+        self._run(folder, python, "install", "--index-url", index_url, *requirements)
+        return python
+
+    def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:
+        """See ``Installer``; pip takes wheels too in a dry run, only its lock command does not."""
+        return self._run(folder, _new_environment(folder), "lock", "--output", "-", "--index-url", index_url, *requirements)
+
+
+@attrs.frozen
+class Uv:
+    """uv."""
+
+    def _run(self, folder: Path, *words: str) -> str:
+        return run([program("uv"), "--cache-dir", str(folder / "uv-cache"), *words], folder / "home")
+
+    def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
+        """See ``Installer``."""
+        python = _new_environment(folder)
+        self._run(folder, "pip", "install", "--python", str(python), "--index-url", index_url, *requirements)
+        return python
+
+    def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:
+        """See ``Installer``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = folder / "requirements.in"
+        wanted.write_text("\n".join(requirements))
+        return self._run(folder, "pip", "compile", "--python", sys.executable, "--index-url", index_url, str(wanted))
+
+
+@attrs.frozen
+class Poetry:
+    """poetry, with the server as its only source."""
+
+    def _project(self, folder: Path, index_url: str, requirements: tuple[str, ...]) -> Path:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        wanted = ", ".join(f'"{requirement}"' for requirement in requirements)
+        project = f'[project]\nname = "demo"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = [{wanted}]\n'
+        source = f'[[tool.poetry.source]]\nname = "twistpi"\nurl = "{index_url}"\npriority = "primary"\n'
+        tool = f"[tool.poetry]\npackage-mode = false\n{source}"
+        (home / "pyproject.toml").write_text(project + tool)
+        return home
+
+    def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
+        """See ``Installer``."""
+        home = self._project(folder, index_url, requirements)
+        run([program("poetry"), "install", "--no-interaction", "--no-root"], home)
+        return home / ".venv" / "bin" / "python"
+
+    def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:
+        """See ``Installer``."""
+        home = self._project(folder, index_url, requirements)
+        run([program("poetry"), "lock", "--no-interaction"], home)
+        return (home / "poetry.lock").read_text()

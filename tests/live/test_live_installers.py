@@ -1,0 +1,119 @@
+"""pip, uv and poetry install through a real server, and again when its upstream is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from twisted.internet.threads import deferToThread
+
+from tests.fakes.live_server import LiveServer
+from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel, metadata, wheel_name
+from tests.in_reactor import in_reactor
+from tests.live.installers import Installer, Pip, Poetry, Uv
+
+NOW = [Pip("pip"), Pip("pip==23.2.1"), Uv(), Poetry()]
+RESOLVING = [Pip("pip"), Uv(), Poetry()]
+"""What can resolve without installing."""
+EARLIER_PIPS = [Pip("pip==22.3.1"), Pip("pip==23.0.1"), Pip("pip==23.1.2")]
+"""They know only the name that sidecars had before PEP 714, and so take wheels to look into."""
+GONE = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
+"""The environment of a server whose way to the network is closed."""
+PAYLOAD = os.urandom(2_000_000)
+PROJECTS: dict[str, dict[str, list[str]]] = {
+    "app": {"1.0": ["lib-one>=1", "lib.two"], "2.0": ["lib-one>=3"]},
+    "lib-one": {"1.0": [], "2.0": []},
+    "lib-two": {"1.0": ["lib-one<2"]},
+}
+"""Version 2.0 of app cannot be installed; 1.0 can, with version 1.0 of lib-one: installers have to look into much metadata."""
+
+
+def _fill(upstream: FakeUpstream, *, announce_metadata: bool) -> None:
+    for project, versions in PROJECTS.items():
+        wheels = {
+            wheel_name(project, version): make_wheel(project, version, needs, PAYLOAD) for version, needs in versions.items()
+        }
+        announced = {wheel_name(project, version): metadata(project, version, needs) for version, needs in versions.items()}
+        upstream.add_project(project, wheels, metadata=announced if announce_metadata else None)
+
+
+def _wheel_requests(upstream: FakeUpstream, *, whole: bool) -> list[str]:
+    """The wheels that were asked for, as a whole or in part."""
+    seen = [request for request in upstream.seen if request.path.endswith(".whl") and request.method == "GET"]
+    return sorted(request.path.rpartition("/")[2] for request in seen if (request.header("range") is None) == whole)
+
+
+async def _installed(installer: Installer, folder: Path, server: LiveServer, *requirements: str) -> None:
+    python = await deferToThread(installer.install, folder, server.simple, *requirements)
+    script = "import app, lib_one, lib_two; print(app.VERSION, lib_one.VERSION, lib_two.VERSION)"
+    found = await deferToThread(subprocess.run, [str(python), "-c", script], capture_output=True, text=True)
+    assert found.stdout == "1.0 1.0 1.0\n", found.stderr
+
+
+async def _install_twice(installer: Installer, folder: Path, server: LiveServer, upstream: FakeUpstream) -> list[str]:
+    """Install in a fresh environment, take the upstream away, install in another; the wheels that the upstream gave."""
+    _fill(upstream, announce_metadata=True)
+    await deferToThread(server.start, "--upstream", upstream.index_url)
+    await _installed(installer, folder / "first", server, "app")
+    taken = _wheel_requests(upstream, whole=True)
+    await upstream.stop()
+    await _installed(installer, folder / "second", server, "app")
+    return taken
+
+
+@pytest.mark.parametrize("installer", NOW, ids=str)
+@in_reactor
+async def test_an_installer_installs_and_again_without_the_upstream(
+    installer: Installer, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
+) -> None:
+    taken = await _install_twice(installer, tmp_path, server, upstream)
+    assert taken == sorted(wheel_name(name, "1.0") for name in PROJECTS), "each wheel once, and no other"
+
+
+@pytest.mark.parametrize("installer", EARLIER_PIPS, ids=str)
+@in_reactor
+async def test_R32_earlier_pips_install_from_pages_with_sidecars(
+    installer: Installer, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
+) -> None:
+    taken = await _install_twice(installer, tmp_path, server, upstream)
+    assert len(taken) == len(set(taken)), "no wheel twice"
+
+
+@pytest.mark.parametrize("installer", RESOLVING, ids=str)
+@pytest.mark.parametrize("announced", [True, False], ids=["upstream has metadata files", "upstream has none"])
+@in_reactor
+async def test_no_wheel_is_fetched_to_learn_its_dependencies(
+    installer: Installer, announced: bool, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
+) -> None:
+    _fill(upstream, announce_metadata=announced)
+    await deferToThread(server.start, "--upstream", upstream.index_url)
+    told = await deferToThread(installer.resolve, tmp_path / "first", server.simple, "app")
+    assert "1.0" in told
+    assert "lib" in told
+    assert _wheel_requests(upstream, whole=True) == []
+    if announced:
+        assert _wheel_requests(upstream, whole=False) == []
+
+
+@in_reactor
+async def test_the_public_index_is_mirrored_and_served_on_when_the_network_is_gone(tmp_path: Path, server: LiveServer) -> None:
+    await deferToThread(server.start)
+    script = "import six, iniconfig; print(six.__version__)"
+    installer = Pip("pip")
+    for folder, options in (
+        ("first", {}),
+        ("second", {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}),
+    ):
+        if options:
+            assert await deferToThread(server.end) is not None
+            await deferToThread(server.start, environment=options)
+        python = await deferToThread(installer.install, tmp_path / folder, server.simple, "six==1.16.0", "iniconfig==2.0.0")
+        found = await deferToThread(subprocess.run, [str(python), "-c", script], capture_output=True, text=True)
+        assert found.stdout == "1.16.0\n", found.stderr
+    with pytest.raises(urllib.error.HTTPError, match=r"HTTP Error 50[23]"):
+        await deferToThread(urllib.request.urlopen, f"{server.simple}idna/", timeout=30)

@@ -1,0 +1,215 @@
+"""One table of settings: where values come from, which one counts, and how bad ones are refused."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twistpi.model.errors import InvalidSetting
+from twistpi.ops.settings_page import settings_page
+from twistpi.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
+
+GOOD = {
+    "serverdir": ("/srv/twistpi", "/srv/twistpi"),
+    "host": ("::1", "::1"),
+    "port": ("4040", 4040),
+    "listen": ("unix:/run/twistpi.sock", ("unix:/run/twistpi.sock",)),
+    "upstream": ("https://user:secret@upstream.example/simple/", "https://user:secret@upstream.example/simple/"),
+    "no-root-pypi": ("true", True),
+    "offline": ("true", True),
+    "mirror-cache-expiry": ("0", 0),
+    "request-timeout": ("2.5", 2.5),
+    "outside-url": ("https://pkgs.example/root/", "https://pkgs.example/root"),
+    "max-upload-size": ("10M", 10 * 1024 * 1024),
+    "log-level": ("WARN", "warn"),
+    "access-log": ("/var/log/access.log", "/var/log/access.log"),
+    "ca-file": (__file__, __file__),
+    "lenient-accept": ("true", True),
+    "page-cache-size": ("64 MiB", 64 * 1024 * 1024),
+}
+BAD = {
+    "serverdir": ["", "a\0b"],
+    "host": ["", "a\nb"],
+    "port": ["", "http", "-1", "65536", "4040.5", "tcp://10.0.0.1:3141"],
+    "listen": ["", "3141", ":", "tcp:"],
+    "upstream": [
+        "",
+        "upstream.example",
+        "ftp://upstream.example/",
+        "https://",
+        "https://upstream.example/?a=b",
+        "http://u:99999/",
+    ],
+    "no-root-pypi": ["", "maybe", "2"],
+    "offline": ["", "maybe"],
+    "mirror-cache-expiry": ["", "1.5", "-1", "an hour"],
+    "request-timeout": ["", "0", "-1", "nan", "inf", "5s"],
+    "outside-url": ["", "pkgs.example", "https://pkgs.example/#top"],
+    "max-upload-size": ["", "-1", "10X", "1.5G"],
+    "log-level": ["", "verbose"],
+    "access-log": ["", "a\0b"],
+    "ca-file": ["", "/nowhere/ca.pem", "/"],
+    "lenient-accept": ["", "perhaps"],
+    "page-cache-size": ["", "big"],
+}
+ALL = pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
+
+
+def _toml(name: str, text: str) -> str:
+    return f'{name} = "{text}"\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "twistpi.toml"
+
+
+def test_without_anything_given_every_setting_has_its_default() -> None:
+    settings = load_settings({}, {})
+    assert settings == Settings()
+    assert settings.port == 3141
+    assert settings.host == "127.0.0.1"
+    assert settings.mirror_cache_expiry == 1800
+    assert settings.request_timeout == 5
+
+
+@ALL
+def test_a_setting_can_be_given_on_the_command_line_in_the_environment_and_in_the_file(setting: Setting, config: Path) -> None:
+    text, value = GOOD[setting.name]
+    config.write_text(_toml(setting.name, text))
+    ways = [
+        load_settings({setting.name: [text]}, {}),
+        load_settings({}, {setting.variable: text}),
+        load_settings({"config": [str(config)]}, {}),
+        load_settings({}, {"TWISTPI_CONFIG": str(config)}),
+    ]
+    for settings in ways:
+        assert getattr(settings, setting.field) == value
+
+
+@ALL
+def test_the_defaults_differ_from_the_values_tested(setting: Setting) -> None:
+    assert GOOD[setting.name][1] != setting.default
+
+
+def test_the_command_line_wins_over_the_environment_that_over_the_file_and_that_over_the_default(config: Path) -> None:
+    config.write_text("port = 1\n")
+    given = {"config": [str(config)]}
+    assert load_settings({**given, "port": ["3"]}, {"TWISTPI_PORT": "2"}).port == 3
+    assert load_settings(given, {"TWISTPI_PORT": "2"}).port == 2
+    assert load_settings(given, {}).port == 1
+    assert load_settings({}, {}).port == 3141
+
+
+def test_the_file_that_the_command_line_names_wins_over_the_one_the_environment_names(config: Path) -> None:
+    config.write_text("port = 1\n")
+    assert load_settings({"config": [str(config)]}, {"TWISTPI_CONFIG": "/nowhere"}).port == 1
+
+
+@ALL
+def test_a_bad_value_is_refused_naming_setting_value_place_and_what_is_allowed(setting: Setting, config: Path) -> None:
+    for text in BAD[setting.name]:
+        for command_line, environment, place in (
+            ({setting.name: [text]}, {}, f"the command line, --{setting.name}"),
+            ({}, {setting.variable: text}, f"the environment variable {setting.variable}"),
+        ):
+            if setting.repeatable and not text and environment:
+                continue  # an empty list
+            with pytest.raises(InvalidSetting) as caught:
+                load_settings(command_line, environment)
+            told = str(caught.value)
+            assert setting.name in told
+            assert repr(text) in told
+            assert place in told
+            assert setting.kind.allowed in told
+
+
+def test_a_bad_value_in_the_file_tells_which_file(config: Path) -> None:
+    config.write_text("port = 99999\n")
+    with pytest.raises(InvalidSetting, match=rf"port is '99999' \(from the file {config}\)"):
+        load_settings({"config": [str(config)]}, {})
+
+
+def test_a_bad_value_is_refused_even_where_a_better_place_has_a_good_one(config: Path) -> None:
+    config.write_text("port = 99999\n")
+    with pytest.raises(InvalidSetting):
+        load_settings({"config": [str(config)], "port": ["1"]}, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("prot = 1", "did you mean port?"),
+        ("mirror_cache_expiry = 1", "did you mean mirror-cache-expiry?"),
+        ("[server]\nport = 1", "did you mean serverdir?"),
+        ("config = 'x'", "there is no such setting"),
+        ("zzzzzzz = 1", "there is no such setting"),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_refused_with_a_suggestion(content: str, hint: str, config: Path) -> None:
+    config.write_text(content)
+    with pytest.raises(InvalidSetting) as caught:
+        load_settings({"config": [str(config)]}, {})
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["port = ", "port = [1]", "port = 2026-01-01", "listen = [[]]", "\xff"])
+def test_a_file_that_is_not_toml_or_holds_what_no_setting_can_be_is_refused(content: str, config: Path) -> None:
+    config.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InvalidSetting):
+        load_settings({"config": [str(config)]}, {})
+
+
+def test_a_file_may_use_the_types_of_toml(config: Path) -> None:
+    config.write_text('port = 4040\noffline = true\nrequest-timeout = 7\nlisten = ["tcp:1", "tcp:2"]\nmax-upload-size = "1G"\n')
+    settings = load_settings({"config": [str(config)]}, {})
+    assert (settings.port, settings.offline, settings.request_timeout) == (4040, True, 7.0)
+    assert settings.listen == ("tcp:1", "tcp:2")
+    assert settings.max_upload_size == 1 << 30
+
+
+def test_a_flag_of_the_file_is_unset_by_the_environment(config: Path) -> None:
+    config.write_text("offline = true")
+    assert load_settings({"config": [str(config)]}, {"TWISTPI_OFFLINE": "false"}).offline is False
+
+
+def test_listen_may_be_repeated_everywhere(config: Path) -> None:
+    assert load_settings({"listen": ["tcp:1", "tcp:2"]}, {}).listen == ("tcp:1", "tcp:2")
+    assert load_settings({}, {"TWISTPI_LISTEN": "tcp:1  tcp:2"}).listen == ("tcp:1", "tcp:2")
+    config.write_text('listen = "tcp:1"')
+    assert load_settings({"config": [str(config)]}, {}).listen == ("tcp:1",)
+
+
+def test_paths_become_absolute_where_the_server_is_started() -> None:
+    assert load_settings({"serverdir": ["data"]}, {}).serverdir == os.path.join(os.getcwd(), "data")
+    assert load_settings({"serverdir": ["~/data"]}, {}).serverdir == os.path.expanduser("~/data")
+
+
+def test_a_variable_that_is_no_setting_is_mentioned() -> None:
+    environment = {"TWISTPI_PROT": "1", "TWISTPI_PORT": "1", "TWISTPI_CONFIG": "x", "PATH": "/bin"}
+    assert unknown_variables(environment) == ["the environment variable TWISTPI_PROT is no setting; did you mean TWISTPI_PORT?"]
+
+
+@given(st.text())
+def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
+    for setting in TABLE:
+        with suppress(InvalidSetting):  # and nothing else
+            load_settings({setting.name: [text]}, {})
+
+
+def test_the_documentation_page_tells_all_of_every_setting() -> None:
+    page = settings_page()
+    for setting in (CONFIG, *TABLE):
+        assert f"\n{setting.name}\n{'-' * len(setting.name)}\n" in page
+        assert f"``{setting.variable}``" in page
+        assert f":default: {setting.shown_default}\n" in page
+
+
+def test_the_documentation_page_in_docs_is_current() -> None:
+    kept = Path(__file__).parent.parent.parent / "docs" / "settings.rst"
+    assert kept.read_text(encoding="utf-8") == settings_page(), "run make docs"

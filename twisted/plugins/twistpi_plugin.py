@@ -1,0 +1,7 @@
+"""Tells twistd about ``twistd twistpi``."""
+
+from twisted.application.service import ServiceMaker
+
+twistpi = ServiceMaker(  # type: ignore[no-untyped-call]
+    "twistpi", "twistpi.options", "A Python package index: a caching mirror on a durable changelog.", "twistpi"
+)

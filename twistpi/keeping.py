@@ -1,0 +1,122 @@
+"""What a running server keeps on disk: opened in the right order, and closed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import classImplements
+
+from twistpi.beginning import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.disk import IDisk
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.follower import catch_up
+from twistpi.changelog.interfaces import IView
+from twistpi.model.changes import Change
+from twistpi.model.codec import encode_content
+from twistpi.model.errors import ServerdirRefused, UnknownPosition
+from twistpi.serverdir import Layout, Serverdir
+from twistpi.settings import Settings
+from twistpi.view.database import ViewDatabase, open_view
+
+_log = Logger()
+
+# The changelog and the view don't know each other: that they fit is known here.
+classImplements(ViewDatabase, IView)
+
+
+@attrs.define
+class Keeping:
+    """The server directory, its changelog and blobs, and a view that is up to date."""
+
+    serverdir: Serverdir
+    changelog: FileChangelog
+    view: ViewDatabase
+    blobs: Tree
+
+    @classmethod
+    def open(cls, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Keeping:
+        """Open or initialise the server directory; blocking, and long only when the view has to be built anew.
+
+        The changelog is on ``disk``.
+
+        Raises ``ServerdirRefused``, ``LogDamaged``, ``StorageFull`` and what else makes it impossible, with nothing left open.
+        """
+        serverdir = Serverdir.open(settings.serverdir)
+        try:
+            changelog, view = _open_log_and_view(serverdir, disk)
+            keeping = cls(serverdir, changelog, view, open_tree(settings.serverdir))
+            keeping._begin(settings, now)
+            keeping._catch_up()
+            keeping._apply_upstream(settings, now)
+        except BaseException:
+            serverdir.close()  # the process ends; the kernel closes the rest
+            raise
+        return keeping
+
+    def close(self) -> None:
+        """Close everything and let others use the directory; the writer has been stopped before."""
+        self.view.close()
+        self.changelog.close()
+        self.serverdir.close()
+
+    def _begin(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        """Write the first entry of a new directory, or of one whose making was interrupted."""
+        node = self.serverdir.node
+        if node.initialised:
+            if self.changelog.last.serial == 0:
+                reason = "its changelog is empty, though it once was not; restore the folder changelog from a backup"
+                raise ServerdirRefused(settings.serverdir, reason)
+            return
+        if self.changelog.last.serial == 0:
+            changes = first_changes(node.log_id, upstream=settings.upstream, with_mirror=not settings.no_root_pypi)
+            self._append(changes, BY_BEGINNING, now)
+        self.serverdir.initialised()
+        _log.info("Made the server directory {path}.", path=settings.serverdir)
+
+    def _append(self, changes: Sequence[Change], by: str, now: Callable[[], datetime]) -> None:
+        at = now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.changelog.append([encode_content(at, by, changes)], expect=self.changelog.last.serial)
+
+    def _catch_up(self) -> None:
+        missing = self.changelog.last.serial - self.view.position.serial
+        if missing > 1:
+            _log.info("Folding {missing} entries into the view.", missing=missing)
+        catch_up(self.changelog, IView(self.view))
+
+    def _apply_upstream(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        if settings.upstream is None:
+            return
+        index = self.view.reader.index(ROOT_MIRROR)
+        if index is None:
+            _log.warn("The setting upstream changes nothing: there is no {index}.", index=ROOT_MIRROR)
+            return
+        changes = decide_upstream(index, settings.upstream)
+        if changes:
+            self._append(changes, BY_SETTINGS, now)
+            self._catch_up()
+            _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
+
+
+def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog, ViewDatabase]:
+    layout: Layout = serverdir.layout
+    view = open_view(layout.view, serverdir.node.log_id)
+    try:
+        changelog = FileChangelog.open(layout.changelog, disk, trusted=view.position)
+    except UnknownPosition as error:
+        # A view never runs ahead of its log: what it was folded from had been acknowledged, and is gone.
+        view.close()
+        raise ServerdirRefused(layout.path, _lost(error, layout.view)) from error
+    if changelog.cut is not None:
+        _log.warn("An interrupted write left something at the end of the changelog; it was cut off: {cut}.", cut=changelog.cut)
+    return changelog, view
+
+
+def _lost(error: UnknownPosition, view: str) -> str:
+    return (
+        f"its changelog lost entries that were acknowledged. {error} Restore the folder changelog from a backup or a replica; or,"
+        f" to go on without those entries, remove {view}"
+    )

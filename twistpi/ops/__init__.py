@@ -1,0 +1,1 @@
+"""What administrators do with a server directory beside serving it."""

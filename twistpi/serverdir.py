@@ -1,0 +1,214 @@
+"""The server directory: who may use it, and how one comes to be.
+
+``node.json`` says what the directory is.  A directory is born in two renames of that file: the first says that this will be a
+server directory (``"initialised": false``), the second, after the changelog has its first entry, that it is one.  A crash in
+between leaves a directory that the next start completes; a crash before leaves an empty one.
+
+One process at a time uses a server directory: it holds an exclusive ``flock`` on the directory itself, which ends with the
+process however it ends.  The lock belongs to whoever opened the directory, so a daemon opens it after its last fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import orjson
+
+from twistpi.model.errors import ServerdirRefused
+
+FORMAT = 1
+"""The version of the layout this code reads and writes."""
+PRIMARY = "primary"
+"""The role of a server whose own writer appends to the log."""
+
+_NODE = "node.json"
+_SECRET = "secret"
+_HALF_WRITTEN = "node.json.new"
+_NOT_OURS_BUT_FINE = frozenset({_HALF_WRITTEN, "lost+found"})
+"""What may lie in a directory that counts as empty."""
+
+
+@attrs.frozen
+class Node:
+    """What ``node.json`` says."""
+
+    node_id: str
+    """32 hexadecimal digits that tell this server from every other."""
+    log_id: str
+    """32 hexadecimal digits that tell its changelog from every other."""
+    role: str = PRIMARY
+    format: int = FORMAT
+    initialised: bool = False
+    """False until the changelog has its first entry."""
+
+
+@attrs.frozen
+class Layout:
+    """Where things are in a server directory."""
+
+    path: str
+
+    @property
+    def changelog(self) -> str:
+        """The folder of the changelog's segments."""
+        return os.path.join(self.path, "changelog")
+
+    @property
+    def view(self) -> str:
+        """The view's database."""
+        return os.path.join(self.path, "view.sqlite")
+
+    @property
+    def names(self) -> str:
+        """The folder of the mirrors' name lists."""
+        return os.path.join(self.path, "names")
+
+
+@contextlib.contextmanager
+def _refusing(path: str) -> Iterator[None]:
+    """Turns an operating system's error into a refusal that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        reason = f"{error.strerror}: {error.filename}; run twistpi as the user who owns the directory, or give this user access"
+        raise ServerdirRefused(path, reason) from None
+    except OSError as error:
+        raise ServerdirRefused(path, f"{error.strerror}: {error.filename}") from None
+
+
+def read_node(path: str) -> Node | None:
+    """What the server directory ``path`` is; None when it is missing or empty and can become one.  Changes nothing.
+
+    Raises ``ServerdirRefused`` for anything that twistpi must not touch.
+    """
+    with _refusing(path):
+        try:
+            names = set(os.listdir(path))
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise ServerdirRefused(path, "it is a file, not a directory; name another one") from None
+        if _NODE not in names:
+            if names <= _NOT_OURS_BUT_FINE:
+                return None
+            reason = f"it is not empty and has no {_NODE}, so it is not twistpi's; name an empty or a new directory"
+            raise ServerdirRefused(path, reason)
+        with open(os.path.join(path, _NODE), "rb") as file:
+            content = file.read()
+    return _parse_node(path, content)
+
+
+def _parse_node(path: str, content: bytes) -> Node:
+    damaged = f"its {_NODE} is damaged (%s); restore that file from a backup"
+    try:
+        fields: Any = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ServerdirRefused(path, damaged % error) from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
+        raise ServerdirRefused(path, damaged % "it tells no format")
+    if fields["format"] != FORMAT:
+        told = f"it has the format {fields['format']}, and this version of twistpi knows {FORMAT} only"
+        raise ServerdirRefused(path, f"{told}; use the version of twistpi that made it, or a newer one")
+    try:
+        node = Node(**fields)
+    except TypeError:
+        raise ServerdirRefused(path, damaged % "its fields are not those of this format") from None
+    ids_fine = all(isinstance(text, str) and len(text) == 32 for text in (node.node_id, node.log_id))
+    if not ids_fine or node.role != PRIMARY or not isinstance(node.initialised, bool):
+        raise ServerdirRefused(path, damaged % "a field has a value that cannot be")
+    return node
+
+
+def _lock(path: str) -> int:
+    """An open descriptor that holds the directory's lock; ``ServerdirRefused`` while another process does."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise ServerdirRefused(path, "another process uses it; stop that one first, or name another directory") from None
+        raise
+    return descriptor
+
+
+def check_usable(path: str) -> None:
+    """Raise ``ServerdirRefused`` when ``path`` cannot be opened as things are now.  Changes nothing."""
+    if read_node(path) is not None:
+        with _refusing(path):
+            os.close(_lock(path))
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+@attrs.define
+class Serverdir:
+    """A server directory that this process alone uses; ``open`` makes one."""
+
+    layout: Layout
+    node: Node
+    _lock_descriptor: int
+
+    @classmethod
+    def open(cls, path: str, entropy: Callable[[int], bytes] = os.urandom) -> Serverdir:
+        """Lock the directory, making it when it is missing; raises ``ServerdirRefused`` and then has changed nothing.
+
+        While ``node.initialised`` is False the caller writes the first entry and then calls ``initialised``.
+        """
+        read_node(path)  # refuse before anything is made
+        with _refusing(path):
+            os.makedirs(path, exist_ok=True)
+            descriptor = _lock(path)
+        try:
+            node = read_node(path)  # again: what was read without the lock may have changed
+            serverdir = cls(Layout(path), node or Node(entropy(16).hex(), entropy(16).hex()), descriptor)
+            if not serverdir.node.initialised:
+                with _refusing(path):
+                    _write(os.path.join(path, _SECRET), entropy(32).hex().encode() + b"\n", 0o600)
+                    serverdir._write_node()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return serverdir
+
+    def initialised(self) -> None:
+        """Say that the changelog has its first entry, so that from now on an empty one is damage."""
+        self.node = attrs.evolve(self.node, initialised=True)
+        with _refusing(self.layout.path):
+            self._write_node()
+
+    def close(self) -> None:
+        """Let others use the directory."""
+        os.close(self._lock_descriptor)
+
+    def _write_node(self) -> None:
+        """Replace ``node.json`` at once and durably."""
+        path = self.layout.path
+        content = orjson.dumps(
+            attrs.asdict(self.node), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
+        _write(os.path.join(path, _HALF_WRITTEN), content, 0o644)
+        os.replace(os.path.join(path, _HALF_WRITTEN), os.path.join(path, _NODE))
+        _sync_directory(path)

@@ -1,0 +1,123 @@
+"""What answers requests: the rooms above the disk, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+
+from twistpi import __version__
+from twistpi.changelog.interfaces import IView
+from twistpi.changelog.writer import Writer
+from twistpi.keeping import Keeping
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.download import Downloads
+from twistpi.mirror.names import NameLists
+from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.upstream import Upstream
+from twistpi.model.changes import Change
+from twistpi.settings import Settings
+from twistpi.view.page_cache import PageCache
+from twistpi.view.read import Readers
+from twistpi.web.app import make_site
+from twistpi.web.services import Services
+
+_HOUSEKEEPING = 3600.0
+"""Seconds between two rounds of it."""
+_MISSING_REMEMBERED = 86400.0
+"""Seconds after which it is forgotten that somebody asked for a project that does not exist."""
+
+
+@attrs.define(eq=False)
+class Serving:
+    """The site and everything it works with; ``build`` makes one."""
+
+    site: Any
+    """The factory of the listening ports."""
+    _writer: Writer
+    _readers: Readers
+    _mirror: Mirror
+    _downloads: Downloads
+    _sidecars: Sidecars
+    _name_lists: NameLists
+    _clock: Any
+    _housekeeping: LoopingCall = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = self._clock
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        keeping: Keeping,
+        reactor: Any,
+        environment: Mapping[str, str],
+        now: Callable[[], datetime],
+        fail: Callable[[Exception], object],
+    ) -> Serving:
+        """Join the rooms over what is kept on disk; ``fail`` is told what makes it impossible to go on."""
+        offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        layout = keeping.serverdir.layout
+        readers = Readers(layout.view)
+        announcements: list[Callable[[int, tuple[Change, ...]], object]] = []
+
+        def announce(serial: int, changes: tuple[Change, ...]) -> None:
+            for told in announcements:
+                told(serial, changes)
+
+        writer = Writer(
+            keeping.changelog, IView(keeping.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail
+        )
+        agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file)
+        upstream = Upstream(agent, reactor, offload, request_timeout=settings.request_timeout)
+        mirror = Mirror(
+            upstream, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
+            request_timeout=settings.request_timeout, offline=settings.offline,
+        )  # fmt: skip
+        downloads = Downloads(upstream, keeping.blobs, writer, reactor, offload=offload, offline=settings.offline, fail=fail)
+        sidecars = Sidecars(
+            upstream, downloads, keeping.blobs, writer, reactor, offload=offload, offline=settings.offline, fail=fail
+        )
+        name_lists = NameLists(
+            upstream, reactor, root=layout.names, spawner=reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
+            request_timeout=settings.request_timeout, offline=settings.offline,
+        )  # fmt: skip
+        services = Services(
+            readers=readers, blobs=keeping.blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
+            page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
+            cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
+            max_upload_size=settings.max_upload_size,
+            lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+        )  # fmt: skip
+        services.standing.moved(keeping.changelog.last.serial)
+        site = make_site(services, access_log=settings.access_log)
+        announcements.append(site.changed)
+        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, reactor)
+
+    def start(self) -> None:
+        """Start what runs by itself."""
+        self._writer.start()
+        self._housekeeping.start(_HOUSEKEEPING)
+
+    async def stop(self) -> None:
+        """Stop fetching, write what was decided, and let go of the view."""
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        for fetching in (self._name_lists, self._sidecars, self._mirror, self._downloads):
+            fetching.stop()
+        await self._writer.stop()
+        self._readers.close()
+
+    def _keep_house(self) -> Deferred[None]:
+        before = self._clock.seconds() - _MISSING_REMEMBERED
+        # A full disk or a stopping server is told elsewhere; the next round catches up.
+        return self._writer.keep(lambda view: view.forget_missing(before)).addErrback(lambda _failure: None)

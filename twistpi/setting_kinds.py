@@ -1,0 +1,123 @@
+"""What a setting's value may be: text to a value, or a ``ValueError``; each kind says what it allows.
+
+Every source (command line, environment, file) hands in text, so a value means the same wherever it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_BYTES = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
+_YES = frozenset({"true", "yes", "on", "1"})
+_NO = frozenset({"false", "no", "off", "0"})
+
+
+@attrs.frozen
+class Kind:
+    """A kind of value."""
+
+    placeholder: str
+    """What stands for the value in a usage text; empty for a flag."""
+    allowed: str
+    """Half a sentence on what is allowed, for the refusal and the documentation."""
+    parse: Callable[[str], Any]
+    """Text to the value; raises ``ValueError``."""
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _YES | _NO:
+        raise ValueError(text)
+    return text.lower() in _YES
+
+
+def _path(text: str) -> str:
+    return os.path.abspath(os.path.expanduser(_text(text)))
+
+
+def _readable_file(text: str) -> str:
+    path = _path(text)
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise ValueError(path)
+    return path
+
+
+def _byte_count(text: str) -> int:
+    match = _BYTES.match(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(_text(text))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or " " in text:
+        raise ValueError(text)
+    if parts.port == 0:  # reading the port checks it
+        raise ValueError(text)
+    return text
+
+
+def _endpoint(text: str) -> str:
+    if not re.match(r"[a-zA-Z][a-zA-Z0-9_]*:.", _text(text)):
+        raise ValueError(text)
+    return text
+
+
+TEXT = Kind("TEXT", "it must not be empty or hold control characters", _text)
+FLAG = Kind("", "it must be true or false", _flag)
+PATH = Kind("PATH", "it must be a path", _path)
+READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_file)
+BYTES = Kind("BYTES", "it must be a whole number, optionally with K, M, G or T behind it", _byte_count)
+WEB_ADDRESS = Kind("URL", "it must be an http:// or https:// address without query and fragment", _web_address)
+OUTSIDE_ADDRESS = attrs.evolve(WEB_ADDRESS, parse=lambda text: _web_address(text).rstrip("/"))
+ENDPOINT = Kind(
+    "ENDPOINT", "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0", _endpoint
+)
+
+
+def whole_number(smallest: int, largest: int) -> Kind:
+    """Whole numbers from ``smallest`` to ``largest``, both included."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not smallest <= number <= largest:
+            raise ValueError(text)
+        return number
+
+    return Kind("NUMBER", f"it must be a whole number from {smallest} to {largest}", parse)
+
+
+def seconds(largest: float, *, zero: bool) -> Kind:
+    """Seconds, fractions allowed, up to ``largest``; ``zero`` says whether 0 is fine."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not (0 < number <= largest or (zero and number == 0)):
+            raise ValueError(text)
+        return number
+
+    return Kind("SECONDS", f"it must be a number {'from 0' if zero else 'above 0'} to {largest:g}", parse)
+
+
+def choice(*names: str) -> Kind:
+    """One of ``names``, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in names:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind("WORD", f"it must be one of {', '.join(names)}", parse)

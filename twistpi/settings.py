@@ -1,0 +1,216 @@
+"""All settings, in one table.
+
+The fields of ``Settings`` are the table: name, kind, default, unit and help make the command line of ``twistd twistpi``
+(``options.py``), the ``TWISTPI_*`` variables, the TOML file and the documentation page (``ops/settings_page.py``).
+
+A value on the command line wins over the environment, that over the file, and that over the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from twistpi.model.errors import InvalidSetting
+from twistpi.setting_kinds import (
+    BYTES,
+    ENDPOINT,
+    FLAG,
+    OUTSIDE_ADDRESS,
+    PATH,
+    READABLE_FILE,
+    TEXT,
+    WEB_ADDRESS,
+    Kind,
+    choice,
+    seconds,
+    whole_number,
+)
+
+_KEY = "setting"
+_YEAR = 365 * 86400
+
+
+@attrs.frozen
+class Setting:
+    """One row of the table."""
+
+    name: str
+    """As on the command line and in the file: ``request-timeout``."""
+    kind: Kind
+    default: Any
+    help: str
+    """One sentence without a full stop."""
+    unit: str = ""
+    default_text: str | None = None
+    """The default in words where the value itself says little."""
+    repeatable: bool = False
+
+    @property
+    def field(self) -> str:
+        """The attribute of ``Settings``."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "TWISTPI_" + self.field.upper()
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether its presence on the command line is its value."""
+        return self.kind is FLAG
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it."""
+        if self.default_text is not None:
+            return self.default_text
+        return str(self.default).lower() if self.is_flag else str(self.default)
+
+
+def _setting(kind: Kind, default: Any, help: str, *, unit: str = "", shown: str | None = None, repeatable: bool = False) -> Any:
+    row = {"kind": kind, "help": help, "unit": unit, "default_text": shown, "repeatable": repeatable}
+    return attrs.field(default=default, metadata={_KEY: row})
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The value of every setting."""
+
+    serverdir: str = _setting(
+        PATH, os.path.expanduser("~/.twistpi/server"), "the directory for all this server knows and keeps; made when missing",
+        shown="~/.twistpi/server",
+    )  # fmt: skip
+    host: str = _setting(TEXT, "127.0.0.1", "the address to listen on; 0.0.0.0 or :: for every interface")
+    port: int = _setting(whole_number(0, 65535), 3141, "the TCP port to listen on; 0 takes any free one and logs which")
+    listen: tuple[str, ...] = _setting(
+        ENDPOINT, (), "where to listen instead of host and port: any Twisted endpoint (tcp:, unix:, ssl:, systemd:)",
+        shown="host and port", repeatable=True,
+    )  # fmt: skip
+    upstream: str | None = _setting(
+        WEB_ADDRESS, None,
+        "the simple index that root/pypi mirrors; where root/pypi exists already, its mirror_url is changed to this",
+        shown="the Python Package Index, or what root/pypi mirrors already",
+    )  # fmt: skip
+    no_root_pypi: bool = _setting(FLAG, False, "do not make the index root/pypi when the server directory is initialised")
+    offline: bool = _setting(FLAG, False, "ask nothing upstream, and list only files that are kept here")
+    mirror_cache_expiry: int = _setting(
+        whole_number(0, _YEAR), 1800, "for how long a mirrored page is served without asking its upstream again", unit="seconds"
+    )
+    request_timeout: float = _setting(
+        seconds(3600, zero=False), 5.0, "how long an upstream may be silent: until its first byte, and between two of them",
+        unit="seconds", shown="5",
+    )  # fmt: skip
+    outside_url: str | None = _setting(
+        OUTSIDE_ADDRESS, None, "the address under which users see this server, when that is not what their requests say",
+        shown="from each request",
+    )  # fmt: skip
+    max_upload_size: int = _setting(
+        BYTES, 4 << 30, "the largest request body that is taken in; a larger one is refused with 413", unit="bytes", shown="4G"
+    )
+    log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the least important lines to log")
+    access_log: str | None = _setting(
+        PATH, None, "the file to log every request to, one line each", shown="requests are not logged"
+    )
+    ca_file: str | None = _setting(
+        READABLE_FILE, None, "certificates (PEM) to trust upstream beside the system's", shown="the system's certificates alone"
+    )
+    lenient_accept: bool = _setting(
+        FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"
+    )
+    page_cache_size: int = _setting(BYTES, 32 << 20, "memory for ready-made pages", unit="bytes", shown="32M")
+
+
+def _rows() -> Iterator[Setting]:
+    for field in attrs.fields(Settings):
+        yield Setting(name=field.name.replace("_", "-"), default=field.default, **field.metadata[_KEY])
+
+
+TABLE: Sequence[Setting] = tuple(_rows())
+"""Every setting, in the order of the documentation."""
+
+CONFIG = Setting("config", READABLE_FILE, None, "a TOML file with any of these settings", default_text="none")
+"""Where the file is; the one setting that cannot stand in the file."""
+
+
+def _parse(setting: Setting, text: str, source: str) -> Any:
+    try:
+        return setting.kind.parse(text)
+    except ValueError:
+        raise InvalidSetting(setting.name, text, source, setting.kind.allowed) from None
+
+
+def _parse_all(setting: Setting, texts: Sequence[str], source: str) -> Any:
+    if setting.repeatable:
+        return tuple(_parse(setting, text, source) for text in texts)
+    return _parse(setting, texts[-1], source)
+
+
+def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _file_text(value: object, name: str, source: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise InvalidSetting(name, str(value), source, "it must be text, a number or true or false")
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    """What the TOML file at ``path`` sets, by field."""
+    source = f"the file {path}"
+    names = {setting.name: setting for setting in TABLE}
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(CONFIG.name, path, source, f"it must be a TOML file that can be read: {error}") from None
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        setting = names.get(name)
+        if setting is None:
+            hint = _did_you_mean(name.replace("_", "-"), list(names))
+            raise InvalidSetting(name, str(value), source, f"there is no such setting{hint}")
+        values = value if setting.repeatable and isinstance(value, list) else [value]
+        found[setting.field] = _parse_all(setting, [_file_text(item, name, source) for item in values], source)
+    return found
+
+
+def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Settings:
+    """The settings from ``command_line`` (name to the values given, in order), ``environment`` and the file either names.
+
+    Raises ``InvalidSetting``, which names the setting, its value, where it stands and what is allowed.
+    """
+    given: dict[str, tuple[Sequence[str], str]] = {}
+    for setting in (CONFIG, *TABLE):
+        if setting.variable in environment:
+            text = environment[setting.variable]
+            given[setting.name] = (text.split() if setting.repeatable else [text], f"the environment variable {setting.variable}")
+        if setting.name in command_line:
+            given[setting.name] = (command_line[setting.name], f"the command line, --{setting.name}")
+    values: dict[str, Any] = {}
+    if CONFIG.name in given:
+        values = _from_file(_parse_all(CONFIG, *given.pop(CONFIG.name)))
+    for setting in TABLE:
+        if setting.name in given:
+            values[setting.field] = _parse_all(setting, *given[setting.name])
+    return Settings(**values)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each ``TWISTPI_*`` variable that is no setting, most likely a slip.
+
+    They are not refused: container orchestration makes variables of such names on its own.
+    """
+    known = [setting.variable for setting in (CONFIG, *TABLE)]
+    strange = sorted(name for name in environment if name.startswith("TWISTPI_") and name not in known)
+    return [f"the environment variable {name} is no setting{_did_you_mean(name, known)}" for name in strange]
