@@ -12,10 +12,11 @@ the default of 5 ms to have it back from a busy reactor."""
 
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -8, -1, -3
 """Of glibc's ``mallopt``."""
-_KEPT_FREE = 1024 * 1024
+_KEPT_FREE = 4 * 1024 * 1024
 """Bytes at the end of the heap that are not given back."""
-_MAPPED_ALONE = 128 * 1024
-"""Bytes from which on a block is mapped by itself, and so given back when it is freed, whatever was freed before."""
+_MAPPED_ALONE = 1280 * 1024
+"""Bytes from which on a block is mapped by itself, and so given back when it is freed, whatever was freed before.  Reads from
+sockets are smaller (``mirror/spool.py``): to map, clear and unmap each would cost as much as the read."""
 
 
 def ease_collecting() -> None:

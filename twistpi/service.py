@@ -35,6 +35,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from twistpi import __version__
@@ -163,7 +164,7 @@ class TwistpiService(Service):
 
     def _listens(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        _log.info("twistpi {version} answers at {address}", version=__version__, address=_describe(port.getHost()))
+        _log.info("twistpi {version} answers at {address}", version=__version__, address=_describe(port))
 
     def _cannot_listen(self, failure: Failure, text: str) -> None:
         error = CannotListen(text, failure.getErrorMessage())
@@ -189,9 +190,12 @@ class TwistpiService(Service):
         self._reactor.callFromThread(self._fail, error)
 
 
-def _describe(address: Any) -> str:
-    """An address as people write it."""
+def _describe(port: IListeningPort) -> str:
+    """Where a port listens, as people write it."""
+    address: Any = port.getHost()
     if hasattr(address, "host"):
+        scheme = "https" if isinstance(getattr(port, "factory", None), TLSMemoryBIOFactory) else "http"
         host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"http://{host}:{address.port}/"
-    return str(getattr(address, "name", address))
+        return f"{scheme}://{host}:{address.port}/"
+    name = getattr(address, "name", None)
+    return f"unix:{os.fsdecode(name)}" if name else str(address)

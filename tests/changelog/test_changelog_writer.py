@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from time import monotonic
 from typing import Any
 
 import attrs
@@ -310,6 +312,7 @@ class Running:
     announce: Callable[[int, tuple[Change, ...]], object] = attrs.field(
         default=attrs.Factory(lambda self: lambda serial, changes: self.events.append((serial, changes)), takes_self=True)
     )
+    seconds: Callable[[], float] = monotonic
     log: FileChangelog = attrs.field(init=False)
     writer: Writer = attrs.field(init=False)
 
@@ -322,6 +325,7 @@ class Running:
             call_in_reactor=reactor.callFromThread,  # type: ignore[attr-defined]
             announce=lambda serial, changes: self.announce(serial, changes),
             stop=self.stopped.append,
+            seconds=self.seconds,
         )
 
     def create(self, name: str) -> Deferred[Committed]:
@@ -484,3 +488,16 @@ async def test_an_announcement_that_fails_is_logged_and_keeps_nobody_waiting(run
     finally:
         globalLogPublisher.removeObserver(observe)
     assert any(event.get("serial") == 1 and event.get("log_failure") for event in events)
+
+
+@in_reactor
+async def test_many_waiters_leave_the_reactor_turns_for_others() -> None:
+    running = Running(seconds=map(float, count()).__next__)  # every look at the clock is a second later
+    told = [running.create(name) for name in "abc"]
+    answers = [waiter.addCallback(lambda committed: running.events.append(committed.serial)) for waiter in told]
+    call_soon: Callable[..., None] = reactor.callFromThread  # type: ignore[attr-defined]
+    answers[0].addCallback(lambda _: call_soon(running.events.append, "another"))
+    running.writer.start()  # finds all three waiting, and makes one batch of them
+    await gatherResults(answers)
+    assert [event for event in running.events if not isinstance(event, tuple)] == [1, "another", 2, 3]
+    await running.writer.stop()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from twistpi.changelog.batch import Batches, Commit, Committed, Keep, Outcome
+from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
 from twistpi.model.errors import WriterStopped
@@ -21,6 +23,8 @@ __all__ = ["Committed", "Writer"]
 
 _Request = Commit | Keep
 _Answer = TypeVar("_Answer")
+_TURN_SECONDS = 0.001
+"""For how long waiters are told at a stretch: each may go on to render a page, and others wait for the reactor, too."""
 _log = Logger()
 
 
@@ -49,6 +53,9 @@ class Writer:
     """Why commits are refused, once they are."""
     _running: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    _untold: deque[tuple[_Request, Answer]] = attrs.field(factory=deque, init=False)
+    _seconds: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
+    """Any clock that does not jump."""
 
     def start(self) -> None:
         """Start the thread.  It is a daemon: a process that ends without ``stop`` leaves the log as a crash would."""
@@ -116,17 +123,34 @@ class Writer:
                 self._announce(serial, changes)
             except Exception:
                 _log.failure("Entry {serial} is written but could not be announced", serial=serial)
-        for request, answer in zip(requests, outcome.answers, strict=True):
-            if isinstance(answer, Exception):
-                request.waiter.errback(answer)
-            else:
-                request.waiter.callback(answer)
+        told_already = bool(self._untold)
+        self._untold.extend(zip(requests, outcome.answers, strict=True))
+        if not told_already:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the waiters; after a while leave the reactor a turn and go on then."""
+        until = self._seconds() + _TURN_SECONDS
+        while self._untold:
+            self._tell_one()
+            if self._untold and self._seconds() > until:
+                self._call_in_reactor(self._tell)
+                return
+
+    def _tell_one(self) -> None:
+        request, answer = self._untold.popleft()
+        if isinstance(answer, Exception):
+            request.waiter.errback(answer)
+        else:
+            request.waiter.callback(answer)
 
     def _refuse(self, reason: Exception) -> None:
         self._refusal = self._refusal or reason
 
     def _ended(self) -> None:
         self._running = False
+        while self._untold:
+            self._tell_one()
         while not self._waiting.empty():  # only after a fatal error: what came while it happened
             request = self._waiting.get()
             if request is not None:

@@ -105,9 +105,6 @@ def read_at_once(transport: Any, size: int) -> None:
     connection = getattr(transport, "_producer", transport)
     if isinstance(connection, tcp.Connection):
         connection.bufferSize = size
-        # glibc maps and unmaps fresh pages for each block larger than any that was freed before, which costs as much as to hash
-        # what is read into it; a block that is freed here at once, never touched, makes it keep the pages.
-        bytearray(2 * size)
 
 
 def abort(transport: Any) -> None:

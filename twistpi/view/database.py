@@ -18,7 +18,7 @@ from twistpi.view.fold import Fold
 from twistpi.view.read import Reader
 from twistpi.view.stamp import FOLD_VERSION, Stamp, move_stamp, read_stamp, write_stamp
 
-_CACHE_KIB: Final = 16 * 1024
+_CACHE_KIB: Final = 4 * 1024
 """SQLite's page cache of the writing connection; filled only by a rebuild or a busy day."""
 
 _CHECKED_BELOW: Final = 32 * 1024 * 1024
