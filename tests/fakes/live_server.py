@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parent.parent.parent
-_ANSWERS = re.compile(r"answers at (http://\S+?)/?\s*$", re.MULTILINE)
+_ANSWERS = re.compile(r"answers at (https?://\S+?)/?\s*$", re.MULTILINE)
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
 
 

@@ -92,14 +92,23 @@ class Pip:
                 shutil.rmtree(new)
         return home
 
-    def _run(self, folder: Path, python: Path, *words: str) -> str:
-        command = [sys.executable, "-m", "pip", "--python", str(python), "--no-cache-dir", *words]
+    def _run(self, folder: Path, python: Path, *words: str, caching: str = "--no-cache-dir") -> str:
+        command = [sys.executable, "-m", "pip", "--python", str(python), caching, *words]
         return run(command, folder / "home", PYTHONPATH=str(self._home()))
 
     def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
         """See ``Installer``."""
         python = _new_environment(folder)
         self._run(folder, python, "install", "--index-url", index_url, *requirements)
+        return python
+
+    def upgrade(self, folder: Path, index_url: str, certificate: Path, *requirements: str) -> Path:
+        """Install into the environment in ``folder``, made when it is new, over TLS and with a cache that lives on.  Blocking."""
+        python = folder / "env" / "bin" / "python"
+        if not python.exists():
+            _new_environment(folder)
+        words = ("install", "--cert", str(certificate), "--index-url", index_url, *requirements)
+        self._run(folder, python, *words, caching=f"--cache-dir={folder / 'cache'}")
         return python
 
     def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:

@@ -144,6 +144,13 @@ def test_metadata_is_cached_once() -> None:
     assert decide_metadata_cached(INDEX, "demo", None, OTHER, 5) == ()
 
 
+def test_metadata_that_is_not_what_the_link_promises_is_told_with_its_path() -> None:
+    for promised, path in ((SHA256, PATH), (OTHER, None)):
+        file = KnownFile(attrs.evolve(LINK, core_metadata={"sha256": promised}), PATH)
+        told = MetadataCached(INDEX, "demo", LINK.filename, OTHER, 5, path)
+        assert decide_metadata_cached(INDEX, "demo", file, OTHER, 5) == (told,)
+
+
 def test_metadata_is_missing_once() -> None:
     file = KnownFile(LINK, PATH)
     assert decide_metadata_missing(INDEX, "demo", file, "why") == (MetadataMissing(INDEX, "demo", LINK.filename, "why"),)

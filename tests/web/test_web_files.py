@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import pytest
 
 from tests.web.web_wire import GONE, Wire, read_answer, request_bytes
@@ -294,6 +295,16 @@ def test_external_urls_lead_to_the_upstream_while_the_file_is_not_here(world: Wo
     assert (answer.status, answer.headers["location"]) == (302, WHEEL.url)
     world.cache_file("hello", WHEEL, BODY)
     assert Wire(world).ask(COLD).status == 200
+
+
+def test_credentials_in_the_address_of_a_file_are_shown_to_nobody(world: World) -> None:
+    secret = attrs.evolve(WHEEL, url=WHEEL.url.replace("://", "://reader:secret@"))
+    world.list_links("hello", [secret])
+    assert Wire(world).ask(COLD, accept="application/json").json()["result"]["url"] == WHEEL.url
+    world.commit(IndexModified(MIRROR, {"mirror_use_external_urls": True}))
+    world.grow_file(secret, len(BODY)).grow(BODY, end=True)
+    answer = Wire(world).ask(COLD)
+    assert (answer.status, answer.body) == (200, BODY)
 
 
 def test_a_cached_file_that_somebody_removed_is_fetched_again(world: World, path: str) -> None:

@@ -429,3 +429,17 @@ def test_a_body_nobody_wants_is_neither_kept_nor_written_to_disk(world: World) -
     answer = read_answer(wire.send(b"x" * 5_000_000))
     assert answer.status in (302, 404)
     assert wire.ask("/").status == 200
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("path", ["+simple/hello/", "+simple/", "+simple/Hello/", ""])
+def test_R57_what_a_mirror_shows_depends_on_no_credentials(world: World, path: str, *, fast: bool) -> None:
+    world.list_links("hello", [WHEEL])
+    world.names.put("page.html", b"<!DOCTYPE html><a href='hello/'>hello</a>")
+    wire = Wire(world, fast=fast)
+    first = wire.ask(f"/{MIRROR}/{path}")
+    for credentials in ({}, {"authorization": "Basic cm9vdDp3cm9uZw=="}, {"x_devpi_auth": "cm9vdDp3cm9uZw=="}):
+        answer = wire.ask(f"/{MIRROR}/{path}", **credentials)
+        assert answer.raw == first.raw
+        assert answer.headers["cache-control"] == "no-cache", "caches have to ask again"
+        assert "www-authenticate" not in answer.headers

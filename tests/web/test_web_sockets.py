@@ -233,3 +233,40 @@ async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> 
     await port.stopListening()
     assert answers[0] == answers[1] == answers[2]
     assert read_answer(answers[0]).body == BODY
+
+
+@pytest.mark.parametrize("asked", [{}, {"range": "bytes=1-"}], ids=["cold", "part of a cached file"])
+@later
+async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, asked: dict[str, str]) -> None:
+    world, port = served
+    world.site.timeOut = 0.2  # seconds
+    download = world.grow_file(SDIST, len(BODY))
+    if asked:
+        world.cache_file("hello", SDIST, BODY)
+    else:
+        download.grow(BODY, end=True)
+
+    def is_open() -> bool:
+        links = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+        return any(link.endswith(SDIST.filename) for link in links)
+
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await deferToThread(connection.connect, ("127.0.0.1", port))
+        connection.sendall(request_bytes(PATH, **asked))
+        await deferToThread(connection.recv, 100)
+        assert is_open()
+        await _until(lambda: not is_open())
+    assert download.readers == 0
+
+
+@later
+async def test_a_client_that_waits_for_the_upstream_is_not_cut_off(served: Served) -> None:
+    world, port = served
+    world.site.timeOut = 0.1  # seconds
+    download = world.grow_file(SDIST, len(BODY))
+    download.grow(BODY[:1000])
+    asking = deferToThread(ask, port, request_bytes(PATH))
+    await task.deferLater(reactor, 0.5)
+    download.grow(BODY[1000:], end=True)
+    assert read_answer((await asking)[0]).body == BODY

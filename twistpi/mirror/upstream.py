@@ -90,7 +90,7 @@ class Upstream:
     _offload: Offload
     request_timeout: float = 5.0
     """Seconds to the first byte of an answer, and between bytes."""
-    page_limit: int = 256 * 1024 * 1024
+    page_limit: int = 64 * 1024 * 1024
     """Bytes of the largest page, decompressed."""
     _pages: dict[Origin, DeferredSemaphore] = attrs.field(
         init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_PAGES_AT_ONCE))

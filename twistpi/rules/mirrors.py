@@ -6,6 +6,8 @@ that it was all known (law 5).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
 from twistpi.model.records import KnownFile, KnownProject, PageHeader, ProjectPage
 
@@ -48,10 +50,15 @@ def decide_file_cached(index: str, project: str, file: KnownFile | None, sha256:
 
 
 def decide_metadata_cached(index: str, project: str, file: KnownFile | None, sha256: str, size: int) -> tuple[Change, ...]:
-    """What to say when the core metadata of a file is here; ``file`` is what the view knows under the file's path."""
+    """What to say when the core metadata of a file is here; ``file`` is what the view knows under the file's path.
+
+    The path is told, too, where the link promises other metadata: pages that repeat the promise are wrong from now on.
+    """
     if file is None or (file.metadata_sha256, file.metadata_size) == (sha256, size):
         return ()
-    return (MetadataCached(index, project, file.link.filename, sha256, size, _told_path(file)),)
+    claim = file.link.core_metadata
+    is_foretold = not isinstance(claim, Mapping) or claim.get("sha256") in (None, sha256)
+    return (MetadataCached(index, project, file.link.filename, sha256, size, _told_path(file) if is_foretold else file.path),)
 
 
 def decide_metadata_missing(index: str, project: str, file: KnownFile | None, reason: str) -> tuple[Change, ...]:

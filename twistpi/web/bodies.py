@@ -19,6 +19,9 @@ UNKNOWN_END: Final = sys.maxsize
 class Body(Protocol):
     """Bytes to be sent in order."""
 
+    offset: int
+    """Where the next byte to be sent is; it only grows."""
+
     @property
     def over(self) -> bool:
         """Whether all was sent."""

@@ -9,6 +9,7 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.model.errors import FileBlocked, UnknownIndex
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
+from twistpi.simple.addresses import without_credentials
 from twistpi.web.bodies import UNKNOWN_END, FileBody, GrowingBody
 from twistpi.web.conditional import (
     Span,
@@ -88,7 +89,7 @@ class FileDoor:
                 return await self._complete(request, (name, project), *self._blob(known))
             except FileNotFoundError:
                 pass  # somebody removed it from the disk; it is fetched again
-        if index.config.get("mirror_use_external_urls") and not self._services.offline:
+        if index.config.get("mirror_use_external_urls") and not self._services.offline and not _has_credentials(known.link.url):
             return self._put(request, redirect_reply(known.link.url, 302))
         return await self._incomplete(request, index, project, known)
 
@@ -195,6 +196,11 @@ def content_type(filename: str) -> bytes:
     return next((kind for suffix, kind in _TYPES if lower.endswith(suffix)), _BINARY)
 
 
+def _has_credentials(url: str) -> bool:
+    """Whether ``url`` holds a user and password, which are for this server alone."""
+    return url != without_credentials(url)
+
+
 def _file_facts(project: str, known: KnownFile) -> Json:
     """``releasefilemeta`` of the devpi protocol."""
     link = known.link
@@ -206,7 +212,7 @@ def _file_facts(project: str, known: KnownFile) -> Json:
         "hash_spec": f"{algorithm}={hashes[algorithm]}" if algorithm else "",
         "project": project,
         "version": version_of_filename(link.filename, project) or "",
-        "url": link.url,
+        "url": without_credentials(link.url),
     }
     if hashes:
         facts["hashes"] = hashes

@@ -60,6 +60,11 @@ class _Sender:
         self.done: Deferred[None] = Deferred(lambda _: self.stop())
         """Fires when the whole body was handed over; fails with what kept it from that."""
 
+    @property
+    def progress(self) -> int | None:
+        """How far the client let the body come; None while it is the body that is waited for."""
+        return self._body.offset if self._waiting is None else None
+
     def stop(self) -> None:
         """Send no more, because the client is gone; ``done`` is left as it is."""
         if self._end():
@@ -208,6 +213,38 @@ class WritingSender(_Sender):
         self._consumer.unregisterProducer()
 
 
+class _Watch:
+    """Cuts the connection of a client that takes nothing for as long as an idle connection is kept.
+
+    Twisted stops its own clock while a request is answered, and the file would stay open for ever.
+    """
+
+    def __init__(self, request: Request, sender: _Sender) -> None:
+        self._request = request
+        self._channel: Any = request.channel
+        self._sender = sender
+        self._seen: int | None = None
+        self._call: Any = None
+        self._look_later()
+
+    def stop(self) -> None:
+        """The body is over."""
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def _look_later(self) -> None:
+        seconds = self._channel.site.timeOut
+        if seconds is not None:
+            self._seen = self._sender.progress
+            self._call = self._channel.callLater(seconds, self._look)
+
+    def _look(self) -> None:
+        if self._seen is not None and self._sender.progress == self._seen:
+            abort(self._request)
+        else:
+            self._look_later()
+
+
 async def send_body(request: Request, body: Body, *, length: int | None) -> None:
     """Send ``body`` as that of ``request``, whose head is complete; ``length`` is None when the coding is chunked.
 
@@ -215,6 +252,7 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     everything was handed over; klein cancels the wait when the client leaves.
     """
     sender = _start(request, body, length)
+    watch = _Watch(request, sender)
     try:
         await sender.done
     except CancelledError:
@@ -222,6 +260,8 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     except Exception:
         abort(request)
         await Deferred()  # until klein hears that the connection is gone, and cancels
+    finally:
+        watch.stop()
     request.sentLength = length or request.sentLength
 
 
