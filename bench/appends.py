@@ -28,7 +28,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted
 from twistpi.model.codec import encode_content
 from twistpi.model.records import Link
-from twistpi.runtime import ease_collecting, take_turns
+from twistpi.runtime import ease_collecting
 from twistpi.view.database import open_view
 
 WAITING = 64
@@ -118,7 +118,6 @@ def _digest(text: str) -> str:
 async def measure(clock: Any, folder: Path, rounds: int) -> None:
     """Print the rates of ``rounds`` rounds."""
     ease_collecting()  # these two as the server does
-    take_turns()
     log_id = "0" * 32
     changelog = FileChangelog.open(str(folder / "changelog"), RealDisk())
     begin: Sequence[Change] = [LogStarted(log_id), IndexCreated(_INDEX, {"type": "mirror"})]

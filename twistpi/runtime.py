@@ -1,14 +1,9 @@
-"""What a server process asks of its interpreter and allocator: steady memory, and threads that take turns quickly."""
+"""What a server process asks of its interpreter and allocator: few collections, and memory given back."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import sys
-
-_TURN_SECONDS = 0.0005
-"""How long a thread may keep the interpreter while another waits.  The writer gives it up at each statement, and would wait
-the default of 5 ms to have it back from a busy reactor."""
 
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -8, -1, -3
 """Of glibc's ``mallopt``."""
@@ -23,11 +18,6 @@ def ease_collecting() -> None:
     """Spare the garbage collector what it need not look at again and again; halves the time a page of 4,000 files takes."""
     gc.freeze()  # what was loaded until now stays
     gc.set_threshold(20_000, 20, 50)
-
-
-def take_turns() -> None:
-    """Let threads hand over the interpreter sooner."""
-    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def give_memory_back() -> None:

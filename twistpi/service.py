@@ -44,7 +44,7 @@ from twistpi.keeping import Keeping
 from twistpi.log_level import drop_less_than
 from twistpi.model.errors import CannotListen, InvalidSetting, TwistpiError
 from twistpi.model.position import Position
-from twistpi.runtime import ease_collecting, give_memory_back, take_turns
+from twistpi.runtime import ease_collecting, give_memory_back
 from twistpi.serverdir import check_usable
 from twistpi.serving import Serving
 from twistpi.settings import Settings, unknown_variables
@@ -138,7 +138,6 @@ class TwistpiService(Service):
 
     def _start(self) -> None:
         give_memory_back()
-        take_turns()
         ease_collecting()
         self._keeping = Keeping.open(self._settings, _now, self._disk)
         self._serving = Serving.build(self._settings, self._keeping, self._reactor, self._environment, _now, self._fail)

@@ -71,7 +71,7 @@ def check_filename(filename: str) -> str:
 
 def is_wheel(filename: str) -> bool:
     """Whether ``filename`` is a wheel's."""
-    return filename.lower().endswith(".whl")
+    return filename[-4:].lower() == ".whl"
 
 
 def version_of_filename(filename: str, project: str) -> str | None:

@@ -75,8 +75,11 @@ def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
 
 def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[str]) -> Iterable[str]:
     """The versions of files that ``named`` holds in no spelling."""
-    of_files = dict.fromkeys(version_of_filename(filename, project) for filename in filenames)
-    left = [version for version in of_files.keys() - frozenset(named) if version is not None]
+    spelled = frozenset(named)
+    # Of thousands of wheels nearly all carry a version that is named just so; those need no closer look.
+    odd = [name for name in filenames if not (name.endswith(".whl") and name.partition("-")[2].partition("-")[0] in spelled)]
+    of_files = {version_of_filename(filename, project) for filename in odd}
+    left = [version for version in of_files - spelled if version is not None]
     if not left:
         return ()
     known = {_comparable(version) for version in named}

@@ -22,7 +22,7 @@ from twistpi.model.changes import (
     ProjectVanished,
 )
 from twistpi.model.errors import UnknownIndex, UnknownProject
-from twistpi.model.records import Index, KnownFile, KnownProject
+from twistpi.model.records import Index, KnownProject, Link
 from twistpi.rules.inherit import resolution_order, sources
 from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
@@ -200,11 +200,13 @@ class Pages:
 
 def _is_settled(project: KnownProject) -> bool:
     """Whether nothing on the project's page depends on which bytes are here."""
-    return not project.vanished and all(_tells_all(file) for file in project.files)
+    return not project.vanished and not any(
+        file.vanished or file.link.size is None or file.link.sha256 is None or _lacks_metadata(file.link)
+        for file in project.files
+    )
 
 
-def _tells_all(file: KnownFile) -> bool:
-    link = file.link
-    if file.vanished or link.sha256 is None or link.size is None:
-        return False
-    return not link.is_wheel or (isinstance(link.core_metadata, Mapping) and "sha256" in link.core_metadata)
+def _lacks_metadata(link: Link) -> bool:
+    """Whether the page will say more of a wheel's metadata once it is here."""
+    claim = link.core_metadata
+    return link.is_wheel if not isinstance(claim, Mapping) else "sha256" not in claim and link.is_wheel
