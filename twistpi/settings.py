@@ -124,7 +124,7 @@ class Settings:
     lenient_accept: bool = _setting(
         FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"
     )
-    page_cache_size: int = _setting(BYTES, 24 << 20, "memory for ready-made pages", unit="bytes", shown="24M")
+    page_cache_size: int = _setting(BYTES, 16 << 20, "memory for ready-made pages", unit="bytes", shown="16M")
 
 
 def _rows() -> Iterator[Setting]:

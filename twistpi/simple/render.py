@@ -38,7 +38,8 @@ def render_project(page: MergedPage, representation: Representation, *, base: st
     prefixes = {index: link_prefix(base, page.index, index) for index in {index for index, _file in files}}
     if representation.is_json:
         entries = [_json_file(prefixes[index], file, offline=offline) for index, file in files]
-        return orjson.dumps(_json_page(page, entries))
+        # A copy, since orjson's own bytes keep up to twice the room they need, and pages are kept by the thousand.
+        return bytes(memoryview(orjson.dumps(_json_page(page, entries))))
     starts = {index: f'{escape(index)} <a href="{escape(prefix)}' for index, prefix in prefixes.items()}
     lines = [_html_file(starts[index], file, offline=offline) for index, file in files]
     return _html_page(page, lines).encode()
