@@ -11,6 +11,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.interfaces import IView
@@ -29,6 +31,7 @@ from twistpi.view.read import Readers
 from twistpi.web.app import make_site
 from twistpi.web.services import Services
 
+_log = Logger()
 _HOUSEKEEPING = 3600.0
 """Seconds between two rounds of it."""
 _MISSING_REMEMBERED = 86400.0
@@ -119,5 +122,9 @@ class Serving:
 
     def _keep_house(self) -> Deferred[None]:
         before = self._clock.seconds() - _MISSING_REMEMBERED
-        # A full disk or a stopping server is told elsewhere; the next round catches up.
-        return self._writer.keep(lambda view: view.forget_missing(before)).addErrback(lambda _failure: None)
+        kept = self._writer.keep(lambda view: view.forget_missing(before))
+        return kept.addErrback(self._not_kept)
+
+    def _not_kept(self, failure: Failure) -> None:
+        """A failure must not end the rounds; the next one catches up."""
+        _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())

@@ -6,7 +6,15 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.view.page_cache import CachedPage, PageCache, PageKey
+from twistpi.view.page_cache import PageCache, PageKey
+
+
+@attrs.frozen
+class CachedPage:
+    body: bytes
+    etag: str
+    sources: frozenset[str]
+
 
 Cache = PageCache[PageKey, CachedPage]
 

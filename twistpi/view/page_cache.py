@@ -6,7 +6,6 @@ project changes in any of them.  For the reactor's thread alone; every operation
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final, Generic, Protocol, TypeVar
@@ -55,23 +54,6 @@ class PageKey:
     gzip: bool
     base: str
     """What the links of the page begin with, for example ``../../``."""
-
-
-@attrs.define
-class CachedPage:
-    """A page, ready to be sent."""
-
-    body: bytes
-    etag: str
-    """Quoted."""
-    sources: frozenset[str]
-    """The indexes that it was made of."""
-    fresh_until: float = math.inf
-    """Seconds on the server's clock from which on an upstream must be asked before the page is sent."""
-    checked_at: float = 0.0
-    """Seconds on the server's clock when an upstream last confirmed the page."""
-    cache_status: str = ""
-    """The ``Cache-Status`` of a hit."""
 
 
 Key = TypeVar("Key", bound=IPageKey)

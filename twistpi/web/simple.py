@@ -135,7 +135,8 @@ class SimpleDoor:
 
     def _representation(self, request: Request, wish: Wish) -> Representation:
         if wish.representation is None:
-            raise NotAcceptable(header(request, "accept") or "")
+            asked = b",".join(request.args.get(b"format", ())).decode("latin-1")
+            raise NotAcceptable(asked or header(request, "accept") or "")
         return wish.representation
 
     def _put(self, request: Request, reply: Reply) -> bytes:
