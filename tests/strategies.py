@@ -12,13 +12,18 @@ from twistpi.model.changes import (
     Entry,
     FileCached,
     IndexCreated,
+    IndexDeleted,
     IndexModified,
     LinksChanged,
     LogStarted,
     MetadataCached,
     MetadataMissing,
     ProjectVanished,
+    TokenCreated,
+    TokenRevoked,
     UserCreated,
+    UserDeleted,
+    UserModified,
 )
 from twistpi.model.records import Json, Link, PageHeader
 
@@ -130,18 +135,35 @@ def links_changed(index: SearchStrategy[str] | None = None, project: str = "demo
     )
 
 
+def user_names() -> SearchStrategy[str]:
+    """Names of users; few enough to meet."""
+    return st.sampled_from(["root", "alice"]) | st.text(_ALNUM, min_size=1, max_size=8)
+
+
+def public_halves() -> SearchStrategy[str]:
+    """The public halves of API tokens; few enough to meet."""
+    return st.sampled_from(["0" * 16, "0123456789abcdef"]) | st.binary(min_size=8, max_size=8).map(bytes.hex)
+
+
 def changes(index: SearchStrategy[str] | None = None, project: SearchStrategy[str] | None = None) -> SearchStrategy[Change]:
     """Changes of every kind; give few ``index`` and ``project`` names to have them meet."""
     index = index_names() if index is None else index
     project = project_names() if project is None else project
     size = st.integers(0, 2**40)
     some_files = project.flatmap(filenames)
+    keys = st.lists(any_text(8), max_size=3).map(tuple)
+    may = st.sampled_from([("read",), ("upload",), ("read", "upload")])
     path = st.none() | st.just("+e/https_files.upstream.example_demo/demo-1.tar.gz")
     return st.one_of(
         st.builds(LogStarted, log_id=st.binary(min_size=16, max_size=16).map(bytes.hex), log_format=st.integers(1, 3)),
-        st.builds(UserCreated, user=st.text(_ALNUM, min_size=1, max_size=8), config=json_objects()),
+        st.builds(UserCreated, user=user_names(), config=json_objects(), password_hash=st.none() | any_text(8)),
+        st.builds(UserModified, user=user_names(), changed=json_objects(), removed=keys, password_hash=st.none() | any_text(8)),
+        st.builds(UserDeleted, user=user_names()),
+        st.builds(TokenCreated, token=public_halves(), user=user_names(), digest=digests(), may=may, index=st.none() | index),
+        st.builds(TokenRevoked, token=public_halves()),
+        st.builds(IndexDeleted, index=index),
         st.builds(IndexCreated, index=index, config=json_objects()),
-        st.builds(IndexModified, index=index, changed=json_objects(), removed=st.lists(any_text(8), max_size=3).map(tuple)),
+        st.builds(IndexModified, index=index, changed=json_objects(), removed=keys),
         project.flatmap(lambda name: links_changed(index, name)),
         st.builds(ProjectVanished, index=index, project=project),
         st.builds(FileCached, index=index, project=project, filename=some_files, sha256=digests(), size=size, path=path),

@@ -14,6 +14,7 @@ from twistpi.model.changes import (
     Entry,
     FileCached,
     IndexCreated,
+    IndexDeleted,
     IndexModified,
     LinksChanged,
     MetadataCached,
@@ -72,6 +73,7 @@ def small_changes() -> SearchStrategy[Change]:
         st.builds(MetadataCached, index, project, filename, digests(), size, paths),
         st.builds(MetadataMissing, index, project, filename, st.just("no metadata"), paths),
         st.builds(IndexCreated, index, st.just({"type": "mirror", "volatile": False})),
+        st.builds(IndexDeleted, index),
         st.builds(IndexModified, index, st.just({"title": "other"}), st.sampled_from([(), ("volatile",)])),
         any_changes(index, project),
     )

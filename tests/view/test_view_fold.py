@@ -20,16 +20,24 @@ from tests.view.small_world import (
     listed,
     removed,
 )
+from twistpi.model.accounts import ApiToken, User
 from twistpi.model.changes import (
+    Change,
     Entry,
+    FileCached,
     IndexCreated,
+    IndexDeleted,
     IndexModified,
     LinksChanged,
     LogStarted,
     MetadataCached,
     MetadataMissing,
     ProjectVanished,
+    TokenCreated,
+    TokenRevoked,
     UserCreated,
+    UserDeleted,
+    UserModified,
 )
 from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
@@ -37,6 +45,8 @@ from twistpi.rules.paths import file_path
 from twistpi.view.database import ViewDatabase
 
 WHEEL, SDIST = FILENAMES[:2]
+SECOND = "2026-11-22T17:00:00Z"
+"""``AT`` as users and tokens show it."""
 
 
 def known(view: ViewDatabase, project: str = "demo") -> KnownProject:
@@ -64,7 +74,7 @@ def metadata_missing(path: str | None = None) -> MetadataMissing:
 
 def test_users_and_indexes_are_kept_with_their_configuration(view: ViewDatabase) -> None:
     fold(view, LogStarted("a" * 32), UserCreated("root", {"email": "r@example"}), IndexCreated(INDEX, {"type": "mirror"}))
-    assert view.reader.users() == [("root", {"email": "r@example"})]
+    assert view.reader.users() == [User("root", {"email": "r@example"}, "", SECOND)]
     assert view.reader.indexes() == [Index(INDEX, {"type": "mirror"})]
     assert view.reader.index(INDEX) == Index(INDEX, {"type": "mirror"})
     assert view.reader.index("root/none") is None
@@ -79,6 +89,73 @@ def test_a_modified_index_differs_in_what_was_said(view: ViewDatabase) -> None:
 def test_modifying_an_unknown_index_says_nothing(view: ViewDatabase) -> None:
     fold(view, IndexModified("no/body", {"title": "x"}))
     assert view.reader.indexes() == []
+
+
+def test_a_modified_user_has_another_password_or_keeps_it(view: ViewDatabase) -> None:
+    fold(view, UserCreated("alice", {"email": "a@example", "title": "old"}, "hash"))
+    fold(view, UserModified("alice", {"title": "new"}, ("email",)))
+    assert view.reader.user("alice") == User("alice", {"title": "new"}, "hash", SECOND, SECOND)
+    fold(view, UserModified("alice", password_hash="other"))
+    assert view.reader.user("alice") == User("alice", {"title": "new"}, "other", SECOND, SECOND)
+    fold(view, UserModified("alice", password_hash=""))
+    assert view.reader.user("alice") == User("alice", {"title": "new"}, "", SECOND, SECOND)
+
+
+def test_a_user_without_a_password_is_not_one_with_a_blank_one(view: ViewDatabase) -> None:
+    fold(view, UserCreated("nobody", {}, None), UserCreated("blank"))
+    assert [user.password_hash for user in view.reader.users()] == ["", None]
+
+
+def test_modifying_an_unknown_user_says_nothing(view: ViewDatabase) -> None:
+    fold(view, UserModified("nobody", {"title": "x"}, (), "hash"))
+    assert view.reader.users() == []
+
+
+def test_the_indexes_of_a_user_are_not_those_of_a_namesake(view: ViewDatabase) -> None:
+    fold(view, *(IndexCreated(name, {}) for name in ("al/dev", "alice/dev", "alice/prod", "alice.b/dev", "alicf/dev")))
+    assert [index.name for index in view.reader.indexes_of("alice")] == ["alice/dev", "alice/prod"]
+
+
+def test_a_deleted_index_leaves_nothing_and_takes_nothing_from_others(view: ViewDatabase) -> None:
+    others: list[Change] = [
+        IndexCreated("root/other", {}),
+        LinksChanged("root/other", "demo", (link(),), versions_added=("1.0",)),
+    ]
+    fold(view, IndexCreated(INDEX, {}), *others, LinksChanged(INDEX, "demo", (link(),), versions_added=("1.0",)))
+    fold(view, FileCached(INDEX, "demo", WHEEL, DIGESTS[0], 1), FileCached("root/other", "demo", WHEEL, DIGESTS[0], 1))
+    before = view.reader.project("root/other", "demo")
+    fold(view, IndexDeleted(INDEX))
+    assert view.reader.index(INDEX) is None
+    assert view.reader.project(INDEX, "demo") is None
+    assert view.reader.projects(INDEX) == []
+    assert view.reader.project("root/other", "demo") == before
+    fold(view, IndexCreated(INDEX, {}), LinksChanged(INDEX, "demo", (link(),)))
+    known = view.reader.project(INDEX, "demo")
+    assert known is not None
+    assert [(file.link, file.cached) for file in known.files] == [(link(), False)]
+    assert known.versions == ()
+
+
+# API tokens --------------------------------------------------------------------------------------------------------
+
+
+def test_an_api_token_is_known_until_it_is_revoked(view: ViewDatabase) -> None:
+    fold(view, TokenCreated("a" * 16, "alice", "d" * 64, ("read", "upload"), INDEX, "demo", "2027-01-01T00:00:00Z", "for CI"))
+    token = ApiToken("a" * 16, "alice", "d" * 64, ("read", "upload"), INDEX, "demo", "2027-01-01T00:00:00Z", "for CI", SECOND)
+    assert view.reader.api_token("a" * 16) == token
+    assert view.reader.api_tokens("alice") == [token]
+    assert view.reader.api_tokens("bob") == []
+    fold(view, TokenRevoked("a" * 16))
+    assert view.reader.api_token("a" * 16) is None
+
+
+@pytest.mark.parametrize("gone", [IndexDeleted(INDEX), UserDeleted("alice")])
+def test_api_tokens_go_with_their_user_and_with_the_one_index_they_are_good_for(view: ViewDatabase, gone: Change) -> None:
+    fold(view, TokenCreated("a" * 16, "alice", "d" * 64, ("read",), INDEX), TokenCreated("b" * 16, "bob", "d" * 64, ("read",)))
+    fold(view, UserCreated("alice"), UserCreated("bob"), IndexCreated(INDEX, {}))
+    fold(view, gone)
+    assert view.reader.api_token("a" * 16) is None
+    assert view.reader.api_token("b" * 16) is not None
 
 
 # Links -------------------------------------------------------------------------------------------------------------

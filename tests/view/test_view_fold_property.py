@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.view.small_world import LOG, entries, fold_history, histories
-from twistpi.model.changes import Change, LinksChanged
+from twistpi.model.changes import Change, IndexDeleted, LinksChanged
+from twistpi.model.records import Link
 from twistpi.rules.paths import file_path
 from twistpi.view.database import drop_view, open_view
 from twistpi.view.dump import dump
@@ -62,18 +63,27 @@ def test_what_was_rolled_back_leaves_no_trace(history: History, undone: History,
 
 @settings(max_examples=50, deadline=None)
 @given(history=histories())
-def test_every_path_that_was_ever_listed_leads_to_its_file(history: History) -> None:
+def test_every_path_that_was_ever_listed_leads_to_its_file_while_the_index_exists(history: History) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = os.path.join(folder, "view.sqlite")
         with contextlib.closing(open_view(path, LOG)) as view:
             fold_history(view, history)
-            for change in (change for changes in history for change in changes):
-                if isinstance(change, LinksChanged):
-                    last_words = {link.filename: link for link in (*change.added, *change.changed)}
-                    for link in last_words.values():
-                        found = view.reader.file_by_path(change.index, file_path(link))
-                        assert found is not None
-                        assert (found[1].path, found[1].link.filename) == (file_path(link), link.filename)
+            for index, link in listed_links(history):
+                found = view.reader.file_by_path(index, file_path(link))
+                assert found is not None
+                assert (found[1].path, found[1].link.filename) == (file_path(link), link.filename)
+
+
+def listed_links(history: History) -> list[tuple[str, Link]]:
+    """Every link that was ever listed, with its index, since that index was deleted last."""
+    links: list[tuple[str, Link]] = []
+    for change in (change for changes in history for change in changes):
+        if isinstance(change, IndexDeleted):
+            links = [(index, link) for index, link in links if index != change.index]
+        elif isinstance(change, LinksChanged):
+            last_words = {link.filename: link for link in (*change.added, *change.changed)}
+            links += [(change.index, link) for link in last_words.values()]
+    return links
 
 
 @settings(max_examples=50, deadline=None)

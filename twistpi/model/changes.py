@@ -30,6 +30,28 @@ class UserCreated:
     user: str
     config: Mapping[str, Json] = NOTHING
     """``email``, ``title`` and the like, as the devpi client knows them."""
+    password_hash: str | None = ""
+    """What ``auth.passwords`` made of the password; empty for the blank password, None for a user who cannot log in."""
+
+
+@attrs.frozen
+class UserModified:
+    """A user is described differently, or has another password: only what differs from before."""
+
+    user: str
+    changed: Mapping[str, Json] = NOTHING
+    """Keys with their new values."""
+    removed: tuple[str, ...] = ()
+    """Keys that are set no more."""
+    password_hash: str | None = None
+    """Of the new password, empty for the blank one; None when the password stays."""
+
+
+@attrs.frozen
+class UserDeleted:
+    """A user is gone, with all API tokens; the same entry says so of each of the user's indexes before."""
+
+    user: str
 
 
 @attrs.frozen
@@ -51,6 +73,42 @@ class IndexModified:
     """Keys with their new values."""
     removed: tuple[str, ...] = ()
     """Keys that are set no more."""
+
+
+@attrs.frozen
+class IndexDeleted:
+    """An index is gone with all that was known in it; indexes that inherit from it keep its name among their bases."""
+
+    index: str
+
+
+@attrs.frozen
+class TokenCreated:
+    """An API token came to be: a password for programs that may do a few things for a while."""
+
+    token: str
+    """Its public half: 16 hexadecimal digits, which never name another one."""
+    user: str
+    """For whom it speaks; a token can never do what its user cannot."""
+    digest: str
+    """SHA-256 of its secret half, as hexadecimal digits."""
+    may: tuple[str, ...]
+    """``read``, ``upload`` or both."""
+    index: str | None = None
+    """The one index it is good for; None for all."""
+    project: str | None = None
+    """The one project (normalised) it may upload to; None for all."""
+    expires: str | None = None
+    """UTC, ``2026-11-22T17:00:00Z``; None for never."""
+    title: str = ""
+    """What it is for, for people."""
+
+
+@attrs.frozen
+class TokenRevoked:
+    """An API token is not accepted any more."""
+
+    token: str
 
 
 @attrs.frozen
@@ -126,8 +184,13 @@ class MetadataMissing:
 Change = (
     LogStarted
     | UserCreated
+    | UserModified
+    | UserDeleted
     | IndexCreated
     | IndexModified
+    | IndexDeleted
+    | TokenCreated
+    | TokenRevoked
     | LinksChanged
     | ProjectVanished
     | FileCached
@@ -146,5 +209,5 @@ class Entry:
     at: str
     """UTC, ``2026-11-22T17:00:00.123456Z``."""
     by: str
-    """The user, or ``+mirror`` for what this server learned from an upstream, ``+init`` for what it began with."""
+    """The user or ``+anonymous``; ``+mirror`` for what this server learned from an upstream, ``+init`` for what it began with."""
     changes: tuple[Change, ...]

@@ -16,6 +16,8 @@ from twistpi.model.position import BEGINNING, Position
 
 _LONGEST_VALUE = 100
 """Characters of one value that people are shown."""
+_UNSHOWN = "password_hash"
+"""Nobody should try it on a screen's photograph."""
 
 
 def entries(directory: str, after: int, wait: Callable[[], object] | None = None) -> Iterator[RawLine]:
@@ -57,7 +59,7 @@ def describe(change: Change) -> str:
         return _describe_links(change)
     fields = encode_change(change)
     kind = fields.pop("kind")
-    return " ".join([kind, *(f"{name}={_short(value)}" for name, value in fields.items())])
+    return " ".join([kind, *(f"{name}={_short(value, name)}" for name, value in fields.items())])
 
 
 def _describe_links(change: LinksChanged) -> str:
@@ -74,6 +76,8 @@ def _describe_links(change: LinksChanged) -> str:
     return f"LinksChanged index={change.index} project={change.project}: {', '.join(told) or 'nothing'}"
 
 
-def _short(value: object) -> str:
+def _short(value: object, name: str = "") -> str:
+    if name == _UNSHOWN and value:
+        return "…"
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 _FOLDED: Final = {
     "stamp": "serial",
     "user": "name",
+    "api_token": "token",
     "package_index": "name",
     "project": "id",
     "version": "project, version",

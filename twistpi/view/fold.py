@@ -19,19 +19,17 @@ import orjson
 from twistpi.model.changes import (
     Entry,
     FileCached,
-    IndexCreated,
-    IndexModified,
+    IndexDeleted,
     LinksChanged,
     LogStarted,
     MetadataCached,
     MetadataMissing,
     ProjectVanished,
-    UserCreated,
 )
-from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Link
 from twistpi.rules.paths import file_path
-from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row, to_json
+from twistpi.view.fold_accounts import AccountFold
+from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row
 
 _PROJECTS_AT_HAND: Final = 20_000
 """Ids of projects that are remembered; about 4 MB."""
@@ -70,14 +68,13 @@ class Fold:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
+        self._accounts = AccountFold(self._cursor)
         self._projects: dict[tuple[str, str], int] = {}
         self._vanished: set[int] = set()
         """Which of ``_projects`` are marked so."""
         self._folds: dict[type, Callable[[Any], None]] = {
             LogStarted: self._log_started,
-            UserCreated: self._user_created,
-            IndexCreated: self._index_created,
-            IndexModified: self._index_modified,
+            IndexDeleted: self._index_deleted,
             LinksChanged: self._links_changed,
             ProjectVanished: self._project_vanished,
             FileCached: self._file_cached,
@@ -90,8 +87,9 @@ class Fold:
         for change in entry.changes:
             fold = self._folds.get(type(change))
             if fold is None:
-                raise UnknownChange(type(change).__name__)
-            fold(change)
+                self._accounts.apply(change, entry.at)
+            else:
+                fold(change)
 
     def forget(self) -> None:
         """Drop what was remembered about the tables: they were rolled back."""
@@ -105,18 +103,16 @@ class Fold:
     def _log_started(self, change: LogStarted) -> None:
         """Nothing: the log's id stands in the stamp since before the first entry."""
 
-    def _user_created(self, change: UserCreated) -> None:
-        self._cursor.execute("INSERT OR REPLACE INTO user VALUES (?, ?)", (change.user, to_json(change.config)))
-
-    def _index_created(self, change: IndexCreated) -> None:
-        self._cursor.execute("INSERT OR REPLACE INTO package_index VALUES (?, ?)", (change.index, to_json(change.config)))
-
-    def _index_modified(self, change: IndexModified) -> None:
-        row = self._cursor.execute("SELECT config FROM package_index WHERE name = ?", (change.index,)).fetchone()
-        if row is not None:
-            config = {**orjson.loads(row[0]), **change.changed}
-            kept = {key: value for key, value in config.items() if key not in change.removed}
-            self._cursor.execute("UPDATE package_index SET config = ? WHERE name = ?", (to_json(kept), change.index))
+    def _index_deleted(self, change: IndexDeleted) -> None:
+        execute = self._cursor.execute
+        self.forget()  # ids of projects may be given again
+        projects = "(SELECT id FROM project WHERE index_name = ?)"
+        execute(f"DELETE FROM kept WHERE file IN (SELECT id FROM file WHERE project IN {projects})", (change.index,))
+        execute(f"DELETE FROM file WHERE project IN {projects}", (change.index,))
+        execute(f"DELETE FROM version WHERE project IN {projects}", (change.index,))
+        execute("DELETE FROM project WHERE index_name = ?", (change.index,))
+        execute("DELETE FROM freshness WHERE index_name = ?", (change.index,))
+        self._accounts.index_deleted(change)
 
     # Projects ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
@@ -17,13 +17,16 @@ from urllib.parse import quote
 import attrs
 import orjson
 
-from twistpi.model.records import Freshness, Index, Json, KnownFile, KnownProject
-from twistpi.view.rows import FILE_COLUMNS, digest_paths, header_of, known_files
+from twistpi.model.accounts import ApiToken, User
+from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
+from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
 
 _CACHE_KIB: Final = 1024
 """SQLite's page cache of one reading connection; the operating system caches the rest."""
 
 _PROJECT: Final = "index_name = ? AND name = ?"
+_USER_COLUMNS: Final = "name, config, password_hash, created, modified"
+_TOKEN_COLUMNS: Final = "token, user, digest, may, index_name, project, expires, title, created"
 _FILES: Final = "file LEFT JOIN kept ON kept.file = file.id"
 
 
@@ -70,14 +73,35 @@ class Reader:
         """The serial of the last entry that is in the view."""
         return int(self._execute("SELECT serial FROM stamp").fetchone()[0])
 
-    def users(self) -> list[tuple[str, Mapping[str, Json]]]:
-        """Every user with its configuration, by name."""
-        return [(name, orjson.loads(config)) for name, config in self._execute("SELECT name, config FROM user ORDER BY name")]
+    def users(self) -> list[User]:
+        """Every user, by name."""
+        return [_user(row) for row in self._execute(f"SELECT {_USER_COLUMNS} FROM user ORDER BY name")]
+
+    def user(self, name: str) -> User | None:
+        """The user ``name``, or None."""
+        row = self._execute(f"SELECT {_USER_COLUMNS} FROM user WHERE name = ?", (name,)).fetchone()
+        return None if row is None else _user(row)
+
+    def api_token(self, token: str) -> ApiToken | None:
+        """The API token with the public half ``token``, expired or not; None for one that was never made or is revoked."""
+        row = self._execute(f"SELECT {_TOKEN_COLUMNS} FROM api_token WHERE token = ?", (token,)).fetchone()
+        return None if row is None else _api_token(row)
+
+    def api_tokens(self, user: str) -> list[ApiToken]:
+        """The API tokens of ``user``, oldest first."""
+        rows = self._execute(f"SELECT {_TOKEN_COLUMNS} FROM api_token WHERE user = ? ORDER BY created, token", (user,))
+        return [_api_token(row) for row in rows]
 
     def indexes(self) -> list[Index]:
         """Every index, by name."""
         rows = self._execute("SELECT name, config FROM package_index ORDER BY name")
         return [Index(name, orjson.loads(config)) for name, config in rows]
+
+    def indexes_of(self, user: str) -> list[Index]:
+        """The indexes of ``user``, by name."""
+        # "0" is what follows "/".
+        statement = "SELECT name, config FROM package_index WHERE name > ? AND name < ? ORDER BY name"
+        return [Index(name, orjson.loads(config)) for name, config in self._execute(statement, (f"{user}/", f"{user}0"))]
 
     def index(self, name: str) -> Index | None:
         """The index ``user/name``, or None."""
@@ -205,6 +229,16 @@ class Readers:
                 reader.close()
             self._all.clear()
         self._local = threading.local()
+
+
+def _user(row: Row) -> User:
+    name, config, *rest = row
+    return User(name, orjson.loads(config), *rest)
+
+
+def _api_token(row: Row) -> ApiToken:
+    token, user, digest, may, *rest = row
+    return ApiToken(token, user, digest, tuple(may.split(",")), *rest)
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -12,9 +12,26 @@ CREATE TABLE stamp (
 );
 
 CREATE TABLE user (
-    name   TEXT PRIMARY KEY,
-    config TEXT NOT NULL                -- JSON
+    name          TEXT PRIMARY KEY,
+    config        TEXT NOT NULL,        -- JSON
+    password_hash TEXT,                 -- empty for the blank password; NULL for who cannot log in
+    created       TEXT NOT NULL,        -- UTC, 2026-11-22T17:12:19Z
+    modified      TEXT                  -- the same of the last change
 ) WITHOUT ROWID;
+
+-- A password for programs.  Its secret half is nowhere.
+CREATE TABLE api_token (
+    token      TEXT PRIMARY KEY,        -- its public half
+    user       TEXT NOT NULL,
+    digest     TEXT NOT NULL,           -- SHA-256 of the secret half
+    may        TEXT NOT NULL,           -- read,upload
+    index_name TEXT,                    -- NULL for all
+    project    TEXT,                    -- NULL for all
+    expires    TEXT,                    -- UTC; NULL for never
+    title      TEXT NOT NULL,
+    created    TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX api_token_by_user ON api_token (user);
 
 CREATE TABLE package_index (            -- "index" is a word of SQL
     name   TEXT PRIMARY KEY,            -- user/name
@@ -38,7 +55,7 @@ CREATE TABLE version (
     PRIMARY KEY (project, version)
 ) WITHOUT ROWID;
 
--- One row for every path at which a file was ever listed: lock files hold these paths, so no row is ever deleted.  A path ends
+-- One row for every path at which a file was ever listed: lock files hold these paths, so no row is deleted while its index exists.  A path ends
 -- in the file's name, hence the index by name finds it.  Of all files that had one name in a project, the last one listed is not
 -- replaced.  In a project the order of ids is the order of the first listing.
 CREATE TABLE file (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
 
 import attrs
 from twisted.web.server import Request
 
+from twistpi.model.accounts import User
 from twistpi.model.errors import UnknownIndex, UnknownUser
 from twistpi.model.records import Index, Json
 from twistpi.simple.addresses import without_credentials
@@ -39,19 +39,19 @@ class OverviewDoor:
         reader = self._services.readers.get()
         indexes = reader.indexes()
         if self._wants_json(request):
-            users = {name: _user_facts(name, config, indexes) for name, config in reader.users()}
+            users = {user.name: _user_facts(user, indexes) for user in reader.users()}
             return self._put(request, result_reply("list:userconfig", users))
         return self._put(request, html_reply(self._listing("Python package indexes", indexes, request, "")))
 
     async def user(self, request: Request, user: str) -> bytes:
         """One user with every index."""
         reader = self._services.readers.get()
-        found = dict(reader.users())
-        if user not in found:
+        found = reader.user(user)
+        if found is None:
             raise UnknownUser(user)
-        indexes = [index for index in reader.indexes() if index.name.startswith(f"{user}/")]
+        indexes = reader.indexes_of(user)
         if self._wants_json(request):
-            return self._put(request, result_reply("userconfig", _user_facts(user, found[user], indexes)))
+            return self._put(request, result_reply("userconfig", _user_facts(found, indexes)))
         up = "../" if ends_with_slash(request) else ""
         return self._put(request, html_reply(self._listing(f"Indexes of {user}", indexes, request, up)))
 
@@ -104,9 +104,10 @@ class OverviewDoor:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
 
 
-def _user_facts(name: str, config: Mapping[str, Json], indexes: list[Index]) -> dict[str, Json]:
-    own = {index.name.partition("/")[2]: _index_facts(index) for index in indexes if index.name.startswith(f"{name}/")}
-    return {**config, "username": name, "indexes": own}
+def _user_facts(user: User, indexes: list[Index]) -> dict[str, Json]:
+    own = {index.name.partition("/")[2]: _index_facts(index) for index in indexes if index.name.startswith(f"{user.name}/")}
+    modified = {} if user.modified is None else {"modified": user.modified}
+    return {**user.config, "username": user.name, "created": user.created, **modified, "indexes": own}
 
 
 def _index_facts(index: Index) -> dict[str, Json]:
