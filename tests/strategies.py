@@ -26,6 +26,18 @@ from twistpi.model.changes import (
     UserModified,
 )
 from twistpi.model.records import Json, Link, PageHeader
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
+from twistpi.model.releases import LogLine
 
 _ALNUM = string.ascii_lowercase + string.digits
 
@@ -165,11 +177,48 @@ def changes(index: SearchStrategy[str] | None = None, project: SearchStrategy[st
         st.builds(IndexCreated, index=index, config=json_objects()),
         st.builds(IndexModified, index=index, changed=json_objects(), removed=keys),
         project.flatmap(lambda name: links_changed(index, name)),
+        *release_changes(index, project),
         st.builds(ProjectVanished, index=index, project=project),
         st.builds(FileCached, index=index, project=project, filename=some_files, sha256=digests(), size=size, path=path),
         st.builds(MetadataCached, index=index, project=project, filename=some_files, sha256=digests(), size=size, path=path),
         st.builds(MetadataMissing, index=index, project=project, filename=some_files, reason=any_text(), path=path),
     )
+
+
+def release_changes(index: SearchStrategy[str], name: SearchStrategy[str]) -> list[SearchStrategy[Change]]:
+    """Changes to private releases, a strategy for each kind."""
+    filename, version, size = name.flatmap(filenames), st.sampled_from(["1.0", "1.00", "2.0"]), st.integers(0, 2**40)
+    log = st.lists(log_lines(), max_size=2).map(tuple)
+    source = st.none() | st.just("alice/dev")
+    attachment = st.sampled_from(["toxresult", "doczip"])
+    path = digests().flatmap(lambda digest: filename.map(lambda one: f"+f/{digest[:3]}/{digest[3:16]}/{one}"))
+    return [
+        st.builds(ReleaseDescribed, index, name, version, json_objects(), st.lists(any_text(8), max_size=2).map(tuple)),
+        st.builds(
+            FileUploaded, index, name, version, filename, digests(), size, metadata_sha256=st.none() | digests(),
+            yanked=st.booleans() | any_text(), pushed_from=source, log=log,
+        ),
+        st.builds(
+            AttachmentAdded, index, name, version, attachment, filename, digests(), size, path,
+            for_filename=st.none() | filename, pushed_from=source, log=log,
+        ),
+        st.builds(AttachmentRemoved, index, name, path),
+        st.builds(FileRemoved, index, name, filename),
+        st.builds(ReleaseRemoved, index, name, version),
+        st.builds(ProjectRemoved, index, name),
+        st.builds(FileYanked, index, name, filename, st.booleans() | any_text()),
+        st.builds(ProjectMarked, index, name, st.none() | st.sampled_from(["archived", "quarantined"]), st.none() | any_text()),
+    ]  # fmt: skip
+
+
+def log_lines() -> SearchStrategy[LogLine]:
+    """What was done with a file."""
+    what, who, count = (
+        st.sampled_from(["upload", "push", "overwrite"]),
+        st.none() | st.just("alice"),
+        st.none() | st.integers(0, 9),
+    )
+    return st.builds(LogLine, what, who, st.just("2026-11-22T17:00:00Z"), st.just("alice/dev"), st.none(), count)
 
 
 def times() -> SearchStrategy[str]:

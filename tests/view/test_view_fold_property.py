@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.view.small_world import LOG, entries, fold_history, histories
 from twistpi.model.changes import Change, IndexDeleted, LinksChanged
 from twistpi.model.records import Link
+from twistpi.model.release_changes import FileUploaded, ProjectRemoved
 from twistpi.rules.paths import file_path
 from twistpi.view.database import drop_view, open_view
 from twistpi.view.dump import dump
@@ -63,7 +64,7 @@ def test_what_was_rolled_back_leaves_no_trace(history: History, undone: History,
 
 @settings(max_examples=50, deadline=None)
 @given(history=histories())
-def test_every_path_that_was_ever_listed_leads_to_its_file_while_the_index_exists(history: History) -> None:
+def test_every_path_that_was_ever_listed_leads_to_its_file_unless_that_was_removed(history: History) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = os.path.join(folder, "view.sqlite")
         with contextlib.closing(open_view(path, LOG)) as view:
@@ -75,15 +76,19 @@ def test_every_path_that_was_ever_listed_leads_to_its_file_while_the_index_exist
 
 
 def listed_links(history: History) -> list[tuple[str, Link]]:
-    """Every link that was ever listed, with its index, since that index was deleted last."""
-    links: list[tuple[str, Link]] = []
+    """Every link that was ever listed, with its index, since index or project were removed or its name was uploaded last."""
+    links: list[tuple[str, str, Link]] = []
     for change in (change for changes in history for change in changes):
         if isinstance(change, IndexDeleted):
-            links = [(index, link) for index, link in links if index != change.index]
+            links = [each for each in links if each[0] != change.index]
+        elif isinstance(change, ProjectRemoved):
+            links = [each for each in links if each[:2] != (change.index, change.project)]
+        elif isinstance(change, FileUploaded):
+            links = [each for each in links if (*each[:2], each[2].filename) != (change.index, change.project, change.filename)]
         elif isinstance(change, LinksChanged):
             last_words = {link.filename: link for link in (*change.added, *change.changed)}
-            links += [(change.index, link) for link in last_words.values()]
-    return links
+            links += [(change.index, change.project, link) for link in last_words.values()]
+    return [(index, link) for index, _project, link in links]
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,5 +1,7 @@
 """The changes: one frozen class, in the past tense, for each thing that can happen.
 
+Those of private releases stand in ``model/release_changes.py``.
+
 A change holds all its fold needs; time and author stand in the entry around it.  Names of classes and fields are the format of
 the changelog: they may gain fields with defaults, and are otherwise never changed.
 """
@@ -11,6 +13,17 @@ from collections.abc import Mapping
 import attrs
 
 from twistpi.model.records import NOTHING, Json, Link, PageHeader
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
 
 
 @attrs.frozen
@@ -196,6 +209,15 @@ Change = (
     | FileCached
     | MetadataCached
     | MetadataMissing
+    | ReleaseDescribed
+    | FileUploaded
+    | AttachmentAdded
+    | AttachmentRemoved
+    | FileRemoved
+    | ReleaseRemoved
+    | ProjectRemoved
+    | FileYanked
+    | ProjectMarked
 )
 """Anything that can stand in the changelog."""
 

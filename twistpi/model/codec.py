@@ -18,6 +18,7 @@ from cattrs.gen import make_dict_unstructure_fn
 from twistpi.model.changes import Change, Entry
 from twistpi.model.errors import MalformedChange, UnknownChange
 from twistpi.model.records import Json, Link, PageHeader
+from twistpi.model.releases import LogLine
 
 _PLAIN: tuple[object, ...] = (
     str,
@@ -37,7 +38,7 @@ def _make_converter() -> cattrs.Converter:
     """Writes: leaves out what has its default, and passes on what is JSON already."""
     converter = cattrs.Converter()
     converter.register_unstructure_hook_func(_PLAIN.__contains__, identity)
-    for record in (Link, PageHeader, *get_args(Change)):
+    for record in (Link, LogLine, PageHeader, *get_args(Change)):
         converter.register_unstructure_hook(record, make_dict_unstructure_fn(record, converter, _cattrs_omit_if_default=True))
     return converter
 
@@ -52,6 +53,10 @@ def _read_links(items: Any) -> tuple[Link, ...]:
     return tuple([Link(**fields) for fields in items])
 
 
+def _read_log(items: Any) -> tuple[LogLine, ...]:
+    return tuple([LogLine(**fields) for fields in items])
+
+
 def _read_header(fields: Any) -> PageHeader | None:
     return None if fields is None else PageHeader(**fields)
 
@@ -59,6 +64,7 @@ def _read_header(fields: Any) -> PageHeader | None:
 _PARTS: tuple[tuple[object, Callable[[Any], object]], ...] = (
     (tuple[str, ...], _read_names),
     (tuple[Link, ...], _read_links),
+    (tuple[LogLine, ...], _read_log),
     (PageHeader | None, _read_header),
 )
 """Annotations whose values JSON says otherwise, and what reads them."""

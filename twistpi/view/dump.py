@@ -16,6 +16,10 @@ _FOLDED: Final = {
     "version": "project, version",
     "file": "id",
     "kept": "file",
+    "release": "id",
+    "uploaded": "file",
+    "attachment": "id",
+    "removed": "index_name, path",
 }
 """Each folded table with the columns that order it; ``freshness`` is not folded."""
 

@@ -29,6 +29,7 @@ from twistpi.model.changes import (
 from twistpi.model.records import Link
 from twistpi.rules.paths import file_path
 from twistpi.view.fold_accounts import AccountFold
+from twistpi.view.fold_releases import ReleaseFold
 from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row
 
 _PROJECTS_AT_HAND: Final = 20_000
@@ -69,6 +70,7 @@ class Fold:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
         self._accounts = AccountFold(self._cursor)
+        self._releases = ReleaseFold(self._cursor)
         self._projects: dict[tuple[str, str], int] = {}
         self._vanished: set[int] = set()
         """Which of ``_projects`` are marked so."""
@@ -86,10 +88,13 @@ class Fold:
         """Take the tables one entry further; ``UnknownChange`` for a kind that has no fold."""
         for change in entry.changes:
             fold = self._folds.get(type(change))
-            if fold is None:
-                self._accounts.apply(change, entry.at)
-            else:
+            if fold is not None:
                 fold(change)
+            elif type(change) in self._releases.kinds:
+                self.forget()  # ids of projects may be given again
+                self._releases.apply(change, entry)
+            else:
+                self._accounts.apply(change, entry.at)
 
     def forget(self) -> None:
         """Drop what was remembered about the tables: they were rolled back."""
@@ -106,6 +111,7 @@ class Fold:
     def _index_deleted(self, change: IndexDeleted) -> None:
         execute = self._cursor.execute
         self.forget()  # ids of projects may be given again
+        self._releases.index_deleted(change.index)
         projects = "(SELECT id FROM project WHERE index_name = ?)"
         execute(f"DELETE FROM kept WHERE file IN (SELECT id FROM file WHERE project IN {projects})", (change.index,))
         execute(f"DELETE FROM file WHERE project IN {projects}", (change.index,))

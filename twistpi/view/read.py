@@ -19,6 +19,7 @@ import orjson
 
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
+from twistpi.view.read_releases import ReleaseReader
 from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
 
 _CACHE_KIB: Final = 1024
@@ -37,19 +38,15 @@ class KeptBlob:
     digits: str
     """The 16 hexadecimal digits in its path."""
     filename: str
-    """``NAME``, or ``NAME.metadata`` for core metadata."""
+    """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
     sha256: str
     """Of its bytes."""
     size: int
     """Bytes."""
 
 
-class Reader:
+class Reader(ReleaseReader):
     """Asks the view through one connection."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._execute = connection.execute
 
     def close(self) -> None:
         """Give the connection back."""
@@ -192,6 +189,15 @@ class Reader:
             if metadata_sha256 is not None:
                 digits = (link_sha256 or metadata_sha256)[:16]
                 yield KeptBlob(digits, f"{filename}.metadata", metadata_sha256, metadata_size)
+        rows = self._execute(
+            "SELECT filename, link_sha256, provenance_sha256, provenance_size"
+            " FROM uploaded JOIN file ON file.id = uploaded.file WHERE provenance_sha256 IS NOT NULL"
+        )
+        for filename, link_sha256, sha256, size in rows:
+            yield KeptBlob(link_sha256[:16], f"{filename}.provenance", sha256, size)
+        for path, filename, sha256, size in self._execute("SELECT path, filename, sha256, size FROM attachment"):
+            _, three, thirteen, _ = path.split("/")
+            yield KeptBlob(three + thirteen, filename, sha256, size)
 
     # Local facts ---------------------------------------------------------------------------------------------------
 

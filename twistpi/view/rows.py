@@ -9,6 +9,7 @@ import attrs
 import orjson
 
 from twistpi.model.records import NOTHING, Json, KnownFile, Link, PageHeader
+from twistpi.model.releases import LogLine
 from twistpi.rules.paths import file_path
 
 Row = tuple[Any, ...]
@@ -105,3 +106,13 @@ def header_json(header: PageHeader) -> str | None:
 def header_of(text: str | None) -> PageHeader:
     """What ``header_json`` made ``text`` of."""
     return PageHeader() if text is None else PageHeader(**orjson.loads(text))
+
+
+def log_json(log: Iterable[LogLine]) -> str:
+    """What was done with a file, as text."""
+    return to_json([attrs.asdict(line, filter=lambda _field, value: value is not None) for line in log])
+
+
+def log_of(text: str) -> tuple[LogLine, ...]:
+    """What ``log_json`` made ``text`` of."""
+    return tuple(LogLine(**{"who": None, **fields}) for fields in orjson.loads(text))

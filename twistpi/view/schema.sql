@@ -90,6 +90,47 @@ CREATE TABLE kept (
     metadata_missing INTEGER NOT NULL DEFAULT 0
 );
 
+-- Private releases.  Their files are rows of "file" and "kept", too; their versions, of "version".
+CREATE TABLE release (
+    id       INTEGER PRIMARY KEY,
+    project  INTEGER NOT NULL,
+    version  TEXT NOT NULL,             -- as it was uploaded
+    metadata TEXT NOT NULL,             -- JSON
+    UNIQUE (project, version)
+);
+
+CREATE TABLE uploaded (
+    file              INTEGER PRIMARY KEY,
+    release           INTEGER NOT NULL,
+    log               TEXT NOT NULL,    -- JSON
+    provenance_sha256 TEXT,             -- of the provenance object beside the file; NULL without one
+    provenance_size   INTEGER
+);
+CREATE INDEX uploaded_by_release ON uploaded (release);
+
+-- Test results and documentation.
+CREATE TABLE attachment (
+    id       INTEGER PRIMARY KEY,
+    release  INTEGER NOT NULL,
+    file     INTEGER,                   -- that was tested; NULL for documentation
+    kind     TEXT NOT NULL,             -- toxresult or doczip
+    filename TEXT NOT NULL,
+    path     TEXT NOT NULL,             -- below the index
+    sha256   TEXT NOT NULL,
+    size     INTEGER NOT NULL,
+    log      TEXT NOT NULL              -- JSON
+);
+CREATE INDEX attachment_by_release ON attachment (release);
+CREATE INDEX attachment_by_file ON attachment (file);
+CREATE INDEX attachment_by_path ON attachment (path);
+
+-- Paths that led to something private once.
+CREATE TABLE removed (
+    index_name TEXT NOT NULL,
+    path       TEXT NOT NULL,
+    PRIMARY KEY (index_name, path)
+) WITHOUT ROWID;
+
 -- When a mirror last heard of a project.  Local to this server and not folded: it goes with the file.
 CREATE TABLE freshness (
     index_name    TEXT NOT NULL,

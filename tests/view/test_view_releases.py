@@ -1,0 +1,191 @@
+"""What uploads, test results, documentation and removals do to the view."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from tests.view.small_world import AT, DIGESTS, FILENAMES, fold
+from twistpi.model.changes import Change, IndexCreated, IndexDeleted
+from twistpi.model.records import KnownFile, Link
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
+from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
+from twistpi.rules.paths import file_path
+from twistpi.view.database import ViewDatabase
+
+INDEX, OTHER = "alice/dev", "alice/prod"
+WHEEL, SDIST = FILENAMES[:2]
+SECOND = "2026-11-22T17:00:00Z"
+UPLOAD = LogLine("upload", "+mirror", SECOND, INDEX)
+"""What the log says of an upload; the author is that of ``fold``."""
+
+
+def uploaded(filename: str = WHEEL, sha256: str = DIGESTS[0], version: str = "1.0", **more: object) -> FileUploaded:
+    return attrs.evolve(FileUploaded(INDEX, "demo", version, filename, sha256, 1), **more)  # type: ignore[arg-type]
+
+
+def path_of(filename: str, sha256: str) -> str:
+    return file_path(Link(filename, "", {"sha256": sha256}))
+
+
+def toxresult(number: int = 0, for_filename: str = WHEEL, sha256: str = DIGESTS[0]) -> AttachmentAdded:
+    name = f"{for_filename}.toxresult-20261122170000-{number}"
+    path = f"+f/{sha256[:3]}/{sha256[3:16]}/{name}"
+    return AttachmentAdded(INDEX, "demo", "1.0", "toxresult", name, DIGESTS[2], 5, path, for_filename)
+
+
+def doczip(sha256: str = DIGESTS[1], version: str = "1.0") -> AttachmentAdded:
+    name = f"demo-{version}.doc.zip"
+    return AttachmentAdded(INDEX, "demo", version, "doczip", name, sha256, 7, path_of(name, sha256))
+
+
+def release(view: ViewDatabase, version: str = "1.0") -> Release:
+    found = view.reader.release(INDEX, "demo", version)
+    assert found is not None
+    return found
+
+
+def test_an_uploaded_file_is_one_that_pages_list(view: ViewDatabase) -> None:
+    fold(view, uploaded(requires_python=">=3.8", metadata_sha256=DIGESTS[2], metadata_size=3, hashes={"md5": "0" * 32}))
+    known = view.reader.project(INDEX, "demo")
+    assert known is not None
+    hashes = {"md5": "0" * 32, "sha256": DIGESTS[0]}
+    link = Link(WHEEL, "", hashes, 1, ">=3.8", AT, core_metadata={"sha256": DIGESTS[2]})
+    file = KnownFile(link, path_of(WHEEL, DIGESTS[0]), DIGESTS[0], 1, DIGESTS[2], 3)
+    assert known.files == (file,)
+    assert known.versions == ("1.0",)
+    assert release(view).files == (UploadedFile(file, (UPLOAD,)),)
+
+
+def test_the_metadata_of_a_release_is_changed_field_by_field(view: ViewDatabase) -> None:
+    fold(view, ReleaseDescribed(INDEX, "demo", "1.0", {"name": "Demo", "summary": "old", "license": "MIT"}))
+    fold(view, ReleaseDescribed(INDEX, "demo", "1.0", {"summary": "new"}, ("license", "never there")))
+    assert release(view).metadata == {"name": "Demo", "summary": "new"}
+
+
+def test_a_release_without_files_is_one(view: ViewDatabase) -> None:
+    fold(view, ReleaseDescribed(INDEX, "demo", "1.0", {"name": "Demo"}))
+    assert view.reader.has_project(INDEX, "demo")
+    assert [one.version for one in view.reader.releases(INDEX, "demo")] == ["1.0"]
+    assert release(view).files == ()
+
+
+def test_two_spellings_of_a_version_are_two_releases(view: ViewDatabase) -> None:
+    fold(view, uploaded(), uploaded(SDIST, DIGESTS[1], "1.00"))
+    assert [(one.version, len(one.files)) for one in view.reader.releases(INDEX, "demo")] == [("1.0", 1), ("1.00", 1)]
+
+
+def test_an_overwritten_file_is_gone_and_counted(view: ViewDatabase) -> None:
+    fold(view, uploaded(), toxresult())
+    fold(view, uploaded(sha256=DIGESTS[1]))
+    fold(view, uploaded(sha256=DIGESTS[2]))
+    (file,) = release(view).files
+    assert file.known.sha256 == DIGESTS[2]
+    assert file.log == (LogLine("overwrite", None, SECOND, INDEX, count=2), UPLOAD)
+    assert release(view).attachments == ()
+    assert view.reader.was_removed(INDEX, path_of(WHEEL, DIGESTS[0]))
+    assert view.reader.was_removed(INDEX, toxresult().path)
+    assert view.reader.file_by_path(INDEX, path_of(WHEEL, DIGESTS[0])) is None
+    fold(view, uploaded(sha256=DIGESTS[0]))
+    assert not view.reader.was_removed(INDEX, path_of(WHEEL, DIGESTS[0])), "the same bytes again revive the address"
+
+
+def test_a_pushed_file_keeps_its_history_and_its_time(view: ViewDatabase) -> None:
+    history = (LogLine("overwrite", None, SECOND, OTHER, count=1), LogLine("upload", "bob", SECOND, OTHER))
+    fold(view, uploaded(pushed_from=OTHER, log=history, uploaded_at="2026-01-01T00:00:00.000000Z", yanked="broken"))
+    (file,) = release(view).files
+    assert file.log == (history[1], LogLine("push", "+mirror", SECOND, INDEX, OTHER))
+    assert (file.known.link.upload_time, file.known.link.yanked) == ("2026-01-01T00:00:00.000000Z", "broken")
+
+
+def test_test_results_and_documentation_belong_to_their_release(view: ViewDatabase) -> None:
+    fold(view, uploaded(), toxresult(), doczip())
+    tox, docs = release(view).attachments
+    assert tox == Attachment("toxresult", toxresult().filename, toxresult().path, DIGESTS[2], 5, (UPLOAD,), WHEEL)
+    assert (docs.kind, docs.sha256, docs.for_filename) == ("doczip", DIGESTS[1], None)
+    assert view.reader.attachment_by_path(INDEX, tox.path) == ("demo", "1.0", tox)
+    assert view.reader.attachment_by_path(OTHER, tox.path) is None
+
+
+def test_documentation_takes_the_place_of_that_before_it(view: ViewDatabase) -> None:
+    fold(view, doczip(), doczip(DIGESTS[2]))
+    (docs,) = release(view).attachments
+    assert (docs.sha256, docs.log[0]) == (DIGESTS[2], LogLine("overwrite", None, SECOND, INDEX, count=1))
+    assert view.reader.was_removed(INDEX, doczip().path)
+
+
+@pytest.mark.parametrize(
+    ("removal", "left"),
+    [
+        (FileRemoved(INDEX, "demo", WHEEL), ["1.0", "2.0"]),
+        (FileRemoved(INDEX, "demo", "demo-2.0.tar.gz"), ["1.0"]),
+        (FileRemoved(INDEX, "demo", "never there"), ["1.0", "2.0"]),
+        (ReleaseRemoved(INDEX, "demo", "1.0"), ["2.0"]),
+        (ReleaseRemoved(INDEX, "demo", "3.0"), ["1.0", "2.0"]),
+        (ProjectRemoved(INDEX, "demo"), []),
+        (AttachmentRemoved(INDEX, "demo", toxresult().path), ["1.0", "2.0"]),
+        (IndexDeleted(INDEX), []),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_a_removal_takes_what_is_empty_along_and_nothing_else(view: ViewDatabase, removal: Change, left: list[str]) -> None:
+    fold(view, IndexCreated(INDEX, {}), uploaded(), uploaded(SDIST, DIGESTS[1]), toxresult())
+    fold(view, uploaded("demo-2.0.tar.gz", DIGESTS[2], "2.0"), FileUploaded(OTHER, "demo", "1.0", WHEEL, DIGESTS[0], 1))
+    elsewhere = view.reader.release(OTHER, "demo", "1.0")
+    fold(view, removal)
+    assert [one.version for one in view.reader.releases(INDEX, "demo")] == left
+    known = view.reader.project(INDEX, "demo")
+    assert sorted(() if known is None else known.versions) == left
+    assert view.reader.has_project(INDEX, "demo") == bool(left)
+    assert view.reader.release(OTHER, "demo", "1.0") == elsewhere
+    assert {blob.sha256 for blob in view.reader.kept_blobs()} >= {DIGESTS[0]}
+
+
+def test_what_was_removed_is_remembered_as_gone(view: ViewDatabase) -> None:
+    fold(view, uploaded(), toxresult(), doczip())
+    fold(view, ProjectRemoved(INDEX, "demo"))
+    for path in (path_of(WHEEL, DIGESTS[0]), toxresult().path, doczip().path):
+        assert view.reader.was_removed(INDEX, path)
+        assert not view.reader.was_removed(OTHER, path)
+    assert list(view.reader.kept_blobs()) == []
+
+
+def test_a_yanked_file_says_so_until_it_is_not_any_more(view: ViewDatabase) -> None:
+    fold(view, uploaded(), FileYanked(INDEX, "demo", WHEEL, "broken"))
+    assert release(view).files[0].known.link.yanked == "broken"
+    fold(view, FileYanked(INDEX, "demo", WHEEL, yanked=True))
+    assert release(view).files[0].known.link.yanked is True
+    fold(view, FileYanked(INDEX, "demo", WHEEL, yanked=False))
+    assert release(view).files[0].known.link.yanked is False
+
+
+def test_a_project_has_the_status_it_was_marked_with(view: ViewDatabase) -> None:
+    fold(view, uploaded(), ProjectMarked(INDEX, "demo", "archived", "moved"))
+    known = view.reader.project(INDEX, "demo")
+    assert known is not None
+    assert (known.header.status, known.header.status_reason) == ("archived", "moved")
+    fold(view, ProjectMarked(INDEX, "demo"))
+    assert view.reader.header(INDEX, "demo") == (None, False)
+
+
+def test_every_blob_of_a_release_is_known_to_be_needed(view: ViewDatabase) -> None:
+    beside = uploaded(metadata_sha256=DIGESTS[1], metadata_size=2, provenance_sha256=DIGESTS[2], provenance_size=3)
+    fold(view, beside, toxresult(), doczip(DIGESTS[1]))
+    digits = DIGESTS[0][:16]
+    assert {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()} == {
+        (digits, WHEEL),
+        (digits, f"{WHEEL}.metadata"),
+        (digits, f"{WHEEL}.provenance"),
+        (digits, toxresult().filename),
+        (DIGESTS[1][:16], doczip().filename),
+    }

@@ -1,0 +1,134 @@
+"""The changes that happen to private releases; see ``model/changes.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from twistpi.model.records import NOTHING, Json
+from twistpi.model.releases import LogLine
+
+
+@attrs.frozen
+class ReleaseDescribed:
+    """A release came to be, or its metadata is another: only what differs from before."""
+
+    index: str
+    project: str
+    """The normalised name."""
+    version: str
+    changed: Mapping[str, Json] = NOTHING
+    """Fields of the core metadata as the devpi protocol names them, with their new values."""
+    removed: tuple[str, ...] = ()
+    """Fields that are not given any more."""
+
+
+@attrs.frozen
+class FileUploaded:
+    """A distribution belongs to a release from now on, in the place of another of the same name.
+
+    Its blobs are on disk before this is said.
+    """
+
+    index: str
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    size: int
+    """Bytes."""
+    hashes: Mapping[str, str] = NOTHING
+    """Other digests that are known, by algorithm."""
+    requires_python: str | None = None
+    metadata_sha256: str | None = None
+    """Of the core metadata beside it; None without."""
+    metadata_size: int | None = None
+    provenance_sha256: str | None = None
+    """Of the provenance object beside it (PEP 740); None without."""
+    provenance_size: int | None = None
+    uploaded_at: str | None = None
+    """UTC, when it was uploaded before it was pushed here; None for the time of the entry."""
+    yanked: bool | str = False
+    pushed_from: str | None = None
+    """The index a push took it from; None for an upload."""
+    log: tuple[LogLine, ...] = ()
+    """What had been done with it where a push took it from."""
+
+
+@attrs.frozen
+class AttachmentAdded:
+    """A test result or documentation belongs to a release from now on; documentation takes the place of that before it."""
+
+    index: str
+    project: str
+    version: str
+    attachment: str
+    """``toxresult`` or ``doczip``."""
+    filename: str
+    sha256: str
+    size: int
+    """Bytes."""
+    path: str
+    """Below the index."""
+    for_filename: str | None = None
+    """Of the tested distribution; None for documentation."""
+    pushed_from: str | None = None
+    log: tuple[LogLine, ...] = ()
+
+
+@attrs.frozen
+class AttachmentRemoved:
+    """A test result or documentation is gone."""
+
+    index: str
+    project: str
+    path: str
+
+
+@attrs.frozen
+class FileRemoved:
+    """A distribution is gone, with its test results; the last one takes its release along, and the last release its project."""
+
+    index: str
+    project: str
+    filename: str
+
+
+@attrs.frozen
+class ReleaseRemoved:
+    """A release is gone with all its files; with the last release the project."""
+
+    index: str
+    project: str
+    version: str
+
+
+@attrs.frozen
+class ProjectRemoved:
+    """A project is gone from an index, with all that was known of it there."""
+
+    index: str
+    project: str
+
+
+@attrs.frozen
+class FileYanked:
+    """A distribution of a private release is yanked from now on, or not any more (PEP 592)."""
+
+    index: str
+    project: str
+    filename: str
+    yanked: bool | str
+    """True or the reason; False when it is not any more."""
+
+
+@attrs.frozen
+class ProjectMarked:
+    """A private project has another status marker (PEP 792)."""
+
+    index: str
+    project: str
+    status: str | None = None
+    """``archived``, ``quarantined``, ``deprecated`` or ``active``; None for no marker."""
+    reason: str | None = None

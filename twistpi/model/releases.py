@@ -1,0 +1,77 @@
+"""Private releases as frozen values: what was uploaded to a stage, by whom, and what belongs to it.
+
+Source: the devpi protocol's version data (``+links`` and their logs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from twistpi.model.records import NOTHING, Json, KnownFile
+
+TOXRESULT: Final = "toxresult"
+DOCZIP: Final = "doczip"
+
+
+@attrs.frozen
+class LogLine:
+    """One thing that was done with a file."""
+
+    what: str
+    """``upload``, ``push`` or ``overwrite``."""
+    who: str | None
+    """The user; None for somebody without a login, and for every ``overwrite``."""
+    when: str
+    """UTC, ``2026-11-22T17:24:48Z``."""
+    dst: str
+    """The index it was done to."""
+    src: str | None = None
+    """The index a push came from."""
+    count: int | None = None
+    """How often the file was overwritten so far."""
+
+
+@attrs.frozen
+class UploadedFile:
+    """A distribution of a private release."""
+
+    known: KnownFile
+    log: tuple[LogLine, ...]
+    provenance_sha256: str | None = None
+    """SHA-256 of its provenance object (PEP 740), which is kept beside it as ``NAME.provenance``; None without one."""
+
+
+@attrs.frozen
+class Attachment:
+    """A test result of a file, or the documentation of a release."""
+
+    kind: str
+    """``toxresult`` or ``doczip``."""
+    filename: str
+    path: str
+    """Below the index."""
+    sha256: str
+    size: int
+    """Bytes."""
+    log: tuple[LogLine, ...]
+    for_filename: str | None = None
+    """Of the tested distribution; None for documentation."""
+
+
+@attrs.frozen
+class Release:
+    """A version of a private project."""
+
+    index: str
+    project: str
+    """The normalised name."""
+    version: str
+    """As it was uploaded."""
+    metadata: Mapping[str, Json] = NOTHING
+    """Every field that was given; ``name`` as it was spelled."""
+    files: tuple[UploadedFile, ...] = ()
+    """In the order of their storing."""
+    attachments: tuple[Attachment, ...] = ()

@@ -1,0 +1,273 @@
+"""The fold of private releases: what is uploaded to stages, and removed from them.
+
+A distribution of a release is a row of ``file`` like those that mirrors list, with its bytes ``kept``, so that pages need not
+know the difference; ``uploaded`` holds what only uploads have.  What is removed leaves its path behind in ``removed``: its URL
+says "gone", not "never heard of".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from twistpi.model.accounts import BY_ANONYMOUS
+from twistpi.model.changes import Entry
+from twistpi.model.records import Link, PageHeader
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
+from twistpi.model.releases import DOCZIP, LogLine
+from twistpi.rules.paths import file_path
+from twistpi.view.rows import LINK_COLUMNS, Row, header_json, header_of, link_row, log_json, log_of, to_json
+
+_SECONDS: Final = len("2026-11-22T17:00:00")
+_OVERWRITE: Final = "overwrite"
+_NEW_FILE: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({', '.join('?' * len(LINK_COLUMNS.split(',')))})"
+
+
+class ReleaseFold:
+    """Folds what happens to private releases through one cursor."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._execute = cursor.execute
+        self._folds: dict[type, Callable[[Any, Entry], None]] = {
+            ReleaseDescribed: self._described,
+            FileUploaded: self._uploaded,
+            AttachmentAdded: self._attached,
+            AttachmentRemoved: self._detached,
+            FileRemoved: self._file_removed,
+            ReleaseRemoved: self._release_removed,
+            ProjectRemoved: self._project_removed,
+            FileYanked: self._yanked,
+            ProjectMarked: self._marked,
+        }
+        self.kinds = frozenset(self._folds)
+        """The kinds of changes that are folded here."""
+
+    def apply(self, change: object, entry: Entry) -> None:
+        """Fold ``change`` of ``entry``; one of ``kinds``."""
+        self._folds[type(change)](change, entry)
+
+    def index_deleted(self, index: str) -> None:
+        """Forget all releases of an index; its projects are still there."""
+        releases = "(SELECT release.id FROM release JOIN project ON project.id = release.project WHERE index_name = ?)"
+        self._execute(f"DELETE FROM uploaded WHERE release IN {releases}", (index,))
+        self._execute(f"DELETE FROM attachment WHERE release IN {releases}", (index,))
+        self._execute("DELETE FROM release WHERE project IN (SELECT id FROM project WHERE index_name = ?)", (index,))
+        self._execute("DELETE FROM removed WHERE index_name = ?", (index,))
+
+    # Adding --------------------------------------------------------------------------------------------------------
+
+    def _described(self, change: ReleaseDescribed, _entry: Entry) -> None:
+        number, metadata = self._release(change.index, change.project, change.version)
+        metadata = {**metadata, **change.changed}
+        kept = {key: value for key, value in metadata.items() if key not in change.removed}
+        self._execute("UPDATE release SET metadata = ? WHERE id = ?", (to_json(kept), number))
+
+    def _uploaded(self, change: FileUploaded, entry: Entry) -> None:
+        release, _ = self._release(change.index, change.project, change.version)
+        project = self._project(change.index, change.project)
+        link = _link(change, entry)
+        overwritten = self._take_away(change.index, project, change.filename)
+        number = self._execute(_NEW_FILE, link_row(project or 0, link)).lastrowid
+        self._execute(
+            "INSERT INTO kept (file, sha256, size, metadata_sha256, metadata_size) VALUES (?, ?, ?, ?, ?)",
+            (number, change.sha256, change.size, change.metadata_sha256, change.metadata_size),
+        )
+        log = _log(change, entry, overwritten)
+        provenance = (change.provenance_sha256, change.provenance_size)
+        self._execute("INSERT INTO uploaded VALUES (?, ?, ?, ?, ?)", (number, release, log_json(log), *provenance))
+        self._execute("DELETE FROM removed WHERE index_name = ? AND path = ?", (change.index, file_path(link)))
+
+    def _attached(self, change: AttachmentAdded, entry: Entry) -> None:
+        release, _ = self._release(change.index, change.project, change.version)
+        overwritten: tuple[LogLine, ...] = ()
+        if change.attachment == DOCZIP:
+            for number, path, log in self._execute(
+                "SELECT id, path, log FROM attachment WHERE release = ? AND kind = ?", (release, DOCZIP)
+            ).fetchall():
+                overwritten = _overwritten(log, change.index)
+                self._remove_attachment(change.index, number, path)
+        file = self._file(self._project(change.index, change.project), change.for_filename)
+        log = log_json(_log(change, entry, overwritten))
+        row = (release, file, change.attachment, change.filename, change.path, change.sha256, change.size, log)
+        self._execute(
+            "INSERT INTO attachment (release, file, kind, filename, path, sha256, size, log) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
+        )
+        self._execute("DELETE FROM removed WHERE index_name = ? AND path = ?", (change.index, change.path))
+
+    def _yanked(self, change: FileYanked, _entry: Entry) -> None:
+        number = self._file(self._project(change.index, change.project), change.filename)
+        yanked = None if change.yanked is False else change.yanked
+        self._execute("UPDATE file SET yanked = ? WHERE id = ?", (yanked, number))
+
+    def _marked(self, change: ProjectMarked, _entry: Entry) -> None:
+        found = self._execute(
+            "SELECT id, header FROM project WHERE index_name = ? AND name = ?", (change.index, change.project)
+        ).fetchone()
+        if found is not None:
+            header = attrs.evolve(header_of(found[1]), status=change.status, status_reason=change.reason)
+            self._execute("UPDATE project SET header = ? WHERE id = ?", (header_json(header or PageHeader()), found[0]))
+
+    # Removing ------------------------------------------------------------------------------------------------------
+
+    def _detached(self, change: AttachmentRemoved, _entry: Entry) -> None:
+        project = self._project(change.index, change.project)
+        found = self._execute(
+            "SELECT attachment.id, release FROM attachment JOIN release ON release.id = release"
+            " WHERE attachment.path = ? AND release.project = ?",
+            (change.path, project),
+        ).fetchone()
+        if found is not None:
+            self._remove_attachment(change.index, found[0], change.path)
+            self._remove_empty(project, found[1])
+
+    def _file_removed(self, change: FileRemoved, _entry: Entry) -> None:
+        project = self._project(change.index, change.project)
+        number = self._file(project, change.filename)
+        release = self._execute("SELECT release FROM uploaded WHERE file = ?", (number,)).fetchone()
+        if release is not None:
+            self._take_away(change.index, project, change.filename)
+            self._remove_empty(project, release[0])
+
+    def _release_removed(self, change: ReleaseRemoved, _entry: Entry) -> None:
+        project = self._project(change.index, change.project)
+        found = self._execute("SELECT id FROM release WHERE project = ? AND version = ?", (project, change.version)).fetchone()
+        if found is not None:
+            self._remove_release(change.index, project, found[0])
+            self._remove_project_if_empty(project)
+
+    def _project_removed(self, change: ProjectRemoved, _entry: Entry) -> None:
+        project = self._project(change.index, change.project)
+        for (release,) in self._execute("SELECT id FROM release WHERE project = ?", (project,)).fetchall():
+            self._remove_release(change.index, project, release)
+        self._execute("DELETE FROM kept WHERE file IN (SELECT id FROM file WHERE project = ?)", (project,))
+        self._execute("DELETE FROM file WHERE project = ?", (project,))
+        self._execute("DELETE FROM freshness WHERE index_name = ? AND project = ?", (change.index, change.project))
+        self._remove_project(project)
+
+    def _remove_release(self, index: str, project: int | None, release: int) -> None:
+        for (filename,) in self._execute(
+            "SELECT filename FROM file WHERE id IN (SELECT file FROM uploaded WHERE release = ?)", (release,)
+        ).fetchall():
+            self._take_away(index, project, filename)
+        for number, path in self._execute("SELECT id, path FROM attachment WHERE release = ?", (release,)).fetchall():
+            self._remove_attachment(index, number, path)
+        self._forget_release(project, release)
+
+    def _remove_empty(self, project: int | None, release: int) -> None:
+        """Remove a release that has nothing any more, and a project that has no release any more."""
+        for table in ("uploaded", "attachment"):
+            if self._execute(f"SELECT 1 FROM {table} WHERE release = ?", (release,)).fetchone() is not None:
+                return
+        self._forget_release(project, release)
+        self._remove_project_if_empty(project)
+
+    def _forget_release(self, project: int | None, release: int) -> None:
+        version = self._execute("SELECT version FROM release WHERE id = ?", (release,)).fetchone()
+        self._execute("DELETE FROM version WHERE project = ? AND version = ?", (project, version[0]))
+        self._execute("DELETE FROM release WHERE id = ?", (release,))
+
+    def _remove_project_if_empty(self, project: int | None) -> None:
+        for table in ("release", "file"):
+            if self._execute(f"SELECT 1 FROM {table} WHERE project = ?", (project,)).fetchone() is not None:
+                return
+        self._remove_project(project)
+
+    def _remove_project(self, project: int | None) -> None:
+        self._execute("DELETE FROM version WHERE project = ?", (project,))
+        self._execute("DELETE FROM project WHERE id = ?", (project,))
+
+    def _take_away(self, index: str, project: int | None, filename: str) -> tuple[LogLine, ...]:
+        """Remove a distribution with its test results; what its successor's log begins with."""
+        found = self._execute(
+            "SELECT file.id, link_sha256, uploaded.log FROM file LEFT JOIN uploaded ON uploaded.file = file.id"
+            " WHERE filename = ? AND project = ? AND replaced = 0",
+            (filename, project),
+        ).fetchone()
+        if found is None:
+            return ()
+        number, sha256, log = found
+        for attachment, path in self._execute("SELECT id, path FROM attachment WHERE file = ?", (number,)).fetchall():
+            self._remove_attachment(index, attachment, path)
+        for table, column in (("file", "id"), ("kept", "file"), ("uploaded", "file")):
+            self._execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))
+        if log is None:  # a mirror's
+            return ()
+        path = file_path(Link(filename, "", {"sha256": sha256}))
+        self._execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (index, path))
+        return _overwritten(log, index)
+
+    def _remove_attachment(self, index: str, number: int, path: str) -> None:
+        self._execute("DELETE FROM attachment WHERE id = ?", (number,))
+        self._execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (index, path))
+
+    # Finding -------------------------------------------------------------------------------------------------------
+
+    def _project(self, index: str, name: str) -> int | None:
+        row = self._execute("SELECT id FROM project WHERE index_name = ? AND name = ?", (index, name)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _file(self, project: int | None, filename: str | None) -> int | None:
+        row = self._execute(
+            "SELECT id FROM file WHERE filename = ? AND project = ? AND replaced = 0", (filename, project)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _release(self, index: str, project: str, version: str) -> tuple[int, dict[str, Any]]:
+        """The id and metadata of a release that is there from now on."""
+        self._execute("INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)", (index, project))
+        number = self._project(index, project)
+        self._execute("INSERT OR IGNORE INTO release (project, version, metadata) VALUES (?, ?, '{}')", (number, version))
+        self._execute("INSERT OR IGNORE INTO version VALUES (?, ?)", (number, version))
+        row: Row = self._execute(
+            "SELECT id, metadata FROM release WHERE project = ? AND version = ?", (number, version)
+        ).fetchone()
+        return row[0], orjson.loads(row[1])
+
+
+def _link(change: FileUploaded, entry: Entry) -> Link:
+    """How pages list an uploaded file; it has no address at an upstream."""
+    return Link(
+        change.filename,
+        "",
+        {**change.hashes, "sha256": change.sha256},
+        change.size,
+        change.requires_python,
+        change.uploaded_at or entry.at,
+        change.yanked,
+        None if change.metadata_sha256 is None else {"sha256": change.metadata_sha256},
+    )
+
+
+def _log(change: FileUploaded | AttachmentAdded, entry: Entry, overwritten: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
+    """Overwriting first, then what was done with it elsewhere, then what was done just now."""
+    counted = tuple(
+        attrs.evolve(line, when=_when(entry), dst=change.index, count=(line.count or 0) + 1) for line in overwritten[:1]
+    )
+    former = tuple(line for line in change.log if line.what != _OVERWRITE)
+    what = "upload" if change.pushed_from is None else "push"
+    who = None if entry.by == BY_ANONYMOUS else entry.by
+    return (*counted, *former, LogLine(what, who, _when(entry), change.index, change.pushed_from))
+
+
+def _overwritten(log: str, index: str) -> tuple[LogLine, ...]:
+    """What the log of the successor of something with ``log`` begins with, not counted up yet."""
+    lines = tuple(line for line in log_of(log) if line.what == _OVERWRITE)
+    return lines or (LogLine(_OVERWRITE, None, "", index, count=0),)
+
+
+def _when(entry: Entry) -> str:
+    return f"{entry.at[:_SECONDS]}Z"

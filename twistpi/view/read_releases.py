@@ -1,0 +1,79 @@
+"""Questions to the view about private releases."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import orjson
+
+from twistpi.model.releases import Attachment, Release, UploadedFile
+from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
+
+_PROJECT = "(SELECT id FROM project WHERE index_name = ? AND name = ?)"
+_ATTACHMENT = "attachment.kind, attachment.filename, attachment.path, attachment.sha256, attachment.size, attachment.log"
+
+
+class ReleaseReader:
+    """Asks for private releases through one connection; the part of ``Reader`` that knows of them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def release(self, index: str, project: str, version: str) -> Release | None:
+        """One release of a private project, or None; ``version`` as it was uploaded."""
+        row = self._execute(
+            f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} AND version = ?", (index, project, version)
+        ).fetchone()
+        return None if row is None else self._release(index, project, row)
+
+    def releases(self, index: str, project: str) -> list[Release]:
+        """Every release of a private project, in the order in which they came to be."""
+        rows = self._execute(
+            f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project)
+        ).fetchall()
+        return [self._release(index, project, row) for row in rows]
+
+    def attachment_by_path(self, index: str, path: str) -> tuple[str, str, Attachment] | None:
+        """Project, version and the test result or documentation to which ``path`` below ``index`` leads, or None."""
+        row = self._execute(
+            f"SELECT project.name, release.version, {_ATTACHMENT}, file.filename"
+            " FROM attachment JOIN release ON release.id = attachment.release JOIN project ON project.id = release.project"
+            " LEFT JOIN file ON file.id = attachment.file WHERE attachment.path = ? AND project.index_name = ?",
+            (path, index),
+        ).fetchone()
+        return None if row is None else (row[0], row[1], _attachment(row[2:]))
+
+    def was_removed(self, index: str, path: str) -> bool:
+        """Whether ``path`` below ``index`` led to something that was removed or overwritten since."""
+        return self._execute("SELECT 1 FROM removed WHERE index_name = ? AND path = ?", (index, path)).fetchone() is not None
+
+    def _release(self, index: str, project: str, row: Row) -> Release:
+        number, version, metadata = row
+        files = self._execute(
+            f"SELECT uploaded.log, provenance_sha256, {FILE_COLUMNS} FROM uploaded JOIN file ON file.id = uploaded.file"
+            " LEFT JOIN kept ON kept.file = file.id WHERE uploaded.release = ? ORDER BY file.id",
+            (number,),
+        )
+        attachments = self._execute(
+            f"SELECT {_ATTACHMENT}, file.filename FROM attachment LEFT JOIN file ON file.id = attachment.file"
+            " WHERE attachment.release = ? ORDER BY attachment.id",
+            (number,),
+        )
+        return Release(
+            index,
+            project,
+            version,
+            orjson.loads(metadata),
+            tuple(
+                UploadedFile(known, log_of(log), provenance)
+                for log, provenance, *rest in files
+                for known in known_files([tuple(rest)])
+            ),
+            tuple(_attachment(row) for row in attachments),
+        )
+
+
+def _attachment(row: Row) -> Attachment:
+    kind, filename, path, sha256, size, log, for_filename = row
+    return Attachment(kind, filename, path, sha256, size, log_of(log), for_filename)
