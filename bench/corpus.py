@@ -85,6 +85,7 @@ class Corpus:
             wheel.writestr(f"{project}/__init__.py", os.urandom(3000))
             wheel.writestr(f"{project}-1.0.dist-info/METADATA", metadata)
             wheel.writestr(f"{project}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{project}-1.0.dist-info/RECORD", f"{project}/__init__.py,,\n{project}-1.0.dist-info/METADATA,,\n")
         folder = self.root / "files" / project
         folder.mkdir(parents=True)
         (folder / filename).write_bytes(packed.getvalue())

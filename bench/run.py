@@ -20,6 +20,7 @@ from bench import (
     measure_cold_pages,
     measure_files,
     measure_hot,
+    measure_logins,
     measure_memory,
     measure_start,
 )
@@ -33,6 +34,7 @@ FAMILIES: Mapping[str, Callable[[Stage], list[Figure]]] = {
     "files": measure_files.measure,
     "cold-pages": measure_cold_pages.measure,
     "cold-files": measure_cold_files.measure,
+    "logins": measure_logins.measure,
     "memory": measure_memory.measure,
     "start": measure_start.measure,
     "appends": measure_appends.measure,

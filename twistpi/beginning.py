@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from twistpi.auth.passwords import BLANK
+from twistpi.model.accounts import ROOT
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.records import Index, Json
 
-ROOT_USER = "root"
 ROOT_MIRROR = "root/pypi"
 """The index that a new server directory has, unless it is left out."""
 
@@ -43,9 +44,9 @@ def mirror_config(upstream: str | None) -> Mapping[str, Json]:
     return config if pages is None else {**config, "mirror_web_url_fmt": pages}
 
 
-def first_changes(log_id: str, *, upstream: str | None, with_mirror: bool) -> Sequence[Change]:
+def first_changes(log_id: str, *, upstream: str | None, with_mirror: bool, root_password_hash: str = BLANK) -> Sequence[Change]:
     """The first entry of a changelog; without ``upstream`` the mirror is of the public index."""
-    changes: list[Change] = [LogStarted(log_id), UserCreated(ROOT_USER)]
+    changes: list[Change] = [LogStarted(log_id), UserCreated(ROOT, password_hash=root_password_hash)]
     if with_mirror:
         changes.append(IndexCreated(ROOT_MIRROR, mirror_config(upstream)))
     return changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -9,6 +10,7 @@ import attrs
 from twisted.logger import Logger
 from zope.interface import classImplements
 
+from twistpi.auth.passwords import hash_password
 from twistpi.beginning import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.disk import IDisk
@@ -18,7 +20,7 @@ from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
-from twistpi.serverdir import Layout, Serverdir
+from twistpi.serverdir import Layout, Serverdir, making_private
 from twistpi.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 
@@ -47,7 +49,9 @@ class Keeping:
         """
         serverdir = Serverdir.open(settings.serverdir)
         try:
-            changelog, view = _open_log_and_view(serverdir, disk)
+            with making_private():
+                changelog, view = _open_log_and_view(serverdir, disk)
+                os.makedirs(serverdir.layout.names, exist_ok=True)
             keeping = cls(serverdir, changelog, view, open_tree(settings.serverdir))
             keeping._begin(settings, now)
             keeping._catch_up()
@@ -70,9 +74,14 @@ class Keeping:
             if self.changelog.last.serial == 0:
                 reason = "its changelog is empty, though it once was not; restore the folder changelog from a backup"
                 raise ServerdirRefused(settings.serverdir, reason)
+            if settings.root_passwd is not None or settings.root_passwd_hash is not None:
+                _log.info("The server directory exists, so the password of root that is in the settings changes nothing.")
             return
         if self.changelog.last.serial == 0:
-            changes = first_changes(node.log_id, upstream=settings.upstream, with_mirror=not settings.no_root_pypi)
+            changes = first_changes(
+                node.log_id, upstream=settings.upstream, with_mirror=not settings.no_root_pypi,
+                root_password_hash=settings.root_passwd_hash or hash_password(settings.root_passwd or "", settings.bcrypt_cost),
+            )  # fmt: skip
             self._append(changes, BY_BEGINNING, now)
         self.serverdir.initialised()
         _log.info("Made the server directory {path}.", path=settings.serverdir)

@@ -46,6 +46,14 @@ class Options(usage.Options):
         """Where to listen instead of host and port: any Twisted endpoint (tcp:, unix:, ssl:, systemd:); may be repeated."""
         self._repeated.setdefault("listen", []).append(endpoint)
 
+    def opt_trusted_proxy(self, network: str) -> None:
+        """A proxy in front of this server, or a network of them, whose forwarding headers are believed; may be repeated."""
+        self._repeated.setdefault("trusted-proxy", []).append(network)
+
+    def opt_forbidden_networks(self, network: str) -> None:
+        """A network in which no upstream may be, instead of link-local and cloud metadata addresses; may be repeated; or none."""
+        self._repeated.setdefault("forbidden-networks", []).append(network)
+
     def opt_version(self) -> None:
         """Display the version of twistpi and exit."""
         sys.stdout.write(f"twistpi {__version__}\n")

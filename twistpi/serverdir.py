@@ -6,6 +6,9 @@ between leaves a directory that the next start completes; a crash before leaves 
 
 One process at a time uses a server directory: it holds an exclusive ``flock`` on the directory itself, which ends with the
 process however it ends.  The lock belongs to whoever opened the directory, so a daemon opens it after its last fork.
+
+The changelog and the view hold hashes of passwords, so nobody but their owner can read them, or a group that was given the right.
+``+files`` stays open, for a web server in front.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import orjson
 
-from twistpi.model.errors import ServerdirRefused
+from twistpi.auth.secret_file import secret_in, what_is_wrong
+from twistpi.model.account_errors import SecretRefused
+from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 
 FORMAT = 1
 """The version of the layout this code reads and writes."""
@@ -30,6 +36,7 @@ PRIMARY = "primary"
 _NODE = "node.json"
 _SECRET = "secret"
 _HALF_WRITTEN = "node.json.new"
+_LONGEST_SECRET = 64 * 1024
 _NOT_OURS_BUT_FINE = frozenset({_HALF_WRITTEN, "lost+found"})
 """What may lie in a directory that counts as empty."""
 
@@ -68,6 +75,16 @@ class Layout:
     def names(self) -> str:
         """The folder of the mirrors' name lists."""
         return os.path.join(self.path, "names")
+
+    @property
+    def secret(self) -> str:
+        """The file with the secret, unless the settings name another."""
+        return os.path.join(self.path, _SECRET)
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """What nobody else may read, whether it exists or not."""
+        return (self.changelog, self.names, *(self.view + suffix for suffix in ("", "-wal", "-shm", "-journal")))
 
 
 @contextlib.contextmanager
@@ -133,7 +150,7 @@ def _lock(path: str) -> int:
     except OSError as error:
         os.close(descriptor)
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise ServerdirRefused(path, "another process uses it; stop that one first, or name another directory") from None
+            raise ServerdirInUse(path, "another process uses it; stop that one first, or name another directory") from None
         raise
     return descriptor
 
@@ -143,6 +160,48 @@ def check_usable(path: str) -> None:
     if read_node(path) is not None:
         with _refusing(path):
             os.close(_lock(path))
+
+
+def read_secret(serverdir: str, secretfile: str | None) -> bytes:
+    """What signs the login tokens of the server directory ``serverdir``: out of ``secretfile``, or its own secret.
+
+    Raises ``SecretRefused`` for a file that is missing, or that is not secret.
+    """
+    path = Layout(serverdir).secret if secretfile is None else secretfile
+    try:
+        # Whatever it is, opening it does not wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            content = os.read(descriptor, _LONGEST_SECRET) if stat.S_ISREG(mode) else b""
+        finally:
+            os.close(descriptor)
+        folder_mode = None if secretfile is None else os.stat(os.path.dirname(os.path.abspath(path))).st_mode
+    except OSError as error:
+        raise SecretRefused(path, str(error.strerror)) from None
+    wrong = what_is_wrong(content, mode, folder_mode)
+    if wrong is not None:
+        raise SecretRefused(path, wrong)
+    return secret_in(content)
+
+
+@contextlib.contextmanager
+def making_private() -> Iterator[None]:
+    """What is made meanwhile can be read by nobody else.  For the whole process, so only while nothing else is at work."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _close_to_others(layout: Layout) -> None:
+    """Take the rights of everybody from what is private, where it was made without care; what a group may do stays."""
+    for path in layout.private:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            if mode & stat.S_IRWXO:
+                os.chmod(path, mode & ~stat.S_IRWXO)
 
 
 def _sync_directory(path: str) -> None:
@@ -179,15 +238,16 @@ class Serverdir:
         """
         read_node(path)  # refuse before anything is made
         with _refusing(path):
-            os.makedirs(path, exist_ok=True)
+            os.makedirs(path, mode=0o755, exist_ok=True)
             descriptor = _lock(path)
         try:
             node = read_node(path)  # again: what was read without the lock may have changed
             serverdir = cls(Layout(path), node or Node(entropy(16).hex(), entropy(16).hex()), descriptor)
             if not serverdir.node.initialised:
                 with _refusing(path):
-                    _write(os.path.join(path, _SECRET), entropy(32).hex().encode() + b"\n", 0o600)
+                    _write(serverdir.layout.secret, entropy(32).hex().encode() + b"\n", 0o600)
                     serverdir._write_node()
+            _close_to_others(serverdir.layout)
         except BaseException:
             os.close(descriptor)
             raise

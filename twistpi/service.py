@@ -44,8 +44,9 @@ from twistpi.keeping import Keeping
 from twistpi.log_level import drop_less_than
 from twistpi.model.errors import CannotListen, InvalidSetting, TwistpiError
 from twistpi.model.position import Position
+from twistpi.running import address_of, say_running, say_stopped
 from twistpi.runtime import ease_collecting, give_memory_back
-from twistpi.serverdir import check_usable
+from twistpi.serverdir import check_usable, read_secret
 from twistpi.serving import Serving
 from twistpi.settings import Settings, unknown_variables
 from twistpi.verifying import Verification
@@ -56,10 +57,12 @@ _log = Logger()
 def make_service(settings: Settings) -> IService:
     """The service that ``settings`` describe, for twistd.
 
-    Raises ``InvalidSetting`` and ``ServerdirRefused`` for what can be told before anything is opened.
+    Raises ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ)
     check_usable(settings.serverdir)
+    if settings.secretfile is not None:
+        read_secret(settings.serverdir, settings.secretfile)
     return service
 
 
@@ -147,6 +150,7 @@ class TwistpiService(Service):
             listening.addCallbacks(self._listens, self._cannot_listen, errbackArgs=(text,))
         if self._failed is not None:
             raise self._failed
+        self._say_where()
         self._verification = Verification(self._keeping.changelog, self._verified, self._damaged)
         self._reactor.callWhenRunning(self._verification.start)
 
@@ -158,12 +162,22 @@ class TwistpiService(Service):
         if self._serving is not None:
             await self._serving.stop()
         if self._keeping is not None:
+            say_stopped(self._settings.serverdir)
             self._keeping.close()
         _log.info("Stopped.")
 
     def _listens(self, port: IListeningPort) -> None:
         self._ports.append(port)
         _log.info("twistpi {version} answers at {address}", version=__version__, address=_describe(port))
+        if self.running:  # an endpoint that took its time
+            self._say_where()
+
+    def _say_where(self) -> None:
+        """Let commands on the same machine find this server."""
+        try:
+            say_running(self._settings.serverdir, [address for port in self._ports if (address := _address(port))])
+        except OSError as error:
+            _log.warn("Commands will not find this server: {reason}", reason=str(error))
 
     def _cannot_listen(self, failure: Failure, text: str) -> None:
         error = CannotListen(text, failure.getErrorMessage())
@@ -189,11 +203,21 @@ class TwistpiService(Service):
         self._reactor.callFromThread(self._fail, error)
 
 
+def _scheme(port: IListeningPort) -> str:
+    return "https" if isinstance(getattr(port, "factory", None), TLSMemoryBIOFactory) else "http"
+
+
+def _address(port: IListeningPort) -> str | None:
+    """Where this machine reaches a port; None when it does not."""
+    place = address_of(port.getHost())
+    return place if place is None or place.startswith("unix:") else f"{_scheme(port)}://{place}/"
+
+
 def _describe(port: IListeningPort) -> str:
     """Where a port listens, as people write it."""
     address: Any = port.getHost()
     if hasattr(address, "host"):
-        scheme = "https" if isinstance(getattr(port, "factory", None), TLSMemoryBIOFactory) else "http"
+        scheme = _scheme(port)
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"{scheme}://{host}:{address.port}/"
     name = getattr(address, "name", None)

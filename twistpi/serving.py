@@ -17,19 +17,22 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
+from twistpi.identifying import Identifying
 from twistpi.keeping import Keeping
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.download import Downloads
+from twistpi.mirror.forbidden import ForbiddenNetworks
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
+from twistpi.rules.permissions import Policy
 from twistpi.settings import Settings
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
-from twistpi.web.services import Services
+from twistpi.web.services import NodeFacts, Services
 
 _log = Logger()
 _HOUSEKEEPING = 3600.0
@@ -50,6 +53,7 @@ class Serving:
     _downloads: Downloads
     _sidecars: Sidecars
     _name_lists: NameLists
+    _identifying: Identifying
     _clock: Any
     _housekeeping: LoopingCall = attrs.field(init=False)
 
@@ -80,7 +84,8 @@ class Serving:
         writer = Writer(
             keeping.changelog, IView(keeping.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail
         )
-        agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file)
+        forbidden = ForbiddenNetworks.parse(settings.forbidden_networks)
+        agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden)
         upstream = Upstream(agent, reactor, offload, request_timeout=settings.request_timeout)
         mirror = Mirror(
             upstream, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
@@ -91,24 +96,27 @@ class Serving:
             upstream, downloads, keeping.blobs, writer, reactor, offload=offload, offline=settings.offline, fail=fail
         )
         name_lists = NameLists(
-            upstream, reactor, root=layout.names, spawner=reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
-            request_timeout=settings.request_timeout, offline=settings.offline,
+            upstream, readers, reactor, root=layout.names, spawner=reactor, offload=offload,
+            cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=settings.offline,
         )  # fmt: skip
+        identifying = Identifying.build(settings, readers, reactor, offload)
         services = Services(
             readers=readers, blobs=keeping.blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
-            page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
+            page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identifying.identify,
+            policy=Policy.parse(settings.restrict_modify), writer=writer, now=now,
+            node=NodeFacts(keeping.serverdir.node.node_id, keeping.serverdir.node.role), trusted_proxies=settings.trusted_proxy,
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
-            max_upload_size=settings.max_upload_size,
-            lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+            max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
         )  # fmt: skip
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)
-        announcements.append(site.changed)
-        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, reactor)
+        announcements += [site.changed, name_lists.changed]
+        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, identifying, reactor)
 
     def start(self) -> None:
         """Start what runs by itself."""
         self._writer.start()
+        self._identifying.start()
         self._housekeeping.start(_HOUSEKEEPING)
 
     async def stop(self) -> None:
@@ -117,6 +125,7 @@ class Serving:
             self._housekeeping.stop()
         for fetching in (self._name_lists, self._sidecars, self._mirror, self._downloads):
             fetching.stop()
+        await self._identifying.stop()
         await self._writer.stop()
         self._readers.close()
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
+from twistpi.auth.passwords import CHEAPEST, DEAREST, is_password_hash
+
+NONE: Final = "none"
+"""In a list of networks that has a default: no network at all."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _BYTES = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _YES = frozenset({"true", "yes", "on", "1"})
@@ -29,6 +34,8 @@ class Kind:
     """Half a sentence on what is allowed, for the refusal and the documentation."""
     parse: Callable[[str], Any]
     """Text to the value; raises ``ValueError``."""
+    secret: bool = False
+    """Whether a refusal must not repeat the value."""
 
 
 def _text(text: str) -> str:
@@ -76,6 +83,27 @@ def _endpoint(text: str) -> str:
     return text
 
 
+def _principals(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if not all(re.match(r":?[^\s:+/]+\Z", name) and name.isprintable() for name in names):
+        raise ValueError(text)
+    return ",".join(names)
+
+
+def _password_hash(text: str) -> str:
+    if not is_password_hash(text):
+        raise ValueError(text)
+    return text
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=False)
+
+
+def _network_or_none(text: str) -> str:
+    return NONE if text.lower() == NONE else str(_network(text))
+
+
 TEXT = Kind("TEXT", "it must not be empty or hold control characters", _text)
 FLAG = Kind("", "it must be true or false", _flag)
 PATH = Kind("PATH", "it must be a path", _path)
@@ -86,6 +114,15 @@ OUTSIDE_ADDRESS = attrs.evolve(WEB_ADDRESS, parse=lambda text: _web_address(text
 ENDPOINT = Kind(
     "ENDPOINT", "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0", _endpoint
 )
+
+PRINCIPALS = Kind("NAMES", "it must be users and :groups, with commas between them", _principals)
+PASSWORD = Kind("PASSWORD", "it may be any text; others can read a command line, so better set it elsewhere", str, secret=True)
+PASSWORD_HASH = Kind(
+    "HASH", "it must be what passlib's bcrypt_sha256 makes ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as the log of a server has it",
+    _password_hash, secret=True,
+)  # fmt: skip
+NETWORK = Kind("NETWORK", "it must be an IP address or a network such as 10.0.0.0/8", _network)
+NETWORK_OR_NONE = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network_or_none)
 
 
 def whole_number(smallest: int, largest: int) -> Kind:
@@ -110,6 +147,21 @@ def seconds(largest: float, *, zero: bool) -> Kind:
         return number
 
     return Kind("SECONDS", f"it must be a number {'from 0' if zero else 'above 0'} to {largest:g}", parse)
+
+
+def hours(largest: float) -> Kind:
+    """Hours, fractions allowed, up to ``largest``; at least a second."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not 1 / 3600 <= number <= largest:
+            raise ValueError(text)
+        return number
+
+    return Kind("HOURS", f"it must be a number above 0 to {largest:g}", parse)
+
+
+BCRYPT_COST = whole_number(CHEAPEST, DEAREST)
 
 
 def choice(*names: str) -> Kind:

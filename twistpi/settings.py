@@ -12,28 +12,38 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import attrs
 
 from twistpi.model.errors import InvalidSetting
 from twistpi.setting_kinds import (
+    BCRYPT_COST,
     BYTES,
     ENDPOINT,
     FLAG,
+    NETWORK,
+    NETWORK_OR_NONE,
     OUTSIDE_ADDRESS,
+    PASSWORD,
+    PASSWORD_HASH,
     PATH,
+    PRINCIPALS,
     READABLE_FILE,
     TEXT,
     WEB_ADDRESS,
     Kind,
     choice,
+    hours,
     seconds,
     whole_number,
 )
 
+Network = IPv4Network | IPv6Network
 _KEY = "setting"
 _YEAR = 365 * 86400
+_NOT_SHOWN = "(not shown)"
 
 
 @attrs.frozen
@@ -76,7 +86,7 @@ class Setting:
 
 def _setting(kind: Kind, default: Any, help: str, *, unit: str = "", shown: str | None = None, repeatable: bool = False) -> Any:
     row = {"kind": kind, "help": help, "unit": unit, "default_text": shown, "repeatable": repeatable}
-    return attrs.field(default=default, metadata={_KEY: row})
+    return attrs.field(default=default, metadata={_KEY: row}, repr=not kind.secret)
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +109,14 @@ class Settings:
         shown="the Python Package Index, or what root/pypi mirrors already",
     )  # fmt: skip
     no_root_pypi: bool = _setting(FLAG, False, "do not make the index root/pypi when the server directory is initialised")
+    root_passwd: str | None = _setting(
+        PASSWORD, None,
+        "the password of root in a server directory that is made; with a blank one, root can log in from this machine only",
+        shown="the blank password",
+    )  # fmt: skip
+    root_passwd_hash: str | None = _setting(
+        PASSWORD_HASH, None, "the hash of that password, instead of the password itself", shown="none"
+    )
     offline: bool = _setting(FLAG, False, "ask nothing upstream, and list only files that are kept here")
     mirror_cache_expiry: int = _setting(
         whole_number(0, _YEAR), 1800, "for how long a mirrored page is served without asking its upstream again", unit="seconds"
@@ -110,6 +128,27 @@ class Settings:
     outside_url: str | None = _setting(
         OUTSIDE_ADDRESS, None, "the address under which users see this server, when that is not what their requests say",
         shown="from each request",
+    )  # fmt: skip
+    trusted_proxy: tuple[Network, ...] = _setting(
+        NETWORK, (),
+        "the proxies in front of this server whose X-Outside-Url, X-Real-IP, Forwarded and X-Forwarded-* headers are believed",
+        shown="none but what asks through a unix socket", repeatable=True,
+    )  # fmt: skip
+    forbidden_networks: tuple[str, ...] = _setting(
+        NETWORK_OR_NONE, (), "where no upstream may be, whatever users enter as mirror_url; what is given replaces the default",
+        shown="link-local addresses and those at which clouds tell machines their secrets", repeatable=True,
+    )  # fmt: skip
+    secretfile: str | None = _setting(
+        PATH, None, "the file with the secret that signs login tokens; servers that share it accept each other's",
+        shown="secret in the server directory",
+    )  # fmt: skip
+    login_hours: float = _setting(hours(8760), 10.0, "how long a login holds", unit="hours", shown="10")
+    bcrypt_cost: int = _setting(
+        BCRYPT_COST, 12, "how dear it is to try a password: each step up doubles the time; counts for passwords set from now on"
+    )
+    restrict_modify: str | None = _setting(
+        PRINCIPALS, None, "who alone may create, change and delete users and indexes",
+        shown="root and owners, and everybody may create users",
     )  # fmt: skip
     max_upload_size: int = _setting(
         BYTES, 4 << 30, "the largest request body that is taken in; a larger one is refused with 413", unit="bytes", shown="4G"
@@ -143,7 +182,8 @@ def _parse(setting: Setting, text: str, source: str) -> Any:
     try:
         return setting.kind.parse(text)
     except ValueError:
-        raise InvalidSetting(setting.name, text, source, setting.kind.allowed) from None
+        shown = _NOT_SHOWN if setting.kind.secret else text
+        raise InvalidSetting(setting.name, shown, source, setting.kind.allowed) from None
 
 
 def _parse_all(setting: Setting, texts: Sequence[str], source: str) -> Any:
@@ -157,12 +197,13 @@ def _did_you_mean(word: str, words: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _file_text(value: object, name: str, source: str) -> str:
+def _file_text(value: object, setting: Setting, source: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
         return str(value)
-    raise InvalidSetting(name, str(value), source, "it must be text, a number or true or false")
+    shown = _NOT_SHOWN if setting.kind.secret else str(value)
+    raise InvalidSetting(setting.name, shown, source, "it must be text, a number or true or false")
 
 
 def _from_file(path: str) -> dict[str, Any]:
@@ -181,7 +222,7 @@ def _from_file(path: str) -> dict[str, Any]:
             hint = _did_you_mean(name.replace("_", "-"), list(names))
             raise InvalidSetting(name, str(value), source, f"there is no such setting{hint}")
         values = value if setting.repeatable and isinstance(value, list) else [value]
-        found[setting.field] = _parse_all(setting, [_file_text(item, name, source) for item in values], source)
+        found[setting.field] = _parse_all(setting, [_file_text(item, setting, source) for item in values], source)
     return found
 
 
@@ -203,7 +244,10 @@ def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mappin
     for setting in TABLE:
         if setting.name in given:
             values[setting.field] = _parse_all(setting, *given[setting.name])
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.root_passwd is not None and settings.root_passwd_hash is not None:
+        raise InvalidSetting("root-passwd-hash", _NOT_SHOWN, "the settings", "it must not be given together with root-passwd")
+    return settings
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -65,7 +65,8 @@ class Installer(Protocol):
         """Only find out what would be installed; what it said.  Blocking."""
 
 
-def _new_environment(folder: Path) -> Path:
+def new_environment(folder: Path) -> Path:
+    """An environment without packages in ``folder``; its Python.  Blocking."""
     venv.create(folder / "env", with_pip=False, symlinks=True)
     return folder / "env" / "bin" / "python"
 
@@ -77,7 +78,7 @@ class Pip:
     requirement: str
     """``pip==23.2.1``, or ``pip`` for today's."""
 
-    def _home(self) -> Path:
+    def home(self) -> Path:
         """The folder with this pip; installed at first use."""
         home = Path(sys.prefix, "share", "twistpi-tests", self.requirement)
         if not home.exists():
@@ -92,13 +93,16 @@ class Pip:
                 shutil.rmtree(new)
         return home
 
+    def command(self, python: Path, *words: str, caching: str = "--no-cache-dir") -> list[str]:
+        """What runs this pip for the environment of ``python``, given that ``home()`` is in PYTHONPATH."""
+        return [sys.executable, "-m", "pip", "--python", str(python), caching, *words]
+
     def _run(self, folder: Path, python: Path, *words: str, caching: str = "--no-cache-dir") -> str:
-        command = [sys.executable, "-m", "pip", "--python", str(python), caching, *words]
-        return run(command, folder / "home", PYTHONPATH=str(self._home()))
+        return run(self.command(python, *words, caching=caching), folder / "home", PYTHONPATH=str(self.home()))
 
     def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
         """See ``Installer``."""
-        python = _new_environment(folder)
+        python = new_environment(folder)
         self._run(folder, python, "install", "--index-url", index_url, *requirements)
         return python
 
@@ -106,14 +110,14 @@ class Pip:
         """Install into the environment in ``folder``, made when it is new, over TLS and with a cache that lives on.  Blocking."""
         python = folder / "env" / "bin" / "python"
         if not python.exists():
-            _new_environment(folder)
+            new_environment(folder)
         words = ("install", "--cert", str(certificate), "--index-url", index_url, *requirements)
         self._run(folder, python, *words, caching=f"--cache-dir={folder / 'cache'}")
         return python
 
     def resolve(self, folder: Path, index_url: str, *requirements: str) -> str:
         """See ``Installer``; pip takes wheels too in a dry run, only its lock command does not."""
-        return self._run(folder, _new_environment(folder), "lock", "--output", "-", "--index-url", index_url, *requirements)
+        return self._run(folder, new_environment(folder), "lock", "--output", "-", "--index-url", index_url, *requirements)
 
 
 @attrs.frozen
@@ -125,7 +129,7 @@ class Uv:
 
     def install(self, folder: Path, index_url: str, *requirements: str) -> Path:
         """See ``Installer``."""
-        python = _new_environment(folder)
+        python = new_environment(folder)
         self._run(folder, "pip", "install", "--python", str(python), "--index-url", index_url, *requirements)
         return python
 

@@ -24,7 +24,7 @@ from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
-from twistpi.model.changes import Change, IndexCreated, LogStarted
+from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.records import Index, KnownFile, KnownProject
 from twistpi.view.database import ViewDatabase, open_view
@@ -90,6 +90,21 @@ class House:
         """The changes of one kind that were committed."""
         return [change for change in self.announced if isinstance(change, kind)]
 
+    async def commit(self, *changes: Change) -> None:
+        """Write an entry, as somebody who sets up indexes does; ``index`` is what it is afterwards."""
+        await self.writer.commit(lambda reader: changes, by="root")
+        self.index = self.reader.index(self.index.name) or self.index
+
+    async def set_up(self, **options: Any) -> None:
+        """Set up the index differently."""
+        await self.commit(IndexModified(self.index.name, options))
+
+    async def make_anew(self, **options: Any) -> None:
+        """Delete the index and make one of the same name."""
+        config = {**self.index.config, **options}
+        await self.commit(IndexDeleted(self.index.name))
+        await self.commit(IndexCreated(self.index.name, config))
+
     def incoming(self) -> list[str]:
         """Files that are neither kept nor removed."""
         return os.listdir(self.folder / "incoming")
@@ -113,12 +128,17 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
     announced: list[Change] = []
     clock = ShiftableClock()
+
+    def announce(serial: int, changes: Sequence[Change]) -> None:
+        announced.extend(changes)
+        names.changed(serial, changes)
+
     writer = Writer(
         changelog,
         view,
         now=lambda: datetime.now(UTC),
         call_in_reactor=reactor.callFromThread,
-        announce=lambda serial, changes: announced.extend(changes),
+        announce=announce,
         stop=lambda error: None,
     )
     if view.position.serial == 0:
@@ -145,6 +165,7 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     sidecars = Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread, offline=offline)
     names = NameLists(
         upstream,
+        readers,
         clock,
         root=str(folder / "names"),
         spawner=reactor,

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import pytest
 from twisted.internet.defer import gatherResults
 
@@ -145,9 +144,9 @@ async def test_a_list_survives_a_restart_but_not_another_upstream(house: House) 
     other = FakeUpstream(reactor).start()
     try:
         other.misbehave(LIST, Status(500))
-        moved = attrs.evolve(house.index, config={**house.index.config, "mirror_url": other.index_url})
+        await house.set_up(mirror_url=other.index_url)
         with pytest.raises(UpstreamFailed):
-            await house.names.ensure(moved)
+            await house.names.ensure(house.index)
     finally:
         await other.stop()
 

@@ -276,8 +276,8 @@ async def test_another_mirror_url_makes_pages_stale_and_forgets_validators(house
     other = FakeUpstream(reactor).start()
     try:
         other.add_project("hello", {"hello-9.0-py3-none-any.whl": b"other"})
-        moved = attrs.evolve(house.index, config={**house.index.config, "mirror_url": other.index_url})
-        assert (await house.mirror.ensure(moved, "hello")).source == other.index_url
+        await house.set_up(mirror_url=other.index_url)
+        assert (await house.mirror.ensure(house.index, "hello")).source == other.index_url
         assert other.seen[0].header("If-None-Match") is None
         assert "hello-9.0-py3-none-any.whl" in {file.link.filename for file in house.project("hello").files}
     finally:

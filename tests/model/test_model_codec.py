@@ -34,7 +34,7 @@ def test_every_kind_is_among_the_changes_that_tests_draw() -> None:
     drawn = set()
 
     @given(strategies.changes())
-    @settings(max_examples=300, derandomize=True, database=None)
+    @settings(max_examples=600, derandomize=True, database=None)
     def draw(change: Change) -> None:
         drawn.add(type(change))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import attrs
@@ -16,7 +17,12 @@ def kinds(base: type[TwistpiError] = TwistpiError) -> Iterator[type[TwistpiError
         yield from kinds(kind)
 
 
-EVERY_KIND = sorted(kinds(), key=lambda kind: kind.__name__)
+def is_real(kind: type[TwistpiError]) -> bool:
+    """Whether ``kind`` is not what attrs made the real class of, which lives on until garbage is collected."""
+    return getattr(sys.modules[kind.__module__], kind.__name__, None) is kind
+
+
+EVERY_KIND = sorted(filter(is_real, kinds()), key=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.__name__)
@@ -27,7 +33,7 @@ def test_the_sentence_of_an_error_has_its_fields_filled_in(kind: type[TwistpiErr
     assert "\n" not in sentence
     assert "{" not in sentence
     for value in values.values():
-        if value[1:-1] in (kind.__doc__ or "").split("\n\n")[0]:
+        if f"{{{value[1:-1]}" in (kind.__doc__ or "").split("\n\n")[0]:
             assert value in sentence
 
 

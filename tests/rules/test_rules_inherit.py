@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.rules.confusion_cases import CASES, Case
 from twistpi.model.records import Index
-from twistpi.rules.inherit import mirrors_allowed, resolution_order, sources
+from twistpi.rules.inherit import Ruling, mirrors_allowed, resolution_order, rule_on_mirrors, sources
 
 MIRROR: dict[str, Any] = {"type": "mirror"}
 
@@ -74,6 +75,10 @@ def test_cycles_self_references_and_missing_bases_do_no_harm() -> None:
 
 def test_a_mirror_answers_for_itself() -> None:
     assert order_of("root/pypi", {"root/pypi": MIRROR}) == ["root/pypi"]
+
+
+def test_a_mirror_inherits_nothing_whatever_old_data_says() -> None:
+    assert order_of("root/pypi", {"root/pypi": {**MIRROR, "bases": ["a/x"]}, "a/x": stage()}) == ["root/pypi"]
 
 
 @given(
@@ -143,3 +148,21 @@ def test_old_indexes_that_do_not_say_it_widen() -> None:
 
 def test_a_mirror_asked_itself_is_always_allowed() -> None:
     assert allowed("root/pypi", BASES)
+
+
+# Dependency confusion ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_R66_who_answers_when_names_collide(case: Case) -> None:
+    order = order_in(case.asked, {name: dict(config) for name, config in case.indexes.items()})
+    found = sources("demo", order, case.private.__contains__)
+    having = [index.name for index in found if index.is_mirror or index.name in case.private]
+    assert tuple(having) == case.answers
+    assert rule_on_mirrors("demo", order, case.private.__contains__) == Ruling(*case.ruling)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_R66_another_name_is_not_affected(case: Case) -> None:
+    order = order_in(case.asked, {name: dict(config) for name, config in case.indexes.items()})
+    assert sources("free", order, lambda _name: False) == order

@@ -36,6 +36,14 @@ def test_what_was_put_is_found() -> None:
     assert (len(cache), cache.size > 10) == (1, True)
 
 
+def test_a_page_for_some_is_not_found_by_others() -> None:
+    cache = Cache(100_000)
+    cache.put(attrs.evolve(key(), audience="+alice/dev"), page())
+    assert cache.get(key()) is None
+    assert cache.get(attrs.evolve(key(), audience="+")) is None
+    assert cache.forget_project("root/pypi", "demo") == 1, "but a change is a change for all"
+
+
 def test_putting_again_replaces() -> None:
     cache = Cache(100_000)
     cache.put(key(), page(5000))

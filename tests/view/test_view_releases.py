@@ -189,3 +189,22 @@ def test_every_blob_of_a_release_is_known_to_be_needed(view: ViewDatabase) -> No
         (digits, toxresult().filename),
         (DIGESTS[1][:16], doczip().filename),
     }
+
+
+def test_a_file_leads_to_its_release_and_a_removed_name_to_its_former_paths(view: ViewDatabase) -> None:
+    fold(view, uploaded(), uploaded(SDIST, DIGESTS[1], "1.00"), FileUploaded(OTHER, "demo", "2.0", SDIST, DIGESTS[1], 1))
+    found = view.reader.release_of_file(INDEX, "demo", SDIST)
+    assert found == view.reader.release(INDEX, "demo", "1.00")
+    assert view.reader.release_of_file(INDEX, "demo", "never there") is None
+    assert view.reader.release_of_file(INDEX, "other", SDIST) is None
+    fold(view, FileRemoved(INDEX, "demo", SDIST), uploaded(sha256=DIGESTS[2]))
+    assert view.reader.release_of_file(INDEX, "demo", SDIST) is None
+    assert view.reader.removed_paths(INDEX, SDIST) == [path_of(SDIST, DIGESTS[1])]
+    assert view.reader.removed_paths(INDEX, WHEEL) == [path_of(WHEEL, DIGESTS[0])]
+    assert view.reader.removed_paths(INDEX, WHEEL[1:]) == view.reader.removed_paths(OTHER, SDIST) == []
+
+
+def test_the_provenance_of_a_file_is_known_by_digest_and_size(view: ViewDatabase) -> None:
+    fold(view, uploaded(provenance_sha256=DIGESTS[2], provenance_size=3))
+    (file,) = release(view).files
+    assert (file.provenance_sha256, file.provenance_size) == (DIGESTS[2], 3)

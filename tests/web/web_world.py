@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.passwords import hash_password
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.tree import open_tree
+from twistpi.changelog.writer import Committed
 from twistpi.mirror.refresh import PageState
 from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
 from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
@@ -20,15 +24,22 @@ from twistpi.model.names import project_of_filename
 from twistpi.model.position import Position
 from twistpi.model.records import Index, KnownFile, Link, PageHeader
 from twistpi.rules.paths import file_path
+from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
-from twistpi.web.services import Services
+from twistpi.web.identify import Identify
+from twistpi.web.password_line import PasswordLine
+from twistpi.web.services import NodeFacts, Services
 
 MIRROR = "root/pypi"
 UPSTREAM = "https://upstream.example/simple/"
 NOW = 1_795_000_000.25
+SECRET = b"a secret of more than enough bytes"
+NODE_ID = "2" * 32
+BCRYPT_COST = 4
+"""The cheapest there is."""
 FRESH = PageState("hit", 100.0, UPSTREAM, None, 1700.0)
 
 
@@ -54,6 +65,8 @@ class FakeMirror:
     clock: Clock
     state: PageState = FRESH
     failure: Exception | None = None
+    failures: dict[str, Exception] = attrs.field(factory=dict)
+    """The same by index."""
     gate: Deferred[None] | None = None
     asked: list[tuple[str, str, bool]] = attrs.field(factory=list)
 
@@ -63,8 +76,9 @@ class FakeMirror:
             waiter: Deferred[None] = Deferred()
             self.gate.addCallback(lambda _: None if waiter.called else waiter.callback(None))
             await waiter
-        if self.failure is not None:
-            raise self.failure
+        failure = self.failures.get(index.name, self.failure)
+        if failure is not None:
+            raise failure
         if not self.readers.get().has_project(index.name, project):
             raise UnknownProject(index.name, project)
         return self.state
@@ -192,10 +206,31 @@ def at_once(work: Any, *arguments: Any) -> Deferred[Any]:
     return succeed(work(*arguments))
 
 
-class World:
-    """Everything a site needs, in one folder."""
+@attrs.define(eq=False)
+class FakeWriter:
+    """Commits at once, in the thread of the asker."""
 
-    def __init__(self, folder: str, *, access_log: str | None = None, **settings: Any) -> None:
+    world: World
+
+    def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
+        try:
+            changes = tuple(decide(self.world.view.reader))
+        except Exception as error:
+            return fail(error)
+        if changes:
+            self.world.commit(*changes, by=by)
+        return succeed(Committed(self.world.view.position.serial, changes))
+
+
+class World:
+    """Everything a site needs, in one folder.
+
+    ``settings`` are fields of ``Services``; ``hash_offload`` runs what takes long for passwords.
+    """
+
+    def __init__(
+        self, folder: str, *, access_log: str | None = None, hash_offload: Callable[..., Any] = at_once, **settings: Any
+    ) -> None:
         self.folder = folder
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -205,6 +240,12 @@ class World:
         self.mirror = FakeMirror(self.readers, self.clock)
         self.downloads = FakeDownloads()
         self.names = FakeNames(os.path.join(folder, "names"))
+        self.entries: list[tuple[str, tuple[Change, ...]]] = []
+        """The author and the changes of each entry."""
+        self.identify = Identify(
+            self.readers, LoginTokens(SECRET, 36000), PasswordLine(hash_offload), self.clock, os.urandom, BCRYPT_COST,
+            trusted_proxies=settings.get("trusted_proxies", ()),
+        )  # fmt: skip
         services: dict[str, Any] = {
             "readers": self.readers,
             "blobs": self.blobs,
@@ -215,6 +256,11 @@ class World:
             "page_cache": PageCache(64 * 1024 * 1024),
             "clock": self.clock,
             "offload": at_once,
+            "identify": self.identify,
+            "policy": Policy(),
+            "writer": FakeWriter(self),
+            "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
+            "node": NodeFacts(NODE_ID),
             "software": "twistpi/1.0",
             **settings,
         }
@@ -230,32 +276,37 @@ class World:
         self.readers.close()
         self.view.close()
 
-    def commit(self, *changes: Change) -> None:
+    def add_user(self, name: str, password: str | None = "", **config: Any) -> None:
+        """A user with ``password``: blank unless one is given; None for a user who cannot log in."""
+        self.commit(UserCreated(name, config, None if password is None else hash_password(password, BCRYPT_COST)))
+
+    def commit(self, *changes: Change, by: str = "root") -> None:
         """Write an entry to the view and announce it, as a writer does."""
+        self.entries.append((by, changes))
         serial = self.view.position.serial + 1
         self.view.begin()
-        self.view.apply(Entry(serial, "2026-11-22T17:00:00.000000Z", "root", changes))
+        self.view.apply(Entry(serial, "2026-11-22T17:00:00.000000Z", by, changes))
         self.view.commit(Position(serial, f"{serial:064x}", 1, serial))
         self.site.changed(serial, changes)
 
     def list_links(self, project: str, links: Sequence[Link], *, header: PageHeader | None = None, index: str = MIRROR) -> None:
         self.commit(LinksChanged(index, project, added=tuple(links), header=header))
 
-    def cache_file(self, project: str, one: Link, body: bytes) -> str:
+    def cache_file(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         """Keep the bytes of a file; returns its path below the server."""
         with self.blobs.incoming() as incoming:
             incoming.write(body)
             self.blobs.keep(incoming, blob_address(sha256(body), one.filename), sha256(body))
-        self.commit(FileCached(MIRROR, project, one.filename, sha256(body), len(body)))
-        return f"/{MIRROR}/{file_path(one)}"
+        self.commit(FileCached(index, project, one.filename, sha256(body), len(body)))
+        return f"/{index}/{file_path(one)}"
 
-    def cache_metadata(self, project: str, one: Link, body: bytes) -> str:
+    def cache_metadata(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         address = metadata_address(blob_address(one.sha256 or "", one.filename))
         with self.blobs.incoming() as incoming:
             incoming.write(body)
             self.blobs.keep(incoming, address, sha256(body))
-        self.commit(MetadataCached(MIRROR, project, one.filename, sha256(body), len(body)))
-        return f"/{MIRROR}/{file_path(one)}.metadata"
+        self.commit(MetadataCached(index, project, one.filename, sha256(body), len(body)))
+        return f"/{index}/{file_path(one)}.metadata"
 
     def grow_file(self, one: Link, size: int | None) -> FakeDownload:
         """A download a test feeds."""

@@ -21,7 +21,13 @@ def test_a_new_log_begins_with_its_id_the_user_root_and_a_mirror_of_the_public_i
         "mirror_url": public,
         "mirror_web_url_fmt": public.replace("/simple/", "/project/{name}/"),
     }
-    assert list(changes) == [LogStarted("ab" * 16), UserCreated("root"), IndexCreated("root/pypi", config)]
+    assert list(changes) == [LogStarted("ab" * 16), UserCreated("root", password_hash=""), IndexCreated("root/pypi", config)]
+
+
+def test_root_begins_with_the_password_that_is_given() -> None:
+    assert first_changes("ab" * 16, upstream=ELSEWHERE, with_mirror=False, root_password_hash="$hash")[1] == UserCreated(
+        "root", password_hash="$hash"
+    )
 
 
 def test_the_mirror_can_be_of_another_index_or_left_out() -> None:

@@ -23,6 +23,13 @@ def test_options_become_settings() -> None:
     assert (settings.port, settings.offline, settings.listen) == (4040, True, ("tcp:1", "unix:/x"))
 
 
+def test_networks_may_be_repeated() -> None:
+    words = ("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy=::1", "--forbidden-networks", "192.0.2.0/24")
+    settings = _parse(*words).settings
+    assert [str(network) for network in settings.trusted_proxy] == ["10.0.0.0/8", "::1/128"]
+    assert settings.forbidden_networks == ("192.0.2.0/24",)
+
+
 def test_every_setting_is_an_option_with_its_help_and_default() -> None:
     usage = " ".join(_parse().getUsage().split())
     for setting in (CONFIG, *TABLE):

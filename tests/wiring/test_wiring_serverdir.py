@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from twistpi.model.account_errors import SecretRefused
 from twistpi.model.errors import ServerdirRefused
-from twistpi.serverdir import Serverdir, check_usable, read_node
+from twistpi.serverdir import Serverdir, check_usable, read_node, read_secret
 
 
 def _entropy(count: int) -> bytes:
@@ -175,3 +176,46 @@ def _refusal_for_others(path: Path) -> str:
     with pytest.raises(ServerdirRefused) as caught:
         Serverdir.open(str(path))
     return str(caught.value)
+
+
+def test_the_secret_is_the_directorys_own_unless_another_file_is_named(tmp_path: Path) -> None:
+    _made(tmp_path / "server")
+    own = read_secret(str(tmp_path / "server"), None)
+    assert own == (tmp_path / "server" / "secret").read_bytes().strip()
+    other = tmp_path / "other"
+    other.write_bytes(bytes(range(40)) + b"\n")
+    other.chmod(0o600)
+    assert read_secret(str(tmp_path / "server"), str(other)) == bytes(range(40))
+
+
+def _secret_file(path: Path, content: bytes = bytes(range(40)), mode: int = 0o600) -> str:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_secret_that_others_know_or_could_replace_or_guess_is_refused_telling_why(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    cases = {
+        "No such file": str(tmp_path / "missing"),
+        "others than its owner can use it": _secret_file(tmp_path / "open", mode=0o640),
+        "write to its folder": _secret_file(shared / "secret"),
+        "32 are needed": _secret_file(tmp_path / "short", b"0123456789"),
+        "different bytes": _secret_file(tmp_path / "dull", b"a" * 40),
+        "it is not a file": str(tmp_path / "pipe"),
+    }
+    for reason, path in cases.items():
+        with pytest.raises(SecretRefused) as caught:
+            read_secret(str(tmp_path), path)
+        assert path in str(caught.value)
+        assert reason in str(caught.value)
+
+
+def test_a_directory_whose_own_secret_others_can_read_is_not_served(tmp_path: Path) -> None:
+    _made(tmp_path)
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(SecretRefused, match="chmod 600"):
+        read_secret(str(tmp_path), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from twistpi.model.errors import InvalidSetting
 from twistpi.ops.settings_page import settings_page
 from twistpi.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
 
+HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
 GOOD = {
     "serverdir": ("/srv/twistpi", "/srv/twistpi"),
     "host": ("::1", "::1"),
@@ -21,10 +23,18 @@ GOOD = {
     "listen": ("unix:/run/twistpi.sock", ("unix:/run/twistpi.sock",)),
     "upstream": ("https://user:secret@upstream.example/simple/", "https://user:secret@upstream.example/simple/"),
     "no-root-pypi": ("true", True),
+    "root-passwd": ("very secure, #1", "very secure, #1"),
+    "root-passwd-hash": (HASH, HASH),
     "offline": ("true", True),
     "mirror-cache-expiry": ("0", 0),
     "request-timeout": ("2.5", 2.5),
     "outside-url": ("https://pkgs.example/root/", "https://pkgs.example/root"),
+    "trusted-proxy": ("10.1.2.3/8", (ip_network("10.0.0.0/8"),)),
+    "forbidden-networks": ("fd00::1", ("fd00::1/128",)),
+    "secretfile": ("/etc/twistpi/secret", "/etc/twistpi/secret"),
+    "login-hours": ("0.5", 0.5),
+    "bcrypt-cost": ("4", 4),
+    "restrict-modify": ("root, :admins", "root,:admins"),
     "max-upload-size": ("10M", 10 * 1024 * 1024),
     "log-level": ("WARN", "warn"),
     "access-log": ("/var/log/access.log", "/var/log/access.log"),
@@ -46,10 +56,23 @@ BAD = {
         "http://u:99999/",
     ],
     "no-root-pypi": ["", "maybe", "2"],
+    "root-passwd": [],
+    "root-passwd-hash": [
+        "",
+        "secret",
+        "$2b$04$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuuabcdefghi",
+        HASH.replace("r=4", "r=31"),
+    ],
     "offline": ["", "maybe"],
     "mirror-cache-expiry": ["", "1.5", "-1", "an hour"],
     "request-timeout": ["", "0", "-1", "nan", "inf", "5s"],
     "outside-url": ["", "pkgs.example", "https://pkgs.example/#top"],
+    "trusted-proxy": ["", "proxy.example", "10.0.0.0/33", "10.0.0", "none"],
+    "forbidden-networks": ["", "nothing", "10.0.0.0/33", "::/129"],
+    "secretfile": ["", "a\0b"],
+    "login-hours": ["", "0", "-1", "nan", "inf", "10h", "8761"],
+    "bcrypt-cost": ["", "3", "19", "high"],
+    "restrict-modify": ["", ",", "root,,x", "a b", "::x", ":", "a/b"],
     "max-upload-size": ["", "-1", "10X", "1.5G"],
     "log-level": ["", "verbose"],
     "access-log": ["", "a\0b"],
@@ -124,7 +147,7 @@ def test_a_bad_value_is_refused_naming_setting_value_place_and_what_is_allowed(s
                 load_settings(command_line, environment)
             told = str(caught.value)
             assert setting.name in told
-            assert repr(text) in told
+            assert repr("(not shown)" if setting.kind.secret else text) in told
             assert place in told
             assert setting.kind.allowed in told
 
@@ -193,6 +216,38 @@ def test_paths_become_absolute_where_the_server_is_started() -> None:
 def test_a_variable_that_is_no_setting_is_mentioned() -> None:
     environment = {"TWISTPI_PROT": "1", "TWISTPI_PORT": "1", "TWISTPI_CONFIG": "x", "PATH": "/bin"}
     assert unknown_variables(environment) == ["the environment variable TWISTPI_PROT is no setting; did you mean TWISTPI_PORT?"]
+
+
+def test_no_refusal_and_no_description_shows_a_secret(config: Path) -> None:
+    for command_line in ({"root-passwd-hash": ["hunter2"]}, {"root-passwd": ["hunter2"], "root-passwd-hash": [HASH]}):
+        with pytest.raises(InvalidSetting) as caught:
+            load_settings(command_line, {})
+        assert "hunter2" not in str(caught.value)
+    config.write_text('root-passwd = ["hunter2"]')
+    with pytest.raises(InvalidSetting) as caught:
+        load_settings({"config": [str(config)]}, {})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(load_settings({"root-passwd": ["hunter2"]}, {}))
+    assert HASH not in repr(load_settings({"root-passwd-hash": [HASH]}, {}))
+
+
+def test_the_password_of_root_and_its_hash_are_not_given_together() -> None:
+    with pytest.raises(InvalidSetting, match=r"root-passwd-hash.*must not be given together with root-passwd"):
+        load_settings({"root-passwd": [""]}, {"TWISTPI_ROOT_PASSWD_HASH": HASH})
+
+
+def test_a_blank_password_is_a_password(config: Path) -> None:
+    config.write_text('root-passwd = "from the file"')
+    assert load_settings({"config": [str(config)]}, {"TWISTPI_ROOT_PASSWD": ""}).root_passwd == ""
+
+
+def test_networks_may_be_repeated_and_none_is_no_network() -> None:
+    assert load_settings({}, {"TWISTPI_TRUSTED_PROXY": "10.0.0.1 ::1"}).trusted_proxy == (
+        ip_network("10.0.0.1"),
+        ip_network("::1"),
+    )
+    assert load_settings({"forbidden-networks": ["None"]}, {}).forbidden_networks == ("none",)
+    assert load_settings({}, {}).forbidden_networks == ()
 
 
 @given(st.text())

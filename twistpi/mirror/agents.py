@@ -29,6 +29,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPoli
 from zope.interface import implementer
 
 from twistpi.mirror.connect import ConnectEndpoint
+from twistpi.mirror.forbidden import ForbiddenNetworks, GuardedAgent, GuardedReactor
 from twistpi.mirror.proxies import Proxy, ProxyRules
 
 _PEM_END = b"-----END CERTIFICATE-----"
@@ -39,22 +40,28 @@ def make_agent(
     environ: Mapping[str, str],
     *,
     extra_ca_file: str | None = None,
+    forbidden: ForbiddenNetworks | None = None,
     connect_timeout: float = 10,
     connections_per_host: int = 32,
 ) -> IAgent:
     """An agent with a pool of persistent connections that obeys the proxy variables of ``environ``.
 
-    ``extra_ca_file`` holds PEM certificates that are trusted beside the system's.  ``connect_timeout`` is in seconds.  Raises
+    ``extra_ca_file`` holds PEM certificates that are trusted beside the system's.  To ``forbidden`` networks (link-local ones and
+    those of cloud metadata when None) it does not connect, except to a proxy.  ``connect_timeout`` is in seconds.  Raises
     ``ValueError`` for a proxy variable that is no address, ``OSError`` for a file that cannot be read.
     """
+    refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
     trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
     policy = HostnameCachingHTTPSPolicy(trusting)
     pool = _quiet_pool(reactor, connections_per_host)
-    direct = Agent(reactor, policy, connectTimeout=connect_timeout, pool=pool)  # type: ignore[no-untyped-call]
+    guarded = GuardedReactor(reactor, refusing)
+    direct = Agent(guarded, policy, connectTimeout=connect_timeout, pool=pool)  # type: ignore[no-untyped-call]
     rules = ProxyRules.from_environment(environ)
     if not rules.proxies:
-        return direct
-    return _RoutingAgent(rules, direct, _ProxyRoutes(reactor, policy, connect_timeout, connections_per_host))
+        return GuardedAgent(direct, refusing)
+    # Where a proxy is comes from whoever runs the server, not from its users.
+    routes = _ProxyRoutes(reactor, policy, connect_timeout, connections_per_host)
+    return GuardedAgent(_RoutingAgent(rules, direct, routes), refusing)
 
 
 def _quiet_pool(reactor: Any, connections_per_host: int) -> HTTPConnectionPool:

@@ -158,8 +158,8 @@ class Download:
             self._file.close()
 
 
-Wanted = tuple[str, str]
-"""Index and path."""
+Wanted = tuple[str, str, str, str | None]
+"""Index, path, address and ``mirror_url``: where an index is aimed elsewhere, nobody joins a download from the old upstream."""
 
 
 @attrs.define(eq=False)
@@ -181,13 +181,13 @@ class Downloads:
 
     def open(self, index: Index, project: str, known_file: KnownFile) -> Download:
         """The download of ``known_file``, joined or started; what goes wrong is told to whoever waits for it."""
-        wanted = (index.name, known_file.path)
+        wanted = (index.name, known_file.path, known_file.link.url, index.config.get("mirror_url"))
         if wanted in self._running:
             return self._running[wanted][0]
         download = Download(index.name, project, known_file)
         work: Deferred[None] = Deferred()
         self._running[wanted] = (download, work)
-        running = Deferred.fromCoroutine(self._run(index, download))
+        running = Deferred.fromCoroutine(self._run(index, download, wanted))
         if wanted in self._running:
             self._running[wanted] = (download, running)
         return download
@@ -197,7 +197,7 @@ class Downloads:
         for _, running in list(self._running.values()):
             running.cancel()
 
-    async def _run(self, index: Index, download: Download) -> None:
+    async def _run(self, index: Index, download: Download, wanted: Wanted) -> None:
         filename = download.known_file.link.filename
         kept: KeptFile | None = None
         error: Exception | None = None
@@ -216,7 +216,7 @@ class Downloads:
             self._log.failure("{index}: {filename} was not cached", index=index.name, filename=filename)
         finally:
             # The table first: who asks again after hearing of the end gets a new download.
-            del self._running[index.name, download.known_file.path]
+            del self._running[wanted]
             download.end(kept, error)
 
     async def _bring_and_record(self, index: Index, download: Download) -> KeptFile:
@@ -265,7 +265,7 @@ class Downloads:
         link = download.known_file.link
         url = without_credentials(link.url)
         started = self._clock.seconds()
-        host = urlsplit(url).netloc
+        host = (place.index, urlsplit(url).netloc)
         pause = self._failures.blocked(host, started)
         source = FileSource(self._upstream, self._offload, link, place.credentials, sink, download.begin, download.advance)
         try:

@@ -6,6 +6,7 @@ The folder before the newest stays until the next list comes, for those who are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -79,11 +80,21 @@ def save(home: str, stored: StoredNames) -> None:
     os.replace(f"{path}.new", path)
 
 
+def remove(home: str, keep: frozenset[str]) -> None:
+    """There is no list in ``home`` any more; folders in ``keep`` (paths), which others work in, stay."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(home, _STATE))
+    sweep(home, keep)
+    with contextlib.suppress(OSError):  # not empty, or never made
+        os.rmdir(home)
+
+
 def sweep(home: str, keep: frozenset[str]) -> None:
     """Remove the folders of lists that are not in ``keep`` (paths)."""
-    for entry in os.scandir(home):
-        if entry.name.startswith(_FOLDER) and entry.path not in keep:
-            shutil.rmtree(entry.path, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(home):
+            if entry.name.startswith(_FOLDER) and entry.path not in keep:
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def search_names(folder: str, text: str, limit: int = 1000) -> list[str]:

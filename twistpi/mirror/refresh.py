@@ -8,42 +8,33 @@ answers to whoever comes next: the fetch goes on when its waiters have left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
 from twistpi.mirror.addresses import page_url
 from twistpi.mirror.breaker import Breaker, Pause
 from twistpi.mirror.freshness import Standing, standing, validators
 from twistpi.mirror.inflight import Inflight
-from twistpi.mirror.place import Place, place_of
-from twistpi.mirror.trouble import Trouble
-from twistpi.mirror.upstream import LARGE, Answer, Offload, Upstream
-from twistpi.model.changes import Change
-from twistpi.model.errors import (
-    BadUpstreamPage,
-    StorageFull,
-    UnknownFile,
-    UnknownProject,
-    UpstreamFailed,
-    UpstreamUnreachable,
-)
+from twistpi.mirror.learning import Kind, Learner
+from twistpi.mirror.place import Place, is_aimed_at, place_of
+from twistpi.mirror.trouble import Outdated, Trouble
+from twistpi.mirror.upstream import Offload, Upstream
+from twistpi.model.errors import StorageFull, UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.names import project_of_filename
-from twistpi.model.records import Freshness, Index, KnownFile, ProjectPage
-from twistpi.rules.mirrors import decide_links, decide_vanished
-from twistpi.simple.parse import parse_project_page
+from twistpi.model.records import Freshness, Index, KnownFile
 
-_T = TypeVar("_T")
-_GONE = "the upstream has this project no more"
-_PATIENCE = 6
+__all__ = ["Kind", "Mirror", "PageState"]
+
+_GONE: Final = "the upstream has this project no more"
+_PATIENCE: Final = 6
 """How many request timeouts a fetch may take to begin when nobody waits for it any more, or to end while somebody does."""
-_RECENT = 10.0
+_RECENT: Final = 10.0
 """Seconds for which a page is new enough to be believed that a file is not on it."""
-
-Kind = Literal["hit", "miss", "revalidated", "stale"]
+_MOST_CHANGES: Final = 5
+"""How often an index may be set up anew while one and the same request for it waits."""
 
 
 @attrs.frozen
@@ -51,7 +42,6 @@ class PageState:
     """How a project's page came to be what the view says of it."""
 
     kind: Kind
-    """``hit``: fresh; ``miss``: learned just now; ``revalidated``: confirmed or renewed just now; ``stale``: upstream failed."""
     age: float
     """Seconds since the upstream last confirmed it."""
     source: str
@@ -62,8 +52,9 @@ class PageState:
     """Seconds for which asking again would say the same."""
 
 
-Wanted = tuple[str, str, str]
-"""Index, project and source: what a fetch is for."""
+Wanted = tuple[str, str, str, bool]
+"""Index, project, ``mirror_url`` and whether older serials are accepted: what a fetch is for.  When an index is set up anew,
+neither a fetch that is on its way nor a failure that is remembered is in the way."""
 
 
 @attrs.define
@@ -87,7 +78,9 @@ class Mirror:
     _failure_pause: float = attrs.field(default=5.0, kw_only=True)
     """Seconds for which an upstream that failed is not asked again."""
     _failures: Breaker = attrs.field(init=False)
+    """Of upstreams, by index and ``mirror_url``, and of single pages."""
     _missing: Breaker = attrs.field(init=False)
+    _learner: Learner = attrs.field(init=False)
     _fetches: Inflight[Wanted, Kind] = attrs.field(init=False, factory=Inflight)
     _answering: set[Wanted] = attrs.field(init=False, factory=set)
     """Fetches whose answer has begun to come."""
@@ -96,19 +89,43 @@ class Mirror:
     def __attrs_post_init__(self) -> None:
         self._failures = Breaker(self._failure_pause)
         self._missing = Breaker(self._negative_expiry)
+        self._learner = Learner(self._readers, self._writer, self._clock, self._offload)
 
     async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
         """See to it that the view knows ``project`` (a normalised name) as well as it can.
 
         ``force`` asks the upstream however fresh the page is, and however lately the upstream failed.  Raises
         ``UnknownProject`` when the upstream has no such project, ``UpstreamFailed`` or ``UpstreamUnreachable`` when nothing is
-        known and the upstream cannot tell, ``StorageFull`` when it told but nothing can be written.
+        known and the upstream cannot tell, ``StorageFull`` when it told but nothing can be written.  An index that is set up
+        anew meanwhile is asked again as it is then; ``UnknownIndex`` when it is gone.
         """
-        place = place_of(index, project, self._cache_expiry)
+        for _ in range(_MOST_CHANGES):
+            try:
+                return await self._ensure(index, project, force=force)
+            except Outdated:
+                index = self._as_it_is_now(index.name, project)
+        raise UpstreamFailed(index.name, project, "the index is set up anew all the time")
+
+    def _as_it_is_now(self, name: str, project: str) -> Index:
+        index: Index | None = self._readers.get().index(name)
+        if index is None:
+            raise UnknownIndex(name)
+        if not index.is_mirror:
+            raise UnknownProject(name, project)
+        return index
+
+    async def _ensure(self, index: Index, project: str, *, force: bool) -> PageState:
+        """As ``ensure``; raises ``Outdated`` when ``index`` is not what it was."""
         reader = self._readers.get()
         freshness: Freshness | None = reader.freshness(index.name, project)
         known: bool = reader.has_project(index.name, project)
         now = self._clock.seconds()
+        try:
+            place = place_of(index, project, self._cache_expiry)
+        except UpstreamFailed as error:
+            if not known:
+                raise
+            return PageState("stale", _age(freshness, now), "", error.reason, self._failure_pause)
         if self._offline:
             return self._without_upstream(place, project, known, freshness)
         if not force:
@@ -118,10 +135,10 @@ class Mirror:
             if standing(freshness, known, place.source, expiry, now) is Standing.FRESH:
                 assert freshness is not None
                 return self._confirmed("hit", place, project, freshness, expiry)
-            if not known and self._missing.blocked(_wanted(place, project), now):
-                raise UnknownProject(index.name, project)
             wanted = _wanted(place, project)
-            pause = self._failures.blocked(place.origin, now) or self._failures.blocked(wanted, now)
+            if not known and self._is_missing(place, wanted, now):
+                raise UnknownProject(index.name, project)
+            pause = self._failures.blocked(_upstream_of(place), now) or self._failures.blocked(wanted, now)
             # What is coming in already is worth waiting for, however the upstream did lately.
             if pause is not None and wanted not in self._answering:
                 return self._fall_back(place, project, known, freshness, pause)
@@ -151,6 +168,11 @@ class Mirror:
         """Give up what is on its way, because the server stops."""
         self._fetches.cancel_all()
 
+    def _is_missing(self, place: Place, wanted: Wanted, now: float) -> bool:
+        """Whether the upstream said so lately; for no longer than its other answers hold."""
+        pause = self._missing.blocked(wanted, now)
+        return pause is not None and now < pause.until - self._negative_expiry + place.expiry
+
     # Answers -------------------------------------------------------------------------------------------------------
 
     def _confirmed(self, kind: Kind, place: Place, project: str, freshness: Freshness, expiry: float) -> PageState:
@@ -159,7 +181,7 @@ class Mirror:
         if freshness.missing:
             self._require_cached_files(place, project)
             reason = _GONE
-        age = max(0.0, self._clock.seconds() - freshness.checked_at)
+        age = _age(freshness, self._clock.seconds())
         return PageState(kind, age, place.source, reason, max(0.0, expiry - age))
 
     def _require_cached_files(self, place: Place, project: str) -> None:
@@ -171,7 +193,7 @@ class Mirror:
     def _without_upstream(self, place: Place, project: str, known: bool, freshness: Freshness | None) -> PageState:
         if not known:
             raise UpstreamUnreachable(place.index, project, "this server works offline")
-        age = max(0.0, self._clock.seconds() - freshness.checked_at) if freshness else 0.0
+        age = _age(freshness, self._clock.seconds())
         return PageState("hit", age, place.source, "offline", place.expiry)
 
     def _fall_back(self, place: Place, project: str, known: bool, freshness: Freshness | None, pause: Pause) -> PageState:
@@ -180,8 +202,7 @@ class Mirror:
             failure = UpstreamUnreachable if pause.unreachable else UpstreamFailed
             raise failure(place.index, project, pause.reason)
         now = self._clock.seconds()
-        age = max(0.0, now - freshness.checked_at) if freshness else 0.0
-        return PageState("stale", age, place.source, pause.reason, max(0.0, pause.until - now))
+        return PageState("stale", _age(freshness, now), place.source, pause.reason, max(0.0, pause.until - now))
 
     # Asking --------------------------------------------------------------------------------------------------------
 
@@ -191,6 +212,8 @@ class Mirror:
             kind = await self._patiently(place, project, known)
         except Trouble as trouble:
             self._note_failure(place, project, started, trouble)
+            if not is_aimed_at(self._readers.get().index(place.index), place):
+                raise Outdated from trouble
             pause = self._failures.blocked(_wanted(place, project), self._clock.seconds())
             return self._fall_back(place, project, known, freshness, pause or Pause(started, trouble.reason, trouble.unreachable))
         except StorageFull as error:
@@ -220,7 +243,7 @@ class Mirror:
         now = self._clock.seconds()
         self._failures.failed(_wanted(place, project), started, now, trouble.reason, trouble.unreachable)
         if trouble.unreachable:
-            self._failures.failed(place.origin, started, now, trouble.reason, True)
+            self._failures.failed(_upstream_of(place), started, now, trouble.reason, True)
 
     async def _fetch(self, place: Place, project: str) -> Kind:
         """Ask the upstream once and learn what it says; the one piece of work behind any number of waiters."""
@@ -232,7 +255,7 @@ class Mirror:
 
         def answering() -> None:
             self._answering.add(wanted)
-            self._failures.answered(place.origin, self._clock.seconds())
+            self._failures.answered(_upstream_of(place), self._clock.seconds())
 
         try:
             answer = await self._upstream.page(
@@ -243,7 +266,11 @@ class Mirror:
                 patience=_PATIENCE * self._request_timeout,
                 answering=answering,
             )
-            kind = await self._learn(place, project, known, freshness, answer)
+            kind = await self._learner.learn(place, project, known, freshness, answer)
+        except UnknownProject:
+            now = self._clock.seconds()
+            self._missing.failed(wanted, now, now, "unknown upstream", False)
+            raise
         except Trouble as trouble:
             self._log.warn(
                 "{index}: the upstream {source} failed for {project}: {reason}",
@@ -258,84 +285,21 @@ class Mirror:
         self._failures.forget(wanted)
         return kind
 
-    # Learning ------------------------------------------------------------------------------------------------------
-
-    async def _learn(self, place: Place, project: str, known: bool, freshness: Freshness | None, answer: Answer) -> Kind:
-        now = self._clock.seconds()
-        if answer.status == 200:
-            page = await self._parse(project, answer)
-            await self._commit(self._links_decider(place, page, freshness))
-            await self._remember(
-                place, project, Freshness(now, answer.etag, answer.last_modified, missing=False, source=place.source)
-            )
-            return "revalidated" if known else "miss"
-        if answer.status == 304 and freshness is not None:
-            await self._remember(
-                place,
-                project,
-                attrs.evolve(
-                    freshness,
-                    checked_at=now,
-                    etag=answer.etag or freshness.etag,
-                    last_modified=answer.last_modified or freshness.last_modified,
-                ),
-            )
-            return "revalidated"
-        if answer.status in (404, 410):
-            return await self._learn_absence(place, project, known, now)
-        raise Trouble(f"it answered {answer.status}")
-
-    async def _learn_absence(self, place: Place, project: str, known: bool, now: float) -> Kind:
-        if not known:
-            self._missing.failed(_wanted(place, project), now, now, "unknown upstream", False)
-            raise UnknownProject(place.index, project)
-        await self._commit(lambda reader: decide_vanished(reader.project(place.index, project)))
-        await self._remember(place, project, Freshness(now, missing=True, source=place.source))
-        return "revalidated"
-
-    async def _parse(self, project: str, answer: Answer) -> ProjectPage:
-        given = (answer.body, answer.content_type, answer.url, project)
-        try:
-            if len(answer.body) > LARGE:
-                page: ProjectPage = await self._offload(parse_project_page, *given)
-            else:
-                page = parse_project_page(*given)
-        except BadUpstreamPage as error:
-            raise Trouble(f"its page cannot be used: {error.reason}") from error
-        if page.header.last_serial is None and answer.last_serial is not None:
-            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=answer.last_serial))
-        return page
-
-    def _links_decider(self, place: Place, page: ProjectPage, freshness: Freshness | None) -> Callable[[Any], Sequence[Change]]:
-        same_upstream = freshness is not None and freshness.source == place.source
-
-        def decide(reader: Any) -> Sequence[Change]:
-            known = reader.project(place.index, page.project)
-            if known is not None and same_upstream and not place.ignores_serial:
-                _refuse_older(known.header.last_serial, page.header.last_serial)
-            return decide_links(place.index, known, page)
-
-        return decide
-
-    def _commit(self, decide: Callable[[Any], Sequence[Change]]) -> Deferred[Any]:
-        committed: Deferred[Any] = self._writer.commit(decide, by="+mirror")
-        return committed
-
-    def _remember(self, place: Place, project: str, freshness: Freshness) -> Deferred[None]:
-        kept: Deferred[None] = self._writer.keep(lambda view: view.remember_freshness(place.index, project, freshness))
-        return kept
-
 
 def _wanted(place: Place, project: str) -> Wanted:
-    return place.index, project, place.source
+    return place.index, project, place.url, place.ignores_serial
+
+
+def _upstream_of(place: Place) -> tuple[str, str]:
+    """What is left alone when nobody answers there; mirrors beside each other are no judges of each other's upstreams."""
+    return place.index, place.url
+
+
+def _age(freshness: Freshness | None, now: float) -> float:
+    return max(0.0, now - freshness.checked_at) if freshness else 0.0
 
 
 def _required(found: tuple[str, KnownFile] | None, index: Index, path: str) -> tuple[str, KnownFile]:
     if found is None:
         raise UnknownFile(index.name, path)
     return found
-
-
-def _refuse_older(known: int | None, offered: int | None) -> None:
-    if known is not None and offered is not None and offered < known:
-        raise Trouble(f"its page has the serial {offered}, older than {known}, which it had before")

@@ -33,8 +33,9 @@ from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missin
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of the largest core metadata that is believed."""
 
-Wanted = tuple[str, str]
-"""Index and path."""
+Wanted = tuple[str, str, str, str | None, bool]
+"""Index, path, address, ``mirror_url`` and whether the upstream has metadata it does not announce: where an index is set up anew,
+nobody joins a search under the old conditions."""
 
 
 class _Degraded(Exception):
@@ -62,9 +63,10 @@ class Sidecars:
 
         Raises ``NoMetadata`` when there is none to be had, ``UpstreamUnreachable`` when nobody can tell now, ``StorageFull``.
         """
-        if known_file.metadata_missing:
+        is_worth_asking = _provides_metadata(index) and not known_file.link.is_wheel  # a wheel has been looked into
+        if known_file.metadata_missing and not is_worth_asking:
             raise NoMetadata(index.name, known_file.path, "it holds none that can be read")
-        wanted = (index.name, known_file.path)
+        wanted = (index.name, known_file.path, known_file.link.url, index.config.get("mirror_url"), _provides_metadata(index))
         return await self._fetches.join(wanted, lambda: self._bring(index, project, known_file))
 
     def stop(self) -> None:
@@ -92,7 +94,7 @@ class Sidecars:
         if self._offline:
             raise UpstreamUnreachable(index.name, f"{link.filename}.metadata", "this server works offline")
         place = place_of(index, link.filename, 0)
-        announced = bool(link.core_metadata) or bool(index.config.get("mirror_provides_core_metadata"))
+        announced = bool(link.core_metadata) or _provides_metadata(index)
         ways = [self._from_upstream] * announced + [self._from_ranges] * link.is_wheel
         for way in ways:
             try:
@@ -210,6 +212,11 @@ class Sidecars:
             return decide_metadata_missing(index.name, owner, file, reason)
 
         await self._writer.commit(decide, by="+mirror")
+
+
+def _provides_metadata(index: Index) -> bool:
+    """Whether the upstream of ``index`` has metadata files also where its pages don't say so."""
+    return bool(index.config.get("mirror_provides_core_metadata"))
 
 
 def _kept_address(known_file: KnownFile) -> BlobAddress | None:

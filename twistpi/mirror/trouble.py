@@ -1,4 +1,4 @@
-"""What goes wrong between this server and an upstream."""
+"""What goes wrong between this server and an upstream, and between a question and its answer."""
 
 from __future__ import annotations
 
@@ -16,3 +16,7 @@ class Trouble(Exception):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class Outdated(Exception):
+    """The index was deleted, made anew or aimed elsewhere while its upstream was asked: the answer is not for it any more."""

@@ -47,6 +47,30 @@ class LoginOnlyHere(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class TooManyFailures(TwistpiError):
+    """Too many wrong passwords for {user!r} came from your address; wait {seconds} seconds and try again."""
+
+    status = 429
+    user: str
+    seconds: int
+
+
+@attrs.define(auto_exc=True, str=False)
+class TooBusy(TwistpiError):
+    """Too many passwords wait to be looked at; try again in a few seconds, or use a token instead of a password."""
+
+    status = 503
+
+
+@attrs.define(auto_exc=True, str=False)
+class SecretRefused(TwistpiError):
+    """The secret file {path} cannot be used: {reason}."""
+
+    path: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class LoginNeeded(TwistpiError):
     """Log in to {what}: {subject} is not open to everybody.
 
@@ -139,6 +163,26 @@ class IndexKept(TwistpiError):
 
     status = 403
     index: str
+
+
+# Uploads -----------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(auto_exc=True, str=False)
+class NoUploadToMirror(TwistpiError):
+    """cannot submit to mirror index"""
+
+    status = 404
+    index: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class UnknownAction(TwistpiError):
+    """action {action!r} not supported"""
+
+    status = 400
+    action: str
+    """The form's field ``:action``."""
 
 
 # API tokens --------------------------------------------------------------------------------------------------------

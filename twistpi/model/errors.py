@@ -102,6 +102,26 @@ class UnknownProject(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class NoProject(TwistpiError):
+    """no project {project!r}
+
+    The same as ``UnknownProject``, in the words of the devpi protocol's JSON.
+    """
+
+    status = 404
+    project: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class UnknownVersion(TwistpiError):
+    """The version {version} of project {project} does not exist."""
+
+    status = 404
+    project: str
+    version: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class UnknownFile(TwistpiError):
     """The index {index} has no file {path}."""
 
@@ -274,6 +294,22 @@ class BlobConflict(TwistpiError):
 @attrs.define(auto_exc=True, str=False)
 class ServerdirRefused(TwistpiError):
     """The server directory {path} cannot be used: {reason}."""
+
+    path: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class ServerdirInUse(ServerdirRefused):
+    """The server directory {path} cannot be used: {reason}.
+
+    Some other process has it, which may be a server that can be asked.
+    """
+
+
+@attrs.define(auto_exc=True, str=False)
+class ServerAnsweredOtherwise(TwistpiError):
+    """The server that runs on {path} refused: {reason}"""
 
     path: str
     reason: str

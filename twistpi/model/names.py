@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import attrs
+from packaging.version import InvalidVersion, Version
 
 from twistpi.model.errors import InvalidFilename, InvalidIndexName, InvalidProjectName
 
@@ -91,6 +92,14 @@ def version_of_filename(filename: str, project: str) -> str | None:
         if _SEPARATORS.sub("-", head).lower() == project and rest:
             return rest
     return None
+
+
+def comparable_version(version: str) -> Version | str:
+    """Equal for the spellings of one version; a file name says ``_`` where a version may say ``-``."""
+    try:
+        return Version(version.replace("_", "-"))
+    except InvalidVersion:
+        return version
 
 
 def project_of_filename(filename: str) -> str | None:

@@ -139,6 +139,15 @@ class KnownProject:
         """A quarantined project "MUST NOT offer files" (PEP 792)."""
         return self.header.status == "quarantined"
 
+    @property
+    def offered(self) -> tuple[KnownFile, ...]:
+        """The files that a page lists: none of a quarantined project, and of what vanished upstream only what is cached."""
+        if self.quarantined:
+            return ()
+        if self.vanished:
+            return tuple(attrs.evolve(file, vanished=True) for file in self.files if file.cached)
+        return tuple(file for file in self.files if not file.vanished or file.cached)
+
 
 @attrs.frozen
 class Freshness:

@@ -42,6 +42,8 @@ class UploadedFile:
     log: tuple[LogLine, ...]
     provenance_sha256: str | None = None
     """SHA-256 of its provenance object (PEP 740), which is kept beside it as ``NAME.provenance``; None without one."""
+    provenance_size: int | None = None
+    """Bytes of the same."""
 
 
 @attrs.frozen

@@ -10,28 +10,46 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import attrs
+
 from twistpi.model.records import Index
 
 _EVERY_PROJECT: Final = "*"
+
+
+def bases_of(index: Index) -> tuple[str, ...]:
+    """The names of the indexes that ``index`` inherits from by itself, existing or not: none for a mirror."""
+    return () if index.is_mirror else index.bases
 
 
 def resolution_order(index: Index, lookup: Callable[[str], Index | None]) -> list[Index]:
     """``index`` and all it inherits from, nearest first: breadth first through the bases, mirrors at the very end.
 
     ``lookup`` gives an index by its name.  Bases that do not exist are passed over; each index comes once, so cycles and
-    diamonds do no harm.
+    diamonds do no harm.  A mirror inherits nothing.
     """
     order = {index.name: index}
     waiting = deque([index])
     while waiting:
-        for name in waiting.popleft().bases:
+        for name in bases_of(waiting.popleft()):
             if name not in order and (base := lookup(name)) is not None:
                 order[name] = base
                 waiting.append(base)
     return sorted(order.values(), key=lambda one: one.is_mirror)
 
 
-def mirrors_allowed(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> bool:
+@attrs.frozen
+class Ruling:
+    """Whether mirrors may contribute to a project, and why."""
+
+    allowed: bool
+    private: str | None = None
+    """The first private index that has the project and was reached before any whitelist allowed it; None when none has."""
+    whitelisted: str | None = None
+    """The private index at which the whitelist held the project; None when none did."""
+
+
+def rule_on_mirrors(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> Ruling:
     """Whether mirrors in ``order`` may contribute to ``project`` (normalised).
 
     They may when no private index has the project, and when the whitelist allows it.  The whitelist is the first private
@@ -41,16 +59,22 @@ def mirrors_allowed(project: str, order: Sequence[Index], has_project: Callable[
     """
     widens = bool(order) and order[0].config.get("mirror_whitelist_inheritance", "union") == "union"
     whitelist: frozenset[str] | None = None
-    is_private = False
+    private: str | None = None
     for index in order:
         if index.is_mirror:
             continue
         own = frozenset(index.config.get("mirror_whitelist", ()))
         whitelist = own if whitelist is None else whitelist | own if widens else whitelist & own
         if project in whitelist or _EVERY_PROJECT in whitelist:
-            return True
-        is_private = is_private or has_project(index.name)
-    return not is_private
+            return Ruling(True, private, index.name)
+        if private is None and has_project(index.name):
+            private = index.name
+    return Ruling(private is None, private)
+
+
+def mirrors_allowed(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> bool:
+    """Whether mirrors in ``order`` may contribute to ``project``, as ``rule_on_mirrors`` has it."""
+    return rule_on_mirrors(project, order, has_project).allowed
 
 
 def sources(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> list[Index]:

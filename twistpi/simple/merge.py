@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
-from packaging.version import InvalidVersion, Version
 
-from twistpi.model.names import version_of_filename
+from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import KnownFile, KnownProject, PageHeader
 
 _NO_HEADER: Final = PageHeader()
@@ -40,7 +39,7 @@ def merge(index: str, project: str, known: Sequence[KnownProject]) -> MergedPage
     """
     files: dict[str, tuple[str, KnownFile]] = {}
     for one in known:
-        for file in _offered(one):
+        for file in one.offered:
             files.setdefault(file.link.filename, (one.index, file))
     named = tuple(dict.fromkeys(version for one in known for version in one.versions))
     return MergedPage(
@@ -51,14 +50,6 @@ def merge(index: str, project: str, known: Sequence[KnownProject]) -> MergedPage
         _header(index, known),
         bool(known) and all(one.vanished for one in known),
     )
-
-
-def _offered(known: KnownProject) -> Iterable[KnownFile]:
-    if known.quarantined:
-        return ()
-    if known.vanished:
-        return [attrs.evolve(file, vanished=True) for file in known.files if file.cached]
-    return [file for file in known.files if not file.vanished or file.cached]
 
 
 def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
@@ -82,14 +73,6 @@ def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[st
     left = [version for version in of_files - spelled if version is not None]
     if not left:
         return ()
-    known = {_comparable(version) for version in named}
-    fresh = {_comparable(version): version for version in sorted(left, reverse=True)}
+    known = {comparable_version(version) for version in named}
+    fresh = {comparable_version(version): version for version in sorted(left, reverse=True)}
     return sorted(version for comparable, version in fresh.items() if comparable not in known)
-
-
-def _comparable(version: str) -> Version | str:
-    """Equal for the spellings of one version; a file name says ``_`` where a version may say ``-``."""
-    try:
-        return Version(version.replace("_", "-"))
-    except InvalidVersion:
-        return version

@@ -54,6 +54,8 @@ class PageKey:
     gzip: bool
     base: str
     """What the links of the page begin with, for example ``../../``."""
+    audience: str = ""
+    """Who may see it: empty for everybody, else the same for all who see the same."""
 
 
 Key = TypeVar("Key", bound=IPageKey)

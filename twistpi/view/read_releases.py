@@ -34,6 +34,16 @@ class ReleaseReader:
         ).fetchall()
         return [self._release(index, project, row) for row in rows]
 
+    def release_of_file(self, index: str, project: str, filename: str) -> Release | None:
+        """The release of a private project that has a distribution called ``filename``, or None."""
+        row = self._execute(
+            "SELECT id, version, metadata FROM release WHERE id ="
+            " (SELECT uploaded.release FROM file JOIN uploaded ON uploaded.file = file.id"
+            f" WHERE filename = ? AND file.project = {_PROJECT})",
+            (filename, index, project),
+        ).fetchone()
+        return None if row is None else self._release(index, project, row)
+
     def attachment_by_path(self, index: str, path: str) -> tuple[str, str, Attachment] | None:
         """Project, version and the test result or documentation to which ``path`` below ``index`` leads, or None."""
         row = self._execute(
@@ -48,10 +58,17 @@ class ReleaseReader:
         """Whether ``path`` below ``index`` led to something that was removed or overwritten since."""
         return self._execute("SELECT 1 FROM removed WHERE index_name = ? AND path = ?", (index, path)).fetchone() is not None
 
+    def removed_paths(self, index: str, filename: str) -> list[str]:
+        """The paths below ``index`` that led to something called ``filename`` and lead nowhere now."""
+        tail = f"/{filename}"
+        rows = self._execute("SELECT path FROM removed WHERE index_name = ? AND substr(path, ?) = ?", (index, -len(tail), tail))
+        return [path for (path,) in rows]
+
     def _release(self, index: str, project: str, row: Row) -> Release:
         number, version, metadata = row
         files = self._execute(
-            f"SELECT uploaded.log, provenance_sha256, {FILE_COLUMNS} FROM uploaded JOIN file ON file.id = uploaded.file"
+            f"SELECT uploaded.log, provenance_sha256, provenance_size, {FILE_COLUMNS}"
+            " FROM uploaded JOIN file ON file.id = uploaded.file"
             " LEFT JOIN kept ON kept.file = file.id WHERE uploaded.release = ? ORDER BY file.id",
             (number,),
         )
@@ -66,8 +83,8 @@ class ReleaseReader:
             version,
             orjson.loads(metadata),
             tuple(
-                UploadedFile(known, log_of(log), provenance)
-                for log, provenance, *rest in files
+                UploadedFile(known, log_of(log), provenance, provenance_size)
+                for log, provenance, provenance_size, *rest in files
                 for known in known_files([tuple(rest)])
             ),
             tuple(_attachment(row) for row in attachments),

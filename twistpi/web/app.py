@@ -7,26 +7,44 @@ from memory are noted in ``tables``, and ``fast`` gives them to the next asker b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request
+from werkzeug.routing import BaseConverter
 
-from twistpi.web.failures import reply_to
+from twistpi.web.api import ApiDoor
+from twistpi.web.failures import reply_to, submit_reply
 from twistpi.web.fast import FastSite
 from twistpi.web.files import FileDoor
 from twistpi.web.front import Front
-from twistpi.web.overview import OverviewDoor
+from twistpi.web.indexes import IndexesDoor
+from twistpi.web.login import LoginDoor
 from twistpi.web.pages import Pages
+from twistpi.web.projects import ProjectsDoor
 from twistpi.web.replies import put
-from twistpi.web.request import header
+from twistpi.web.request import is_form, speaks_json
 from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
+from twistpi.web.status import StatusDoor
+from twistpi.web.tokens import TokensDoor
+from twistpi.web.users import UsersDoor
 
 _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""
+_ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH"]
+_INDEX = "/<name:user>/<name:index>"
+_Route = tuple[str, Sequence[str], Callable[..., Any]]
+
+
+class _NameConverter(BaseConverter):
+    """A part of a path that can be a name: what holds a ``+`` is an endpoint, or nothing."""
+
+    regex = "[^+/]+"
+    part_isolating = True
 
 
 def make_site(services: Services, *, timeout: float = _IDLE_TIMEOUT, access_log: str | None = None) -> FastSite:
@@ -44,32 +62,61 @@ def make_resource(services: Services, pages: Pages) -> IResource:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
+    app.url_map.converters["name"] = _NameConverter
     simple = SimpleDoor(services, pages)
-    files = FileDoor(services)
-    overview = OverviewDoor(services, simple)
-    index = "/<user>/<index>"
-    routes = (
-        ("/", ["GET"], overview.root),
-        ("/<user>", ["GET"], overview.user),
-        (index, ["GET"], overview.index),
-        (f"{index}/<project>", ["GET"], simple.alias),
-        (f"{index}/+simple", ["GET"], simple.names),
-        (f"{index}/+simple/<project>", ["GET"], simple.project),
-        (f"{index}/+simple/<project>/refresh", ["POST"], simple.refresh),
-        (f"{index}/+f/<three>/<thirteen>/<filename>", ["GET"], files.digest_file),
-        (f"{index}/+e/<folder>/<filename>", ["GET"], files.external_file),
-    )
-    for path, methods, handler in routes:
+    for path, methods, handler in (*_server_routes(app, services, simple), *_project_routes(services, pages, simple)):
         for slash in ("", "/") if path != "/" else ("",):
-            app.route(path + slash, methods=methods, endpoint=path + slash)(handler)
+            endpoint = f"{' '.join(methods)} {path}{slash}"
+            app.route(path + slash, methods=list(methods), endpoint=endpoint)(handler)
     app.handle_errors(Exception)(_fail(services))  # type: ignore[arg-type]
     return Front(services, app)
 
 
+def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequence[_Route]:
+    """The server, its users and its indexes."""
+    api, login, tokens = ApiDoor(services), LoginDoor(services, app.url_map), TokensDoor(services)
+    users, indexes = UsersDoor(services), IndexesDoor(services, simple)
+    return (
+        ("/", ["GET"], users.list),
+        ("/+api", ["GET", "POST"], api.server),
+        ("/+login", ["POST"], login.login),
+        ("/+authcheck", _ANY, login.authcheck),
+        ("/+status", ["GET"], StatusDoor(services).status),
+        ("/<name:user>", ["GET"], users.show),
+        ("/<name:user>", ["PUT"], users.create),
+        ("/<name:user>", ["PATCH"], users.modify),
+        ("/<name:user>", ["DELETE"], users.delete),
+        ("/<name:user>/+api", ["GET", "POST"], api.server),
+        ("/<name:user>/+tokens", ["GET"], tokens.list),
+        ("/<name:user>/+tokens", ["POST"], tokens.create),
+        ("/<name:user>/+tokens/<name:token>", ["DELETE"], tokens.revoke),
+        (_INDEX, ["GET"], indexes.show),
+        (_INDEX, ["PUT"], indexes.create),
+        (_INDEX, ["PATCH"], indexes.modify),
+        (_INDEX, ["DELETE"], indexes.delete),
+        (_INDEX, ["POST", "PUSH"], indexes.submit),
+        (f"{_INDEX}/+api", ["GET", "POST"], api.index),
+    )
+
+
+def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[_Route]:
+    """What is in an index."""
+    files, projects = FileDoor(services, pages.reading), ProjectsDoor(services, pages, simple)
+    return (
+        (f"{_INDEX}/<name:project>", ["GET"], projects.project),
+        (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
+        (f"{_INDEX}/+simple", ["GET"], simple.names),
+        (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),
+        (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
+        (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["GET"], files.digest_file),
+        (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
+    )
+
+
 def _fail(services: Services) -> Callable[[Request, Failure], bytes]:
     def fail(request: Request, failure: Failure) -> bytes:
-        wants_json = "application/json" in (header(request, "accept") or "")
-        reply = reply_to(failure, wants_json=wants_json, path=request.path.decode("ascii", "replace"))
+        answer = submit_reply if request.method == b"POST" and is_form(request) else reply_to
+        reply = answer(failure, wants_json=speaks_json(request), path=request.path.decode("ascii", "replace"))
         return put(request, reply, services.standing.at(services.clock.seconds()))
 
     return fail

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 
 _ONE_SEND = 512 * 1024
 """The most bytes handed to the kernel in one call, so that a fast reader does not keep the reactor to itself."""
@@ -152,3 +154,47 @@ class MemoryBody:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@attrs.define(eq=False)
+class PiecesBody:
+    """Bytes that are made while they are sent, piece by piece, beside the reactor."""
+
+    _pieces: Iterator[bytes]
+    """Gives back what it holds when nobody refers to it any more."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    offset: int = 0
+    over: bool = False
+    _piece: bytes = b""
+
+    @property
+    def ready(self) -> int:
+        """Bytes that are made and were not sent yet."""
+        return len(self._piece)
+
+    def send(self, socket_number: int) -> int:
+        """Hand what is ready to the kernel."""
+        sent = os.write(socket_number, self._piece[:_ONE_SEND])
+        self._taken(sent)
+        return sent
+
+    def read(self, limit: int) -> bytes:
+        """The next bytes."""
+        data = self._piece[:limit]
+        self._taken(len(data))
+        return data
+
+    async def more(self) -> None:
+        """Make the next piece."""
+        while not self._piece and not self.over:
+            piece = await self._offload(next, self._pieces, None)
+            self._piece, self.over = piece or b"", piece is None
+
+    def close(self) -> None:
+        """Let go of the pieces; one that is being made is finished first."""
+        self._pieces = iter(())
+
+    def _taken(self, size: int) -> None:
+        self._piece = self._piece[size:]
+        self.offset += size

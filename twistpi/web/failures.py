@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import html
+import re
 
 import orjson
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from twistpi.model.account_errors import LoginNeeded, TooManyFailures
 from twistpi.model.errors import TwistpiError
-from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of
+from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 
 _RETRY_AFTER = b"5"
 """Seconds; installers that honour it wait exactly that long, so it is short."""
+_CHALLENGE = (b"WWW-Authenticate", b'Basic realm="pypi"')
+"""Makes installers ask for a login, or stop, instead of looking for the same name elsewhere (RFC 7617)."""
 _SURPRISE = "Something went wrong here; the server's log tells more."
+_OF_INSTALLERS = re.compile(r"/\+(?:simple|f|e)(?!.*/refresh/?\Z)(?:/|\Z)")
+"""Paths of pages and files, which follow HTTP where the devpi protocol is silent."""
 
 log = Logger()
 
@@ -28,11 +34,23 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str) -> Reply:
     if isinstance(error, TwistpiError):
         if error.status >= 500:
             log.warn("{path} answered {status}: {reason}", path=path, status=error.status, reason=str(error))
-        return error_reply(error.status, str(error), wants_json=wants_json)
+        return error_reply(error.status, str(error), wants_json=wants_json, extra=_headers_of(error))
     if isinstance(error, HTTPException) and error.code is not None:
         return _routing_reply(error, wants_json=wants_json, path=path)
     log.failure("{path} failed", failure=failure, path=path)
     return error_reply(500, _SURPRISE, wants_json=wants_json)
+
+
+def submit_reply(failure: Failure, *, wants_json: bool, path: str) -> Reply:
+    """The same for clients that upload: most show the status line and nothing else, others the ``code`` of a JSON body."""
+    plain = reply_to(failure, wants_json=False, path=path)
+    reason = phrase_of(plain.body.decode().rstrip("\n"))
+    if not wants_json:
+        return Reply(plain.status, plain.headers, plain.body, reason)
+    told = {"message": reason, "code": f"{plain.status} {reason}", "title": reason}
+    body = orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    kept = tuple(header for header in plain.headers if header[0] not in (b"Content-Type", b"Content-Length"))
+    return Reply(plain.status, ((b"Content-Type", JSON), length_of(body), *kept), body, reason)
 
 
 def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers = ()) -> Reply:
@@ -46,12 +64,23 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
     return Reply(status, ((b"Content-Type", kind), length_of(body), NO_STORE, VARY, *extra), body)
 
 
+def _headers_of(error: TwistpiError) -> Headers:
+    """What an error says beside its message."""
+    if isinstance(error, LoginNeeded):
+        return (_CHALLENGE,)
+    if isinstance(error, TooManyFailures):
+        return ((b"Retry-After", b"%d" % error.seconds),)
+    return ()
+
+
 def _routing_reply(error: HTTPException, *, wants_json: bool, path: str) -> Reply:
     """The router found nothing, or something that takes other methods."""
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         extra = ((b"Allow", allowed.encode("ascii")),) if allowed else ()
-        return error_reply(405, f"This takes only: {allowed}.", wants_json=wants_json, extra=extra)
+        # The devpi protocol has always said that there is no such thing.
+        status = 405 if _OF_INSTALLERS.search(path) else 404
+        return error_reply(status, f"{path} takes only: {allowed}.", wants_json=wants_json, extra=extra)
     if error.code == 404:
         return error_reply(404, f"There is nothing at {path}", wants_json=wants_json)
     return error_reply(error.code or 500, html.unescape(error.description or error.name), wants_json=wants_json)

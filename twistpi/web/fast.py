@@ -145,7 +145,7 @@ class FastSite(Site):
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """An entry was committed; called in the reactor, before its author hears of it."""
-        self._services.standing.moved(serial)
+        self._services.standing.moved(serial, self._services.clock.seconds())
         self._pages.changed(changes)
 
     def bad_request(self) -> bytes:
@@ -161,7 +161,7 @@ class FastSite(Site):
         if key is not None:
             page = services.page_cache.get(key)
             now = services.clock.seconds()
-            if page is None or page.fresh_until <= now:
+            if page is None or page.fresh_until <= now or page.private:
                 return None
             return self._page_answer(page, glance, now)
         file = services.tables.files.get(path)

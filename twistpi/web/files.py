@@ -6,7 +6,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.model.errors import FileBlocked, UnknownIndex
+from twistpi.model.errors import FileBlocked
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.simple.addresses import without_credentials
@@ -22,7 +22,8 @@ from twistpi.web.conditional import (
     tags_match,
 )
 from twistpi.web.failures import error_reply
-from twistpi.web.ready import SMALL, ReadyFile, file_headers, file_validators
+from twistpi.web.reading import Reading
+from twistpi.web.ready import SMALL, ReadyFile, file_headers, file_validators, made_private
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, put, put_head, redirect_reply, result_reply
 from twistpi.web.request import header
 from twistpi.web.send import open_file, send_body
@@ -48,11 +49,13 @@ class Facts:
     """None until a file without a digest was seen to its end."""
     content_type: bytes
     last_modified: str | None
+    private: bool
+    """Whether not everybody may read it."""
 
     @property
     def validators(self) -> Headers:
         """The headers a 200, a 206 and a 304 share."""
-        return file_validators(self.etag, self.last_modified)
+        return file_validators(self.etag, self.last_modified, private=self.private)
 
 
 @attrs.define(eq=False)
@@ -60,6 +63,7 @@ class FileDoor:
     """Answers ``/{user}/{index}/+f/…`` and ``/+e/…``."""
 
     _services: Services
+    _reading: Reading
 
     async def digest_file(
         self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str
@@ -72,9 +76,7 @@ class FileDoor:
         return await self._file(request, f"{user}/{index}", f"+e/{folder}/{filename}")
 
     async def _file(self, request: Request, name: str, path: str) -> bytes | None:
-        index = self._services.readers.get().index(name)
-        if index is None:
-            raise UnknownIndex(name)
+        index = await self._reading.index(request, name)
         wants_metadata = path.endswith(_METADATA)
         project, known = await self._services.mirror.find_file(index, path.removesuffix(_METADATA))
         seen = self._services.readers.get().header(name, project)
@@ -86,23 +88,28 @@ class FileDoor:
             return self._put(request, result_reply("releasefilemeta", _file_facts(project, known)))
         if known.sha256 is not None:
             try:
-                return await self._complete(request, (name, project), *self._blob(known))
+                return await self._complete(request, (name, project), *self._blob(index, known))
             except FileNotFoundError:
                 pass  # somebody removed it from the disk; it is fetched again
         if index.config.get("mirror_use_external_urls") and not self._services.offline and not _has_credentials(known.link.url):
-            return self._put(request, redirect_reply(known.link.url, 302))
+            reply = redirect_reply(known.link.url, 302)
+            return self._put(request, reply if self._reading.is_open(name) else made_private(reply))
         return await self._incomplete(request, index, project, known)
 
-    def _blob(self, known: KnownFile) -> tuple[BlobAddress, Facts]:
+    def _facts(self, index: Index, known: KnownFile, digest: str | None, kind: bytes) -> Facts:
+        is_private = not self._reading.is_open(index.name)
+        return Facts(f'"{digest}"' if digest else None, kind, http_date(known.link.upload_time), is_private)
+
+    def _blob(self, index: Index, known: KnownFile) -> tuple[BlobAddress, Facts]:
         assert known.sha256 is not None, "only asked of cached files"
-        facts = Facts(f'"{known.sha256}"', content_type(known.link.filename), http_date(known.link.upload_time))
+        facts = self._facts(index, known, known.sha256, content_type(known.link.filename))
         return blob_address(known.sha256, known.link.filename), facts
 
     async def _metadata(self, request: Request, index: Index, project: str, known: KnownFile) -> bytes | None:
         address = await self._services.sidecars.metadata(index, project, known)
         found = self._services.readers.get().file_by_path(index.name, known.path)
         digest = found[1].metadata_sha256 if found is not None else None
-        facts = Facts(f'"{digest}"' if digest else None, _BINARY, http_date(known.link.upload_time))
+        facts = self._facts(index, known, digest, _BINARY)
         return await self._complete(request, (index.name, project), address, facts)
 
     async def _complete(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: Facts) -> bytes | None:
@@ -113,7 +120,8 @@ class FileDoor:
         try:
             if self._is_unchanged(request, facts):
                 return self._put(request, Reply(304, facts.validators))
-            if request.method == b"GET" and b"?" not in request.uri and facts.etag is not None:
+            is_plain = request.method == b"GET" and b"?" not in request.uri
+            if is_plain and facts.etag is not None and not facts.private:
                 self._learn(request, ReadyFile(path, size, facts.etag, facts.content_type, facts.last_modified, owner), body)
             return await self._send(request, body, facts, size, b"twistpi; hit")
         finally:
@@ -127,7 +135,7 @@ class FileDoor:
     async def _incomplete(self, request: Request, index: Index, project: str, known: KnownFile) -> bytes | None:
         """A file that is not here yet: it is sent while it is fetched, at the pace of each client."""
         link = known.link
-        facts = Facts(f'"{link.sha256}"' if link.sha256 else None, content_type(link.filename), http_date(link.upload_time))
+        facts = self._facts(index, known, link.sha256, content_type(link.filename))
         if self._is_unchanged(request, facts):
             return self._put(request, Reply(304, facts.validators))
         if request.method == b"HEAD" and link.size is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import attrs
 
-from twistpi.web.replies import NO_CACHE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
+from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
 
 SMALL = 64 * 1024
 """Bytes; up to here an answer is kept and sent as one piece, head and body together."""
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
+_PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, private")
+_CREDENTIALS = b"Authorization, X-Devpi-Auth"
+"""The request headers on which depends what is not open to everybody."""
 
 
 @attrs.frozen
@@ -27,18 +30,24 @@ class Account:
     """The upstream, without credentials."""
     reason: str | None = None
     """Why something old is served."""
+    missing: str | None = None
+    """Which upstreams could not say what they have, and why: the page may lack some of it.  None when all could."""
 
     def as_kept(self) -> Account:
         """The account of the next answers, which are served from memory."""
         return self if self.kind == "stale" else attrs.evolve(self, kind="hit")
 
     def headers(self, now: float) -> Headers:
-        """``Cache-Status`` (RFC 9211), ``Age`` and ``X-Twistpi-Source``; the same for the whole of a second."""
-        source = (b"X-Twistpi-Source", _printable(self.source))
+        """``Cache-Status`` (RFC 9211), ``Age``, ``X-Twistpi-Source`` and ``X-Twistpi-Incomplete``; the same for the whole of a
+        second.
+        """
+        told: Headers = ((b"X-Twistpi-Source", _printable(self.source)),)
+        if self.missing is not None:
+            told = (*told, (b"X-Twistpi-Incomplete", _printable(self.missing)))
         if self.checked_at is None:
-            return ((b"Cache-Status", b"twistpi; hit"), source)
+            return ((b"Cache-Status", b"twistpi; hit"), *told)
         age = max(0, int(now) - int(self.checked_at))
-        return ((b"Age", b"%d" % age), (b"Cache-Status", self._status(int(self.expires_at) - int(now))), source)
+        return ((b"Age", b"%d" % age), (b"Cache-Status", self._status(int(self.expires_at) - int(now))), *told)
 
     def _status(self, time_to_live: int) -> bytes:
         if self.kind == "miss":
@@ -49,6 +58,19 @@ class Account:
             reason = _printable(self.reason or "the upstream failed").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
             return b'twistpi; hit; ttl=%d; detail="%s"' % (min(time_to_live, -1), reason)
         return b"twistpi; hit; ttl=%d" % time_to_live
+
+
+def page_policy(*, alias: bool, private: bool) -> Headers:
+    """Who may keep a page, and on which request headers it depends."""
+    vary = VARY_ALIAS if alias else VARY
+    return (PRIVATE, (b"Vary", b"%s, %s" % (vary[1], _CREDENTIALS))) if private else (NO_CACHE, vary)
+
+
+def made_private(reply: Reply) -> Reply:
+    """``reply`` for its asker alone."""
+    kept = tuple(line for line in reply.headers if line[0] not in (b"Cache-Control", b"Vary"))
+    vary = next((value for name, value in reply.headers if name == b"Vary"), VARY[1])
+    return attrs.evolve(reply, headers=(*kept, PRIVATE, (b"Vary", b"%s, %s" % (vary, _CREDENTIALS))))
 
 
 def _printable(text: str) -> bytes:
@@ -69,6 +91,8 @@ class ReadyPage:
     """Whether the same path shows something else to other tools."""
     sources: frozenset[str]
     """The indexes its content depends on."""
+    private: bool = False
+    """Whether somebody else may see another page, or none."""
     last_serial: int | None = None
     """The upstream's own serial of the project."""
     fresh_until: float = float("inf")
@@ -88,8 +112,7 @@ class ReadyPage:
         """The headers a 200 and a 304 share."""
         return (
             (b"ETag", self.etag.encode("ascii")),
-            NO_CACHE,
-            VARY_ALIAS if self.alias else VARY,
+            *page_policy(alias=self.alias, private=self.private),
             *account.headers(now),
         )
 
@@ -124,7 +147,7 @@ class ReadyPage:
 
 @attrs.define(eq=False)
 class ReadyFile:
-    """A file that is complete on disk: a distribution or its metadata."""
+    """A file that is complete on disk, a distribution or its metadata, of an index that everybody may read."""
 
     path: str
     """Where its bytes are."""
@@ -158,9 +181,12 @@ class ReadyFile:
         return self._full, self._unchanged, self.content is not None
 
 
-def file_validators(etag: str | None, last_modified: str | None) -> Headers:
-    """What tells one file from another; a file never changes under its URL."""
-    headers: Headers = (IMMUTABLE,)
+def file_validators(etag: str | None, last_modified: str | None, *, private: bool = False) -> Headers:
+    """What tells one file from another; a file never changes under its URL.
+
+    One that is ``private`` may be kept by the asker alone, for the credentials it was asked with.
+    """
+    headers: Headers = (_PRIVATE_FILE, (b"Vary", _CREDENTIALS)) if private else (IMMUTABLE,)
     if last_modified is not None:
         headers = ((b"Last-Modified", last_modified.encode("ascii")), *headers)
     if etag is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import quote
@@ -22,8 +23,15 @@ VARY = (b"Vary", b"Accept, Accept-Encoding")
 VARY_ALIAS = (b"Vary", b"Accept, Accept-Encoding, User-Agent")
 HTML = b"text/html; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
+PRIVATE = (b"Cache-Control", b"private, no-cache")
+"""For what depends on who asks."""
+VARY_ASKER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
+"""The same; no credentials are a value, too."""
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
+_UUIDS = (b"X-Devpi-Uuid", b"X-Devpi-Master-Uuid", b"X-Devpi-Primary-Uuid")
+_LONGEST_REASON = 200
+"""Characters; file names, which reasons name, are somebody else's idea."""
 
 
 @attrs.frozen
@@ -34,6 +42,8 @@ class Reply:
     headers: Headers
     """Without the standing ones (``Standing``)."""
     body: bytes = b""
+    reason: str | None = None
+    """What the status line says instead of the usual phrase (``phrase_of``): clients that upload show nothing else."""
 
 
 @attrs.define
@@ -42,8 +52,12 @@ class Standing:
 
     software: str
     """``twistpi/1.0``; ``Server``."""
+    uuid: str = ""
+    """32 hexadecimal digits that tell this server from others; ``X-Devpi-Uuid`` and the like."""
     serial: int = 0
     """The last serial announced; ``X-Devpi-Serial``."""
+    moved_at: float | None = None
+    """When that was, in Unix seconds; None for before this server started."""
     version: int = 0
     """Another number whenever ``headers`` changed, so that who keeps ready bytes knows."""
     headers: Headers = ()
@@ -56,9 +70,10 @@ class Standing:
             self._renew()
         return self.headers
 
-    def moved(self, serial: int) -> None:
-        """Say ``serial`` from now on."""
+    def moved(self, serial: int, now: float | None = None) -> None:
+        """Say ``serial`` from ``now`` on; None when it was so before."""
         self.serial = serial
+        self.moved_at = now
         self._second = -1
 
     def _renew(self) -> None:
@@ -69,6 +84,7 @@ class Standing:
             (b"X-Devpi-Api-Version", b"2"),
             (b"X-Devpi-Server-Version", self.software.rpartition("/")[2].encode("ascii", "replace")),
             (b"X-Devpi-Serial", b"%d" % self.serial),
+            *((name, self.uuid.encode("ascii", "replace")) for name in _UUIDS if self.uuid),
         )
 
 
@@ -79,9 +95,9 @@ def head_bytes(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], reason: str | None = None) -> None:
     """Make ``headers``, standing ones included, those of the answer to ``request``; only ``Connection`` survives from before."""
-    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
+    request.setResponseCode(status, (reason or HTTPStatus(status).phrase).encode("latin-1"))
     for name, _values in list(request.responseHeaders.getAllRawHeaders()):
         if name.lower() != b"connection":
             request.responseHeaders.removeHeader(name)
@@ -89,9 +105,16 @@ def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes
         request.responseHeaders.setRawHeaders(name, [value])
 
 
+def phrase_of(text: str) -> str:
+    """``text`` as it may stand in a status line: one line of Latin-1, not endless."""
+    plain = text.encode("latin-1", "replace").decode("latin-1")
+    line = " ".join("".join(character if character.isprintable() else " " for character in plain).split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."
+
+
 def put(request: Request, reply: Reply, standing: Headers) -> bytes:
     """Make ``reply`` the answer to ``request``; returns the body for klein to write."""
-    put_head(request, reply.status, (*standing, *reply.headers))
+    put_head(request, reply.status, (*standing, *reply.headers), reply.reason)
     return reply.body
 
 
@@ -100,21 +123,29 @@ def length_of(body: bytes) -> tuple[bytes, bytes]:
     return (b"Content-Length", b"%d" % len(body))
 
 
-def html_reply(markup: str, *, vary: tuple[bytes, bytes] = VARY) -> Reply:
-    """A page for people."""
+def html_reply(markup: str) -> Reply:
+    """A page for people, as far as whoever asks may see it."""
     body = markup.encode()
-    return Reply(200, ((b"Content-Type", HTML), length_of(body), NO_CACHE, vary), body)
+    return Reply(200, ((b"Content-Type", HTML), length_of(body), PRIVATE, VARY_ASKER), body)
 
 
-def json_reply(value: Json, status: int = 200) -> Reply:
-    """A JSON answer as the devpi client reads it: indented, ending with a line feed."""
+def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] = PRIVATE) -> Reply:
+    """A JSON answer as the devpi client reads it: indented, ending with a line feed, ASCII only."""
     body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return Reply(status, ((b"Content-Type", JSON), length_of(body), NO_CACHE, VARY), body)
+    if not body.isascii():
+        body = f"{json.dumps(value, indent=2)}\n".encode("ascii")
+    return Reply(status, ((b"Content-Type", JSON), length_of(body), caching, VARY_ASKER), body)
 
 
-def result_reply(kind: str, result: Json) -> Reply:
-    """The devpi envelope around ``result``."""
-    return json_reply({"type": kind, "result": result})
+def message_reply(message: str, status: int = 200) -> Reply:
+    """The devpi envelope without a result: something was done."""
+    return json_reply({"message": message}, status, caching=NO_STORE)
+
+
+def result_reply(kind: str, result: Json, status: int = 200, *, message: str | None = None, secret: bool = False) -> Reply:
+    """The devpi envelope around ``result``; one that is ``secret`` is kept by no cache at all."""
+    told = {} if message is None else {"message": message}
+    return json_reply({"type": kind, **told, "result": result}, status, caching=NO_STORE if secret else PRIVATE)
 
 
 def redirect_reply(location: str, status: int = 301) -> Reply:

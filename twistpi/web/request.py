@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import io
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import attrs
+import orjson
 from twisted.web.server import Request
 
+from twistpi.model.account_errors import BadRequest, BodyTooLarge
 from twistpi.model.errors import NotAcceptable
+from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
-_LARGEST_BODY = 64 * 1024
-"""Bytes of a request body that are kept; no door of a mirror reads any."""
+_LARGEST_BODY = 1024 * 1024
+"""Bytes of a request body that are kept."""
+_MOST_LEVELS = 100
+"""How deep a JSON body may be nested."""
+_JSON_ONLY = (b"/+api", b"/+login", b"/+status", b"/+authcheck", b"/+tokens")
+"""The ends of paths at which nothing but JSON is spoken."""
 
 
 @attrs.frozen
@@ -73,6 +82,78 @@ def wish_of(request: Request, *, lenient: bool) -> Wish:
     except NotAcceptable:
         chosen = None
     return attrs.evolve(wish, representation=chosen)
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a page for people is asked for: ``text/html`` stands in ``Accept`` and ``application/json`` does not."""
+    accept = (header(request, "accept") or "").lower()
+    return "text/html" in accept and "application/json" not in accept
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body of ``request`` is a form, as clients that upload send it."""
+    kind = (header(request, "content-type") or "").strip().lower()
+    return kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded"))
+
+
+def speaks_json(request: Request) -> bool:
+    """Whether a refusal of ``request`` is best told in JSON: who asks for it, and who uses what knows nothing else."""
+    if "application/json" in (header(request, "accept") or "").lower():
+        return True
+    if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH"):
+        return True
+    return request.path.rstrip(b"/").endswith(_JSON_ONLY)
+
+
+def kept_body(request: Request) -> bytes:
+    """The body of ``request``; raises ``BodyTooLarge`` for one that was too large to be kept."""
+    if isinstance(request, DoorRequest) and request.body_length > _LARGEST_BODY:
+        raise BodyTooLarge(_LARGEST_BODY)
+    return body_start(request)
+
+
+def body_start(request: Request) -> bytes:
+    """As much of the body of ``request`` as was kept."""
+    content: Any = request.content
+    content.seek(0)
+    return bytes(content.read())
+
+
+def json_body(request: Request) -> Json:
+    """What the body of ``request`` says, whatever its ``Content-Type``; raises ``BadRequest`` and ``BodyTooLarge``."""
+    return read_json(kept_body(request))
+
+
+def read_json(body: bytes) -> Json:
+    """What ``body`` says; raises ``BadRequest``."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("could not decode json") from None
+    if body.count(b"[") + body.count(b"{") > _MOST_LEVELS and _is_deeper(value, _MOST_LEVELS):
+        raise BadRequest(f"the json is nested more than {_MOST_LEVELS} levels deep")
+    return value
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    """Whether ``value`` has containers within containers beyond ``levels``."""
+    level: list[Json] = [value]
+    for _ in range(levels):
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+        ]
+        if not level:
+            return False
+    return any(isinstance(part, dict | list) for part in level)
+
+
+def has_parameter(request: Request, name: bytes) -> bool:
+    """Whether the query names ``name``, with a value or without any, not even an ``=``, which Twisted's reading of it demands."""
+    parameters = request.uri.partition(b"?")[2].split(b"&")
+    return any(unquote_to_bytes(parameter.partition(b"=")[0]) == name for parameter in parameters)
 
 
 def query_of(request: Request) -> str:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from twistpi.web.addresses import Network
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
+    from twistpi.changelog.writer import Writer
     from twistpi.mirror.download import Downloads
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.refresh import Mirror
     from twistpi.mirror.sidecar import Sidecars
+    from twistpi.rules.permissions import Policy
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
+    from twistpi.web.identify import Identify
     from twistpi.web.ready import ReadyPage
 
 
@@ -27,6 +32,16 @@ class Clock(Protocol):
 
     def seconds(self) -> float:
         """Unix seconds."""
+
+
+@attrs.frozen
+class NodeFacts:
+    """What this server is among others."""
+
+    node_id: str
+    """32 hexadecimal digits that tell this server from every other; ``X-Devpi-Uuid``."""
+    role: str = "primary"
+    """``primary``: its own writer appends to the log."""
 
 
 @attrs.define(eq=False)
@@ -43,6 +58,17 @@ class Services:
     clock: Clock
     offload: Callable[..., Deferred[Any]]
     """Runs a function in a thread, as ``deferToThread`` does."""
+    identify: Identify
+    """Tells who asks, and lets people log in."""
+    policy: Policy
+    """What an administrator restricts."""
+    writer: Writer
+    """Through which doors commit; its ``decide`` functions run in its thread."""
+    now: Callable[[], datetime]
+    """The present time, in UTC, for what is decided and written down; ``clock`` is for measuring."""
+    node: NodeFacts
+    trusted_proxies: tuple[Network, ...] = ()
+    """The networks of the proxies whose ``X-Forwarded-*``, ``X-Real-IP`` and ``X-Outside-Url`` count."""
     cache_expiry: float = 1800.0
     """Seconds after which what an upstream said counts as old, where the index says nothing else."""
     offline: bool = False
@@ -60,4 +86,4 @@ class Services:
 
     @standing.default
     def _standing(self) -> Standing:
-        return Standing(self.software)
+        return Standing(self.software, self.node.node_id)

@@ -1,0 +1,116 @@
+"""A mirror of another twistpi, both real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.threads import deferToThread
+
+from tests.fakes.live_server import LiveServer
+from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel, metadata, wheel_name
+from tests.in_reactor import in_reactor
+from tests.live.installers import Pip
+from tests.live.test_live_commands import CHEAP, ask, twistpi
+
+JSON = "application/vnd.pypi.simple.v1+json"
+WHEEL = wheel_name("hello", "1.0")
+CONTENT = make_wheel("hello", "1.0")
+METADATA = metadata("hello", "1.0")
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def nearer(tmp_path: Path) -> Iterator[LiveServer]:
+    """The server that mirrors ``server``."""
+    live = LiveServer(tmp_path / "nearer", tmp_path / "nearer.log")
+    yield live
+    if live.process is not None and live.process.poll() is None:
+        live.end(signal.SIGKILL)
+
+
+def fetch(url: str, accept: str = "*/*") -> tuple[Any, bytes]:
+    """Headers and body.  Blocking."""
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=30) as answer:
+        return answer.headers, answer.read()
+
+
+async def page(server: LiveServer, project: str) -> Any:
+    """A project's JSON page."""
+    return json.loads((await deferToThread(fetch, f"{server.simple}{project}/", JSON))[1])
+
+
+def fill(upstream: FakeUpstream) -> None:
+    extra = {WHEEL: {"requires-python": ">=3.8", "upload-time": "2026-01-02T03:04:05.678901Z", "yanked": "bad"}}
+    upstream.add_project("hello", {WHEEL: CONTENT}, metadata={WHEEL: METADATA}, extra=extra)
+    upstream.set_names(["hello", "other"])
+
+
+@in_reactor
+async def test_pages_files_metadata_and_lists_pass_through_two_servers(
+    server: LiveServer, nearer: LiveServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    fill(upstream)
+    await deferToThread(server.start, "--upstream", upstream.index_url, environment=CHEAP)
+    await deferToThread(nearer.start, "--upstream", server.simple, environment=CHEAP)
+    far, near = await page(server, "hello"), await page(nearer, "hello")
+    for one in (far, near):
+        for file in one["files"]:
+            del file["url"]
+        del one["meta"]
+    assert near == far
+    assert near["files"][0]["core-metadata"] == {"sha256": hashlib.sha256(METADATA).hexdigest()}
+    file = f"{nearer.url}/root/pypi/+f/{DIGEST[:3]}/{DIGEST[3:16]}/{WHEEL}"
+    assert (await deferToThread(fetch, f"{file}.metadata"))[1] == METADATA
+    assert upstream.count(f"/files/hello/{WHEEL}") == 0, "metadata comes alone"
+    assert (await deferToThread(fetch, file))[1] == CONTENT
+    names = json.loads((await deferToThread(fetch, nearer.simple, JSON))[1])
+    assert {project["name"] for project in names["projects"]} == {"hello", "other"}
+    await deferToThread(server.end)
+    await upstream.stop()
+    python = await deferToThread(Pip("pip").install, tmp_path / "pip", nearer.simple, "hello==1.0")
+    assert python.exists()
+
+
+@in_reactor
+async def test_a_revalidation_is_passed_on_without_bodies(server: LiveServer, nearer: LiveServer, upstream: FakeUpstream) -> None:
+    fill(upstream)
+    await deferToThread(server.start, "--upstream", upstream.index_url, "--mirror-cache-expiry", "0", environment=CHEAP)
+    await deferToThread(nearer.start, "--upstream", server.simple, "--mirror-cache-expiry", "0", environment=CHEAP)
+    await page(nearer, "hello")
+    entries = len((await deferToThread(twistpi, nearer, "log", "--json")).splitlines())
+    await page(nearer, "hello")
+    assert len((await deferToThread(twistpi, nearer, "log", "--json")).splitlines()) == entries
+    upstream.add_project("hello", {WHEEL: CONTENT, wheel_name("hello", "2.0"): b"new"})
+    found = await page(nearer, "hello")
+    assert [file["filename"] for file in found["files"]] == [WHEEL, wheel_name("hello", "2.0")]
+
+
+@in_reactor
+async def test_a_protected_stage_elsewhere_is_mirrored_with_a_token(
+    server: LiveServer, nearer: LiveServer, upstream: FakeUpstream
+) -> None:
+    fill(upstream)
+    await deferToThread(server.start, "--upstream", upstream.index_url, environment=CHEAP)
+    await deferToThread(ask, server, "PUT", "/carol", {"password": "swordfish"})
+    config = {"bases": "root/pypi", "acl_read": "carol"}
+    assert (await deferToThread(ask, server, "PUT", "/carol/team", config, "carol:swordfish"))[0] == 200
+    token = (await deferToThread(twistpi, server, "token", "create", "--user", "carol")).strip()
+    protected = f"{server.url}/carol/team/+simple/"
+    await deferToThread(nearer.start, "--upstream", protected, environment=CHEAP)
+    with pytest.raises(urllib.error.HTTPError, match="502"):
+        await page(nearer, "hello")
+    known = protected.replace("http://", f"http://__token__:{token}@")
+    change = [f"mirror_url={known}"]
+    assert (await deferToThread(ask, nearer, "PATCH", "/root/pypi", change, "root:"))[0] == 200
+    assert [file["filename"] for file in (await page(nearer, "hello"))["files"]] == [WHEEL]
+    shown = (await deferToThread(ask, nearer, "GET", "/root/pypi?no_projects="))[1]["result"]["mirror_url"]
+    assert shown == protected, "nobody is shown the token"

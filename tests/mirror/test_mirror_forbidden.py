@@ -1,0 +1,281 @@
+"""Where users cannot make the server look, however they spell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostnameResolver, IResolutionReceiver
+from zope.interface import directlyProvides, implementer, providedBy
+
+from tests.fakes.proxy import FakeProxy
+from tests.fakes.upstream import FakeUpstream, Redirect
+from tests.in_reactor import in_reactor, wait_for
+from tests.mirror.mirror_house import House, pause, reactor
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.forbidden import DEFAULT, ForbiddenAddress, ForbiddenNetworks
+from twistpi.model.errors import UpstreamFailed
+
+WHEEL = "hello-1.0-py3-none-any.whl"
+FILE = f"/files/hello/{WHEEL}"
+LOOPBACK = ForbiddenNetworks.parse(["127.0.0.0/8", "::1"])
+METADATA = "169.254.169.254"
+SETTING = r"its address lies in a network where this server connects to nobody \(setting forbidden-networks\)"
+
+
+@implementer(IHostnameResolver)
+class Names:
+    """Resolves the names it was given, and leaves all others to the reactor's resolver."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    def resolveHostName(
+        self, resolutionReceiver: IResolutionReceiver, hostName: str, portNumber: int = 0, *arguments: Any, **keywords: Any
+    ) -> Any:
+        self.asked.append(hostName)
+        if hostName not in self.names:
+            return reactor.nameResolver.resolveHostName(resolutionReceiver, hostName, portNumber, *arguments, **keywords)
+        resolutionReceiver.resolutionBegan(None)  # type: ignore[arg-type]
+        for address in self.names[hostName]:
+            kind = IPv6Address if ":" in address else IPv4Address
+            resolutionReceiver.addressResolved(kind("TCP", address, portNumber))
+        resolutionReceiver.resolutionComplete()
+        return None
+
+
+class Network:
+    """The reactor with names of its own, which remembers the addresses that were connected to."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.nameResolver = Names({f"{name}.example": addresses for name, addresses in names.items()})
+        self.connected: list[str] = []
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def connectTCP(self, host: str, *arguments: Any, **keywords: Any) -> Any:
+        self.connected.append(host)
+        return reactor.connectTCP(host, *arguments, **keywords)
+
+
+@pytest.fixture
+def proxy() -> Iterator[FakeProxy]:
+    running = FakeProxy(reactor).start()
+    yield running
+    wait_for(Deferred.fromCoroutine(running.stop()))
+
+
+async def refusal_of(house: House) -> str:
+    """Why the upstream is not asked."""
+    with pytest.raises(UpstreamFailed, match=SETTING) as caught:
+        await house.mirror.ensure(house.index, "hello")
+    assert caught.value.status == 502
+    return str(caught.value)
+
+
+# Addresses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        METADATA, "169.254.0.1", "fe80::1", "fe80::1%eth0", "febf::1", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200",
+        "168.63.129.16", "192.0.0.192", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::169.254.169.254",
+        "2002:a9fe:a9fe::1", "::169.254.169.254",
+    ],
+)  # fmt: skip
+def test_by_default_link_local_addresses_and_cloud_metadata_are_forbidden(address: str) -> None:
+    with pytest.raises(ForbiddenAddress, match=SETTING):
+        ForbiddenNetworks.parse().check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "93.184.216.34", "2001:db8::1", "fd00:ec2::255"]
+)
+def test_by_default_all_others_are_not(address: str) -> None:
+    ForbiddenNetworks.parse().check_address(address)
+    ForbiddenNetworks.parse().check_host(address)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        METADATA, "169.254.169.254.", "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "169.254.43518",
+        "[fe80::1]", "fe80::1%25eth0", "::ffff:169.254.169.254", "%31%36%39.254.169.254", "①⑥⑨.254.169.254", "169。254。169。254",
+    ],
+)  # fmt: skip
+def test_a_forbidden_address_is_known_however_it_is_spelled(host: str) -> None:
+    with pytest.raises(ForbiddenAddress, match=SETTING):
+        ForbiddenNetworks.parse().check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["upstream.example", "", "é.example", "1.2.3.4.example", "a.169.254.169.254", "x" * 5000, "\x00"]
+)
+def test_a_name_is_no_address(host: str) -> None:
+    ForbiddenNetworks.parse(["0.0.0.0/0", "::/0"]).check_host(host)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+def test_who_forbids_loopback_forbids_every_way_to_the_machine_itself(address: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        LOOPBACK.check_address(address)
+
+
+def test_networks_that_are_named_replace_the_default() -> None:
+    assert ForbiddenNetworks.parse([]) == ForbiddenNetworks.parse(DEFAULT)
+    only = ForbiddenNetworks.parse(["10.0.0.0/8", "192.168.0.1"])
+    only.check_address(METADATA)
+    with pytest.raises(ForbiddenAddress, match=SETTING):
+        only.check_address("10.1.2.3")
+
+
+def test_none_forbids_nothing() -> None:
+    ForbiddenNetworks.parse(["none"]).check_address(METADATA)
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="upstream"):
+        ForbiddenNetworks.parse(["upstream.example"])
+
+
+# Upstreams ---------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+@pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]", "0xa9fea9fe"])
+async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., House], host: str) -> None:
+    network = Network()
+    house = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}), timeout=3)
+    assert "The upstream of root/up failed for" in await refusal_of(house)
+    assert network.connected == []
+
+
+@in_reactor
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("address", [METADATA, "::ffff:169.254.169.254", "fd00:ec2::254"])
+async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
+    make_house: Callable[..., House], scheme: str, address: str
+) -> None:
+    network = Network(inside=[address])
+    house = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}), timeout=3)
+    assert address not in await refusal_of(house)
+    assert network.nameResolver.asked == ["inside.example"]
+    assert network.connected == []
+
+
+@in_reactor
+async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
+    make_house: Callable[..., House], fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    network = Network(moving=["127.0.0.1"])
+    house = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}), timeout=3)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    for transport in list(fake._channels):
+        transport.loseConnection()
+    await pause(0.05)
+    network.nameResolver.names["moving.example"] = [METADATA]
+    # What is known goes on being served, and nobody was connected to.
+    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "stale"
+    assert network.connected == ["127.0.0.1"]
+
+
+@in_reactor
+async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    network = Network(both=[METADATA, "127.0.0.1"])
+    house = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}), timeout=3)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    assert network.connected == ["127.0.0.1"]
+
+
+@in_reactor
+@pytest.mark.parametrize("host", [METADATA, "inside.example", "[::ffff:169.254.169.254]"])
+async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[..., House], fake: FakeUpstream, host: str) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    fake.misbehave("/simple/hello/", Redirect(f"http://{host}/latest/"))
+    network = Network(inside=[METADATA])
+    house = make_house(agent=make_agent(network, {}), timeout=3)
+    await refusal_of(house)
+    assert network.connected == ["127.0.0.1"]
+
+
+@in_reactor
+async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"}, files_at=f"http://{METADATA}")
+    network = Network()
+    house = make_house(agent=make_agent(network, {}), timeout=3)
+    await house.mirror.ensure(house.index, "hello")
+    with pytest.raises(UpstreamFailed, match=SETTING):
+        await house.download("hello", WHEEL)
+    assert set(network.connected) == {"127.0.0.1"}
+
+
+@in_reactor
+async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    house = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK), timeout=3)
+    await refusal_of(house)
+    assert fake.seen == []
+
+
+@in_reactor
+async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., House]) -> None:
+    network = Network()
+    house = make_house(
+        mirror_url="http://127.0.0.1:1/simple/", agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"]))
+    )
+    with pytest.raises(Exception, match="refused"):
+        await house.mirror.ensure(house.index, "hello")
+    assert network.connected == ["127.0.0.1"]
+
+
+# Proxies -----------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]"])
+async def test_no_proxy_is_sent_to_a_forbidden_address(
+    make_house: Callable[..., House], proxy: FakeProxy, scheme: str, host: str
+) -> None:
+    house = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}), timeout=3)
+    await refusal_of(house)
+    assert proxy.asked == []
+
+
+@in_reactor
+async def test_no_redirect_sends_a_proxy_to_a_forbidden_address(
+    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+) -> None:
+    fake.misbehave("/simple/hello/", Redirect(f"http://{METADATA}/latest/"))
+    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}), timeout=3)
+    await refusal_of(house)
+    assert proxy.asked == [f"GET {fake.url}/simple/hello/ HTTP/1.1"]
+
+
+@in_reactor
+async def test_a_proxy_may_lie_where_no_upstream_may(
+    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+) -> None:
+    # The proxy resolves localhost; its own address comes from whoever runs the server.
+    fake.add_project("hello", {WHEEL: b"wheel"})
+    agent = make_agent(reactor, {"HTTP_PROXY": proxy.url}, forbidden=LOOPBACK)
+    house = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent, timeout=3)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+
+
+@in_reactor
+async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., House], proxy: FakeProxy) -> None:
+    network = Network(inside=[METADATA])
+    agent = make_agent(network, {"HTTP_PROXY": proxy.url, "NO_PROXY": ".example"})
+    house = make_house(mirror_url="http://inside.example/latest/", agent=agent, timeout=3)
+    await refusal_of(house)
+    assert (proxy.asked, network.connected) == ([], [])

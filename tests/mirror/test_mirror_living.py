@@ -1,0 +1,384 @@
+"""Mirrors while they are set up differently, deleted and made anew: what is on its way never ends where it does not belong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.fakes.upstream import JSON, Document, FakeUpstream, Held, Silent, Status, WithHeaders
+from tests.in_reactor import in_reactor, wait_for
+from tests.mirror.mirror_house import House, pause, reactor, start, until
+from tests.mirror.test_mirror_names import json_names
+from twistpi.mirror.names_store import home_of
+from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, LinksChanged, MetadataCached
+from twistpi.model.errors import NoMetadata, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
+from twistpi.model.records import Index
+
+WHEEL = "hello-1.0-py3-none-any.whl"
+OTHER_WHEEL = "hello-9.0-py3-none-any.whl"
+PAGE = "/simple/hello/"
+LIST = "/simple/"
+WHEEL_URL = f"/files/hello/{WHEEL}"
+
+
+@pytest.fixture
+def other() -> Iterator[FakeUpstream]:
+    """Where the mirror is aimed next."""
+    upstream = FakeUpstream(reactor).start()
+    upstream.add_project("hello", {OTHER_WHEEL: b"other"})
+    upstream.set_names(["hello", "other"])
+    yield upstream
+    wait_for(Deferred.fromCoroutine(upstream.stop()))
+
+
+@pytest.fixture
+def patient(make_house: Callable[..., House]) -> House:
+    """A house whose requests wait long enough for a test to change things meanwhile."""
+    house = make_house(timeout=20)
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    house.fake.set_names(["hello"])
+    return house
+
+
+def filenames(house: House, index: str = "root/up") -> set[str]:
+    known = house.reader.project(index, "hello")
+    return set() if known is None else {file.link.filename for file in known.files}
+
+
+async def hold(house: House, path: str, work: Any) -> tuple[Held, Deferred[Any]]:
+    """Begin ``work`` and return when the upstream has its question for ``path``."""
+    held = Held()
+    before = house.fake.count(path)
+    house.fake.misbehave(path, held, times=1)
+    working = start(work)
+    await until(lambda: house.fake.count(path) > before)
+    return held, working
+
+
+# Pages -----------------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_what_the_old_upstream_says_after_the_mirror_was_aimed_elsewhere_is_dropped(
+    patient: House, other: FakeUpstream
+) -> None:
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
+    await patient.set_up(mirror_url=other.index_url)
+    held.release()
+    state = await waiting
+    assert (state.kind, state.source) == ("miss", other.index_url)
+    assert filenames(patient) == {OTHER_WHEEL}
+
+
+@in_reactor
+async def test_nobody_waits_for_the_old_upstream_once_the_mirror_is_aimed_elsewhere(patient: House, other: FakeUpstream) -> None:
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
+    await patient.set_up(mirror_url=other.index_url)
+    assert (await patient.mirror.ensure(patient.index, "hello")).source == other.index_url
+    assert not waiting.called
+    held.release()
+    assert (await waiting).kind == "hit"
+    assert filenames(patient) == {OTHER_WHEEL}
+    assert len(patient.changes(LinksChanged)) == 1
+
+
+@in_reactor
+async def test_who_waits_for_a_page_of_an_index_that_is_deleted_hears_that_it_is_gone(patient: House) -> None:
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
+    await patient.commit(IndexDeleted("root/up"))
+    held.release()
+    with pytest.raises(UnknownIndex):
+        await waiting
+    assert patient.changes(LinksChanged) == []
+    assert patient.reader.freshness("root/up", "hello") is None
+
+
+@in_reactor
+async def test_who_waits_for_an_unknown_project_of_an_index_that_is_deleted_hears_that_the_index_is_gone(patient: House) -> None:
+    held, waiting = await hold(patient, "/simple/nope/", patient.mirror.ensure(patient.index, "nope"))
+    await patient.commit(IndexDeleted("root/up"))
+    held.release()
+    with pytest.raises(UnknownIndex):
+        await waiting
+
+
+@in_reactor
+async def test_an_index_made_anew_as_a_stage_learns_nothing_from_the_mirror_it_was(patient: House) -> None:
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
+    await patient.commit(IndexDeleted("root/up"), IndexCreated("root/up", {"type": "stage", "bases": []}))
+    held.release()
+    with pytest.raises(UnknownProject):
+        await waiting
+    assert not patient.reader.has_project("root/up", "hello")
+
+
+@in_reactor
+async def test_a_confirmation_for_the_index_that_was_is_none_for_the_one_made_anew(patient: House) -> None:
+    await patient.mirror.ensure(patient.index, "hello")
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello", force=True))
+    assert patient.fake.seen[-1].header("If-None-Match") is not None
+    await patient.make_anew()
+    held.release()
+    assert (await waiting).kind == "miss"
+    assert filenames(patient) == {WHEEL}
+    assert patient.fake.seen[-1].header("If-None-Match") is None
+
+
+@in_reactor
+async def test_that_a_project_is_gone_upstream_says_nothing_of_the_index_made_anew(patient: House, other: FakeUpstream) -> None:
+    await patient.mirror.ensure(patient.index, "hello")
+    del patient.fake.documents[PAGE]
+    held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello", force=True))
+    await patient.make_anew(mirror_url=other.index_url)
+    await patient.mirror.ensure(patient.index, "hello")
+    held.release()
+    await waiting
+    assert not patient.project("hello").vanished
+    assert filenames(patient) == {OTHER_WHEEL}
+
+
+@in_reactor
+async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(patient: House, other: FakeUpstream) -> None:
+    _, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
+    await patient.set_up(mirror_url=other.index_url)
+    await patient.fake.stop()
+    assert (await waiting).source == other.index_url
+
+
+@in_reactor
+async def test_a_failure_or_absence_that_is_remembered_is_the_former_upstreams(
+    make_house: Callable[..., House], other: FakeUpstream
+) -> None:
+    house = make_house()
+    with pytest.raises(UnknownProject):
+        await house.mirror.ensure(house.index, "hello")
+    house.fake.misbehave("/simple/broken/", Status(500))
+    with pytest.raises(UpstreamFailed):
+        await house.mirror.ensure(house.index, "broken")
+    other.add_project("broken", {})
+    await house.set_up(mirror_url=other.index_url)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    assert (await house.mirror.ensure(house.index, "broken")).kind == "miss"
+
+
+@in_reactor
+async def test_a_corrected_password_takes_effect_at_once(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    house.fake.user = "me:right"
+    await house.set_up(mirror_url=house.fake.index_url.replace("right", "wrong"))
+    with pytest.raises(UpstreamFailed, match="401"):
+        await house.mirror.ensure(house.index, "hello")
+    await house.set_up(mirror_url=house.fake.index_url)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+
+
+@in_reactor
+async def test_accepting_older_serials_takes_effect_at_once(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    house.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "20"}), times=1)
+    house.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "10"}))
+    await house.mirror.ensure(house.index, "hello")
+    house.fake.add_project("hello", {OTHER_WHEEL: b"other"})
+    state = await house.mirror.ensure(house.index, "hello", force=True)
+    assert state.kind == "stale"
+    assert "serial 10, older than 20" in (state.reason or "")
+    assert filenames(house) == {WHEEL}
+    house.clock.shift += 1801
+    await house.set_up(mirror_ignore_serial_header=True)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "revalidated"
+    assert filenames(house) == {OTHER_WHEEL}
+
+
+@in_reactor
+async def test_another_expiry_takes_effect_at_once_also_for_what_is_missing(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    await house.mirror.ensure(house.index, "hello")
+    with pytest.raises(UnknownProject):
+        await house.mirror.ensure(house.index, "late")
+    house.fake.add_project("late", {"late-1.0.tar.gz": b"late"})
+    house.clock.shift += 10
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "hit"
+    with pytest.raises(UnknownProject):
+        await house.mirror.ensure(house.index, "late")
+    await house.set_up(mirror_cache_expiry=5)
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "revalidated"
+    assert (await house.mirror.ensure(house.index, "late")).kind == "miss"
+
+
+@in_reactor
+async def test_a_mirror_that_lost_its_address_serves_what_it_knows_and_says_what_to_do(house: House) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    await house.mirror.ensure(house.index, "hello")
+    await house.make_anew()
+    await house.mirror.ensure(house.index, "hello")
+    await house.set_up(mirror_url="")
+    state = await house.mirror.ensure(house.index, "hello")
+    assert (state.kind, state.source) == ("stale", "")
+    assert "devpi index root/up mirror_url=" in (state.reason or "")
+    for asking in (house.mirror.ensure(house.index, "other"), house.names.ensure(house.index)):
+        with pytest.raises(UpstreamFailed, match="has no mirror_url; set one with devpi index root/up") as refused:
+            await asking
+        assert refused.value.status == 502
+
+
+# Beside each other -----------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_mirrors_beside_each_other_keep_their_pages_lists_and_failures_apart(house: House, other: FakeUpstream) -> None:
+    house.fake.add_project("hello", {WHEEL: b"wheel"})
+    house.fake.set_names(["hello"])
+    second = Index("root/other", {"type": "mirror", "mirror_url": other.index_url})
+    dead = Index("root/dead", {"type": "mirror", "mirror_url": house.fake.index_url.replace("simple", "silent")})
+    await house.commit(IndexCreated(second.name, second.config), IndexCreated(dead.name, dead.config))
+    house.fake.misbehave("/silent/hello/", Silent())
+    with pytest.raises(UpstreamUnreachable):
+        await house.mirror.ensure(dead, "hello")
+    states = await gatherResults([start(house.mirror.ensure(index, "hello")) for index in (house.index, second)])
+    assert [state.kind for state in states] == ["miss", "miss"]
+    assert filenames(house) == {WHEEL}
+    assert filenames(house, second.name) == {OTHER_WHEEL}
+    lists = await gatherResults([start(house.names.ensure(index)) for index in (house.index, second)])
+    assert [json_names(found) for found in lists] == [{"hello"}, {"hello", "other"}]
+    await house.commit(IndexDeleted(second.name))
+    assert filenames(house) == {WHEEL}
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "hit"
+    assert (await house.names.ensure(house.index)).kind == "hit"
+
+
+# A mirror of devpi -----------------------------------------------------------------------------------------------------
+
+DEVPI_JSON = """{"meta":{"api-version":"1.0"},"name":"hello","files":[
+ {"filename": "%s", "url": "../../+f/%s/%s/%s",
+  "hashes": {"sha256": "%s"}, "core-metadata": true, "requires-python": "", "yanked": "bad \\"one\\""}]}
+"""
+DEVPI_HTML = """<!DOCTYPE html><html lang="en"><head><title>alice/dev: links for hello</title></head><body>
+<h1>alice/dev: links for hello</h1>
+<form action="http://devpi.example/alice/dev/+simple/hello/refresh" method="post"><input type="submit" value="Refresh"></form>
+alice/dev <a href="../../+f/%s/%s/%s#sha256=%s" data-requires-python="">%s</a><br>
+</body></html>
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+@in_reactor
+async def test_the_pages_of_a_devpi_server_are_understood(house: House, form: str) -> None:
+    digest = hashlib.sha256(b"wheel").hexdigest()
+    path = (digest[:3], digest[3:16], WHEEL)
+    body = DEVPI_JSON % (WHEEL, *path, digest) if form == "json" else DEVPI_HTML % (*path, digest, WHEEL)
+    page = Document(body.encode(), JSON if form == "json" else "text/html; charset=UTF-8")
+    house.fake.documents["/alice/dev/+simple/hello/"] = page
+    house.fake.add_file("/alice/dev/+f/" + "/".join(path), b"wheel")
+    await house.set_up(mirror_url=f"{house.fake.url}/alice/dev/+simple/")
+    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    assert await house.download("hello", WHEEL) == b"wheel"
+    assert house.file("hello", WHEEL).link.yanked == ('bad "one"' if form == "json" else False)
+
+
+# Files -----------------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_a_file_on_its_way_when_its_index_is_deleted_reaches_its_reader_and_is_not_recorded(patient: House) -> None:
+    await patient.mirror.ensure(patient.index, "hello")
+    held, reading = await hold(patient, WHEEL_URL, patient.download("hello", WHEEL))
+    await patient.commit(IndexDeleted("root/up"))
+    held.release()
+    assert await reading == b"wheel"
+    await until(lambda: patient.incoming() == [])
+    await pause(0.05)
+    assert patient.changes(FileCached) == []
+
+
+@in_reactor
+async def test_a_file_comes_from_the_new_upstream_while_the_old_one_hangs(patient: House, other: FakeUpstream) -> None:
+    await patient.mirror.ensure(patient.index, "hello")
+    held, reading = await hold(patient, WHEEL_URL, patient.download("hello", WHEEL))
+    other.add_project("hello", {WHEEL: b"wheel"})
+    await patient.set_up(mirror_url=other.index_url)
+    await patient.mirror.ensure(patient.index, "hello")
+    assert await patient.download("hello", WHEEL) == b"wheel"
+    assert other.count(WHEEL_URL) == 1
+    held.release()
+    assert await reading == b"wheel"
+    await until(lambda: patient.incoming() == [])
+    assert len(patient.changes(FileCached)) == 1
+
+
+@in_reactor
+async def test_metadata_on_its_way_when_its_index_is_deleted_is_not_recorded(patient: House) -> None:
+    metadata = b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"
+    patient.fake.add_project("hello", {WHEEL: b"wheel"}, metadata={WHEEL: metadata})
+    await patient.mirror.ensure(patient.index, "hello")
+    work = patient.sidecars.metadata(patient.index, "hello", patient.file("hello", WHEEL))
+    held, asking = await hold(patient, f"{WHEEL_URL}.metadata", work)
+    await patient.commit(IndexDeleted("root/up"))
+    held.release()
+    await asking
+    assert patient.changes(MetadataCached) == []
+
+
+@in_reactor
+async def test_that_the_upstream_has_unannounced_metadata_takes_effect_at_once(house: House) -> None:
+    sdist = "hello-1.0.tar.gz"
+    house.fake.add_project("hello", {sdist: b"sdist"})
+    house.fake.add_file(f"/files/hello/{sdist}.metadata", b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
+    await house.mirror.ensure(house.index, "hello")
+    with pytest.raises(NoMetadata):
+        await house.sidecars.metadata(house.index, "hello", house.file("hello", sdist))
+    await house.set_up(mirror_provides_core_metadata=True)
+    await house.sidecars.metadata(house.index, "hello", house.file("hello", sdist))
+    assert len(house.changes(MetadataCached)) == 1
+
+
+# Name lists ------------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_a_name_list_that_comes_from_the_old_upstream_is_dropped(patient: House, other: FakeUpstream) -> None:
+    held, waiting = await hold(patient, LIST, patient.names.ensure(patient.index))
+    await patient.set_up(mirror_url=other.index_url)
+    found = await patient.names.ensure(patient.index)
+    assert json_names(found) == {"hello", "other"}
+    held.release()
+    assert json_names(await waiting) == {"hello", "other"}
+    assert (await patient.names.ensure(patient.index)).folder == found.folder
+    assert os.path.exists(found.folder)
+
+
+@in_reactor
+async def test_the_name_list_of_a_deleted_index_is_removed_and_a_late_one_does_not_come_back(patient: House) -> None:
+    home = home_of(str(patient.folder / "names"), "root/up")
+    await patient.names.ensure(patient.index)
+    held, waiting = await hold(patient, LIST, patient.names.ensure(patient.index, force=True))
+    patient.fake.documents[LIST].etag = None
+    await patient.commit(IndexDeleted("root/up"))
+    held.release()
+    with pytest.raises(UnknownIndex):
+        await waiting
+    await until(lambda: not os.path.exists(home) or os.listdir(home) == [])
+
+
+@in_reactor
+async def test_an_index_made_anew_has_no_name_list_yet(patient: House) -> None:
+    await patient.names.ensure(patient.index)
+    await patient.make_anew()
+    patient.fake.set_names(["hello", "new"])
+    found = await patient.names.ensure(patient.index)
+    assert (found.kind, json_names(found)) == ("miss", {"hello", "new"})
+
+
+@in_reactor
+async def test_that_an_upstream_has_no_list_takes_effect_at_once(house: House) -> None:
+    house.fake.set_names(["hello"])
+    await house.names.ensure(house.index)
+    await house.set_up(mirror_no_project_list=True)
+    with pytest.raises(UpstreamFailed, match="mirror_no_project_list"):
+        await house.names.ensure(house.index)
+    await house.set_up(mirror_no_project_list=False)
+    assert (await house.names.ensure(house.index)).kind == "hit"

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twistpi.model.account_errors import BadRequest, Forbidden, InvalidUserConfig, InvalidUserName, UserExists, UserKept
+from twistpi.model.accounts import User
+from twistpi.model.changes import IndexDeleted, UserCreated, UserDeleted, UserModified
+from twistpi.model.errors import TwistpiError, UnknownUser
+from twistpi.model.names import IndexName
+from twistpi.model.records import Index
+from twistpi.rules.accounts import (
+    UserRequest,
+    check_user_name,
+    decide_user_created,
+    decide_user_deleted,
+    decide_user_modified,
+    needs_full_rights,
+    read_new_user,
+    read_user_patch,
+)
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = st.sampled_from(["email", "title", "description", "custom_data", "password", "pwhash", "username", "modified", "foo"])
+
+
+def result_or_refusal(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """What ``function`` gives, or how it refuses."""
+    try:
+        return function(*arguments, **keywords)
+    except TwistpiError as refusal:
+        return refusal
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+# Names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["alice", "UPPER", "a.b-c_d@e", "1", "-", "jürgen", "日本", "__token__", "a..b", ".hidden", "x" * 200]
+)
+def test_a_user_may_be_called_almost_anything(name: str) -> None:
+    assert check_user_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "",
+        ".",
+        "..",
+        *(f"a{character}b" for character in "!\"#$%&'()*+,/:;<=>?[\\]^`{|}~\x00\n\t\x7f\x85\x9f\u200b\u202e\u2028"),
+    ],
+)
+def test_a_user_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
+    with pytest.raises(InvalidUserName) as caught:
+        check_user_name(name)
+    allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
+    assert str(caught.value) == f"username {name!r} {allowed}"
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "ü" * 101])
+def test_a_user_name_fits_into_the_name_of_a_folder(name: str) -> None:
+    with pytest.raises(InvalidUserConfig, match="longer than 200 bytes"):
+        check_user_name(name)
+
+
+@given(name=st.text(st.characters()))
+def test_every_user_name_that_is_taken_makes_names_of_indexes(name: str) -> None:
+    try:
+        check_user_name(name)
+    except (InvalidUserName, InvalidUserConfig) as refusal:
+        str(refusal).encode()
+    else:
+        assert IndexName.parse(f"{name}/dev") == IndexName(name, "dev")
+
+
+# What a body asks for ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_user_needs_a_password_only() -> None:
+    assert read_new_user({"password": "secret"}) == UserRequest({}, (), "secret")
+
+
+def test_a_new_user_can_be_described() -> None:
+    body = {"password": "", "email": "a@b.example", "title": "A", "description": "B", "custom_data": {"x": [1]}}
+    assert read_new_user(body) == UserRequest(
+        {"email": "a@b.example", "title": "A", "description": "B", "custom_data": {"x": [1]}}, (), ""
+    )
+
+
+def test_a_new_user_without_a_password_cannot_log_in() -> None:
+    assert read_new_user({"password": None}).password is None
+
+
+def test_what_only_others_know_of_a_new_user_is_passed_over() -> None:
+    body = {"password": "p", "username": "x", "created": "y", "modified": "z", "indexes": {}, "pwhash": "h", "pwsalt": "s"}
+    assert read_new_user(body) == UserRequest({}, (), "p")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "password needs to be set"),
+        ({"pwhash": "x"}, "password needs to be set"),
+        ({"password": "x", "foo": 1}, "Unknown keys in user config: foo"),
+        ({"password": "x", "foo": 1, "bar": 2}, "Unknown keys in user config: bar, foo"),
+        ({"password": 5}, "the password has to be a string"),
+        ({"password": ["x"]}, "the password has to be a string"),
+        ({"password": "x", "email": 5}, "the email has to be a string, not 5"),
+        ({"password": "x", "title": 0}, "the title has to be a string, not 0"),
+        ({"password": "x", "description": ["y"]}, "the description has to be a string, not ['y']"),
+        (
+            {"password": "x", "custom_data": nested(250)},
+            "the custom_data is nested too deeply or holds numbers that are too large",
+        ),
+    ],
+)
+def test_a_new_user_that_cannot_be_is_refused(body: Any, message: str) -> None:
+    with pytest.raises(InvalidUserConfig) as caught:
+        read_new_user(body)
+    assert str(caught.value) == message
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [None, [], ["password=x"], "password", 5, True])
+def test_a_user_is_described_by_an_object(body: Any) -> None:
+    for read in (read_new_user, read_user_patch):
+        with pytest.raises(BadRequest, match="Bad request: a user is described by a JSON object"):
+            read(body)
+
+
+def test_a_patch_drops_what_it_does_not_know_and_what_is_not_settable() -> None:
+    body = {"foo": 1, "created": "x", "modified": "y", "indexes": 5, "username": "z", "pwhash": "h", "title": "T"}
+    assert read_user_patch(body) == UserRequest({"title": "T"})
+
+
+@pytest.mark.parametrize("falsy", ["", None])
+def test_an_empty_value_removes_a_key(falsy: Any) -> None:
+    request = read_user_patch({"email": falsy, "title": falsy, "description": falsy, "custom_data": falsy})
+    assert request == UserRequest({}, ("email", "title", "description", "custom_data"))
+
+
+@pytest.mark.parametrize("falsy", [0, False, {}, []])
+def test_custom_data_goes_with_any_empty_value(falsy: Any) -> None:
+    assert read_user_patch({"custom_data": falsy}) == UserRequest({}, ("custom_data",))
+
+
+@pytest.mark.parametrize("password", [None, 5, ["x"], {}, True])
+def test_a_patched_password_is_a_string(password: Any) -> None:
+    with pytest.raises(InvalidUserConfig, match="the password has to be a string"):
+        read_user_patch({"password": password})
+
+
+def test_a_request_does_not_show_its_password() -> None:
+    assert "geheim" not in repr(read_new_user({"password": "geheim"}))
+
+
+@given(body=JSON_VALUES | st.dictionaries(KEYS, JSON_VALUES))
+def test_no_body_fails_other_than_with_a_refusal(body: Any) -> None:
+    for read in (read_new_user, read_user_patch):
+        outcome = result_or_refusal(read, body)
+        if isinstance(outcome, TwistpiError):
+            assert isinstance(outcome, BadRequest | InvalidUserConfig)
+            assert len(str(outcome)) < 400
+        else:
+            assert set(outcome.changed) <= {"email", "title", "description", "custom_data"}
+            assert not set(outcome.changed) & set(outcome.removed)
+
+
+@pytest.mark.parametrize("key", ["email", "custom_data", "password", "foo"])
+def test_a_body_nested_as_deeply_as_can_be_sent_is_refused(key: str) -> None:
+    with pytest.raises(InvalidUserConfig):
+        read_new_user({"password": "x", key: nested(1000)})
+
+
+# What changes ------------------------------------------------------------------------------------------------------
+
+ALICE = User("alice", {"title": "T", "custom_data": 1}, "hash")
+
+
+def test_a_user_is_created_as_asked() -> None:
+    request = UserRequest({"title": "T"}, ("email",), "p")
+    assert decide_user_created(None, "alice", request, "hash") == (UserCreated("alice", {"title": "T"}, "hash"),)
+
+
+def test_a_user_is_created_once() -> None:
+    with pytest.raises(UserExists, match=r"^user already exists$") as caught:
+        decide_user_created(ALICE, "alice", UserRequest(password="p"), "hash")
+    assert caught.value.status == 409
+
+
+def test_a_user_is_not_created_under_a_bad_name() -> None:
+    with pytest.raises(InvalidUserName):
+        decide_user_created(None, "a b", UserRequest(password="p"), "hash")
+
+
+def test_only_what_differs_is_said_of_a_modified_user() -> None:
+    request = UserRequest({"title": "T", "email": "e"}, ("description", "custom_data"))
+    assert decide_user_modified(ALICE, "alice", request, None) == (UserModified("alice", {"email": "e"}, ("custom_data",)),)
+
+
+def test_nothing_is_said_of_a_user_who_stays_the_same() -> None:
+    assert decide_user_modified(ALICE, "alice", UserRequest({"title": "T"}, ("email",)), None) == ()
+
+
+def test_true_is_not_one() -> None:
+    assert decide_user_modified(ALICE, "alice", UserRequest({"custom_data": True}), None) == (
+        UserModified("alice", {"custom_data": True}),
+    )
+
+
+@pytest.mark.parametrize("password_hash", ["", "other"])
+def test_a_new_password_is_a_change(password_hash: str) -> None:
+    changes = decide_user_modified(ALICE, "alice", UserRequest(password="p"), password_hash)
+    assert changes == (UserModified("alice", password_hash=password_hash),)
+
+
+def test_a_user_who_does_not_exist_is_neither_modified_nor_deleted() -> None:
+    with pytest.raises(UnknownUser, match="no user 'nouser'"):
+        decide_user_modified(None, "nouser", UserRequest(), None)
+    with pytest.raises(UnknownUser, match="no user 'nouser'"):
+        decide_user_deleted(None, "nouser", ())
+
+
+@pytest.mark.parametrize(
+    ("body", "full"),
+    [
+        ({"password": "new"}, False),
+        ({"password": "new", "title": "T", "custom_data": 1, "created": "x", "modified": "y"}, False),
+        ({"password": "new", "email": ""}, False),
+        ({"password": "new", "title": "other"}, True),
+        ({"password": "new", "title": ""}, True),
+        ({"password": "new", "email": "e"}, True),
+        ({"title": "other"}, True),
+        ({"title": "T"}, True),
+        ({}, True),
+    ],
+)
+def test_changing_nothing_but_the_password_needs_less_than_full_rights(body: Any, full: bool) -> None:
+    assert needs_full_rights(read_user_patch(body), ALICE) is full
+
+
+def test_a_user_goes_with_all_indexes() -> None:
+    indexes = [Index("alice/a", {"volatile": True}), Index("alice/b", {})]
+    assert decide_user_deleted(ALICE, "alice", indexes) == (
+        IndexDeleted("alice/a"),
+        IndexDeleted("alice/b"),
+        UserDeleted("alice"),
+    )
+
+
+def test_a_user_with_an_index_that_is_not_volatile_stays() -> None:
+    indexes = [Index("alice/a", {"volatile": True}), Index("alice/prod", {"volatile": False})]
+    with pytest.raises(UserKept, match=r"^user 'alice' has non-volatile index: prod$") as caught:
+        decide_user_deleted(ALICE, "alice", indexes)
+    assert caught.value.status == 403
+
+
+def test_root_stays() -> None:
+    with pytest.raises(Forbidden, match="no permission to delete user root"):
+        decide_user_deleted(User("root"), "root", ())
+
+
+@given(
+    body=st.dictionaries(KEYS, JSON_VALUES),
+    config=st.dictionaries(st.sampled_from(["email", "title", "custom_data"]), JSON_VALUES),
+)
+def test_what_a_patch_asks_for_is_so_afterwards_and_then_nothing_more_changes(body: Any, config: Any) -> None:
+    try:
+        request = read_user_patch(body)
+    except TwistpiError:
+        return
+    user = User("alice", config, "hash")
+    for change in decide_user_modified(user, "alice", request, None):
+        assert isinstance(change, UserModified)
+        config = {key: value for key, value in {**config, **change.changed}.items() if key not in change.removed}
+    assert all(config[key] == value for key, value in request.changed.items())
+    assert not set(config) & set(request.removed)
+    assert decide_user_modified(User("alice", config, "hash"), "alice", request, None) == ()

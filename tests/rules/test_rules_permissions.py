@@ -1,0 +1,296 @@
+"""The table of permissions: who, what, to which kind of index, restricted or not, with a password or an API token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from twistpi.model.account_errors import Forbidden, LoginNeeded
+from twistpi.model.accounts import NOBODY, ApiToken, Asker
+from twistpi.model.records import Index
+from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open, may_read
+
+OPEN = Policy()
+RESTRICTED = Policy.parse("carol, :admins")
+"""Carol and the group ``admins`` are listed; root and alice are not."""
+
+ASKERS = {
+    "nobody": NOBODY,
+    "root": Asker("root"),
+    "alice": Asker("alice"),
+    "bob": Asker("bob", groups=("staff",)),
+    "carol": Asker("carol"),
+    "dora": Asker("dora", groups=("admins",)),
+}
+"""Alice owns all that is asked about."""
+
+
+def stage(**config: Any) -> Index:
+    return Index("alice/dev", {"type": "stage", "volatile": True, "acl_upload": ["alice"], **config})
+
+
+INDEXES = {
+    "stage": stage(),
+    "stage for bob": stage(acl_upload=["bob"]),
+    "stage for staff": stage(acl_upload=[":staff"], acl_toxresult_upload=[":staff"]),
+    "stage for logins": stage(acl_upload=[":AUTHENTICATED:"], acl_toxresult_upload=[":AUTHENTICATED:"]),
+    "stage for all": stage(acl_upload=[":ANONYMOUS:"]),
+    "stage for none": stage(acl_upload=[], acl_toxresult_upload=[]),
+    "read by bob": stage(acl_read=["bob"]),
+    "read by staff": stage(acl_read=[":staff"]),
+    "read by logins": stage(acl_read=[":AUTHENTICATED:"]),
+    "read by all": stage(acl_read=["bob", ":ANONYMOUS:"]),
+    "read by none": stage(acl_read=[]),
+    "mirror": Index("alice/copy", {"type": "mirror", "volatile": True}),
+    "mirror read by bob": Index("alice/copy", {"type": "mirror", "volatile": True, "acl_read": ["bob"]}),
+    "a mirror with rights": Index("alice/copy", {"type": "mirror", "acl_upload": [":ANONYMOUS:"]}),
+}
+
+# Each row: what, to which index or user, and who may: without restriction | with --restrict-modify carol,:admins.
+TABLE = """
+create index       | user alice           | root alice                       | carol dora
+create user        | user erik            | nobody root alice bob carol dora | carol dora
+modify user        | user alice           | root alice                       | carol dora
+modify user        | user root            | root                             | carol dora
+modify user        | user carol           | root carol                       | carol dora
+change password    | user alice           | root alice                       | alice carol dora
+change password    | user root            | root                             | root carol dora
+manage tokens      | user alice           | root alice                       | alice carol dora
+manage tokens      | user root            | root                             | root carol dora
+delete user        | user alice           | root alice                       | carol dora
+delete user        | user root            |                                  |
+delete user        | user carol           | root carol                       | dora
+modify index       | stage                | root alice                       | carol dora
+modify index       | mirror               | root alice                       | carol dora
+modify index       | stage for all        | root alice                       | carol dora
+modify index       | read by bob          | root alice                       | carol dora
+delete index       | stage                | root alice                       | carol dora
+delete index       | mirror               | root alice                       | carol dora
+upload             | stage                | alice                            | alice
+upload             | stage for bob        | bob                              | bob
+upload             | stage for staff      | bob                              | bob
+upload             | stage for logins     | root alice bob carol dora        | root alice bob carol dora
+upload             | stage for all        | nobody root alice bob carol dora | nobody root alice bob carol dora
+upload             | stage for none       |                                  |
+upload             | mirror               |                                  |
+upload             | a mirror with rights |                                  |
+upload toxresult   | stage                | nobody root alice bob carol dora | nobody root alice bob carol dora
+upload toxresult   | stage for staff      | bob                              | bob
+upload toxresult   | stage for logins     | root alice bob carol dora        | root alice bob carol dora
+upload toxresult   | stage for none       |                                  |
+upload toxresult   | mirror               | nobody root alice bob carol dora | nobody root alice bob carol dora
+remove             | stage                | root alice                       | alice carol dora
+remove             | stage for bob        | root alice bob                   | bob carol dora
+remove             | stage for staff      | root alice bob                   | bob carol dora
+remove             | stage for all        | nobody root alice bob carol dora | nobody root alice bob carol dora
+remove             | stage for none       | root alice                       | carol dora
+remove             | mirror               | root alice                       | carol dora
+read               | stage                | nobody root alice bob carol dora | nobody root alice bob carol dora
+read               | mirror               | nobody root alice bob carol dora | nobody root alice bob carol dora
+read               | read by all          | nobody root alice bob carol dora | nobody root alice bob carol dora
+read               | read by bob          | root alice bob                   | root alice bob
+read               | mirror read by bob   | root alice bob                   | root alice bob
+read               | read by staff        | root alice bob                   | root alice bob
+read               | read by logins       | root alice bob carol dora        | root alice bob carol dora
+read               | read by none         | root alice                       | root alice
+"""
+SPELLED = {
+    "upload toxresult": Action.UPLOAD_TOXRESULT,
+    "change password": Action.CHANGE_PASSWORD,
+    **{action.name.lower().replace("_", " "): action for action in Action},
+}
+
+
+@attrs.frozen
+class Case:
+    action: Action
+    target: str
+    policy: Policy
+    who: str
+    allowed: bool
+
+    @property
+    def about(self) -> dict[str, Any]:
+        is_user = self.target.startswith("user ")
+        return {"user": self.target[len("user ") :]} if is_user else {"index": INDEXES[self.target]}
+
+    def __str__(self) -> str:
+        restricted = "" if self.policy is OPEN else "-restricted"
+        return f"{self.who}-{self.action.name}-{self.target}{restricted}".replace(" ", "_")
+
+
+def cases() -> Iterator[Case]:
+    for row in TABLE.strip().splitlines():
+        action, target, *columns = (cell.strip() for cell in row.split("|"))
+        for policy, column in zip((OPEN, RESTRICTED), columns, strict=True):
+            for who in ASKERS:
+                yield Case(SPELLED[action], target, policy, who, who in column.split())
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_the_table_says_who_may_do_what(case: Case) -> None:
+    assert is_allowed(case.action, ASKERS[case.who], case.policy, **case.about) is case.allowed
+    if case.allowed:
+        check(case.action, ASKERS[case.who], case.policy, **case.about)
+    else:
+        with pytest.raises((Forbidden, LoginNeeded)):
+            check(case.action, ASKERS[case.who], case.policy, **case.about)
+
+
+def test_the_table_has_a_row_for_every_action() -> None:
+    assert {case.action for case in cases()} == set(Action)
+
+
+@pytest.mark.parametrize("action", [Action.READ, Action.UPLOAD, Action.MODIFY_INDEX, Action.DELETE_INDEX, Action.REMOVE])
+@pytest.mark.parametrize("who", ASKERS)
+@pytest.mark.parametrize("policy", [OPEN, RESTRICTED], ids=["open", "restricted"])
+def test_nobody_may_do_anything_to_an_index_that_does_not_exist(action: Action, who: str, policy: Policy) -> None:
+    assert not is_allowed(action, ASKERS[who], policy, index=None)
+
+
+def test_without_a_name_nobody_may_do_anything_to_a_user() -> None:
+    assert not is_allowed(Action.MODIFY_USER, NOBODY, OPEN)
+
+
+def test_an_index_is_created_for_its_owner_also_when_it_is_handed_over_itself() -> None:
+    index = Index("alice/new", {})
+    assert is_allowed(Action.CREATE_INDEX, ASKERS["alice"], OPEN, index=index)
+    assert not is_allowed(Action.CREATE_INDEX, ASKERS["bob"], OPEN, index=index)
+
+
+def test_an_empty_restriction_leaves_nobody_who_may_modify() -> None:
+    nobody_at_all = Policy.parse("")
+    for who, asker in ASKERS.items():
+        assert not is_allowed(Action.MODIFY_INDEX, asker, nobody_at_all, index=INDEXES["stage"]), who
+    assert is_allowed(Action.CHANGE_PASSWORD, ASKERS["alice"], nobody_at_all, user="alice")
+
+
+def test_no_setting_is_no_restriction() -> None:
+    assert Policy.parse(None) == OPEN
+
+
+def test_a_user_called_like_a_group_is_not_in_it() -> None:
+    assert not is_allowed(Action.UPLOAD, Asker("staff"), OPEN, index=INDEXES["stage for staff"])
+
+
+def test_a_group_called_like_a_user_has_not_the_users_rights() -> None:
+    intruder = Asker("mallory", groups=("alice", "root"))
+    assert not is_allowed(Action.UPLOAD, intruder, OPEN, index=INDEXES["stage"])
+    assert not is_allowed(Action.MODIFY_USER, intruder, OPEN, user="alice")
+
+
+# API tokens --------------------------------------------------------------------------------------------------------
+
+
+def with_token(user: str, may: str = "read upload", index: str | None = None, project: str | None = None) -> Asker:
+    return Asker(user, token=ApiToken("0" * 16, user, "", tuple(may.split()), index, project))
+
+
+TOKEN_TABLE = [
+    # whose, may, index, project | action, index, project -> allowed
+    (with_token("alice"), Action.UPLOAD, "stage", "demo", True),
+    (with_token("alice", "upload"), Action.UPLOAD, "stage", "demo", True),
+    (with_token("alice", "read"), Action.UPLOAD, "stage", "demo", False),
+    (with_token("alice", index="alice/dev"), Action.UPLOAD, "stage", "demo", True),
+    (with_token("alice", index="alice/prod"), Action.UPLOAD, "stage", "demo", False),
+    (with_token("alice", project="demo"), Action.UPLOAD, "stage", "demo", True),
+    (with_token("alice", project="demo"), Action.UPLOAD, "stage", "other", False),
+    (with_token("alice", project="demo"), Action.UPLOAD, "stage", None, False),
+    (with_token("bob"), Action.UPLOAD, "stage", "demo", False),
+    (with_token("root"), Action.UPLOAD, "stage", "demo", False),
+    (with_token("alice", index="alice/prod"), Action.UPLOAD, "stage for all", "demo", False),
+    (with_token("bob"), Action.READ, "read by bob", None, True),
+    (with_token("bob", "read"), Action.READ, "read by bob", None, True),
+    (with_token("bob", "read", index="alice/dev"), Action.READ, "read by bob", None, True),
+    (with_token("bob", "read", index="alice/prod"), Action.READ, "read by bob", None, False),
+    (with_token("bob", "upload"), Action.READ, "read by bob", None, False),
+    (with_token("bob", project="demo"), Action.READ, "read by bob", None, True),
+    (with_token("carol"), Action.READ, "read by bob", None, False),
+    (with_token("alice", "read"), Action.READ, "read by none", None, True),
+    (with_token("root", "read"), Action.READ, "read by none", None, True),
+    (with_token("root", "read", index="root/pypi"), Action.READ, "read by none", None, False),
+    # What everybody may see is not hidden from who shows a token for something else.
+    (with_token("bob", "upload", index="bob/dev"), Action.READ, "stage", None, True),
+    (with_token("bob", "upload", index="bob/dev"), Action.READ, "read by all", None, True),
+]
+
+
+@pytest.mark.parametrize(("asker", "action", "index", "project", "allowed"), TOKEN_TABLE)
+@pytest.mark.parametrize("policy", [OPEN, RESTRICTED], ids=["open", "restricted"])
+def test_a_token_narrows_what_its_user_may_do(
+    asker: Asker, action: Action, index: str, project: str | None, allowed: bool, policy: Policy
+) -> None:
+    assert is_allowed(action, asker, policy, index=INDEXES[index], project=project) is allowed
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if case.action not in (Action.READ, Action.UPLOAD)], ids=str)
+def test_a_token_is_good_for_nothing_but_reading_and_uploading(case: Case) -> None:
+    asker = ASKERS[case.who]
+    token = ApiToken("0" * 16, asker.user or "", "", ("read", "upload"))
+    assert not is_allowed(case.action, attrs.evolve(asker, token=token), case.policy, **case.about)
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if case.action in (Action.READ, Action.UPLOAD)], ids=str)
+def test_a_token_never_gives_what_its_user_has_not(case: Case) -> None:
+    asker = ASKERS[case.who]
+    token = ApiToken("0" * 16, asker.user or "", "", ("read", "upload"))
+    allowed = is_allowed(case.action, attrs.evolve(asker, token=token), case.policy, **case.about)
+    assert allowed is case.allowed
+
+
+# Reading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_index_is_open_when_somebody_unknown_may_read_it(name: str) -> None:
+    assert is_open(INDEXES[name]) is may_read(NOBODY, INDEXES[name])
+
+
+# Refusals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "about", "sentence"),
+    [
+        (Action.CREATE_INDEX, {"user": "alice", "subject": "alice/x1"}, "no permission to create index alice/x1"),
+        (Action.CREATE_INDEX, {"index": Index("alice/x1", {})}, "no permission to create index alice/x1"),
+        (Action.MODIFY_INDEX, {"index": stage()}, "no permission to modify index alice/dev"),
+        (Action.MODIFY_INDEX, {"subject": "alice/none"}, "no permission to modify index alice/none"),
+        (Action.MODIFY_INDEX, {}, "no permission to modify index"),
+        (Action.DELETE_INDEX, {"index": stage()}, "no permission to delete index alice/dev"),
+        (Action.MODIFY_USER, {"user": "alice"}, "no permission to modify user alice"),
+        (Action.CHANGE_PASSWORD, {"user": "alice"}, "no permission to change password for user alice"),
+        (Action.DELETE_USER, {"user": "alice"}, "no permission to delete user alice"),
+        (Action.MANAGE_TOKENS, {"user": "alice"}, "no permission to manage API tokens of user alice"),
+        (Action.UPLOAD, {"index": stage()}, "no permission to submit"),
+        (Action.REMOVE, {"index": stage()}, "no permission to remove anything from alice/dev"),
+        (Action.READ, {"index": stage(acl_read=[])}, "no permission to read index alice/dev"),
+    ],
+)
+def test_a_refusal_names_what_was_refused(action: Action, about: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Forbidden) as caught:
+        check(action, ASKERS["bob"], OPEN, **about)
+    assert str(caught.value) == sentence
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("action", "sentence"),
+    [
+        (Action.READ, "Log in to read: alice/dev is not open to everybody."),
+        (Action.UPLOAD, "Log in to upload: alice/dev is not open to everybody."),
+    ],
+)
+def test_who_is_unknown_is_asked_to_log_in(action: Action, sentence: str) -> None:
+    with pytest.raises(LoginNeeded) as caught:
+        check(action, NOBODY, OPEN, index=stage(acl_read=[]))
+    assert str(caught.value) == sentence
+    assert caught.value.status == 401
+
+
+def test_who_is_unknown_is_simply_refused_everything_else() -> None:
+    with pytest.raises(Forbidden):
+        check(Action.MODIFY_INDEX, NOBODY, OPEN, index=stage())

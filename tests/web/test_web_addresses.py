@@ -1,0 +1,195 @@
+"""Whose word about addresses counts: outside URLs, client addresses, and what is local."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.web.test.requesthelper import DummyRequest
+
+from twistpi.web.addresses import UNIX, client_address, is_local, outside_prefix, outside_url
+
+PROXY = "10.0.0.1"
+STRANGER = "192.0.2.9"
+_TELLING = ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix"]
+
+
+class _Set:
+    """What is set up about addresses."""
+
+    def __init__(self, outside: str = "", *trusted: str) -> None:
+        self.outside_url = outside
+        self.trusted_proxies = tuple(ip_network(one) for one in trusted)
+
+
+NOTHING = _Set()
+BEHIND = _Set("", "10.0.0.0/8")
+NEAR_PROXY = _Set("", "127.0.0.1/32", "10.0.0.0/8")
+
+
+def asking(peer: str = STRANGER, **headers: str) -> Any:
+    """A request from ``peer``."""
+    request: Any = DummyRequest([b""])
+    if peer == UNIX:
+        request.client = UNIXAddress(None)
+    else:
+        request.client = IPv6Address("TCP", peer, 5000) if ":" in peer else IPv4Address("TCP", peer, 5000)
+    request.getClientAddress = lambda: request.client
+    request.getHost = lambda: IPv4Address("TCP", "192.0.2.1", 3141)
+    request.isSecure = lambda: False
+    for name, value in {"host": "devpi.example:3141", **headers}.items():
+        request.requestHeaders.setRawHeaders(name.replace("_", "-"), [value])
+    return request
+
+
+@pytest.mark.parametrize(
+    ("services", "peer", "headers", "expected"),
+    [
+        (NOTHING, STRANGER, {}, "http://devpi.example:3141"),
+        (NOTHING, STRANGER, {"host": "[2001:db8::1]:80"}, "http://[2001:db8::1]:80"),
+        (NOTHING, STRANGER, {"host": 'evil"><script>'}, "http://192.0.2.1:3141"),
+        (NOTHING, STRANGER, {"host": "a/b"}, "http://192.0.2.1:3141"),
+        (NOTHING, STRANGER, {"host": ""}, "http://192.0.2.1:3141"),
+        (_Set("https://pkgs.example/devpi"), STRANGER, {}, "https://pkgs.example/devpi"),
+        # Nobody believes a stranger.
+        (NOTHING, STRANGER, {"x_outside_url": "https://evil.example"}, "http://devpi.example:3141"),
+        (BEHIND, STRANGER, {"x_outside_url": "https://evil.example"}, "http://devpi.example:3141"),
+        (BEHIND, STRANGER, {"x_forwarded_host": "evil.example", "x_forwarded_proto": "https"}, "http://devpi.example:3141"),
+        (BEHIND, STRANGER, {"forwarded": "host=evil.example;proto=https"}, "http://devpi.example:3141"),
+        # A trusted proxy is believed.
+        (BEHIND, PROXY, {"x_outside_url": "https://pkgs.example/devpi/"}, "https://pkgs.example/devpi"),
+        (BEHIND, UNIX, {"x_outside_url": "https://pkgs.example"}, "https://pkgs.example"),
+        (BEHIND, "::ffff:10.0.0.1", {"x_outside_url": "https://pkgs.example"}, "https://pkgs.example"),
+        (_Set("https://set.example", "10.0.0.1"), PROXY, {"x_outside_url": "https://told.example"}, "https://told.example"),
+        (_Set("https://set.example", "10.0.0.1"), PROXY, {"x_forwarded_host": "told.example"}, "https://set.example"),
+        (BEHIND, PROXY, {"x_forwarded_proto": "https"}, "https://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_forwarded_proto": "https, http"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_forwarded_proto": "javascript"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_forwarded_host": "evil.example, pkgs.example"}, "http://pkgs.example"),
+        (BEHIND, PROXY, {"x_forwarded_host": "a b"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_forwarded_prefix": "/devpi/"}, "http://devpi.example:3141/devpi"),
+        (BEHIND, PROXY, {"x_forwarded_prefix": "//evil.example"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_forwarded_prefix": "/a b"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"forwarded": 'for=1.2.3.4;host="pkgs.example:8443";proto=https'}, "https://pkgs.example:8443"),
+        (BEHIND, PROXY, {"forwarded": "host=evil.example, host=pkgs.example"}, "http://pkgs.example"),
+        # What is no address is none.
+        (BEHIND, PROXY, {"x_outside_url": "javascript:alert(1)"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_outside_url": "https://"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_outside_url": "https://a@b/"}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_outside_url": 'https://pkgs.example/"><b>'}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"x_outside_url": "https://pkgs.example/?q"}, "http://devpi.example:3141"),
+    ],
+)
+def test_R06_the_outside_url_comes_from_who_may_say_it(services: _Set, peer: str, headers: dict[str, str], expected: str) -> None:
+    assert outside_url(asking(peer, **headers), services) == expected
+
+
+def test_R06_the_prefix_is_the_path_of_the_outside_url() -> None:
+    assert outside_prefix(asking(PROXY, x_outside_url="https://pkgs.example/a/b/"), BEHIND) == "/a/b"
+    assert outside_prefix(asking(PROXY), BEHIND) == ""
+
+
+@pytest.mark.parametrize(
+    ("services", "peer", "headers", "expected"),
+    [
+        (NOTHING, STRANGER, {}, STRANGER),
+        (NOTHING, "::1", {}, "::1"),
+        (NOTHING, "::ffff:192.0.2.9", {}, STRANGER),
+        (NOTHING, UNIX, {}, UNIX),
+        (NOTHING, STRANGER, {"x_forwarded_for": "127.0.0.1"}, STRANGER),
+        (NOTHING, STRANGER, {"x_real_ip": "127.0.0.1"}, STRANGER),
+        (BEHIND, PROXY, {"x_real_ip": "192.0.2.5"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_forwarded_for": "192.0.2.5"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_forwarded_for": "1.1.1.1, 192.0.2.5"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_forwarded_for": "192.0.2.5, 10.9.9.9"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_forwarded_for": "10.1.1.1, 10.9.9.9"}, "10.9.9.9"),
+        (BEHIND, PROXY, {"x_forwarded_for": "192.0.2.5:4711"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_forwarded_for": "[2001:db8::5]:4711"}, "2001:db8::5"),
+        (BEHIND, PROXY, {"forwarded": 'for="[2001:db8::5]:4711"'}, "2001:db8::5"),
+        (BEHIND, PROXY, {"forwarded": "for=1.1.1.1, for=192.0.2.5"}, "192.0.2.5"),
+        (BEHIND, UNIX, {"x_real_ip": "192.0.2.5"}, "192.0.2.5"),
+        (BEHIND, PROXY, {"x_real_ip": "10.9.9.9", "x_forwarded_for": "192.0.2.5, 10.9.9.9"}, "192.0.2.5"),
+        # Headers that contradict each other: one of them is made up, and nobody can tell which.
+        (BEHIND, PROXY, {"x_real_ip": "192.0.2.5", "x_forwarded_for": "192.0.2.6"}, PROXY),
+        (BEHIND, PROXY, {"x_real_ip": "192.0.2.5", "forwarded": "for=192.0.2.6"}, PROXY),
+        (BEHIND, PROXY, {}, PROXY),
+        (BEHIND, PROXY, {"x_forwarded_for": " , "}, PROXY),
+        (BEHIND, PROXY, {"x_forwarded_for": "unknown"}, "0.0.0.0"),
+    ],
+)
+def test_the_client_is_whom_a_trusted_proxy_names(services: _Set, peer: str, headers: dict[str, str], expected: str) -> None:
+    assert client_address(asking(peer, **headers), services) == expected
+
+
+@pytest.mark.parametrize(
+    ("services", "peer", "headers", "expected"),
+    [
+        (NOTHING, "127.0.0.1", {}, True),
+        (NOTHING, "127.8.9.1", {}, True),
+        (NOTHING, "::1", {}, True),
+        (NOTHING, "::ffff:127.0.0.1", {}, True),
+        (NOTHING, UNIX, {}, True),
+        (NOTHING, STRANGER, {}, False),
+        (NOTHING, STRANGER, {"x_forwarded_for": "127.0.0.1"}, False),
+        # Passed on by a proxy on this machine that nobody named.
+        (NOTHING, "127.0.0.1", {"x_forwarded_for": "192.0.2.5"}, False),
+        (NOTHING, "127.0.0.1", {"x_forwarded_for": "127.0.0.1"}, False),
+        (NOTHING, "127.0.0.1", {"x_forwarded_proto": "https"}, False),
+        (NOTHING, "127.0.0.1", {"x_real_ip": "127.0.0.1"}, False),
+        (NOTHING, "127.0.0.1", {"forwarded": "for=127.0.0.1"}, False),
+        (NOTHING, "127.0.0.1", {"via": "1.1 proxy"}, False),
+        (NOTHING, "127.0.0.1", {"x_outside_url": "https://pkgs.example"}, False),
+        # Passed on by one that was named.
+        (NEAR_PROXY, "127.0.0.1", {"x_real_ip": "127.0.0.1"}, True),
+        (NEAR_PROXY, PROXY, {"x_real_ip": "::1"}, True),
+        (NEAR_PROXY, "127.0.0.1", {"x_real_ip": "192.0.2.5"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_proto": "https"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, 192.0.2.5"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, 10.2.2.2"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1", "x_real_ip": "192.0.2.5"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1", "forwarded": "for=192.0.2.5"}, False),
+        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, nonsense"}, False),
+        (NOTHING, UNIX, {"x_real_ip": "192.0.2.5"}, False),
+        (NOTHING, UNIX, {"x_real_ip": "127.0.0.1"}, True),
+    ],
+)
+def test_local_is_what_nobody_untrusted_passed_on(services: _Set, peer: str, headers: dict[str, str], *, expected: bool) -> None:
+    assert is_local(asking(peer, **headers), services) is expected
+
+
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix", "via"]
+        ),
+        st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=40),
+        min_size=1,
+    )
+)
+def test_nothing_a_stranger_says_moves_anything(headers: dict[str, str]) -> None:
+    request = asking(STRANGER)
+    for name, value in headers.items():
+        request.requestHeaders.setRawHeaders(name.encode(), [value.encode("latin-1")])
+    assert outside_url(request, BEHIND) == "http://devpi.example:3141"
+    assert client_address(request, BEHIND) == STRANGER
+    assert not is_local(request, BEHIND)
+
+
+@given(
+    name=st.sampled_from(
+        ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix"]
+    ),
+    value=st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=60),
+)
+def test_nonsense_from_a_trusted_proxy_breaks_nothing(name: str, value: str) -> None:
+    request = asking(PROXY)
+    request.requestHeaders.setRawHeaders(name.encode(), [value.encode("latin-1")])
+    url = outside_url(request, BEHIND)
+    assert url.startswith(("http://", "https://"))
+    assert not set(url) & set(" \t\"'<>\\#?")
+    assert client_address(request, BEHIND)
+    is_local(request, BEHIND)

@@ -1,0 +1,563 @@
+"""A few hundred shapes of bad input: each is refused with a sentence that helps, and changes nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.web.web_asking import (
+    Person,
+    Worlds,
+    add_mirror,
+    add_stage,
+    ask_raw,
+    basic,
+    logged_in,
+    nobody,
+    serial_of,
+    with_api_token,
+)
+from tests.web.web_wire import Answer
+from tests.web.web_world import World
+from twistpi.auth.login_tokens import LoginTokens
+from twistpi.model.accounts import User
+
+DEEP = b"[" * 5000 + b"]" * 5000
+RATHER_DEEP = b'{"custom_data": ' + b"[" * 200 + b"]" * 200 + b"}"
+HUGE = b'{"title": "' + b"x" * (1024 * 1024) + b'"}'
+
+NO_JSON = {
+    "empty": b"",
+    "blank": b" \r\n",
+    "half": b'{"password": "x"',
+    "single quotes": b"{'password': 'x'}",
+    "comma at the end": b'{"password": "x",}',
+    "no quotes": b"{password: x}",
+    "two values": b"{} {}",
+    "NaN": b'{"custom_data": NaN}',
+    "infinity": b'{"custom_data": Infinity}',
+    "latin-1": b'{"password": "\xe4"}',
+    "utf-16": '{"password": "x"}'.encode("utf-16"),
+    "byte order mark": b'\xef\xbb\xbf{"password": "x"}',
+    "lone surrogate": b'{"password": "\\ud800"}',
+    "bad escape": b'{"password": "\\x41"}',
+    "raw control character": b'{"password": "a\x01b"}',
+    "NUL": b"\x00",
+    "form": b"password=x&email=y",
+    "html": b"<html></html>",
+    "too deep": DEEP,
+}
+NO_OBJECT = {"null": b"null", "number": b"5", "text": b'"password=x"', "true": b"true", "list in a list": b"[[]]"}
+WRITES = {
+    "create user": ("PUT", "/new"),
+    "modify user": ("PATCH", "/alice"),
+    "create index": ("PUT", "/alice/new"),
+    "modify stage": ("PATCH", "/alice/dev"),
+    "modify mirror": ("PATCH", "/alice/mirror"),
+    "create token": ("POST", "/alice/+tokens"),
+    "log in": ("POST", "/+login"),
+    "push": ("PUSH", "/alice/dev"),
+    "post": ("POST", "/alice/dev/"),
+}
+
+WRONG_NEW_USER: list[Any] = [
+    {},
+    [],
+    {"email": "x"},
+    {"pwhash": "x"},
+    {"password": 5},
+    {"password": True},
+    {"password": ["x"]},
+    {"password": {}},
+    {"password": "x", "foo": "bar"},
+    {"password": "x", "foo": None},
+    {"password": "x", "email": 5},
+    {"password": "x", "email": ["a"]},
+    {"password": "x", "title": {}},
+    {"password": "x", "title": False},
+    {"password": "x", "description": 1.5},
+    {"password": "x", "PASSWORD": "y"},
+    {"password": "x", "": "y"},
+    {"password": "x", "custom_data": 10**400},
+]
+WRONG_USER_PATCH: list[Any] = [
+    [],
+    ["title=x"],
+    {"password": 5},
+    {"password": None},
+    {"password": []},
+    {"email": 5},
+    {"email": True},
+    {"title": ["x"]},
+    {"title": {"a": 1}},
+    {"description": 0.5},
+]
+WRONG_STAGE: list[Any] = [
+    {"type": "foo"},
+    {"type": 5},
+    {"type": None},
+    {"type": ["stage"]},
+    {"type": "Stage"},
+    {"volatile": "maybe"},
+    {"volatile": 5},
+    {"volatile": 0},
+    {"volatile": None},
+    {"volatile": "0"},
+    {"volatile": ["true"]},
+    {"bases": 5},
+    {"bases": True},
+    {"bases": {}},
+    {"bases": "foo"},
+    {"bases": "alice/none"},
+    {"bases": ["alice/dev", "alice/none"]},
+    {"bases": [5]},
+    {"bases": [None]},
+    {"bases": [["alice/dev"]]},
+    {"acl_upload": 5},
+    {"acl_upload": [5]},
+    {"acl_upload": {"alice": True}},
+    {"acl_toxresult_upload": 1.5},
+    {"acl_read": 5},
+    {"acl_read": [{}]},
+    {"mirror_whitelist": 5},
+    {"mirror_whitelist": [None]},
+    {"mirror_whitelist_inheritance": "foo"},
+    {"mirror_whitelist_inheritance": 5},
+    {"mirror_whitelist_inheritance": []},
+    {"title": 5},
+    {"title": ["x"]},
+    {"description": {}},
+    {"foo": "bar"},
+    {"mirror_url": "https://upstream.example/"},
+    {"": ""},
+]
+WRONG_MIRROR: list[Any] = [
+    {"mirror_url": "ftp://upstream.example/"},
+    {"mirror_url": "file:///etc/passwd"},
+    {"mirror_url": "upstream.example"},
+    {"mirror_url": ""},
+    {"mirror_url": 5},
+    {"mirror_url": ["https://upstream.example/"]},
+    {"mirror_url": "https://"},
+    {"mirror_url": "https:///simple/"},
+    {"mirror_url": "https://upstream.example:99999/"},
+    {"mirror_url": "https://[::1/"},
+    {"mirror_url": "https://up\nstream.example/"},
+    {"mirror_url": "gopher://upstream.example/"},
+    {"mirror_cache_expiry": "soon"},
+    {"mirror_cache_expiry": "1.5"},
+    {"mirror_cache_expiry": []},
+    {"mirror_cache_expiry": {}},
+    {"mirror_use_external_urls": "maybe"},
+    {"mirror_use_external_urls": 2},
+    {"mirror_no_project_list": "0"},
+    {"mirror_ignore_serial_header": []},
+    {"mirror_provides_core_metadata": "si"},
+    {"mirror_web_url_fmt": 5},
+    {"acl_toxresult_upload": ["alice"]},
+    {"mirror_whitelist_inheritance": "union"},
+    {"mirror_title": "x"},
+    {"title": 5},
+    {"volatile": "never"},
+]
+WRONG_ITEMS: list[Any] = [
+    [5],
+    [None],
+    [["title=x"]],
+    [{"title": "x"}],
+    ["=x"],
+    ["foo=bar"],
+    ["foo+=bar"],
+    ["foo-=bar"],
+    ["title+=x"],
+    ["title-=x"],
+    ["volatile+=x"],
+    ["volatile=maybe"],
+    ["volatile-="],
+    ["bases+=alice/none"],
+    ["bases+=foo"],
+    ["bases-=alice/none"],
+    ["acl_upload-=nobody"],
+    ["acl_upload-="],
+    ["type=mirror"],
+    ["mirror_whitelist-=x"],
+    ["mirror_whitelist_inheritance=foo"],
+]
+WRONG_TOKENS: list[Any] = [
+    {},
+    [],
+    {"may": ""},
+    {"may": []},
+    {"may": "write"},
+    {"may": ["read", "fly"]},
+    {"may": [5]},
+    {"may": {"read": True}},
+    {"may": None},
+    {"may": "read", "index": "alice"},
+    {"may": "read", "index": "alice/none"},
+    {"may": "read", "index": 5},
+    {"may": "read", "index": "alice/dev/x"},
+    {"may": "read", "index": "../etc"},
+    {"may": "upload", "project": "-x-"},
+    {"may": "upload", "project": 5},
+    {"may": "read", "project": "x"},
+    {"may": "read", "days": 0},
+    {"may": "read", "days": -1},
+    {"may": "read", "days": "soon"},
+    {"may": "read", "days": 10**9},
+    {"may": "read", "days": 10**400},
+    {"may": "read", "days": True},
+    {"may": "read", "days": []},
+    {"may": "read", "title": 5},
+    {"may": "read", "title": "x" * 10_000},
+    {"may": "read", "user": "root"},
+]
+WRONG_LOGINS: list[Any] = [
+    {},
+    [],
+    {"user": "alice"},
+    {"password": "x"},
+    {"user": None, "password": "x"},
+    {"user": "alice", "password": None},
+    {"user": 5, "password": "x"},
+    {"user": "alice", "password": 5},
+    {"user": ["alice"], "password": "x"},
+    {"user": "alice", "password": {"x": 1}},
+    {"user": "alice", "password": True},
+]
+
+ODD_NAMES = (
+    "%20", "a%20b", "a%21", "a%22", "a%23b", "a%24", "a%25", "a%26b", "a%27", "a%28", "a%29", "a%2a", "a%2b", "+a", "a+b", "a,b",
+    "a%2c", "a%2fb", "a%2Fb", "%2f", "a%3ab", "a:b", "a;b", "a%3cb%3e", "a=b", "a%3fb", "a%5bb%5d", "a%5cb", "a%5eb", "a%60b",
+    "a%7bb%7d", "a%7cb", "a~b", "a%7eb", ".", "..", "%2e", "%2e%2e", "a%00", "a%0ab", "a%0d%0aX-Evil:1", "a%1bb", "a%7fb", "a%ff",
+    "%c3%28", "%ed%a0%80", "a%c2%80b", "a%e2%80%a8b", "a%e2%80%aeb", "a" * 201, "x" * 3000, "a%C2%A0b", "%E3%80%80",
+)  # fmt: skip
+
+ODD_HEADERS: dict[str, dict[str, str]] = {
+    "no base64": {"x_devpi_auth": "!!!"},
+    "empty": {"x_devpi_auth": ""},
+    "no colon": {"x_devpi_auth": base64.b64encode(b"alice").decode()},
+    "only a colon": {"x_devpi_auth": basic(":")},
+    "no name": {"x_devpi_auth": basic(":secret")},
+    "no secret": {"x_devpi_auth": basic("alice:")},
+    "half a padding": {"x_devpi_auth": basic("alice:secret").rstrip("=") + "="},
+    "not text": {"x_devpi_auth": base64.b64encode(b"\xff\xfe:\x00\x01").decode()},
+    "with the scheme": {"x_devpi_auth": f"Basic {basic('alice:alice')}"},
+    "long": {"x_devpi_auth": "A" * 12000},
+    "latin-1": {"x_devpi_auth": "\xe4\xf6"},
+    "two of them": {"x_devpi_auth": f"{basic('alice:alice')}, {basic('root:')}"},
+    "basic without credentials": {"authorization": "Basic"},
+    "basic with blanks": {"authorization": "Basic    "},
+    "basic without base64": {"authorization": "Basic alice:alice"},
+    "bearer": {"authorization": f"Bearer {basic('alice:alice')}"},
+    "digest": {"authorization": 'Digest username="alice"'},
+    "no scheme": {"authorization": basic("alice:alice")},
+    "nothing": {"authorization": ""},
+    "two schemes": {"authorization": f"Basic {basic('x:y')}, Basic {basic('root:')}"},
+    "wrong password": {"authorization": f"Basic {basic('alice:wrong')}"},
+    "unknown user": {"authorization": f"Basic {basic('nouser:x')}"},
+    "blank root from far away": {"authorization": f"Basic {basic('root:')}"},
+    "blank root that says it is near": {"authorization": f"Basic {basic('root:')}", "x_forwarded_for": "127.0.0.1"},
+    "blank root that says it really is": {"authorization": f"Basic {basic('root:')}", "x_real_ip": "127.0.0.1"},
+    "user with a newline": {"authorization": f"Basic {basic('al' + chr(10) + 'ice:alice')}"},
+    "replica": {"authorization": f"Basic {basic('+replica:x')}"},
+    "api token of nobody": {"authorization": f"Basic {basic('__token__:twistpi-0123456789abcdef-' + 'a' * 43)}"},
+    "half an api token": {"authorization": f"Basic {basic('__token__:twistpi-0123456789abcdef')}"},
+}
+
+
+def _make(folder: str, _kind: None) -> World:
+    made = World(folder)
+    made.add_user("alice", "alice")
+    made.add_user("bob", "bob")
+    add_stage(made)
+    add_stage(made, "alice/kept", volatile=False)
+    add_stage(made, "alice/closed", acl_read=["alice"])
+    add_mirror(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    made = Worlds(tmp_path_factory.mktemp("bad-input"), _make)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds.get()
+
+
+@pytest.fixture
+def alice(world: World) -> Person:
+    return logged_in(world, "alice")
+
+
+def refused(world: World, answer: Answer, before: int, *, statuses: tuple[int, ...] = (400,)) -> str:
+    """The message of a proper refusal."""
+    assert answer.status in statuses, answer.raw
+    assert serial_of(world) == before, "something was changed"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-devpi-api-version"] == "2"
+    message = answer.json()["message"]
+    assert isinstance(message, str)
+    assert len(message) >= 8
+    assert "Traceback" not in message
+    assert len(message) < 1000
+    return message
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize(("method", "path"), WRITES.values(), ids=WRITES)
+def test_what_is_no_json_is_called_so(world: World, alice: Person, method: str, path: str, body: bytes) -> None:
+    before = serial_of(world)
+    message = refused(world, alice.ask(method, path, body), before)
+    assert message == "Bad request: could not decode json" or "levels deep" in message
+
+
+@pytest.mark.parametrize("body", NO_OBJECT.values(), ids=NO_OBJECT)
+@pytest.mark.parametrize(("method", "path"), WRITES.values(), ids=WRITES)
+def test_json_of_another_kind_is_refused(world: World, alice: Person, method: str, path: str, body: bytes) -> None:
+    before = serial_of(world)
+    refused(world, alice.ask(method, path, body), before)
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES.values(), ids=WRITES)
+def test_a_body_that_is_too_large_is_called_so(world: World, alice: Person, method: str, path: str) -> None:
+    before = serial_of(world)
+    assert "1048576 bytes" in refused(world, alice.ask(method, path, HUGE), before, statuses=(413,))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/new"), ("PATCH", "/alice"), ("PUT", "/alice/new"), ("PATCH", "/alice/dev")]
+)
+def test_nesting_that_could_not_be_written_down_is_refused(world: World, alice: Person, method: str, path: str) -> None:
+    before = serial_of(world)
+    assert "levels deep" in refused(world, alice.ask(method, path, RATHER_DEEP), before)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        *(("PUT", "/new", body) for body in WRONG_NEW_USER),
+        *(("PATCH", "/alice", body) for body in WRONG_USER_PATCH),
+        *(("PUT", "/alice/new", body) for body in WRONG_STAGE),
+        *(("PATCH", "/alice/dev", body) for body in WRONG_STAGE),
+        *(("PUT", "/alice/new", {"type": "mirror", **body}) for body in WRONG_MIRROR),
+        *(("PATCH", "/alice/mirror", body) for body in WRONG_MIRROR),
+        ("PATCH", "/alice/mirror", {"type": "stage"}),
+        ("PATCH", "/alice/dev", {"type": "mirror"}),
+        *(("PATCH", "/alice/dev", body) for body in WRONG_ITEMS),
+        ("PATCH", "/alice/dev?error_on_noop=", {}),
+        ("PATCH", "/alice/dev?error_on_noop", {"volatile": True}),
+        *(("POST", "/+login", body) for body in WRONG_LOGINS),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused_by_name(world: World, alice: Person, method: str, path: str, body: Any) -> None:
+    before = serial_of(world)
+    refused(world, alice.ask(method, path, _json_with_large_numbers(body)), before)
+
+
+@pytest.mark.parametrize("body", WRONG_TOKENS)
+def test_api_tokens_that_cannot_be_are_refused(world: World, alice: Person, body: Any) -> None:
+    before = serial_of(world)
+    refused(world, alice.ask("POST", "/alice/+tokens", _json_with_large_numbers(body)), before, statuses=(400, 404))
+
+
+def _json_with_large_numbers(body: Any) -> bytes:
+    import json  # noqa: PLC0415 the one way to write numbers that are too large
+
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("where", ["/{}", "/alice/{}", "/{}/dev"])
+def test_nobody_and_nothing_gets_an_odd_name(world: World, where: str, name: str) -> None:
+    root = logged_in(world, "root")
+    before = serial_of(world)
+    answer = root.ask("PUT", where.format(name), {"password": "x"} if where == "/{}" else {})
+    refused(world, answer, before, statuses=(400, 404, 414))
+    assert b"X-Evil" not in answer.raw.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE", "PUT", "POST"])
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_nothing_is_found_under_an_odd_name(world: World, alice: Person, method: str, name: str) -> None:
+    before = serial_of(world)
+    for path in (f"/{name}", f"/alice/{name}", f"/{name}/+api/x", f"/alice/{name}/+api", f"/alice/+tokens/{name}"):
+        answer = alice.ask(method, path, b"{}")
+        assert 400 <= answer.status < 500 or (method in ("GET", "POST") and path.endswith("+api")), (path, answer.raw)
+        assert serial_of(world) == before
+
+
+@pytest.mark.parametrize("headers", ODD_HEADERS.values(), ids=ODD_HEADERS)
+def test_odd_credentials_are_those_of_nobody(world: World, headers: dict[str, str]) -> None:
+    before = serial_of(world)
+    accepting = {"accept": "application/json", **headers}
+    status = ask_raw(world, "GET", "/+api", headers=accepting)
+    assert status.json()["result"]["authstatus"] == ["noauth", "", []]
+    assert ask_raw(world, "GET", "/alice/dev", headers=accepting).status == 200
+    refused(world, ask_raw(world, "PATCH", "/alice/dev", b'["title=x"]', accepting), before, statuses=(403,))
+    refused(world, ask_raw(world, "GET", "/alice/closed", b"", accepting), before, statuses=(401,))
+
+
+def _forged(world: World) -> dict[str, str]:
+    user = world.readers.get().user("alice")
+    assert isinstance(user, User)
+    now = world.clock.seconds()
+    good = world.identify.tokens.make(user, now)
+    stranger = LoginTokens(b"the secret of another server, long enough", 36000)
+    return {
+        "of another server": f"alice:{stranger.make(user, now)}",
+        "expired": f"alice:{world.identify.tokens.make(user, now - 36001)}",
+        "from the future": f"alice:{world.identify.tokens.make(user, now + 86400)}",
+        "of another user": f"root:{good}",
+        "cut": f"alice:{good[:-1]}",
+        "longer": f"alice:{good}A",
+        "upper case": f"alice:{good.upper()}",
+        "first half changed": f"alice:{'A' if good[0] != 'A' else 'B'}{good[1:]}",
+        "without a signature": f"alice:{good.rpartition('.')[0]}.",
+        "before another password": f"alice:{world.identify.tokens.make(User('alice', {}, 'another'), now)}",
+        "of a user who is gone": f"eve:{world.identify.tokens.make(User('eve', {}, 'x'), now)}",
+    }
+
+
+FORGED = (
+    "of another server", "expired", "from the future", "of another user", "cut", "longer", "upper case", "first half changed",
+    "without a signature", "before another password", "of a user who is gone",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_forged_and_expired_and_foreign_tokens_prove_nothing(world: World, what: str) -> None:
+    person = Person(world, _forged(world)[what])
+    before = serial_of(world)
+    assert person.get("/+api").json()["result"]["authstatus"] == ["noauth", "", []]
+    assert person.get("/alice/dev").status == 200
+    refused(world, person.ask("PATCH", "/alice/dev", ["title=x"]), before, statuses=(403,))
+    refused(world, person.ask("DELETE", "/alice"), before, statuses=(403,))
+    refused(world, person.get("/alice/closed"), before, statuses=(401,))
+
+
+def test_an_expired_api_token_proves_nothing(world: World) -> None:
+    person = with_api_token(world, "alice", "read", expires="2020-01-01T00:00:00Z")
+    before = serial_of(world)
+    refused(world, person.get("/alice/closed"), before, statuses=(401,))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/+login", 404),
+        ("PUT", "/+login", 404),
+        ("DELETE", "/+api", 404),
+        ("POST", "/+status", 404),
+        ("OPTIONS", "/", 404),
+        ("OPTIONS", "/alice", 404),
+        ("POST", "/", 404),
+        ("POST", "/alice", 404),
+        ("PUT", "/", 404),
+        ("DELETE", "/", 404),
+        ("BREW", "/alice", 404),
+        ("PUT", "/alice/dev/hello", 404),
+        ("PATCH", "/alice/dev/hello/1.0", 404),
+        ("PUT", "/alice/+tokens", 404),
+        ("GET", "/alice/+tokens/0123456789abcdef", 404),
+        ("GET", "/alice/dev/+simple/hello/refresh", 404),
+        ("POST", "/alice/dev/+simple/", 405),
+        ("GET", "/+nothing", 404),
+        ("GET", "/+changelog/1", 404),
+        ("PUT", "/+user", 404),
+        ("PUT", "/alice/+index", 404),
+        ("PUT", "/alice/dev/+simple", 405),
+        ("GET", "/alice/none", 404),
+        ("GET", "/nouser", 404),
+        ("GET", "/nouser/dev", 404),
+        ("GET", "/alice/none/+api", 404),
+        ("PATCH", "/nouser", 404),
+        ("PUT", "/nouser/dev", 404),
+        ("DELETE", "/alice/none", 403),
+        ("PATCH", "/alice/none", 403),
+        ("DELETE", "/alice/kept", 403),
+        ("DELETE", "/alice", 403),
+        ("PUT", "/bob", 409),
+        ("PUT", "/alice/dev", 409),
+    ],
+)
+def test_what_is_not_there_or_takes_no_such_request_is_refused(
+    world: World, alice: Person, method: str, path: str, status: int
+) -> None:
+    before = serial_of(world)
+    refused(world, alice.ask(method, path, b"{}"), before, statuses=(status,))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon here\r\n\r\n",
+        b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"G\x00T / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_cut_off_with_400(world: World, raw: bytes) -> None:
+    from tests.web.web_wire import Wire  # noqa: PLC0415
+
+    before = serial_of(world)
+    wire = Wire(world)
+    answer = wire.send(raw)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert wire.transport.disconnecting or wire.transport.disconnected
+    assert serial_of(world) == before
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "type",
+        "volatile",
+        "bases",
+        "acl_upload",
+        "acl_read",
+        "mirror_url",
+        "mirror_cache_expiry",
+        "title",
+        "password",
+        "email",
+        "user",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(sorted(WRITES)), body=st.dictionaries(KEYS, JSON_VALUES, max_size=4) | JSON_VALUES)
+def test_no_json_whatever_makes_the_server_stumble(world: World, place: str, body: Any) -> None:
+    method, path = WRITES[place]
+    answer = nobody(world).ask(method, path, _json_with_large_numbers(body))
+    assert answer.status < 500, answer.raw
+    answer = logged_in(world, "bob").ask(method, path.replace("alice", "bob"), _json_with_large_numbers(body))
+    assert answer.status < 500, answer.raw
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.lists(st.binary(max_size=12), max_size=6), method=st.sampled_from(["GET", "PUT", "PATCH", "DELETE", "POST", "PUSH"])
+)
+def test_no_path_whatever_makes_the_server_stumble(world: World, path: list[bytes], method: str) -> None:
+    encoded = "/" + "/".join("".join(f"%{byte:02x}" for byte in part) for part in path)
+    answer = nobody(world).ask(method, encoded, b"{}")
+    assert answer.status < 500, answer.raw

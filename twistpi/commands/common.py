@@ -1,0 +1,45 @@
+"""What all commands have in common: the server directory they are about, and how they refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from twistpi.model.errors import TwistpiError
+from twistpi.settings import CONFIG, Settings, load_settings
+
+Command = Callable[..., None]
+
+
+class Commands(click.Group):
+    """Commands whose refusals are one line on the error stream, and exit status 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(context)
+        except TwistpiError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def serverdir_option(command: Command) -> Command:
+    """Add ``--serverdir`` and ``--config``."""
+    text = "The server directory; TWISTPI_SERVERDIR and --config say it too.  [default: ~/.twistpi/server]"
+    command = click.option("--config", metavar="PATH", help="The TOML file with the server's settings.")(command)
+    return click.option("--serverdir", metavar="PATH", help=text)(command)
+
+
+def settings_of(serverdir: str | None, config: str | None, **others: str | None) -> Settings:
+    """The settings as the server with the same options, environment and file has them; ``others`` by field."""
+    given: Mapping[str, str | None] = {"serverdir": serverdir, CONFIG.name: config, **others}
+    words = {name.replace("_", "-"): [text] for name, text in given.items() if text is not None}
+    return load_settings(words, os.environ)
+
+
+def now() -> datetime:
+    """The present time."""
+    return datetime.now(UTC)

@@ -1,0 +1,22 @@
+"""The command ``explain``."""
+
+from __future__ import annotations
+
+import click
+
+from twistpi.commands.common import now, serverdir_option, settings_of
+from twistpi.ops.administering import administer
+from twistpi.ops.explaining import explain_project, explanation_lines
+
+
+@click.command()
+@serverdir_option
+@click.argument("index", metavar="USER/INDEX")
+@click.argument("project")
+@click.argument("version", required=False)
+def explain(serverdir: str | None, config: str | None, index: str, project: str, version: str | None) -> None:
+    """Tell which index answers for PROJECT at USER/INDEX, and which rule hides what."""
+    with administer(settings_of(serverdir, config), now) as administration:
+        told = explain_project(administration, index, project, version)
+    for line in explanation_lines(index, told):
+        click.echo(line)

@@ -1,0 +1,68 @@
+"""Telling who asks, as a running server does it: with the secret of its directory, and threads for passwords alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.passwords import BLANK
+from twistpi.model.accounts import ROOT
+from twistpi.serverdir import read_secret
+from twistpi.settings import Settings
+from twistpi.view.read import Readers
+from twistpi.web.identify import Identify
+from twistpi.web.password_line import THREADS, PasswordLine
+
+_log = Logger()
+
+
+def login_tokens(settings: Settings) -> LoginTokens:
+    """What makes and reads the login tokens of a server with these settings; ``SecretRefused`` when its secret is not fit."""
+    secret = read_secret(settings.serverdir, settings.secretfile)
+    return LoginTokens(secret, max(1, round(settings.login_hours * 3600)))
+
+
+@attrs.define(eq=False)
+class Identifying:
+    """Who tells who asks, and the threads that look at passwords; ``build`` makes one."""
+
+    identify: Identify
+    _readers: Readers
+    _pool: ThreadPool
+    _offload: Callable[..., Deferred[Any]]
+
+    @classmethod
+    def build(cls, settings: Settings, readers: Readers, reactor: Any, offload: Callable[..., Deferred[Any]]) -> Identifying:
+        """For a server with these settings; ``SecretRefused`` when its secret is not fit."""
+        pool = ThreadPool(0, THREADS, "twistpi passwords")
+        identify = Identify(
+            readers, login_tokens(settings), PasswordLine(partial(deferToThreadPool, reactor, pool)), reactor, os.urandom,
+            settings.bcrypt_cost, trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
+        )  # fmt: skip
+        return cls(identify, readers, pool, offload)
+
+    def start(self) -> None:
+        """Begin, and say so while it is not seen to that root alone is root."""
+        self._pool.start()
+        root = self._readers.get().user(ROOT)
+        if root is None or root.password_hash is None:
+            _log.warn("root cannot log in, because it has no password. Set one: twistpi passwd root")
+        elif root.password_hash == BLANK:
+            _log.warn(
+                "root has a blank password. Until it has another, it can log in from this machine only, where everybody can."
+                " Set one: twistpi passwd root"
+            )
+
+    async def stop(self) -> None:
+        """Drop those who wait, and wait for the threads."""
+        self.identify.stop()
+        await self._offload(self._pool.stop)

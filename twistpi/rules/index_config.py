@@ -1,0 +1,234 @@
+"""The settings of an index: one table for private indexes (``stage``) and one for mirrors, with what each key takes.
+
+Clients send text (``volatile=False``, ``bases=root/pypi,alice/dev``) or JSON; both become the same normalised values here, or a
+refusal in the words of the devpi protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import attrs
+
+from twistpi.model.account_errors import InvalidIndexConfig
+from twistpi.model.accounts import ANY_USER, ANYBODY
+from twistpi.model.records import Json
+from twistpi.rules.bodies import is_storable, shown
+
+Exists = Callable[[str], bool]
+"""Whether there is an index ``user/name``."""
+
+_LONGEST_EXPIRY: Final = 2**31 - 1
+"""Seconds."""
+_MOST_ITEMS: Final = 1000
+"""Of a list: each base costs something with every request."""
+_LONGEST_MESSAGE: Final = 2000
+"""Characters."""
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}\s*\Z")
+_BETWEEN_WORDS: Final = re.compile(r"[^a-zA-Z0-9]+")
+_WITHOUT_VALUE: Final = object()
+
+
+class Unfit(Exception):
+    """A value that a key does not take; the text is for people."""
+
+
+@attrs.frozen
+class Key:
+    """A setting of an index."""
+
+    name: str
+    normalise: Callable[[str, Json], Json]
+    """The value to keep, given the key's name and what was sent; raises ``Unfit``."""
+    default: Json = _WITHOUT_VALUE
+    is_list: bool = False
+    unset_means: tuple[str, ...] = ()
+    """What a list that is not set counts as when something is added or taken away."""
+
+    @property
+    def has_default(self) -> bool:
+        """Whether every index has it, so that it cannot be removed."""
+        return self.default is not _WITHOUT_VALUE
+
+
+def _boolean(_key: str, value: Json) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"true": True, "yes": True, "false": False, "no": False}
+    if isinstance(value, str) and value.strip().lower() in known:
+        return known[value.strip().lower()]
+    raise Unfit(f"Unknown boolean value {shown(value)}.")
+
+
+def _texts(key: str, value: Json) -> list[str]:
+    """A list of texts, or a text of several with commas between them."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise Unfit(f"Unknown list value {shown(value)}.")
+    if len(items) > _MOST_ITEMS:
+        raise Unfit(f"'{key}' option holds more than {_MOST_ITEMS} values")
+    return [item.strip() for item in items if item.strip()]
+
+
+def _bases(key: str, value: Json) -> list[str]:
+    bases = [(base, base.strip("/").split("/")) for base in _texts(key, value)]
+    wrong = [f"invalid base index spec: {shown(base)}" for base, parts in bases if len(parts) != 2 or not all(parts)]
+    if wrong:
+        raise Unfit(", ".join(wrong))
+    return ["/".join(parts) for _, parts in bases]
+
+
+def _principals(key: str, value: Json) -> list[str]:
+    special = {ANYBODY, ANY_USER}
+    return [name.upper() if name.upper() in special else name for name in _texts(key, value)]
+
+
+def _projects(key: str, value: Json) -> list[str]:
+    return [name if name == "*" else _BETWEEN_WORDS.sub("-", name).lower() for name in _texts(key, value)]
+
+
+def _inheritance(key: str, value: Json) -> str:
+    if not isinstance(value, str) or value.lower() not in ("intersection", "union"):
+        raise Unfit(f"Unknown value {shown(value)} for {key}, must be 'intersection' or 'union'.")
+    return value.lower()
+
+
+def _seconds(key: str, value: Json) -> int:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and _INTEGER.match(value)):
+        raise Unfit(f"'{key}' option must be an integer")
+    if not 0 <= int(value) <= _LONGEST_EXPIRY:
+        raise Unfit(f"'{key}' option must be an integer between 0 and {_LONGEST_EXPIRY}")
+    return int(value)
+
+
+def _url(key: str, value: Json) -> str:
+    """An http or https address; user and password that are both empty are left out, which is how to be rid of former ones."""
+    if not isinstance(value, str) or not _is_url(value.strip()):
+        raise Unfit(f"'{key}' option must be a URL.")
+    url = value.strip()
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=host)) if at and userinfo in ("", ":") else url
+
+
+def _is_url(text: str) -> bool:
+    if not text.startswith(("http://", "https://")) or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _url_format(key: str, value: Json) -> str:
+    """An address for people with ``{name}`` in it, or nothing."""
+    if value == "":
+        return ""
+    return _url(key, value)
+
+
+def _text(key: str, value: Json) -> str:
+    if not isinstance(value, str):
+        raise Unfit(f"'{key}' option must be a string")
+    return value
+
+
+def _anything(key: str, value: Json) -> Json:
+    if not is_storable(value):
+        raise Unfit(f"'{key}' option is nested too deeply or holds numbers that are too large")
+    return value
+
+
+_FOR_ALL: Final = (
+    Key("acl_read", _principals, is_list=True, unset_means=(ANYBODY,)),
+    Key("title", _text),
+    Key("description", _text),
+    Key("custom_data", _anything),
+)
+STAGE_KEYS: Final = (
+    Key("volatile", _boolean, default=True),
+    Key("bases", _bases, default=(), is_list=True),
+    Key("acl_upload", _principals, default=(), is_list=True),
+    Key("acl_toxresult_upload", _principals, default=(ANYBODY,), is_list=True),
+    Key("mirror_whitelist", _projects, default=(), is_list=True),
+    Key("mirror_whitelist_inheritance", _inheritance, default="intersection"),
+    *_FOR_ALL,
+)
+"""What a private index can be told; the default of ``acl_upload`` is its owner."""
+MIRROR_KEYS: Final = (
+    Key("volatile", _boolean, default=True),
+    Key("mirror_url", _url),
+    Key("mirror_cache_expiry", _seconds),
+    Key("mirror_use_external_urls", _boolean),
+    Key("mirror_no_project_list", _boolean),
+    Key("mirror_ignore_serial_header", _boolean),
+    Key("mirror_provides_core_metadata", _boolean),
+    Key("mirror_web_url_fmt", _url_format),
+    *_FOR_ALL,
+)
+"""What a mirror can be told."""
+
+KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
+    "stage": {key.name: key for key in STAGE_KEYS},
+    "mirror": {key.name: key for key in MIRROR_KEYS},
+}
+"""Type of index -> name of key -> key."""
+IGNORED: Final[Mapping[str, frozenset[str]]] = {
+    "stage": frozenset({"pypi_whitelist"}),
+    "mirror": frozenset({"bases", "acl_upload", "mirror_whitelist", "pypi_whitelist"}),
+}
+"""Type of index -> keys of former times that are passed over without a word."""
+
+
+def defaults(kind: str, owner: str) -> dict[str, Json]:
+    """What a new index of the type ``kind`` that belongs to ``owner`` is told when nobody says otherwise."""
+    config: dict[str, Json] = {"type": kind}
+    for key in KEYS[kind].values():
+        if key.has_default:
+            config[key.name] = list(key.default) if key.is_list else key.default
+    if kind == "stage":
+        config["acl_upload"] = [owner]
+    return config
+
+
+def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str, Json]:
+    """``given`` as an index of the type ``kind`` keeps it, without keys that are passed over.
+
+    Raises ``InvalidIndexConfig`` with everything that is wrong with it.
+    """
+    config: dict[str, Json] = {}
+    wrong: list[str] = []
+    # In the order of the table, so that both forms of a body hear the same.
+    for name, key in KEYS[kind].items():
+        if name in given:
+            try:
+                config[name] = key.normalise(name, given[name])
+            except Unfit as unfit:
+                wrong.append(str(unfit))
+    wrong.extend(f"base index {shown(base)} does not exist" for base in config.get("bases", ()) if not exists(base))
+    unexpected = [
+        f"{shown(name, quoted=False)}={shown(value, quoted=False)}"
+        for name, value in given.items()
+        if name not in KEYS[kind] and name not in IGNORED[kind]
+    ]
+    if unexpected:
+        wrong.append(unexpected_keys(unexpected))
+    refuse(wrong)
+    return config
+
+
+def unexpected_keys(items: Sequence[str]) -> str:
+    """The message about ``items``, each one a ``key=value`` whose key does not exist."""
+    return f"indexconfig got unexpected keyword arguments: {shown(', '.join(items), quoted=False)}"
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Raise ``InvalidIndexConfig`` when there is something in ``wrong``."""
+    if wrong:
+        message = ", ".join(wrong)
+        raise InvalidIndexConfig(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")

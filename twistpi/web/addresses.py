@@ -1,0 +1,190 @@
+"""What askers call this server, and where they come from: the one place that reads forwarding headers, and knows whose count.
+
+A proxy is trusted when it was named in the settings, or when it talks through a unix socket, whose file permissions say who may.
+What anybody else says about addresses is ignored, except that it shows that a request was forwarded.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from twisted.internet.address import UNIXAddress
+from twisted.web.server import Request
+
+from twistpi.web.request import header
+
+Network = IPv4Network | IPv6Network
+_Address = IPv4Address | IPv6Address
+
+UNIX: Final = "unix"
+"""What stands for the address of a client at a unix socket."""
+
+_HOST = re.compile(r"[A-Za-z0-9._\-]+(?::\d{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?\Z", re.ASCII)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*\Z", re.ASCII)
+_FORWARDED_PART = re.compile(r'([A-Za-z]+)=(?:"([^"]*)"|([^\s;,"]*))|,')
+_NOBODYS = IPv4Address(0)
+_SIGNS_OF_A_PROXY = (b"forwarded", b"via", b"x-real-ip", b"x-outside-url")
+
+
+class Trusting(Protocol):
+    """Who knows whose word about addresses counts (``Services``, ``Identify``)."""
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        """The networks of the proxies that are believed."""
+
+
+class Addressing(Trusting, Protocol):
+    """Who knows all that is set up about addresses (``Services``)."""
+
+    @property
+    def outside_url(self) -> str:
+        """What people and proxies call this server, without a slash at the end; empty when it is not known."""
+
+
+def outside_url(request: Request, services: Addressing) -> str:
+    """The address of this server as the asker knows it, without a slash at the end; absolute URLs begin with it.
+
+    In this order: ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded`` or ``X-Forwarded-Proto``, ``-Host`` and
+    ``-Prefix`` of a trusted proxy, and what the request itself says.
+    """
+    is_trusted = _is_trusted_peer(request, services)
+    if is_trusted and (told := _web_address(header(request, "x-outside-url"))):
+        return told
+    if services.outside_url:
+        return services.outside_url
+    scheme = "https" if request.isSecure() else "http"  # type: ignore[no-untyped-call]
+    host, prefix = header(request, "host") or "", ""
+    if is_trusted:
+        forwarded = _forwarded(request)
+        scheme = _known_scheme(forwarded[-1].get("proto") if forwarded else _last(request, "x-forwarded-proto")) or scheme
+        host = _valid_host((forwarded[-1].get("host") if forwarded else None) or _last(request, "x-forwarded-host")) or host
+        prefix = _valid_prefix(_last(request, "x-forwarded-prefix"))
+    return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
+
+
+def outside_prefix(request: Request, services: Addressing) -> str:
+    """The path of ``outside_url``: with a slash at its beginning and none at its end, or empty."""
+    return urlsplit(outside_url(request, services)).path
+
+
+def client_address(request: Request, services: Trusting) -> str:
+    """Where the request comes from: an IP address, or ``unix``.
+
+    Behind a trusted proxy it is what the proxy tells; when its headers contradict each other, somebody made one of them up, and
+    the address is the proxy's own.
+    """
+    peer = _peer(request)
+    if _is_trusted_peer(request, services):
+        told = _told_addresses(request)
+        outside = {named[-1] for addresses in told if (named := [one for one in addresses if not _is_trusted(one, services)])}
+        clients = outside or {addresses[-1] for addresses in told}
+        if len(clients) == 1:
+            return str(clients.pop())
+    return UNIX if peer is None else str(peer)
+
+
+def is_local(request: Request, services: Trusting) -> bool:
+    """Whether the request comes from this very machine and nobody untrusted passed it on."""
+    peer = _peer(request)
+    if not _was_forwarded(request):
+        return peer is None or peer.is_loopback
+    told = [address for addresses in _told_addresses(request) for address in addresses]
+    return _is_trusted_peer(request, services) and bool(told) and all(address.is_loopback for address in told)
+
+
+def _peer(request: Request) -> _Address | None:
+    """The other end of the connection; None for a unix socket."""
+    address: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
+    if isinstance(address, UNIXAddress):
+        return None
+    return _ip(str(getattr(address, "host", ""))) or _NOBODYS
+
+
+def _is_trusted_peer(request: Request, services: Trusting) -> bool:
+    peer = _peer(request)
+    return peer is None or _is_trusted(peer, services)
+
+
+def _is_trusted(address: _Address, services: Trusting) -> bool:
+    return any(address.version == network.version and address in network for network in services.trusted_proxies)
+
+
+def _ip(text: str) -> _Address | None:
+    """An address as headers spell it (``[::1]:80``, ``192.0.2.1:80``); one IPv4 address has one form."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _was_forwarded(request: Request) -> bool:
+    names = [name.lower() for name, _values in request.requestHeaders.getAllRawHeaders()]
+    return any(name in _SIGNS_OF_A_PROXY or name.startswith(b"x-forwarded") for name in names)
+
+
+def _told_addresses(request: Request) -> list[list[_Address]]:
+    """The addresses in each of the forwarding headers that has any, the client's first; unreadable ones are nobody's."""
+    lists = [
+        (header(request, "x-forwarded-for") or "").split(","),
+        [element["for"] for element in _forwarded(request) if "for" in element],
+        [header(request, "x-real-ip") or ""],
+    ]
+    return [[_ip(text) or _NOBODYS for text in texts if text.strip()] for texts in lists if any(map(str.strip, texts))]
+
+
+def _forwarded(request: Request) -> list[dict[str, str]]:
+    """The elements of ``Forwarded`` (RFC 7239), nearest proxy last."""
+    elements: list[dict[str, str]] = [{}]
+    for name, quoted, plain in _FORWARDED_PART.findall(header(request, "forwarded") or ""):
+        if name:
+            elements[-1][name.lower()] = quoted or plain
+        else:
+            elements.append({})
+    return [element for element in elements if element]
+
+
+def _last(request: Request, name: str) -> str | None:
+    """The last value of a list, which the nearest proxy wrote."""
+    value = header(request, name)
+    return None if value is None else value.rpartition(",")[2].strip()
+
+
+def _known_scheme(text: str | None) -> str | None:
+    return text.lower() if text and text.lower() in ("http", "https") else None
+
+
+def _valid_host(text: str | None) -> str | None:
+    return text if text and _HOST.match(text) else None
+
+
+def _valid_prefix(text: str | None) -> str:
+    text = (text or "").rstrip("/")
+    return text if _PREFIX.match(text) and not text.startswith("//") else ""
+
+
+def _web_address(text: str | None) -> str | None:
+    """An ``http`` or ``https`` URL without query, ready to be put before a path; None when it is none."""
+    scheme, mark, rest = (text or "").strip().partition("://")
+    host, slash, path = rest.partition("/")
+    path = (slash + path).rstrip("/")
+    if not mark or _known_scheme(scheme) is None or not _valid_host(host) or not _PREFIX.match(path):
+        return None
+    return f"{scheme.lower()}://{host}{path}"
+
+
+def _own_host(request: Request) -> str:
+    """Where the connection arrived, for who did not say what it called."""
+    address: Any = request.getHost()  # type: ignore[no-untyped-call]
+    host, port = getattr(address, "host", "localhost"), getattr(address, "port", None)
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"

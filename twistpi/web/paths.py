@@ -1,0 +1,58 @@
+"""Paths as they come, taken apart, and what no route may ever see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+_LONGEST_PATH = 2048
+"""Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
+
+
+class RequestRefused(Exception):
+    """A request can be refused without looking at what it asks for."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        """The HTTP status."""
+        self.reason = reason
+        """A sentence."""
+
+
+def check_path(path: bytes, segments: Sequence[bytes]) -> None:
+    """Refuse a ``path``, decoded into ``segments``, of which nothing good can come; raises ``RequestRefused``."""
+    if len(path) > _LONGEST_PATH:
+        raise RequestRefused(414, f"The path has {len(path)} bytes; no more than {_LONGEST_PATH} are looked at.")
+    for segment in segments:
+        # An encoded slash must never become a separator (or a file name a path).
+        if b"/" in segment or b"\\" in segment or segment in (b".", b".."):
+            raise RequestRefused(404, "There is nothing at a path with such a part.")
+        if any(byte < 32 or byte == 127 for byte in segment):
+            raise RequestRefused(400, "The path contains a control character.")
+        try:
+            segment.decode()
+        except UnicodeDecodeError:
+            raise RequestRefused(400, "The path is not UTF-8.") from None
+
+
+def segments_of(address: str) -> list[bytes]:
+    """The decoded parts of the path of ``address``, a URL or a path with or without a query; raises ``RequestRefused``."""
+    path = address.partition("?")[0].partition("#")[0]
+    if path.startswith(("http://", "https://")):
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    encoded = path.encode("latin-1", "replace")
+    segments = [unquote_to_bytes(segment) for segment in encoded.lstrip(b"/").split(b"/")]
+    check_path(encoded, segments)
+    return segments
+
+
+def without_prefix(segments: Sequence[bytes], prefix: str) -> list[bytes]:
+    """``segments`` without slashes before them, and without those of ``prefix``, if they begin with it."""
+    rest = list(segments)
+    while len(rest) > 1 and not rest[0]:
+        rest = rest[1:]
+    expected = [part.encode() for part in prefix.strip("/").split("/")] if prefix.strip("/") else []
+    if expected and rest[: len(expected)] == expected:
+        return rest[len(expected) :] or [b""]
+    return rest
