@@ -16,10 +16,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import attrs
-from packaging.version import InvalidVersion, Version
 
+from twistpi.model.distributions import is_of_project, is_of_version
 from twistpi.model.errors import BadArchive, InvalidProjectName
-from twistpi.model.names import is_wheel, normalize_project, version_of_filename
+from twistpi.model.names import is_wheel, normalize_project
 
 LARGEST_METADATA: Final = 8 * 1024 * 1024
 """Bytes of core metadata, unpacked."""
@@ -114,9 +114,7 @@ def check_core_metadata(filename: str, body: bytes) -> CoreMetadata:
         project = normalize_project(metadata.name)
     except InvalidProjectName as error:
         raise BadArchive(filename, f"its metadata is of {metadata.name[:100]!r}, which is no name") from error
-    version = version_of_filename(filename, project)
-    is_same_name = not is_wheel(filename) or _is_project(filename.partition("-")[0], project)
-    if version is None or not is_same_name or not _is_same_version(version, metadata.version):
+    if not is_of_project(filename, project) or not is_of_version(filename, project, metadata.version):
         raise BadArchive(filename, f"its metadata is of {metadata.name[:100]} {metadata.version[:100]}")
     return metadata
 
@@ -127,21 +125,6 @@ def _header(filename: str, headers: str, name: str) -> str:
     if not value:
         raise BadArchive(filename, f"its metadata has no {name}")
     return value
-
-
-def _is_project(text: str, project: str) -> bool:
-    try:
-        return normalize_project(text) == project
-    except InvalidProjectName:
-        return False
-
-
-def _is_same_version(of_filename: str, of_metadata: str) -> bool:
-    """Whether a file name's version, where ``_`` stands for what a file name cannot hold, is the one of its metadata."""
-    try:
-        return Version(of_filename.replace("_", "-")) == Version(of_metadata)
-    except InvalidVersion:
-        return re.sub(r"[^\w.]+", "_", of_filename) == re.sub(r"[^\w.]+", "_", of_metadata)
 
 
 @attrs.define

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.rules.release_house import DEV
+from tests.rules.test_rules_accounts import result_or_refusal
+from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
+from twistpi.model.errors import TwistpiError
+from twistpi.model.names import check_filename, normalize_project
+from twistpi.model.release_changes import ReleaseDescribed
+from twistpi.model.releases import Release
+from twistpi.rules.upload_metadata import (
+    COMMENT,
+    compare,
+    described,
+    every_field,
+    merge_metadata,
+    read_metadata,
+    requires_python,
+    shown_metadata,
+)
+
+NAMED = {"name": ["Demo"], "version": ["1.0"]}
+FOUND = {"name": "demo", "version": "1.00", "metadata_version": "2.4"}
+CHARACTERS = "Invalid package name. Names must contain only ASCII letters, digits, underscores, hyphens, and periods"
+
+
+@attrs.frozen
+class Came:
+    """The digests of some bytes."""
+
+    content: bytes = b"content"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def md5(self) -> str:
+        return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
+
+    @property
+    def blake2_256(self) -> str:
+        return hashlib.blake2b(self.content, digest_size=32).hexdigest()
+
+
+def refusal(form: dict[str, list[str]]) -> str:
+    with pytest.raises(TwistpiError) as refused:
+        read_metadata(form)
+    assert refused.value.status == 400
+    return str(refused.value)
+
+
+# The form ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_form_gives_is_read_under_the_keys_of_the_protocol() -> None:
+    form = {
+        **NAMED, "summary": ["first", "second"], "classifiers": ["A :: B", "", "C"], "comment": ["built by hand"],
+        ":action": ["file_upload"], "protocol_version": ["1"], "unknown": ["x"], "sha256_digest": ["0"],
+    }  # fmt: skip
+    assert read_metadata(form) == {
+        "name": "Demo", "version": "1.0", "summary": "first", "classifiers": ["A :: B", "C"], "comment": "built by hand",
+    }  # fmt: skip
+
+
+def test_every_field_of_core_metadata_is_taken() -> None:
+    texts = {key: [f"some {key}"] for key in (*TEXT_FIELDS, COMMENT)} | NAMED
+    lists = {key: [f"one {key}", f"other {key}"] for key in LIST_FIELDS}
+    assert read_metadata({**texts, **lists}) == {**{key: value[0] for key, value in texts.items()}, **lists}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "key"),
+    [
+        ("platforms", "platform"),
+        ("supported_platforms", "supported_platform"),
+        ("provides_extra", "provides_extras"),
+        ("license_files", "license_file"),
+        ("import_name", "import_names"),
+        ("import_namespace", "import_namespaces"),
+        ("classifier", "classifiers"),
+        ("project_url", "project_urls"),
+    ],
+)
+def test_R76_spellings_of_all_tools_are_understood(spelling: str, key: str) -> None:
+    assert read_metadata({**NAMED, spelling: ["a", "b"]})[key] == ["a", "b"]
+    assert read_metadata({**NAMED, spelling: ["a"], key: ["b"]})[key] == ["b"]
+    assert read_metadata({**NAMED, spelling: ["a"], key: [""]})[key] == ["a"]
+
+
+@pytest.mark.parametrize("nothing", ["", "UNKNOWN"])
+def test_R76_what_says_nothing_is_empty_but_given(nothing: str) -> None:
+    told = read_metadata({**NAMED, "license": [nothing], "platform": [nothing], "home_page": [nothing]})
+    assert (told["license"], told["platform"], told["home_page"]) == ("", [], "")
+    assert "summary" not in told
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ({"version": ["1.0"]}, 'Missing required field "name"'),
+        ({"name": ["UNKNOWN"], "version": ["1.0"]}, 'Missing required field "name"'),
+        ({"name": [""], "version": [""]}, 'Missing required field "name"'),
+        ({"name": ["demo"]}, 'Missing required field "version"'),
+        ({"name": ["demo"], "version": [""]}, 'Missing required field "version"'),
+        ({"name": ["de mo"], "version": ["1"]}, CHARACTERS),
+        ({"name": ["démo"], "version": ["1"]}, CHARACTERS),
+        ({"name": ["demo\n"], "version": ["1"]}, CHARACTERS),
+        ({"name": ["de<mo"], "version": ["1"]}, CHARACTERS),
+        ({"name": ["-demo"], "version": ["1"]}, "Invalid package name. Names must start with an ASCII letter or digit"),
+        ({"name": ["demo."], "version": ["1"]}, "Invalid package name. Names must end with an ASCII letter or digit"),
+        *(
+            ({"name": ["demo"], "version": [version]}, "Invalid package name or version (URL safety)")
+            for version in ["<1", "1>", "1%", "#1", '1"', "1/2", "..", ".", "1 0", "1\n", "1\\2", "+1", "1\x00", "1\u2028"]
+        ),
+        ({"name": ["demo"], "version": ["1" * 201]}, "Invalid package name or version (longer than 200 characters)"),
+    ],
+    ids=repr,
+)
+def test_a_name_and_a_version_must_be_given_and_harmless(form: dict[str, list[str]], reason: str) -> None:
+    assert refusal(form) == f"invalid metadata: {reason}"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.00", "1!2.0+local.1", "2004d", "1.0-SNAPSHOT", "v1", "1_0", "ünusual"])
+def test_a_version_may_be_spelled_as_anybody_likes(version: str) -> None:
+    assert read_metadata({"name": ["demo"], "version": [version]})["version"] == version
+
+
+FORMS = st.dictionaries(
+    st.sampled_from([*TEXT_FIELDS, *LIST_FIELDS, COMMENT, "platforms", "other"]), st.lists(st.text(max_size=8), max_size=3)
+)
+
+
+@given(form=FORMS)
+def test_any_form_is_understood_or_refused(form: dict[str, list[str]]) -> None:
+    told = result_or_refusal(lambda: read_metadata({"name": ["a"], "version": ["1"], **form}))
+    if not isinstance(told, TwistpiError):
+        normalize_project(told["name"])
+        check_filename(f"x{told['version']}")
+        assert set(told) <= {*TEXT_FIELDS, *LIST_FIELDS, COMMENT}
+
+
+# The form and the file ---------------------------------------------------------------------------------------------
+
+
+def test_R77_metadata_comes_from_the_archive_and_gaps_are_filled_from_the_form() -> None:
+    form = {"name": "Demo", "version": "1.0", "summary": "form's", "comment": "form's", "metadata_version": "2.3", "license": ""}
+    found = {**FOUND, "summary": "archive's", "license": "MIT"}
+    assert merge_metadata(form, found) == {
+        "name": "Demo", "version": "1.0", "summary": "archive's", "comment": "form's", "metadata_version": "2.4",
+        "license": "MIT",
+    }  # fmt: skip
+    assert merge_metadata(form, None) == form
+
+
+def test_what_a_file_requires_is_what_it_says_itself() -> None:
+    form = {"requires_python": ">=4"}
+    assert requires_python(form, {**FOUND, "requires_python": ">=3.9"}) == ">=3.9"
+    assert requires_python(form, FOUND) is None
+    assert requires_python(form, None) == ">=4"
+    assert requires_python({"requires_python": ""}, None) is None
+
+
+@pytest.mark.parametrize(("name", "version"), [("Demo", "1.0"), ("demo", "1.00"), ("DEMO", "v1")])
+def test_R77_spellings_of_one_name_and_version_agree(name: str, version: str) -> None:
+    compare({"name": [name], "version": [version]}, "demo-1.0.zip", Came(), FOUND)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"name": ["other"], "version": ["1.0"]}, "the form says name 'other', but 'demo-1.0.zip' holds 'demo'"),
+        ({"name": ["demo"], "version": ["1.1"]}, "the form says version '1.1', but 'demo-1.0.zip' holds '1.00'"),
+        (
+            {**NAMED, "md5_digest": ["0" * 32]},
+            f"the form says md5_digest {'0' * 32!r}, but what came of 'demo-1.0.zip' has {Came().md5!r}",
+        ),
+        (
+            {**NAMED, "sha256_digest": [Came().sha256, "abc"]},
+            f"the form says sha256_digest 'abc', but what came of 'demo-1.0.zip' has {Came().sha256!r}",
+        ),
+        (
+            {**NAMED, "sha256_digest": [Came().sha256], "blake2_256_digest": [Came().sha256]},
+            f"the form says blake2_256_digest {Came().sha256!r}, but what came of 'demo-1.0.zip' has {Came().blake2_256!r}",
+        ),
+    ],
+    ids=["name", "version", "md5", "sha256", "blake2"],
+)
+def test_R77_a_form_that_contradicts_its_file_is_refused_and_the_field_is_named(form: Any, message: str) -> None:
+    with pytest.raises(TwistpiError) as refused:
+        compare(form, "demo-1.0.zip", Came(), FOUND)
+    assert (refused.value.status, str(refused.value)) == (400, message)
+
+
+def test_R78_every_digest_that_is_given_is_compared_and_none_has_to_be() -> None:
+    came = Came()
+    base64_md5 = base64.urlsafe_b64encode(bytes.fromhex(came.md5)).decode()
+    for md5 in (came.md5, came.md5.upper(), f" {came.md5}\n", base64_md5, base64_md5.rstrip("="), ""):
+        given = {"md5_digest": [md5], "sha256_digest": [came.sha256], "blake2_256_digest": [came.blake2_256.upper()]}
+        compare({**NAMED, **given}, "demo-1.0.zip", came, FOUND)
+    compare(NAMED, "demo-1.0.zip", came, None)
+
+
+@given(field=st.sampled_from(["md5_digest", "sha256_digest", "blake2_256_digest"]), text=st.text(max_size=70))
+def test_R78_no_other_text_passes_for_a_digest(field: str, text: str) -> None:
+    with pytest.raises(TwistpiError, match=field):
+        compare({**NAMED, field: [f"x{text}"]}, "demo-1.0.zip", Came(), None)
+
+
+# What a release is told --------------------------------------------------------------------------------------------
+
+
+def release(**metadata: Any) -> Release:
+    return Release(DEV.name, "demo", "1.0", {"name": "Demo", "version": "1.0", **metadata})
+
+
+def test_a_new_release_is_told_what_is_not_empty() -> None:
+    given = {"name": "Demo", "version": "1.0", "summary": "", "classifiers": []}
+    assert described(None, DEV.name, "demo", given) == (
+        ReleaseDescribed(DEV.name, "demo", "1.0", {"name": "Demo", "version": "1.0"}),
+    )
+
+
+def test_later_only_fields_that_are_given_and_differ_are_said() -> None:
+    former = release(summary="old", license="MIT", keywords="a", description="long")
+    given = {"name": "demo", "version": "1.0", "summary": "new", "license": "", "keywords": "a", "author": ""}
+    assert described(former, DEV.name, "demo", given) == (
+        ReleaseDescribed(DEV.name, "demo", "1.0", {"name": "demo", "summary": "new"}, ("license",)),
+    )
+    assert described(former, DEV.name, "demo", dict(former.metadata)) == ()
+
+
+@given(former=FORMS, given=FORMS)
+def test_after_the_change_given_fields_are_as_given_and_others_as_before(former: Any, given: Any) -> None:
+    before = {key: value for key, value in read_metadata({**former, **NAMED}).items() if value}
+    told = read_metadata({**given, **NAMED})
+    after = dict(before)
+    for change in described(release(**before), DEV.name, "demo", told):
+        after.update(change.changed)
+        after = {key: value for key, value in after.items() if key not in change.removed}
+    assert after == {key: value for key, value in {**before, **told}.items() if value}
+
+
+def test_version_data_show_every_field_the_protocol_knows() -> None:
+    shown = shown_metadata({"name": "Demo", "version": "1.0", "import_names": ["demo"], "keywords": "x"})
+    strings = (
+        "name version metadata_version summary home_page author author_email maintainer maintainer_email license description"
+        " keywords download_url comment requires_python description_content_type license_expression"
+    )
+    lists = (
+        "platform classifiers supported_platform provides requires obsoletes project_urls provides_dist obsoletes_dist"
+        " requires_dist requires_external provides_extras dynamic license_file"
+    )
+    empty = {**dict.fromkeys(strings.split(), ""), **{key: [] for key in lists.split()}}
+    assert shown == {**empty, "name": "Demo", "version": "1.0", "import_names": ["demo"], "keywords": "x"}
+
+
+def test_every_field_can_be_replaced_at_once() -> None:
+    assert set(every_field({})) == {*TEXT_FIELDS, *LIST_FIELDS, COMMENT}
+    assert every_field({"summary": "x"})["summary"] == "x"

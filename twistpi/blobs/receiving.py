@@ -1,0 +1,149 @@
+"""A file that somebody sends: hashed while it is written to ``incoming/``, read when it is whole, and kept or forgotten.
+
+``Receiving`` is for whoever has the bytes, ``Received`` for whoever judges them.  Everything here blocks, so it belongs into
+threads; no two at a time may use a ``Receiving``, while a ``Received`` may be closed by one thread when another uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from typing import Any, BinaryIO, Final, cast
+
+from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.interfaces import IBlobs, IIncoming
+
+_READ_AHEAD: Final = 64 * 1024
+
+
+class Receiving:
+    """A file on its way in.  Close it, unless ``finish`` was called."""
+
+    def __init__(self, blobs: IBlobs) -> None:
+        """Begin an empty file; ``StorageFull`` when there is no room for it."""
+        self._blobs = blobs
+        self._incoming: IIncoming = blobs.incoming()
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._blake2 = hashlib.blake2b(digest_size=32)
+
+    @property
+    def size(self) -> int:
+        """Bytes received so far."""
+        return self._incoming.size
+
+    def write(self, data: bytes) -> None:
+        """Add ``data``.  ``StorageFull`` when there is no room and ``OSError`` for other trouble; nothing is left behind then."""
+        try:
+            self._incoming.write(data)
+        except BaseException:
+            self.close()
+            raise
+        for digest in (self._sha256, self._md5, self._blake2):
+            digest.update(data)
+
+    def finish(self) -> Received:
+        """All has come: what it is.  From here on the ``Received`` owns the file."""
+        digests = (self._sha256.hexdigest(), self._md5.hexdigest(), self._blake2.hexdigest())
+        return Received(self._blobs, self._incoming, *digests)
+
+    def close(self) -> None:
+        """Forget the bytes.  May be called again."""
+        self._incoming.close()
+
+
+class Received:
+    """A whole file that is not a blob yet, and is forgotten when it is closed before it was kept."""
+
+    def __init__(self, blobs: IBlobs, incoming: IIncoming, sha256: str, md5: str, blake2_256: str) -> None:
+        self.size = incoming.size
+        """Bytes."""
+        self.sha256 = sha256
+        """Lower-case hexadecimal digits, as all digests here."""
+        self.md5 = md5
+        self.blake2_256 = blake2_256
+        """BLAKE2b of 256 bits, which upload forms call ``blake2_256_digest``."""
+        self._blobs = blobs
+        self._incoming = incoming
+        self._lock = threading.Lock()
+        """Held for a moment only, never while the disk is waited for."""
+        self._busy = 0
+        self._closed = False
+
+    def open(self) -> BinaryIO:
+        """The file for reading, at its beginning.  It can be read on, and must be closed, whatever becomes of this object.
+
+        ``ValueError`` after ``close``.
+        """
+        with self._lock:
+            if self._closed:
+                raise ValueError("the file was let go of")
+            raw = _Pages(os.dup(self._incoming.fileno()), self.size)
+        return cast(BinaryIO, io.BufferedReader(raw, _READ_AHEAD))
+
+    def keep(self, filename: str) -> BlobAddress:
+        """Make the file a blob called ``filename``, once; safe on disk when this returns (law 2).
+
+        Raises ``InvalidFilename`` for a name that leads elsewhere, before anything was touched; ``ValueError`` after ``close``;
+        and what ``IBlobs.keep`` raises, after which the file is gone.  A ``close`` that comes meanwhile takes effect afterwards.
+        """
+        address = blob_address(self.sha256, filename)
+        with self._lock:
+            if self._closed:
+                raise ValueError("the file was let go of")
+            self._busy += 1
+        try:
+            self._blobs.keep(self._incoming, address, self.sha256)
+        finally:
+            with self._lock:
+                self._busy -= 1
+                is_last = self._closed and not self._busy
+            if is_last:
+                self._incoming.close()
+        return address
+
+    def close(self) -> None:
+        """Forget the file, unless it was kept, and give the descriptor back.  May be called again, in any thread."""
+        with self._lock:
+            self._closed = True
+            if self._busy:
+                return
+        self._incoming.close()
+
+
+class _Pages(io.RawIOBase):
+    """Reads by offset, so that readers of one file do not disturb each other nor its writer."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = os.pread(self._descriptor, min(len(buffer), max(0, self._size - self._at)), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError("before the beginning of the file")
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

@@ -1,0 +1,215 @@
+"""Pushing a release from one index to another of this server: everything is looked at first, then all is one entry.
+
+No byte moves: blobs lie under their digests, whichever index names them.  So test results keep their names, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from twistpi.model.changes import Change
+from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
+from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
+from twistpi.model.releases import Attachment, Release, UploadedFile
+from twistpi.model.upload_errors import FileExists, FileNotFetched, NoFilesToPush, NothingToPush, ProjectQuarantined
+from twistpi.rules.attachments import docs_of, toxresults_of
+from twistpi.rules.push_requests import Selection
+from twistpi.rules.releases import find_release
+from twistpi.rules.upload_metadata import described, every_field
+from twistpi.rules.uploads import check_open, check_replaceable, file_of, is_volatile, uploaded_path
+
+QUARANTINED: Final = "quarantined"
+ActionLog = list[list[Json]]
+"""What was done, line by line, as the devpi client shows it."""
+
+
+@attrs.frozen
+class PushSource:
+    """Where a push takes a release from."""
+
+    index: Index
+    release: Release | None
+    """``Reader.release``, or ``mirrored_release``; None when there is none."""
+    status: str | None = None
+    """The project's status marker there."""
+
+
+@attrs.frozen
+class PushTarget:
+    """Where a push puts a release, as it is there before."""
+
+    index: Index
+    releases: Sequence[Release] = ()
+    """All releases of the project."""
+    status: str | None = None
+    """The project's status marker there."""
+    gone: Mapping[str, Collection[str]] = attrs.field(factory=dict)
+    """File name -> the paths that led to files called so and lead nowhere now; matters where nothing may be replaced."""
+
+    def release(self, version: str) -> Release | None:
+        """The release of this very ``version``."""
+        return next((release for release in self.releases if release.version == version), None)
+
+    def holder(self, filename: str) -> Release | None:
+        """The release that has a file called ``filename``."""
+        return next((release for release in self.releases if file_of(release, filename) is not None), None)
+
+
+def mirrored_release(
+    known: KnownProject | None, version: str, sidecars: Mapping[str, tuple[str, int]] = NOTHING
+) -> Release | None:
+    """A release of a mirror as if it was uploaded there; None when the mirror has none such.
+
+    ``sidecars`` says, by file name, the digest and size of core metadata that lie beside a cached file though the mirror does not
+    know of them.
+    """
+    found = None if known is None else find_release(version, known)
+    if known is None or found is None:
+        return None
+    spelled, files = found
+    required = next((file.link.requires_python for file in files if file.link.requires_python), None)
+    metadata = {"name": known.project, "version": spelled, **({} if required is None else {"requires_python": required})}
+    uploaded = tuple(UploadedFile(_beside(file, sidecars), ()) for file in files)
+    return Release(known.index, known.project, spelled, metadata, uploaded)
+
+
+def selected_files(release: Release, selection: Selection) -> tuple[UploadedFile, ...]:
+    """The distributions of ``release`` that are pushed, by name."""
+    files = () if selection.only_docs else release.files
+    return tuple(sorted(files, key=lambda file: file.known.link.filename))
+
+
+def selected_docs(release: Release, selection: Selection) -> Attachment | None:
+    """The documentation of ``release`` that is pushed."""
+    return None if selection.no_docs else docs_of(release)
+
+
+def checked_release(source: PushSource, selection: Selection) -> Release:
+    """The release to push, which has something to push; raises ``NoFilesToPush``, ``NothingToPush``, ``ProjectQuarantined``."""
+    release = source.release
+    if release is None:
+        raise NoFilesToPush(source.index.name, selection.name, selection.version)
+    if source.status == QUARANTINED:
+        raise ProjectQuarantined(source.index.name, release.project)
+    if not selected_files(release, selection) and selected_docs(release, selection) is None:
+        raise NothingToPush(selection.name, selection.version)
+    return release
+
+
+def decide_push(source: PushSource, target: PushTarget, selection: Selection) -> tuple[tuple[Change, ...], ActionLog]:
+    """What pushing the ``selection`` changes on ``target``, and the lines about it.
+
+    What the target has already, byte for byte, stays as it is there; only on an index that is not volatile even that is refused.
+    Raises what ``checked_release`` does, ``FileExists``, ``FilenameUsed``, ``ProjectClosed``, ``NoUploadToMirror``, and
+    ``FileNotFetched`` for a mirror's file that is not cached.
+    """
+    release = checked_release(source, selection)
+    check_open(target.index, release.project, target.status)
+    _check(release, target, selection)
+    changes = list(_changes(source, release, target, selection))
+    return tuple(changes), _lines(release, target.index.name, selection)
+
+
+def _check(release: Release, target: PushTarget, selection: Selection) -> None:
+    for file in selected_files(release, selection):
+        filename = file.known.link.filename
+        if file.known.sha256 is None:
+            raise FileNotFetched(release.index, file.known.path)
+        existing = file_of(target.holder(filename), filename)
+        check_replaceable(target.index, filename, file.known.sha256, existing, target.gone.get(filename, ()))
+    docs = selected_docs(release, selection)
+    if docs is not None and docs_of(target.release(release.version)) is not None and not is_volatile(target.index):
+        raise FileExists(docs.filename)
+
+
+def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:
+    index, project, there = target.index.name, release.project, target.release(release.version)
+    # A mirror's release says so little of itself that it replaces nothing else.
+    metadata = release.metadata if source.index.is_mirror else every_field(release.metadata)
+    yield from described(there, index, project, {**metadata, "version": release.version})
+    for file in selected_files(release, selection):
+        filename = file.known.link.filename
+        holder = target.holder(filename)
+        existing = file_of(holder, filename)
+        is_elsewhere = holder is not None and holder is not there
+        if is_elsewhere:
+            yield FileRemoved(index, project, filename)
+        if is_elsewhere or existing is None or existing.known.sha256 != file.known.sha256:
+            yield _uploaded(file, release, index)
+        kept = {one.path for one in toxresults_of(there, filename)}  # results of other bytes have other paths
+        for result in toxresults_of(release, filename):
+            if result.path not in kept:
+                yield _attached(result, release, index)
+    docs, former = selected_docs(release, selection), docs_of(there)
+    if docs is not None and (former is None or former.sha256 != docs.sha256):
+        yield _attached(docs, release, index)
+
+
+def _lines(release: Release, target: str, selection: Selection) -> ActionLog:
+    name = release.metadata.get("name") or release.project
+    lines: ActionLog = [[200, "register", name, release.version, "->", target]]
+    for file in selected_files(release, selection):
+        path = _target_path(file.known)
+        lines.append([200, "store_releasefile", f"{target}/{path}"])
+        for result in toxresults_of(release, file.known.link.filename):
+            lines.append([200, "store_toxresult", f"{target}/{result.path}"])
+    if selected_docs(release, selection) is not None:
+        lines.append([200, "store_doczip", name, release.version, "->", target])
+    return lines
+
+
+def _target_path(known: KnownFile) -> str:
+    return uploaded_path(known.link.filename, known.sha256 or "")
+
+
+def _beside(known: KnownFile, sidecars: Mapping[str, tuple[str, int]]) -> KnownFile:
+    """``known`` with the core metadata that lies beside its bytes, where those of an upload do."""
+    sidecar = sidecars.get(known.link.filename)
+    if sidecar is not None:
+        return attrs.evolve(known, metadata_sha256=sidecar[0], metadata_size=sidecar[1])
+    if known.link.sha256 is None:
+        return attrs.evolve(known, metadata_sha256=None, metadata_size=None)
+    return known
+
+
+def _uploaded(file: UploadedFile, release: Release, index: str) -> FileUploaded:
+    known, link = file.known, file.known.link
+    assert known.sha256 is not None, "looked at before"
+    assert known.size is not None
+    return FileUploaded(
+        index,
+        release.project,
+        release.version,
+        link.filename,
+        known.sha256,
+        known.size,
+        {algorithm: digest for algorithm, digest in link.hashes.items() if algorithm != "sha256"},
+        link.requires_python,
+        known.metadata_sha256,
+        known.metadata_size,
+        file.provenance_sha256,
+        file.provenance_size,
+        link.upload_time,
+        link.yanked,
+        release.index,
+        file.log,
+    )
+
+
+def _attached(attachment: Attachment, release: Release, index: str) -> AttachmentAdded:
+    return AttachmentAdded(
+        index,
+        release.project,
+        release.version,
+        attachment.kind,
+        attachment.filename,
+        attachment.sha256,
+        attachment.size,
+        attachment.path,
+        attachment.for_filename,
+        release.index,
+        attachment.log,
+    )

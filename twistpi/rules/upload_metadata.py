@@ -1,0 +1,168 @@
+"""The metadata of an upload: what its form says, what the file itself says, and what a release is told by both.
+
+Keys are those of ``model/core_fields.py`` and ``comment``.  Sources: the devpi protocol's metadata merge; the forms of the upload
+tools in use, which spell some fields differently.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
+from twistpi.model.records import Json
+from twistpi.model.release_changes import ReleaseDescribed
+from twistpi.model.releases import Release
+from twistpi.model.upload_errors import DigestDisagrees, InvalidMetadata
+from twistpi.rules.upload_names import check_form
+
+COMMENT: Final = "comment"
+_TEXTS: Final = (*TEXT_FIELDS, COMMENT)
+_OTHER_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "platform": ("platforms",),
+    "classifiers": ("classifier",),
+    "supported_platform": ("supported_platforms",),
+    "project_urls": ("project_url",),
+    "provides_extras": ("provides_extra",),
+    "license_file": ("license_files",),
+    "import_names": ("import_name",),
+    "import_namespaces": ("import_namespace",),
+}
+_YOUNG: Final = frozenset({"import_names", "import_namespaces"})
+"""Fields that clients of the devpi protocol have never heard of: shown only where they are given."""
+_IDENTITY: Final = ("name", "version")
+
+_LONGEST: Final = 200
+"""Characters of a name or a version: both become parts of file names."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
+_VERSION: Final = re.compile(
+    r"(?!\.{1,2}\Z)[^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029+][^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029]*\Z"
+)
+
+
+class Digests(Protocol):
+    """What is known of the bytes that came; all lower-case hexadecimal digits."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256."""
+
+    @property
+    def md5(self) -> str:
+        """MD5."""
+
+    @property
+    def blake2_256(self) -> str:
+        """BLAKE2b of 256 bits."""
+
+
+def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
+    """The fields of core metadata that ``form`` gives, empty ones too: text, or a list for those that may be repeated.
+
+    ``name`` and ``version`` are always among them.  ``UNKNOWN``, as old tools write for what they were not told, is empty;
+    unknown fields are left out.  Raises ``InvalidMetadata`` in the words of the devpi protocol.
+    """
+    metadata: dict[str, Json] = {}
+    for key in _TEXTS:
+        if values := form.get(key):
+            metadata[key] = "" if values[0] == "UNKNOWN" else values[0]
+    for key in LIST_FIELDS:
+        spellings = [form[name] for name in (key, *_OTHER_SPELLINGS.get(key, ())) if name in form]
+        if spellings:
+            told = ([value for value in values if value not in ("", "UNKNOWN")] for values in spellings)
+            metadata[key] = next((values for values in told if values), [])
+    _check_identity(metadata.get("name", ""), metadata.get("version", ""))
+    return metadata
+
+
+def merge_metadata(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> Mapping[str, Json]:
+    """What an upload says of its release: what is ``found`` in the file itself, and from the ``form`` whatever is not.
+
+    ``found`` are the fields of the archive's core metadata, None when it has none.  Name and version are the form's, as whoever
+    uploads spells them.
+    """
+    return {**form, **(found or {}), **{key: form[key] for key in _IDENTITY}}
+
+
+def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> str | None:
+    """What pages say that a file requires: what it says itself, and what the ``form`` says only where it says nothing at all."""
+    told = form if found is None else found
+    return told.get("requires_python") or None
+
+
+def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
+    """Refuse a ``form`` that names another project or version than the file, or another digest than its bytes have.
+
+    Every digest that is given is compared, none has to be.  Raises ``FormDisagrees`` and ``DigestDisagrees``, which name the
+    field.
+    """
+    if found is not None:
+        named = read_metadata(form)
+        check_form(filename, (named["name"], named["version"]), (found["name"], found["version"]))
+    for field, digest in (
+        ("md5_digest", digests.md5),
+        ("sha256_digest", digests.sha256),
+        ("blake2_256_digest", digests.blake2_256),
+    ):
+        for given in form.get(field, ()):
+            if given.strip() and not _is_digest(given.strip(), digest):
+                raise DigestDisagrees(filename, field, given, digest)
+
+
+def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:
+    """The change after which ``release`` has the fields ``given``, those that are empty not any more; others stay.
+
+    None when nothing differs; always one for a release that is not there yet (None).
+    """
+    former = {} if release is None else release.metadata
+    changed = {key: value for key, value in given.items() if value and former.get(key) != value}
+    removed = tuple(key for key, value in given.items() if not value and key in former)
+    if release is not None and not changed and not removed:
+        return ()
+    version = given["version"] if release is None else release.version
+    return (ReleaseDescribed(index, project, version, changed, removed),)
+
+
+def shown_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
+    """``Release.metadata`` as version data show it: every field the devpi protocol knows, empty ones too, and whatever else."""
+    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
+    empty.update((key, []) for key in LIST_FIELDS if key not in _YOUNG)
+    return {**empty, **metadata}
+
+
+def every_field(metadata: Mapping[str, Json]) -> Mapping[str, Json]:
+    """``metadata`` with all fields that can be given, so that it takes the place of whatever a release was told before."""
+    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
+    empty.update((key, []) for key in LIST_FIELDS)
+    return {**empty, **metadata}
+
+
+def _check_identity(name: str, version: str) -> None:
+    for field, value in (("name", name), ("version", version)):
+        if not value:
+            raise InvalidMetadata(f'Missing required field "{field}"')
+    if not _NAME.match(name):
+        raise InvalidMetadata(
+            "Invalid package name. Names must contain only ASCII letters, digits, underscores, hyphens, and periods"
+        )
+    if not name[0].isalnum():
+        raise InvalidMetadata("Invalid package name. Names must start with an ASCII letter or digit")
+    if not name[-1].isalnum():
+        raise InvalidMetadata("Invalid package name. Names must end with an ASCII letter or digit")
+    if not _VERSION.match(version):
+        raise InvalidMetadata("Invalid package name or version (URL safety)")
+    if len(name) > _LONGEST or len(version) > _LONGEST:
+        raise InvalidMetadata(f"Invalid package name or version (longer than {_LONGEST} characters)")
+
+
+def _is_digest(given: str, digest: str) -> bool:
+    """Whether ``given`` is ``digest``, in hexadecimal digits of any case or in URL-safe base64 as MD5 once was."""
+    if given.lower() == digest:
+        return True
+    try:
+        return base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).hex() == digest
+    except (binascii.Error, ValueError):
+        return False
