@@ -31,6 +31,7 @@ from twistpi.model.changes import (
 from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Link
 from twistpi.rules.paths import file_path
+from twistpi.view.newest import Newest
 from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row, to_json
 
 _PROJECTS_AT_HAND: Final = 20_000
@@ -73,6 +74,8 @@ class Fold:
         self._projects: dict[tuple[str, str], int] = {}
         self._vanished: set[int] = set()
         """Which of ``_projects`` are marked so."""
+        self.newest: Newest | None = None
+        """Told of what is folded, when somebody wants to know."""
         self._folds: dict[type, Callable[[Any], None]] = {
             LogStarted: self._log_started,
             UserCreated: self._user_created,
@@ -91,12 +94,16 @@ class Fold:
             fold = self._folds.get(type(change))
             if fold is None:
                 raise UnknownChange(type(change).__name__)
+            if self.newest is not None:
+                self.newest.touched(change)
             fold(change)
 
     def forget(self) -> None:
         """Drop what was remembered about the tables: they were rolled back."""
         self._projects.clear()
         self._vanished.clear()
+        if self.newest is not None:
+            self.newest.rolled_back()
 
     def close(self) -> None:
         """Let go of the connection, which otherwise would not close."""
@@ -176,6 +183,8 @@ class Fold:
             executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
         if change.versions_added:
             executemany("INSERT OR IGNORE INTO version VALUES (?, ?)", [(project, version) for version in change.versions_added])
+        if is_new and self.newest is not None:
+            self.newest.learned(change)
 
     def _list(self, project: int, links: Iterable[Link], known: Set[str]) -> None:
         """List files beside others; the names ``known`` are those of some."""

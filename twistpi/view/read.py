@@ -18,6 +18,7 @@ import attrs
 import orjson
 
 from twistpi.model.records import Freshness, Index, Json, KnownFile, KnownProject
+from twistpi.view.newest import Newest
 from twistpi.view.rows import FILE_COLUMNS, digest_paths, header_of, known_files
 
 _CACHE_KIB: Final = 1024
@@ -44,8 +45,10 @@ class KeptBlob:
 class Reader:
     """Asks the view through one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, newest: Newest | None = None) -> None:
+        """``newest`` is what may be told without reading it; not for a connection that sees its own open transaction."""
         self._connection = connection
+        self._newest = newest
         self._execute = connection.execute
 
     def close(self) -> None:
@@ -92,6 +95,8 @@ class Reader:
         ``files`` are those the upstream lists, and of those it lists no more the cached ones; in the order in which they were
         first listed.  Of a project that vanished as a whole they are the cached ones, each marked vanished.
         """
+        if self._newest is not None and (known := self._newest.take(index, project, self.serial())) is not None:
+            return known
         with self._snapshot():
             row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
             if row is None:
@@ -183,8 +188,9 @@ class Reader:
 class Readers:
     """One read-only connection for each thread that asks."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, newest: Newest | None = None) -> None:
         self._path = path
+        self._newest = newest
         self._local = threading.local()
         self._all: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -193,7 +199,7 @@ class Readers:
         """The calling thread's reader; its connection closes when the thread ends."""
         reader: Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = self._local.reader = Reader(_connect(self._path))
+            reader = self._local.reader = Reader(_connect(self._path), self._newest)
             with self._lock:
                 self._all.add(reader)
         return reader
