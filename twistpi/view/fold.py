@@ -11,7 +11,8 @@ what is cached of it.  When the upstream takes that back, the old row is listed 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -40,6 +41,9 @@ _PROJECTS_AT_HAND: Final = 20_000
 _NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)"
 _PLACES: Final = ", ".join("?" * len(LINK_COLUMNS.split(",")))
 _LIST: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
+_AT_ONCE: Final = 20
+"""Rows in one statement: to begin and end one for each row takes a quarter of the time."""
+_LIST_MANY: Final = f"{_LIST}{f', ({_PLACES})' * (_AT_ONCE - 1)}"
 _LIST_NEW_NAME: Final = f"INSERT OR IGNORE INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
 _LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".format(
     ", ".join(f"{column} = ?" for column in LINK_COLUMNS.split(", ")[3:])
@@ -175,7 +179,7 @@ class Fold:
             # Should a change name a file twice, its last word counts.
             links = {link.filename: link for link in (*change.added, *change.changed)}
             if is_new:
-                executemany(_LIST, [link_row(project, link) for link in links.values()])
+                self._list_all([link_row(project, link) for link in links.values()])
             else:
                 self._list(project, links.values(), {link.filename for link in change.changed})
         if change.versions_removed:
@@ -185,6 +189,13 @@ class Fold:
             executemany("INSERT OR IGNORE INTO version VALUES (?, ?)", [(project, version) for version in change.versions_added])
         if is_new and self.newest is not None:
             self.newest.learned(change)
+
+    def _list_all(self, rows: Sequence[Row]) -> None:
+        """List the first files of a project."""
+        whole = len(rows) - len(rows) % _AT_ONCE
+        bunches = (tuple(chain.from_iterable(rows[start : start + _AT_ONCE])) for start in range(0, whole, _AT_ONCE))
+        self._cursor.executemany(_LIST_MANY, bunches)
+        self._cursor.executemany(_LIST, rows[whole:])
 
     def _list(self, project: int, links: Iterable[Link], known: Set[str]) -> None:
         """List files beside others; the names ``known`` are those of some."""

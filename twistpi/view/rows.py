@@ -102,11 +102,12 @@ def uncached_files(links: Iterable[Link]) -> Iterator[KnownFile]:
 
 def _comes_back_equal(link: Link) -> bool:
     """Whether ``link`` is surely the same after its way through a row, the order of keys included."""
+    claim = link.core_metadata
     return (
         len(link.hashes) < 2
         and not link.extra
         and (link.size is None or link.size < _LARGEST)
-        and (isinstance(link.core_metadata, bool | None) or len(link.core_metadata) < 2)
+        and (claim is None or claim is True or claim is False or len(claim) < 2)
     )
 
 
