@@ -47,6 +47,10 @@ class ShiftableClock:
         """As the reactor's."""
         return reactor.callLater(delay, call, *arguments)
 
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        """As the reactor's."""
+        reactor.callFromThread(call, *arguments)
+
 
 @attrs.define
 class House:
