@@ -1,6 +1,6 @@
 """A process that commits through the real writer, log and view, and in between asks the disk what it can: ``DIRECTORY ROUNDS``.
 
-Prints JSON: commits and syncs a second, a number for each round.
+Prints JSON: commits, fsyncs and fdatasyncs a second, a number for each round.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from twistpi.view.database import open_view
 
 WAITING = 64
 _COMMIT_SECONDS = 1.0
-_SYNC_SECONDS = 0.5
+_SYNC_SECONDS = 0.4
 _PROJECTS = 100
 _FILES_PER_PROJECT = 40
 _LINE = b"x" * 300 + b"\n"
 _INDEX = "root/pypi"
-_SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+_DATA_SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 """The call the changelog makes on this system."""
 
 
@@ -88,14 +88,14 @@ def _deciding(change: Change) -> Callable[[object], Sequence[Change]]:
     return lambda _reader: (change,)
 
 
-def syncs_per_second(folder: Path) -> float:
+def syncs_per_second(folder: Path, sync: Callable[[int], None]) -> float:
     """What the disk can: a line written and synced, and the next one only then."""
     descriptor = os.open(folder / "synced", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     started = time.perf_counter()
     count = 0
     while time.perf_counter() < started + _SYNC_SECONDS:
         os.write(descriptor, _LINE)
-        _SYNC(descriptor)
+        sync(descriptor)
         count += 1
     elapsed = time.perf_counter() - started
     os.close(descriptor)
@@ -139,12 +139,13 @@ async def measure(clock: Any, folder: Path, rounds: int) -> None:
         FileCached(page.index, page.project, link.filename, link.hashes["sha256"], 1000) for page in pages for link in page.added
     ]
     appends = Appends(writer, cycle(files))
-    commits, syncs = [], []
+    commits, fsyncs, data_syncs = [], [], []
     for _ in range(rounds):
         commits.append(await appends.rate())
-        syncs.append(syncs_per_second(folder))
+        fsyncs.append(syncs_per_second(folder, os.fsync))
+        data_syncs.append(syncs_per_second(folder, _DATA_SYNC))
     await writer.stop()
-    print(orjson.dumps({"waiting": WAITING, "sync": _SYNC.__name__, "commits": commits, "syncs": syncs}).decode())
+    print(orjson.dumps({"waiting": WAITING, "commits": commits, "fsyncs": fsyncs, "fdatasyncs": data_syncs}).decode())
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ class Corpus:
         self._write_page(project, [self._link(project, filename, digest.hexdigest(), size)])
         return f"{self.url}/files/{project}/{filename}"
 
+    def remove_file(self, project: str) -> str:
+        """Remove the file of a project that ``add_file`` made; its name.  The page goes on listing it."""
+        (path,) = (self.root / "files" / project).iterdir()
+        path.unlink()
+        return path.name
+
     def add_small_wheel(self, project: str) -> None:
         """A project of one real wheel of about 4 KB, with its metadata beside it."""
         filename = f"{project}-1.0-py3-none-any.whl"

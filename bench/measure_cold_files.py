@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from urllib.parse import urlsplit
 
 from bench.client import Download, WrongAnswer, download, download_together
@@ -30,6 +31,7 @@ def _alone(stage: Stage) -> list[Figure]:
         cold = _cold_url(stage, f"alone-{number}")
         ours.append(_whole(download(cold), _ALONE_MEGABYTES))
         theirs.append(_whole(download(direct), _ALONE_MEGABYTES))
+        _forget(stage, f"alone-{number}")
     later = statistics.median(1000 * (our.first_byte - their.first_byte) for our, their in zip(ours, theirs, strict=True))
     first = Figure(
         f"cold {_ALONE_MEGABYTES} MB file: first byte after the upstream's own",
@@ -59,6 +61,7 @@ def _shared(stage: Stage) -> list[Figure]:
         ours.append(_together(cold))
         fetches = max(fetches, len(stage.nginx.fetches(urlsplit(direct).path)))
         theirs.append(_together(direct))
+        _forget(stage, f"shared-{number}")
     _check_bytes(stage)
     name = f"{_CLIENTS} clients for one cold {_SHARED_MEGABYTES} MB file"
     return [
@@ -72,6 +75,19 @@ def _cold_url(stage: Stage, project: str) -> str:
     url = file_url(stage, project)
     os.sync()
     return url
+
+
+def _forget(stage: Stage, project: str) -> None:
+    """Remove a file here and upstream, once nobody will ask for it again.
+
+    A virtual machine may have to ask its host for every page of memory that it never used before, which makes each round slower
+    than the one before it; what is removed is used again.
+    """
+    name = stage.corpus.remove_file(project)
+    while not (kept := list((stage.twistpi.serverdir / "+files").glob(f"*/*/{name}"))):
+        time.sleep(0.01)  # it is renamed into place after its last byte was sent
+    for path in kept:
+        path.unlink()
 
 
 def _together(url: str) -> float:

@@ -91,6 +91,7 @@ class Twistpi:
     server: Server
     url: str
     """Without a slash at the end."""
+    serverdir: Path
 
     @classmethod
     def start(cls, serverdir: Path, upstream: str) -> Twistpi:
@@ -98,7 +99,7 @@ class Twistpi:
         port = free_port()
         server = Server.start(_twistpi_command(serverdir, upstream, port), serverdir.with_suffix(".out"))
         server.wait_until(lambda: accepts(port))
-        return cls(server, f"http://127.0.0.1:{port}")
+        return cls(server, f"http://127.0.0.1:{port}", serverdir)
 
     @classmethod
     def seconds_to_answer(cls, serverdir: Path, upstream: str, path: str) -> float:

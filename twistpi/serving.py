@@ -74,7 +74,7 @@ class Serving:
         """Join the rooms over what is kept on disk; ``fail`` is told what makes it impossible to go on."""
         offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         layout = keeping.serverdir.layout
-        readers = Readers(layout.view)
+        readers = Readers(layout.view, keeping.view.keep_newest())
         announcements: list[Callable[[int, tuple[Change, ...]], object]] = []
 
         def announce(serial: int, changes: tuple[Change, ...]) -> None:

@@ -387,6 +387,43 @@ async def test_what_waits_while_the_thread_works_is_one_batch(running: Running) 
 
 
 @in_reactor
+async def test_what_waiters_ask_for_when_they_are_told_is_one_batch() -> None:
+    running = Running(seconds=lambda: 0.0)  # whose time stands still: all are told at a stretch
+    taken = threading.Event()
+
+    def ask_again(committed: Committed) -> Deferred[Committed]:
+        def decide(_reader: ListView) -> Sequence[Change]:
+            taken.set()
+            return [user(f"after {committed.serial}")]
+
+        waiter = running.writer.commit(decide, "root")
+        assert not taken.wait(0.01)  # the thread has every opportunity
+        return waiter
+
+    told = [running.create(str(number)).addCallback(ask_again) for number in range(20)]
+    running.writer.start()
+    await gatherResults(told)
+    assert running.disk.calls.count("sync") == 2
+    assert running.view.commits == 2
+    await running.writer.stop()
+
+
+@in_reactor
+async def test_a_writer_that_is_stopped_while_waiters_are_told_keeps_what_they_asked_for_before(running: Running) -> None:
+    asked: list[Deferred[Committed]] = []
+    stopped: list[Deferred[None]] = []
+    first = running.create("first")
+    first.addCallback(lambda _: asked.append(running.create("second")))
+    first.addCallback(lambda _: stopped.append(running.writer.stop()))
+    first.addCallback(lambda _: asked.append(running.create("third")))
+    await first
+    assert (await asked[0]).serial == 2
+    with pytest.raises(WriterStopped):
+        await asked[1]
+    await stopped[0]
+
+
+@in_reactor
 async def test_a_waiter_that_leaves_harms_nobody(running: Running) -> None:
     leaving, staying = running.create("leaving"), running.create("staying")
     leaving.cancel()

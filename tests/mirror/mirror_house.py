@@ -47,6 +47,10 @@ class ShiftableClock:
         """As the reactor's."""
         return reactor.callLater(delay, call, *arguments)
 
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        """As the reactor's."""
+        reactor.callFromThread(call, *arguments)
+
 
 @attrs.define
 class House:
@@ -147,7 +151,7 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
         for line in changelog.read(view.position):
             view.apply(decode_content(line.body).entry(line.serial))
             view.commit(line.position)
-    readers = Readers(str(folder / "view.sqlite"))
+    readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     writer.start()
     blobs = open_tree(str(folder))
     upstream = Upstream(agent or make_agent(reactor, {}), clock, deferToThread, request_timeout=timeout)

@@ -94,3 +94,23 @@ def test_a_quarantined_source_does_not_silence_another() -> None:
     assert merge("alice/dev", "demo", [mine, theirs]).header.status is None
     assert [index for index, _file in merge("alice/dev", "demo", [mine, theirs]).files] == ["alice/dev"]
     assert merge("alice/dev", "demo", [theirs, theirs]).header.status == "quarantined"
+
+
+@pytest.mark.parametrize(
+    ("filename", "versions"),
+    [
+        ("demo-1.0.tar.gz", ("1.0",)),
+        ("Demo-1.0.tar.gz", ("1.0",)),
+        ("demo-1.0.zip", ("1.0",)),
+        ("demo-1.0-py3-none-any.whl", ("1.0",)),
+        ("demo-extra-1.0.tar.gz", ("1.0", "extra-1.0")),
+        ("demo-1.0.post1.tar.gz", ("1.0", "1.0.post1")),
+        ("demo-1.0-1.tar.gz", ("1.0", "1.0-1")),
+        ("demo-2.0-py3-none-any.whl", ("1.0", "2.0")),
+        ("other-1.0.tar.gz", ("1.0",)),
+        ("other-2.0.tar.gz", ("1.0",)),
+    ],
+)
+def test_the_version_of_every_file_is_named_once(filename: str, versions: tuple[str, ...]) -> None:
+    upstream = project(known(attrs.evolve(LINK, filename=filename)), versions=("1.0",))
+    assert merge("root/pypi", "demo", [upstream]).versions == versions

@@ -400,6 +400,13 @@ def test_news_of_a_file_that_was_never_listed_say_nothing(view: ViewDatabase, ch
     assert list(view.reader.kept_blobs()) == []
 
 
+@pytest.mark.parametrize("count", [1, 19, 20, 21, 65])
+def test_however_many_files_a_new_project_has_they_keep_their_order(view: ViewDatabase, count: int) -> None:
+    links = [link(f"demo-{number}.zip", None, size=number) for number in range(count, 0, -1)]
+    fold(view, listed(*links))
+    assert [file.link for file in known(view).files] == links
+
+
 # Totality -----------------------------------------------------------------------------------------------------------
 
 

@@ -235,7 +235,7 @@ class World:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.view = open_view(os.path.join(folder, "view.sqlite"), "1" * 32)
-        self.readers = Readers(os.path.join(folder, "view.sqlite"))
+        self.readers = Readers(os.path.join(folder, "view.sqlite"), self.view.keep_newest())
         self.blobs = open_tree(folder)
         self.mirror = FakeMirror(self.readers, self.clock)
         self.downloads = FakeDownloads()

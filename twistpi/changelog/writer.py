@@ -47,8 +47,10 @@ class Writer:
     _stop: Callable[[Exception], object] = attrs.field(kw_only=True)
     """Told, in the reactor, why nothing can be written any more: the server has to end."""
 
-    _waiting: SimpleQueue[_Request | None] = attrs.field(factory=SimpleQueue, init=False)
+    _waiting: SimpleQueue[list[_Request] | None] = attrs.field(factory=SimpleQueue, init=False)
     """None says that nothing more will come."""
+    _gathered: list[_Request] | None = attrs.field(default=None, init=False)
+    """While waiters are told: what they ask for next.  The first would otherwise have the thread, and a sync, to itself."""
     _refusal: Exception | None = attrs.field(default=None, init=False)
     """Why commits are refused, once they are."""
     _running: bool = attrs.field(default=False, init=False)
@@ -69,6 +71,7 @@ class Writer:
             return succeed(None)
         stopper: Deferred[None] = Deferred()
         self._stoppers.append(stopper)
+        self._hand_over()
         self._waiting.put(None)
         return stopper
 
@@ -94,8 +97,17 @@ class Writer:
     def _enqueue(self, request: _Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
         if self._refusal:
             return fail(self._refusal)
-        self._waiting.put(request)
+        if self._gathered is None:
+            self._waiting.put([request])
+        else:
+            self._gathered.append(request)
         return waiter
+
+    def _hand_over(self) -> None:
+        """Let the thread have what was gathered."""
+        if self._gathered:
+            self._waiting.put(self._gathered)
+        self._gathered = None
 
     def _run(self) -> None:
         """The thread: takes all that waits, as long as something may come."""
@@ -104,13 +116,13 @@ class Writer:
         while not last:
             taken = [self._waiting.get()]
             taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
-            requests = [request for request in taken if request is not None]
+            requests = [request for bunch in taken if bunch is not None for request in bunch]
             try:
                 outcome = batches.process(requests)
             except BaseException as error:
                 unforeseen = error if isinstance(error, Exception) else RuntimeError(f"the writer was ended by {error!r}")
                 outcome = Outcome([unforeseen] * len(requests), fatal=unforeseen)
-            last = len(requests) < len(taken) or outcome.fatal is not None
+            last = None in taken or outcome.fatal is not None
             self._call_in_reactor(self._deliver, requests, outcome)
         self._call_in_reactor(self._ended)
 
@@ -131,11 +143,16 @@ class Writer:
     def _tell(self) -> None:
         """Tell the waiters; after a while leave the reactor a turn and go on then."""
         until = self._seconds() + _TURN_SECONDS
-        while self._untold:
-            self._tell_one()
-            if self._untold and self._seconds() > until:
-                self._call_in_reactor(self._tell)
-                return
+        self._gathered = []
+        try:
+            while self._untold:
+                self._tell_one()
+                if self._seconds() > until:
+                    break
+        finally:
+            self._hand_over()
+        if self._untold:
+            self._call_in_reactor(self._tell)
 
     def _tell_one(self) -> None:
         request, answer = self._untold.popleft()
@@ -152,8 +169,7 @@ class Writer:
         while self._untold:
             self._tell_one()
         while not self._waiting.empty():  # only after a fatal error: what came while it happened
-            request = self._waiting.get()
-            if request is not None:
+            for request in self._waiting.get() or ():
                 request.waiter.errback(self._refusal)
         stoppers, self._stoppers = self._stoppers, []
         for stopper in stoppers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -18,7 +19,10 @@ _MOST_AHEAD: Final = 2 * 1024 * 1024
 
 
 class Spool(BodyReader):
-    """Hands what arrives to ``write``, one batch at a time, each as large as what gathered during the one before."""
+    """Hands what arrives to ``write``, one batch at a time, each as large as what gathered during the one before.
+
+    The thread takes the next batch itself: the reactor is busy receiving and sending, and writing must not wait for it.
+    """
 
     def __init__(
         self,
@@ -28,7 +32,10 @@ class Spool(BodyReader):
         write: Callable[[list[bytes]], Any],
         written: Callable[[], object],
     ) -> None:
-        """``write`` gets the pieces of a batch in another thread; ``written`` is called in the reactor after each batch."""
+        """``write`` gets the pieces of a batch in another thread; ``written`` is called in the reactor after each batch.
+
+        ``clock`` is a reactor: its ``callLater`` and its ``callFromThread`` are used.
+        """
         super().__init__(clock, silence)
         self.complete: Deferred[None] = Deferred()
         """Fires when all has come and is written.  Fails with ``Trouble`` when not all came, yet after writing what did; or with
@@ -36,10 +43,15 @@ class Spool(BodyReader):
         self._offload = offload
         self._write = write
         self._written = written
+        self._lock = Lock()
+        """Held to touch the next three."""
         self._pieces: list[bytes] = []
         self._waiting = 0
+        self._taking = False
+        """Whether a thread will look for pieces again."""
         self._ahead = _FIRST_AHEAD
-        self._busy = False
+        self._works = 0
+        """How many threads were begun and not heard of since: a second one when pieces come just as the first leaves."""
         self._paused = False
         self._outcome: Failure | None = None
         self._over = False
@@ -52,40 +64,51 @@ class Spool(BodyReader):
 
     def received(self, data: bytes) -> None:
         """A piece of the body."""
-        self._pieces.append(data)
-        self._waiting += len(data)
-        if not self._busy:
-            self._start()
-        elif self._waiting >= self._ahead and not self._paused:
+        with self._lock:
+            self._pieces.append(data)
+            self._waiting += len(data)
+            is_enough = self._waiting >= self._ahead
+            is_taken, self._taking = self._taking, True
+        if not is_taken:
+            self._works += 1
+            self._offload(self._work).addCallbacks(self._done, self._failed)
+        elif is_enough and not self._paused:
             self._paused = True
             self.rest()
             assert self.transport is not None
             self.transport.pauseProducing()  # type: ignore[attr-defined]
 
-    def _start(self) -> None:
-        pieces, self._pieces, self._waiting = self._pieces, [], 0
-        self._busy = True
-        self._offload(self._write, pieces).addCallbacks(self._done, self._failed)
+    def _work(self) -> None:
+        """In the thread: write for as long as there is something to write."""
+        while pieces := self._take():
+            self._write(pieces)
+            self._clock.callFromThread(self._advance)
+
+    def _take(self) -> list[bytes]:
+        with self._lock:
+            pieces, self._pieces, self._waiting = self._pieces, [], 0
+            self._taking = bool(pieces)
+            return pieces
+
+    def _advance(self) -> None:
+        """A batch was written, and what came in the meantime taken."""
+        if self._ahead < _MOST_AHEAD:
+            self._ahead *= 2
+            read_at_once(self.transport, self._ahead // 2)
         if self._paused:
             self._paused = False
             self.watch()
             if self.transport is not None:
                 self.transport.resumeProducing()  # type: ignore[attr-defined]
+        self._written()
 
     def _done(self, _: object) -> None:
-        self._busy = False
-        if self._ahead < _MOST_AHEAD:
-            self._ahead *= 2
-            read_at_once(self.transport, self._ahead // 2)
-        self._written()
-        if self._pieces:
-            self._start()
-        elif self._over:
+        self._works -= 1
+        if self._over and not self._works:
             self._finish()
 
     def _failed(self, failure: Failure) -> None:
-        self._busy = False
-        self._pieces.clear()
+        self._works -= 1
         self._outcome = failure
         if self._over:
             self._finish()
@@ -95,7 +118,7 @@ class Spool(BodyReader):
     def _end(self, failure: Failure | None) -> None:
         self._over = True
         self._outcome = self._outcome or failure
-        if not self._busy:
+        if not self._works:
             self._finish()
 
     def _finish(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 import attrs
@@ -67,8 +67,8 @@ def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
 def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[str]) -> Iterable[str]:
     """The versions of files that ``named`` holds in no spelling."""
     spelled = frozenset(named)
-    # Of thousands of wheels nearly all carry a version that is named just so; those need no closer look.
-    odd = [name for name in filenames if not (name.endswith(".whl") and name.partition("-")[2].partition("-")[0] in spelled)]
+    # Of thousands of files nearly all carry a version that is named just so; those need no closer look.
+    odd = [filename for filename in filenames if not _is_named(filename, project, spelled)]
     of_files = {version_of_filename(filename, project) for filename in odd}
     left = [version for version in of_files - spelled if version is not None]
     if not left:
@@ -76,3 +76,11 @@ def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[st
     known = {comparable_version(version) for version in named}
     fresh = {comparable_version(version): version for version in sorted(left, reverse=True)}
     return sorted(version for comparable, version in fresh.items() if comparable not in known)
+
+
+def _is_named(filename: str, project: str, spelled: Set[str]) -> bool:
+    """Whether a file name of the usual form carries a version of ``spelled``."""
+    head, _, rest = filename.partition("-")
+    if filename.endswith(".whl"):
+        return rest.partition("-")[0] in spelled
+    return rest.removesuffix(".tar.gz") in spelled and head.replace("_", "-").lower() == project

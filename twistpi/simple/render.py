@@ -6,6 +6,7 @@ repository API" 1.4; HTML stays at 1.4 for ever (PEP 833).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -159,7 +160,7 @@ def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
         value = _metadata_attribute(metadata)
         attributes += f' data-dist-info-metadata="{value}" data-core-metadata="{value}"'
     if link.requires_python is not None:
-        attributes += f' data-requires-python="{escape(link.requires_python)}"'
+        attributes += _requires_python_attribute(link.requires_python)
     if link.yanked is not False:
         attributes += f' data-yanked="{escape(link.yanked) if isinstance(link.yanked, str) else ""}"'
     if link.provenance is not None:
@@ -167,6 +168,12 @@ def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
     if file.vanished:
         attributes += ' data-vanished="true"'
     return f'{start}{quote_path(file.path)}{_fragment(file)}"{attributes}>{escape(link.filename)}</a><br>\n'
+
+
+@functools.lru_cache(maxsize=256)
+def _requires_python_attribute(specifier: str) -> str:
+    """Few specifiers stand behind thousands of files, and nearly every one needs escaping."""
+    return f' data-requires-python="{escape(specifier)}"'
 
 
 def _fragment(file: KnownFile) -> str:

@@ -15,6 +15,7 @@ from twistpi.model.errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.model.position import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.view.fold import Fold
+from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
 from twistpi.view.stamp import FOLD_VERSION, Stamp, move_stamp, read_stamp, write_stamp
 
@@ -44,6 +45,11 @@ class ViewDatabase:
         self.reader = Reader(connection)
         """Sees the open transaction."""
 
+    def keep_newest(self) -> Newest:
+        """Have what is learned from now on at hand for ``Readers``; to be called once."""
+        self._fold.newest = newest = Newest()
+        return newest
+
     def begin(self) -> None:
         """Open a transaction."""
         try:
@@ -66,6 +72,8 @@ class ViewDatabase:
         except sqlite3.Error as error:
             self._fail(error)
         self.position = position
+        if self._fold.newest is not None:
+            self._fold.newest.committed(position.serial)
 
     def rollback(self) -> None:
         """Undo everything since ``begin``; does nothing when no transaction is open."""

@@ -19,6 +19,7 @@ import orjson
 
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
+from twistpi.view.newest import Newest
 from twistpi.view.read_releases import ReleaseReader
 from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
 
@@ -47,6 +48,11 @@ class KeptBlob:
 
 class Reader(ReleaseReader):
     """Asks the view through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, newest: Newest | None = None) -> None:
+        """``newest`` is what may be told without reading it; not for a connection that sees its own open transaction."""
+        super().__init__(connection)
+        self._newest = newest
 
     def close(self) -> None:
         """Give the connection back."""
@@ -113,6 +119,8 @@ class Reader(ReleaseReader):
         ``files`` are those the upstream lists, and of those it lists no more the cached ones; in the order in which they were
         first listed.  Of a project that vanished as a whole they are the cached ones, each marked vanished.
         """
+        if self._newest is not None and (known := self._newest.take(index, project, self.serial())) is not None:
+            return known
         with self._snapshot():
             row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
             if row is None:
@@ -213,8 +221,9 @@ class Reader(ReleaseReader):
 class Readers:
     """One read-only connection for each thread that asks."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, newest: Newest | None = None) -> None:
         self._path = path
+        self._newest = newest
         self._local = threading.local()
         self._all: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -223,7 +232,7 @@ class Readers:
         """The calling thread's reader; its connection closes when the thread ends."""
         reader: Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = self._local.reader = Reader(_connect(self._path))
+            reader = self._local.reader = Reader(_connect(self._path), self._newest)
             with self._lock:
                 self._all.add(reader)
         return reader

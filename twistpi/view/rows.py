@@ -91,6 +91,27 @@ def known_files(
         )
 
 
+def uncached_files(links: Iterable[Link]) -> Iterator[KnownFile]:
+    """What ``known_files`` would say of ``links`` once they were listed, nothing of them being here yet."""
+    for link in links:
+        if _comes_back_equal(link):
+            yield KnownFile(link, file_path(link))
+        else:
+            filename, path, _, *columns = link_row(0, link)
+            yield from known_files([(filename, *columns, path, None, None, None, None, None, 0)])
+
+
+def _comes_back_equal(link: Link) -> bool:
+    """Whether ``link`` is surely the same after its way through a row, the order of keys included."""
+    claim = link.core_metadata
+    return (
+        len(link.hashes) < 2
+        and not link.extra
+        and (link.size is None or link.size < _LARGEST)
+        and (claim is None or claim is True or claim is False or len(claim) < 2)
+    )
+
+
 def digest_paths(link: Link) -> list[str]:
     """The paths below ``+f`` that devpi would make of ``link``'s digests other than SHA-256."""
     return [

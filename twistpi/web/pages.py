@@ -168,13 +168,12 @@ class Pages:
 
 def _is_settled(project: KnownProject) -> bool:
     """Whether nothing on the project's page depends on which bytes are here."""
-    return not project.vanished and not any(
-        file.vanished or file.link.size is None or file.link.sha256 is None or _lacks_metadata(file.link)
-        for file in project.files
-    )
+    return not project.vanished and all(not file.vanished and _tells_all(file.link) for file in project.files)
 
 
-def _lacks_metadata(link: Link) -> bool:
-    """Whether the page will say more of a wheel's metadata once it is here."""
+def _tells_all(link: Link) -> bool:
+    """Whether a page will say no more of a file, or of its metadata, once they are here."""
+    if link.size is None or "sha256" not in link.hashes:
+        return False
     claim = link.core_metadata
-    return link.is_wheel if not isinstance(claim, Mapping) else "sha256" not in claim and link.is_wheel
+    return (isinstance(claim, dict) and "sha256" in claim) or not link.is_wheel
