@@ -511,5 +511,5 @@ def test_an_index_that_is_not_volatile_stays() -> None:
 
 def test_private_indexes_and_mirrors_know_these_keys() -> None:
     common = ["acl_read", "title", "description", "custom_data"]
-    assert list(KEYS["stage"]) == [*list(STAGE)[1:], *common]
+    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reuse_filenames", *common]
     assert [key for key in KEYS["mirror"] if not key.startswith("mirror_")] == ["volatile", *common]

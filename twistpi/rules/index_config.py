@@ -157,6 +157,7 @@ STAGE_KEYS: Final = (
     Key("acl_toxresult_upload", _principals, default=(ANYBODY,), is_list=True),
     Key("mirror_whitelist", _projects, default=(), is_list=True),
     Key("mirror_whitelist_inheritance", _inheritance, default="intersection"),
+    Key("reuse_filenames", _boolean),
     *_FOR_ALL,
 )
 """What a private index can be told; the default of ``acl_upload`` is its owner."""
