@@ -23,6 +23,7 @@ from bench import (
     measure_logins,
     measure_memory,
     measure_start,
+    measure_uploads,
 )
 from bench.documentation import write_documentation
 from bench.figures import Figure, as_table
@@ -35,6 +36,7 @@ FAMILIES: Mapping[str, Callable[[Stage], list[Figure]]] = {
     "cold-pages": measure_cold_pages.measure,
     "cold-files": measure_cold_files.measure,
     "logins": measure_logins.measure,
+    "uploads": measure_uploads.measure,
     "memory": measure_memory.measure,
     "start": measure_start.measure,
     "appends": measure_appends.measure,

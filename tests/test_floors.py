@@ -16,7 +16,7 @@ FLOORS = {
     "model": 0,
     "simple": 1, "rules": 1, "auth": 1, "archives": 1, "metadata": 1,
     "changelog": 2, "blobs": 2, "view": 2,
-    "mirror": 3,
+    "mirror": 3, "push": 3, "sweeping": 3,
     "web": 4,
     "ops": 5, "settings": 5, "setting_kinds": 5, "options": 5, "service": 5, "serving": 5, "keeping": 5, "beginning": 5,
     "identifying": 5,

@@ -11,7 +11,9 @@ from twistpi import __version__
 from twistpi.commands.accounts import init, passwd
 from twistpi.commands.common import Commands
 from twistpi.commands.explaining import explain
+from twistpi.commands.garbage import gc
 from twistpi.commands.looking import check, log, settings
+from twistpi.commands.marking import yank
 from twistpi.commands.tokens import token
 
 
@@ -24,5 +26,5 @@ def main() -> None:
     """
 
 
-for command in (init, passwd, token, explain, log, check, settings):
+for command in (init, passwd, token, explain, yank, log, check, gc, settings):
     main.add_command(command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -27,8 +29,11 @@ from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
+from twistpi.push.releases import Pusher
 from twistpi.rules.permissions import Policy
 from twistpi.settings import Settings
+from twistpi.sweeping.sweep import SlowClock
+from twistpi.sweeping.sweeper import Sweeper
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
@@ -54,6 +59,7 @@ class Serving:
     _sidecars: Sidecars
     _name_lists: NameLists
     _identifying: Identifying
+    _sweeper: Sweeper
     _clock: Any
     _housekeeping: LoopingCall = attrs.field(init=False)
 
@@ -99,24 +105,32 @@ class Serving:
             upstream, readers, reactor, root=layout.names, spawner=reactor, offload=offload,
             cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=settings.offline,
         )  # fmt: skip
+        pushing = make_agent(
+            reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0
+        )
+        pusher = Pusher(pushing, keeping.blobs, reactor, offload, os.urandom)
+        slow_clock = SlowClock(time.time, time.monotonic)
+        sweeper = Sweeper(keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now)
         identifying = Identifying.build(settings, readers, reactor, offload)
         services = Services(
             readers=readers, blobs=keeping.blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
             page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identifying.identify,
-            policy=Policy.parse(settings.restrict_modify), writer=writer, now=now,
+            policy=Policy.parse(settings.restrict_modify), pusher=pusher, writer=writer, now=now,
             node=NodeFacts(keeping.serverdir.node.node_id, keeping.serverdir.node.role), trusted_proxies=settings.trusted_proxy,
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+            fail=fail, sweeper=sweeper,
         )  # fmt: skip
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)
-        announcements += [site.changed, name_lists.changed]
-        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, identifying, reactor)
+        announcements += [site.changed, name_lists.changed, sweeper.changed]
+        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, identifying, sweeper, reactor)
 
     def start(self) -> None:
         """Start what runs by itself."""
         self._writer.start()
         self._identifying.start()
+        self._sweeper.start()
         self._housekeeping.start(_HOUSEKEEPING)
 
     async def stop(self) -> None:
@@ -125,6 +139,7 @@ class Serving:
             self._housekeeping.stop()
         for fetching in (self._name_lists, self._sidecars, self._mirror, self._downloads):
             fetching.stop()
+        await self._sweeper.stop()
         await self._identifying.stop()
         await self._writer.stop()
         self._readers.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.model.errors import InvalidFilename
 
 DIGEST = "ab12cd34ef567890" + "f" * 48
@@ -20,6 +20,13 @@ def test_the_path_is_three_digits_thirteen_digits_and_the_name() -> None:
 
 def test_metadata_has_the_digits_of_its_distribution() -> None:
     assert metadata_address(blob_address(DIGEST, "d-1.whl")) == BlobAddress("ab12cd34ef567890", "d-1.whl.metadata")
+
+
+def test_provenance_has_digits_of_its_own() -> None:
+    assert provenance_address(DIGEST, "d-1.whl") == BlobAddress("ab12cd34ef567890", "d-1.whl.provenance")
+    assert provenance_address(DIGEST, "x" * 240).filename == "x" * 240 + ".provenance"
+    with pytest.raises(InvalidFilename):
+        provenance_address(DIGEST, "x" * 240 + ".metadata")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import threading
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -160,3 +162,44 @@ def test_pieces_make_a_whole(blobs: Tree, content: bytes, cuts: list[int]) -> No
             incoming.write(content[start:end])
         blobs.keep(incoming, address, digest)
     assert blobs.digest(address) == digest
+
+
+def test_keeping_or_claiming_what_is_there_makes_it_young_again(blobs: Tree) -> None:
+    address = put(blobs, b"wheel")
+    for again in (lambda: put(blobs, b"wheel"), lambda: blobs.claim(address)):
+        os.utime(blobs.path(address), (0, 0))
+        assert blobs.last_kept(address) == 0
+        again()
+        assert time.time() - (blobs.last_kept(address) or 0) < 10
+
+
+def test_a_withdrawn_blob_takes_its_folder_along_and_lies_where_the_next_start_removes_it(blobs: Tree, tmp_path: Path) -> None:
+    first, second = put(blobs, b"one", digits="ab" * 8), put(blobs, b"two", "Other-1.0.zip", digits="ab" * 8)
+    later = time.time() + 10
+    assert blobs.withdraw(first, later) is not None
+    assert blobs.find(second) == 3
+    give_back = blobs.withdraw(second, later)
+    assert give_back is not None
+    assert os.listdir(tmp_path / "+files" / "aba") == []
+    assert len(os.listdir(tmp_path / "incoming")) == 2
+    give_back()
+    assert len(os.listdir(tmp_path / "incoming")) == 1
+    open_tree(str(tmp_path))
+    assert os.listdir(tmp_path / "incoming") == []
+
+
+def test_a_stranger_in_the_place_of_a_blob_is_not_withdrawn(blobs: Tree, tmp_path: Path) -> None:
+    address = put(blobs, b"wheel")
+    os.remove(blobs.path(address))
+    os.symlink(tmp_path, blobs.path(address))
+    assert blobs.claim(address) is None
+    assert blobs.withdraw(address, time.time() + 10) is None
+    assert os.path.islink(blobs.path(address))
+
+
+def test_a_claimed_file_that_is_forgotten_does_not_hold_its_blob_for_ever(blobs: Tree) -> None:
+    address = put(blobs, b"wheel")
+    claimed = blobs.claim(address)
+    del claimed
+    gc.collect()
+    assert blobs.withdraw(address, time.time() + 10) is not None

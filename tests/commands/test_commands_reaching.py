@@ -57,7 +57,7 @@ def answering(told: Answering, unix: Path | None = None) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(json.dumps(content).encode())
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 
         def log_message(self, format: str, *words: object) -> None:
             """Say nothing."""

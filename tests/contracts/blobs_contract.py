@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from hashlib import sha256
 
 import pytest
@@ -88,6 +89,53 @@ class BlobsContract:
         assert blobs.find(address) is None
         assert put(blobs, b"wheel") == address
         assert blobs.find(address) == 5
+
+    def test_what_was_last_kept_long_ago_can_be_withdrawn_and_come_again(self, blobs: IBlobs) -> None:
+        before = time.time() - 10
+        address = put(blobs, b"wheel")
+        kept_at = blobs.last_kept(address)
+        assert kept_at is not None
+        assert before < kept_at < time.time() + 1
+        assert blobs.withdraw(address, before) is None
+        assert content_of(blobs, address) == b"wheel"
+        give_back = blobs.withdraw(address, kept_at + 1)
+        assert give_back is not None
+        assert (blobs.find(address), blobs.claim(address), blobs.last_kept(address)) == (None, None, None)
+        assert list(blobs.walk()) == []
+        assert blobs.withdraw(address, kept_at + 1) is None
+        put(blobs, b"wheel")
+        give_back()
+        assert content_of(blobs, address) == b"wheel"
+
+    def test_a_blob_stays_until_whoever_keeps_it_is_done(self, blobs: IBlobs) -> None:
+        digest = sha256(b"wheel").hexdigest()
+        address = blob_address(digest, NAME)
+        later = time.time() + 10
+        with blobs.incoming() as first, blobs.incoming() as second:
+            for incoming in (first, second):
+                incoming.write(b"wheel")
+                blobs.keep(incoming, address, digest)
+            first.close()
+            first.close()
+            assert blobs.withdraw(address, later) is None
+        assert blobs.withdraw(address, later) is not None
+
+    def test_a_blob_stays_while_somebody_claims_it(self, blobs: IBlobs) -> None:
+        address = put(blobs, b"wheel")
+        later = time.time() + 10
+        claimed = blobs.claim(address)
+        assert claimed is not None
+        assert blobs.withdraw(address, later) is None
+        assert claimed.read() == b"wheel"
+        claimed.close()
+        claimed.close()
+        assert blobs.withdraw(address, later) is not None
+
+    def test_what_is_refused_holds_no_longer_than_its_incoming_is_open(self, blobs: IBlobs) -> None:
+        address = put(blobs, b"wheel", digits="ab" * 8)
+        with pytest.raises(BlobConflict):
+            put(blobs, b"other", digits="ab" * 8)
+        assert blobs.withdraw(address, time.time() + 10) is not None
 
     def test_what_was_not_kept_leaves_no_blob(self, blobs: IBlobs) -> None:
         with blobs.incoming() as incoming:

@@ -60,6 +60,9 @@ class FaultySystem:
     def remove(self, path: str) -> None:
         self._do("remove", path, lambda: self._real.remove(path))
 
+    def touch(self, path: str) -> None:
+        self._do("touch", path, lambda: self._real.touch(path))
+
 
 def _name(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from tests.fakes.live_server import LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import wait_for
+from tests.live.devpi_client import DevpiClient, Step
+from tests.live.programs import Done
 
 
 @pytest.fixture
@@ -29,3 +32,18 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
     yield live
     if live.process is not None and live.process.poll() is None:
         live.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def devpi(tmp_path: Path) -> DevpiClient:
+    return DevpiClient(tmp_path / "home")
+
+
+@pytest.fixture
+def step(devpi: DevpiClient) -> Step:
+    async def run(*words: str, status: int = 0, folder: Path | None = None) -> Done:
+        done: Done = await deferToThread(devpi.run, *words, folder=folder)
+        assert done.status == status, done.told
+        return done
+
+    return run

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 
-from tests.live.installers import Pip, clean_environment, program
+from tests.live.installers import Pip, program
+from tests.live.programs import Done, run_program, tools_environment
 
-_PATIENCE = 60
-
-
-@attrs.frozen
-class Done:
-    """A program that came to its end."""
-
-    status: int
-    told: str
-    """What it wrote, on either stream."""
-
-    @property
-    def lines(self) -> list[str]:
-        """What it wrote, line by line, without what the length of names does to tables."""
-        return [" ".join(line.split()) for line in self.told.splitlines()]
+Step = Callable[..., Coroutine[Deferred[Any], Any, Done]]
+"""``await step("use", "root/pypi")``: a devpi command that has to succeed; ``status`` says that it must not, ``folder`` where."""
 
 
 @attrs.frozen
@@ -36,12 +25,12 @@ class DevpiClient:
 
     def environment(self) -> dict[str, str]:
         """What programs run in: nothing but this HOME tells them of an index."""
-        found = clean_environment(self.home)
+        found = tools_environment(self.home)
         return {name: value for name, value in found.items() if name not in ("PIP_CONFIG_FILE", "UV_NO_CONFIG")}
 
-    def run(self, *words: str) -> Done:
-        """Run ``devpi`` with ``words``.  Blocking."""
-        return self._run([program("devpi"), *words])
+    def run(self, *words: str, folder: Path | None = None) -> Done:
+        """Run ``devpi`` with ``words``, in ``folder`` when that matters.  Blocking."""
+        return self._run([program("devpi"), *words], folder)
 
     def getjson(self, path: str) -> Any:
         """What ``devpi getjson`` shows of ``path``.  Blocking."""
@@ -58,10 +47,7 @@ class DevpiClient:
         cache = str(self.home / "uv-cache")
         return self._run([program("uv"), "--cache-dir", cache, "pip", *words[:1], "--python", str(python), *words[1:]])
 
-    def _run(self, command: list[str], **more: str) -> Done:
-        done = subprocess.run(
-            command, env={**self.environment(), **more}, cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=_PATIENCE, check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stdout, done.stdout
-        return Done(done.returncode, done.stdout)
+    def _run(self, command: list[str], folder: Path | None = None, **more: str) -> Done:
+        done = run_program(command, folder or self.home, {**self.environment(), **more})
+        assert "Traceback" not in done.told, done.told
+        return done

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,36 @@ def program(name: str) -> str:
     return found
 
 
+def kept(name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder beside the tests' own packages, which ``fill`` filled when it was first needed.  Blocking."""
+    home = Path(sys.prefix, "share", "twistpi-tests", name)
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may do the same: whoever is first wins.
+        new = Path(tempfile.mkdtemp(dir=home.parent))
+        fill(new)
+        try:
+            os.rename(new, home)
+        except OSError:
+            shutil.rmtree(new)
+    return home
+
+
+def public_pip(*words: str) -> None:
+    """Run pip as whoever runs the tests has configured it.  Blocking."""
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True, cwd=sys.prefix)
+
+
+def kept_program(requirement: str) -> Path:
+    """The Python of an environment with a program that does not go with the others of the test extra.  Blocking."""
+
+    def fill(folder: Path) -> None:
+        venv.create(folder, with_pip=False, symlinks=True)
+        public_pip("--python", str(folder / "bin" / "python"), "install", requirement)
+
+    return kept(f"program-{requirement}", fill) / "bin" / "python"
+
+
 class Installer(Protocol):
     """Something that installs into fresh environments."""
 
@@ -80,18 +111,11 @@ class Pip:
 
     def home(self) -> Path:
         """The folder with this pip; installed at first use."""
-        home = Path(sys.prefix, "share", "twistpi-tests", self.requirement)
-        if not home.exists():
-            home.parent.mkdir(parents=True, exist_ok=True)
-            # Another process may do the same: whoever is first wins.
-            new = tempfile.mkdtemp(dir=home.parent)
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", new]
-            subprocess.run([*command, self.requirement], check=True)
-            try:
-                os.rename(new, home)
-            except OSError:
-                shutil.rmtree(new)
-        return home
+
+        def fill(folder: Path) -> None:
+            public_pip("install", "--no-deps", "--upgrade", "--target", str(folder), self.requirement)
+
+        return kept(self.requirement, fill)
 
     def command(self, python: Path, *words: str, caching: str = "--no-cache-dir") -> list[str]:
         """What runs this pip for the environment of ``python``, given that ``home()`` is in PYTHONPATH."""

@@ -6,20 +6,17 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
-import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.live_server import LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor
-from tests.live.devpi_client import DevpiClient, Done
+from tests.live.devpi_client import DevpiClient, Step
 from tests.live.installers import new_environment
+from tests.live.programs import Done
 
 CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
 PASSWORD = "verysecurepassword"
@@ -31,25 +28,6 @@ RIGHTS = [
     "mirror_whitelist_inheritance=intersection",
 ]
 YES = "Are you sure (yes/no)? yes (autoset from -y option)"
-
-Step = Callable[..., Coroutine[Deferred[Any], Any, Done]]
-
-
-@pytest.fixture
-def devpi(tmp_path: Path) -> DevpiClient:
-    return DevpiClient(tmp_path / "home")
-
-
-@pytest.fixture
-def step(devpi: DevpiClient) -> Step:
-    """``await step("use", "root/pypi")``: a devpi command that has to succeed; ``status`` says that it must not."""
-
-    async def run(*words: str, status: int = 0) -> Done:
-        done: Done = await deferToThread(devpi.run, *words)
-        assert done.status == status, done.told
-        return done
-
-    return run
 
 
 async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> str:

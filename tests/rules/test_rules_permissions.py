@@ -60,6 +60,7 @@ change password    | user alice           | root alice                       | a
 change password    | user root            | root                             | root carol dora
 manage tokens      | user alice           | root alice                       | alice carol dora
 manage tokens      | user root            | root                             | root carol dora
+administer         | user root            | root                             | root carol dora
 delete user        | user alice           | root alice                       | carol dora
 delete user        | user root            |                                  |
 delete user        | user carol           | root carol                       | dora

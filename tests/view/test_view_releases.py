@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import attrs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.view.small_world import AT, DIGESTS, FILENAMES, fold
+from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.release_changes import (
@@ -21,7 +25,7 @@ from twistpi.model.release_changes import (
 )
 from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
 from twistpi.rules.paths import file_path
-from twistpi.view.database import ViewDatabase
+from twistpi.view.database import ViewDatabase, open_view
 
 INDEX, OTHER = "alice/dev", "alice/prod"
 WHEEL, SDIST = FILENAMES[:2]
@@ -185,10 +189,30 @@ def test_every_blob_of_a_release_is_known_to_be_needed(view: ViewDatabase) -> No
     assert {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()} == {
         (digits, WHEEL),
         (digits, f"{WHEEL}.metadata"),
-        (digits, f"{WHEEL}.provenance"),
+        (DIGESTS[2][:16], f"{WHEEL}.provenance"),
         (digits, toxresult().filename),
         (DIGESTS[1][:16], doczip().filename),
     }
+
+
+@given(histories(), st.lists(st.tuples(st.sampled_from([*DIGESTS, TWIN]), st.sampled_from(FILENAMES)), max_size=3))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Change, ...]], pushed: list[tuple[str, str]]
+) -> None:
+    path = str(tmp_path_factory.mktemp("view") / "view.sqlite")
+    with closing(open_view(path, LOG)) as view:
+        fold_history(view, history)
+        for sha256, filename in pushed:
+            change = uploaded(filename, metadata_sha256=DIGESTS[1], metadata_size=1, provenance_sha256=sha256, provenance_size=2)
+            fold(view, change)
+        needed = {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()}
+        known = {filename for _, filename in needed} | set(FILENAMES)
+        endings = ("", ".metadata", ".provenance")
+        filenames = {filename.removesuffix(ending) + more for filename in known for ending in endings for more in endings}
+        digits = {one for one, _ in needed} | {one[:16] for one in DIGESTS}
+        named = {(one, filename) for one in digits for filename in filenames if view.reader.names_blob(one, filename)}
+        assert named == needed
 
 
 def test_a_file_leads_to_its_release_and_a_removed_name_to_its_former_paths(view: ViewDatabase) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.web.web_asking import add_stage, nobody
 from tests.web.web_wire import JSON_PAGE, Wire
 from tests.web.web_world import MIRROR, World, link, sha256
-from twistpi.model.changes import FileCached, LinksChanged
+from twistpi.model.changes import FileCached
 from twistpi.model.errors import UpstreamFailed
 
 WHEEL = link("My_Pkg-1.0-py3-none-any.whl", b"wheel", requires_python=">=3.9")
@@ -208,7 +208,7 @@ def test_ignoring_bases_tells_what_the_index_has_itself(dev: World) -> None:
 
 
 def test_spellings_of_one_version_shadow_each_other_when_one_is_asked_for(dev: World) -> None:
-    dev.commit(LinksChanged("alice/base", "my-pkg", added=(link("my-pkg-1.0.0.zip", b"spelled"),)))
+    dev.list_links("my-pkg", [link("my-pkg-1.0.0.zip", b"spelled")], index="alice/base")
     told = get(dev, "/alice/dev/my-pkg/1.0").json()["result"]
     assert [shadowed["version"] for shadowed in told["+shadowing"]] == ["1.0.0", "1.0"]
 

@@ -14,6 +14,17 @@ from tests.web.web_asking import basic
 from tests.web.web_wire import GONE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link, sha256
 from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
 from twistpi.view.page_cache import PageCache
 from twistpi.web.app import make_site
 
@@ -51,16 +62,39 @@ def configs(draw: st.DrawFn, index: str) -> dict[str, Any]:
 def steps(draw: st.DrawFn) -> tuple[Change, ...]:
     """The changes of one entry, which speak of one index; that it comes to be stands also for that it goes."""
     index = draw(st.sampled_from(INDEXES))
-    kind = draw(st.sampled_from(["modify", "modify", "links", "come or go"]))
+    kind = draw(st.sampled_from(["modify", "modify", "files", "files", "come or go"]))
     if kind == "come or go":
         return (IndexCreated(index, draw(configs(index))),)
-    if kind == "links":
+    if kind == "files" and index in STAGES:
+        return draw(st.sampled_from(_of_a_release(index)))
+    if kind == "files":
         file, body = FILES[index], index.encode()
         cached = FileCached(index, PROJECT, file.filename, sha256(body), len(body))
         return (LinksChanged(index, PROJECT, added=(file,)), cached)
     key = draw(st.sampled_from(sorted(_values(index))))
     value = draw(_values(index)[key])
     return (IndexModified(index, removed=(key,)) if value is None else IndexModified(index, {key: value}),)
+
+
+def _of_a_release(index: str) -> list[tuple[Change, ...]]:
+    """What can happen to a private release."""
+    file, body = FILES[index], index.encode()
+    version = file.filename.removeprefix(f"{PROJECT}-").removesuffix(".tar.gz")
+    described = ReleaseDescribed(index, PROJECT, version, {"name": PROJECT, "version": version})
+    path, digest = f"+f/fff/ffffffffffff0/{PROJECT}.doc.zip", "f" * 64
+    return [
+        (described,),
+        (described, FileUploaded(index, PROJECT, version, file.filename, sha256(body), len(body))),
+        (described, FileUploaded(index, PROJECT, version, file.filename, sha256(b"other"), 5)),
+        (FileRemoved(index, PROJECT, file.filename),),
+        (ReleaseRemoved(index, PROJECT, version),),
+        (ProjectRemoved(index, PROJECT),),
+        (FileYanked(index, PROJECT, file.filename, "why"),),
+        (FileYanked(index, PROJECT, file.filename, False),),
+        *((ProjectMarked(index, PROJECT, status),) for status in ("archived", "quarantined", None)),
+        (described, AttachmentAdded(index, PROJECT, version, "doczip", path.rpartition("/")[2], digest, 3, path)),
+        (AttachmentRemoved(index, PROJECT, path),),
+    ]
 
 
 @attrs.frozen
@@ -111,7 +145,7 @@ def _check(world: World) -> None:
             answers = [wire.send(_question(asker, path)) for wire in (slow, fast, fast, fresh)]
             assert len(set(answers)) == 1, (asker, path)
             answer = read_answer(answers[0])
-            assert answer.status in (200, 401, 403, 404)
+            assert answer.status in (200, 401, 403, 404, 410)
             assert answer.status != (403 if asker is None else 401)
             for index, file in FILES.items():
                 if not _may_read(world, asker, index):
@@ -130,6 +164,8 @@ INHERITING: dict[str, Any] = {"type": "stage", "bases": ["corp/base", MIRROR]}
 @settings(max_examples=25, deadline=None)
 @example({"type": "stage", "bases": ["corp/ghost", *INHERITING["bases"]]}, CLOSED, [(IndexCreated("corp/base", CLOSED),)] * 3)
 @example(INHERITING, CLOSED, [(IndexModified("corp/base", removed=("acl_read",)),), (IndexModified("corp/base", CLOSED),)])
+@example(INHERITING, {"type": "stage"}, [one for one in _of_a_release("corp/base") for _ in range(2)])
+@example(INHERITING, {"type": "stage"}, [*reversed(_of_a_release("corp/base")), *_of_a_release("alice/dev")])
 @given(configs("alice/dev"), configs("corp/base"), st.lists(steps(), max_size=8))
 def test_every_way_gives_the_same_answer_and_only_what_may_be_seen(
     dev: dict[str, Any], base: dict[str, Any], entries: list[tuple[Change, ...]]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from twistpi.auth.login_tokens import LoginTokens
@@ -20,9 +20,10 @@ from twistpi.changelog.writer import Committed
 from twistpi.mirror.refresh import PageState
 from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
 from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
-from twistpi.model.names import project_of_filename
+from twistpi.model.names import project_of_filename, version_of_filename
 from twistpi.model.position import Position
 from twistpi.model.records import Index, KnownFile, Link, PageHeader
+from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
 from twistpi.rules.paths import file_path
 from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view
@@ -178,6 +179,19 @@ class FakeSidecars:
 
 
 @attrs.define(eq=False)
+class FakePusher:
+    """Another server that says what a test wants."""
+
+    lines: list[list[Any]] = attrs.field(factory=lambda: [[200, "upload", "it", ""]])
+    pushed: list[tuple[Any, ...]] = attrs.field(factory=list)
+    """Release, files, documentation, repository and whether to register, of each push."""
+
+    async def push(self, release: Any, files: Any, docs: Any, repository: Any, *, register: bool = False) -> list[list[Any]]:
+        self.pushed.append((release, files, docs, repository, register))
+        return self.lines
+
+
+@attrs.define(eq=False)
 class FakeNames:
     """A name list that lies on disk."""
 
@@ -203,7 +217,7 @@ class FakeNames:
 
 def at_once(work: Any, *arguments: Any) -> Deferred[Any]:
     """A thread that needs no time."""
-    return succeed(work(*arguments))
+    return maybeDeferred(work, *arguments)
 
 
 @attrs.define(eq=False)
@@ -240,6 +254,7 @@ class World:
         self.mirror = FakeMirror(self.readers, self.clock)
         self.downloads = FakeDownloads()
         self.names = FakeNames(os.path.join(folder, "names"))
+        self.pusher = FakePusher()
         self.entries: list[tuple[str, tuple[Change, ...]]] = []
         """The author and the changes of each entry."""
         self.identify = Identify(
@@ -258,6 +273,7 @@ class World:
             "offload": at_once,
             "identify": self.identify,
             "policy": Policy(),
+            "pusher": self.pusher,
             "writer": FakeWriter(self),
             "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
             "node": NodeFacts(NODE_ID),
@@ -290,15 +306,33 @@ class World:
         self.site.changed(serial, changes)
 
     def list_links(self, project: str, links: Sequence[Link], *, header: PageHeader | None = None, index: str = MIRROR) -> None:
-        self.commit(LinksChanged(index, project, added=tuple(links), header=header))
+        """A mirror learns of ``links``, or they are uploaded to a stage."""
+        if self._is_mirror(index):
+            self.commit(LinksChanged(index, project, added=tuple(links), header=header))
+            return
+        versions = [version_of_filename(one.filename, project) or "0" for one in links]
+        described = [ReleaseDescribed(index, project, version, {"name": project, "version": version}) for version in versions]
+        uploaded = [
+            FileUploaded(
+                index, project, version, one.filename, one.sha256 or "", one.size or 0, one.hashes, one.requires_python,
+                uploaded_at=one.upload_time, yanked=one.yanked,
+            )
+            for version, one in zip(versions, links, strict=True)
+        ]  # fmt: skip
+        self.commit(*(described or [ReleaseDescribed(index, project, "0", {"name": project, "version": "0"})]), *uploaded)
 
     def cache_file(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         """Keep the bytes of a file; returns its path below the server."""
         with self.blobs.incoming() as incoming:
             incoming.write(body)
             self.blobs.keep(incoming, blob_address(sha256(body), one.filename), sha256(body))
-        self.commit(FileCached(index, project, one.filename, sha256(body), len(body)))
+        if self._is_mirror(index):
+            self.commit(FileCached(index, project, one.filename, sha256(body), len(body)))
         return f"/{index}/{file_path(one)}"
+
+    def _is_mirror(self, index: str) -> bool:
+        known = self.view.reader.index(index)
+        return known is None or known.is_mirror
 
     def cache_metadata(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         address = metadata_address(blob_address(one.sha256 or "", one.filename))

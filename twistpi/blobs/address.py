@@ -12,6 +12,7 @@ from twistpi.model.names import check_filename
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _METADATA: Final = ".metadata"
+_PROVENANCE: Final = ".provenance"
 
 
 @attrs.frozen
@@ -21,7 +22,7 @@ class BlobAddress:
     digits: str = attrs.field()
     """The first 16 digits of a SHA-256, lower-case: of the blob's, or for core metadata of its distribution's."""
     filename: str = attrs.field()
-    """The last part of the path; at most 240 bytes, not counting ``.metadata``."""
+    """The last part of the path; at most 240 bytes, not counting ``.metadata`` and ``.provenance``."""
 
     @digits.validator
     def _check_digits(self, _: object, digits: str) -> None:
@@ -30,7 +31,8 @@ class BlobAddress:
 
     @filename.validator
     def _check_filename(self, _: object, filename: str) -> None:
-        check_filename(filename.removesuffix(_METADATA))
+        ending = next((ending for ending in (_METADATA, _PROVENANCE) if filename.endswith(ending)), "")
+        check_filename(filename.removesuffix(ending))
 
     @property
     def relative(self) -> str:
@@ -48,3 +50,11 @@ def blob_address(sha256: str, filename: str) -> BlobAddress:
 def metadata_address(address: BlobAddress) -> BlobAddress:
     """The address of the core metadata of the distribution at ``address``: beside it (PEP 658)."""
     return BlobAddress(address.digits, address.filename + _METADATA)
+
+
+def provenance_address(sha256: str, filename: str) -> BlobAddress:
+    """The address of the provenance object with the SHA-256 ``sha256`` of the distribution ``filename``.
+
+    Unlike core metadata it lies under digits of its own: two indexes may hold one file with different attestations.
+    """
+    return blob_address(sha256, filename + _PROVENANCE)

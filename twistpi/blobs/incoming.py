@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
@@ -29,6 +30,8 @@ class IncomingFile:
         self._descriptor: int | None = _create(path, system)
         self._named = True
         """Whether the file has its name in ``incoming/`` still."""
+        self._let_go: Callable[[], object] | None = None
+        """What to do when it is closed."""
 
     def fileno(self) -> int:
         """See ``IIncoming``; ``ValueError`` after ``close``."""
@@ -73,6 +76,13 @@ class IncomingFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        let_go, self._let_go = self._let_go, None
+        if let_go is not None:
+            let_go()
+
+    def holds(self, let_go: Callable[[], object]) -> None:
+        """Somebody waits for the end: ``let_go`` is called when this is closed."""
+        self._let_go = let_go
 
     def renamed(self) -> None:
         """Its name is a blob's now: nothing is left to discard."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO
 
@@ -65,8 +65,26 @@ class IBlobs(Interface):
         """Make ``incoming``, whose bytes have the SHA-256 ``sha256``, the blob at ``address``; safe on disk when this returns.
 
         The same bytes may be there already.  ``incoming`` stays open for its readers: close it when the last of them is done.
+        Until ``incoming`` is closed nobody withdraws the blob.
+
         Raises ``BlobConflict`` when other bytes are there, ``StorageFull`` when there is no room, ``SyncFailed`` when nobody
         knows what is on disk, which is final (law 10).  Whatever is raised, ``incoming`` is discarded.
+        """
+
+    def claim(address: BlobAddress) -> BinaryIO | None:
+        """The blob for reading, as if it had been kept just now, for who is going to name it; None when it is not here.
+
+        Until the file is closed nobody withdraws the blob.
+        """
+
+    def last_kept(address: BlobAddress) -> float | None:
+        """When the blob was last kept or claimed, in Unix seconds; None when it is not here."""
+
+    def withdraw(address: BlobAddress, before: float) -> Callable[[], object] | None:
+        """Take the blob out of its place, if it was last kept before ``before`` (Unix seconds) and nobody claims it.
+
+        Quick, whatever the blob's size.  Returns what gives its room back, in whichever thread, and not later than the next
+        start does; None when the blob stays, or is not here.
         """
 
     def remove(address: BlobAddress) -> bool:

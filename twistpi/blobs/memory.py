@@ -7,7 +7,9 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ class IncomingMemory:
     def __init__(self) -> None:
         self.size = 0
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- closed by close()
+        self._let_go: Callable[[], object] | None = None
 
     def fileno(self) -> int:
         """See ``IIncoming``; ``ValueError`` after ``close``."""
@@ -55,6 +58,13 @@ class IncomingMemory:
     def close(self) -> None:
         """See ``IIncoming``."""
         self._file.close()
+        let_go, self._let_go = self._let_go, None
+        if let_go is not None:
+            let_go()
+
+    def holds(self, let_go: Callable[[], object]) -> None:
+        """Somebody waits for the end: ``let_go`` is called when this is closed."""
+        self._let_go = let_go
 
     def __enter__(self) -> IncomingMemory:
         return self
@@ -69,6 +79,8 @@ class MemoryBlobs:
     """See ``IBlobs``."""
 
     _blobs: dict[BlobAddress, bytes] = attrs.field(factory=dict, init=False)
+    _kept_at: dict[BlobAddress, float] = attrs.field(factory=dict, init=False)
+    _claims: Counter[BlobAddress] = attrs.field(factory=Counter, init=False)
 
     def path(self, address: BlobAddress) -> str:
         """See ``IBlobs``; only a name."""
@@ -92,13 +104,43 @@ class MemoryBlobs:
 
     def keep(self, incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
         """See ``IBlobs``."""
+        assert isinstance(incoming, IncomingMemory)
         blob = incoming.read(0, incoming.size)
+        incoming.holds(self._claimed(address))
         known = self._blobs.setdefault(address, blob)
         if known is not blob and hashlib.sha256(known).hexdigest() != sha256:
             raise BlobConflict(self.path(address))
 
+    def claim(self, address: BlobAddress) -> BinaryIO | None:
+        """See ``IBlobs``."""
+        if address not in self._blobs:
+            return None
+        return _Claimed(self._blobs[address], self._claimed(address))
+
+    def last_kept(self, address: BlobAddress) -> float | None:
+        """See ``IBlobs``."""
+        return self._kept_at.get(address)
+
+    def withdraw(self, address: BlobAddress, before: float) -> Callable[[], object] | None:
+        """See ``IBlobs``."""
+        kept_at = self._kept_at.get(address)
+        if kept_at is None or kept_at >= before or self._claims[address]:
+            return None
+        self.remove(address)
+        return lambda: None
+
+    def _claimed(self, address: BlobAddress) -> Callable[[], None]:
+        self._claims[address] += 1
+        self._kept_at[address] = time.time()
+
+        def let_go() -> None:
+            self._claims[address] -= 1
+
+        return let_go
+
     def remove(self, address: BlobAddress) -> bool:
         """See ``IBlobs``."""
+        self._kept_at.pop(address, None)
         return self._blobs.pop(address, None) is not None
 
     def walk(self) -> Iterator[tuple[BlobAddress, int]]:
@@ -114,3 +156,17 @@ class MemoryBlobs:
         """See ``IBlobs``."""
         with self.open(address) as file:
             return sha256_of(file)
+
+
+class _Claimed(io.BytesIO):
+    """A blob that stays while this is open."""
+
+    def __init__(self, content: bytes, let_go: Callable[[], object]) -> None:
+        super().__init__(content)
+        self._let_go = let_go
+
+    def close(self) -> None:
+        """Close, and let go of the blob.  May be called again."""
+        if not self.closed:
+            self._let_go()
+        super().close()

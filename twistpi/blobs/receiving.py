@@ -86,10 +86,18 @@ class Received:
     def keep(self, filename: str) -> BlobAddress:
         """Make the file a blob called ``filename``, once; safe on disk when this returns (law 2).
 
-        Raises ``InvalidFilename`` for a name that leads elsewhere, before anything was touched; ``ValueError`` after ``close``;
-        and what ``IBlobs.keep`` raises, after which the file is gone.  A ``close`` that comes meanwhile takes effect afterwards.
+        Raises ``InvalidFilename`` for a name that leads elsewhere, before anything was touched, and what ``keep_at`` raises.
         """
         address = blob_address(self.sha256, filename)
+        self.keep_at(address)
+        return address
+
+    def keep_at(self, address: BlobAddress) -> None:
+        """Make the file the blob at ``address``, the same way.
+
+        Raises ``ValueError`` after ``close``, and what ``IBlobs.keep`` raises, after which the file is gone.  A ``close`` that
+        comes meanwhile takes effect afterwards.
+        """
         with self._lock:
             if self._closed:
                 raise ValueError("the file was let go of")
@@ -102,7 +110,6 @@ class Received:
                 is_last = self._closed and not self._busy
             if is_last:
                 self._incoming.close()
-        return address
 
     def close(self) -> None:
         """Forget the file, unless it was kept, and give the descriptor back.  May be called again, in any thread."""

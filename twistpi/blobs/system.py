@@ -30,6 +30,9 @@ class ISystem(Interface):
     def remove(path: str) -> None:
         """Remove a file."""
 
+    def touch(path: str) -> None:
+        """Make the present time that of a file's last change."""
+
 
 @implementer(ISystem)
 class RealSystem:
@@ -58,3 +61,7 @@ class RealSystem:
     def remove(self, path: str) -> None:
         """See ``ISystem``."""
         os.remove(path)
+
+    def touch(self, path: str) -> None:
+        """See ``ISystem``."""
+        os.utime(path, follow_symlinks=False)

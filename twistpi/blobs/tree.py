@@ -6,18 +6,25 @@ Keeping a blob, step by step; a crash after any of them leaves at most a file th
 2. make ``ab1/`` and ``ab1/2cd34ef567890/``;
 3. if there is a file of that name already, compare; else rename into place;
 4. sync the blob's folder, its parent, and once for each ``ab1/`` the folder of all: new names survive a crash only so.
+
+Withdrawing a blob is one rename into ``incoming/``, where the next start would remove it.  A blob is *claimed* from the moment
+it is found in its place or renamed there until whoever kept it is done, and its time of change says when it was last kept: both
+are noted under the lock under which it would be withdrawn.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import BinaryIO, Final
 
 from zope.interface import implementer
@@ -49,8 +56,11 @@ class Tree:
         self._incoming = os.path.join(serverdir, INCOMING)
         self._system = RealSystem() if system is None else system
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        """Between looking whether a name is free and taking it."""
+        self._lock = threading.RLock()
+        """Between looking whether a name is free and taking it, and around claims.  Python may close a forgotten claimed file in
+        the midst of either, in the same thread."""
+        self._claims: Counter[BlobAddress] = Counter()
+        """How many hold a blob back from being withdrawn."""
         self._settled: set[str] = set()
         """The folders ``ab1`` that are known to survive a crash; at most 4,096."""
 
@@ -84,14 +94,11 @@ class Tree:
 
     def open(self, address: BlobAddress) -> BinaryIO:
         """See ``IBlobs``."""
-        path = self.path(address)
-        if self.find(address) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
+        return os.fdopen(self._descriptor(address), "rb")
 
     def incoming(self) -> IncomingFile:
         """See ``IBlobs``."""
-        return IncomingFile(os.path.join(self._incoming, f"{os.getpid()}-{next(self._numbers)}"), self._system)
+        return IncomingFile(self._new_path(), self._system)
 
     def keep(self, incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
         """See ``IBlobs``; ``incoming`` is one of this tree's."""
@@ -103,6 +110,8 @@ class Tree:
                 with self._lock:
                     to_sync = [(folder, self._hold(folder, folders)) for folder in self._make_folders(address)]
                     is_free = not os.path.lexists(path)
+                    self._touch(incoming.path if is_free else path)
+                    incoming.holds(self._claimed(address))
                     if is_free:
                         self._system.rename(incoming.path, path)
                         incoming.renamed()
@@ -121,15 +130,41 @@ class Tree:
             incoming.discard()
             raise
 
+    def claim(self, address: BlobAddress) -> BinaryIO | None:
+        """See ``IBlobs``."""
+        with self._lock:
+            try:
+                descriptor = self._descriptor(address)
+            except FileNotFoundError:
+                return None
+            self._touch(self.path(address))
+            return ClaimedFile(io.FileIO(descriptor), self._claimed(address))
+
+    def last_kept(self, address: BlobAddress) -> float | None:
+        """See ``IBlobs``; the time of the file's last change."""
+        try:
+            return None if self.find(address) is None else os.lstat(self.path(address)).st_mtime
+        except FileNotFoundError:
+            return None
+
+    def withdraw(self, address: BlobAddress, before: float) -> Callable[[], object] | None:
+        """See ``IBlobs``."""
+        with self._lock:
+            kept_at = self.last_kept(address)
+            if kept_at is None or kept_at >= before or self._claims[address]:
+                return None
+            aside = self._new_path()
+            self._system.rename(self.path(address), aside)
+            self._remove_folder(address)
+        return partial(self._system.remove, aside)
+
     def remove(self, address: BlobAddress) -> bool:
         """See ``IBlobs``."""
         with self._lock:
             if self.find(address) is None:
                 return False
-            path = self.path(address)
-            self._system.remove(path)
-            with suppress(OSError):  # something else is in there
-                os.rmdir(os.path.dirname(path))
+            self._system.remove(self.path(address))
+            self._remove_folder(address)
             return True
 
     def walk(self) -> Iterator[tuple[BlobAddress, int]]:
@@ -144,6 +179,37 @@ class Tree:
         """See ``IBlobs``."""
         with self.open(address) as file:
             return sha256_of(file)
+
+    def _new_path(self) -> str:
+        return os.path.join(self._incoming, f"{os.getpid()}-{next(self._numbers)}")
+
+    def _descriptor(self, address: BlobAddress) -> int:
+        """The blob, open for reading; ``FileNotFoundError`` when it is not here."""
+        path = self.path(address)
+        if self.find(address) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def _claimed(self, address: BlobAddress) -> Callable[[], None]:
+        """Hold a blob back from being withdrawn, until what is returned is called."""
+        self._claims[address] += 1
+
+        def let_go() -> None:
+            with self._lock:
+                self._claims[address] -= 1
+                if not self._claims[address]:
+                    del self._claims[address]
+
+        return let_go
+
+    def _touch(self, path: str) -> None:
+        """Note that a blob is kept; under the lock."""
+        with suppress(PermissionError, FileNotFoundError):  # another owner's file: it is claimed all the same
+            self._system.touch(path)
+
+    def _remove_folder(self, address: BlobAddress) -> None:
+        with suppress(OSError):  # something else is in there
+            os.rmdir(os.path.dirname(self.path(address)))
 
     def _make_folders(self, address: BlobAddress) -> list[str]:
         """Make the folders of ``address``; those whose names must be synced, innermost first."""
@@ -175,6 +241,20 @@ class Tree:
             self._system.sync(descriptor)
         except OSError as error:
             raise SyncFailed(path, error.strerror or str(error)) from error
+
+
+class ClaimedFile(io.BufferedReader):
+    """A blob that stays while this is open."""
+
+    def __init__(self, raw: io.FileIO, let_go: Callable[[], object]) -> None:
+        super().__init__(raw)
+        self._let_go = let_go
+
+    def close(self) -> None:
+        """Close, and let go of the blob.  May be called again."""
+        if not self.closed:
+            self._let_go()
+        super().close()
 
 
 def _empty(folder: str) -> None:

@@ -47,8 +47,9 @@ def make_agent(
     """An agent with a pool of persistent connections that obeys the proxy variables of ``environ``.
 
     ``extra_ca_file`` holds PEM certificates that are trusted beside the system's.  To ``forbidden`` networks (link-local ones and
-    those of cloud metadata when None) it does not connect, except to a proxy.  ``connect_timeout`` is in seconds.  Raises
-    ``ValueError`` for a proxy variable that is no address, ``OSError`` for a file that cannot be read.
+    those of cloud metadata when None) it does not connect, except to a proxy.  ``connect_timeout`` is in seconds.  With 0
+    ``connections_per_host`` none is kept for a later request.  Raises ``ValueError`` for a proxy variable that is no address,
+    ``OSError`` for a file that cannot be read.
     """
     refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
     trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
@@ -66,7 +67,7 @@ def make_agent(
 
 def _quiet_pool(reactor: Any, connections_per_host: int) -> HTTPConnectionPool:
     """Connections that are kept for the next request, and whose opening and closing is not logged each time."""
-    pool = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
+    pool = HTTPConnectionPool(reactor, persistent=connections_per_host > 0)  # type: ignore[no-untyped-call]
     pool.maxPersistentPerHost = connections_per_host
     pool.cachedConnectionTimeout = 60
     pool._factory = _QuietFactory

@@ -245,20 +245,13 @@ class Downloads:
         if link.sha256 is None:
             return None
         address = blob_address(link.sha256, link.filename)
-        file: BinaryIO | None = await self._offload(self._open_blob, address)
+        file: BinaryIO | None = await self._offload(self._blobs.claim, address)
         if file is None:
             return None
         download.use(file)
         size = file.seek(0, 2)
         download.become_whole(size)
         return KeptFile(address, link.sha256, size)
-
-    def _open_blob(self, address: BlobAddress) -> BinaryIO | None:
-        try:
-            file: BinaryIO = self._blobs.open(address)
-        except FileNotFoundError:
-            return None
-        return file
 
     async def _fetch(self, place: Place, download: Download, sink: Sink) -> str:
         """Bring the bytes and verify them; returns their SHA-256."""

@@ -83,6 +83,11 @@ class LoginNeeded(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class LoginToPush(LoginNeeded):
+    """Log in to push to another server: this one asks others for its users only."""
+
+
+@attrs.define(auto_exc=True, str=False)
 class Forbidden(TwistpiError):
     """no permission to {what}"""
 

@@ -45,7 +45,7 @@ class FileUploaded:
     """Of the core metadata beside it; None without."""
     metadata_size: int | None = None
     provenance_sha256: str | None = None
-    """Of the provenance object beside it (PEP 740); None without."""
+    """Of its provenance object (PEP 740), which is kept as ``NAME.provenance`` under its own digits; None without."""
     provenance_size: int | None = None
     uploaded_at: str | None = None
     """UTC, when it was uploaded before it was pushed here; None for the time of the entry."""

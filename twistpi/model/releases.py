@@ -41,7 +41,7 @@ class UploadedFile:
     known: KnownFile
     log: tuple[LogLine, ...]
     provenance_sha256: str | None = None
-    """SHA-256 of its provenance object (PEP 740), which is kept beside it as ``NAME.provenance``; None without one."""
+    """SHA-256 of its provenance object (PEP 740), which is kept as ``NAME.provenance`` under its own digits; None without one."""
     provenance_size: int | None = None
     """Bytes of the same."""
 

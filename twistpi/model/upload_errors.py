@@ -88,6 +88,11 @@ class FieldNotText(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class NoContent(InvalidUpload):
+    """content file field not found"""
+
+
+@attrs.define(auto_exc=True, str=False)
 class UploadTooLarge(TwistpiError):
     """The upload is larger than the {limit} bytes that this server takes (its setting max-upload-size)."""
 
@@ -102,6 +107,13 @@ class UploadTooLarge(TwistpiError):
 @attrs.define(auto_exc=True, str=False)
 class InvalidMetadata(InvalidUpload):
     """invalid metadata: {reason}"""
+
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class InvalidAttestations(InvalidUpload):
+    """invalid attestations: {reason}"""
 
     reason: str
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -27,6 +28,9 @@ from twistpi.model.accounts import ROOT, Asker, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse, ServerdirRefused, UnknownUser
 from twistpi.model.records import Json
+from twistpi.ops.garbage import PATH as GC_PATH
+from twistpi.ops.garbage import sweep_by_server
+from twistpi.ops.marking import Yank
 from twistpi.ops.talking import Address, Told
 from twistpi.rules.accounts import UserRequest, decide_user_modified
 from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
@@ -34,6 +38,7 @@ from twistpi.rules.permissions import may_read
 from twistpi.running import read_running
 from twistpi.serverdir import Layout, Node, read_node, read_secret
 from twistpi.settings import Settings
+from twistpi.sweeping.sweep import GRACE, Swept, sweep_alone
 from twistpi.view.read import Reader, Readers
 
 _BETWEEN = 0.1
@@ -62,6 +67,12 @@ class Administration(Protocol):
     def revoke_token(self, user: str, public: str) -> None:
         """Make the API token with the public half ``public`` void; raises ``UnknownToken``."""
 
+    def yank(self, wish: Yank) -> None:
+        """Mark files as ``wish`` says, as their index's owner; raises what ``Yank.decide`` does."""
+
+    def sweep(self, tell: Callable[[Swept], object]) -> Swept:
+        """Remove blobs that nothing names; ``tell`` is told how far that is."""
+
     def ask(self, path: str, accept: str) -> Told | None:
         """What the running server answers root to a GET of ``path``; None when no server runs."""
 
@@ -87,7 +98,7 @@ def administer(
         try:
             keeping = Keeping.open(settings, now, RealDisk())
         except ServerdirInUse:
-            server = _find_server(settings, node, now)
+            server = _find_server(settings, node, now, pause)
         else:
             with closing(keeping):
                 yield _Directly(settings, keeping, now)
@@ -100,7 +111,9 @@ def administer(
     raise ServerdirInUse(settings.serverdir, f"{_HELD}; wait until it has started, or stop it")
 
 
-def _find_server(settings: Settings, node: Node, now: Callable[[], datetime]) -> _ByServer | None:
+def _find_server(
+    settings: Settings, node: Node, now: Callable[[], datetime], pause: Callable[[float], object]
+) -> _ByServer | None:
     """The server that has the directory; None when nobody who is that server answers where it said."""
     running = read_running(settings.serverdir)
     for text in () if running is None else running.addresses:
@@ -110,7 +123,7 @@ def _find_server(settings: Settings, node: Node, now: Callable[[], datetime]) ->
         except OSError:
             continue
         if told.headers.get("X-Devpi-Uuid") == node.node_id:
-            return _ByServer(settings, address, now)
+            return _ByServer(settings, address, now, pause)
     return None
 
 
@@ -150,6 +163,14 @@ class _Directly:
         """See ``Administration``."""
         self._commit(lambda reader: decide_token_revoked(reader.api_token(public), user, public), user)
 
+    def yank(self, wish: Yank) -> None:
+        """See ``Administration``."""
+        self._commit(wish.decide, wish.owner)
+
+    def sweep(self, tell: Callable[[Swept], object]) -> Swept:
+        """See ``Administration``."""
+        return sweep_alone(self._keeping.blobs, self.reader, self._now().timestamp() - GRACE, tell)
+
     def ask(self, path: str, accept: str) -> Told | None:
         """See ``Administration``."""
 
@@ -168,6 +189,7 @@ class _ByServer:
     _settings: Settings
     _address: Address
     _now: Callable[[], datetime]
+    _pause: Callable[[float], object]
     _readers: Readers = attrs.field(init=False)
     _tokens: LoginTokens = attrs.field(init=False)
 
@@ -199,7 +221,17 @@ class _ByServer:
         """See ``Administration``."""
         self._ask_as(user, "DELETE", f"/{quote(user)}/+tokens/{quote(public)}")
 
-    def ask(self, path: str, accept: str) -> Told | None:
+    def yank(self, wish: Yank) -> None:
+        """See ``Administration``."""
+        for method, path, body in list(wish.requests(self.reader)):
+            self._ask_as(wish.owner, method, path, body)
+
+    def sweep(self, tell: Callable[[Swept], object]) -> Swept:
+        """See ``Administration``."""
+        begin = partial(self._ask_as, ROOT, "POST", GC_PATH)
+        return sweep_by_server(self._settings.serverdir, begin, lambda: self.ask(GC_PATH, "application/json"), self._pause, tell)
+
+    def ask(self, path: str, accept: str) -> Told:
         """See ``Administration``."""
         return self._address.ask("GET", path, accept=accept, user=ROOT, token=self._token_of(ROOT))
 

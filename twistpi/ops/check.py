@@ -25,7 +25,7 @@ from twistpi.model.errors import ServerdirRefused, TwistpiError
 from twistpi.serverdir import Layout, read_node
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.dump import dump
-from twistpi.view.read import KeptBlob
+from twistpi.view.read import KeptBlob, Readers
 from twistpi.view.stamp import FOLD_VERSION
 
 Progress = Callable[[str, int, int], object]
@@ -132,20 +132,40 @@ def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -
 def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress) -> Iterator[Finding]:
     """Read every blob that the changelog says is here, and look for others."""
     tree = Tree(path)
+    is_named_now = _later_names(Layout(path).view, fresh.position.serial)
     kept: dict[BlobAddress, KeptBlob] = {}
     for blob in fresh.reader.kept_blobs():
         kept[BlobAddress(blob.digits, blob.filename)] = blob
     total = sum(blob.size for blob in kept.values())
     done = 0
     for address, blob in kept.items():
-        yield from _check_blob(tree, address, blob)
+        found = list(_check_blob(tree, address, blob))
+        if found and is_named_now(address):
+            yield from found
         done += blob.size
         progress("files", done, total)
     orphans = [address.relative for address, _size in tree.walk() if address not in kept]
     if orphans:
-        told = f"{len(orphans)} files are kept that no index knows ({_examples(orphans)}); an interrupted download leaves such"
-        yield Finding(told, wrong=False)
+        told = f"{len(orphans)} files are kept that no index knows ({_examples(orphans)})"
+        leavers = "removals and interrupted downloads and uploads leave such, and twistpi gc removes them"
+        yield Finding(f"{told}; {leavers}", wrong=False)
     yield from (Finding(f"{stranger} is no file of twistpi's; move it elsewhere") for stranger in tree.strangers())
+
+
+def _later_names(view: str, serial: int) -> Callable[[BlobAddress], bool]:
+    """Whether a blob is still named by the ``view``, which a server may have taken further than ``serial``, and have removed the
+    blob; True when nobody knows.
+    """
+
+    def names(address: BlobAddress) -> bool:
+        try:
+            with closing(Readers(view)) as readers:
+                reader = readers.get()
+                return reader.serial() <= serial or reader.names_blob(address.digits, address.filename)
+        except sqlite3.Error:
+            return True
+
+    return names
 
 
 def _check_blob(tree: Tree, address: BlobAddress, blob: KeptBlob) -> Iterator[Finding]:

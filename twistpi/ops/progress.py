@@ -41,22 +41,23 @@ class _Lines:
     """A line at each tenth."""
 
     _stream: TextIO
+    _unit: str
     _last: tuple[str, int] = ("", 0)
 
     def show(self, what: str, done: int, total: int) -> None:
         step = _STEPS * done // max(total, 1)
         if step > 0 and (what, step) != self._last:
             self._last = (what, step)
-            click.echo(f"{what}: {100 * step // _STEPS} % of {total} bytes", file=self._stream)
+            click.echo(f"{what}: {100 * step // _STEPS} % of {total} {self._unit}", file=self._stream)
 
     def finish(self) -> None:
         """Nothing is left open."""
 
 
 @contextmanager
-def show_progress(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to tell what is being read, and how many bytes of how many are done."""
-    shown = _Bars(stream) if stream.isatty() else _Lines(stream)
+def show_progress(stream: TextIO, unit: str = "bytes") -> Iterator[Callable[[str, int, int], None]]:
+    """A function to tell what is being read, and how many bytes, or of another ``unit``, of how many are done."""
+    shown = _Bars(stream) if stream.isatty() else _Lines(stream, unit)
     try:
         yield shown.show
     finally:

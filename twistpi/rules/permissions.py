@@ -38,6 +38,7 @@ class Action(enum.Enum):
     UPLOAD_TOXRESULT = "upload test results to"
     REMOVE = "remove anything from"
     MANAGE_TOKENS = "manage API tokens of user"
+    ADMINISTER = "administer"
 
 
 @attrs.frozen
@@ -123,8 +124,8 @@ def check(
 
 
 _ABOUT_INDEXES: Final = frozenset({Action.MODIFY_INDEX, Action.DELETE_INDEX, Action.UPLOAD_TOXRESULT, Action.REMOVE})
-_BY_ONESELF: Final = frozenset({Action.CHANGE_PASSWORD, Action.MANAGE_TOKENS})
-"""What users may do to themselves whatever is restricted."""
+_BY_ONESELF: Final = frozenset({Action.CHANGE_PASSWORD, Action.MANAGE_TOKENS, Action.ADMINISTER})
+"""What users may do to themselves whatever is restricted; to administer the server is something that is done to root."""
 
 
 def _may_with_index(action: Action, asker: Asker, policy: Policy, index: Index) -> bool:

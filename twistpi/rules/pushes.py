@@ -114,15 +114,19 @@ def decide_push(source: PushSource, target: PushTarget, selection: Selection) ->
 
 
 def _check(release: Release, target: PushTarget, selection: Selection) -> None:
-    for file in selected_files(release, selection):
-        filename = file.known.link.filename
-        if file.known.sha256 is None:
-            raise FileNotFetched(release.index, file.known.path)
+    files = selected_files(release, selection)
+    for file in files:
+        filename, sha256 = file.known.link.filename, file.known.sha256
         existing = file_of(target.holder(filename), filename)
-        check_replaceable(target.index, filename, file.known.sha256, existing, target.gone.get(filename, ()))
+        gone = target.gone.get(filename, ()) if sha256 is not None else ()
+        check_replaceable(target.index, filename, sha256 or "", existing, gone)
     docs = selected_docs(release, selection)
     if docs is not None and docs_of(target.release(release.version)) is not None and not is_volatile(target.index):
         raise FileExists(docs.filename)
+    # Last, so that nothing is fetched for a push that is refused anyway.
+    missing = next((file.known.path for file in files if file.known.sha256 is None), None)
+    if missing is not None:
+        raise FileNotFetched(release.index, missing)
 
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:

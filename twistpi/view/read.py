@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
 
-import attrs
 import orjson
 
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
 from twistpi.view.newest import Newest
+from twistpi.view.read_blobs import BlobReader, KeptBlob
 from twistpi.view.read_releases import ReleaseReader
 from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
+
+__all__ = ["KeptBlob", "Reader", "Readers"]
 
 _CACHE_KIB: Final = 1024
 """SQLite's page cache of one reading connection; the operating system caches the rest."""
@@ -32,21 +34,7 @@ _TOKEN_COLUMNS: Final = "token, user, digest, may, index_name, project, expires,
 _FILES: Final = "file LEFT JOIN kept ON kept.file = file.id"
 
 
-@attrs.frozen
-class KeptBlob:
-    """A blob that some file of the view needs."""
-
-    digits: str
-    """The 16 hexadecimal digits in its path."""
-    filename: str
-    """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
-    sha256: str
-    """Of its bytes."""
-    size: int
-    """Bytes."""
-
-
-class Reader(ReleaseReader):
+class Reader(ReleaseReader, BlobReader):
     """Asks the view through one connection."""
 
     def __init__(self, connection: sqlite3.Connection, newest: Newest | None = None) -> None:
@@ -184,28 +172,6 @@ class Reader(ReleaseReader):
             (filename, index),
         ).fetchall()
         return [(name, file) for name, vanished, *row in rows for file in known_files((tuple(row),), vanished=vanished == 1)]
-
-    def kept_blobs(self) -> Iterator[KeptBlob]:
-        """Every blob that the view says is here; one that several indexes hold comes several times."""
-        rows = self._execute(
-            "SELECT filename, link_sha256, sha256, size, metadata_sha256, metadata_size"
-            " FROM kept CROSS JOIN file ON file.id = kept.file"
-        )
-        for filename, link_sha256, sha256, size, metadata_sha256, metadata_size in rows:
-            if sha256 is not None:
-                yield KeptBlob(sha256[:16], filename, sha256, size)
-            if metadata_sha256 is not None:
-                digits = (link_sha256 or metadata_sha256)[:16]
-                yield KeptBlob(digits, f"{filename}.metadata", metadata_sha256, metadata_size)
-        rows = self._execute(
-            "SELECT filename, link_sha256, provenance_sha256, provenance_size"
-            " FROM uploaded JOIN file ON file.id = uploaded.file WHERE provenance_sha256 IS NOT NULL"
-        )
-        for filename, link_sha256, sha256, size in rows:
-            yield KeptBlob(link_sha256[:16], f"{filename}.provenance", sha256, size)
-        for path, filename, sha256, size in self._execute("SELECT path, filename, sha256, size FROM attachment"):
-            _, three, thirteen, _ = path.split("/")
-            yield KeptBlob(three + thirteen, filename, sha256, size)
 
     # Local facts ---------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import orjson
 
-from twistpi.model.releases import Attachment, Release, UploadedFile
+from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
 from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
 _PROJECT = "(SELECT id FROM project WHERE index_name = ? AND name = ?)"
@@ -43,6 +43,24 @@ class ReleaseReader:
             (filename, index, project),
         ).fetchone()
         return None if row is None else self._release(index, project, row)
+
+    def attested_files(self, index: str, project: str) -> list[str]:
+        """The names of the distributions of a private project that have a provenance object."""
+        rows = self._execute(
+            "SELECT filename FROM file JOIN uploaded ON uploaded.file = file.id"
+            f" WHERE file.project = {_PROJECT} AND provenance_sha256 IS NOT NULL",
+            (index, project),
+        )
+        return [filename for (filename,) in rows]
+
+    def docs(self, index: str, project: str) -> list[tuple[str, Attachment]]:
+        """Every version of a private project that has documentation, with it, in the order in which they were stored."""
+        rows = self._execute(
+            f"SELECT release.version, {_ATTACHMENT}, NULL FROM attachment JOIN release ON release.id = attachment.release"
+            f" WHERE attachment.kind = ? AND release.project = {_PROJECT} ORDER BY attachment.id",
+            (DOCZIP, index, project),
+        )
+        return [(version, _attachment(tuple(rest))) for version, *rest in rows]
 
     def attachment_by_path(self, index: str, path: str) -> tuple[str, str, Attachment] | None:
         """Project, version and the test result or documentation to which ``path`` below ``index`` leads, or None."""

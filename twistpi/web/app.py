@@ -16,21 +16,31 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.routing import BaseConverter
 
+from twistpi.model.accounts import Asker
 from twistpi.web.api import ApiDoor
+from twistpi.web.attachments import AttachmentDoor
+from twistpi.web.body_readers import is_result_path
+from twistpi.web.docs import DocsDoor
 from twistpi.web.failures import reply_to, submit_reply
 from twistpi.web.fast import FastSite
-from twistpi.web.files import FileDoor
 from twistpi.web.front import Front
+from twistpi.web.garbage import GarbageDoor
 from twistpi.web.indexes import IndexesDoor
 from twistpi.web.login import LoginDoor
+from twistpi.web.marks import MarksDoor
 from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
+from twistpi.web.push import PushDoor
+from twistpi.web.removal import RemovalDoor
 from twistpi.web.replies import put
 from twistpi.web.request import is_form, speaks_json
 from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
 from twistpi.web.status import StatusDoor
+from twistpi.web.storing import Storing
 from twistpi.web.tokens import TokensDoor
+from twistpi.web.toxresults import ToxresultsDoor
+from twistpi.web.upload import UploadDoor
 from twistpi.web.users import UsersDoor
 
 _IDLE_TIMEOUT = 75.0
@@ -52,11 +62,19 @@ def make_site(services: Services, *, timeout: float = _IDLE_TIMEOUT, access_log:
 
     ``access_log`` is the path of a log in the combined format, None for none.
     """
-    pages = Pages(services)
-    return FastSite(services, pages, make_resource(services, pages), timeout=timeout, access_log=access_log)
+    pages, storing = Pages(services), Storing(services)
+    uploads = UploadDoor(services, storing, PushDoor(services, pages.reading, storing).push)
+    toxresults = ToxresultsDoor(services, storing)
+
+    async def admit(request: Request, raw_path: bytes) -> Asker:
+        door = toxresults if is_result_path(raw_path) else uploads
+        return await door.admit(request, raw_path)
+
+    resource = make_resource(services, pages, uploads, toxresults)
+    return FastSite(services, pages, resource, admit, timeout=timeout, access_log=access_log)
 
 
-def make_resource(services: Services, pages: Pages) -> IResource:
+def make_resource(services: Services, pages: Pages, uploads: UploadDoor, toxresults: ToxresultsDoor) -> IResource:
     """The doors alone, without the fast way."""
     app = Klein()
     app.url_map.merge_slashes = False
@@ -64,7 +82,13 @@ def make_resource(services: Services, pages: Pages) -> IResource:
     app.url_map.redirect_defaults = False
     app.url_map.converters["name"] = _NameConverter
     simple = SimpleDoor(services, pages)
-    for path, methods, handler in (*_server_routes(app, services, simple), *_project_routes(services, pages, simple)):
+    routes = (
+        *_server_routes(app, services, simple),
+        *_project_routes(services, pages, simple),
+        *_writing_routes(services, pages, uploads),
+        *_attachment_routes(services, pages, toxresults),
+    )
+    for path, methods, handler in routes:
         for slash in ("", "/") if path != "/" else ("",):
             endpoint = f"{' '.join(methods)} {path}{slash}"
             app.route(path + slash, methods=list(methods), endpoint=endpoint)(handler)
@@ -82,6 +106,7 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         ("/+login", ["POST"], login.login),
         ("/+authcheck", _ANY, login.authcheck),
         ("/+status", ["GET"], StatusDoor(services).status),
+        *_sweeper_routes(services),
         ("/<name:user>", ["GET"], users.show),
         ("/<name:user>", ["PUT"], users.create),
         ("/<name:user>", ["PATCH"], users.modify),
@@ -94,14 +119,20 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         (_INDEX, ["PUT"], indexes.create),
         (_INDEX, ["PATCH"], indexes.modify),
         (_INDEX, ["DELETE"], indexes.delete),
-        (_INDEX, ["POST", "PUSH"], indexes.submit),
         (f"{_INDEX}/+api", ["GET", "POST"], api.index),
     )
 
 
+def _sweeper_routes(services: Services) -> Sequence[_Route]:
+    if services.sweeper is None:
+        return ()
+    garbage = GarbageDoor(services, services.sweeper)
+    return ("/+gc", ["GET"], garbage.show), ("/+gc", ["POST"], garbage.sweep)
+
+
 def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[_Route]:
     """What is in an index."""
-    files, projects = FileDoor(services, pages.reading), ProjectsDoor(services, pages, simple)
+    files, projects = AttachmentDoor(services, pages.reading), ProjectsDoor(services, pages, simple)
     return (
         (f"{_INDEX}/<name:project>", ["GET"], projects.project),
         (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
@@ -110,6 +141,35 @@ def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Seq
         (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
         (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["GET"], files.digest_file),
         (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
+    )
+
+
+def _attachment_routes(services: Services, pages: Pages, toxresults: ToxresultsDoor) -> Sequence[_Route]:
+    """Test results and documentation."""
+    docs, release = DocsDoor(services, pages.reading), f"{_INDEX}/<name:project>/<version>"
+    return (
+        (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["POST"], toxresults.post),
+        (f"{release}/+doc", ["GET"], docs.first),
+        (f"{release}/+doc/<path:path>", ["GET"], docs.file),
+        (f"{release}/+d", ["GET"], docs.first),
+        (f"{release}/+d/<path:path>", ["GET"], docs.frame),
+    )
+
+
+def _writing_routes(services: Services, pages: Pages, uploads: UploadDoor) -> Sequence[_Route]:
+    """What changes what is in an index."""
+    removal, marks = RemovalDoor(services), MarksDoor(services, pages.reading)
+    file = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"
+    return (
+        (_INDEX, ["POST", "PUSH"], uploads.submit),
+        (f"{_INDEX}/<name:project>", ["DELETE"], removal.project),
+        (f"{_INDEX}/<name:project>/<version>", ["DELETE"], removal.release),
+        (file, ["DELETE"], removal.digest_file),
+        (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removal.external_file),
+        (f"{file}/+yank", ["PUT", "DELETE"], marks.yank_file),
+        (f"{_INDEX}/<name:project>/<version>/+yank", ["PUT", "DELETE"], marks.yank_release),
+        (f"{_INDEX}/<name:project>/+status", ["GET"], marks.show_status),
+        (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], marks.set_status),
     )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.account_errors import Forbidden
+from twistpi.model.account_errors import Forbidden, NoUploadToMirror
 from twistpi.model.accounts import Asker
 from twistpi.model.changes import Change
+from twistpi.model.errors import UnknownIndex
 from twistpi.model.records import Index, Json
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.permissions import Action, check, is_allowed
@@ -36,12 +37,41 @@ class Door:
         """What everybody sees now."""
         return self._services.readers.get()
 
+    def existing(self, view: Reader, name: str) -> Index:
+        """The index ``name``; raises ``UnknownIndex``."""
+        found = view.index(name)
+        if found is None:
+            raise UnknownIndex(name)
+        return found
+
+    def stage(self, view: Reader, name: str) -> Index:
+        """The index ``name``, which takes uploads; raises ``UnknownIndex`` and ``NoUploadToMirror``."""
+        found = self.existing(view, name)
+        if found.is_mirror:
+            raise NoUploadToMirror(name)
+        return found
+
+    def allowed(self, action: Action, asker: Asker, view: Reader, name: str) -> Index:
+        """The index ``name`` when ``asker`` may do ``action`` to it, else ``Forbidden``; to one that does not exist nobody may
+        do anything.
+        """
+        found = view.index(name)
+        self.check(action, asker, index=found, subject=name)
+        return found or self.existing(view, name)
+
     def check(
-        self, action: Action, asker: Asker, *, user: str | None = None, index: Index | None = None, subject: str | None = None
+        self,
+        action: Action,
+        asker: Asker,
+        *,
+        user: str | None = None,
+        index: Index | None = None,
+        project: str | None = None,
+        subject: str | None = None,
     ) -> None:
         """Refuse what ``asker`` may not do; see ``rules.permissions.check``.  Who has no login, or no more, is told so."""
         try:
-            check(action, asker, self._services.policy, user=user, index=index, subject=subject)
+            check(action, asker, self._services.policy, user=user, index=index, project=project, subject=subject)
         except Forbidden as refusal:
             if asker.user is None:
                 raise Forbidden(f"{refusal.what}: log in first") from None
@@ -52,14 +82,16 @@ class Door:
         may_modify = is_allowed(Action.MODIFY_INDEX, asker, self._services.policy, index=index)
         return index_facts(index, with_credentials=may_modify)
 
-    async def commit(self, decide: Callable[[Reader], Sequence[Change]], asker: Asker) -> None:
-        """Make the changes that ``decide`` finds necessary, and return when everybody sees them.
+    async def commit(self, decide: Callable[[Reader], Sequence[Change]], asker: Asker) -> Sequence[Change]:
+        """Make the changes that ``decide`` finds necessary, and return them, perhaps none, when everybody sees them.
 
         ``decide`` first judges what is known now, so that refusals and what changes nothing never wait for the writer; then the
         writer has it judge again, for what came in between.  Raises what ``decide`` and the writer raise.
         """
-        if decide(self.reader):
-            await self._services.writer.commit(decide, asker.author)
+        if not decide(self.reader):
+            return ()
+        committed = await self._services.writer.commit(decide, asker.author)
+        return committed.changes
 
     def put(self, request: Request, reply: Reply) -> bytes:
         """Make ``reply`` the answer to ``request``."""

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from twistpi.model.account_errors import LoginNeeded, TooManyFailures
 from twistpi.model.errors import TwistpiError
+from twistpi.model.upload_errors import CannotPushTo
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 
 _RETRY_AFTER = b"5"
@@ -66,7 +67,7 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
 
 def _headers_of(error: TwistpiError) -> Headers:
     """What an error says beside its message."""
-    if isinstance(error, LoginNeeded):
+    if isinstance(error, LoginNeeded | CannotPushTo):
         return (_CHALLENGE,)
     if isinstance(error, TooManyFailures):
         return ((b"Retry-After", b"%d" % error.seconds),)

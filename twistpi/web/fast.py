@@ -15,7 +15,6 @@ import attrs
 from twisted.internet.interfaces import IAddress
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -23,7 +22,9 @@ from twistpi.model.changes import Change
 from twistpi.web.bodies import Body, FileBody, MemoryBody
 from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
+from twistpi.web.form_body import Admit
 from twistpi.web.glance import Glance, Glances
+from twistpi.web.lingering import LingeringChannel
 from twistpi.web.pages import Pages
 from twistpi.web.ready import ReadyFile, ReadyPage
 from twistpi.web.replies import head_bytes
@@ -46,7 +47,7 @@ class Answer:
     """Bytes of the body, wherever it is."""
 
 
-class FastChannel(HTTPChannel):
+class FastChannel(LingeringChannel):
     """An HTTP connection that answers what is ready by itself."""
 
     site: FastSite
@@ -64,7 +65,7 @@ class FastChannel(HTTPChannel):
         if self._sender is not None:
             self._held.append(data)
         elif self.requests or self._buffer or not self.persistent or not self._answer(data):
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
 
     def _answer(self, data: bytes) -> bool:
         """Whether ``data`` was a question that could be answered here."""
@@ -116,14 +117,14 @@ class FastChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Bytes came that are no HTTP: say so with the headers of every other answer."""
         self.transport.write(self.site.bad_request())
-        self.loseConnection()  # type: ignore[no-untyped-call]
+        self.loseConnection()
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """The client is gone."""
         if self._sender is not None:
             self._sender.stop()
             self._sender = None
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
 
 class FastSite(Site):
@@ -131,11 +132,23 @@ class FastSite(Site):
 
     protocol = FastChannel  # type: ignore[assignment]
 
-    def __init__(self, services: Services, pages: Pages, resource: IResource, *, timeout: float, access_log: str | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        pages: Pages,
+        resource: IResource,
+        admit: Admit,
+        *,
+        timeout: float,
+        access_log: str | None,
+    ) -> None:
         super().__init__(resource, DoorRequest, logPath=access_log, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.glances = Glances(services.lenient_accept)
         self.keeps_log = access_log is not None
-        self._services = services
+        self.services = services
+        """For requests, which choose by it what becomes of their bodies."""
+        self.admit = admit
+        """Tells, before the body comes, whether a request may upload."""
         self._pages = pages
 
     def log(self, request: Any) -> None:
@@ -145,23 +158,23 @@ class FastSite(Site):
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """An entry was committed; called in the reactor, before its author hears of it."""
-        self._services.standing.moved(serial, self._services.clock.seconds())
+        self.services.standing.moved(serial, self.services.clock.seconds())
         self._pages.changed(changes)
 
     def bad_request(self) -> bytes:
         """The whole answer to what cannot be understood."""
         reply = error_reply(400, "This is not an HTTP request that can be understood.", wants_json=False)
-        standing = self._services.standing.at(self._services.clock.seconds())
+        standing = self.services.standing.at(self.services.clock.seconds())
         return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
 
     def answer(self, path: bytes, glance: Glance) -> Answer | None:
         """What is ready for who asks for ``path``; None when nothing is."""
-        services = self._services
+        services = self.services
         key = services.tables.pages.get((path, glance.wish.variant))
         if key is not None:
             page = services.page_cache.get(key)
             now = services.clock.seconds()
-            if page is None or page.fresh_until <= now or page.private:
+            if page is None or page.fresh_until <= now or page.private or page.outside is not None:
                 return None
             return self._page_answer(page, glance, now)
         file = services.tables.files.get(path)
@@ -170,13 +183,13 @@ class FastSite(Site):
         return self._file_answer(path, file, glance, services.clock.seconds())
 
     def _page_answer(self, page: ReadyPage, glance: Glance, now: float) -> Answer:
-        full, unchanged, whole = page.ready(self._services.standing, now)
+        full, unchanged, whole = page.ready(self.services.standing, now)
         if glance.tags is not None and tags_match(glance.tags, page.etag):
             return Answer(304, unchanged, None, 0)
         return Answer(200, full, None if whole else MemoryBody(memoryview(page.body)), len(page.body))
 
     def _file_answer(self, path: bytes, file: ReadyFile, glance: Glance, now: float) -> Answer | None:
-        full, unchanged, whole = file.ready(self._services.standing, now)
+        full, unchanged, whole = file.ready(self.services.standing, now)
         if glance.tags is not None and tags_match(glance.tags, file.etag):
             return Answer(304, unchanged, None, 0)
         if whole:
@@ -184,7 +197,7 @@ class FastSite(Site):
         try:
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._services.tables.forget_file(path)
+            self.services.tables.forget_file(path)
             return None
         return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
 

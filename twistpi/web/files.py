@@ -6,7 +6,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.model.errors import FileBlocked
+from twistpi.model.errors import FileBlocked, FileLost
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.simple.addresses import without_credentials
@@ -28,17 +28,7 @@ from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, put, put_head, r
 from twistpi.web.request import header
 from twistpi.web.send import open_file, send_body
 from twistpi.web.services import Services
-
-_METADATA = ".metadata"
-_BINARY = b"application/octet-stream"
-_TYPES = (
-    (".tar.gz", b"application/x-tar"),
-    (".tgz", b"application/x-tar"),
-    (".tar.bz2", b"application/x-tar"),
-    (".tar.xz", b"application/x-tar"),
-    (".tar", b"application/x-tar"),
-    (".zip", b"application/zip"),
-)
+from twistpi.web.stage_files import BINARY, METADATA, content_type, stage_file, stage_file_facts
 
 
 @attrs.frozen
@@ -77,8 +67,10 @@ class FileDoor:
 
     async def _file(self, request: Request, name: str, path: str) -> bytes | None:
         index = await self._reading.index(request, name)
-        wants_metadata = path.endswith(_METADATA)
-        project, known = await self._services.mirror.find_file(index, path.removesuffix(_METADATA))
+        if not index.is_mirror:
+            return await self._own(request, index, path)
+        wants_metadata = path.endswith(METADATA)
+        project, known = await self._services.mirror.find_file(index, path.removesuffix(METADATA))
         seen = self._services.readers.get().header(name, project)
         if seen is not None and seen[0] == "quarantined":
             raise FileBlocked(name, project, path)
@@ -96,6 +88,19 @@ class FileDoor:
             return self._put(request, reply if self._reading.is_open(name) else made_private(reply))
         return await self._incomplete(request, index, project, known)
 
+    async def _own(self, request: Request, index: Index, path: str) -> bytes | None:
+        """What lies in a private index."""
+        view = self._services.readers.get()
+        file = stage_file(view, index.name, path)
+        wants_facts = "application/json" in (header(request, "accept") or "")
+        if wants_facts and path == file.known.path:
+            return self._put(request, result_reply("releasefilemeta", stage_file_facts(view, index.name, file)))
+        facts = self._facts(index, file.known, file.sha256, file.content_type)
+        try:
+            return await self._complete(request, (index.name, file.project), file.address, facts)
+        except FileNotFoundError as error:
+            raise FileLost(index.name, path) from error
+
     def _facts(self, index: Index, known: KnownFile, digest: str | None, kind: bytes) -> Facts:
         is_private = not self._reading.is_open(index.name)
         return Facts(f'"{digest}"' if digest else None, kind, http_date(known.link.upload_time), is_private)
@@ -109,7 +114,7 @@ class FileDoor:
         address = await self._services.sidecars.metadata(index, project, known)
         found = self._services.readers.get().file_by_path(index.name, known.path)
         digest = found[1].metadata_sha256 if found is not None else None
-        facts = self._facts(index, known, digest, _BINARY)
+        facts = self._facts(index, known, digest, BINARY)
         return await self._complete(request, (index.name, project), address, facts)
 
     async def _complete(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: Facts) -> bytes | None:
@@ -196,12 +201,6 @@ class FileDoor:
 
     def _put(self, request: Request, reply: Reply) -> bytes:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
-
-
-def content_type(filename: str) -> bytes:
-    """The media type of a distribution, guessed from its name alone: what it is must not depend on the machine."""
-    lower = filename.lower()
-    return next((kind for suffix, kind in _TYPES if lower.endswith(suffix)), _BINARY)
 
 
 def _has_credentials(url: str) -> bool:

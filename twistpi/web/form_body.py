@@ -15,10 +15,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.blobs.receiving import Receiving
+from twistpi.blobs.receiving import Received, Receiving
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import UploadTooLarge
-from twistpi.web.forms import Form, FormReader, form_reader, is_multipart
+from twistpi.web.body_readers import BodyReader, reader_for
+from twistpi.web.forms import Form
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
@@ -69,7 +70,7 @@ class Flow(Protocol):
 
 
 def choose_body(request: Request, services: UploadServices, length: int | None, admit: Admit | None = None) -> FormBody | None:
-    """The object for the body of ``request`` when that is a form with files sent by POST, None otherwise.
+    """The object for the body of ``request`` when that is a form with files sent by POST, or a test result; None otherwise.
 
     Not for urlencoded bodies: they are small, and clients that mean JSON say so, too (``forms.read_urlencoded``).
 
@@ -77,11 +78,14 @@ def choose_body(request: Request, services: UploadServices, length: int | None, 
     ``length``: None when it comes in chunks.
     """
     channel: Any = request.channel
-    kind = _header(request, b"Content-Type")
-    if getattr(channel, "_command", None) != b"POST" or not is_multipart(kind):
+    if getattr(channel, "_command", None) != b"POST":
         return None
-    body = FormBody(services, ChannelFlow(request), kind, length)
-    body.begin(None if admit is None else lambda: admit(request, channel._path.partition(b"?")[0]))
+    kind, path = _header(request, b"Content-Type"), channel._path.partition(b"?")[0]
+    open_reader = reader_for(path, kind, lambda: Receiving(services.blobs))
+    if open_reader is None:
+        return None
+    body = FormBody(services, ChannelFlow(request), open_reader, length)
+    body.begin(None if admit is None else lambda: admit(request, path))
     if body.is_refused and request.requestHeaders.hasHeader(b"Expect"):
         # The client waits for leave to send: it hears the refusal instead.
         request.requestHeaders.removeHeader(b"Expect")
@@ -118,11 +122,13 @@ class ChannelFlow:
 class FormBody:
     """A body on its way.  Everything but the reading happens in the reactor's thread.
 
-    The door awaits ``admitted``, then ``form``.  When the request is over, answered or lost, Twisted closes the body, and with it
-    the uploaded file, unless that was kept by then; so doors need not clean up.
+    The door awaits ``admitted``, then ``form`` or ``result``.  When the request is over, answered or lost, Twisted closes the
+    body, and with it the uploaded file, unless that was kept by then; so doors need not clean up.
     """
 
-    def __init__(self, services: UploadServices, flow: Flow, content_type: str, announced: int | None) -> None:
+    def __init__(
+        self, services: UploadServices, flow: Flow, open_reader: Callable[[], BodyReader], announced: int | None
+    ) -> None:
         """``announced`` is the length of the body in bytes, None when it comes in chunks."""
         self.flow = flow
         self.received = 0
@@ -130,9 +136,8 @@ class FormBody:
         self._limit = services.max_upload_size
         self._offload = services.offload
         self._announced = announced
-        self._content_type = content_type
-        self._blobs = services.blobs
-        self._reader: FormReader | None = None
+        self._open_reader = open_reader
+        self._reader: BodyReader | None = None
         self._pieces: list[bytes] = []
         self._waiting = 0
         self._admission: Deferred[Any] | None = None
@@ -141,14 +146,14 @@ class FormBody:
         """Whether a thread has the reader."""
         self._paused = False
         self._refusal: Failure | None = None
-        self._form: Form | None = None
+        self._found: Form | Received | None = None
         self._closed = False
         self._waiters: list[Deferred[None]] = []
 
     def begin(self, admit: Callable[[], Awaitable[Any]] | None) -> None:
         """Expect the first byte.  Until ``admit`` is through, no more than can wait is taken, and nothing touches the disk."""
         try:
-            self._reader = form_reader(self._content_type, lambda: Receiving(self._blobs))
+            self._reader = self._open_reader()
             if self._announced is not None and self._announced > self._limit:
                 raise UploadTooLarge(self._limit)
         except TwistpiError:
@@ -177,14 +182,25 @@ class FormBody:
         Raises ``UploadTooLarge``, ``FormTooLarge``, ``MalformedForm``, ``StorageFull``, and what ``admit`` raised.  When the
         connection is lost meanwhile, this never returns: it is for the door to be cancelled, as klein does.
         """
+        found = await self._whole()
+        assert isinstance(found, Form)
+        return found
+
+    async def result(self) -> Received:
+        """The whole test result, the same way; raises ``BadRequest`` and ``BodyTooLarge`` as well."""
+        found = await self._whole()
+        assert isinstance(found, Received)
+        return found
+
+    async def _whole(self) -> Form | Received:
         await self._until(lambda: self.is_refused or (self._is_idle and not self._closed))
         self._raise_refusal()
-        if self._form is None:
+        if self._found is None:
             self._work(last=True)
-            await self._until(lambda: self.is_refused or self._form is not None)
+            await self._until(lambda: self.is_refused or self._found is not None)
             self._raise_refusal()
-        assert self._form is not None
-        return self._form
+        assert self._found is not None
+        return self._found
 
     # For Twisted ---------------------------------------------------------------------------------------------------
 
@@ -243,12 +259,12 @@ class FormBody:
         self._offload(_read, self._reader, data, last).addCallbacks(self._done, self._failed)
         self._resume()
 
-    def _done(self, form: Form | None) -> None:
+    def _done(self, found: Form | Received | None) -> None:
         self._busy = False
         if self._closed or self.is_refused:
             self._close_reader()
             return
-        self._form = form
+        self._found = found
         if self._waiting >= _BATCH:
             self._work(last=False)
         self._wake()
@@ -313,7 +329,7 @@ class FormBody:
             waiter.callback(None)
 
 
-def _read(reader: FormReader, data: bytes, last: bool) -> Form | None:
+def _read(reader: BodyReader, data: bytes, last: bool) -> Form | Received | None:
     """One batch; runs in a thread."""
     if data:
         reader.feed(data)

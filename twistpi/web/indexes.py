@@ -1,18 +1,17 @@
-"""Indexes: shown, made, changed, deleted; and where uploads will knock."""
+"""Indexes: shown, made, changed, deleted."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.account_errors import BadRequest, IndexExists, NoUploadToMirror, UnknownAction
+from twistpi.model.account_errors import IndexExists
 from twistpi.model.accounts import Asker
 from twistpi.model.changes import Change
-from twistpi.model.errors import UnknownIndex, UnknownUser
+from twistpi.model.errors import UnknownUser
 from twistpi.model.records import Index
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
@@ -22,11 +21,8 @@ from twistpi.web.doors import Door
 from twistpi.web.overview import listing
 from twistpi.web.replies import Reply, html_reply, message_reply, redirect_reply, result_reply
 from twistpi.web.request import (
-    body_start,
     ends_with_slash,
     has_parameter,
-    is_form,
-    json_body,
     kept_body,
     query_of,
     read_json,
@@ -37,10 +33,6 @@ from twistpi.web.simple import SimpleDoor
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader
-
-_IN_PARTS = re.compile(rb'name="?:action"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]+)', re.IGNORECASE)
-_IN_A_LINE = re.compile(rb"(?:\A|&)(?:%3A|:)action=([^&\r\n]+)", re.IGNORECASE)
-"""Where the two kinds of forms have the field ``:action``."""
 
 
 @attrs.define(eq=False)
@@ -62,7 +54,7 @@ class IndexesDoor(Door):
                 return self.put(request, redirect_reply(f"{index}/{query_of(request)}", 302))
             return await self._simple.name_list(request, name, wish, alias=True)
         asker = await self.asker(request)
-        found = self._existing(self.reader, name)
+        found = self.existing(self.reader, name)
         self.check(Action.READ, asker, index=found)
         if wants_html(request):
             up = "../../" if ends_with_slash(request) else "../"
@@ -94,7 +86,7 @@ class IndexesDoor(Door):
         error_on_noop = has_parameter(request, b"error_on_noop")
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self._allowed(Action.MODIFY_INDEX, asker, view, name)
+            found = self.allowed(Action.MODIFY_INDEX, asker, view, name)
             return decide_index_modified(
                 found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
             )
@@ -106,43 +98,13 @@ class IndexesDoor(Door):
         """Delete an index with all that is in it; raises ``Forbidden``, ``IndexKept``."""
         asker = await self.asker(request)
         name = f"{user}/{index}"
-        await self.commit(lambda view: decide_index_deleted(self._allowed(Action.DELETE_INDEX, asker, view, name)), asker)
+        await self.commit(lambda view: decide_index_deleted(self.allowed(Action.DELETE_INDEX, asker, view, name)), asker)
         return self.put(request, message_reply(f"index {name} deleted", 201))
-
-    async def submit(self, request: Request, user: str, index: str) -> bytes:
-        """``POST`` and ``PUSH``: an upload, a push.  Neither can be done yet, but who may not do it hears that first.
-
-        Raises ``UnknownIndex``, ``NoUploadToMirror``, ``LoginNeeded``, ``Forbidden``, ``UnknownAction``, ``BadRequest``.
-        """
-        if request.method == b"PUSH" or not is_form(request):
-            json_body(request)
-            raise BadRequest("this server does not push releases from one index to another")
-        found = self._existing(self.reader, f"{user}/{index}")
-        if found.is_mirror:
-            raise NoUploadToMirror(found.name)
-        self.check(Action.UPLOAD, await self.asker(request), index=found)
-        start = body_start(request)
-        action = _IN_PARTS.search(start) or _IN_A_LINE.search(start)
-        if action is None:
-            raise BadRequest("could not decode json")
-        raise UnknownAction(action[1].decode("utf-8", "replace")[:100])
-
-    def _existing(self, view: Reader, name: str) -> Index:
-        found = view.index(name)
-        if found is None:
-            raise UnknownIndex(name)
-        return found
-
-    def _allowed(self, action: Action, asker: Asker, view: Reader, name: str) -> Index:
-        """The index ``name`` when ``action`` may be done to it; to one that does not exist nothing may be done."""
-        found = view.index(name)
-        self.check(action, asker, index=found, subject=name)
-        return found or self._existing(view, name)
 
     def _reply_with_projects(self, index: Index, asker: Asker) -> Reply:
         """Runs in whatever thread."""
         return result_reply("indexconfig", {**self.facts(index, asker), "projects": sorted(self.reader.projects(index.name))})
 
     def _put_settings(self, request: Request, name: str, asker: Asker) -> bytes:
-        found = self._existing(self.reader, name)
+        found = self.existing(self.reader, name)
         return self.put(request, result_reply("indexconfig", self.facts(found, asker)))

@@ -21,8 +21,20 @@ from twistpi.model.changes import (
     ProjectVanished,
 )
 from twistpi.model.errors import UnknownProject
-from twistpi.model.records import KnownProject, Link
+from twistpi.model.records import Index, KnownFile, KnownProject, Link
+from twistpi.model.release_changes import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
 from twistpi.rules.seeing import Sight
+from twistpi.simple.escape import quote_path
 from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
@@ -31,6 +43,7 @@ from twistpi.web.reading import Reading
 from twistpi.web.ready import PAGE_BASE, Account, ReadyPage
 from twistpi.web.services import Services
 from twistpi.web.sources import Found, Sources
+from twistpi.web.stage_files import PROVENANCE
 
 FEW_LINKS = 100
 """Up to so many, a page is made at once; beyond, in a thread."""
@@ -49,6 +62,8 @@ class Ask:
     gzip: bool
     base: str = PAGE_BASE
     """How a link on the page reaches the index: ``../../`` from ``+simple/{project}/``."""
+    outside: str = ""
+    """The ``https`` address of this server as the asker knows it; empty when it is not safe.  Provenance has absolute URLs."""
     key: PageKey = attrs.field(init=False)
     """Where the page cache keeps it."""
 
@@ -72,7 +87,7 @@ class Pages:
     """What may be read; shared with the other doors."""
     sources: Sources = attrs.field(init=False)
     """Who answers for a project; shared, too."""
-    _rendering: Inflight[tuple[PageKey, int], ReadyPage] = attrs.field(factory=Inflight)
+    _rendering: Inflight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=Inflight)
     _settled: OrderedDict[tuple[str, str], None] = attrs.field(factory=OrderedDict)
     """Index and project of pages that say the same whether or not their files and metadata are here."""
 
@@ -87,16 +102,16 @@ class Pages:
         """
         cache, now = self._services.page_cache, self._services.clock.seconds()
         page = cache.get(ask.key)
-        if page is not None and page.fresh_until > now:
+        if page is not None and page.fresh_until > now and page.suits(ask.outside):
             return page, page.account
         found = await self.sources.ask(ask.sight, ask.project)
         if not self.reading.is_current(ask.sight):
             return None
         page = cache.get(ask.key)
-        if page is None:
+        if page is None or not page.suits(ask.outside):
             # Who asks after a change must not join a rendering of what was before it; the mark moves with every change.
             mark = cache.mark()
-            page = await self._rendering.join((ask.key, mark), lambda: self._make(ask, found, mark))
+            page = await self._rendering.join((ask.key, ask.outside, mark), lambda: self._make(ask, found, mark))
         page.renew(found.account.as_kept(), found.fresh_until)
         return page, found.account
 
@@ -106,9 +121,19 @@ class Pages:
         for change in changes:
             match change:
                 case LinksChanged() | ProjectVanished() | MetadataMissing():
-                    self._settled.pop((change.index, change.project), None)
-                    cache.forget_project(change.index, change.project)
-                    tables.forget_files(change.index, change.project)
+                    self._forget_project(change.index, change.project)
+                case (
+                    FileUploaded()
+                    | FileRemoved()
+                    | FileYanked()
+                    | ReleaseDescribed()
+                    | ReleaseRemoved()
+                    | ProjectMarked()
+                    | ProjectRemoved()
+                    | AttachmentAdded()
+                    | AttachmentRemoved()
+                ):
+                    self._forget_project(change.index, change.project)
                 case FileCached() | MetadataCached():
                     # A path is given where the link alone does not tell all about the file.
                     if change.path is not None or (change.index, change.project) not in self._settled:
@@ -120,15 +145,19 @@ class Pages:
                 case _:
                     pass
 
+    def _forget_project(self, index: str, project: str) -> None:
+        self._settled.pop((index, project), None)
+        self._services.page_cache.forget_project(index, project)
+        self._services.tables.forget_files(index, project)
+
     async def _make(self, ask: Ask, found: Found, mark: int) -> ReadyPage:
         services = self._services
         reader = services.readers.get()
-        names = [index.name for index in found.indexes]
         page: ReadyPage
-        if sum(reader.link_count(name, ask.project) for name in names) > FEW_LINKS:
-            page, settled = await services.offload(self._build, ask, names)
+        if sum(reader.link_count(index.name, ask.project) for index in found.indexes) > FEW_LINKS:
+            page, settled = await services.offload(self._build, ask, found.indexes)
         else:
-            page, settled = self._build(ask, names)
+            page, settled = self._build(ask, found.indexes)
         if services.page_cache.put(ask.key, page, since=mark):
             for owner, is_settled in settled.items():
                 self._note_settled(owner, is_settled=is_settled and not services.offline)
@@ -141,10 +170,17 @@ class Pages:
             if len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
 
-    def _build(self, ask: Ask, names: Sequence[str]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
+    def _build(self, ask: Ask, indexes: Sequence[Index]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
         """Read, merge and render; runs in whatever thread."""
         reader = self._services.readers.get()
-        known = [project for name in names if (project := reader.project(name, ask.project)) is not None]
+        attested = {
+            (index.name, filename): f"{ask.outside}/{quote_path(index.name)}/"
+            for index in indexes
+            if not index.is_mirror
+            for filename in reader.attested_files(index.name, ask.project)
+        }
+        found = [project for index in indexes if (project := reader.project(index.name, ask.project)) is not None]
+        known = [_with_provenance(project, attested) for project in found] if attested and ask.outside else found
         if not known:
             raise UnknownProject(ask.index, ask.project)
         # Where an upstream has nothing left, what it once said must not colour what others say.
@@ -162,8 +198,22 @@ class Pages:
             sources=ask.sight.inheritance.names,
             private=not ask.sight.is_open,
             last_serial=merged.header.last_serial,
+            outside=ask.outside if attested else None,
         )
         return page, {(project.index, project.project): _is_settled(project) for project in known}
+
+
+def _with_provenance(known: KnownProject, attested: Mapping[tuple[str, str], str]) -> KnownProject:
+    """``known``, whose files say where their provenance is: ``attested`` tells by index and file name what is before the path."""
+
+    def linked(file: KnownFile) -> KnownFile:
+        base = attested.get((known.index, file.link.filename))
+        if base is None:
+            return file
+        url = f"{base}{quote_path(file.path)}{PROVENANCE}"
+        return attrs.evolve(file, link=attrs.evolve(file.link, provenance=url))
+
+    return attrs.evolve(known, files=tuple(map(linked, known.files)))
 
 
 def _is_settled(project: KnownProject) -> bool:

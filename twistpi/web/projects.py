@@ -10,10 +10,8 @@ from twisted.web.server import Request
 
 from twistpi.model.errors import NoProject, UnknownProject, UnknownVersion
 from twistpi.model.names import normalize_project
-from twistpi.model.records import Index, Json, KnownFile, KnownProject
-from twistpi.rules.releases import find_release, releases
+from twistpi.model.records import Index
 from twistpi.rules.seeing import Sight
-from twistpi.simple.escape import quote_path
 from twistpi.web.addresses import outside_url
 from twistpi.web.pages import FEW_LINKS, Pages
 from twistpi.web.ready import Account
@@ -21,8 +19,7 @@ from twistpi.web.replies import Reply, put, redirect_reply, result_reply
 from twistpi.web.request import ends_with_slash, has_parameter, query_of, wants_html, wish_of
 from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
-
-_Data = dict[str, Json]
+from twistpi.web.version_data import Data, mirrored_data, private_data
 
 
 @attrs.define(eq=False)
@@ -66,7 +63,7 @@ class ProjectsDoor:
         reply = result_reply("versiondata", data[version])
         return self._put(request, _with_account(reply, account, self._services.clock.seconds()))
 
-    async def _data(self, request: Request, name: str, project: str, version: str | None, *, own: bool) -> tuple[_Data, Account]:
+    async def _data(self, request: Request, name: str, project: str, version: str | None, *, own: bool) -> tuple[Data, Account]:
         """Version -> version data of every release, or of ``version`` alone, as far as the asker may see it.
 
         Raises ``NoProject`` and whatever the page of the project would.
@@ -79,7 +76,7 @@ class ProjectsDoor:
         outside = outside_url(request, self._services)
         reader = self._services.readers.get()
         if sum(reader.link_count(index.name, project) for index in indexes) > FEW_LINKS:
-            data: _Data = await self._services.offload(self._build, indexes, project, version, outside)
+            data: Data = await self._services.offload(self._build, indexes, project, version, outside)
             return data, account
         return self._build(indexes, project, version, outside), account
 
@@ -94,52 +91,27 @@ class ProjectsDoor:
             raise NoProject(project) from error
         return [index for index in found.indexes if not own or index.name == sight.index.name], found.account
 
-    def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> _Data:
+    def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
         """Read and put together; runs in whatever thread."""
-        reader = self._services.readers.get()
-        data: _Data = {}
+        data: Data = {}
         for index in indexes:
-            known = reader.project(index.name, project)
-            for spelled, files in () if known is None else _pick(known, version).items():
-                told = _version_data(index.name, project, spelled, files, outside)
+            for spelled, told in self._told(index, project, version, outside).items():
                 nearest = data.setdefault(version or spelled, told)
                 if nearest is not told:
                     nearest.setdefault("+shadowing", []).append(told)
         return data
 
+    def _told(self, index: Index, project: str, version: str | None, outside: str) -> Mapping[str, Data]:
+        reader = self._services.readers.get()
+        if index.is_mirror:
+            known = reader.project(index.name, project)
+            return {} if known is None else mirrored_data(known, version, outside)
+        header = reader.header(index.name, project)
+        is_quarantined = header is not None and header[0] == "quarantined"
+        return private_data(reader.releases(index.name, project), version, outside, is_quarantined=is_quarantined)
+
     def _put(self, request: Request, reply: Reply) -> bytes:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
-
-
-def _pick(known: KnownProject, version: str | None) -> Mapping[str, Sequence[KnownFile]]:
-    """The releases that are asked for."""
-    if version is None:
-        return releases(known)
-    found = find_release(version, known)
-    return {} if found is None else dict([found])
-
-
-def _version_data(index: str, project: str, version: str, files: Sequence[KnownFile], outside: str) -> _Data:
-    """What the devpi protocol tells of a release that nobody uploaded here: no more than its files do."""
-    data: _Data = {"name": project, "version": version}
-    requires = next((file.link.requires_python for file in files if file.link.requires_python is not None), None)
-    if requires is not None:
-        data["requires_python"] = requires
-    yanked = next((file.link.yanked for file in files if file.link.yanked is not False), False)
-    if yanked is not False:
-        data["yanked"] = yanked
-    data["+links"] = [_link(f"{outside}/{quote_path(index)}/", file) for file in files]
-    return data
-
-
-def _link(base: str, file: KnownFile) -> _Data:
-    hashes = dict(file.link.hashes)
-    if file.sha256 is not None:
-        hashes["sha256"] = file.sha256
-    algorithm = "sha256" if "sha256" in hashes else next(iter(hashes), None)
-    spec = "" if algorithm is None else f"{algorithm}={hashes[algorithm]}"
-    told = {"hashes": hashes} if hashes else {}
-    return {"rel": "releasefile", "hash_spec": spec, **told, "href": base + quote_path(file.path)}
 
 
 def _with_account(reply: Reply, account: Account, now: float) -> Reply:

@@ -95,12 +95,18 @@ class ReadyPage:
     """Whether somebody else may see another page, or none."""
     last_serial: int | None = None
     """The upstream's own serial of the project."""
+    outside: str | None = None
+    """The address of this server that stands in its links; None when none does."""
     fresh_until: float = float("inf")
     """Unix seconds until which it is served without asking anybody."""
     account: Account = Account()
     _version: int = -1
     _full: bytes = b""
     _unchanged: bytes = b""
+
+    def suits(self, outside: str) -> bool:
+        """Whether the page is the right one for who knows this server by the address ``outside``."""
+        return self.outside is None or self.outside == outside
 
     def renew(self, account: Account, fresh_until: float) -> None:
         """What an upstream just said holds for this page."""

@@ -14,6 +14,7 @@ from twistpi.model.account_errors import BadRequest, BodyTooLarge
 from twistpi.model.errors import NotAcceptable
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
+from twistpi.web.form_body import choose_body
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024
@@ -109,11 +110,6 @@ def kept_body(request: Request) -> bytes:
     """The body of ``request``; raises ``BodyTooLarge`` for one that was too large to be kept."""
     if isinstance(request, DoorRequest) and request.body_length > _LARGEST_BODY:
         raise BodyTooLarge(_LARGEST_BODY)
-    return body_start(request)
-
-
-def body_start(request: Request) -> bytes:
-    """As much of the body of ``request`` as was kept."""
     content: Any = request.content
     content.seek(0)
     return bytes(content.read())
@@ -182,14 +178,17 @@ class _BoundedBody(io.BytesIO):
 
 
 class DoorRequest(Request):
-    """A request that neither parses nor keeps large bodies by itself."""
+    """A request that neither parses nor keeps large bodies by itself; forms with files are read while they come."""
+
+    channel: Any
 
     def __init__(self, channel: object, *arguments: object) -> None:
         super().__init__(channel, *arguments, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
 
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
-        self.content = _BoundedBody()
+        site = self.channel.site
+        self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
 
     @property
     def body_length(self) -> int:

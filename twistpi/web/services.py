@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.refresh import Mirror
     from twistpi.mirror.sidecar import Sidecars
+    from twistpi.push.releases import Pusher
     from twistpi.rules.permissions import Policy
+    from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
     from twistpi.web.identify import Identify
@@ -62,6 +64,8 @@ class Services:
     """Tells who asks, and lets people log in."""
     policy: Policy
     """What an administrator restricts."""
+    pusher: Pusher
+    """Hands releases to other servers."""
     writer: Writer
     """Through which doors commit; its ``decide`` functions run in its thread."""
     now: Callable[[], datetime]
@@ -81,6 +85,10 @@ class Services:
     """Whether who accepts nothing that can be served gets HTML instead of a refusal."""
     software: str = "twistpi"
     """``Server``, as ``twistpi/1.0``."""
+    fail: Callable[[Exception], object] = attrs.field(default=lambda error: None)
+    """Told when a sync failed, after which the server has to stop (law 10)."""
+    sweeper: Sweeper | None = None
+    """Removes what nothing names; None where nobody may ask for that."""
     standing: Standing = attrs.field(init=False)
     tables: Tables = attrs.field(init=False, factory=Tables)
 

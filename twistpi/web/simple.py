@@ -8,6 +8,7 @@ from twisted.web.server import Request
 from twistpi.model.errors import NotAcceptable
 from twistpi.model.names import normalize_project
 from twistpi.simple.negotiate import Representation
+from twistpi.web.addresses import outside_url
 from twistpi.web.names import NameListDoor, has_already
 from twistpi.web.pages import Ask, Pages
 from twistpi.web.ready import PAGE_BASE
@@ -72,11 +73,11 @@ class SimpleDoor:
 
     async def _project_page(self, request: Request, name: str, project: str, wish: Wish, base: str) -> bytes | None:
         representation = self._representation(request, wish)
-        reading = self._pages.reading
+        reading, outside = self._pages.reading, outside_url(request, self._services)
         found = None
         while found is None:  # until no index is set up otherwise while the upstream is asked
             sight = await reading.sight(request, name)
-            ask = Ask(sight, project, representation, wish.gzip, base)
+            ask = Ask(sight, project, representation, wish.gzip, base, outside if outside.startswith("https://") else "")
             found = await self._pages.page(ask)
         page, account = found
         unchanged = has_already(request, page.etag)

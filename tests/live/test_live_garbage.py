@@ -1,0 +1,126 @@
+"""``twistpi gc`` and ``twistpi yank`` beside a server that goes on taking uploads and removals."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from base64 import b64encode
+from contextlib import suppress
+
+from tests.fakes.live_server import LiveServer
+from tests.fakes.wheels import make_wheel, wheel_name
+from tests.live.test_live_commands import CHEAP, ask, twistpi, wait_for
+
+ROOT = "root:"
+"""Whose password is blank."""
+
+
+def upload(server: LiveServer, index: str, name: str, version: str) -> int:
+    """Upload a wheel as tools do; the status.  Blocking."""
+    boundary = uuid.uuid4().hex
+    fields = {":action": "file_upload", "name": name, "version": version, "filetype": "bdist_wheel", "pyversion": "py3"}
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+        for field, value in fields.items()
+    ]
+    disposition = f'form-data; name="content"; filename="{wheel_name(name, version)}"'
+    head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+    body = b"".join([*parts, head, make_wheel(name, version), f"\r\n--{boundary}--\r\n".encode()])
+    request = urllib.request.Request(f"{server.url}/{index}/", body, method="POST")
+    request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
+    request.add_header("Authorization", "Basic " + b64encode(ROOT.encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{error.code} {error.reason}") from error
+
+
+def age(server: LiveServer, pattern: str = "*") -> None:
+    """Make stored files look as if they had been stored long ago."""
+    for path in (server.serverdir / "+files").rglob(pattern):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+def stored(server: LiveServer) -> set[str]:
+    return {path.name for path in (server.serverdir / "+files").rglob("*") if path.is_file()}
+
+
+def start(server: LiveServer) -> None:
+    server.start("--no-root-pypi", environment=CHEAP)
+    wait_for((server.serverdir / "running.json").exists)
+    for index in ("dev", "prod"):
+        config = {"volatile": True, "bases": [], "acl_upload": ["root"]}
+        assert ask(server, "PUT", f"/root/{index}", config, ROOT)[0] == 200
+
+
+def test_gc_beside_a_running_server_removes_what_was_removed_everywhere(server: LiveServer) -> None:
+    start(server)
+    for index, version in (("dev", "1.0"), ("prod", "1.0"), ("dev", "2.0")):
+        assert upload(server, f"root/{index}", "demo", version) == 200
+    for version in ("1.0", "2.0"):
+        assert ask(server, "DELETE", f"/root/dev/demo/{version}", None, ROOT)[0] in (200, 201)
+    both = {wheel_name("demo", "1.0"), wheel_name("demo", "1.0") + ".metadata"}
+    gone = {wheel_name("demo", "2.0"), wheel_name("demo", "2.0") + ".metadata"}
+    assert "2 more were stored in the last hour" in twistpi(server, "gc")
+    assert stored(server) == both | gone
+    age(server)
+    told = twistpi(server, "gc", "--dry-run")
+    assert all(name in told for name in gone)
+    assert "nothing was changed" in told
+    assert stored(server) == both | gone
+    assert twistpi(server, "gc").startswith("2 files with ")
+    assert stored(server) == both
+    assert "all is well" in twistpi(server, "check")
+    server.end()
+    assert twistpi(server, "gc") == "Every one of 2 files is needed.\n"
+
+
+def test_nothing_is_lost_while_uploads_removals_and_gc_go_on_together(server: LiveServer) -> None:
+    start(server)
+    failures: list[BaseException] = []
+
+    def client(number: int) -> None:
+        try:
+            for turn in range(12):
+                index = ("dev", "prod")[(number + turn) % 2]
+                assert upload(server, f"root/{index}", "demo", f"{turn % 3}.0") == 200
+                age(server, "*.whl")  # which is claimed while it is uploaded, however old it looks
+                status = ask(server, "DELETE", f"/root/{index}/demo/{turn % 3}.0", None, ROOT)[0]
+                assert status in (200, 201, 404), status
+                assert upload(server, f"root/{index}", "demo", f"{turn % 3}.0") == 200
+        except BaseException as error:
+            failures.append(error)
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for thread in clients:
+        thread.start()
+    while any(thread.is_alive() for thread in clients):
+        twistpi(server, "gc")
+    assert failures == []
+    assert "all is well" in twistpi(server, "check")
+
+
+def test_a_release_is_yanked_while_the_server_runs_and_pages_say_so(server: LiveServer) -> None:
+    start(server)
+    assert upload(server, "root/dev", "demo", "1.0") == 200
+    name = wheel_name("demo", "1.0")
+
+    def yanked() -> object:
+        request = urllib.request.Request(f"{server.url}/root/dev/+simple/demo/")
+        request.add_header("Accept", "application/vnd.pypi.simple.v1+json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            (file,) = json.load(answer)["files"]
+            return file.get("yanked", False)
+
+    assert yanked() is False
+    assert twistpi(server, "yank", "root/dev", "demo", "1.0", "--reason", "broken") == "demo 1.0 on root/dev: yanked.\n"
+    assert yanked() == "broken"
+    assert twistpi(server, "yank", "root/dev", "demo", "1.0", name, "--undo") == f"{name} on root/dev: not yanked any more.\n"
+    assert yanked() is False

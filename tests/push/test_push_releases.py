@@ -1,0 +1,324 @@
+"""Releases on their way to other servers: what is sent, what is told, and what becomes of all kinds of trouble."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet import ssl
+from twisted.internet.threads import deferToThread
+
+from tests.fakes.certificates import write_certificate
+from tests.in_reactor import in_reactor
+from tests.push.fake_repository import FakeRepository, Saying, reactor
+from twistpi.blobs.address import blob_address
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.model.records import KnownFile, Link
+from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
+from twistpi.push.releases import Line, Pusher
+from twistpi.push.repository import read_repository
+
+Start = Callable[..., FakeRepository]
+WHEEL, SDIST = "demo_pkg-1.0-py3-none-any.whl", "demo_pkg-1.0.tar.gz"
+LARGE = 64 * 1024 * 1024
+
+
+@attrs.define
+class Source:
+    """A release in an index, with its blobs."""
+
+    blobs: Tree
+    pusher: Pusher
+    release: Release
+    docs: Attachment
+
+    async def push(self, to: FakeRepository | str, *, docs: bool = False, register: bool = False) -> list[Line]:
+        url = to if isinstance(to, str) else to.url
+        repository = read_repository(url, "jane", "secret")
+        return await self.pusher.push(
+            self.release, self.release.files, self.docs if docs else None, repository, register=register
+        )
+
+    @property
+    def paths(self) -> list[str]:
+        return [f"alice/dev/{file.known.path}" for file in self.release.files]
+
+
+def keep(blobs: Tree, filename: str, body: bytes, *, size: int | None = None) -> str:
+    """Keep a blob, which is made longer with zeros when ``size`` says so; its path below an index."""
+    with blobs.incoming() as incoming:
+        incoming.write(body)
+        if size is not None:
+            os.truncate(incoming.path, size)
+        sha256 = hashlib.sha256(body).hexdigest()
+        blobs.keep(incoming, blob_address(sha256, filename), sha256)
+    return f"+f/{blob_address(sha256, filename).relative}"
+
+
+def uploaded(blobs: Tree, filename: str, body: bytes, *, size: int | None = None) -> UploadedFile:
+    path = keep(blobs, filename, body, size=size)
+    return UploadedFile(KnownFile(Link(filename, ""), path, hashlib.sha256(body).hexdigest(), size or len(body)), ())
+
+
+def make_source(folder: Path, *, size: int | None = None, patience: float = 20.0, **options: Any) -> Source:
+    blobs = open_tree(str(folder))
+    files = (uploaded(blobs, SDIST, b"sdist", size=size), uploaded(blobs, WHEEL, b"wheel\r\n--"))
+    metadata = {"name": "Demo.Pkg", "version": "1.0", "summary": "Ein Käse", "classifiers": ["A :: B", "C"], "license": ""}
+    docs = b"zip"
+    path = keep(blobs, "demo-pkg-1.0.doc.zip", docs)
+    attachment = Attachment(DOCZIP, "demo-pkg-1.0.doc.zip", path, hashlib.sha256(docs).hexdigest(), 3, ())
+    agent = make_agent(reactor, {}, connections_per_host=0, **options)
+    pusher = Pusher(agent, blobs, reactor, deferToThread, os.urandom, patience=patience)
+    return Source(blobs, pusher, Release("alice/dev", "demo-pkg", "1.0", metadata, files, (attachment,)), attachment)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return make_source(tmp_path)
+
+
+# What is sent ------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_each_file_is_sent_in_a_form_of_its_own_and_documentation_last(source: Source, repository: Start) -> None:
+    target = repository()
+    lines = await source.push(target, docs=True, register=True)
+    assert lines == [
+        [200, "register", "Demo.Pkg", "1.0"],
+        [200, "upload", source.paths[0], ""],
+        [200, "upload", source.paths[1], ""],
+        [200, "docfile", "Demo.Pkg"],
+    ]
+    register, sdist, wheel, docs = target.asked
+    for asked, action in ((register, "submit"), (sdist, "file_upload"), (wheel, "file_upload"), (docs, "doc_upload")):
+        fields = asked.form
+        assert asked.line == "POST /legacy/ HTTP/1.1"
+        assert [value for name, value in fields if name == ":action"] == [action]
+        assert [value for name, value in fields if name == "classifiers"] == ["A :: B", "C"]
+        for field in (("name", "Demo.Pkg"), ("version", "1.0"), ("summary", "Ein Käse"), ("license", "")):
+            assert field in fields
+        assert "protocol_version" not in dict(fields)
+        assert "requires_dist" not in dict(fields)
+    assert not register.has_file
+    assert (sdist.file, wheel.file, docs.file) == ((SDIST, b"sdist"), (WHEEL, b"wheel\r\n--"), ("Demo.Pkg.zip", b"zip"))
+    told = dict(wheel.form)
+    assert (told["filetype"], told["pyversion"]) == ("bdist_wheel", "py3")
+    assert told["sha256_digest"] == hashlib.sha256(b"wheel\r\n--").hexdigest()
+    assert (dict(sdist.form)["filetype"], dict(sdist.form)["pyversion"]) == ("sdist", "source")
+
+
+@in_reactor
+async def test_the_login_is_sent_with_every_form(source: Source, repository: Start) -> None:
+    target = repository()
+    await source.push(target)
+    login = "Basic " + base64.b64encode(b"jane:secret").decode()
+    assert [asked.headers["authorization"] for asked in target.asked] == [login, login]
+    assert target.asked[0].headers["user-agent"].startswith("twistpi/")
+
+
+@in_reactor
+async def test_without_a_login_none_is_sent(source: Source, repository: Start) -> None:
+    target = repository()
+    release = source.release
+    await source.pusher.push(release, release.files[:1], None, read_repository(target.url, "", ""))
+    assert "authorization" not in target.asked[0].headers
+
+
+@in_reactor
+async def test_no_connection_is_kept_for_later(source: Source, repository: Start) -> None:
+    target = repository()
+    await source.push(target)
+    await target.all_closed()
+    assert target.connected == 2
+
+
+# What is told ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("saying", "told"),
+    [
+        (Saying("403 Forbidden", b"You may not.\nReally.\n"), "You may not. Really."),
+        (Saying("400 File already exists", b""), "File already exists"),
+        (Saying("400 Bad Request", b"File exists", ("Content-Type: text/plain",)), "File exists"),
+        (Saying("409 it is there", b"Details."), "it is there Details."),
+        (Saying("409 it is there", b"409 it is there"), "409 it is there"),
+        (
+            Saying(
+                "400 Bad Request",
+                b"<html><head><title>400</title><style>a{}</style></head><body><h1>400 &lt;b&gt;</h1> no</body></html>",
+                ("Content-Type: text/html",),
+            ),
+            "400 <b> no",
+        ),
+        (Saying("500 Internal Server Error", b""), "Internal Server Error"),
+        (Saying("599 ", b""), ""),
+        (Saying("400 Bad Request", b"\x1b[31m\xff\x00x\xe2\x80\xaey"), "[31m\ufffd x y"),
+        (Saying("400 Bad Request", b"x" * 100_000), "x" * 1000 + "…"),
+        (Saying("400 Bad Request", b"x" * 1000, endless=True), "x" * 1000 + "…"),
+    ],
+)
+@in_reactor
+async def test_the_refusal_of_the_other_server_is_shown(source: Source, repository: Start, saying: Saying, told: str) -> None:
+    lines = await source.push(repository(saying, Saying()))
+    status = int(saying.status.split(" ")[0])
+    assert lines == [[status, "upload", source.paths[0], told], [200, "upload", source.paths[1], ""]]
+
+
+@in_reactor
+async def test_a_created_file_is_a_success(source: Source, repository: Start) -> None:
+    lines = await source.push(repository(Saying("201 Created", b"thanks")))
+    assert [line[0] for line in lines] == [201, 201]
+    assert lines[0][3] == ""
+
+
+@in_reactor
+async def test_documentation_that_is_refused_is_told_with_the_reason(source: Source, repository: Start) -> None:
+    lines = await source.push(repository(Saying(), Saying(), Saying("410 Gone", b"no docs here")), docs=True)
+    assert lines[-1] == [410, "docfile", "Demo.Pkg", "no docs here"]
+
+
+@in_reactor
+async def test_where_a_release_may_not_be_registered_nothing_is_uploaded(source: Source, repository: Start) -> None:
+    target = repository(Saying("403 Forbidden", b"not yours"))
+    assert await source.push(target, register=True) == [[403, "register", "Demo.Pkg", "1.0", "not yours"]]
+    assert len(target.asked) == 1
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "410 Gone"])
+@in_reactor
+async def test_servers_that_know_no_registration_get_the_files(source: Source, repository: Start, status: str) -> None:
+    target = repository(Saying(status), Saying())
+    lines = await source.push(target, register=True)
+    assert [line[:2] for line in lines] == [[int(status[:3]), "register"], [200, "upload"], [200, "upload"]]
+
+
+@in_reactor
+async def test_a_redirect_is_told_and_not_followed(source: Source, repository: Start) -> None:
+    elsewhere = repository()
+    target = repository(Saying("307 Temporary Redirect", b"", (f"Location: {elsewhere.url}",)))
+    lines = await source.push(target)
+    assert lines[0][0] == 307
+    assert lines[0][3] == f"it redirects to {elsewhere.url}, push to that address instead"
+    assert not elsewhere.asked
+
+
+# Trouble -----------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_where_nobody_answers_it_is_tried_once(source: Source, repository: Start) -> None:
+    target = repository()
+    url = target.url
+    await target.stop()
+    lines = await source.push(url, docs=True)
+    assert [line[:2] for line in lines] == [[-1, "upload"], [-1, "upload"], [-1, "docfile"]]
+    assert "refused" in lines[0][3]
+    host = url.split("/")[2]
+    assert {lines[1][3], lines[2][3]} == {f"not tried, because nobody answers at {host}"}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest/", "http://2852039166/", "http://[::ffff:169.254.169.254]/", "https://0xa9fea9fe/"]
+)
+@in_reactor
+async def test_forbidden_networks_are_not_reached(source: Source, url: str) -> None:
+    lines = await source.push(url)
+    assert [line[0] for line in lines] == [-1, -1]
+    assert "connects to nobody (setting forbidden-networks)" in lines[0][3]
+
+
+@in_reactor
+async def test_a_name_is_checked_as_it_is_resolved(tmp_path: Path, repository: Start) -> None:
+    source = make_source(tmp_path, forbidden=ForbiddenNetworks.parse(["127.0.0.0/8", "::1"]))
+    target = repository()
+    lines = await source.push(target.url.replace("127.0.0.1", "localhost"), register=True)
+    assert [line[:2] for line in lines] == [[-1, "register"]]
+    assert "setting forbidden-networks" in lines[0][-1]
+    assert target.connected == 0
+
+
+@in_reactor
+async def test_a_connection_that_breaks_is_the_trouble_of_one_file(source: Source, repository: Start) -> None:
+    lines = await source.push(repository(Saying(breaks=True), Saying()))
+    assert [line[0] for line in lines] == [-1, 200]
+    assert lines[0][3]
+
+
+@in_reactor
+async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, repository: Start) -> None:
+    source = make_source(tmp_path, patience=0.2)
+    target = repository(Saying(silent=True), Saying())
+    lines = await source.push(target)
+    assert [line[0] for line in lines] == [-1, 200]
+    assert lines[0][3] == "no answer within 0.2 s"
+    await target.all_closed()
+
+
+@in_reactor
+async def test_a_server_that_takes_nothing_is_given_up(tmp_path: Path, repository: Start) -> None:
+    source = make_source(tmp_path, size=LARGE, patience=0.5)
+    target = repository(Saying(stuck=True), Saying())
+    lines = await source.push(target)
+    assert lines[0][0] == -1
+    assert lines[0][3] == "no answer within 0.5 s"
+    assert lines[1][0] == 200
+
+
+@in_reactor
+async def test_what_is_no_http_is_told(source: Source, repository: Start) -> None:
+    lines = await source.push(repository(Saying("teapot"), Saying()))
+    assert lines[0][0] == -1
+    assert lines[0][3]
+    assert lines[1][0] == 200
+
+
+@in_reactor
+async def test_a_file_that_is_not_on_disk_is_told(source: Source, repository: Start) -> None:
+    (tmp,) = [file.known for file in source.release.files if file.known.link.filename == SDIST]
+    source.blobs.remove(blob_address(tmp.sha256 or "", SDIST))
+    lines = await source.push(repository())
+    assert lines[0] == [-1, "upload", source.paths[0], "the file is not on this server's disk any more"]
+    assert lines[1][0] == 200
+
+
+# Large files -------------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_a_large_file_never_lies_in_memory(tmp_path: Path, repository: Start) -> None:
+    source = make_source(tmp_path, size=LARGE)
+    target = repository(Saying(keeps=False))
+    tracemalloc.start()
+    try:
+        lines = await source.push(target)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [line[0] for line in lines] == [200, 200]
+    assert target.asked[0].size == int(target.asked[0].headers["content-length"]) > LARGE
+    assert peak < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@in_reactor
+async def test_a_refusal_before_all_of_a_large_file_is_sent_is_shown(tmp_path: Path, repository: Start, secure: bool) -> None:
+    key, certificate = write_certificate(tmp_path)
+    context = ssl.DefaultOpenSSLContextFactory(str(key), str(certificate)) if secure else None  # type: ignore[no-untyped-call]
+    source = make_source(tmp_path, size=LARGE, extra_ca_file=str(certificate))
+    target = repository(Saying("413 Too much", b"at most 1 MB", early=True, keeps=False), Saying(), context=context)
+    lines = await source.push(target)
+    assert lines[0] == [413, "upload", source.paths[0], "Too much at most 1 MB"]
+    assert lines[1][0] == 200
+    assert target.asked[0].size < LARGE // 2
+    await target.all_closed()

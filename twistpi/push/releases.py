@@ -1,0 +1,137 @@
+"""Releases pushed to other servers: each file is posted by itself.
+
+Whatever the other server says of a file, or why it said nothing, becomes a line of the result; one file's trouble is no other's.
+Who pushes chooses the address, so redirects are not followed, and the agent must be one that keeps away from forbidden networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Final
+
+import attrs
+from twisted.logger import Logger
+from twisted.web.iweb import IAgent
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.model.records import Json
+from twistpi.model.releases import Attachment, Release, UploadedFile
+from twistpi.push.posting import NoAnswer, Offload, post
+from twistpi.push.repository import Repository
+from twistpi.rules.upload_form import Fields, encode_form, file_fields, metadata_fields
+from twistpi.rules.uploads import uploaded_path
+
+Line = list[Json]
+"""What was done, as the devpi client shows it: a status (-1 when there is none), a word, and what it was done with."""
+
+TAKEN: Final = (200, 201)
+"""The statuses that mean success."""
+_REGISTERED: Final = (*TAKEN, 410)
+"""The same of a registration; many servers know none any more and say so."""
+_NO_STATUS: Final = -1
+
+_log = Logger()
+
+
+@attrs.define(eq=False)
+class Pusher:
+    """Hands releases to other servers.  Only the reactor's thread touches it."""
+
+    _agent: IAgent
+    """Keeps away from forbidden networks, and keeps no connections: one may be closed just when it is used again, and uploads are
+    not repeated.
+    """
+    _blobs: Any
+    """``blobs.interfaces.IBlobs``."""
+    _clock: Any
+    _offload: Offload
+    _entropy: Callable[[int], bytes]
+    """So many random bytes."""
+    _patience: float = attrs.field(default=120.0, kw_only=True)
+    """Seconds in which the other server has to take a piece of a file, or to answer once it has all."""
+
+    async def push(
+        self,
+        release: Release,
+        files: Sequence[UploadedFile],
+        docs: Attachment | None,
+        repository: Repository,
+        *,
+        register: bool = False,
+    ) -> list[Line]:
+        """Push ``files`` and ``docs`` of ``release``, whose blobs are here, one after the other; a line for each.
+
+        With ``register`` the repository is told of the release first, and when it refuses that, of nothing else.
+        """
+        one = _Push(self, release, repository)
+        lines = await one.register() if register else []
+        if not lines or lines[-1][0] in _REGISTERED:
+            lines += [await one.file(file) for file in files]
+            lines += [] if docs is None else [await one.docs(docs)]
+        for line in lines:
+            _log.info("pushed to {host}: {line}", host=repository.host, line=" ".join(str(part) for part in line))
+        return lines
+
+    async def post(
+        self, repository: Repository, fields: Fields, attached: str | None = None, address: BlobAddress | None = None
+    ) -> tuple[int, str]:
+        """Post ``fields`` and the blob at ``address``, called ``attached``: the status, and what was said.
+
+        Raises ``NoAnswer``.
+        """
+        form = encode_form(fields, self._entropy(16).hex(), attached)
+        try:
+            file: BinaryIO | None = None if address is None else await self._offload(self._blobs.open, address)
+        except OSError as error:
+            raise NoAnswer("the file is not on this server's disk any more", is_away=False) from error
+        try:
+            return await post(
+                repository, form, file, agent=self._agent, clock=self._clock, offload=self._offload, patience=self._patience
+            )
+        finally:
+            if file is not None:
+                file.close()
+
+
+class _Push:
+    """One release on its way to one repository."""
+
+    def __init__(self, pusher: Pusher, release: Release, repository: Repository) -> None:
+        self._pusher = pusher
+        self._release = release
+        self._repository = repository
+        self._name = str(release.metadata.get("name") or release.project)
+        self._described = metadata_fields({**release.metadata, "name": self._name, "version": release.version})
+        self._away = ""
+        """Why it is not worth to try any more."""
+
+    async def register(self) -> list[Line]:
+        status, text = await self._ask(((":action", "submit"),))
+        return [[status, "register", self._name, self._release.version, *([text] if text else [])]]
+
+    async def file(self, file: UploadedFile) -> Line:
+        filename, digest = file.known.link.filename, file.known.sha256 or ""
+        address = _address(uploaded_path(filename, digest))
+        status, text = await self._ask(file_fields(filename, digest), filename, address)
+        return [status, "upload", f"{self._release.index}/{file.known.path}", text]
+
+    async def docs(self, docs: Attachment) -> Line:
+        status, text = await self._ask(((":action", "doc_upload"),), f"{self._name}.zip", _address(docs.path))
+        return [status, "docfile", self._name, *([text] if text else [])]
+
+    async def _ask(self, fields: Fields, attached: str | None = None, address: BlobAddress | None = None) -> tuple[int, str]:
+        if self._away:
+            return _NO_STATUS, self._away
+        try:
+            status, text = await self._pusher.post(self._repository, (*self._described, *fields), attached, address)
+        except NoAnswer as trouble:
+            if trouble.is_away:
+                self._away = f"not tried, because nobody answers at {self._repository.host}"
+            return _NO_STATUS, trouble.reason
+        return status, "" if status in TAKEN else text
+
+
+def _address(path: str) -> BlobAddress:
+    """Where the blob lies that ``path`` below an index leads to."""
+    _, three, thirteen, filename = path.split("/", 3)
+    return BlobAddress(three + thirteen, filename)

@@ -1,0 +1,166 @@
+"""Documentation as it was uploaded: a ZIP archive, of which nothing is ever unpacked but the file that is being sent.
+
+Everything here blocks, except for ``MemberBody``.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.archives.limits import DEFAULT_LIMITS
+from twistpi.archives.source import PIECE, Source
+from twistpi.archives.zip_directory import DEFLATED, find_table, read_table
+from twistpi.web.bodies import FileBody
+
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_TYPES: Final[Mapping[str, bytes]] = {
+    "html": b"text/html", "htm": b"text/html", "xhtml": b"application/xhtml+xml", "css": b"text/css",
+    "js": b"text/javascript", "mjs": b"text/javascript", "json": b"application/json", "map": b"application/json",
+    "txt": b"text/plain; charset=utf-8", "rst": b"text/plain; charset=utf-8", "md": b"text/plain; charset=utf-8",
+    "csv": b"text/csv", "xml": b"application/xml", "pdf": b"application/pdf", "epub": b"application/epub+zip",
+    "svg": b"image/svg+xml", "png": b"image/png", "jpg": b"image/jpeg", "jpeg": b"image/jpeg", "gif": b"image/gif",
+    "webp": b"image/webp", "avif": b"image/avif", "ico": b"image/x-icon", "woff": b"font/woff", "woff2": b"font/woff2",
+    "ttf": b"font/ttf", "otf": b"font/otf", "mp4": b"video/mp4", "webm": b"video/webm", "mp3": b"audio/mpeg",
+    "wasm": b"application/wasm", "zip": b"application/zip",
+}  # fmt: skip
+"""By the ending of a name.  Pages tell their charset themselves, if they are not UTF-8, and a header would beat them."""
+
+
+@attrs.frozen
+class Member:
+    """Where a file in the archive lies."""
+
+    offset: int
+    """Of what stands before its bytes."""
+    packed: int
+    """Bytes."""
+    unpacked: int
+    """Bytes."""
+    crc: int
+    is_deflated: bool
+
+
+Contents = Mapping[str, Member]
+"""Path in the archive -> where it is; folders are left out."""
+
+
+def read_contents(file: BinaryIO, filename: str) -> Contents:
+    """What is in the archive ``file``; raises ``InvalidDistribution`` for one that is broken or wants too much."""
+    source = Source(file, filename, file.seek(0, 2))
+    return {
+        member.name: Member(member.offset, member.packed, member.unpacked, member.crc, member.method == DEFLATED)
+        for member in read_table(source, find_table(source, DEFAULT_LIMITS))
+        if not member.is_folder
+    }
+
+
+def unpack(open_file: Callable[[], BinaryIO], member: Member, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of ``member`` from ``start`` to ``end``, in pieces; some are empty, so that nobody has to wait long for one.
+
+    Raises ``OSError`` instead of the last piece when they are not what the archive's table of contents says.
+    """
+    with open_file() as file:
+        file.seek(member.offset)
+        *_fields, name, extra = _LOCAL.unpack(_exactly(file, _LOCAL.size))
+        file.seek(name + extra, 1)
+        place, crc = 0, 0
+        for piece in _inflated(file, member.packed) if member.is_deflated else _stored(file, member.packed):
+            crc = zlib.crc32(piece, crc)
+            after = place + len(piece)
+            if after > member.unpacked or (after == member.unpacked and crc != member.crc):
+                raise OSError("a member of the archive is not what its table of contents says")
+            yield piece[max(0, start - place) : max(0, end - place)]
+            place = after
+            if place >= end:
+                return
+        if place < end:
+            raise OSError("a member of the archive is shorter than its table of contents says")
+
+
+def _stored(file: BinaryIO, left: int) -> Iterator[bytes]:
+    while left > 0:
+        piece = _exactly(file, min(PIECE, left))
+        left -= len(piece)
+        yield piece
+
+
+def _inflated(file: BinaryIO, left: int) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not inflater.eof:
+        packed = inflater.unconsumed_tail
+        if not packed and left:
+            packed = _exactly(file, min(PIECE, left))
+            left -= len(packed)
+        try:
+            piece = inflater.decompress(packed, PIECE)
+        except zlib.error as error:
+            raise OSError(f"a member of the archive cannot be unpacked ({error})") from error
+        if not piece and not packed:
+            return
+        yield piece
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise OSError("the archive is shorter than it was")
+    return data
+
+
+@attrs.define(eq=False)
+class MemberBody(FileBody):
+    """A file out of an archive, or a part of it, unpacked in threads while it is sent."""
+
+    _unpack: Callable[[int, int], Iterator[bytes]]
+    """Makes the pieces from one place to another; they give back what they hold when nobody refers to them any more."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    _pieces: Iterator[bytes] | None = None
+    _piece: bytes = b""
+
+    @property
+    def ready(self) -> int:
+        """Bytes that are unpacked and were not sent yet."""
+        return len(self._piece)
+
+    def send(self, socket_number: int) -> int:
+        """Hand what is ready to the kernel."""
+        sent = os.write(socket_number, self._piece)
+        self._taken(sent)
+        return sent
+
+    def read(self, limit: int) -> bytes:
+        """The next bytes."""
+        data = self._piece[:limit]
+        self._taken(len(data))
+        return data
+
+    async def more(self) -> None:
+        """Unpack the next piece."""
+        if self._pieces is None:
+            self._pieces = self._unpack(self.offset, self.end)
+        while not self._piece and not self.over:
+            piece: bytes | None = await self._offload(next, self._pieces, None)
+            if piece is None:
+                raise OSError("the archive ended early")
+            self._piece = piece
+
+    def close(self) -> None:
+        """Let go of the archive; a piece that is being unpacked is finished first."""
+        self._pieces, self._piece = iter(()), b""
+
+    def _taken(self, size: int) -> None:
+        self._piece = self._piece[size:]
+        self.offset += size
+
+
+def type_of(path: str) -> bytes:
+    """The media type of a file in documentation, told from its name alone: it must not depend on the machine."""
+    return _TYPES.get(path.rpartition("/")[2].rpartition(".")[2].lower(), b"application/octet-stream")
