@@ -105,9 +105,7 @@ class Serving:
             upstream, readers, reactor, root=layout.names, spawner=reactor, offload=offload,
             cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=settings.offline,
         )  # fmt: skip
-        pushing = make_agent(
-            reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0
-        )
+        pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
         pusher = Pusher(pushing, keeping.blobs, reactor, offload, os.urandom)
         slow_clock = SlowClock(time.time, time.monotonic)
         sweeper = Sweeper(keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now)

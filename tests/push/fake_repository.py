@@ -74,8 +74,8 @@ class FakeRepository:
     def __init__(self, *says: Saying) -> None:
         self.says = list(says) or [Saying()]
         self.asked: list[Asked] = []
-        self.open = 0
-        """Connections that are there now."""
+        self.connections: set[Any] = set()
+        """Those that are there now."""
         self.connected = 0
         """Connections that ever were."""
         self._closed: list[Deferred[None]] = []
@@ -97,17 +97,22 @@ class FakeRepository:
         return f"{self.scheme}://127.0.0.1:{self._port.getHost().port}/legacy/"
 
     async def stop(self) -> None:
+        """Listen no more, and hang up."""
         await maybeDeferred(self._port.stopListening)
+        for connection in self.connections.copy():
+            connection.abortConnection()
+        await self.all_closed()
 
     async def all_closed(self) -> None:
         """Wait until nobody is connected any more."""
-        while self.open:
+        while self.connections:
             waiter: Deferred[None] = Deferred()
             self._closed.append(waiter)
             await waiter
 
-    def closed(self) -> None:
-        self.open -= 1
+    def closed(self, connection: Any) -> None:
+        """``connection`` is gone."""
+        self.connections.discard(connection)
         waiters, self._closed = self._closed, []
         for waiter in waiters:
             waiter.callback(None)
@@ -122,7 +127,7 @@ class _Connection(Protocol):
         self._length = 0
 
     def connectionMade(self) -> None:
-        self._repository.open += 1
+        self._repository.connections.add(self.transport)
         self._repository.connected += 1
 
     def dataReceived(self, data: bytes) -> None:
@@ -168,7 +173,7 @@ class _Connection(Protocol):
             self._transport.registerProducer(_Again(self._transport, saying.body), False)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._repository.closed()
+        self._repository.closed(self.transport)
 
 
 @attrs.define

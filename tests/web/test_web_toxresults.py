@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import attrs
 import orjson
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.web.web_asking import Person, add_mirror, add_stage, ask_raw, logged_in, nobody, serial_of, with_api_token
 from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, path_of, release, sdist, upload, wheel, with_stages
-from tests.web.web_wire import Wire
-from tests.web.web_world import MIRROR, World, link, sha256
+from tests.web.web_wire import Wire, read_answer
+from tests.web.web_world import MIRROR, World, at_once, link, sha256
 from twistpi.model.changes import IndexModified
 from twistpi.model.release_changes import FileRemoved, ProjectMarked
 from twistpi.web.body_readers import LARGEST_RESULT, is_result_path
@@ -255,3 +257,54 @@ def test_another_index_with_the_same_file_has_results_of_its_own(world: World, a
     answer = alice.ask("POST", path_of(world, "alice/two", SDIST), b'"second"')
     path = answer.json()["result"].partition("#")[0]
     assert Wire(world).ask(f"/{path}").body == b'"second"'
+
+
+# At once -----------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Threads:
+    """Threads that work when a test says so, the last that was asked first."""
+
+    waiting: list[tuple[Deferred[Any], Any, tuple[Any, ...]]] = attrs.field(factory=list)
+
+    def __call__(self, work: Any, *arguments: Any) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self.waiting.append((result, work, arguments))
+        return result
+
+    def run(self) -> None:
+        while self.waiting:
+            round_, self.waiting = self.waiting[::-1], []
+            for result, work, arguments in round_:
+                try:
+                    outcome = work(*arguments)
+                except Exception as error:
+                    result.errback(error)
+                else:
+                    result.callback(outcome)
+
+
+def test_results_that_come_at_the_same_instant_are_all_kept(world: World, alice: Person, tested: str) -> None:
+    bodies = [b'{"n": %d}' % number for number in range(8)]
+    threads = world.services.offload = Threads()
+    wires = [Wire(world) for _body in bodies]
+    for wire, body in zip(wires, bodies, strict=True):
+        wire.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (tested.encode(), len(body), body))
+    threads.run()
+    answers = [read_answer(bytes(wire.transport.value())) for wire in wires]
+    assert [answer.status for answer in answers] == [200] * len(bodies)
+    paths = [answer.json()["result"].partition("#")[0] for answer in answers]
+    assert len(set(paths)) == len(bodies)
+    world.services.offload = at_once
+    assert [Wire(world).ask(f"/{path}").body for path in paths] == bodies
+
+
+def test_a_file_that_is_removed_meanwhile_takes_no_result(world: World, alice: Person, tested: str) -> None:
+    threads = world.services.offload = Threads()
+    wire = Wire(world)
+    wire.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" % tested.encode())
+    world.commit(FileRemoved(DEV, NAME, SDIST))
+    threads.run()
+    assert read_answer(bytes(wire.transport.value())).status == 404
+    assert leftovers(world) == []
