@@ -281,8 +281,8 @@ def test_a_refusal_names_what_was_refused(action: Action, about: dict[str, Any],
 @pytest.mark.parametrize(
     ("action", "sentence"),
     [
-        (Action.READ, "Log in to read: alice/dev is not open to everybody."),
-        (Action.UPLOAD, "Log in to upload: alice/dev is not open to everybody."),
+        (Action.READ, "Log in to read: alice/dev is not open to everybody, and no valid login came with the request."),
+        (Action.UPLOAD, "Log in to upload: alice/dev is not open to everybody, and no valid login came with the request."),
     ],
 )
 def test_who_is_unknown_is_asked_to_log_in(action: Action, sentence: str) -> None:

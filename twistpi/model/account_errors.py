@@ -72,7 +72,7 @@ class SecretRefused(TwistpiError):
 
 @attrs.define(auto_exc=True, str=False)
 class LoginNeeded(TwistpiError):
-    """Log in to {what}: {subject} is not open to everybody.
+    """Log in to {what}: {subject} is not open to everybody, and no valid login came with the request.
 
     Carries a challenge (``WWW-Authenticate: Basic``), so that installers stop instead of looking elsewhere.
     """
