@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet import reactor as the_reactor
@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.receiving import Receiving
 from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.interfaces import IView
 from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change, Entry, IndexCreated, LogStarted
@@ -167,7 +168,8 @@ def build_house(folder: Path, now_: Callable[[], float], grace: float) -> House:
     def stop(error: Exception) -> None:
         raise error
 
-    writer = Writer(changelog, view, now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=stop)  # type: ignore[arg-type]
+    folding = cast(IView, view)
+    writer = Writer(changelog, folding, now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=stop)
     sweeper = Sweeper(tree, readers, writer, reactor, offload=deferToThread, now=now_, grace=grace)
     announced.append(sweeper.changed)
     writer.start()

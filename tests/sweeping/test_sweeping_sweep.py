@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -16,6 +16,7 @@ from tests.sweeping.sweeping_house import INDEXES, LOG_ID, LONG_AGO, check_blobs
 from twistpi.blobs.address import BlobAddress, metadata_address, provenance_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
+from twistpi.changelog.interfaces import IView
 from twistpi.changelog.memory import MemoryChangelog
 from twistpi.model.changes import Change, IndexDeleted
 from twistpi.model.errors import StorageFull
@@ -75,7 +76,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     view, changelog = open_view(path, LOG_ID), FullLog()
     put_first_entry(changelog, view)
     readers = Readers(path)
-    yield Place(open_tree(str(tmp_path)), view, readers, changelog, Batches(changelog, view, now))  # type: ignore[arg-type]
+    yield Place(open_tree(str(tmp_path)), view, readers, changelog, Batches(changelog, cast(IView, view), now))
     readers.close()
     view.close()
 
