@@ -296,7 +296,8 @@ def test_the_commands_tell_version_and_settings() -> None:
 def test_log_follows_what_is_written(server: LiveServer) -> None:
     server.start("--upstream", UPSTREAM)
     server.end()
-    script = "from twistpi.cli import main; main()"
+    # As in the foreground of a terminal: what runs in the background of a shell is deaf to Ctrl-C.
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli import main; main()"
     command = [sys.executable, "-c", script, "log", "--serverdir", str(server.serverdir), "--json", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment(), cwd=ROOT, text=True) as following:
         assert following.stdout is not None
