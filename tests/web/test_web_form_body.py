@@ -530,7 +530,11 @@ async def test_R72_who_may_not_upload_hears_so_on_a_connection_that_goes_on_and_
                 answers.append(receive(connection))
             return answers
 
-    refused = (401, "Log in to upload to /alice/dev/: it is not open to everybody.", True)
+    refused = (
+        401,
+        "Log in to upload to /alice/dev/: it is not open to everybody, and no valid login came with the request.",
+        True,
+    )
     assert await house.run(twice) == [refused, refused]
     assert system.calls == []
 
