@@ -25,7 +25,7 @@ check-style: $(VENV)/installed-to-test
 check-types: $(VENV)/installed-to-test
 	$(BIN)/mypy
 
-check-behaviour: $(VENV)/installed-to-test
+check-behaviour: programs $(VENV)/installed-to-test
 	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
 bench: programs $(VENV)/installed-to-test
@@ -35,7 +35,7 @@ docs: $(VENV)/installed
 	$(BIN)/twistpi settings > docs/settings.rst.new
 	mv docs/settings.rst.new docs/settings.rst
 
-# What the measurements compare with and load with; installed where that is possible.
+# What the tests put in front, and the measurements compare with and load with; installed where that is possible.
 programs:
 	@if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null; then \
 		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \

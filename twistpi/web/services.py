@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
+from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
@@ -89,6 +90,8 @@ class Services:
     """Told when a sync failed, after which the server has to stop (law 10)."""
     sweeper: Sweeper | None = None
     """Removes what nothing names; None where nobody may ask for that."""
+    measuring: list[Measuring] = attrs.field(factory=list)
+    """Whoever has figures for administrators."""
     standing: Standing = attrs.field(init=False)
     tables: Tables = attrs.field(init=False, factory=Tables)
 

@@ -1,0 +1,1 @@
+"""The side of a follower: how a replica learns what its primary knows, and keeps what it has."""
