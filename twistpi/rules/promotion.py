@@ -1,0 +1,162 @@
+"""Who is the primary: what a promotion decides, who is fenced by it, and where two logs fork.  Pure.
+
+A promotion begins an **epoch**: the promoted server appends ``EpochBegan`` and takes writes from then on.  The line before that
+is the **fork**: what a former primary has beyond it exists only there.  Whoever took writes by a lower **reign** (``Reign.rank``)
+is **fenced**: it serves what it has and takes no write, until ``twistpi resync`` makes a replica of it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from twistpi.model.peers import FenceNote, Fork, Peer, Reign
+from twistpi.model.promotion_errors import Fenced, NotPromotable
+
+PRIMARY = "primary"
+REPLICA = "replica"
+
+
+@attrs.frozen
+class Fence:
+    """Why a former primary takes no writes any more; kept in ``node.json``."""
+
+    epoch: int
+    """That began elsewhere."""
+    node_id: str = ""
+    """Who was promoted; empty when only the epoch is known so far."""
+    url: str | None = None
+    """Where the promoted server answers, when it told."""
+    serial: int | None = None
+    """The fork's; None when that is not known, or when the logs differ before it already."""
+    last: int = 0
+    """The serial of the newest entry here when this was decided; no more come."""
+
+    @property
+    def successor(self) -> str:
+        """How to call the promoted server."""
+        return self.url or (f"the server {self.node_id}" if self.node_id else "another server")
+
+    @property
+    def beyond(self) -> str:
+        """A sentence about what only this server has."""
+        if self.serial is None:
+            return "The logs differ; what exists only here is not known yet."
+        return beyond_sentence(self.serial, self.last)
+
+    def error(self) -> Fenced:
+        """What whoever wants to write here is told."""
+        return Fenced(self.successor, self.epoch, self.beyond)
+
+
+def beyond_sentence(common: int, last: int) -> str:
+    """A sentence about the entries after serial ``common`` up to ``last``, which exist only here."""
+    if last <= common:
+        return "Nothing exists only here."
+    if last == common + 1:
+        return f"Entry {last} exists only here."
+    return f"Entries {common + 1} to {last} exist only here."
+
+
+def is_stale(own: Peer, other: Reign) -> bool:
+    """Whether ``own``, which takes writes, has to stop because of the reign ``other`` over the same log."""
+    return own.role == PRIMARY and other.epoch > 1 and other.node_id != own.node_id and other.rank > own.reign.rank
+
+
+def decide_fence(own: Peer, note: FenceNote, chain_at_fork: str | None, known: Fence | None) -> Fence | None:
+    """The fence that ``note`` puts up before ``own``; None when it does not concern it, being older or its own.
+
+    ``chain_at_fork`` is the chain of the line here with the fork's serial, None when there is no such line; ``known`` the fence
+    that stands already, which a note about the same epoch may complete.
+    """
+    if note.log_id != own.log_id or not is_stale(own, note.reign):
+        return None
+    if known is not None and _knows_better(known, note):
+        return None
+    fork = note.reign.fork
+    common = fork.serial if chain_at_fork == fork.chain else None
+    last = own.serial if known is None else known.last
+    return Fence(note.reign.epoch, note.reign.node_id, note.url, common, last)
+
+
+def _knows_better(known: Fence, note: FenceNote) -> bool:
+    if known.epoch != note.reign.epoch:
+        return known.epoch > note.reign.epoch
+    return bool(known.node_id) and known.url is not None and note.url is None
+
+
+def fence_by_epoch(own: Peer, epoch: int) -> Fence | None:
+    """The fence when all that is known is that some follower of this log knows ``epoch``; None when that is not a later one."""
+    if own.role != PRIMARY or epoch <= own.reign.epoch:
+        return None
+    return Fence(epoch, last=own.serial)
+
+
+def fence_by_peer(own: Peer, other: Peer, chain_at_fork: str | None) -> Fence | None:
+    """The fence that follows from what another server of the log says of itself; None when it says nothing against ``own``."""
+    begun_by_other = other.reign.node_id == other.node_id
+    url = other.url if begun_by_other else other.primary_url
+    return decide_fence(own, FenceNote(other.node_id, other.log_id, other.reign, url), chain_at_fork, None)
+
+
+@attrs.frozen
+class Promotion:
+    """What a promotion comes to."""
+
+    reign: Reign
+    """By which the promoted server takes writes from now on."""
+    missing: tuple[int, int] | None
+    """The serials, first and last, that the former primary has and that are not here; None when there are none, or when nobody
+    can tell because it does not answer."""
+
+
+def decide_promotion(own: Peer, primary: Peer | None) -> Promotion:
+    """What it means to promote ``own`` now; ``primary`` is what the server it follows says, None when that does not answer.
+
+    Raises ``NotPromotable``.
+    """
+    if own.role == PRIMARY and not own.fenced:
+        raise NotPromotable("it is a primary already")
+    if own.role == PRIMARY:
+        raise NotPromotable("it was a primary and another server was promoted; make a replica of it first, with twistpi resync")
+    epoch, missing = own.reign.epoch, None
+    if primary is not None and primary.log_id == own.log_id:
+        epoch = max(epoch, primary.reign.epoch)
+        if primary.serial > own.serial:
+            missing = (own.serial + 1, primary.serial)
+    return Promotion(Reign(epoch + 1, own.node_id, Fork(own.serial, own.chain)), missing)
+
+
+@attrs.define
+class ForkSearch:
+    """Finds the last serial up to which two logs are the same, with few looks at either.
+
+    A chain ties a line to all before it, so logs that agree at a serial agree before it, and logs that differ at one differ
+    after it.  While ``wanted`` is a serial, look at both logs there and ``learn``.
+    """
+
+    agreed: int
+    """The logs are known to be the same up to here."""
+    differ: int
+    """They are known to differ here, or one of them ends before."""
+    _untried: bool = attrs.field(default=True, init=False)
+
+    @classmethod
+    def between(cls, agreed: int, one: int, other: int) -> ForkSearch:
+        """For logs that end at the serials ``one`` and ``other`` and are the same up to ``agreed``, at least."""
+        return cls(agreed, min(one, other) + 1)
+
+    @property
+    def wanted(self) -> int | None:
+        """The serial to look at next; None when ``agreed`` is the last common one."""
+        if self.differ - self.agreed <= 1:
+            return None
+        # The end first: mostly one log is a part of the other, or only a few entries too long.
+        return self.differ - 1 if self._untried else (self.agreed + self.differ) // 2
+
+    def learn(self, serial: int, *, same: bool) -> None:
+        """The logs are the same up to ``serial``, or are not."""
+        self._untried = False
+        if same:
+            self.agreed = max(self.agreed, serial)
+        else:
+            self.differ = min(self.differ, serial)
