@@ -8,7 +8,8 @@ One process at a time uses a server directory: it holds an exclusive ``flock`` o
 process however it ends.  The lock belongs to whoever opened the directory, so a daemon opens it after its last fork.
 
 The changelog and the view hold hashes of passwords, so nobody but their owner can read them, or a group that was given the right.
-``+files`` stays open, for a web server in front.
+The directory itself is made so that others can enter it, whatever the umask says, and ``+files`` stays open: for a web server in
+front.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import attrs
 import orjson
 
 from twistpi.auth.secret_file import secret_in, what_is_wrong
+from twistpi.blobs.system import open_to_others
 from twistpi.model.account_errors import SecretRefused
 from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 
@@ -204,6 +206,14 @@ def _close_to_others(layout: Layout) -> None:
                 os.chmod(path, mode & ~stat.S_IRWXO)
 
 
+def _make(path: str) -> None:
+    """Make the directory, unless it is there; others may enter it, though twistd as a daemon has a umask of 0077."""
+    if os.path.isdir(path):
+        return
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    open_to_others(path)
+
+
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -238,7 +248,7 @@ class Serverdir:
         """
         read_node(path)  # refuse before anything is made
         with _refusing(path):
-            os.makedirs(path, mode=0o755, exist_ok=True)
+            _make(path)
             descriptor = _lock(path)
         try:
             node = read_node(path)  # again: what was read without the lock may have changed

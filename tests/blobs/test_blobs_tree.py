@@ -37,12 +37,24 @@ def test_a_blob_lies_where_nginx_looks_for_it(blobs: Tree, tmp_path: Path) -> No
     assert blobs.path(blob_address(digest, NAME)) == str(lies_at)
 
 
-def test_others_may_read_a_blob(blobs: Tree) -> None:
-    mask = os.umask(0o022)
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_others_may_read_a_blob_whatever_the_umask_but_nothing_on_its_way(tmp_path: Path, umask: int) -> None:
+    """twistd as a daemon has the umask 0077, and a web server in front is another user."""
+    mask = os.umask(umask)
     try:
-        assert os.stat(blobs.path(put(blobs, b"wheel"))).st_mode & 0o777 == 0o644
+        path = Path(open_tree(str(tmp_path)).path(put(open_tree(str(tmp_path)), b"wheel")))
     finally:
         os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [folder.stat().st_mode & 0o777 for folder in path.parents[:3]] == [0o755] * 3
+    assert (tmp_path / "incoming").stat().st_mode & 0o777 == 0o700
+
+
+def test_who_gets_to_the_blobs_is_up_to_the_administrator(tmp_path: Path) -> None:
+    open_tree(str(tmp_path))
+    (tmp_path / "+files").chmod(0o2750)
+    put(open_tree(str(tmp_path)), b"wheel")
+    assert (tmp_path / "+files").stat().st_mode & 0o7777 == 0o2750
 
 
 def test_incoming_is_empty_after_the_start(tmp_path: Path) -> None:

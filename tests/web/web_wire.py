@@ -82,7 +82,7 @@ def read_answer(raw: bytes, *, head: bool = False) -> Answer:
     code = int(status.split(" ")[1])
     if headers.get("transfer-encoding") == "chunked":
         body = _unchunked(body)
-    elif head or code == 304:
+    elif head or code in (204, 304):
         assert body == b""
     else:
         assert int(headers["content-length"]) == len(body)

@@ -109,17 +109,31 @@ def usual_umask() -> Any:
     os.umask(before)
 
 
+@pytest.fixture
+def umask_of_a_daemon() -> Any:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_a_daemon")
+def test_a_daemon_makes_a_directory_in_which_a_web_server_finds_the_files(tmp_path: Path) -> None:
+    _open(tmp_path / "server").close()
+    assert stat.S_IMODE((tmp_path / "server").stat().st_mode) == 0o755
+    assert _open_to_others(tmp_path / "server") == {"+files"}
+
+
 @pytest.mark.usefixtures("usual_umask")
 def test_hashes_of_passwords_can_be_read_by_nobody_else_and_files_by_everybody(tmp_path: Path) -> None:
     path = tmp_path / "server"
     keeping = _open(path)
     assert (path / "view.sqlite-wal").exists()
-    assert _open_to_others(path) == {"node.json", "+files", "incoming"}
+    assert _open_to_others(path) == {"node.json", "+files"}
     keeping.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
     (path / "view.sqlite").unlink()
     _open(path).close()
-    assert _open_to_others(path) == {"node.json", "+files", "incoming"}
+    assert _open_to_others(path) == {"node.json", "+files"}
     assert os.umask(0o022) == 0o022
 
 

@@ -5,8 +5,26 @@
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
+from typing import Final
 
 from zope.interface import Interface, implementer
+
+_FILE_MODE: Final = 0o644
+_LOOKING: Final = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
+
+
+def open_to_others(folder: str) -> None:
+    """Let others look into ``folder``, which was just made, as a web server has to; twistd as a daemon has a umask of 0077."""
+    with suppress(PermissionError):  # some file systems know no modes
+        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | _LOOKING)
+
+
+def close_to_others(folder: str) -> None:
+    """Let nobody but its owner look into ``folder``."""
+    with suppress(PermissionError):
+        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
 
 
 class ISystem(Interface):
@@ -39,8 +57,13 @@ class RealSystem:
     """The system itself."""
 
     def create(self, path: str) -> int:
-        """See ``ISystem``.  Readable for others, as far as the umask allows: nginx may serve it."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        """See ``ISystem``.  Readable for others whatever the umask says, as it will be where a web server looks for it; until then
+        nobody else gets into the folder of files on their way.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with suppress(PermissionError):  # some file systems know no modes
+            os.fchmod(descriptor, _FILE_MODE)
+        return descriptor
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """See ``ISystem``."""
@@ -51,8 +74,9 @@ class RealSystem:
         os.fsync(descriptor)
 
     def make_folder(self, path: str) -> None:
-        """See ``ISystem``."""
+        """See ``ISystem``.  Others may look into it, whatever the umask says."""
         os.mkdir(path)
+        open_to_others(path)
 
     def rename(self, source: str, target: str) -> None:
         """See ``ISystem``."""

@@ -10,6 +10,9 @@ Keeping a blob, step by step; a crash after any of them leaves at most a file th
 Withdrawing a blob is one rename into ``incoming/``, where the next start would remove it.  A blob is *claimed* from the moment
 it is found in its place or renamed there until whoever kept it is done, and its time of change says when it was last kept: both
 are noted under the lock under which it would be withdrawn.
+
+Blobs and their folders can be read by everybody who gets there, whatever the umask says, so that a web server may serve them.
+Who gets there is said at one place, the mode of ``+files``: it is made readable, and never touched again.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.digest import sha256_of
 from twistpi.blobs.incoming import NO_ROOM, IncomingFile
 from twistpi.blobs.interfaces import IBlobs, IIncoming
-from twistpi.blobs.system import ISystem, RealSystem
+from twistpi.blobs.system import ISystem, RealSystem, close_to_others
 from twistpi.blobs.walking import look_around
 from twistpi.model.errors import BlobConflict, ServerdirRefused, StorageFull, SyncFailed, TwistpiError
 
@@ -69,6 +72,7 @@ class Tree:
         for folder in (self._root, self._incoming):
             with suppress(FileExistsError):
                 self._system.make_folder(folder)
+        close_to_others(self._incoming)
         _empty(self._incoming)
         with ExitStack() as folders:
             self._sync(self._hold(self._serverdir, folders), self._serverdir)

@@ -38,6 +38,7 @@ from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
 from twistpi.web.status import StatusDoor
 from twistpi.web.storing import Storing
+from twistpi.web.straight import StraightDoor
 from twistpi.web.tokens import TokensDoor
 from twistpi.web.toxresults import ToxresultsDoor
 from twistpi.web.upload import UploadDoor
@@ -141,6 +142,7 @@ def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Seq
         (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
         (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["GET"], files.digest_file),
         (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
+        ("/+straight", ["GET"], StraightDoor(services, pages.reading).where),
     )
 
 
