@@ -57,7 +57,7 @@ class RealSystem:
     """The system itself."""
 
     def create(self, path: str) -> int:
-        """See ``ISystem``.  Readable for others whatever the umask says, as it will be where a web server looks for it; until then
+        """See ``ISystem``.  Others may read it whatever the umask says, since a web server will; until it is in its place
         nobody else gets into the folder of files on their way.
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

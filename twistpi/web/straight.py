@@ -1,8 +1,8 @@
 """What a web server in front asks before it sends a file straight from the disk: may it, and which blob is it?
 
 ``GET /+straight`` with the path of a file in ``X-Original-URI`` and with the credentials of whoever asks for that (nginx's
-``auth_request`` sends both).  The answer is 204 and names the blob, below ``+files/``, with the headers that belong to the file, or
-403: then the web server passes the request on, and the doors of files say what is to be said.
+``auth_request`` sends both).  The answer is 204 and names the blob, below ``+files/``, with the headers that belong to the file,
+or 403: then the web server passes the request on, and the doors of files say what is to be said.
 
 Blobs of all indexes lie in one tree, so a path alone must never lead there: the web server serves what is named here, and nothing
 else.  What everybody may read may be remembered for ``_REMEMBERED`` seconds, so that a file that many ask for costs one question
