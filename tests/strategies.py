@@ -10,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 from twistpi.model.changes import (
     Change,
     Entry,
+    EpochBegan,
     FileCached,
     IndexCreated,
     IndexDeleted,
@@ -168,6 +169,7 @@ def changes(index: SearchStrategy[str] | None = None, project: SearchStrategy[st
     path = st.none() | st.just("+e/https_files.upstream.example_demo/demo-1.tar.gz")
     return st.one_of(
         st.builds(LogStarted, log_id=st.binary(min_size=16, max_size=16).map(bytes.hex), log_format=st.integers(1, 3)),
+        st.builds(EpochBegan, epoch=st.integers(2, 9), node_id=st.binary(min_size=16, max_size=16).map(bytes.hex)),
         st.builds(UserCreated, user=user_names(), config=json_objects(), password_hash=st.none() | any_text(8)),
         st.builds(UserModified, user=user_names(), changed=json_objects(), removed=keys, password_hash=st.none() | any_text(8)),
         st.builds(UserDeleted, user=user_names()),

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
+from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.identifying import Identifying
@@ -31,12 +32,14 @@ from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher
 from twistpi.rules.permissions import Policy
+from twistpi.serverdir import read_secret
 from twistpi.settings import Settings
 from twistpi.sweeping.sweep import SlowClock
 from twistpi.sweeping.sweeper import Sweeper
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
+from twistpi.web.nodes import Nodes
 from twistpi.web.services import NodeFacts, Services
 
 _log = Logger()
@@ -110,6 +113,7 @@ class Serving:
         slow_clock = SlowClock(time.time, time.monotonic)
         sweeper = Sweeper(keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now)
         identifying = Identifying.build(settings, readers, reactor, offload)
+        secret = read_secret(settings.serverdir, settings.secretfile)
         services = Services(
             readers=readers, blobs=keeping.blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
             page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identifying.identify,
@@ -117,7 +121,7 @@ class Serving:
             node=NodeFacts(keeping.serverdir.node.node_id, keeping.serverdir.node.role), trusted_proxies=settings.trusted_proxy,
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
-            fail=fail, sweeper=sweeper,
+            fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
         )  # fmt: skip
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)

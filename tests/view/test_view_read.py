@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.view.small_world import DIGESTS, FILENAMES, INDEX, cached, changed, fold, link, listed, removed
-from twistpi.model.changes import IndexCreated, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
+from twistpi.model.changes import EpochBegan, IndexCreated, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
 from twistpi.model.records import Link, PageHeader
 from twistpi.rules.paths import file_path
 from twistpi.view.database import ViewDatabase
@@ -49,6 +49,14 @@ def test_of_two_projects_that_list_the_same_file_the_cached_one_is_found(view: V
     assert (found[0], found[1].cached) == ("demo", True)
     assert [project for project, _ in view.reader.files_by_filename(INDEX, WHEEL)] == ["demo", "another"]
     assert view.reader.files_by_filename(INDEX, "nothing.zip") == []
+
+
+def test_epochs_are_counted_from_one(view: ViewDatabase) -> None:
+    fold(view, listed(link()))
+    assert (view.reader.epoch(), view.reader.epochs()) == (1, [])
+    fold(view, EpochBegan(2, "a" * 32))
+    fold(view, EpochBegan(3, "b" * 32))
+    assert (view.reader.epoch(), view.reader.epochs()) == (3, [(2, "a" * 32, 2), (3, "b" * 32, 3)])
 
 
 def test_the_names_of_projects(view: ViewDatabase) -> None:

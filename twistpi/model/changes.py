@@ -37,6 +37,16 @@ class LogStarted:
 
 
 @attrs.frozen
+class EpochBegan:
+    """From this entry on another server is the primary; before the first such change the epoch is 1."""
+
+    epoch: int
+    """One more than the epoch before."""
+    node_id: str
+    """Of the server that appends from now on: 32 hexadecimal digits."""
+
+
+@attrs.frozen
 class UserCreated:
     """A user came to be."""
 
@@ -196,6 +206,7 @@ class MetadataMissing:
 
 Change = (
     LogStarted
+    | EpochBegan
     | UserCreated
     | UserModified
     | UserDeleted

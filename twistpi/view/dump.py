@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 _FOLDED: Final = {
     "stamp": "serial",
+    "epoch": "epoch",
     "user": "name",
     "api_token": "token",
     "package_index": "name",

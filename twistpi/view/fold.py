@@ -19,6 +19,7 @@ import orjson
 
 from twistpi.model.changes import (
     Entry,
+    EpochBegan,
     FileCached,
     IndexDeleted,
     LinksChanged,
@@ -76,6 +77,8 @@ class Fold:
         self._cursor = connection.cursor()
         self._accounts = AccountFold(self._cursor)
         self._releases = ReleaseFold(self._cursor)
+        self._serial = 0
+        """Of the entry that is being folded."""
         self._projects: dict[tuple[str, str], int] = {}
         self._vanished: set[int] = set()
         """Which of ``_projects`` are marked so."""
@@ -83,6 +86,7 @@ class Fold:
         """Told of what is folded, when somebody wants to know."""
         self._folds: dict[type, Callable[[Any], None]] = {
             LogStarted: self._log_started,
+            EpochBegan: self._epoch_began,
             IndexDeleted: self._index_deleted,
             LinksChanged: self._links_changed,
             ProjectVanished: self._project_vanished,
@@ -93,6 +97,7 @@ class Fold:
 
     def apply(self, entry: Entry) -> None:
         """Take the tables one entry further; ``UnknownChange`` for a kind that has no fold."""
+        self._serial = entry.serial
         for change in entry.changes:
             fold = self._folds.get(type(change))
             if self.newest is not None:
@@ -118,6 +123,9 @@ class Fold:
 
     def _log_started(self, change: LogStarted) -> None:
         """Nothing: the log's id stands in the stamp since before the first entry."""
+
+    def _epoch_began(self, change: EpochBegan) -> None:
+        self._cursor.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, self._serial))
 
     def _index_deleted(self, change: IndexDeleted) -> None:
         execute = self._cursor.execute

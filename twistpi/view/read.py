@@ -64,6 +64,14 @@ class Reader(ReleaseReader, BlobReader):
         """The serial of the last entry that is in the view."""
         return int(self._execute("SELECT serial FROM stamp").fetchone()[0])
 
+    def epoch(self) -> int:
+        """The epoch that the log has reached: how often another server became the primary, and one."""
+        return int(self._execute("SELECT coalesce(max(epoch), 1) FROM epoch").fetchone()[0])
+
+    def epochs(self) -> list[tuple[int, str, int]]:
+        """Each epoch but the first, with the id of its primary and the serial of the entry with which it began; in order."""
+        return self._execute("SELECT epoch, node_id, serial FROM epoch ORDER BY epoch").fetchall()
+
     def users(self) -> list[User]:
         """Every user, by name."""
         return [_user(row) for row in self._execute(f"SELECT {_USER_COLUMNS} FROM user ORDER BY name")]

@@ -11,6 +11,13 @@ CREATE TABLE stamp (
     position     INTEGER NOT NULL       -- bytes from the segment's start; "offset" is a word of SQL
 );
 
+-- Since when which server is the primary.  Empty during the first epoch.
+CREATE TABLE epoch (
+    epoch   INTEGER PRIMARY KEY,
+    node_id TEXT NOT NULL,
+    serial  INTEGER NOT NULL            -- of the entry with which it began
+);
+
 CREATE TABLE user (
     name          TEXT PRIMARY KEY,
     config        TEXT NOT NULL,        -- JSON

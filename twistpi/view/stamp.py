@@ -9,7 +9,7 @@ import attrs
 
 from twistpi.model.position import Position
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """Raised with every change to ``schema.sql``, or to what the fold writes: older files are then dropped and folded again."""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
     from twistpi.web.identify import Identify
+    from twistpi.web.nodes import Nodes
     from twistpi.web.ready import ReadyPage
 
 
@@ -90,6 +91,8 @@ class Services:
     """Told when a sync failed, after which the server has to stop (law 10)."""
     sweeper: Sweeper | None = None
     """Removes what nothing names; None where nobody may ask for that."""
+    nodes: Nodes | None = None
+    """Tells which server of the house asks; None where no other server may ask for anything."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     standing: Standing = attrs.field(init=False)

@@ -1,0 +1,92 @@
+"""The doors' guard for what only servers of the same house may read: ``+changelog``, ``+snapshot``, blobs and the like.
+
+Such a request carries ``Authorization: Twistpi-Node TOKEN`` (``auth/node_tokens.py``).  A token is good for one request: for its
+method, path and query, within a minute, and once.  Nonces are remembered for as long as their tokens would be good; tokens older
+than this process are not good, so that a restart forgets nothing that matters.
+
+The time that counts is this guard's own, which does not jump: it begins with the clock's and goes on steadily.  Each answer tells
+it in ``X-Twistpi-Time``, and who is refused as ``expired`` asks again by that time.  So clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.auth.node_tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
+from twistpi.model.replication_errors import NodeRefused
+from twistpi.web.replies import Headers
+from twistpi.web.request import header
+
+TIME: Final = b"X-Twistpi-Time"
+"""The header that tells a node what time it is here, in Unix seconds."""
+_MOST_NONCES: Final = 100_000
+"""Remembered at a time; beyond, the oldest is forgotten, and no token as old as that is good any more."""
+
+
+@attrs.define(eq=False)
+class Nodes:
+    """Tells which server of the house asks."""
+
+    _tokens: NodeTokens
+    _seconds: Callable[[], float]
+    """A clock that does not jump, from any beginning."""
+    started: float
+    """Unix seconds at this moment."""
+    most_nonces: int = attrs.field(default=_MOST_NONCES, kw_only=True)
+    _offset: float = attrs.field(init=False)
+    _earliest: float = attrs.field(init=False)
+    """No token that is older is good."""
+    _seen: set[str] = attrs.field(factory=set, init=False)
+    _by_age: list[tuple[float, str]] = attrs.field(factory=list, init=False)
+    """A heap of what was seen."""
+
+    def __attrs_post_init__(self) -> None:
+        self._offset = self.started - self._seconds()
+        # A token of an asker whose clock is ahead may have served before this process began.
+        self._earliest = math.nextafter(self.started + AHEAD, math.inf)
+
+    def now(self) -> float:
+        """The time by which tokens are to be made, in Unix seconds."""
+        return max(self._time(), self._earliest)
+
+    def _time(self) -> float:
+        return self._seconds() + self._offset
+
+    def node(self, request: Request) -> NodeClaim:
+        """Who asks; raises ``NodeRefused``.  The same request is not let in a second time."""
+        scheme, _, text = (header(request, "authorization") or "").partition(" ")
+        if scheme.lower() != SCHEME.lower():
+            raise NodeRefused("missing")
+        method, target = request.method.decode("latin-1"), request.uri.decode("latin-1")
+        claim = self._tokens.read(text.strip(), method, target, self._time())
+        self._use(claim)
+        return claim
+
+    @property
+    def remembered(self) -> int:
+        """How many nonces are remembered at this moment."""
+        return len(self._seen)
+
+    def headers(self) -> Headers:
+        """What every answer to a node has beside the standing headers."""
+        return ((TIME, repr(self.now()).encode("ascii")),)
+
+    def _use(self, claim: NodeClaim) -> None:
+        """Take note of a token that was found good; raises ``NodeRefused`` for one that served before."""
+        now = self._time()
+        while self._by_age and (len(self._by_age) >= self.most_nonces or self._by_age[0][0] < now - WINDOW):
+            at, nonce = heapq.heappop(self._by_age)
+            self._seen.discard(nonce)
+            self._earliest = max(self._earliest, math.nextafter(at, math.inf))
+        if claim.at < self._earliest:
+            raise NodeRefused("expired")
+        if claim.nonce in self._seen:
+            raise NodeRefused("replayed")
+        self._seen.add(claim.nonce)
+        heapq.heappush(self._by_age, (claim.at, claim.nonce))
