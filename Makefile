@@ -1,7 +1,7 @@
 # make serve   a server at http://localhost:3141 that keeps its things in ./data
 # make test    everything that has to be right: style, types, tests
 # make bench   measure, and write docs/performance.rst
-# make docs    write the pages of docs/ that are made from the program
+# make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
 #
 # Each prepares .venv itself, and again only after pyproject.toml changed.
 
@@ -31,9 +31,10 @@ check-behaviour: programs $(VENV)/installed-to-test
 bench: programs $(VENV)/installed-to-test
 	$(BIN)/python -m bench.run --write-docs
 
-docs: $(VENV)/installed
+docs: $(VENV)/installed-to-test
 	$(BIN)/twistpi settings > docs/settings.rst.new
 	mv docs/settings.rst.new docs/settings.rst
+	$(BIN)/python -m sphinx -W -n -q docs docs/_build/html
 
 # What the tests put in front, and the measurements compare with and load with; installed where that is possible.
 programs:
