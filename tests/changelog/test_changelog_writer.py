@@ -468,6 +468,46 @@ async def test_a_writer_that_never_started_can_be_stopped() -> None:
 
 
 @in_reactor
+async def test_held_commits_wait_while_what_came_before_is_finished_and_local_facts_are_kept(running: Running) -> None:
+    before = running.create("before")
+    quiet = running.writer.hold()
+    held = running.create("held")
+    await quiet
+    assert (await before).serial == 1
+    kept: list[str] = []
+    await running.writer.keep(lambda _view: kept.append("local"))
+    assert kept == ["local"]
+    assert running.log.last.serial == 1
+    assert not held.called
+    running.writer.release()
+    assert (await held).serial == 2
+    assert (await running.create("after")).serial == 3
+
+
+@in_reactor
+async def test_denied_commits_are_told_why_and_held_ones_are_among_them(running: Running) -> None:
+    await running.writer.hold()
+    held = running.create("held")
+    await running.writer.deny(UnknownIndex("root/none"))
+    for refused in (held, running.create("after")):
+        with pytest.raises(UnknownIndex):
+            await refused
+    kept: list[str] = []
+    await running.writer.keep(lambda _view: kept.append("local"))
+    assert kept == ["local"]
+    assert running.log.last.serial == 0
+
+
+@in_reactor
+async def test_what_is_held_when_the_writer_stops_is_refused(running: Running) -> None:
+    await running.writer.hold()
+    held = running.create("held")
+    await running.writer.stop()
+    with pytest.raises(WriterStopped):
+        await held
+
+
+@in_reactor
 async def test_a_failed_sync_stops_the_server(running: Running) -> None:
     running.disk.broken = {"sync"}
     waiters = [running.create("a"), running.create("b")]

@@ -51,8 +51,12 @@ class Writer:
     """None says that nothing more will come."""
     _gathered: list[_Request] | None = attrs.field(default=None, init=False)
     """While waiters are told: what they ask for next.  The first would otherwise have the thread, and a sync, to itself."""
+    _held: list[Commit] | None = attrs.field(default=None, init=False)
+    """While commits are held: those that wait."""
+    _denial: Exception | None = attrs.field(default=None, init=False)
+    """Why commits are refused, though local facts are kept."""
     _refusal: Exception | None = attrs.field(default=None, init=False)
-    """Why commits are refused, once they are."""
+    """Why everything is refused, once it is."""
     _running: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _untold: deque[tuple[_Request, Answer]] = attrs.field(factory=deque, init=False)
@@ -65,8 +69,9 @@ class Writer:
         Thread(target=self._run, name="twistpi writer", daemon=True).start()
 
     def stop(self) -> Deferred[None]:
-        """Refuse further commits, finish those that wait, end the thread; fires when all that is done."""
+        """Refuse further commits and those that are held, finish those that wait, end the thread; fires when all that is done."""
         self._refuse(WriterStopped())
+        self._answer_held(WriterStopped())
         if not self._running:
             return succeed(None)
         stopper: Deferred[None] = Deferred()
@@ -75,12 +80,33 @@ class Writer:
         self._waiting.put(None)
         return stopper
 
+    def hold(self) -> Deferred[None]:
+        """Let commits wait, undecided, until ``release`` or ``deny``; fires once all that came before is done.
+
+        From then on the log grows no more by this writer.
+        """
+        if self._held is None:
+            self._held = []
+        return self.keep(lambda _view: None)
+
+    def release(self) -> None:
+        """End a hold: what waited is decided now."""
+        held, self._held = self._held, None
+        for request in held or ():
+            self._enqueue(request, request.waiter)
+
+    def deny(self, reason: Exception) -> Deferred[None]:
+        """Refuse commits with ``reason`` from now on, those that are held included; fires once all that came before is done."""
+        self._denial = reason
+        self._answer_held(reason)
+        return self.keep(lambda _view: None)
+
     def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
         """Append what ``decide`` returns, as one entry of the author ``by``; fires once it is synced and in the view.
 
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
         reads, may be called again, and returns the changes, or none when nothing has to change, or raises, which is the answer.
-        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``.
+        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, and what ``deny`` was given.
         """
         waiter: Deferred[Committed] = Deferred()
         return self._enqueue(Commit(decide, by, waiter), waiter)
@@ -95,9 +121,12 @@ class Writer:
         return self._enqueue(Keep(work, waiter), waiter)
 
     def _enqueue(self, request: _Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
-        if self._refusal:
-            return fail(self._refusal)
-        if self._gathered is None:
+        reason = self._refusal or (self._denial if isinstance(request, Commit) else None)
+        if reason:
+            return fail(reason)
+        if self._held is not None and isinstance(request, Commit):
+            self._held.append(request)
+        elif self._gathered is None:
             self._waiting.put([request])
         else:
             self._gathered.append(request)
@@ -160,6 +189,11 @@ class Writer:
             request.waiter.errback(answer)
         else:
             request.waiter.callback(answer)
+
+    def _answer_held(self, reason: Exception) -> None:
+        held, self._held = self._held, None
+        for request in held or ():
+            request.waiter.errback(reason)
 
     def _refuse(self, reason: Exception) -> None:
         self._refusal = self._refusal or reason
