@@ -54,6 +54,10 @@ class Options(usage.Options):
         """A network in which no upstream may be, instead of link-local and cloud metadata addresses; may be repeated; or none."""
         self._repeated.setdefault("forbidden-networks", []).append(network)
 
+    def opt_metrics_from(self, network: str) -> None:
+        """A network from which /+metrics may be read without a login, beside this machine; may be repeated."""
+        self._repeated.setdefault("metrics-from", []).append(network)
+
     def opt_version(self) -> None:
         """Display the version of twistpi and exit."""
         sys.stdout.write(f"twistpi {__version__}\n")

@@ -20,6 +20,7 @@ from twistpi import __version__
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
+from twistpi.condition import Condition
 from twistpi.identifying import Identifying
 from twistpi.keeping import Keeping
 from twistpi.mirror.agents import make_agent
@@ -122,7 +123,11 @@ class Serving:
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
+            metrics_from=settings.metrics_from,
         )  # fmt: skip
+        condition = Condition(settings.serverdir, settings.disk_reserve, keeping.changelog, writer, mirror)
+        services.measuring += [condition.measures, writer.measures, upstream.measures]
+        services.checking += [condition.checks]
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)
         announcements += [site.changed, name_lists.changed, sweeper.changed]

@@ -160,6 +160,14 @@ class Settings:
     ca_file: str | None = _setting(
         READABLE_FILE, None, "certificates (PEM) to trust upstream beside the system's", shown="the system's certificates alone"
     )
+    metrics_from: tuple[Network, ...] = _setting(
+        NETWORK, (), "the networks from which /+metrics may be read without a login, beside this machine",
+        shown="this machine alone", repeatable=True,
+    )  # fmt: skip
+    disk_reserve: int = _setting(
+        BYTES, 256 << 20, "the free space of the disk below which /+ready says that this server is not ready",
+        unit="bytes", shown="256M",
+    )  # fmt: skip
     lenient_accept: bool = _setting(
         FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"
     )

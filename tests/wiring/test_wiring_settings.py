@@ -39,6 +39,8 @@ GOOD = {
     "log-level": ("WARN", "warn"),
     "access-log": ("/var/log/access.log", "/var/log/access.log"),
     "ca-file": (__file__, __file__),
+    "metrics-from": ("192.0.2.0/24", (ip_network("192.0.2.0/24"),)),
+    "disk-reserve": ("1G", 1 << 30),
     "lenient-accept": ("true", True),
     "page-cache-size": ("64 MiB", 64 * 1024 * 1024),
 }
@@ -77,6 +79,8 @@ BAD = {
     "log-level": ["", "verbose"],
     "access-log": ["", "a\0b"],
     "ca-file": ["", "/nowhere/ca.pem", "/"],
+    "metrics-from": ["", "monitor.example", "10.0.0.0/33"],
+    "disk-reserve": ["", "10%"],
     "lenient-accept": ["", "perhaps"],
     "page-cache-size": ["", "big"],
 }

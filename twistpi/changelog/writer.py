@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Thread
@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
-from twistpi.model.errors import WriterStopped
+from twistpi.model.errors import StorageFull, WriterStopped
+from twistpi.model.measures import Measure
 
 __all__ = ["Committed", "Writer"]
 
@@ -60,6 +61,12 @@ class Writer:
     _running: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _untold: deque[tuple[_Request, Answer]] = attrs.field(factory=deque, init=False)
+    _waiters: int = attrs.field(default=0, init=False)
+    """Requests that are not answered yet."""
+    _batches: int = attrs.field(default=0, init=False)
+    _entries: int = attrs.field(default=0, init=False)
+    _shortage: StorageFull | None = attrs.field(default=None, init=False)
+    """Why the last batch could not be written; None when it could."""
     _seconds: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
     """Any clock that does not jump."""
 
@@ -101,6 +108,17 @@ class Writer:
         self._answer_held(reason)
         return self.keep(lambda _view: None)
 
+    @property
+    def trouble(self) -> Exception | None:
+        """Why nothing can be written now; None as far as is known."""
+        return self._refusal or self._shortage
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measuring``."""
+        yield Measure("twistpi_writer_waiting", "gauge", "Commits that are not answered yet", self._waiters)
+        yield Measure("twistpi_writer_batches", "counter", "Batches that were written, with one sync each", self._batches)
+        yield Measure("twistpi_writer_entries", "counter", "Entries that were written", self._entries)
+
     def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
         """Append what ``decide`` returns, as one entry of the author ``by``; fires once it is synced and in the view.
 
@@ -126,7 +144,9 @@ class Writer:
             return fail(reason)
         if self._held is not None and isinstance(request, Commit):
             self._held.append(request)
-        elif self._gathered is None:
+            return waiter
+        self._waiters += 1
+        if self._gathered is None:
             self._waiting.put([request])
         else:
             self._gathered.append(request)
@@ -159,6 +179,7 @@ class Writer:
         if outcome.fatal:
             self._refuse(outcome.fatal)
             self._stop(outcome.fatal)
+        self._note(outcome)
         for serial, changes in outcome.applied:
             try:
                 self._announce(serial, changes)
@@ -168,6 +189,14 @@ class Writer:
         self._untold.extend(zip(requests, outcome.answers, strict=True))
         if not told_already:
             self._tell()
+
+    def _note(self, outcome: Outcome) -> None:
+        """Count, and remember whether there is room on the disk."""
+        self._batches += 1
+        self._entries += len(outcome.applied)
+        shortages = [answer for answer in outcome.answers if isinstance(answer, StorageFull)]
+        if shortages or outcome.applied:
+            self._shortage = shortages[-1] if shortages else None
 
     def _tell(self) -> None:
         """Tell the waiters; after a while leave the reactor a turn and go on then."""
@@ -185,6 +214,7 @@ class Writer:
 
     def _tell_one(self) -> None:
         request, answer = self._untold.popleft()
+        self._waiters -= 1
         if isinstance(answer, Exception):
             request.waiter.errback(answer)
         else:

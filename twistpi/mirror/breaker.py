@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import attrs
 
@@ -34,6 +34,10 @@ class Breaker:
         """Why ``key`` is left alone at ``now``; None when it may be asked."""
         pause = self._blocked.get(key)
         return pause if pause is not None and pause.until - self._pause <= now < pause.until else None
+
+    def failing(self) -> Iterator[tuple[Hashable, Pause]]:
+        """Whatever failed when it was last asked, even if it may be asked again."""
+        yield from self._blocked.items()
 
     def failed(self, key: Hashable, started: float, now: float, reason: str, unreachable: bool) -> None:
         """``key`` was asked at ``started`` and failed, unless it answered somebody else since then."""

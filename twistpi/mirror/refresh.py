@@ -164,6 +164,17 @@ class Mirror:
             raise UnknownFile(index.name, path) from error
         return _required(found, index, path)
 
+    def failing(self) -> dict[str, str]:
+        """The indexes whose upstream did not answer at all when it was last asked, and why."""
+        reader = self._readers.get()
+        found = {}
+        for key, pause in self._failures.failing():
+            if isinstance(key, tuple) and len(key) == 2:  # an upstream, not a page of it
+                index = reader.index(key[0])
+                if index is not None and index.config.get("mirror_url") == key[1]:
+                    found[index.name] = pause.reason
+        return found
+
     def stop(self) -> None:
         """Give up what is on its way, because the server stops."""
         self._fetches.cancel_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from twistpi.mirror.body import BodyReader, Collector, abort
 from twistpi.mirror.connect import ProxyRefused
 from twistpi.mirror.encoding import decompress
 from twistpi.mirror.trouble import Trouble
+from twistpi.model.measures import Measure
 
 _T = TypeVar("_T")
 Offload = Callable[..., "Deferred[Any]"]
@@ -95,6 +96,14 @@ class Upstream:
     _pages: dict[Origin, DeferredSemaphore] = attrs.field(
         init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_PAGES_AT_ONCE))
     )
+    _asked: int = attrs.field(init=False, default=0)
+    _failed: int = attrs.field(init=False, default=0)
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measuring``."""
+        yield Measure("twistpi_upstream_requests", "counter", "Requests sent upstream, redirects included", self._asked)
+        help = "Those that were not answered, or with a status of 500 and more"
+        yield Measure("twistpi_upstream_failures", "counter", help, self._failed)
 
     async def ask(
         self,
@@ -115,6 +124,7 @@ class Upstream:
         try:
             return await asking
         except Trouble as trouble:
+            self._failed += 1
             if timer.active():
                 raise
             # Giving up surfaces as whatever the request was busy with; the reason is the time.
@@ -144,11 +154,13 @@ class Upstream:
             if granted is not None and granted.origin == origin_of(clean):
                 fields.setRawHeaders("Authorization", [granted.authorization])
             target = quote(clean, safe=_SAFE_IN_URLS)
+            self._asked += 1
             response = await self._agent.request(b"GET", target.encode("ascii"), fields, None)
         except (ConnectError, ConnectTimeout, DNSLookupError, ProxyRefused) as error:
             raise Trouble(explain(error), unreachable=True) from error
         except Exception as error:  # parse errors, broken TLS, lost connections: Twisted raises a large family
             raise Trouble(explain(error)) from error
+        self._failed += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
         return UpstreamResponse(response.code, clean, length, response)
 

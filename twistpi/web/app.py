@@ -25,9 +25,11 @@ from twistpi.web.failures import reply_to, submit_reply
 from twistpi.web.fast import FastSite
 from twistpi.web.front import Front
 from twistpi.web.garbage import GarbageDoor
+from twistpi.web.health import HealthDoor
 from twistpi.web.indexes import IndexesDoor
 from twistpi.web.login import LoginDoor
 from twistpi.web.marks import MarksDoor
+from twistpi.web.metrics import MetricsDoor
 from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
 from twistpi.web.push import PushDoor
@@ -106,7 +108,7 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         ("/+api", ["GET", "POST"], api.server),
         ("/+login", ["POST"], login.login),
         ("/+authcheck", _ANY, login.authcheck),
-        ("/+status", ["GET"], StatusDoor(services).status),
+        *_watching_routes(services),
         *_sweeper_routes(services),
         ("/<name:user>", ["GET"], users.show),
         ("/<name:user>", ["PUT"], users.create),
@@ -121,6 +123,17 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         (_INDEX, ["PATCH"], indexes.modify),
         (_INDEX, ["DELETE"], indexes.delete),
         (f"{_INDEX}/+api", ["GET", "POST"], api.index),
+    )
+
+
+def _watching_routes(services: Services) -> Sequence[_Route]:
+    """How the server is."""
+    health = HealthDoor(services)
+    return (
+        ("/+status", ["GET"], StatusDoor(services).status),
+        ("/+health", ["GET"], health.health),
+        ("/+ready", ["GET"], health.ready),
+        ("/+metrics", ["GET"], MetricsDoor(services).metrics),
     )
 
 

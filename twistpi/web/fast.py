@@ -82,6 +82,7 @@ class FastChannel(LingeringChannel):
             self.transport.write(answer.head)
         if answer.body is not None:
             self._send(answer.body)
+        self.site.services.traffic.sent += answer.length
         if self.site.keeps_log:
             self.site.log(Logged(self.transport.getPeer(), data, answer.status, answer.length))
         return True
@@ -150,9 +151,16 @@ class FastSite(Site):
         self.admit = admit
         """Tells, before the body comes, whether a request may upload."""
         self._pages = pages
+        self._traffic = services.traffic
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is offered to clients that come over TLS (``IProtocolNegotiationFactory``)."""
+        return [b"http/1.1"]
 
     def log(self, request: Any) -> None:
-        """Note a request in the access log, when there is one; never among the server's own events."""
+        """Count a request that was answered, and note it in the access log, when there is one."""
+        if isinstance(request, DoorRequest):
+            self._traffic.count(request.method, request.path, request.code, request.lasted(), request.sentLength)
         if self.keeps_log:
             super().log(request)
 
@@ -185,21 +193,32 @@ class FastSite(Site):
     def _page_answer(self, page: ReadyPage, glance: Glance, now: float) -> Answer:
         full, unchanged, whole = page.ready(self.services.standing, now)
         if glance.tags is not None and tags_match(glance.tags, page.etag):
+            self._traffic.unchanged_pages += 1
             return Answer(304, unchanged, None, 0)
+        self._traffic.ready_pages += 1
         return Answer(200, full, None if whole else MemoryBody(memoryview(page.body)), len(page.body))
 
     def _file_answer(self, path: bytes, file: ReadyFile, glance: Glance, now: float) -> Answer | None:
         full, unchanged, whole = file.ready(self.services.standing, now)
         if glance.tags is not None and tags_match(glance.tags, file.etag):
+            self._traffic.unchanged_files += 1
             return Answer(304, unchanged, None, 0)
         if whole:
+            self._count_file(path)
             return Answer(200, full, None, file.size)
         try:
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self.services.tables.forget_file(path)
             return None
+        self._count_file(path)
         return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
+
+    def _count_file(self, path: bytes) -> None:
+        if path.endswith(b".metadata"):
+            self._traffic.ready_metadata += 1
+        else:
+            self._traffic.ready_files += 1
 
 
 @attrs.define(eq=False)

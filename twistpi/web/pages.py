@@ -103,6 +103,7 @@ class Pages:
         cache, now = self._services.page_cache, self._services.clock.seconds()
         page = cache.get(ask.key)
         if page is not None and page.fresh_until > now and page.suits(ask.outside):
+            self._services.traffic.pages["memory"] += 1
             return page, page.account
         found = await self.sources.ask(ask.sight, ask.project)
         if not self.reading.is_current(ask.sight):
@@ -113,6 +114,7 @@ class Pages:
             mark = cache.mark()
             page = await self._rendering.join((ask.key, ask.outside, mark), lambda: self._make(ask, found, mark))
         page.renew(found.account.as_kept(), found.fresh_until)
+        self._services.traffic.pages[found.account.kind] += 1
         return page, found.account
 
     def changed(self, changes: Sequence[Change]) -> None:

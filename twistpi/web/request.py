@@ -182,12 +182,18 @@ class DoorRequest(Request):
 
     channel: Any
 
-    def __init__(self, channel: object, *arguments: object) -> None:
-        super().__init__(channel, *arguments, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+    def __init__(self, channel: object, *arguments: object, **more: object) -> None:
+        super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)  # type: ignore[no-untyped-call]
+        self._began: float | None = None
+
+    def lasted(self) -> float:
+        """Seconds since all headers were here."""
+        return 0.0 if self._began is None else max(0.0, self.channel.site.services.clock.seconds() - self._began)
 
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
         site = self.channel.site
+        self._began = site.services.clock.seconds()
         self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
 
     @property

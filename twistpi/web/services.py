@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
+from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
+from twistpi.web.traffic import Traffic
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
@@ -95,6 +97,12 @@ class Services:
     """Tells which server of the house asks; None where no other server may ask for anything."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
+    checking: list[Checking] = attrs.field(factory=list)
+    """Whoever knows what this server cannot do without."""
+    metrics_from: tuple[Network, ...] = ()
+    """The networks from which the figures may be read, beside this machine."""
+    traffic: Traffic = attrs.field(factory=Traffic)
+    """What was answered so far."""
     standing: Standing = attrs.field(init=False)
     tables: Tables = attrs.field(init=False, factory=Tables)
 

@@ -1,0 +1,83 @@
+"""How this process and its server directory are: figures for ``/+metrics`` and checks for ``/+ready``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.writer import Writer
+from twistpi.mirror.refresh import Mirror
+from twistpi.model.checks import Check
+from twistpi.model.measures import Measure
+
+
+@attrs.define(eq=False)
+class Condition:
+    """Tells it."""
+
+    _path: str
+    """The server directory."""
+    _reserve: int
+    """Free bytes of its disk, below which the server is not ready."""
+    _changelog: FileChangelog
+    _writer: Writer
+    _mirror: Mirror | None = None
+    """None where another server asks the upstreams."""
+    _statvfs: Any = os.statvfs
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measuring``."""
+        free, size = self._disk()
+        yield Measure("twistpi_disk_free_bytes", "gauge", "Free space of the disk that has the server directory", free)
+        yield Measure("twistpi_disk_size_bytes", "gauge", "The size of that disk", size)
+        yield Measure("twistpi_changelog_serial", "gauge", "The last serial in the changelog", self._changelog.last.serial)
+
+    def checks(self) -> Iterator[Check]:
+        """See ``Checking``."""
+        yield self._check_disk()
+        yield self._check_log()
+        if self._mirror is not None:
+            yield _check_upstreams(self._mirror)
+
+    def _disk(self) -> tuple[int, int]:
+        found = self._statvfs(self._path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    def _check_disk(self) -> Check:
+        try:
+            free, _size = self._disk()
+        except OSError as error:
+            return Check("disk", False, f"The disk of the server directory cannot be looked at: {os.strerror(error.errno or 0)}.")
+        reserve = f"the setting disk-reserve asks for {_in_words(self._reserve)}"
+        if free < self._reserve:
+            return Check("disk", False, f"Only {_in_words(free)} of the disk are free, and {reserve}: make room.")
+        return Check("disk", True, f"{_in_words(free)} of the disk are free; {reserve}.")
+
+    def _check_log(self) -> Check:
+        trouble = self._writer.trouble
+        if trouble is None:
+            return Check("log", True, "The changelog can be written.")
+        reason = getattr(trouble, "reason", None) or str(trouble)  # whole sentences name paths
+        return Check("log", False, f"The changelog cannot be written ({reason}); the server's log tells more.")
+
+
+def _check_upstreams(mirror: Mirror) -> Check:
+    failing = mirror.failing()
+    if not failing:
+        return Check("upstream", True, "No upstream is known to be out of reach.", needed=False)
+    told = "; ".join(f"{index}: {reason}" for index, reason in sorted(failing.items()))
+    sentence = f"Upstreams that did not answer when last asked: {told}. What is known of them is served."
+    return Check("upstream", False, sentence, needed=False)
+
+
+def _in_words(size: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TB"
