@@ -50,6 +50,7 @@ class Peer:
 
     node_id: str
     log_id: str
+    """Empty for a replica that never reached its primary."""
     role: str
     """``primary`` or ``replica``."""
     serial: int
@@ -96,11 +97,13 @@ class FenceNote:
 
 def read_peer(fields: Any) -> Peer:
     """A ``Peer`` out of JSON; ``ValueError`` for what is none.  Unknown fields are ignored."""
-    return Peer(
-        _id(fields, "node_id"), _id(fields, "log_id"), _text(fields, "role"), _count(fields, "serial"),
-        _matching(_CHAIN, _text(fields, "chain")), _reign(fields), fields.get("fenced") is True,
-        _text_or_none(fields, "url"), _text_or_none(fields, "primary_url"),
-    )  # fmt: skip
+    node_id, log_id = _id(fields, "node_id"), _text(fields, "log_id")
+    if log_id:
+        _matching(_ID, log_id)
+    chain = _matching(_CHAIN, _text(fields, "chain"))
+    url, primary_url = _text_or_none(fields, "url"), _text_or_none(fields, "primary_url")
+    fenced, reign = fields.get("fenced") is True, _reign(fields)
+    return Peer(node_id, log_id, _text(fields, "role"), _count(fields, "serial"), chain, reign, fenced, url, primary_url)
 
 
 def read_fence_note(fields: Any) -> FenceNote:

@@ -22,14 +22,6 @@ class Fenced(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
-class HandingOver(TwistpiError):
-    """Nothing was changed: {successor} is being promoted, and meanwhile no server takes writes. Try again in a moment."""
-
-    status = 503
-    successor: str
-
-
-@attrs.define(auto_exc=True, str=False)
 class NotPromotable(TwistpiError):
     """Promoting this server is not possible: {reason}."""
 

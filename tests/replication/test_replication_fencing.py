@@ -1,0 +1,369 @@
+"""Servers that were primaries step back before a later epoch, however they learn of it, and remember that they did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from tests.in_reactor import in_reactor, wait_for
+from tests.replication.fake_primary import FakePrimary, agent_for, reactor
+from tests.replication.test_replication_primary import Spoken
+from twistpi.model.following_errors import StrangePrimary
+from twistpi.model.peers import FenceNote, Fork, Peer, Reign, read_fence_note
+from twistpi.model.position import Position
+from twistpi.model.promotion_errors import Fenced, NotFenced
+from twistpi.model.replication_errors import UnknownSerial
+from twistpi.replication.fencing import Fencing, Self
+from twistpi.replication.followers import KnownFollowers
+from twistpi.replication.peers import ask_peer, tell
+from twistpi.replication.primary import Primary
+from twistpi.replication.telling import Telling
+from twistpi.rules.promotion import Fence
+
+LOG, OLD, NEW = "1" * 32, "a" * 32, "b" * 32
+
+
+def chain_of(serial: int) -> str:
+    return f"{serial:064x}"
+
+
+@attrs.define
+class FakeLog:
+    serial: int
+
+    @property
+    def last(self) -> Position:
+        return self.position(self.serial)
+
+    def position(self, serial: int) -> Position:
+        if serial > self.serial:
+            raise UnknownSerial(serial, 1, self.serial)
+        return Position(serial, chain_of(serial), 1, serial * 100)
+
+
+@attrs.define
+class FakeGate:
+    """Says what it was told; one last entry is finished when it is closed."""
+
+    log: FakeLog
+    under_way: int = 0
+    told: list[str] = attrs.field(factory=list)
+    reason: Exception | None = None
+
+    def _finish(self) -> Deferred[None]:
+        self.log.serial, self.under_way = self.log.serial + self.under_way, 0
+        return succeed(None)
+
+    def hold(self) -> Deferred[None]:
+        self.told.append("hold")
+        return self._finish()
+
+    def release(self) -> None:
+        self.told.append("release")
+
+    def deny(self, reason: Exception) -> Deferred[None]:
+        self.told.append("deny")
+        self.reason = reason
+        return self._finish()
+
+
+@attrs.define(eq=False)
+class Server:
+    """One of several, with doors for the others."""
+
+    node: str
+    serial: int
+    role: str = "primary"
+    epochs: list[tuple[int, str, int]] = attrs.field(factory=list)
+    log_id: str = LOG
+    primary_url: str | None = None
+    written: list[Fence] = attrs.field(factory=list)
+    heard: list[Fence] = attrs.field(factory=list)
+    clock: Clock = attrs.field(factory=Clock)
+    log: FakeLog = attrs.field(init=False)
+    gate: FakeGate = attrs.field(init=False)
+    site: FakePrimary = attrs.field(init=False)
+    fencing: Fencing = attrs.field(init=False)
+    pools: list[Any] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.log = FakeLog(self.serial)
+        self.gate = FakeGate(self.log)
+        self.site = FakePrimary(self._answer).start()
+        facts = Self(self.node, self.log_id, self.role, self.site.url, self.primary_url)
+
+        def offload(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            return Deferred.fromCoroutine(_later(work, *arguments))
+
+        self.fencing = Fencing(
+            facts, self.log, self.gate, lambda: self.epochs, self.clock, offload, self.written.append, self.heard.append
+        )
+
+    def reach(self, other: Server) -> Primary:
+        agent, pool = agent_for(other.site.url)
+        self.pools.append(pool)
+        return Primary(other.site.url, self.node, agent, reactor, Spoken(), lambda count: bytes(count))
+
+    def promoted(self) -> FenceNote:
+        """What it says once it was promoted behind what is here."""
+        self.epochs.append((2, self.node, self.serial + 1))
+        reign = Reign(2, self.node, Fork(self.serial, chain_of(self.serial)))
+        self.log.serial += 1
+        return FenceNote(self.node, LOG, reign, self.site.url)
+
+    def _answer(self, request: Any) -> None:
+        Deferred.fromCoroutine(self._reply(request))
+
+    async def _reply(self, request: Any) -> None:
+        try:
+            if request.method == b"POST":
+                told = await self.fencing.note(read_fence_note(json.loads(self.site.seen[-1].body)))
+            else:
+                told = await self.fencing.peer()
+            request.write(json.dumps(told.to_json()).encode())
+        except NotFenced as error:
+            request.setResponseCode(409)
+            request.write(json.dumps({"reason": error.reason}).encode())
+        request.finish()
+
+
+async def _later(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
+class House:
+    """Makes servers, and ends them."""
+
+    def __init__(self) -> None:
+        self._servers: list[Server] = []
+
+    def server(self, node: str, serial: int, **more: Any) -> Server:
+        server = Server(node, serial, **more)
+        self._servers.append(server)
+        return server
+
+    async def close(self) -> None:
+        for server in self._servers:
+            for pool in server.pools:
+                await pool.closeCachedConnections()
+            await server.site.stop()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    wait_for(Deferred.fromCoroutine(house.close()))
+
+
+@in_reactor
+async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(house: House) -> None:
+    old, new = house.server(OLD, 123), house.server(NEW, 120)
+    old.gate.under_way = 2
+    told = await tell(new.reach(old), new.promoted(), 5)
+    fence = Fence(2, NEW, new.site.url, 120, 125)
+    assert (told.fenced, told.serial) == (True, 125)
+    assert old.written == old.heard == [fence]
+    assert old.fencing.fence == fence
+    assert isinstance(old.gate.reason, Fenced)
+    assert "Entries 121 to 125 exist only here." in str(old.gate.reason)
+    assert told.primary_url == new.site.url
+
+
+@in_reactor
+async def test_being_told_again_changes_nothing(house: House) -> None:
+    old, new = house.server(OLD, 123), house.server(NEW, 120)
+    note = new.promoted()
+    first = await tell(new.reach(old), note, 5)
+    assert await tell(new.reach(old), note, 5) == first
+    assert set(old.written) == {Fence(2, NEW, new.site.url, 120, 123)}
+
+
+@in_reactor
+async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_comes_of_it(house: House) -> None:
+    old, new = house.server(OLD, 123), house.server(NEW, 120)
+    old.gate.under_way = 1
+    reign = Reign(2, NEW, Fork(120, chain_of(120)))
+    held = await tell(new.reach(old), FenceNote(NEW, LOG, reign, new.site.url, hold=30), 5)
+    assert (held.serial, held.fenced) == (124, False)
+    old.clock.advance(29)
+    assert old.gate.told == ["hold"]
+    old.clock.advance(1)
+    assert old.gate.told == ["hold", "release"]
+    assert old.written == []
+
+
+@in_reactor
+async def test_a_hold_that_ends_in_a_promotion_is_not_released(house: House) -> None:
+    old, new = house.server(OLD, 120), house.server(NEW, 120)
+    reign = Reign(2, NEW, Fork(120, chain_of(120)))
+    await tell(new.reach(old), FenceNote(NEW, LOG, reign, hold=30), 5)
+    await tell(new.reach(old), new.promoted(), 5)
+    old.clock.advance(60)
+    assert "release" not in old.gate.told
+    assert "Nothing exists only here." in str(old.gate.reason)
+
+
+@in_reactor
+async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(house: House) -> None:
+    new = house.server(NEW, 120)
+    new.promoted()
+    late = FenceNote(OLD, LOG, Reign(2, OLD, Fork(119, chain_of(119))))
+    for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, reign=Reign())):
+        with pytest.raises(NotFenced):
+            await tell(house.server("c" * 32, 1).reach(new), note, 5)
+    assert new.gate.told == []
+
+
+@in_reactor
+async def test_a_replica_takes_note_and_stays_what_it_is(house: House) -> None:
+    replica, new = house.server("c" * 32, 110, role="replica"), house.server(NEW, 120)
+    told = await tell(new.reach(replica), new.promoted(), 5)
+    assert (told.role, told.fenced) == ("replica", False)
+    assert replica.gate.told == []
+
+
+@in_reactor
+async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learned_later(house: House) -> None:
+    old, new = house.server(OLD, 123), house.server(NEW, 120)
+    old.fencing.epoch_seen(1)
+    assert old.gate.told == []
+    old.fencing.epoch_seen(2)
+    assert old.fencing.fence == Fence(2, last=123)
+    await tell(new.reach(old), new.promoted(), 5)
+    assert old.written[-1] == old.fencing.fence == Fence(2, NEW, new.site.url, 120, 123)
+
+
+@in_reactor
+async def test_before_it_takes_writes_a_primary_asks_the_followers_it_knows(house: House) -> None:
+    old, new = house.server(OLD, 125), house.server(NEW, 120)
+    other = house.server("c" * 32, 118, role="replica")
+    new.promoted()
+    await old.fencing.start([old.reach(other), old.reach(new)])
+    assert old.gate.told[0] == "hold"
+    assert "release" not in old.gate.told
+    assert old.fencing.fence == Fence(2, NEW, new.site.url, 120, 125)
+
+
+@in_reactor
+async def test_a_follower_of_the_promoted_server_is_enough(house: House) -> None:
+    old, new = house.server(OLD, 125), house.server(NEW, 120)
+    new.promoted()
+    other = house.server("c" * 32, 121, role="replica", epochs=new.epochs, primary_url=new.site.url)
+    await old.fencing.start([old.reach(other)])
+    assert old.fencing.fence == Fence(2, NEW, new.site.url, 120, 125)
+
+
+@in_reactor
+async def test_a_primary_whose_followers_say_nothing_against_it_goes_on(house: House) -> None:
+    old, gone = house.server(OLD, 125), house.server(NEW, 120)
+    to_gone = old.reach(gone)
+    await gone.site.stop()
+    foreign = house.server("c" * 32, 130, log_id="2" * 32, epochs=[(5, "c" * 32, 100)])
+    await old.fencing.start([to_gone, old.reach(foreign)])
+    assert old.gate.told == ["hold", "release"]
+    assert old.fencing.fence is None
+
+
+@in_reactor
+async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one_never(house: House) -> None:
+    alone = house.server(OLD, 125)
+    await alone.fencing.start([])
+    assert alone.gate.told == []
+    alone.fencing.fence = Fence(2, NEW, None, 120, 125)
+    await alone.fencing.start([])
+    assert alone.gate.told == ["deny"]
+    assert {measure.name: measure.value for measure in alone.fencing.measures()} == {"twistpi_epoch": 1, "twistpi_fenced": 1}
+
+
+@in_reactor
+async def test_what_is_no_server_of_ours_is_told_apart(house: House) -> None:
+    old = house.server(OLD, 125)
+    strange = FakePrimary(lambda request: (request.write(b'{"node_id": 7}'), request.finish())[-1]).start()
+    agent, pool = agent_for(strange.url)
+    with pytest.raises(StrangePrimary):
+        await ask_peer(Primary(strange.url, old.node, agent, reactor, Spoken(), lambda count: bytes(count)), 5)
+    await pool.closeCachedConnections()  # type: ignore[no-untyped-call]
+    await strange.stop()
+
+
+async def _until(clock: Clock, condition: Callable[[], bool]) -> None:
+    """Let the real reactor turn until ``condition``, moving ``clock`` along."""
+    while not condition():
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0.005, turn.callback, None)
+        await turn
+        clock.advance(0.5)
+
+
+@in_reactor
+async def test_the_former_primary_is_told_until_it_answers(house: House) -> None:
+    old, new = house.server(OLD, 125), house.server(NEW, 120)
+    note, clock, done, refused = new.promoted(), Clock(), [], []
+    silent: list[Any] = []
+    answering = old.site.answering
+
+    def hang_up(request: Any) -> None:
+        silent.append(request)
+        request.channel.abortConnection()
+
+    old.site.answering = hang_up
+
+    async def what() -> FenceNote:
+        return note
+
+    async def refuse(peer: Peer) -> None:
+        refused.append(peer)
+
+    telling = Telling(new.reach(old), what, lambda: done.append(True), refuse, clock)
+    telling.start()
+    await _until(clock, lambda: len(silent) >= 3)
+    assert (done, old.written) == ([], [])
+    old.site.answering = answering
+    await _until(clock, lambda: bool(done))
+    assert old.fencing.fence is not None
+    assert (len(done), refused) == (1, [])
+    telling.stop()
+
+
+@in_reactor
+async def test_a_server_that_does_not_step_back_is_looked_at(house: House) -> None:
+    late, new = house.server(OLD, 119), house.server(NEW, 120)
+    new.promoted()
+    note, done, refused = late.promoted(), [], []
+
+    async def what() -> FenceNote:
+        return note
+
+    async def refuse(peer: Peer) -> None:
+        refused.append(peer)
+
+    telling = Telling(late.reach(new), what, lambda: done.append(True), refuse, Clock())
+    telling.start()
+    await _until(Clock(), lambda: bool(refused))
+    assert refused[0].reign == Reign(2, NEW, Fork(120, chain_of(120)))
+    assert done == [True]
+    telling.stop()
+
+
+def test_followers_are_remembered_over_a_restart_the_last_ones_when_there_are_many(tmp_path: Path) -> None:
+    known = KnownFollowers.open(str(tmp_path))
+    assert known.urls == {}
+    known.came(OLD, None)
+    assert not (tmp_path / "followers.json").exists()
+    for number in range(105):
+        known.came(f"{number:032x}", f"http://replica-{number}.example")
+    known.came(f"{104:032x}", "http://elsewhere.example")
+    again = KnownFollowers.open(str(tmp_path)).urls
+    assert again == known.urls
+    assert len(again) == 100
+    assert again[f"{104:032x}"] == "http://elsewhere.example"
+    (tmp_path / "followers.json").write_bytes(b"[1, 2")
+    assert KnownFollowers.open(str(tmp_path)).urls == {}

@@ -1,0 +1,216 @@
+"""Whether this server may take writes: what it says of its epoch, and what it does when another server has a later one.
+
+A fence goes up in this order: commits are denied, those under way are finished, the fence is written into ``node.json``, and only
+then the server that was promoted is answered.  So what it is told to be the last entry here stays the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from twistpi.model.errors import WriterStopped
+from twistpi.model.measures import Measure
+from twistpi.model.peers import FenceNote, Fork, Peer, Reign
+from twistpi.model.position import Position
+from twistpi.model.promotion_errors import NotFenced
+from twistpi.model.replication_errors import UnknownSerial
+from twistpi.replication.peers import ask_peer
+from twistpi.replication.primary import Primary
+from twistpi.rules.promotion import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale
+
+ASKING = 2.0
+"""Seconds for which a start waits for the followers it knows."""
+
+_log = Logger()
+
+
+class Log(Protocol):
+    """What is asked of the changelog."""
+
+    @property
+    def last(self) -> Position:
+        """The end of the newest line."""
+
+    def position(self, serial: int) -> Position:
+        """The end of a line; raises ``UnknownSerial``.  Blocking."""
+
+
+class Gate(Protocol):
+    """What is asked of the writer."""
+
+    def hold(self) -> Deferred[None]:
+        """Let commits wait."""
+
+    def release(self) -> None:
+        """Decide what waits."""
+
+    def deny(self, reason: Exception) -> Deferred[None]:
+        """Refuse commits."""
+
+
+@attrs.frozen
+class Self:
+    """What this server is, as it tells others."""
+
+    node_id: str
+    log_id: str
+    role: str
+    url: str | None = None
+    """Where others reach it."""
+    primary_url: str | None = None
+    """Whom it follows."""
+
+
+@attrs.define(eq=False)
+class Fencing:
+    """Whether this server may take writes; ``fence`` says why not."""
+
+    facts: Self
+    _log: Log
+    _gate: Gate
+    _epochs: Callable[[], Sequence[tuple[int, str, int]]]
+    """Of the view: epoch, node id and first serial of each, but for the first one."""
+    _clock: Any
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    _persist: Callable[[Fence], object]
+    """Writes the fence down, durably; called in a thread."""
+    _on_fence: Callable[[Fence], object]
+    """Told, in the reactor, of a fence that went up or is known better."""
+    fence: Fence | None = None
+    _reign: Reign = attrs.field(factory=Reign, init=False)
+    """The last that was looked up."""
+    _hold: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    async def peer(self) -> Peer:
+        """What this server tells another one of itself."""
+        last, facts = self._log.last, self.facts
+        primary_url = self.fence.url if self.fence is not None else facts.primary_url
+        return Peer(
+            facts.node_id, facts.log_id, facts.role, last.serial, last.chain, await self._newest_reign(),
+            self.fence is not None, facts.url, primary_url,
+        )  # fmt: skip
+
+    async def note(self, note: FenceNote) -> Peer:
+        """Heed that another server was promoted, or is about to be; what this server is then.  Raises ``NotFenced``."""
+        own = await self.peer()
+        if note.log_id != own.log_id:
+            raise NotFenced("the log here is another one")
+        if own.role != PRIMARY:
+            return own
+        if not is_stale(own, note.reign):
+            raise NotFenced(f"the epoch here is {own.reign.epoch}, and the one that was told is {note.reign.epoch}")
+        if note.hold:
+            await self._hold_for(note.hold)
+            return await self.peer()
+        chain = await self._chain_at(note.reign.fork.serial)
+        fence = decide_fence(own, note, chain, self.fence)
+        if fence is not None:
+            await self._put_up(fence)
+        return await self.peer()
+
+    def epoch_seen(self, epoch: int) -> None:
+        """Heed that a follower knows of ``epoch``."""
+        fence = None if self.facts.role != PRIMARY else fence_by_epoch(self._quick_peer(), epoch)
+        if fence is not None and self.fence is None:
+            putting_up: Deferred[None] = Deferred.fromCoroutine(self._put_up(fence))
+            putting_up.addErrback(lambda failure: _log.failure("The fence could not be written down", failure=failure))
+
+    async def ask(self, others: Iterable[Primary]) -> None:
+        """Ask ``others``, all at once and for ``ASKING`` seconds at most, whether one of them was promoted; then heed it."""
+        asking = [Deferred.fromCoroutine(ask_peer(other, ASKING)) for other in others]
+        for succeeded, told in await DeferredList(asking, consumeErrors=True):
+            if succeeded and self.fence is None and isinstance(told, Peer):
+                await self._heed(told)
+
+    def start(self, others: Sequence[Primary]) -> Awaitable[None]:
+        """Before the first write: put up the fence that stands already, or ask ``others`` and let writes wait meanwhile.
+
+        What is returned fires when that is decided.
+        """
+        return Deferred.fromCoroutine(self._start(others))
+
+    def stop(self) -> None:
+        """Forget what was to happen later."""
+        if self._hold is not None and self._hold.active():
+            self._hold.cancel()
+
+    def measures(self) -> Iterable[Measure]:
+        """For administrators."""
+        epochs = self._epochs()
+        yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", epochs[-1][0] if epochs else 1)
+        fenced = float(self.fence is not None)
+        yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
+
+    async def _start(self, others: Sequence[Primary]) -> None:
+        if self.facts.role != PRIMARY:
+            return
+        if self.fence is not None:
+            await self._gate.deny(self.fence.error())
+            _log.warn("{reason}", reason=str(self.fence.error()))
+        elif others:
+            await self._gate.hold()
+            await self.ask(others)
+            if self.fence is None:
+                self._gate.release()
+
+    async def _heed(self, other: Peer) -> None:
+        own = await self.peer()
+        fence = fence_by_peer(own, other, await self._chain_at(other.reign.fork.serial))
+        if fence is not None:
+            await self._put_up(fence)
+
+    async def _put_up(self, fence: Fence) -> None:
+        first = self.fence is None
+        with contextlib.suppress(WriterStopped):
+            await self._gate.deny(fence.error())
+            fence = attrs.evolve(fence, last=self._log.last.serial)
+            await self._gate.deny(fence.error())
+        self.fence = fence
+        self.stop()
+        await self._offload(self._persist, fence)
+        if first:
+            _log.critical("{reason}", reason=str(fence.error()))
+        self._on_fence(fence)
+
+    async def _hold_for(self, seconds: float) -> None:
+        self.stop()
+        await self._gate.hold()
+        self._hold = self._clock.callLater(seconds, self._release)
+
+    def _release(self) -> None:
+        _log.warn("The server that was to be promoted did not say that it was; writes go on here.")
+        self._gate.release()
+
+    async def _newest_reign(self) -> Reign:
+        epochs = self._epochs()
+        if not epochs:
+            return Reign()
+        epoch, node_id, serial = epochs[-1]
+        if (self._reign.epoch, self._reign.fork.serial) != (epoch, serial - 1):
+            chain = await self._chain_at(serial - 1)
+            self._reign = Reign(epoch, node_id, Fork(serial - 1, chain or Fork().chain))
+        return self._reign
+
+    async def _chain_at(self, serial: int) -> str | None:
+        """The chain of a line here; None when there is no such line."""
+        if serial == self._log.last.serial:
+            return self._log.last.chain
+        try:
+            position: Position = await self._offload(self._log.position, serial)
+        except UnknownSerial:
+            return None
+        return position.chain
+
+    def _quick_peer(self) -> Peer:
+        """As ``peer``, when only role, serial and epoch matter."""
+        last, facts, epochs = self._log.last, self.facts, self._epochs()
+        reign = Reign(epochs[-1][0], epochs[-1][1]) if epochs else Reign()
+        return Peer(facts.node_id, facts.log_id, facts.role, last.serial, last.chain, reign)
