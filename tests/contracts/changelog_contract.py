@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 import attrs
@@ -9,13 +10,24 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from twistpi.changelog.interfaces import IChangelog
+from twistpi.changelog.line import make_line
 from twistpi.model.errors import LogConflict, UnknownPosition
 from twistpi.model.position import BEGINNING, Position
+from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
 
 
 def bodies(*numbers: int) -> list[bytes]:
     """Contents of lines that are told apart by a number."""
     return [b'{"n":%d}' % number for number in numbers]
+
+
+def raw_lines(*contents: bytes, after: Position = BEGINNING) -> list[bytes]:
+    """The lines of ``contents`` in a log that goes on after ``after``, without their line feeds."""
+    lines, digest = [], bytes.fromhex(after.chain)
+    for serial, content in enumerate(contents, after.serial + 1):
+        line, digest = make_line(serial, digest, content)
+        lines.append(line[:-1])
+    return lines
 
 
 class ChangelogContract:
@@ -99,3 +111,93 @@ class ChangelogContract:
         changelog.append(long, 0)
         assert [line.body for line in changelog.read(BEGINNING)] == long
         assert changelog.newest() == list(changelog.read(BEGINNING))[-1]
+
+    # What another log has
+
+    def test_received_lines_are_as_if_they_had_been_appended(self, changelog: IChangelog) -> None:
+        lines = raw_lines(*bodies(1, 2, 3, 4, 5))
+        changelog.receive(lines[:2], 0)
+        assert changelog.receive([], 2).serial == 2
+        end = changelog.receive(lines[2:], 2)
+        assert end == changelog.last == list(changelog.read(BEGINNING))[-1].position
+        assert [line.body for line in changelog.read(BEGINNING)] == bodies(1, 2, 3, 4, 5)
+        assert end.chain == lines[-1].split(b" ")[1].decode()
+        assert changelog.append(bodies(6), 5).serial == 6
+
+    def test_a_received_line_that_does_not_follow_is_refused_with_all_that_came_along(self, changelog: IChangelog) -> None:
+        lines = raw_lines(*bodies(1, 2, 3, 4, 5, 6))
+        changelog.receive(lines[:2], 0)
+        end = changelog.last
+        flipped = lines[3].replace(b'"n":4', b'"n":9')
+        for came, serial in (
+            ([lines[2], flipped, lines[4]], 4),
+            ([lines[2], lines[4]], 4),
+            ([lines[1], lines[2]], 3),
+            ([lines[3]], 3),
+            ([lines[2], b""], 4),
+            ([lines[2] + b"\n" + lines[3]], 3),
+            ([lines[2][:-1]], 3),
+            ([raw_lines(*bodies(7, 8, 9))[2]], 3),
+        ):
+            with pytest.raises(FeedDamaged) as refusal:
+                changelog.receive(came, 2)
+            assert refusal.value.serial == serial
+            assert changelog.last == end
+        assert changelog.receive(lines[2:], 2).serial == 6
+        assert [line.serial for line in changelog.read(BEGINNING)] == [1, 2, 3, 4, 5, 6]
+
+    def test_a_line_with_a_line_feed_is_refused_though_its_chain_is_right(self, changelog: IChangelog) -> None:
+        with pytest.raises(FeedDamaged, match="line feed"):
+            changelog.receive(raw_lines(b'{"n":\n1}'), 0)
+
+    def test_lines_can_be_refused_after_they_were_checked(self, changelog: IChangelog) -> None:
+        lines = raw_lines(*bodies(1, 2))
+        approved: list[bytes] = []
+
+        def refuse(contents: Sequence[bytes]) -> None:
+            approved.extend(contents)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            changelog.receive(lines, 0, refuse)
+        assert approved == bodies(1, 2)
+        assert changelog.last == BEGINNING
+        with pytest.raises(FeedDamaged):
+            changelog.receive([b"x", *lines], 0, refuse)
+        assert len(approved) == 2, "only what is right is shown"
+        changelog.receive(lines, 0, approved.extend)
+        assert approved == bodies(1, 2, 1, 2)
+
+    def test_lines_are_received_only_where_the_log_is_expected_to_end(self, changelog: IChangelog) -> None:
+        lines = raw_lines(*bodies(1, 2))
+        changelog.receive(lines, 0)
+        with pytest.raises(LogConflict):
+            changelog.receive(lines, 0)
+
+    # Where lines are
+
+    def test_every_line_is_found_by_its_serial(self, changelog: IChangelog) -> None:
+        sizes = [0, 1, 700, 5, 40_000, 3, 3, 300_000, 0, 511, 512, 513, 9, 1_000_000, 2]
+        changelog.append([b'{"n":"%b"}' % (b"x" * size) for size in sizes], 0)
+        for line in changelog.read(BEGINNING):
+            assert changelog.position(line.serial) == line.position
+        assert changelog.position(0) == BEGINNING
+        for serial in (-1, len(sizes) + 1, 10**30):
+            with pytest.raises(UnknownSerial) as refusal:
+                changelog.position(serial)
+            assert (refusal.value.first, refusal.value.last) == (1, len(sizes))
+
+    def test_of_many_lines_each_is_found(self, changelog: IChangelog) -> None:
+        changelog.append(bodies(*range(1, 300)), 0)
+        for line in changelog.read(BEGINNING):
+            assert changelog.position(line.serial) == line.position
+
+    def test_segments_hold_all_lines_and_are_chained(self, changelog: IChangelog) -> None:
+        assert changelog.segments() == []
+        changelog.append(bodies(*range(1, 100)), 0)
+        segments = changelog.segments()
+        assert [segment.sealed for segment in segments] == [True] * (len(segments) - 1) + [False]
+        assert (segments[0].first, segments[0].before) == (1, BEGINNING.chain)
+        assert (segments[-1].first, segments[-1].size) == (changelog.last.segment, changelog.last.offset)
+        chains = {line.serial: line.chain for line in changelog.read(BEGINNING)}
+        assert [segment.before for segment in segments[1:]] == [chains[segment.first - 1] for segment in segments[1:]]

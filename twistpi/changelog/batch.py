@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import attrs
 
-from twistpi.changelog.follower import catch_up
+from twistpi.changelog.follower import catch_up, decode_body
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content
@@ -23,6 +24,7 @@ from twistpi.model.errors import (
     UnknownPosition,
     ViewDamaged,
 )
+from twistpi.model.position import Position
 
 FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
 """After these the log or the view cannot be relied upon: the writer ends."""
@@ -60,8 +62,19 @@ class Keep:
     """Whoever waits for the answer; of no meaning here."""
 
 
-Answer = Committed | Exception | None
-"""For a ``Commit`` or a ``Keep`` that succeeded, or why it did not."""
+@attrs.define(eq=False)
+class Receive:
+    """A wish to take over what the primary wrote."""
+
+    lines: Sequence[bytes]
+    """Those that follow the log's last one, without line feeds."""
+    waiter: Any = None
+    """Whoever waits for the answer; of no meaning here."""
+
+
+Request = Commit | Keep | Receive
+Answer = Committed | Position | Exception | None
+"""For a ``Commit``, a ``Receive`` or a ``Keep`` that succeeded, or why it did not."""
 
 
 @attrs.define
@@ -74,6 +87,8 @@ class Outcome:
     """The entries that readers of the view see from now on, in order; also older ones that the view had been missing."""
     fatal: Exception | None = None
     """Why the writer has to end, or None."""
+    end: Position | None = None
+    """Up to where readers of the view see the log from now on; None when nobody knows."""
 
 
 class _ViewFailed(Exception):
@@ -106,17 +121,21 @@ class Batches:
     _now: Callable[[], datetime]
     _latest: str = attrs.field(default="", init=False)
 
-    def process(self, requests: Sequence[Commit | Keep]) -> Outcome:
+    def process(self, requests: Sequence[Request]) -> Outcome:
         """Answer ``requests``, each as if it came alone, in their order.  Blocking; raises nothing that is foreseen."""
         outcome = Outcome()
         try:
             self._catch_up(outcome)
-            self._answer(requests, outcome)
+            for _received, group in groupby(requests, key=_is_received):
+                bunch = list(group)
+                self._receive_all([request for request in bunch if isinstance(request, Receive)], outcome)
+                self._answer([request for request in bunch if not isinstance(request, Receive)], outcome)
         except FATAL as error:
             outcome.fatal = error
             outcome.answers += [error] * (len(requests) - len(outcome.answers))
         except _ViewFailed as failed:
             outcome.answers += [failed.refusal] * (len(requests) - len(outcome.answers))
+        outcome.end = self._view.position
         return outcome
 
     def _catch_up(self, outcome: Outcome) -> None:
@@ -130,9 +149,48 @@ class Batches:
         except Exception as error:
             raise _ViewFailed(error) from error
 
+    def _receive_all(self, requests: Iterable[Receive], outcome: Outcome) -> None:
+        """Take over the lines of each request; what is wrong with them is told and changes nothing, here or there."""
+        for request in requests:
+            try:
+                outcome.answers.append(self._receive(request.lines, outcome))
+            except (UnknownChange, MalformedChange) as error:  # of the lines that came: the log did not get them
+                outcome.answers.append(error)
+            except (*FATAL, _ViewFailed):
+                raise
+            except Exception as error:
+                outcome.answers.append(error)
+
+    def _receive(self, lines: Sequence[bytes], outcome: Outcome) -> Position:
+        """Check, fold, append, sync and commit ``lines`` as one transaction; after an exception the view is as before.
+
+        What cannot be folded never gets into the log: a version that can will ask for it again.
+        """
+        changelog, view = self._changelog, self._view
+        serial = changelog.last.serial
+        entries: list[Entry] = []
+
+        def fold(bodies: Sequence[bytes]) -> None:
+            for number, body in enumerate(bodies, serial + 1):
+                entry = decode_body(number, body)
+                view.apply(entry)
+                entries.append(entry)
+
+        view.begin()
+        try:
+            end = changelog.receive(lines, serial, fold)
+        except BaseException:
+            view.rollback()
+            raise
+        self._commit_view(end)
+        if entries:
+            self._latest = max(self._latest, entries[-1].at)
+        outcome.applied += [(entry.serial, entry.changes) for entry in entries]
+        return end
+
     def _answer(self, requests: Sequence[Commit | Keep], outcome: Outcome) -> None:
         """Answer ``requests`` together, or each by itself when together they fail: so one spoils nothing for the others."""
-        while True:
+        while requests:
             try:
                 draft = self._together(requests)
             except (*FATAL, _ViewFailed):
@@ -166,15 +224,19 @@ class Batches:
         if not draft.touched:
             view.rollback()
             return draft
+        self._commit_view(end)
+        return draft
+
+    def _commit_view(self, end: Position) -> None:
+        """Make what was folded visible; the log has it."""
         try:
-            view.commit(end)
+            self._view.commit(end)
         except FATAL:
             raise
         except Exception as error:
             with contextlib.suppress(Exception):  # the log has the batch: whatever else fails, it must not be tried again
-                view.rollback()
+                self._view.rollback()
             raise _ViewFailed(error) from error
-        return draft
 
     def _fold(self, requests: Sequence[Commit | Keep], serial: int) -> _Draft:
         """Decide ``requests`` one after the other, each seeing what those before it changed, and fold them into the view."""
@@ -209,3 +271,7 @@ class Batches:
             self._latest = decode_content(newest.body).at
         self._latest = max(self._latest, self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         return self._latest
+
+
+def _is_received(request: Request) -> bool:
+    return isinstance(request, Receive)

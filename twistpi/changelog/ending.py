@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.reading import Progress, log_bytes, read_lines, report_progress, segment_path
-from twistpi.changelog.segments import segment_name, sort_segments
+from twistpi.changelog.segments import segment_name
 from twistpi.changelog.torn import why_torn
 from twistpi.model.errors import LogDamaged
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.position import Position
 
 
 @attrs.frozen
@@ -26,20 +27,20 @@ class CutTail:
 
 
 def find_end(
-    directory: str, disk: IDisk, start: Position = BEGINNING, on_progress: Progress = lambda _done, _total: None
+    directory: str, disk: IDisk, start: Position | None = None, on_progress: Progress = lambda _done, _total: None
 ) -> tuple[Position, CutTail | None]:
     """The end of the last right line, and what an interrupted write left behind it; changes nothing.  Blocking.
 
-    Every line after ``start`` is checked.  ``on_progress(bytes done, bytes in all)`` is called about every 256 KiB.  Raises
-    ``LogDamaged`` for what no interrupted write leaves.  Not for a log that is being written.
+    Every line after ``start`` (None: the log's beginning) is checked.  ``on_progress(bytes done, bytes in all)`` is called about
+    every 256 KiB.  Raises ``LogDamaged`` for what no interrupted write leaves.  Not for a log that is being written.
     """
-    end, damage = start, None
+    base, segments = read_beginning(directory, disk)
+    end, damage = start or base, None
     try:
-        for line in report_progress(read_lines(directory, disk, start), log_bytes(directory, disk), on_progress):
+        for line in report_progress(read_lines(directory, disk, end), log_bytes(directory, disk), on_progress):
             end = line.position
     except LogDamaged as error:
         damage = error
-    segments = sort_segments(disk.names(directory))
     if not segments or (damage and damage.segment != segment_name(segments[-1])):
         if damage:
             raise damage

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 
 import attrs
 from zope.interface import implementer
 
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IAppendFile, IDisk
 from twistpi.changelog.ending import CutTail, find_end
-from twistpi.changelog.interfaces import IChangelog, RawLine
-from twistpi.changelog.line import make_line
-from twistpi.changelog.reading import Progress, find_line, log_bytes, read_lines, report_progress, segment_path
+from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
+from twistpi.changelog.line import BadLine, check_lines, make_line, read_header
+from twistpi.changelog.locating import locate
+from twistpi.changelog.reading import Progress, find_line, last_line, log_bytes, read_lines, report_progress, segment_path
 from twistpi.changelog.segments import (
     SEGMENT_LIMIT,
     UNBORN_SUFFIX,
     Share,
     segment_name,
     share_out,
-    sort_segments,
     sort_unborn,
 )
 from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.position import Position
+from twistpi.model.replication_errors import UnknownSerial
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""
@@ -48,6 +50,7 @@ class FileChangelog:
     _directory: str
     _disk: IDisk
     _segment_limit: int
+    begins_after: Position
     last: Position
     cut: CutTail | None
     """What was cut off at start, or None."""
@@ -65,55 +68,102 @@ class FileChangelog:
         directory: str,
         disk: IDisk,
         *,
-        trusted: Position = BEGINNING,
+        trusted: Position | None = None,
         segment_limit: int = SEGMENT_LIMIT,
         verify_all_below: int = VERIFY_ALL_BELOW,
     ) -> FileChangelog:
         """The log in ``directory``, which is made when it is missing; blocking.
 
-        Up to ``trusted`` (the place a view is stamped with: it was synced before the stamp was written) the chain is taken as
-        verified, unless the whole log is smaller than ``verify_all_below`` bytes; from there on every line is checked, and
-        what an interrupted write left at the end is cut off (``cut`` tells).
+        Up to ``trusted`` (the place a view is stamped with: it was synced before the stamp was written; None for the log's
+        beginning) the chain is taken as verified, unless the whole log is smaller than ``verify_all_below`` bytes; from there on
+        every line is checked, and what an interrupted write left at the end is cut off (``cut`` tells).
 
         Raises ``UnknownPosition`` when ``trusted`` is not in this log: drop the view, and open again without.  Raises
         ``LogDamaged`` for any other damage, and then has changed nothing.
         """
         disk.make_folder(directory)
-        find_line(directory, disk, trusted)
+        base, segments = read_beginning(directory, disk)
+        if trusted is not None:
+            find_line(directory, disk, trusted)
         everything = log_bytes(directory, disk) <= verify_all_below
-        last, cut = find_end(directory, disk, BEGINNING if everything else trusted)
-        names = disk.names(directory)
-        segments = sort_segments(names)
+        last, cut = find_end(directory, disk, None if everything else trusted)
         file = disk.append_to(segment_path(directory, segments[-1])) if segments else None
         if file and cut:
             file.truncate(cut.offset)
             file.sync()
-        for name in sort_unborn(names):
+        for name in sort_unborn(disk.names(directory)):
             disk.remove(os.path.join(directory, name))
-        segment = segments[-1] if segments else BEGINNING.segment
+        segment = segments[-1] if segments else base.segment
         size = last.offset if segment == last.segment else 0
-        return cls(directory, disk, segment_limit, last, cut, segment, size, file)
+        return cls(directory, disk, segment_limit, base, last, cut, segment, size, file)
 
     def append(self, bodies: Sequence[bytes], expect: int) -> Position:
         """See ``IChangelog``: one write and one sync, unless a new segment begins within the batch."""
-        if self._dead:
-            raise SyncFailed(self._dead.path, self._dead.reason)
-        if expect != self.last.serial:
-            raise LogConflict(expect, self.last.serial)
-        if not bodies:
-            return self.last
+        self._check_end(expect)
         digest = bytes.fromhex(self.last.chain)
         lines = []
         for serial, body in enumerate(bodies, expect + 1):
             line, digest = make_line(serial, digest, body)
             lines.append(line)
-        shares = share_out(lines, expect + 1, self._segment, self._size, self._segment_limit)
+        return self._put(lines, digest)
+
+    def receive(
+        self, lines: Sequence[bytes], expect: int, approve: Callable[[Sequence[bytes]], object] = lambda _bodies: None
+    ) -> Position:
+        """See ``IChangelog``: one write and one sync, as for ``append``."""
+        self._check_end(expect)
+        bodies, digest = check_lines(lines, expect + 1, bytes.fromhex(self.last.chain))
+        approve(bodies)
+        return self._put([line + b"\n" for line in lines], digest)
+
+    def _check_end(self, expect: int) -> None:
+        if self._dead:
+            raise SyncFailed(self._dead.path, self._dead.reason)
+        if expect != self.last.serial:
+            raise LogConflict(expect, self.last.serial)
+
+    def _put(self, lines: Sequence[bytes], digest: bytes) -> Position:
+        """Write and sync the next ``lines``, of which the last one has ``digest``."""
+        if not lines:
+            return self.last
+        serial = self.last.serial
+        shares = share_out(lines, serial + 1, self._segment, self._size, self._segment_limit)
         newborns = self._write(shares)
         self._sync(newborns)
         self._size = len(shares[-1].content) + (0 if newborns else self._size)
         self._segment = shares[-1].segment
-        self.last = Position(expect + len(bodies), digest.hex(), self._segment, self._size)
+        self.last = Position(serial + len(lines), digest.hex(), self._segment, self._size)
         return self.last
+
+    def position(self, serial: int) -> Position:
+        """See ``IChangelog``."""
+        last, (base, segments) = self.last, read_beginning(self._directory, self._disk)
+        if serial == base.serial:
+            return base
+        if not base.serial < serial <= last.serial:
+            raise UnknownSerial(serial, base.serial + 1, last.serial)
+        return locate(self._directory, self._disk, serial, last, segments)
+
+    def segments(self) -> list[Segment]:
+        """See ``IChangelog``."""
+        last, (base, segments) = self.last, read_beginning(self._directory, self._disk)
+        before, found = base.chain, []
+        for first in segments:
+            if first > last.serial:  # being born
+                break
+            sealed = first < last.segment
+            size = self._disk.size(segment_path(self._directory, first)) if sealed else last.offset
+            found.append(Segment(first, size, sealed, before))
+            if sealed:
+                before = self._chain_at_end(first, size)
+        return found
+
+    def _chain_at_end(self, segment: int, size: int) -> str:
+        line = last_line(self._disk, segment_path(self._directory, segment), size)
+        try:
+            return read_header(line or b"")[1]
+        except BadLine as problem:
+            raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
 
     def read(self, after: Position) -> Iterator[RawLine]:
         """See ``IChangelog``."""
@@ -137,7 +187,7 @@ class FileChangelog:
         """
         until = self.last
         total = log_bytes(self._directory, self._disk)
-        for _line in report_progress(self.read(BEGINNING), total, on_progress):
+        for _line in report_progress(self.read(self.begins_after), total, on_progress):
             pass
         return until
 

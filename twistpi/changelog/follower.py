@@ -32,7 +32,7 @@ def catch_up(
     count = 0
     with _cycles_left_alone():
         for lines in _bunches(changelog.read(view.position), batch):
-            entries = [_decode(line) for line in lines]
+            entries = [decode_body(line.serial, line.body) for line in lines]
             _apply(view, entries, lines[-1].position)
             count += len(lines)
             for entry in entries:
@@ -79,9 +79,10 @@ def _bunches(lines: Iterator[RawLine], most: int) -> Iterator[list[RawLine]]:
         yield bunch
 
 
-def _decode(line: RawLine) -> Entry:
+def decode_body(serial: int, body: bytes) -> Entry:
+    """The entry of a line; raises ``UnknownChange`` and ``MalformedChange``, with a note of the serial."""
     try:
-        return decode_content(line.body).entry(line.serial)
+        return decode_content(body).entry(serial)
     except (UnknownChange, MalformedChange) as error:
-        error.add_note(f"That is in serial {line.serial}.")
+        error.add_note(f"That is in serial {serial}.")
         raise

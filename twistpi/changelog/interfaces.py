@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -34,10 +34,27 @@ class RawLine:
         return Position(self.serial, self.chain, self.segment, self.offset)
 
 
+@attrs.frozen
+class Segment:
+    """One file of a log, as others are told of it."""
+
+    first: int
+    """The serial of its first line."""
+    size: int
+    """Bytes, as far as they are synced."""
+    sealed: bool
+    """Whether no further line will be added."""
+    before: str
+    """The chain digest of the line before its first one."""
+
+
 class IChangelog(Interface):
     """Chained lines in order.  One writer; any number of readers, in any thread."""
 
-    last: Position = Attribute("The end of the newest line that is synced; ``BEGINNING`` while there is none.")
+    last: Position = Attribute("The end of the newest line that is synced; ``begins_after`` while there is none.")
+    begins_after: Position = Attribute(
+        "The place before the first line that is here: ``BEGINNING``, or a later one on a replica without the older lines."
+    )
 
     def append(bodies: Sequence[bytes], expect: int) -> Position:
         """Write ``bodies`` as the lines after serial ``expect``, sync them once, and return the new end.
@@ -46,6 +63,23 @@ class IChangelog(Interface):
         log is as before, and the next append may succeed), ``SyncFailed`` when it is unknown what is on disk: that is final,
         every later append raises it too.
         """
+
+    def receive(lines: Sequence[bytes], expect: int, approve: Callable[[Sequence[bytes]], object] = ...) -> Position:
+        """Append ``lines``, without their line feeds, as another log has them after serial ``expect``; return the new end.
+
+        Each is checked against the chain; then the very bytes are written and synced, once for all of them.  In between
+        ``approve(bodies)`` is called with the JSON of each: what it raises is raised, and nothing is written.  Blocking.  Raises
+        ``FeedDamaged`` for a line that does not follow, with nothing written, and what ``append`` raises.
+        """
+
+    def position(serial: int) -> Position:
+        """The end of the line ``serial``, or ``begins_after`` for its serial; the chain is as the line states it.
+
+        Blocking, for about a millisecond.  Raises ``UnknownSerial``, ``LogDamaged``.
+        """
+
+    def segments() -> list[Segment]:
+        """The files that hold the lines up to ``last``, in order.  Blocking."""
 
     def read(after: Position) -> Iterator[RawLine]:
         """The lines after ``after`` up to ``last``, each checked against the chain.

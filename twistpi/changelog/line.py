@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
+from collections.abc import Sequence
 from hashlib import sha256
 
 from twistpi.model.position import BEGINNING
+from twistpi.model.replication_errors import FeedDamaged
 
 FIRST_LINK = bytes.fromhex(BEGINNING.chain)
 """The digest that stands before serial 1: 32 zero bytes."""
@@ -44,6 +46,26 @@ def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]
     if not line.startswith(number):
         raise BadLine(f"serial {serial} is due here, but the line says {line.split(b' ', 1)[0].decode()}")
     raise BadLine("the line and its chain digest do not belong together, or the line before it is another")
+
+
+def check_lines(lines: Sequence[bytes], first_serial: int, previous: bytes) -> tuple[list[bytes], bytes]:
+    """The bodies of ``lines`` (without line feeds), which must be those from ``first_serial`` on, and the digest of the last.
+
+    ``previous`` is the digest of the line before them.  Raises ``FeedDamaged``.
+    """
+    bodies = []
+    serial = first_serial
+    digest = previous
+    for line in lines:
+        try:
+            digest, body = check_line(line, serial, digest)
+        except BadLine as problem:
+            raise FeedDamaged(serial, str(problem)) from None
+        if b"\n" in line:
+            raise FeedDamaged(serial, "it holds a line feed")
+        bodies.append(body)
+        serial += 1
+    return bodies, digest
 
 
 def has_shape(line: bytes) -> bool:

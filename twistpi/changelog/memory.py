@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 from zope.interface import implementer
 
-from twistpi.changelog.interfaces import IChangelog, RawLine
-from twistpi.changelog.line import make_line
+from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
+from twistpi.changelog.line import check_lines, make_line
 from twistpi.model.errors import LogConflict, UnknownPosition
 from twistpi.model.position import BEGINNING, Position
+from twistpi.model.replication_errors import UnknownSerial
 
 
 @implementer(IChangelog)
@@ -18,30 +19,64 @@ from twistpi.model.position import BEGINNING, Position
 class MemoryChangelog:
     """Chained lines in a list, as if in one segment without end."""
 
-    last: Position = attrs.field(default=BEGINNING, init=False)
+    begins_after: Position = BEGINNING
+    last: Position = attrs.field(init=False)
     _lines: list[RawLine] = attrs.field(factory=list, init=False)
+
+    @last.default
+    def _last(self) -> Position:
+        return self.begins_after
 
     def append(self, bodies: Sequence[bytes], expect: int) -> Position:
         """See ``IChangelog``; never full, never failing."""
         if expect != self.last.serial:
             raise LogConflict(expect, self.last.serial)
-        position = self.last
-        for serial, body in enumerate(bodies, expect + 1):
-            line, digest = make_line(serial, bytes.fromhex(position.chain), body)
-            position = Position(serial, digest.hex(), BEGINNING.segment, position.offset + len(line))
-            self._lines.append(RawLine(serial, position.chain, body, position.segment, position.offset))
-        self.last = position
-        return position
+        for body in bodies:
+            self._put(body)
+        return self.last
+
+    def receive(
+        self, lines: Sequence[bytes], expect: int, approve: Callable[[Sequence[bytes]], object] = lambda _bodies: None
+    ) -> Position:
+        """See ``IChangelog``; never full, never failing."""
+        if expect != self.last.serial:
+            raise LogConflict(expect, self.last.serial)
+        bodies, _digest = check_lines(lines, expect + 1, bytes.fromhex(self.last.chain))
+        approve(bodies)
+        for body in bodies:
+            self._put(body)
+        return self.last
+
+    def _put(self, body: bytes) -> None:
+        before = self.last
+        line, digest = make_line(before.serial + 1, bytes.fromhex(before.chain), body)
+        self.last = after = Position(before.serial + 1, digest.hex(), before.segment, before.offset + len(line))
+        self._lines.append(RawLine(after.serial, after.chain, body, after.segment, after.offset))
+
+    def position(self, serial: int) -> Position:
+        """See ``IChangelog``."""
+        base = self.begins_after
+        if serial == base.serial:
+            return base
+        if not base.serial < serial <= self.last.serial:
+            raise UnknownSerial(serial, base.serial + 1, self.last.serial)
+        return self._lines[serial - base.serial - 1].position
+
+    def segments(self) -> list[Segment]:
+        """See ``IChangelog``."""
+        base = self.begins_after
+        return [Segment(base.segment, self.last.offset, sealed=False, before=base.chain)] if self._lines else []
 
     def read(self, after: Position) -> Iterator[RawLine]:
         """See ``IChangelog``."""
-        if after != BEGINNING and (after.serial > self.last.serial or self._lines[after.serial - 1].position != after):
+        base = self.begins_after.serial
+        if not base <= after.serial <= self.last.serial or self.position(after.serial) != after:
             raise UnknownPosition(after.serial, "memory", after.offset, f"the log ends at serial {self.last.serial}")
-        yield from self._lines[after.serial : self.last.serial]
+        yield from self._lines[after.serial - base : self.last.serial - base]
 
     def newest(self) -> RawLine | None:
         """See ``IChangelog``."""
-        return self._lines[self.last.serial - 1] if self._lines else None
+        return self._lines[-1] if self._lines else None
 
     def close(self) -> None:
         """See ``IChangelog``; the lines stay."""

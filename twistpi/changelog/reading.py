@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
-from twistpi.changelog.segments import segment_name, sort_segments
+from twistpi.changelog.segments import segment_name
 from twistpi.model.errors import LogDamaged, UnknownPosition
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.position import Position
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""
@@ -26,22 +27,24 @@ def segment_path(directory: str, first_serial: int) -> str:
 
 def log_bytes(directory: str, disk: IDisk) -> int:
     """The size of all segments together, in bytes."""
-    return sum(disk.size(segment_path(directory, first)) for first in sort_segments(disk.names(directory)))
+    return sum(disk.size(segment_path(directory, first)) for first in read_beginning(directory, disk)[1])
 
 
-def read_lines(directory: str, disk: IDisk, after: Position = BEGINNING, until: int | None = None) -> Iterator[RawLine]:
-    """The whole lines after ``after``, up to serial ``until`` or to the end, each checked against the chain.
+def read_lines(directory: str, disk: IDisk, after: Position | None = None, until: int | None = None) -> Iterator[RawLine]:
+    """The whole lines after ``after`` (None: from the log's beginning), up to serial ``until`` or to the end, each checked.
 
     A last line without its line feed is left out: it is being written, or torn.  To follow a log that grows, call again with the
     position of the last line.  Of a running server, the newest lines may be some that are not yet synced and acknowledged.
 
     Raises ``UnknownPosition`` when no line ends at ``after``, ``LogDamaged`` at a line that is not what was written.
     """
+    if after is None:
+        after = read_beginning(directory, disk)[0]
     find_line(directory, disk, after)
     position = after
     while until is None or position.serial < until:
         # The folder first, then the segment: once a later segment is there, nothing is added to this one.
-        segments = sort_segments(disk.names(directory))
+        _base, segments = read_beginning(directory, disk)
         if not segments:
             return
         if position.segment not in segments:
@@ -59,16 +62,24 @@ def read_lines(directory: str, disk: IDisk, after: Position = BEGINNING, until: 
 
 
 def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None:
-    """The line that ends at ``position``, its chain not recomputed, or None at the beginning.
+    """The line that ends at ``position``, its chain not recomputed, or None at the log's beginning.
 
     Raises ``UnknownPosition`` when there is none.
     """
-    if position == BEGINNING:
+    base, segments = read_beginning(directory, disk)
+    if position == base:
         return None
     name = segment_name(position.segment)
-    if position.segment not in sort_segments(disk.names(directory)):
+    if position.serial <= base.serial:
+        reason = f"the log begins after serial {base.serial} with the chain {base.chain}"
+        raise UnknownPosition(position.serial, name, position.offset, reason)
+    if position.segment not in segments:
         raise UnknownPosition(position.serial, name, position.offset, "there is no such segment")
-    line = _line_before(disk, segment_path(directory, position.segment), position.offset)
+    segment, offset = position.segment, position.offset
+    if offset == 0 and segment != segments[0]:  # the beginning of a segment is the end of the one before
+        segment = segments[segments.index(segment) - 1]
+        offset = disk.size(segment_path(directory, segment))
+    line = last_line(disk, segment_path(directory, segment), offset)
     if line is None:
         raise UnknownPosition(position.serial, name, position.offset, "no line ends there")
     try:
@@ -77,7 +88,7 @@ def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None
         raise UnknownPosition(position.serial, name, position.offset, str(problem)) from None
     if (serial, chain) != (position.serial, position.chain):
         raise UnknownPosition(position.serial, name, position.offset, f"serial {serial} with the chain {chain} ends there")
-    return RawLine(serial, chain, body, position.segment, position.offset)
+    return RawLine(serial, chain, body, segment, offset)
 
 
 def report_progress(lines: Iterable[RawLine], total: int, on_progress: Progress) -> Iterator[RawLine]:
@@ -127,8 +138,8 @@ def _split(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], b
         yield lines, rest
 
 
-def _line_before(disk: IDisk, path: str, end: int) -> bytes | None:
-    """The line whose line feed is the last byte before ``end``, without it; None when there is none."""
+def last_line(disk: IDisk, path: str, end: int) -> bytes | None:
+    """The line of the file at ``path`` whose line feed is the last byte before ``end``, without it; None when there is none."""
     length = 4096
     while True:
         begin = max(0, end - length)

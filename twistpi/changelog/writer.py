@@ -14,15 +14,16 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome
+from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome, Receive, Request
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, WriterStopped
 from twistpi.model.measures import Measure
+from twistpi.model.position import Position
+from twistpi.model.replication_errors import NotPrimary
 
 __all__ = ["Committed", "Writer"]
 
-_Request = Commit | Keep
 _Answer = TypeVar("_Answer")
 _TURN_SECONDS = 0.001
 """For how long waiters are told at a stretch: each may go on to render a page, and others wait for the reactor, too."""
@@ -47,10 +48,14 @@ class Writer:
     """Told, in the reactor and in order, of each entry that readers of the view see from now on; before its waiter is."""
     _stop: Callable[[Exception], object] = attrs.field(kw_only=True)
     """Told, in the reactor, why nothing can be written any more: the server has to end."""
+    _follows: bool = attrs.field(default=False, kw_only=True)
+    """Whether only what another server wrote is written, so that commits are refused."""
 
-    _waiting: SimpleQueue[list[_Request] | None] = attrs.field(factory=SimpleQueue, init=False)
+    seen: Position = attrs.field(init=False)
+    """The end of the last entry that readers of the view see; moves right before the entries up to there are announced."""
+    _waiting: SimpleQueue[list[Request] | None] = attrs.field(factory=SimpleQueue, init=False)
     """None says that nothing more will come."""
-    _gathered: list[_Request] | None = attrs.field(default=None, init=False)
+    _gathered: list[Request] | None = attrs.field(default=None, init=False)
     """While waiters are told: what they ask for next.  The first would otherwise have the thread, and a sync, to itself."""
     _held: list[Commit] | None = attrs.field(default=None, init=False)
     """While commits are held: those that wait."""
@@ -60,7 +65,7 @@ class Writer:
     """Why everything is refused, once it is."""
     _running: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
-    _untold: deque[tuple[_Request, Answer]] = attrs.field(factory=deque, init=False)
+    _untold: deque[tuple[Request, Answer]] = attrs.field(factory=deque, init=False)
     _waiters: int = attrs.field(default=0, init=False)
     """Requests that are not answered yet."""
     _batches: int = attrs.field(default=0, init=False)
@@ -69,6 +74,10 @@ class Writer:
     """Why the last batch could not be written; None when it could."""
     _seconds: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
     """Any clock that does not jump."""
+
+    @seen.default
+    def _seen(self) -> Position:
+        return self._view.position
 
     def start(self) -> None:
         """Start the thread.  It is a daemon: a process that ends without ``stop`` leaves the log as a crash would."""
@@ -124,8 +133,11 @@ class Writer:
 
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
         reads, may be called again, and returns the changes, or none when nothing has to change, or raises, which is the answer.
-        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, and what ``deny`` was given.
+        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, and what ``deny`` was given; ``NotPrimary`` from a
+        writer that follows.
         """
+        if self._follows:
+            return fail(NotPrimary())
         waiter: Deferred[Committed] = Deferred()
         return self._enqueue(Commit(decide, by, waiter), waiter)
 
@@ -138,7 +150,18 @@ class Writer:
         waiter: Deferred[None] = Deferred()
         return self._enqueue(Keep(work, waiter), waiter)
 
-    def _enqueue(self, request: _Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
+    def receive(self, lines: Sequence[bytes]) -> Deferred[Position]:
+        """Take over ``lines``, without line feeds, which the primary has after the last one that is here; fires with the new end
+        once they are checked, synced and in the view, and their entries are announced.
+
+        All of them or none.  Errors: ``FeedDamaged`` for a line that does not follow the one before; ``UnknownChange`` and
+        ``MalformedChange`` for one that this version cannot fold, which therefore does not get into the log; ``StorageFull``,
+        ``SyncFailed``, ``WriterStopped``.  After all but the last two, this writer goes on.
+        """
+        waiter: Deferred[Position] = Deferred()
+        return self._enqueue(Receive(lines, waiter), waiter)
+
+    def _enqueue(self, request: Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
         reason = self._refusal or (self._denial if isinstance(request, Commit) else None)
         if reason:
             return fail(reason)
@@ -175,11 +198,12 @@ class Writer:
             self._call_in_reactor(self._deliver, requests, outcome)
         self._call_in_reactor(self._ended)
 
-    def _deliver(self, requests: Sequence[_Request], outcome: Outcome) -> None:
+    def _deliver(self, requests: Sequence[Request], outcome: Outcome) -> None:
         if outcome.fatal:
             self._refuse(outcome.fatal)
             self._stop(outcome.fatal)
         self._note(outcome)
+        self.seen = outcome.end or self.seen
         for serial, changes in outcome.applied:
             try:
                 self._announce(serial, changes)
