@@ -12,6 +12,7 @@ from twistpi.commands.accounts import init, passwd
 from twistpi.commands.common import Commands
 from twistpi.commands.explaining import explain
 from twistpi.commands.garbage import gc
+from twistpi.commands.genconfig import gen_config
 from twistpi.commands.looking import check, log, settings
 from twistpi.commands.marking import yank
 from twistpi.commands.tokens import token
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for command in (init, passwd, token, explain, yank, log, check, gc, settings):
+for command in (init, passwd, token, explain, yank, log, check, gc, settings, gen_config):
     main.add_command(command)

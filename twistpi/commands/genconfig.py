@@ -1,0 +1,76 @@
+"""The command ``gen-config``."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import socket
+import sys
+
+import click
+
+from twistpi.commands.common import serverdir_option, settings_of
+from twistpi.ops.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
+
+_OWN_USER = "twistpi"
+"""Who runs the server where root sets it up."""
+
+
+@click.command("gen-config")
+@serverdir_option
+@click.option("--host", metavar="ADDRESS", help="The IP address the server listens on.  [default: 127.0.0.1]")
+@click.option("--port", metavar="NUMBER", help="The port it listens on.  [default: 3141]")
+@click.option("--hostname", metavar="NAME", help="How users call this machine.  [default: its name]")
+@click.option("--prefix", metavar="PATH", default="", help="The path below which users see it.  [default: none]")
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Who runs the server.  [default: the owner of the server directory; where that is root, twistpi]",
+)
+@click.option("--directory", metavar="PATH", default="gen-config", show_default=True, help="Where the files go.")
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+def gen_config(
+    serverdir: str | None,
+    config: str | None,
+    host: str | None,
+    port: str | None,
+    hostname: str | None,
+    prefix: str,
+    user: str | None,
+    directory: str,
+    force: bool,
+) -> None:
+    """Write files for supervisor, nginx, systemd, launchd, cron and uWSGI, and one with every setting.
+
+    Settings that are given, in the environment or in the file of --config too, are written down; passwords are not.
+    """
+    settings = settings_of(serverdir, config, host=host, port=port)
+    directory = os.path.abspath(directory)
+    deployment = Deployment(
+        settings,
+        directory,
+        find_twistd(sys.executable),
+        hostname or socket.gethostname(),
+        user or _runner(settings.serverdir),
+        prefix,
+    )
+    write(render(deployment), directory, force=force)
+    click.echo(
+        f"Wrote to {directory}, for the server in {settings.serverdir} at port {settings.port}, run by {deployment.user}:\n"
+    )
+    width = max(map(len, FILES))
+    for name, what in FILES.items():
+        click.echo(f"  {name:{width}}  {what}")
+    closed = closed_to_others(settings.serverdir)
+    if closed is not None:
+        click.echo(f"\nOnly the owner of {closed} can enter it, so a web server cannot send files by itself: chmod o+x {closed}")
+
+
+def _runner(serverdir: str) -> str:
+    """The owner of the server directory, or else who asks; root leaves that to a user made for it."""
+    try:
+        name = pwd.getpwuid(os.stat(serverdir).st_uid).pw_name
+    except (OSError, KeyError):
+        name = getpass.getuser()
+    return _OWN_USER if name == "root" else name
