@@ -178,6 +178,15 @@ class Primary:
         answer, _ = await self._heed(await self._signed(method, path, headers or {}, body, patience))
         return answer
 
+    def token(self, method: str, target: str) -> str:
+        """A token that proves who asks, for one request, by the primary's clock as far as that is known."""
+        at = self._clock.seconds() + self.offset
+        return self._signer.make(self.node_id, method, target, at, self._entropy(16).hex())
+
+    def clock_is(self, seconds: float) -> None:
+        """The primary found a token too old or too new, and its clock says ``seconds``."""
+        self.offset = seconds - self._clock.seconds()
+
     async def forward(
         self, method: bytes, target: bytes, headers: Headers, body: IBodyProducer | None, *, patience: float | None = None
     ) -> PrimaryAnswer:
@@ -210,14 +219,13 @@ class Primary:
         content = await answer.read(LONGEST_JSON)
         reason, time = _reason(content), _number(answer.header(TIME_HEADER))
         if reason == "expired" and time is not None:
-            self.offset = time - self._clock.seconds()
+            self.clock_is(time)
         return attrs.evolve(answer, response=_InMemory(content), length=len(content)), reason
 
     async def _signed(
         self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
     ) -> PrimaryAnswer:
-        at = self._clock.seconds() + self.offset
-        token = self._signer.make(self.node_id, method, path, at, self._entropy(16).hex())
+        token = self.token(method, path)
         fields = Headers({name: [value] for name, value in headers.items()})
         fields.setRawHeaders("Authorization", [f"{_SCHEME} {token}"])
         fields.setRawHeaders("X-Devpi-Replica-Uuid", [self.node_id])

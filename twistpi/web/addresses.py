@@ -1,7 +1,8 @@
 """What askers call this server, and where they come from: the one place that reads forwarding headers, and knows whose count.
 
 A proxy is trusted when it was named in the settings, or when it talks through a unix socket, whose file permissions say who may.
-What anybody else says about addresses is ignored, except that it shows that a request was forwarded.
+What anybody else says about addresses is ignored, except that it shows that a request was forwarded.  What another server of the
+house tells of a request that it passes on (``passed_on``) counts before all that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
-from twistpi.web.request import header
+from twistpi.web.passed_on import PassedOn
+from twistpi.web.request import header, passed_on_of
 
 Network = IPv4Network | IPv6Network
 _Address = IPv4Address | IPv6Address
@@ -48,9 +50,34 @@ class Addressing(Trusting, Protocol):
 def outside_url(request: Request, services: Addressing) -> str:
     """The address of this server as the asker knows it, without a slash at the end; absolute URLs begin with it.
 
-    In this order: ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded`` or ``X-Forwarded-Proto``, ``-Host`` and
-    ``-Prefix`` of a trusted proxy, and what the request itself says.
+    In this order: what a server says that passed the request on, ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded``
+    or ``X-Forwarded-Proto``, ``-Host`` and ``-Prefix`` of a trusted proxy, and what the request itself says.
     """
+    passed_on = passed_on_of(request)
+    return _own_outside_url(request, services) if passed_on is None else passed_on.outside
+
+
+def outside_prefix(request: Request, services: Addressing) -> str:
+    """What stands before the paths of this server where ``request`` was sent to: with a slash at its beginning and none at its
+    end, or empty.  It is that of ``outside_url``, unless another server passed the request on, who sends it here by another one.
+    """
+    return urlsplit(_own_outside_url(request, services)).path
+
+
+def bare_path(raw: bytes, prefix: str) -> bytes:
+    """``raw``, a path as it came, with or without query, without ``prefix``, if it begins with that."""
+    bare = raw.removeprefix(prefix.encode("ascii"))
+    return bare if bare.startswith(b"/") else raw
+
+
+def asker_of(request: Request, services: Addressing) -> PassedOn:
+    """What another server is to be told of who asks with ``request``."""
+    return passed_on_of(request) or PassedOn(
+        outside_url(request, services), client_address(request, services), is_local(request, services)
+    )
+
+
+def _own_outside_url(request: Request, services: Addressing) -> str:
     is_trusted = _is_trusted_peer(request, services)
     if is_trusted and (told := _web_address(header(request, "x-outside-url"))):
         return told
@@ -66,17 +93,15 @@ def outside_url(request: Request, services: Addressing) -> str:
     return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
 
 
-def outside_prefix(request: Request, services: Addressing) -> str:
-    """The path of ``outside_url``: with a slash at its beginning and none at its end, or empty."""
-    return urlsplit(outside_url(request, services)).path
-
-
 def client_address(request: Request, services: Trusting) -> str:
     """Where the request comes from: an IP address, or ``unix``.
 
     Behind a trusted proxy it is what the proxy tells; when its headers contradict each other, somebody made one of them up, and
     the address is the proxy's own.
     """
+    passed_on = passed_on_of(request)
+    if passed_on is not None:
+        return passed_on.address
     peer = _peer(request)
     if _is_trusted_peer(request, services):
         told = _told_addresses(request)
@@ -90,6 +115,9 @@ def client_address(request: Request, services: Trusting) -> str:
 def is_local(request: Request, services: Trusting) -> bool:
     """Whether the request comes from this very machine and nobody untrusted passed it on."""
     peer = _peer(request)
+    passed_on = passed_on_of(request)
+    if passed_on is not None:
+        return passed_on.is_local and (peer is None or peer.is_loopback)
     if not _was_forwarded(request):
         return peer is None or peer.is_loopback
     told = [address for addresses in _told_addresses(request) for address in addresses]

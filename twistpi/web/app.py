@@ -7,7 +7,7 @@ from memory are noted in ``tables``, and ``fast`` gives them to the next asker b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from klein import Klein
@@ -17,11 +17,13 @@ from twisted.web.server import Request
 from werkzeug.routing import BaseConverter
 
 from twistpi.model.accounts import Asker
+from twistpi.model.errors import FileLost, TwistpiError
+from twistpi.model.forwarding_errors import AskFirst
 from twistpi.web.api import ApiDoor
 from twistpi.web.attachments import AttachmentDoor
 from twistpi.web.body_readers import is_result_path
 from twistpi.web.docs import DocsDoor
-from twistpi.web.failures import reply_to, submit_reply
+from twistpi.web.failures import failure_reply
 from twistpi.web.fast import FastSite
 from twistpi.web.front import Front
 from twistpi.web.garbage import GarbageDoor
@@ -188,10 +190,18 @@ def _writing_routes(services: Services, pages: Pages, uploads: UploadDoor) -> Se
     )
 
 
-def _fail(services: Services) -> Callable[[Request, Failure], bytes]:
-    def fail(request: Request, failure: Failure) -> bytes:
-        answer = submit_reply if request.method == b"POST" and is_form(request) else reply_to
-        reply = answer(failure, wants_json=speaks_json(request), path=request.path.decode("ascii", "replace"))
+def _fail(services: Services) -> Callable[[Request, Failure], Awaitable[bytes | None]]:
+    async def fail(request: Request, failure: Failure) -> bytes | None:
+        if services.forward is not None and failure.check(AskFirst, FileLost):  # type: ignore[no-untyped-call]
+            try:
+                await services.forward.ask_first(request)
+            except TwistpiError:
+                failure = Failure()  # type: ignore[no-untyped-call]
+            else:
+                return None
+        is_submission = request.method == b"POST" and is_form(request)
+        path = request.path.decode("ascii", "replace")
+        reply = failure_reply(failure, is_submission=is_submission, wants_json=speaks_json(request), path=path)
         return put(request, reply, services.standing.at(services.clock.seconds()))
 
     return fail

@@ -42,6 +42,12 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str) -> Reply:
     return error_reply(500, _SURPRISE, wants_json=wants_json)
 
 
+def failure_reply(failure: Failure, *, is_submission: bool, wants_json: bool, path: str) -> Reply:
+    """What an asker hears about ``failure``; ``is_submission`` tells that it is a client that uploads."""
+    answer = submit_reply if is_submission else reply_to
+    return answer(failure, wants_json=wants_json, path=path)
+
+
 def submit_reply(failure: Failure, *, wants_json: bool, path: str) -> Reply:
     """The same for clients that upload: most show the status line and nothing else, others the ``code`` of a JSON body."""
     plain = reply_to(failure, wants_json=False, path=path)

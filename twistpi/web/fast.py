@@ -26,6 +26,7 @@ from twistpi.web.form_body import Admit
 from twistpi.web.glance import Glance, Glances
 from twistpi.web.lingering import LingeringChannel
 from twistpi.web.pages import Pages
+from twistpi.web.passed_on import PassedOn
 from twistpi.web.ready import ReadyFile, ReadyPage
 from twistpi.web.replies import head_bytes
 from twistpi.web.request import DoorRequest
@@ -168,6 +169,10 @@ class FastSite(Site):
         """An entry was committed; called in the reactor, before its author hears of it."""
         self.services.standing.moved(serial, self.services.clock.seconds())
         self._pages.changed(changes)
+
+    def passed_on(self, request: DoorRequest, method: bytes, raw: bytes) -> PassedOn | None:
+        """Whom another server passes ``request`` on for, as far as it is believed; raises ``SenderRefused``."""
+        return self.services.believing.passed_on(request, method, raw)
 
     def bad_request(self) -> bytes:
         """The whole answer to what cannot be understood."""

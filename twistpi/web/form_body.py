@@ -19,6 +19,7 @@ from twistpi.blobs.receiving import Received, Receiving
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import UploadTooLarge
 from twistpi.web.body_readers import BodyReader, reader_for
+from twistpi.web.channel_flow import ChannelFlow
 from twistpi.web.forms import Form
 
 if TYPE_CHECKING:
@@ -95,28 +96,6 @@ def choose_body(request: Request, services: UploadServices, length: int | None, 
 
 def _header(request: Request, name: bytes) -> str:
     return (request.requestHeaders.getRawHeaders(name) or [b""])[0].decode("latin-1")
-
-
-class ChannelFlow:
-    """The connection of a request, a ``LingeringChannel``."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._channel: Any = request.channel
-
-    def pause(self) -> None:
-        """See ``Flow``."""
-        self._channel._networkProducer.pauseProducing()
-
-    def resume(self) -> None:
-        """See ``Flow``.  The time in which nothing was read is not held against the client."""
-        self._channel.resetTimeout()
-        if not self._channel._waitingForTransport:
-            self._channel._networkProducer.resumeProducing()
-
-    def answer_now(self) -> None:
-        """See ``Flow``.  Not at once: who asks may be in the midst of taking the body's bytes."""
-        self._channel.callLater(0, self._channel.answer_now, self._request)
 
 
 class FormBody:

@@ -1,17 +1,23 @@
-"""The first look at a request's path: what no route may ever see is refused here, before routing decodes it."""
+"""The first look at a request's path: what no route may ever see is refused here, before routing decodes it; and what is handed
+on to another server never gets to the routes.
+"""
 
 from __future__ import annotations
 
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
+from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.web.addresses import outside_prefix
-from twistpi.web.failures import error_reply
+from twistpi.web.failures import error_reply, failure_reply
+from twistpi.web.forwarding import Forwarding, render_forwarded
+from twistpi.web.passed_on import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
-from twistpi.web.replies import put
-from twistpi.web.request import DoorRequest, speaks_json
+from twistpi.web.replies import Reply, put
+from twistpi.web.request import DoorRequest, is_form, speaks_json
 from twistpi.web.services import Services
 
 
@@ -26,14 +32,20 @@ class Front(Resource):
         self._routes: KleinResource = app.resource()
 
     def render(self, request: Request) -> object:
-        """Route the request, or refuse it."""
+        """Route the request, hand it on, or refuse it."""
+        content: object = request.content
+        if isinstance(request, DoorRequest) and request.refusal is not None:
+            return self._put(request, self._not_believed(request.refusal))
+        if isinstance(content, Forwarding):
+            content.complete()
+            render_forwarded(request, content, self._not_forwarded)
+            return NOT_DONE_YET
         segments = request.postpath or []
         try:
             check_path(request.path, segments)
             self._check_body(request)
         except RequestRefused as refusal:
-            reply = error_reply(refusal.status, refusal.reason, wants_json=speaks_json(request))
-            return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
+            return self._put(request, error_reply(refusal.status, refusal.reason, wants_json=speaks_json(request)))
         request.postpath = without_prefix(segments, outside_prefix(request, self._services))
         return self._routes.render(request)
 
@@ -42,3 +54,16 @@ class Front(Resource):
         if isinstance(request, DoorRequest) and request.body_length > limit:
             size = request.body_length
             raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
+
+    def _not_believed(self, refusal: SenderRefused) -> Reply:
+        """What a server hears that passes a request on with a token that is not good."""
+        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._services.believing.headers())
+        return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
+
+    def _not_forwarded(self, request: Request, failure: Failure) -> bytes:
+        is_submission = request.method == b"POST" and is_form(request)
+        path = request.path.decode("ascii", "replace")
+        return self._put(request, failure_reply(failure, is_submission=is_submission, wants_json=True, path=path))
+
+    def _put(self, request: Request, reply: Reply) -> bytes:
+        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))

@@ -63,8 +63,11 @@ class Nodes:
         scheme, _, text = (header(request, "authorization") or "").partition(" ")
         if scheme.lower() != SCHEME.lower():
             raise NodeRefused("missing")
-        method, target = request.method.decode("latin-1"), request.uri.decode("latin-1")
-        claim = self._tokens.read(text.strip(), method, target, self._time())
+        return self.claim(text.strip(), request.method.decode("latin-1"), request.uri.decode("latin-1"))
+
+    def claim(self, text: str, method: str, target: str) -> NodeClaim:
+        """Who shows the token ``text`` with a request for ``target``; raises ``NodeRefused``, also when it was shown before."""
+        claim = self._tokens.read(text, method, target, self._time())
         self._use(claim)
         return claim
 

@@ -12,9 +12,12 @@ from twisted.web.server import Request
 
 from twistpi.model.account_errors import BadRequest, BodyTooLarge
 from twistpi.model.errors import NotAcceptable
+from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
+from twistpi.web.channel_flow import ChannelFlow
 from twistpi.web.form_body import choose_body
+from twistpi.web.passed_on import PassedOn
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024
@@ -69,6 +72,11 @@ def header(request: Request, name: str) -> str | None:
     """The value of a request header, several lines joined as one list (RFC 9110, 5.3); None without any."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
     return ", ".join(value.decode("latin-1") for value in values) if values else None
+
+
+def passed_on_of(request: Request) -> PassedOn | None:
+    """Whom another server that is believed passes ``request`` on for; None when nobody did."""
+    return request.passed_on if isinstance(request, DoorRequest) else None
 
 
 def wish_of(request: Request, *, lenient: bool) -> Wish:
@@ -181,6 +189,10 @@ class DoorRequest(Request):
     """A request that neither parses nor keeps large bodies by itself; forms with files are read while they come."""
 
     channel: Any
+    passed_on: PassedOn | None = None
+    """Whom another server passes this on for."""
+    refusal: SenderRefused | None = None
+    """Why such a server is not believed, so that this is not looked at any further."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
         super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)  # type: ignore[no-untyped-call]
@@ -192,9 +204,27 @@ class DoorRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
-        site = self.channel.site
+        channel = self.channel
+        site, method, raw = channel.site, channel._command, channel._path
         self._began = site.services.clock.seconds()
-        self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
+        try:
+            self.passed_on = site.passed_on(self, method, raw)
+        except SenderRefused as refusal:
+            self._refuse(refusal, length)
+            return
+        forward = site.services.forward
+        if forward is not None and forward.takes(self, method, raw):
+            self.content = forward.begin(self, method, raw, length)
+        else:
+            self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
+
+    def _refuse(self, refusal: SenderRefused, length: int | None) -> None:
+        """Say so without looking at the body."""
+        self.refusal = refusal
+        self.content = _BoundedBody()
+        self.requestHeaders.removeHeader(b"Expect")
+        if length != 0:
+            ChannelFlow(self).answer_now()
 
     @property
     def body_length(self) -> int:

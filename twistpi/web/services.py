@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
+from twistpi.web.believing import Believing
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
+    from twistpi.web.forward import Forward
     from twistpi.web.identify import Identify
     from twistpi.web.nodes import Nodes
     from twistpi.web.ready import ReadyPage
@@ -103,8 +105,18 @@ class Services:
     """The networks from which the figures may be read, beside this machine."""
     traffic: Traffic = attrs.field(factory=Traffic)
     """What was answered so far."""
+    workers_at: str | None = None
+    """The path of the socket through which this server's own workers ask; None without any."""
+    forward: Forward | None = None
+    """Hands on what this server cannot answer itself; None where it can answer all."""
+    believing: Believing = attrs.field(init=False)
+    """Knows which servers pass requests on."""
     standing: Standing = attrs.field(init=False)
     tables: Tables = attrs.field(init=False, factory=Tables)
+
+    @believing.default
+    def _believing(self) -> Believing:
+        return Believing(self)
 
     @standing.default
     def _standing(self) -> Standing:
