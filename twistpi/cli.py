@@ -9,6 +9,7 @@ import click
 
 from twistpi import __version__
 from twistpi.commands.accounts import init, passwd
+from twistpi.commands.checking import check_index
 from twistpi.commands.common import Commands
 from twistpi.commands.explaining import explain
 from twistpi.commands.garbage import gc
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (init, passwd, token, explain, yank, log, check, gc, settings, gen_config):
+for command in (init, passwd, token, explain, yank, log, check, gc, check_index, settings, gen_config):
     main.add_command(command)

@@ -1,0 +1,134 @@
+"""Asking from outside: over few connections, no more bytes than wanted, and the login to nobody else."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import attrs
+import pytest
+
+from twistpi.mirror.addresses import split_credentials
+from twistpi.mirror.proxies import ProxyRules
+from twistpi.ops.exchanges import Question
+from twistpi.ops.fetching import Fetcher
+
+LONG = bytes(1 << 20)
+
+
+@attrs.define
+class Seen:
+    """What a server saw."""
+
+    url: str = ""
+    connections: int = 0
+    requests: list[tuple[str, str, str]] = attrs.field(factory=list)
+    """Method, target and ``Authorization``."""
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """A server on loopback that notes what it is asked."""
+    told = Seen()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            told.connections += 1
+            super().setup()
+
+        def _answer(self) -> None:
+            told.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            if self.path == "/gone":
+                self.close_connection = True
+                return
+            body = LONG if self.path == "/long" else b"hello"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            if self.path == "/once":
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+            if self.path == "/then-closes":
+                self.close_connection = True
+
+        do_GET = do_HEAD = do_POST = _answer  # noqa: N815
+
+        def log_message(self, format: str, *words: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    told.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield told
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    one = Fetcher(patience=5.0)
+    yield one
+    one.close()
+
+
+def test_one_connection_serves_many_questions(fetcher: Fetcher, seen: Seen) -> None:
+    for method in ("GET", "HEAD", "POST", "GET"):
+        exchange = fetcher.ask(Question(f"{seen.url}/a?b=c", method))
+        assert (exchange.status, exchange.is_whole, exchange.kept_open) == (200, True, True)
+        assert exchange.body == (b"" if method == "HEAD" else b"hello")
+    assert seen.connections == 1
+    assert [target for _, target, _ in seen.requests] == ["/a?b=c"] * 4
+    assert fetcher.asked == 4
+
+
+def test_of_a_long_answer_only_so_much_is_read(fetcher: Fetcher, seen: Seen) -> None:
+    exchange = fetcher.ask(Question(f"{seen.url}/long", most=100))
+    assert (len(exchange.body), exchange.is_whole) == (100, False)
+    assert fetcher.ask(Question(f"{seen.url}/next", most=5)).is_whole
+    assert seen.connections == 2
+    assert fetcher.ask(Question(f"{seen.url}/next", most=4)).is_whole is False
+
+
+def test_a_server_that_closes_is_asked_anew_and_that_is_noted(fetcher: Fetcher, seen: Seen) -> None:
+    assert fetcher.ask(Question(f"{seen.url}/once")).kept_open is False
+    assert fetcher.ask(Question(f"{seen.url}/then-closes")).kept_open is True
+    assert fetcher.ask(Question(f"{seen.url}/a")).status == 200
+    assert seen.connections == 3
+
+
+def test_no_answer_has_a_reason(fetcher: Fetcher, seen: Seen) -> None:
+    gone = fetcher.ask(Question(f"{seen.url}/gone"))
+    assert (gone.status, gone.told) == (0, f"no answer ({gone.failure})")
+    assert "without response" in gone.failure
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        assert "refused" in fetcher.ask(Question(f"http://127.0.0.1:{port}/")).failure
+    assert "http or https" in fetcher.ask(Question("ftp://pkgs.example/")).failure
+    assert fetcher.ask(Question(f"{seen.url}/ä")).failure
+
+
+def test_the_login_goes_to_its_own_server_and_not_where_it_is_unwanted(seen: Seen) -> None:
+    address, credentials = split_credentials(f"{seen.url}/".replace("//", "//alice:secret@"))
+    other = address.replace("127.0.0.1", "localhost")
+    fetcher = Fetcher(credentials)
+    for question in (Question(address), Question(address, as_nobody=True), Question(other)):
+        assert fetcher.ask(question).status == 200
+    fetcher.close()
+    assert [login[:5] for _, _, login in seen.requests] == ["Basic", "", ""]
+
+
+def test_a_proxy_is_asked_where_the_environment_names_one(seen: Seen) -> None:
+    environment = {"http_proxy": seen.url.replace("//", "//me:word@"), "no_proxy": "127.0.0.1"}
+    fetcher = Fetcher(proxies=ProxyRules.from_environment(environment))
+    assert fetcher.ask(Question("http://pkgs.example/simple/")).body == b"hello"
+    assert fetcher.ask(Question(f"{seen.url}/direct")).body == b"hello"
+    fetcher.close()
+    assert [target for _, target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
