@@ -20,11 +20,14 @@ from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
-from twistpi.serverdir import Layout, Serverdir, making_private
+from twistpi.serverdir import Layout, Serverdir, check_role, check_usable, making_private, read_node, read_secret
 from twistpi.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 
 _log = Logger()
+
+_NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
+_EMPTY = "it is a replica's that has never reached its primary; start the server first"
 
 # The changelog and the view don't know each other: that they fit is known here.
 classImplements(ViewDatabase, IView)
@@ -47,15 +50,25 @@ class Keeping:
 
         Raises ``ServerdirRefused``, ``LogDamaged``, ``StorageFull`` and what else makes it impossible, with nothing left open.
         """
-        serverdir = Serverdir.open(settings.serverdir)
+        serverdir = open_serverdir(settings)
+        if serverdir.node.is_replica and not serverdir.node.log_id:
+            serverdir.close()
+            raise ServerdirRefused(settings.serverdir, _EMPTY)
+        return cls.over(serverdir, settings, now, disk)
+
+    @classmethod
+    def over(cls, serverdir: Serverdir, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Keeping:
+        """The same over a directory that is open already, whose log has an id; it is closed when that is impossible."""
         try:
             with making_private():
                 changelog, view = _open_log_and_view(serverdir, disk)
                 os.makedirs(serverdir.layout.names, exist_ok=True)
             keeping = cls(serverdir, changelog, view, open_tree(settings.serverdir))
-            keeping._begin(settings, now)
+            if not serverdir.node.is_replica:
+                keeping._begin(settings, now)
             keeping._catch_up()
-            keeping._apply_upstream(settings, now)
+            if not serverdir.node.is_replica:
+                keeping._apply_upstream(settings, now)
         except BaseException:
             serverdir.close()  # the process ends; the kernel closes the rest
             raise
@@ -108,6 +121,25 @@ class Keeping:
             self._append(changes, BY_SETTINGS, now)
             self._catch_up()
             _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
+
+
+def open_serverdir(settings: Settings) -> Serverdir:
+    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``SecretRefused``."""
+    if settings.primary_url is None:
+        return Serverdir.open(settings.serverdir)
+    if read_node(settings.serverdir) is None and settings.secretfile is None:
+        raise ServerdirRefused(settings.serverdir, _NO_SECRET)
+    secret = None if settings.secretfile is None else read_secret(settings.serverdir, settings.secretfile)
+    return Serverdir.open(settings.serverdir, primary_url=settings.primary_url, secret=secret)
+
+
+def check_usable_by(settings: Settings) -> None:
+    """Raise ``ServerdirRefused`` when the server directory cannot be opened with ``settings`` as things are now."""
+    check_usable(settings.serverdir)
+    node = read_node(settings.serverdir)
+    check_role(settings.serverdir, node, settings.primary_url)
+    if node is None and settings.primary_url is not None and settings.secretfile is None:
+        raise ServerdirRefused(settings.serverdir, _NO_SECRET)
 
 
 def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog, ViewDatabase]:

@@ -34,6 +34,8 @@ FORMAT = 1
 """The version of the layout this code reads and writes."""
 PRIMARY = "primary"
 """The role of a server whose own writer appends to the log."""
+REPLICA = "replica"
+"""The role of a server that follows another one and has the log of that."""
 
 _NODE = "node.json"
 _SECRET = "secret"
@@ -50,11 +52,19 @@ class Node:
     node_id: str
     """32 hexadecimal digits that tell this server from every other."""
     log_id: str
-    """32 hexadecimal digits that tell its changelog from every other."""
+    """32 hexadecimal digits that tell its changelog from every other; empty while a replica has never reached its primary."""
     role: str = PRIMARY
+    """``PRIMARY`` or ``REPLICA``."""
     format: int = FORMAT
     initialised: bool = False
-    """False until the changelog has its first entry."""
+    """False until the changelog has its first entry; on a replica, until it has all that its primary had when it was made."""
+    primary_url: str | None = None
+    """Whom a replica follows."""
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether it follows another server."""
+        return self.role == REPLICA
 
 
 @attrs.frozen
@@ -138,10 +148,29 @@ def _parse_node(path: str, content: bytes) -> Node:
         node = Node(**fields)
     except TypeError:
         raise ServerdirRefused(path, damaged % "its fields are not those of this format") from None
-    ids_fine = all(isinstance(text, str) and len(text) == 32 for text in (node.node_id, node.log_id))
-    if not ids_fine or node.role != PRIMARY or not isinstance(node.initialised, bool):
+    ids = (node.node_id,) if node.is_replica and not node.log_id else (node.node_id, node.log_id)
+    ids_fine = all(isinstance(text, str) and len(text) == 32 for text in ids)
+    role_fine = node.role == PRIMARY or (node.is_replica and isinstance(node.primary_url, str))
+    if not ids_fine or not role_fine or not isinstance(node.initialised, bool):
         raise ServerdirRefused(path, damaged % "a field has a value that cannot be")
     return node
+
+
+def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
+    """Refuse to have a primary's directory follow somebody: ``ServerdirRefused``."""
+    if primary_url is not None and node is not None and not node.is_replica:
+        reason = (
+            "it is a primary's, which follows nobody, and primary-url is set; to make a replica of it, which saves what only it"
+            f" has: twistpi resync --serverdir {path} --primary-url {primary_url}"
+        )
+        raise ServerdirRefused(path, reason)
+
+
+def _new_node(entropy: Callable[[int], bytes], primary_url: str | None) -> Node:
+    """A server that was never there; a replica gets to know the id of its log."""
+    if primary_url is None:
+        return Node(entropy(16).hex(), entropy(16).hex())
+    return Node(entropy(16).hex(), "", REPLICA, primary_url=primary_url)
 
 
 def _lock(path: str) -> int:
@@ -241,22 +270,33 @@ class Serverdir:
     _lock_descriptor: int
 
     @classmethod
-    def open(cls, path: str, entropy: Callable[[int], bytes] = os.urandom) -> Serverdir:
+    def open(
+        cls,
+        path: str,
+        entropy: Callable[[int], bytes] = os.urandom,
+        *,
+        primary_url: str | None = None,
+        secret: bytes | None = None,
+    ) -> Serverdir:
         """Lock the directory, making it when it is missing; raises ``ServerdirRefused`` and then has changed nothing.
 
-        While ``node.initialised`` is False the caller writes the first entry and then calls ``initialised``.
+        While ``node.initialised`` is False the caller writes the first entry, or has a replica receive all there is, and then
+        calls ``initialised``.  With ``primary_url`` it is, or becomes, a replica's; ``secret`` is then the primary's, which a
+        new directory keeps.
         """
-        read_node(path)  # refuse before anything is made
+        check_role(path, read_node(path), primary_url)  # refuse before anything is made
         with _refusing(path):
             _make(path)
             descriptor = _lock(path)
         try:
             node = read_node(path)  # again: what was read without the lock may have changed
-            serverdir = cls(Layout(path), node or Node(entropy(16).hex(), entropy(16).hex()), descriptor)
+            check_role(path, node, primary_url)
+            serverdir = cls(Layout(path), node or _new_node(entropy, primary_url), descriptor)
             if not serverdir.node.initialised:
                 with _refusing(path):
-                    _write(serverdir.layout.secret, entropy(32).hex().encode() + b"\n", 0o600)
-                    serverdir._write_node()
+                    serverdir._make(entropy, secret)
+            if primary_url is not None and serverdir.node.primary_url != primary_url:
+                serverdir.note(primary_url=primary_url)
             _close_to_others(serverdir.layout)
         except BaseException:
             os.close(descriptor)
@@ -265,9 +305,19 @@ class Serverdir:
 
     def initialised(self) -> None:
         """Say that the changelog has its first entry, so that from now on an empty one is damage."""
-        self.node = attrs.evolve(self.node, initialised=True)
+        self.note(initialised=True)
+
+    def note(self, **changed: Any) -> None:
+        """Change fields of ``node.json``, at once and durably."""
+        self.node = attrs.evolve(self.node, **changed)
         with _refusing(self.layout.path):
             self._write_node()
+
+    def _make(self, entropy: Callable[[int], bytes], secret: bytes | None) -> None:
+        """Write what a new directory begins with; what is there of a former attempt, and will be needed, stays."""
+        if not (self.node.is_replica and os.path.exists(self.layout.secret)):
+            _write(self.layout.secret, secret + b"\n" if secret else entropy(32).hex().encode() + b"\n", 0o600)
+        self._write_node()
 
     def close(self) -> None:
         """Let others use the directory."""
@@ -276,9 +326,8 @@ class Serverdir:
     def _write_node(self) -> None:
         """Replace ``node.json`` at once and durably."""
         path = self.layout.path
-        content = orjson.dumps(
-            attrs.asdict(self.node), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        )
+        told = attrs.asdict(self.node, filter=lambda _field, value: value is not None)
+        content = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         _write(os.path.join(path, _HALF_WRITTEN), content, 0o644)
         os.replace(os.path.join(path, _HALF_WRITTEN), os.path.join(path, _NODE))
         _sync_directory(path)

@@ -40,14 +40,14 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.disk import IDisk, RealDisk
-from twistpi.keeping import Keeping
+from twistpi.house import House
+from twistpi.keeping import Keeping, check_usable_by
 from twistpi.log_level import drop_less_than
 from twistpi.model.errors import CannotListen, InvalidSetting, TwistpiError
 from twistpi.model.position import Position
 from twistpi.running import address_of, say_running, say_stopped
 from twistpi.runtime import ease_collecting, give_memory_back
-from twistpi.serverdir import check_usable, read_secret
-from twistpi.serving import Serving
+from twistpi.serverdir import read_secret
 from twistpi.settings import Settings, unknown_variables
 from twistpi.verifying import Verification
 
@@ -60,7 +60,7 @@ def make_service(settings: Settings) -> IService:
     Raises ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ)
-    check_usable(settings.serverdir)
+    check_usable_by(settings)
     if settings.secretfile is not None:
         read_secret(settings.serverdir, settings.secretfile)
     return service
@@ -116,8 +116,7 @@ class TwistpiService(Service):
         self._end_with_failure = end_with_failure
         self._endpoints = {text: _make_endpoint(reactor, text) for text in endpoint_strings(settings)}
         self._ports: list[IListeningPort] = []
-        self._keeping: Keeping | None = None
-        self._serving: Serving | None = None
+        self._house = House(settings, reactor, environment, _now, self._disk, self._fail, self._verify)
         self._verification: Verification | None = None
         self._failed: Exception | None = None
 
@@ -134,6 +133,10 @@ class TwistpiService(Service):
             raise
         super().startService()  # type: ignore[no-untyped-call]
 
+    def become(self, **changed: Any) -> Deferred[None]:
+        """Change fields of ``node.json`` and play the role that it says then, with the ports open (``house.House.become``)."""
+        return self._house.become(**changed)
+
     def stopService(self) -> Deferred[None]:
         """Stop listening, finish what is being written, close everything; fires when that is done."""
         super().stopService()  # type: ignore[no-untyped-call]
@@ -142,28 +145,21 @@ class TwistpiService(Service):
     def _start(self) -> None:
         give_memory_back()
         ease_collecting()
-        self._keeping = Keeping.open(self._settings, _now, self._disk)
-        self._serving = Serving.build(self._settings, self._keeping, self._reactor, self._environment, _now, self._fail)
-        self._serving.start()
+        self._house.open()
         for text, endpoint in self._endpoints.items():
-            listening = endpoint.listen(self._serving.site)
+            listening = endpoint.listen(self._house.doorway)
             listening.addCallbacks(self._listens, self._cannot_listen, errbackArgs=(text,))
         if self._failed is not None:
             raise self._failed
         self._say_where()
-        self._verification = Verification(self._keeping.changelog, self._verified, self._damaged)
-        self._reactor.callWhenRunning(self._verification.start)
 
     async def _stop(self) -> None:
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         if self._verification is not None:
             self._verification.stop()
-        if self._serving is not None:
-            await self._serving.stop()
-        if self._keeping is not None:
-            say_stopped(self._settings.serverdir)
-            self._keeping.close()
+        say_stopped(self._settings.serverdir)
+        await self._house.stop()
         _log.info("Stopped.")
 
     def _listens(self, port: IListeningPort) -> None:
@@ -195,6 +191,11 @@ class TwistpiService(Service):
         self._end_with_failure()
         if self._reactor.running:
             self._reactor.stop()
+
+    def _verify(self, keeping: Keeping) -> None:
+        """Read through the changelog, once, beside everything else."""
+        self._verification = Verification(keeping.changelog, self._verified, self._damaged)
+        self._reactor.callWhenRunning(self._verification.start)
 
     def _verified(self, position: Position) -> None:
         _log.info("The changelog is whole up to serial {serial}.", serial=position.serial)

@@ -24,14 +24,11 @@ from twistpi.condition import Condition
 from twistpi.identifying import Identifying
 from twistpi.keeping import Keeping
 from twistpi.mirror.agents import make_agent
-from twistpi.mirror.download import Downloads
 from twistpi.mirror.forbidden import ForbiddenNetworks
-from twistpi.mirror.names import NameLists
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher
+from twistpi.roles import Foundation, Parts, Told, make_parts
 from twistpi.rules.permissions import Policy
 from twistpi.serverdir import read_secret
 from twistpi.settings import Settings
@@ -56,12 +53,12 @@ class Serving:
 
     site: Any
     """The factory of the listening ports."""
+    parts: Parts
+    """What differs by the role of the server."""
+    services: Services
+    """What the doors were handed."""
     _writer: Writer
     _readers: Readers
-    _mirror: Mirror
-    _downloads: Downloads
-    _sidecars: Sidecars
-    _name_lists: NameLists
     _identifying: Identifying
     _sweeper: Sweeper
     _clock: Any
@@ -80,58 +77,57 @@ class Serving:
         environment: Mapping[str, str],
         now: Callable[[], datetime],
         fail: Callable[[Exception], object],
+        become: Callable[..., Deferred[None]],
     ) -> Serving:
-        """Join the rooms over what is kept on disk; ``fail`` is told what makes it impossible to go on."""
+        """Join the rooms over what is kept on disk, in the role that its ``node.json`` says.
+
+        ``fail`` is told what makes it impossible to go on; ``become`` has the running server play another role.
+        """
         offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        layout = keeping.serverdir.layout
-        readers = Readers(layout.view, keeping.view.keep_newest())
-        announcements: list[Callable[[int, tuple[Change, ...]], object]] = []
+        readers = Readers(keeping.serverdir.layout.view, keeping.view.keep_newest())
+        announcements: list[Told] = []
 
         def announce(serial: int, changes: tuple[Change, ...]) -> None:
             for told in announcements:
                 told(serial, changes)
 
         writer = Writer(
-            keeping.changelog, IView(keeping.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail
-        )
+            keeping.changelog, IView(keeping.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail,
+            follows=keeping.serverdir.node.is_replica,
+        )  # fmt: skip
         forbidden = ForbiddenNetworks.parse(settings.forbidden_networks)
         agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden)
         upstream = Upstream(agent, reactor, offload, request_timeout=settings.request_timeout)
-        mirror = Mirror(
-            upstream, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
-            request_timeout=settings.request_timeout, offline=settings.offline,
+        foundation = Foundation(
+            settings, keeping, reactor, environment, now, fail, offload, readers, writer, upstream, become
         )  # fmt: skip
-        downloads = Downloads(upstream, keeping.blobs, writer, reactor, offload=offload, offline=settings.offline, fail=fail)
-        sidecars = Sidecars(
-            upstream, downloads, keeping.blobs, writer, reactor, offload=offload, offline=settings.offline, fail=fail
-        )
-        name_lists = NameLists(
-            upstream, readers, reactor, root=layout.names, spawner=reactor, offload=offload,
-            cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=settings.offline,
-        )  # fmt: skip
+        parts = make_parts(foundation)
         pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
         pusher = Pusher(pushing, keeping.blobs, reactor, offload, os.urandom)
         slow_clock = SlowClock(time.time, time.monotonic)
         sweeper = Sweeper(keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now)
         identifying = Identifying.build(settings, readers, reactor, offload)
         secret = read_secret(settings.serverdir, settings.secretfile)
+        node = keeping.serverdir.node
         services = Services(
-            readers=readers, blobs=keeping.blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
-            page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identifying.identify,
-            policy=Policy.parse(settings.restrict_modify), pusher=pusher, writer=writer, now=now,
-            node=NodeFacts(keeping.serverdir.node.node_id, keeping.serverdir.node.role), trusted_proxies=settings.trusted_proxy,
+            readers=readers, blobs=keeping.blobs, mirror=parts.mirror, downloads=parts.downloads, sidecars=parts.sidecars,
+            name_lists=parts.name_lists, page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
+            identify=identifying.identify, policy=Policy.parse(settings.restrict_modify), pusher=pusher, writer=writer, now=now,
+            node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url), trusted_proxies=settings.trusted_proxy,
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
-            metrics_from=settings.metrics_from,
+            metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following, forwarding=parts.forwarding,
         )  # fmt: skip
-        condition = Condition(settings.serverdir, settings.disk_reserve, keeping.changelog, writer, mirror)
-        services.measuring += [condition.measures, writer.measures, upstream.measures]
+        condition = Condition(
+            settings.serverdir, settings.disk_reserve, keeping.changelog, writer, None if node.is_replica else parts.mirror
+        )
+        services.measuring += [condition.measures, writer.measures, upstream.measures, *parts.measuring]
         services.checking += [condition.checks]
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)
-        announcements += [site.changed, name_lists.changed, sweeper.changed]
-        return cls(site, writer, readers, mirror, downloads, sidecars, name_lists, identifying, sweeper, reactor)
+        announcements += [site.changed, sweeper.changed, *parts.told]
+        return cls(site, parts, services, writer, readers, identifying, sweeper, reactor)
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -139,16 +135,24 @@ class Serving:
         self._identifying.start()
         self._sweeper.start()
         self._housekeeping.start(_HOUSEKEEPING)
+        self.parts.start()
+
+    async def rest(self) -> None:
+        """Follow, fetch and write no more, but go on answering from what is known: something else takes over."""
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        await self.parts.stop()
+        await self._sweeper.stop()
+        await self._writer.stop()
 
     async def stop(self) -> None:
         """Stop fetching, write what was decided, and let go of the view."""
-        if self._housekeeping.running:
-            self._housekeeping.stop()
-        for fetching in (self._name_lists, self._sidecars, self._mirror, self._downloads):
-            fetching.stop()
-        await self._sweeper.stop()
+        await self.rest()
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """After ``rest``: answer nothing any more."""
         await self._identifying.stop()
-        await self._writer.stop()
         self._readers.close()
 
     def _keep_house(self) -> Deferred[None]:

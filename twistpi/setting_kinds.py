@@ -77,6 +77,12 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _primary_address(text: str) -> str:
+    if text.startswith("unix:/"):
+        return _text(text)
+    return _web_address(text).rstrip("/")
+
+
 def _endpoint(text: str) -> str:
     if not re.match(r"[a-zA-Z][a-zA-Z0-9_]*:.", _text(text)):
         raise ValueError(text)
@@ -111,6 +117,9 @@ READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_fil
 BYTES = Kind("BYTES", "it must be a whole number, optionally with K, M, G or T behind it", _byte_count)
 WEB_ADDRESS = Kind("URL", "it must be an http:// or https:// address without query and fragment", _web_address)
 OUTSIDE_ADDRESS = attrs.evolve(WEB_ADDRESS, parse=lambda text: _web_address(text).rstrip("/"))
+PRIMARY_ADDRESS = Kind(
+    "URL", "it must be an http:// or https:// address without query and fragment, or unix:/path", _primary_address
+)
 ENDPOINT = Kind(
     "ENDPOINT", "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0", _endpoint
 )

@@ -29,6 +29,7 @@ from twistpi.setting_kinds import (
     PASSWORD,
     PASSWORD_HASH,
     PATH,
+    PRIMARY_ADDRESS,
     PRINCIPALS,
     READABLE_FILE,
     TEXT,
@@ -153,6 +154,19 @@ class Settings:
     max_upload_size: int = _setting(
         BYTES, 4 << 30, "the largest request body that is taken in; a larger one is refused with 413", unit="bytes", shown="4G"
     )
+    primary_url: str | None = _setting(
+        PRIMARY_ADDRESS, None,
+        "the server to follow: this one is a replica of it; remembered, so that it need be given only when that changes",
+        shown="none: this server is a primary",
+    )  # fmt: skip
+    history: str = _setting(
+        choice("all", "tail"), "all",
+        "how much of the changelog a new replica of a large primary gets: all of it, in the background, or only what is needed",
+    )  # fmt: skip
+    proxy_timeout: float = _setting(
+        seconds(3600, zero=False), 30.0, "how long a replica waits until it has what a request that it forwarded has changed",
+        unit="seconds", shown="30",
+    )  # fmt: skip
     log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the least important lines to log")
     access_log: str | None = _setting(
         PATH, None, "the file to log every request to, one line each", shown="requests are not logged"

@@ -54,7 +54,7 @@ def make_agent(
     refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
     trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
     policy = HostnameCachingHTTPSPolicy(trusting)
-    pool = _quiet_pool(reactor, connections_per_host)
+    pool = quiet_pool(reactor, connections_per_host)
     guarded = GuardedReactor(reactor, refusing)
     direct = Agent(guarded, policy, connectTimeout=connect_timeout, pool=pool)  # type: ignore[no-untyped-call]
     rules = ProxyRules.from_environment(environ)
@@ -65,7 +65,7 @@ def make_agent(
     return GuardedAgent(_RoutingAgent(rules, direct, routes), refusing)
 
 
-def _quiet_pool(reactor: Any, connections_per_host: int) -> HTTPConnectionPool:
+def quiet_pool(reactor: Any, connections_per_host: int) -> HTTPConnectionPool:
     """Connections that are kept for the next request, and whose opening and closing is not logged each time."""
     pool = HTTPConnectionPool(reactor, persistent=connections_per_host > 0)  # type: ignore[no-untyped-call]
     pool.maxPersistentPerHost = connections_per_host
@@ -150,7 +150,7 @@ class _ProxyRoutes:
         return self._tunnels[proxy]
 
     def _pool(self) -> HTTPConnectionPool:
-        return _quiet_pool(self._reactor, self._connections)
+        return quiet_pool(self._reactor, self._connections)
 
     def _endpoint(self, proxy: Proxy) -> IStreamClientEndpoint:
         host = proxy.host.encode("ascii")

@@ -165,6 +165,10 @@ class FastSite(Site):
         if self.keeps_log:
             super().log(request)
 
+    def yield_to(self, successor: FastSite) -> None:
+        """Answer from now on as ``successor`` does, on the connections that are open here, too: the server plays another role."""
+        self.__dict__ = successor.__dict__
+
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """An entry was committed; called in the reactor, before its author hears of it."""
         self.services.standing.moved(serial, self.services.clock.seconds())

@@ -16,7 +16,8 @@ from twistpi.model.checks import Check
 from twistpi.web.doors import Door
 from twistpi.web.replies import JSON, NO_STORE, Reply, length_of
 
-_ALIVE = b'{"status":"alive"}\n'
+ALIVE = b'{"status":"alive"}\n'
+"""What a process answers that answers at all."""
 _RETRY = (b"Retry-After", b"5")
 
 
@@ -26,7 +27,7 @@ class HealthDoor(Door):
 
     async def health(self, request: Request) -> bytes:
         """Always 200: it is the answer itself that tells."""
-        return self.put(request, _reply(200, _ALIVE))
+        return self.put(request, _reply(200, ALIVE))
 
     async def ready(self, request: Request) -> bytes:
         """200, or 503 when something that is needed is not fine; each check in JSON, with a sentence."""

@@ -13,6 +13,7 @@ from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
 from twistpi.web.believing import Believing
+from twistpi.web.followers import Followers
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from twistpi.mirror.refresh import Mirror
     from twistpi.mirror.sidecar import Sidecars
     from twistpi.push.releases import Pusher
+    from twistpi.replication.following import Following
+    from twistpi.replication.primary import Primary
     from twistpi.rules.permissions import Policy
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
@@ -49,7 +52,11 @@ class NodeFacts:
     node_id: str
     """32 hexadecimal digits that tell this server from every other; ``X-Devpi-Uuid``."""
     role: str = "primary"
-    """``primary``: its own writer appends to the log."""
+    """``primary``: its own writer appends to the log.  ``replica``: it follows another server."""
+    log_id: str = ""
+    """32 hexadecimal digits that tell its changelog from every other."""
+    primary_url: str | None = None
+    """Whom a replica follows."""
 
 
 @attrs.define(eq=False)
@@ -97,6 +104,14 @@ class Services:
     """Removes what nothing names; None where nobody may ask for that."""
     nodes: Nodes | None = None
     """Tells which server of the house asks; None where no other server may ask for anything."""
+    primary: Primary | None = None
+    """The server that this one follows, as a place to ask; None on a primary."""
+    following: Following | None = None
+    """What keeps the log up to date with the primary's; None on a primary."""
+    forwarding: Any = None
+    """Hands requests on that cannot be answered here; None where every request can be."""
+    followers: Followers = attrs.field(factory=Followers)
+    """Who follows this server."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

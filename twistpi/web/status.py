@@ -8,6 +8,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.model.records import Json
+from twistpi.replication.progress import Progress
 from twistpi.web.doors import Door
 from twistpi.web.replies import result_reply
 
@@ -30,6 +31,9 @@ class StatusDoor(Door):
         software, _, version = services.software.partition("/")
         host: Any = request.getHost()  # type: ignore[no-untyped-call]
         serial, moved_at = services.standing.serial, services.standing.moved_at
+        now = services.clock.seconds()
+        following = services.following
+        replica = {} if following is None else replica_facts(following.progress, services.node.primary_url, now)
         return {
             "serverdir": _NOT_TOLD,
             "uuid": services.node.node_id,
@@ -43,9 +47,12 @@ class StatusDoor(Door):
             "last-commit-timestamp": moved_at,
             "event-serial": serial,
             "event-serial-timestamp": moved_at,
-            "event-serial-in-sync-at": services.clock.seconds(),
+            "event-serial-in-sync-at": now,
             "metrics": self._metrics(),
-            "polling_replicas": {},
+            "polling_replicas": services.followers.facts(now),
+            "log-id": services.node.log_id,
+            "epoch": self.reader.epoch(),
+            **replica,
         }
 
     def _metrics(self) -> list[Json]:
@@ -56,3 +63,37 @@ class StatusDoor(Door):
             ["twistpi_passwords_hashed", "counter", services.identify.line.hashed],
             ["twistpi_ready_paths", "gauge", len(services.tables.pages) + len(services.tables.files)],
         ]
+
+
+def replica_facts(progress: Progress, primary_url: str | None, now: float) -> dict[str, Json]:
+    """What the status of a replica says beside that of a primary: the protocol's words, and then ours.
+
+    All times are Unix seconds.  ``lag-entries`` and ``lag-seconds`` are null while nothing is known of the primary.
+    """
+    primary: dict[str, Json] = {
+        "url": None if primary_url is None else strip_credentials(primary_url),
+        "serial": progress.primary_serial,
+        "serial-timestamp": progress.primary_time,
+        "contacted-at": progress.contacted_at,
+    }
+    return {
+        **{f"{name}-{key}": value for name in ("primary", "master") for key, value in primary.items()},
+        "update-from-primary-at": progress.updated_at,
+        "update-from-master-at": progress.updated_at,
+        "replica-started-at": progress.started_at,
+        "replica-metadata-in-sync-at": progress.complete_at,
+        "replica-in-sync-at": progress.complete_at,
+        "replication-errors": {},
+        "replica-state": progress.state,
+        "lag-entries": progress.lag_entries,
+        "lag-seconds": progress.lag_seconds(now),
+        "last-error": progress.last_error,
+        "last-error-at": progress.last_error_at,
+    }
+
+
+def strip_credentials(url: str) -> str:
+    """``url`` without a name and a password."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,86 @@
+"""A replica that was just made: it finds out whose log it is going to have, and takes the beginning of that.
+
+Until its primary was reached once there is nothing to serve, and nothing is opened but the ports, which say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twistpi.model.errors import TwistpiError
+from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary
+from twistpi.replication.primary import Primary
+from twistpi.replication.progress import Progress
+from twistpi.serverdir import Serverdir
+
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 10.0
+"""Seconds between two attempts."""
+_log = Logger()
+
+
+@attrs.define(eq=False)
+class Arrival:
+    """Prepares the directory of a new replica."""
+
+    _primary: Primary
+    _serverdir: Serverdir
+    _clock: Any
+    _chance: Callable[[], float]
+    progress: Progress = attrs.field(init=False)
+    """What can be said until something follows."""
+
+    def __attrs_post_init__(self) -> None:
+        self.progress = Progress(self._clock.seconds(), 0)
+
+    @property
+    def sentence(self) -> str:
+        """Why nothing is served yet."""
+        told = f" {self.progress.last_error}" if self.progress.state != "connecting" else ""
+        return f"This replica of {self._primary.url} has nothing to serve yet.{told} Try again in a moment."
+
+    async def run(self) -> None:
+        """Return when the directory says whose log it is to have; tries for as long as it takes."""
+        attempt = 0
+        while not self._serverdir.node.log_id:
+            try:
+                await self._meet()
+            except TwistpiError as error:
+                self._note(error)
+                pause: Deferred[None] = Deferred()
+                longest = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(attempt, 16))
+                timer = self._clock.callLater(longest * (1 + self._chance()) / 2, pause.callback, None)
+                attempt += 1
+                try:
+                    await pause
+                finally:
+                    if timer.active():
+                        timer.cancel()
+
+    async def _meet(self) -> None:
+        """Ask the primary for its log's id."""
+        answer = await self._primary.ask("GET", "/+changelog/segments")
+        if answer.status == 403:
+            fields = await answer.json()
+            reason = fields.get("reason") if isinstance(fields, dict) else None
+            raise FollowingRefused(self._primary.url, f"{reason}; start both with the same --secretfile")
+        if answer.status in (502, 503, 504):
+            answer.discard()
+            raise PrimaryUnreachable(self._primary.url, f"it answers {answer.status}")
+        fields = await answer.json() if answer.status == 200 else None
+        log_id = fields.get("log_id") if isinstance(fields, dict) else None
+        if not isinstance(log_id, str) or len(log_id) != 32:
+            raise StrangePrimary(self._primary.url, f"it answers {answer.status} where it should tell of its changelog")
+        self._serverdir.note(log_id=log_id)
+
+    def _note(self, error: TwistpiError) -> None:
+        sentence = str(error)
+        if sentence != self.progress.last_error:
+            _log.warn("{reason}", reason=sentence)
+        state = error.state if isinstance(error, FollowingRefused) else "unreachable"
+        self.progress.failed(state, sentence, self._clock.seconds())

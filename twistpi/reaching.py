@@ -1,0 +1,66 @@
+"""How this server reaches the one that it follows: over the network, or through a unix socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from twistpi.auth.node_tokens import NodeTokens
+from twistpi.mirror.agents import make_agent, quiet_pool
+from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.replication.primary import Primary, PrimaryAddress
+from twistpi.serverdir import read_secret
+from twistpi.setting_kinds import NONE
+from twistpi.settings import Settings
+
+_CONNECTIONS = 32
+"""That are kept for a later request."""
+
+
+def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
+    """The server at ``url`` (``http://``, ``https://`` or ``unix:/path``), asked as the server ``node_id``.
+
+    Raises ``ValueError`` for another address, ``SecretRefused`` when the secret that the servers share is not fit.
+    """
+    secret = read_secret(settings.serverdir, settings.secretfile)
+    agent = agent_for(url, settings, reactor, environment)
+    return Primary(url, node_id, agent, reactor, NodeTokens(secret), os.urandom, outside_url=settings.outside_url)
+
+
+def agent_for(url: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> IAgent:
+    """What sends requests to the server at ``url``; the administrator says where that is, so no network is forbidden."""
+    socket = PrimaryAddress.parse(url).socket
+    if socket is None:
+        anywhere = ForbiddenNetworks.parse((NONE,))
+        return make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=anywhere)
+    pool = quiet_pool(reactor, _CONNECTIONS)
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Socket(reactor, socket), pool)  # type: ignore[no-untyped-call]
+    return agent
+
+
+@implementer(IAgentEndpointFactory)
+@attrs.frozen
+class _Socket:
+    """Leads to one unix socket, whatever is asked."""
+
+    _reactor: Any
+    _path: str
+
+    def endpointForURI(self, _uri: object) -> UNIXClientEndpoint:
+        """The way."""
+        return UNIXClientEndpoint(self._reactor, self._path)  # type: ignore[no-untyped-call]
+
+
+def is_far(url: str) -> bool:
+    """Whether what comes from ``url`` crosses a network, where it is worth compressing."""
+    if PrimaryAddress.parse(url).socket is not None:
+        return False
+    return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")

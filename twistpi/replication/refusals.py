@@ -1,0 +1,115 @@
+"""Why a primary will not be followed: its answer, made into an error that says what to do.
+
+Where two logs diverged is found by halving: the primary tells the chain of any serial, and two logs whose chains are the same at
+a serial are the same up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.model.errors import TwistpiError
+from twistpi.model.following_errors import (
+    Diverged,
+    FollowingRefused,
+    HistoryMissing,
+    OtherLog,
+    PrimaryFenced,
+    PrimaryUnreachable,
+    StrangePrimary,
+)
+from twistpi.model.replication_errors import UnknownSerial
+from twistpi.replication.primary import Primary, PrimaryAnswer
+
+
+@attrs.define(eq=False)
+class Refusals:
+    """Understands one primary's refusals."""
+
+    _primary: Primary
+    _changelog: Any
+    """An ``IChangelog``: ours."""
+    _offload: Callable[..., Deferred[Any]]
+
+    async def of(self, answer: PrimaryAnswer, log_id: str) -> TwistpiError:
+        """The error that ``answer``, which is no feed, amounts to; ``log_id`` is that of our log.
+
+        Raises ``PrimaryUnreachable`` when the primary is gone before everything is understood.
+        """
+        url = self._primary.url
+        if answer.status in (502, 503, 504):
+            return PrimaryUnreachable(url, await self._message(answer))
+        if answer.status == 403:
+            return FollowingRefused(url, await self._refused(answer))
+        if answer.status != 409:
+            answer.discard()
+            return StrangePrimary(url, f"it answers {answer.status} where it should hand out its changelog")
+        fields = await answer.json()
+        if not isinstance(fields, dict):
+            return StrangePrimary(url, "its refusal cannot be understood")
+        return await self._conflict(fields, log_id)
+
+    def other_log(self, theirs: str, ours: str) -> OtherLog:
+        """The refusal to follow a primary whose log is ``theirs``."""
+        return OtherLog(self._primary.url, f"that is {theirs or 'unknown'}, and this one is {ours}")
+
+    async def _conflict(self, fields: dict[str, Any], log_id: str) -> TwistpiError:
+        url, theirs, reason = self._primary.url, str(fields.get("log_id", "")), fields.get("reason")
+        if reason == "other log" or theirs != log_id:
+            return self.other_log(theirs, log_id)
+        if reason == "fenced":
+            return PrimaryFenced(url, f"another server was promoted; the one there is of epoch {fields.get('epoch')}")
+        if reason == "behind":
+            return HistoryMissing(url, f"it has no entry right after serial {self._changelog.last.serial} any more")
+        if reason == "diverged":
+            serial = fields.get("serial")
+            return await self._diverged(serial if isinstance(serial, int) else self._changelog.last.serial)
+        return FollowingRefused(url, str(fields.get("message", reason)))
+
+    async def _diverged(self, theirs: int) -> Diverged:
+        """Where the logs part; ``theirs`` is the primary's last serial."""
+        ours = self._changelog.last.serial
+        same, other = self._changelog.begins_after.serial, min(ours, theirs) + 1
+        while other - same > 1:  # the same at ``same``, not at ``other``
+            middle = (same + other) // 2
+            if await self._is_same(middle):
+                same = middle
+            else:
+                other = middle
+        return Diverged(self._primary.url, _told(other, ours, theirs), other)
+
+    async def _is_same(self, serial: int) -> bool:
+        try:
+            ours = await self._offload(self._changelog.position, serial)
+        except UnknownSerial:
+            return False
+        answer = await self._primary.ask("GET", f"/+changelog/position?serial={serial}")
+        if answer.status == 404:
+            answer.discard()
+            return False
+        fields = await answer.json()
+        return answer.status == 200 and isinstance(fields, dict) and fields.get("chain") == ours.chain
+
+    async def _refused(self, answer: PrimaryAnswer) -> str:
+        fields = await answer.json()
+        reason = fields.get("reason") if isinstance(fields, dict) else None
+        if reason == "wrong secret":
+            return "it has another secret; start both with the same --secretfile"
+        return f"it does not let this server in ({reason or 'no reason given'}); do both have the same secret?"
+
+    async def _message(self, answer: PrimaryAnswer) -> str:
+        content = await answer.read(64 * 1024)
+        told = " ".join(content.decode("utf-8", "replace").split())[:200]
+        return f"it answers {answer.status}{f' ({told})' if told else ''}"
+
+
+def _told(serial: int, ours: int, theirs: int) -> str:
+    if serial > theirs:
+        return f"the primary ends before it, at {theirs}, and this replica goes on up to {ours}"
+    if serial > ours:
+        return f"this replica ends before it, at {ours}, and the primary goes on up to {theirs}"
+    return f"from there on, the primary (up to {theirs}) and this replica (up to {ours}) have different entries"

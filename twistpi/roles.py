@@ -1,0 +1,147 @@
+"""What differs between a primary, which decides and writes by itself, and a replica, which follows another server.
+
+Everything else is built the same in ``serving.py``, over a ``Foundation``; the joints at which the roles differ are the fields of
+``Parts``.  What a server is stands in its ``node.json``; ``house.House.become`` changes that while the server runs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from inspect import isawaitable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.changelog.writer import Writer
+from twistpi.keeping import Keeping
+from twistpi.mirror.download import Downloads
+from twistpi.mirror.names import NameLists
+from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.upstream import Upstream
+from twistpi.model.changes import Change
+from twistpi.model.measures import Measuring
+from twistpi.reaching import is_far, reach
+from twistpi.replication.following import Following
+from twistpi.replication.primary import Primary
+from twistpi.replication.refusals import Refusals
+from twistpi.settings import Settings
+from twistpi.view.read import Readers
+
+Told = Callable[[int, tuple[Change, ...]], object]
+"""Told, in the reactor, of each entry that readers of the view see from now on."""
+
+
+@attrs.frozen(eq=False)
+class Foundation:
+    """What every role is built on."""
+
+    settings: Settings
+    keeping: Keeping
+    reactor: Any
+    environment: Mapping[str, str]
+    now: Callable[[], datetime]
+    fail: Callable[[Exception], object]
+    """Told what makes it impossible to go on."""
+    offload: Callable[..., Deferred[Any]]
+    readers: Readers
+    writer: Writer
+    upstream: Upstream
+    """A client for upstreams, also for a replica whose primary is gone."""
+    become: Callable[..., Deferred[None]]
+    """``house.House.become``: have the running server play another role."""
+
+
+@attrs.frozen(eq=False)
+class Parts:
+    """What a server has that differs by its role.
+
+    Whoever adds something to a role adds it here: a field where the doors or the wiring ask for it by name, ``background`` for
+    what only runs by itself.
+    """
+
+    mirror: Any
+    """What sees to mirrored pages, with the interface of ``mirror.refresh.Mirror``."""
+    downloads: Any
+    """What fetches files, with the interface of ``mirror.download.Downloads``."""
+    sidecars: Any
+    """What fetches metadata files, with the interface of ``mirror.sidecar.Sidecars``."""
+    name_lists: Any
+    """What keeps the lists of names, with the interface of ``mirror.names.NameLists``."""
+    primary: Primary | None = None
+    """The server that is followed, as a place to ask; None on a primary."""
+    following: Following | None = None
+    """What keeps the log up to date; None on a primary."""
+    forwarding: Any = None
+    """What hands requests on that cannot be answered here; None where every request can be."""
+    background: Sequence[Any] = ()
+    """What runs by itself: each has ``start()``, and ``stop()``, which may return something to be awaited."""
+    told: Sequence[Told] = ()
+    """Told of each entry, in this order, after the site was."""
+    measuring: Sequence[Measuring] = ()
+    """Whoever has figures."""
+
+    def start(self) -> None:
+        """Start what runs by itself."""
+        for part in self.background:
+            part.start()
+        if self.following is not None:
+            self.following.start()
+
+    async def stop(self) -> None:
+        """Stop following and fetching."""
+        if self.following is not None:
+            self.following.stop()
+        for fetching in (self.name_lists, self.sidecars, self.mirror, self.downloads):
+            fetching.stop()
+        for part in reversed(self.background):
+            stopped = part.stop()
+            if isawaitable(stopped):
+                await stopped
+
+
+def make_parts(foundation: Foundation) -> Parts:
+    """The parts of the role that the server directory says."""
+    return replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
+
+
+def primary_parts(foundation: Foundation) -> Parts:
+    """A server that asks upstreams and writes the log."""
+    return _fetching(foundation, offline=foundation.settings.offline)
+
+
+def replica_parts(foundation: Foundation) -> Parts:
+    """A server that has its log from another one, and shows what stands in it."""
+    node, settings, changelog = foundation.keeping.serverdir.node, foundation.settings, foundation.keeping.changelog
+    assert node.primary_url is not None
+    primary = reach(node.primary_url, node.node_id, settings, foundation.reactor, foundation.environment)
+    following = Following(
+        primary, node.log_id, lambda: changelog.last, foundation.writer.receive, lambda: foundation.readers.get().epoch(),
+        Refusals(primary, changelog, foundation.offload), foundation.reactor, random.random, is_far(node.primary_url),
+    )  # fmt: skip
+    # What is not here is for the primary to fetch.
+    parts = _fetching(foundation, offline=True)
+    return attrs.evolve(
+        parts, primary=primary, following=following, told=(*parts.told, following.changed), measuring=(following.measures,)
+    )
+
+
+def _fetching(foundation: Foundation, *, offline: bool) -> Parts:
+    """What fetches from upstreams, or, ``offline``, serves what is here."""
+    settings, reactor, offload = foundation.settings, foundation.reactor, foundation.offload
+    upstream, readers, writer = foundation.upstream, foundation.readers, foundation.writer
+    blobs, fail = foundation.keeping.blobs, foundation.fail
+    mirror = Mirror(
+        upstream, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
+        request_timeout=settings.request_timeout, offline=offline,
+    )  # fmt: skip
+    downloads = Downloads(upstream, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
+    sidecars = Sidecars(upstream, downloads, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
+    name_lists = NameLists(
+        upstream, readers, reactor, root=foundation.keeping.serverdir.layout.names, spawner=reactor, offload=offload,
+        cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=offline,
+    )  # fmt: skip
+    return Parts(mirror, downloads, sidecars, name_lists, told=(name_lists.changed,))
