@@ -13,7 +13,6 @@ from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
 from twistpi.web.believing import Believing
-from twistpi.web.followers import Followers
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
@@ -110,8 +109,6 @@ class Services:
     """What keeps the log up to date with the primary's; None on a primary."""
     forwarding: Any = None
     """Hands requests on that cannot be answered here; None where every request can be."""
-    followers: Followers = attrs.field(factory=Followers)
-    """Who follows this server."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

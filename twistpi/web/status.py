@@ -49,7 +49,7 @@ class StatusDoor(Door):
             "event-serial-timestamp": moved_at,
             "event-serial-in-sync-at": now,
             "metrics": self._metrics(),
-            "polling_replicas": services.followers.facts(now),
+            "polling_replicas": {},
             "log-id": services.node.log_id,
             "epoch": self.reader.epoch(),
             **replica,
