@@ -24,13 +24,14 @@ from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
 from twistpi.web.form_body import Admit
 from twistpi.web.glance import Glance, Glances
+from twistpi.web.http2 import Http2Connection
 from twistpi.web.lingering import LingeringChannel
 from twistpi.web.pages import Pages
 from twistpi.web.passed_on import PassedOn
 from twistpi.web.ready import ReadyFile, ReadyPage
 from twistpi.web.replies import head_bytes
 from twistpi.web.request import DoorRequest
-from twistpi.web.send import SocketSender, WritingSender, is_plain, write_now
+from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
 
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
@@ -53,16 +54,37 @@ class FastChannel(LingeringChannel):
 
     site: FastSite
     transport: Any
+    quiet: bool | None = None
+    """See ``Connection``."""
     _sender: SocketSender | WritingSender | None = None
+    _watch_sending: Watch | None = None
+    _http2: Http2Connection | None = None
+    """What speaks instead of this, when client and server agreed on that."""
 
     def connectionMade(self) -> None:
         """A client came."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._plain = is_plain(self.transport)
         self._held: list[bytes] = []
+        if hasattr(self.transport, "negotiatedProtocol"):
+            self.dataReceived = self._choose  # type: ignore[method-assign]
+        self.site.services.connections.made(self)
+
+    def _choose(self, data: bytes) -> None:
+        """The first bytes came through TLS, so it is known which protocol they are in."""
+        del self.dataReceived
+        if self.transport.negotiatedProtocol == b"h2":
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self.transport.unregisterProducer()
+            self._http2 = Http2Connection(self.site)
+            self._http2.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+            self.transport.registerProducer(self._http2, True)
+            self.dataReceived = self._http2.dataReceived  # type: ignore[method-assign]
+        self.dataReceived(data)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came: answer at once what can be, in the order it was asked."""
+        self.quiet = False
         if self._sender is not None:
             self._held.append(data)
         elif self.requests or self._buffer or not self.persistent or not self._answer(data):
@@ -90,21 +112,29 @@ class FastChannel(LingeringChannel):
 
     def _send(self, body: Body) -> None:
         """Send a large body; what comes meanwhile waits."""
-        sender: SocketSender | WritingSender = WritingSender(body, self, self._write)
+        sender: SocketSender | WritingSender = WritingSender(body, self, self.transport.write)
         if self._plain:
-            sender = SocketSender(body, self.transport, self.resetTimeout)
+            sender = SocketSender(body, self.transport)
         self._sender = sender
         sender.start()
         if not sender.done.called:
             self._networkProducer.pauseProducing()
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self._watch_sending = Watch(self, sender, self.forceAbortClient)
         sender.done.addCallbacks(self._sent, self._broken)
 
-    def _write(self, data: bytes) -> None:
-        self.resetTimeout()  # type: ignore[no-untyped-call]
-        self.transport.write(data)
+    def _stop_sending(self) -> None:
+        self._sender = None
+        watch, self._watch_sending = self._watch_sending, None
+        if watch is not None:
+            watch.stop()
 
     def _sent(self, _: None) -> None:
-        self._sender = None
+        self._stop_sending()
+        self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        if self.site.services.connections.finishing:
+            self.close_soon()
+            return
         held, self._held = self._held, []
         self._networkProducer.resumeProducing()
         if held:
@@ -112,21 +142,56 @@ class FastChannel(LingeringChannel):
 
     def _broken(self, failure: Failure) -> None:
         """An answer that ends early must never look whole."""
-        self._sender = None
+        self._stop_sending()
         self._held = []
-        self.forceAbortClient()  # type: ignore[no-untyped-call]
+        self.forceAbortClient()
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether another request may follow ``request``: not when the server stops."""
+        if super().checkPersistence(request, version) and not self.site.services.connections.finishing:
+            return True
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def too_slow(self) -> None:
+        """A request takes too long to come."""
+        self.refuse(self.site.refusal(408, "The request came too slowly."))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being asked or answered."""
+        if self._http2 is not None:
+            return not self._http2.streams
+        return not self.requests and not self._buffer and self._sender is None
+
+    def finish_up(self) -> None:
+        """Close when what was asked is answered."""
+        if self._http2 is not None:
+            self._http2.finish_up()
+        elif self.is_idle:
+            self.close_soon()
+        elif self._sender is None and self._handlingRequest:
+            self.persistent = False
+            if not self.requests[0].startedWriting:
+                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def cut(self) -> None:
+        """End in the midst of whatever it is."""
+        self.transport.abortConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Bytes came that are no HTTP: say so with the headers of every other answer."""
-        self.transport.write(self.site.bad_request())
-        self.loseConnection()
+        self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """The client is gone."""
         if self._sender is not None:
             self._sender.stop()
-            self._sender = None
+            self._stop_sending()
+        if self._http2 is not None:
+            self._http2.connectionLost(reason)
         super().connectionLost(reason)
+        self.site.services.connections.lost(self)
 
 
 class FastSite(Site):
@@ -156,7 +221,7 @@ class FastSite(Site):
 
     def acceptableProtocols(self) -> list[bytes]:
         """What is offered to clients that come over TLS (``IProtocolNegotiationFactory``)."""
-        return [b"http/1.1"]
+        return [b"h2", b"http/1.1"]
 
     def log(self, request: Any) -> None:
         """Count a request that was answered, and note it in the access log, when there is one."""
@@ -178,9 +243,9 @@ class FastSite(Site):
         """Whom another server passes ``request`` on for, as far as it is believed; raises ``SenderRefused``."""
         return self.services.believing.passed_on(request, method, raw)
 
-    def bad_request(self) -> bytes:
-        """The whole answer to what cannot be understood."""
-        reply = error_reply(400, "This is not an HTTP request that can be understood.", wants_json=False)
+    def refusal(self, status: int, message: str) -> bytes:
+        """The whole answer to what is no request."""
+        reply = error_reply(status, message, wants_json=False)
         standing = self.services.standing.at(self.services.clock.seconds())
         return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
 

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
+from twisted.web.http import Request
+
+from twistpi.web.patient import PatientChannel
 
 _IDLE: Final = 10.0
 """Seconds without a byte after which a client that had its answer is let go."""
@@ -19,7 +21,7 @@ _LONGEST: Final = 600.0
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 
-class LingeringChannel(HTTPChannel):
+class LingeringChannel(PatientChannel):
     """An HTTP connection that need not wait for the end of a body."""
 
     transport: Any
@@ -28,6 +30,10 @@ class LingeringChannel(HTTPChannel):
     _letting_go: Any = None
     """The call that ends it."""
 
+    def answer_soon(self, request: Request) -> None:
+        """As ``answer_now``, when the reactor comes round: for who is in the midst of taking the body's bytes."""
+        self.callLater(0, lambda: self.answer_now(request))  # type: ignore[no-untyped-call]
+
     def answer_now(self, request: Request) -> None:
         """Have ``request`` answered although its body is still coming; it is the last one of its connection.
 
@@ -35,18 +41,24 @@ class LingeringChannel(HTTPChannel):
         """
         if not self.requests or self.requests[-1] is not request or self._handlingRequest or self._lingering:
             return
+        self._linger()
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.allContentReceived()  # type: ignore[no-untyped-call]
+
+    def refuse(self, answer: bytes) -> None:
+        """Send ``answer``, which is whole, instead of taking the request that is coming, and close."""
         self._lingering = True
         self.persistent = False
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        self._letting_go = self.callLater(_LONGEST, self._let_go)  # type: ignore[no-untyped-call]
-        self.allContentReceived()  # type: ignore[no-untyped-call]
+        self._stop_watching()
+        self.transport.write(answer)
+        self.close_soon()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
         if self._lingering:
             self.resetTimeout()  # type: ignore[no-untyped-call]
         else:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
 
     def loseConnection(self) -> None:
         """The answer is out: close, or wait until the client does."""
@@ -60,16 +72,33 @@ class LingeringChannel(HTTPChannel):
         if self._lingering:
             self._let_go()
         else:
-            super().timeoutConnection()  # type: ignore[no-untyped-call]
+            self.close_soon()
+
+    def close_soon(self) -> None:
+        """Close; cut the connection when the client does not take what is on its way to it."""
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)  # type: ignore[no-untyped-call]
+        self.loseConnection()
+
+    def forceAbortClient(self) -> None:
+        """Cut the connection."""
+        self._abortingCall = None
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """The client is gone."""
         self._forget_letting_go()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
+
+    def _linger(self) -> None:
+        self._lingering = True
+        self.persistent = False
+        self._stop_watching()
+        self._letting_go = self.callLater(_LONGEST, self._let_go)  # type: ignore[no-untyped-call]
 
     def _let_go(self) -> None:
         self._forget_letting_go()
-        self.forceAbortClient()  # type: ignore[no-untyped-call]
+        self.forceAbortClient()
 
     def _forget_letting_go(self) -> None:
         call, self._letting_go = self._letting_go, None

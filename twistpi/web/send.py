@@ -7,7 +7,10 @@ through ``write``.  Either way a slow reader is waited for, and a sender whose b
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +22,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from twistpi.web.bodies import Body
+from twistpi.web.patient import LEAST_RATE
 
 _TURN = 2 * 1024 * 1024
 """Bytes one sender moves before the reactor looks after the others."""
@@ -50,7 +54,7 @@ def write_now(transport: Any, data: bytes) -> None:
         transport.write(data[sent:])
 
 
-class _Sender:
+class Sender:
     """What both ways of sending share: the life of a body."""
 
     def __init__(self, body: Body) -> None:
@@ -109,14 +113,13 @@ class _Sender:
 
 
 @implementer(IPullProducer)
-class SocketSender(_Sender):
+class SocketSender(Sender):
     """Sends a body through a plain transport's socket."""
 
-    def __init__(self, body: Body, transport: Any, progress: Callable[[], None] | None = None) -> None:
+    def __init__(self, body: Body, transport: Any) -> None:
         super().__init__(body)
         self._transport = transport
         self._channel = transport.producer
-        self._progress = progress
 
     def start(self) -> None:
         """Become the transport's producer; what was written to it before goes out first."""
@@ -148,8 +151,6 @@ class SocketSender(_Sender):
         body, left = self._body, _TURN
         while left > 0 and body.ready:
             left -= body.send(socket_number)
-            if self._progress is not None:
-                self._progress()
         if body.over:
             self._finish(None)
         elif body.ready:
@@ -166,7 +167,7 @@ class SocketSender(_Sender):
 
 
 @implementer(IPushProducer)
-class WritingSender(_Sender):
+class WritingSender(Sender):
     """Sends a body by writing to a consumer: a request, or a channel's transport."""
 
     def __init__(self, body: Body, consumer: IConsumer, write: Callable[[bytes], object]) -> None:
@@ -213,17 +214,18 @@ class WritingSender(_Sender):
         self._consumer.unregisterProducer()
 
 
-class _Watch:
-    """Cuts the connection of a client that takes nothing for as long as an idle connection is kept.
+class Watch:
+    """Cuts off a client that takes less than ``LEAST_RATE`` for as long as an idle connection is kept.
 
     Twisted stops its own clock while a request is answered, and the file would stay open for ever.
     """
 
-    def __init__(self, request: Request, sender: _Sender) -> None:
-        self._request = request
-        self._channel: Any = request.channel
+    def __init__(self, channel: Any, sender: Sender, cut: Callable[[], object]) -> None:
+        self._channel = channel
         self._sender = sender
-        self._seen: int | None = None
+        self._cut = cut
+        self._seen: tuple[int, int] | None = None
+        """How far the body was handed over, and how much of what was handed over had not left this machine for good."""
         self._call: Any = None
         self._look_later()
 
@@ -233,16 +235,34 @@ class _Watch:
             self._call.cancel()
 
     def _look_later(self) -> None:
-        seconds = self._channel.site.timeOut
-        if seconds is not None:
-            self._seen = self._sender.progress
-            self._call = self._channel.callLater(seconds, self._look)
+        self._seen = self._progress()
+        self._call = self._channel.callLater(self._channel.site.timeOut, self._look)
+
+    def _progress(self) -> tuple[int, int] | None:
+        handed_over = self._sender.progress
+        return None if handed_over is None else (handed_over, _not_arrived(self._channel.transport))
 
     def _look(self) -> None:
-        if self._seen is not None and self._sender.progress == self._seen:
-            abort(self._request)
-        else:
-            self._look_later()
+        seen, now = self._seen, self._progress()
+        least = LEAST_RATE * self._channel.site.timeOut
+        if seen is not None and now is not None:
+            advanced = now[0] - seen[0]
+            # What is handed over comes in bursts, and may lie here for long; what arrived there counts, too.
+            if max(advanced, advanced + seen[1] - now[1]) < least:
+                self._cut()
+                return
+        self._look_later()
+
+
+def _not_arrived(transport: Any) -> int:
+    """Bytes in the system's buffer that the other side has not taken; 0 where nobody can tell."""
+    if not isinstance(transport, tcp.Connection):
+        return 0
+    try:
+        answer = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 async def send_body(request: Request, body: Body, *, length: int | None) -> None:
@@ -252,7 +272,7 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     everything was handed over; klein cancels the wait when the client leaves.
     """
     sender = _start(request, body, length)
-    watch = _Watch(request, sender)
+    watch = Watch(request.channel, sender, lambda: abort(request))
     try:
         await sender.done
     except CancelledError:
@@ -279,7 +299,8 @@ def _start(request: Request, body: Body, length: int | None) -> SocketSender | W
 
 def abort(request: Request) -> None:
     """Cut the connection of ``request``."""
-    transport: Any = request.channel.transport
+    channel: Any = request.channel
+    transport = channel.transport or channel  # a stream of HTTP/2 is cut without its connection
     cut = getattr(transport, "abortConnection", transport.loseConnection)
     cut()
 

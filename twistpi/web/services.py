@@ -13,6 +13,7 @@ from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
 from twistpi.web.believing import Believing
+from twistpi.web.connections import Connections
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
@@ -115,6 +116,8 @@ class Services:
     """Whoever knows what this server cannot do without."""
     metrics_from: tuple[Network, ...] = ()
     """The networks from which the figures may be read, beside this machine."""
+    connections: Connections = attrs.field()
+    """The open connections of the process."""
     traffic: Traffic = attrs.field(factory=Traffic)
     """What was answered so far."""
     workers_at: str | None = None
@@ -129,6 +132,10 @@ class Services:
     @believing.default
     def _believing(self) -> Believing:
         return Believing(self)
+
+    @connections.default
+    def _connections(self) -> Connections:
+        return Connections(self.clock)
 
     @standing.default
     def _standing(self) -> Standing:

@@ -1,0 +1,161 @@
+"""Every connection of the process: how many there may be, who has to go when there are too many, and how they end when it stops.
+
+Over the limit nobody is refused: the listening ports are not looked at any more, and who comes waits in the system's queue.  Room
+is made by closing, gently, connections that lie idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.model.measures import Measure
+
+_SWEEP: Final = 2.0
+"""Seconds between two looks for idle connections, while others wait."""
+_FIRST_REQUEST: Final = 1.0
+"""Seconds that a connection without any request yet is given when the server stops: its first one may be on its way."""
+
+
+class Connection(Protocol):
+    """What is asked of a connection."""
+
+    quiet: bool | None
+    """Set to True by a sweep, to False by the connection when something comes; None while nothing ever came."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being asked or answered."""
+
+    def finish_up(self) -> None:
+        """Answer what was asked, and close then; at once when idle."""
+
+    def cut(self) -> None:
+        """End now, in the midst of whatever it is."""
+
+
+@attrs.define(eq=False)
+class Connections:
+    """Knows the open connections and the ports that make them; in the reactor's thread."""
+
+    _clock: Any
+    """``IReactorTime``."""
+    limit: int = 10_000
+    """How many there may be at once."""
+    accepted: int = attrs.field(init=False, default=0)
+    """How many there were."""
+    finishing: bool = attrs.field(init=False, default=False)
+    """Whether every answer from now on is the last one of its connection."""
+    _open: dict[Connection, None] = attrs.field(init=False, factory=dict)
+    _ports: list[Any] = attrs.field(init=False, factory=list)
+    _full: bool = attrs.field(init=False, default=False)
+    _sweeping: Any = attrs.field(init=False, default=None)
+    _empty: Deferred[None] | None = attrs.field(init=False, default=None)
+    _calls: list[Any] = attrs.field(init=False, factory=list)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def listens(self, port: Any) -> None:
+        """``port`` makes connections from now on: one of Twisted's for TCP, TLS or unix sockets."""
+        self._ports.append(port)
+        if self._full:
+            port.stopReading()
+
+    def closed(self, port: Any) -> None:
+        """``port`` makes none any more."""
+        if port in self._ports:
+            self._ports.remove(port)
+
+    def made(self, connection: Connection) -> None:
+        """A client came."""
+        self.accepted += 1
+        self._open[connection] = None
+        if len(self._open) >= self.limit and not self._full:
+            self._full = True
+            for port in self._ports:
+                port.stopReading()
+            self._sweep_later()
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is no more."""
+        self._open.pop(connection, None)
+        if self._full and len(self._open) < self.limit:
+            self._full = False
+            self._stop_sweeping()
+            for port in self._ports:
+                port.startReading()
+        if self._empty is not None and not self._open:
+            self._over()
+
+    def finish(self, seconds: float) -> Deferred[None]:
+        """Have every connection end: idle ones now, others when what they were asked is answered, all of them after ``seconds``.
+
+        Fires when there is none any more.  May be called again, with fewer seconds.
+        """
+        self.finishing = True
+        self._stop_sweeping()
+        if self._empty is None:
+            self._empty = Deferred()
+        done: Deferred[None] = Deferred()
+        self._empty.addCallback(lambda _: done.callback(None))
+        for connection in list(self._open):
+            if connection.quiet is not None or not connection.is_idle:
+                connection.finish_up()
+        if not self._open:
+            self._over()
+            return done
+        if seconds > _FIRST_REQUEST:
+            self._calls.append(self._clock.callLater(_FIRST_REQUEST, self._finish_idle))
+        self._calls.append(self._clock.callLater(seconds, self._cut_all))
+        return done
+
+    def measures(self) -> list[Measure]:
+        """See ``Measuring``."""
+        return [
+            Measure("twistpi_connections", "gauge", "Open connections of clients", len(self._open)),
+            Measure("twistpi_connections_limit", "gauge", "How many there may be", self.limit),
+            Measure("twistpi_connections_accepted", "counter", "Connections of clients so far", self.accepted),
+            Measure("twistpi_connections_full", "gauge", "1 while further clients have to wait", self._full),
+        ]
+
+    def _over(self) -> None:
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        self._calls = []
+        empty, self._empty = self._empty, None
+        if empty is not None:
+            empty.callback(None)
+
+    def _finish_idle(self) -> None:
+        self._for_each(lambda connection: connection.finish_up() if connection.is_idle else None)
+
+    def _cut_all(self) -> None:
+        self._for_each(lambda connection: connection.cut())
+
+    def _for_each(self, work: Callable[[Connection], object]) -> None:
+        for connection in list(self._open):
+            work(connection)
+
+    def _sweep_later(self) -> None:
+        self._sweeping = self._clock.callLater(_SWEEP, self._sweep)
+
+    def _stop_sweeping(self) -> None:
+        if self._sweeping is not None and self._sweeping.active():
+            self._sweeping.cancel()
+        self._sweeping = None
+
+    def _sweep(self) -> None:
+        """Close a tenth of what there may be: those connections, oldest first, on which nothing came since the last sweep."""
+        self._sweep_later()
+        room = max(1, self.limit // 10)
+        for connection in list(self._open):
+            if room and connection.is_idle and connection.quiet:
+                room -= 1
+                connection.finish_up()
+            else:
+                connection.quiet = True
