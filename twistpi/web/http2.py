@@ -33,6 +33,9 @@ _MOST_QUEUED: Final = 256 * 1024
 """Bytes of an answer that wait to be sent, before whoever makes them has to."""
 _FRAMES: Final = 16
 """Frames that are sent before the reactor looks after the others."""
+_READ_ANSWER: Final = 1.0
+"""Seconds that a client has to read an early answer before it is told to send no more of its body; what it sends until then is
+dropped.  curl forgets the answer when it hears of both at once."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 _FORGOTTEN = (KeyError, h2.exceptions.ProtocolError)
 """What is raised where a stream, or the connection, is no more."""
@@ -191,13 +194,18 @@ class Http2Connection(H2Connection):
         self._held_back.discard(streamID)
         super()._requestDone(streamID)  # type: ignore[no-untyped-call]
         if stream.handed_on and not stream.ended:
-            with contextlib.suppress(*_FORGOTTEN):  # it need not send the rest of its body
-                self.conn.reset_stream(streamID, h2.errors.ErrorCodes.NO_ERROR)
-            self._tryToWriteControlData()  # type: ignore[no-untyped-call]
+            self.callLater(_READ_ANSWER, self._send_no_more, streamID)
         if not self.streams:
             if self._stillProducing:
                 TimeoutMixin.resetTimeout(self)  # type: ignore[no-untyped-call]
             self._close_when_done()
+
+    def _send_no_more(self, identifier: int) -> None:
+        """Tell the client that nobody wants the rest of a body whose request was answered."""
+        if self._stillProducing:
+            with contextlib.suppress(*_FORGOTTEN):
+                self.conn.reset_stream(identifier, h2.errors.ErrorCodes.NO_ERROR)
+            self._tryToWriteControlData()  # type: ignore[no-untyped-call]
 
     def _close_when_done(self) -> None:
         if self._finishing and not self.streams and self._stillProducing and self._abortingCall is None:
