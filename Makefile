@@ -1,6 +1,7 @@
 # make serve   a server at http://localhost:3141 that keeps its things in ./data
 # make test    everything that has to be right: style, types, tests
 # make bench   measure, and write docs/performance.rst
+# make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
 #
 # Each prepares .venv itself, and again only after pyproject.toml changed.
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TWISTD := $(BIN)/twistd
 
-.PHONY: serve test check-style check-types check-behaviour bench docs programs clean
+.PHONY: serve test check-style check-types check-behaviour bench soak docs programs clean
 
 serve: $(VENV)/installed
 	$(TWISTD) --nodaemon --pidfile= twistpi --serverdir ./data
@@ -30,6 +31,9 @@ check-behaviour: programs $(VENV)/installed-to-test
 
 bench: programs $(VENV)/installed-to-test
 	$(BIN)/python -m bench.run --write-docs
+
+soak: $(VENV)/installed-to-test
+	$(BIN)/python -m bench.soak $(SOAK_ARGUMENTS)
 
 docs: $(VENV)/installed-to-test
 	$(BIN)/twistpi settings > docs/settings.rst.new

@@ -16,6 +16,7 @@ from twistpi.commands.garbage import gc
 from twistpi.commands.genconfig import gen_config
 from twistpi.commands.looking import check, log, settings
 from twistpi.commands.marking import yank
+from twistpi.commands.promotion import promote, resync
 from twistpi.commands.tokens import token
 
 
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (init, passwd, token, explain, yank, log, check, gc, check_index, settings, gen_config):
+for command in (init, passwd, token, explain, yank, log, check, gc, check_index, settings, gen_config, promote, resync):
     main.add_command(command)

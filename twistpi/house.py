@@ -83,20 +83,23 @@ class House:
         elif self._serverdir is not None:
             self._serverdir.close()
 
-    def become(self, **changed: Any) -> Deferred[None]:
+    def become(self, work: Callable[[Keeping], object] | None = None, **changed: Any) -> Deferred[None]:
         """Note ``changed`` fields in ``node.json`` and play the role that it says then; fires when that is so.
 
+        ``work`` is done before that, while nothing else writes.
         The ports stay open, and reading goes on: only commits are refused for a moment (``WriterStopped``), and fetches that are
         under way end.  A failure in between ends the process, whose next start plays the role that ``node.json`` says.
         """
-        return self._changing.run(lambda: Deferred.fromCoroutine(self._become(changed)))
+        return self._changing.run(lambda: Deferred.fromCoroutine(self._become(work, changed)))
 
-    async def _become(self, changed: Mapping[str, Any]) -> None:
+    async def _become(self, work: Callable[[Keeping], object] | None, changed: Mapping[str, Any]) -> None:
         former, keeping = self._serving, self._keeping
         assert former is not None, "a server that has nothing plays no other role"
         assert keeping is not None
         try:
             await former.rest()
+            if work is not None:
+                work(keeping)
             keeping.serverdir.note(**changed)
             self.doorway.lead_to(self._serve().site)
         except Exception as error:

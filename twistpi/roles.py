@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from twistpi.changelog.writer import Writer
+from twistpi.epochs import Epochs, begin_epoch
 from twistpi.keeping import Keeping
 from twistpi.mirror.download import Downloads
 from twistpi.mirror.names import NameLists
@@ -25,9 +26,13 @@ from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
 from twistpi.model.measures import Measuring
 from twistpi.reaching import is_far, reach
+from twistpi.replication.fencing import Fencing, Self
+from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
+from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
+from twistpi.rules.promotion import Fence
 from twistpi.settings import Settings
 from twistpi.view.read import Readers
 
@@ -83,6 +88,15 @@ class Parts:
     """Told of each entry, in this order, after the site was."""
     measuring: Sequence[Measuring] = ()
     """Whoever has figures."""
+    epochs: Epochs | None = None
+    """Whether this server may take writes, and how it becomes the primary."""
+
+    def of_epochs(self) -> Mapping[str, Any]:
+        """Those fields of ``web.services.Services`` that have to do with epochs."""
+        if self.epochs is None:
+            return {}
+        fencing, promoting, followers = self.epochs.fencing, self.epochs.promoting, self.epochs.followers
+        return {"fencing": fencing, "promoting": promoting, "known_followers": followers}
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -105,12 +119,41 @@ class Parts:
 
 def make_parts(foundation: Foundation) -> Parts:
     """The parts of the role that the server directory says."""
-    return replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
+    parts = replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
+    epochs = make_epochs(foundation, parts.primary, parts.following)
+    measuring = (*parts.measuring, epochs.fencing.measures)
+    return attrs.evolve(parts, epochs=epochs, background=(*parts.background, epochs), measuring=measuring)
 
 
 def primary_parts(foundation: Foundation) -> Parts:
-    """A server that asks upstreams and writes the log."""
-    return _fetching(foundation, offline=foundation.settings.offline)
+    """A server that asks upstreams and writes the log; or that did so, until another one was promoted."""
+    return _fetching(foundation, offline=foundation.settings.offline or foundation.keeping.serverdir.node.fence is not None)
+
+
+def make_epochs(foundation: Foundation, primary: Primary | None, following: Following | None) -> Epochs:
+    """What every role has to do with epochs."""
+    keeping, settings = foundation.keeping, foundation.settings
+    node = keeping.serverdir.node
+
+    def to(url: str) -> Primary:
+        return reach(url, node.node_id, settings, foundation.reactor, foundation.environment)
+
+    def fenced(_fence: Fence) -> None:
+        foundation.become()
+
+    facts = Self(node.node_id, node.log_id, node.role, settings.outside_url, node.primary_url)
+    fencing = Fencing(
+        facts, keeping.changelog, foundation.writer, lambda: foundation.readers.get().epochs(), foundation.reactor,
+        foundation.offload, lambda fence: keeping.serverdir.note(fence=fence), fenced, node.fence,
+    )  # fmt: skip
+
+    async def take_over(epoch: int) -> None:
+        await foundation.become(lambda kept: begin_epoch(kept, epoch, node.primary_url, foundation.now))
+
+    promoting = Promoting(fencing, primary, following, take_over, lambda: keeping.serverdir.node.former_url)
+    return Epochs(
+        fencing, promoting, KnownFollowers.open(settings.serverdir), keeping.serverdir, to, foundation.offload, foundation.reactor
+    )
 
 
 def replica_parts(foundation: Foundation) -> Parts:

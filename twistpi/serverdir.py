@@ -29,6 +29,7 @@ from twistpi.auth.secret_file import secret_in, what_is_wrong
 from twistpi.blobs.system import open_to_others
 from twistpi.model.account_errors import SecretRefused
 from twistpi.model.errors import ServerdirInUse, ServerdirRefused
+from twistpi.rules.promotion import Fence
 
 FORMAT = 1
 """The version of the layout this code reads and writes."""
@@ -60,6 +61,10 @@ class Node:
     """False until the changelog has its first entry; on a replica, until it has all that its primary had when it was made."""
     primary_url: str | None = None
     """Whom a replica follows."""
+    former_url: str | None = None
+    """The former primary, as long as it has not been told that this server was promoted."""
+    fence: Fence | None = None
+    """Why a primary takes no writes: another server was promoted."""
 
     @property
     def is_replica(self) -> bool:
@@ -145,7 +150,8 @@ def _parse_node(path: str, content: bytes) -> Node:
         told = f"it has the format {fields['format']}, and this version of twistpi knows {FORMAT} only"
         raise ServerdirRefused(path, f"{told}; use the version of twistpi that made it, or a newer one")
     try:
-        node = Node(**fields)
+        fence = fields.get("fence")
+        node = Node(**{**fields, "fence": None if fence is None else Fence(**fence)})
     except TypeError:
         raise ServerdirRefused(path, damaged % "its fields are not those of this format") from None
     ids = (node.node_id,) if node.is_replica and not node.log_id else (node.node_id, node.log_id)

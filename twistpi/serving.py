@@ -118,6 +118,7 @@ class Serving:
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
             metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following, forwarding=parts.forwarding,
+            **parts.of_epochs(),
         )  # fmt: skip
         condition = Condition(
             settings.serverdir, settings.disk_reserve, keeping.changelog, writer, None if node.is_replica else parts.mirror

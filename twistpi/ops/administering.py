@@ -19,6 +19,7 @@ import attrs
 
 from twistpi.auth import api_tokens
 from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.node_tokens import NodeTokens
 from twistpi.auth.passwords import hash_password
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import RealDisk
@@ -28,9 +29,12 @@ from twistpi.model.accounts import ROOT, Asker, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse, ServerdirRefused, UnknownUser
 from twistpi.model.records import Json
+from twistpi.ops.asking import Asked
 from twistpi.ops.garbage import PATH as GC_PATH
 from twistpi.ops.garbage import sweep_by_server
 from twistpi.ops.marking import Yank
+from twistpi.ops.promoting import PATH as PROMOTE_PATH
+from twistpi.ops.promoting import Promoted, promote_by_server, promote_directly
 from twistpi.ops.talking import Address, Told
 from twistpi.rules.accounts import UserRequest, decide_user_modified
 from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
@@ -72,6 +76,9 @@ class Administration(Protocol):
 
     def sweep(self, tell: Callable[[Swept], object]) -> Swept:
         """Remove blobs that nothing names; ``tell`` is told how far that is."""
+
+    def promote(self, *, force: bool) -> Promoted:
+        """Make a primary of a replica; raises ``NotPromotable`` and, unless by ``force``, ``EntriesOutstanding``."""
 
     def ask(self, path: str, accept: str) -> Told | None:
         """What the running server answers root to a GET of ``path``; None when no server runs."""
@@ -171,6 +178,15 @@ class _Directly:
         """See ``Administration``."""
         return sweep_alone(self._keeping.blobs, self.reader, self._now().timestamp() - GRACE, tell)
 
+    def promote(self, *, force: bool) -> Promoted:
+        """See ``Administration``."""
+        node, settings = self._keeping.serverdir.node, self._settings
+        primary = None
+        if node.primary_url is not None:
+            tokens = NodeTokens(read_secret(settings.serverdir, settings.secretfile))
+            primary = Asked(node.primary_url, node.node_id, tokens, settings.ca_file)
+        return promote_directly(self._keeping, primary, self._now, force=force, url=settings.outside_url)
+
     def ask(self, path: str, accept: str) -> Told | None:
         """See ``Administration``."""
 
@@ -230,6 +246,12 @@ class _ByServer:
         """See ``Administration``."""
         begin = partial(self._ask_as, ROOT, "POST", GC_PATH)
         return sweep_by_server(self._settings.serverdir, begin, lambda: self.ask(GC_PATH, "application/json"), self._pause, tell)
+
+    def promote(self, *, force: bool) -> Promoted:
+        """See ``Administration``."""
+        begin = partial(self._ask_as, ROOT, "POST", PROMOTE_PATH, {"force": force})
+        look = partial(self.ask, PROMOTE_PATH, "application/json")
+        return promote_by_server(self._settings.serverdir, begin, look, self._pause)
 
     def ask(self, path: str, accept: str) -> Told:
         """See ``Administration``."""

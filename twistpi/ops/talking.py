@@ -74,7 +74,7 @@ class Address:
 
     def _connection(self) -> HTTPConnection:
         if self.text.startswith("unix:"):
-            return _UnixConnection(self.text.removeprefix("unix:"))
+            return UnixConnection(self.text.removeprefix("unix:"))
         parts = urlsplit(self.text)
         host = parts.hostname or ""
         if parts.scheme == "https":
@@ -90,7 +90,7 @@ def _this_machine() -> ssl.SSLContext:
     return context
 
 
-class _UnixConnection(HTTPConnection):
+class UnixConnection(HTTPConnection):
     """HTTP through a socket in the file system."""
 
     def __init__(self, path: str) -> None:

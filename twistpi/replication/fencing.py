@@ -7,7 +7,7 @@ then the server that was promoted is answered.  So what it is told to be the las
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -83,11 +83,22 @@ class Fencing:
     _persist: Callable[[Fence], object]
     """Writes the fence down, durably; called in a thread."""
     _on_fence: Callable[[Fence], object]
-    """Told, in the reactor, of a fence that went up or is known better."""
+    """Told, in the reactor, of a fence that went up."""
     fence: Fence | None = None
     _reign: Reign = attrs.field(factory=Reign, init=False)
     """The last that was looked up."""
     _hold: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    @property
+    def serial(self) -> int:
+        """Of the newest entry here."""
+        return self._log.last.serial
+
+    @property
+    def epoch(self) -> int:
+        """The newest that is known here."""
+        epochs = self._epochs()
+        return epochs[-1][0] if epochs else 1
 
     async def peer(self) -> Peer:
         """What this server tells another one of itself."""
@@ -128,9 +139,9 @@ class Fencing:
         asking = [Deferred.fromCoroutine(ask_peer(other, ASKING)) for other in others]
         for succeeded, told in await DeferredList(asking, consumeErrors=True):
             if succeeded and self.fence is None and isinstance(told, Peer):
-                await self._heed(told)
+                await self.heed(told)
 
-    def start(self, others: Sequence[Primary]) -> Awaitable[None]:
+    def start(self, others: Sequence[Primary]) -> Deferred[None]:
         """Before the first write: put up the fence that stands already, or ask ``others`` and let writes wait meanwhile.
 
         What is returned fires when that is decided.
@@ -144,8 +155,7 @@ class Fencing:
 
     def measures(self) -> Iterable[Measure]:
         """For administrators."""
-        epochs = self._epochs()
-        yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", epochs[-1][0] if epochs else 1)
+        yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", self.epoch)
         fenced = float(self.fence is not None)
         yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
 
@@ -161,7 +171,8 @@ class Fencing:
             if self.fence is None:
                 self._gate.release()
 
-    async def _heed(self, other: Peer) -> None:
+    async def heed(self, other: Peer) -> None:
+        """Heed what another server says of itself."""
         own = await self.peer()
         fence = fence_by_peer(own, other, await self._chain_at(other.reign.fork.serial))
         if fence is not None:
@@ -178,7 +189,7 @@ class Fencing:
         await self._offload(self._persist, fence)
         if first:
             _log.critical("{reason}", reason=str(fence.error()))
-        self._on_fence(fence)
+            self._on_fence(fence)
 
     async def _hold_for(self, seconds: float) -> None:
         self.stop()

@@ -25,6 +25,7 @@ from twistpi.web.body_readers import is_result_path
 from twistpi.web.docs import DocsDoor
 from twistpi.web.failures import failure_reply
 from twistpi.web.fast import FastSite
+from twistpi.web.fence import PeerDoor
 from twistpi.web.front import Front
 from twistpi.web.garbage import GarbageDoor
 from twistpi.web.health import HealthDoor
@@ -34,6 +35,7 @@ from twistpi.web.marks import MarksDoor
 from twistpi.web.metrics import MetricsDoor
 from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
+from twistpi.web.promote import PromoteDoor
 from twistpi.web.push import PushDoor
 from twistpi.web.removal import RemovalDoor
 from twistpi.web.replies import put
@@ -112,6 +114,7 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         ("/+authcheck", _ANY, login.authcheck),
         *_watching_routes(services),
         *_sweeper_routes(services),
+        *_epoch_routes(services),
         ("/<name:user>", ["GET"], users.show),
         ("/<name:user>", ["PUT"], users.create),
         ("/<name:user>", ["PATCH"], users.modify),
@@ -144,6 +147,18 @@ def _sweeper_routes(services: Services) -> Sequence[_Route]:
         return ()
     garbage = GarbageDoor(services, services.sweeper)
     return ("/+gc", ["GET"], garbage.show), ("/+gc", ["POST"], garbage.sweep)
+
+
+def _epoch_routes(services: Services) -> Sequence[_Route]:
+    """Who is the primary."""
+    routes: list[_Route] = []
+    if services.promoting is not None:
+        promote = PromoteDoor(services, services.promoting)
+        routes += [("/+promote", ["GET"], promote.show), ("/+promote", ["POST"], promote.promote)]
+    if services.fencing is not None and services.nodes is not None:
+        peers = PeerDoor(services, services.nodes, services.fencing)
+        routes += [("/+peer", ["GET"], peers.only(peers.peer)), ("/+fence", ["POST"], peers.only(peers.fence))]
+    return routes
 
 
 def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[_Route]:

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from twistpi.mirror.refresh import Mirror
     from twistpi.mirror.sidecar import Sidecars
     from twistpi.push.releases import Pusher
+    from twistpi.replication.fencing import Fencing
+    from twistpi.replication.followers import KnownFollowers
     from twistpi.replication.following import Following
     from twistpi.replication.primary import Primary
+    from twistpi.replication.promoting import Promoting
     from twistpi.rules.permissions import Policy
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
@@ -110,6 +113,12 @@ class Services:
     """What keeps the log up to date with the primary's; None on a primary."""
     forwarding: Any = None
     """Hands requests on that cannot be answered here; None where every request can be."""
+    fencing: Fencing | None = None
+    """Whether this server may take writes; None where no other server can be promoted."""
+    promoting: Promoting | None = None
+    """Makes a primary of this server."""
+    known_followers: KnownFollowers | None = None
+    """Whom the next start asks whether one of them was promoted."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

@@ -1,0 +1,91 @@
+"""What a server has to do with epochs, whatever its role: it answers for its own, heeds those of others, and begins one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twistpi.changelog.batch import Batches, Commit
+from twistpi.changelog.interfaces import IView
+from twistpi.keeping import Keeping
+from twistpi.model.changes import EpochBegan
+from twistpi.model.peers import FenceNote
+from twistpi.replication.fencing import Fencing
+from twistpi.replication.followers import KnownFollowers
+from twistpi.replication.primary import Primary
+from twistpi.replication.promoting import Promoting
+from twistpi.replication.telling import Telling
+from twistpi.serverdir import PRIMARY, Serverdir
+
+BY: Final = "+promote"
+"""The author of the entry with which an epoch begins."""
+
+_log = Logger()
+
+
+def begin_epoch(keeping: Keeping, epoch: int, former_url: str | None, now: Callable[[], datetime]) -> int:
+    """Append the entry with which this server's ``epoch`` begins, and then write into ``node.json`` that it is a primary.
+
+    The serial of the entry.  For the one process that has the server directory, while no writer is at work.  In this order: a
+    crash in between leaves a replica that knows of an epoch nobody else began, and that can be promoted again.
+    """
+    node = keeping.serverdir.node
+
+    def decide(_reader: Any) -> Sequence[EpochBegan]:
+        return [EpochBegan(epoch, node.node_id)]
+
+    outcome = Batches(keeping.changelog, IView(keeping.view), now).process([Commit(decide, BY)])
+    answer = outcome.answers[0]
+    if isinstance(answer, Exception):
+        raise answer
+    keeping.serverdir.note(role=PRIMARY, primary_url=None, former_url=former_url, fence=None)
+    return keeping.changelog.last.serial
+
+
+@attrs.define(eq=False)
+class Epochs:
+    """The parts of that, and what of it runs by itself."""
+
+    fencing: Fencing
+    promoting: Promoting
+    followers: KnownFollowers
+    """Who is asked at the next start."""
+    _serverdir: Serverdir
+    _reach: Callable[[str], Primary]
+    """Makes another server a place to ask."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    _clock: Any
+    _telling: Telling | None = attrs.field(default=None, init=False)
+    _asking: Deferred[None] | None = attrs.field(default=None, init=False)
+
+    def start(self) -> None:
+        """Ask who follows before any write is taken, and tell a former primary that does not know yet."""
+        others = [self._reach(url) for url in self.followers.urls.values()]
+        self._asking = self.fencing.start(others)
+        self._asking.addErrback(lambda failure: _log.failure("The followers could not be asked", failure=failure))
+        former = self._serverdir.node.former_url
+        if former is not None and self.fencing.facts.role == PRIMARY:
+            self._telling = Telling(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+            self._telling.start()
+
+    def stop(self) -> None:
+        """Stop asking and telling."""
+        self.fencing.stop()
+        if self._telling is not None:
+            self._telling.stop()
+
+    async def _note(self) -> FenceNote:
+        own = await self.fencing.peer()
+        return FenceNote(own.node_id, own.log_id, own.reign, own.url)
+
+    def _told(self) -> None:
+        noted: Deferred[None] = self._offload(lambda: self._serverdir.note(former_url=None))
+        noted.addErrback(
+            lambda failure: _log.failure("It could not be written down that the former primary knows", failure=failure)
+        )

@@ -1,0 +1,135 @@
+"""``twistpi promote``: by the server that runs, or directly where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import attrs
+
+from twistpi.epochs import begin_epoch
+from twistpi.keeping import Keeping
+from twistpi.model.errors import ServerAnsweredOtherwise, TwistpiError
+from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.peers import FenceNote, Peer, Reign
+from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
+from twistpi.ops.talking import Told
+from twistpi.replication.promoting import HOLD
+from twistpi.rules.promotion import PRIMARY, Promotion, decide_promotion
+
+PATH: Final = "/+promote"
+"""Where a server is asked to become the primary."""
+_BETWEEN: Final = 0.2
+"""Seconds between two looks at what the server does."""
+_LOOKS: Final = 600
+
+
+class Primary(Protocol):
+    """The server that was followed, as it is asked (``ops.asking.Asked``)."""
+
+    url: str
+
+    def peer(self) -> Peer:
+        """What it says of itself."""
+
+    def tell(self, note: FenceNote) -> Peer:
+        """Tell it of a promotion."""
+
+
+@attrs.frozen
+class Promoted:
+    """What came of it."""
+
+    epoch: int
+    """That began."""
+    serial: int
+    """With which entry."""
+    untold: str | None
+    """The former primary that does not know of it yet."""
+    told: tuple[str, ...]
+    """What happened on the way."""
+
+
+def promote_by_server(
+    serverdir: str, begin: Callable[[], Told], look: Callable[[], Told], pause: Callable[[float], object]
+) -> Promoted:
+    """Have the server that runs on ``serverdir`` become the primary, and wait until it is.
+
+    ``begin`` asks it to, ``look`` how far it is.  Raises ``ServerAnsweredOtherwise`` when it does not.
+    """
+    told: Sequence[str] = ()
+    facts = _result(serverdir, begin())
+    for _ in range(_LOOKS):
+        if facts.get("role") == PRIMARY:
+            return Promoted(int(facts["epoch"]), int(facts["serial"]), facts.get("former"), tuple(told))
+        if facts.get("state") == "failed":
+            raise ServerAnsweredOtherwise(serverdir, str(facts.get("failure")))
+        told = facts.get("told") or told
+        pause(_BETWEEN)
+        facts = _result(serverdir, look())
+    raise ServerAnsweredOtherwise(serverdir, "it is still at it; twistpi status tells what becomes of it")
+
+
+def _result(serverdir: str, told: Told) -> dict[str, Any]:
+    result = told.json.get("result")
+    if told.status >= 400 or not isinstance(result, dict):
+        raise ServerAnsweredOtherwise(serverdir, told.message)
+    return result
+
+
+def promote_directly(
+    keeping: Keeping, primary: Primary | None, now: Callable[[], datetime], *, force: bool, url: str | None
+) -> Promoted:
+    """Make a primary of the replica whose server does not run, and tell its former ``primary`` once that it will be at ``url``.
+
+    Raises ``NotPromotable``, and ``EntriesOutstanding`` unless by ``force``.  Blocking.
+    """
+    own, told = _own(keeping), []
+    there: Peer | None = None
+    try:
+        there = None if primary is None else primary.peer()
+    except (PrimaryUnreachable, StrangePrimary) as error:
+        told.append(f"The primary was not asked: {error}")
+    decision = decide_promotion(own, there)
+    if there is not None and primary is not None and there.log_id == own.log_id and not force:
+        there = _hold(primary, there, FenceNote(own.node_id, own.log_id, decision.reign, url, HOLD))
+        decision = decide_promotion(own, there)
+        _refuse_missing(decision, primary, own)
+    former = None if primary is None else primary.url
+    serial = begin_epoch(keeping, decision.reign.epoch, former, now)
+    note = FenceNote(own.node_id, own.log_id, decision.reign, url)
+    if primary is not None and there is not None and _tell(primary, note):
+        former = None
+        keeping.serverdir.note(former_url=None)
+    return Promoted(decision.reign.epoch, serial, former, tuple(told))
+
+
+def _own(keeping: Keeping) -> Peer:
+    node, last, epochs = keeping.serverdir.node, keeping.changelog.last, keeping.view.reader.epochs()
+    reign = Reign(epochs[-1][0], epochs[-1][1]) if epochs else Reign()
+    return Peer(node.node_id, node.log_id, node.role, last.serial, last.chain, reign, node.fence is not None)
+
+
+def _hold(primary: Primary, there: Peer, note: FenceNote) -> Peer:
+    try:
+        return primary.tell(note)
+    except NotFenced as refusal:
+        raise NotPromotable(f"the primary does not step back: {refusal.reason}") from None
+    except TwistpiError:
+        return there
+
+
+def _refuse_missing(decision: Promotion, primary: Primary, own: Peer) -> None:
+    if decision.missing is not None:
+        waited = "; this server does not run, so nothing more comes"
+        raise EntriesOutstanding(primary.url, decision.missing[1], own.serial, waited)
+
+
+def _tell(primary: Primary, note: FenceNote) -> bool:
+    """Whether the former primary knows."""
+    try:
+        primary.tell(note)
+    except TwistpiError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""``twistpi resync``: a server whose log went another way becomes a replica, and what only it had is saved.
+
+In this order, so that it can be interrupted at any point and begun again, and nothing is lost:
+
+1. find the last entry that both logs have, asking the other server;
+2. save what comes after it, and the blobs that it names, under ``diverged/`` (``ops/diverged.py``);
+3. write into ``node.json`` that this is a replica: started now, it would follow, and say that it diverged;
+4. drop the view, which may never be ahead of its log, and cut the log.
+
+Where the logs have nothing in common, everything is saved, and ``node.json`` says at the very end that this replica has nothing
+yet; between the cut and that, the directory is refused by a start, for its log is empty.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import attrs
+
+from twistpi.changelog.cutting import cut_after
+from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.follower import catch_up
+from twistpi.changelog.interfaces import IView
+from twistpi.model.errors import ServerdirRefused, UnknownPosition
+from twistpi.model.peers import Fork, Peer, Reign
+from twistpi.model.position import BEGINNING, Position
+from twistpi.model.promotion_errors import CannotResync
+from twistpi.model.replication_errors import UnknownSerial
+from twistpi.ops.diverged import save, saved_name
+from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
+from twistpi.serverdir import Serverdir, read_node
+from twistpi.view.database import drop_view, open_view
+
+
+class Other(Protocol):
+    """The server to follow, as it is asked (``ops.asking.Asked``)."""
+
+    url: str
+
+    def peer(self) -> Peer:
+        """What it says of itself."""
+
+    def chain_at(self, serial: int) -> str | None:
+        """The chain of a line of its log; None when it has no such line."""
+
+    def beginning(self) -> tuple[int, str]:
+        """Serial and chain of the line before the first one that it has."""
+
+
+@attrs.frozen
+class Resynced:
+    """What came of it."""
+
+    common: int
+    """The last serial that both logs have; 0 when there is none."""
+    last: int
+    """The last serial that this server had."""
+    saved: str | None
+    """The folder in which what comes between is; None when there was nothing."""
+    blobs: int
+    """How many blobs are in there."""
+    other_log: bool
+    """Whether that server has another log altogether."""
+
+
+def resync(serverdir: str, primary_url: str | None, reach: Callable[[str, str], Other]) -> Resynced:
+    """Make a replica of the stopped server of ``serverdir``, which follows ``primary_url``, or else whom it knows to be the
+    primary.  ``reach(url, node_id)`` makes what is asked.  Blocking.
+
+    Raises ``ServerdirRefused``, ``CannotResync``, ``PrimaryUnreachable``, ``StrangePrimary``, and then has changed nothing that
+    matters; ``OSError`` in the midst of it, after which it is to be begun again.
+    """
+    if read_node(serverdir) is None:
+        raise ServerdirRefused(serverdir, "nothing is in it; start a new replica there, with --primary-url and --secretfile")
+    opened = Serverdir.open(serverdir)
+    try:
+        return _Resync(opened, _whom(opened, primary_url), reach).run()
+    finally:
+        opened.close()
+
+
+def _whom(opened: Serverdir, primary_url: str | None) -> str:
+    fence = opened.node.fence
+    url = primary_url or opened.node.primary_url or (None if fence is None else fence.url)
+    if url is None:
+        reason = "which server it is to follow is not known; say it with --primary-url"
+        raise CannotResync(opened.layout.path, "another server", reason)
+    return url
+
+
+@attrs.define
+class _Resync:
+    """One run of it."""
+
+    _serverdir: Serverdir
+    _url: str
+    _reach: Callable[[str, str], Other]
+    _disk: RealDisk = attrs.field(factory=RealDisk)
+
+    def run(self) -> Resynced:
+        """Do it."""
+        node, layout = self._serverdir.node, self._serverdir.layout
+        other = self._reach(self._url, node.node_id)
+        peer = other.peer()
+        with self._log() as (log, reign):
+            self._check(peer, reign, log.last.serial)
+            other_log = bool(node.log_id) and peer.log_id != node.log_id
+            common = BEGINNING if other_log else self._find_common(log, other, peer)
+            last = log.last
+            saved, blobs = self._save(log, common, last)
+        if common.serial == 0:
+            self._begin_anew()
+        else:
+            self._serverdir.note(role=REPLICA, primary_url=self._url, fence=None, former_url=None)
+            if last.serial > common.serial:
+                drop_view(layout.view)
+                cut_after(layout.changelog, self._disk, common)
+        return Resynced(common.serial, last.serial, saved, blobs, other_log)
+
+    @contextmanager
+    def _log(self) -> Iterator[tuple[FileChangelog, Reign]]:
+        """The log here, and the newest epoch in it."""
+        layout, log_id = self._serverdir.layout, self._serverdir.node.log_id
+        view = open_view(layout.view, log_id)
+        try:
+            log = FileChangelog.open(layout.changelog, self._disk, trusted=view.position)
+        except UnknownPosition:  # what was interrupted after the view was dropped, or a log that lost entries
+            view.close()
+            drop_view(layout.view)
+            view = open_view(layout.view, log_id)
+            log = FileChangelog.open(layout.changelog, self._disk)
+        try:
+            catch_up(log, IView(view))
+            epochs = view.reader.epochs()
+            yield log, self._reign(log, epochs[-1] if epochs else None)
+        finally:
+            view.close()
+            log.close()
+
+    def _reign(self, log: FileChangelog, newest: tuple[int, str, int] | None) -> Reign:
+        if newest is None:
+            return Reign()
+        epoch, node_id, serial = newest
+        return Reign(epoch, node_id, Fork(serial - 1, self._chain_at(log, serial - 1) or Fork().chain))
+
+    def _check(self, peer: Peer, reign: Reign, last: int) -> None:
+        """Refuse a server that should rather follow this one."""
+        node = self._serverdir.node
+        if peer.node_id == node.node_id:
+            raise self._refusal("that is this very server")
+        if not peer.log_id:
+            raise self._refusal("it is a replica that has nothing yet")
+        if peer.fenced:
+            raise self._refusal(f"it is fenced itself; follow its successor: --primary-url {peer.primary_url or 'URL'}")
+        if peer.log_id != node.log_id:
+            return
+        if peer.reign.rank < reign.rank:
+            raise self._refusal(f"its epoch is {peer.reign.epoch}, and here began epoch {reign.epoch}: it has to follow this one")
+        if node.role == PRIMARY and peer.role != PRIMARY and peer.reign.rank == reign.rank:
+            raise self._refusal("it is a replica, of this server perhaps, and none of a later primary; promote it first")
+
+    def _find_common(self, log: FileChangelog, other: Other, peer: Peer) -> Position:
+        """The end of the last line that both logs have; ``BEGINNING`` when they can have none."""
+        theirs, _ = other.beginning()
+        low = max(log.begins_after.serial, theirs)
+        if low > min(log.last.serial, peer.serial) or not self._same(log, other, low):
+            return BEGINNING
+        search = ForkSearch.between(low, log.last.serial, peer.serial)
+        while (serial := search.wanted) is not None:
+            search.learn(serial, same=self._same(log, other, serial))
+        return log.position(search.agreed)
+
+    def _same(self, log: FileChangelog, other: Other, serial: int) -> bool:
+        return serial == 0 or self._chain_at(log, serial) == other.chain_at(serial)
+
+    @staticmethod
+    def _chain_at(log: FileChangelog, serial: int) -> str | None:
+        try:
+            return log.position(serial).chain
+        except UnknownSerial:
+            return None
+
+    def _save(self, log: FileChangelog, common: Position, last: Position) -> tuple[str | None, int]:
+        """Save what comes after ``common``; where, and how many blobs."""
+        if last.serial <= common.serial:
+            return None, 0
+        whole = common.serial == 0
+        after = log.begins_after if whole else common
+        name = saved_name(after.serial + 1, last.serial, last.chain)
+        heading = (
+            f"The entries {after.serial + 1} to {last.serial}, which only this server had when it became a replica of"
+            f" {self._url}.\nThe files that they name are in +files. What matters of it can be uploaded again."
+        )
+        return save(self._serverdir.layout.path, name, log.read(after), heading, whole_log=whole)
+
+    def _begin_anew(self) -> None:
+        layout = self._serverdir.layout
+        drop_view(layout.view)
+        shutil.rmtree(layout.names, ignore_errors=True)
+        cut_after(layout.changelog, self._disk, BEGINNING)
+        self._serverdir.note(role=REPLICA, primary_url=self._url, log_id="", initialised=False, fence=None, former_url=None)
+
+    def _refusal(self, reason: str) -> CannotResync:
+        return CannotResync(self._serverdir.layout.path, self._url, reason)

@@ -1,0 +1,142 @@
+"""Making the primary of a replica while it runs.
+
+A promotion with the primary at hand loses nothing: the primary is asked to **hold** its writes and says its last serial, this
+server waits until it has that, begins the next epoch, and says so; the writes that were held are then refused there, with the
+name of the new primary.  If this server dies in between, the hold ends by itself and the primary goes on.  With the primary gone,
+or by force, the epoch begins behind what is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twistpi.model.errors import TwistpiError
+from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.peers import FenceNote, Peer
+from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
+from twistpi.model.records import Json
+from twistpi.replication.fencing import Fencing
+from twistpi.replication.peers import ask_peer, tell
+from twistpi.replication.primary import Primary
+from twistpi.rules.promotion import PRIMARY, decide_promotion
+
+HOLD = 30.0
+"""Seconds for which a primary holds its writes."""
+WAIT = 20.0
+"""Seconds for which outstanding entries are waited for; well within a hold."""
+PATIENCE = 5.0
+"""Seconds after which a primary counts as gone."""
+
+_AT_ONCE = 0.001
+"""Seconds of a hold that takes the place of a longer one."""
+State = Literal["none", "under way", "failed"]
+_log = Logger()
+
+
+class Followed(Protocol):
+    """What is asked of the one who follows (``replication.following.Following``)."""
+
+    def hurry(self) -> None:
+        """Ask again at once, if it is waiting to do so."""
+
+    def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
+        """Fires when ``serial`` is here; fails with a ``TwistpiError`` after ``timeout`` seconds."""
+
+
+@attrs.define(eq=False)
+class Promoting:
+    """What ``/+promote`` asks; on a primary it only tells that it is one."""
+
+    _fencing: Fencing
+    _primary: Primary | None
+    """Whom this server follows; None on a primary."""
+    _following: Followed | None
+    _take_over: Callable[[int], Awaitable[object]]
+    """Has the server become a primary that begins the epoch it is given; whatever belongs to the former role ends with it."""
+    _former_url: Callable[[], str | None]
+    """The former primary that has not been told yet."""
+    _state: State = attrs.field(default="none", init=False)
+    _failure: str = attrs.field(default="", init=False)
+    _told: list[str] = attrs.field(factory=list, init=False)
+
+    def begin(self, *, force: bool) -> None:
+        """See ``web.promote``."""
+        if self._primary is None or self._following is None:
+            raise NotPromotable("it is a primary already")
+        if self._state == "under way":
+            return
+        self._state, self._failure, self._told = "under way", "", []
+        working: Deferred[Any] = Deferred.fromCoroutine(self._promote(self._primary, self._following, force=force))
+        working.addErrback(self._failed)
+
+    def facts(self) -> dict[str, Json]:
+        """See ``web.promote``."""
+        return {
+            "role": self._fencing.facts.role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
+            "state": self._state, "failure": self._failure, "told": list(self._told), "former": self._former_url(),
+        }  # fmt: skip
+
+    async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
+        there = await self._look(primary)
+        epoch = decide_promotion(await self._fencing.peer(), there).reign.epoch
+        if there is not None and there.role != PRIMARY and not force:
+            chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {primary.url}"
+            raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
+        if there is not None and not force:
+            await self._let_it_hold(primary, following)
+        _log.info("This server is promoted.")
+        await self._take_over(epoch)
+
+    async def _look(self, primary: Primary) -> Peer | None:
+        """What the primary is; None when it is gone, or a server of another log."""
+        try:
+            there = await ask_peer(primary, PATIENCE)
+        except (PrimaryUnreachable, StrangePrimary) as error:
+            self._say(f"The primary was not asked: {error}")
+            return None
+        if there.log_id != self._fencing.facts.log_id:
+            self._say(f"The server at {primary.url} has another log, so it is not asked.")
+            return None
+        return there
+
+    async def _let_it_hold(self, primary: Primary, following: Followed) -> None:
+        """Have the primary write no more, and wait until all that it has is here."""
+        own = await self._fencing.peer()
+        note = FenceNote(own.node_id, own.log_id, decide_promotion(own, None).reign, own.url, hold=HOLD)
+        try:
+            held = await tell(primary, note, PATIENCE)
+        except NotFenced as refusal:
+            raise NotPromotable(f"the primary does not step back: {refusal.reason}") from None
+        except (PrimaryUnreachable, StrangePrimary) as error:
+            self._say(f"The primary could not be told: {error}")
+            return
+        missing = held.serial - self._fencing.serial
+        if missing > 0:
+            self._say(f"Waiting for {missing:,} entries of the primary, up to serial {held.serial}.")
+        try:
+            following.hurry()
+            await following.wait_for(held.serial, WAIT)
+        except TwistpiError:
+            await self._let_it_go(primary, note)
+            waited = f", after {WAIT:g} seconds"
+            raise EntriesOutstanding(primary.url, held.serial, self._fencing.serial, waited) from None
+
+    async def _let_it_go(self, primary: Primary, note: FenceNote) -> None:
+        """Nothing comes of it: have the primary write again, which it otherwise does by itself when the hold is over."""
+        with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
+            await tell(primary, attrs.evolve(note, hold=_AT_ONCE), PATIENCE)
+
+    def _say(self, sentence: str) -> None:
+        self._told.append(sentence)
+        _log.info("{sentence}", sentence=sentence)
+
+    def _failed(self, failure: Any) -> None:
+        self._state, self._failure = "failed", failure.getErrorMessage()
+        if not failure.check(TwistpiError):
+            _log.failure("The promotion failed", failure=failure)
