@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
-from twistpi.model.changes import Change, IndexCreated, IndexDeleted
+from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.release_changes import (
     AttachmentAdded,
@@ -26,6 +26,8 @@ from twistpi.model.release_changes import (
 from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
 from twistpi.rules.paths import file_path
 from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.read import KeptBlob, NamedBlob
+from twistpi.view.read_blobs import BEGINNING, Mark
 
 INDEX, OTHER = "alice/dev", "alice/prod"
 WHEEL, SDIST = FILENAMES[:2]
@@ -195,6 +197,39 @@ def test_every_blob_of_a_release_is_known_to_be_needed(view: ViewDatabase) -> No
     }
 
 
+def walked(view: ViewDatabase, limit: int) -> list[str]:
+    """What a walk through all that is named comes by."""
+    found: list[str] = []
+    mark: Mark | None = BEGINNING
+    while mark is not None:
+        some, mark = view.reader.named_blobs(mark, limit)
+        found += [str(named.blob) for named in some]
+    return sorted(found)
+
+
+def test_a_walk_through_what_is_named_comes_by_uploads_first_and_says_for_which_index(view: ViewDatabase) -> None:
+    mirror, digest = "root/mirror", DIGESTS[2]
+    fold(view, IndexCreated(mirror, {"type": "mirror"}), LinksChanged(mirror, "demo", (Link(SDIST, "https://one.example/x"),)))
+    fold(view, FileCached(mirror, "demo", SDIST, digest, 9), uploaded(), toxresult())
+    first, mark = view.reader.named_blobs(BEGINNING, 10)
+    assert [(named.index, named.is_private, named.blob.filename) for named in first] == [(INDEX, True, WHEEL)]
+    assert mark is not None
+    second, mark = view.reader.named_blobs(mark, 10)
+    assert [(named.is_private, named.blob.filename) for named in second] == [(True, toxresult().filename)]
+    assert mark is not None
+    assert view.reader.named_blobs(mark, 10) == ([NamedBlob(mirror, False, KeptBlob(digest[:16], SDIST, digest, 9))], None)
+
+
+def test_what_a_mirror_lists_is_known_by_its_digits_before_it_is_here(view: ViewDatabase) -> None:
+    listed = Link(WHEEL, "https://one.example/x", {"sha256": DIGESTS[0]})
+    fold(view, IndexCreated("root/mirror", {"type": "mirror"}), LinksChanged("root/mirror", "demo", (listed,)))
+    for filename in (WHEEL, f"{WHEEL}.metadata"):
+        assert view.reader.lists_blob(DIGESTS[0][:16], filename)
+        assert not view.reader.names_blob(DIGESTS[0][:16], filename)
+        assert not view.reader.lists_blob(DIGESTS[1][:16], filename)
+    assert not view.reader.lists_blob(DIGESTS[0][:16], SDIST)
+
+
 @given(histories(), st.lists(st.tuples(st.sampled_from([*DIGESTS, TWIN]), st.sampled_from(FILENAMES)), max_size=3))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
@@ -213,6 +248,10 @@ def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
         digits = {one for one, _ in needed} | {one[:16] for one in DIGESTS}
         named = {(one, filename) for one in digits for filename in filenames if view.reader.names_blob(one, filename)}
         assert named == needed
+        told = {view.reader.kept_blob(*one) for one in needed}
+        assert told <= set(view.reader.kept_blobs())
+        assert {(blob.digits, blob.filename) for blob in told if blob is not None} == needed
+        assert walked(view, 1) == walked(view, 1000) == sorted(map(str, view.reader.kept_blobs()))
 
 
 def test_a_file_leads_to_its_release_and_a_removed_name_to_its_former_paths(view: ViewDatabase) -> None:

@@ -19,11 +19,11 @@ import orjson
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
 from twistpi.view.newest import Newest
-from twistpi.view.read_blobs import BlobReader, KeptBlob
+from twistpi.view.read_blobs import BlobReader, KeptBlob, NamedBlob
 from twistpi.view.read_releases import ReleaseReader
 from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
 
-__all__ = ["KeptBlob", "Reader", "Readers"]
+__all__ = ["KeptBlob", "NamedBlob", "Reader", "Readers"]
 
 _CACHE_KIB: Final = 1024
 """SQLite's page cache of one reading connection; the operating system caches the rest."""
