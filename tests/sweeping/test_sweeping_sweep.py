@@ -18,9 +18,10 @@ from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.memory import MemoryChangelog
-from twistpi.model.changes import Change, IndexDeleted
+from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.errors import StorageFull
 from twistpi.model.position import Position
+from twistpi.model.records import Link
 from twistpi.model.release_changes import AttachmentAdded
 from twistpi.sweeping.sweep import FOLDERS, Garbage, SlowClock, Sweep, Swept, find_garbage, sweep_alone
 from twistpi.view.database import ViewDatabase, open_view
@@ -236,3 +237,17 @@ def test_the_slower_of_two_clocks_counts(wall: float, steady: float, expected: f
     assert clock.now() == 1000.0
     times.update(wall=wall, steady=steady)
     assert clock.now() == expected
+
+
+def test_a_replica_spares_what_a_mirror_lists_though_the_log_does_not_say_that_it_is_here(place: Place) -> None:
+    listed, orphan = put(place.tree, WHEEL, b"wheel", age=True), put(place.tree, SDIST, b"sdist", age=True)
+    digest = sha256(b"wheel").hexdigest()
+    place.commit(IndexCreated("root/mirror", {"type": "mirror"}))
+    place.commit(LinksChanged("root/mirror", "demo", (Link(WHEEL, "https://one.example/x", {"sha256": digest}),)))
+    for spares, left in ((True, [listed]), (False, [])):
+        way = Sweep(place.tree, time.time(), spares_listed=spares)
+        found = way.look(place.readers.get())
+        assert found is not None
+        way.take(found, place.readers.get())
+        assert [address for address, _ in place.tree.walk()] == left
+    assert place.tree.find(orphan) is None

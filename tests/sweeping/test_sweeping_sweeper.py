@@ -42,6 +42,15 @@ class FakeWriter:
         assert list(decide(self.readers.get())) == []
         return succeed(None)
 
+    def keep(self, work: Callable[[Any], object]) -> Deferred[None]:
+        work(self)
+        return succeed(None)
+
+    @property
+    def reader(self) -> Reader:
+        """As of the view that work is handed."""
+        return self.readers.get()
+
 
 @attrs.define(eq=False)
 class Scene:
@@ -222,3 +231,17 @@ def test_a_stop_between_two_looks_is_at_once(scene: Scene) -> None:
 
 def test_a_stop_without_a_sweep_is_at_once(scene: Scene) -> None:
     assert scene.sweeper.stop().called
+
+
+def test_a_replica_removes_nothing_while_it_has_not_the_whole_log(scene: Scene) -> None:
+    hindrances: list[str | None] = ["this replica is behind its primary"]
+    scene.sweeper._hindrance = lambda: hindrances[0]
+    scene.writer.refusal = WriterStopped()  # nobody commits where another server's log is followed
+    scene.orphan(age=AFTER)
+    scene.sweeper.ask()
+    assert scene.left() == 1
+    assert scene.sweeper.last is not None
+    assert scene.sweeper.last.failure == hindrances[0]
+    hindrances[0] = None
+    scene.pass_time(AFTER)
+    assert scene.left() == 0

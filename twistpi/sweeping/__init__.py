@@ -16,6 +16,10 @@ moment), which is a claim: it holds even when the whole process was stopped for 
 what it finds, and has it open until the entry is there.  A push names what its source names in the writer's view at that
 moment.
 
+*The log is another server's.*  A replica may have bytes before the lines that name them: it was given a copy of the files, or
+fetched from an upstream while its primary was gone.  So it spares what its mirrors list, and removes nothing while it is not
+known to have the whole log.
+
 *Somebody reads the blob.*  Who has it open reads on.  Who knows its path, and opens it too late, finds no file, as after any
 removal: the file was removed from the index before the blob went.
 

@@ -65,9 +65,14 @@ class SlowClock:
 class Sweep:
     """One way through all blobs, bunch by bunch.  Blocking; no two threads at a time."""
 
-    def __init__(self, blobs: IBlobs, before: float) -> None:
-        """Blobs that were last kept at ``before`` (Unix seconds) or later are left alone."""
+    def __init__(self, blobs: IBlobs, before: float, *, spares_listed: bool = False) -> None:
+        """Blobs that were last kept at ``before`` (Unix seconds) or later are left alone.
+
+        So are those that a mirror lists when ``spares_listed``: a server that follows another one may have them before the log
+        says so.
+        """
         self.swept = Swept()
+        self._spares_listed = spares_listed
         self._blobs = blobs
         self._before = before
         self._way: Iterator[tuple[BlobAddress, int]] = blobs.walk()
@@ -85,7 +90,7 @@ class Sweep:
             address, size = one
             swept.blobs += 1
             swept.folders = int(address.digits[:3], 16)
-            if reader.names_blob(address.digits, address.filename):
+            if self._is_named(reader, address):
                 continue
             kept_at = self._blobs.last_kept(address)
             if kept_at is None:
@@ -103,13 +108,18 @@ class Sweep:
         """
         for garbage in found:
             address = garbage.address
-            if any(reader.names_blob(address.digits, address.filename) for reader in readers):
+            if any(self._is_named(reader, address) for reader in readers):
                 continue
             withdrawn = self._blobs.withdraw(address, self._before)
             if withdrawn is not None:
                 self._withdrawn.append(withdrawn)
                 self.swept.removed += 1
                 self.swept.removed_bytes += garbage.size
+
+    def _is_named(self, reader: Reader, address: BlobAddress) -> bool:
+        if reader.names_blob(address.digits, address.filename):
+            return True
+        return self._spares_listed and reader.lists_blob(address.digits, address.filename)
 
     def empty(self) -> None:
         """Give back the room of what was withdrawn; raises ``OSError``."""

@@ -54,6 +54,10 @@ class Report:
     """Why it ended before its time."""
 
 
+class _Hindered(Exception):
+    """Nothing may be removed now; the text says why."""
+
+
 @attrs.define(eq=False)
 class Sweeper:
     """Sweeps, one after the other.  Only the reactor's thread calls its methods."""
@@ -70,6 +74,9 @@ class Sweeper:
     """Unix seconds; ``SlowClock.now``."""
     _grace: float = attrs.field(default=GRACE, kw_only=True)
     """Seconds for which a blob is left alone after it was last kept."""
+    _hindrance: Callable[[], str | None] | None = attrs.field(default=None, kw_only=True)
+    """Where another server's log is followed: why nothing may be removed at this moment, or None.  What is not named yet because
+    the log is not all here may be on the disk already."""
     running: Report | None = attrs.field(default=None, init=False)
     """The sweep that is under way."""
     last: Report | None = attrs.field(default=None, init=False)
@@ -128,7 +135,7 @@ class Sweeper:
         if self._stopping:
             return
         self._count += 1
-        sweep = Sweep(self._blobs, self._now() - self._grace)
+        sweep = Sweep(self._blobs, self._now() - self._grace, spares_listed=self._hindrance is not None)
         self.running = Report(self._count, sweep.swept)
         Deferred.fromCoroutine(self._run(sweep, self.running))
 
@@ -137,6 +144,8 @@ class Sweeper:
             await self._sweep(sweep)
         except (CancelledError, WriterStopped):
             report.failure = "the server stops"
+        except _Hindered as hindered:
+            report.failure = str(hindered)
         except Exception as error:
             report.failure = str(error)
             self._log.failure("Files that nothing names could not be removed")
@@ -156,13 +165,20 @@ class Sweeper:
             self._pausing = None
 
     async def _take(self, sweep: Sweep, found: list[Garbage]) -> None:
+        hindrance = None if self._hindrance is None else self._hindrance()
+        if hindrance is not None:
+            raise _Hindered(hindrance)
+
         def decide(reader: Reader) -> Sequence[Change]:
             """In the writer's thread, where nothing can be named meanwhile; there is nothing to say in the changelog."""
             sweep.take(found, reader, self._readers.get())
             return ()
 
         try:
-            await self._writer.commit(decide, _BY)
+            if self._hindrance is None:
+                await self._writer.commit(decide, _BY)
+            else:  # nothing is decided where another server's log is followed; to keep something writes to the view, for nothing
+                await self._writer.keep(lambda view: decide(view.reader))
         finally:
             await self._offload(sweep.empty)
 
