@@ -13,7 +13,7 @@ last piece, the file is removed, nothing is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ from twistpi.mirror.addresses import without_credentials
 from twistpi.mirror.breaker import Breaker
 from twistpi.mirror.download_source import FileGone, FileSource
 from twistpi.mirror.inflight import Waiters
-from twistpi.mirror.place import Place, place_of
+from twistpi.mirror.place import place_of
 from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.upstream import Offload, Upstream
 from twistpi.mirror.verify import BytesDiffer, Sink, promised_digest
@@ -55,6 +55,8 @@ class Download:
     index: str
     project: str
     known_file: KnownFile
+    address: BlobAddress | None = None
+    """Where the bytes are going to be kept; None when they themselves tell."""
     size: int | None = None
     """Bytes of the whole file, None while nobody knows."""
     last_modified: str | None = None
@@ -158,10 +160,6 @@ class Download:
             self._file.close()
 
 
-Wanted = tuple[str, str, str, str | None]
-"""Index, path, address and ``mirror_url``: where an index is aimed elsewhere, nobody joins a download from the old upstream."""
-
-
 @attrs.define(eq=False)
 class Downloads:
     """All files that are being fetched."""
@@ -176,15 +174,19 @@ class Downloads:
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
     """Told when a sync failed, after which the server has to stop (law 10)."""
     _failures: Breaker = attrs.field(factory=lambda: Breaker(5.0), kw_only=True)
-    _running: dict[Wanted, tuple[Download, Deferred[None]]] = attrs.field(init=False, factory=dict)
+    _running: dict[Hashable, tuple[Download, Deferred[None]]] = attrs.field(init=False, factory=dict)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     def open(self, index: Index, project: str, known_file: KnownFile) -> Download:
         """The download of ``known_file``, joined or started; what goes wrong is told to whoever waits for it."""
+        # Where an index is aimed elsewhere, nobody joins a download from the old upstream.
         wanted = (index.name, known_file.path, known_file.link.url, index.config.get("mirror_url"))
+        return self.join(wanted, index, Download(index.name, project, known_file))
+
+    def join(self, wanted: Hashable, index: Index, download: Download) -> Download:
+        """The download that runs under the key ``wanted``; ``download`` is begun when there is none."""
         if wanted in self._running:
             return self._running[wanted][0]
-        download = Download(index.name, project, known_file)
         work: Deferred[None] = Deferred()
         self._running[wanted] = (download, work)
         running = Deferred.fromCoroutine(self._run(index, download, wanted))
@@ -197,7 +199,7 @@ class Downloads:
         for _, running in list(self._running.values()):
             running.cancel()
 
-    async def _run(self, index: Index, download: Download, wanted: Wanted) -> None:
+    async def _run(self, index: Index, download: Download, wanted: Hashable) -> None:
         filename = download.known_file.link.filename
         kept: KeptFile | None = None
         error: Exception | None = None
@@ -224,20 +226,22 @@ class Downloads:
         there = await self._adopt(download)
         if there is not None:
             return await self._record(download, there)
-        if self._offline:
-            raise UpstreamUnreachable(index.name, link.filename, "this server works offline")
-        place = place_of(index, link.filename, 0)
+        self._refuse_offline(index, link.filename)
         incoming = await self._offload(self._blobs.incoming)
         download.use(incoming)
         try:
-            sha256 = await self._fetch(place, download, Sink(incoming, promised_digest(link.hashes)))
+            sha256 = await self._fetch(index, download, Sink(incoming, promised_digest(link.hashes)))
             download.become_whole(incoming.size)
-            kept = KeptFile(blob_address(sha256, link.filename), sha256, incoming.size)
+            kept = KeptFile(download.address or blob_address(sha256, link.filename), sha256, incoming.size)
             await self._offload(self._blobs.keep, incoming, kept.address, sha256)
         except BaseException:
             incoming.discard()
             raise
         return await self._record(download, kept)
+
+    def _refuse_offline(self, index: Index, filename: str) -> None:
+        if self._offline:
+            raise UpstreamUnreachable(index.name, filename, "this server works offline")
 
     async def _adopt(self, download: Download) -> KeptFile | None:
         """The bytes when they are here already, because another index has the same file."""
@@ -253,9 +257,10 @@ class Downloads:
         download.become_whole(size)
         return KeptFile(address, link.sha256, size)
 
-    async def _fetch(self, place: Place, download: Download, sink: Sink) -> str:
+    async def _fetch(self, index: Index, download: Download, sink: Sink) -> str:
         """Bring the bytes and verify them; returns their SHA-256."""
         link = download.known_file.link
+        place = place_of(index, link.filename, 0)
         url = without_credentials(link.url)
         started = self._clock.seconds()
         host = (place.index, urlsplit(url).netloc)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
 
 from twistpi.mirror.addresses import Credentials
 from twistpi.mirror.content_range import parse_content_range
 from twistpi.mirror.spool import Spool
 from twistpi.mirror.trouble import Trouble
-from twistpi.mirror.upstream import Offload, Upstream, UpstreamResponse
+from twistpi.mirror.upstream import Offload
 from twistpi.mirror.verify import BytesDiffer, Sink, promised_digest
 from twistpi.model.records import Link
 
-_PAUSES: Final = (0.05, 0.5, 1.0, 2.0)
+PAUSES: Final = (0.05, 0.5, 1.0, 2.0)
 """Seconds before each further attempt; as many attempts without a new byte are made."""
 _MOST_BREAKS: Final = 100
 """Broken connections one file may cost, however far each one got."""
@@ -26,11 +27,49 @@ class FileGone(Exception):
     """The upstream lists the file but answers that it does not exist."""
 
 
+class Response(Protocol):
+    """An answer whose body is yet to come (``upstream.UpstreamResponse``)."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, None when it will end by itself."""
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+
+    def deliver(self, reader: IProtocol) -> None:
+        """Send the body to ``reader``."""
+
+    def discard(self, clock: Any) -> None:
+        """Be done with the body."""
+
+
+class Asking(Protocol):
+    """Whoever can be asked for files (``upstream.Upstream``)."""
+
+    @property
+    def clock(self) -> Any:
+        """An ``IReactorTime`` that is a reactor."""
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds of silence in the middle of a body that are too many."""
+
+    async def ask(
+        self, url: str, headers: Mapping[str, str], credentials: Credentials | None = None, *, patience: float | None = None
+    ) -> Response:
+        """GET ``url``; raises ``Trouble``."""
+
+
 @attrs.define(eq=False)
 class FileSource:
     """One file's way from its upstream."""
 
-    _upstream: Upstream
+    _upstream: Asking
     _offload: Offload
     _link: Link
     _credentials: Credentials | None
@@ -39,6 +78,8 @@ class FileSource:
     """Told of the file's size and ``Last-Modified`` when the upstream begins to answer."""
     _progressed: Callable[[int], object]
     """Told how many bytes are written."""
+    _pauses: tuple[float, ...] = PAUSES
+    """Seconds before each further attempt after one without a new byte; with the last one it ends."""
     _validator: str | None = attrs.field(default=None, init=False)
     _size: int | None = attrs.field(default=None, init=False)
     _answered: bool = attrs.field(default=False, init=False)
@@ -55,9 +96,9 @@ class FileSource:
                 breaks += 1
                 idle = 0 if self._sink.size > before else idle + 1
                 # A file that never began is for the asker to try again; one that broke off is for us.
-                if not self._answered or idle >= len(_PAUSES) or breaks > _MOST_BREAKS:
+                if not self._answered or idle >= len(self._pauses) or breaks > _MOST_BREAKS:
                     raise
-            await self._pause(_PAUSES[idle])
+            await self._pause(self._pauses[idle])
 
     def _pause(self, seconds: float) -> Deferred[None]:
         pause: Deferred[None] = Deferred(lambda _: timer.cancel())
@@ -94,7 +135,7 @@ class FileSource:
         # With neither validator nor digest nobody would notice that it is another file by now: it comes again, and is compared.
         return headers
 
-    def _accept(self, response: UpstreamResponse, offset: int) -> None:
+    def _accept(self, response: Response, offset: int) -> None:
         """Prepare for the body of ``response``, or raise."""
         if response.status == 200:
             self._begin(response)
@@ -110,7 +151,7 @@ class FileSource:
         else:
             raise Trouble(f"it answered {response.status}")
 
-    def _begin(self, response: UpstreamResponse) -> None:
+    def _begin(self, response: Response) -> None:
         """The first, or a repeated, answer with the whole file."""
         sizes = {size for size in (self._link.size, response.length, self._size) if size is not None}
         if len(sizes) > 1:

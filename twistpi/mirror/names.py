@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.logger import Logger
 
 from twistpi.mirror.breaker import Breaker, Pause
+from twistpi.mirror.download_source import Asking, Response
 from twistpi.mirror.inflight import Inflight
 from twistpi.mirror.names_child import LARGEST
 from twistpi.mirror.names_process import make_pages
@@ -25,7 +26,7 @@ from twistpi.mirror.place import Place, is_aimed_at, place_of
 from twistpi.mirror.refresh import Kind
 from twistpi.mirror.spool import Spool
 from twistpi.mirror.trouble import Outdated, Trouble
-from twistpi.mirror.upstream import ACCEPT_PAGE, Offload, Upstream, UpstreamResponse, conditions
+from twistpi.mirror.upstream import ACCEPT_PAGE, Offload, conditions
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
@@ -67,7 +68,7 @@ class NameList:
 class NameLists:
     """The name lists of all mirrors."""
 
-    _upstream: Upstream
+    _upstream: Asking
     _readers: Any
     """``view.read.Readers``."""
     _clock: Any
@@ -197,17 +198,25 @@ class NameLists:
         headers = {"Accept": ACCEPT_PAGE, "Accept-Encoding": "gzip"}
         if stored is not None:
             headers.update(conditions(stored.etag, stored.last_modified))
-        patience = max(_PATIENCE, self._request_timeout)
-        response = await self._upstream.ask(f"{place.source.rstrip('/')}/", headers, place.credentials, patience=patience)
+        response = await self._ask(place, headers, max(_PATIENCE, self._request_timeout))
         if response.status == 304 and stored is not None:
+            checked_at = self._confirmed_at(response)
             response.discard(self._clock)
-            return "revalidated", await self._publish(place, attrs.evolve(stored, checked_at=self._clock.seconds()))
+            return "revalidated", await self._publish(place, attrs.evolve(stored, checked_at=checked_at))
         if response.status != 200:
             response.discard(self._clock)
             raise Trouble(f"it answered {response.status}")
         return "miss" if stored is None else "revalidated", await self._replace(place, stored, response)
 
-    async def _replace(self, place: Place, stored: StoredNames | None, response: UpstreamResponse) -> StoredNames:
+    async def _ask(self, place: Place, headers: Mapping[str, str], patience: float) -> Response:
+        """Ask for the list; ``patience`` is in seconds.  Raises ``Trouble``."""
+        return await self._upstream.ask(f"{place.source.rstrip('/')}/", headers, place.credentials, patience=patience)
+
+    def _confirmed_at(self, response: Response) -> float:
+        """When the upstream said what ``response`` says, in Unix seconds."""
+        return float(self._clock.seconds())
+
+    async def _replace(self, place: Place, stored: StoredNames | None, response: Response) -> StoredNames:
         """Make the list of ``response`` in a folder of its own, and have it be the list."""
         home = home_of(self._root, place.index)
         async with self._alone():
@@ -221,14 +230,16 @@ class NameLists:
                 kept = {known.folder for known in (stored, self._known.get(place.index)) if known is not None}
                 await self._offload(sweep, home, frozenset(kept | self._making))
 
-    async def _make(self, place: Place, response: UpstreamResponse, folder: str) -> StoredNames:
+    async def _make(self, place: Place, response: Response, folder: str) -> StoredNames:
         """Stream the answer to disk and have it made into pages."""
-        checked_at = self._clock.seconds()
+        checked_at = self._confirmed_at(response)
         received = os.path.join(folder, "received")
         await self._receive(response, received)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
         content_type = response.header("Content-Type") or ""
-        summary = await make_pages(self._spawner, [received, encoding, content_type, response.url, place.index, folder])
+        summary = await make_pages(
+            self._spawner, [received, encoding, content_type, f"{place.source.rstrip('/')}/", place.index, folder]
+        )
         await self._offload(os.unlink, received)
         self._log.info("{index}: the list of {count} projects is here", index=place.index, count=summary["count"])
         return StoredNames(
@@ -241,7 +252,7 @@ class NameLists:
             response.header("Last-Modified"),
         )
 
-    async def _receive(self, response: UpstreamResponse, path: str) -> None:
+    async def _receive(self, response: Response, path: str) -> None:
         with await self._offload(open, path, "wb", 0) as file:
             size = 0
 
@@ -252,7 +263,7 @@ class NameLists:
                     raise Trouble(f"its list of projects is longer than {LARGEST:,} bytes")
                 file.write(b"".join(pieces))
 
-            spool = Spool(self._clock, self._upstream.request_timeout, self._offload, write, lambda: None)
+            spool = Spool(self._clock, self._request_timeout, self._offload, write, lambda: None)
             complete = spool.complete
             response.deliver(spool)
             await complete

@@ -14,11 +14,11 @@ import attrs
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
-from twistpi.mirror.addresses import page_url
 from twistpi.mirror.breaker import Breaker, Pause
-from twistpi.mirror.freshness import Standing, standing, validators
+from twistpi.mirror.freshness import Standing, standing
 from twistpi.mirror.inflight import Inflight
 from twistpi.mirror.learning import Kind, Learner
+from twistpi.mirror.page_source import PageSource, UpstreamPages
 from twistpi.mirror.place import Place, is_aimed_at, place_of
 from twistpi.mirror.trouble import Outdated, Trouble
 from twistpi.mirror.upstream import Offload, Upstream
@@ -26,9 +26,10 @@ from twistpi.model.errors import StorageFull, UnknownFile, UnknownIndex, Unknown
 from twistpi.model.names import project_of_filename
 from twistpi.model.records import Freshness, Index, KnownFile
 
-__all__ = ["Kind", "Mirror", "PageState"]
+__all__ = ["GONE", "Kind", "Mirror", "PageSource", "PageState"]
 
-_GONE: Final = "the upstream has this project no more"
+GONE: Final = "the upstream has this project no more"
+"""Why a page holds cached files only."""
 _PATIENCE: Final = 6
 """How many request timeouts a fetch may take to begin when nobody waits for it any more, or to end while somebody does."""
 _RECENT: Final = 10.0
@@ -61,7 +62,8 @@ neither a fetch that is on its way nor a failure that is remembered is in the wa
 class Mirror:
     """Keeps what upstreams say of projects."""
 
-    _upstream: Upstream
+    _upstream: Upstream | None
+    """Asked by whom no ``pages`` are given."""
     _readers: Any
     """``view.read.Readers``."""
     _writer: Any
@@ -77,11 +79,12 @@ class Mirror:
     """Seconds for which a 404 of the upstream is remembered."""
     _failure_pause: float = attrs.field(default=5.0, kw_only=True)
     """Seconds for which an upstream that failed is not asked again."""
+    _pages: PageSource = attrs.field(default=None, kw_only=True)
+    """Where pages come from; the upstreams themselves unless it is said."""
     _failures: Breaker = attrs.field(init=False)
     """Of upstreams, by index and ``mirror_url``, and of single pages."""
     _missing: Breaker = attrs.field(init=False)
-    _learner: Learner = attrs.field(init=False)
-    _fetches: Inflight[Wanted, Kind] = attrs.field(init=False, factory=Inflight)
+    _fetches: Inflight[tuple[Wanted, bool], Kind] = attrs.field(init=False, factory=Inflight)
     _answering: set[Wanted] = attrs.field(init=False, factory=set)
     """Fetches whose answer has begun to come."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
@@ -89,7 +92,10 @@ class Mirror:
     def __attrs_post_init__(self) -> None:
         self._failures = Breaker(self._failure_pause)
         self._missing = Breaker(self._negative_expiry)
-        self._learner = Learner(self._readers, self._writer, self._clock, self._offload)
+        if self._pages is None:
+            assert self._upstream is not None, "pages come from somewhere"
+            learner = Learner(self._readers, self._writer, self._clock, self._offload)
+            self._pages = UpstreamPages(self._upstream, self._readers, learner, _PATIENCE * self._request_timeout)
 
     async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
         """See to it that the view knows ``project`` (a normalised name) as well as it can.
@@ -142,7 +148,7 @@ class Mirror:
             # What is coming in already is worth waiting for, however the upstream did lately.
             if pause is not None and wanted not in self._answering:
                 return self._fall_back(place, project, known, freshness, pause)
-        return await self._ask(place, project, known, freshness)
+        return await self._ask(place, project, known, freshness, force)
 
     async def find_file(self, index: Index, path: str) -> tuple[str, KnownFile]:
         """The project and file at ``path`` below ``index``, also when its page was never asked for in this server's life.
@@ -191,7 +197,7 @@ class Mirror:
         reason = None
         if freshness.missing:
             self._require_cached_files(place, project)
-            reason = _GONE
+            reason = GONE
         age = _age(freshness, self._clock.seconds())
         return PageState(kind, age, place.source, reason, max(0.0, expiry - age))
 
@@ -217,10 +223,10 @@ class Mirror:
 
     # Asking --------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, place: Place, project: str, known: bool, freshness: Freshness | None) -> PageState:
+    async def _ask(self, place: Place, project: str, known: bool, freshness: Freshness | None, force: bool) -> PageState:
         started = self._clock.seconds()
         try:
-            kind = await self._patiently(place, project, known)
+            kind = await self._patiently(place, project, known, force and self._pages.minds_force)
         except Trouble as trouble:
             self._note_failure(place, project, started, trouble)
             if not is_aimed_at(self._readers.get().index(place.index), place):
@@ -234,14 +240,14 @@ class Mirror:
         learned = self._readers.get().freshness(place.index, project) or Freshness(started)
         return self._confirmed(kind, place, project, learned, place.expiry)
 
-    async def _patiently(self, place: Place, project: str, known: bool) -> Kind:
+    async def _patiently(self, place: Place, project: str, known: bool, force: bool) -> Kind:
         """Wait for the fetch, but no longer than a request may wait.
 
         Who has nothing to serve waits on when the answer has begun to come: large pages take their time.
         """
         wanted = _wanted(place, project)
         for _ in range(_PATIENCE):
-            waiter = self._fetches.join(wanted, lambda: self._fetch(place, project))
+            waiter = self._fetches.join((wanted, force), lambda: self._fetch(place, project, force))
             waiter.addTimeout(self._request_timeout, self._clock)
             try:
                 return await waiter
@@ -256,28 +262,16 @@ class Mirror:
         if trouble.unreachable:
             self._failures.failed(_upstream_of(place), started, now, trouble.reason, True)
 
-    async def _fetch(self, place: Place, project: str) -> Kind:
-        """Ask the upstream once and learn what it says; the one piece of work behind any number of waiters."""
+    async def _fetch(self, place: Place, project: str, force: bool) -> Kind:
+        """Ask once and learn what is said; the one piece of work behind any number of waiters."""
         wanted = _wanted(place, project)
-        reader = self._readers.get()
-        freshness = reader.freshness(place.index, project)
-        known = reader.has_project(place.index, project)
-        etag, last_modified = validators(freshness, known, place.source)
 
         def answering() -> None:
             self._answering.add(wanted)
             self._failures.answered(_upstream_of(place), self._clock.seconds())
 
         try:
-            answer = await self._upstream.page(
-                page_url(place.source, project),
-                place.credentials,
-                etag=etag,
-                last_modified=last_modified,
-                patience=_PATIENCE * self._request_timeout,
-                answering=answering,
-            )
-            kind = await self._learner.learn(place, project, known, freshness, answer)
+            kind = await self._pages.fetch(place, project, force=force, answering=answering)
         except UnknownProject:
             now = self._clock.seconds()
             self._missing.failed(wanted, now, now, "unknown upstream", False)
