@@ -21,6 +21,7 @@ from twistpi.model.errors import FileLost, TwistpiError
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.web.api import ApiDoor
 from twistpi.web.attachments import AttachmentDoor
+from twistpi.web.blob_feed import BlobFeedDoor, NodeFiles
 from twistpi.web.body_readers import is_result_path
 from twistpi.web.docs import DocsDoor
 from twistpi.web.failures import failure_reply
@@ -37,6 +38,7 @@ from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
 from twistpi.web.promote import PromoteDoor
 from twistpi.web.push import PushDoor
+from twistpi.web.relay import RelayDoor
 from twistpi.web.removal import RemovalDoor
 from twistpi.web.replies import put
 from twistpi.web.request import is_form, speaks_json
@@ -94,6 +96,7 @@ def make_resource(services: Services, pages: Pages, uploads: UploadDoor, toxresu
         *_project_routes(services, pages, simple),
         *_writing_routes(services, pages, uploads),
         *_attachment_routes(services, pages, toxresults),
+        *_blob_routes(services, pages),
     )
     for path, methods, handler in routes:
         for slash in ("", "/") if path != "/" else ("",):
@@ -159,6 +162,22 @@ def _epoch_routes(services: Services) -> Sequence[_Route]:
         peers = PeerDoor(services, services.nodes, services.fencing)
         routes += [("/+peer", ["GET"], peers.only(peers.peer)), ("/+fence", ["POST"], peers.only(peers.fence))]
     return routes
+
+
+def _blob_routes(services: Services, pages: Pages) -> Sequence[_Route]:
+    """What servers that follow this one ask for beside the log."""
+    if services.nodes is None:
+        return ()
+    files = NodeFiles(services, pages.reading, services.nodes)
+    feed, relay = BlobFeedDoor(services, services.nodes, files), RelayDoor(services, services.nodes, files)
+    return (
+        ("/+blob/<three>/<thirteen>/<filename>", ["GET"], feed.only(feed.blob)),
+        ("/+blobs", ["POST"], feed.only(feed.blobs)),
+        ("/+relay/page", ["POST"], relay.only(relay.page)),
+        ("/+relay/metadata", ["POST"], relay.only(relay.metadata)),
+        ("/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], relay.only(relay.file)),
+        ("/+relay/names/<name:user>/<name:index>", ["GET"], relay.only(relay.names)),
+    )
 
 
 def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[_Route]:

@@ -43,7 +43,10 @@ class AttachmentDoor(FileDoor):
         try:
             return await self._complete(request, (name, project), address_of(attachment), facts)
         except FileNotFoundError as error:
-            raise UnknownFile(name, path) from error
+            coming = self._coming(address_of(attachment))
+            if coming is None:
+                raise UnknownFile(name, path) from error
+        return await self._growing(request, coming, facts)
 
 
 def check_offered(view: Reader, index: str, project: str, path: str) -> None:

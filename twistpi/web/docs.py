@@ -25,6 +25,7 @@ from twistpi.model.releases import Attachment
 from twistpi.model.upload_errors import InvalidDistribution
 from twistpi.rules.attachments import latest_version
 from twistpi.simple.escape import quote_path
+from twistpi.view.read import KeptBlob
 from twistpi.web.attachments import address_of, check_offered, stored_at
 from twistpi.web.docs_page import SANDBOX, Frame, frame_reply
 from twistpi.web.docs_zip import Contents, Member, MemberBody, read_contents, type_of, unpack
@@ -170,6 +171,7 @@ class DocsDoor(FileDoor):
         check_offered(view, name, project, f"{_DOC}/{path}")
         attachment = docs[found]
         try:
+            await self._bring(attachment)
             contents = await self._shelf.get(attachment.sha256, lambda: self._services.offload(self._read, attachment))
         except InvalidDistribution as error:
             raise DocsUnreadable(project, found, error.reason) from error
@@ -179,6 +181,12 @@ class DocsDoor(FileDoor):
         if member is None:
             raise NoDocsFile(path)
         return _Place(project, found, attachment, path, member, list(docs))
+
+    async def _bring(self, attachment: Attachment) -> None:
+        """Have the archive here, where another server has it."""
+        services, address = self._services, address_of(attachment)
+        if services.elsewhere is not None and await services.offload(services.blobs.find, address) is None:
+            await services.elsewhere.bring(KeptBlob(address.digits, address.filename, attachment.sha256, attachment.size))
 
     def _read(self, attachment: Attachment) -> Contents:
         with self._open(attachment) as file:

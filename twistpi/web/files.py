@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 from twisted.web.server import Request
 
@@ -29,6 +31,9 @@ from twistpi.web.request import header
 from twistpi.web.send import open_file, send_body
 from twistpi.web.services import Services
 from twistpi.web.stage_files import BINARY, METADATA, content_type, stage_file, stage_file_facts
+
+if TYPE_CHECKING:
+    from twistpi.mirror.download import Download
 
 
 @attrs.frozen
@@ -99,7 +104,16 @@ class FileDoor:
         try:
             return await self._complete(request, (index.name, file.project), file.address, facts)
         except FileNotFoundError as error:
-            raise FileLost(index.name, path) from error
+            coming = self._coming(file.address)
+            if coming is None:
+                raise FileLost(index.name, path) from error
+        return await self._growing(request, coming, facts)
+
+    def _coming(self, address: BlobAddress) -> Download | None:
+        """The way here of a blob that another server has; None when this one alone has it."""
+        services = self._services
+        blob = services.readers.get().kept_blob(address.digits, address.filename)
+        return None if services.elsewhere is None or blob is None else services.elsewhere.open_blob(blob)
 
     def _facts(self, index: Index, known: KnownFile, digest: str | None, kind: bytes) -> Facts:
         is_private = not self._reading.is_open(index.name)
@@ -145,7 +159,10 @@ class FileDoor:
             return self._put(request, Reply(304, facts.validators))
         if request.method == b"HEAD" and link.size is not None:
             return await self._send(request, None, facts, link.size, b"twistpi; fwd=miss")
-        download = self._services.downloads.open(index, project, known)
+        return await self._growing(request, self._services.downloads.open(index, project, known), facts)
+
+    async def _growing(self, request: Request, download: Download, facts: Facts) -> bytes | None:
+        """A file that is on its way, sent as it comes."""
         download.retain()
         try:
             size = await download.headers()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from twistpi.mirror.download import Downloads
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.refresh import Mirror
+    from twistpi.mirror.relayed_files import RelayedDownloads
+    from twistpi.mirror.relayed_sidecars import RelayedSidecars
     from twistpi.mirror.sidecar import Sidecars
     from twistpi.push.releases import Pusher
     from twistpi.replication.fencing import Fencing
@@ -70,7 +72,7 @@ class Services:
     blobs: IBlobs
     mirror: Mirror
     downloads: Downloads
-    sidecars: Sidecars
+    sidecars: Sidecars | RelayedSidecars
     name_lists: NameLists
     page_cache: PageCache[PageKey, ReadyPage]
     clock: Clock
@@ -119,6 +121,8 @@ class Services:
     """Makes a primary of this server."""
     known_followers: KnownFollowers | None = None
     """Whom the next start asks whether one of them was promoted."""
+    elsewhere: RelayedDownloads | None = None
+    """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

@@ -1,0 +1,347 @@
+"""The files of a replica: what the view names and the disk lacks is fetched from the primary, while the log goes on.
+
+Blobs come to be wanted in two ways: an entry that names one is announced, or a walk through the view finds one, after a start and
+whenever more was announced than could be remembered.  What was uploaded goes before what mirrors have, because nobody else has
+it.  Small ones are fetched many per request (``bunch.py``); large ones by themselves, as a client would fetch them, so that
+both share one fetch.
+
+Nothing here stops the log.  A blob that comes otherwise than it should is not kept, is tried again after growing pauses, and is
+told of in the status; one that nothing names any more by then is forgotten.  When the primary is gone, everything waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.model.changes import Change
+from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
+from twistpi.model.following_errors import PrimaryUnreachable
+from twistpi.model.measures import Measure
+from twistpi.model.records import Json
+from twistpi.model.relaying_errors import FileNotHereYet
+from twistpi.replication.blob_failures import Failures
+from twistpi.replication.blob_policy import BlobPolicy
+from twistpi.replication.blob_search import NAMING, BlobSearch, Lack
+from twistpi.replication.blob_waiting import Waiting
+from twistpi.replication.bunch import Bunch, bring
+from twistpi.replication.primary import Primary
+from twistpi.view.read import KeptBlob
+from twistpi.view.read_blobs import BEGINNING, Mark
+
+_ENOUGH: Final = 5_000
+"""Blobs that wait to be fetched; the walk goes on when there are fewer."""
+_MOST_NEWS: Final = 5_000
+"""Changes that are remembered until somebody looks; beyond, the view is walked through."""
+_NEWS_AT_ONCE: Final = 500
+_SILENCE: Final = 30.0
+"""Seconds."""
+_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the primary is asked again after it could not be reached, or broke off without having sent a blob."""
+
+
+class BlobBringer(Protocol):
+    """Fetches single blobs, for clients as well (``mirror.relayed_files.RelayedDownloads``)."""
+
+    async def bring(self, blob: KeptBlob) -> None:
+        """Return once ``blob`` is here."""
+
+    def is_fetching(self, address: BlobAddress) -> bool:
+        """Whether somebody is fetching it."""
+
+
+@attrs.define(eq=False)
+class BlobQueue:
+    """Fetches what is lacking.  Only the reactor's thread touches it."""
+
+    _primary: Primary
+    _search: BlobSearch
+    _bringer: BlobBringer
+    _blobs: Any
+    """``blobs.interfaces.IBlobs``."""
+    _clock: Any
+    """``IReactorTime``."""
+    _offload: Callable[..., Deferred[Any]] = attrs.field(kw_only=True)
+    _policy: BlobPolicy = attrs.field(kw_only=True)
+    _at_once: int = attrs.field(default=4, kw_only=True)
+    """How many requests are under way at a time."""
+    _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
+    """Told when a sync failed, after which the server has to stop (law 10)."""
+    failures: Failures = attrs.field(factory=Failures, init=False)
+    fetched: int = attrs.field(default=0, init=False)
+    """Blobs that came."""
+    fetched_bytes: int = attrs.field(default=0, init=False)
+    last_error: str | None = attrs.field(default=None, init=False)
+    """Why nothing comes at the moment, or came last."""
+    _waiting: Waiting = attrs.field(factory=Waiting, init=False)
+    _fetching: dict[tuple[str, str], Lack] = attrs.field(factory=dict, init=False)
+    _alone: int = attrs.field(default=0, init=False)
+    """How many of the requests under way are for one blob."""
+    _work: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _requests: int = attrs.field(default=0, init=False)
+    _news: list[Change] = attrs.field(factory=list, init=False)
+    _mark: Mark | None = attrs.field(default=None, init=False)
+    """How far the walk through the view has come; None while there is none."""
+    _walk_again: bool = attrs.field(default=False, init=False)
+    _forgotten: bool = attrs.field(default=False, init=False)
+    """Whether more failed than could be remembered."""
+    _looking: bool = attrs.field(default=False, init=False)
+    _pauses: int = attrs.field(default=0, init=False)
+    """How many pauses came one after the other."""
+    _timer: Any = attrs.field(default=None, init=False)
+    """Of the pause."""
+    _retry: Any = attrs.field(default=None, init=False)
+    """Of the next blob that failed."""
+    _stopped: bool = attrs.field(default=True, init=False)
+    _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
+
+    # For the wiring ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, with a walk through the view."""
+        self._stopped = False
+        self.walk()
+
+    def walk(self) -> None:
+        """Walk through all that the view names, because much of it may be new."""
+        if self._stopped or self._policy.wants_nothing:
+            return
+        if self._mark is None:
+            self._mark = BEGINNING
+        else:
+            self._walk_again = True
+        self._go_on()
+
+    def changed(self, _serial: int, changes: Sequence[Change]) -> None:
+        """An entry was announced."""
+        if self._policy.wants_nothing or self._stopped:
+            return
+        news = [change for change in changes if isinstance(change, NAMING) and self._policy.wants(change.index)]
+        if not news:
+            return
+        self._news += news
+        if len(self._news) > _MOST_NEWS:
+            self._news.clear()
+            self.walk()
+        self._go_on()
+
+    def stop(self) -> None:
+        """Give up what is on its way, because the server stops."""
+        self._stopped = True
+        for timer in (self._timer, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._retry = None
+        for work in list(self._work):
+            work.cancel()
+
+    # What is told --------------------------------------------------------------------------------------------------
+
+    @property
+    def outstanding(self) -> int:
+        """Blobs that are known to be lacking."""
+        return len(self._waiting) + len(self._fetching) + len(self.failures)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether there may be more, since not all was looked at."""
+        return self._mark is not None or bool(self._news) or self._looking
+
+    def facts(self) -> dict[str, Json]:
+        """For the status."""
+        return {
+            "policy": str(self._policy),
+            "outstanding": self.outstanding,
+            "searching": self.is_searching,
+            "fetched": self.fetched,
+            "fetched-bytes": self.fetched_bytes,
+            "failing": self.failures.facts(),
+            "failing-count": len(self.failures),
+            "last-error": self.last_error,
+        }
+
+    def measures(self) -> Iterable[Measure]:
+        """For the metrics."""
+        prefix = "twistpi_replication_files"
+        yield Measure(f"{prefix}_outstanding", "gauge", "Files that this replica is known to lack", self.outstanding)
+        yield Measure(f"{prefix}_failing", "gauge", "Files that failed to come and will be tried again", len(self.failures))
+        yield Measure(f"{prefix}_fetched_total", "counter", "Files that came from the primary unasked", self.fetched)
+        yield Measure(f"{prefix}_fetched_bytes_total", "counter", "Bytes of these files", self.fetched_bytes)
+
+    # Looking -------------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Fetch what is known to be lacking, and look for more."""
+        if self._stopped:
+            return
+        while self._timer is None and self._requests < self._at_once and self._fetch_next():
+            pass
+        has_room = len(self._waiting) < _ENOUGH
+        if not self._looking and has_room and (self._news or self._mark is not None):
+            self._looking = True
+            self._begin(self._look())
+
+    async def _look(self) -> None:
+        try:
+            if self._news:
+                news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
+                found = await self._offload(self._search.look, news)
+            else:
+                found, self._mark = await self._offload(self._search.walk, self._mark)
+                if self._mark is None and self._walk_again:
+                    self._mark, self._walk_again = BEGINNING, False
+            for lack in found:
+                self._want(lack)
+        finally:
+            self._looking = False
+
+    def _want(self, lack: Lack) -> None:
+        if lack.key not in self._fetching and lack.key not in self.failures:
+            self._waiting.put(lack)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have ``work`` done, and go on afterwards."""
+        running = Deferred.fromCoroutine(work)
+        if not running.called:
+            self._work.add(running)
+        running.addErrback(self._surprised)
+        running.addBoth(lambda _: self._work.discard(running))
+        running.addBoth(lambda _: self._go_on())
+
+    def _surprised(self, failure: Any) -> None:
+        if failure.check(CancelledError):  # the server stops
+            return
+        self._log.failure("Files could not be fetched", failure)
+        self._rest(failure.getErrorMessage())
+
+    # Fetching ------------------------------------------------------------------------------------------------------
+
+    def _fetch_next(self) -> bool:
+        """Begin one more request; False when nothing is to be fetched now."""
+        # Large ones leave a way free for small ones.
+        may_be_alone = self._alone < max(1, self._at_once - 1)
+        lacks = self._waiting.take(alone=may_be_alone, is_fetching=self._bringer.is_fetching)
+        if not lacks:
+            return False
+        self._fetching.update((lack.key, lack) for lack in lacks)
+        self._begin(self._together(lacks) if len(lacks) > 1 else self._by_itself(lacks[0]))
+        return True
+
+    async def _together(self, lacks: Sequence[Lack]) -> None:
+        bunch = Bunch.of(self._blobs, [lack.blob for lack in lacks])
+        by_key = {lack.key: lack for lack in lacks}
+        reason: str | None = None
+        self._requests += 1
+        try:
+            reason = await bring(self._primary, bunch, self._offload, self._clock, _SILENCE)
+        except (PrimaryUnreachable, StorageFull) as error:
+            reason = str(error)
+        except SyncFailed as final:
+            self._fail(final)
+            raise
+        finally:
+            self._requests -= 1
+            for blob in bunch.kept:
+                self._came(blob)
+            for blob, wrong in bunch.refused:
+                self._note(by_key[blob.digits, blob.filename], wrong)
+            for key in by_key:
+                lack = self._fetching.pop(key, None)
+                if lack is not None and key not in self.failures and lack.blob not in bunch.kept:
+                    self._want(lack)
+        if reason is not None and not bunch.kept:
+            self._rest(reason)
+        elif reason is not None:
+            self.last_error = reason
+
+    async def _by_itself(self, lack: Lack) -> None:
+        self._requests += 1
+        self._alone += 1
+        try:
+            await self._bringer.bring(lack.blob)
+        except (FileNotHereYet, StorageFull) as error:
+            del self._fetching[lack.key]
+            self._want(lack)
+            self._rest(str(error))
+        except TwistpiError as error:
+            del self._fetching[lack.key]
+            self._note(lack, str(error))
+        else:
+            self._came(lack.blob)
+        finally:
+            self._requests -= 1
+            self._alone -= 1
+            self._fetching.pop(lack.key, None)
+
+    def _came(self, blob: KeptBlob) -> None:
+        self._fetching.pop((blob.digits, blob.filename), None)
+        self.fetched += 1
+        self.fetched_bytes += blob.size
+        self._pauses = 0
+
+    # What failed ---------------------------------------------------------------------------------------------------
+
+    def _note(self, lack: Lack, reason: str) -> None:
+        """A blob failed, and will be tried again."""
+        self.last_error = f"{lack.blob.filename}: {reason}"
+        self._forgotten = not self.failures.note(lack, reason, self._clock.seconds()) or self._forgotten
+        self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
+        self._plan_retry()
+
+    def _plan_retry(self) -> None:
+        next_at = self.failures.next_at()
+        if self._stopped or next_at is None:
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = self._clock.callLater(max(0.0, next_at - self._clock.seconds()), self._retry_due)
+
+    def _retry_due(self) -> None:
+        self._retry = None
+        self._begin(self._try_again())
+
+    async def _try_again(self) -> None:
+        due = self.failures.due(self._clock.seconds())
+        try:
+            still = {lack.key for lack in await self._offload(self._search.still, due)}
+            for lack in due:
+                if lack.key not in still:
+                    self.failures.forget(lack.key)
+            for lack in due:
+                if lack.key in still and self._timer is None:
+                    await self._retry_one(lack)
+        finally:
+            self._plan_retry()
+        if self._forgotten and not self.failures:
+            self._forgotten = False
+            self.walk()
+
+    async def _retry_one(self, lack: Lack) -> None:
+        """By itself, since with others it failed."""
+        try:
+            await self._bringer.bring(lack.blob)
+        except FileNotHereYet as error:
+            self.failures.put_off(lack.key, self._clock.seconds())
+            self._rest(str(error))
+        except TwistpiError as error:
+            self._note(lack, str(error))
+        else:
+            self.failures.forget(lack.key)
+            self._came(lack.blob)
+
+    def _rest(self, reason: str) -> None:
+        """Ask for nothing for a while."""
+        self.last_error = reason
+        if self._stopped or self._timer is not None:
+            return
+        self._timer = self._clock.callLater(_PAUSES[min(self._pauses, len(_PAUSES) - 1)], self._rested)
+        self._pauses += 1
+
+    def _rested(self) -> None:
+        self._timer = None
+        self._go_on()
