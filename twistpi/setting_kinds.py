@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from twistpi.auth.passwords import CHEAPEST, DEAREST, is_password_hash
+from twistpi.replication.blob_policy import BlobPolicy
 
 NONE: Final = "none"
 """In a list of networks that has a default: no network at all."""
@@ -110,6 +111,10 @@ def _network_or_none(text: str) -> str:
     return NONE if text.lower() == NONE else str(_network(text))
 
 
+def _files_to_replicate(text: str) -> str:
+    return str(BlobPolicy.parse(text.strip()))
+
+
 TEXT = Kind("TEXT", "it must not be empty or hold control characters", _text)
 FLAG = Kind("", "it must be true or false", _flag)
 PATH = Kind("PATH", "it must be a path", _path)
@@ -130,6 +135,9 @@ PASSWORD_HASH = Kind(
     "HASH", "it must be what passlib's bcrypt_sha256 makes ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as the log of a server has it",
     _password_hash, secret=True,
 )  # fmt: skip
+FILES_TO_REPLICATE = Kind(
+    "FILES", "it must be all, on-demand, or indexes with commas between them, such as root/pypi,alice/dev", _files_to_replicate
+)
 NETWORK = Kind("NETWORK", "it must be an IP address or a network such as 10.0.0.0/8", _network)
 NETWORK_OR_NONE = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network_or_none)
 

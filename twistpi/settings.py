@@ -22,6 +22,7 @@ from twistpi.setting_kinds import (
     BCRYPT_COST,
     BYTES,
     ENDPOINT,
+    FILES_TO_REPLICATE,
     FLAG,
     NETWORK,
     NETWORK_OR_NONE,
@@ -185,6 +186,15 @@ class Settings:
     lenient_accept: bool = _setting(
         FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"
     )
+    replicate_files: str = _setting(
+        FILES_TO_REPLICATE, "all",
+        "which files a replica fetches before anybody asks: all, on-demand, or those of some indexes (root/pypi,alice/dev)",
+    )  # fmt: skip
+    replicate_at_once: int = _setting(whole_number(1, 64), 4, "how many requests for files a replica has under way at a time")
+    file_search_path: str | None = _setting(
+        PATH, None, "a folder in which a replica looks for files, by path or by name, before it asks its primary for them",
+        shown="none",
+    )  # fmt: skip
     page_cache_size: int = _setting(BYTES, 16 << 20, "memory for ready-made pages", unit="bytes", shown="16M")
 
 

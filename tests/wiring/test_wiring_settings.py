@@ -45,6 +45,9 @@ GOOD = {
     "metrics-from": ("192.0.2.0/24", (ip_network("192.0.2.0/24"),)),
     "disk-reserve": ("1G", 1 << 30),
     "lenient-accept": ("true", True),
+    "replicate-files": ("root/pypi, alice/dev", "alice/dev,root/pypi"),
+    "replicate-at-once": ("9", 9),
+    "file-search-path": ("/srv/old", "/srv/old"),
     "page-cache-size": ("64 MiB", 64 * 1024 * 1024),
 }
 BAD = {
@@ -88,6 +91,9 @@ BAD = {
     "metrics-from": ["", "monitor.example", "10.0.0.0/33"],
     "disk-reserve": ["", "10%"],
     "lenient-accept": ["", "perhaps"],
+    "replicate-files": ["", "none", "alice", "alice/dev,"],
+    "replicate-at-once": ["", "0", "65", "many"],
+    "file-search-path": ["", "a\0b"],
     "page-cache-size": ["", "big"],
 }
 ALL = pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
