@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from inspect import isawaitable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 
-from twistpi.changelog.writer import Writer
 from twistpi.epochs import Epochs, begin_epoch
-from twistpi.keeping import Keeping
+from twistpi.foundation import Foundation
 from twistpi.mirror.download import Downloads
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.relayed_files import RelayedDownloads
 from twistpi.mirror.sidecar import Sidecars
-from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
 from twistpi.model.measures import Measuring
 from twistpi.reaching import is_far, reach
+from twistpi.relaying import relay
+from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.fencing import Fencing, Self
 from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
@@ -33,31 +32,11 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
-from twistpi.settings import Settings
-from twistpi.view.read import Readers
+
+__all__ = ["Foundation", "Parts", "Told", "make_parts"]
 
 Told = Callable[[int, tuple[Change, ...]], object]
 """Told, in the reactor, of each entry that readers of the view see from now on."""
-
-
-@attrs.frozen(eq=False)
-class Foundation:
-    """What every role is built on."""
-
-    settings: Settings
-    keeping: Keeping
-    reactor: Any
-    environment: Mapping[str, str]
-    now: Callable[[], datetime]
-    fail: Callable[[Exception], object]
-    """Told what makes it impossible to go on."""
-    offload: Callable[..., Deferred[Any]]
-    readers: Readers
-    writer: Writer
-    upstream: Upstream
-    """A client for upstreams, also for a replica whose primary is gone."""
-    become: Callable[..., Deferred[None]]
-    """``house.House.become``: have the running server play another role."""
 
 
 @attrs.frozen(eq=False)
@@ -80,6 +59,10 @@ class Parts:
     """The server that is followed, as a place to ask; None on a primary."""
     following: Following | None = None
     """What keeps the log up to date; None on a primary."""
+    elsewhere: RelayedDownloads | None = None
+    """What brings files that the log names and the disk lacks; None on a primary."""
+    files: BlobQueue | None = None
+    """What brings them before anybody asks; None on a primary."""
     forwarding: Any = None
     """What hands requests on that cannot be answered here; None where every request can be."""
     background: Sequence[Any] = ()
@@ -165,11 +148,13 @@ def replica_parts(foundation: Foundation) -> Parts:
         primary, node.log_id, lambda: changelog.last, foundation.writer.receive, lambda: foundation.readers.get().epoch(),
         Refusals(primary, changelog, foundation.offload), foundation.reactor, random.random, is_far(node.primary_url),
     )  # fmt: skip
-    # What is not here is for the primary to fetch.
-    parts = _fetching(foundation, offline=True)
-    return attrs.evolve(
-        parts, primary=primary, following=following, told=(*parts.told, following.changed), measuring=(following.measures,)
-    )
+    relayed = relay(foundation, primary, following)
+    files = relayed.files
+    return Parts(
+        relayed.mirror, relayed.downloads, relayed.sidecars, relayed.name_lists, primary=primary, following=following,
+        elsewhere=relayed.downloads, files=files, background=(files,),
+        told=(relayed.name_lists.changed, files.changed, following.changed), measuring=(following.measures, files.measures),
+    )  # fmt: skip
 
 
 def _fetching(foundation: Foundation, *, offline: bool) -> Parts:

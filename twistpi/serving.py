@@ -105,7 +105,10 @@ class Serving:
         pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
         pusher = Pusher(pushing, keeping.blobs, reactor, offload, os.urandom)
         slow_clock = SlowClock(time.time, time.monotonic)
-        sweeper = Sweeper(keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now)
+        sweeper = Sweeper(
+            keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now,
+            hindrance=None if parts.following is None else parts.following.hindrance,
+        )  # fmt: skip
         identifying = Identifying.build(settings, readers, reactor, offload)
         secret = read_secret(settings.serverdir, settings.secretfile)
         node = keeping.serverdir.node
@@ -119,6 +122,7 @@ class Serving:
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
             metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following, forwarding=parts.forwarding,
             **parts.of_epochs(),
+            elsewhere=parts.elsewhere, files=parts.files,
         )  # fmt: skip
         condition = Condition(
             settings.serverdir, settings.disk_reserve, keeping.changelog, writer, None if node.is_replica else parts.mirror

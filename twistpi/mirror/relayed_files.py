@@ -55,7 +55,7 @@ class RelayedDownloads(Downloads):
     """All files that are being fetched by a replica; its ``upstream`` is asked when the primary is gone."""
 
     _primary: PrimaryAsking = attrs.field(kw_only=True)
-    _adopt_stray: Adopt = attrs.field(default=lambda address, sha256, size: False, kw_only=True)
+    _adopt_stray: Adopt | None = attrs.field(default=None, kw_only=True)
     _gone_at: float = attrs.field(default=float("-inf"), init=False)
     """When the primary could not be reached last."""
     _unsaid: OrderedDict[tuple[str, str], KeptFile] = attrs.field(factory=OrderedDict, init=False)
@@ -104,7 +104,8 @@ class RelayedDownloads(Downloads):
         size = known.link.size
         await self._offload(self._make_way, address, digest, size)
         found = await self._claim(download, address, digest)
-        if found is None and size is not None and await self._offload(self._adopt_stray, address, digest, size):
+        stray = self._adopt_stray
+        if found is None and stray is not None and size is not None and await self._offload(stray, address, digest, size):
             found = await self._claim(download, address, digest)
         return found
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.replication.blob_search import Lack
+from twistpi.view.read import KeptBlob
 
 SMALL: Final = 512 * 1024
 """Bytes up to which a blob comes with others."""
@@ -18,6 +19,16 @@ _BUNCH_BYTES: Final = 8 * 1024 * 1024
 """And their bytes, about."""
 
 Key = tuple[str, str]
+
+
+class BlobBringer(Protocol):
+    """Fetches single blobs, for clients as well (``mirror.relayed_files.RelayedDownloads``)."""
+
+    async def bring(self, blob: KeptBlob) -> None:
+        """Return once ``blob`` is here."""
+
+    def is_fetching(self, address: BlobAddress) -> bool:
+        """Whether somebody is fetching it."""
 
 
 @attrs.define(eq=False)

@@ -12,13 +12,12 @@ told of in the status; one that nothing names any more by then is forgotten.  Wh
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from twistpi.blobs.address import BlobAddress
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable
@@ -28,7 +27,8 @@ from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.replication.blob_failures import Failures
 from twistpi.replication.blob_policy import BlobPolicy
 from twistpi.replication.blob_search import NAMING, BlobSearch, Lack
-from twistpi.replication.blob_waiting import Waiting
+from twistpi.replication.blob_tally import Tally
+from twistpi.replication.blob_waiting import BlobBringer, Waiting
 from twistpi.replication.bunch import Bunch, bring
 from twistpi.replication.primary import Primary
 from twistpi.view.read import KeptBlob
@@ -43,16 +43,6 @@ _SILENCE: Final = 30.0
 """Seconds."""
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the primary is asked again after it could not be reached, or broke off without having sent a blob."""
-
-
-class BlobBringer(Protocol):
-    """Fetches single blobs, for clients as well (``mirror.relayed_files.RelayedDownloads``)."""
-
-    async def bring(self, blob: KeptBlob) -> None:
-        """Return once ``blob`` is here."""
-
-    def is_fetching(self, address: BlobAddress) -> bool:
-        """Whether somebody is fetching it."""
 
 
 @attrs.define(eq=False)
@@ -73,11 +63,7 @@ class BlobQueue:
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
     """Told when a sync failed, after which the server has to stop (law 10)."""
     failures: Failures = attrs.field(factory=Failures, init=False)
-    fetched: int = attrs.field(default=0, init=False)
-    """Blobs that came."""
-    fetched_bytes: int = attrs.field(default=0, init=False)
-    last_error: str | None = attrs.field(default=None, init=False)
-    """Why nothing comes at the moment, or came last."""
+    tally: Tally = attrs.field(factory=Tally, init=False)
     _waiting: Waiting = attrs.field(factory=Waiting, init=False)
     _fetching: dict[tuple[str, str], Lack] = attrs.field(factory=dict, init=False)
     _alone: int = attrs.field(default=0, init=False)
@@ -105,12 +91,15 @@ class BlobQueue:
     def start(self) -> None:
         """Begin, with a walk through the view."""
         self._stopped = False
+        if self._policy.wants_nothing:
+            self.tally.searched_at = self._clock.seconds()
         self.walk()
 
     def walk(self) -> None:
         """Walk through all that the view names, because much of it may be new."""
         if self._stopped or self._policy.wants_nothing:
             return
+        self.tally.in_sync_at = self.in_sync_at(self._clock.seconds())
         if self._mark is None:
             self._mark = BEGINNING
         else:
@@ -124,6 +113,7 @@ class BlobQueue:
         news = [change for change in changes if isinstance(change, NAMING) and self._policy.wants(change.index)]
         if not news:
             return
+        self.tally.in_sync_at = self.in_sync_at(self._clock.seconds())
         self._news += news
         if len(self._news) > _MOST_NEWS:
             self._news.clear()
@@ -152,26 +142,28 @@ class BlobQueue:
         """Whether there may be more, since not all was looked at."""
         return self._mark is not None or bool(self._news) or self._looking
 
+    def in_sync_at(self, now: float) -> float | None:
+        """When every file was last known to be here, in Unix seconds; ``now`` while it is so, None when it never was."""
+        if self.outstanding or self.is_searching or self.tally.searched_at is None:
+            return self.tally.in_sync_at
+        return now
+
     def facts(self) -> dict[str, Json]:
         """For the status."""
         return {
             "policy": str(self._policy),
             "outstanding": self.outstanding,
             "searching": self.is_searching,
-            "fetched": self.fetched,
-            "fetched-bytes": self.fetched_bytes,
+            "fetched": self.tally.fetched,
+            "fetched-bytes": self.tally.fetched_bytes,
             "failing": self.failures.facts(),
             "failing-count": len(self.failures),
-            "last-error": self.last_error,
+            "last-error": self.tally.last_error,
         }
 
     def measures(self) -> Iterable[Measure]:
-        """For the metrics."""
-        prefix = "twistpi_replication_files"
-        yield Measure(f"{prefix}_outstanding", "gauge", "Files that this replica is known to lack", self.outstanding)
-        yield Measure(f"{prefix}_failing", "gauge", "Files that failed to come and will be tried again", len(self.failures))
-        yield Measure(f"{prefix}_fetched_total", "counter", "Files that came from the primary unasked", self.fetched)
-        yield Measure(f"{prefix}_fetched_bytes_total", "counter", "Bytes of these files", self.fetched_bytes)
+        """See ``Measuring``."""
+        return self.tally.measures(self.outstanding, len(self.failures))
 
     # Looking -------------------------------------------------------------------------------------------------------
 
@@ -195,6 +187,8 @@ class BlobQueue:
                 found, self._mark = await self._offload(self._search.walk, self._mark)
                 if self._mark is None and self._walk_again:
                     self._mark, self._walk_again = BEGINNING, False
+                elif self._mark is None and self.tally.searched_at is None:
+                    self.tally.searched_at = self._clock.seconds()
             for lack in found:
                 self._want(lack)
         finally:
@@ -257,7 +251,7 @@ class BlobQueue:
         if reason is not None and not bunch.kept:
             self._rest(reason)
         elif reason is not None:
-            self.last_error = reason
+            self.tally.last_error = reason
 
     async def _by_itself(self, lack: Lack) -> None:
         self._requests += 1
@@ -280,15 +274,14 @@ class BlobQueue:
 
     def _came(self, blob: KeptBlob) -> None:
         self._fetching.pop((blob.digits, blob.filename), None)
-        self.fetched += 1
-        self.fetched_bytes += blob.size
+        self.tally.came(blob)
         self._pauses = 0
 
     # What failed ---------------------------------------------------------------------------------------------------
 
     def _note(self, lack: Lack, reason: str) -> None:
         """A blob failed, and will be tried again."""
-        self.last_error = f"{lack.blob.filename}: {reason}"
+        self.tally.last_error = f"{lack.blob.filename}: {reason}"
         self._forgotten = not self.failures.note(lack, reason, self._clock.seconds()) or self._forgotten
         self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
         self._plan_retry()
@@ -336,7 +329,7 @@ class BlobQueue:
 
     def _rest(self, reason: str) -> None:
         """Ask for nothing for a while."""
-        self.last_error = reason
+        self.tally.last_error = reason
         if self._stopped or self._timer is not None:
             return
         self._timer = self._clock.callLater(_PAUSES[min(self._pauses, len(_PAUSES) - 1)], self._rested)

@@ -93,6 +93,12 @@ class Following:
         if self._pause is not None and not self._pause.called:
             self._pause.callback(None)
 
+    def hindrance(self) -> str | None:
+        """Why it is not certain that the whole log is here; None when it is."""
+        if self.progress.is_complete:
+            return None
+        return "this replica does not know at the moment whether it has the whole log of its primary"
+
     def changed(self, serial: int, _changes: object) -> None:
         """An entry is in the view; called in the reactor, after everybody else who forgets what it made old."""
         self.progress.applied(serial, self._clock.seconds())

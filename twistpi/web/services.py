@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twistpi.mirror.relayed_sidecars import RelayedSidecars
     from twistpi.mirror.sidecar import Sidecars
     from twistpi.push.releases import Pusher
+    from twistpi.replication.blobs import BlobQueue
     from twistpi.replication.fencing import Fencing
     from twistpi.replication.followers import KnownFollowers
     from twistpi.replication.following import Following
@@ -123,6 +124,8 @@ class Services:
     """Whom the next start asks whether one of them was promoted."""
     elsewhere: RelayedDownloads | None = None
     """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
+    files: BlobQueue | None = None
+    """Brings them before anybody asks; None on a primary."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

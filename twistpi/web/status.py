@@ -8,6 +8,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.model.records import Json
+from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.progress import Progress
 from twistpi.web.doors import Door
 from twistpi.web.replies import result_reply
@@ -53,6 +54,7 @@ class StatusDoor(Door):
             "log-id": services.node.log_id,
             "epoch": self.reader.epoch(),
             **replica,
+            **({} if services.files is None else files_facts(services.files, replica.get("replica-metadata-in-sync-at"), now)),
         }
 
     def _metrics(self) -> list[Json]:
@@ -89,6 +91,19 @@ def replica_facts(progress: Progress, primary_url: str | None, now: float) -> di
         "lag-seconds": progress.lag_seconds(now),
         "last-error": progress.last_error,
         "last-error-at": progress.last_error_at,
+    }
+
+
+def files_facts(files: BlobQueue, log_complete_at: float | None, now: float) -> dict[str, Json]:
+    """What the status of a replica says of its files: the protocol's words, and ours under ``files``."""
+    since = [log_complete_at, files.tally.searched_at, files.in_sync_at(now)]
+    failing = files.failures.facts()
+    return {
+        "replica-init-queue-finished-at": files.tally.searched_at,
+        "replica-files-in-sync-at": files.in_sync_at(now),
+        "replica-in-sync-at": None if None in since else max(at for at in since if at is not None),
+        "replication-errors": {failure["path"]: failure for failure in failing},
+        "files": files.facts(),
     }
 
 
