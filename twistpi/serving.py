@@ -104,11 +104,7 @@ class Serving:
         parts = make_parts(foundation)
         pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
         pusher = Pusher(pushing, keeping.blobs, reactor, offload, os.urandom)
-        slow_clock = SlowClock(time.time, time.monotonic)
-        sweeper = Sweeper(
-            keeping.blobs, readers, writer, reactor, offload=offload, now=slow_clock.now,
-            hindrance=None if parts.following is None else parts.following.hindrance,
-        )  # fmt: skip
+        sweeper = _make_sweeper(foundation, parts)
         identifying = Identifying.build(settings, readers, reactor, offload)
         secret = read_secret(settings.serverdir, settings.secretfile)
         node = keeping.serverdir.node
@@ -168,3 +164,12 @@ class Serving:
     def _not_kept(self, failure: Failure) -> None:
         """A failure must not end the rounds; the next one catches up."""
         _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
+
+
+def _make_sweeper(foundation: Foundation, parts: Parts) -> Sweeper:
+    """What removes files that nothing names; on a replica only while that has the whole log."""
+    slow_clock = SlowClock(time.time, time.monotonic)
+    return Sweeper(
+        foundation.keeping.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
+        now=slow_clock.now, hindrance=None if parts.following is None else parts.following.hindrance,
+    )  # fmt: skip
