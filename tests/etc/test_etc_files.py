@@ -47,7 +47,7 @@ def test_supervisor_runs_the_program_at_any_path(tmp_path: Path) -> None:
     parser.read(written(place) / "supervisor-twistpi.conf", encoding="utf-8")
     program = parser["program:twistpi"]
     assert shlex.split(program["command"] % {}) == command_of(place)
-    assert program["stdout_logfile"] % {} == place.path("twistpi.log")
+    assert program["stdout_logfile"] % {} % {} == place.path("twistpi.log"), "supervisor does it twice"
 
 
 def test_launchd_runs_the_program_at_any_path(tmp_path: Path) -> None:

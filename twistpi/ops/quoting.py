@@ -42,6 +42,11 @@ def supervisor_text(text: str) -> str:
     return text.replace("%", "%%")
 
 
+def supervisor_path(path: str) -> str:
+    """The path of a file that supervisor makes: there it looks for substitutions twice."""
+    return supervisor_text(supervisor_text(path))
+
+
 def supervisor_command(words: Sequence[str]) -> str:
     """A command for supervisor.  Each odd character has a backslash: quotes do not keep supervisor from seeing comments."""
     escaped = ("".join(one if _PLAIN.match(one) else f"\\{one}" for one in word) for word in words)
@@ -88,6 +93,7 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "nginx": nginx,
     "regex": regex,
     "supervisor_text": supervisor_text,
+    "supervisor_path": supervisor_path,
     "supervisor_command": supervisor_command,
     "systemd": systemd,
     "systemd_command": systemd_command,
