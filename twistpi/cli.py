@@ -5,11 +5,13 @@ The server itself is ``twistd twistpi``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import click
 
 from twistpi import __version__
 from twistpi.commands.accounts import init, passwd
-from twistpi.commands.checking import check_index
+from twistpi.commands.checking import check_index, doctor
 from twistpi.commands.common import Commands
 from twistpi.commands.explaining import explain
 from twistpi.commands.garbage import gc
@@ -29,5 +31,31 @@ def main() -> None:
     """
 
 
-for command in (init, passwd, token, explain, yank, log, check, gc, check_index, settings, gen_config, promote, resync):
-    main.add_command(command)
+GROUPS: Mapping[str, Sequence[click.Command]] = {
+    "Set up": (
+        init,
+        passwd,
+        gen_config,
+        settings,
+        doctor,
+    ),
+    "Use": (
+        token,
+        yank,
+        explain,
+    ),
+    "Look after": (
+        log,
+        check,
+        gc,
+    ),
+    "Replicate": (
+        promote,
+        resync,
+    ),
+    "Judge any index": (check_index,),
+}
+"""Every command, under the heading that ``twistpi --help`` shows it by."""
+
+for heading, commands in GROUPS.items():
+    main.add_group(heading, commands)

@@ -27,13 +27,15 @@ from tests.live.installers import Pip, Uv
 CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
 
 
-def twistpi(server: LiveServer, *words: str, told: str = "", status: int = 0, **variables: str) -> str:
-    """A command on the directory of ``server``; what it wrote.  Blocking."""
+def twistpi(server: LiveServer, *words: str, told: str = "", status: int = 0, both: bool = False, **variables: str) -> str:
+    """A command on the directory of ``server``; what it wrote, on either stream or ``both``.  Blocking."""
     command = [sys.executable, "-c", "from twistpi.cli import main; main()", *words]
     environment = {**server_environment(), **CHEAP, "TWISTPI_SERVERDIR": str(server.serverdir), **variables}
     done = subprocess.run(command, input=told, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+    if both:
+        return done.stdout + done.stderr
     return done.stdout if status == 0 else done.stderr
 
 

@@ -1,19 +1,26 @@
-"""Commands that look at servers from outside: ``check-index``."""
+"""Commands that look at servers as their users see them: ``check-index``, ``doctor``."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from urllib.parse import quote, unquote, urlsplit
 
 import click
 import orjson
 
+from twistpi.commands.common import serverdir_option, settings_of
 from twistpi.mirror.addresses import Credentials, basic_authorization, origin_of, split_credentials
 from twistpi.mirror.proxies import ProxyRules
 from twistpi.ops.checking_index.interview import Interview
 from twistpi.ops.checking_index.judging import Outcome
 from twistpi.ops.checking_index.report import counts, judge, report_fields, report_lines
+from twistpi.ops.doctoring.facts import Machine, Outside
+from twistpi.ops.doctoring.machine import look_at_machine
+from twistpi.ops.doctoring.report import diagnose, diagnosis_fields, diagnosis_lines, is_wrong
+from twistpi.ops.doctoring.visiting import Visitor
 from twistpi.ops.fetching import Fetcher
 from twistpi.ops.progress import show_progress
 
@@ -51,6 +58,63 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
         for line in report_lines(recording, judgements):
             click.echo(line)
     sys.exit(1 if counts(judgements)[Outcome.FAILS] else 0)
+
+
+@click.command()
+@serverdir_option
+@click.option("--json", "json", is_flag=True, help="The report as JSON.")
+@click.argument("url", required=False)
+def doctor(serverdir: str | None, config: str | None, json: bool, url: str | None) -> None:
+    r"""Tell what is wrong with how a server is set up, and what to change.
+
+    URL is the address users have, such as https://pkgs.example/ or http://pkgs.example/devpi; without it, outside-url, or
+    where the server on this machine answers. The server directory is looked at where there is one on this machine. Nothing
+    is changed; the questions asked through URL are few, and need no login.
+
+    \b
+    Examples:
+      twistpi doctor --serverdir ./data
+      twistpi doctor --serverdir ./data https://pkgs.example/
+      twistpi doctor https://pkgs.example/          (from any machine)
+
+    Exit status: 0 when nothing is wrong (there may be advice), 1 when something is, 2 for a wrong command line.
+    """
+    settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
+    with show_progress(sys.stderr, "questions") as tell:
+        machine = None
+        if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
+            machine = look_at_machine(settings, proxies, tell)
+        outside = _visit(url or _address_of(machine), machine, proxies, tell)
+    diagnoses = diagnose(outside, machine, time.time())
+    if json:
+        click.echo(orjson.dumps(diagnosis_fields(diagnoses), option=orjson.OPT_INDENT_2).decode())
+    else:
+        for line in diagnosis_lines(diagnoses):
+            click.echo(line)
+    sys.exit(1 if is_wrong(diagnoses) else 0)
+
+
+def _address_of(machine: Machine | None) -> str | None:
+    """Where the server of a directory answers, as far as it tells."""
+    if machine is None or machine.outside_url is not None:
+        return machine.outside_url if machine is not None else None
+    return next((address for address in machine.running_addresses if address.startswith("http")), None)
+
+
+def _visit(
+    url: str | None, machine: Machine | None, proxies: ProxyRules, tell: Callable[[str, int, int], object]
+) -> Outside | None:
+    if url is None:
+        return None
+    try:
+        address, credentials = split_credentials(url)
+    except ValueError as error:
+        raise click.BadParameter(f"{url}: {error}", param_hint="URL") from None
+    fetcher = Fetcher(credentials, proxies)
+    try:
+        return Visitor(fetcher, time.time, tell).visit(address, machine)
+    finally:
+        fetcher.close()
 
 
 def _login(url: str, user: str | None, password: str | None) -> tuple[str, Credentials | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,15 +13,37 @@ from twistpi.model.errors import TwistpiError
 from twistpi.settings import CONFIG, Settings, load_settings
 
 Command = Callable[..., None]
+INTERRUPTED = 130
+"""The exit status of what was ended by Ctrl-C, as shells have it."""
 
 
 class Commands(click.Group):
-    """Commands whose refusals are one line on the error stream, and exit status 1."""
+    """Commands under headings; their refusals are one line on the error stream and exit status 1, Ctrl-C is 130."""
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.headings: dict[str, list[str]] = {}
+
+    def add_group(self, heading: str, commands: Sequence[click.Command]) -> None:
+        """Add commands, which the help shows in this order, below ``heading``."""
+        for command in commands:
+            self.add_command(command)
+            self.headings.setdefault(heading, []).append(str(command.name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the headings and what is below each."""
+        for heading, names in self.headings.items():
+            rows = [(name, self.commands[name].get_short_help_str(100)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that was named."""
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. What was done is whole, and nothing else was begun.", err=True)
+            context.exit(INTERRUPTED)
         except TwistpiError as error:
             raise click.ClickException(str(error)) from None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, parse_headers
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,6 +18,7 @@ from twistpi.ops.exchanges import Exchange, Question
 USER_AGENT = f"twistpi/{__version__}"
 _PATIENCE = 20.0
 """Seconds without a byte."""
+_LONGEST_LINE = 1 << 12
 _AGAIN = 2
 """Tries for one question: a server may close a connection that was kept open just when it is used again."""
 
@@ -51,6 +54,37 @@ class Fetcher:
                 if fresh:
                     break
         return failed
+
+    def announce(self, question: Question, length: int) -> Exchange:
+        """What comes of the head of a request with a body of ``length`` bytes, which is never sent: 100, or a final answer."""
+        self.asked += 1
+        parts = urlsplit(question.url)
+        try:
+            connection = self._connection(question.url)
+            with contextlib.closing(connection):
+                connection.putrequest(question.method, parts.path or "/", skip_accept_encoding=True)
+                announced = {"Content-Length": str(length), "Expect": "100-continue", "User-Agent": USER_AGENT}
+                for name, value in {**announced, **self._login(question), **question.headers}.items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+                return _read_head(connection, question)
+        except (OSError, HTTPException, ValueError) as error:
+            return Exchange(question, failure=_reason(error))
+
+    def certificate_ends(self, url: str) -> float | None:
+        """When the certificate of ``url`` ends, Unix time in seconds; None through a proxy, and where none is accepted."""
+        scheme, host, port = origin_of(url)
+        if scheme != "https" or self.proxies.proxy_for(url) is not None:
+            return None
+        try:
+            with (
+                socket.create_connection((host, port), self.patience) as plain,
+                self.context.wrap_socket(plain, server_hostname=host) as secured,
+            ):
+                ends = (secured.getpeercert() or {}).get("notAfter")
+                return ssl.cert_time_to_seconds(str(ends)) if ends else None
+        except OSError:
+            return None
 
     def close(self) -> None:
         """Hang up."""
@@ -94,6 +128,16 @@ class Fetcher:
         connection = self._connections.pop(origin, None)
         if connection is not None:
             connection.close()
+
+
+def _read_head(connection: HTTPConnection, question: Question) -> Exchange:
+    """Status and headers of the next answer, also of an interim one, which ``http.client`` would skip."""
+    with connection.sock.makefile("rb") as stream:
+        words = stream.readline(_LONGEST_LINE).decode("latin-1").split(None, 2)
+        if len(words) < 2 or not words[1].isdigit():
+            raise HTTPException("no status line")
+        headers = tuple((name, str(value)) for name, value in parse_headers(stream).items())
+    return Exchange(question, int(words[1]), words[2].strip() if len(words) > 2 else "", headers, is_whole=False, kept_open=False)
 
 
 def _proxy_login(proxy: Proxy) -> dict[str, str]:
