@@ -212,7 +212,7 @@ def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(house: House) 
             assert ask(one, trust=house.trust).status == 401
             mine = ask(one, Authorization=ALICE, trust=house.trust)
             assert (mine.status, mine.headers["cache-status"]) == (200, "nginx; hit")
-            assert mine.headers["cache-control"] == "max-age=365000000, private"
+            assert mine.headers["cache-control"] == "max-age=365000000, immutable, private"
             assert mine.headers["vary"] == "Authorization, X-Devpi-Auth"
             assert ask(one, trust=house.trust).status == 401, "nothing of what alice was let do is remembered"
         # No other index, spelling or way leads there.

@@ -62,7 +62,7 @@ def test_what_is_closed_is_named_to_its_readers_alone_and_for_now_only(house: Wo
         assert "x-twistpi-blob" not in refused.headers
     told = where(logged_in(house, "alice"), path)
     assert (told.status, told.headers["cache-control"]) == (204, "no-store")
-    assert told.headers["x-twistpi-cache-control"] == "max-age=365000000, private"
+    assert told.headers["x-twistpi-cache-control"] == "max-age=365000000, immutable, private"
     assert told.headers["x-twistpi-vary"] == "Authorization, X-Devpi-Auth"
 
 

@@ -11,7 +11,7 @@ SMALL = 64 * 1024
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
-_PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, private")
+_PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, immutable, private")
 _CREDENTIALS = b"Authorization, X-Devpi-Auth"
 """The request headers on which depends what is not open to everybody."""
 

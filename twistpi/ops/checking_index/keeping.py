@@ -52,9 +52,7 @@ def _immutable(recording: Recording) -> Finding:
         if not exchange.header("ETag"):
             return fails("The file has no ETag.")
         if "immutable" not in control or not re.search(r"max-age=[1-9]\d{4,}", control):
-            return fails(
-                f"The file has Cache-Control: {control or 'nothing'}; max-age=365000000, immutable saves a request each."
-            )
+            return fails(f"The file has Cache-Control: {control or 'nothing'}, without a long max-age or immutable.")
         return ok("Files have ETags and are immutable.")
     return unknown(NO_FILE)
 

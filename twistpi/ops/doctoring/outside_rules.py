@@ -176,12 +176,17 @@ def _tls(outside: Outside) -> _Finding:
     return Verdict.OK, f"The certificate is good for {days(left)}."
 
 
-def _spoofed(outside: Outside) -> _Finding:
-    spoofed = outside.exchanges[Visit.SPOOFED]
-    if STRANGER.encode() in spoofed.body or "gopher://" in spoofed.body.decode("utf-8", "replace"):
-        advice = "Have the proxy set X-Outside-Url, Forwarded and X-Forwarded-* itself, and let trusted-proxy name it alone."
-        return Verdict.WRONG, f"Anybody can make the server give links to a host of their choice. {advice}"
-    return Verdict.OK, "Headers that only a proxy may send are not believed from outside."
+def _spoofed(outside: Outside, machine: Machine | None) -> _Finding:
+    told = outside.exchanges[Visit.SPOOFED].body.decode("utf-8", "replace")
+    if STRANGER not in told and "gopher://" not in told:
+        return Verdict.OK, "Headers that only a proxy may send are not believed from outside."
+    if machine is not None and f"{outside.url}/" in machine.running_addresses:
+        return (
+            Verdict.UNKNOWN,
+            "This machine may speak for users (setting trusted-proxy). Name the address that they have, and ask again.",
+        )
+    advice = "Have the proxy set X-Outside-Url, Forwarded and X-Forwarded-* itself, and let trusted-proxy name it alone."
+    return Verdict.WRONG, f"Anybody can make the server give links to a host of their choice. {advice}"
 
 
 def _secluded(outside: Outside, machine: Machine) -> _Finding:
@@ -231,7 +236,6 @@ _RULES: dict[str, Callable[[Outside], _Finding]] = {
     "uploads": _upload,
     "clock": _clock,
     "TLS": _tls,
-    "forwarding": _spoofed,
 }
 _RULES_WITH_MACHINE: dict[str, Callable[[Outside, Machine], _Finding]] = {
     "same server": _same,
@@ -248,6 +252,7 @@ def judge_outside(outside: Outside, machine: Machine | None) -> Iterator[Diagnos
         return
     for subject, rule in _RULES.items():
         yield Diagnosis(subject, *rule(outside))
+    yield Diagnosis("forwarding", *_spoofed(outside, machine))
     for subject, ruling in _RULES_WITH_MACHINE.items() if machine is not None else ():
         if machine is not None:
             yield Diagnosis(subject, *ruling(outside, machine))
