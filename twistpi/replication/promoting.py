@@ -89,7 +89,7 @@ class Promoting:
             chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {primary.url}"
             raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
         if there is not None and not force:
-            await self._let_it_hold(primary, following)
+            await self._let_it_hold(primary, there, following)
         _log.info("This server is promoted.")
         await self._take_over(epoch)
 
@@ -105,10 +105,10 @@ class Promoting:
             return None
         return there
 
-    async def _let_it_hold(self, primary: Primary, following: Followed) -> None:
+    async def _let_it_hold(self, primary: Primary, there: Peer, following: Followed) -> None:
         """Have the primary write no more, and wait until all that it has is here."""
         own = await self._fencing.peer()
-        note = FenceNote(own.node_id, own.log_id, decide_promotion(own, None).reign, own.url, hold=HOLD)
+        note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).reign, own.url, hold=HOLD)
         try:
             held = await tell(primary, note, PATIENCE)
         except NotFenced as refusal:

@@ -1,0 +1,152 @@
+"""``twistpi promote`` where no server runs, and how the command waits for one that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+
+from tests.commands.test_commands_accounts import made, now, run, settings, write
+from twistpi.changelog.disk import RealDisk
+from twistpi.keeping import Keeping
+from twistpi.model.changes import EpochBegan, UserCreated
+from twistpi.model.errors import ServerAnsweredOtherwise
+from twistpi.model.following_errors import PrimaryUnreachable
+from twistpi.model.peers import FenceNote, Fork, Peer, Reign
+from twistpi.model.promotion_errors import EntriesOutstanding, NotPromotable
+from twistpi.ops.log import entries
+from twistpi.ops.promoting import Promoted, promote_by_server, promote_directly
+from twistpi.ops.talking import Told
+from twistpi.serverdir import Serverdir, read_node
+
+__all__ = ["made"]
+
+URL = "http://old.example"
+OLD = "a" * 32
+
+
+@attrs.define
+class FakePrimary:
+    """Says what it is, and notes what it is told."""
+
+    peer_facts: Peer
+    url: str = URL
+    gone: bool = False
+    told: list[FenceNote] = attrs.field(factory=list)
+
+    def peer(self) -> Peer:
+        if self.gone:
+            raise PrimaryUnreachable(self.url, "it is gone")
+        return self.peer_facts
+
+    def tell(self, note: FenceNote) -> Peer:
+        if self.gone:
+            raise PrimaryUnreachable(self.url, "it is gone")
+        self.told.append(note)
+        return self.peer_facts
+
+
+@pytest.fixture
+def replica(made: Path) -> Iterator[Keeping]:
+    """A directory whose server follows ``URL`` and does not run."""
+    for number in range(3):
+        write(made, UserCreated(f"user{number}"))
+    opened = Serverdir.open(str(made))
+    opened.note(role="replica", primary_url=URL)
+    opened.close()
+    keeping = Keeping.open(settings(made), now, RealDisk())
+    yield keeping
+    keeping.close()
+
+
+def _primary(replica: Keeping, serial: int, **more: Any) -> FakePrimary:
+    return FakePrimary(Peer(OLD, replica.serverdir.node.log_id, "primary", serial, "f" * 64), **more)
+
+
+def _last_changes(replica: Keeping) -> list[Any]:
+    replica_path = replica.serverdir.layout.changelog
+    return [line.body for line in entries(replica_path, replica.changelog.last.serial - 1)]
+
+
+def test_with_the_primary_gone_the_epoch_begins_behind_what_is_here_and_telling_it_is_left_to_the_server(
+    replica: Keeping,
+) -> None:
+    last = replica.changelog.last
+    promoted = promote_directly(replica, _primary(replica, 9, gone=True), now, force=False, url="http://new.example")
+    assert (promoted.epoch, promoted.serial, promoted.untold) == (2, last.serial + 1, URL)
+    node = replica.serverdir.node
+    assert (node.role, node.primary_url, node.former_url, node.fence) == ("primary", None, URL, None)
+    assert replica.view.reader.epochs() == [(2, node.node_id, last.serial + 1)]
+    assert b'"kind":"EpochBegan"' in _last_changes(replica)[0]
+
+
+def test_a_primary_at_hand_holds_its_writes_and_is_told(replica: Keeping) -> None:
+    last = replica.changelog.last
+    primary = _primary(replica, last.serial)
+    promoted = promote_directly(replica, primary, now, force=False, url="http://new.example")
+    assert promoted.untold is None
+    assert [note.hold > 0 for note in primary.told] == [True, False]
+    node = replica.serverdir.node
+    assert primary.told[1].reign == Reign(2, node.node_id, Fork(last.serial, last.chain))
+    assert primary.told[1].url == "http://new.example"
+    assert node.former_url is None
+
+
+def test_outstanding_entries_are_named_and_gone_without_only_by_force(replica: Keeping) -> None:
+    last = replica.changelog.last.serial
+    primary = _primary(replica, last + 4)
+    with pytest.raises(EntriesOutstanding, match=f"up to {last + 4}, this server only up to {last}"):
+        promote_directly(replica, primary, now, force=False, url=None)
+    assert replica.serverdir.node.is_replica
+    assert replica.changelog.last.serial == last
+    assert promote_directly(replica, primary, now, force=True, url=None).serial == last + 1
+
+
+def test_a_crash_before_it_is_a_primary_leaves_a_replica_that_can_be_promoted_again(made: Path) -> None:
+    node = read_node(str(made))
+    assert node is not None
+    write(made, EpochBegan(2, node.node_id))
+    opened = Serverdir.open(str(made))
+    opened.note(role="replica", primary_url="http://127.0.0.1:9")
+    opened.close()
+    assert "epoch 3 began." in run(made, "promote").stdout
+
+
+def test_the_command_says_what_came_of_it_and_refuses_a_primary(made: Path) -> None:
+    refused = run(made, "promote")
+    assert refused.exit_code == 1
+    assert "it is a primary already" in refused.stderr
+    opened = Serverdir.open(str(made))
+    opened.note(role="replica", primary_url="http://127.0.0.1:9")
+    opened.close()
+    told = run(made, "promote")
+    assert told.exit_code == 0, told.output
+    assert "is the primary from serial 3 on; epoch 2 began." in told.stdout
+    assert "http://127.0.0.1:9 does not know yet" in told.stdout
+    node = read_node(str(made))
+    assert node is not None
+    assert node.role == "primary"
+
+
+def _facts(**facts: Any) -> Told:
+    return Told(200, "OK", {}, orjson.dumps({"result": {"role": "replica", "state": "under way", "told": [], **facts}}))
+
+
+def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
+    looks = [_facts(told=["Waiting for 5 entries."]), _facts(role="primary", epoch=2, serial=126, former=None)]
+    pauses: list[float] = []
+    promoted = promote_by_server("data", _facts, lambda: looks.pop(0), pauses.append)
+    assert promoted == Promoted(2, 126, None, ("Waiting for 5 entries.",))
+    assert len(pauses) == 2
+
+
+def test_what_a_running_server_says_against_it_is_told() -> None:
+    with pytest.raises(ServerAnsweredOtherwise, match="not yet"):
+        promote_by_server("data", _facts, lambda: _facts(state="failed", failure="not yet"), lambda _: None)
+    refusal = Told(409, "Conflict", {}, orjson.dumps({"message": str(NotPromotable("it is a primary already"))}))
+    with pytest.raises(ServerAnsweredOtherwise, match="a primary already"):
+        promote_by_server("data", lambda: refusal, _facts, lambda _: None)

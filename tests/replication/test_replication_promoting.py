@@ -1,0 +1,144 @@
+"""Promoting a running replica: with the primary at hand nothing is lost, without it nobody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from tests.in_reactor import in_reactor, wait_for
+from tests.replication.fake_primary import reactor
+from tests.replication.test_replication_fencing import NEW, OLD, House, Server
+from twistpi.model.following_errors import NotHereYet
+from twistpi.model.promotion_errors import NotPromotable
+from twistpi.replication.promoting import Promoting
+
+
+@attrs.define(eq=False)
+class Following:
+    """Receives what is missing when it is waited for, or does not."""
+
+    server: Server
+    arrives: bool = True
+    waited: list[int] = attrs.field(factory=list)
+
+    def hurry(self) -> None:
+        """Nothing to hurry."""
+
+    def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
+        self.waited.append(serial)
+        if not self.arrives:
+            return fail(NotHereYet(serial, timeout, self.server.log.serial))
+        self.server.log.serial = max(self.server.log.serial, serial)
+        return succeed(None)
+
+
+@attrs.define(eq=False)
+class Scene:
+    """A primary, its replica, and the promotion of that."""
+
+    old: Server
+    new: Server
+    promoting: Promoting
+    following: Following
+    begun: list[tuple[int, int]]
+    """Epochs with the serials behind which they began."""
+
+    async def promote(self, *, force: bool = False) -> dict[str, Any]:
+        self.promoting.begin(force=force)
+        while self.promoting.facts()["state"] == "under way" and not self.begun:
+            turn: Deferred[None] = Deferred()
+            reactor.callLater(0.001, turn.callback, None)
+            await turn
+        return self.promoting.facts()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    wait_for(Deferred.fromCoroutine(house.close()))
+
+
+def scene_of(house: House, old_serial: int = 123, new_serial: int = 120, **old: Any) -> Scene:
+    one, other = house.server(OLD, old_serial, **old), house.server(NEW, new_serial, role="replica")
+    following, begun = Following(other), list[tuple[int, int]]()
+
+    async def take_over(epoch: int) -> None:
+        begun.append((epoch, other.log.serial))
+
+    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None)
+    return Scene(one, other, promoting, following, begun)
+
+
+@in_reactor
+async def test_the_primary_holds_its_writes_and_all_that_it_has_is_waited_for(house: House) -> None:
+    scene = scene_of(house)
+    scene.old.gate.under_way = 2
+    await scene.promote()
+    assert scene.old.gate.told == ["hold"]
+    assert scene.following.waited == [125]
+    assert scene.begun == [(2, 125)]
+    assert scene.promoting.facts()["told"] == ["Waiting for 5 entries of the primary, up to serial 125."]
+
+
+@in_reactor
+async def test_when_they_do_not_come_nobody_is_promoted_and_the_primary_goes_on(house: House) -> None:
+    scene = scene_of(house)
+    scene.following.arrives = False
+    facts = await scene.promote()
+    assert facts["state"] == "failed"
+    assert "entries up to 123, this server only up to 120" in facts["failure"]
+    assert "--force" in facts["failure"]
+    assert scene.begun == []
+    scene.old.clock.advance(0.1)
+    assert scene.old.gate.told == ["hold", "hold", "release"]
+
+
+@in_reactor
+async def test_by_force_nothing_is_waited_for(house: House) -> None:
+    scene = scene_of(house)
+    await scene.promote(force=True)
+    assert scene.begun == [(2, 120)]
+    assert (scene.old.gate.told, scene.following.waited) == ([], [])
+
+
+@in_reactor
+async def test_a_primary_that_is_gone_or_has_another_log_is_not_waited_for(house: House) -> None:
+    gone = scene_of(house)
+    await gone.old.site.stop()
+    facts = await gone.promote()
+    assert gone.begun == [(2, 120)]
+    assert "was not asked" in facts["told"][0]
+    foreign = scene_of(house, log_id="2" * 32)
+    facts = await foreign.promote()
+    assert foreign.begun == [(2, 120)]
+    assert "another log" in facts["told"][0]
+
+
+@in_reactor
+async def test_who_follows_a_replica_is_not_promoted_but_by_force(house: House) -> None:
+    scene = scene_of(house, role="replica")
+    facts = await scene.promote()
+    assert facts["state"] == "failed"
+    assert f"promote the server at {scene.old.site.url}" in facts["failure"]
+    await scene.promote(force=True)
+    assert scene.begun == [(2, 120)]
+
+
+@in_reactor
+async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(house: House) -> None:
+    scene = scene_of(house, epochs=[(4, OLD, 122)])
+    facts = await scene.promote()
+    assert scene.begun == [(5, 123)], facts
+
+
+@in_reactor
+async def test_a_primary_cannot_be_promoted(house: House) -> None:
+    promoting = Promoting(house.server(OLD, 5).fencing, None, None, lambda _epoch: succeed(None), lambda: None)
+    with pytest.raises(NotPromotable):
+        promoting.begin(force=False)
+    assert promoting.facts()["role"] == "primary"
