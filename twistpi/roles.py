@@ -103,7 +103,7 @@ class Parts:
 def make_parts(foundation: Foundation) -> Parts:
     """The parts of the role that the server directory says."""
     parts = replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
-    epochs = make_epochs(foundation, parts.primary, parts.following)
+    epochs = make_epochs(foundation, parts)
     measuring = (*parts.measuring, epochs.fencing.measures)
     return attrs.evolve(parts, epochs=epochs, background=(*parts.background, epochs), measuring=measuring)
 
@@ -113,7 +113,7 @@ def primary_parts(foundation: Foundation) -> Parts:
     return _fetching(foundation, offline=foundation.settings.offline or foundation.keeping.serverdir.node.fence is not None)
 
 
-def make_epochs(foundation: Foundation, primary: Primary | None, following: Following | None) -> Epochs:
+def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
     """What every role has to do with epochs."""
     keeping, settings = foundation.keeping, foundation.settings
     node = keeping.serverdir.node
@@ -133,7 +133,12 @@ def make_epochs(foundation: Foundation, primary: Primary | None, following: Foll
     async def take_over(epoch: int) -> None:
         await foundation.become(lambda kept: begin_epoch(kept, epoch, node.primary_url, foundation.now))
 
-    promoting = Promoting(fencing, primary, following, take_over, lambda: keeping.serverdir.node.former_url)
+    def missing_files() -> int:
+        return 0 if parts.files is None else parts.files.outstanding
+
+    promoting = Promoting(
+        fencing, parts.primary, parts.following, take_over, lambda: keeping.serverdir.node.former_url, missing_files
+    )
     return Epochs(
         fencing, promoting, KnownFollowers.open(settings.serverdir), keeping.serverdir, to, foundation.offload, foundation.reactor
     )

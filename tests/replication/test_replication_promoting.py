@@ -44,6 +44,8 @@ class Scene:
     new: Server
     promoting: Promoting
     following: Following
+    missing: list[str]
+    """Files that are not here."""
     begun: list[tuple[int, int]]
     """Epochs with the serials behind which they began."""
 
@@ -65,13 +67,13 @@ def house() -> Iterator[House]:
 
 def scene_of(house: House, old_serial: int = 123, new_serial: int = 120, **old: Any) -> Scene:
     one, other = house.server(OLD, old_serial, **old), house.server(NEW, new_serial, role="replica")
-    following, begun = Following(other), list[tuple[int, int]]()
+    following, begun, missing = Following(other), list[tuple[int, int]](), list[str]()
 
     async def take_over(epoch: int) -> None:
         begun.append((epoch, other.log.serial))
 
-    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None)
-    return Scene(one, other, promoting, following, begun)
+    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing))
+    return Scene(one, other, promoting, following, missing, begun)
 
 
 @in_reactor
@@ -127,6 +129,18 @@ async def test_who_follows_a_replica_is_not_promoted_but_by_force(house: House) 
     assert f"promote the server at {scene.old.site.url}" in facts["failure"]
     await scene.promote(force=True)
     assert scene.begun == [(2, 120)]
+
+
+@in_reactor
+async def test_files_that_are_not_here_are_waited_for_by_a_human_while_the_primary_is_at_hand(house: House) -> None:
+    scene = scene_of(house)
+    scene.missing.append("demo-1.0.tar.gz")
+    facts = await scene.promote()
+    assert "1 file is not here yet" in facts["failure"]
+    assert (scene.begun, scene.old.gate.told) == ([], [])
+    facts = await scene.promote(force=True)
+    assert scene.begun == [(2, 120)]
+    assert "+files" in facts["told"][0]
 
 
 @in_reactor

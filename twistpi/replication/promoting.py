@@ -61,6 +61,8 @@ class Promoting:
     """Has the server become a primary that begins the epoch it is given; whatever belongs to the former role ends with it."""
     _former_url: Callable[[], str | None]
     """The former primary that has not been told yet."""
+    _missing_files: Callable[[], int] = lambda: 0
+    """How many files are known to be lacking here."""
     _state: State = attrs.field(default="none", init=False)
     _failure: str = attrs.field(default="", init=False)
     _told: list[str] = attrs.field(factory=list, init=False)
@@ -88,6 +90,12 @@ class Promoting:
         if there is not None and there.role != PRIMARY and not force:
             chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {primary.url}"
             raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
+        missing = self._missing_files()
+        if missing and there is not None and not force:
+            those = "1 file is" if missing == 1 else f"{missing:,} files are"
+            raise NotPromotable(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
+        if missing:
+            self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
         if there is not None and not force:
             await self._let_it_hold(primary, there, following)
         _log.info("This server is promoted.")
