@@ -22,7 +22,7 @@ FLOORS = {
     "identifying": 5, "condition": 5,
     "verifying": 5, "log_level": 5, "runtime": 5, "serverdir": 5, "cli": 5,
     "running": 5, "commands": 5, "workers": 5, "epochs": 5, "roles": 5, "relaying": 5, "foundation": 5, "reaching": 5,
-    "house": 5, "arriving": 5,
+    "house": 5, "arriving": 5, "forwarding": 5,
 }  # fmt: skip
 """A room, which is a package or a module directly in ``twistpi``, and its floor."""
 WIRING = 5

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.mirror.agents import make_agent, quiet_pool
+from twistpi.mirror.agents import direct_endpoint, make_agent, quiet_pool
 from twistpi.mirror.forbidden import ForbiddenNetworks
 from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.serverdir import read_secret
@@ -57,6 +58,13 @@ class _Socket:
     def endpointForURI(self, _uri: object) -> UNIXClientEndpoint:
         """The way."""
         return UNIXClientEndpoint(self._reactor, self._path)  # type: ignore[no-untyped-call]
+
+
+def endpoint_for(address: PrimaryAddress, settings: Settings, reactor: Any) -> IStreamClientEndpoint:
+    """What opens a connection to the server at ``address``: straight, whatever proxies the environment names."""
+    if address.socket is not None:
+        return UNIXClientEndpoint(reactor, address.socket)  # type: ignore[no-untyped-call]
+    return direct_endpoint(reactor, address.base, extra_ca_file=settings.ca_file)
 
 
 def is_far(url: str) -> bool:

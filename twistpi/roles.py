@@ -63,8 +63,6 @@ class Parts:
     """What brings files that the log names and the disk lacks; None on a primary."""
     files: BlobQueue | None = None
     """What brings them before anybody asks; None on a primary."""
-    forwarding: Any = None
-    """What hands requests on that cannot be answered here; None where every request can be."""
     background: Sequence[Any] = ()
     """What runs by itself: each has ``start()``, and ``stop()``, which may return something to be awaited."""
     told: Sequence[Told] = ()

@@ -21,6 +21,7 @@ from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.condition import Condition
+from twistpi.forwarding import forward_to
 from twistpi.identifying import Identifying
 from twistpi.keeping import Keeping
 from twistpi.mirror.agents import make_agent
@@ -62,6 +63,8 @@ class Serving:
     _identifying: Identifying
     _sweeper: Sweeper
     _clock: Any
+    announcements: list[Told]
+    """Who is told of each entry, in this order; whoever is added in time hears of all from then on."""
     _housekeeping: LoopingCall = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -116,19 +119,17 @@ class Serving:
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
-            metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following, forwarding=parts.forwarding,
+            metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following,
             **parts.of_epochs(),
             elsewhere=parts.elsewhere, files=parts.files,
         )  # fmt: skip
-        condition = Condition(
-            settings.serverdir, settings.disk_reserve, keeping.changelog, writer, None if node.is_replica else parts.mirror
-        )
-        services.measuring += [condition.measures, writer.measures, upstream.measures, *parts.measuring]
-        services.checking += [condition.checks]
+        if parts.primary is not None and parts.following is not None:
+            services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)
+        _watch(services, foundation, parts)
         services.standing.moved(keeping.changelog.last.serial)
         site = make_site(services, access_log=settings.access_log)
         announcements += [site.changed, sweeper.changed, *parts.told]
-        return cls(site, parts, services, writer, readers, identifying, sweeper, reactor)
+        return cls(site, parts, services, writer, readers, identifying, sweeper, reactor, announcements)
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -173,3 +174,12 @@ def _make_sweeper(foundation: Foundation, parts: Parts) -> Sweeper:
         foundation.keeping.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
         now=slow_clock.now, hindrance=None if parts.following is None else parts.following.hindrance,
     )  # fmt: skip
+
+
+def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
+    """Have administrators told how everything is."""
+    settings, keeping, writer = foundation.settings, foundation.keeping, foundation.writer
+    mirror = None if keeping.serverdir.node.is_replica else parts.mirror
+    condition = Condition(settings.serverdir, settings.disk_reserve, keeping.changelog, writer, mirror)
+    services.measuring += [condition.measures, writer.measures, foundation.upstream.measures, *parts.measuring]
+    services.checking += [condition.checks]

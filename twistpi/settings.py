@@ -168,6 +168,11 @@ class Settings:
         seconds(3600, zero=False), 30.0, "how long a replica waits until it has what a request that it forwarded has changed",
         unit="seconds", shown="30",
     )  # fmt: skip
+    workers: int = _setting(
+        whole_number(0, 127),
+        0,
+        "how many further processes serve pages and files, beside the one that writes and fetches; one for each core pays",
+    )
     log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the least important lines to log")
     access_log: str | None = _setting(
         PATH, None, "the file to log every request to, one line each", shown="requests are not logged"

@@ -65,6 +65,18 @@ def make_agent(
     return GuardedAgent(_RoutingAgent(rules, direct, routes), refusing)
 
 
+def direct_endpoint(
+    reactor: Any, url: str, *, extra_ca_file: str | None = None, connect_timeout: float = 10
+) -> IStreamClientEndpoint:
+    """What connects to the server of ``url`` (``http://…`` or ``https://…``), with the same trust and no proxy in between."""
+    uri = URI.fromBytes(url.encode("ascii"))  # type: ignore[no-untyped-call]
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, connect_timeout)
+    if uri.scheme != b"https":
+        return endpoint
+    policy = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
+    return wrapClientTLS(policy.creatorForNetloc(uri.host, uri.port), endpoint)
+
+
 def quiet_pool(reactor: Any, connections_per_host: int) -> HTTPConnectionPool:
     """Connections that are kept for the next request, and whose opening and closing is not logged each time."""
     pool = HTTPConnectionPool(reactor, persistent=connections_per_host > 0)  # type: ignore[no-untyped-call]

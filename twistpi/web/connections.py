@@ -47,6 +47,8 @@ class Connections:
     """How many there may be at once."""
     accepted: int = attrs.field(init=False, default=0)
     """How many there were."""
+    watch: Callable[[int], object] = attrs.field(init=False, default=lambda count: None)
+    """Told how many there are whenever that changes."""
     finishing: bool = attrs.field(init=False, default=False)
     """Whether every answer from now on is the last one of its connection."""
     _open: dict[Connection, None] = attrs.field(init=False, factory=dict)
@@ -74,6 +76,7 @@ class Connections:
         """A client came."""
         self.accepted += 1
         self._open[connection] = None
+        self.watch(len(self._open))
         if len(self._open) >= self.limit and not self._full:
             self._full = True
             for port in self._ports:
@@ -83,6 +86,7 @@ class Connections:
     def lost(self, connection: Connection) -> None:
         """A connection is no more."""
         self._open.pop(connection, None)
+        self.watch(len(self._open))
         if self._full and len(self._open) < self.limit:
             self._full = False
             self._stop_sweeping()

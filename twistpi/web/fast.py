@@ -8,7 +8,7 @@ straight to the socket.  Everything else goes to klein unchanged, which gives th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -33,6 +33,7 @@ from twistpi.web.replies import head_bytes
 from twistpi.web.request import DoorRequest
 from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
+from twistpi.web.touches import Touch, touches_of
 
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
@@ -92,6 +93,7 @@ class FastChannel(LingeringChannel):
 
     def _answer(self, data: bytes) -> bool:
         """Whether ``data`` was a question that could be answered here."""
+        self.site.services.before_looking()
         seen = self.site.glances.look(data)
         if seen is None:
             return False
@@ -236,8 +238,15 @@ class FastSite(Site):
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """An entry was committed; called in the reactor, before its author hears of it."""
+        self.touched(serial, touches_of(changes))
+
+    def touched(self, serial: int, touches: Iterable[Touch] | None) -> None:
+        """The view shows the entries up to ``serial``, which touched ``touches``; anything, when those are None."""
         self.services.standing.moved(serial, self.services.clock.seconds())
-        self._pages.changed(changes)
+        if touches is None:
+            self._pages.forget_everything()
+        else:
+            self._pages.touched(touches)
 
     def passed_on(self, request: DoorRequest, method: bytes, raw: bytes) -> PassedOn | None:
         """Whom another server passes ``request`` on for, as far as it is believed; raises ``SenderRefused``."""

@@ -34,6 +34,7 @@ class Front(Resource):
     def render(self, request: Request) -> object:
         """Route the request, hand it on, or refuse it."""
         content: object = request.content
+        self._services.before_looking()
         if isinstance(request, DoorRequest) and request.refusal is not None:
             return self._put(request, self._not_believed(request.refusal))
         if isinstance(content, Forwarding):

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import gzip
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from twistpi.mirror.inflight import Inflight
-from twistpi.model.changes import (
-    Change,
-    FileCached,
-    IndexCreated,
-    IndexDeleted,
-    IndexModified,
-    LinksChanged,
-    MetadataCached,
-    MetadataMissing,
-    ProjectVanished,
-)
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
-from twistpi.model.release_changes import (
-    AttachmentAdded,
-    AttachmentRemoved,
-    FileRemoved,
-    FileUploaded,
-    FileYanked,
-    ProjectMarked,
-    ProjectRemoved,
-    ReleaseDescribed,
-    ReleaseRemoved,
-)
 from twistpi.rules.seeing import Sight
 from twistpi.simple.escape import quote_path
 from twistpi.simple.merge import merge
@@ -44,6 +22,7 @@ from twistpi.web.ready import PAGE_BASE, Account, ReadyPage
 from twistpi.web.services import Services
 from twistpi.web.sources import Found, Sources
 from twistpi.web.stage_files import PROVENANCE
+from twistpi.web.touches import Touch, Touched
 
 FEW_LINKS = 100
 """Up to so many, a page is made at once; beyond, in a thread."""
@@ -117,35 +96,29 @@ class Pages:
         self._services.traffic.pages[found.account.kind] += 1
         return page, found.account
 
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Forget what is not true any more; the writer announces every entry here before its author hears of it."""
+    def touched(self, touches: Iterable[Touch]) -> None:
+        """Forget what is not true any more."""
         cache, tables = self._services.page_cache, self._services.tables
-        for change in changes:
-            match change:
-                case LinksChanged() | ProjectVanished() | MetadataMissing():
-                    self._forget_project(change.index, change.project)
-                case (
-                    FileUploaded()
-                    | FileRemoved()
-                    | FileYanked()
-                    | ReleaseDescribed()
-                    | ReleaseRemoved()
-                    | ProjectMarked()
-                    | ProjectRemoved()
-                    | AttachmentAdded()
-                    | AttachmentRemoved()
-                ):
-                    self._forget_project(change.index, change.project)
-                case FileCached() | MetadataCached():
-                    # A path is given where the link alone does not tell all about the file.
-                    if change.path is not None or (change.index, change.project) not in self._settled:
-                        cache.forget_project(change.index, change.project)
-                case IndexCreated() | IndexModified() | IndexDeleted():
+        for touch in touches:
+            match touch.kind:
+                case Touched.PROJECT:
+                    self._forget_project(touch.index, touch.project)
+                case Touched.PAGES:
+                    cache.forget_project(touch.index, touch.project)
+                case Touched.BYTES:
+                    if (touch.index, touch.project) not in self._settled:
+                        cache.forget_project(touch.index, touch.project)
+                case Touched.INDEX:
                     self.reading.forget()
-                    cache.forget_index(change.index)
-                    tables.forget_files(change.index)
-                case _:
-                    pass
+                    cache.forget_index(touch.index)
+                    tables.forget_files(touch.index)
+
+    def forget_everything(self) -> None:
+        """Forget all that is in memory, true or not."""
+        self.reading.forget()
+        self._settled.clear()
+        self._services.page_cache.clear()
+        self._services.tables.clear()
 
     def _forget_project(self, index: str, project: str) -> None:
         self._settled.pop((index, project), None)

@@ -114,8 +114,6 @@ class Services:
     """The server that this one follows, as a place to ask; None on a primary."""
     following: Following | None = None
     """What keeps the log up to date with the primary's; None on a primary."""
-    forwarding: Any = None
-    """Hands requests on that cannot be answered here; None where every request can be."""
     fencing: Fencing | None = None
     """Whether this server may take writes; None where no other server can be promoted."""
     promoting: Promoting | None = None
@@ -138,6 +136,8 @@ class Services:
     """What was answered so far."""
     workers_at: str | None = None
     """The path of the socket through which this server's own workers ask; None without any."""
+    before_looking: Callable[[], object] = lambda: None
+    """Called before a request is looked at: where another process writes, what it did is heard of here."""
     forward: Forward | None = None
     """Hands on what this server cannot answer itself; None where it can answer all."""
     believing: Believing = attrs.field(init=False)

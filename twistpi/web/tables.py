@@ -55,6 +55,12 @@ class Tables:
         if not paths:
             del self._paths[file.owner]
 
+    def clear(self) -> None:
+        """Look everything up again."""
+        self.pages.clear()
+        for path in list(self.files):
+            self.forget_file(path)
+
     def forget_files(self, index: str, project: str | None = None) -> None:
         """Look every file of a project up again, or of a whole index."""
         owners = [(index, project)] if project else [owner for owner in self._paths if owner[0] == index]

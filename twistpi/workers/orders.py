@@ -1,0 +1,79 @@
+"""What the first process tells a worker, over the worker's standard input, and what it hears from it, over its standard output.
+
+To a worker: its orders, once, as a length and a pickle (both are the same program), then single words, one a line.  When the
+input ends, the first process is gone, and the worker goes, too.  From a worker: JSON objects, one a line: that it serves, and
+what it has to log.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any, BinaryIO, Final
+
+import attrs
+import orjson
+
+from twistpi.settings import Settings
+
+STOP: Final = b"stop"
+"""Finish what is being answered, and end."""
+READY: Final = "ready"
+"""What a worker says, with its process id, when it serves."""
+_LENGTH: Final = struct.Struct("<Q")
+
+
+@attrs.frozen
+class Listening:
+    """A socket that a worker inherits, and accepts connections from."""
+
+    endpoint: str
+    """The Twisted endpoint it was made for."""
+    descriptor: int
+    family: int
+    """``socket.AF_INET`` and the like."""
+
+
+@attrs.frozen
+class Orders:
+    """All that a worker has to know."""
+
+    number: int
+    """From 1."""
+    workers: int
+    """How many there are."""
+    settings: Settings
+    node: Any
+    """``web.services.NodeFacts``."""
+    first_process: str
+    """The path of the socket at which the first process answers."""
+    board: int
+    """The descriptor of the shared memory."""
+    listening: tuple[Listening, ...]
+    offline: bool
+    """Whether only what is here is listed."""
+
+
+def sealed(orders: Orders) -> bytes:
+    """``orders`` as they go over the wire."""
+    content = pickle.dumps(orders)
+    return _LENGTH.pack(len(content)) + content
+
+
+def read_orders(file: BinaryIO) -> Orders:
+    """The orders that come out of ``file``; blocking.  Raises ``EOFError``."""
+    head = file.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    content = file.read(length)
+    if len(content) < length:
+        raise EOFError
+    orders = pickle.loads(content)  # from the process that started this one, over a pipe of its own
+    assert isinstance(orders, Orders)
+    return orders
+
+
+def line_of(told: dict[str, Any]) -> bytes:
+    """What a worker says, as a line."""
+    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE, default=str)

@@ -1,0 +1,193 @@
+"""A worker: ``python -m twistpi.workers.process``, started by the first process and by nobody else.
+
+It serves what the view and its own page cache know, and hands everything else on to the first process.  It ends when its standard
+input does: then the first process is gone, however that ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import attrs
+from twisted.internet import reactor as _chosen_reactor
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import Protocol
+from twisted.internet.stdio import StandardIO
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger, globalLogBeginner
+from twisted.python.failure import Failure
+
+from twistpi import __version__
+from twistpi.blobs.tree import Tree
+from twistpi.identifying import login_tokens
+from twistpi.log_level import drop_less_than
+from twistpi.rules.permissions import Policy
+from twistpi.runtime import ease_collecting, give_memory_back
+from twistpi.serverdir import Layout
+from twistpi.view.page_cache import PageCache
+from twistpi.view.read import Readers
+from twistpi.web.answered_here import by_a_worker
+from twistpi.web.app import make_site
+from twistpi.web.fast import FastSite
+from twistpi.web.forward import Forward
+from twistpi.web.forward_ways import FirstProcessWay
+from twistpi.web.password_line import PasswordLine
+from twistpi.web.services import Services
+from twistpi.workers.board import Board, Slot
+from twistpi.workers.listening import listen
+from twistpi.workers.orders import READY, STOP, Orders, line_of, read_orders
+from twistpi.workers.reading_only import NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
+from twistpi.workers.telling import Telling
+
+_FIGURES: Final = 0.5
+"""Seconds between two times that a worker tells how much it did."""
+_GRACE: Final = 20.0
+"""Seconds in which requests that are being answered may end when a worker stops."""
+_PATIENCE: Final = 900.0
+"""Seconds in which the first process may be silent; it is the one that knows how long its upstreams may be."""
+_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+
+log = Logger()
+
+
+def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
+    """What the doors of a worker are handed."""
+    settings, layout = orders.settings, Layout(orders.settings.serverdir)
+    offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    readers, blobs = Readers(layout.view), Tree(settings.serverdir)
+    identify = SharedIdentify(
+        readers, login_tokens(settings), PasswordLine(offload), reactor, os.urandom, settings.bcrypt_cost,
+        trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
+    )  # fmt: skip
+    nobody: Any = None  # all that changes something is handed on
+    mirror: Any = SharedMirror(readers, reactor, settings.mirror_cache_expiry, offline=orders.offline)
+    downloads: Any = NoDownloads()
+    sidecars: Any = SharedSidecars(blobs, offload)
+    name_lists: Any = NoNameLists()
+    services = Services(
+        readers=readers, blobs=blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
+        page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identify,
+        policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
+        node=orders.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
+        offline=orders.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
+        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+    )  # fmt: skip
+    way = FirstProcessWay(UNIXClientEndpoint(reactor, orders.first_process))  # type: ignore[no-untyped-call]
+    services.forward = Forward(way, services, reactor, by_a_worker, patience=_PATIENCE, tokens_pass=True)
+    services.standing.moved(board.serial)
+    return services
+
+
+@attrs.define(eq=False)
+class Worker:
+    """What serves, from ``start`` to the end of the process."""
+
+    _orders: Orders
+    _board: Board
+    _services: Services
+    _site: FastSite
+    _reactor: Any
+    _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
+    _figures: LoopingCall = attrs.field(init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._figures = LoopingCall(self._tell_figures)
+        self._services.before_looking = self._hear
+        self._services.connections.watch = self._count
+
+    def start(self) -> None:
+        """Accept connections."""
+        for listening in self._orders.listening:
+            port = listen(self._reactor, listening, self._site, self._is_my_turn)
+            self._ports.append(port)
+            self._services.connections.listens(port)
+        self._board.tell(self._orders.number, Slot.ALIVE, 1)
+        self._figures.start(_FIGURES)
+
+    def stop(self) -> None:
+        """Finish what is being answered, and end."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._board.tell(self._orders.number, Slot.ALIVE, 0)
+        for port in self._ports:
+            port.stopListening()
+        self._services.connections.finish(_GRACE).addBoth(lambda _: self._reactor.stop())
+
+    def _hear(self) -> None:
+        news = self._board.news()
+        if news is not None:
+            self._site.touched(news.serial, news.touches)
+
+    def _count(self, connections: int) -> None:
+        self._board.tell(self._orders.number, Slot.CONNECTIONS, connections)
+
+    def _is_my_turn(self) -> bool:
+        """Whether no other worker has fewer connections."""
+        others = [number for number in range(1, self._orders.workers + 1) if self._board.told(number, Slot.ALIVE)]
+        fewest = min((self._board.told(number, Slot.CONNECTIONS) for number in others), default=0)
+        return len(self._services.connections) <= fewest
+
+    def _tell_figures(self) -> None:
+        services, number = self._services, self._orders.number
+        answered = sum(count for _kind, _status, count in services.traffic.answered)
+        told = (
+            (Slot.ANSWERED, answered),
+            (Slot.PASSED_ON, 0 if services.forward is None else services.forward.passed),
+            (Slot.PAGES, len(services.page_cache)),
+            (Slot.PAGE_BYTES, services.page_cache.size),
+        )
+        for word, value in told:
+            self._board.tell(number, word, value)
+
+
+class _Ear(Protocol):
+    """Hears what the first process says after the orders."""
+
+    def __init__(self, worker: Worker, die: Callable[[], object]) -> None:
+        self._worker, self._die = worker, die
+
+    def dataReceived(self, data: bytes) -> None:
+        """A word."""
+        if STOP in data:
+            self._worker.stop()
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:
+        """The first process is gone: nobody watches any more."""
+        self._die()
+
+
+def main() -> None:
+    """Serve until the first process says otherwise, or is gone."""
+    with open(0, "rb", buffering=0, closefd=False) as file:
+        orders = read_orders(file)
+    give_memory_back()
+    ease_collecting()
+    reactor: Any = _chosen_reactor
+    board = Board(orders.board)
+    services = make_services(orders, board, reactor)
+    site = make_site(services, access_log=orders.settings.access_log)
+    worker = Worker(orders, board, services, site, reactor)
+    wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
+    globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)
+    drop_less_than(orders.settings.log_level)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
+    worker.start()
+    wire.write(line_of({READY: os.getpid()}))
+    reactor.run(installSignalHandlers=False)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
