@@ -51,6 +51,8 @@ class House:
     """Told when the changelog is open."""
     doorway: Doorway = attrs.field(factory=Doorway, init=False)
     """The factory of the listening ports."""
+    served: Callable[[Serving | None], object] = attrs.field(default=lambda serving: None, init=False)
+    """Told what answers from now on; None before that ends."""
     _serverdir: Serverdir | None = attrs.field(default=None, init=False)
     _keeping: Keeping | None = attrs.field(default=None, init=False)
     _serving: Serving | None = attrs.field(default=None, init=False)
@@ -66,7 +68,7 @@ class House:
             self._wait(serverdir)
         else:
             self._open_over(serverdir)
-            self.doorway.lead_to(self._serve().site)
+            self._lead_to(self._serve())
 
     async def stop(self) -> None:
         """Stop everything and close what is kept; the ports are closed already."""
@@ -96,12 +98,13 @@ class House:
         former, keeping = self._serving, self._keeping
         assert former is not None, "a server that has nothing plays no other role"
         assert keeping is not None
+        self.served(None)
         try:
             await former.rest()
             if work is not None:
                 work(keeping)
             keeping.serverdir.note(**changed)
-            self.doorway.lead_to(self._serve().site)
+            self._lead_to(self._serve())
         except Exception as error:
             self._fail(error)
             raise
@@ -125,6 +128,10 @@ class House:
         )
         self._serving.start()
         return self._serving
+
+    def _lead_to(self, serving: Serving) -> None:
+        self.doorway.lead_to(serving.site)
+        self.served(serving)
 
     # A new replica -------------------------------------------------------------------------------------------------
 
@@ -153,7 +160,7 @@ class House:
         assert serving.parts.following is not None
         await serving.parts.following.complete
         serverdir.initialised()
-        self.doorway.lead_to(serving.site)
+        self._lead_to(serving)
         _log.info("This replica has all that its primary has, and serves it.")
 
     def _did_not_arrive(self, failure: Failure) -> None:

@@ -50,6 +50,7 @@ from twistpi.runtime import ease_collecting, give_memory_back
 from twistpi.serverdir import read_secret
 from twistpi.settings import Settings, unknown_variables
 from twistpi.verifying import Verification
+from twistpi.workers.staff import Staff
 
 _log = Logger()
 
@@ -117,6 +118,8 @@ class TwistpiService(Service):
         self._endpoints = {text: _make_endpoint(reactor, text) for text in endpoint_strings(settings)}
         self._ports: list[IListeningPort] = []
         self._house = House(settings, reactor, environment, _now, self._disk, self._fail, self._verify)
+        self._staff = Staff(settings, reactor)
+        self._house.served = self._staff.serves
         self._verification: Verification | None = None
         self._failed: Exception | None = None
 
@@ -148,9 +151,10 @@ class TwistpiService(Service):
         self._house.open()
         for text, endpoint in self._endpoints.items():
             listening = endpoint.listen(self._house.doorway)
-            listening.addCallbacks(self._listens, self._cannot_listen, errbackArgs=(text,))
+            listening.addCallbacks(self._listens, self._cannot_listen, callbackArgs=(text,), errbackArgs=(text,))
         if self._failed is not None:
             raise self._failed
+        self._staff.open(self._house.doorway)
         self._say_where()
 
     async def _stop(self) -> None:
@@ -159,11 +163,13 @@ class TwistpiService(Service):
         if self._verification is not None:
             self._verification.stop()
         say_stopped(self._settings.serverdir)
+        await self._staff.close()
         await self._house.stop()
         _log.info("Stopped.")
 
-    def _listens(self, port: IListeningPort) -> None:
+    def _listens(self, port: IListeningPort, text: str) -> None:
         self._ports.append(port)
+        self._staff.listens(text, port)
         _log.info("twistpi {version} answers at {address}", version=__version__, address=_describe(port))
         if self.running:  # an endpoint that took its time
             self._say_where()

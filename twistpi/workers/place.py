@@ -1,6 +1,4 @@
-"""Where the first process answers its workers: a socket in the server directory, or, where its path is too long for one, a private
-folder.
-"""
+"""Where the first process answers its workers: a socket in the server directory, or in a private folder where that path is too long."""
 
 from __future__ import annotations
 

@@ -177,6 +177,7 @@ def main() -> None:
     board = Board(orders.board)
     services = make_services(orders, board, reactor)
     site = make_site(services, access_log=orders.settings.access_log)
+    site.noisy = False
     worker = Worker(orders, board, services, site, reactor)
     wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
     globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)

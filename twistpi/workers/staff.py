@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
@@ -24,19 +23,24 @@ _log = Logger()
 class Staff:
     """Has workers serve what a service serves; does nothing where none are wanted.
 
-    ``open`` when the ports are there, ``serves`` with each ``Serving`` that answers from now on, ``close`` at the end.
+    ``listens`` for each port, ``open`` when they are there, ``serves`` with each ``Serving`` that answers from now on, ``close``
+    at the end.
     """
 
     _settings: Settings
     _reactor: Any
-    _ports: Mapping[str, IListeningPort]
-    """By their endpoints; filled by the service."""
+    _ports: dict[str, IListeningPort] = attrs.field(factory=dict, init=False)
+    """By their endpoints."""
     _board: Board | None = attrs.field(default=None, init=False)
     _crew: Crew | None = attrs.field(default=None, init=False)
     _port: IListeningPort | None = attrs.field(default=None, init=False)
     _place: str | None = attrs.field(default=None, init=False)
     _changing: DeferredLock = attrs.field(factory=DeferredLock, init=False)
     _serving: Serving | None = attrs.field(default=None, init=False)
+
+    def listens(self, endpoint: str, port: IListeningPort) -> None:
+        """``port`` was made for ``endpoint``."""
+        self._ports[endpoint] = port
 
     def open(self, factory: IProtocolFactory) -> None:
         """Answer workers through ``factory``, which this process's own ports lead to, too."""
@@ -46,33 +50,43 @@ class Staff:
         self._place = place_for_socket(self._settings.serverdir)
         self._port = self._reactor.listenUNIX(self._place, factory, mode=0o600, backlog=1024)
         self._crew = Crew(self._settings, self._reactor, self._ports, self._place, self._board)
-        if self._serving is not None:
-            self.serves(self._serving)
+        self.serves(self._serving)
 
-    def serves(self, serving: Serving) -> None:
-        """``serving`` answers from now on; workers of a former role end, and others start."""
+    def serves(self, serving: Serving | None) -> None:
+        """``serving`` answers from now on; workers of a former one end, and others start.  None: they end."""
         self._serving = serving
         if self._crew is None or self._board is None:
             return
-        board, services = self._board, serving.services
-        services.workers_at = self._place
-        services.measuring.append(self._crew.measures)
-        board.begin(services.standing.serial)
-        serving.announcements.append(lambda serial, changes: board.announce(serial, touches_of(changes)))
-        changing = self._changing.run(self._restart, serving)
-        changing.addErrback(lambda failure: _log.failure("Workers could not be started", failure=failure))
+        if serving is not None:
+            self._join(serving, self._crew, self._board)
+        # When the reactor runs: twistd may fork before.
+        self._reactor.callWhenRunning(self._change)
 
     def close(self) -> Deferred[None]:
         """Have all workers end; fires when they have."""
         return Deferred.fromCoroutine(self._close())
 
-    def _restart(self, serving: Serving) -> Deferred[None]:
+    def _join(self, serving: Serving, crew: Crew, board: Board) -> None:
+        services = serving.services
+        services.workers_at = self._place
+        services.measuring.append(crew.measures)
+        board.begin(services.standing.serial)
+        serving.announcements.append(lambda serial, changes: board.announce(serial, touches_of(changes)))
+
+    def _change(self) -> None:
+        changing = self._changing.run(self._restart)
+        changing.addErrback(lambda failure: _log.failure("Workers could not be started", failure=failure))
+
+    def _restart(self) -> Deferred[None]:
         crew = self._crew
-        assert crew is not None
+        if crew is None:
+            return succeed(None)
+        wanted = crew
 
         def start(_: None) -> None:
-            if self._serving is serving:
-                crew.start(serving.services.node, offline=serving.services.offline)
+            if self._serving is not None:
+                services = self._serving.services
+                wanted.start(services.node, offline=services.offline)
 
         return crew.stop().addCallback(start)
 
@@ -80,10 +94,11 @@ class Staff:
         self._serving = None
         if self._crew is not None:
             await self._changing.run(self._crew.stop)
+        self._crew = None
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
         if self._place is not None:
             clear_place(self._place)
         if self._board is not None:
             self._board.close()
-        self._crew = self._board = None
+            self._board = None

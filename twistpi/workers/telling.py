@@ -24,6 +24,8 @@ class Telling:
     def __call__(self, event: LogEvent) -> None:
         """Something is to be logged."""
         level = event.get("log_level", LogLevel.info)
+        if level <= LogLevel.info and event.get("log_namespace") == "log_legacy":
+            return  # Twisted's own chat about ports
         text = formatEvent(event)
         failure = event.get("log_failure")
         if failure is not None:
