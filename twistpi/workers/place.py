@@ -1,4 +1,4 @@
-"""Where the first process answers its workers: a socket in the server directory, or in a private folder where that path is too long."""
+"""Where the first process answers its workers: a socket in the server directory, or, its path being too long, a private folder."""
 
 from __future__ import annotations
 
