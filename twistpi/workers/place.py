@@ -1,4 +1,4 @@
-"""Where the first process answers its workers: a socket in the server directory, or, its path being too long, a private folder."""
+"""Where the first process answers its workers: a socket in the server directory, or a private folder if that path is too long."""
 
 from __future__ import annotations
 
