@@ -13,6 +13,8 @@ from twistpi import __version__
 from twistpi.commands.accounts import init, passwd
 from twistpi.commands.checking import check_index, doctor
 from twistpi.commands.common import Commands
+from twistpi.commands.completing import commands_page_, completion
+from twistpi.commands.examples import epilog_of, every_command
 from twistpi.commands.explaining import explain
 from twistpi.commands.garbage import gc
 from twistpi.commands.genconfig import gen_config
@@ -22,12 +24,13 @@ from twistpi.commands.promotion import promote, resync
 from twistpi.commands.tokens import token
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, epilog="twistpi COMMAND --help has examples of each.")
 @click.version_option(__version__, prog_name="twistpi", message="%(prog)s %(version)s")
 def main() -> None:
-    """Administer a twistpi server directory and look into it, whether or not a server runs on it.
+    """Set up, administer and judge Python package index servers.
 
-    (The server itself: twistd twistpi --help.)
+    The server itself is started with twistd: twistd -n twistpi --serverdir ./data --port 4040 (all its options: twistd twistpi
+    --help). Commands about a server directory work whether or not a server runs on it.
     """
 
 
@@ -38,6 +41,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         gen_config,
         settings,
         doctor,
+        completion,
     ),
     "Use": (
         token,
@@ -59,3 +63,6 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 
 for heading, commands in GROUPS.items():
     main.add_group(heading, commands)
+main.add_command(commands_page_)
+for path, command in every_command(main):
+    command.epilog = epilog_of(path)

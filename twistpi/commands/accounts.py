@@ -34,7 +34,10 @@ def init(
     no_root_pypi: bool,
     upstream: str | None,
 ) -> None:
-    """Make a server directory, with the user root and an index that mirrors the public one."""
+    """Make a server directory, with the user root and a mirror of the public index.
+
+    A server does the same when it starts on a directory that is empty or missing; this says it step by step, and starts nothing.
+    """
     settings = settings_of(
         serverdir,
         config,
@@ -69,7 +72,10 @@ def _say_made(settings: Settings, keeping: Keeping) -> None:
 @click.option("--stdin", is_flag=True, help="Read the password from the first line of the standard input, without asking.")
 @click.argument("user", required=False)
 def passwd(serverdir: str | None, config: str | None, stdin: bool, user: str | None) -> None:
-    """Set the password of USER; asked for, and asked for again."""
+    """Set the password of USER, which is asked for twice.
+
+    For passwords that were forgotten, and for the first one of root. The server may run; the new password counts at once.
+    """
     settings = settings_of(serverdir, config)
     if user is None:
         user = click.prompt("User to set password for")

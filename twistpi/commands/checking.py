@@ -32,17 +32,10 @@ from twistpi.ops.progress import show_progress
 @click.option("--json", "json", is_flag=True, help="The report as JSON.")
 @click.argument("url")
 def check_index(project: str, user: str | None, password: str | None, json: bool, url: str) -> None:
-    r"""Check whether the index at URL does what the simple API's standards and the installers in use ask of it.
+    """Check whether the index at URL does what standards and installers ask of it.
 
     URL is what installers are given as index-url. Any index will do, not only one of twistpi's. A few dozen small questions are
     asked, nothing is changed, and there is a sentence for each requirement.
-
-    \b
-    Examples:
-      twistpi check-index http://localhost:3141/root/pypi/+simple/
-      twistpi check-index --user alice --project mypkg https://pkgs.example/alice/dev/+simple/
-
-    Exit status: 0 when nothing failed, 1 when something did or the index cannot be asked, 2 for a wrong command line.
     """
     address, credentials, secret = _login(url, user, password)
     fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
@@ -65,19 +58,11 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
 @click.option("--json", "json", is_flag=True, help="The report as JSON.")
 @click.argument("url", required=False)
 def doctor(serverdir: str | None, config: str | None, json: bool, url: str | None) -> None:
-    r"""Tell what is wrong with how a server is set up, and what to change.
+    """Tell what is wrong with how a server is set up, and what to change.
 
     URL is the address users have, such as https://pkgs.example/ or http://pkgs.example/devpi; without it, outside-url, or
     where the server on this machine answers. The server directory is looked at where there is one on this machine. Nothing
     is changed; the questions asked through URL are few, and need no login.
-
-    \b
-    Examples:
-      twistpi doctor --serverdir ./data
-      twistpi doctor --serverdir ./data https://pkgs.example/
-      twistpi doctor https://pkgs.example/          (from any machine)
-
-    Exit status: 0 when nothing is wrong (there may be advice), 1 when something is, 2 for a wrong command line.
     """
     settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
     with show_progress(sys.stderr, "questions") as tell:

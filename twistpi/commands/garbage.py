@@ -16,9 +16,9 @@ from twistpi.ops.progress import show_progress
 @serverdir_option
 @click.option("--dry-run", is_flag=True, help="Only tell which files these are.")
 def gc(serverdir: str | None, config: str | None, dry_run: bool) -> None:
-    """Remove the stored files that no index has any more, and that were not stored in the last hour.
+    """Remove the stored files that no index has any more.
 
-    A server does the same by itself, an hour after something was removed.
+    What was stored in the last hour stays. A server does the same by itself, an hour after something was removed.
     """
     settings = settings_of(serverdir, config)
     with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as show:

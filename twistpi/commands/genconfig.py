@@ -41,7 +41,7 @@ def gen_config(
     directory: str,
     force: bool,
 ) -> None:
-    """Write files for supervisor, nginx, systemd, launchd, cron and uWSGI, and one with every setting.
+    """Write files for supervisor, nginx, systemd, launchd, cron, uWSGI and settings.
 
     Settings that are given, in the environment or in the file of --config too, are written down; passwords are not.
     """

@@ -24,7 +24,10 @@ _FOLLOW_PAUSE = 0.5
 @click.option("--follow", is_flag=True, help="Go on with what is written from now on, until interrupted.")
 @click.option("--json", "json", is_flag=True, help="One JSON object per entry and line.")
 def log(serverdir: str | None, config: str | None, after: int, follow: bool, json: bool) -> None:
-    """Print the entries of the changelog."""
+    """Print the entries of the changelog: what happened, when, and by whom.
+
+    The chain of checksums is verified on the way. The server may run.
+    """
     path = settings_of(serverdir, config).serverdir
     if read_node(path) is None:
         raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
@@ -39,7 +42,10 @@ def log(serverdir: str | None, config: str | None, after: int, follow: bool, jso
 @click.command()
 @serverdir_option
 def check(serverdir: str | None, config: str | None) -> None:
-    """Check the changelog, the view and every file; exit status 1 when something is wrong."""
+    """Check the changelog, the view and every kept file, and change nothing.
+
+    Reads everything there is, so it takes as long as reading the disk does. The server may run.
+    """
     from twistpi.ops.check import check as findings  # noqa: PLC0415 opens databases and blobs, which the other commands don't
 
     path = settings_of(serverdir, config).serverdir
@@ -55,5 +61,5 @@ def check(serverdir: str | None, config: str | None) -> None:
 
 @click.command()
 def settings() -> None:
-    """Print the documentation of the server's settings."""
+    """Print the documentation of every setting of the server."""
     click.echo(settings_page(), nl=False)

@@ -28,7 +28,7 @@ def yank(
     version: str,
     filename: tuple[str, ...],
 ) -> None:
-    """Yank a release of a private index, or only its files called FILENAME.
+    """Yank a release of a private index, or only its files FILENAME.
 
     Installers take what is yanked only when somebody asks for exactly that version.
     """

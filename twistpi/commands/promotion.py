@@ -19,9 +19,9 @@ from twistpi.serverdir import read_secret
 @serverdir_option
 @click.option("--force", is_flag=True, help="Do not wait for entries that the primary has and this replica does not.")
 def promote(serverdir: str | None, config: str | None, force: bool) -> None:
-    """Make the primary of a replica, whether or not its server runs.
+    """Make a replica the primary, whether or not its server runs.
 
-    The former primary, if it can be reached, stops to take writes first; then everything it has is waited for. When it comes
+    The former primary, if it can be reached, first stops taking writes; then everything it has is waited for. When it comes
     back later, it refuses writes and says what only it has.
     """
     settings = settings_of(serverdir, config)
@@ -40,10 +40,10 @@ def promote(serverdir: str | None, config: str | None, force: bool) -> None:
 @click.option("--primary-url", metavar="URL", help="The server to follow.  [default: the one that is known]")
 @click.option("--secretfile", metavar="PATH", help="A copy of the secret of that server.  [default: the one that is here]")
 def resync(serverdir: str | None, config: str | None, primary_url: str | None, secretfile: str | None) -> None:
-    """Make a replica of a stopped server whose log went another way; what only it has is saved under diverged/.
+    """Make a replica of a stopped server whose log went another way.
 
-    For a former primary after another server was promoted, and for a replica that says it diverged. Interrupted, it can be run
-    again.
+    What only it has is saved under diverged/. For a former primary after another server was promoted, and for a replica that says
+    it diverged. Interrupted, it can be run again.
     """
     settings = settings_of(serverdir, config, secretfile=secretfile)
     path = os.path.abspath(settings.serverdir)

@@ -19,7 +19,7 @@ _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")
 
 @click.group()
 def token() -> None:
-    """API tokens: passwords for programs, which may do a few things for a while."""
+    """Make, list and revoke API tokens: passwords for programs."""
 
 
 @token.command()
@@ -40,7 +40,11 @@ def create(
     days: str | None,
     title: str | None,
 ) -> None:
-    """Make an API token and print it: it is shown this once, and is a password of USER or of __token__."""
+    """Make an API token and print it.
+
+    It is shown this once, may do what --may says and no more than its user may, and is used as the password of that user or of
+    the user __token__.
+    """
     asked: dict[str, Json] = {"may": may, "index": index, "project": project, "days": days, "title": title}
     request = read_token_request({key: value for key, value in asked.items() if value is not None})
     with administer(settings_of(serverdir, config), now) as administration:
@@ -71,7 +75,10 @@ def list_(serverdir: str | None, config: str | None, user: str | None, json: boo
 @click.option("--user", metavar="USER", help="Whose token it is.  [default: whosever it is]")
 @click.argument("token_")
 def revoke(serverdir: str | None, config: str | None, user: str | None, token_: str) -> None:
-    """Make an API token void at once; TOKEN is its public half, as ``token list`` shows it, or all of it."""
+    """Make an API token void at once.
+
+    TOKEN is its public half, as token list shows it, or all of it.
+    """
     halves = api_tokens.split(token_)
     public = token_ if halves is None else halves[0]
     with administer(settings_of(serverdir, config), now) as administration:
