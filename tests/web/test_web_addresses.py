@@ -15,7 +15,10 @@ from twistpi.web.addresses import UNIX, client_address, is_local, outside_prefix
 
 PROXY = "10.0.0.1"
 STRANGER = "192.0.2.9"
-_TELLING = ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix"]
+_TELLING = [
+    "x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto",
+    "x-forwarded-prefix", "via",
+]  # fmt: skip
 
 
 class _Set:
@@ -76,6 +79,30 @@ def asking(peer: str = STRANGER, **headers: str) -> Any:
         (BEHIND, PROXY, {"x_forwarded_prefix": "/a b"}, "http://devpi.example:3141"),
         (BEHIND, PROXY, {"forwarded": 'for=1.2.3.4;host="pkgs.example:8443";proto=https'}, "https://pkgs.example:8443"),
         (BEHIND, PROXY, {"forwarded": "host=evil.example, host=pkgs.example"}, "http://pkgs.example"),
+        # Through two proxies that are trusted, what the outer one was called counts, but nothing before it.
+        (
+            BEHIND,
+            PROXY,
+            {"forwarded": "for=1.1.1.1;proto=https;host=pkgs.example, for=10.9.9.9;host=inner"},
+            "https://pkgs.example",
+        ),
+        (BEHIND, PROXY, {"forwarded": "host=evil.example, for=1.1.1.1;proto=https, for=10.9.9.9;host=inner"}, "https://inner"),
+        (BEHIND, PROXY, {"forwarded": "for=10.9.9.9;host=evil.example, for=1.1.1.1;host=pkgs.example"}, "http://pkgs.example"),
+        # What cannot be read is not guessed at.
+        (BEHIND, PROXY, {"forwarded": 'host="evil.example, host=pkgs.example'}, "http://devpi.example:3141"),
+        (BEHIND, PROXY, {"forwarded": 'host="pkgs.example\\"'}, "http://devpi.example:3141"),
+        # A port is told apart from the host, where it is not a usual one.
+        (BEHIND, PROXY, {"host": "pkgs.example", "x_forwarded_port": "8443"}, "http://pkgs.example:8443"),
+        (BEHIND, PROXY, {"x_forwarded_host": "[2001:db8::1]", "x_forwarded_port": "8443"}, "http://[2001:db8::1]:8443"),
+        (BEHIND, PROXY, {"x_forwarded_host": "pkgs.example:1", "x_forwarded_port": "8443"}, "http://pkgs.example:1"),
+        (
+            BEHIND,
+            PROXY,
+            {"x_forwarded_host": "a.example", "x_forwarded_proto": "https", "x_forwarded_port": "80"},
+            "https://a.example",
+        ),
+        (BEHIND, PROXY, {"x_forwarded_host": "pkgs.example", "x_forwarded_port": "x"}, "http://pkgs.example"),
+        (BEHIND, STRANGER, {"host": "pkgs.example", "x_forwarded_port": "8443"}, "http://pkgs.example"),
         # What is no address is none.
         (BEHIND, PROXY, {"x_outside_url": "javascript:alert(1)"}, "http://devpi.example:3141"),
         (BEHIND, PROXY, {"x_outside_url": "https://"}, "http://devpi.example:3141"),
@@ -119,6 +146,8 @@ def test_R06_the_prefix_is_the_path_of_the_outside_url() -> None:
         (BEHIND, PROXY, {}, PROXY),
         (BEHIND, PROXY, {"x_forwarded_for": " , "}, PROXY),
         (BEHIND, PROXY, {"x_forwarded_for": "unknown"}, "0.0.0.0"),
+        (BEHIND, PROXY, {"forwarded": 'for="127.0.0.1, for=192.0.2.5'}, "0.0.0.0"),
+        (BEHIND, PROXY, {"forwarded": "for=_hidden"}, "0.0.0.0"),
     ],
 )
 def test_the_client_is_whom_a_trusted_proxy_names(services: _Set, peer: str, headers: dict[str, str], expected: str) -> None:
@@ -163,9 +192,7 @@ def test_local_is_what_nobody_untrusted_passed_on(services: _Set, peer: str, hea
 
 @given(
     headers=st.dictionaries(
-        st.sampled_from(
-            ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix", "via"]
-        ),
+        st.sampled_from(_TELLING),
         st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=40),
         min_size=1,
     )
@@ -180,9 +207,7 @@ def test_nothing_a_stranger_says_moves_anything(headers: dict[str, str]) -> None
 
 
 @given(
-    name=st.sampled_from(
-        ["x-forwarded-for", "x-real-ip", "forwarded", "x-outside-url", "x-forwarded-host", "x-forwarded-prefix"]
-    ),
+    name=st.sampled_from(_TELLING),
     value=st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=60),
 )
 def test_nonsense_from_a_trusted_proxy_breaks_nothing(name: str, value: str) -> None:

@@ -8,6 +8,7 @@ house tells of a request that it passes on (``passed_on``) counts before all tha
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
+from twistpi.rules.forwarded import Element, outermost, parse_forwarded
 from twistpi.web.passed_on import PassedOn
 from twistpi.web.request import header, passed_on_of
 
@@ -26,7 +28,7 @@ UNIX: Final = "unix"
 
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(?::\d{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?\Z", re.ASCII)
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*\Z", re.ASCII)
-_FORWARDED_PART = re.compile(r'([A-Za-z]+)=(?:"([^"]*)"|([^\s;,"]*))|,')
+_PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
 _NOBODYS = IPv4Address(0)
 _SIGNS_OF_A_PROXY = (b"forwarded", b"via", b"x-real-ip", b"x-outside-url")
 
@@ -51,7 +53,7 @@ def outside_url(request: Request, services: Addressing) -> str:
     """The address of this server as the asker knows it, without a slash at the end; absolute URLs begin with it.
 
     In this order: what a server says that passed the request on, ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded``
-    or ``X-Forwarded-Proto``, ``-Host`` and ``-Prefix`` of a trusted proxy, and what the request itself says.
+    or ``X-Forwarded-Proto`` and ``-Host``, with ``-Port`` and ``-Prefix``, of a trusted proxy, and what the request itself says.
     """
     passed_on = passed_on_of(request)
     return _own_outside_url(request, services) if passed_on is None else passed_on.outside
@@ -86,9 +88,10 @@ def _own_outside_url(request: Request, services: Addressing) -> str:
     scheme = "https" if request.isSecure() else "http"  # type: ignore[no-untyped-call]
     host, prefix = header(request, "host") or "", ""
     if is_trusted:
-        forwarded = _forwarded(request)
-        scheme = _known_scheme(forwarded[-1].get("proto") if forwarded else _last(request, "x-forwarded-proto")) or scheme
-        host = _valid_host((forwarded[-1].get("host") if forwarded else None) or _last(request, "x-forwarded-host")) or host
+        chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _NOBODYS, services))
+        scheme = _known_scheme(_first(chain, "proto") if chain else _last(request, "x-forwarded-proto")) or scheme
+        host = _valid_host(_first(chain, "host") or _last(request, "x-forwarded-host")) or host
+        host = _with_port(host, _last(request, "x-forwarded-port"))
         prefix = _valid_prefix(_last(request, "x-forwarded-prefix"))
     return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
 
@@ -164,21 +167,36 @@ def _told_addresses(request: Request) -> list[list[_Address]]:
     """The addresses in each of the forwarding headers that has any, the client's first; unreadable ones are nobody's."""
     lists = [
         (header(request, "x-forwarded-for") or "").split(","),
-        [element["for"] for element in _forwarded(request) if "for" in element],
+        _forwarded_for(request),
         [header(request, "x-real-ip") or ""],
     ]
     return [[_ip(text) or _NOBODYS for text in texts if text.strip()] for texts in lists if any(map(str.strip, texts))]
 
 
-def _forwarded(request: Request) -> list[dict[str, str]]:
-    """The elements of ``Forwarded`` (RFC 7239), nearest proxy last."""
-    elements: list[dict[str, str]] = [{}]
-    for name, quoted, plain in _FORWARDED_PART.findall(header(request, "forwarded") or ""):
-        if name:
-            elements[-1][name.lower()] = quoted or plain
-        else:
-            elements.append({})
-    return [element for element in elements if element]
+def _forwarded(request: Request) -> tuple[Element, ...] | None:
+    """The elements of ``Forwarded``, nearest proxy last; None when they cannot be told apart."""
+    return parse_forwarded(header(request, "forwarded") or "")
+
+
+def _forwarded_for(request: Request) -> list[str]:
+    """For whom the proxies in ``Forwarded`` ask; nobody's address where nothing in it can be believed."""
+    elements = _forwarded(request)
+    return ["unknown"] if elements is None else [element["for"] for element in elements if "for" in element]
+
+
+def _first(elements: Sequence[Element], name: str) -> str | None:
+    """What the outermost of those says of ``name`` who say anything."""
+    return next((element[name] for element in elements if name in element), None)
+
+
+def _with_port(host: str, port: str | None) -> str:
+    """``host`` with ``port``, when it has none.
+
+    Not with a usual one: proxies behind others tell the port that they listen at themselves, which says nothing of the outside.
+    """
+    if port is None or port in ("80", "443") or not _PORT.match(port) or not _valid_host(host):
+        return host
+    return host if ":" in host.rpartition("]")[2] else f"{host}:{port}"
 
 
 def _last(request: Request, name: str) -> str | None:

@@ -1,0 +1,53 @@
+"""The header ``Forwarded`` (RFC 7239): what each proxy on the way tells of the request as it came to it.
+
+``Forwarded: for=192.0.2.43;proto=https;host=pkgs.example, for="[2001:db8::1]:4711"`` has an element for each proxy, the nearest
+last.  What is not written by the rules is not guessed at: a quote that a client left open would swallow what the proxies behind
+it say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR: Final = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)")', re.ASCII)
+_BETWEEN: Final = re.compile(r"[ \t]*([;,])[ \t]*|[ \t]*\Z", re.ASCII)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+Element = Mapping[str, str]
+"""What one proxy tells: ``for``, ``by``, ``proto``, ``host``, and what others invented; names in lower case, values unquoted."""
+
+
+def parse_forwarded(text: str) -> tuple[Element, ...] | None:
+    """The elements of ``text``, several lines joined with commas, without the empty ones; None when it breaks the rules."""
+    elements: list[dict[str, str]] = [{}]
+    at, text = 0, text.strip(" \t")
+    while at < len(text):
+        pair = _PAIR.match(text, at)
+        if pair is not None:
+            name = pair[1].lower()
+            if name in elements[-1]:
+                return None
+            elements[-1][name] = pair[2] if pair[2] is not None else _ESCAPED.sub(r"\1", pair[3])
+            at = pair.end()
+        between = _BETWEEN.match(text, at)
+        if between is None:
+            return None
+        if between[1] == ",":
+            elements.append({})
+        at = between.end()
+    return tuple(element for element in elements if element)
+
+
+def outermost(elements: Sequence[Element], is_trusted: Callable[[str], bool]) -> tuple[Element, ...]:
+    """The last of ``elements`` that trusted proxies wrote, the one of the outermost first.
+
+    The last element is the word of who asks this server, who is trusted.  ``is_trusted`` tells of a ``for`` whether that is a
+    trusted proxy, too: then the element before it counts as well.
+    """
+    first = len(elements) - 1
+    while first > 0 and is_trusted(elements[first].get("for", "")):
+        first -= 1
+    return tuple(elements[max(first, 0) :])
