@@ -1,0 +1,264 @@
+"""A server with workers: one upstream fetch for all of them, what is written is read at once, and none is missed when it dies."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from tests.fakes.certificates import write_certificate
+from tests.fakes.live_server import LiveServer
+from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel, wheel_name
+from tests.in_reactor import in_reactor
+from tests.live.devpi_client import Step
+
+WHEEL = wheel_name("hello", "1.0")
+CONTENT = make_wheel("hello", "1.0")
+CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
+_SERVES = re.compile(r"Worker (\d) serves \(process (\d+)\)")
+LARGE = 64 * 1024 * 1024
+
+
+def workers_of(server: LiveServer) -> dict[int, int]:
+    """The process of each worker, as the log says it last."""
+    return {int(number): int(pid) for number, pid in _SERVES.findall(server.told())}
+
+
+def until(true: Callable[[], Any], patience: float = 60.0) -> Any:
+    """What ``true`` returns once it is something.  Blocking."""
+    end = time.monotonic() + patience
+    while not (found := true()):
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def memory_of(pid: int) -> int:
+    """The most that a process ever had in memory, in bytes."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+class Client:
+    """One connection that is kept; every request must be answered."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._address = server.url.partition("://")[2]
+        self._connection = http.client.HTTPConnection(self._address, timeout=30)
+
+    def ask(self, method: str, path: str, body: object = None, login: str = "", **headers: str) -> tuple[int, bytes]:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if login:
+            sent["Authorization"] = "Basic " + b64encode(login.encode()).decode()
+        content = None if body is None else json.dumps(body).encode()
+        self._connection.request(method, path, content, {"Accept": "application/json", **sent})
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> dict[int, int]:
+    """Start it with two workers; their processes."""
+    upstream.add_project("hello", {WHEEL: CONTENT})
+    await deferToThread(
+        server.start, "--upstream", upstream.index_url, "--workers", "2", "--root-passwd", "secret", *options, environment=CHEAP
+    )
+    await deferToThread(until, lambda: len(workers_of(server)) == 2)
+    return workers_of(server)
+
+
+@in_reactor
+async def test_workers_share_fetches_and_see_what_was_written(server: LiveServer, upstream: FakeUpstream, step: Step) -> None:
+    await start(server, upstream)
+    page, file = f"{server.simple}hello/", f"{server.url}/root/pypi/+f/{_digest_path(CONTENT)}/{WHEEL}"
+    with ThreadPoolExecutor(12) as threads:
+        pages = await deferToThread(lambda: list(threads.map(fetch, [page] * 24)))
+        files = await deferToThread(lambda: list(threads.map(fetch, [file] * 24)))
+    assert len(set(pages)) == 1
+    assert set(files) == {CONTENT}
+    assert upstream.count("/simple/hello/") == upstream.count(f"/files/hello/{WHEEL}") == 1
+    await deferToThread(read_what_was_written, server)
+    # The client of the devpi protocol, for which it makes no difference.
+    await step("use", server.url)
+    await step("login", "root", "--password", "secret")
+    await step("index", "-c", "root/dev", "bases=root/pypi", "mirror_whitelist=*")
+    await step("use", "root/dev")
+    assert "root/pypi" in (await step("index", "root/dev")).told
+    told = await deferToThread(fetch, f"{server.url}/+metrics")
+    assert b'twistpi_worker_up{worker="2"} 1.0' in told
+    assert b'twistpi_worker_requests_total{worker="1"}' in told
+
+
+def _digest_path(content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    return f"{digest[:3]}/{digest[3:16]}"
+
+
+def read_what_was_written(server: LiveServer) -> None:
+    """Whoever was told of a change sees it on every connection, whichever worker has that."""
+    clients = [Client(server) for _ in range(6)]
+    assert clients[0].ask("PUT", "/alice", {"password": "a"})[0] == 201
+    status, told = clients[0].ask("POST", "/+login", {"user": "alice", "password": "a"})
+    assert status == 200
+    login = f"alice:{json.loads(told)['result']['password']}"
+    assert clients[0].ask("PUT", "/alice/dev", {"bases": []}, login)[0] == 200
+    for number in range(40):
+        writer = clients[number % 6]
+        assert writer.ask("PATCH", "/alice/dev", {"title": f"title {number}"}, login)[0] == 200
+        for reader in clients:
+            status, told = reader.ask("GET", "/alice/dev?no_projects=")
+            assert (status, json.loads(told)["result"]["title"]) == (200, f"title {number}")
+    assert clients[1].ask("PATCH", "/alice/dev", {"acl_read": ["alice"]}, login)[0] == 200
+    assert [reader.ask("GET", "/alice/dev/+simple/x/")[0] for reader in clients] == [401] * 6
+    assert [reader.ask("GET", "/alice/dev", None, "alice:a")[0] for reader in clients] == [200] * 6
+    for client in clients:
+        client.close()
+
+
+@in_reactor
+async def test_a_worker_that_is_killed_is_replaced_and_others_notice_nothing(server: LiveServer, upstream: FakeUpstream) -> None:
+    pids = await start(server, upstream)
+    await deferToThread(fetch, f"{server.simple}hello/")
+    outcome = await deferToThread(kill_under_load, server, pids)
+    assert outcome["wrong"] == 0
+    assert outcome["answered"] > 200
+    replaced = workers_of(server)
+    assert replaced[1] != pids[1]
+    assert replaced[2] == pids[2]
+    assert outcome["cut"] <= outcome["clients"] * outcome["kills"], "only connections of the killed worker are cut, once each"
+    assert outcome["spared"] > 0, "the other worker's connections are not cut"
+
+
+def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
+    """Ask on kept connections, and again when one is cut, while the first worker is killed twice."""
+    done: list[bool] = []
+    clients, kills = 8, 2
+
+    def go_on() -> tuple[int, int, int]:
+        answered = cut = wrong = 0
+        client = Client(server)
+        while not done:
+            try:
+                status, body = client.ask("GET", "/root/pypi/+simple/hello/", Accept="text/html")
+                answered += 1
+                wrong += status != 200 or WHEEL.encode() not in body
+            except (http.client.HTTPException, ConnectionError):
+                cut += 1
+                client = Client(server)
+        client.close()
+        return answered, cut, wrong
+
+    with ThreadPoolExecutor(clients) as threads:
+        asking = [threads.submit(go_on) for _ in range(clients)]
+        pid = pids[1]
+        try:
+            for _ in range(kills):
+                time.sleep(0.3)
+                os.kill(pid, signal.SIGKILL)
+                killed = pid
+                pid = until(lambda killed=killed: (now := workers_of(server)[1]) != killed and now)
+        finally:
+            done.append(True)
+        results = [one.result() for one in asking]
+    return {
+        "answered": sum(result[0] for result in results), "cut": sum(result[1] for result in results), "clients": clients,
+        "wrong": sum(result[2] for result in results), "kills": kills, "spared": sum(result[1] == 0 for result in results),
+    }  # fmt: skip
+
+
+@in_reactor
+async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outlives_its_server(
+    server: LiveServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    key, certificate = write_certificate(tmp_path)
+    path = tmp_path / "s"
+    tls = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    pids = await start(server, upstream, "--listen", "tcp:0:interface=127.0.0.1", "--listen", tls, "--listen", f"unix:{path}")
+    before = {pid: memory_of(pid) for pid in pids.values()}
+    await deferToThread(upload_large, server)
+    for pid, used in before.items():
+        assert memory_of(pid) - used < LARGE // 2
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    secure = re.findall(r"answers at (https://\S+?)/?\s", server.told())[0]
+    with await deferToThread(urllib.request.urlopen, f"{secure}/+api", timeout=30, context=trusting) as answer:
+        assert json.loads(answer.read())["result"]["login"] == f"{secure}/+login"
+    assert b"200 OK" in await deferToThread(ask_at_socket, path)
+    # Nobody is left when the first process is killed, and the next start is none the worse for it.
+    assert server.process is not None
+    first = server.process.pid
+    os.kill(first, signal.SIGKILL)
+    server.process.wait(30)
+    await deferToThread(until, lambda: not any(map(is_alive, pids.values())))
+    await deferToThread(server.start, "--workers", "2", "--listen", "tcp:0:interface=127.0.0.1", environment=CHEAP)
+    pids = await deferToThread(until, lambda: len(found := workers_of(server)) == 2 and found)
+    assert b"alice/dev" in await deferToThread(fetch, f"{server.url}/alice/dev/+simple/")
+    await deferToThread(server.end)
+    assert not any(map(is_alive, pids.values()))
+
+
+def upload_large(server: LiveServer) -> None:
+    """An upload that is not compressible, in chunks; and one that is refused before it has ended."""
+    client = Client(server)
+    assert client.ask("PUT", "/alice", {"password": "a"})[0] == 201
+    assert client.ask("PUT", "/alice/dev", {}, "alice:a")[0] == 200
+    client.close()
+    content = make_wheel("large", "1.0", [], os.urandom(LARGE))
+    fields = {":action": "file_upload", "name": "large", "version": "1.0", "metadata_version": "2.1", "filetype": "bdist_wheel"}
+    parts = "".join(f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+    parts += f'--b\r\nContent-Disposition: form-data; name="content"; filename="{wheel_name("large", "1.0")}"\r\n\r\n'
+    head, tail = parts.encode(), b"\r\n--b--\r\n"
+    pieces = [head, *(content[start : start + 65536] for start in range(0, len(content), 65536)), tail]
+    connection = http.client.HTTPConnection(server.url.partition("://")[2], timeout=60)
+    login = {"Authorization": "Basic " + b64encode(b"alice:a").decode(), "Content-Type": "multipart/form-data; boundary=b"}
+    connection.request("POST", "/alice/dev/", iter(pieces), login, encode_chunked=True)
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    answer.read()
+    path = f"{server.url}/alice/dev/+f/{_digest_path(content)}/{wheel_name('large', '1.0')}"
+    assert hashlib.sha256(fetch(path)).digest() == hashlib.sha256(content).digest()
+    anonymous = {"Content-Type": login["Content-Type"]}
+    connection = http.client.HTTPConnection(server.url.partition("://")[2], timeout=60)
+    connection.putrequest("POST", "/alice/dev/")
+    for name, value in {**anonymous, "Content-Length": str(LARGE)}.items():
+        connection.putheader(name, value)
+    connection.endheaders(head)
+    assert connection.getresponse().status in (401, 403)
+
+
+def ask_at_socket(path: Path) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(path))
+        connection.sendall(b"GET /+api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return connection.recv(1 << 16)

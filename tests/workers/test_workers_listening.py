@@ -1,0 +1,114 @@
+"""Sockets that several processes accept from: nobody takes more than his share while others are there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+
+from tests.in_reactor import in_reactor
+from twistpi.workers.listening import listen
+from twistpi.workers.orders import Listening
+from twistpi.workers.place import clear_place, place_for_socket
+
+reactor: Any = installed_reactor
+
+
+class Counting(Protocol):
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.factory.made.append(self)
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.factory.lost += 1
+
+
+class Counter(Factory):
+    """What one worker has."""
+
+    protocol = Counting
+    noisy = False
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.lost = 0
+
+
+async def until(true: Any) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        await deferLater(reactor, 0.005)
+    raise AssertionError("it never came true")
+
+
+@in_reactor
+async def test_connections_that_come_at_once_are_shared_out_evenly() -> None:
+    server = socket.create_server(("127.0.0.1", 0), backlog=64)
+    server.setblocking(False)
+    workers = [Counter(), Counter(), Counter()]
+    clients = [socket.create_connection(server.getsockname()) for _ in range(12)]
+    ports = []
+    for worker in workers:
+
+        def is_my_turn(worker: Counter = worker) -> bool:
+            return len(worker.made) <= min(len(other.made) for other in workers)
+
+        listening = Listening("tcp:0", os.dup(server.fileno()), socket.AF_INET)
+        ports.append(listen(reactor, listening, worker, is_my_turn))
+    await until(lambda: sum(len(worker.made) for worker in workers) == 12)
+    assert [len(worker.made) for worker in workers] == [4, 4, 4]
+    for port in ports:
+        await port.stopListening()  # type: ignore[misc]
+    for client in clients:
+        client.close()
+    await until(lambda: sum(worker.lost for worker in workers) == 12)
+    server.close()
+
+
+@in_reactor
+async def test_a_connection_is_taken_by_who_has_most_when_nobody_else_comes() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    server.setblocking(False)
+    worker = Counter()
+    port = listen(reactor, Listening("tcp:0", os.dup(server.fileno()), socket.AF_INET), worker, lambda: False)
+    client = socket.create_connection(server.getsockname())
+    await until(lambda: worker.made)
+    client.close()
+    await until(lambda: worker.lost)
+    await port.stopListening()  # type: ignore[misc]
+    server.close()
+
+
+@in_reactor
+async def test_a_socket_in_the_file_system_keeps_its_permissions_and_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "twistpi.sock"
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    path.chmod(0o600)
+    server.listen()
+    server.setblocking(False)
+    listening = Listening(f"unix:{path}:mode=600", os.dup(server.fileno()), socket.AF_UNIX)
+    port = listen(reactor, listening, Counter(), lambda: True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await port.stopListening()  # type: ignore[misc]
+    assert path.exists()
+    server.close()
+
+
+def test_a_socket_has_a_place_however_long_the_path_of_the_server_directory_is(tmp_path: Path) -> None:
+    short = place_for_socket("/srv/twistpi")
+    assert short == "/srv/twistpi/workers.sock"
+    long = place_for_socket(str(tmp_path / ("x" * 100)))
+    assert len(long) < 100
+    assert stat.S_IMODE(os.stat(os.path.dirname(long)).st_mode) == 0o700
+    Path(long).touch()
+    clear_place(long)
+    assert not os.path.exists(os.path.dirname(long))
