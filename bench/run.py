@@ -24,6 +24,7 @@ from bench import (
     measure_memory,
     measure_start,
     measure_uploads,
+    measure_workers,
 )
 from bench.documentation import write_documentation
 from bench.figures import Figure, as_table
@@ -37,6 +38,7 @@ FAMILIES: Mapping[str, Callable[[Stage], list[Figure]]] = {
     "cold-files": measure_cold_files.measure,
     "logins": measure_logins.measure,
     "uploads": measure_uploads.measure,
+    "workers": measure_workers.measure,
     "memory": measure_memory.measure,
     "start": measure_start.measure,
     "appends": measure_appends.measure,

@@ -94,10 +94,10 @@ class Twistpi:
     serverdir: Path
 
     @classmethod
-    def start(cls, serverdir: Path, upstream: str) -> Twistpi:
-        """Start it on ``serverdir`` and return once it answers."""
+    def start(cls, serverdir: Path, upstream: str, *options: str) -> Twistpi:
+        """Start it on ``serverdir``, with further ``options``, and return once it answers."""
         port = free_port()
-        server = Server.start(_twistpi_command(serverdir, upstream, port), serverdir.with_suffix(".out"))
+        server = Server.start([*_twistpi_command(serverdir, upstream, port), *options], serverdir.with_suffix(".out"))
         server.wait_until(lambda: accepts(port))
         return cls(server, f"http://127.0.0.1:{port}", serverdir)
 

@@ -15,6 +15,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,17 @@ async def test_a_worker_that_is_killed_is_replaced_and_others_notice_nothing(ser
     outcome = await deferToThread(kill_under_load, server, pids)
     assert outcome["wrong"] == 0
     assert outcome["answered"] > 200
-    replaced = workers_of(server)
-    assert replaced[1] != pids[1]
-    assert replaced[2] == pids[2]
+    now = workers_of(server)
+    assert now[1] != pids[1]
+    assert now[2] == pids[2]
     assert outcome["cut"] <= outcome["clients"] * outcome["kills"], "only connections of the killed worker are cut, once each"
     assert outcome["spared"] > 0, "the other worker's connections are not cut"
+
+
+def replaced(server: LiveServer, killed: int) -> int | None:
+    """The process that has the place of the first worker after ``killed``, once there is one."""
+    pid = workers_of(server)[1]
+    return None if pid == killed else pid
 
 
 def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
@@ -186,8 +193,7 @@ def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
             for _ in range(kills):
                 time.sleep(0.3)
                 os.kill(pid, signal.SIGKILL)
-                killed = pid
-                pid = until(lambda killed=killed: (now := workers_of(server)[1]) != killed and now)
+                pid = until(partial(replaced, server, pid))
         finally:
             done.append(True)
         results = [one.result() for one in asking]
