@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs, IIncoming
-from twistpi.model.errors import BlobConflict
+from twistpi.model.errors import BlobConflict, TwistpiError
 from twistpi.replication.bodies import BodyBroken
 from twistpi.replication.frames import FrameReader, FramesDamaged
 from twistpi.replication.pouring import Pouring
@@ -89,13 +89,19 @@ class Bunch:
         """See ``BlobTaker``."""
         self.refused.append((self._take(digits, filename), NOT_THERE))
 
-    def close(self) -> None:
-        """Forget what has only half come: it is among what is left."""
-        if self._incoming is not None:
-            self._incoming.close()
-        if self._blob is not None:
-            self._wanted[self._blob.digits, self._blob.filename] = self._blob
+    def close(self, *, is_cut: bool) -> None:
+        """Forget what has only half come.
+
+        When the stream ``is_cut`` it counts as refused: if it was to blame, what comes after it would never come.
+        """
+        blob, incoming = self._blob, self._incoming
         self._blob = self._incoming = None
+        if incoming is not None:
+            incoming.close()
+        if blob is not None and is_cut:
+            self.refused.append((blob, "the stream ended in the middle of it"))
+        elif blob is not None:
+            self._wanted[blob.digits, blob.filename] = blob
 
     def _take(self, digits: str, filename: str) -> KeptBlob:
         blob = self._wanted.pop((digits, filename), None)
@@ -122,10 +128,14 @@ async def bring(primary: Primary, bunch: Bunch, offload: Callable[..., Deferred[
 
     pouring = Pouring(clock, silence, offload, take)
     answer.deliver(pouring.reader)
+    is_cut = True
     try:
         await pouring.done
     except (BodyBroken, FramesDamaged) as broken:
         return str(broken)
+    except TwistpiError:
+        is_cut = False
+        raise
     finally:
-        await offload(bunch.close)
+        bunch.close(is_cut=is_cut)
     return None if frames.complete else "the stream ended before it was complete"

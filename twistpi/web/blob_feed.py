@@ -6,6 +6,7 @@ because this server follows another one, is sent as it comes from there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -115,6 +116,10 @@ class BlobFeedDoor(NodeDoor):
             yield from missing_pieces(named.digits, named.filename)
             return
         with file:
+            if file.seek(0, os.SEEK_END) != named.size:
+                yield from missing_pieces(named.digits, named.filename)  # what is damaged here helps nobody
+                return
+            file.seek(0)
             yield begin_line(named.digits, named.filename, named.size)
             left = named.size
             while left > 0:

@@ -1,0 +1,262 @@
+"""The files of a replica: brought before anybody asks, or when somebody does; never wrong, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.fakes.unruly_proxy import Cut, Flip, UnrulyProxy
+from tests.fakes.upstream import FakeUpstream
+from tests.in_reactor import in_reactor
+from tests.mirror.mirror_house import pause
+from tests.replication.two_servers import MIRROR, STAGE, Server, eventually
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
+
+WHEEL = "demo-1.0-py3-none-any.whl"
+LARGE = os.urandom(700_000)
+SMALL = b"small" * 100
+
+
+def digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def path_of(content: bytes, filename: str) -> str:
+    return f"/{STAGE}/+f/{blob_address(digest(content), filename).relative}"
+
+
+def asked(server: Server, start: str) -> int:
+    """How many requests that begin so a server answered."""
+    return sum(1 for line in server.asked if line.startswith(start))
+
+
+@in_reactor
+async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_them_and_what_mirrors_have(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {"hello-1.0.tar.gz": b"mirrored"})
+    replica = make_server(primary)
+    await replica.follow()
+    described, uploaded = primary.upload(WHEEL, LARGE)
+    assert isinstance(uploaded, FileUploaded)
+    wheel = blob_address(digest(LARGE), WHEEL)
+    beside: dict[BlobAddress, bytes] = {
+        metadata_address(wheel): b"Name: demo\n",
+        provenance_address(digest(b"{}"), WHEEL): b"{}",
+        BlobAddress(wheel.digits, "demo.toxresult-1"): b"passed",
+    }
+    for address, content in beside.items():
+        primary.put(content, address)
+    tox = f"+f/{wheel.digits[:3]}/{wheel.digits[3:]}/demo.toxresult-1"
+    full = FileUploaded(
+        STAGE, "demo", "1.0", WHEEL, digest(LARGE), len(LARGE), metadata_sha256=digest(b"Name: demo\n"), metadata_size=11,
+        provenance_sha256=digest(b"{}"), provenance_size=2,
+    )  # fmt: skip
+    await primary.commit(described, full)
+    await primary.commit(AttachmentAdded(STAGE, "demo", "1.0", "toxresult", "demo.toxresult-1", digest(b"passed"), 6, tox, WHEEL))
+    await primary.get(f"/{MIRROR}/+simple/hello/")
+    await primary.get(f"/{MIRROR}/{primary.file('hello', 'hello-1.0.tar.gz').path}")
+    await eventually(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
+    assert {address: replica.blobs.open(address).read() for address in beside} == beside
+    assert replica.replica.files.tally.fetched == 5
+    assert fake.count("/files/hello/hello-1.0.tar.gz") == 1
+
+
+@in_reactor
+async def test_what_was_named_before_the_start_is_found_and_many_small_files_share_requests(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    contents = {f"demo-{number}.zip": b"%d" % number * 50 for number in range(300)}
+    await primary.commit(*(change for filename, content in contents.items() for change in primary.upload(filename, content)))
+    replica = make_server(primary)
+    await replica.follow()
+    await eventually(lambda: replica.in_sync)
+    assert all(replica.has(content, filename) for filename, content in contents.items())
+    assert (asked(primary, "POST /+blobs"), asked(primary, "GET /+blob/")) == (2, 0)
+    facts = replica.replica.files.facts()
+    assert (facts["outstanding"], facts["failing"], facts["fetched"]) == (0, [], 300)
+
+
+@in_reactor
+async def test_a_replica_on_demand_fetches_nothing_unasked_and_one_of_some_indexes_only_theirs(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, SMALL))
+    lazy = make_server(primary, replicate_files="on-demand")
+    picky, other = (make_server(primary, replicate_files=index) for index in (STAGE, MIRROR))
+    for server in (lazy, picky, other):
+        await server.follow()
+    await eventually(lambda: picky.in_sync and other.in_sync and lazy.in_sync)
+    assert [server.has(SMALL, WHEEL) for server in (lazy, picky, other)] == [False, True, False]
+
+
+@in_reactor
+async def test_thirty_clients_that_ask_a_chain_for_a_file_it_has_not_yet_share_one_fetch_on_each_way(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    middle = make_server(primary, replicate_files="on-demand")
+    last = make_server(middle, replicate_files="on-demand")
+    await middle.follow()
+    await last.follow()
+    answers = await gatherResults([Deferred.fromCoroutine(last.get(path_of(LARGE, WHEEL))) for _ in range(30)])
+    assert {(answer.status, answer.body == LARGE) for answer in answers} == {(200, True)}
+    assert (asked(primary, "GET /+blob/"), asked(middle, "GET /+blob/")) == (1, 1)
+    await eventually(lambda: middle.has(LARGE, WHEEL) and last.has(LARGE, WHEEL))
+    ranged = await last.get(path_of(LARGE, WHEEL), Range="bytes=-5")
+    assert (ranged.status, ranged.body) == (206, LARGE[-5:])
+
+
+@in_reactor
+async def test_a_chain_brings_small_and_large_files_through_a_middle_that_has_none_of_them(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    middle = make_server(primary, replicate_files="on-demand")
+    last = make_server(middle)
+    await middle.follow()
+    await last.follow()
+    for number in range(5):
+        await primary.commit(*primary.upload(f"demo-{number}.zip", b"%d" % number))
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    await eventually(lambda: last.has(LARGE, WHEEL) and last.in_sync)
+    assert all(last.has(b"%d" % number, f"demo-{number}.zip") for number in range(5))
+
+
+@in_reactor
+async def test_wrong_and_missing_bytes_are_not_kept_are_told_of_stop_nothing_and_come_once_they_are_right(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    contents = {"wrong-1.0.zip": b"right", "short-1.0.zip": b"as long as it is", "gone-1.0.zip": b"gone", WHEEL: LARGE}
+    for filename, content in contents.items():
+        await primary.commit(*primary.upload(filename, content))
+
+    def lay(filename: str, content: bytes) -> None:
+        Path(primary.blobs.path(blob_address(digest(contents[filename]), filename))).write_bytes(content)
+
+    lay("wrong-1.0.zip", b"wrong")
+    lay("short-1.0.zip", b"short")
+    lay(WHEEL, bytes(len(LARGE)))
+    primary.blobs.remove(blob_address(digest(b"gone"), "gone-1.0.zip"))
+    replica = make_server(primary)
+    await replica.follow()
+    queue = replica.replica.files
+    await eventually(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts()))
+    assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
+    told = {one["path"].rpartition("/")[2]: one["reason"] for one in queue.failures.facts()}
+    assert "sha256" in told["wrong-1.0.zip"]
+    assert "sha256" in told[WHEEL]
+    assert told["gone-1.0.zip"]
+    wrong = await replica.get(path_of(b"right", "wrong-1.0.zip"))
+    assert wrong.status == 502
+    await primary.commit(*primary.upload("after-1.0.zip", b"after"))
+    await eventually(lambda: replica.has(b"after", "after-1.0.zip"))
+    await primary.commit(FileRemoved(STAGE, "demo", "gone-1.0.zip"))
+    for filename in ("wrong-1.0.zip", "short-1.0.zip", WHEEL):
+        lay(filename, contents[filename])
+    await eventually(lambda: replica.in_sync)
+    assert [replica.has(content, filename) for filename, content in contents.items()] == [True, True, False, True]
+
+
+@in_reactor
+async def test_a_large_file_goes_on_where_it_was_cut_and_a_small_one_that_was_cut_or_falsified_comes_again(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    await primary.commit(*primary.upload("a-1.0.zip", SMALL), *primary.upload("b-1.0.zip", SMALL * 2))
+    with UnrulyProxy(primary.url) as proxy:
+        proxy.will(Cut(asked=b"GET /+blob/", behind=b"\r\n\r\n", after=300_000))
+        proxy.will(Cut(asked=b"POST /+blobs", behind=b"a-1.0.zip\n", after=100))
+        proxy.will(Flip(asked=b"POST /+blobs", behind=b"b-1.0.zip\n", after=100))
+        replica = make_server(primary, through=proxy.url)
+        await replica.follow()
+        await eventually(lambda: replica.in_sync)
+        assert replica.has(LARGE, WHEEL)
+        assert replica.has(SMALL, "a-1.0.zip")
+        assert replica.has(SMALL * 2, "b-1.0.zip")
+        ranges = [line for line in primary.asked if line.startswith("GET /+blob/") and "bytes=" in line]
+        assert len(ranges) == 1, primary.asked
+        await replica.vanish()
+        replica.replica.files.stop()
+
+
+@in_reactor
+async def test_a_client_gets_the_rest_of_a_file_whose_primary_went_away_and_came_back(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    with UnrulyProxy(primary.url) as proxy:
+        cut = Cut(asked=b"GET /+blob/", behind=b"\r\n\r\n", after=400_000)
+        proxy.will(cut)
+        replica = make_server(primary, replicate_files="on-demand", through=proxy.url)
+        await replica.pull()
+        getting = Deferred.fromCoroutine(replica.get(path_of(LARGE, WHEEL)))
+        await eventually(lambda: cut in proxy.happened)
+        await primary.vanish()
+        await pause(0.3)
+        assert not getting.called
+        primary.listen()
+        answer = await getting
+        assert (answer.status, answer.body == LARGE) == (200, True)
+        assert [line for line in primary.asked if "bytes=" in line]
+        await replica.vanish()
+
+
+@in_reactor
+async def test_while_the_primary_is_gone_a_file_that_is_not_here_is_said_to_be_out_of_reach_and_the_queue_waits(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, SMALL), *primary.upload("other-1.0.zip", b"other"))
+    replica = make_server(primary)
+    await replica.pull()
+    await primary.vanish()
+    replica.replica.files.start()
+    answer = await replica.get(path_of(SMALL, WHEEL))
+    assert answer.status == 503
+    assert b"not on this server yet" in answer.body
+    assert answer.headers.hasHeader("Retry-After")
+    await eventually(lambda: replica.replica.files.tally.last_error is not None)
+    assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (2, 0)
+    primary.listen()
+    await eventually(lambda: replica.in_sync)
+    assert replica.has(SMALL, WHEEL)
+
+
+@in_reactor
+async def test_what_is_on_the_disk_or_in_the_search_path_is_not_fetched(
+    primary: Server, make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE), *primary.upload("here-1.0.zip", SMALL))
+    await primary.commit(*primary.upload("flat-1.0.zip", b"flat"))
+    folder = tmp_path / "stray"
+    stray = folder / "+files" / blob_address(digest(LARGE), WHEEL).relative
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(LARGE)
+    (folder / "flat-1.0.zip").write_bytes(b"flat")
+    queued = make_server(primary, file_search_path=str(folder))
+    lazy = make_server(primary, file_search_path=str(folder), replicate_files="on-demand")
+    queued.put(SMALL, blob_address(digest(SMALL), "here-1.0.zip"))
+    for server in (queued, lazy):
+        await server.follow()
+    await eventually(lambda: queued.in_sync)
+    assert queued.has(LARGE, WHEEL)
+    assert queued.has(b"flat", "flat-1.0.zip")
+    assert (await lazy.get(path_of(LARGE, WHEEL))).body == LARGE
+    assert (asked(primary, "POST /+blobs"), asked(primary, "GET /+blob/")) == (0, 0)
+
+
+@in_reactor
+async def test_a_full_disk_makes_the_queue_wait_and_nothing_is_lost(primary: Server, make_server: Callable[..., Server]) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE), *primary.upload("a-1.0.zip", b"a"), *primary.upload("b-1.0.zip", b"b"))
+    replica = make_server(primary)
+    replica.system.has_room = False
+    await replica.follow()
+    await eventually(lambda: "No space left" in (replica.replica.files.tally.last_error or ""))
+    assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (3, 0)
+    replica.system.has_room = True
+    await eventually(lambda: replica.in_sync)
+    assert replica.has(LARGE, WHEEL)

@@ -1,0 +1,369 @@
+"""Servers that follow each other in one process: real sites on loopback, real views and blobs; lines are handed on by the test.
+
+A ``Server`` without a parent is a primary with a mirror of a fake upstream; one with a parent is a replica of it, which may have
+replicas in turn.  What the log has comes over at once, or when a test says so; everything else goes over the wire.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThread
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from tests.fakes.upstream import FakeUpstream
+from tests.mirror.mirror_house import ShiftableClock, until
+from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.node_tokens import NodeClaim, NodeTokens
+from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.system import ISystem, RealSystem
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.memory import MemoryChangelog
+from twistpi.changelog.writer import Writer
+from twistpi.foundation import Foundation
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.body import Collector
+from twistpi.mirror.download import Downloads
+from twistpi.mirror.names import NameLists
+from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.upstream import Upstream
+from twistpi.model.changes import Change, IndexCreated, LogStarted
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.following_errors import NotHereYet
+from twistpi.model.records import Index, KnownFile
+from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.relaying import Relayed, relay
+from twistpi.replication.primary import Primary
+from twistpi.rules.permissions import Policy
+from twistpi.settings import Settings
+from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.page_cache import PageCache
+from twistpi.view.read import Readers
+from twistpi.web.app import make_site
+from twistpi.web.identify import Identify
+from twistpi.web.nodes import Nodes
+from twistpi.web.password_line import PasswordLine
+from twistpi.web.services import NodeFacts, Services
+
+reactor: Any = the_reactor
+LOG_ID = "0" * 32
+SECRET = b"the secret of this house of tests"
+MIRROR, STAGE = "root/up", "alice/dev"
+AT = "2026-11-22T17:00:00.000000Z"
+
+
+@attrs.define(eq=False)
+class Answer:
+    """What a client got."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """As much of a follower as others ask: to wait for a serial."""
+
+    serial: int = 0
+    waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list)
+
+    def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
+        if self.serial >= serial:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        waiter.addTimeout(min(timeout, 2.0), reactor, lambda _result, seconds: _late(serial, seconds, self.serial))
+        self.waiters.append((serial, waiter))
+        return waiter
+
+    def changed(self, serial: int, _changes: object) -> None:
+        self.serial = serial
+        due = [waiter for wanted, waiter in self.waiters if wanted <= serial]
+        self.waiters = [one for one in self.waiters if one[0] > serial]
+        for waiter in due:
+            if not waiter.called:
+                waiter.callback(None)
+
+
+def _late(serial: int, seconds: float, here: int) -> None:
+    raise NotHereYet(serial, seconds, here)
+
+
+@implementer(ISystem)
+class RoomySystem(RealSystem):
+    """A disk that is full while a test says so."""
+
+    has_room = True
+
+    def create(self, path: str) -> int:
+        if not self.has_room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().create(path)
+
+
+@attrs.define(eq=False)
+class NotingNodes(Nodes):
+    """A guard that notes who asked for what."""
+
+    asked: list[str] = attrs.field(factory=list)
+
+    def node(self, request: Request) -> NodeClaim:
+        claim = super().node(request)
+        ranged = request.requestHeaders.getRawHeaders("Range") or [""]
+        self.asked.append(f"{request.method.decode()} {request.uri.decode()} {ranged[0]}")
+        return claim
+
+
+@attrs.define(eq=False)
+class Server:
+    """One server of the house."""
+
+    folder: Path
+    changelog: MemoryChangelog
+    view: ViewDatabase
+    readers: Readers
+    writer: Writer
+    blobs: Tree
+    services: Services
+    site: Any
+    clock: ShiftableClock
+    system: RoomySystem
+    asked: list[str]
+    """What other servers asked for: method, path and range."""
+    relayed: Relayed | None = None
+    """Of a replica."""
+    parent: Server | None = None
+    children: list[Server] = attrs.field(factory=list)
+    follows: bool = True
+    """Whether lines come by themselves."""
+    _pulling: bool = False
+    _port: Any = None
+    _number: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._number}"
+
+    def listen(self) -> None:
+        """Answer, at the port of before."""
+        self._port = reactor.listenTCP(self._number, self.site, interface="127.0.0.1")
+        self._number = self._port.getHost().port
+
+    async def vanish(self) -> None:
+        """Be gone from the network, in the middle of whatever is sent."""
+        port, self._port = self._port, None
+        if port is not None:
+            await port.stopListening()
+        for connection in list(self.services.connections._open):
+            connection.cut()
+
+    async def pull(self) -> None:
+        """Take over all lines of the parent."""
+        parent = self.parent
+        assert parent is not None
+        if self._pulling:
+            return
+        self._pulling = True
+        try:
+            while lines := [
+                b"%d %s %s" % (raw.serial, raw.chain.encode(), raw.body) for raw in parent.changelog.read(self.changelog.last)
+            ]:
+                await self.writer.receive(lines)
+        finally:
+            self._pulling = False
+
+    async def follow(self) -> None:
+        """Take over all lines, and begin to fetch files."""
+        await self.pull()
+        self.replica.files.start()
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether nothing is known to be lacking, and nothing remains to be looked at."""
+        return not self.replica.files.outstanding and not self.replica.files.is_searching
+
+    async def commit(self, *changes: Change) -> None:
+        await self.writer.commit(lambda reader: changes, by="alice")
+
+    def put(self, content: bytes, address: BlobAddress) -> None:
+        """Have a blob, as if it had been kept long ago."""
+        path = Path(self.blobs.path(address))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def upload(self, filename: str, content: bytes) -> tuple[Change, ...]:
+        """Keep a file, which the changes say is uploaded."""
+        digest = sha256(content).hexdigest()
+        self.put(content, blob_address(digest, filename))
+        described = ReleaseDescribed(STAGE, "demo", "1.0", {"name": "demo", "version": "1.0"})
+        return described, FileUploaded(STAGE, "demo", "1.0", filename, digest, len(content))
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """What a client gets."""
+        agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))  # type: ignore[no-untyped-call]
+        fields = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
+        response: Any = await agent.request(b"GET", f"{self.url}{path}".encode(), fields, None)
+        collector = Collector(reactor, 10.0, 1 << 30)
+        response.deliverBody(collector)
+        return Answer(response.code, response.headers, await collector.body())
+
+    @property
+    def index(self) -> Index:
+        found = self.readers.get().index(MIRROR)
+        assert found is not None
+        return found
+
+    def file(self, project: str, filename: str) -> KnownFile:
+        known = self.readers.get().project(MIRROR, project)
+        assert known is not None
+        return next(file for file in known.files if file.link.filename == filename)
+
+    @property
+    def replica(self) -> Relayed:
+        assert self.relayed is not None
+        return self.relayed
+
+    def has(self, content: bytes, filename: str) -> bool:
+        """Whether the file is here, whole."""
+        address = blob_address(sha256(content).hexdigest(), filename)
+        return self.blobs.find(address) == len(content) and self.blobs.digest(address) == sha256(content).hexdigest()
+
+    async def close(self) -> None:
+        if self.relayed is not None:
+            self.relayed.files.stop()
+        for part in (self.services.name_lists, self.services.sidecars, self.services.mirror, self.services.downloads):
+            part.stop()
+        await self.vanish()
+        await self.writer.stop()
+        self.readers.close()
+        self.view.close()
+
+
+def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None, **settings: Any) -> Server:
+    """A server that listens; ``settings`` are those of the program, and ``through`` another address of the parent."""
+    folder.mkdir()
+    through = settings.pop("through", None)
+    wishes = Settings(serverdir=str(folder), request_timeout=settings.pop("request_timeout", 1.0), **settings)
+    changelog = MemoryChangelog()
+    view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
+    clock = ShiftableClock()
+    told: list[Callable[[int, Sequence[Change]], object]] = []
+
+    def announce(serial: int, changes: Sequence[Change]) -> None:
+        for tell in told:
+            tell(serial, changes)
+
+    writer = Writer(
+        changelog, view, now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread, announce=announce,
+        stop=lambda error: None, follows=parent is not None,
+    )  # fmt: skip
+    if parent is None:
+        first: Sequence[Change] = [
+            LogStarted(LOG_ID),
+            IndexCreated(MIRROR, {"type": "mirror", "mirror_url": fake.index_url}),
+            IndexCreated(STAGE, {"type": "stage", "volatile": True}),
+        ]
+        changelog.append([encode_content(AT, "+init", first)], expect=0)
+        view.begin()
+        for line in changelog.read(view.position):
+            view.apply(decode_content(line.body).entry(line.serial))
+            view.commit(line.position)
+    readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
+    system = RoomySystem()
+    blobs = open_tree(str(folder), system)
+    upstream = Upstream(make_agent(reactor, {}), clock, deferToThread, request_timeout=wishes.request_timeout)
+    relayed, following = None, Waiting()
+    parts: dict[str, Any]
+    if parent is None:
+        parts = _asking_upstream(folder, upstream, readers, writer, blobs, clock, wishes)
+    else:
+        keeping: Any = SimpleNamespace(
+            blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")))
+        )
+        foundation = Foundation(
+            wishes, keeping, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, deferToThread, readers,
+            writer, upstream, lambda: succeed(None),
+        )  # fmt: skip
+        agent = make_agent(reactor, {})
+        primary = Primary(
+            through or parent.url, os.urandom(16).hex(), agent, reactor, NodeTokens(SECRET), os.urandom, patience=5.0
+        )
+        relayed = relay(foundation, primary, following)  # type: ignore[arg-type]
+        parts = {
+            "mirror": relayed.mirror, "downloads": relayed.downloads, "sidecars": relayed.sidecars,
+            "name_lists": relayed.name_lists, "elsewhere": relayed.downloads, "files": relayed.files,
+        }  # fmt: skip
+    identify = Identify(readers, LoginTokens(SECRET, 36000), PasswordLine(deferToThread), clock, os.urandom, 4)
+    nobody: Any = None
+    nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
+    services = Services(
+        readers=readers, blobs=blobs, page_cache=PageCache(1 << 20), clock=clock, offload=deferToThread, identify=identify,
+        policy=Policy(), pusher=nobody, writer=writer, now=lambda: datetime.now(UTC), node=NodeFacts(os.urandom(16).hex()),
+        nodes=nodes, software="twistpi/1.0", **parts,
+    )  # fmt: skip
+    site = make_site(services)
+    server = Server(folder, changelog, view, readers, writer, blobs, services, site, clock, system, nodes.asked, relayed, parent)
+
+    def hand_on(_serial: int, _changes: object) -> None:
+        for child in server.children:
+            if child.follows:
+                Deferred.fromCoroutine(child.pull())
+
+    told += [site.changed, parts["name_lists"].changed, hand_on]
+    if relayed is not None:
+        told += [relayed.files.changed, following.changed]
+    services.standing.moved(changelog.last.serial)
+    writer.start()
+    server.listen()
+    if parent is not None:
+        parent.children.append(server)
+    return server
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` holds, however long a busy machine takes."""
+    await until(condition, 60.0)
+
+
+def clock_reactor(clock: ShiftableClock) -> Any:
+    """The reactor, with a date that can be moved."""
+    return _Shifted(clock)
+
+
+class _Shifted:
+    def __init__(self, clock: ShiftableClock) -> None:
+        self.seconds = clock.seconds
+        self.callLater = clock.callLater
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+def _asking_upstream(
+    folder: Path, upstream: Upstream, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, wishes: Settings
+) -> dict[str, Any]:
+    timeout = wishes.request_timeout
+    downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread)
+    return {
+        "mirror": Mirror(upstream, readers, writer, clock, offload=deferToThread, request_timeout=timeout),
+        "downloads": downloads,
+        "sidecars": Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread),
+        "name_lists": NameLists(
+            upstream, readers, clock, root=str(folder / "names"), spawner=reactor, offload=deferToThread, request_timeout=timeout
+        ),
+    }
