@@ -8,7 +8,9 @@ thread of its own: a file system that is asked for several syncs at once answers
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -35,6 +37,8 @@ class Bunch:
     _blobs: IBlobs
     _wanted: dict[tuple[str, str], KeptBlob]
     """By digits and file name; what did not come yet."""
+    lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    """Held by whoever hands it a piece of the stream, or closes it."""
     kept: list[KeptBlob] = attrs.field(factory=list, init=False)
     """What is here now."""
     refused: list[tuple[KeptBlob, str]] = attrs.field(factory=list, init=False)
@@ -94,10 +98,11 @@ class Bunch:
 
         When the stream ``is_cut`` it counts as refused: if it was to blame, what comes after it would never come.
         """
-        blob, incoming = self._blob, self._incoming
-        self._blob = self._incoming = None
-        if incoming is not None:
-            incoming.close()
+        with self.lock:  # a thread may be in the midst of writing when the server stops
+            blob, incoming = self._blob, self._incoming
+            self._blob = self._incoming = None
+            if incoming is not None:
+                incoming.close()
         if blob is not None and is_cut:
             self.refused.append((blob, "the stream ended in the middle of it"))
         elif blob is not None:
@@ -123,8 +128,9 @@ async def bring(primary: Primary, bunch: Bunch, offload: Callable[..., Deferred[
     frames = FrameReader(bunch)
 
     def take(pieces: list[bytes]) -> None:
-        for piece in pieces:
-            frames.feed(piece)
+        with bunch.lock:
+            for piece in pieces:
+                frames.feed(piece)
 
     pouring = Pouring(clock, silence, offload, take)
     answer.deliver(pouring.reader)
@@ -137,5 +143,5 @@ async def bring(primary: Primary, bunch: Bunch, offload: Callable[..., Deferred[
         is_cut = False
         raise
     finally:
-        bunch.close(is_cut=is_cut)
+        await offload(partial(bunch.close, is_cut=is_cut))
     return None if frames.complete else "the stream ended before it was complete"

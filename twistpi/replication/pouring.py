@@ -26,7 +26,7 @@ class Pouring:
         take: Callable[[list[bytes]], object],
     ) -> None:
         """``take`` gets pieces in a thread, no two calls at a time; ``silence`` is in seconds, see ``BodyReader``."""
-        self.done: Deferred[None] = Deferred(lambda _: self._reader.give_up("nobody wants it any more"))
+        self.done: Deferred[None] = Deferred(lambda _: self._give_up())
         """Fires when the body ended and all of it was taken.  Fails with ``BodyBroken`` when it did not end as it should, yet
         after what came was taken; or with what ``take`` raised."""
         self._offload = offload
@@ -44,6 +44,12 @@ class Pouring:
     def reader(self) -> IProtocol:
         """Whom to deliver the body to."""
         return self._reader
+
+    def _give_up(self) -> None:
+        """Nobody wants it any more: what was not handed over yet never will be."""
+        self._pieces.clear()
+        self._over = True
+        self._reader.give_up("nobody wants it any more")
 
     def _received(self, piece: bytes) -> None:
         self._pieces.append(piece)
