@@ -32,6 +32,7 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
+from twistpi.web.feeding import Feeds
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 
@@ -69,6 +70,8 @@ class Parts:
     """Told of each entry, in this order, after the site was."""
     measuring: Sequence[Measuring] = ()
     """Whoever has figures."""
+    feeds: Feeds | None = None
+    """Who follows this server."""
     epochs: Epochs | None = None
     """Whether this server may take writes, and how it becomes the primary."""
 
@@ -101,14 +104,25 @@ class Parts:
 def make_parts(foundation: Foundation) -> Parts:
     """The parts of the role that the server directory says."""
     parts = replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
-    epochs = make_epochs(foundation, parts)
-    measuring = (*parts.measuring, epochs.fencing.measures)
-    return attrs.evolve(parts, epochs=epochs, background=(*parts.background, epochs), measuring=measuring)
+    epochs, feeds = make_epochs(foundation, parts), make_feeds(foundation)
+    measuring = (*parts.measuring, epochs.fencing.measures, feeds.measures)
+    return attrs.evolve(
+        parts, epochs=epochs, feeds=feeds, background=(*parts.background, epochs, feeds), measuring=measuring,
+        told=(*parts.told, feeds.changed),
+    )  # fmt: skip
 
 
 def primary_parts(foundation: Foundation) -> Parts:
     """A server that asks upstreams and writes the log; or that did so, until another one was promoted."""
     return _fetching(foundation, offline=foundation.settings.offline or foundation.keeping.serverdir.node.fence is not None)
+
+
+def make_feeds(foundation: Foundation) -> Feeds:
+    """Those who follow this server, whatever it is itself: replicas can be chained."""
+    keeping, writer = foundation.keeping, foundation.writer
+    return Feeds(
+        keeping.changelog, keeping.serverdir.node.log_id, lambda: writer.seen, foundation.reactor, foundation.offload
+    )  # fmt: skip
 
 
 def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:

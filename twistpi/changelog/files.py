@@ -25,6 +25,7 @@ from twistpi.changelog.segments import (
     share_out,
     sort_unborn,
 )
+from twistpi.changelog.stretches import Stretch, next_stretch
 from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
 from twistpi.model.position import Position
 from twistpi.model.replication_errors import UnknownSerial
@@ -164,6 +165,14 @@ class FileChangelog:
             return read_header(line or b"")[1]
         except BadLine as problem:
             raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
+
+    def stretch(self, segment: int, offset: int, until: Position) -> Stretch | None:
+        """The next lines after ``offset`` of ``segment`` and not beyond ``until``, as a part of a file; see ``next_stretch``."""
+        return next_stretch(self._directory, self._disk, segment, offset, until)
+
+    def segment_path(self, first_serial: int) -> str:
+        """Where the segment that begins with ``first_serial`` lies, if there is one."""
+        return segment_path(self._directory, first_serial)
 
     def read(self, after: Position) -> Iterator[RawLine]:
         """See ``IChangelog``."""

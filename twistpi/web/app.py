@@ -8,7 +8,6 @@ from memory are noted in ``tables``, and ``fast`` gives them to the next asker b
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from klein import Klein
 from twisted.python.failure import Failure
@@ -34,6 +33,7 @@ from twistpi.web.indexes import IndexesDoor
 from twistpi.web.login import LoginDoor
 from twistpi.web.marks import MarksDoor
 from twistpi.web.metrics import MetricsDoor
+from twistpi.web.node_routes import Route, node_routes
 from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
 from twistpi.web.promote import PromoteDoor
@@ -56,7 +56,6 @@ _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""
 _ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH"]
 _INDEX = "/<name:user>/<name:index>"
-_Route = tuple[str, Sequence[str], Callable[..., Any]]
 
 
 class _NameConverter(BaseConverter):
@@ -97,6 +96,7 @@ def make_resource(services: Services, pages: Pages, uploads: UploadDoor, toxresu
         *_writing_routes(services, pages, uploads),
         *_attachment_routes(services, pages, toxresults),
         *_blob_routes(services, pages),
+        *node_routes(services),
     )
     for path, methods, handler in routes:
         for slash in ("", "/") if path != "/" else ("",):
@@ -106,7 +106,7 @@ def make_resource(services: Services, pages: Pages, uploads: UploadDoor, toxresu
     return Front(services, app)
 
 
-def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequence[_Route]:
+def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequence[Route]:
     """The server, its users and its indexes."""
     api, login, tokens = ApiDoor(services), LoginDoor(services, app.url_map), TokensDoor(services)
     users, indexes = UsersDoor(services), IndexesDoor(services, simple)
@@ -134,7 +134,7 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
     )
 
 
-def _watching_routes(services: Services) -> Sequence[_Route]:
+def _watching_routes(services: Services) -> Sequence[Route]:
     """How the server is."""
     health = HealthDoor(services)
     return (
@@ -145,16 +145,16 @@ def _watching_routes(services: Services) -> Sequence[_Route]:
     )
 
 
-def _sweeper_routes(services: Services) -> Sequence[_Route]:
+def _sweeper_routes(services: Services) -> Sequence[Route]:
     if services.sweeper is None:
         return ()
     garbage = GarbageDoor(services, services.sweeper)
     return ("/+gc", ["GET"], garbage.show), ("/+gc", ["POST"], garbage.sweep)
 
 
-def _epoch_routes(services: Services) -> Sequence[_Route]:
+def _epoch_routes(services: Services) -> Sequence[Route]:
     """Who is the primary."""
-    routes: list[_Route] = []
+    routes: list[Route] = []
     if services.promoting is not None:
         promote = PromoteDoor(services, services.promoting)
         routes += [("/+promote", ["GET"], promote.show), ("/+promote", ["POST"], promote.promote)]
@@ -164,7 +164,7 @@ def _epoch_routes(services: Services) -> Sequence[_Route]:
     return routes
 
 
-def _blob_routes(services: Services, pages: Pages) -> Sequence[_Route]:
+def _blob_routes(services: Services, pages: Pages) -> Sequence[Route]:
     """What servers that follow this one ask for beside the log."""
     if services.nodes is None:
         return ()
@@ -180,7 +180,7 @@ def _blob_routes(services: Services, pages: Pages) -> Sequence[_Route]:
     )
 
 
-def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[_Route]:
+def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[Route]:
     """What is in an index."""
     files, projects = AttachmentDoor(services, pages.reading), ProjectsDoor(services, pages, simple)
     return (
@@ -195,7 +195,7 @@ def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Seq
     )
 
 
-def _attachment_routes(services: Services, pages: Pages, toxresults: ToxresultsDoor) -> Sequence[_Route]:
+def _attachment_routes(services: Services, pages: Pages, toxresults: ToxresultsDoor) -> Sequence[Route]:
     """Test results and documentation."""
     docs, release = DocsDoor(services, pages.reading), f"{_INDEX}/<name:project>/<version>"
     return (
@@ -207,7 +207,7 @@ def _attachment_routes(services: Services, pages: Pages, toxresults: ToxresultsD
     )
 
 
-def _writing_routes(services: Services, pages: Pages, uploads: UploadDoor) -> Sequence[_Route]:
+def _writing_routes(services: Services, pages: Pages, uploads: UploadDoor) -> Sequence[Route]:
     """What changes what is in an index."""
     removal, marks = RemovalDoor(services), MarksDoor(services, pages.reading)
     file = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"

@@ -11,9 +11,14 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.model.errors import TwistpiError
+from twistpi.web.bodies import FileBody
+from twistpi.web.conditional import Span, Unsatisfiable, if_range_holds, parse_range
 from twistpi.web.doors import Door
 from twistpi.web.nodes import Nodes
-from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of
+from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put_head
+from twistpi.web.request import header
+from twistpi.web.send import send_body
+from twistpi.web.stage_files import BINARY
 
 _log = Logger()
 
@@ -38,6 +43,42 @@ class NodeDoor(Door):
                 return self.put(request, refusal_reply(error))
 
         return guarded
+
+    async def send_file(self, request: Request, body: FileBody, etag: str | None = None) -> bytes | None:
+        """The file that ``body`` is the whole of, or the part that is asked for; closes it.
+
+        ``etag``, with its quotes, is for files that never change: only with it does ``If-Range`` hold.
+        """
+        size = body.end
+        try:
+            span = self._span(request, size, etag)
+            if isinstance(span, Unsatisfiable):
+                refusal = node_json({"message": f"The file has {size} bytes."}, 416)
+                headers = (*refusal.headers, (b"Content-Range", b"bytes */%d" % size))
+                return self.put(request, attrs.evolve(refusal, headers=headers))
+            status, length = 200, size
+            headers = (*self.head(), (b"Content-Type", BINARY), (b"Accept-Ranges", b"bytes"))
+            if etag is not None:
+                headers = (*headers, (b"ETag", etag.encode("ascii")))
+            if span is not None:
+                status, length = 206, span.end - span.start
+                headers = (*headers, (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.end - 1, size)))
+                body.offset, body.end = span.start, span.end
+            put_head(request, status, (*headers, (b"Content-Length", b"%d" % length)))
+            if request.method != b"HEAD" and length:
+                await send_body(request, body, length=length)
+            return None
+        finally:
+            body.close()
+
+    def _span(self, request: Request, size: int, etag: str | None) -> Span | Unsatisfiable | None:
+        asked = header(request, "range")
+        if asked is None or request.method != b"GET":
+            return None
+        condition = header(request, "if-range")
+        if condition is not None and not if_range_holds(condition, etag, None):
+            return None
+        return parse_range(asked, size)
 
     def put(self, request: Request, reply: Reply) -> bytes:
         """Make ``reply`` the answer to a server's ``request``."""

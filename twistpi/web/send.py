@@ -271,7 +271,11 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     A failure in the middle aborts the connection: an answer that ends early must never look whole (law 12).  Returns only when
     everything was handed over; klein cancels the wait when the client leaves.
     """
-    sender = _start(request, body, length)
+    plain = length is not None and is_plain(request.channel.transport)
+    await _send(request, body, _start(request, body, plain=plain), length)
+
+
+async def _send(request: Request, body: Body, sender: SocketSender | WritingSender, length: int | None) -> None:
     watch = Watch(request.channel, sender, lambda: abort(request))
     try:
         await sender.done
@@ -285,14 +289,24 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     request.sentLength = length or request.sentLength
 
 
-def _start(request: Request, body: Body, length: int | None) -> SocketSender | WritingSender:
+async def send_stream(request: Request, body: Body) -> None:
+    """Send ``body``, which may never end, as the last one of its connection.
+
+    On a plain socket without a coding: its end is that of the connection, so the body must tell by itself whether it is whole.
+    """
+    plain = is_plain(request.channel.transport)
+    if plain:
+        request.clientproto = b"HTTP/1.0"  # no chunks
+    if request.clientproto != b"HTTP/2":
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        request.channel.persistent = False
+    await _send(request, body, _start(request, body, plain=plain), None)
+
+
+def _start(request: Request, body: Body, *, plain: bool) -> SocketSender | WritingSender:
     transport = request.channel.transport
-    sender: SocketSender | WritingSender
     request.write(b"")  # type: ignore[no-untyped-call]
-    if length is not None and is_plain(transport):
-        sender = SocketSender(body, transport)
-    else:
-        sender = WritingSender(body, request, request.write)
+    sender = SocketSender(body, transport) if plain else WritingSender(body, request, request.write)
     sender.start()
     return sender
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
+    from twistpi.web.feeding import Feeds
     from twistpi.web.forward import Forward
     from twistpi.web.identify import Identify
     from twistpi.web.nodes import Nodes
@@ -124,6 +125,8 @@ class Services:
     """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
     files: BlobQueue | None = None
     """Brings them before anybody asks; None on a primary."""
+    feeds: Feeds | None = None
+    """Who follows the changelog; None where nobody may."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

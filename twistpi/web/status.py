@@ -50,12 +50,31 @@ class StatusDoor(Door):
             "event-serial-timestamp": moved_at,
             "event-serial-in-sync-at": now,
             "metrics": self._metrics(),
-            "polling_replicas": {},
+            "polling_replicas": self._followers(),
             "log-id": services.node.log_id,
             "epoch": self.reader.epoch(),
             **replica,
             **({} if services.files is None else files_facts(services.files, replica.get("replica-metadata-in-sync-at"), now)),
         }
+
+    def _followers(self) -> dict[str, Json]:
+        """Which servers follow this one, by their ids, in the words of the devpi protocol."""
+        feeds = self._services.feeds
+        return (
+            {}
+            if feeds is None
+            else {
+                node: {
+                    "remote-ip": follower.address,
+                    "outside-url": follower.outside_url,
+                    "serial": follower.reached,
+                    "in-request": bool(follower.bodies),
+                    "is-streaming": bool(follower.bodies),
+                    "last-request": follower.last_request,
+                }
+                for node, follower in feeds.followers.items()
+            }
+        )
 
     def _metrics(self) -> list[Json]:
         services = self._services
