@@ -54,6 +54,7 @@ class Crew:
     """The path of the socket at which this process answers its workers."""
     board: Board
     _stations: list[_Station] = attrs.field(factory=list, init=False)
+    _ending: list[_Station] = attrs.field(factory=list, init=False)
     _node: Any = attrs.field(default=None, init=False)
     _offline: bool = attrs.field(default=False, init=False)
     _accepting: bool = attrs.field(default=True, init=False)
@@ -68,9 +69,17 @@ class Crew:
 
     def stop(self) -> Deferred[None]:
         """Have all end; fires when none is left.  This process serves at the sockets meanwhile, unless they are closed."""
-        stations, self._stations = self._stations, []
+        self._ending, self._stations = self._stations, []
         self.look()
-        return DeferredList([station.end() for station in stations]).addCallback(lambda _: None)
+        return DeferredList([station.end() for station in self._ending]).addCallback(self._have_ended)
+
+    def _have_ended(self, _: object) -> None:
+        self._ending = []
+
+    def say(self, word: bytes) -> None:
+        """Tell all workers a ``word`` of ``orders``, those that are ending, too."""
+        for station in (*self._stations, *self._ending):
+            station.say(word)
 
     def look(self) -> None:
         """Serve at the sockets, or leave them to workers, as there are any."""
@@ -168,9 +177,14 @@ class _Station(ProcessProtocol):
             return succeed(None)
         ended: Deferred[None] = Deferred()
         self._ended = ended
-        self._process.write(STOP + b"\n")
+        self.say(STOP)
         self._timer = self._crew.call_later(_PATIENCE, self._kill)
         return ended
+
+    def say(self, word: bytes) -> None:
+        """Tell it something, if it is there."""
+        if self._process is not None:
+            self._process.write(word + b"\n")
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -18,6 +18,10 @@ from twistpi.settings import Settings
 
 STOP: Final = b"stop"
 """Finish what is being answered, and end."""
+HURRY: Final = b"hurry"
+"""End now, whatever is being answered."""
+REOPEN: Final = b"reopen"
+"""Certificates and the access log may be other files now: open them again."""
 READY: Final = "ready"
 """What a worker says, with its process id, when it serves."""
 _LENGTH: Final = struct.Struct("<Q")

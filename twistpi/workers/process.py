@@ -44,7 +44,7 @@ from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import Services
 from twistpi.workers.board import Board, Slot
 from twistpi.workers.listening import listen
-from twistpi.workers.orders import READY, STOP, Orders, line_of, read_orders
+from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, Orders, line_of, read_orders
 from twistpi.workers.reading_only import NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
 from twistpi.workers.telling import Telling
 
@@ -124,6 +124,9 @@ class Worker:
             port.stopListening()
         self._services.connections.finish(_GRACE).addBoth(lambda _: self._reactor.stop())
 
+    def reopen(self) -> None:
+        """Open certificates and logs again."""
+
     def _hear(self) -> None:
         news = self._board.news()
         if news is not None:
@@ -155,12 +158,15 @@ class _Ear(Protocol):
     """Hears what the first process says after the orders."""
 
     def __init__(self, worker: Worker, die: Callable[[], object]) -> None:
-        self._worker, self._die = worker, die
+        self._die = die
+        self._line = b""
+        self._words = {STOP: worker.stop, HURRY: die, REOPEN: worker.reopen}
 
     def dataReceived(self, data: bytes) -> None:
-        """A word."""
-        if STOP in data:
-            self._worker.stop()
+        """Words, one a line."""
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._words[line]()
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """The first process is gone: nobody watches any more."""

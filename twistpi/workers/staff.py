@@ -14,6 +14,7 @@ from twistpi.settings import Settings
 from twistpi.web.touches import touches_of
 from twistpi.workers.board import Board
 from twistpi.workers.crew import Crew
+from twistpi.workers.orders import HURRY, REOPEN
 from twistpi.workers.place import clear_place, place_for_socket
 
 _log = Logger()
@@ -61,6 +62,16 @@ class Staff:
             self._join(serving, self._crew, self._board)
         # When the reactor runs: twistd may fork before.
         self._reactor.callWhenRunning(self._change)
+
+    def reopen(self) -> None:
+        """Have workers open their certificates and logs again."""
+        if self._crew is not None:
+            self._crew.say(REOPEN)
+
+    def hurry(self) -> None:
+        """Have workers end now, whatever they are answering; after ``close``."""
+        if self._crew is not None:
+            self._crew.say(HURRY)
 
     def close(self) -> Deferred[None]:
         """Have all workers end; fires when they have."""
