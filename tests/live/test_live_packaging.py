@@ -23,8 +23,9 @@ def _copy_of_the_project(folder: Path) -> Path:
     project.mkdir()
     for name in ("pyproject.toml", "README.rst"):
         shutil.copy(ROOT / name, project)
-    for name in ("twistpi", "twisted"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
+    for name in ("twistpi", "twisted", "etc"):
+        ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
+        shutil.copytree(ROOT / name, project / name, symlinks=True, ignore=ignored)
     return project
 
 
@@ -68,6 +69,10 @@ def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path
     assert "--mirror-cache-expiry" in run("-c", TWISTD, "twistpi", "--help")
     assert run("-c", "import twistpi; print(twistpi.__file__)").startswith(str(project if how else tmp_path / "env"))
     assert (tmp_path / "env" / "bin" / "twistpi").exists()
+    templates = (
+        "from importlib.resources import files; print(*sorted(one.name for one in files('twistpi').joinpath('etc').iterdir()))"
+    )
+    assert run("-c", templates).split() == sorted(path.name for path in (ROOT / "etc").iterdir())
     serverdir = str(tmp_path / "data")
     words = ["--nodaemon", "--pidfile=", "twistpi", "--serverdir", serverdir, "--upstream", "http://127.0.0.1:9/", "--port", "0"]
     with subprocess.Popen(
