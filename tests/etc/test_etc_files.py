@@ -229,6 +229,12 @@ def test_the_command_writes_every_file_and_says_what_to_do_with_it(tmp_path: Pat
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o111 == 0 for path in directory.iterdir())
 
 
+def test_the_documentation_shows_what_the_command_says() -> None:
+    width = max(map(len, FILES))
+    shown = (ROOT / "docs" / "administration.rst").read_text()
+    assert [name for name, what in FILES.items() if f"      {name:{width}}  {what}\n" not in shown] == []
+
+
 def test_nothing_is_overwritten_unless_forced(tmp_path: Path) -> None:
     words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path))
     (tmp_path / "crontab").write_text("mine")
