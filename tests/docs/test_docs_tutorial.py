@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import socket
 import sys
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.docs.terminals import FIRST, Step, Terminals, steps
+from tests.docs.terminals import FIRST, Terminals, steps
+from tests.etc.talking import free_port
 from tests.fakes.live_server import ROOT
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
@@ -21,13 +20,6 @@ from tests.live.programs import tools_environment
 
 PAGE = ROOT / "docs" / "tutorial.rst"
 PORT = "4040"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-        return number
 
 
 def _checkout(folder: Path) -> None:
@@ -50,19 +42,10 @@ def _environment(home: Path, upstream: str) -> dict[str, str]:
     }
 
 
-def _with_port(step: Step, port: int) -> Step:
-    return Step(
-        step.terminal,
-        re.sub(rf"\b{PORT}\b", str(port), step.typed),
-        [re.sub(rf"\b{PORT}\b", str(port), line) for line in step.seen],
-    )
-
-
 def _follow(page: str, folder: Path, environment: dict[str, str]) -> None:
-    terminals, port = Terminals(folder, environment), _free_port()
+    terminals = Terminals(folder, environment)
     try:
-        for step in steps(page):
-            terminals.do(_with_port(step, port))
+        terminals.follow(steps(page), PORT, free_port())
     finally:
         terminals.close()
 

@@ -1,0 +1,80 @@
+"""The page about HTTP names every door there is, and no other, and its examples answer what it says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from tests.docs.terminals import Terminals, steps
+from tests.fakes.live_server import ROOT, LiveServer
+from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel, wheel_name
+from tests.in_reactor import in_reactor
+from tests.live.conftest import server, upstream
+from tests.live.programs import tools_environment
+
+__all__ = ["server", "upstream"]
+
+PAGE = ROOT / "docs" / "http.rst"
+PORT = "3141"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH")
+
+
+def doors_of_the_page() -> set[tuple[str, str]]:
+    """Method and path of each door that is documented; ``ANY`` stands for every method."""
+    found = re.findall(rf"``({'|'.join(_METHODS)}|ANY) (/[^`\s]*)``", PAGE.read_text(encoding="utf-8"))
+    return {(each, path) for method, path in found for each in (_METHODS if method == "ANY" else (method,))}
+
+
+def doors_of_the_program() -> Iterator[tuple[str, str]]:
+    """Method and path of each route that ``web/app.py`` names, whatever kind of server has it."""
+    tree = ast.parse((ROOT / "twistpi" / "web" / "app.py").read_text(encoding="utf-8"))
+    known: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            names, values = node.targets[0], node.value
+            pairs = (
+                zip(names.elts, values.elts, strict=True)
+                if isinstance(names, ast.Tuple) and isinstance(values, ast.Tuple)
+                else [(names, values)]
+            )
+            for name, value in pairs:
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant | ast.JoinedStr | ast.List):
+                    known[name.id] = _value(value, known)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[1], ast.List | ast.Name):
+            path, methods = _value(node.elts[0], known), _value(node.elts[1], known)
+            if isinstance(path, str) and path.startswith("/") and isinstance(methods, list):
+                yield from ((method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)) for method in methods)
+
+
+def _value(node: ast.expr, known: dict[str, Any]) -> Any:
+    try:
+        return eval(compile(ast.Expression(node), "app.py", "eval"), dict(known))
+    except (NameError, ValueError):  # not known, or a tuple that is assigned to
+        return None
+
+
+def test_every_door_is_documented_and_every_documented_door_is_there() -> None:
+    program, page = set(doors_of_the_program()), doors_of_the_page()
+    assert len(program) > 60
+    assert program - page == set(), "write these into docs/http.rst"
+    assert page - program == set(), "docs/http.rst tells of doors that are not there"
+
+
+@in_reactor
+async def test_the_examples_answer_what_the_page_says(server: LiveServer, upstream: FakeUpstream, tmp_path: Path) -> None:
+    upstream.add_project("six", {wheel_name("six", "1.17.0"): make_wheel("six", "1.17.0")})
+    (tmp_path / wheel_name("mypkg", "1.0")).write_bytes(make_wheel("mypkg", "1.0"))
+    await deferToThread(server.start, "--upstream", upstream.index_url, environment={"TWISTPI_BCRYPT_COST": "4"})
+    terminals = Terminals(tmp_path, tools_environment(tmp_path / "home"))
+    page = steps(PAGE.read_text(encoding="utf-8"))
+    try:
+        await deferToThread(terminals.follow, page, PORT, int(server.url.rpartition(":")[2]))
+    finally:
+        terminals.close()
