@@ -6,6 +6,7 @@ Everything else is built the same in ``serving.py``, over a ``Foundation``; the 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
@@ -13,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from twistpi.blobs.tree import INCOMING
 from twistpi.epochs import Epochs, begin_epoch
 from twistpi.foundation import Foundation
 from twistpi.mirror.download import Downloads
@@ -33,6 +35,7 @@ from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
 from twistpi.web.feeding import Feeds
+from twistpi.web.snapshot import Snapshots
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 
@@ -72,6 +75,8 @@ class Parts:
     """Whoever has figures."""
     feeds: Feeds | None = None
     """Who follows this server."""
+    snapshots: Snapshots | None = None
+    """Makes copies of the view for new followers."""
     epochs: Epochs | None = None
     """Whether this server may take writes, and how it becomes the primary."""
 
@@ -104,11 +109,11 @@ class Parts:
 def make_parts(foundation: Foundation) -> Parts:
     """The parts of the role that the server directory says."""
     parts = replica_parts(foundation) if foundation.keeping.serverdir.node.is_replica else primary_parts(foundation)
-    epochs, feeds = make_epochs(foundation, parts), make_feeds(foundation)
-    measuring = (*parts.measuring, epochs.fencing.measures, feeds.measures)
+    epochs, feeds, snapshots = make_epochs(foundation, parts), make_feeds(foundation), make_snapshots(foundation)
+    measuring = (*parts.measuring, epochs.fencing.measures, feeds.measures, snapshots.measures)
     return attrs.evolve(
-        parts, epochs=epochs, feeds=feeds, background=(*parts.background, epochs, feeds), measuring=measuring,
-        told=(*parts.told, feeds.changed),
+        parts, epochs=epochs, feeds=feeds, snapshots=snapshots, background=(*parts.background, epochs, snapshots, feeds),
+        measuring=measuring, told=(*parts.told, feeds.changed),
     )  # fmt: skip
 
 
@@ -123,6 +128,13 @@ def make_feeds(foundation: Foundation) -> Feeds:
     return Feeds(
         keeping.changelog, keeping.serverdir.node.log_id, lambda: writer.seen, foundation.reactor, foundation.offload
     )  # fmt: skip
+
+
+def make_snapshots(foundation: Foundation) -> Snapshots:
+    """Copies of the view for those who begin to follow."""
+    layout = foundation.keeping.serverdir.layout
+    folder = os.path.join(layout.path, INCOMING)
+    return Snapshots(layout.view, folder, foundation.reactor, foundation.offload, os.urandom)
 
 
 def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:

@@ -121,7 +121,7 @@ class Serving:
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
             metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following,
             **parts.of_epochs(),
-            elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds,
+            elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds, snapshots=parts.snapshots,
         )  # fmt: skip
         if parts.primary is not None and parts.following is not None:
             services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)

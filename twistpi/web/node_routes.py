@@ -7,6 +7,7 @@ from typing import Any
 
 from twistpi.web.feed import FeedDoor
 from twistpi.web.services import Services
+from twistpi.web.snapshot import SnapshotDoor
 
 Route = tuple[str, Sequence[str], Callable[..., Any]]
 """Path, methods and handler."""
@@ -14,7 +15,7 @@ Route = tuple[str, Sequence[str], Callable[..., Any]]
 
 def node_routes(services: Services) -> Sequence[Route]:
     """Those for which ``services`` has what they need."""
-    return (*_feed_routes(services),)
+    return (*_feed_routes(services), *_snapshot_routes(services))
 
 
 def _feed_routes(services: Services) -> Sequence[Route]:
@@ -26,4 +27,14 @@ def _feed_routes(services: Services) -> Sequence[Route]:
         ("/+changelog/position", ["GET"], feed.only(feed.position)),
         ("/+changelog/segments", ["GET"], feed.only(feed.segments)),
         ("/+changelog/segments/<first>", ["GET"], feed.only(feed.segment)),
+    )
+
+
+def _snapshot_routes(services: Services) -> Sequence[Route]:
+    if services.nodes is None or services.snapshots is None:
+        return ()
+    door = SnapshotDoor(services, services.nodes, services.snapshots)
+    return (
+        ("/+snapshot", ["POST"], door.only(door.make)),
+        ("/+snapshot/<name>", ["GET"], door.only(door.read)),
     )

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from twistpi.web.identify import Identify
     from twistpi.web.nodes import Nodes
     from twistpi.web.ready import ReadyPage
+    from twistpi.web.snapshot import Snapshots
 
 
 class Clock(Protocol):
@@ -127,6 +128,8 @@ class Services:
     """Brings them before anybody asks; None on a primary."""
     feeds: Feeds | None = None
     """Who follows the changelog; None where nobody may."""
+    snapshots: Snapshots | None = None
+    """Makes copies of the view for new replicas."""
     measuring: list[Measuring] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
     checking: list[Checking] = attrs.field(factory=list)

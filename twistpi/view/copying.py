@@ -1,0 +1,58 @@
+"""A copy of a view for another server: of one moment, compact, and without what is local."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from contextlib import closing, suppress
+from urllib.parse import quote
+
+import attrs
+
+from twistpi.model.errors import StorageFull
+from twistpi.view.stamp import Stamp, read_stamp
+
+
+@attrs.frozen
+class Copy:
+    """A file that holds a view."""
+
+    path: str
+    stamp: Stamp
+    """Of which log it is the fold, by which fold, and up to where."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+def copy_view(source: str, target: str) -> Copy:
+    """Copy the view at ``source``, which may be written meanwhile, to the new file ``target``, which only its owner can read.
+
+    When each mirror last heard of a project stays here: another server knows that of itself.  Blocking, for as long as it takes
+    to read and write the view; nobody who reads or writes the view waits.  Raises ``StorageFull``.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(f"file:{quote(source)}?mode=ro", uri=True, isolation_level=None)) as connection:
+            connection.execute("VACUUM INTO ?", (target,))
+        with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("DELETE FROM freshness")
+            stamp = read_stamp(connection)
+        return Copy(target, stamp, *_finish(target))
+    except BaseException as error:
+        for suffix in ("", "-journal"):
+            with suppress(OSError):
+                os.remove(target + suffix)
+        if isinstance(error, sqlite3.OperationalError | OSError):
+            raise StorageFull(target, str(error)) from error
+        raise
+
+
+def _finish(path: str) -> tuple[int, str]:
+    """Sync the file at ``path``; its size and digest."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
