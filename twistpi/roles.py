@@ -35,7 +35,7 @@ from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
 from twistpi.web.feeding import Feeds
-from twistpi.web.snapshot import Snapshots
+from twistpi.web.snapshots import Snapshots
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 

@@ -20,7 +20,7 @@ from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.dump import dump
 from twistpi.view.stamp import FOLD_VERSION
 from twistpi.web.nodes import Nodes
-from twistpi.web.snapshot import KEPT, SHARED, Snapshot, Snapshots
+from twistpi.web.snapshots import KEPT, SHARED, Snapshot, Snapshots
 
 NODE = "5" * 32
 TOKENS = NodeTokens(b"s" * 32)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twistpi.web.identify import Identify
     from twistpi.web.nodes import Nodes
     from twistpi.web.ready import ReadyPage
-    from twistpi.web.snapshot import Snapshots
+    from twistpi.web.snapshots import Snapshots
 
 
 class Clock(Protocol):
