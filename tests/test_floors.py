@@ -19,8 +19,8 @@ FLOORS = {
     "mirror": 3, "push": 3, "sweeping": 3, "replication": 3,
     "web": 4,
     "ops": 5, "settings": 5, "setting_kinds": 5, "options": 5, "service": 5, "serving": 5, "keeping": 5, "beginning": 5,
-    "identifying": 5, "condition": 5,
-    "verifying": 5, "log_level": 5, "runtime": 5, "serverdir": 5, "cli": 5,
+    "identifying": 5, "condition": 5, "listening": 5, "log_output": 5, "notifying": 5, "signals": 5,
+    "verifying": 5, "runtime": 5, "serverdir": 5, "cli": 5,
     "running": 5, "commands": 5, "workers": 5, "epochs": 5, "roles": 5, "relaying": 5, "foundation": 5, "reaching": 5,
     "house": 5, "arriving": 5, "forwarding": 5,
 }  # fmt: skip

@@ -27,6 +27,7 @@ from twistpi.serverdir import Serverdir
 from twistpi.serving import Serving
 from twistpi.settings import Settings
 from twistpi.web.doorway import Doorway
+from twistpi.web.lasting import Lasting
 from twistpi.web.replies import Standing
 from twistpi.web.status import replica_facts
 from twistpi.web.waiting import Waiting, WaitingSite
@@ -49,6 +50,8 @@ class House:
     """Told what makes it impossible to go on."""
     _opened: Callable[[Keeping], object]
     """Told when the changelog is open."""
+    _lasting: Lasting
+    """What outlasts every role."""
     doorway: Doorway = attrs.field(factory=Doorway, init=False)
     """The factory of the listening ports."""
     served: Callable[[Serving | None], object] = attrs.field(default=lambda serving: None, init=False)
@@ -124,7 +127,7 @@ class House:
         """Build what serves in the present role, and start it."""
         assert self._keeping is not None
         self._serving = Serving.build(
-            self._settings, self._keeping, self._reactor, self._environment, self._now, self._fail, self.become
+            self._settings, self._keeping, self._reactor, self._environment, self._now, self._fail, self.become, self._lasting
         )
         self._serving.start()
         return self._serving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -8, -1, -3
 """Of glibc's ``mallopt``."""
@@ -12,6 +13,11 @@ _KEPT_FREE = 4 * 1024 * 1024
 _MAPPED_ALONE = 1280 * 1024
 """Bytes from which on a block is mapped by itself, and so given back when it is freed, whatever was freed before.  Reads from
 sockets are smaller (``mirror/spool.py``): to map, clear and unmap each would cost as much as the read."""
+_MOST_DESCRIPTORS = 65_536
+"""More are of no use to one process."""
+_OTHER_DESCRIPTORS = 192
+"""For the log, the view in each thread, upstreams and all else that is no client."""
+_MOST_CONNECTIONS = 10_000
 
 
 def ease_collecting() -> None:
@@ -29,3 +35,21 @@ def give_memory_back() -> None:
     if mallopt is not None:
         for parameter, value in ((_ARENA_MAX, 1), (_TRIM_THRESHOLD, _KEPT_FREE), (_MMAP_THRESHOLD, _MAPPED_ALONE)):
             mallopt(parameter, value)
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as it may allow itself; how many those are.
+
+    Every connection is one, and so is every file that is sent: the 1024 of most systems are few.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_for(descriptors: int) -> int:
+    """How many connections so many descriptors are enough for, when each has a file sent to it."""
+    return max(16, min(_MOST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2))

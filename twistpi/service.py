@@ -25,6 +25,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -32,24 +33,35 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet import reactor as _chosen_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.disk import IDisk, RealDisk
 from twistpi.house import House
 from twistpi.keeping import Keeping, check_usable_by
-from twistpi.log_level import drop_less_than
-from twistpi.model.errors import CannotListen, InvalidSetting, TwistpiError
+from twistpi.listening import (
+    accept_waiting,
+    describe,
+    endpoint_strings,
+    make_endpoint,
+    open_access_log,
+    reachable_at,
+    reload_certificates,
+)
+from twistpi.log_output import LogOutput
+from twistpi.model.errors import CannotListen, TwistpiError
 from twistpi.model.position import Position
-from twistpi.running import address_of, say_running, say_stopped
-from twistpi.runtime import ease_collecting, give_memory_back
+from twistpi.notifying import Notifier
+from twistpi.running import say_running, say_stopped
+from twistpi.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.serverdir import read_secret
 from twistpi.settings import Settings, unknown_variables
+from twistpi.signals import install
 from twistpi.verifying import Verification
+from twistpi.web.connections import Connections
+from twistpi.web.lasting import Lasting
 from twistpi.workers.staff import Staff
 
 _log = Logger()
@@ -65,20 +77,6 @@ def make_service(settings: Settings) -> IService:
     if settings.secretfile is not None:
         read_secret(settings.serverdir, settings.secretfile)
     return service
-
-
-def endpoint_strings(settings: Settings) -> tuple[str, ...]:
-    """Where to listen, as Twisted endpoints."""
-    host = settings.host.replace("\\", "\\\\").replace(":", "\\:")
-    return settings.listen or (f"tcp:{settings.port}:interface={host}",)
-
-
-def _make_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)  # type: ignore[no-untyped-call]
-    except Exception as error:  # each kind of endpoint raises its own errors
-        raise InvalidSetting("listen", text, "the settings", f"it must be a Twisted endpoint that works here: {error}") from None
-    return endpoint
 
 
 def _now() -> datetime:
@@ -115,9 +113,12 @@ class TwistpiService(Service):
         self._environment = environment
         self._disk = RealDisk() if disk is None else disk
         self._end_with_failure = end_with_failure
-        self._endpoints = {text: _make_endpoint(reactor, text) for text in endpoint_strings(settings)}
+        self._endpoints = {text: make_endpoint(reactor, text) for text in endpoint_strings(settings)}
         self._ports: list[IListeningPort] = []
-        self._house = House(settings, reactor, environment, _now, self._disk, self._fail, self._verify)
+        self._lasting = Lasting(Connections(reactor))
+        self._house = House(settings, reactor, environment, _now, self._disk, self._fail, self._verify, self._lasting)
+        self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
+        self._log_output = LogOutput()
         self._staff = Staff(settings, reactor)
         self._house.served = self._staff.serves
         self._verification: Verification | None = None
@@ -125,7 +126,7 @@ class TwistpiService(Service):
 
     def startService(self) -> None:
         """Open, build and listen; raises what makes it impossible."""
-        drop_less_than(self._settings.log_level)
+        self._log_output = LogOutput.direct(self._settings.log_level, self._settings.log_format)
         for sentence in unknown_variables(self._environment):
             _log.warn("Ignored: {sentence}.", sentence=sentence)
         try:
@@ -148,6 +149,10 @@ class TwistpiService(Service):
     def _start(self) -> None:
         give_memory_back()
         ease_collecting()
+        descriptors = raise_descriptor_limit()
+        self._lasting.connections.limit = self._settings.max_connections or connections_for(descriptors)
+        # The name sys.stdout leads to the server's own log by now.
+        self._lasting.access_log = open_access_log(self._settings, sys.__stdout__ or sys.stdout)
         self._house.open()
         for text, endpoint in self._endpoints.items():
             listening = endpoint.listen(self._house.doorway)
@@ -156,28 +161,63 @@ class TwistpiService(Service):
             raise self._failed
         self._staff.open(self._house.doorway)
         self._say_where()
+        self._reactor.callWhenRunning(self._runs)
+
+    def _runs(self) -> None:
+        """The reactor runs: whoever started the process may rely on it."""
+        install(self._reactor, reopen=self._reopen, hurry=self._hurry)
+        self._notifier.ready()
+
+    def _reopen(self) -> None:
+        """Open logs and certificates again (SIGHUP)."""
+        self._notifier.reloading()
+        self._log_output.reopen()
+        if self._lasting.access_log is not None:
+            self._lasting.access_log.reopen()
+        reload_certificates(list(self._endpoints.values()))
+        self._staff.reopen()
+        _log.info("Opened logs and certificates again.")
+        self._notifier.ready()
+
+    def _hurry(self) -> None:
+        """Stop without waiting for anybody (a second SIGTERM)."""
+        _log.info("Stopping at once.")
+        self._lasting.connections.finish(0)
+        self._staff.hurry()
 
     async def _stop(self) -> None:
+        self._notifier.stopping()
+        connections = self._lasting.connections
         for port in self._ports:
+            connections.closed(port)
+            accept_waiting(port)
             await maybeDeferred(port.stopListening)
+        if connections:
+            _log.info("Finishing what {number} connections were asked.", number=len(connections))
+        workers = self._staff.close()
+        await connections.finish(self._settings.stop_timeout)
+        await workers
         if self._verification is not None:
             self._verification.stop()
         say_stopped(self._settings.serverdir)
-        await self._staff.close()
         await self._house.stop()
+        if self._lasting.access_log is not None:
+            self._lasting.access_log.close()
+        self._notifier.stopped()
         _log.info("Stopped.")
 
     def _listens(self, port: IListeningPort, text: str) -> None:
         self._ports.append(port)
         self._staff.listens(text, port)
-        _log.info("twistpi {version} answers at {address}", version=__version__, address=_describe(port))
+        self._lasting.connections.listens(port)
+        _log.info("twistpi {version} answers at {address}", version=__version__, address=describe(port))
         if self.running:  # an endpoint that took its time
             self._say_where()
 
     def _say_where(self) -> None:
         """Let commands on the same machine find this server."""
         try:
-            say_running(self._settings.serverdir, [address for port in self._ports if (address := _address(port))])
+            say_running(self._settings.serverdir, [address for port in self._ports if (address := reachable_at(port))])
         except OSError as error:
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 
@@ -208,24 +248,3 @@ class TwistpiService(Service):
 
     def _damaged(self, error: Exception) -> None:
         self._reactor.callFromThread(self._fail, error)
-
-
-def _scheme(port: IListeningPort) -> str:
-    return "https" if isinstance(getattr(port, "factory", None), TLSMemoryBIOFactory) else "http"
-
-
-def _address(port: IListeningPort) -> str | None:
-    """Where this machine reaches a port; None when it does not."""
-    place = address_of(port.getHost())
-    return place if place is None or place.startswith("unix:") else f"{_scheme(port)}://{place}/"
-
-
-def _describe(port: IListeningPort) -> str:
-    """Where a port listens, as people write it."""
-    address: Any = port.getHost()
-    if hasattr(address, "host"):
-        scheme = _scheme(port)
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{scheme}://{host}:{address.port}/"
-    name = getattr(address, "name", None)
-    return f"unix:{os.fsdecode(name)}" if name else str(address)

@@ -38,6 +38,7 @@ from twistpi.sweeping.sweeper import Sweeper
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
+from twistpi.web.lasting import Lasting
 from twistpi.web.nodes import Nodes
 from twistpi.web.services import NodeFacts, Services
 
@@ -81,6 +82,7 @@ class Serving:
         now: Callable[[], datetime],
         fail: Callable[[Exception], object],
         become: Callable[..., Deferred[None]],
+        lasting: Lasting,
     ) -> Serving:
         """Join the rooms over what is kept on disk, in the role that its ``node.json`` says.
 
@@ -119,15 +121,16 @@ class Serving:
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, sweeper=sweeper, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
-            metrics_from=settings.metrics_from, primary=parts.primary, following=parts.following,
+            metrics_from=settings.metrics_from, connections=lasting.connections, traffic=lasting.traffic,
+            primary=parts.primary, following=parts.following,
             **parts.of_epochs(),
             elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds, snapshots=parts.snapshots,
         )  # fmt: skip
         if parts.primary is not None and parts.following is not None:
             services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)
-        _watch(services, foundation, parts)
+        _watch(services, foundation, parts, lasting)
         services.standing.moved(keeping.changelog.last.serial)
-        site = make_site(services, access_log=settings.access_log)
+        site = make_site(services, access_log=lasting.access_log)
         announcements += [site.changed, sweeper.changed, *parts.told]
         return cls(site, parts, services, writer, readers, identifying, sweeper, reactor, announcements)
 
@@ -167,6 +170,18 @@ class Serving:
         _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
 
 
+def _watch(services: Services, foundation: Foundation, parts: Parts, lasting: Lasting) -> None:
+    """Have ``services`` tell how all of this is."""
+    settings, keeping, writer = foundation.settings, foundation.keeping, foundation.writer
+    asks_upstreams = not keeping.serverdir.node.is_replica
+    condition = Condition(
+        settings.serverdir, settings.disk_reserve, keeping.changelog, writer, parts.mirror if asks_upstreams else None
+    )
+    services.measuring += [lasting.connections.measures, condition.measures, writer.measures, foundation.upstream.measures]
+    services.measuring += parts.measuring
+    services.checking += [condition.checks]
+
+
 def _make_sweeper(foundation: Foundation, parts: Parts) -> Sweeper:
     """What removes files that nothing names; on a replica only while that has the whole log."""
     slow_clock = SlowClock(time.time, time.monotonic)
@@ -174,12 +189,3 @@ def _make_sweeper(foundation: Foundation, parts: Parts) -> Sweeper:
         foundation.keeping.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
         now=slow_clock.now, hindrance=None if parts.following is None else parts.following.hindrance,
     )  # fmt: skip
-
-
-def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
-    """Have administrators told how everything is."""
-    settings, keeping, writer = foundation.settings, foundation.keeping, foundation.writer
-    mirror = None if keeping.serverdir.node.is_replica else parts.mirror
-    condition = Condition(settings.serverdir, settings.disk_reserve, keeping.changelog, writer, mirror)
-    services.measuring += [condition.measures, writer.measures, foundation.upstream.measures, *parts.measuring]
-    services.checking += [condition.checks]

@@ -19,6 +19,8 @@ from twistpi.replication.blob_policy import BlobPolicy
 
 NONE: Final = "none"
 """In a list of networks that has a default: no network at all."""
+OUTPUT: Final = "-"
+"""In the place of a path: the standard output."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _BYTES = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _YES = frozenset({"true", "yes", "on", "1"})
@@ -118,6 +120,9 @@ def _files_to_replicate(text: str) -> str:
 TEXT = Kind("TEXT", "it must not be empty or hold control characters", _text)
 FLAG = Kind("", "it must be true or false", _flag)
 PATH = Kind("PATH", "it must be a path", _path)
+PATH_OR_OUTPUT = Kind(
+    "PATH", "it must be a path, or - for the standard output", lambda text: OUTPUT if text == OUTPUT else _path(text)
+)
 READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_file)
 BYTES = Kind("BYTES", "it must be a whole number, optionally with K, M, G or T behind it", _byte_count)
 WEB_ADDRESS = Kind("URL", "it must be an http:// or https:// address without query and fragment", _web_address)

@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -30,6 +30,7 @@ from twistpi.setting_kinds import (
     PASSWORD,
     PASSWORD_HASH,
     PATH,
+    PATH_OR_OUTPUT,
     PRIMARY_ADDRESS,
     PRINCIPALS,
     READABLE_FILE,
@@ -175,7 +176,11 @@ class Settings:
     )
     log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the least important lines to log")
     access_log: str | None = _setting(
-        PATH, None, "the file to log every request to, one line each", shown="requests are not logged"
+        PATH_OR_OUTPUT, None, "the file to log every request to, one line each; - for the standard output",
+        shown="requests are not logged",
+    )  # fmt: skip
+    log_format: Literal["text", "json"] = _setting(
+        choice("text", "json"), "text", "how both logs are written: as lines for people, or as a JSON object on each line"
     )
     ca_file: str | None = _setting(
         READABLE_FILE, None, "certificates (PEM) to trust upstream beside the system's", shown="the system's certificates alone"
@@ -187,6 +192,14 @@ class Settings:
     disk_reserve: int = _setting(
         BYTES, 256 << 20, "the free space of the disk below which /+ready says that this server is not ready",
         unit="bytes", shown="256M",
+    )  # fmt: skip
+    max_connections: int | None = _setting(
+        whole_number(1, 1_000_000), None, "how many clients may be connected at once; further ones wait until there is room",
+        shown="as many as file descriptors allow when each takes two, and no more than 10000",
+    )  # fmt: skip
+    stop_timeout: float = _setting(
+        seconds(3600, zero=True), 10.0, "how long a server that stops goes on answering what it was asked before",
+        unit="seconds", shown="10",
     )  # fmt: skip
     lenient_accept: bool = _setting(
         FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"

@@ -206,6 +206,7 @@ def test_the_access_log_has_a_line_for_every_answer(tmp_path: Any) -> None:
     world.site.stopFactory()
     lines = (tmp_path / "access.log").read_text().splitlines()
     assert len(lines) == 3
+    assert f'"GET {PAGE} HTTP/1.1" 200' in lines[0]
     assert {line.partition("] ")[2] for line in lines} == {lines[0].partition("] ")[2]}
     assert '"pip/26.3"' in lines[0]
     world.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from tests.web.web_world import World
 
+_REQUEST_ID = re.compile(rb"X-Request-Id: [^\r]*\r\n")
 GONE = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
 HTML_PAGE = "application/vnd.pypi.simple.v1+html"
@@ -41,7 +43,9 @@ class Answer:
 class Wire:
     """One connection to a site, in memory."""
 
-    def __init__(self, world: World, *, fast: bool = True) -> None:
+    def __init__(self, world: World, *, fast: bool = True, named: bool = False) -> None:
+        """``named`` leaves in answers what tells one request from the next."""
+        self._named = named
         channel = world.site.buildProtocol(None)  # type: ignore[no-untyped-call]
         assert channel is not None
         self.channel: Any = channel
@@ -56,7 +60,7 @@ class Wire:
         self.channel.dataReceived(data)
         answer = bytes(self.transport.value())
         self.transport.clear()
-        return answer
+        return answer if self._named else without_id(answer)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Ask and take the answer apart; ``accept_encoding="gzip"`` is a header."""
@@ -96,6 +100,11 @@ def _unchunked(body: bytes) -> bytes:
         whole += body[: int(size, 16)]
         body = body[int(size, 16) + 2 :]
     return whole
+
+
+def without_id(answer: bytes) -> bytes:
+    """``answer`` without what tells one request from the next."""
+    return _REQUEST_ID.sub(b"", answer)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.access_log import AccessLog
 from twistpi.web.app import make_site
 from twistpi.web.identify import Identify
 from twistpi.web.password_line import PasswordLine
@@ -281,7 +283,8 @@ class World:
             **settings,
         }
         self.services = Services(**services)
-        self.site = make_site(self.services, access_log=access_log)
+        self.access_log = None if access_log is None else AccessLog(access_log, "text", sys.stdout)
+        self.site = make_site(self.services, access_log=self.access_log)
         self.commit(
             LogStarted("1" * 32),
             UserCreated("root"),

@@ -80,7 +80,7 @@ def asker_of(request: Request, services: Addressing) -> PassedOn:
 
 
 def _own_outside_url(request: Request, services: Addressing) -> str:
-    is_trusted = _is_trusted_peer(request, services)
+    is_trusted = is_trusted_peer(request, services)
     if is_trusted and (told := _web_address(header(request, "x-outside-url"))):
         return told
     if services.outside_url:
@@ -106,7 +106,7 @@ def client_address(request: Request, services: Trusting) -> str:
     if passed_on is not None:
         return passed_on.address
     peer = _peer(request)
-    if _is_trusted_peer(request, services):
+    if is_trusted_peer(request, services):
         told = _told_addresses(request)
         outside = {named[-1] for addresses in told if (named := [one for one in addresses if not _is_trusted(one, services)])}
         clients = outside or {addresses[-1] for addresses in told}
@@ -124,7 +124,7 @@ def is_local(request: Request, services: Trusting) -> bool:
     if not _was_forwarded(request):
         return peer is None or peer.is_loopback
     told = [address for addresses in _told_addresses(request) for address in addresses]
-    return _is_trusted_peer(request, services) and bool(told) and all(address.is_loopback for address in told)
+    return is_trusted_peer(request, services) and bool(told) and all(address.is_loopback for address in told)
 
 
 def _peer(request: Request) -> _Address | None:
@@ -135,7 +135,8 @@ def _peer(request: Request) -> _Address | None:
     return _ip(str(getattr(address, "host", ""))) or _NOBODYS
 
 
-def _is_trusted_peer(request: Request, services: Trusting) -> bool:
+def is_trusted_peer(request: Request, services: Trusting) -> bool:
+    """Whether the other end of the connection is a proxy that is believed."""
     peer = _peer(request)
     return peer is None or _is_trusted(peer, services)
 

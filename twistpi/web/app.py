@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter
 from twistpi.model.accounts import Asker
 from twistpi.model.errors import FileLost, TwistpiError
 from twistpi.model.forwarding_errors import AskFirst
+from twistpi.web.access_log import AccessLog
 from twistpi.web.api import ApiDoor
 from twistpi.web.attachments import AttachmentDoor
 from twistpi.web.blob_feed import BlobFeedDoor, NodeFiles
@@ -65,10 +66,10 @@ class _NameConverter(BaseConverter):
     part_isolating = True
 
 
-def make_site(services: Services, *, timeout: float = _IDLE_TIMEOUT, access_log: str | None = None) -> FastSite:
+def make_site(services: Services, *, timeout: float = _IDLE_TIMEOUT, access_log: AccessLog | None = None) -> FastSite:
     """The factory for HTTP connections; its ``changed`` must be told of every committed entry.
 
-    ``access_log`` is the path of a log in the combined format, None for none.
+    ``access_log`` is told of every answer.
     """
     pages, storing = Pages(services), Storing(services)
     uploads = UploadDoor(services, storing, PushDoor(services, pages.reading, storing).push)
@@ -235,7 +236,10 @@ def _fail(services: Services) -> Callable[[Request, Failure], Awaitable[bytes | 
                 return None
         is_submission = request.method == b"POST" and is_form(request)
         path = request.path.decode("ascii", "replace")
-        reply = failure_reply(failure, is_submission=is_submission, wants_json=speaks_json(request), path=path)
+        reply = failure_reply(
+            failure, is_submission=is_submission, wants_json=speaks_json(request), path=path,
+            request_id=getattr(request, "request_id", "-"),
+        )  # fmt: skip
         return put(request, reply, services.standing.at(services.clock.seconds()))
 
     return fail

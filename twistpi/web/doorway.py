@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
 from twistpi.web.fast import FastSite
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
 @attrs.define(eq=False)
 class Doorway:
     """The factory of the listening ports, which hands every connection to the site that is in force."""
@@ -48,6 +48,11 @@ class Doorway:
         self._ports -= 1
         if self._ports == 0 and self._site is not None:
             self._site.doStop()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What clients that come over TLS may choose from (``IProtocolNegotiationFactory``)."""
+        offered: list[bytes] = [b"http/1.1"] if self._site is None else self._site.acceptableProtocols()
+        return offered
 
     def buildProtocol(self, address: IAddress) -> IProtocol | None:
         """A connection of the site in force."""

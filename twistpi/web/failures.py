@@ -26,7 +26,7 @@ _OF_INSTALLERS = re.compile(r"/\+(?:simple|f|e)(?!.*/refresh/?\Z)(?:/|\Z)")
 log = Logger()
 
 
-def reply_to(failure: Failure, *, wants_json: bool, path: str) -> Reply:
+def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
     """What an asker of ``path`` hears about ``failure``.
 
     Expected refusals are logged as information, surprises with their traceback.
@@ -34,23 +34,24 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str) -> Reply:
     error = failure.value
     if isinstance(error, TwistpiError):
         if error.status >= 500:
-            log.warn("{path} answered {status}: {reason}", path=path, status=error.status, reason=str(error))
+            text = "{path} answered {status}: {reason} (request {request})"
+            log.warn(text, path=path, status=error.status, reason=str(error), request=request_id)
         return error_reply(error.status, str(error), wants_json=wants_json, extra=_headers_of(error))
     if isinstance(error, HTTPException) and error.code is not None:
         return _routing_reply(error, wants_json=wants_json, path=path)
-    log.failure("{path} failed", failure=failure, path=path)
+    log.failure("{path} failed (request {request})", failure=failure, path=path, request=request_id)
     return error_reply(500, _SURPRISE, wants_json=wants_json)
 
 
-def failure_reply(failure: Failure, *, is_submission: bool, wants_json: bool, path: str) -> Reply:
+def failure_reply(failure: Failure, *, is_submission: bool, wants_json: bool, path: str, request_id: str = "-") -> Reply:
     """What an asker hears about ``failure``; ``is_submission`` tells that it is a client that uploads."""
     answer = submit_reply if is_submission else reply_to
-    return answer(failure, wants_json=wants_json, path=path)
+    return answer(failure, wants_json=wants_json, path=path, request_id=request_id)
 
 
-def submit_reply(failure: Failure, *, wants_json: bool, path: str) -> Reply:
+def submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
     """The same for clients that upload: most show the status line and nothing else, others the ``code`` of a JSON body."""
-    plain = reply_to(failure, wants_json=False, path=path)
+    plain = reply_to(failure, wants_json=False, path=path, request_id=request_id)
     reason = phrase_of(plain.body.decode().rstrip("\n"))
     if not wants_json:
         return Reply(plain.status, plain.headers, plain.body, reason)

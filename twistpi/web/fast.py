@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IAddress
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from twistpi.model.changes import Change
+from twistpi.web.access_log import AccessLog, Logged, logged_glance
+from twistpi.web.addresses import client_address
 from twistpi.web.bodies import Body, FileBody, MemoryBody
 from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
@@ -30,7 +31,8 @@ from twistpi.web.pages import Pages
 from twistpi.web.passed_on import PassedOn
 from twistpi.web.ready import ReadyFile, ReadyPage
 from twistpi.web.replies import head_bytes
-from twistpi.web.request import DoorRequest
+from twistpi.web.request import DoorRequest, header
+from twistpi.web.request_ids import RequestIds
 from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
 from twistpi.web.touches import Touch, touches_of
@@ -108,8 +110,9 @@ class FastChannel(LingeringChannel):
         if answer.body is not None:
             self._send(answer.body)
         self.site.services.traffic.sent += answer.length
-        if self.site.keeps_log:
-            self.site.log(Logged(self.transport.getPeer(), data, answer.status, answer.length))
+        if self.site.access_log is not None:
+            logged = logged_glance(self.transport.getPeer(), data, answer.status, answer.length)
+            self.site.access_log.note(logged, self.site.services.clock.seconds())
         return True
 
     def _send(self, body: Body) -> None:
@@ -209,11 +212,12 @@ class FastSite(Site):
         admit: Admit,
         *,
         timeout: float,
-        access_log: str | None,
+        access_log: AccessLog | None,
     ) -> None:
-        super().__init__(resource, DoorRequest, logPath=access_log, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        super().__init__(resource, DoorRequest, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        self.request_ids = RequestIds(services, services.identify.entropy)
         self.glances = Glances(services.lenient_accept)
-        self.keeps_log = access_log is not None
+        self.access_log = access_log
         self.services = services
         """For requests, which choose by it what becomes of their bodies."""
         self.admit = admit
@@ -228,9 +232,17 @@ class FastSite(Site):
     def log(self, request: Any) -> None:
         """Count a request that was answered, and note it in the access log, when there is one."""
         if isinstance(request, DoorRequest):
-            self._traffic.count(request.method, request.path, request.code, request.lasted(), request.sentLength)
-        if self.keeps_log:
-            super().log(request)
+            seconds = request.lasted()
+            self._traffic.count(request.method, request.path, request.code, seconds, request.sentLength)
+            if self.access_log is not None:
+                self.access_log.note(self._logged(request, seconds), self.services.clock.seconds())
+
+    def _logged(self, request: DoorRequest, seconds: float) -> Logged:
+        return Logged(
+            client_address(request, self.services), request.method.decode("latin-1"), request.uri.decode("latin-1"),
+            request.clientproto.decode("latin-1"), request.code, request.sentLength, header(request, "referer"),
+            header(request, "user-agent"), seconds, request.request_id,
+        )  # fmt: skip
 
     def yield_to(self, successor: FastSite) -> None:
         """Answer from now on as ``successor`` does, on the connections that are open here, too: the server plays another role."""
@@ -302,32 +314,3 @@ class FastSite(Site):
             self._traffic.ready_metadata += 1
         else:
             self._traffic.ready_files += 1
-
-
-@attrs.define(eq=False)
-class Logged:
-    """What the access log reads of a request, for an answer that had none."""
-
-    _peer: IAddress
-    _data: bytes
-    code: int
-    sentLength: int  # noqa: N815
-    method: bytes = b"GET"
-    clientproto: bytes = b"HTTP/1.1"
-
-    @property
-    def uri(self) -> bytes:
-        """The path as it was asked."""
-        return self._data[4 : self._data.index(b" HTTP/1.1\r\n")]
-
-    def getClientAddress(self) -> IAddress:
-        """Who asked."""
-        return self._peer
-
-    def getHeader(self, name: bytes) -> bytes | None:
-        """A header of the request."""
-        for line in self._data.split(b"\r\n")[1:]:
-            found, _, value = line.partition(b":")
-            if found.lower() == name.lower():
-                return value.strip()
-        return None

@@ -64,7 +64,9 @@ class Front(Resource):
     def _not_forwarded(self, request: Request, failure: Failure) -> bytes:
         is_submission = request.method == b"POST" and is_form(request)
         path = request.path.decode("ascii", "replace")
-        return self._put(request, failure_reply(failure, is_submission=is_submission, wants_json=True, path=path))
+        named = getattr(request, "request_id", "-")
+        reply = failure_reply(failure, is_submission=is_submission, wants_json=True, path=path, request_id=named)
+        return self._put(request, reply)
 
     def _put(self, request: Request, reply: Reply) -> bytes:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))

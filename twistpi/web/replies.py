@@ -103,6 +103,9 @@ def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes
             request.responseHeaders.removeHeader(name)
     for name, value in headers:
         request.responseHeaders.setRawHeaders(name, [value])
+    request_id: str = getattr(request, "request_id", "")
+    if request_id:
+        request.responseHeaders.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
 
 
 def phrase_of(text: str) -> str:

@@ -189,6 +189,10 @@ class DoorRequest(Request):
     """A request that neither parses nor keeps large bodies by itself; forms with files are read while they come."""
 
     channel: Any
+    request_id = ""
+    """What answers and logs call it; empty until its head is complete."""
+    endless = False
+    """Whether its answer has no end of its own: it is not waited for when the server stops."""
     passed_on: PassedOn | None = None
     """Whom another server passes this on for."""
     refusal: SenderRefused | None = None
@@ -207,6 +211,7 @@ class DoorRequest(Request):
         channel = self.channel
         site, method, raw = channel.site, channel._command, channel._path
         self._began = site.services.clock.seconds()
+        self.request_id = site.request_ids.name(self)
         try:
             self.passed_on = site.passed_on(self, method, raw)
         except SenderRefused as refusal:
@@ -214,6 +219,7 @@ class DoorRequest(Request):
             return
         forward = site.services.forward
         if forward is not None and forward.takes(self, method, raw):
+            self.requestHeaders.setRawHeaders(b"X-Request-Id", [self.request_id.encode("ascii")])
             self.content = forward.begin(self, method, raw, length)
         else:
             self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()

@@ -44,6 +44,10 @@ class WaitingSite(Site):
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(_NotYet(waiting), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """No HTTP/2, whose connections outlast an answer."""
+        return [b"http/1.1"]
+
     def log(self, request: Any) -> None:
         """Note nothing: there will be many of these for a while."""
 

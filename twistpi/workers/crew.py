@@ -31,8 +31,8 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _YOUNG: Final = 60.0
 """Seconds after which a worker's death is a matter of its own."""
-_PATIENCE: Final = 25.0
-"""Seconds after which a worker that was told to stop is killed; it has let its clients finish by then."""
+_PATIENCE: Final = 5.0
+"""Seconds beyond the setting stop-timeout after which a worker that was told to stop is killed."""
 _BOARD: Final = 3
 """The number of the board's descriptor in a worker; the sockets follow."""
 _OF_THE_FIRST: Final = frozenset({"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
@@ -120,6 +120,11 @@ class Crew:
         """See ``IReactorTime``."""
         return self._reactor.callLater(seconds, work)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a worker has to end."""
+        return self._settings.stop_timeout + _PATIENCE
+
     def seconds(self) -> float:
         """See ``IReactorTime``."""
         seconds: float = self._reactor.seconds()
@@ -178,7 +183,7 @@ class _Station(ProcessProtocol):
         ended: Deferred[None] = Deferred()
         self._ended = ended
         self.say(STOP)
-        self._timer = self._crew.call_later(_PATIENCE, self._kill)
+        self._timer = self._crew.call_later(self._crew.patience, self._kill)
         return ended
 
     def say(self, word: bytes) -> None:

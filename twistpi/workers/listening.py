@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from twistpi.listening import Certificate, certificate_of, make_endpoint
 from twistpi.workers.orders import Listening
 
 _POLITE: Final = 0.001
@@ -27,17 +27,27 @@ _INHERITED_BY_NUMBER: Final = "systemd:"
 """Endpoints that are nothing but a descriptor, whose number is another one in each process."""
 
 
-def listen(reactor: Any, listening: Listening, factory: IProtocolFactory, is_my_turn: Callable[[], bool]) -> IListeningPort:
+def listen(
+    reactor: Any,
+    listening: Listening,
+    factory: IProtocolFactory,
+    is_my_turn: Callable[[], bool],
+    certified: Callable[[Certificate], object] = lambda _: None,
+) -> IListeningPort:
     """Accept connections from ``listening`` for ``factory``, when ``is_my_turn``, or nobody else comes.
 
-    The endpoint is made anew, around the inherited socket, so that what it does beside listening (TLS) is done here.
+    The endpoint is made anew, around the inherited socket, so that what it does beside listening (TLS) is done here; ``certified``
+    is told the certificate, for TLS.
     """
     adopting = _Adopting(reactor, listening, is_my_turn)
     if listening.endpoint.startswith(_INHERITED_BY_NUMBER):
         return adopting.adopt(factory)
     ports: list[IListeningPort] = []
-    endpoint: Any = serverFromString(adopting, listening.endpoint)  # type: ignore[no-untyped-call]
+    endpoint = make_endpoint(adopting, listening.endpoint)
     endpoint.listen(factory).addCallback(ports.append)
+    certificate = certificate_of(endpoint)
+    if certificate is not None:
+        certified(certificate)
     return ports[0]
 
 

@@ -29,7 +29,8 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
 from twistpi.identifying import login_tokens
-from twistpi.log_level import drop_less_than
+from twistpi.listening import Certificate, open_access_log
+from twistpi.log_output import LogOutput
 from twistpi.rules.permissions import Policy
 from twistpi.runtime import ease_collecting, give_memory_back
 from twistpi.serverdir import Layout
@@ -50,8 +51,6 @@ from twistpi.workers.telling import Telling
 
 _FIGURES: Final = 0.5
 """Seconds between two times that a worker tells how much it did."""
-_GRACE: Final = 20.0
-"""Seconds in which requests that are being answered may end when a worker stops."""
 _PATIENCE: Final = 900.0
 """Seconds in which the first process may be silent; it is the one that knows how long its upstreams may be."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
@@ -97,6 +96,7 @@ class Worker:
     _site: FastSite
     _reactor: Any
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
+    _certificates: list[Certificate] = attrs.field(factory=list, init=False)
     _figures: LoopingCall = attrs.field(init=False)
     _stopping: bool = attrs.field(default=False, init=False)
 
@@ -108,7 +108,7 @@ class Worker:
     def start(self) -> None:
         """Accept connections."""
         for listening in self._orders.listening:
-            port = listen(self._reactor, listening, self._site, self._is_my_turn)
+            port = listen(self._reactor, listening, self._site, self._is_my_turn, self._certificates.append)
             self._ports.append(port)
             self._services.connections.listens(port)
         self._board.tell(self._orders.number, Slot.ALIVE, 1)
@@ -122,10 +122,14 @@ class Worker:
         self._board.tell(self._orders.number, Slot.ALIVE, 0)
         for port in self._ports:
             port.stopListening()
-        self._services.connections.finish(_GRACE).addBoth(lambda _: self._reactor.stop())
+        self._services.connections.finish(self._orders.settings.stop_timeout).addBoth(lambda _: self._reactor.stop())
 
     def reopen(self) -> None:
-        """Open certificates and logs again."""
+        """Open the access log and certificates again."""
+        if self._site.access_log is not None:
+            self._site.access_log.reopen()
+        for certificate in self._certificates:
+            certificate.reload()
 
     def _hear(self) -> None:
         news = self._board.news()
@@ -182,13 +186,14 @@ def main() -> None:
     reactor: Any = _chosen_reactor
     board = Board(orders.board)
     services = make_services(orders, board, reactor)
-    site = make_site(services, access_log=orders.settings.access_log)
+    site = make_site(services, access_log=open_access_log(orders.settings, sys.stdout))
     site.noisy = False
     worker = Worker(orders, board, services, site, reactor)
     wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
     globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)
-    drop_less_than(orders.settings.log_level)
+    LogOutput.direct(orders.settings.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the first process passes on what that means
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
     worker.start()
     wire.write(line_of({READY: os.getpid()}))

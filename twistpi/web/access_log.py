@@ -1,0 +1,158 @@
+"""The access log: a line for every answer, in the combined format or in JSON.
+
+Nothing that lets anybody in may get here: of a query only the names of its parameters are written, of a referrer neither query
+nor credentials, and headers with credentials not at all.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final, Literal, TextIO
+from urllib.parse import urlsplit
+
+import attrs
+import orjson
+from twisted.logger import Logger
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LONGEST: Final = 2000
+"""Characters of anything a client says."""
+_HARMLESS: Final = frozenset({"format", "no_projects", "force"})
+"""Parameters whose values are written, too."""
+_log = Logger()
+
+
+@attrs.frozen
+class Logged:
+    """What is known of an answer."""
+
+    client: str
+    """The address of the client, or ``unix``."""
+    method: str
+    target: str
+    """Path and query as they came."""
+    protocol: str
+    status: int
+    sent: int
+    """Bytes of the body."""
+    referrer: str | None
+    agent: str | None
+    seconds: float | None = None
+    """From the last line of the request's head to the end of the answer; None where that took no time worth measuring."""
+    request_id: str = ""
+
+
+class AccessLog:
+    """Writes it, a line at a time."""
+
+    def __init__(self, path: str, format: Literal["text", "json"], standard_output: TextIO) -> None:
+        """``path`` may be ``-``, which is the standard output.  Raises ``OSError``."""
+        self._path = path
+        self._write_line = _combined if format == "text" else _json
+        self._standard_output = standard_output
+        self._file = self._open()
+        self._failing = False
+
+    def note(self, logged: Logged, now: float) -> None:
+        """An answer was given at ``now``, in Unix seconds.  Where a line cannot be written, that is told once, and nothing more:
+        answers are worth more than lines about them.
+        """
+        try:
+            self._file.write(self._write_line(logged, now) + "\n")
+            self._failing = False
+        except (OSError, ValueError) as error:
+            if not self._failing:
+                _log.error("The access log cannot be written: {reason}", reason=str(error))
+            self._failing = True
+
+    def reopen(self) -> None:
+        """Go on in a new file: the old one was moved away.  When that cannot be, go on in the old one."""
+        if self._path == "-":
+            return
+        try:
+            opened = self._open()
+        except OSError as error:
+            _log.error("The access log cannot be opened again, so lines go on to the old one: {reason}", reason=str(error))
+            return
+        former, self._file = self._file, opened
+        former.close()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        if self._path != "-":
+            self._file.close()
+
+    def _open(self) -> TextIO:
+        if self._path == "-":
+            return self._standard_output
+        return open(self._path, "a", 1, encoding="ascii", newline="\n")
+
+
+def clean_target(target: str) -> str:
+    """``target`` without the values of its query, credentials and what is no plain ASCII."""
+    path, mark, query = target.partition("?")
+    if "@" in path and not path.startswith("/"):  # a whole URL, as proxies are asked
+        path = re.sub(r"//[^/]*@", "//***@", path)
+    return _plain(f"{path}{mark}{'&'.join(map(_clean_parameter, query.split('&')))}" if mark else path)
+
+
+def _clean_parameter(text: str) -> str:
+    name, equals, _value = text.partition("=")
+    return text if name in _HARMLESS else f"{name}{equals}{'***' if equals else ''}"
+
+
+def _clean_referrer(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "-"
+    host = parts.netloc.rpartition("@")[2]
+    return _plain(f"{parts.scheme}://{host}{parts.path}" if host else parts.path)
+
+
+def _plain(text: str) -> str:
+    """Printable ASCII without quotes, not endless."""
+    return "".join(
+        character if " " <= character <= "~" and character not in '"\\' else f"\\x{ord(character) & 0xFF:02x}"
+        for character in text[:_LONGEST]
+    )
+
+
+def _combined(logged: Logged, now: float) -> str:
+    at = time.gmtime(now)
+    day = f"{at.tm_mday:02d}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} +0000"
+    request = f"{_plain(logged.method)} {clean_target(logged.target)} {_plain(logged.protocol)}"
+    referrer = "-" if logged.referrer is None else _clean_referrer(logged.referrer)
+    agent = "-" if logged.agent is None else _plain(logged.agent)
+    return f'{logged.client} - - [{day}] "{request}" {logged.status} {logged.sent or "-"} "{referrer}" "{agent}"'
+
+
+def _json(logged: Logged, now: float) -> str:
+    told: dict[str, Any] = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z",
+        "event": "request",
+        "client": logged.client,
+        "method": _plain(logged.method),
+        "target": clean_target(logged.target),
+        "protocol": _plain(logged.protocol),
+        "status": logged.status,
+        "bytes": logged.sent,
+        "agent": None if logged.agent is None else _plain(logged.agent),
+        "referrer": None if logged.referrer is None else _clean_referrer(logged.referrer),
+    }
+    if logged.seconds is not None:
+        told["seconds"] = round(logged.seconds, 6)
+    if logged.request_id:
+        told["request"] = logged.request_id
+    return orjson.dumps(told).decode("ascii")
+
+
+def logged_glance(peer: Any, data: bytes, status: int, sent: int) -> Logged:
+    """The same for the bytes ``data`` of a whole request, which was answered before there was an object for it."""
+    first, *lines = data.decode("latin-1").split("\r\n")
+    method, _, rest = first.partition(" ")
+    target, _, protocol = rest.rpartition(" ")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    client = str(getattr(peer, "host", "unix"))
+    return Logged(client, method, target, protocol, status, sent, fields.get("referer"), fields.get("user-agent"))
