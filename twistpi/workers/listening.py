@@ -36,8 +36,8 @@ def listen(
 ) -> IListeningPort:
     """Accept connections from ``listening`` for ``factory``, when ``is_my_turn``, or nobody else comes.
 
-    The endpoint is made anew, around the inherited socket, so that what it does beside listening (TLS) is done here; ``certified``
-    is told the certificate, for TLS.
+    The endpoint is made anew, around the inherited socket, so that what it does beside listening (TLS) is done here;
+    ``certified`` is told the certificate, for TLS.
     """
     adopting = _Adopting(reactor, listening, is_my_turn)
     if listening.endpoint.startswith(_INHERITED_BY_NUMBER):
