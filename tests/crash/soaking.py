@@ -110,7 +110,7 @@ class Pair:
 
     def _is_whole(self) -> bool:
         there, here = status_of(self.primary), status_of(self.replica)
-        return bool(there["serial"] == here["serial"]) and not _outstanding(here)
+        return bool(there["serial"] == here["serial"]) and _has_all_files(here)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop both.  Blocking."""
@@ -123,11 +123,9 @@ class Pair:
         self.between.stop()
 
 
-def _outstanding(status: dict[str, Any]) -> int:
-    """Files that a replica still has to fetch, as its status says."""
-    replication: Any = status.get("replication") or {}
-    files = replication.get("files") or {}
-    return int(files.get("outstanding", 0)) if isinstance(files, dict) else 0
+def _has_all_files(status: dict[str, Any]) -> bool:
+    """Whether a replica lacks no file, as its status says."""
+    return bool(status["files"]["outstanding"] == 0 and not status["files"]["searching"])
 
 
 def are_the_same(one: Path, other: Path) -> tuple[int, int]:

@@ -33,7 +33,7 @@ zeros, or nothing, when ``N`` is 0), for a server whose view has reached the epo
 ``other log``
     This is another log than ``ID``.
 ``fenced``
-    ``E`` is higher than this server's epoch: another server became the primary, and this one has not heard of it.
+    Another server became the primary: this one knows it, or hears it now, since ``E`` is higher than its own epoch.
 ``diverged``
     The line ``N`` has another chain here, or this log ends before it.
 ``behind``
@@ -99,7 +99,9 @@ class FeedDoor(NodeDoor):
         """The feed."""
         feeds = self._feeds
         epoch = self.reader.epoch()
-        position = await self._place(_read_asked(request), epoch)
+        asked = _read_asked(request)
+        self._heed(request, claim, asked)
+        position = await self._place(asked, epoch)
         compressed = accepts_gzip(header(request, "accept-encoding"))
         coding = ((b"Content-Encoding", b"gzip"),) if compressed else ()
         told = ((b"X-Twistpi-Log-Id", feeds.log_id.encode()), (b"X-Twistpi-Epoch", b"%d" % epoch), (b"X-Accel-Buffering", b"no"))
@@ -139,6 +141,16 @@ class FeedDoor(NodeDoor):
         path = self._feeds.changelog.segment_path(known[0].first)
         return await self.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
 
+    def _heed(self, request: Request, claim: NodeClaim, asked: Asked) -> None:
+        """Remember who follows, for the next start, and notice that another server was promoted."""
+        services = self._services
+        if asked.log_id not in (None, self._feeds.log_id):
+            return
+        if services.known_followers is not None:
+            services.known_followers.came(claim.node, _outside_url(request))
+        if services.fencing is not None:
+            services.fencing.epoch_seen(asked.epoch)
+
     async def _place(self, asked: Asked, epoch: int) -> Position:
         """Where the line ``asked.after`` ends; raises ``FeedRefused``."""
         feeds, seen = self._feeds, self._feeds.seen()
@@ -148,6 +160,9 @@ class FeedDoor(NodeDoor):
 
         if asked.log_id not in (None, feeds.log_id):
             raise refuse("other log", f"it is another log ({feeds.log_id}, not {asked.log_id})")
+        fence = None if self._services.fencing is None else self._services.fencing.fence
+        if fence is not None:
+            raise refuse("fenced", f"{fence.successor} was promoted and is the one to follow")
         if asked.epoch > epoch:
             raise refuse("fenced", f"it has reached the epoch {epoch} only, and the asker knows epoch {asked.epoch}")
         if asked.after > seen.serial:

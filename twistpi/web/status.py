@@ -53,6 +53,7 @@ class StatusDoor(Door):
             "polling_replicas": self._followers(),
             "log-id": services.node.log_id,
             "epoch": self.reader.epoch(),
+            "fenced": None if (fencing := services.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
             **replica,
             **({} if services.files is None else files_facts(services.files, replica.get("replica-metadata-in-sync-at"), now)),
         }
