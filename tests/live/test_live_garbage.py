@@ -19,7 +19,7 @@ ROOT = "root:"
 """Whose password is blank."""
 
 
-def upload(server: LiveServer, index: str, name: str, version: str) -> int:
+def upload(server: LiveServer, index: str, name: str, version: str, wheel: bytes | None = None) -> int:
     """Upload a wheel as tools do; the status.  Blocking."""
     boundary = uuid.uuid4().hex
     fields = {":action": "file_upload", "name": name, "version": version, "filetype": "bdist_wheel", "pyversion": "py3"}
@@ -29,7 +29,7 @@ def upload(server: LiveServer, index: str, name: str, version: str) -> int:
     ]
     disposition = f'form-data; name="content"; filename="{wheel_name(name, version)}"'
     head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
-    body = b"".join([*parts, head, make_wheel(name, version), f"\r\n--{boundary}--\r\n".encode()])
+    body = b"".join([*parts, head, wheel or make_wheel(name, version), f"\r\n--{boundary}--\r\n".encode()])
     request = urllib.request.Request(f"{server.url}/{index}/", body, method="POST")
     request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
     request.add_header("Authorization", "Basic " + b64encode(ROOT.encode()).decode())

@@ -21,10 +21,9 @@ from twistpi.web.traffic import Traffic
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
     from twistpi.changelog.writer import Writer
-    from twistpi.mirror.download import Downloads
+    from twistpi.mirror.download import Download, Downloads
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.refresh import Mirror
-    from twistpi.mirror.relayed_files import RelayedDownloads
     from twistpi.mirror.relayed_sidecars import RelayedSidecars
     from twistpi.mirror.sidecar import Sidecars
     from twistpi.push.releases import Pusher
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from twistpi.rules.permissions import Policy
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
-    from twistpi.view.read import Readers
+    from twistpi.view.read import KeptBlob, Readers
     from twistpi.web.feeding import Feeds
     from twistpi.web.forward import Forward
     from twistpi.web.identify import Identify
@@ -51,6 +50,16 @@ class Clock(Protocol):
 
     def seconds(self) -> float:
         """Unix seconds."""
+
+
+class Elsewhere(Protocol):
+    """Whoever brings blobs from another server (``mirror.relayed_files.RelayedDownloads``)."""
+
+    def open_blob(self, blob: KeptBlob) -> Download:
+        """The way of ``blob`` here, joined or started."""
+
+    async def bring(self, blob: KeptBlob) -> None:
+        """Return once ``blob`` is here."""
 
 
 @attrs.frozen
@@ -122,7 +131,7 @@ class Services:
     """Makes a primary of this server."""
     known_followers: KnownFollowers | None = None
     """Whom the next start asks whether one of them was promoted."""
-    elsewhere: RelayedDownloads | None = None
+    elsewhere: Elsewhere | None = None
     """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
     files: BlobQueue | None = None
     """Brings them before anybody asks; None on a primary."""

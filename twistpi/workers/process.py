@@ -46,7 +46,7 @@ from twistpi.web.services import Services
 from twistpi.workers.board import Board, Slot
 from twistpi.workers.listening import listen
 from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, Orders, line_of, read_orders
-from twistpi.workers.reading_only import NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
+from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
 from twistpi.workers.telling import Telling
 
 _FIGURES: Final = 0.5
@@ -78,7 +78,7 @@ def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
         policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
         node=orders.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
         offline=orders.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
-        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=NoBlobs(),
     )  # fmt: skip
     way = FirstProcessWay(UNIXClientEndpoint(reactor, orders.first_process))  # type: ignore[no-untyped-call]
     services.forward = Forward(way, services, reactor, by_a_worker, patience=_PATIENCE, tokens_pass=True)

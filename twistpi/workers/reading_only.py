@@ -21,7 +21,7 @@ from twistpi.model.accounts import User
 from twistpi.model.errors import UpstreamFailed
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Index, KnownFile
-from twistpi.view.read import Readers
+from twistpi.view.read import KeptBlob, Readers
 from twistpi.web.identify import Identify
 
 
@@ -66,6 +66,18 @@ class NoDownloads:
 
     def open(self, index: Index, project: str, known_file: KnownFile) -> NoReturn:
         """See ``Downloads``."""
+        raise AskFirst
+
+
+class NoBlobs:
+    """Brings nothing: what the view names and the disk lacks is on its way to the first process, or lost."""
+
+    def open_blob(self, blob: KeptBlob) -> NoReturn:
+        """See ``web.services.Elsewhere``."""
+        raise AskFirst
+
+    async def bring(self, blob: KeptBlob) -> NoReturn:
+        """See ``web.services.Elsewhere``."""
         raise AskFirst
 
 
