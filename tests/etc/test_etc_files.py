@@ -98,6 +98,7 @@ def test_crontab_has_the_form_that_cron_takes(tmp_path: Path) -> None:
     (line,) = [line for line in lines if line]
     when, _, command = line.partition(" ")
     assert when == "@reboot"
+    assert command.startswith("rm -f ")
     assert not re.search(r"(?<!\\)%", command)
 
 
@@ -256,6 +257,14 @@ def test_what_the_environment_and_a_file_set_is_written_down(tmp_path: Path) -> 
     content = tomllib.loads((tmp_path / "new" / "twistpi.toml").read_text())
     assert (content["request-timeout"], content["host"], content["offline"]) == (7.0, "10.0.0.1", True)
     assert "server 10.0.0.1:3141;" in (tmp_path / "new" / "nginx-twistpi.conf").read_text()
+
+
+def test_whoever_cannot_get_in_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    words = ("--serverdir", str(tmp_path / "closed" / "data"), "--directory", str(tmp_path / "closed" / "conf"))
+    told = run(*words, "--user", "somebody-else")[1]
+    assert "so a web server cannot send files by itself: chmod o+x /" in told
+    assert "so somebody-else cannot get to the settings: chmod o+x /" in told
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -62,9 +63,20 @@ def gen_config(
     width = max(map(len, FILES))
     for name, what in FILES.items():
         click.echo(f"  {name:{width}}  {what}")
-    closed = closed_to_others(settings.serverdir)
-    if closed is not None:
-        click.echo(f"\nOnly the owner of {closed} can enter it, so a web server cannot send files by itself: chmod o+x {closed}")
+    for sentence in _closed_doors(deployment):
+        click.echo(f"\n{sentence}")
+
+
+def _closed_doors(deployment: Deployment) -> Iterator[str]:
+    """A sentence for each folder that keeps somebody out who has to get in."""
+    to_files = closed_to_others(deployment.settings.serverdir)
+    if to_files is not None:
+        yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
+    if deployment.user != pwd.getpwuid(os.geteuid()).pw_name:
+        for what, path in (("the settings", deployment.directory), ("the program", os.path.dirname(deployment.twistd))):
+            closed = closed_to_others(path)
+            if closed is not None:
+                yield f"Only the owner of {closed} can enter it, so {deployment.user} cannot get to {what}: chmod o+x {closed}"
 
 
 def _runner(serverdir: str) -> str:
