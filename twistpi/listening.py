@@ -8,9 +8,10 @@ from typing import Any, Final, TextIO
 
 import attrs
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IOpenSSLContextFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
 
 from twistpi.model.errors import InvalidSetting
 from twistpi.running import address_of
@@ -48,6 +49,7 @@ def _context(endpoint: SSL4ServerEndpoint) -> Any:
     return endpoint._sslContextFactory.getContext()
 
 
+@implementer(IOpenSSLContextFactory)
 @attrs.define(eq=False)
 class Certificate:
     """What Twisted asks for the context of each connection: that of the certificate as it was read last."""
