@@ -13,6 +13,7 @@ from zope.interface import classImplements
 from twistpi.auth.passwords import hash_password
 from twistpi.beginning import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
 from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.follower import catch_up
@@ -20,6 +21,7 @@ from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
+from twistpi.model.position import BEGINNING
 from twistpi.serverdir import Layout, Serverdir, check_role, check_usable, making_private, read_node, read_secret
 from twistpi.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
@@ -146,7 +148,12 @@ def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog
     layout: Layout = serverdir.layout
     view = open_view(layout.view, serverdir.node.log_id)
     try:
+        if view.position == BEGINNING:
+            _refuse_without_view(layout, disk)
         changelog = FileChangelog.open(layout.changelog, disk, trusted=view.position)
+    except ServerdirRefused:
+        view.close()
+        raise
     except UnknownPosition as error:
         # A view never runs ahead of its log: what it was folded from had been acknowledged, and is gone.
         view.close()
@@ -154,6 +161,16 @@ def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog
     if changelog.cut is not None:
         _log.warn("An interrupted write left something at the end of the changelog; it was cut off: {cut}.", cut=changelog.cut)
     return changelog, view
+
+
+def _refuse_without_view(layout: Layout, disk: IDisk) -> None:
+    """A log without the older history cannot be folded: what those lines said is in the view alone."""
+    disk.make_folder(layout.changelog)
+    base, _segments = read_beginning(layout.changelog, disk)
+    if base != BEGINNING:
+        remedy = f"remove both {layout.changelog} and {layout.view}, and this replica gets them from its primary again"
+        reason = f"its changelog begins after serial {base.serial}, and there is no view of what was before; {remedy}"
+        raise ServerdirRefused(layout.path, reason)
 
 
 def _lost(error: UnknownPosition, view: str) -> str:

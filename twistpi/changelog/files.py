@@ -16,6 +16,7 @@ from twistpi.changelog.ending import CutTail, find_end
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
 from twistpi.changelog.line import BadLine, check_lines, make_line, read_header
 from twistpi.changelog.locating import locate
+from twistpi.changelog.prepending import prepend
 from twistpi.changelog.reading import Progress, find_line, last_line, log_bytes, read_lines, report_progress, segment_path
 from twistpi.changelog.segments import (
     SEGMENT_LIMIT,
@@ -135,6 +136,13 @@ class FileChangelog:
         self._segment = shares[-1].segment
         self.last = Position(serial + len(lines), digest.hex(), self._segment, self._size)
         return self.last
+
+    def prepend(self, first_serial: int, before: str) -> Position:
+        """Have the log begin with the segment ``first_serial``, whose file is here by now; see ``prepending.prepend``.  In any
+        thread, one at a time.
+        """
+        self.begins_after = prepend(self._directory, self._disk, first_serial, before, self.begins_after)
+        return self.begins_after
 
     def position(self, serial: int) -> Position:
         """See ``IChangelog``."""

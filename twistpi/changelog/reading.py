@@ -114,7 +114,7 @@ def _read_segment(
     serial, segment, offset = position.serial, position.segment, position.offset
     digest = bytes.fromhex(position.chain)
     rest = b""
-    for lines, rest in _split(disk, segment_path(directory, segment), offset):  # noqa: B007 -- looked at after the loop
+    for lines, rest in split_lines(disk, segment_path(directory, segment), offset):  # noqa: B007 -- looked at after the loop
         for line in lines:
             try:
                 digest, body = check_line(line, serial + 1, digest)
@@ -128,7 +128,7 @@ def _read_segment(
     return Position(serial, digest.hex(), segment, offset), bool(rest)
 
 
-def _split(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:
+def split_lines(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:
     """The lines of a file from ``offset`` on, in bunches, and with each what follows it without a line feed so far."""
     rest, length = b"", CHUNK
     while content := disk.read(path, offset, length):

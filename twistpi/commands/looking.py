@@ -9,7 +9,7 @@ import click
 
 from twistpi.commands.common import serverdir_option, settings_of
 from twistpi.model.errors import ServerdirRefused
-from twistpi.ops.log import as_json, as_text, entries
+from twistpi.ops.log import as_json, as_text, entries, missing_before
 from twistpi.ops.progress import show_progress
 from twistpi.ops.settings_page import settings_page
 from twistpi.serverdir import Layout, read_node
@@ -32,6 +32,9 @@ def log(serverdir: str | None, config: str | None, after: int, follow: bool, jso
     if read_node(path) is None:
         raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
     render = as_json if json else as_text
+    missing = missing_before(Layout(path).changelog, after)
+    if missing is not None:
+        click.echo(missing, err=True)
     try:
         for line in entries(Layout(path).changelog, after, (lambda: time.sleep(_FOLLOW_PAUSE)) if follow else None):
             click.echo(render(line))

@@ -18,11 +18,14 @@ import attrs
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import Tree
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.reading import log_bytes, read_lines, report_progress
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import ServerdirRefused, TwistpiError
+from twistpi.model.position import BEGINNING, Position
 from twistpi.serverdir import Layout, read_node
+from twistpi.view.copying import copy_view
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.dump import dump
 from twistpi.view.read import KeptBlob, Readers
@@ -49,7 +52,7 @@ class Finding:
 def check(path: str, progress: Progress) -> Iterator[Finding]:
     """Everything there is to say about the server directory ``path``; raises ``ServerdirRefused`` when it is none."""
     node = read_node(path)
-    if node is None or not node.initialised:
+    if node is None or not (node.initialised or node.is_replica):
         raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
     layout = Layout(path)
     serial, problem = _check_chain(layout, progress)
@@ -57,11 +60,26 @@ def check(path: str, progress: Progress) -> Iterator[Finding]:
         yield problem
     with tempfile.TemporaryDirectory(prefix="twistpi-check-") as folder:
         fresh_path = str(Path(folder, "view.sqlite"))
+        base, _segments = read_beginning(layout.changelog, RealDisk())
+        if base != BEGINNING:
+            yield from _take_over_view(layout, fresh_path, base)
         with closing(open_view(fresh_path, node.log_id)) as fresh:
+            if fresh.position.serial < base.serial:
+                return
             yield from _check_view(layout, node.log_id, fresh, fresh_path, serial, progress)
             yield from _fold(layout, fresh, serial, progress)
-            yield from _check_blobs(path, fresh, progress)
+            yield from _check_blobs(path, fresh, progress, partly=node.is_replica)
     yield Finding(f"checked up to serial {serial}", wrong=False)
+
+
+def _take_over_view(layout: Layout, fresh_path: str, base: Position) -> Iterator[Finding]:
+    """Begin with a copy of the view: the log does not say how it came to be."""
+    told = f"the changelog begins after serial {base.serial}; what the view says of earlier entries is not checked"
+    yield Finding(told, wrong=False)
+    try:
+        copy_view(layout.view, fresh_path)
+    except (TwistpiError, sqlite3.Error, ValueError) as error:
+        yield Finding(f"there is no view that can be read ({error}), and the changelog alone does not tell what was before it")
 
 
 def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | None]:
@@ -69,6 +87,7 @@ def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | Non
     disk = RealDisk()
     serial = 0
     try:
+        serial = read_beginning(layout.changelog, disk)[0].serial
         lines = read_lines(layout.changelog, disk)
         total = log_bytes(layout.changelog, disk)
         for line in report_progress(lines, total, lambda done, total: progress("changelog", done, total)):
@@ -129,21 +148,26 @@ def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -
         fresh.commit(bunch[-1].position)
 
 
-def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress) -> Iterator[Finding]:
-    """Read every blob that the changelog says is here, and look for others."""
+def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: bool) -> Iterator[Finding]:
+    """Read every blob that the changelog says is here, and look for others; ``partly`` when some may come later."""
     tree = Tree(path)
     is_named_now = _later_names(Layout(path).view, fresh.position.serial)
     kept: dict[BlobAddress, KeptBlob] = {}
     for blob in fresh.reader.kept_blobs():
         kept[BlobAddress(blob.digits, blob.filename)] = blob
     total = sum(blob.size for blob in kept.values())
-    done = 0
+    done = outstanding = 0
     for address, blob in kept.items():
+        if partly and tree.find(address) is None:
+            outstanding += 1
+            continue
         found = list(_check_blob(tree, address, blob))
         if found and is_named_now(address):
             yield from found
         done += blob.size
         progress("files", done, total)
+    if outstanding:
+        yield Finding(f"{outstanding} files are not here; this replica fetches them from its primary while it runs", wrong=False)
     orphans = [address.relative for address, _size in tree.walk() if address not in kept]
     if orphans:
         told = f"{len(orphans)} files are kept that no index knows ({_examples(orphans)})"

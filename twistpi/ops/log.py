@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 import attrs
 import orjson
 
+from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.reading import read_lines
 from twistpi.model.changes import Change, Entry, LinksChanged
 from twistpi.model.codec import decode_content, encode_change
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.position import Position
 
 _LONGEST_VALUE = 100
 """Characters of one value that people are shown."""
@@ -21,13 +22,13 @@ _UNSHOWN = "password_hash"
 
 
 def entries(directory: str, after: int, wait: Callable[[], object] | None = None) -> Iterator[RawLine]:
-    """The lines of the log in ``directory`` after serial ``after``, the chain checked from the beginning.
+    """The lines of the log in ``directory`` after serial ``after``, the chain checked from the log's beginning.
 
     With ``wait``, never ends: it is called when nothing new is there.  Also for the log of a running server, whose newest lines
     may not be acknowledged yet.  Raises ``LogDamaged``.
     """
     disk = RealDisk()
-    position: Position = BEGINNING
+    position: Position | None = None
     while True:
         for line in read_lines(directory, disk, position):
             position = line.position
@@ -36,6 +37,14 @@ def entries(directory: str, after: int, wait: Callable[[], object] | None = None
         if wait is None:
             return
         wait()
+
+
+def missing_before(directory: str, after: int) -> str | None:
+    """A sentence about the lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
+    base, _segments = read_beginning(directory, RealDisk())
+    if after >= base.serial:
+        return None
+    return f"This log begins after serial {base.serial} ({base.chain}); the primary has the older entries."
 
 
 def as_json(line: RawLine) -> str:
