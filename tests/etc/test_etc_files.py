@@ -70,6 +70,13 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, host: str, stream: str) -> 
     assert f"\nListenStream={stream}\n" in (folder / "twistpi.socket").read_text()
 
 
+def test_everybody_waits_longer_than_it_takes_to_stop(tmp_path: Path) -> None:
+    texts = render(deployment(tmp_path, python=sys.executable, stop_timeout=99.5))
+    assert "\nTimeoutStopSec=150\n" in texts["twistpi.service"]
+    assert "\nstopwaitsecs=150\n" in texts["supervisor-twistpi.conf"]
+    assert plistlib.loads(texts["twistpi.plist"].encode())["ExitTimeOut"] == 150
+
+
 def test_systemd_lets_it_do_little(tmp_path: Path) -> None:
     unit = written(deployment(tmp_path, python=sys.executable)) / "twistpi.service"
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(unit)]

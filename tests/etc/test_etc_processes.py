@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -136,16 +137,20 @@ def test_uwsgi_passes_on_to_it_and_starts_it_again(tmp_path: Path) -> None:
     assert log.read_text().count("Stopped.") == 1
 
 
-def test_systemd_hands_it_the_port_that_connections_wait_at(tmp_path: Path) -> None:
+def test_systemd_hands_it_the_port_that_connections_wait_at_and_hears_when_it_is_ready(short_folder: Path) -> None:
     """The command of the unit, started the way systemd starts it when the first connection comes."""
-    port = free_port()
+    port, tmp_path = free_port(), short_folder
     place = deployment(tmp_path, python=sys.executable, port=port)
     folder, url = written(place), f"http://127.0.0.1:{port}"
     changed(folder / "twistpi.toml", NOBODY)
     (line,) = [line for line in (folder / "twistpi.service").read_text().splitlines() if line.startswith("ExecStart=")]
     command = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%"))
     (stream,) = re.findall(r"^ListenStream=(.*)$", (folder / "twistpi.socket").read_text(), re.MULTILINE)
-    names = [f"--setenv={name}={value}" for name, value in environment().items() if name in ("PYTHONPATH", "HOME")]
+    told_systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told_systemd.bind(str(short_folder / "notify"))
+    told_systemd.settimeout(60)
+    given = {**environment(), "NOTIFY_SOCKET": str(short_folder / "notify")}
+    names = [f"--setenv={name}={given[name]}" for name in ("PYTHONPATH", "NOTIFY_SOCKET")]
     log = tmp_path / "twistd.log"
     with log.open("wb") as told:
         server = subprocess.Popen(
@@ -158,7 +163,10 @@ def test_systemd_hands_it_the_port_that_connections_wait_at(tmp_path: Path) -> N
         wait_until(lambda: "Listening on" in log.read_text(), log.read_text)
         assert answers(url), "the connection waits until it is there"
         assert running_pid(place) == server.pid
+        assert told_systemd.recv(1000).startswith(b"READY=1\n")
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
+    assert told_systemd.recv(1000).startswith(b"STOPPING=1\n")
+    told_systemd.close()
     assert "Stopped." in log.read_text()

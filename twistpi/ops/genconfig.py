@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -41,6 +42,8 @@ SETTINGS_FILE: Final = "twistpi.toml"
 
 _OPEN_FILES: Final = 65536
 """Descriptors: two for each connection, and one for each file that is sent or received."""
+_TO_CLOSE: Final = 50
+"""Seconds that a server gets for closing what it keeps, after it finished what it was asked."""
 _CACHE_ROOT: Final = "/var/cache"
 _LOOPBACK: Final = (ip_network("127.0.0.1"), ip_network("::1"))
 _ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -134,6 +137,7 @@ class Deployment:
             "max_upload_size": self.settings.max_upload_size,
             "cache_root": _CACHE_ROOT,
             "open_files": _OPEN_FILES,
+            "stop_seconds": math.ceil(self.settings.stop_timeout) + _TO_CLOSE,
             "log_file": log_file,
             "pid_file": pid_file,
             "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
