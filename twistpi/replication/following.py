@@ -27,12 +27,18 @@ from twistpi.replication.refusals import Refusals
 
 HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats of a primary, at most."""
-_SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts to connect."""
-_STUCK_PAUSE: Final = 60.0
-"""Seconds until a primary is asked again that cannot be followed."""
 _log = Logger()
+
+
+@attrs.frozen
+class Pauses:
+    """How long is waited between two attempts to connect, in seconds."""
+
+    shortest: float = 0.1
+    """After something went wrong that had not for a while; twice as long each time after."""
+    longest: float = 30.0
+    stuck: float = 60.0
+    """When a primary cannot be followed, and a human has to put something right."""
 
 
 @attrs.define(eq=False)
@@ -56,6 +62,7 @@ class Following:
     """Whether the feed is asked for in gzip, which is worth it where the way is longer than this machine."""
     _silence: float = 3 * HEARTBEAT
     """Seconds without a byte after which the primary counts as gone."""
+    _pauses: Pauses = Pauses()
     progress: Progress = attrs.field(init=False)
     complete: Deferred[None] = attrs.field(factory=Deferred, init=False)
     """Fires once everything is here that the primary had."""
@@ -132,7 +139,7 @@ class Following:
         waiting.errback(NotHereYet(serial, timeout, self.progress.serial))
 
     async def _run(self) -> None:
-        while self._running is not None or self._failures == 0:
+        while True:
             try:
                 await self._follow_once()
             except CancelledError:
@@ -191,9 +198,9 @@ class Following:
 
     async def _wait(self, error: Exception) -> None:
         """Pause for longer each time in a row; returns early for ``hurry``."""
-        longest = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2**self._failures)
+        longest = min(self._pauses.longest, self._pauses.shortest * 2**self._failures)
         if isinstance(error, FollowingRefused):
-            longest = _STUCK_PAUSE
+            longest = self._pauses.stuck
         self._failures = min(self._failures + 1, 16)
         self._pause = Deferred()
         timer = self._clock.callLater(longest * (1 + self._chance()) / 2, self._pause.callback, None)
