@@ -176,6 +176,9 @@ class FastChannel(LingeringChannel):
         elif self.is_idle:
             self.close_soon()
         elif self._sender is None and self._handlingRequest:
+            if getattr(self.requests[0], "endless", False):
+                self.cut()
+                return
             self.persistent = False
             if not self.requests[0].startedWriting:
                 self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
@@ -271,8 +274,10 @@ class FastSite(Site):
         return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
 
     def answer(self, path: bytes, glance: Glance) -> Answer | None:
-        """What is ready for who asks for ``path``; None when nothing is."""
+        """What is ready for who asks for ``path``; None when nothing is, or when the answer has to be a last one."""
         services = self.services
+        if services.connections.finishing:
+            return None
         key = services.tables.pages.get((path, glance.wish.variant))
         if key is not None:
             page = services.page_cache.get(key)

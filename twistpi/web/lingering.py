@@ -18,6 +18,8 @@ _IDLE: Final = 10.0
 """Seconds without a byte after which a client that had its answer is let go."""
 _LONGEST: Final = 600.0
 """Seconds after which it is let go anyway.  Most clients send all of a body before they read, so this is generous."""
+_FLUSHED_WITHIN: Final = 60.0
+"""Seconds in which a client has to take the last of what is on its way to it when the connection closes."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 
@@ -27,6 +29,7 @@ class LingeringChannel(PatientChannel):
     transport: Any
     _lingering = False
     """Whether what arrives is dropped."""
+    _gone = False
     _letting_go: Any = None
     """The call that ends it."""
 
@@ -65,7 +68,7 @@ class LingeringChannel(PatientChannel):
         if self._lingering and self._letting_go is not None:
             self.setTimeout(_IDLE)  # type: ignore[no-untyped-call]
         else:
-            super().loseConnection()  # type: ignore[no-untyped-call]
+            self.close_soon()
 
     def timeoutConnection(self) -> None:
         """The client was silent for too long."""
@@ -75,10 +78,10 @@ class LingeringChannel(PatientChannel):
             self.close_soon()
 
     def close_soon(self) -> None:
-        """Close; cut the connection when the client does not take what is on its way to it."""
-        if self._abortingCall is None:
-            self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)  # type: ignore[no-untyped-call]
-        self.loseConnection()
+        """Close; cut the connection when the client does not take what is on its way to it.  May be called again."""
+        if self._abortingCall is None and not self._gone:
+            self._abortingCall = self.callLater(_FLUSHED_WITHIN, self.forceAbortClient)  # type: ignore[no-untyped-call]
+            super().loseConnection()  # type: ignore[no-untyped-call]
 
     def forceAbortClient(self) -> None:
         """Cut the connection."""
@@ -87,6 +90,7 @@ class LingeringChannel(PatientChannel):
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """The client is gone."""
+        self._gone = True
         self._forget_letting_go()
         super().connectionLost(reason)
 

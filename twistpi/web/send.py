@@ -295,6 +295,7 @@ async def send_stream(request: Request, body: Body) -> None:
     On a plain socket without a coding: its end is that of the connection, so the body must tell by itself whether it is whole.
     """
     plain = is_plain(request.channel.transport)
+    request.endless = True  # type: ignore[attr-defined]
     if plain:
         request.clientproto = b"HTTP/1.0"  # no chunks
     if request.clientproto != b"HTTP/2":
