@@ -32,8 +32,12 @@ def doors_of_the_page() -> set[tuple[str, str]]:
 
 
 def doors_of_the_program() -> Iterator[tuple[str, str]]:
-    """Method and path of each route that ``web/app.py`` names, whatever kind of server has it."""
-    tree = ast.parse((ROOT / "twistpi" / "web" / "app.py").read_text(encoding="utf-8"))
+    """Method and path of each route that a module of ``web/`` names, whatever kind of server has it."""
+    for path in (ROOT / "twistpi" / "web").glob("*.py"):
+        yield from _routes_in(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _routes_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
     known: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -49,14 +53,14 @@ def doors_of_the_program() -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[1], ast.List | ast.Name):
             path, methods = _value(node.elts[0], known), _value(node.elts[1], known)
-            if isinstance(path, str) and path.startswith("/") and isinstance(methods, list):
+            if isinstance(path, str) and path.startswith("/") and isinstance(methods, list) and set(methods) <= set(_METHODS):
                 yield from ((method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)) for method in methods)
 
 
 def _value(node: ast.expr, known: dict[str, Any]) -> Any:
     try:
         return eval(compile(ast.Expression(node), "app.py", "eval"), dict(known))
-    except (NameError, ValueError):  # not known, or a tuple that is assigned to
+    except (NameError, ValueError, SyntaxError, TypeError, AttributeError):  # not a value that is known here
         return None
 
 
