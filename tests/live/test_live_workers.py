@@ -100,8 +100,10 @@ async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> di
 
 
 @in_reactor
-async def test_workers_share_fetches_and_see_what_was_written(server: LiveServer, upstream: FakeUpstream, step: Step) -> None:
-    await start(server, upstream)
+async def test_workers_share_fetches_and_see_what_was_written(
+    server: LiveServer, upstream: FakeUpstream, step: Step, tmp_path: Path
+) -> None:
+    await start(server, upstream, "--access-log", str(tmp_path / "access.log"))
     page, file = f"{server.simple}hello/", f"{server.url}/root/pypi/+f/{_digest_path(CONTENT)}/{WHEEL}"
     with ThreadPoolExecutor(12) as threads:
         pages = await deferToThread(lambda: list(threads.map(fetch, [page] * 24)))
@@ -119,6 +121,17 @@ async def test_workers_share_fetches_and_see_what_was_written(server: LiveServer
     told = await deferToThread(fetch, f"{server.url}/+metrics")
     assert b'twistpi_worker_up{worker="2"} 1.0' in told
     assert b'twistpi_worker_requests_total{worker="1"}' in told
+    # Whatever way a request took, it is counted and logged once.
+    await deferToThread(until, lambda: _requests(server, "page", 200) >= 24)
+    assert _requests(server, "file", 200) == 24
+    assert (tmp_path / "access.log").read_text().count(f"/{WHEEL} HTTP") == 24
+
+
+def _requests(server: LiveServer, kind: str, status: int) -> int:
+    """How many requests of a kind the server says it answered.  Blocking."""
+    told = fetch(f"{server.url}/+metrics").decode()
+    found = re.search(rf'^twistpi_requests_total{{kind="{kind}",status="{status}"}} (\d+)', told, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _digest_path(content: bytes) -> str:

@@ -356,6 +356,15 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_headers_that_the_primary_would_not_take_are_refused_in_so_many_words(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
+        answer = await asked(house, request("PUT", "/alice/dev", b"{}", "X-Long: " + "x" * 16_000))
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert "too large to be handed on" in json_of(answer)["message"]
+        assert server.heads == []
+
+
+@in_reactor
 async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path: Path) -> None:
     size = 24 * 1024 * 1024
     go_on = Event()

@@ -28,6 +28,16 @@ class AnswerLost(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class HeadTooLarge(TwistpiError):
+    """The headers of this request are too large to be handed on to {server}: {size:,} bytes, where it takes {limit:,}."""
+
+    status = 431
+    server: str
+    size: int
+    limit: int
+
+
+@attrs.define(auto_exc=True, str=False)
 class SenderRefused(TwistpiError):
     """A request that another server of the house passes on must prove it, and the token of this one does not: {reason}. Servers
     that pass requests on share one secret; see the setting secretfile.

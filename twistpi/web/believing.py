@@ -49,7 +49,7 @@ class Believing:
                 nodes.claim(token, method.decode("latin-1"), target)
             except NodeRefused as refusal:
                 raise SenderRefused(refusal.reason) from None
-        elif not self._is_worker(request):
+        elif not self.is_worker(request):
             return None
         if text is None:
             return None
@@ -62,7 +62,10 @@ class Believing:
         """What every answer to another server has beside the standing headers."""
         return () if self._services.nodes is None else self._services.nodes.headers()
 
-    def _is_worker(self, request: Request) -> bool:
-        host: Any = request.getHost()  # type: ignore[no-untyped-call]
+    def is_worker(self, request: Request) -> bool:
+        """Whether it is a worker of this server that asks."""
         place = self._services.workers_at
-        return place is not None and isinstance(host, UNIXAddress) and os.fsdecode(host.name or b"") == place
+        if place is None:
+            return False
+        host: Any = request.getHost()  # type: ignore[no-untyped-call]
+        return isinstance(host, UNIXAddress) and os.fsdecode(host.name or b"") == place

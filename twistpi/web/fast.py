@@ -234,7 +234,7 @@ class FastSite(Site):
 
     def log(self, request: Any) -> None:
         """Count a request that was answered, and note it in the access log, when there is one."""
-        if isinstance(request, DoorRequest):
+        if isinstance(request, DoorRequest) and not self.services.believing.is_worker(request):  # who counts it himself
             seconds = request.lasted()
             self._traffic.count(request.method, request.path, request.code, seconds, request.sentLength)
             if self.access_log is not None:

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.model.forwarding_errors import AnswerLost, NothingForwarded
+from twistpi.model.forwarding_errors import AnswerLost, HeadTooLarge, NothingForwarded
 from twistpi.web.channel_flow import ChannelFlow
 from twistpi.web.exchange import AnswerHead, Exchange
 from twistpi.web.forward_heads import Line, answer_lines
@@ -23,6 +23,8 @@ _MOST_WAITING: Final = 256 * 1024
 """Bytes of a body that wait for the connection, or are kept in case the head has to be signed anew."""
 _NOT_WORTH_HURRY: Final = 1024 * 1024
 """When no more bytes than this are still to come, an early answer waits for them, and the connection can go on afterwards."""
+_LONGEST_HEAD: Final = 16 * 1024
+"""Bytes of a request's head that every server takes."""
 _EXPECT: Final = b"expect"
 _LOOKS: Final = 4
 """How often, within the seconds of silence that are put up with, it is looked whether anything moved."""
@@ -111,6 +113,9 @@ class Forwarding:
     def _connect(self) -> None:
         forward = self._forward
         head = forward.head_of(self._request, self._method, self._raw, self._length, has_body=self._has_body)
+        if len(head) > _LONGEST_HEAD:
+            self._fail(HeadTooLarge(forward.name, len(head), _LONGEST_HEAD))
+            return
         exchange = self._exchange = Exchange(head, self, bodiless=self._method == b"HEAD")
         factory = Factory.forProtocol(lambda: exchange)
         factory.noisy = False
@@ -138,7 +143,8 @@ class Forwarding:
 
     def _look(self) -> None:
         """Whether the other server is still there: it is not while it should send something, and nothing moves."""
-        assert self._exchange is not None
+        if self._exchange is None:
+            return
         is_asker_waited_for = self._body.is_full or (self._connected and not self._complete and not self._paused)
         moved, self._seen = self._exchange.moved != self._seen, self._exchange.moved
         self._quiet = 0 if moved or is_asker_waited_for else self._quiet + 1

@@ -211,11 +211,13 @@ class DoorRequest(Request):
         channel = self.channel
         site, method, raw = channel.site, channel._command, channel._path
         self._began = site.services.clock.seconds()
-        self.request_id = site.request_ids.name(self)
         try:
             self.passed_on = site.passed_on(self, method, raw)
         except SenderRefused as refusal:
-            self._refuse(refusal, length)
+            self.refusal = refusal
+        self.request_id = site.request_ids.name(self)
+        if self.refusal is not None:
+            self._refuse(length)
             return
         forward = site.services.forward
         if forward is not None and forward.takes(self, method, raw):
@@ -224,9 +226,8 @@ class DoorRequest(Request):
         else:
             self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
 
-    def _refuse(self, refusal: SenderRefused, length: int | None) -> None:
+    def _refuse(self, length: int | None) -> None:
         """Say so without looking at the body."""
-        self.refusal = refusal
         self.content = _BoundedBody()
         self.requestHeaders.removeHeader(b"Expect")
         if length != 0:

@@ -1,7 +1,7 @@
 """What requests are called in answers and logs, so that who saw a failure and who reads the log speak of the same one.
 
-A trusted proxy's ``X-Request-Id`` is taken over when it is plain text of a sensible length; everybody else's is ignored, since it
-would be text of a stranger's choice in our logs.
+The ``X-Request-Id`` of a trusted proxy, or of another server of the house, is taken over when it is plain text of a sensible
+length; everybody else's is ignored, since it would be text of a stranger's choice in our logs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import count
 from twisted.web.server import Request
 
 from twistpi.web.addresses import Trusting, is_trusted_peer
-from twistpi.web.request import header
+from twistpi.web.request import header, passed_on_of
 
 HEADER = b"X-Request-Id"
 _SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
@@ -30,6 +30,7 @@ class RequestIds:
     def name(self, request: Request) -> str:
         """What ``request`` is called."""
         told = header(request, "x-request-id")
-        if told is not None and _SENSIBLE.match(told) and is_trusted_peer(request, self._trusting):
+        is_trusted = passed_on_of(request) is not None or is_trusted_peer(request, self._trusting)
+        if told is not None and _SENSIBLE.match(told) and is_trusted:
             return told
         return f"{self._prefix}{next(self._numbers):08x}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
@@ -69,6 +69,29 @@ class Traffic:
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
         self.sent += sent
+
+    def take(self) -> dict[str, Any]:
+        """What was counted since this was called last, for ``add`` of another process; counting begins anew."""
+        names = ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent")
+        told: dict[str, Any] = {name: getattr(self, name) for name in names}
+        told |= {"pages": dict(self.pages), "buckets": self._buckets, "seconds": self._seconds}
+        told["answered"] = [[kind, status, number] for (kind, status), number in self._answered.items()]
+        for name in names:
+            setattr(self, name, 0)
+        self.pages.clear()
+        self._answered.clear()
+        self._buckets, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
+        return told
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Count what another process counted, and told by ``take``."""
+        for name in ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent"):
+            setattr(self, name, getattr(self, name) + told[name])
+        self.pages.update(told["pages"])
+        for kind, status, number in told["answered"]:
+            self._answered[kind, status] += number
+        self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, told["buckets"], strict=True)]
+        self._seconds += told["seconds"]
 
     @property
     def answered(self) -> Iterator[tuple[str, int, int]]:

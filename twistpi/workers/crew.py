@@ -22,8 +22,9 @@ from twisted.python.failure import Failure
 
 from twistpi.model.measures import Measure
 from twistpi.settings import Settings
+from twistpi.web.traffic import Traffic
 from twistpi.workers.board import Board, Slot
-from twistpi.workers.orders import READY, STOP, Listening, Orders, sealed
+from twistpi.workers.orders import ACCESS, READY, STOP, TRAFFIC, Listening, Orders, sealed
 from twistpi.workers.telling import log_again
 
 _FIRST_PAUSE: Final = 0.1
@@ -53,6 +54,8 @@ class Crew:
     _first_process: str
     """The path of the socket at which this process answers its workers."""
     board: Board
+    traffic: Traffic = attrs.field(factory=Traffic, init=False)
+    """Of the whole server: what workers answered counts there, too."""
     _stations: list[_Station] = attrs.field(factory=list, init=False)
     _ending: list[_Station] = attrs.field(factory=list, init=False)
     _node: Any = attrs.field(default=None, init=False)
@@ -211,9 +214,17 @@ class _Station(ProcessProtocol):
         try:
             told = orjson.loads(line)
         except orjson.JSONDecodeError:
-            log.warn("worker {worker}: {text}", worker=self.number, text=line.decode("utf-8", "replace"))
+            told = None
+        if not isinstance(told, dict):
+            self.errReceived(line)
             return
-        if not log_again(self.number, told) and READY in told:
+        if log_again(self.number, told):
+            return
+        if TRAFFIC in told:
+            self._crew.traffic.add(told[TRAFFIC])
+        elif ACCESS in told:
+            (sys.__stdout__ or sys.stdout).write(told[ACCESS])  # sys.stdout leads to the server's log by now
+        elif READY in told:
             self.is_ready = True
             log.info("Worker {worker} serves (process {pid}).", worker=self.number, pid=told[READY])
             self._crew.look()

@@ -22,6 +22,10 @@ HURRY: Final = b"hurry"
 """End now, whatever is being answered."""
 REOPEN: Final = b"reopen"
 """Certificates and the access log may be other files now: open them again."""
+TRAFFIC: Final = "traffic"
+"""What a worker says with what it answered lately (``web.traffic.Traffic.take``)."""
+ACCESS: Final = "access"
+"""What a worker says with text for the access log, where that is the standard output."""
 READY: Final = "ready"
 """What a worker says, with its process id, when it serves."""
 _LENGTH: Final = struct.Struct("<Q")
@@ -66,16 +70,21 @@ def sealed(orders: Orders) -> bytes:
 
 def read_orders(file: BinaryIO) -> Orders:
     """The orders that come out of ``file``; blocking.  Raises ``EOFError``."""
-    head = file.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (length,) = _LENGTH.unpack(head)
-    content = file.read(length)
-    if len(content) < length:
-        raise EOFError
-    orders = pickle.loads(content)  # from the process that started this one, over a pipe of its own
+    (length,) = _LENGTH.unpack(_read(file, _LENGTH.size))
+    orders = pickle.loads(_read(file, length))  # from the process that started this one, over a pipe of its own
     assert isinstance(orders, Orders)
     return orders
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Exactly so many bytes: pipes give what they have at the moment."""
+    content = b""
+    while len(content) < size:
+        piece = file.read(size - len(content))
+        if not piece:
+            raise EOFError
+        content += piece
+    return content
 
 
 def line_of(told: dict[str, Any]) -> bytes:

@@ -32,12 +32,13 @@ from twistpi.identifying import login_tokens
 from twistpi.listening import Certificate, open_access_log
 from twistpi.log_output import LogOutput
 from twistpi.rules.permissions import Policy
-from twistpi.runtime import ease_collecting, give_memory_back
+from twistpi.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.serverdir import Layout
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.answered_here import by_a_worker
 from twistpi.web.app import make_site
+from twistpi.web.connections import Connections
 from twistpi.web.fast import FastSite
 from twistpi.web.forward import Forward
 from twistpi.web.forward_ways import FirstProcessWay
@@ -45,12 +46,14 @@ from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import Services
 from twistpi.workers.board import Board, Slot
 from twistpi.workers.listening import listen
-from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, Orders, line_of, read_orders
+from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, TRAFFIC, Orders, line_of, read_orders
 from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
-from twistpi.workers.telling import Telling
+from twistpi.workers.telling import Output, Telling
 
 _FIGURES: Final = 0.5
 """Seconds between two times that a worker tells how much it did."""
+_LAST_WORDS: Final = 0.05
+"""Seconds for what was told last to get out."""
 _PATIENCE: Final = 900.0
 """Seconds in which the first process may be silent; it is the one that knows how long its upstreams may be."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
@@ -72,6 +75,7 @@ def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
     downloads: Any = NoDownloads()
     sidecars: Any = SharedSidecars(blobs, offload)
     name_lists: Any = NoNameLists()
+    limit = settings.max_connections or connections_for(raise_descriptor_limit()) * orders.workers
     services = Services(
         readers=readers, blobs=blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
         page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identify,
@@ -79,6 +83,7 @@ def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
         node=orders.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
         offline=orders.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
         lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=NoBlobs(),
+        connections=Connections(reactor, -(-limit // orders.workers)),
     )  # fmt: skip
     way = FirstProcessWay(UNIXClientEndpoint(reactor, orders.first_process))  # type: ignore[no-untyped-call]
     services.forward = Forward(way, services, reactor, by_a_worker, patience=_PATIENCE, tokens_pass=True)
@@ -98,6 +103,9 @@ class Worker:
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
     _certificates: list[Certificate] = attrs.field(factory=list, init=False)
     _figures: LoopingCall = attrs.field(init=False)
+    tell: Callable[[bytes], object] = attrs.field(default=lambda line: None, init=False)
+    """Says something to the first process."""
+    _answered: int = attrs.field(default=0, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -122,7 +130,11 @@ class Worker:
         self._board.tell(self._orders.number, Slot.ALIVE, 0)
         for port in self._ports:
             port.stopListening()
-        self._services.connections.finish(self._orders.settings.stop_timeout).addBoth(lambda _: self._reactor.stop())
+        self._services.connections.finish(self._orders.settings.stop_timeout).addBoth(self._end)
+
+    def _end(self, _: object) -> None:
+        self._tell_figures()
+        self._reactor.callLater(_LAST_WORDS, self._reactor.stop)
 
     def reopen(self) -> None:
         """Open the access log and certificates again."""
@@ -147,9 +159,12 @@ class Worker:
 
     def _tell_figures(self) -> None:
         services, number = self._services, self._orders.number
-        answered = sum(count for _kind, _status, count in services.traffic.answered)
+        count = sum(count for _kind, _status, count in services.traffic.answered)
+        if count:
+            self._answered += count
+            self.tell(line_of({TRAFFIC: services.traffic.take()}))
         told = (
-            (Slot.ANSWERED, answered),
+            (Slot.ANSWERED, self._answered),
             (Slot.PASSED_ON, 0 if services.forward is None else services.forward.passed),
             (Slot.PAGES, len(services.page_cache)),
             (Slot.PAGE_BYTES, services.page_cache.size),
@@ -186,10 +201,12 @@ def main() -> None:
     reactor: Any = _chosen_reactor
     board = Board(orders.board)
     services = make_services(orders, board, reactor)
-    site = make_site(services, access_log=open_access_log(orders.settings, sys.stdout))
+    output: Any = Output()
+    site = make_site(services, access_log=open_access_log(orders.settings, output))
     site.noisy = False
     worker = Worker(orders, board, services, site, reactor)
     wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
+    output.tell = worker.tell = wire.write
     globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)
     LogOutput.direct(orders.settings.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop

@@ -80,6 +80,7 @@ class Staff:
     def _join(self, serving: Serving, crew: Crew, board: Board) -> None:
         services = serving.services
         services.workers_at = self._place
+        crew.traffic = services.traffic
         services.measuring.append(crew.measures)
         board.begin(services.standing.serial)
         serving.announcements.append(lambda serial, changes: board.announce(serial, touches_of(changes)))

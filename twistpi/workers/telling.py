@@ -9,7 +9,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-from twistpi.workers.orders import line_of
+from twistpi.workers.orders import ACCESS, line_of
 
 _LOGGED = "log"
 
@@ -32,6 +32,17 @@ class Telling:
             text = f"{text}\n{failure.getTraceback()}"
         told = {"level": level.name, "namespace": event.get("log_namespace", ""), "text": text}
         self._write(line_of({_LOGGED: told}))
+
+
+class Output:
+    """What a worker has for a standard output: text goes to the first process, which has a real one."""
+
+    tell: Callable[[bytes], object]
+
+    def write(self, text: str) -> int:
+        """Say ``text``."""
+        self.tell(line_of({ACCESS: text}))
+        return len(text)
 
 
 def log_again(number: int, told: dict[str, Any]) -> bool:
