@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.fakes.unruly_proxy import Cut, Flip, UnrulyProxy
+from tests.fakes.unruly_proxy import Cut, Flip, Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
 from tests.mirror.mirror_house import pause
 from tests.replication.two_servers import MIRROR, STAGE, Server, eventually
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.mirror.trouble import Trouble
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -110,6 +114,85 @@ async def test_thirty_clients_that_ask_a_chain_for_a_file_it_has_not_yet_share_o
     await eventually(lambda: middle.has(LARGE, WHEEL) and last.has(LARGE, WHEEL))
     ranged = await last.get(path_of(LARGE, WHEEL), Range="bytes=-5")
     assert (ranged.status, ranged.body) == (206, LARGE[-5:])
+
+
+@in_reactor
+async def test_everything_beside_a_file_is_brought_when_somebody_asks_for_it_documentation_too(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    wheel = blob_address(digest(SMALL), WHEEL)
+    pages = io.BytesIO()
+    with zipfile.ZipFile(pages, "w") as archive:
+        archive.writestr("index.html", "<p>demo")
+    docs, tox = pages.getvalue(), f"+f/{wheel.digits[:3]}/{wheel.digits[3:]}/demo.toxresult-1"
+    docs_at = blob_address(digest(docs), "demo-1.0.doc.zip")
+    beside = {metadata_address(wheel): b"Name: demo\n", provenance_address(digest(b"{}"), WHEEL): b"{}", docs_at: docs}
+    for address, content in {**beside, BlobAddress(wheel.digits, "demo.toxresult-1"): b"passed"}.items():
+        primary.put(content, address)
+    described, _ = primary.upload(WHEEL, SMALL)
+    full = FileUploaded(
+        STAGE, "demo", "1.0", WHEEL, digest(SMALL), len(SMALL), metadata_sha256=digest(b"Name: demo\n"), metadata_size=11,
+        provenance_sha256=digest(b"{}"), provenance_size=2,
+    )  # fmt: skip
+    await primary.commit(described, full)
+    for change in (
+        AttachmentAdded(STAGE, "demo", "1.0", "toxresult", "demo.toxresult-1", digest(b"passed"), 6, tox, WHEEL),
+        AttachmentAdded(STAGE, "demo", "1.0", "doczip", docs_at.filename, digest(docs), len(docs), f"+f/{docs_at.relative}"),
+    ):
+        await primary.commit(change)
+    replica = make_server(primary, replicate_files="on-demand")
+    await replica.pull()
+    for path, content in (
+        (f"/{STAGE}/+f/{wheel.relative}.metadata", b"Name: demo\n"),
+        (f"/{STAGE}/+f/{wheel.relative}.provenance", b"{}"),
+        (f"/{STAGE}/{tox}", b"passed"),
+        (f"/{STAGE}/+f/{docs_at.relative}", docs),
+        (f"/{STAGE}/demo/1.0/+doc/index.html", b"<p>demo"),
+    ):
+        theirs, ours = await primary.get(path), await replica.get(path)
+        assert (ours.status, ours.body) == (200, content), path
+        assert ours.headers.getRawHeaders("ETag") == theirs.headers.getRawHeaders("ETag")
+    primary.blobs.remove(docs_at)
+    replica.blobs.remove(docs_at)
+    assert (await replica.get(f"/{STAGE}/demo/1.0/+doc/index.html")).status >= 500
+    unchanged = await replica.get(f"/{STAGE}/+f/{wheel.relative}", If_None_Match=f'"{digest(SMALL)}"')
+    assert (unchanged.status, replica.blobs.find(wheel)) == (304, None)
+
+
+@in_reactor
+async def test_wrong_bytes_never_complete_what_a_client_gets_and_are_not_kept(
+    primary: Server, make_server: Callable[..., Server]
+) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    with UnrulyProxy(primary.url) as proxy:
+        proxy.will(Flip(asked=b"GET /+blob/", behind=b"\r\n\r\n", after=400_000))
+        replica = make_server(primary, replicate_files="on-demand", through=proxy.url)
+        await replica.pull()
+        with pytest.raises(Trouble, match="broke before"):
+            await replica.get(path_of(LARGE, WHEEL))
+        assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
+        answer = await replica.get(path_of(LARGE, WHEEL))
+        assert (answer.status, answer.body == LARGE) == (200, True)
+        await replica.vanish()
+
+
+@in_reactor
+async def test_a_client_that_leaves_does_not_stop_what_is_brought(primary: Server, make_server: Callable[..., Server]) -> None:
+    await primary.commit(*primary.upload(WHEEL, LARGE))
+    with UnrulyProxy(primary.url) as proxy:
+        stall = Stall(asked=b"GET /+blob/", behind=b"\r\n\r\n", after=400_000)
+        proxy.will(stall)
+        replica = make_server(primary, replicate_files="on-demand", through=proxy.url)
+        await replica.pull()
+        leaving = Deferred.fromCoroutine(replica.get(path_of(LARGE, WHEEL)))
+        leaving.addErrback(lambda _: None)
+        await eventually(lambda: stall in proxy.happened)
+        leaving.cancel()
+        for connection in list(replica.services.connections._open):
+            connection.cut()
+        proxy.release()
+        await eventually(lambda: replica.has(LARGE, WHEEL))
+        await replica.vanish()
 
 
 @in_reactor

@@ -55,6 +55,25 @@ async def test_a_page_that_is_fresh_here_costs_no_question_and_one_that_is_old_i
 
 
 @in_reactor
+async def test_a_page_is_answered_when_the_log_here_has_what_the_primary_learned(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {SDIST: CONTENT})
+    replica = make_server(primary)
+    await replica.pull()
+    replica.follows = False
+    asking = Deferred.fromCoroutine(replica.get(PAGE))
+    await eventually(lambda: primary.readers.get().has_project(MIRROR, "hello"))
+    assert not asking.called
+    await replica.pull()
+    answer = await asking
+    assert (answer.status, SDIST.encode() in answer.body) == (200, True)
+    fake.add_project("late", {"late-1.0.tar.gz": b"late"})
+    late = await replica.get(f"/{MIRROR}/+simple/late/")
+    assert (late.status, b"is not here yet" in late.body) == (503, True)
+
+
+@in_reactor
 async def test_with_the_primary_gone_what_is_known_is_served_stale_and_what_is_not_is_said_to_be_out_of_reach(
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
 ) -> None:

@@ -15,7 +15,7 @@ from twistpi.mirror.place import Place, is_aimed_at
 from twistpi.mirror.refresh import GONE
 from twistpi.mirror.relayed_asking import PrimaryAsking, Reach
 from twistpi.mirror.trouble import Outdated, Trouble
-from twistpi.model.errors import TwistpiError, UnknownProject, UpstreamUnreachable
+from twistpi.model.errors import TwistpiError, UnknownProject
 from twistpi.model.records import Freshness
 
 PATH: Final = "/+relay/page"
@@ -46,7 +46,7 @@ class PrimaryPages:
             raise
         except TwistpiError as error:
             reason = getattr(error, "reason", str(error))
-            raise Trouble(reason, unreachable=isinstance(error, UpstreamUnreachable)) from error
+            raise Trouble(reason, unreachable=error.status in (503, 504)) from error
         if not is_aimed_at(self._readers.get().index(place.index), place):
             raise Outdated
         if told["kind"] == "stale":

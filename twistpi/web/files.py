@@ -163,6 +163,8 @@ class FileDoor:
 
     async def _growing(self, request: Request, download: Download, facts: Facts) -> bytes | None:
         """A file that is on its way, sent as it comes."""
+        if self._is_unchanged(request, facts):
+            return self._put(request, Reply(304, facts.validators))
         download.retain()
         try:
             size = await download.headers()

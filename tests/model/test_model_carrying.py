@@ -1,0 +1,56 @@
+"""Errors that travel between servers arrive as what they were, and nothing else is made of what travels."""
+
+from __future__ import annotations
+
+import attrs
+import orjson
+import pytest
+
+from twistpi.model.carrying import carried
+from twistpi.model.errors import (
+    FileLost,
+    NoMetadata,
+    TwistpiError,
+    UnknownProject,
+    UpstreamFailed,
+    UpstreamUnreachable,
+    WrongBytes,
+)
+from twistpi.model.replication_errors import NodeRefused
+from twistpi.web.node_door import refusal_reply
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnknownProject("root/up", "hello"),
+        UpstreamFailed("root/up", "hello", "it answered 500"),
+        UpstreamUnreachable("root/up", "hello", "no answer"),
+        WrongBytes("hello.zip", "https://files.example/hello.zip", "there are 3, not 4"),
+        NoMetadata("root/up", "+f/…/ümläut.zip", "none"),
+        FileLost("root/up", "+f/…"),
+    ],
+)
+def test_an_error_arrives_as_it_was(error: TwistpiError) -> None:
+    arrived = carried(orjson.loads(refusal_reply(error).body))
+    assert arrived is not None
+    assert (type(arrived), attrs.asdict(arrived), str(arrived)) == (type(error), attrs.asdict(error), str(error))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {},
+        {"error": "UnknownProject"},
+        {"error": "UnknownProject", "fields": []},
+        {"error": "UnknownProject", "fields": {"index": "root/up"}},
+        {"error": "UnknownProject", "fields": {"index": "root/up", "project": 5}},
+        {"error": "UnknownProject", "fields": {"index": "root/up", "project": "hello", "more": "x"}},
+        {"error": "SystemExit", "fields": {}},
+        orjson.loads(refusal_reply(NodeRefused("expired")).body),
+    ],
+)
+def test_what_is_no_error_of_that_kind_is_none(told: object) -> None:
+    assert carried(told) is None
