@@ -58,9 +58,11 @@ def basic(user: str, password: str) -> str:
 
 
 def upload_form(filename: str, content: bytes) -> tuple[bytes, str]:
-    """The body of an upload of a wheel, and its type."""
-    name, version = filename.split("-")[:2]
+    """The body of an upload of a wheel, or of documentation (``NAME-VERSION.doc.zip``), and its type."""
+    name, version = filename.removesuffix(".doc.zip").split("-")[:2]
     fields = {":action": "file_upload", "name": name, "version": version, "filetype": "bdist_wheel", "pyversion": "py3"}
+    if filename.endswith(".doc.zip"):
+        fields = {":action": "doc_upload", "name": name, "version": version}
     boundary = "a-boundary-that-no-wheel-holds"
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n')

@@ -100,6 +100,19 @@ def test_systemd_lets_it_write_its_directory(serverdir: str, lines: list[str]) -
     assert [line for line in lines if line not in unit] == []
 
 
+def test_systemd_lets_it_read_a_python_in_a_home(tmp_path: Path) -> None:
+    for name, target in (("away", "/home/me/python/bin/python3"), ("here", "/usr/bin/python3")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "python3").symlink_to(target)
+        (tmp_path / name / "twistd").touch(mode=0o755)
+    units = {
+        name: render(deployment(Path("/etc"), python=str(tmp_path / name / "python"), serverdir="/srv/x"))["twistpi.service"]
+        for name in ("away", "here")
+    }
+    assert "\nProtectHome=read-only\n" in units["away"]
+    assert "\nProtectHome=yes\n" in units["here"]
+
+
 def test_crontab_has_the_form_that_cron_takes(tmp_path: Path) -> None:
     lines = COMMENT.sub("", (written(deployment(tmp_path, python=sys.executable)) / "crontab").read_text()).split("\n")
     (line,) = [line for line in lines if line]

@@ -6,6 +6,7 @@ variant below a path, the caching variant, and the plain one with TLS.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,14 @@ def fill(house: House) -> None:
     put("alice/closed", '{"type": "stage", "bases": [], "acl_read": ["alice"]}')
     for index, name in (("dev", "demo"), ("closed", "hush")):
         assert upload(house.direct, f"alice/{index}", wheel_name(name, "1.0"), make_wheel(name, "1.0", [], PAYLOAD)).status == 200
+        assert upload(house.direct, f"alice/{index}", f"{name}-1.0.doc.zip", documentation()).status == 200
+
+
+def documentation() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("index.html", "<h1>How to</h1>")
+    return packed.getvalue()
 
 
 def upload(url: str, index: str, filename: str, content: bytes) -> Answer:
@@ -232,6 +242,7 @@ def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(house: House) 
             assert PAYLOAD not in found.body
         forged = ask(f"{base}/+twistpi-straight", X_Original_URI=f"/alice/closed/+f/{tail}", trust=house.trust)
         assert forged.status == 404, "nginx has that for itself"
+        assert ask(f"{base}/+straight", X_Original_URI="/alice/dev/+f/x/y/z", trust=house.trust).status == 404
 
 
 def test_an_index_that_is_closed_is_closed_for_files_that_were_not_asked_for_just_now(house: House) -> None:
@@ -350,8 +361,10 @@ def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_serv
     page, closed = f"{house.caching}/alice/dev/+simple/demo/", f"{house.caching}/alice/closed/+simple/hush/"
     file = file_url(house, house.caching, "alice/dev", "demo")
     closed_file = file_url(house, house.caching, "alice/closed", "hush")
+    docs, closed_docs = f"{house.caching}/alice/dev/demo/1.0/+doc/", f"{house.caching}/alice/closed/hush/1.0/+doc/"
+    assert b"How to" in ask(f"{docs}index.html").body
     Pip("pip").install(tmp_path / "before", f"{house.caching}/alice/dev/+simple/", "demo")
-    for one in (closed, closed_file):
+    for one in (closed, closed_file, f"{closed_docs}index.html"):
         assert ask(one, Authorization=ALICE).status == 200
         assert ask(one).status == 401
     before = house.asked()
@@ -364,10 +377,13 @@ def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_serv
     try:
         assert len(ask(page, Accept=JSON_PAGE).json()["files"]) == 2
         assert ask(file).body.count(PAYLOAD) == 1
+        assert b"How to" in ask(f"{docs}index.html").body
         Pip("pip").install(tmp_path / "meanwhile", f"{house.caching}/alice/dev/+simple/", "demo==1.0")
-        for one in (closed, closed_file):
+        for one in (closed, closed_file, f"{closed_docs}index.html"):
             assert ask(one, Authorization=ALICE).status == 502
-            assert PAYLOAD not in ask(one).body
+            refused = ask(one)
+            assert refused.status in (401, 502)
+            assert PAYLOAD not in refused.body
         assert ask(f"{house.plain}/alice/dev/+simple/demo/").status == 502
     finally:
         house.start()

@@ -73,7 +73,8 @@ def _closed_doors(deployment: Deployment) -> Iterator[str]:
     if to_files is not None:
         yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
     if deployment.user != pwd.getpwuid(os.geteuid()).pw_name:
-        for what, path in (("the settings", deployment.directory), ("the program", os.path.dirname(deployment.twistd))):
+        needed = {"the settings": deployment.directory, "the program": deployment.twistd, "Python": deployment.interpreter}
+        for what, path in needed.items():
             closed = closed_to_others(path)
             if closed is not None:
                 yield f"Only the owner of {closed} can enter it, so {deployment.user} cannot get to {what}: chmod o+x {closed}"

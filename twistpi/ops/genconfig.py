@@ -108,6 +108,11 @@ class Deployment:
         """Where the file ``name`` goes."""
         return os.path.join(self.directory, name)
 
+    @property
+    def interpreter(self) -> str:
+        """The Python that runs the program, wherever its environment takes it from."""
+        return os.path.realpath(os.path.join(os.path.dirname(self.twistd), "python3"))
+
     def _address(self, host: str) -> str:
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
@@ -116,6 +121,7 @@ class Deployment:
         serverdir, config = self.settings.serverdir, self.path(SETTINGS_FILE)
         log_file, pid_file = self.path("twistpi.log"), self.path("twistpi.pid")
         run = ["twistpi", "--config", config]
+        used = (serverdir, self.directory, self.twistd, self.interpreter)
         below_state = re.match(r"/var/lib/([^/ %]+)\Z", serverdir)
         return {
             "version": __version__,
@@ -124,8 +130,8 @@ class Deployment:
             "serverdir": serverdir,
             "files": os.path.join(serverdir, ROOT),
             "state_directory": below_state and below_state[1],
-            "in_home": any(path.startswith(_HOMES) for path in (serverdir, self.twistd, self.directory)),
-            "in_tmp": any(path.startswith(_TEMPORARY) for path in (serverdir, self.twistd, self.directory)),
+            "in_home": any(path.startswith(_HOMES) for path in used),
+            "in_tmp": any(path.startswith(_TEMPORARY) for path in used),
             "path": self.path,
             "user": self.user,
             "hostname": self.hostname,
