@@ -44,11 +44,12 @@ docs: $(VENV)/installed-to-test
 
 # What the tests put in front, and the measurements compare with and load with; installed where that is possible.
 programs:
-	@if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null || ! command -v systemd-analyze >/dev/null; then \
+	@if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null || ! command -v curl >/dev/null \
+		|| ! command -v systemd-analyze >/dev/null; then \
 		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-				nginx-light wrk systemd; \
-		else echo "install nginx, wrk and systemd-analyze first" >&2; exit 1; fi; fi
+				nginx-light wrk curl systemd; \
+		else echo "install nginx, wrk, curl and systemd-analyze first" >&2; exit 1; fi; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

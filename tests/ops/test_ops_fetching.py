@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import attrs
 import pytest
 
+from tests.fakes.certificates import write_certificate
 from twistpi.mirror.addresses import split_credentials
 from twistpi.mirror.proxies import ProxyRules
 from twistpi.ops.exchanges import Question
@@ -31,6 +36,13 @@ class Seen:
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     """A server on loopback that notes what it is asked."""
+    with serving() as told:
+        yield told
+
+
+@contextmanager
+def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
+    """Serve, with TLS where a key and a certificate are given."""
     told = Seen()
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,6 +54,9 @@ def seen() -> Iterator[Seen]:
 
         def _answer(self) -> None:
             told.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            if self.path == "/refuses":
+                self.send_error(413)
+                return
             if self.path == "/gone":
                 self.close_connection = True
                 return
@@ -55,6 +70,11 @@ def seen() -> Iterator[Seen]:
             if self.path == "/then-closes":
                 self.close_connection = True
 
+        def handle_expect_100(self) -> bool:
+            if self.path == "/waits":
+                return super().handle_expect_100()
+            return True
+
         do_GET = do_HEAD = do_POST = _answer  # noqa: N815
 
         def log_message(self, format: str, *words: object) -> None:
@@ -62,13 +82,19 @@ def seen() -> Iterator[Seen]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate[1], certificate[0])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield told
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    told.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -132,3 +158,29 @@ def test_a_proxy_is_asked_where_the_environment_names_one(seen: Seen) -> None:
     assert fetcher.ask(Question(f"{seen.url}/direct")).body == b"hello"
     fetcher.close()
     assert [target for _, target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
+
+
+def test_of_a_large_upload_only_the_head_is_sent(fetcher: Fetcher, seen: Seen) -> None:
+    assert fetcher.announce(Question(f"{seen.url}/waits", "POST"), 1 << 40).status == 100
+    refused = fetcher.announce(Question(f"{seen.url}/refuses", "POST", {"X-Word": "a"}), 1 << 40)
+    assert (refused.status, refused.reason) == (413, "Request Entity Too Large")
+    assert refused.header("Content-Type").startswith("text/html")
+    assert (
+        fetcher.announce(Question(f"{seen.url}/gone", "POST"), 1).failure
+        == "it does not speak HTTP: HTTPException('no status line')"
+    )
+
+
+def test_a_certificate_is_looked_at_and_one_that_is_not_trusted_is_no_answer(tmp_path: Path) -> None:
+    key, certificate = write_certificate(tmp_path)
+    trusting = Fetcher(context=ssl.create_default_context(cafile=str(certificate)), patience=5.0)
+    with serving((key, certificate)) as told:
+        assert trusting.ask(Question(f"{told.url}/")).status == 200
+        ends = trusting.certificate_ends(f"{told.url}/")
+        assert ends is not None
+        assert abs(ends - time.time() - 86400) < 3600
+        strange = Fetcher(patience=5.0)
+        assert "its certificate is not accepted: self-signed certificate" in strange.ask(Question(f"{told.url}/")).failure
+        assert strange.certificate_ends(f"{told.url}/") is None
+        trusting.close()
+    assert trusting.certificate_ends("http://127.0.0.1/") is None
