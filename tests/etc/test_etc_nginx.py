@@ -389,6 +389,15 @@ def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_serv
         house.start()
 
 
+def test_the_doctor_has_nothing_to_say_against_it(house: House) -> None:
+    command = [sys.executable, "-c", "from twistpi.cli import main; main()", "doctor"]
+    words = ["--config", str(house.generated / "twistpi.toml"), house.plain]
+    done = subprocess.run([*command, *words], env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = {line.split()[1]: line for line in done.stdout.splitlines() if line and not line.startswith("ok ")}
+    assert set(said) <= {"root", "things", "descriptors", "disk"}, done.stdout
+
+
 # What was written --------------------------------------------------------------------------------------------------
 
 
