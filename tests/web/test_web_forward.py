@@ -13,11 +13,14 @@ from typing import Any
 import orjson
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, wait_for
-from tests.web.forward_house import ANSWER, House, Primary, Signer, ask, read_until, scripted, wait_for_close
+from tests.web.forward_house import ANSWER, House, Primary, Signer, ask, reactor, read_until, scripted, wait_for_close
 from twistpi.web.answered_here import by_a_replica, by_a_worker
+from twistpi.web.forward import Forward
+from twistpi.web.forward_ways import FirstProcessWay
 
 JSON = b"Content-Type: application/json\r\n"
 LOGIN = orjson.dumps({"user": "alice", "password": "secret"})
@@ -159,6 +162,35 @@ async def test_clocks_that_disagree_cost_a_second_try_and_no_more(house: House, 
         assert primary.world.view.reader.index("alice/two") is not None
     finally:
         await wrong.close()
+
+
+@in_reactor
+async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(primary: Primary, tmp_path: Path) -> None:
+    stranger = House(tmp_path / "stranger", primary.port, Signer(primary.seconds, b"another secret of more than enough bytes"))
+    try:
+        refused = await asked(stranger, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+        assert refused.startswith(b"HTTP/1.1 502 ")
+        assert "wrong secret" in json_of(refused)["message"]
+        assert primary.world.view.reader.index("alice/dev") is None
+    finally:
+        await stranger.close()
+
+
+@in_reactor
+async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
+    worker = House(tmp_path / "worker", primary.port, Signer(primary.seconds))
+    worker.forward = worker.replica.services.forward = Forward(
+        FirstProcessWay(TCP4ClientEndpoint(reactor, "127.0.0.1", primary.port)), worker.replica.services, reactor, by_a_worker,
+        tokens_pass=True,
+    )  # fmt: skip
+    house = House(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
+    try:
+        made = await asked(house, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+        assert made.startswith(b"HTTP/1.1 200 OK"), made
+        assert worker.forward.passed == 2, "the clock was wrong at first"
+    finally:
+        await house.close()
+        await worker.close()
 
 
 @in_reactor

@@ -28,6 +28,17 @@ class AnswerLost(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class NotBelieved(TwistpiError):
+    """Only {server} can do this, and it does not believe this server when that passes requests on: {reason}. Both need the same
+    secret (the setting secretfile). Nothing was changed.
+    """
+
+    status = 502
+    server: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class HeadTooLarge(TwistpiError):
     """The headers of this request are too large to be handed on to {server}: {size:,} bytes, where it takes {limit:,}."""
 

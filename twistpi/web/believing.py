@@ -49,8 +49,8 @@ class Believing:
                 nodes.claim(token, method.decode("latin-1"), target)
             except NodeRefused as refusal:
                 raise SenderRefused(refusal.reason) from None
-        elif not self.is_worker(request):
-            return None
+        elif token is not None or not self.is_worker(request):
+            return None  # a worker leaves tokens to the first process
         if text is None:
             return None
         try:

@@ -47,11 +47,11 @@ def token_lines(headers: Headers) -> tuple[Line, ...]:
     return tuple((name.encode("ascii"), value) for name in (NODE, HEADER) for value in headers.getRawHeaders(name.encode()) or ())
 
 
-def answer_lines(lines: Iterable[Line]) -> list[Line]:
-    """The headers of an answer that are for the asker."""
+def answer_lines(lines: Iterable[Line], *, tokens_pass: bool) -> list[Line]:
+    """The headers of an answer that are for the asker; ``tokens_pass`` says that this may be another server."""
     given = list(lines)
     named = _named(value for name, value in given if name.lower() == b"connection")
-    dropped = _OF_ONE_CONNECTION | named | _NOT_FOR_ASKERS
+    dropped = _OF_ONE_CONNECTION | named | (frozenset() if tokens_pass else _NOT_FOR_ASKERS)
     return [line for line in given if line[0].lower() not in dropped]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.model.forwarding_errors import AnswerLost, HeadTooLarge, NothingForwarded
+from twistpi.model.forwarding_errors import AnswerLost, HeadTooLarge, NotBelieved, NothingForwarded
 from twistpi.web.channel_flow import ChannelFlow
 from twistpi.web.exchange import AnswerHead, Exchange
 from twistpi.web.forward_heads import Line, answer_lines
@@ -43,6 +43,10 @@ class Forwarder(Protocol):
     @property
     def patience(self) -> float:
         """Seconds in which nothing moves before it counts as lost."""
+
+    @property
+    def tokens_pass(self) -> bool:
+        """Whether it is for the other server, and whoever passed the request on, to make out whether they believe each other."""
 
     @property
     def mark(self) -> tuple[Line, ...]:
@@ -240,8 +244,10 @@ class Forwarding:
         """The head of the answer came."""
         if self._closed or self._answer.called:
             return
-        refused = head.header(REFUSED)
-        if refused is not None and self._sign_anew(head, refused):
+        refused = None if self._forward.tokens_pass else head.header(REFUSED)
+        if refused is not None:
+            if not self._sign_anew(head, refused):
+                self._fail(NotBelieved(self._forward.name, refused))
             return
         self._answer.callback(head)
         self._hurry()
@@ -304,7 +310,7 @@ class Forwarding:
         """
         head = await self._answer
         told = await self._forward.caught_up(head, self._method)
-        _put_head(request, head, (*answer_lines(head.lines), *self._forward.mark, *told))
+        _put_head(request, head, (*answer_lines(head.lines, tokens_pass=self._forward.tokens_pass), *self._forward.mark, *told))
         if self._method == b"HEAD" or head.status in (204, 304) or head.length == 0:
             return
         await send_body(request, self._body, length=head.length)
@@ -325,23 +331,3 @@ def _put_head(request: Request, head: AnswerHead, lines: Sequence[Line]) -> None
             request.responseHeaders.removeHeader(name)
     for name, value in lines:
         request.responseHeaders.addRawHeader(name, value)
-
-
-def render_forwarded(request: Request, forwarding: Forwarding, fail: Callable[[Request, Failure], bytes]) -> None:
-    """Answer ``request`` as the other server does, when that is there; ``fail`` makes the answer of what went wrong."""
-
-    def answered(_: None) -> None:
-        request.finish()  # type: ignore[no-untyped-call]
-
-    def failed(failure: Failure) -> None:
-        if request._disconnected or failure.check(CancelledError):  # type: ignore[no-untyped-call]
-            return
-        body = fail(request, failure)
-        if request.method != b"HEAD":
-            request.write(body)  # type: ignore[no-untyped-call]
-        request.finish()  # type: ignore[no-untyped-call]
-
-    relaying = Deferred.fromCoroutine(forwarding.relay(request))
-    request.notifyFinish().addErrback(lambda _: relaying.cancel())
-    relaying.addCallback(answered)
-    relaying.addErrback(failed)

@@ -4,8 +4,11 @@ on to another server never gets to the routes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -13,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.web.addresses import outside_prefix
 from twistpi.web.failures import error_reply, failure_reply
-from twistpi.web.forwarding import Forwarding, render_forwarded
+from twistpi.web.forwarding import Forwarding
 from twistpi.web.passed_on import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import Reply, put
@@ -39,7 +42,7 @@ class Front(Resource):
             return self._put(request, self._not_believed(request.refusal))
         if isinstance(content, Forwarding):
             content.complete()
-            render_forwarded(request, content, self._not_forwarded)
+            _render_forwarded(request, content, self._not_forwarded)
             return NOT_DONE_YET
         segments = request.postpath or []
         try:
@@ -70,3 +73,23 @@ class Front(Resource):
 
     def _put(self, request: Request, reply: Reply) -> bytes:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
+
+
+def _render_forwarded(request: Request, forwarding: Forwarding, fail: Callable[[Request, Failure], bytes]) -> None:
+    """Answer ``request`` as the other server does, when that is there; ``fail`` makes the answer of what went wrong."""
+
+    def answered(_: None) -> None:
+        request.finish()  # type: ignore[no-untyped-call]
+
+    def failed(failure: Failure) -> None:
+        if request._disconnected or failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            return
+        body = fail(request, failure)
+        if request.method != b"HEAD":
+            request.write(body)  # type: ignore[no-untyped-call]
+        request.finish()  # type: ignore[no-untyped-call]
+
+    relaying = Deferred.fromCoroutine(forwarding.relay(request))
+    request.notifyFinish().addErrback(lambda _: relaying.cancel())
+    relaying.addCallback(answered)
+    relaying.addErrback(failed)
