@@ -127,5 +127,5 @@ class Twistpi:
 def _twistpi_command(serverdir: Path, upstream: str, port: int) -> list[str]:
     beside = Path(sys.executable).with_name("twistd")
     program = str(beside) if beside.exists() else shutil.which("twistd") or "twistd"
-    arguments = ["--serverdir", str(serverdir), "--port", str(port), "--upstream", upstream]
+    arguments = ["--serverdir", str(serverdir), "--port", str(port), *(["--upstream", upstream] if upstream else [])]
     return [sys.executable, program, "-n", "--pidfile=", "twistpi", *arguments]

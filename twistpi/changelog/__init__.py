@@ -41,6 +41,16 @@ The writer hands over many lines as one batch: one write and one sync for all of
 batch is written before that sync returned.  Where a batch goes across the end of a segment, the old segment is synced before
 the new one gets its name, so a crash leaves a first part of the batch, never a gap.
 
+A log that begins later
+=======================
+
+A replica may do without the older history.  Then its first segment is one that begins after a line which it knows by its digest
+alone, and ``base.json`` beside the segments says which: ``{"chain": CHAIN, "serial": N}``.  The segment is named by N + 1, its
+first line is chained to ``CHAIN``, and all that is said here of lines and files holds from there on; the view that belongs to
+such a log came with it.  Segments named by smaller serials are not part of the log, whatever is in them: they are being brought.
+When one is whole, and its lines lead to ``CHAIN``, it is synced, its folder too, and ``base.json`` is replaced (written as
+``base.json.new``, synced, renamed, the folder synced) by one that speaks of the line before it, or, at serial 1, removed.
+
 What a crash leaves
 ===================
 

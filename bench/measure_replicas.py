@@ -1,0 +1,112 @@
+"""What replicas cost their primary, how far they are behind, and how fast they catch up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from bench.client import INSTALLER_ACCEPT, WrongAnswer, get
+from bench.corpus import SMALL_PAGE_FILES
+from bench.figures import Figure, Target, compared, interleaved
+from bench.history import NOBODY, History
+from bench.load import load
+from bench.servers import Twistpi
+from bench.stage import Stage
+
+_REPLICAS = 5
+_FULL_ENTRIES = 1_000_000
+_QUICK_ENTRIES = 100_000
+_PATIENCE = 600.0
+"""Seconds after which a replica counts as one that does not follow."""
+
+
+def measure(stage: Stage) -> list[Figure]:
+    """Five replicas beside a primary that is asked for hot pages, one that waits for what is new, one that begins."""
+    project = stage.corpus.add_project("replicas-small", SMALL_PAGE_FILES)
+    alone = Twistpi.start(stage.folder / "alone", stage.corpus.simple_url)
+    primary = Twistpi.start(stage.folder / "primary", stage.corpus.simple_url)
+    replicas = [_follow(primary, stage.folder / f"replica-{number}") for number in range(_REPLICAS)]
+    try:
+        for server in (alone, primary):
+            get(server.page_url(project), INSTALLER_ACCEPT)
+        for replica in replicas:
+            _wait_for(replica, _serial(primary))
+        return [_hot(stage, primary, alone, project), _live(stage, primary, replicas[0]), _catch_up(stage)]
+    finally:
+        for server in (*replicas, primary, alone):
+            server.stop()
+
+
+def _hot(stage: Stage, primary: Twistpi, alone: Twistpi, project: str) -> Figure:
+    headers = {"Accept": INSTALLER_ACCEPT}
+    followed, unfollowed = interleaved(
+        stage.rounds(5, 2),
+        lambda: load(primary.page_url(project), stage.rounds(3, 1), headers).answers_per_second,
+        lambda: load(alone.page_url(project), stage.rounds(3, 1), headers).answers_per_second,
+    )
+    name = f"hot page of a primary with {_REPLICAS} replicas"
+    return compared(name, "answers/s", followed, unfollowed, "one without any", Target("at least", 0.9))
+
+
+def _live(stage: Stage, primary: Twistpi, replica: Twistpi) -> Figure:
+    delays = [_seconds_behind(primary, replica, f"somebody{number}") for number in range(stage.rounds(100, 30))]
+    note = f"from the primary's answer until the replica shows it; slowest of {len(delays)}: {max(delays) * 1e3:.1f} ms"
+    median, target = statistics.median(delays) * 1e3, Target("below", 50, of="value")
+    return Figure("live entry on a replica", median, "ms", target=target, note=note)
+
+
+def _seconds_behind(primary: Twistpi, replica: Twistpi, user: str) -> float:
+    body = orjson.dumps({"password": "", "email": f"{user}@upstream.example"})
+    asked = urllib.request.Request(f"{primary.url}/{user}", body, {"Content-Type": "application/json"}, method="PUT")
+    with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:
+        serial = int(answer.headers["X-Devpi-Serial"])
+    answered = time.perf_counter()
+    _wait_for(replica, serial)
+    return time.perf_counter() - answered
+
+
+def _catch_up(stage: Stage) -> Figure:
+    history = History.of(stage.rounds(_FULL_ENTRIES, _QUICK_ENTRIES), stage.say)
+    primary = Twistpi.start(history.serverdir, NOBODY)
+    try:
+        serial = _serial(primary)
+        started = time.perf_counter()
+        replica = _follow(primary, stage.folder / "beginner")
+        try:
+            _wait_for(replica, serial, pause=0.05)
+            elapsed = time.perf_counter() - started
+        finally:
+            replica.stop()
+    finally:
+        primary.stop()
+    name, target = f"a new replica of a log of {serial:,} entries", Target("at least", 20_000, of="value")
+    return Figure(name, serial / elapsed, "entries/s", target=target, note=f"{elapsed:.1f} s from the start of its process")
+
+
+def _follow(primary: Twistpi, folder: Path) -> Twistpi:
+    secret = str(primary.serverdir / "secret")
+    return Twistpi.start(folder, "", *_replica_options(primary.url, secret))
+
+
+def _replica_options(url: str, secret: str) -> Sequence[str]:
+    return "--primary-url", url, "--secretfile", secret, "--replicate-files", "on-demand"
+
+
+def _serial(server: Twistpi) -> int:
+    try:
+        return int(get(f"{server.url}/+api").headers["x-devpi-serial"])
+    except WrongAnswer:  # a replica that has nothing yet says so
+        return -1
+
+
+def _wait_for(replica: Twistpi, serial: int, pause: float = 0.0) -> None:
+    until = time.monotonic() + _PATIENCE
+    while _serial(replica) < serial:
+        if time.monotonic() > until:
+            raise TimeoutError(f"the replica did not get to serial {serial}")
+        time.sleep(pause)
