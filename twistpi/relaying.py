@@ -24,6 +24,8 @@ from twistpi.replication.primary import Primary
 
 _MARGIN = 2.0
 """Seconds more than the primary waits for an upstream, so that its answer is not missed by a moment."""
+_SILENCE = 5.0
+"""Seconds the primary may be silent in the middle of a file, beside twice what its upstreams may be."""
 _REACH = 10.0
 """Seconds within which what the primary says has to be in the log here."""
 
@@ -45,7 +47,8 @@ def relay(foundation: Foundation, primary: Primary, following: Following) -> Rel
     upstream, readers, writer = foundation.upstream, foundation.readers, foundation.writer
     blobs, fail = foundation.keeping.blobs, foundation.fail
     patience = settings.request_timeout + _MARGIN
-    asking = PrimaryAsking(primary, reactor, max(settings.request_timeout, primary.patience))
+    # While it asks an upstream again that fell silent, the primary is silent, too.
+    asking = PrimaryAsking(primary, reactor, 2 * settings.request_timeout + _SILENCE)
     reach = partial(following.wait_for, timeout=_REACH)
     pages = PrimaryPages(asking, readers, writer, reactor, reach, 6 * settings.request_timeout + _MARGIN)
     mirror = Mirror(

@@ -105,7 +105,7 @@ class PrimaryAsking:
     _primary: IPrimary[IPrimaryAnswer]
     clock: Any
     request_timeout: float
-    """Seconds the primary may be silent in the middle of a body."""
+    """Seconds the primary may be silent: until the head of an answer, and in the middle of a body."""
 
     async def ask(
         self, url: str, headers: Mapping[str, str], credentials: Credentials | None = None, *, patience: float | None = None
@@ -115,7 +115,7 @@ class PrimaryAsking:
         Raises ``Trouble`` when it cannot be reached, and the error it met.
         """
         try:
-            answer = await self._primary.ask("GET", url, headers=headers, patience=patience)
+            answer = await self._primary.ask("GET", url, headers=headers, patience=patience or self.request_timeout)
             if answer.status >= 400:
                 raise refusal(answer.status, await answer.read(_LARGEST_ANSWER))
         except PrimaryUnreachable as gone:

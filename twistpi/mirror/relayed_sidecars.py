@@ -17,7 +17,7 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.mirror.inflight import Inflight
 from twistpi.mirror.relayed_asking import PrimaryAsking, Reach
 from twistpi.mirror.relayed_files import RelayedDownloads
-from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.sidecar import Sidecars, refuse_missing
 from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.upstream import Offload
 from twistpi.model.errors import TwistpiError, UpstreamFailed
@@ -55,6 +55,7 @@ class RelayedSidecars:
 
         Raises ``NoMetadata``, ``UpstreamUnreachable``, ``UpstreamFailed``, ``FileNotHereYet``, ``StorageFull``.
         """
+        refuse_missing(index, known_file)
         wanted = (index.name, known_file.path, known_file.link.url, known_file.metadata_sha256)
         return await self._fetches.join(wanted, lambda: self._bring(index, project, known_file))
 

@@ -63,9 +63,7 @@ class Sidecars:
 
         Raises ``NoMetadata`` when there is none to be had, ``UpstreamUnreachable`` when nobody can tell now, ``StorageFull``.
         """
-        is_worth_asking = _provides_metadata(index) and not known_file.link.is_wheel  # a wheel has been looked into
-        if known_file.metadata_missing and not is_worth_asking:
-            raise NoMetadata(index.name, known_file.path, "it holds none that can be read")
+        refuse_missing(index, known_file)
         wanted = (index.name, known_file.path, known_file.link.url, index.config.get("mirror_url"), _provides_metadata(index))
         return await self._fetches.join(wanted, lambda: self._bring(index, project, known_file))
 
@@ -212,6 +210,13 @@ class Sidecars:
             return decide_metadata_missing(index.name, owner, file, reason)
 
         await self._writer.commit(decide, by="+mirror")
+
+
+def refuse_missing(index: Index, known_file: KnownFile) -> None:
+    """Raise ``NoMetadata`` for a file that is known to have none."""
+    is_worth_asking = _provides_metadata(index) and not known_file.link.is_wheel  # a wheel has been looked into
+    if known_file.metadata_missing and not is_worth_asking:
+        raise NoMetadata(index.name, known_file.path, "it holds none that can be read")
 
 
 def _provides_metadata(index: Index) -> bool:

@@ -38,15 +38,20 @@ class Failures:
 
     _known: dict[Key, Failure] = attrs.field(factory=dict)
 
-    def note(self, lack: Lack, reason: str, now: float) -> bool:
-        """``lack`` failed at ``now`` (Unix seconds); False when it could not be remembered."""
+    def note(self, lack: Lack, reason: str, now: float) -> float | None:
+        """``lack`` failed at ``now`` (Unix seconds); when to try again, None when it cannot be remembered."""
         before = self._known.get(lack.key)
         if before is None and len(self._known) >= _MOST:
-            return False
+            return None
         tries = 1 if before is None else before.tries + 1
-        pause = min(_FIRST * 2.0 ** min(tries - 1, 30), _LONGEST)
-        self._known[lack.key] = Failure(lack, reason, tries, now + pause)
-        return True
+        next_at = now + min(_FIRST * 2.0 ** min(tries - 1, 30), _LONGEST)
+        self._known[lack.key] = Failure(lack, reason, tries, next_at)
+        return next_at
+
+    def reason(self, key: Key) -> str | None:
+        """Why it failed last; None for one that did not."""
+        failure = self._known.get(key)
+        return None if failure is None else failure.reason
 
     def put_off(self, key: Key, now: float) -> None:
         """Nobody could be asked: another time, without blame."""

@@ -39,7 +39,7 @@ _ENOUGH: Final = 5_000
 _MOST_NEWS: Final = 5_000
 """Changes that are remembered until somebody looks; beyond, the view is walked through."""
 _NEWS_AT_ONCE: Final = 500
-_SILENCE: Final = 30.0
+_SILENCE: Final = 15.0
 """Seconds."""
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the primary is asked again after it could not be reached, or broke off without having sent a blob."""
@@ -86,8 +86,6 @@ class BlobQueue:
     _stopped: bool = attrs.field(default=True, init=False)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
 
-    # For the wiring ------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Begin, with a walk through the view."""
         self._stopped = False
@@ -123,14 +121,10 @@ class BlobQueue:
     def stop(self) -> None:
         """Give up what is on its way, because the server stops."""
         self._stopped = True
-        for timer in (self._timer, self._retry):
-            if timer is not None:
-                timer.cancel()
+        planned = [timer for timer in (self._timer, self._retry) if timer is not None]
         self._timer = self._retry = None
-        for work in list(self._work):
+        for work in [*planned, *self._work]:
             work.cancel()
-
-    # What is told --------------------------------------------------------------------------------------------------
 
     @property
     def outstanding(self) -> int:
@@ -169,30 +163,36 @@ class BlobQueue:
 
     def _go_on(self) -> None:
         """Fetch what is known to be lacking, and look for more."""
-        if self._stopped:
+        if self._stopped or self._timer is not None:
             return
-        while self._timer is None and self._requests < self._at_once and self._fetch_next():
+        while self._requests < self._at_once and self._fetch_next():
             pass
         has_room = len(self._waiting) < _ENOUGH
-        if not self._looking and has_room and (self._news or self._mark is not None):
+        if self._timer is None and not self._looking and has_room and (self._news or self._mark is not None):
             self._looking = True
             self._begin(self._look())
 
     async def _look(self) -> None:
+        news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
         try:
-            if self._news:
-                news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
+            if news:
                 found = await self._offload(self._search.look, news)
             else:
                 found, self._mark = await self._offload(self._search.walk, self._mark)
-                if self._mark is None and self._walk_again:
-                    self._mark, self._walk_again = BEGINNING, False
-                elif self._mark is None and self.tally.searched_at is None:
-                    self.tally.searched_at = self._clock.seconds()
-            for lack in found:
-                self._want(lack)
+                self._note_end_of_walk()
+        except Exception:
+            self._news[:0] = news  # looked at again, when whatever is wrong may be put right
+            raise
         finally:
             self._looking = False
+        for lack in found:
+            self._want(lack)
+
+    def _note_end_of_walk(self) -> None:
+        if self._mark is None and self._walk_again:
+            self._mark, self._walk_again = BEGINNING, False
+        elif self._mark is None and self.tally.searched_at is None:
+            self.tally.searched_at = self._clock.seconds()
 
     def _want(self, lack: Lack) -> None:
         if lack.key not in self._fetching and lack.key not in self.failures:
@@ -210,7 +210,8 @@ class BlobQueue:
     def _surprised(self, failure: Any) -> None:
         if failure.check(CancelledError):  # the server stops
             return
-        self._log.failure("Files could not be fetched", failure)
+        if not failure.check(TwistpiError):
+            self._log.failure("Files could not be fetched", failure)
         self._rest(failure.getErrorMessage())
 
     # Fetching ------------------------------------------------------------------------------------------------------
@@ -282,13 +283,21 @@ class BlobQueue:
     def _note(self, lack: Lack, reason: str) -> None:
         """A blob failed, and will be tried again."""
         self.tally.last_error = f"{lack.blob.filename}: {reason}"
-        self._forgotten = not self.failures.note(lack, reason, self._clock.seconds()) or self._forgotten
-        self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
-        self._plan_retry()
+        if self.failures.reason(lack.key) != reason:
+            self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
+        next_at = self.failures.note(lack, reason, self._clock.seconds())
+        if next_at is None:
+            self._forgotten = True
+        else:
+            self._plan_retry(next_at)
 
-    def _plan_retry(self) -> None:
-        next_at = self.failures.next_at()
+    def _plan_retry(self, next_at: float | None) -> None:
+        """Try again at ``next_at``, unless something is tried again before that; after a pause, if there is one."""
         if self._stopped or next_at is None:
+            return
+        if self._timer is not None:
+            next_at = max(next_at, self._timer.getTime())
+        if self._retry is not None and self._retry.getTime() <= next_at:
             return
         if self._retry is not None:
             self._retry.cancel()
@@ -309,7 +318,7 @@ class BlobQueue:
                 if lack.key in still and self._timer is None:
                     await self._retry_one(lack)
         finally:
-            self._plan_retry()
+            self._plan_retry(self.failures.next_at())
         if self._forgotten and not self.failures:
             self._forgotten = False
             self.walk()
