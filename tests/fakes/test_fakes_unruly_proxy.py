@@ -102,6 +102,13 @@ def test_a_connection_is_cut_after_exactly_so_many_bytes_of_the_body_that_was_me
         assert _get(connection, "/blob") == BODY
 
 
+def test_faults_that_wait_for_the_same_strike_one_request_after_the_other(proxy: UnrulyProxy) -> None:
+    proxy.will(*(Flip(asked=b"GET /", behind=b"\r\n\r\n", after=place) for place in (10, 20)))
+    with closing(_connect(proxy)) as connection:
+        wrong = [[place for place in range(len(BODY)) if body[place] != BODY[place]] for body in map(_get, [connection] * 3)]
+    assert wrong == [[10], [20], []]
+
+
 def test_a_request_is_cut_on_its_way_to_the_server(proxy: UnrulyProxy) -> None:
     proxy.will(Cut(direction="up", behind=b"\r\n\r\n", after=10))
     with closing(_connect(proxy)) as connection, pytest.raises((OSError, http.client.HTTPException)):

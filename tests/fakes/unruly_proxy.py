@@ -7,7 +7,7 @@
 
 It works in threads of its own, so that tests with and without a reactor use it beside real processes.  A fault happens once: it
 waits for the first connection on which ``asked`` is sent to the server, then for ``behind`` among what flows in its direction,
-and strikes ``after`` so many bytes more, counted exactly.
+and strikes ``after`` so many bytes more, counted exactly.  Of several that wait for the same, each takes another request.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ class _Connection:
     client: socket.socket
     server: socket.socket
     armed: list[_Armed] = attrs.field(factory=list)
-    searches: list[tuple[Fault, _Search]] = attrs.field(factory=list)
-    """For each fault that waits for a request, how far that is on this connection."""
+    searches: dict[bytes, _Search] = attrs.field(factory=dict)
+    """How far each request is on this connection that faults wait for."""
     held: threading.Event = attrs.field(factory=threading.Event)
 
     def start(self) -> None:
@@ -173,14 +173,17 @@ class _Connection:
         sink.sendall(piece)
 
     def _arm(self, piece: bytes) -> None:
-        """Take the faults that were waiting for what is asked now."""
-        for fault in self.proxy.waiting():
-            if not any(fault is known for known, _search in self.searches):
-                self.searches.append((fault, _Search(fault.asked)))
-        for fault, search in self.searches:
+        """Take the faults that were waiting for what is asked now; one for each request."""
+        for asked in self.proxy.waited_for():
+            if any(armed.fault.asked == asked for armed in self.armed):
+                continue
+            search = self.searches.setdefault(asked, _Search(asked))
             search.feed(piece)
-            if search.found and self.proxy.take(fault):
-                self.armed.append(_Armed(fault, _Search(fault.behind), fault.after))
+            if search.found:
+                del self.searches[asked]
+                fault = self.proxy.take(asked)
+                if fault is not None:
+                    self.armed.append(_Armed(fault, _Search(fault.behind), fault.after))
 
     def _strike(self, fault: Fault) -> None:
         if isinstance(fault, Stall):
@@ -268,19 +271,18 @@ class UnrulyProxy:
             arrived = self._changed.wait_for(lambda: len(self.happened) >= count, patience)
         assert arrived, f"{len(self.happened)} of {count} faults happened; waiting: {self._waiting}"
 
-    def waiting(self) -> list[Fault]:
-        """The faults that no connection has taken."""
+    def waited_for(self) -> set[bytes]:
+        """The requests that faults wait for."""
         with self._changed:
-            return list(self._waiting)
+            return {fault.asked for fault in self._waiting}
 
-    def take(self, fault: Fault) -> bool:
-        """Whether ``fault`` is the asking connection's: the first to ask has it."""
+    def take(self, asked: bytes) -> Fault | None:
+        """The first fault that waits for ``asked``, for the connection that wants it first."""
         with self._changed:
-            for position, one in enumerate(self._waiting):
-                if one is fault:
-                    del self._waiting[position]
-                    return True
-            return False
+            for position, fault in enumerate(self._waiting):
+                if fault.asked == asked:
+                    return self._waiting.pop(position)
+            return None
 
     def happen(self, fault: Fault) -> None:
         """Note that ``fault`` happened."""
@@ -294,6 +296,7 @@ class UnrulyProxy:
             connection.close(reset=False)
             with self._changed, contextlib.suppress(ValueError):
                 self._connections.remove(connection)
+                self._waiting[:0] = [armed.fault for armed in connection.armed]  # another connection will have them
 
     def _present(self) -> list[_Connection]:
         with self._changed:
