@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_gc_removes_what_nothing_names_and_says_how_much(made: Path) -> None:
     assert done.stdout == "1 file with 6 bytes has no name any more; removed.\n"
     assert [address.filename for address, _ in tree.walk()] == [WHEEL]
     assert run(made, "gc").stdout == "Every one of 1 files is needed.\n"
+
+
+def test_gc_removes_nothing_from_a_replica_that_does_not_run(made: Path) -> None:
+    tree = open_tree(str(made))
+    orphan = put(tree, SDIST, b"not named yet", age=True)
+    node = json.loads((made / "node.json").read_bytes())
+    (made / "node.json").write_text(json.dumps({**node, "role": "replica", "primary_url": "http://primary.example:4040"}))
+    told = run(made, "gc")
+    assert told.exit_code == 1
+    assert "start it, and run this again" in told.stderr
+    assert tree.find(orphan) is not None
 
 
 def test_gc_shows_plain_lines_of_progress_where_nobody_watches(made: Path) -> None:

@@ -49,6 +49,10 @@ _BETWEEN = 0.1
 """Seconds between two looks."""
 _LOOKS = 100
 """For so long a process that has the directory need not answer: it may be a server that just starts."""
+_NOT_WHILE_IT_RESTS = (
+    "it is a replica's, and only while that runs does it know whether it has the whole log of its primary, and so which files"
+    " have no name; start it, and run this again"
+)
 _HELD = "another process uses it, and no server answers there"
 
 
@@ -176,6 +180,9 @@ class _Directly:
 
     def sweep(self, tell: Callable[[Swept], object]) -> Swept:
         """See ``Administration``."""
+        serverdir = self._keeping.serverdir
+        if serverdir.node.is_replica:
+            raise ServerdirRefused(serverdir.layout.path, _NOT_WHILE_IT_RESTS)
         return sweep_alone(self._keeping.blobs, self.reader, self._now().timestamp() - GRACE, tell)
 
     def promote(self, *, force: bool) -> Promoted:
