@@ -31,6 +31,16 @@ def exchange(url: str, status: int = 200, body: Any = b"", headers: dict[str, st
     return Exchange(Question(url), status, "Reason", tuple(fields.items()), content)
 
 
+def status(**facts: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {"role": "MASTER", "versioninfo": {"twistpi": "1.0"}, "polling_replicas": {"cd": {}}, "fenced": None}
+    return {"result": {**known, **{name.replace("_", "-"): value for name, value in facts.items()}}}
+
+
+def replica(**facts: Any) -> dict[str, Any]:
+    known = {"role": "REPLICA", "primary_url": "https://first.example", "lag_seconds": 0.2, "replication_errors": {}}
+    return status(**{**known, **facts})
+
+
 def good_outside() -> Outside:
     api = {"type": "apiconfig", "result": {"login": f"{URL}/+login"}}
     return Outside(
@@ -38,7 +48,7 @@ def good_outside() -> Outside:
         {
             Visit.API: exchange(f"{URL}/+api", body=api),
             Visit.READY: exchange(f"{URL}/+ready", body={"ready": True, "checks": [{"name": "disk", "result": "fine"}]}),
-            Visit.STATUS: exchange(f"{URL}/+status", body={"result": {"versioninfo": {"twistpi": "1.0"}}}),
+            Visit.STATUS: exchange(f"{URL}/+status", body=status()),
             Visit.SPOOFED: exchange(f"{URL}/+api", body=api),
             Visit.PAGE: exchange(f"{URL}/root/pypi/+simple/six/", body={"files": []}),
             Visit.PAGE_GZIPPED: exchange(f"{URL}/root/pypi/+simple/six/", headers={"Content-Encoding": "gzip"}),
@@ -70,7 +80,7 @@ def said(outside: Outside | None, machine: Machine | None) -> dict[str, Diagnosi
 def test_nothing_is_said_where_nothing_is_wrong() -> None:
     found = diagnose(good_outside(), good_machine(), NOW)
     assert [diagnosis for diagnosis in found if diagnosis.verdict is not Verdict.OK] == []
-    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 23
+    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 24
     assert not is_wrong(found)
     lines = list(diagnosis_lines(found))
     assert lines[-1] == "0 things are wrong, 0 pieces of advice"
@@ -118,6 +128,16 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "small uploads": ("uploads", Verdict.WRONG, seen(Visit.UPLOAD, status=413, ours=False), "client_max_body_size 4096m"),
     "small uploads by setting": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=413, headers=OURS), "max-upload-size"),
     "a silent proxy": ("uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0), "does not show"),
+    "a replica": ("replication", Verdict.OK, seen(Visit.STATUS, body=replica()), "what its primary https://first.example has"),
+    "a fenced primary": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=status(fenced="Epoch 2.")), "twistpi resync"),
+    "a replica that lags": (
+        "replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(lag_seconds=3600.0, last_error="Refused.")),
+        "3,600 seconds behind its primary https://first.example. Refused.",
+    ),
+    "a replica in the dark": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(lag_seconds=None)), "same secret"),
+    "a replica without files": (
+        "replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(replication_errors={"+f/a": {}})), "such as +f/a",
+    ),
     "a fast clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW - 100), "100 seconds ahead"),
     "a slow clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW + 4000), "4,000 seconds behind"),
     "an old certificate": ("TLS", Verdict.WRONG, lambda outside: attrs.evolve(outside, certificate_ends=NOW + 5 * DAY), "5 days"),
@@ -126,7 +146,7 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "an open folder": ("seclusion", Verdict.WRONG, seen(Visit.TREE, status=200), "+files/ab1"),
     "another server": ("same server", Verdict.WRONG, seen(Visit.API, headers={"X-Devpi-Uuid": "cd" * 16}), "another server"),
     "an old version": (
-        "version", Verdict.ADVICE, seen(Visit.STATUS, body={"result": {"versioninfo": {"twistpi": "0.9"}}}), "Restart it",
+        "version", Verdict.ADVICE, seen(Visit.STATUS, body=status(versioninfo={"twistpi": "0.9"})), "Restart it",
     ),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ _OURS = "X-Devpi-Api-Version"
 """On every answer that the server itself gave."""
 _SKEW = 30.0
 _SOON = 14 * 86400.0
+_BEHIND = 60.0
 _MIB = 1 << 20
 
 _Finding = tuple[Verdict, str]
@@ -152,6 +153,30 @@ def _clock(outside: Outside) -> _Finding:
     return Verdict.OK, "The server's clock and this machine's agree."
 
 
+def _replication(outside: Outside) -> _Finding:
+    status = outside.exchanges.get(Visit.STATUS)
+    facts = status.json.get("result") if status is not None else None
+    if not isinstance(facts, dict):
+        return Verdict.UNKNOWN, "The server does not say what its role is."
+    if fenced := facts.get("fenced"):
+        return Verdict.WRONG, f"It takes no writes. {fenced} Stop it and make it a replica: twistpi resync"
+    if facts.get("role") != "REPLICA":
+        followers = facts.get("polling_replicas")
+        number = len(followers) if isinstance(followers, dict) else 0
+        return Verdict.OK, f"It is a primary, followed by {number} {'server' if number == 1 else 'servers'}."
+    primary, lag, missing = facts.get("primary-url"), facts.get("lag-seconds"), facts.get("replication-errors")
+    if not isinstance(lag, int | float) or lag > _BEHIND:
+        since = f"is {lag:,.0f} seconds behind" if isinstance(lag, int | float) else "does not know how far it is behind"
+        why = facts.get("last-error") or "Can it reach that address, and has it the same secretfile?"
+        return Verdict.WRONG, f"It {since} its primary {primary}. {why}"
+    if isinstance(missing, dict) and missing:
+        return (
+            Verdict.WRONG,
+            f"{len(missing)} files do not come from its primary {primary}, such as {min(missing, key=str)}; /+status says why.",
+        )
+    return Verdict.OK, f"It is a replica, and has what its primary {primary} has."
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -236,6 +261,7 @@ _RULES: dict[str, Callable[[Outside], _Finding]] = {
     "uploads": _upload,
     "clock": _clock,
     "TLS": _tls,
+    "replication": _replication,
 }
 _RULES_WITH_MACHINE: dict[str, Callable[[Outside, Machine], _Finding]] = {
     "same server": _same,
