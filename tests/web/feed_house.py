@@ -25,7 +25,6 @@ from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import ProjectVanished
-from twistpi.model.position import Position
 from twistpi.web.feeding import Feeds
 from twistpi.web.nodes import Nodes
 
@@ -39,7 +38,7 @@ STRANGER = NodeTokens(b"t" * 32)
 class House:
     """A changelog with a writer, and the site that feeds it to others."""
 
-    def __init__(self, folder: str, *, segment_limit: int = 3000, begins_after: Position | None = None) -> None:
+    def __init__(self, folder: str, *, segment_limit: int = 3000) -> None:
         self.folder = os.path.join(folder, "changelog")
         self.log = FileChangelog.open(self.folder, RealDisk(), segment_limit=segment_limit)
         self.view = ListView()
