@@ -102,6 +102,7 @@ class House:
         assert former is not None, "a server that has nothing plays no other role"
         assert keeping is not None
         self.served(None)
+        role = keeping.serverdir.node.role
         try:
             await former.rest()
             if work is not None:
@@ -111,7 +112,8 @@ class House:
         except Exception as error:
             self._fail(error)
             raise
-        _log.info("This server is a {role} from now on.", role=keeping.serverdir.node.role)
+        if keeping.serverdir.node.role != role:
+            _log.info("This server is a {role} from now on.", role=keeping.serverdir.node.role)
         self._former.append((former, self._reactor.callLater(_GRACE, self._let_go_of, former)))
 
     def _let_go_of(self, former: Serving) -> None:

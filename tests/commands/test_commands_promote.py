@@ -116,6 +116,13 @@ def test_a_crash_before_it_is_a_primary_leaves_a_replica_that_can_be_promoted_ag
     assert "epoch 3 began." in run(made, "promote").stdout
 
 
+def test_a_replica_that_never_had_everything_is_promoted_by_force_only(replica: Keeping) -> None:
+    replica.serverdir.note(initialised=False)
+    with pytest.raises(NotPromotable, match="never had all"):
+        promote_directly(replica, _primary(replica, 4, gone=True), now, force=False, url=None)
+    assert promote_directly(replica, _primary(replica, 4, gone=True), now, force=True, url=None).epoch == 2
+
+
 def test_the_command_says_what_came_of_it_and_refuses_a_primary(made: Path) -> None:
     refused = run(made, "promote")
     assert refused.exit_code == 1

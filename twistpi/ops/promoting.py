@@ -85,7 +85,9 @@ def promote_directly(
 
     Raises ``NotPromotable``, and ``EntriesOutstanding`` unless by ``force``.  Blocking.
     """
-    own, told = _own(keeping), []
+    own, told = _own(keeping), list[str]()
+    if not keeping.serverdir.node.initialised and (not force or own.serial == 0):
+        raise NotPromotable("it never had all that its primary had; by force, it becomes the primary of what it has")
     there: Peer | None = None
     try:
         there = None if primary is None else primary.peer()

@@ -28,6 +28,10 @@ from twistpi.rules.promotion import PRIMARY, Fence, decide_fence, fence_by_epoch
 ASKING = 2.0
 """Seconds for which a start waits for the followers it knows."""
 
+_FENCED = (
+    "This server takes no writes, since {successor} was promoted and began epoch {epoch}. {beyond} twistpi resync makes a replica"
+    " of it."
+)
 _log = Logger()
 
 
@@ -164,7 +168,7 @@ class Fencing:
             return
         if self.fence is not None:
             await self._gate.deny(self.fence.error())
-            _log.warn("{reason}", reason=str(self.fence.error()))
+            _log.warn(_FENCED, successor=self.fence.successor, epoch=self.fence.epoch, beyond=self.fence.beyond)
         elif others:
             await self._gate.hold()
             await self.ask(others)
@@ -188,7 +192,7 @@ class Fencing:
         self.stop()
         await self._offload(self._persist, fence)
         if first:
-            _log.critical("{reason}", reason=str(fence.error()))
+            _log.critical(_FENCED, successor=fence.successor, epoch=fence.epoch, beyond=fence.beyond)
             self._on_fence(fence)
 
     async def _hold_for(self, seconds: float) -> None:
