@@ -1,0 +1,121 @@
+"""What a worker answers by itself, and what it leaves to the first process."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.in_reactor import in_reactor
+from tests.web.web_wire import JSON_PAGE, Wire
+from tests.web.web_world import MIRROR, NOW, SECRET, UPSTREAM, World, at_once, link
+from twistpi.auth.login_tokens import LoginTokens
+from twistpi.mirror.refresh import PageState
+from twistpi.model.changes import IndexCreated
+from twistpi.model.forwarding_errors import AskFirst
+from twistpi.model.records import Freshness
+from twistpi.rules.paths import file_path
+from twistpi.web.password_line import PasswordLine
+from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
+
+WHEEL = link("hello-1.0-py3-none-any.whl")
+PAGE = f"/{MIRROR}/+simple/hello/"
+FILE = f"/{MIRROR}/{file_path(WHEEL)}"
+
+
+class First:
+    """Notes what is handed on, and says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def takes(self, request: object, method: bytes, raw: bytes) -> bool:
+        return False
+
+    async def ask_first(self, request: Any) -> None:
+        self.asked.append(request.uri.decode())
+        request.setResponseCode(299)
+        request.responseHeaders.setRawHeaders(b"Content-Length", [b"0"])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(str(tmp_path))
+    services: Any = made.services
+    services.mirror = SharedMirror(made.readers, made.clock, 1800.0)
+    services.downloads, services.sidecars = NoDownloads(), SharedSidecars(made.blobs, at_once)
+    services.name_lists, services.elsewhere = NoNameLists(), NoBlobs()
+    services.identify = SharedIdentify(made.readers, LoginTokens(SECRET, 36000), PasswordLine(at_once), made.clock, bytes, 4)
+    services.forward = First()
+    yield made
+    made.close()
+
+
+def asked(world: World) -> list[str]:
+    forward: Any = world.services.forward
+    return forward.asked  # type: ignore[no-any-return]
+
+
+def confirm(world: World, at: float = NOW, **more: Any) -> None:
+    world.view.remember_freshness(MIRROR, "hello", Freshness(at, source=UPSTREAM, **more))
+
+
+def test_a_page_is_answered_while_it_is_fresh_and_handed_on_when_it_is_not(world: World) -> None:
+    world.list_links("hello", [WHEEL])
+    confirm(world)
+    wire = Wire(world)
+    for _ in range(2):
+        assert WHEEL.filename in wire.ask(PAGE, accept=JSON_PAGE).content.decode()
+    world.clock.advance(1801)
+    wire = Wire(world)  # nobody keeps an idle connection for so long
+    assert wire.ask(PAGE, accept=JSON_PAGE).status == 299
+    confirm(world, world.clock.seconds())  # the first process asked the upstream
+    assert wire.ask(PAGE, accept=JSON_PAGE).status == 200
+    assert asked(world) == [PAGE]
+
+
+@in_reactor
+async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(world: World) -> None:
+    mirror: Any = world.services.mirror
+    index = world.view.reader.index(MIRROR)
+    world.list_links("hello", [WHEEL])
+    for doubtful in (None, Freshness(NOW, source="https://other.example/simple/"), Freshness(NOW, missing=True, source=UPSTREAM)):
+        if doubtful is not None:
+            world.view.remember_freshness(MIRROR, "hello", doubtful)
+        with pytest.raises(AskFirst):
+            await mirror.ensure(index, "hello")
+    confirm(world, NOW - 100)
+    assert await mirror.ensure(index, "hello") == PageState("hit", 100.0, UPSTREAM, None, 1700.0)
+    for project, force in (("hello", True), ("unknown", False)):
+        with pytest.raises(AskFirst):
+            await mirror.ensure(index, project, force=force)
+
+
+def test_a_file_is_sent_when_it_is_here(world: World) -> None:
+    world.list_links("hello", [WHEEL])
+    wire = Wire(world)
+    assert wire.ask(FILE).status == 299
+    assert wire.ask(f"{FILE}.metadata").status == 299
+    world.cache_file("hello", WHEEL, b"bytes")
+    world.cache_metadata("hello", WHEEL, b"Name: hello\n")
+    assert wire.ask(FILE).body == b"bytes"
+    assert wire.ask(f"{FILE}.metadata").body == b"Name: hello\n"
+    assert wire.ask(f"/{MIRROR}/+f/abc/0123456789abc/other-1.0.tar.gz").status == 299
+
+
+def test_lists_of_names_and_passwords_are_for_the_first_process_and_tokens_are_not(world: World) -> None:
+    world.add_user("alice", "secret")
+    world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
+    wire = Wire(world)
+    assert wire.ask(f"/{MIRROR}/+simple/", accept=JSON_PAGE).status == 299
+    token = LoginTokens(SECRET, 36000).make(world.view.reader.user("alice"), NOW)  # type: ignore[arg-type]
+    assert wire.ask("/alice/dev/+simple/", authorization=basic("alice", "secret")).status == 299
+    assert wire.ask("/alice/dev/+simple/", authorization=basic("alice", token)).status == 200
+    assert wire.ask("/alice/dev/+simple/").status == 401
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
