@@ -17,7 +17,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, wait_for
-from tests.web.forward_house import ANSWER, House, Primary, Signer, ask, reactor, read_until, scripted, wait_for_close
+from tests.web.forward_house import ANSWER, House, Primary, Signer, ask, reactor, read_all, read_until, scripted, wait_for_close
 from twistpi.web.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forward import Forward
 from twistpi.web.forward_ways import FirstProcessWay
@@ -65,6 +65,15 @@ class ListeningIdentify:
     async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
         self.seen.append((address, local))
         return "token", 1
+
+
+def with_leave(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Send the head, wait for what comes, send the body; what came before and after.  Blocking."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head)
+        first = read_until(connection, b"\r\n\r\n")
+        connection.sendall(body)
+        return first, read_all(connection)
 
 
 def asked(house: House, *pieces: bytes) -> Any:
@@ -160,6 +169,11 @@ async def test_clocks_that_disagree_cost_a_second_try_and_no_more(house: House, 
             made = await asked(wrong, request("PUT", f"/alice/{index}", b"{}", basic("alice", "secret")))
             assert made.startswith(b"HTTP/1.1 200 OK"), made
         assert primary.world.view.reader.index("alice/two") is not None
+        wrong.forward.way.clock_is(wrong.replica.clock.seconds() - 9000)
+        head = request("PUT", "/alice/three", b"", "Content-Length: 2", "Expect: 100-continue", basic("alice", "secret"))
+        leave, answer = await deferToThread(with_leave, wrong.port, head, b"{}")
+        assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert answer.startswith(b"HTTP/1.1 200 OK"), answer
     finally:
         await wrong.close()
 

@@ -149,7 +149,9 @@ class Forwarding:
         """Whether the other server is still there: it is not while it should send something, and nothing moves."""
         if self._exchange is None:
             return
-        is_asker_waited_for = self._body.is_full or (self._connected and not self._complete and not self._paused)
+        is_asker_waited_for = self._body.is_full or (
+            self._connected and not self._complete and not self._paused and not self._answer.called
+        )
         moved, self._seen = self._exchange.moved != self._seen, self._exchange.moved
         self._quiet = 0 if moved or is_asker_waited_for else self._quiet + 1
         if self._quiet < _LOOKS:
@@ -163,6 +165,8 @@ class Forwarding:
 
     def write(self, data: bytes) -> int:
         """A piece of the body came."""
+        if not data:
+            return 0  # an empty chunk would be the last one
         self._size += len(data)
         if self._kept is not None:
             self._kept.append(data)
@@ -210,7 +214,7 @@ class Forwarding:
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
-            if not self._closed and not self._complete:
+            if not self._closed:
                 self._flow.release()
 
     # What happens on the other side (``exchange.Listener``) ----------------------------------------------------------
@@ -296,6 +300,8 @@ class Forwarding:
         assert exchange is not None
         if self._kept is None:
             return False
+        if self._expects:  # to ask for leave once more would make the asker wait for longer than some do
+            self.go_on()
         self._connected = False
         exchange.stop()
         self._connect()
