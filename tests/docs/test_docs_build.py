@@ -6,10 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 from tests.fakes.live_server import ROOT, server_environment
-from twistpi.model.changes import Change
 
 
 def test_sphinx_has_nothing_to_complain_about(tmp_path: Path) -> None:
@@ -30,9 +28,3 @@ def test_the_readme_leads_to_pages_that_exist() -> None:
     targets = re.findall(r"<((?:docs|tests)/[^>]+)>`_", readme)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
-
-
-def test_every_kind_of_change_is_described() -> None:
-    page = (ROOT / "docs" / "log-format.rst").read_text(encoding="utf-8")
-    described = set(re.findall(r"^``([A-Z]\w+)``", page, re.MULTILINE))
-    assert described == {kind.__name__ for kind in get_args(Change)}
