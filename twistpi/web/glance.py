@@ -21,7 +21,8 @@ _MOST_HEADERS = 100
 _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n\Z")
 _UNUSUAL = re.compile(
     r"(?:authorization|cookie|expect|upgrade|te|trailer|range|forwarded|transfer-encoding|http2-settings"
-    r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*)\Z"
+    r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*"
+    r"|x-request-id)\Z"
 )
 """Headers whose meaning, now or one day, is more than this file knows."""
 
