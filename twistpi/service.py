@@ -186,8 +186,9 @@ class TwistpiService(Service):
         self._staff.hurry()
 
     async def _stop(self) -> None:
-        self._notifier.stopping()
         connections = self._lasting.connections
+        connections.finishing = True
+        self._notifier.stopping()
         for port in self._ports:
             connections.closed(port)
             accept_waiting(port)

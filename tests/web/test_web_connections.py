@@ -141,6 +141,16 @@ def test_a_page_out_of_memory_is_the_last_one_at_the_end_too(world: World) -> No
     assert wire.transport.disconnecting
 
 
+def test_a_request_whose_body_is_still_coming_is_the_last_one(world: World) -> None:
+    wire = Wire(world)
+    wire.send(request_bytes("/+login", "POST", content_length="2") + b"{")
+    _finish(world, 10)
+    assert not wire.transport.disconnecting
+    answer = read_answer(wire.send(b"}"))
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert wire.transport.disconnecting
+
+
 def test_who_says_nothing_is_let_go_soon_and_who_does_not_end_is_cut(world: World) -> None:
     world.mirror.gate = Deferred()
     silent, busy = Wire(world), Wire(world)

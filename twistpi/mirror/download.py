@@ -175,6 +175,8 @@ class Downloads:
     """Told when a sync failed, after which the server has to stop (law 10)."""
     _failures: Breaker = attrs.field(factory=lambda: Breaker(5.0), kw_only=True)
     _running: dict[Hashable, tuple[Download, Deferred[None]]] = attrs.field(init=False, factory=dict)
+    _stopping: bool = attrs.field(init=False, default=False)
+    """Whether downloads fail because this server gave them up."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     def open(self, index: Index, project: str, known_file: KnownFile) -> Download:
@@ -196,6 +198,7 @@ class Downloads:
 
     def stop(self) -> None:
         """Give up all that is on its way, because the server stops."""
+        self._stopping = True
         for _, running in list(self._running.values()):
             running.cancel()
 
@@ -212,7 +215,9 @@ class Downloads:
             self._fail(final)
         except TwistpiError as expected:
             error = expected
-            self._log.warn("{index}: {filename} was not cached: {reason}", index=index.name, filename=filename, reason=str(error))
+            if not self._stopping:
+                text = "{index}: {filename} was not cached: {reason}"
+                self._log.warn(text, index=index.name, filename=filename, reason=str(error))
         except Exception as unforeseen:
             error = unforeseen
             self._log.failure("{index}: {filename} was not cached", index=index.name, filename=filename)

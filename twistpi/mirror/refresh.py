@@ -87,6 +87,8 @@ class Mirror:
     _fetches: Inflight[tuple[Wanted, bool], Kind] = attrs.field(init=False, factory=Inflight)
     _answering: set[Wanted] = attrs.field(init=False, factory=set)
     """Fetches whose answer has begun to come."""
+    _stopping: bool = attrs.field(init=False, default=False)
+    """Whether fetches fail because this server gave them up, which is no news of an upstream."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     def __attrs_post_init__(self) -> None:
@@ -183,6 +185,7 @@ class Mirror:
 
     def stop(self) -> None:
         """Give up what is on its way, because the server stops."""
+        self._stopping = True
         self._fetches.cancel_all()
 
     def _is_missing(self, place: Place, wanted: Wanted, now: float) -> bool:
@@ -277,13 +280,9 @@ class Mirror:
             self._missing.failed(wanted, now, now, "unknown upstream", False)
             raise
         except Trouble as trouble:
-            self._log.warn(
-                "{index}: the upstream {source} failed for {project}: {reason}",
-                index=place.index,
-                source=place.source,
-                project=project,
-                reason=trouble.reason,
-            )
+            if not self._stopping:
+                text = "{index}: the upstream {source} failed for {project}: {reason}"
+                self._log.warn(text, index=place.index, source=place.source, project=project, reason=trouble.reason)
             raise
         finally:
             self._answering.discard(wanted)

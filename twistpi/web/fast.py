@@ -175,7 +175,7 @@ class FastChannel(LingeringChannel):
             self._http2.finish_up()
         elif self.is_idle:
             self.close_soon()
-        elif self._sender is None and self._handlingRequest:
+        elif self._sender is None and not self.line_mode and self.requests:  # its head is complete
             if getattr(self.requests[0], "endless", False):
                 self.cut()
                 return
