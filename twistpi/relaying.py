@@ -26,6 +26,8 @@ _MARGIN = 2.0
 """Seconds more than the primary waits for an upstream, so that its answer is not missed by a moment."""
 _SILENCE = 5.0
 """Seconds the primary may be silent in the middle of a file, beside twice what its upstreams may be."""
+_FAR_BEHIND = 5_000
+"""Entries."""
 _REACH = 10.0
 """Seconds within which what the primary says has to be in the log here."""
 
@@ -68,6 +70,11 @@ def relay(foundation: Foundation, primary: Primary, following: Following) -> Rel
     policy = BlobPolicy.parse(settings.replicate_files)
     files = BlobQueue(
         primary, BlobSearch(readers, blobs, policy, search), downloads, blobs, reactor, offload=offload, policy=policy,
-        at_once=settings.replicate_at_once, fail=fail,
+        at_once=settings.replicate_at_once, fail=fail, is_busy=lambda: _is_catching_up(following),
     )  # fmt: skip
     return Relayed(mirror, downloads, RelayedSidecars(asking, downloads, here, blobs, offload, reach), name_lists, files)
+
+
+def _is_catching_up(following: Following) -> bool:
+    progress = following.progress
+    return progress.is_connected and (progress.lag_entries or 0) > _FAR_BEHIND

@@ -130,6 +130,18 @@ def test_what_keeps_from_looking_is_waited_for_and_nothing_is_forgotten_meanwhil
     assert (queue.is_searching, queue.tally.fetched) == (False, 2)
 
 
+def test_while_the_log_is_far_behind_nothing_is_looked_for_so_that_it_catches_up() -> None:
+    scene = Scene(lacking=[lack()])
+    busy = [True]
+    queue = attrs.evolve(scene.queue(), is_busy=lambda: busy[0])
+    queue.start()
+    scene.pass_time(10.0)
+    assert (scene.looks, queue.is_searching) == (0, True)
+    busy[0] = False
+    scene.pass_time(2.0)
+    assert (scene.looks, queue.tally.fetched, queue.is_searching) == (1, 1, False)
+
+
 def test_large_files_leave_a_way_free_and_a_stop_gives_up_what_is_on_its_way() -> None:
     scene = Scene(lacking=[lack(number) for number in range(9)], waiting=[])
     queue = scene.queue()

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.fakes.upstream import FakeUpstream, Held, Status
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor
-from tests.replication.two_servers import MIRROR, Server, eventually
+from tests.replication.two_servers import MIRROR, Server, eventually, reactor
 from twistpi.model.errors import UnknownProject, UpstreamUnreachable
 
 SDIST = "hello-1.0.tar.gz"
@@ -153,6 +153,33 @@ async def test_with_the_primary_gone_a_file_comes_from_the_upstream_itself_is_ke
             await eventually(lambda: replica.has(content, filename))  # noqa: B023
         assert fake.count(f"/files/{project}/{filename}") == 1
     assert replica.changelog.last == primary.changelog.last
+
+
+@in_reactor
+async def test_a_primary_that_answers_but_cannot_help_is_as_good_as_gone_and_without_anybody_the_reason_is_told(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    fake.add_project("hello", {SDIST: CONTENT})
+    broken = FakeUpstream(reactor).start()  # answers, but has none of these doors
+    replica = make_server(primary)
+    await replica.pull()
+    await replica.get(PAGE)
+    stranger = make_server(primary, through=broken.url)
+    await stranger.pull()
+    path = f"/{MIRROR}/{replica.file('hello', SDIST).path}"
+    answer = await stranger.get(path)
+    assert (answer.status, answer.body == CONTENT) == (200, True)
+    fake.add_project("other", {"other-1.0.zip": CONTENT[:1000]})
+    await replica.get(f"/{MIRROR}/+simple/other/")
+    await stranger.pull()
+    await broken.stop()
+    await fake.stop()
+    gone = await stranger.get(f"/{MIRROR}/{replica.file('other', 'other-1.0.zip').path}")
+    assert (gone.status, b"cannot be reached" in gone.body) == (503, True)
+    lonely = make_server(primary, through="http://127.0.0.1:9", offline=True)
+    await lonely.pull()
+    alone = await lonely.get(f"/{MIRROR}/{replica.file('other', 'other-1.0.zip').path}")
+    assert (alone.status, b"not on this server yet" in alone.body) == (503, True)
 
 
 @in_reactor

@@ -81,6 +81,7 @@ class Waiting:
     """As much of a follower as others ask: to wait for a serial."""
 
     serial: int = 0
+    progress: Any = attrs.field(factory=lambda: SimpleNamespace(is_connected=True, lag_entries=0))
     waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list)
 
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:

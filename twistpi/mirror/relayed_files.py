@@ -21,7 +21,7 @@ from twistpi.mirror.place import place_of
 from twistpi.mirror.relayed_asking import PrimaryAsking, blob_path, file_path
 from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.verify import BytesDiffer, Sink
-from twistpi.model.errors import UnknownFile, UpstreamFailed, WrongBytes
+from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.view.read import KeptBlob
@@ -133,16 +133,8 @@ class RelayedDownloads(Downloads):
         link = download.known_file.link
         trouble: Trouble | None = None
         for origin in self._origins(index, download):
-            source = FileSource(
-                origin.asking,
-                self._offload,
-                origin.link,
-                origin.credentials,
-                sink,
-                download.begin,
-                download.advance,
-                origin.pauses,
-            )
+            told = (download.begin, download.advance)
+            source = FileSource(origin.asking, self._offload, origin.link, origin.credentials, sink, *told, origin.pauses)
             try:
                 await source.bring()
                 sha256: str = sink.verified(link.size)
@@ -151,9 +143,12 @@ class RelayedDownloads(Downloads):
             except FileGone as error:
                 raise UnknownFile(index.name, download.known_file.path) from error
             except Trouble as error:
-                if not (origin.is_primary and error.unreachable):
-                    raise self._failure(index, link.filename, error) from error
-                trouble, self._gone_at = error, self._clock.seconds()
+                if not origin.is_primary:
+                    failure = UpstreamUnreachable if error.unreachable else UpstreamFailed
+                    raise failure(index.name, link.filename, error.reason) from error
+                trouble = error
+                if error.unreachable:
+                    self._gone_at = self._clock.seconds()
             else:
                 self._gone_at = float("-inf") if origin.is_primary else self._gone_at
                 return sha256
@@ -174,11 +169,6 @@ class RelayedDownloads(Downloads):
             return [primary]
         upstream = _Origin(self._upstream, link, credentials, PAUSES, is_primary=False)
         return [upstream] if self._clock.seconds() - self._gone_at < _GONE_FOR else [primary, upstream]
-
-    def _failure(self, index: Index, filename: str, trouble: Trouble) -> Exception:
-        if index.is_mirror:
-            return UpstreamFailed(index.name, filename, trouble.reason)
-        return FileNotHereYet(filename, trouble.reason)
 
     async def _record(self, download: Download, kept: KeptFile) -> KeptFile:
         """Nothing is said here: what the primary keeps, it says itself."""

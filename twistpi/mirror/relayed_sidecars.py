@@ -20,7 +20,7 @@ from twistpi.mirror.relayed_files import RelayedDownloads
 from twistpi.mirror.sidecar import Sidecars, refuse_missing
 from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.upstream import Offload
-from twistpi.model.errors import TwistpiError, UpstreamFailed
+from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.view.read import KeptBlob
@@ -78,14 +78,12 @@ class RelayedSidecars:
         return BlobAddress(named.digits, named.filename)
 
     async def _ask(self, index: Index, project: str, known_file: KnownFile) -> KeptBlob:
-        """Have the primary find it; raises ``FileNotHereYet`` when that is gone, and what it met."""
+        """Have the primary find it; raises ``FileNotHereYet`` when that cannot tell, and what it met."""
         asked = {"index": index.name, "project": project, "path": known_file.path}
         try:
             told = await self._asking.question(PATH, asked, patience=6 * self._asking.request_timeout)
         except Trouble as trouble:
-            if trouble.unreachable:
-                raise FileNotHereYet(f"{known_file.link.filename}.metadata", trouble.reason) from trouble
-            raise UpstreamFailed(index.name, f"{known_file.link.filename}.metadata", trouble.reason) from trouble
+            raise FileNotHereYet(f"{known_file.link.filename}.metadata", trouble.reason) from trouble
         with suppress(TwistpiError):  # the metadata can be had before the log speaks of it
             await self._reach(int(told["serial"]))
         return KeptBlob(told["digits"], told["filename"], told["sha256"], told["size"])

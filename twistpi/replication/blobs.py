@@ -25,6 +25,7 @@ from twistpi.model.measures import Measure
 from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.replication.blob_failures import Failures
+from twistpi.replication.blob_pauses import Pauses
 from twistpi.replication.blob_policy import BlobPolicy
 from twistpi.replication.blob_search import NAMING, BlobSearch, Lack
 from twistpi.replication.blob_tally import Tally
@@ -41,8 +42,8 @@ _MOST_NEWS: Final = 5_000
 _NEWS_AT_ONCE: Final = 500
 _SILENCE: Final = 15.0
 """Seconds."""
-_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before the primary is asked again after it could not be reached, or broke off without having sent a blob."""
+_BUSY: Final = 1.0
+"""Seconds until it is looked again whether the log is still far behind."""
 
 
 @attrs.define(eq=False)
@@ -62,6 +63,8 @@ class BlobQueue:
     """How many requests are under way at a time."""
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
     """Told when a sync failed, after which the server has to stop (law 10)."""
+    _is_busy: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
+    """Whether the log is far behind, and catches up: then what it names is not looked for, which would slow it down."""
     failures: Failures = attrs.field(factory=Failures, init=False)
     tally: Tally = attrs.field(factory=Tally, init=False)
     _waiting: Waiting = attrs.field(factory=Waiting, init=False)
@@ -77,14 +80,17 @@ class BlobQueue:
     _forgotten: bool = attrs.field(default=False, init=False)
     """Whether more failed than could be remembered."""
     _looking: bool = attrs.field(default=False, init=False)
-    _pauses: int = attrs.field(default=0, init=False)
-    """How many pauses came one after the other."""
-    _timer: Any = attrs.field(default=None, init=False)
-    """Of the pause."""
+    _pauses: Pauses = attrs.field(init=False)
+    """While nobody is asked for anything."""
+    _waits: Pauses = attrs.field(init=False)
+    """While nothing is looked for."""
     _retry: Any = attrs.field(default=None, init=False)
     """Of the next blob that failed."""
     _stopped: bool = attrs.field(default=True, init=False)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
+
+    def __attrs_post_init__(self) -> None:
+        self._pauses, self._waits = Pauses(self._clock, self._go_on), Pauses(self._clock, self._go_on)
 
     def start(self) -> None:
         """Begin, with a walk through the view."""
@@ -121,9 +127,10 @@ class BlobQueue:
     def stop(self) -> None:
         """Give up what is on its way, because the server stops."""
         self._stopped = True
-        planned = [timer for timer in (self._timer, self._retry) if timer is not None]
-        self._timer = self._retry = None
-        for work in [*planned, *self._work]:
+        for pauses in (self._pauses, self._waits):
+            pauses.stop()
+        retry, self._retry = self._retry, None
+        for work in [*([] if retry is None else [retry]), *self._work]:
             work.cancel()
 
     @property
@@ -159,18 +166,20 @@ class BlobQueue:
         """See ``Measuring``."""
         return self.tally.measures(self.outstanding, len(self.failures))
 
-    # Looking -------------------------------------------------------------------------------------------------------
-
     def _go_on(self) -> None:
         """Fetch what is known to be lacking, and look for more."""
-        if self._stopped or self._timer is not None:
+        if self._stopped or self._pauses.until is not None:
             return
         while self._requests < self._at_once and self._fetch_next():
             pass
         has_room = len(self._waiting) < _ENOUGH
-        if self._timer is None and not self._looking and has_room and (self._news or self._mark is not None):
-            self._looking = True
-            self._begin(self._look())
+        may_look = self._pauses.until is None and self._waits.until is None and not self._looking
+        if may_look and has_room and (self._news or self._mark is not None):
+            if self._is_busy():
+                self._waits.begin(_BUSY)
+            else:
+                self._looking = True
+                self._begin(self._look())
 
     async def _look(self) -> None:
         news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
@@ -213,8 +222,6 @@ class BlobQueue:
         if not failure.check(TwistpiError):
             self._log.failure("Files could not be fetched", failure)
         self._rest(failure.getErrorMessage())
-
-    # Fetching ------------------------------------------------------------------------------------------------------
 
     def _fetch_next(self) -> bool:
         """Begin one more request; False when nothing is to be fetched now."""
@@ -276,9 +283,7 @@ class BlobQueue:
     def _came(self, blob: KeptBlob) -> None:
         self._fetching.pop((blob.digits, blob.filename), None)
         self.tally.came(blob)
-        self._pauses = 0
-
-    # What failed ---------------------------------------------------------------------------------------------------
+        self._pauses.reset()
 
     def _note(self, lack: Lack, reason: str) -> None:
         """A blob failed, and will be tried again."""
@@ -295,8 +300,7 @@ class BlobQueue:
         """Try again at ``next_at``, unless something is tried again before that; after a pause, if there is one."""
         if self._stopped or next_at is None:
             return
-        if self._timer is not None:
-            next_at = max(next_at, self._timer.getTime())
+        next_at = max(next_at, self._pauses.until or 0.0)
         if self._retry is not None and self._retry.getTime() <= next_at:
             return
         if self._retry is not None:
@@ -315,7 +319,7 @@ class BlobQueue:
                 if lack.key not in still:
                     self.failures.forget(lack.key)
             for lack in due:
-                if lack.key in still and self._timer is None:
+                if lack.key in still and self._pauses.until is None:
                     await self._retry_one(lack)
         finally:
             self._plan_retry(self.failures.next_at())
@@ -339,11 +343,5 @@ class BlobQueue:
     def _rest(self, reason: str) -> None:
         """Ask for nothing for a while."""
         self.tally.last_error = reason
-        if self._stopped or self._timer is not None:
-            return
-        self._timer = self._clock.callLater(_PAUSES[min(self._pauses, len(_PAUSES) - 1)], self._rested)
-        self._pauses += 1
-
-    def _rested(self) -> None:
-        self._timer = None
-        self._go_on()
+        if not self._stopped:
+            self._pauses.begin()
