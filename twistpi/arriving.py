@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError
-from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary
+from twistpi.model.following_errors import FollowingRefused
+from twistpi.replication.overview import look_over
 from twistpi.replication.primary import Primary
 from twistpi.replication.progress import Progress
+from twistpi.replication.snapshot import Bootstrap
 from twistpi.serverdir import Serverdir
 
 _SHORTEST_PAUSE: Final = 0.1
@@ -32,6 +34,7 @@ class Arrival:
     _serverdir: Serverdir
     _clock: Any
     _chance: Callable[[], float]
+    _bootstrap: Bootstrap
     progress: Progress = attrs.field(init=False)
     """What can be said until something follows."""
 
@@ -41,12 +44,17 @@ class Arrival:
     @property
     def sentence(self) -> str:
         """Why nothing is served yet."""
+        if self._bootstrap.expected:
+            done = 100 * self._bootstrap.received // self._bootstrap.expected
+            return f"This replica of {self._primary.url} is fetching a snapshot, {done} % so far. Try again in a moment."
         told = f" {self.progress.last_error}" if self.progress.state != "connecting" else ""
         return f"This replica of {self._primary.url} has nothing to serve yet.{told} Try again in a moment."
 
     async def run(self) -> None:
         """Return when the directory says whose log it is to have; tries for as long as it takes."""
         attempt = 0
+        if not self._serverdir.node.log_id:
+            await self._bootstrap.clear()  # what a crash may have left
         while not self._serverdir.node.log_id:
             try:
                 await self._meet()
@@ -63,19 +71,12 @@ class Arrival:
                         timer.cancel()
 
     async def _meet(self) -> None:
-        """Ask the primary for its log's id."""
-        answer = await self._primary.ask("GET", "/+changelog/segments")
-        if answer.status == 403:
-            fields = await answer.json()
-            reason = fields.get("reason") if isinstance(fields, dict) else None
-            raise FollowingRefused(self._primary.url, f"{reason}; start both with the same --secretfile")
-        if answer.status in (502, 503, 504):
-            answer.discard()
-            raise PrimaryUnreachable(self._primary.url, f"it answers {answer.status}")
-        fields = await answer.json() if answer.status == 200 else None
-        log_id = fields.get("log_id") if isinstance(fields, dict) else None
-        if not isinstance(log_id, str) or len(log_id) != 32:
-            raise StrangePrimary(self._primary.url, f"it answers {answer.status} where it should tell of its changelog")
+        """Get to know the primary's log, and take a snapshot where it is a long one."""
+        if self._bootstrap.expected:
+            log_id = await self._bootstrap.run()
+        else:
+            overview = await look_over(self._primary)
+            log_id = await self._bootstrap.run() if overview.is_large else overview.log_id
         self._serverdir.note(log_id=log_id)
 
     def _note(self, error: TwistpiError) -> None:

@@ -7,22 +7,27 @@ a page that is not here yet must not look like one that does not exist.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.arriving import Arrival
+from twistpi.blobs.tree import INCOMING
 from twistpi.changelog.disk import IDisk
 from twistpi.keeping import Keeping, open_serverdir
 from twistpi.reaching import reach
 from twistpi.replication.progress import Progress
+from twistpi.replication.snapshot import Bootstrap, Place
 from twistpi.serverdir import Serverdir
 from twistpi.serving import Serving
 from twistpi.settings import Settings
@@ -144,7 +149,11 @@ class House:
         node = serverdir.node
         assert node.primary_url is not None
         primary = reach(node.primary_url, node.node_id, self._settings, self._reactor, self._environment)
-        arrival = Arrival(primary, serverdir, self._reactor, random.random)
+        layout = serverdir.layout
+        place = Place(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
+        offload = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
+        bootstrap = Bootstrap(primary, place, self._disk, self._reactor, offload)
+        arrival = Arrival(primary, serverdir, self._reactor, random.random, bootstrap)
         standing = Standing(f"twistpi/{__version__}", node.node_id)
         waiting = Waiting(
             lambda: standing.at(self._reactor.seconds()), lambda: self._sentence(arrival), lambda: self._facts(arrival, standing)

@@ -53,7 +53,10 @@ class Identifying:
     def start(self) -> None:
         """Begin, and say so while it is not seen to that root alone is root."""
         self._pool.start()
-        root = self._readers.get().user(ROOT)
+        reader = self._readers.get()
+        root = reader.user(ROOT)
+        if reader.serial() == 0:
+            return  # a replica that has nothing yet
         if root is None or root.password_hash is None:
             _log.warn("root cannot log in, because it has no password. Set one: twistpi passwd root")
         elif root.password_hash == BLANK:

@@ -30,6 +30,7 @@ from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.fencing import Fencing, Self
 from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
+from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
@@ -179,9 +180,15 @@ def replica_parts(foundation: Foundation) -> Parts:
     )  # fmt: skip
     relayed = relay(foundation, primary, following)
     files = relayed.files
+    layout = foundation.keeping.serverdir.layout
+    history = History(
+        primary, changelog, layout.changelog, os.path.join(layout.path, INCOMING), foundation.reactor, foundation.offload,
+        random.random,
+    )  # fmt: skip
+    older = (history,) if settings.history == "all" else ()
     return Parts(
         relayed.mirror, relayed.downloads, relayed.sidecars, relayed.name_lists, primary=primary, following=following,
-        elsewhere=relayed.downloads, files=files, background=(files,),
+        elsewhere=relayed.downloads, files=files, background=(files, *older),
         told=(relayed.name_lists.changed, files.changed, following.changed), measuring=(following.measures, files.measures),
     )  # fmt: skip
 

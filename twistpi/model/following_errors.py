@@ -87,3 +87,11 @@ class NotHereYet(TwistpiError):
     serial: int
     seconds: float
     here: int
+
+
+@attrs.define(auto_exc=True, str=False)
+class HistoryElsewhere(TwistpiError):
+    """The server at {url} has no entries before serial {serial} itself, so they are not here either."""
+
+    url: str
+    serial: int

@@ -1,0 +1,113 @@
+"""The older history of a log that began with a snapshot: brought in the background, the newest part first.
+
+Each segment has to lead, line by line, to the one that is here; then the log begins with it.  A replica that has all of it is
+the same in every byte as one that followed from the first line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from twistpi.changelog.reading import segment_path
+from twistpi.model.errors import TwistpiError
+from twistpi.model.following_errors import HistoryElsewhere
+from twistpi.replication.overview import SegmentFacts, look_over
+from twistpi.replication.primary import Primary
+from twistpi.replication.transfer import NotThere, Offload, transfer
+
+_SHORTEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 600.0
+"""Seconds between two attempts, while the primary cannot give what is missing."""
+_log = Logger()
+
+
+@attrs.define(eq=False)
+class History:
+    """Brings what is missing before the beginning of ``changelog``."""
+
+    _primary: Primary
+    _changelog: Any
+    """A ``FileChangelog``."""
+    _folder: str
+    """That of the changelog."""
+    _incoming: str
+    _clock: Any
+    _offload: Offload
+    _chance: Callable[[], float]
+    _pause: float = _SHORTEST_PAUSE
+    whole: Deferred[None] = attrs.field(factory=Deferred, init=False)
+    """Fires when the log goes back to its first line."""
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+
+    @property
+    def missing(self) -> int:
+        """How many entries before the first one here are not here."""
+        return int(self._changelog.begins_after.serial)
+
+    def start(self) -> None:
+        """Begin, where anything is missing."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(lambda failure: _log.failure("The older history is not fetched", failure=failure))
+
+    def stop(self) -> None:
+        """Leave the rest for the next start."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    async def _run(self) -> None:
+        attempt = 0
+        told = ""
+        while self.missing:
+            try:
+                await self._fetch_one()
+                attempt = 0
+            except CancelledError:
+                return
+            except TwistpiError as error:
+                if str(error) != told:
+                    told = str(error)
+                    _log.warn("The older history is put off: {reason}", reason=told)
+                pause: Deferred[None] = Deferred()
+                longest = min(_LONGEST_PAUSE, self._pause * 2 ** min(attempt, 16))
+                timer = self._clock.callLater(longest * (1 + self._chance()) / 2, pause.callback, None)
+                attempt += 1
+                try:
+                    await pause
+                except CancelledError:
+                    timer.cancel()
+                    return
+        self.whole.callback(None)
+
+    async def _fetch_one(self) -> None:
+        """Bring the segment that ends where the log begins."""
+        overview = await look_over(self._primary)
+        known = [segment for segment in overview.segments if segment.first <= self.missing]
+        if not known:
+            raise HistoryElsewhere(self._primary.url, self.missing)
+        segment = known[-1]
+        target = os.path.join(self._incoming, f"segment-{segment.first}")
+        try:
+            await transfer(self._primary, f"/+changelog/segments/{segment.first}", target, segment.size, self._clock)
+        except NotThere:
+            raise HistoryElsewhere(self._primary.url, self.missing) from None
+        await self._offload(self._prepend, segment, target)
+        _log.info("The changelog begins after serial {serial} now.", serial=self.missing)
+
+    def _prepend(self, segment: SegmentFacts, fetched: str) -> None:
+        """In a thread: the file gets its name, which nobody looks at yet, and then belongs to the log, or is dropped again."""
+        path = segment_path(self._folder, segment.first)
+        os.replace(fetched, path)
+        try:
+            self._changelog.prepend(segment.first, segment.before)
+        except BaseException:
+            with suppress(OSError):
+                os.remove(path)
+            raise

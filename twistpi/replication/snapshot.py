@@ -1,0 +1,187 @@
+"""The beginning of a new replica of a large primary: the view's file, and the part of the log that it ends in.
+
+Instead of folding millions of entries, a new replica takes a copy of the primary's view, which is the fold of the log up to some
+line, and the segment in which that line stands up to there.  Everything after comes by the feed, everything before in the
+background (``history``) or not at all.  The view is checked by its digest and its stamp, the segment by its chain, which has to
+lead to the line that the stamp names.
+
+Nothing is under its final name before it is whole and right, and the directory says whose log it has only after that: what a
+crash leaves behind is cleared away by the next attempt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import attrs
+
+from twistpi.changelog.base import place_before, write_beginning
+from twistpi.changelog.disk import IDisk
+from twistpi.changelog.line import BadLine, check_line
+from twistpi.changelog.reading import segment_path, split_lines
+from twistpi.changelog.segments import UNBORN_SUFFIX
+from twistpi.model.following_errors import StrangePrimary
+from twistpi.model.position import Position
+from twistpi.model.replication_errors import FeedDamaged
+from twistpi.replication.overview import Overview, look_over
+from twistpi.replication.primary import Primary
+from twistpi.replication.transfer import NotThere, Offload, transfer
+from twistpi.view.database import drop_view
+from twistpi.view.stamp import FOLD_VERSION
+
+
+@attrs.frozen
+class Place:
+    """Where in a server directory things go."""
+
+    changelog: str
+    """The folder of the segments."""
+    view: str
+    incoming: str
+    """The folder for what is not whole yet."""
+
+
+@attrs.frozen
+class SnapshotFacts:
+    """What the primary says of a snapshot."""
+
+    id: str
+    end: Position
+    """The line up to which it is the fold."""
+    size: int
+    sha256: str
+    fold_version: int
+    log_id: str
+
+
+@attrs.define(eq=False)
+class Bootstrap:
+    """Brings a snapshot and what belongs to it; called again after an error, it goes on where it was."""
+
+    _primary: Primary
+    _place: Place
+    _disk: IDisk
+    _clock: Any
+    _offload: Offload
+    received: int = attrs.field(default=0, init=False)
+    """Bytes so far."""
+    expected: int = attrs.field(default=0, init=False)
+    """Bytes in all, as far as is known."""
+    _facts: SnapshotFacts | None = attrs.field(default=None, init=False)
+
+    async def clear(self) -> None:
+        """Remove what a former attempt left; the directory is to have no log yet."""
+        await self._offload(self._clear)
+
+    async def run(self) -> str:
+        """Have the directory begin with a snapshot; the id of the log.
+
+        Raises ``PrimaryUnreachable``, ``StrangePrimary``, ``FeedDamaged``, ``StorageFull``.
+        """
+        if self._facts is None:
+            await self.clear()
+            self._facts = await self._make()
+            self.expected = self._facts.size + self._facts.end.offset
+        facts = self._facts
+        overview = await look_over(self._primary)
+        await self._fetch(f"/+snapshot/{facts.id}", self._view, facts.size)
+        await self._offload(self._check_view, facts)
+        first = facts.end.segment
+        os.makedirs(self._place.changelog, mode=0o700, exist_ok=True)
+        segment = segment_path(self._place.changelog, first) + UNBORN_SUFFIX
+        await self._fetch(f"/+changelog/segments/{first}", segment, facts.end.offset)
+        await self._offload(self._install, facts, self._before(overview, first), segment)
+        return facts.log_id
+
+    @property
+    def _view(self) -> str:
+        return os.path.join(self._place.incoming, "view")
+
+    async def _make(self) -> SnapshotFacts:
+        answer = await self._primary.ask("POST", "/+snapshot", patience=600.0)
+        if answer.status != 200:
+            answer.discard()
+            raise StrangePrimary(self._primary.url, f"it answers {answer.status} where it should make a snapshot")
+        fields = await answer.json()
+        try:
+            end = Position(int(fields["serial"]), str(fields["chain"]), int(fields["segment"]), int(fields["offset"]))
+            facts = SnapshotFacts(
+                str(fields["id"]), end, int(fields["size"]), str(fields["sha256"]), int(fields["fold_version"]), fields["log_id"]
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError):
+            raise StrangePrimary(self._primary.url, "what it tells of its snapshot cannot be understood") from None
+        if facts.fold_version != FOLD_VERSION:
+            told = f"its snapshots are of version {facts.fold_version}, and this version of twistpi knows {FOLD_VERSION} only"
+            raise StrangePrimary(self._primary.url, told)
+        return facts
+
+    async def _fetch(self, path: str, target: str, size: int) -> None:
+        try:
+            await transfer(self._primary, path, target, size, self._clock, self._count)
+        except NotThere:
+            self._facts = None
+            raise StrangePrimary(self._primary.url, "the snapshot is not there any more; a new one is asked for") from None
+
+    def _count(self, count: int) -> None:
+        self.received += count
+
+    def _before(self, overview: Overview, first: int) -> Position:
+        segment = overview.segment(first)
+        if segment is None:
+            self._facts = None
+            raise StrangePrimary(self._primary.url, f"it has no segment {first}, in which its snapshot ends")
+        return place_before(first, segment.before)
+
+    # In a thread
+
+    def _clear(self) -> None:
+        """Begin from nothing."""
+        self.received = 0
+        os.makedirs(self._place.incoming, mode=0o700, exist_ok=True)
+        drop_view(self._place.view)
+        folders = [self._place.incoming, *([self._place.changelog] if os.path.isdir(self._place.changelog) else [])]
+        for folder in folders:
+            for name in os.listdir(folder):
+                os.remove(os.path.join(folder, name))
+
+    def _check_view(self, facts: SnapshotFacts) -> None:
+        with open(self._view, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        if digest != facts.sha256:
+            self._facts = None
+            raise FeedDamaged(facts.end.serial, "the snapshot of the view has another digest")
+
+    def _install(self, facts: SnapshotFacts, before: Position, segment: str) -> None:
+        """Check the segment, and give everything its name."""
+        try:
+            check_segment(self._disk, segment, before, facts.end)
+        except FeedDamaged:
+            self._facts = None
+            raise
+        file = self._disk.append_to(segment)
+        try:
+            file.sync()
+        finally:
+            file.close()
+        write_beginning(self._place.changelog, self._disk, before)
+        self._disk.rename(segment, segment.removesuffix(UNBORN_SUFFIX))
+        self._disk.sync_folder(self._place.changelog)
+        os.replace(self._view, self._place.view)
+        self._disk.sync_folder(os.path.dirname(self._place.view))
+
+
+def check_segment(disk: IDisk, path: str, before: Position, end: Position) -> None:
+    """Check that the lines of the file at ``path`` lead from ``before`` to ``end``; raises ``FeedDamaged``.  Blocking."""
+    serial, digest, rest = before.serial, bytes.fromhex(before.chain), b""
+    for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
+        for line in lines:
+            try:
+                digest, _body = check_line(line, serial + 1, digest)
+            except BadLine as problem:
+                raise FeedDamaged(serial + 1, str(problem)) from None
+            serial += 1
+    if rest or (serial, digest.hex()) != (end.serial, end.chain):
+        raise FeedDamaged(serial, f"the segment {end.segment} does not lead to serial {end.serial}, where the snapshot ends")
