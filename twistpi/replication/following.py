@@ -141,14 +141,15 @@ class Following:
     async def _run(self) -> None:
         while True:
             try:
-                await self._follow_once()
-            except CancelledError:
+                try:
+                    await self._follow_once()
+                except (CancelledError, WriterStopped):
+                    raise
+                except Exception as error:
+                    self._note(error)
+                    await self._wait(error)
+            except (CancelledError, WriterStopped):
                 return
-            except WriterStopped:
-                return
-            except Exception as error:
-                self._note(error)
-                await self._wait(error)
 
     async def _follow_once(self) -> None:
         """Follow until that ends, which it does with an exception."""
