@@ -273,6 +273,21 @@ async def test_a_primary_whose_followers_say_nothing_against_it_goes_on(house: H
 
 
 @in_reactor
+async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(house: House) -> None:
+    old, new = house.server(OLD, 125), house.server(NEW, 120, role="replica")
+    asked: list[Any] = []
+    answering, new.site.answering = new.site.answering, asked.append
+    answered = old.fencing.start([old.reach(new)])
+    await _until(Clock(), lambda: bool(asked))
+    await tell(new.reach(old), FenceNote(NEW, LOG, Reign(2, NEW, Fork(120, chain_of(120))), hold=30), 5)
+    answering(asked[0])
+    await answered
+    assert "release" not in old.gate.told
+    old.clock.advance(30)
+    assert old.gate.told[-1] == "release"
+
+
+@in_reactor
 async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one_never(house: House) -> None:
     alone = house.server(OLD, 125)
     await alone.fencing.start([])

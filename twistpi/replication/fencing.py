@@ -156,12 +156,18 @@ class Fencing:
         """Forget what was to happen later."""
         if self._hold is not None and self._hold.active():
             self._hold.cancel()
+        self._hold = None
 
     def measures(self) -> Iterable[Measure]:
         """For administrators."""
         yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", self.epoch)
         fenced = float(self.fence is not None)
         yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
+
+    @property
+    def _is_holding(self) -> bool:
+        """Whether a server that is about to be promoted had writes held."""
+        return self._hold is not None and self._hold.active()
 
     async def _start(self, others: Sequence[Primary]) -> None:
         if self.facts.role != PRIMARY:
@@ -172,7 +178,7 @@ class Fencing:
         elif others:
             await self._gate.hold()
             await self.ask(others)
-            if self.fence is None:
+            if self.fence is None and not self._is_holding:
                 self._gate.release()
 
     async def heed(self, other: Peer) -> None:
