@@ -18,6 +18,7 @@ from tests.commands.test_commands_accounts import made, now, settings, write
 from tests.commands.test_commands_garbage import INDEX, put_at
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
+from twistpi.changelog.base import place_before, write_beginning
 from twistpi.changelog.disk import RealDisk
 from twistpi.keeping import Keeping
 from twistpi.model.changes import EpochBegan, UserCreated
@@ -134,7 +135,7 @@ def test_a_former_primary_saves_what_only_it_has_and_becomes_a_replica(made: Pat
     beyond = (made / "changelog" / f"{1:020}.log").read_bytes().splitlines(keepends=True)[4:]
     done = _run(made, new)
     saved = made / "diverged" / Path(done.saved or "").name
-    assert done == Resynced(4, 7, str(saved), 1, other_log=False)
+    assert done == Resynced(4, 7, str(saved), 1, other_log=False, anew=False)
     assert (saved / "entries.log").read_bytes() == b"".join(beyond)
     summary = (saved / "summary.txt").read_text()
     assert "entries 5 to 7" in summary
@@ -148,7 +149,7 @@ def test_a_former_primary_saves_what_only_it_has_and_becomes_a_replica(made: Pat
 
 
 def test_where_nothing_was_written_beyond_the_fork_nothing_is_saved(made: Path, new: Directory) -> None:
-    assert _run(made, new, URL) == Resynced(4, 4, None, 0, other_log=False)
+    assert _run(made, new, URL) == Resynced(4, 4, None, 0, other_log=False, anew=False)
     assert not (made / "diverged").exists()
     assert _node(made).is_replica
     assert (made / "view.sqlite").exists()
@@ -175,7 +176,7 @@ def test_another_log_is_saved_whole_and_the_replica_begins_with_nothing(made: Pa
     log = {path.name: path.read_bytes() for path in (made / "changelog").iterdir()}
     done = _run(made, Directory(other), URL)
     saved = Path(done.saved or "")
-    assert (done.common, done.last, done.other_log, done.blobs) == (0, 7, True, 1)
+    assert (done.common, done.last, done.other_log, done.anew, done.blobs) == (0, 7, True, True, 1)
     assert {path.name: path.read_bytes() for path in (saved / "changelog").iterdir()} == log
     assert [path.read_bytes() for path in (saved / "+files").rglob("*.whl")] == [CONTENT]
     node = _node(made)
@@ -183,6 +184,23 @@ def test_another_log_is_saved_whole_and_the_replica_begins_with_nothing(made: Pa
     assert list((made / "changelog").iterdir()) == []
     assert not (made / "view.sqlite").exists()
     assert len(list(entries(str(saved / "changelog"), 0))) == 7
+
+
+def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with_nothing(made: Path, new: Directory) -> None:
+    keeping = Keeping.open(settings(made), now, RealDisk())
+    base = keeping.changelog.position(3)
+    keeping.close()
+    _go_on(made)
+    _note(made, role="replica", primary_url=URL)
+    segment = made / "changelog" / f"{1:020}.log"
+    (made / "changelog" / f"{4:020}.log").write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[3:]))
+    segment.unlink()
+    write_beginning(str(made / "changelog"), RealDisk(), place_before(4, base.chain))
+    done = _run(made, new)
+    assert (done.common, done.last, done.blobs, done.anew) == (4, 7, 1, True)
+    assert len(Path(done.saved or "", "entries.log").read_bytes().splitlines()) == 3
+    assert list((made / "changelog").iterdir()) == []
+    assert (_node(made).log_id, _node(made).initialised) == ("", False)
 
 
 @pytest.mark.parametrize(

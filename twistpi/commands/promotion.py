@@ -54,11 +54,13 @@ def resync(serverdir: str | None, config: str | None, primary_url: str | None, s
 
 def _say(path: str, done: Resynced) -> None:
     if done.other_log:
-        click.echo("That server has another log; everything that is here was saved, and the replica begins with nothing.")
+        click.echo("That server has another log; everything that is here was saved.")
     elif done.common == 0:
-        click.echo("The logs have nothing in common that could be gone on with; the replica begins with nothing.")
+        click.echo("The logs have nothing in common that could be gone on with.")
     else:
         click.echo(f"The logs are the same up to serial {done.common}.")
+    if done.anew:
+        click.echo("The replica begins with nothing, and gets everything from there.")
     if done.saved is not None:
         count = done.last - done.common
         entries = "1 entry" if count == 1 else f"{count:,} entries"

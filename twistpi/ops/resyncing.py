@@ -8,7 +8,8 @@ In this order, so that it can be interrupted at any point and begun again, and n
 4. drop the view, which may never be ahead of its log, and cut the log.
 
 Where the logs have nothing in common, everything is saved, and ``node.json`` says at the very end that this replica has nothing
-yet; between the cut and that, the directory is refused by a start, for its log is empty.
+yet; between the cut and that, the directory is refused by a start, for its log is empty.  A replica without the older history
+that has to be cut begins with nothing, too: its view could not be made anew.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Resynced:
     """How many blobs are in there."""
     other_log: bool
     """Whether that server has another log altogether."""
+    anew: bool
+    """Whether the replica begins with nothing."""
 
 
 def resync(serverdir: str, primary_url: str | None, reach: Callable[[str, str], Other]) -> Resynced:
@@ -107,19 +110,21 @@ class _Resync:
         other = self._reach(self._url, node.node_id)
         peer = other.peer()
         with self._log() as (log, reign):
-            self._check(peer, reign, log.last.serial)
+            self._check(peer, reign)
             other_log = bool(node.log_id) and peer.log_id != node.log_id
             common = BEGINNING if other_log else self._find_common(log, other, peer)
-            last = log.last
+            last, begins_after = log.last, log.begins_after
             saved, blobs = self._save(log, common, last)
-        if common.serial == 0:
+        # Without its older history, a log does not make the view as it was at an earlier entry.
+        anew = common.serial == 0 or (begins_after.serial > 0 and last.serial > common.serial)
+        if anew:
             self._begin_anew()
         else:
             self._serverdir.note(role=REPLICA, primary_url=self._url, fence=None, former_url=None)
             if last.serial > common.serial:
                 drop_view(layout.view)
                 cut_after(layout.changelog, self._disk, common)
-        return Resynced(common.serial, last.serial, saved, blobs, other_log)
+        return Resynced(common.serial, last.serial, saved, blobs, other_log, anew)
 
     @contextmanager
     def _log(self) -> Iterator[tuple[FileChangelog, Reign]]:
@@ -134,7 +139,8 @@ class _Resync:
             view = open_view(layout.view, log_id)
             log = FileChangelog.open(layout.changelog, self._disk)
         try:
-            catch_up(log, IView(view))
+            if view.position.serial >= log.begins_after.serial:
+                catch_up(log, IView(view))
             epochs = view.reader.epochs()
             yield log, self._reign(log, epochs[-1] if epochs else None)
         finally:
@@ -147,7 +153,7 @@ class _Resync:
         epoch, node_id, serial = newest
         return Reign(epoch, node_id, Fork(serial - 1, self._chain_at(log, serial - 1) or Fork().chain))
 
-    def _check(self, peer: Peer, reign: Reign, last: int) -> None:
+    def _check(self, peer: Peer, reign: Reign) -> None:
         """Refuse a server that should rather follow this one."""
         node = self._serverdir.node
         if peer.node_id == node.node_id:
