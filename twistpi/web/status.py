@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.web.server import Request
@@ -12,6 +13,7 @@ from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.progress import Progress
 from twistpi.web.doors import Door
 from twistpi.web.replies import result_reply
+from twistpi.web.request import passed_on_of
 
 _ROLES = {"primary": "MASTER", "standalone": "MASTER", "replica": "REPLICA"}
 """Our words, and those of the devpi protocol."""
@@ -30,7 +32,7 @@ class StatusDoor(Door):
     def _facts(self, request: Request) -> dict[str, Json]:
         services = self._services
         software, _, version = services.software.partition("/")
-        host: Any = request.getHost()  # type: ignore[no-untyped-call]
+        host, port = _place(request)
         serial, moved_at = services.standing.serial, services.standing.moved_at
         now = services.clock.seconds()
         following = services.following
@@ -41,8 +43,8 @@ class StatusDoor(Door):
             "role": _ROLES.get(services.node.role, services.node.role.upper()),
             "versioninfo": {software: version},
             "server-code": _NOT_TOLD,
-            "host": getattr(host, "host", None),
-            "port": getattr(host, "port", None),
+            "host": host,
+            "port": port,
             "outside-url": services.outside_url or None,
             "serial": serial,
             "last-commit-timestamp": moved_at,
@@ -132,3 +134,13 @@ def strip_credentials(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _place(request: Request) -> tuple[str | None, int | None]:
+    """Host and port at which ``request`` arrived, perhaps at a worker."""
+    passed_on = passed_on_of(request)
+    if passed_on is not None:
+        asked = urlsplit(passed_on.outside)
+        return asked.hostname, asked.port
+    host: Any = request.getHost()  # type: ignore[no-untyped-call]
+    return getattr(host, "host", None), getattr(host, "port", None)

@@ -174,7 +174,11 @@ class _Station(ProcessProtocol):
         self._began = self._crew.seconds()
         self._line = b""
         self._timer = None
-        self._process = self._crew.spawn(self, self.number, descriptors)
+        try:
+            self._process = self._crew.spawn(self, self.number, descriptors)
+        except OSError as error:
+            self._begin_later(f"it could not be started: {error}")
+            return
         self._process.write(sealed(orders))
 
     def end(self) -> Deferred[None]:
@@ -240,9 +244,10 @@ class _Station(ProcessProtocol):
                 self._timer.cancel()
             self._ended.callback(None)
             return
+        self._begin_later(f"it died: {reason.getErrorMessage().rstrip('.')}")
+
+    def _begin_later(self, why: str) -> None:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE) if self._crew.seconds() - self._began < _YOUNG else _FIRST_PAUSE
-        log.warn(
-            "Worker {worker} died ({how}); it is started again in {pause:g} s.",
-            worker=self.number, how=reason.getErrorMessage().rstrip("."), pause=self._pause,
-        )  # fmt: skip
+        text = "Worker {worker} is started again in {pause:g} s, because {why}."
+        log.warn(text, worker=self.number, pause=self._pause, why=why)
         self._timer = self._crew.call_later(self._pause, self.begin)

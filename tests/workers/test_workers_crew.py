@@ -1,0 +1,200 @@
+"""The care for workers: started again with growing pauses, ended together, and stood in for while there are none."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from twistpi.settings import Settings
+from twistpi.workers.board import Board, Slot
+from twistpi.workers.crew import Crew
+from twistpi.workers.orders import HURRY, READY, REOPEN, line_of
+
+DIED = Failure(ProcessTerminated(signal=9))  # type: ignore[no-untyped-call]
+
+
+@attrs.define(eq=False)
+class FakeProcess:
+    """A process as far as its parent sees it."""
+
+    protocol: Any
+    descriptors: dict[int, Any]
+    said: bytes = b""
+    killed: bool = False
+
+    def write(self, data: bytes) -> None:
+        self.said += data
+
+    def signalProcess(self, number: int) -> None:
+        self.killed = True
+        self.protocol.processEnded(DIED)
+
+    def ready(self) -> None:
+        self.protocol.outReceived(line_of({READY: 4711}))
+
+    def die(self) -> None:
+        self.protocol.processEnded(DIED)
+
+
+class FakeReactor(Clock):
+    """Spawns processes that do nothing by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[FakeProcess] = []
+        self.refuses = False
+
+    def spawnProcess(self, protocol: Any, *words: Any, childFDs: dict[int, Any]) -> FakeProcess:
+        if self.refuses:
+            raise OSError("no more processes")
+        self.processes.append(FakeProcess(protocol, childFDs))
+        return self.processes[-1]
+
+
+class FakePort:
+    """A port that can be left alone."""
+
+    connected = True
+    disconnecting = False
+
+    def __init__(self) -> None:
+        self.socket = socket.socket()
+        self.fileno = self.socket.fileno
+        self.reads = True
+
+    def startReading(self) -> None:
+        self.reads = True
+
+    def stopReading(self) -> None:
+        self.reads = False
+
+
+@pytest.fixture
+def reactor() -> FakeReactor:
+    return FakeReactor()
+
+
+@pytest.fixture
+def port() -> Iterator[FakePort]:
+    made = FakePort()
+    yield made
+    made.socket.close()
+
+
+@pytest.fixture
+def crew(reactor: FakeReactor, port: FakePort) -> Iterator[Crew]:
+    board = Board.make()
+    ports: Any = {"tcp:0": port}
+    yield Crew(Settings(workers=2), reactor, ports, "/run/workers.sock", board)
+    board.close()
+
+
+def start(crew: Crew, reactor: FakeReactor) -> list[FakeProcess]:
+    crew.start(None, offline=False)
+    assert len(reactor.processes) == 2
+    return list(reactor.processes)
+
+
+def test_the_first_process_serves_until_a_worker_does_and_while_none_does(
+    crew: Crew, reactor: FakeReactor, port: FakePort
+) -> None:
+    first, second = start(crew, reactor)
+    assert port.reads
+    first.ready()
+    assert not port.reads
+    second.ready()
+    first.die()
+    assert not port.reads
+    second.die()
+    assert port.reads
+
+
+def test_workers_inherit_the_board_and_the_sockets(crew: Crew, reactor: FakeReactor, port: FakePort) -> None:
+    for process in start(crew, reactor):
+        assert process.descriptors == {0: "w", 1: "r", 2: "r", 3: crew.board.descriptor, 4: port.fileno()}
+
+
+def pauses(reactor: FakeReactor, times: int) -> list[float]:
+    """How long it takes each time until a worker that died is there again."""
+    found = []
+    for _ in range(times):
+        reactor.processes[-1].die()
+        (call,) = reactor.getDelayedCalls()
+        pause = call.getTime() - reactor.seconds()
+        found.append(round(pause, 3))
+        reactor.advance(pause)
+    return found
+
+
+def test_a_worker_that_dies_again_and_again_is_started_ever_later_and_another_one_soon(crew: Crew, reactor: FakeReactor) -> None:
+    start(crew, reactor)
+    grown = pauses(reactor, 10)
+    assert grown[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert grown[-2:] == [30.0, 30.0]
+    reactor.advance(61)
+    assert pauses(reactor, 1) == [0.1]
+
+
+def test_the_slot_of_a_worker_that_is_gone_is_empty(crew: Crew, reactor: FakeReactor) -> None:
+    first, _ = start(crew, reactor)
+    crew.board.tell(1, Slot.ALIVE, 1)
+    crew.board.tell(1, Slot.CONNECTIONS, 7)
+    first.die()
+    assert (crew.board.told(1, Slot.ALIVE), crew.board.told(1, Slot.CONNECTIONS)) == (0, 0)
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(crew: Crew, reactor: FakeReactor) -> None:
+    first, _ = start(crew, reactor)
+    reactor.refuses = True
+    first.die()
+    reactor.pump([0.2, 0.4])
+    assert len(reactor.processes) == 2
+    reactor.refuses = False
+    reactor.pump([0.4, 0.5])
+    assert len(reactor.processes) == 3
+
+
+def test_stopping_ends_all_and_kills_who_does_not_end(crew: Crew, reactor: FakeReactor) -> None:
+    first, second = start(crew, reactor)
+    ended: list[None] = []
+    crew.stop().addCallback(ended.append)
+    crew.say(HURRY)
+    assert first.said.endswith(b"stop\nhurry\n")
+    first.die()
+    assert not ended
+    reactor.advance(3600)
+    assert second.killed
+    assert ended == [None]
+    reactor.advance(3600)
+    assert len(reactor.processes) == 2, "nobody is started any more"
+
+
+def test_stopping_while_a_worker_waits_to_be_started_starts_none(crew: Crew, reactor: FakeReactor) -> None:
+    first, second = start(crew, reactor)
+    first.die()
+    ended: list[None] = []
+    crew.stop().addCallback(ended.append)
+    second.die()
+    assert ended == [None]
+    reactor.advance(3600)
+    assert len(reactor.processes) == 2
+
+
+def test_what_workers_are_told_and_what_they_count(crew: Crew, reactor: FakeReactor) -> None:
+    first, second = start(crew, reactor)
+    crew.say(REOPEN)
+    assert first.said.endswith(b"reopen\n")
+    crew.board.tell(2, Slot.ANSWERED, 12)
+    first.protocol.outReceived(b"no json\n5\n")
+    second.protocol.outReceived(b'{"ready"')
+    second.protocol.outReceived(b": 12}\n")
+    told = {(measure.name, measure.labels[0][1]): measure.value for measure in crew.measures()}
+    assert told["twistpi_worker_requests", "2"] == 12
+    assert told["twistpi_worker_starts", "1"] == 1
