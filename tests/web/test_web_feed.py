@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ async def test_a_feed_goes_on_into_new_segments_while_it_is_open(house: House) -
 async def test_lines_that_nobody_has_been_told_of_are_not_sent(house: House) -> None:
     client = await house.follow(98)
     await client.caught_up(house)
+    seen = house.log.last
     house.log.append([encode_content("2026-11-22T17:00:00.123456Z", "root", [EpochBegan(2, NODE)])], 100)
     house.beats.advance(5)
     await client.until(lambda: len(client.beats) == 3)
@@ -97,6 +99,9 @@ async def test_lines_that_nobody_has_been_told_of_are_not_sent(house: House) -> 
     status, refusal = await house.ask(f"/+changelog?after=101&chain={house.log.last.chain}&epoch=1")
     assert (status, refusal["reason"], refusal["serial"]) == (409, "diverged", 100)
     assert (await house.ask("/+changelog/position?serial=101"))[0] == 404
+    _status, told = await house.ask("/+changelog/segments")
+    growing = told["segments"][-1]
+    assert (growing["first"], growing["size"], growing["sealed"]) == (seen.segment, seen.offset, False)
 
 
 @in_reactor
@@ -107,12 +112,23 @@ async def test_heartbeats_come_at_the_beginning_when_all_was_sent_and_every_five
     for second in range(1, 11):
         house.beats.advance(1)
         await turns()
-        assert len(client.beats) == 2 + second // 5
-    await client.until(lambda: len(client.beats) == 4)
-    assert client.beats[-1] == (100, 1_795_000_010.25)
+        expected = 2 + second // 4
+        await client.until(lambda: len(client.beats) >= expected)  # noqa: B023 -- awaited before it changes
+        assert len(client.beats) == expected
+    assert client.beats[-1] == (100, 1_795_000_008.25)
     await house.write()
     await client.caught_up(house)
     assert client.body.splitlines()[-2:] == [house.bytes_after(100)[:-1], b"+ 101 1795000010.250000"]
+    house.beats.advance(3)
+    late = await house.follow(99)
+    await late.caught_up(house)
+    for _second in range(20):
+        house.beats.advance(1)
+        await turns()
+    for each in (client, late):
+        await each.until(lambda: each.beats[-1][1] >= 1_795_000_029)  # noqa: B023 -- awaited before it changes
+        times = [time for _serial, time in each.beats]
+        assert max(after - before for before, after in pairwise(times)) <= 5
 
 
 @in_reactor
@@ -136,7 +152,7 @@ async def test_heartbeats_come_between_lines_while_a_follower_catches_up(tmp_pat
 async def test_a_slow_reader_is_waited_for_and_others_are_not_kept(tmp_path: Path) -> None:
     house = House(str(tmp_path), segment_limit=8 << 20)
     house.start()
-    await house.write(80, 100_000)
+    await house.write(50, 100_000)
     slow, packed = await house.follow(0), await house.follow(0, Accept_Encoding="gzip")
     for client in (slow, packed):
         client.transport.pauseProducing()
@@ -147,7 +163,7 @@ async def test_a_slow_reader_is_waited_for_and_others_are_not_kept(tmp_path: Pat
     offsets = [0, 0]
     while offsets != (offsets := [body.offset for body in house.feeds.followers[NODE].bodies[:2]]):
         await deferLater(reactor, 0.1)
-    assert max(offsets) < 12_000_000, "the rest waits on disk"
+    assert max(offsets) < 8_000_000, "the rest waits on disk"
     for client in (slow, packed):
         client.transport.resumeProducing()
         await client.caught_up(house)
@@ -243,13 +259,11 @@ async def test_a_log_is_followed_only_by_who_has_the_same_lines(house: House) ->
     assert (client.status, client.head["x-twistpi-epoch"]) == (200, "2")
 
 
-@pytest.mark.parametrize(
-    "query", ["", "?after=", "?after=x", "?after=-1", "?after=1&chain=zz", "?after=1&epoch=x", f"?after={9**30}"]
-)
 @in_reactor
-async def test_a_question_that_cannot_be_understood_is_refused(house: House, query: str) -> None:
-    status, refusal = await house.ask(f"/+changelog{query}")
-    assert (status, refusal["error"]) == (400, "BadRequest")
+async def test_a_question_that_cannot_be_understood_is_refused(house: House) -> None:
+    for query in ("", "?after=", "?after=x", "?after=-1", "?after=1&chain=zz", "?after=1&epoch=x", f"?after={9**30}"):
+        status, refusal = await house.ask(f"/+changelog{query}")
+        assert (status, refusal["error"]) == (400, "BadRequest")
 
 
 # Where lines are
@@ -314,9 +328,13 @@ async def forbidden(house: House, target: str, method: str = "GET", **headers: s
     return reason, client
 
 
-@pytest.mark.parametrize("target", DOORS)
 @in_reactor
-async def test_without_the_secret_nothing_can_be_read(house: House, target: str) -> None:
+async def test_without_the_secret_nothing_can_be_read(house: House) -> None:
+    for target in DOORS:
+        await nothing_can_be_read(house, target)
+
+
+async def nothing_can_be_read(house: House, target: str) -> None:
     now = house.nodes.now()
 
     async def why(token: str, **more: Any) -> str:

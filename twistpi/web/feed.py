@@ -20,7 +20,8 @@ zeros, or nothing, when ``N`` is 0), for a server whose view has reached the epo
 * Lines of the log come in order, whole, byte for byte as they stand in the segments, each with its line feed.  Each was synced
   and is in the view of the server that sends it, so nobody who follows ever knows more than its clients can.
 * Lines that begin with ``+`` are heartbeats: the last serial that this server has, and its time in Unix seconds.  One comes
-  first, one whenever everything has been sent, and otherwise one at least every five seconds, always between two lines.
+  first, one whenever everything has been sent, and one within every five seconds while there is nothing else to send.  While
+  there is, one comes at the first end of a MiB of lines after about five seconds.
 * Lines that are announced while the feed is open follow at once.
 * The headers ``X-Twistpi-Log-Id``, ``X-Twistpi-Epoch`` and ``X-Devpi-Serial`` say which log this is, and how far it was then.
 * With ``Accept-Encoding: gzip`` the body is compressed, and flushed after each piece, so that what was sent can be read.
@@ -61,6 +62,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
+from twistpi.changelog.interfaces import Segment
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.position import BEGINNING, Position
 from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
@@ -129,17 +131,27 @@ class FeedDoor(NodeDoor):
         """Which files the log consists of."""
         changelog = self._feeds.changelog
         base = changelog.begins_after
-        segments = [attrs.asdict(segment) for segment in await self._services.offload(changelog.segments)]
+        segments = [attrs.asdict(segment) for segment in await self._seen_segments()]
         facts = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
         return self.put(request, node_json({**facts, "segments": segments}))
 
     async def segment(self, request: Request, _claim: NodeClaim, first: str) -> bytes | None:
         """The bytes of one of them."""
-        known = [one for one in await self._services.offload(self._feeds.changelog.segments) if str(one.first) == first]
+        known = [one for one in await self._seen_segments() if str(one.first) == first]
         if not known:
             raise UnknownSegment(first)
         path = self._feeds.changelog.segment_path(known[0].first)
         return await self.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
+
+    async def _seen_segments(self) -> list[Segment]:
+        """The files of the log, as far as everybody sees their lines."""
+        seen = self._feeds.seen()
+        segments: list[Segment] = await self._services.offload(self._feeds.changelog.segments)
+        return [
+            attrs.evolve(one, size=seen.offset, sealed=False) if one.first == seen.segment else one
+            for one in segments
+            if one.first <= seen.serial
+        ]
 
     def _heed(self, request: Request, claim: NodeClaim, asked: Asked) -> None:
         """Remember who follows, for the next start, and notice that another server was promoted."""

@@ -17,7 +17,9 @@ from twistpi.model.position import Position
 from twistpi.web.feed_body import FeedBody
 
 HEARTBEAT: Final = 5.0
-"""Seconds after which something is said, be it only that there is nothing new."""
+"""Seconds within which something is said, be it only that there is nothing new."""
+_LOOKS: Final = 5
+"""How often in that time it is seen to who has not heard anything for long."""
 _MOST_FOLLOWERS: Final = 1000
 """Remembered; those that left longest ago are forgotten first."""
 
@@ -72,7 +74,7 @@ class Feeds:
 
     def start(self) -> None:
         """Begin with the heartbeats."""
-        self._ticking.start(self.heartbeat_seconds, now=False)
+        self._ticking.start(self.heartbeat_seconds / _LOOKS, now=False)
 
     def open(self, position: Position, node: str, address: str, outside_url: str | None) -> FeedBody:
         """A feed of the lines after ``position`` for the server ``node``; to be closed by ``closed``."""
@@ -133,7 +135,8 @@ class Feeds:
 
     def is_due(self, last: float) -> bool:
         """See ``feed_body.Source``."""
-        return not 0 <= self._clock.seconds() - last < self.heartbeat_seconds
+        # One look early, since the next would be late; and at once when the clock was set back.
+        return not 0 <= self._clock.seconds() - last < self.heartbeat_seconds * (_LOOKS - 1) / _LOOKS
 
     def seconds(self) -> float:
         """See ``feed_body.Source``."""
