@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import attrs
 
@@ -13,6 +14,11 @@ from twistpi.changelog.writer import Writer
 from twistpi.mirror.refresh import Mirror
 from twistpi.model.checks import Check
 from twistpi.model.measures import Measure
+from twistpi.replication.progress import Progress
+
+_MOST_LAG: Final = 60.0
+"""Seconds that a replica may be behind while it is receiving what it lacks."""
+_NEED_SOMEBODY: Final = frozenset({"refused", "other log", "diverged", "fenced", "behind"})
 
 
 @attrs.define(eq=False)
@@ -27,6 +33,9 @@ class Condition:
     _writer: Writer
     _mirror: Mirror | None = None
     """None where another server asks the upstreams."""
+    _progress: Callable[[], Progress | None] = lambda: None
+    """How far a replica is; None on a primary."""
+    _seconds: Callable[[], float] = time.time
     _statvfs: Any = os.statvfs
 
     def measures(self) -> Iterator[Measure]:
@@ -42,6 +51,9 @@ class Condition:
         yield self._check_log()
         if self._mirror is not None:
             yield _check_upstreams(self._mirror)
+        progress = self._progress()
+        if progress is not None:
+            yield _check_lag(progress, self._seconds())
 
     def _disk(self) -> tuple[int, int]:
         found = self._statvfs(self._path)
@@ -72,6 +84,21 @@ def _check_upstreams(mirror: Mirror) -> Check:
     told = "; ".join(f"{index}: {reason}" for index, reason in sorted(failing.items()))
     sentence = f"Upstreams that did not answer when last asked: {told}. What is known of them is served."
     return Check("upstream", False, sentence, needed=False)
+
+
+def _check_lag(progress: Progress, now: float) -> Check:
+    """A replica whose primary is away is as good as there is; one that is known to lack much, or has another log, is not."""
+    if progress.is_complete:
+        return Check("lag", True, "This replica has all that its primary has.")
+    seconds = progress.lag_seconds(now)
+    since = "since it was started" if seconds is None else f"for {seconds:.0f} s"
+    if progress.state in _NEED_SOMEBODY:
+        return Check("lag", False, f"This replica does not follow its primary any more ({progress.state}); the log tells more.")
+    if not progress.is_connected:
+        sentence = f"This replica has not heard of its primary {since} ({progress.state}); it serves what it has."
+        return Check("lag", False, sentence, needed=False)
+    sentence = f"This replica lacks {progress.lag_entries} entries of its primary's, {since}; it is receiving them."
+    return Check("lag", False, sentence, needed=seconds is None or seconds > _MOST_LAG)
 
 
 def _in_words(size: float) -> str:

@@ -174,9 +174,11 @@ def _watch(services: Services, foundation: Foundation, parts: Parts, lasting: La
     """Have ``services`` tell how all of this is."""
     settings, keeping, writer = foundation.settings, foundation.keeping, foundation.writer
     asks_upstreams = not keeping.serverdir.node.is_replica
+    following = parts.following
     condition = Condition(
-        settings.serverdir, settings.disk_reserve, keeping.changelog, writer, parts.mirror if asks_upstreams else None
-    )
+        settings.serverdir, settings.disk_reserve, keeping.changelog, writer, parts.mirror if asks_upstreams else None,
+        lambda: None if following is None else following.progress, foundation.reactor.seconds,
+    )  # fmt: skip
     services.measuring += [lasting.connections.measures, condition.measures, writer.measures, foundation.upstream.measures]
     services.measuring += parts.measuring
     services.checking += [condition.checks]

@@ -11,9 +11,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 
 from tests.web.web_asking import basic
-from tests.web.web_wire import JSON_PAGE, Wire
+from tests.web.web_wire import GONE, JSON_PAGE, Wire, request_bytes
 from tests.web.web_world import BCRYPT_COST, MIRROR, World, link
 from twistpi.auth.passwords import hash_password
 from twistpi.model.changes import UserModified
@@ -78,6 +79,18 @@ def test_requests_are_counted_by_kind_and_status_however_they_were_answered(worl
     assert samples["process_open_fds", ()] > 0
     assert samples["process_resident_memory_bytes", ()] > 0
     assert ("twistpi_info", (("node", "2" * 32), ("role", "primary"), ("version", "1.0"))) in samples
+
+
+def test_who_does_not_wait_for_an_answer_is_counted_and_logged_too(tmp_path: Path) -> None:
+    world = World(str(tmp_path), access_log=str(tmp_path / "access.log"))
+    world.list_links("hello", [WHEEL])
+    world.mirror.gate = Deferred()
+    wire = _wire(world)
+    wire.send(request_bytes(f"/{MIRROR}/+simple/hello/"))
+    wire.channel.connectionLost(GONE)
+    assert list(world.services.traffic.answered) == [("page", 499, 1)]
+    assert '+simple/hello/ HTTP/1.1" 499 -' in (tmp_path / "access.log").read_text()
+    world.close()
 
 
 def test_whoever_has_figures_finds_them_among_the_others(world: World) -> None:

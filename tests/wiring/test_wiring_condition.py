@@ -11,6 +11,7 @@ import pytest
 from twistpi.condition import Condition
 from twistpi.model.checks import Check
 from twistpi.model.errors import StorageFull
+from twistpi.replication.progress import Progress
 
 MB = 1 << 20
 
@@ -66,3 +67,28 @@ def test_an_upstream_that_is_away_is_a_warning(tmp_path: Path) -> None:
     check = _check(_condition(tmp_path, failing={"root/pypi": "Connection refused"}), "upstream")
     assert (check.fine, check.needed) == (False, False)
     assert "root/pypi: Connection refused" in check.sentence
+
+
+def _progress(**fields: Any) -> Progress:
+    progress = Progress(0.0, 5)
+    for name, value in fields.items():
+        setattr(progress, name, value)
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({"connected_at": 1.0, "primary_serial": 5}, "fine"),
+        ({"connected_at": 1.0, "primary_serial": 9, "synced_at": 970.0}, "warning"),
+        ({"connected_at": 1.0, "primary_serial": 9, "synced_at": 900.0}, "failed"),
+        ({"connected_at": 1.0, "primary_serial": 9}, "failed"),
+        ({"state": "unreachable", "primary_serial": 9, "synced_at": 100.0}, "warning"),
+        ({"state": "diverged", "primary_serial": 9, "synced_at": 990.0}, "failed"),
+    ],
+)
+def test_a_replica_is_ready_unless_it_is_known_to_lack_much(tmp_path: Path, fields: dict[str, Any], result: str) -> None:
+    condition = _condition(tmp_path)
+    condition._progress, condition._seconds = lambda: _progress(**fields), lambda: 1000.0
+    check = _check(condition, "lag")
+    assert ("fine" if check.fine else "failed" if check.needed else "warning") == result

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 import orjson
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.model.account_errors import BadRequest, BodyTooLarge
@@ -18,6 +19,7 @@ from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.channel_flow import ChannelFlow
 from twistpi.web.form_body import choose_body
 from twistpi.web.passed_on import PassedOn
+from twistpi.web.traffic import ABANDONED
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024
@@ -205,6 +207,15 @@ class DoorRequest(Request):
     def lasted(self) -> float:
         """Seconds since all headers were here."""
         return 0.0 if self._began is None else max(0.0, self.channel.site.services.clock.seconds() - self._began)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The asker is gone, or its connection was cut."""
+        was_answered = self.finished or self.channel is None
+        if self.path is not None and not was_answered:  # nobody else will tell of this one
+            if not self.startedWriting:
+                self.code = ABANDONED
+            self.channel.site.log(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
