@@ -78,11 +78,6 @@ class FeedBody:
         """Bytes that can be handed out at once."""
         return len(self._beat) or self._end - self._place
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether everything was handed out."""
-        return self._waiting is not None
-
     def send(self, socket_number: int) -> int:
         """Send some ready bytes to a non-blocking socket."""
         if self._beat:
