@@ -42,7 +42,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. What was done is whole, and nothing else was begun.", err=True)
+            click.echo("\nInterrupted. What was done is whole; what a server was asked for, it goes on with.", err=True)
             context.exit(INTERRUPTED)
         except TwistpiError as error:
             raise click.ClickException(str(error)) from None

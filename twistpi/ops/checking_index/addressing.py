@@ -44,7 +44,7 @@ def _other_spelling(recording: Recording) -> Finding:
         if exchange.status == 200:
             return fails(f"{url} is a page of its own; a redirect to {recording.page_url} keeps caches from holding it twice.")
         return fails(f"{url} is answered {exchange.told} instead of a redirect to {recording.page_url}.")
-    return unknown(NO_PAGE)
+    return unknown(f"{recording.project} can be spelled in one way only." if recording.project else NO_PAGE)
 
 
 def _invalid_names(recording: Recording) -> Finding:
