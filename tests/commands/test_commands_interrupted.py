@@ -32,7 +32,14 @@ def interrupted(command: list[str], when: Callable[[], object], **variables: str
 def test_asking_a_server_that_says_nothing_can_be_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple/"
-        done = interrupted(["check-index", url], lambda: silent.accept()[0].recv(100))
+        connections: list[socket.socket] = []  # which stay open
+
+        def asked() -> None:
+            connections.append(silent.accept()[0])
+            assert connections[0].recv(100)
+
+        done = interrupted(["check-index", url], asked)
+        connections[0].close()
     assert done.returncode == 130
     assert done.stderr.endswith("\nInterrupted. What was done is whole; what a server was asked for, it goes on with.\n")
     assert "Traceback" not in done.stderr

@@ -245,6 +245,13 @@ def test_a_page_in_html_that_is_wrong_is_judged_wrong(number: int, old: str, new
     assert found.outcome is Outcome.FAILS, found
 
 
+def test_a_page_in_one_form_need_not_vary() -> None:
+    index = Spoilt(
+        how=lambda q, a: attrs.evolve(header("Vary", None)(q, a), headers={"Date": "now", "Content-Type": "text/html"})
+    )
+    assert judged(index)[16].outcome is Outcome.OK
+
+
 def test_a_list_without_projects_is_judged_wrong() -> None:
     index = Spoilt(how=when(lambda q, a: q.url == BASE and q.method == "GET", body=b'{"projects": [{}]}'))
     assert judged(index, "six")[36].outcome is Outcome.FAILS

@@ -157,6 +157,8 @@ def _format(recording: Recording) -> Finding:
 
 def _varies(recording: Recording) -> Finding:
     asks = (Ask.PAGE, Ask.PAGE_HTML, Ask.PAGE_HEAD, Ask.AS_ANYTHING, Ask.AS_UNSUPPORTED, Ask.MATCHING, Ask.LIST)
+    if len({exchange.content_type for exchange in recording.get(Ask.PAGE, Ask.PAGE_HTML) if exchange.status == 200}) == 1:
+        return ok("The page has one form, whatever Accept says.")
 
     def wrong() -> Iterator[str]:
         for exchange in recording.get(*asks):

@@ -20,7 +20,7 @@ def _etags(recording: Recording) -> Finding:
     def wrong() -> Iterator[str]:
         tags = [exchange.header("ETag") for exchange in pages if exchange.status == 200]
         if not all(re.fullmatch(r'"[^"]*"', tag) for tag in tags):
-            yield f"The page has no strong ETag, but {tags[0] or 'none'}, so every installer fetches it whole every time."
+            yield f"The page has no strong ETag ({tags[0] or 'none at all'}), so installers fetch it whole every time."
         if len(tags) == 2 and tags[0] == tags[1]:
             yield "HTML and JSON have the same ETag, so a cache can hand out one for the other."
         for exchange in matching:
