@@ -21,6 +21,7 @@ from twistpi.commands.genconfig import gen_config
 from twistpi.commands.looking import check, log, settings
 from twistpi.commands.marking import yank
 from twistpi.commands.promotion import promote, resync
+from twistpi.commands.standing import status
 from twistpi.commands.tokens import token
 
 
@@ -49,6 +50,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         explain,
     ),
     "Look after": (
+        status,
         log,
         check,
         gc,

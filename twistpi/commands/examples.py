@@ -48,6 +48,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "twistpi explain --serverdir ./data alice/dev mypkg",
         "twistpi explain --serverdir ./data alice/dev mypkg 1.0",
     ),
+    "status": (
+        "twistpi status --serverdir ./replica",
+        "twistpi status --serverdir ./replica --wait 1041 --timeout 60",
+        "twistpi status --serverdir ./replica --json | jq '.\"lag-entries\"'",
+    ),
     "log": (
         "twistpi log --serverdir ./data --follow",
         "twistpi log --serverdir ./data --after 1000 --json | jq .changes",
@@ -75,6 +80,7 @@ _STATUSES: Mapping[str, str] = {
     "check-index": (
         "0 when nothing failed, 1 when something did or the index cannot be asked, 2 for a wrong command line, 130 after Ctrl-C."
     ),
+    "status": ("0 when it is told, 1 when it is refused or waited in vain, 2 for a wrong command line, 130 after Ctrl-C."),
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is, 2 for a wrong command line, 130 after Ctrl-C.",
 }
 

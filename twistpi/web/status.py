@@ -54,6 +54,7 @@ class StatusDoor(Door):
             "metrics": self._metrics(),
             "polling_replicas": self._followers(),
             "log-id": services.node.log_id,
+            "log-begins-after": 0 if services.feeds is None else services.feeds.changelog.begins_after.serial,
             "epoch": self.reader.epoch(),
             "fenced": None if (fencing := services.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
             **replica,
