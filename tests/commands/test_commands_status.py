@@ -13,10 +13,10 @@ from twistpi.ops.standing import status_lines
 
 NOW = 1795535012.0
 REPLICA = {
-    "role": "REPLICA", "running": True, "serial": 1040, "primary-url": "http://primary.example:4040", "replica-state": "following",
-    "lag-entries": 1, "lag-seconds": 2.4, "primary-serial": 1041, "primary-contacted-at": NOW - 2, "last-error": "It broke.",
-    "last-error-at": NOW - 60, "files": {"outstanding": 3, "failing-count": 1, "searching": True}, "epoch": 2,
-    "log-begins-after": 500,
+    "role": "REPLICA", "running": True, "serial": 1040, "primary-url": "http://primary.example:4040",
+    "replica-state": "following", "lag-entries": 1, "lag-seconds": 2.4, "primary-serial": 1041,
+    "primary-contacted-at": NOW - 2, "last-error": "It broke.", "last-error-at": NOW - 60,
+    "files": {"outstanding": 3, "failing-count": 1, "searching": True}, "epoch": 2, "log-begins-after": 500,
 }  # fmt: skip
 
 
