@@ -237,3 +237,22 @@ def test_a_log_in_memory_can_begin_after_a_line_too() -> None:
     with pytest.raises(UnknownPosition):
         list(log.read(BEGINNING))
     assert [part.before for part in log.segments()] == [base.chain]
+
+
+def test_whoever_looks_while_the_last_of_the_history_comes_finds_a_whole_log() -> None:
+    class Late(FaultyDisk):
+        """Lists a file that is gone when it is read."""
+
+        def names(self, folder: str) -> list[str]:
+            return [*super().names(folder), "base.json"]
+
+        def read(self, path: str, offset: int, length: int) -> bytes:
+            if path == BASE_NAME:
+                raise FileNotFoundError(path)
+            return super().read(path, offset, length)
+
+    disk = Late()
+    disk.make_folder("/log")
+    for part in SEGMENTS:
+        disk.overwrite(path(part.first), PRIMARY.content(path(part.first)))
+    assert opened(disk).begins_after == BEGINNING

@@ -37,7 +37,10 @@ def read_beginning(directory: str, disk: IDisk) -> tuple[Position, list[int]]:
     names = disk.names(directory)
     if BASE_NAME not in names:
         return BEGINNING, sort_segments(names)
-    base = _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
+    try:
+        base = _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
+    except FileNotFoundError:  # the last of the older history came this very moment
+        base = BEGINNING
     return base, [first for first in sort_segments(names) if first >= base.segment]
 
 
