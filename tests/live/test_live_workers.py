@@ -156,6 +156,8 @@ def read_what_was_written(server: LiveServer) -> None:
     assert clients[1].ask("PATCH", "/alice/dev", {"acl_read": ["alice"]}, login)[0] == 200
     assert [reader.ask("GET", "/alice/dev/+simple/x/")[0] for reader in clients] == [401] * 6
     assert [reader.ask("GET", "/alice/dev", None, "alice:a")[0] for reader in clients] == [200] * 6
+    assert clients[2].ask("PATCH", "/alice", {"password": "b"}, login)[0] == 200
+    assert [clients[3].ask("GET", "/alice/dev", None, f"alice:{password}")[0] for password in ("b", "a")] == [200, 401]
     for client in clients:
         client.close()
 

@@ -13,13 +13,15 @@ from tests.in_reactor import in_reactor
 from tests.web.web_wire import JSON_PAGE, Wire
 from tests.web.web_world import MIRROR, NOW, SECRET, UPSTREAM, World, at_once, link
 from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.passwords import hash_password
 from twistpi.mirror.refresh import PageState
-from twistpi.model.changes import IndexCreated
+from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Freshness
 from twistpi.rules.paths import file_path
 from twistpi.web.password_line import PasswordLine
-from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
+from twistpi.workers.asking import SharedIdentify
+from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 
 WHEEL = link("hello-1.0-py3-none-any.whl")
 PAGE = f"/{MIRROR}/+simple/hello/"
@@ -41,6 +43,20 @@ class First:
         request.responseHeaders.setRawHeaders(b"Content-Length", [b"0"])
 
 
+class Passwords:
+    """What the first process knows of passwords."""
+
+    def __init__(self) -> None:
+        self.looked: list[tuple[str, str]] = []
+        self.busy = False
+
+    async def is_right(self, name: str, password: str, address: str, *, local: bool) -> bool:
+        self.looked.append((name, password))
+        if self.busy:
+            raise AskFirst
+        return password == "secret"
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(str(tmp_path))
@@ -48,7 +64,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     services.mirror = SharedMirror(made.readers, made.clock, 1800.0)
     services.downloads, services.sidecars = NoDownloads(), SharedSidecars(made.blobs, at_once)
     services.name_lists, services.elsewhere = NoNameLists(), NoBlobs()
-    services.identify = SharedIdentify(made.readers, LoginTokens(SECRET, 36000), PasswordLine(at_once), made.clock, bytes, 4)
+    services.identify = SharedIdentify(
+        made.readers, LoginTokens(SECRET, 36000), PasswordLine(at_once), made.clock, bytes, 4, first=Passwords()
+    )
     services.forward = First()
     yield made
     made.close()
@@ -106,15 +124,39 @@ def test_a_file_is_sent_when_it_is_here(world: World) -> None:
     assert wire.ask(f"/{MIRROR}/+f/abc/0123456789abc/other-1.0.tar.gz").status == 299
 
 
-def test_lists_of_names_and_passwords_are_for_the_first_process_and_tokens_are_not(world: World) -> None:
+def test_lists_of_names_are_for_the_first_process_and_tokens_are_not(world: World) -> None:
     world.add_user("alice", "secret")
     world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
     wire = Wire(world)
     assert wire.ask(f"/{MIRROR}/+simple/", accept=JSON_PAGE).status == 299
     token = LoginTokens(SECRET, 36000).make(world.view.reader.user("alice"), NOW)  # type: ignore[arg-type]
-    assert wire.ask("/alice/dev/+simple/", authorization=basic("alice", "secret")).status == 299
     assert wire.ask("/alice/dev/+simple/", authorization=basic("alice", token)).status == 200
     assert wire.ask("/alice/dev/+simple/").status == 401
+
+
+def test_a_password_is_looked_at_by_the_first_process_and_then_known_for_a_minute(world: World) -> None:
+    world.add_user("alice", "secret")
+    world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
+    identify: Any = world.services.identify
+    wire, passwords = Wire(world), identify.first
+
+    def status(user: str, password: str) -> int:
+        return wire.ask("/alice/dev/+simple/", authorization=basic(user, password)).status
+
+    assert [status("alice", "secret") for _ in range(3)] == [200, 200, 200]
+    assert passwords.looked == [("alice", "secret")]
+    assert [status("alice", "wrong") for _ in range(2)] == [401, 401]
+    assert passwords.looked[1:] == [("alice", "wrong")] * 2, "the first process counts each of them"
+    world.clock.advance(61)
+    assert status("alice", "secret") == 200
+    assert len(passwords.looked) == 4
+    # Where there is no plain answer, the first process answers all of it.
+    assert [status("nobody", "secret"), status("alice", "")] == [299, 299]
+    passwords.busy = True
+    assert status("alice", "other") == 299
+    # A password that was changed is not right any more, however lately it was.
+    world.commit(UserModified("alice", password_hash=hash_password("new", 4)))
+    assert status("alice", "secret") == 299
 
 
 def basic(user: str, password: str) -> str:

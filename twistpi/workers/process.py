@@ -31,6 +31,7 @@ from twistpi.blobs.tree import Tree
 from twistpi.identifying import login_tokens
 from twistpi.listening import Certificate, open_access_log
 from twistpi.log_output import LogOutput
+from twistpi.reaching import agent_for
 from twistpi.rules.permissions import Policy
 from twistpi.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.serverdir import Layout
@@ -44,10 +45,11 @@ from twistpi.web.forward import Forward
 from twistpi.web.forward_ways import FirstProcessWay
 from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import Services
+from twistpi.workers.asking import FirstProcess, SharedIdentify
 from twistpi.workers.board import Board, Slot
 from twistpi.workers.listening import listen
 from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, TRAFFIC, Orders, line_of, read_orders
-from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedIdentify, SharedMirror, SharedSidecars
+from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 from twistpi.workers.telling import Output, Telling
 
 _FIGURES: Final = 0.5
@@ -69,6 +71,7 @@ def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
     identify = SharedIdentify(
         readers, login_tokens(settings), PasswordLine(offload), reactor, os.urandom, settings.bcrypt_cost,
         trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
+        first=FirstProcess(agent_for(f"unix:{orders.first_process}", settings, reactor, {})),
     )  # fmt: skip
     nobody: Any = None  # all that changes something is handed on
     mirror: Any = SharedMirror(readers, reactor, settings.mirror_cache_expiry, offline=orders.offline)

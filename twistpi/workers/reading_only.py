@@ -17,12 +17,10 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.mirror.freshness import Standing, standing
 from twistpi.mirror.place import place_of
 from twistpi.mirror.refresh import PageState
-from twistpi.model.accounts import User
 from twistpi.model.errors import UpstreamFailed
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Index, KnownFile
 from twistpi.view.read import KeptBlob, Readers
-from twistpi.web.identify import Identify
 
 
 @attrs.define(eq=False)
@@ -104,11 +102,4 @@ class NoNameLists:
 
     async def ensure(self, index: Index, *, force: bool = False) -> NoReturn:
         """See ``NameLists``."""
-        raise AskFirst
-
-
-class SharedIdentify(Identify):
-    """Reads tokens, which prove themselves.  Passwords are for the first process: it counts the wrong ones, and has them wait."""
-
-    async def _with_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
         raise AskFirst
