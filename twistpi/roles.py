@@ -159,11 +159,12 @@ def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
         await foundation.become(lambda kept: begin_epoch(kept, epoch, node.primary_url, foundation.now))
 
     def missing_files() -> int:
-        return 0 if parts.files is None else parts.files.outstanding
+        return 0 if parts.files is None else parts.files.outstanding or int(parts.files.is_searching)
 
     promoting = Promoting(
-        fencing, parts.primary, parts.following, take_over, lambda: keeping.serverdir.node.former_url, missing_files
-    )
+        fencing, parts.primary, parts.following, take_over, lambda: keeping.serverdir.node.former_url, missing_files,
+        foundation.reactor,
+    )  # fmt: skip
     return Epochs(
         fencing, promoting, KnownFollowers.open(settings.serverdir), keeping.serverdir, to, foundation.offload, foundation.reactor
     )

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import reactor
@@ -46,6 +47,7 @@ class Scene:
     following: Following
     missing: list[str]
     """Files that are not here."""
+    clock: Clock
     begun: list[tuple[int, int]]
     """Epochs with the serials behind which they began."""
 
@@ -55,6 +57,7 @@ class Scene:
             turn: Deferred[None] = Deferred()
             reactor.callLater(0.001, turn.callback, None)
             await turn
+            self.clock.advance(0.1)
         return self.promoting.facts()
 
 
@@ -67,13 +70,13 @@ def house() -> Iterator[House]:
 
 def scene_of(house: House, old_serial: int = 123, new_serial: int = 120, **old: Any) -> Scene:
     one, other = house.server(OLD, old_serial, **old), house.server(NEW, new_serial, role="replica")
-    following, begun, missing = Following(other), list[tuple[int, int]](), list[str]()
+    following, begun, missing, clock = Following(other), list[tuple[int, int]](), list[str](), Clock()
 
     async def take_over(epoch: int) -> None:
         begun.append((epoch, other.log.serial))
 
-    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing))
-    return Scene(one, other, promoting, following, missing, begun)
+    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing), clock)
+    return Scene(one, other, promoting, following, missing, clock, begun)
 
 
 @in_reactor
@@ -132,14 +135,27 @@ async def test_who_follows_a_replica_is_not_promoted_but_by_force(house: House) 
 
 
 @in_reactor
-async def test_files_that_are_not_here_are_waited_for_by_a_human_while_the_primary_is_at_hand(house: House) -> None:
+async def test_files_that_are_not_here_are_waited_for(house: House) -> None:
+    scene = scene_of(house)
+    scene.missing.append("demo-1.0.tar.gz")
+    scene.clock.callLater(5, scene.missing.clear)
+    facts = await scene.promote()
+    assert scene.begun == [(2, 123)], facts
+
+
+@in_reactor
+async def test_when_files_do_not_come_the_primary_goes_on_and_when_there_are_many_it_is_not_even_held(house: House) -> None:
     scene = scene_of(house)
     scene.missing.append("demo-1.0.tar.gz")
     facts = await scene.promote()
     assert "1 file is not here yet" in facts["failure"]
-    assert (scene.begun, scene.old.gate.told) == ([], [])
+    assert (scene.begun, scene.old.gate.told) == ([], ["hold", "hold"])
+    scene.missing += ["another"] * 200
+    facts = await scene.promote()
+    assert "201 files are not here yet" in facts["failure"]
+    assert (scene.begun, scene.old.gate.told) == ([], ["hold", "hold"])
     facts = await scene.promote(force=True)
-    assert scene.begun == [(2, 120)]
+    assert scene.begun == [(2, 123)]
     assert "+files" in facts["told"][0]
 
 
@@ -152,7 +168,9 @@ async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(hou
 
 @in_reactor
 async def test_a_primary_cannot_be_promoted(house: House) -> None:
-    promoting = Promoting(house.server(OLD, 5).fencing, None, None, lambda _epoch: succeed(None), lambda: None)
+    promoting = Promoting(
+        house.server(OLD, 5).fencing, None, None, lambda _epoch: succeed(None), lambda: None, lambda: 0, Clock()
+    )
     with pytest.raises(NotPromotable):
         promoting.begin(force=False)
     assert promoting.facts()["role"] == "primary"

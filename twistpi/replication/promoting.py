@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError
@@ -29,10 +30,14 @@ from twistpi.rules.promotion import PRIMARY, decide_promotion
 HOLD = 30.0
 """Seconds for which a primary holds its writes."""
 WAIT = 20.0
-"""Seconds for which outstanding entries are waited for; well within a hold."""
+"""Seconds for which outstanding entries and files are waited for; well within a hold."""
 PATIENCE = 5.0
 """Seconds after which a primary counts as gone."""
 
+_MANY_FILES = 100
+"""So many that are lacking are not waited for while a primary holds its writes."""
+_BETWEEN = 0.1
+"""Seconds between two looks at how many files are lacking."""
 _AT_ONCE = 0.001
 """Seconds of a hold that takes the place of a longer one."""
 State = Literal["none", "under way", "failed"]
@@ -61,8 +66,9 @@ class Promoting:
     """Has the server become a primary that begins the epoch it is given; whatever belongs to the former role ends with it."""
     _former_url: Callable[[], str | None]
     """The former primary that has not been told yet."""
-    _missing_files: Callable[[], int] = lambda: 0
+    _missing_files: Callable[[], int]
     """How many files are known to be lacking here."""
+    _clock: Any
     _state: State = attrs.field(default="none", init=False)
     _failure: str = attrs.field(default="", init=False)
     _told: list[str] = attrs.field(factory=list, init=False)
@@ -90,14 +96,12 @@ class Promoting:
         if there is not None and there.role != PRIMARY and not force:
             chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {primary.url}"
             raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
-        missing = self._missing_files()
-        if missing and there is not None and not force:
-            those = "1 file is" if missing == 1 else f"{missing:,} files are"
-            raise NotPromotable(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
-        if missing:
-            self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
         if there is not None and not force:
+            if self._missing_files() > _MANY_FILES:
+                raise self._lacks_files()
             await self._let_it_hold(primary, there, following)
+        if missing := self._missing_files():
+            self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
         _log.info("This server is promoted.")
         await self._take_over(epoch)
 
@@ -124,16 +128,33 @@ class Promoting:
         except (PrimaryUnreachable, StrangePrimary) as error:
             self._say(f"The primary could not be told: {error}")
             return
-        missing = held.serial - self._fencing.serial
-        if missing > 0:
-            self._say(f"Waiting for {missing:,} entries of the primary, up to serial {held.serial}.")
         try:
-            following.hurry()
-            await following.wait_for(held.serial, WAIT)
+            await self._catch_up(primary, held.serial, following)
         except TwistpiError:
             await self._let_it_go(primary, note)
+            raise
+
+    async def _catch_up(self, primary: Primary, last: int, following: Followed) -> None:
+        """Wait until the entries up to ``last`` are here, and all files."""
+        until = self._clock.seconds() + WAIT
+        missing = last - self._fencing.serial
+        if missing > 0:
+            self._say(f"Waiting for {missing:,} entries of the primary, up to serial {last}.")
+        following.hurry()
+        try:
+            await following.wait_for(last, WAIT)
+        except TwistpiError:
             waited = f", after {WAIT:g} seconds"
-            raise EntriesOutstanding(primary.url, held.serial, self._fencing.serial, waited) from None
+            raise EntriesOutstanding(primary.url, last, self._fencing.serial, waited) from None
+        while self._missing_files():
+            if self._clock.seconds() > until:
+                raise self._lacks_files()
+            await deferLater(self._clock, _BETWEEN)
+
+    def _lacks_files(self) -> NotPromotable:
+        missing = self._missing_files()
+        those = "1 file is" if missing == 1 else f"{missing:,} files are"
+        return NotPromotable(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
 
     async def _let_it_go(self, primary: Primary, note: FenceNote) -> None:
         """Nothing comes of it: have the primary write again, which it otherwise does by itself when the hold is over."""
