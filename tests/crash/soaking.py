@@ -12,6 +12,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -25,10 +27,10 @@ import attrs
 from tests.crash.busy_clients import BusyClients, Told
 from tests.crash.uploaders import Uploader, nothing_is_wrong
 from tests.fakes.distributions import Distribution, wheel_of
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import ROOT, LiveServer, server_environment
 from tests.fakes.unruly_proxy import UnrulyProxy
 from tests.live.stages import make_stage
-from tests.live.test_live_commands import CHEAP
+from tests.live.test_live_commands import CHEAP, twistpi
 from twistpi.view.dump import dump
 
 DEV = "jonathan/dev"
@@ -110,7 +112,7 @@ class Pair:
 
     def _is_whole(self) -> bool:
         there, here = status_of(self.primary), status_of(self.replica)
-        return bool(there["serial"] == here["serial"]) and _has_all_files(here)
+        return bool(there["serial"] == here["serial"]) and _has_all_files(here) and _has_all_files(there)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop both.  Blocking."""
@@ -124,8 +126,9 @@ class Pair:
 
 
 def _has_all_files(status: dict[str, Any]) -> bool:
-    """Whether a replica lacks no file, as its status says."""
-    return bool(status["files"]["outstanding"] == 0 and not status["files"]["searching"])
+    """Whether a server lacks no file, as its status says; a primary has them all."""
+    files = status.get("files")
+    return files is None or bool(files["outstanding"] == 0 and not files["searching"])
 
 
 def are_the_same(one: Path, other: Path) -> tuple[int, int]:
@@ -162,7 +165,7 @@ class Summary:
         """For people."""
         kills = self.kills
         yield f"{self.seconds:.0f} s under load; killed: the primary {kills['primary']} times, the replica {kills['replica']}"
-        yield f"the connection between them was cut or stalled {self.breaks} times"
+        yield f"the connection between them was cut or stalled {self.breaks} times; then the replica was promoted, under load"
         yield f"uploads: {len(self.uploaded):,} acknowledged, {self.unanswered:,} not; mirrored files fetched: {self.fetched:,}"
         yield f"healed: {self.entries:,} entries, {self.segments} segments of {self.log_bytes:,} bytes, equal in every byte"
         yield "the views' dumps are equal; every acknowledged upload is there; every blob of both was verified"
@@ -246,7 +249,10 @@ def soak(pair: Pair, seconds: float, projects: Sequence[str], release: Callable[
             release()
             time.sleep(chance.uniform(0.2, 2.0))
             _strike(pair, summary, chance)
+        pair.between.release()
+        _hand_over(pair, summary)
         summary.seconds = time.monotonic() - began
+    _make_a_replica_of_the_former_primary(pair)
     pair.heal()
     assert load.wrong == []
     _everything_is_there(pair, summary)
@@ -276,6 +282,29 @@ def _strike(pair: Pair, summary: Summary, chance: random.Random) -> None:
     summary.kills[name] += 1
     time.sleep(chance.uniform(0, 0.5))
     start()
+
+
+def _hand_over(pair: Pair, summary: Summary) -> None:
+    """Promote the replica while everybody writes; the load goes on for a moment, at both."""
+    limit = time.monotonic() + _HEALED_WITHIN
+    while "is the primary from serial" not in (told := _promote(pair)):
+        assert time.monotonic() < limit, told
+    before = len(summary.uploaded)
+    until(lambda: len(summary.uploaded) > before + 3, _HEALED_WITHIN, pair.replica.told)
+    assert status_of(pair.primary)["fenced"].count("Nothing exists only here.") == 1
+
+
+def _promote(pair: Pair) -> str:
+    command = [sys.executable, "-c", "from twistpi.cli import main; main()", "promote"]
+    environment = {**server_environment(), **CHEAP, "TWISTPI_SERVERDIR": str(pair.replica.serverdir)}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout + done.stderr
+
+
+def _make_a_replica_of_the_former_primary(pair: Pair) -> None:
+    pair.primary.end()
+    assert "Nothing existed only here." in twistpi(pair.primary, "resync")
+    pair.start_primary()
 
 
 def _everything_is_there(pair: Pair, summary: Summary) -> None:

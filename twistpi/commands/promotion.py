@@ -49,10 +49,10 @@ def resync(serverdir: str | None, config: str | None, primary_url: str | None, s
     path = os.path.abspath(settings.serverdir)
     tokens = NodeTokens(read_secret(settings.serverdir, settings.secretfile))
     url = primary_url.rstrip("/") if primary_url else settings.primary_url
-    _say(path, make_replica(path, url, lambda one, node_id: Asked(one, node_id, tokens, settings.ca_file)))
+    _say(path, secretfile, make_replica(path, url, lambda one, node_id: Asked(one, node_id, tokens, settings.ca_file)))
 
 
-def _say(path: str, done: Resynced) -> None:
+def _say(path: str, secretfile: str | None, done: Resynced) -> None:
     if done.other_log:
         click.echo("That server has another log; everything that is here was saved.")
     elif done.common == 0:
@@ -67,4 +67,5 @@ def _say(path: str, done: Resynced) -> None:
         click.echo(f"What only this server had is in {done.saved}: {entries}, {done.blobs:,} files; summary.txt tells more.")
     else:
         click.echo("Nothing existed only here.")
-    click.echo(f"{path} is a replica's now; start it as before, without settings that only a primary has.")
+    with_secret = f", and with --secretfile {secretfile}" if secretfile else ""
+    click.echo(f"{path} is a replica's now; start it without settings that only a primary has{with_secret}.")

@@ -113,4 +113,6 @@ class Asked:
             raise StrangePrimary(self.url, str(error)) from None
 
     def _strange(self, status: int, fields: dict[str, Any]) -> StrangePrimary:
-        return StrangePrimary(self.url, f"status {status}: {fields.get('message', '')}")
+        if status == 403:
+            return StrangePrimary(self.url, "it does not know the secret that is here; name a copy of its own with --secretfile")
+        return StrangePrimary(self.url, f"status {status}: {str(fields.get('message', '')).rstrip('.')}")
