@@ -19,6 +19,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -274,6 +275,7 @@ class Serverdir:
     layout: Layout
     node: Node
     _lock_descriptor: int
+    _noting: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     @classmethod
     def open(
@@ -314,10 +316,11 @@ class Serverdir:
         self.note(initialised=True)
 
     def note(self, **changed: Any) -> None:
-        """Change fields of ``node.json``, at once and durably."""
-        self.node = attrs.evolve(self.node, **changed)
-        with _refusing(self.layout.path):
-            self._write_node()
+        """Change fields of ``node.json``, at once and durably; from any thread."""
+        with self._noting:
+            self.node = attrs.evolve(self.node, **changed)
+            with _refusing(self.layout.path):
+                self._write_node()
 
     def _make(self, entropy: Callable[[int], bytes], secret: bytes | None) -> None:
         """Write what a new directory begins with; what is there of a former attempt, and will be needed, stays."""

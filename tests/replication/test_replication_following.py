@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import reactor
-from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, Fault, Replica, ScriptedPrimary, make_lines
+from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
 from twistpi.changelog.disk import RealDisk
@@ -208,6 +209,16 @@ async def test_what_is_no_feed_is_told_and_asked_for_again(make: Callable[..., R
     primary.feeds[0].send(b"+ what is this\n")
     await until(lambda: len(primary.asked) == 2)
     assert "is no heartbeat" in str(replica.following.progress.last_error)
+
+
+@in_reactor
+async def test_a_follower_that_was_stopped_asks_nobody_any_more(make: Callable[..., Replica]) -> None:
+    replica = make(primary := started("a"))
+    replica.following.start()
+    await replica.following.complete
+    replica.following.stop()
+    await deferLater(reactor, 20 * PAUSES.longest)
+    assert len(primary.asked) == 1
 
 
 @in_reactor

@@ -67,6 +67,7 @@ class Following:
     complete: Deferred[None] = attrs.field(factory=Deferred, init=False)
     """Fires once everything is here that the primary had."""
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
     _pause: Any = attrs.field(default=None, init=False)
     """The Deferred that ends a pause."""
     _failures: int = attrs.field(default=0, init=False)
@@ -83,6 +84,7 @@ class Following:
 
     def stop(self) -> None:
         """Follow no more; what the writer was handed it still writes."""
+        self._stopped = True  # what is cancelled may end with another error
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -146,6 +148,8 @@ class Following:
                 except (CancelledError, WriterStopped):
                     raise
                 except Exception as error:
+                    if self._stopped:
+                        return
                     self._note(error)
                     await self._wait(error)
             except (CancelledError, WriterStopped):
