@@ -91,6 +91,39 @@ def test_while_others_wait_idle_connections_make_room_and_busy_ones_stay(world: 
     assert not talking.transport.disconnecting
 
 
+@later
+async def test_at_a_real_port_the_next_client_waits_and_is_answered_when_there_is_room(world: World) -> None:
+    world.services.connections.limit = 2
+    port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
+    world.services.connections.listens(port)
+
+    def open_and_ask() -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", port.getHost().port))
+        client.sendall(request_bytes("/+api"))
+        return client
+
+    def answer(client: socket.socket, seconds: float) -> bytes:
+        client.settimeout(seconds)
+        try:
+            return client.recv(15)
+        except TimeoutError:
+            return b""
+
+    clients = [await deferToThread(open_and_ask) for _ in range(3)]
+    try:
+        assert [await deferToThread(answer, client, 5) for client in clients[:2]] == [b"HTTP/1.1 200 OK"] * 2
+        assert await deferToThread(answer, clients[2], 0.1) == b""
+        for _ in range(2):
+            world.clock.advance(2)
+            await settle()
+        assert await deferToThread(answer, clients[2], 5) == b"HTTP/1.1 200 OK"
+    finally:
+        for client in clients:
+            client.close()
+        await port.stopListening()
+        await settle()
+
+
 def test_below_the_limit_idle_connections_are_left_alone(world: World) -> None:
     _limit(world, 3)
     wires = [Wire(world) for _ in range(2)]

@@ -109,7 +109,6 @@ class FastChannel(LingeringChannel):
             self.transport.write(answer.head)
         if answer.body is not None:
             self._send(answer.body)
-        self.site.services.traffic.sent += answer.length
         if self.site.access_log is not None:
             logged = logged_glance(self.transport.getPeer(), data, answer.status, answer.length)
             self.site.access_log.note(logged, self.site.services.clock.seconds())
@@ -296,6 +295,7 @@ class FastSite(Site):
             self._traffic.unchanged_pages += 1
             return Answer(304, unchanged, None, 0)
         self._traffic.ready_pages += 1
+        self._traffic.sent += len(page.body)
         return Answer(200, full, None if whole else MemoryBody(memoryview(page.body)), len(page.body))
 
     def _file_answer(self, path: bytes, file: ReadyFile, glance: Glance, now: float) -> Answer | None:
@@ -304,17 +304,18 @@ class FastSite(Site):
             self._traffic.unchanged_files += 1
             return Answer(304, unchanged, None, 0)
         if whole:
-            self._count_file(path)
+            self._count_file(path, file.size)
             return Answer(200, full, None, file.size)
         try:
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self.services.tables.forget_file(path)
             return None
-        self._count_file(path)
+        self._count_file(path, file.size)
         return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
 
-    def _count_file(self, path: bytes) -> None:
+    def _count_file(self, path: bytes, size: int) -> None:
+        self._traffic.sent += size
         if path.endswith(b".metadata"):
             self._traffic.ready_metadata += 1
         else:
