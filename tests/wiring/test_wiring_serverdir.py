@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,16 @@ def test_a_directory_whose_own_secret_others_can_read_is_not_served(tmp_path: Pa
     (tmp_path / "secret").chmod(0o644)
     with pytest.raises(SecretRefused, match="chmod 600"):
         read_secret(str(tmp_path), None)
+
+
+def test_notes_of_several_threads_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "data")
+    serverdir = Serverdir.open(path)
+    fields = ("primary_url", "former_url")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: serverdir.note(**{fields[number % 2]: str(number)}), range(60)))
+    node = read_node(path)
+    serverdir.close()
+    assert node == serverdir.node
+    assert node.primary_url is not None
+    assert node.former_url is not None
