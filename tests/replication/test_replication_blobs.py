@@ -75,7 +75,7 @@ async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_t
 async def test_what_was_named_before_the_start_is_found_and_many_small_files_share_requests(
     primary: Server, make_server: Callable[..., Server]
 ) -> None:
-    contents = {f"demo-{number}.zip": b"%d" % number * 50 for number in range(300)}
+    contents = {f"demo-{number}.zip": b"%d" % number * (50 if number % 30 else 100_000) for number in range(300)}
     await primary.commit(*(change for filename, content in contents.items() for change in primary.upload(filename, content)))
     replica = make_server(primary)
     await replica.follow()
