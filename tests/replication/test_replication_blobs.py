@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import orjson
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -228,12 +229,17 @@ async def test_wrong_and_missing_bytes_are_not_kept_are_told_of_stop_nothing_and
     replica = make_server(primary)
     await replica.follow()
     queue = replica.replica.files
-    await eventually(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts()))
+    await eventually(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts(with_names=True)))
     assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
-    told = {one["path"].rpartition("/")[2]: one["reason"] for one in queue.failures.facts()}
+    told = {one["path"].rpartition("/")[2]: one["reason"] for one in queue.failures.facts(with_names=True)}
     assert "sha256" in told["wrong-1.0.zip"]
     assert "sha256" in told[WHEEL]
     assert told["gone-1.0.zip"]
+    status = orjson.loads((await replica.get("/+status")).body)["result"]
+    assert (status["files"]["failing-count"], len(status["replication-errors"]), status["replica-in-sync-at"]) == (4, 4, None)
+    assert not any(filename in str(status) for filename in contents), "names are not for everybody"
+    told_to_root = orjson.loads((await replica.get("/+status", Authorization="Basic cm9vdDo=")).body)["result"]
+    assert all(any(filename in path for path in told_to_root["replication-errors"]) for filename in contents)
     wrong = await replica.get(path_of(b"right", "wrong-1.0.zip"))
     assert wrong.status == 502
     await primary.commit(*primary.upload("after-1.0.zip", b"after"))

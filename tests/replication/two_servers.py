@@ -42,7 +42,7 @@ from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
-from twistpi.model.changes import Change, IndexCreated, LogStarted
+from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.records import Index, KnownFile
@@ -276,6 +276,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     if parent is None:
         first: Sequence[Change] = [
             LogStarted(LOG_ID),
+            UserCreated("root"),
             IndexCreated(MIRROR, {"type": "mirror", "mirror_url": fake.index_url}),
             IndexCreated(STAGE, {"type": "stage", "volatile": True}),
         ]

@@ -17,6 +17,7 @@ _MOST: Final = 10_000
 """Blobs that are remembered; more are found again when the view is walked through."""
 _SHOWN: Final = 100
 _AT_ONCE: Final = 100
+_HIDDEN: Final = "…"
 
 Key = tuple[str, str]
 
@@ -69,20 +70,23 @@ class Failures:
         """When the next one is due, in Unix seconds; None without any."""
         return min((failure.next_at for failure in self._known.values()), default=None)
 
-    def facts(self) -> list[Json]:
-        """The first of them, for the status: ``path`` below ``+f/``, ``reason``, ``tries`` and ``next-at`` (Unix seconds)."""
-        return [
-            {
-                "path": BlobAddress(*failure.lack.key).relative,
-                "reason": failure.reason,
-                "tries": failure.tries,
-                "next-at": failure.next_at,
-            }
-            for failure in list(self._known.values())[:_SHOWN]
-        ]
+    def facts(self, *, with_names: bool) -> list[Json]:
+        """The first of them, for the status: ``path`` below ``+f/``, ``reason``, ``tries`` and ``next-at`` (Unix seconds).
+
+        File names are told only ``with_names``: who may not read an index need not learn what is in it.
+        """
+        return [_facts(failure, with_names=with_names) for failure in list(self._known.values())[:_SHOWN]]
 
     def __contains__(self, key: object) -> bool:
         return key in self._known
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _facts(failure: Failure, *, with_names: bool) -> dict[str, Json]:
+    digits, filename = failure.lack.key
+    path, reason = BlobAddress(digits, filename).relative, failure.reason
+    if not with_names:
+        path, reason = path.replace(filename, _HIDDEN), reason.replace(filename, _HIDDEN)
+    return {"path": path, "reason": reason, "tries": failure.tries, "next-at": failure.next_at}

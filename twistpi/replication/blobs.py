@@ -127,10 +127,10 @@ class BlobQueue:
     def stop(self) -> None:
         """Give up what is on its way, because the server stops."""
         self._stopped = True
-        for pauses in (self._pauses, self._waits):
-            pauses.stop()
+        self._pauses.stop()
+        self._waits.stop()
         retry, self._retry = self._retry, None
-        for work in [*([] if retry is None else [retry]), *self._work]:
+        for work in (*self._work, *(() if retry is None else (retry,))):
             work.cancel()
 
     @property
@@ -149,15 +149,15 @@ class BlobQueue:
             return self.tally.in_sync_at
         return now
 
-    def facts(self) -> dict[str, Json]:
-        """For the status."""
+    def facts(self, *, with_names: bool = False) -> dict[str, Json]:
+        """For the status; see ``Failures.facts``."""
         return {
             "policy": str(self._policy),
             "outstanding": self.outstanding,
             "searching": self.is_searching,
             "fetched": self.tally.fetched,
             "fetched-bytes": self.tally.fetched_bytes,
-            "failing": self.failures.facts(),
+            "failing": self.failures.facts(with_names=with_names),
             "failing-count": len(self.failures),
             "last-error": self.tally.last_error,
         }
@@ -221,7 +221,7 @@ class BlobQueue:
             return
         if not failure.check(TwistpiError):
             self._log.failure("Files could not be fetched", failure)
-        self._rest(failure.getErrorMessage())
+        self._rest(_reason(failure.value))
 
     def _fetch_next(self) -> bool:
         """Begin one more request; False when nothing is to be fetched now."""
@@ -242,7 +242,7 @@ class BlobQueue:
         try:
             reason = await bring(self._primary, bunch, self._offload, self._clock, _SILENCE)
         except (PrimaryUnreachable, StorageFull) as error:
-            reason = str(error)
+            reason = _reason(error)
         except SyncFailed as final:
             self._fail(final)
             raise
@@ -258,8 +258,7 @@ class BlobQueue:
                     self._want(lack)
         if reason is not None and not bunch.kept:
             self._rest(reason)
-        elif reason is not None:
-            self.tally.last_error = reason
+        self.tally.last_error = reason or self.tally.last_error
 
     async def _by_itself(self, lack: Lack) -> None:
         self._requests += 1
@@ -269,7 +268,7 @@ class BlobQueue:
         except (FileNotHereYet, StorageFull) as error:
             del self._fetching[lack.key]
             self._want(lack)
-            self._rest(str(error))
+            self._rest(_reason(error))
         except TwistpiError as error:
             del self._fetching[lack.key]
             self._note(lack, str(error))
@@ -287,7 +286,6 @@ class BlobQueue:
 
     def _note(self, lack: Lack, reason: str) -> None:
         """A blob failed, and will be tried again."""
-        self.tally.last_error = f"{lack.blob.filename}: {reason}"
         if self.failures.reason(lack.key) != reason:
             self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
         next_at = self.failures.note(lack, reason, self._clock.seconds())
@@ -333,7 +331,7 @@ class BlobQueue:
             await self._bringer.bring(lack.blob)
         except FileNotHereYet as error:
             self.failures.put_off(lack.key, self._clock.seconds())
-            self._rest(str(error))
+            self._rest(_reason(error))
         except TwistpiError as error:
             self._note(lack, str(error))
         else:
@@ -345,3 +343,8 @@ class BlobQueue:
         self.tally.last_error = reason
         if not self._stopped:
             self._pauses.begin()
+
+
+def _reason(error: BaseException) -> str:
+    """Why nothing comes, without the names of files and folders: everybody may know."""
+    return str(getattr(error, "reason", type(error).__name__))

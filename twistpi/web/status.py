@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.web.server import Request
 
+from twistpi.model.accounts import ROOT
+from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
-from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.progress import Progress
+from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.doors import Door
 from twistpi.web.replies import result_reply
 from twistpi.web.request import passed_on_of
@@ -26,10 +28,19 @@ class StatusDoor(Door):
     """Answers ``/+status``."""
 
     async def status(self, request: Request) -> bytes:
-        """Everything that may be known by everybody."""
-        return self.put(request, result_reply("status", self._facts(request)))
+        """Everything that may be known by everybody; to root also the names of files that fail to come."""
+        with_names = await self._is_root(request)
+        return self.put(request, result_reply("status", self._facts(request, with_names=with_names)))
 
-    def _facts(self, request: Request) -> dict[str, Json]:
+    async def _is_root(self, request: Request) -> bool:
+        """Whether whoever administers the server asks; how that is, others are told all the same."""
+        try:
+            asker = await self.asker(request)
+        except TwistpiError:
+            return False
+        return is_allowed(Action.ADMINISTER, asker, self._services.policy, user=ROOT)
+
+    def _facts(self, request: Request, *, with_names: bool) -> dict[str, Json]:
         services = self._services
         software, _, version = services.software.partition("/")
         host, port = _place(request)
@@ -58,7 +69,22 @@ class StatusDoor(Door):
             "epoch": self.reader.epoch(),
             "fenced": None if (fencing := services.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
             **replica,
-            **({} if services.files is None else files_facts(services.files, replica.get("replica-metadata-in-sync-at"), now)),
+            **self._files(replica.get("replica-metadata-in-sync-at"), now, with_names=with_names),
+        }
+
+    def _files(self, log_complete_at: float | None, now: float, *, with_names: bool) -> dict[str, Json]:
+        """What the status of a replica says of its files: the protocol's words, and ours under ``files``."""
+        files = self._services.files
+        if files is None:
+            return {}
+        facts = files.facts(with_names=with_names)
+        since = [log_complete_at, files.tally.searched_at, files.in_sync_at(now)]
+        return {
+            "replica-init-queue-finished-at": files.tally.searched_at,
+            "replica-files-in-sync-at": files.in_sync_at(now),
+            "replica-in-sync-at": None if None in since else max(at for at in since if at is not None),
+            "replication-errors": {failure["path"]: failure for failure in facts["failing"]},
+            "files": facts,
         }
 
     def _followers(self) -> dict[str, Json]:
@@ -114,19 +140,6 @@ def replica_facts(progress: Progress, primary_url: str | None, now: float) -> di
         "lag-seconds": progress.lag_seconds(now),
         "last-error": progress.last_error,
         "last-error-at": progress.last_error_at,
-    }
-
-
-def files_facts(files: BlobQueue, log_complete_at: float | None, now: float) -> dict[str, Json]:
-    """What the status of a replica says of its files: the protocol's words, and ours under ``files``."""
-    since = [log_complete_at, files.tally.searched_at, files.in_sync_at(now)]
-    failing = files.failures.facts()
-    return {
-        "replica-init-queue-finished-at": files.tally.searched_at,
-        "replica-files-in-sync-at": files.in_sync_at(now),
-        "replica-in-sync-at": None if None in since else max(at for at in since if at is not None),
-        "replication-errors": {failure["path"]: failure for failure in failing},
-        "files": files.facts(),
     }
 
 
