@@ -166,6 +166,11 @@ def test_passwords_that_travel_readable_are_said_but_not_on_loopback() -> None:
         assert said(attrs.evolve(outside, url=url), None)["TLS"].verdict is Verdict.OK
 
 
+def test_who_cannot_be_asked_is_not_judged() -> None:
+    found = said(None, good_machine())["answers"]
+    assert (found.verdict, "twistpi doctor URL" in found.sentence) == (Verdict.UNKNOWN, True)
+
+
 def test_who_does_not_answer_is_told_and_nothing_else_guessed() -> None:
     silent = Outside(URL, {Visit.API: Exchange(Question(URL), failure="Connection refused")})
     (only,) = diagnose(silent, None, NOW)

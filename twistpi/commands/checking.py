@@ -24,6 +24,9 @@ from twistpi.ops.doctoring.visiting import Visitor
 from twistpi.ops.fetching import Fetcher
 from twistpi.ops.progress import show_progress
 
+_DOCTORS_PATIENCE = 20.0
+"""Seconds without a byte."""
+
 
 @click.command("check-index")
 @click.option("--project", metavar="NAME", default="", help="The project to look at.  [default: one that is found]")
@@ -80,10 +83,10 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
 
 
 def _address_of(machine: Machine | None) -> str | None:
-    """Where the server of a directory answers, as far as it tells."""
+    """Where the server of a directory answers, as far as it tells; with TLS, only users' own address fits the certificate."""
     if machine is None or machine.outside_url is not None:
         return machine.outside_url if machine is not None else None
-    return next((address for address in machine.running_addresses if address.startswith("http")), None)
+    return next((address for address in machine.running_addresses if address.startswith("http://")), None)
 
 
 def _visit(
@@ -95,7 +98,7 @@ def _visit(
         address, credentials = split_credentials(url)
     except ValueError as error:
         raise click.BadParameter(f"{url}: {error}", param_hint="URL") from None
-    fetcher = Fetcher(credentials, proxies)
+    fetcher = Fetcher(credentials, proxies, patience=_DOCTORS_PATIENCE)
     try:
         return Visitor(fetcher, time.time, tell).visit(address, machine)
     finally:

@@ -16,8 +16,8 @@ from twistpi.mirror.proxies import Proxy, ProxyRules
 from twistpi.ops.exchanges import Exchange, Question
 
 USER_AGENT = f"twistpi/{__version__}"
-_PATIENCE = 20.0
-"""Seconds without a byte."""
+_PATIENCE = 60.0
+"""Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
 _LONGEST_LINE = 1 << 12
 _AGAIN = 2
 """Tries for one question: a server may close a connection that was kept open just when it is used again."""

@@ -69,6 +69,7 @@ class Interview:
             self._look_at_file(recording.address_of(file), recording)
         if described:
             self._look_at_metadata(recording.address_of(described) + ".metadata")
+        self._tell("questions", len(Ask), len(Ask))
         return recording
 
     def _find(self, url: str) -> str:

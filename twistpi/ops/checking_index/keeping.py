@@ -15,19 +15,20 @@ _OPEN = "Everybody may read this index; ask one that needs a login, with --user.
 
 
 def _etags(recording: Recording) -> Finding:
-    pages, matching = recording.get(Ask.PAGE, Ask.PAGE_HTML), recording.get(Ask.MATCHING, Ask.MATCHING_WEAKLY, Ask.MATCHING_LIST)
+    pages = [exchange for exchange in recording.get(Ask.PAGE, Ask.PAGE_HTML) if exchange.status == 200]
+    tags = [exchange.header("ETag") for exchange in pages]
 
     def wrong() -> Iterator[str]:
-        tags = [exchange.header("ETag") for exchange in pages if exchange.status == 200]
-        if not all(re.fullmatch(r'"[^"]*"', tag) for tag in tags):
-            yield f"The page has no strong ETag ({tags[0] or 'none at all'}), so installers fetch it whole every time."
+        for tag in tags:
+            if not re.fullmatch(r'"[^"]*"', tag):
+                yield f"The page has no strong ETag ({tag or 'none at all'}), so installers fetch it whole every time."
         if len(tags) == 2 and tags[0] == tags[1]:
             yield "HTML and JSON have the same ETag, so a cache can hand out one for the other."
-        for exchange in matching:
-            asked = exchange.question.headers.get("If-None-Match")
+        for exchange in recording.get(Ask.MATCHING, Ask.MATCHING_WEAKLY, Ask.MATCHING_LIST):
+            asked = exchange.question.headers.get("If-None-Match", "")
             if exchange.status != 304:
                 yield f"If-None-Match: {asked} is answered {exchange.told} instead of 304."
-            elif exchange.body or exchange.header("ETag") != tags[0]:
+            elif exchange.body or not exchange.header("ETag") or exchange.header("ETag") not in asked:
                 yield f"If-None-Match: {asked} is answered 304 with a body or without the same ETag."
 
     return settle(wrong(), "Pages have strong ETags, and 304 answers who has them.") if pages else unknown(NO_PAGE)

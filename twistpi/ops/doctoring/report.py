@@ -11,11 +11,15 @@ from twistpi.ops.doctoring.facts import Diagnosis, Machine, Outside, Verdict
 from twistpi.ops.doctoring.machine_rules import judge_machine
 from twistpi.ops.doctoring.outside_rules import judge_outside
 
+_UNASKED = Diagnosis(
+    "answers", Verdict.UNKNOWN, "It was not asked anything. Name the address that users have: twistpi doctor URL"
+)
+
 
 def diagnose(outside: Outside | None, machine: Machine | None, now: float) -> Sequence[Diagnosis]:
     """Everything there is to say; ``now`` is this machine's Unix time in seconds."""
     here = list(judge_machine(machine, now)) if machine is not None else []
-    return [*here, *(judge_outside(outside, machine) if outside is not None else ())]
+    return [*here, *(judge_outside(outside, machine) if outside is not None else (_UNASKED,))]
 
 
 def is_wrong(diagnoses: Sequence[Diagnosis]) -> bool:
