@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.http_headers import Headers
 
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import Answering, FakePrimary, agent_for, reactor
@@ -230,17 +229,3 @@ async def test_whoever_stops_waiting_ends_the_request(world: World) -> None:
     with pytest.raises((CancelledError, PrimaryUnreachable)):
         await asking
     await left
-
-
-@in_reactor
-async def test_somebody_elses_request_is_forwarded_as_it_is(world: World) -> None:
-    primary, fake = world.primary(hello)
-    headers = Headers({"Authorization": ["Basic abc"], "X-Twice": ["1", "2"]})
-    answer = await primary.forward(b"PUSH", b"/root/dev?x", headers, BytesBody(b"body"))
-    assert answer.status == 200
-    answer.discard()
-    (seen,) = fake.seen
-    assert (seen.method, seen.uri, seen.body) == ("PUSH", "/root/dev?x", b"body")
-    assert seen.headers.getRawHeaders("Authorization") == ["Basic abc"]
-    assert seen.headers.getRawHeaders("X-Twice") == ["1", "2"]
-    assert seen.headers.getRawHeaders("X-Devpi-Replica-Uuid") is None

@@ -187,16 +187,6 @@ class Primary:
         """The primary found a token too old or too new, and its clock says ``seconds``."""
         self.offset = seconds - self._clock.seconds()
 
-    async def forward(
-        self, method: bytes, target: bytes, headers: Headers, body: IBodyProducer | None, *, patience: float | None = None
-    ) -> PrimaryAnswer:
-        """The answer to somebody else's request, which is sent as it is: not signed, and never twice.
-
-        ``patience`` is in seconds, to the head of the answer; None waits for as long as it takes, since a body may be long.
-        Raises ``PrimaryUnreachable``.
-        """
-        return await self._once(method, target, headers, body, patience)
-
     async def _ask_again(
         self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
     ) -> PrimaryAnswer:
