@@ -36,6 +36,8 @@ class FakePrimary:
     peer_facts: Peer
     url: str = URL
     gone: bool = False
+    grows: int = 0
+    """How many entries it writes before it holds."""
     told: list[FenceNote] = attrs.field(factory=list)
 
     def peer(self) -> Peer:
@@ -47,6 +49,7 @@ class FakePrimary:
         if self.gone:
             raise PrimaryUnreachable(self.url, "it is gone")
         self.told.append(note)
+        self.peer_facts = attrs.evolve(self.peer_facts, serial=self.peer_facts.serial + self.grows)
         return self.peer_facts
 
 
@@ -103,7 +106,25 @@ def test_outstanding_entries_are_named_and_gone_without_only_by_force(replica: K
         promote_directly(replica, primary, now, force=False, url=None)
     assert replica.serverdir.node.is_replica
     assert replica.changelog.last.serial == last
+    assert primary.told == []
     assert promote_directly(replica, primary, now, force=True, url=None).serial == last + 1
+
+
+def test_entries_that_come_while_the_primary_is_made_to_hold_are_outstanding_too_and_it_goes_on(replica: Keeping) -> None:
+    last = replica.changelog.last.serial
+    primary = _primary(replica, last, grows=2)
+    with pytest.raises(EntriesOutstanding, match=f"up to {last + 2}"):
+        promote_directly(replica, primary, now, force=False, url=None)
+    assert [note.hold > 1 for note in primary.told] == [True, False]
+    assert primary.told[1].hold > 0
+
+
+def test_who_follows_a_replica_is_promoted_by_force_only(replica: Keeping) -> None:
+    primary = _primary(replica, replica.changelog.last.serial)
+    primary.peer_facts = attrs.evolve(primary.peer_facts, role="replica")
+    with pytest.raises(NotPromotable, match=f"promote the server at {URL}"):
+        promote_directly(replica, primary, now, force=False, url=None)
+    assert promote_directly(replica, primary, now, force=True, url=None).epoch == 2
 
 
 def test_a_crash_before_it_is_a_primary_leaves_a_replica_that_can_be_promoted_again(made: Path) -> None:

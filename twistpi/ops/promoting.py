@@ -15,7 +15,7 @@ from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import FenceNote, Peer, Reign
 from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
 from twistpi.ops.talking import Told
-from twistpi.replication.promoting import HOLD
+from twistpi.replication.promoting import AT_ONCE, HOLD, check_directness
 from twistpi.rules.promotion import PRIMARY, Promotion, decide_promotion
 
 PATH: Final = "/+promote"
@@ -95,8 +95,12 @@ def promote_directly(
         told.append(f"The primary was not asked: {error}")
     decision = decide_promotion(own, there)
     if there is not None and primary is not None and there.log_id == own.log_id and not force:
-        there = _hold(primary, there, FenceNote(own.node_id, own.log_id, decision.reign, url, HOLD))
-        decision = decide_promotion(own, there)
+        _refuse_missing(decision, primary, own)
+        check_directness(there, primary.url)
+        note = FenceNote(own.node_id, own.log_id, decision.reign, url, HOLD)
+        decision = decide_promotion(own, _hold(primary, there, note))
+        if decision.missing is not None:
+            _tell(primary, attrs.evolve(note, hold=AT_ONCE))
         _refuse_missing(decision, primary, own)
     former = None if primary is None else primary.url
     serial = begin_epoch(keeping, decision.reign.epoch, former, now)

@@ -38,10 +38,17 @@ _MANY_FILES = 100
 """So many that are lacking are not waited for while a primary holds its writes."""
 _BETWEEN = 0.1
 """Seconds between two looks at how many files are lacking."""
-_AT_ONCE = 0.001
+AT_ONCE = 0.001
 """Seconds of a hold that takes the place of a longer one."""
 State = Literal["none", "under way", "failed"]
 _log = Logger()
+
+
+def check_directness(there: Peer, url: str) -> None:
+    """Raise ``NotPromotable`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
+    if there.role != PRIMARY:
+        chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
+        raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
 
 
 class Followed(Protocol):
@@ -93,10 +100,8 @@ class Promoting:
     async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
         there = await self._look(primary)
         epoch = decide_promotion(await self._fencing.peer(), there).reign.epoch
-        if there is not None and there.role != PRIMARY and not force:
-            chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {primary.url}"
-            raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
         if there is not None and not force:
+            check_directness(there, primary.url)
             if self._missing_files() > _MANY_FILES:
                 raise self._lacks_files()
             await self._let_it_hold(primary, there, following)
@@ -159,7 +164,7 @@ class Promoting:
     async def _let_it_go(self, primary: Primary, note: FenceNote) -> None:
         """Nothing comes of it: have the primary write again, which it otherwise does by itself when the hold is over."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
-            await tell(primary, attrs.evolve(note, hold=_AT_ONCE), PATIENCE)
+            await tell(primary, attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
     def _say(self, sentence: str) -> None:
         self._told.append(sentence)
