@@ -210,7 +210,8 @@ class TwistpiService(Service):
     def _listens(self, port: IListeningPort, text: str) -> None:
         self._ports.append(port)
         self._staff.listens(text, port)
-        self._lasting.connections.listens(port)
+        if not self._settings.workers:  # else ports are paused and resumed as there are workers
+            self._lasting.connections.listens(port)
         _log.info("twistpi {version} answers at {address}", version=__version__, address=describe(port))
         if self.running:  # an endpoint that took its time
             self._say_where()

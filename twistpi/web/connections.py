@@ -87,7 +87,7 @@ class Connections:
         """A connection is no more."""
         self._open.pop(connection, None)
         self.watch(len(self._open))
-        if self._full and len(self._open) < self.limit:
+        if self._full and len(self._open) < self.limit and not self.finishing:
             self._full = False
             self._stop_sweeping()
             for port in self._ports:
