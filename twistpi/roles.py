@@ -156,7 +156,9 @@ def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
     )  # fmt: skip
 
     async def take_over(epoch: int) -> None:
-        await foundation.become(lambda kept: begin_epoch(kept, epoch, node.primary_url, foundation.now))
+        fence = fencing.fence
+        former = node.primary_url if fence is None else fence.url
+        await foundation.become(lambda kept: begin_epoch(kept, epoch, former, foundation.now))
 
     def missing_files() -> int:
         return 0 if parts.files is None else parts.files.outstanding or int(parts.files.is_searching)

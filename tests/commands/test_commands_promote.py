@@ -21,6 +21,7 @@ from twistpi.model.promotion_errors import EntriesOutstanding, NotPromotable
 from twistpi.ops.log import entries
 from twistpi.ops.promoting import Promoted, promote_by_server, promote_directly
 from twistpi.ops.talking import Told
+from twistpi.rules.promotion import Fence
 from twistpi.serverdir import Serverdir, read_node
 
 __all__ = ["made"]
@@ -142,6 +143,18 @@ def test_a_replica_that_never_had_everything_is_promoted_by_force_only(replica: 
     with pytest.raises(NotPromotable, match="never had all"):
         promote_directly(replica, _primary(replica, 4, gone=True), now, force=False, url=None)
     assert promote_directly(replica, _primary(replica, 4, gone=True), now, force=True, url=None).epoch == 2
+
+
+def test_a_former_primary_is_promoted_again_by_force_when_its_successor_is_lost(made: Path) -> None:
+    opened = Serverdir.open(str(made))
+    opened.note(fence=Fence(3, "b" * 32, "http://127.0.0.1:9", 2, 2))
+    opened.close()
+    refused = run(made, "promote")
+    assert "lost for good" in refused.stderr
+    assert "epoch 4 began." in run(made, "promote", "--force").stdout
+    node = read_node(str(made))
+    assert node is not None
+    assert (node.role, node.fence, node.former_url) == ("primary", None, "http://127.0.0.1:9")
 
 
 def test_the_command_says_what_came_of_it_and_refuses_a_primary(made: Path) -> None:

@@ -16,6 +16,7 @@ from tests.replication.test_replication_fencing import NEW, OLD, House, Server
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.promotion_errors import NotPromotable
 from twistpi.replication.promoting import Promoting
+from twistpi.rules.promotion import Fence
 
 
 @attrs.define(eq=False)
@@ -50,6 +51,9 @@ class Scene:
     clock: Clock
     begun: list[tuple[int, int]]
     """Epochs with the serials behind which they began."""
+
+    async def take_over(self, epoch: int) -> None:
+        self.begun.append((epoch, self.new.log.serial))
 
     async def promote(self, *, force: bool = False) -> dict[str, Any]:
         self.promoting.begin(force=force)
@@ -164,6 +168,20 @@ async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(hou
     scene = scene_of(house, epochs=[(4, OLD, 122)])
     facts = await scene.promote()
     assert scene.begun == [(5, 123)], facts
+
+
+@in_reactor
+async def test_a_former_primary_is_promoted_again_by_force_only(house: House) -> None:
+    scene = scene_of(house)
+    scene.promoting = Promoting(
+        scene.old.fencing, None, None, scene.take_over, lambda: None, lambda: 0, scene.clock
+    )  # fmt: skip
+    scene.old.fencing.fence = Fence(3, NEW, None, 120, 123)
+    facts = await scene.promote()
+    assert "twistpi resync" in facts["failure"]
+    assert facts["role"] == "fenced"
+    await scene.promote(force=True)
+    assert [epoch for epoch, _serial in scene.begun] == [4]
 
 
 @in_reactor

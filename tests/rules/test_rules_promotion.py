@@ -190,6 +190,11 @@ def test_who_is_a_primary_is_not_promoted_and_who_was_one_is_sent_to_resync() ->
         decide_promotion(attrs.evolve(_primary(), fenced=True), None)
 
 
+def test_a_former_primary_can_be_promoted_again_when_its_successor_is_lost() -> None:
+    fence = Fence(4, NEW, None, 120, 125)
+    assert decide_promotion(attrs.evolve(_primary(), fenced=True), None, fence).reign == Reign(5, OLD, Fork(125, _chain(125)))
+
+
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
 def test_the_fork_of_two_logs_is_found_with_few_looks(fork: int, one: int, other: int, agreed: int) -> None:
     fork = min(fork, one, other)

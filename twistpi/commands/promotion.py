@@ -17,7 +17,11 @@ from twistpi.serverdir import read_secret
 
 @click.command()
 @serverdir_option
-@click.option("--force", is_flag=True, help="Do not wait for entries that the primary has and this replica does not.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Go without what the primary has and this server lacks, or take over again from a successor that is lost.",
+)
 def promote(serverdir: str | None, config: str | None, force: bool) -> None:
     """Make a replica the primary, whether or not its server runs.
 

@@ -93,7 +93,8 @@ def promote_directly(
         there = None if primary is None else primary.peer()
     except (PrimaryUnreachable, StrangePrimary) as error:
         told.append(f"The primary was not asked: {error}")
-    decision = decide_promotion(own, there)
+    fence = keeping.serverdir.node.fence
+    decision = decide_promotion(own, there, fence if force else None)
     if there is not None and primary is not None and there.log_id == own.log_id and not force:
         _refuse_missing(decision, primary, own)
         check_directness(there, primary.url)
@@ -102,7 +103,7 @@ def promote_directly(
         if decision.missing is not None:
             _tell(primary, attrs.evolve(note, hold=AT_ONCE))
         _refuse_missing(decision, primary, own)
-    former = None if primary is None else primary.url
+    former = primary.url if primary is not None else None if fence is None else fence.url
     serial = begin_epoch(keeping, decision.reign.epoch, former, now)
     note = FenceNote(own.node_id, own.log_id, decision.reign, url)
     if primary is not None and there is not None and _tell(primary, note):

@@ -82,20 +82,30 @@ class Promoting:
 
     def begin(self, *, force: bool) -> None:
         """See ``web.promote``."""
-        if self._primary is None or self._following is None:
+        if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
             raise NotPromotable("it is a primary already")
         if self._state == "under way":
             return
         self._state, self._failure, self._told = "under way", "", []
-        working: Deferred[Any] = Deferred.fromCoroutine(self._promote(self._primary, self._following, force=force))
+        if self._primary is None or self._following is None:
+            work = self._overcome(force=force)
+        else:
+            work = self._promote(self._primary, self._following, force=force)
+        working: Deferred[Any] = Deferred.fromCoroutine(work)
         working.addErrback(self._failed)
 
     def facts(self) -> dict[str, Json]:
         """See ``web.promote``."""
+        role = "fenced" if self._fencing.fence else self._fencing.facts.role
         return {
-            "role": self._fencing.facts.role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
+            "role": role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
             "state": self._state, "failure": self._failure, "told": list(self._told), "former": self._former_url(),
         }  # fmt: skip
+
+    async def _overcome(self, *, force: bool) -> None:
+        """Take over again from a server that had been promoted, and is lost."""
+        own = await self._fencing.peer()
+        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).reign.epoch)
 
     async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
         there = await self._look(primary)

@@ -109,16 +109,17 @@ class Promotion:
     can tell because it does not answer."""
 
 
-def decide_promotion(own: Peer, primary: Peer | None) -> Promotion:
+def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = None) -> Promotion:
     """What it means to promote ``own`` now; ``primary`` is what the server it follows says, None when that does not answer.
 
-    Raises ``NotPromotable``.
+    A former primary is promoted again only when its fence is to be ``overcome``.  Raises ``NotPromotable``.
     """
     if own.role == PRIMARY and not own.fenced:
         raise NotPromotable("it is a primary already")
-    if own.role == PRIMARY:
-        raise NotPromotable("it was a primary and another server was promoted; make a replica of it first, with twistpi resync")
-    epoch, missing = own.reign.epoch, None
+    if own.role == PRIMARY and overcome is None:
+        reason = "it was a primary, and another server was promoted: make a replica of it first, with twistpi resync"
+        raise NotPromotable(f"{reason}; or, where that other one is lost for good: twistpi promote --force")
+    epoch, missing = max(own.reign.epoch, 1 if overcome is None else overcome.epoch), None
     if primary is not None and primary.log_id == own.log_id:
         epoch = max(epoch, primary.reign.epoch)
         if primary.serial > own.serial:
