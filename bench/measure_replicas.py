@@ -36,7 +36,7 @@ def measure(stage: Stage) -> list[Figure]:
             get(server.page_url(project), INSTALLER_ACCEPT)
         for replica in replicas:
             _wait_for(replica, _serial(primary))
-        return [_hot(stage, primary, alone, project), _live(stage, primary, replicas[0]), _catch_up(stage)]
+        return [_hot(stage, primary, alone, project), _live(stage, primary, replicas[0]), *_long_log(stage)]
     finally:
         for server in (*replicas, primary, alone):
             server.stop()
@@ -70,22 +70,51 @@ def _seconds_behind(primary: Twistpi, replica: Twistpi, user: str) -> float:
     return time.perf_counter() - answered
 
 
-def _catch_up(stage: Stage) -> Figure:
+def _long_log(stage: Stage) -> list[Figure]:
     history = History.of(stage.rounds(_FULL_ENTRIES, _QUICK_ENTRIES), stage.say)
     primary = Twistpi.start(history.serverdir, NOBODY)
     try:
-        serial = _serial(primary)
-        started = time.perf_counter()
-        replica = _follow(primary, stage.folder / "beginner")
-        try:
-            _wait_for(replica, serial, pause=0.05)
-            elapsed = time.perf_counter() - started
-        finally:
-            replica.stop()
+        return [_catch_up(stage, primary), _begin(stage, primary)]
     finally:
         primary.stop()
-    name, target = f"a new replica of a log of {serial:,} entries", Target("at least", 20_000, of="value")
+
+
+def _catch_up(stage: Stage, primary: Twistpi) -> Figure:
+    """A replica that is all of the log behind, as one that was away: it gets every entry by the feed."""
+    folder = stage.folder / "behind"
+    folder.mkdir()
+    log_id = orjson.loads((primary.serverdir / "node.json").read_bytes())["log_id"]
+    node = {
+        "format": 1,
+        "initialised": False,
+        "log_id": log_id,
+        "node_id": "b" * 32,
+        "role": "replica",
+        "primary_url": primary.url,
+    }
+    (folder / "node.json").write_bytes(orjson.dumps(node))
+    serial, elapsed = _until_there(primary, folder)
+    name, target = f"a replica catches up with {serial:,} entries", Target("at least", 20_000, of="value")
     return Figure(name, serial / elapsed, "entries/s", target=target, note=f"{elapsed:.1f} s from the start of its process")
+
+
+def _begin(stage: Stage, primary: Twistpi) -> Figure:
+    """A new replica, which takes a snapshot."""
+    serial, elapsed = _until_there(primary, stage.folder / "beginner")
+    note = "from the start of its process; by a snapshot, where the log is a long one; its older history comes later"
+    return Figure(f"a new replica of a log of {serial:,} entries answers", elapsed, "s", note=note)
+
+
+def _until_there(primary: Twistpi, folder: Path) -> tuple[int, float]:
+    """The primary's serial, and seconds until a replica in ``folder`` that is started now has it."""
+    serial = _serial(primary)
+    started = time.perf_counter()
+    replica = _follow(primary, folder)
+    try:
+        _wait_for(replica, serial, pause=0.05)
+        return serial, time.perf_counter() - started
+    finally:
+        replica.stop()
 
 
 def _follow(primary: Twistpi, folder: Path) -> Twistpi:
