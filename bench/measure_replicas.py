@@ -72,6 +72,7 @@ def _seconds_behind(primary: Twistpi, replica: Twistpi, user: str) -> float:
 
 def _long_log(stage: Stage) -> list[Figure]:
     history = History.of(stage.rounds(_FULL_ENTRIES, _QUICK_ENTRIES), stage.say)
+    history.rebuild()  # a view that lags would have to be folded before the server answers
     primary = Twistpi.start(history.serverdir, NOBODY)
     try:
         return [_catch_up(stage, primary), _begin(stage, primary)]

@@ -72,6 +72,8 @@ class House:
     def open(self) -> None:
         """Open the server directory and have ``doorway`` lead to what there is.  Blocking; raises what makes it impossible."""
         self._serverdir = serverdir = open_serverdir(self._settings)
+        if serverdir.node.is_replica and serverdir.has_no_log():
+            serverdir.note(log_id="", initialised=False)  # somebody removed what was no good; it is fetched anew
         if serverdir.node.is_replica and not serverdir.node.initialised:
             self._wait(serverdir)
         else:

@@ -29,10 +29,6 @@ from twistpi.view.database import ViewDatabase, open_view
 _log = Logger()
 
 _NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
-_TAIL_ALONE = (
-    "its view is gone or of another version of twistpi, and cannot be made anew, because its changelog begins only after serial"
-    " %d; make the replica anew with twistpi resync, or put a view back from a backup"
-)
 _EMPTY = "it is a replica's that has never reached its primary; start the server first"
 
 # The changelog and the view don't know each other: that they fit is known here.
@@ -162,10 +158,6 @@ def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog
         # A view never runs ahead of its log: what it was folded from had been acknowledged, and is gone.
         view.close()
         raise ServerdirRefused(layout.path, _lost(error, layout.view)) from error
-    if view.position.serial < changelog.begins_after.serial:
-        view.close()
-        changelog.close()
-        raise ServerdirRefused(layout.path, _TAIL_ALONE % changelog.begins_after.serial)
     if changelog.cut is not None:
         _log.warn("An interrupted write left something at the end of the changelog; it was cut off: {cut}.", cut=changelog.cut)
     return changelog, view

@@ -328,6 +328,13 @@ class Serverdir:
             _write(self.layout.secret, secret + b"\n" if secret else entropy(32).hex().encode() + b"\n", 0o600)
         self._write_node()
 
+    def has_no_log(self) -> bool:
+        """Whether not a line of the changelog is here."""
+        try:
+            return not any(name.endswith(".log") for name in os.listdir(self.layout.changelog))
+        except FileNotFoundError:
+            return True
+
     def close(self) -> None:
         """Let others use the directory."""
         os.close(self._lock_descriptor)

@@ -116,7 +116,8 @@ class Following:
             self._waiters = [(wanted, waiter) for wanted, waiter in self._waiters if wanted > serial]
             for waiter in due:
                 waiter.callback(None)
-        self._look_whether_complete()
+        if not self.complete.called:
+            self._look_whether_complete()
 
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
         """Fires when readers of the view see ``serial``; ``NotHereYet`` when they do not within ``timeout`` seconds."""

@@ -69,13 +69,16 @@ class Progress:
         self._look(now)
 
     def applied(self, serial: int, now: float) -> None:
-        """An entry is in the view."""
+        """An entry is in the view.  Called for each one, also when a million come at once."""
         self.serial = serial
         self.updated_at = now
-        if self.is_connected:
-            self.contacted_at = now
-            self.primary_serial = max(serial, self.primary_serial or 0)
-        self._look(now)
+        if self.connected_at is None:
+            return
+        self.contacted_at = now
+        if self.primary_serial is None or serial > self.primary_serial:
+            self.primary_serial = serial
+        if serial == self.primary_serial:
+            self._look(now)
 
     def disconnected(self, now: float) -> None:
         """The primary is not followed any more."""
