@@ -236,7 +236,7 @@ class Replica:
         )  # fmt: skip
         asked = Primary("http://primary.example", "2" * 32, primary, reactor, _Signer(), os.urandom, patience=SILENCE)
         readers = Readers(str(folder / "view.sqlite"))
-        options = {"silence": SILENCE, "pauses": PAUSES, **options}
+        options = {"silence": 30.0, "pauses": PAUSES, **options}
         following = Following(
             asked, LOG, lambda: changelog.last, writer.receive, lambda: 1, Refusals(asked, changelog, deferToThread), reactor,
             lambda: 0.5, **options,

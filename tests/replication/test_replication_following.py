@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import reactor
-from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, Fault, Replica, ScriptedPrimary, make_lines
+from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILENCE, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
 from twistpi.changelog.disk import RealDisk
@@ -111,11 +111,11 @@ async def test_a_primary_that_does_not_answer_well_is_asked_until_it_does(make: 
 async def test_a_primary_that_stalls_without_closing_is_left_and_asked_again(make: Callable[..., Replica]) -> None:
     primary = started("a", "b")
     primary.faults = [Fault("stall", 300)]
-    replica = make(primary)
+    replica = make(primary, silence=SILENCE)
     replica.following.start()
     await replica.following.complete
     assert "fell silent" in str(replica.following.progress.last_error)
-    assert len(primary.asked) == 2
+    assert len(primary.asked) >= 2
 
 
 @in_reactor
@@ -274,7 +274,7 @@ async def test_after_any_faults_once_healed_logs_and_views_are_equal(
         here = Path(folder) / "replica"
         here.mkdir()
         primary = ScriptedPrimary(make_lines(START, *history), faults=list(faults), chunks=chunks)
-        replica = Replica.build(here, primary, compressed=compressed)
+        replica = Replica.build(here, primary, compressed=compressed, silence=SILENCE)
 
         replica.following.start()
         await replica.following.complete
