@@ -69,6 +69,7 @@ async def test_a_page_is_answered_when_the_log_here_has_what_the_primary_learned
     answer = await asking
     assert (answer.status, SDIST.encode() in answer.body) == (200, True)
     fake.add_project("late", {"late-1.0.tar.gz": b"late"})
+    replica.following.patience = 0.1
     late = await replica.get(f"/{MIRROR}/+simple/late/")
     assert (late.status, b"is not here yet" in late.body) == (503, True)
 

@@ -81,6 +81,8 @@ class Waiting:
     """As much of a follower as others ask: to wait for a serial."""
 
     serial: int = 0
+    patience: float = 30.0
+    """Seconds, if nobody is less patient."""
     progress: Any = attrs.field(factory=lambda: SimpleNamespace(is_connected=True, lag_entries=0))
     waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list)
 
@@ -88,7 +90,7 @@ class Waiting:
         if self.serial >= serial:
             return succeed(None)
         waiter: Deferred[None] = Deferred()
-        waiter.addTimeout(min(timeout, 2.0), reactor, lambda _result, seconds: _late(serial, seconds, self.serial))
+        waiter.addTimeout(min(timeout, self.patience), reactor, lambda _result, seconds: _late(serial, seconds, self.serial))
         self.waiters.append((serial, waiter))
         return waiter
 
@@ -146,6 +148,7 @@ class Server:
     system: RoomySystem
     asked: list[str]
     """What other servers asked for: method, path and range."""
+    following: Waiting
     relayed: Relayed | None = None
     """Of a replica."""
     parent: Server | None = None
@@ -259,7 +262,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     """A server that listens; ``settings`` are those of the program, and ``through`` another address of the parent."""
     folder.mkdir()
     through = settings.pop("through", None)
-    wishes = Settings(serverdir=str(folder), request_timeout=settings.pop("request_timeout", 1.0), **settings)
+    wishes = Settings(serverdir=str(folder), request_timeout=settings.pop("request_timeout", 10.0), **settings)
     changelog = MemoryChangelog()
     view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
     clock = ShiftableClock()
@@ -319,7 +322,9 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
         nodes=nodes, software="twistpi/1.0", **parts,
     )  # fmt: skip
     site = make_site(services)
-    server = Server(folder, changelog, view, readers, writer, blobs, services, site, clock, system, nodes.asked, relayed, parent)
+    server = Server(
+        folder, changelog, view, readers, writer, blobs, services, site, clock, system, nodes.asked, following, relayed, parent
+    )
 
     def hand_on(_serial: int, _changes: object) -> None:
         for child in server.children:
