@@ -31,7 +31,7 @@ from tests.live.stages import make_stage
 from twistpi.auth.node_tokens import NodeTokens
 
 reactor: Any = _reactor
-SOAKED = 12.0
+SOAKED = 10.0
 """Seconds; ``make soak`` takes ten minutes."""
 HEAD = b"\r\n\r\n"
 FEED, BLOB, BLOBS = b"GET /+changelog?", b"GET /+blob/", b"POST /+blobs"

@@ -22,6 +22,13 @@ class Fenced(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class GivenUp(TwistpiError):
+    """What this request waited for was given up, because the server stops or takes on another role. Try again in a moment."""
+
+    status = 503
+
+
+@attrs.define(auto_exc=True, str=False)
 class NotPromotable(TwistpiError):
     """Promoting this server is not possible: {reason}."""
 

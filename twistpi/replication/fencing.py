@@ -189,12 +189,12 @@ class Fencing:
             await self._put_up(fence)
 
     async def _put_up(self, fence: Fence) -> None:
-        first = self.fence is None
+        first, self.fence = self.fence is None, fence
         with contextlib.suppress(WriterStopped):
             await self._gate.deny(fence.error())
-            fence = attrs.evolve(fence, last=self._log.last.serial)
+        self.fence = fence = attrs.evolve(fence, last=self._log.last.serial)
+        with contextlib.suppress(WriterStopped):
             await self._gate.deny(fence.error())
-        self.fence = fence
         self.stop()
         await self._offload(self._persist, fence)
         if first:

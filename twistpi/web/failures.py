@@ -6,12 +6,14 @@ import html
 import re
 
 import orjson
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from twistpi.model.account_errors import LoginNeeded, TooManyFailures
 from twistpi.model.errors import TwistpiError
+from twistpi.model.promotion_errors import GivenUp
 from twistpi.model.upload_errors import CannotPushTo
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 
@@ -31,7 +33,7 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
 
     Expected refusals are logged as information, surprises with their traceback.
     """
-    error = failure.value
+    error = GivenUp() if isinstance(failure.value, CancelledError) else failure.value
     if isinstance(error, TwistpiError):
         if error.status >= 500:
             text = "{path} answered {status}: {reason} (request {request})"
