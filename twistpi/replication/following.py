@@ -165,6 +165,7 @@ class Following:
         if answer.status != 200:
             raise await self._refusals.of(answer, self.log_id)
         self._check_log(answer)
+        self.progress.primary_uuid = answer.header("X-Devpi-Primary-Uuid")
         inflow = Inflow(self.primary.url, self._receive, self._clock, self._silence, self._heard)
         try:
             await inflow.run(answer)

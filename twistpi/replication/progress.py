@@ -24,6 +24,8 @@ class Progress:
     """The primary's last one, as far as is known."""
     primary_time: float | None = attrs.field(default=None, init=False)
     """The primary's clock when it last said something."""
+    primary_uuid: str | None = attrs.field(default=None, init=False)
+    """The id of the server at the beginning of the chain, once it was told."""
     contacted_at: float | None = attrs.field(default=None, init=False)
     """When the primary last said something."""
     connected_at: float | None = attrs.field(default=None, init=False)

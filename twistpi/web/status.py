@@ -123,6 +123,7 @@ def replica_facts(progress: Progress, primary_url: str | None, now: float) -> di
     """
     primary: dict[str, Json] = {
         "url": None if primary_url is None else strip_credentials(primary_url),
+        "uuid": progress.primary_uuid,
         "serial": progress.primary_serial,
         "serial-timestamp": progress.primary_time,
         "contacted-at": progress.contacted_at,
