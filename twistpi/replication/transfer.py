@@ -13,6 +13,8 @@ from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.bodies import BodyBroken, BodyReader
 from twistpi.replication.primary import Primary
 
+Offload = Callable[..., "Deferred[Any]"]
+"""Runs a function in a thread."""
 _SILENCE: Final = 30.0
 """Seconds without a byte after which the connection is given up."""
 
@@ -78,7 +80,3 @@ def _open(target: str) -> int:
         return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageFull(target, os.strerror(error.errno or 0)) from error
-
-
-Offload = Callable[..., "Deferred[Any]"]
-"""Runs a function in a thread."""
