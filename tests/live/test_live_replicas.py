@@ -66,7 +66,10 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     assert "later-1.0-py3-none-any.whl" in get(f"{far.url}/{DEV}/+simple/later/")[1]
     facts = status_of(far)
     assert (facts["role"], facts["primary-url"], facts["lag-entries"], facts["lag-seconds"]) == ("REPLICA", near.url, 0, 0.0)
-    assert status_of(near)["primary-uuid"] == status_of(primary)["uuid"]
+    identity = status_of(primary)["uuid"]
+    assert status_of(near)["primary-uuid"] == status_of(far)["primary-uuid"] == identity
+    said = get(f"{far.url}/+api")[2]
+    assert (said["X-Devpi-Uuid"], said["X-Devpi-Primary-Uuid"]) == (facts["uuid"], identity)
     follower = status_of(primary)["polling_replicas"][status_of(near)["uuid"]]
     assert (follower["remote-ip"], follower["serial"], follower["is-streaming"]) == ("127.0.0.1", serial, True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -29,7 +29,8 @@ VARY_ASKER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
 """The same; no credentials are a value, too."""
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
-_UUIDS = (b"X-Devpi-Uuid", b"X-Devpi-Master-Uuid", b"X-Devpi-Primary-Uuid")
+_UUID = b"X-Devpi-Uuid"
+_PRIMARY_UUIDS = (b"X-Devpi-Master-Uuid", b"X-Devpi-Primary-Uuid")
 _LONGEST_REASON = 200
 """Characters; file names, which reasons name, are somebody else's idea."""
 
@@ -53,7 +54,10 @@ class Standing:
     software: str
     """``twistpi/1.0``; ``Server``."""
     uuid: str = ""
-    """32 hexadecimal digits that tell this server from others; ``X-Devpi-Uuid`` and the like."""
+    """32 hexadecimal digits that tell this server from others; ``X-Devpi-Uuid``."""
+    primary_uuid: Callable[[], str | None] = lambda: None
+    """The same of the primary whose log this server follows, once that is known; ``X-Devpi-Primary-Uuid``.  None where this
+    server follows nobody: then it is its own."""
     serial: int = 0
     """The last serial announced; ``X-Devpi-Serial``."""
     moved_at: float | None = None
@@ -84,8 +88,14 @@ class Standing:
             (b"X-Devpi-Api-Version", b"2"),
             (b"X-Devpi-Server-Version", self.software.rpartition("/")[2].encode("ascii", "replace")),
             (b"X-Devpi-Serial", b"%d" % self.serial),
-            *((name, self.uuid.encode("ascii", "replace")) for name in _UUIDS if self.uuid),
+            *self._ids(),
         )
+
+    def _ids(self) -> Headers:
+        if not self.uuid:
+            return ()
+        primary = (self.primary_uuid() or self.uuid).encode("ascii", "replace")
+        return ((_UUID, self.uuid.encode("ascii", "replace")), *((name, primary) for name in _PRIMARY_UUIDS))
 
 
 def head_bytes(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -170,4 +170,7 @@ class Services:
 
     @standing.default
     def _standing(self) -> Standing:
-        return Standing(self.software, self.node.node_id)
+        return Standing(self.software, self.node.node_id, self._primary_uuid)
+
+    def _primary_uuid(self) -> str | None:
+        return None if self.following is None else self.following.progress.primary_uuid
