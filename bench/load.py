@@ -1,4 +1,4 @@
-"""wrk, the load generator: one thread, 16 kept connections, each asking again as soon as it is answered."""
+"""wrk, the load generator: one thread, 16 kept connections unless told otherwise, each asking again as soon as it is answered."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Load:
     bytes_per_second: float
 
 
-def load(url: str, seconds: float, headers: Mapping[str, str] | None = None) -> Load:
+def load(url: str, seconds: float, headers: Mapping[str, str] | None = None, connections: int = CONNECTIONS) -> Load:
     """Ask for ``url`` for about ``seconds``; raises ``WrongAnswer`` when any answer failed."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", str(_REPORT)]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", str(_REPORT)]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
     output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout

@@ -3,13 +3,16 @@
 The load generator needs processor time as well, and here it has to take that from the cores that are measured.  So what counts is
 how many answers come out of a second of processor time of the servers, which the kernel counts for each process: one process
 alone, on a core of its own, with wrk on another; then two workers and wrk, all on both cores.  Two workers that are given two
-cores answer twice what comes out of a second, as far as they share the work evenly: with all of it done by one, the second core
-would lie idle.  What came out of both cores with wrk among them is shown as well.
+cores answer twice what comes out of a second, as far as they share the clients evenly: with all connections at one, the second
+core would lie idle.  (How the two share processor time says nothing here: wrk takes more from one of them than from the other.)
+There are sixteen connections for each process: how many requests it finds waiting when it looks decides what each of them costs.
+What came out of both cores with wrk among them is shown as well.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +22,7 @@ import attrs
 from bench.client import INSTALLER_ACCEPT, get
 from bench.corpus import SMALL_PAGE_FILES
 from bench.figures import Figure, Target, compared, interleaved
-from bench.load import load
+from bench.load import CONNECTIONS, load
 from bench.servers import Twistpi
 from bench.stage import Stage
 
@@ -39,7 +42,7 @@ class Run:
     per_cpu_second: float
     """Answers for each second of processor time of the processes that answer."""
     balance: float
-    """1 when all of them did the same, 1/2 when one of two did everything."""
+    """1 when all of them have as many connections, 1/2 when one of two has them all."""
 
 
 def measure(stage: Stage) -> list[Figure]:
@@ -69,7 +72,7 @@ def measure(stage: Stage) -> list[Figure]:
 def _figures(ones: Sequence[Run], twos: Sequence[Run]) -> list[Figure]:
     name = f"hot page with {_WORKERS} workers on 2 cores of their own"
     note = (
-        "answers per second of processor time of the workers, for two cores, as far as both did their share"
+        "answers per second of processor time of the workers, for two cores, as far as both have their share of the connections"
         f" (balance {min(run.balance for run in twos):.2f}); wrk takes the rest of the machine"
     )
     full = [2 * run.per_cpu_second * run.balance for run in twos]
@@ -89,13 +92,21 @@ def _run(stage: Stage, url: str, servers: Sequence[int], theirs: set[int], gener
     os.sched_setaffinity(0, generators)  # wrk inherits it
     try:
         before = [_cpu_seconds(pid) for pid in servers]
+        idle = [_descriptors(pid) for pid in servers]
+        held: list[int] = []
+        middle = threading.Timer(
+            0.5, lambda: held.extend(_descriptors(pid) - then for pid, then in zip(servers, idle, strict=True))
+        )
+        middle.start()
         began = time.perf_counter()
-        rate = load(url, stage.rounds(3, 1), {"Accept": INSTALLER_ACCEPT}).answers_per_second
+        connections = CONNECTIONS * len(servers)
+        rate = load(url, stage.rounds(3, 1), {"Accept": INSTALLER_ACCEPT}, connections).answers_per_second
         seconds = time.perf_counter() - began
         used = [_cpu_seconds(pid) - then for pid, then in zip(servers, before, strict=True)]
+        middle.join()
     finally:
         os.sched_setaffinity(0, mine)
-    return Run(rate, rate * seconds / sum(used), sum(used) / (len(used) * max(used)))
+    return Run(rate, rate * seconds / sum(used), sum(held) / (len(held) * max(held)))
 
 
 def _note(runs: list[Run], run: Run) -> float:
@@ -117,6 +128,11 @@ def _children(pid: int) -> list[int]:
 
 def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+
+
+def _descriptors(pid: int) -> int:
+    """How many files and connections a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def _cpu_seconds(pid: int) -> float:
