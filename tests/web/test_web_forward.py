@@ -351,7 +351,10 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
 
 @in_reactor
 @pytest.mark.parametrize("garbage", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-                                     b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n"])  # fmt: skip
+                                     b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n",
+                                     b"HTTP/1.1 200 OK\nX: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
+                                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+                                     ])  # fmt: skip
 async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None:
     async with scripted(tmp_path / "replica", lambda connection, rest: connection.sendall(garbage)) as (house, _server):
         answer = await asked(house, request("PUT", "/alice/dev", b"{}"))
@@ -376,6 +379,7 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
         b"/one/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\n"
         b"Vary: a\r\nVary: b\r\n"
         b"\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"/one/both": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"/one/closing": b"HTTP/1.0 200 Fine\r\n\r\nuntil the end",
         b"/one/unchanged": b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 10\r\n\r\n',
         b"/one/nothing": b"HTTP/1.1 204 No Content\r\n\r\n",
@@ -392,6 +396,9 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
         old = await asked(house, request("DELETE", "/one/chunked", version="1.0"))
         assert old.endswith(b"\r\n\r\nabc")
         assert b"Transfer-Encoding" not in old
+        both = await asked(house, request("DELETE", "/one/both"))
+        assert both.endswith(b"3\r\nabc\r\n0\r\n\r\n")
+        assert b"Content-Length" not in both
         closing = await asked(house, request("DELETE", "/one/closing"))
         assert closing.startswith(b"HTTP/1.1 200 Fine\r\n")
         assert closing.endswith(b"d\r\nuntil the end\r\n0\r\n\r\n")

@@ -185,13 +185,15 @@ class Exchange(TwistedProtocol):
             self._read_body(rest)
 
     def _begin(self, head: AnswerHead) -> None:
-        coding = head.header("transfer-encoding")
+        codings = [value for name, value in head.lines if name.lower() == b"transfer-encoding"]
+        if codings:
+            # Whoever hears both of a length and of chunks may take the one or the other for the end (RFC 9112, 6.3).
+            if [coding.lower() for coding in codings] != [b"chunked"]:
+                raise _Malformed(f"the coding {b', '.join(codings)!r}")
+            head = attrs.evolve(head, length=None, lines=_without_length(head.lines))
         if self._bodiless or head.status in _BODILESS:
             self._missing = 0
-        elif coding is not None:
-            if coding.lower() != "chunked":
-                raise _Malformed(f"the coding {coding!r}")
-            head = attrs.evolve(head, length=None)
+        elif codings:
             self._decoder = _ChunkedTransferDecoder(self._listener.received, self._chunks_end)
         else:
             self._missing = head.length
@@ -227,17 +229,26 @@ class Exchange(TwistedProtocol):
             self._listener.broken(reason)
 
 
+def _without_length(lines: Lines) -> Lines:
+    return tuple(line for line in lines if line[0].lower() != b"content-length")
+
+
+def _holds_a_break(text: bytes) -> bool:
+    """Whether there is a character in it that ends a line for some readers and for others not."""
+    return any(one in text for one in (b"\r", b"\n", b"\0"))
+
+
 def _read_head(top: bytes) -> AnswerHead:
     status_line, *lines = top.split(b"\r\n")
     version, _, rest = status_line.partition(b" ")
     status, _, reason = rest.partition(b" ")
-    if not version.startswith(b"HTTP/1.") or not (status.isdigit() and len(status) == 3):
+    if not version.startswith(b"HTTP/1.") or not (status.isdigit() and len(status) == 3) or _holds_a_break(reason):
         raise _Malformed(f"it begins with {status_line[:40]!r}")
     found: list[tuple[bytes, bytes]] = []
     lengths: set[bytes] = set()
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not colon or not name or name != name.strip() or b"\n" in line or b"\r" in line or b"\0" in line:
+        if not colon or not name or name != name.strip() or _holds_a_break(line):
             raise _Malformed(f"the header line {line[:40]!r}")
         found.append((name, value.strip(b" \t")))
         if name.lower() == b"content-length":
