@@ -230,7 +230,9 @@ async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[.
 async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., House]) -> None:
     network = Network()
     house = make_house(
-        mirror_url="http://127.0.0.1:1/simple/", agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"]))
+        mirror_url="http://127.0.0.1:1/simple/",
+        agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"])),
+        timeout=30,
     )
     with pytest.raises(Exception, match="refused"):
         await house.mirror.ensure(house.index, "hello")
