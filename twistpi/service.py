@@ -158,9 +158,10 @@ class TwistpiService(Service):
             listening = endpoint.listen(self._house.doorway)
             listening.addCallbacks(self._listens, self._cannot_listen, callbackArgs=(text,), errbackArgs=(text,))
         if self._failed is not None:
+            say_stopped(self._settings.serverdir)
             raise self._failed
         self._staff.open(self._house.doorway)
-        self._say_where()
+        self._say_where()  # with no port at all, too
         self._reactor.callWhenRunning(self._runs)
 
     def _runs(self) -> None:
@@ -212,9 +213,8 @@ class TwistpiService(Service):
         self._staff.listens(text, port)
         if not self._settings.workers:  # else ports are paused and resumed as there are workers
             self._lasting.connections.listens(port)
+        self._say_where()  # before the log says so, for whoever waits for that
         _log.info("twistpi {version} answers at {address}", version=__version__, address=describe(port))
-        if self.running:  # an endpoint that took its time
-            self._say_where()
 
     def _say_where(self) -> None:
         """Let commands on the same machine find this server."""
