@@ -135,6 +135,15 @@ def test_one_that_is_being_sent_stays(site: Site) -> None:
         site.snapshots.find(told["id"])
 
 
+def test_one_whose_file_is_gone_has_no_reader(site: Site) -> None:
+    name = site.ask("POST", "/+snapshot").json()["id"]
+    snapshot = site.snapshots.find(name)
+    os.remove(snapshot.copy.path)
+    with pytest.raises(FileNotFoundError):
+        site.snapshots.read(snapshot)
+    assert snapshot.readers == 0
+
+
 def test_one_is_made_at_a_time_for_all_who_wait_and_whoever_leaves_stops_nothing(site: Site) -> None:
     started: list[tuple[Deferred[Any], Callable[[], Any]]] = []
 

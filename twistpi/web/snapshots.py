@@ -97,8 +97,9 @@ class Snapshots:
 
     def read(self, snapshot: Snapshot) -> FileBody:
         """Its bytes; ``was_read`` once they were sent, or not."""
-        snapshot.readers += 1
-        return FileBody(os.open(snapshot.copy.path, os.O_RDONLY | os.O_CLOEXEC), 0, snapshot.copy.size)
+        file = os.open(snapshot.copy.path, os.O_RDONLY | os.O_CLOEXEC)
+        snapshot.readers += 1  # only now: what could not be opened has no reader that ends
+        return FileBody(file, 0, snapshot.copy.size)
 
     def was_read(self, snapshot: Snapshot) -> None:
         """What ``read`` gave is closed."""
