@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from twistpi.model.errors import InvalidSetting
@@ -274,6 +275,7 @@ def test_networks_may_be_repeated_and_none_is_no_network() -> None:
     assert load_settings({}, {}).forbidden_networks == ()
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
     for setting in TABLE:
