@@ -409,6 +409,18 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
 
 
 @in_reactor
+@pytest.mark.parametrize("time", [b"soon", b"nan", b"inf", b""])
+async def test_what_is_no_time_sets_no_clock(tmp_path: Path, time: bytes) -> None:
+    refusal = b"HTTP/1.1 403 No\r\nX-Twistpi-Refused: expired\r\nX-Twistpi-Time: " + time + b"\r\nContent-Length: 0\r\n\r\n"
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(refusal if len(server.heads) == 1 else ANSWER)
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        assert (await asked(house, request("DELETE", "/one/x"))).startswith(b"HTTP/1.1 200 OK")
+
+
+@in_reactor
 async def test_headers_that_the_primary_would_not_take_are_refused_in_so_many_words(tmp_path: Path) -> None:
     async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
         answer = await asked(house, request("PUT", "/alice/dev", b"{}", "X-Long: " + "x" * 16_000))

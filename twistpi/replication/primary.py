@@ -6,6 +6,7 @@ a primary that finds a token too old or too new says what time it has, and is as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -290,9 +291,10 @@ def _reason(content: bytes) -> str:
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _was_cancelled(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -292,8 +293,8 @@ class Forwarding:
 
     def _sign_anew(self, head: AnswerHead, refused: str) -> bool:
         """Ask once more with a new signature, when the first was refused and all of the body is still here."""
-        if refused == "expired":
-            self._forward.clock_is(float(head.header(TIME) or 0.0))
+        if refused == "expired" and (time := _seconds(head.header(TIME))) is not None:
+            self._forward.clock_is(time)
         if self._signed_anew or refused not in ("expired", "replayed"):
             return False
         exchange, self._signed_anew = self._exchange, True
@@ -328,6 +329,15 @@ class Forwarding:
     def _resume_answer(self) -> None:
         if self._exchange is not None:
             self._exchange.resume()
+
+
+def _seconds(text: str | None) -> float | None:
+    """The time another server tells; None for what is no time, by which nothing could be signed."""
+    try:
+        time = float(text or "")
+    except ValueError:
+        return None
+    return time if math.isfinite(time) else None
 
 
 def _put_head(request: Request, head: AnswerHead, lines: Sequence[Line]) -> None:
