@@ -38,6 +38,8 @@ class Staff:
     _place: str | None = attrs.field(default=None, init=False)
     _changing: DeferredLock = attrs.field(factory=DeferredLock, init=False)
     _serving: Serving | None = attrs.field(default=None, init=False)
+    _started_for: Serving | None = attrs.field(default=None, init=False)
+    """What the workers that were started last serve."""
 
     def listens(self, endpoint: str, port: IListeningPort) -> None:
         """``port`` was made for ``endpoint``."""
@@ -91,11 +93,12 @@ class Staff:
 
     def _restart(self) -> Deferred[None]:
         crew = self._crew
-        if crew is None:
+        if crew is None or self._serving is self._started_for:  # the latter: what changed in the meantime was seen to already
             return succeed(None)
         wanted = crew
 
         def start(_: None) -> None:
+            self._started_for = self._serving
             if self._serving is not None:
                 services = self._serving.services
                 wanted.start(services.node, offline=services.offline)

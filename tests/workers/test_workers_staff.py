@@ -1,0 +1,65 @@
+"""Workers serve what the service serves, and are started anew once when that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.workers.test_workers_crew import FakeReactor
+from twistpi.settings import Settings
+from twistpi.web.services import NodeFacts
+from twistpi.web.traffic import Traffic
+from twistpi.workers.orders import STOP
+from twistpi.workers.staff import Staff
+
+WORKERS = 2
+
+
+class RunningReactor(FakeReactor):
+    """Runs from the beginning, and has unix sockets that lead nowhere."""
+
+    def callWhenRunning(self, function: Callable[[], object]) -> None:
+        function()
+
+    def listenUNIX(self, _place: str, _factory: object, **_more: object) -> Any:
+        return SimpleNamespace(stopListening=lambda: None)
+
+
+def make_serving() -> Any:
+    """As much of ``serving.Serving`` as workers are told of."""
+    services = SimpleNamespace(
+        workers_at=None,
+        traffic=Traffic(),
+        measuring=[],
+        standing=SimpleNamespace(serial=7),
+        node=NodeFacts("1" * 32),
+        offline=False,
+    )
+    return SimpleNamespace(services=services, announcements=[])
+
+
+def test_a_change_of_roles_starts_the_workers_anew_once(tmp_path: Path) -> None:
+    reactor = RunningReactor()
+    staff = Staff(Settings(serverdir=str(tmp_path), workers=WORKERS), reactor)
+    first, second = make_serving(), make_serving()
+    staff.serves(first)
+    staff.open(Any)  # type: ignore[arg-type]
+    former = list(reactor.processes)
+    assert len(former) == WORKERS
+
+    # While the former workers end, the service is between its roles, and then in the next one.
+    staff.serves(None)
+    staff.serves(second)
+    for process in former:
+        process.die()
+    assert len(reactor.processes) == 2 * WORKERS
+    assert not any(process.said.rstrip().endswith(STOP) for process in reactor.processes[WORKERS:])
+    assert second.services.workers_at == first.services.workers_at
+
+    closed = staff.close()
+    for process in reactor.processes[WORKERS:]:
+        process.die()
+    assert closed.called
+    assert len(reactor.processes) == 2 * WORKERS
