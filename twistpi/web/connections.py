@@ -33,6 +33,9 @@ class Connection(Protocol):
     def finish_up(self) -> None:
         """Answer what was asked, and close then; at once when idle."""
 
+    def move_to(self, site: Any) -> None:
+        """Have ``site`` answer what is asked from now on."""
+
     def cut(self) -> None:
         """End now, in the midst of whatever it is."""
 
@@ -60,6 +63,10 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def all(self) -> list[Connection]:
+        """Those that are open at this moment."""
+        return list(self._open)
 
     def listens(self, port: Any) -> None:
         """``port`` makes connections from now on: one of Twisted's for TCP, TLS or unix sockets."""

@@ -28,14 +28,14 @@ class Doorway:
         return self._site
 
     def lead_to(self, site: Any) -> None:
-        """Have ``site`` answer from now on, also on connections that are open to a ``FastSite``."""
+        """Have ``site`` answer from now on, also on connections that are open to another ``FastSite``."""
         former, self._site = self._site, site
         if self._ports:
             site.doStart()
             if former is not None:
                 former.doStop()
-        if isinstance(former, FastSite) and isinstance(site, FastSite):
-            former.yield_to(site)
+        if isinstance(site, FastSite):
+            site.take_over()
 
     def doStart(self) -> None:
         """A port opens."""

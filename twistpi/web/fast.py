@@ -56,6 +56,7 @@ class FastChannel(LingeringChannel):
     """An HTTP connection that answers what is ready by itself."""
 
     site: FastSite
+    factory: Any
     transport: Any
     quiet: bool | None = None
     """See ``Connection``."""
@@ -182,6 +183,12 @@ class FastChannel(LingeringChannel):
             if not self.requests[0].startedWriting:
                 self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
+    def move_to(self, site: FastSite) -> None:
+        """What is asked from now on is for ``site``."""
+        self.site = self.factory = site
+        if self._http2 is not None:
+            self._http2.site = self._http2.factory = site
+
     def cut(self) -> None:
         """End in the midst of whatever it is."""
         self.transport.abortConnection()
@@ -246,9 +253,10 @@ class FastSite(Site):
             header(request, "user-agent"), seconds, request.request_id,
         )  # fmt: skip
 
-    def yield_to(self, successor: FastSite) -> None:
-        """Answer from now on as ``successor`` does, on the connections that are open here, too: the server plays another role."""
-        self.__dict__ = successor.__dict__
+    def take_over(self) -> None:
+        """Answer on the connections that are open, too, whoever made them: the server plays another role."""
+        for connection in self.services.connections.all():
+            connection.move_to(self)
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """An entry was committed; called in the reactor, before its author hears of it."""

@@ -46,6 +46,7 @@ class Http2Connection(H2Connection):
 
     streams: dict[int, Http2Stream]
     site: Any
+    factory: Any
     transport: Any
     callLater: Any  # noqa: N815
 
