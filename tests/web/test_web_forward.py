@@ -351,6 +351,7 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
 
 @in_reactor
 @pytest.mark.parametrize("garbage", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\nab",
                                      b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n",
                                      b"HTTP/1.1 200 OK\nX: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
                                      b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",

@@ -22,6 +22,8 @@ Lines = tuple[tuple[bytes, bytes], ...]
 
 LONGEST_HEAD: Final = 256 * 1024
 """Bytes of status line and headers."""
+_LONGEST_NUMBER: Final = 20
+"""Digits from which on a length is none; Python itself refuses to read thousands of them."""
 _BODILESS: Final = frozenset({204, 304})
 _END: Final = b"\r\n\r\n"
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
@@ -253,6 +255,6 @@ def _read_head(top: bytes) -> AnswerHead:
         found.append((name, value.strip(b" \t")))
         if name.lower() == b"content-length":
             lengths.add(found[-1][1])
-    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+    if len(lengths) > 1 or not all(length.isdigit() and len(length) < _LONGEST_NUMBER for length in lengths):
         raise _Malformed("its length is ambiguous")
     return AnswerHead(int(status), reason.decode("latin-1"), tuple(found), int(lengths.pop()) if lengths else None)

@@ -11,8 +11,9 @@ cut, so that no answer looks whole that is not.  Nothing is ever sent twice, but
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,6 +26,8 @@ from twistpi.web.exchange import AnswerHead
 from twistpi.web.forward_heads import Line, passed_on_line, request_head, token_lines
 from twistpi.web.forwarding import Forwarding
 from twistpi.web.passed_on import NODE
+
+_SERIAL: Final = re.compile("[0-9]{1,18}", re.ASCII)
 
 log = Logger()
 
@@ -112,7 +115,7 @@ class Forward:
     async def caught_up(self, head: AnswerHead, method: bytes) -> tuple[Line, ...]:
         """Wait until what was changed can be read here, too; headers that say so when it cannot."""
         told = head.header("x-devpi-serial") or ""
-        if self.reach is None or method in (b"GET", b"HEAD") or head.status >= 400 or not told.isdigit():
+        if self.reach is None or method in (b"GET", b"HEAD") or head.status >= 400 or not _SERIAL.fullmatch(told):
             return ()
         if await self.reach(int(told)):
             return ()
