@@ -156,21 +156,15 @@ class MemoryBody:
         """Nothing is held."""
 
 
-@attrs.define(eq=False)
-class PiecesBody:
-    """Bytes that are made while they are sent, piece by piece, beside the reactor."""
+class InPieces:
+    """What those bodies share of which one piece at a time lies ready in memory."""
 
-    _pieces: Iterator[bytes]
-    """Gives back what it holds when nobody refers to it any more."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
-    offset: int = 0
-    over: bool = False
-    _piece: bytes = b""
+    offset: int
+    _piece: bytes
 
     @property
     def ready(self) -> int:
-        """Bytes that are made and were not sent yet."""
+        """Bytes of the piece that were not sent yet."""
         return len(self._piece)
 
     def send(self, socket_number: int) -> int:
@@ -185,6 +179,23 @@ class PiecesBody:
         self._taken(len(data))
         return data
 
+    def _taken(self, size: int) -> None:
+        self._piece = self._piece[size:]
+        self.offset += size
+
+
+@attrs.define(eq=False)
+class PiecesBody(InPieces):
+    """Bytes that are made while they are sent, piece by piece, beside the reactor."""
+
+    _pieces: Iterator[bytes]
+    """Gives back what it holds when nobody refers to it any more."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    offset: int = 0
+    over: bool = False
+    _piece: bytes = b""
+
     async def more(self) -> None:
         """Make the next piece."""
         while not self._piece and not self.over:
@@ -194,7 +205,3 @@ class PiecesBody:
     def close(self) -> None:
         """Let go of the pieces; one that is being made is finished first."""
         self._pieces = iter(())
-
-    def _taken(self, size: int) -> None:
-        self._piece = self._piece[size:]
-        self.offset += size

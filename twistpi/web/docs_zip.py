@@ -5,7 +5,6 @@ Everything here blocks, except for ``MemberBody``.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twistpi.archives.limits import DEFAULT_LIMITS
 from twistpi.archives.source import PIECE, Source
 from twistpi.archives.zip_directory import DEFLATED, find_table, read_table
-from twistpi.web.bodies import FileBody
+from twistpi.web.bodies import FileBody, InPieces
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _TYPES: Final[Mapping[str, bytes]] = {
@@ -115,7 +114,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 @attrs.define(eq=False)
-class MemberBody(FileBody):
+class MemberBody(InPieces, FileBody):
     """A file out of an archive, or a part of it, unpacked in threads while it is sent."""
 
     _unpack: Callable[[int, int], Iterator[bytes]]
@@ -124,23 +123,6 @@ class MemberBody(FileBody):
     """Runs a function in a thread."""
     _pieces: Iterator[bytes] | None = None
     _piece: bytes = b""
-
-    @property
-    def ready(self) -> int:
-        """Bytes that are unpacked and were not sent yet."""
-        return len(self._piece)
-
-    def send(self, socket_number: int) -> int:
-        """Hand what is ready to the kernel."""
-        sent = os.write(socket_number, self._piece)
-        self._taken(sent)
-        return sent
-
-    def read(self, limit: int) -> bytes:
-        """The next bytes."""
-        data = self._piece[:limit]
-        self._taken(len(data))
-        return data
 
     async def more(self) -> None:
         """Unpack the next piece."""
@@ -155,10 +137,6 @@ class MemberBody(FileBody):
     def close(self) -> None:
         """Let go of the archive; a piece that is being unpacked is finished first."""
         self._pieces, self._piece = iter(()), b""
-
-    def _taken(self, size: int) -> None:
-        self._piece = self._piece[size:]
-        self.offset += size
 
 
 def type_of(path: str) -> bytes:

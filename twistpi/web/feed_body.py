@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from twistpi.changelog.stretches import Stretch
 from twistpi.model.position import Position
+from twistpi.web.bodies import InPieces
 
 _ONE_SEND: Final = 512 * 1024
 """The most bytes handed to the kernel in one call, so that a fast reader does not keep the reactor to itself."""
@@ -160,7 +161,7 @@ class FeedBody:
 
 
 @attrs.define(eq=False)
-class GzipBody:
+class GzipBody(InPieces):
     """A feed, compressed beside the reactor; what was said can be read at once, because each piece is flushed."""
 
     inner: FeedBody
@@ -175,23 +176,6 @@ class GzipBody:
     def over(self) -> bool:
         """Whether all was sent."""
         return self._finished and not self._piece
-
-    @property
-    def ready(self) -> int:
-        """Bytes that are compressed and were not sent yet."""
-        return len(self._piece)
-
-    def send(self, socket_number: int) -> int:
-        """Send some ready bytes to a non-blocking socket."""
-        sent = os.write(socket_number, self._piece)
-        self._taken(sent)
-        return sent
-
-    def read(self, limit: int) -> bytes:
-        """The next bytes."""
-        data = self._piece[:limit]
-        self._taken(len(data))
-        return data
 
     async def more(self) -> None:
         """Compress what the feed has, once it has something."""
@@ -217,7 +201,3 @@ class GzipBody:
         begun: bytes = self._compressor.compress(content)
         rest: bytes = self._compressor.flush(zlib.Z_SYNC_FLUSH)
         return begun + rest
-
-    def _taken(self, size: int) -> None:
-        self._piece = self._piece[size:]
-        self.offset += size
