@@ -142,7 +142,7 @@ class Following:
         waiting.errback(NotHereYet(serial, timeout, self.progress.serial))
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             try:
                 try:
                     await self._follow_once()
