@@ -119,7 +119,8 @@ async def test_thirty_clients_of_a_chain_share_one_fetch_of_a_cold_file_and_ever
     last = make_server(middle)
     await middle.pull()
     await last.pull()
-    await last.get(PAGE)
+    page = await last.get(PAGE)
+    assert (page.status, SDIST.encode() in page.body) == (200, True), page.body
     held = fake.misbehave(f"/files/hello/{SDIST}", Held())
     path = f"/{MIRROR}/{last.file('hello', SDIST).path}"
     asking = [Deferred.fromCoroutine(server.get(path)) for server in (last, middle, primary) * 10]

@@ -38,6 +38,7 @@ from twistpi.foundation import Foundation
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
+from twistpi.mirror.inflight import Inflight
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
@@ -155,7 +156,7 @@ class Server:
     children: list[Server] = attrs.field(factory=list)
     follows: bool = True
     """Whether lines come by themselves."""
-    _pulling: bool = False
+    _pulling: Inflight[str, None] = attrs.field(factory=Inflight)
     _port: Any = None
     _number: int = 0
 
@@ -178,18 +179,15 @@ class Server:
 
     async def pull(self) -> None:
         """Take over all lines of the parent."""
+        await self._pulling.join("lines", self._pull)
+
+    async def _pull(self) -> None:
         parent = self.parent
         assert parent is not None
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while lines := [
-                b"%d %s %s" % (raw.serial, raw.chain.encode(), raw.body) for raw in parent.changelog.read(self.changelog.last)
-            ]:
-                await self.writer.receive(lines)
-        finally:
-            self._pulling = False
+        while lines := [
+            b"%d %s %s" % (raw.serial, raw.chain.encode(), raw.body) for raw in parent.changelog.read(self.changelog.last)
+        ]:
+            await self.writer.receive(lines)
 
     async def follow(self) -> None:
         """Take over all lines, and begin to fetch files."""
