@@ -14,15 +14,12 @@ PACKAGE = ROOT / "twistpi"
 
 FLOORS = {
     "model": 0,
-    "simple": 1, "rules": 1, "auth": 1, "archives": 1, "metadata": 1,
+    "simple": 1, "rules": 1, "auth": 1, "archives": 1,
     "changelog": 2, "blobs": 2, "view": 2,
     "mirror": 3, "push": 3, "sweeping": 3, "replication": 3,
     "web": 4,
-    "ops": 5, "settings": 5, "setting_kinds": 5, "options": 5, "service": 5, "serving": 5, "keeping": 5, "beginning": 5,
-    "identifying": 5, "condition": 5, "listening": 5, "log_output": 5, "notifying": 5, "signals": 5,
-    "verifying": 5, "runtime": 5, "serverdir": 5, "cli": 5,
-    "running": 5, "commands": 5, "workers": 5, "epochs": 5, "roles": 5, "relaying": 5, "foundation": 5, "reaching": 5,
-    "house": 5, "arriving": 5, "forwarding": 5,
+    "settings": 5, "setting_kinds": 5, "options": 5, "cli": 5, "serverdir": 5, "process": 5, "wiring": 5, "workers": 5,
+    "ops": 5, "commands": 5,
 }  # fmt: skip
 """A room, which is a package or a module directly in ``twistpi``, and its floor."""
 WIRING = 5
@@ -31,8 +28,8 @@ NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", 
 """What floors 0 and 1 do without."""
 
 INSIDE_FUNCTIONS = {
-    ("twistpi/options.py", "twistpi.service"): "imports the reactor, which twistd chooses first",
-    ("twistpi/beginning.py", "pypi_simple"): "takes half a second, needed once in a server's life",
+    ("twistpi/options.py", "twistpi.wiring.service"): "imports the reactor, which twistd chooses first",
+    ("twistpi/serverdir/beginning.py", "pypi_simple"): "takes half a second, needed once in a server's life",
     ("twistpi/commands/looking.py", "twistpi.ops.check"): "takes longer than the other commands run",
 }
 """The imports that stand inside a function, and why."""

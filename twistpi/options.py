@@ -80,7 +80,7 @@ class Options(usage.Options):
 
 def makeService(options: Any) -> IService:
     """The service twistd runs; a server directory that cannot be used ends the program here, in the user's terminal."""
-    from twistpi.service import make_service  # noqa: PLC0415 imports the reactor and Klein
+    from twistpi.wiring.service import make_service  # noqa: PLC0415 imports the reactor and Klein
 
     try:
         return make_service(options.settings)

@@ -17,9 +17,9 @@ from twistpi.auth import api_tokens
 from twistpi.auth.passwords import hash_password, verify_password
 from twistpi.changelog.disk import RealDisk
 from twistpi.cli import main
-from twistpi.keeping import Keeping
 from twistpi.model.changes import Change, IndexCreated, TokenCreated, UserCreated
 from twistpi.model.codec import encode_content
+from twistpi.serverdir.keeping import Keeping
 from twistpi.settings import Settings
 from twistpi.view.read import Reader
 

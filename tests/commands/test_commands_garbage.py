@@ -22,7 +22,7 @@ from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUplo
 from twistpi.ops.administering import administer
 from twistpi.ops.check import check
 from twistpi.ops.marking import Yank
-from twistpi.serverdir import Serverdir
+from twistpi.serverdir.directory import Serverdir
 from twistpi.sweeping.sweep import Swept
 
 __all__ = ["made"]

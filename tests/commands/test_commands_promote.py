@@ -12,7 +12,6 @@ import pytest
 
 from tests.commands.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import RealDisk
-from twistpi.keeping import Keeping
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerAnsweredOtherwise
 from twistpi.model.following_errors import PrimaryUnreachable
@@ -22,7 +21,9 @@ from twistpi.ops.log import entries
 from twistpi.ops.promoting import Promoted, promote_by_server, promote_directly
 from twistpi.ops.talking import Told
 from twistpi.rules.promotion import Fence
-from twistpi.serverdir import Serverdir, read_node
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.node import read_node
 
 __all__ = ["made"]
 

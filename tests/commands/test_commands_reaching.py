@@ -22,8 +22,10 @@ from twistpi.auth.login_tokens import LoginTokens, is_valid_for
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse
 from twistpi.ops.administering import Administration, administer
 from twistpi.ops.talking import Address
-from twistpi.running import Running, address_of, read_running, say_running, say_stopped
-from twistpi.serverdir import Serverdir, read_node, read_secret
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.node import read_node
+from twistpi.serverdir.running import Running, address_of, read_running, say_running, say_stopped
+from twistpi.serverdir.secret import read_secret
 
 __all__ = ["made"]
 

@@ -20,7 +20,6 @@ from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.base import place_before, write_beginning
 from twistpi.changelog.disk import RealDisk
-from twistpi.keeping import Keeping
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 from twistpi.model.peers import Fork, Peer, Reign
@@ -30,7 +29,9 @@ from twistpi.model.replication_errors import UnknownSerial
 from twistpi.ops.log import entries
 from twistpi.ops.resyncing import Resynced, resync
 from twistpi.rules.promotion import Fence
-from twistpi.serverdir import Node, Serverdir, read_node
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.node import Node, read_node
 
 __all__ = ["made"]
 

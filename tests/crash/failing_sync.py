@@ -11,8 +11,8 @@ from twisted.internet import reactor
 from zope.interface import implementer
 
 from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
-from twistpi.service import TwistpiService
 from twistpi.settings import load_settings
+from twistpi.wiring.service import TwistpiService
 
 
 @implementer(IAppendFile)

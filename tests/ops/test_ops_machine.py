@@ -18,7 +18,7 @@ from twistpi.model.errors import ServerdirRefused
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
 from twistpi.ops.doctoring.facts import Machine, Secluded
 from twistpi.ops.doctoring.machine import look_at_machine
-from twistpi.running import say_running
+from twistpi.serverdir.running import say_running
 
 __all__ = ["made"]
 

@@ -19,12 +19,12 @@ from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.reading import segment_path
 from twistpi.cli import main
-from twistpi.keeping import Keeping
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, ProjectVanished
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused
 from twistpi.ops.check import Finding, check
-from twistpi.serverdir import Serverdir
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping
 from twistpi.settings import Settings
 from twistpi.view.database import drop_view, open_view
 

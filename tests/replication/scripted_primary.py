@@ -23,7 +23,6 @@ from zope.interface import implementer
 
 from tests.contracts.changelog_contract import raw_lines
 from tests.replication.fake_primary import reactor
-from twistpi import keeping
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
@@ -35,6 +34,7 @@ from twistpi.model.position import BEGINNING, Position
 from twistpi.replication.following import Following, Pauses
 from twistpi.replication.primary import Primary
 from twistpi.replication.refusals import Refusals
+from twistpi.serverdir import keeping
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.dump import dump
 from twistpi.view.read import Readers

@@ -34,7 +34,6 @@ from twistpi.blobs.system import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
-from twistpi.foundation import Foundation
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
@@ -48,7 +47,6 @@ from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
-from twistpi.relaying import Relayed, relay
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
 from twistpi.settings import Settings
@@ -60,6 +58,8 @@ from twistpi.web.identify import Identify
 from twistpi.web.nodes import Nodes
 from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import NodeFacts, Services
+from twistpi.wiring.foundation import Foundation
+from twistpi.wiring.relaying import Relayed, relay
 
 reactor: Any = the_reactor
 LOG_ID = "0" * 32

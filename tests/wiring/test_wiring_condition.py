@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from twistpi.condition import Condition
 from twistpi.model.checks import Check
 from twistpi.model.errors import StorageFull
 from twistpi.replication.progress import Progress
+from twistpi.wiring.condition import Condition
 
 MB = 1 << 20
 

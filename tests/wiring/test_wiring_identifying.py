@@ -21,13 +21,13 @@ from zope.interface import implementer
 from tests.in_reactor import in_reactor
 from twistpi.auth.login_tokens import is_valid_for
 from twistpi.changelog.disk import RealDisk
-from twistpi.identifying import Identifying, login_tokens
-from twistpi.keeping import Keeping
 from twistpi.model.account_errors import LoginFailed, SecretRefused
 from twistpi.model.changes import UserModified
 from twistpi.model.codec import encode_content
+from twistpi.serverdir.keeping import Keeping
 from twistpi.settings import Settings
 from twistpi.view.read import Readers
+from twistpi.wiring.identifying import Identifying, login_tokens
 
 reactor: Any = the_reactor
 AFAR = "192.0.2.7"

@@ -16,12 +16,12 @@ from twisted.internet.threads import deferToThread
 from tests.crash.soaking import are_the_same
 from tests.in_reactor import in_reactor, wait_for
 from twistpi.changelog.disk import RealDisk
-from twistpi.house import House
 from twistpi.model.changes import Change, UserCreated
-from twistpi.serving import Serving
 from twistpi.settings import Settings
 from twistpi.web.connections import Connections
 from twistpi.web.lasting import Lasting
+from twistpi.wiring.house import House
+from twistpi.wiring.serving import Serving
 
 reactor: Any = _reactor
 REPLICAS = 20

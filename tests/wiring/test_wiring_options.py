@@ -53,7 +53,7 @@ def test_the_version_is_twistpis(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_loading_plugin_and_options_is_cheap_and_chooses_no_reactor() -> None:
     """``twistd --help`` and ``twistd --reactor=`` depend on it."""
-    heavy = ["twisted.internet.reactor", "klein", "sqlite3", "twistpi.service", "cattrs"]
+    heavy = ["twisted.internet.reactor", "klein", "sqlite3", "twistpi.wiring.service", "cattrs"]
     loading = "import sys, twisted.plugins.twistpi_plugin, twistpi.options"
     script = f"{loading}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

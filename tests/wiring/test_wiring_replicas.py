@@ -18,14 +18,16 @@ from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import agent_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
-from twistpi.arriving import Arrival
 from twistpi.changelog.disk import RealDisk
-from twistpi.keeping import Keeping, check_usable_by, open_serverdir
 from twistpi.model.errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, Place
-from twistpi.serverdir import Serverdir, read_node, read_secret
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping, check_usable_by, open_serverdir
+from twistpi.serverdir.node import read_node
+from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
+from twistpi.wiring.arriving import Arrival
 
 URL = "http://primary.example:4040"
 SECRET = "0123456789abcdef" * 4

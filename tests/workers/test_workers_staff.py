@@ -28,7 +28,7 @@ class RunningReactor(FakeReactor):
 
 
 def make_serving() -> Any:
-    """As much of ``serving.Serving`` as workers are told of."""
+    """As much of ``wiring.serving.Serving`` as workers are told of."""
     services = SimpleNamespace(
         workers_at=None,
         traffic=Traffic(),

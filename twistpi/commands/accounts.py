@@ -7,14 +7,14 @@ import sys
 import click
 
 from twistpi.auth.passwords import BLANK
-from twistpi.beginning import ROOT_MIRROR
 from twistpi.changelog.disk import RealDisk
 from twistpi.commands.common import now, serverdir_option, settings_of
-from twistpi.keeping import Keeping
 from twistpi.model.accounts import ROOT
 from twistpi.model.errors import ServerdirRefused, UnknownUser
 from twistpi.ops.administering import administer
-from twistpi.serverdir import read_node
+from twistpi.serverdir.beginning import ROOT_MIRROR
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.node import read_node
 from twistpi.settings import Settings
 
 _ATTEMPTS = 3

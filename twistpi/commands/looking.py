@@ -12,7 +12,8 @@ from twistpi.model.errors import ServerdirRefused
 from twistpi.ops.log import as_json, as_text, entries, missing_before
 from twistpi.ops.progress import show_progress
 from twistpi.ops.settings_page import settings_page
-from twistpi.serverdir import Layout, read_node
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import read_node
 
 _FOLLOW_PAUSE = 0.5
 """Seconds between two looks for new entries."""

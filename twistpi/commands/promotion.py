@@ -12,7 +12,7 @@ from twistpi.ops.administering import administer
 from twistpi.ops.asking import Asked
 from twistpi.ops.resyncing import Resynced
 from twistpi.ops.resyncing import resync as make_replica
-from twistpi.serverdir import read_secret
+from twistpi.serverdir.secret import read_secret
 
 
 @click.command()

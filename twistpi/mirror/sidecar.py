@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 from twisted.logger import Logger
 
+from twistpi.archives.wheel_ranges import ByteRange, check_core_metadata, drive, find_metadata
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
-from twistpi.metadata import ByteRange, check_core_metadata, drive, find_metadata
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
 from twistpi.mirror.inflight import Inflight

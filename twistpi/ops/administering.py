@@ -24,7 +24,6 @@ from twistpi.auth.passwords import hash_password
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.interfaces import IView
-from twistpi.keeping import Keeping
 from twistpi.model.accounts import ROOT, Asker, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse, ServerdirRefused, UnknownUser
@@ -39,8 +38,11 @@ from twistpi.ops.talking import Address, Told
 from twistpi.rules.accounts import UserRequest, decide_user_modified
 from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
 from twistpi.rules.permissions import may_read
-from twistpi.running import read_running
-from twistpi.serverdir import Layout, Node, read_node, read_secret
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import Node, read_node
+from twistpi.serverdir.running import read_running
+from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
 from twistpi.sweeping.sweep import GRACE, Swept, sweep_alone
 from twistpi.view.read import Reader, Readers

@@ -24,7 +24,8 @@ from twistpi.changelog.reading import log_bytes, read_lines, report_progress
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import ServerdirRefused, TwistpiError
 from twistpi.model.position import BEGINNING, Position
-from twistpi.serverdir import Layout, read_node
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import read_node
 from twistpi.view.copying import copy_view
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.dump import dump

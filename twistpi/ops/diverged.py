@@ -20,7 +20,7 @@ from twistpi.model.codec import decode_content
 from twistpi.model.errors import InvalidFilename
 from twistpi.model.release_changes import AttachmentAdded, FileUploaded
 from twistpi.ops.log import as_text
-from twistpi.serverdir import Layout
+from twistpi.serverdir.layout import Layout
 
 FOLDER: Final = "diverged"
 ENTRIES: Final = "entries.log"

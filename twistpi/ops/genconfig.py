@@ -21,7 +21,7 @@ from twistpi import __version__
 from twistpi.blobs.tree import ROOT
 from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, FilesInTheWay, NoTwistd
 from twistpi.ops.quoting import FILTERS, check_path, toml
-from twistpi.serverdir import Layout
+from twistpi.serverdir.layout import Layout
 from twistpi.settings import TABLE, Setting, Settings
 
 FILES: Final[Mapping[str, str]] = {

@@ -8,8 +8,6 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from twistpi.epochs import begin_epoch
-from twistpi.keeping import Keeping
 from twistpi.model.errors import ServerAnsweredOtherwise, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import FenceNote, Peer, Reign
@@ -17,6 +15,8 @@ from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPro
 from twistpi.ops.talking import Told
 from twistpi.replication.promoting import AT_ONCE, HOLD, check_directness
 from twistpi.rules.promotion import PRIMARY, Promotion, decide_promotion
+from twistpi.serverdir.keeping import Keeping
+from twistpi.wiring.epochs import begin_epoch
 
 PATH: Final = "/+promote"
 """Where a server is asked to become the primary."""

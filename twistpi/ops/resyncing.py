@@ -33,7 +33,8 @@ from twistpi.model.promotion_errors import CannotResync
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.ops.diverged import save, saved_name
 from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
-from twistpi.serverdir import Serverdir, read_node
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.node import read_node
 from twistpi.view.database import drop_view, open_view
 
 

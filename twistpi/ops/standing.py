@@ -9,8 +9,9 @@ from typing import Any
 
 from twistpi.model.errors import ServerdirRefused
 from twistpi.ops.talking import Address
-from twistpi.running import read_running
-from twistpi.serverdir import Layout, Node, read_node
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import Node, read_node
+from twistpi.serverdir.running import read_running
 from twistpi.view.read import Readers
 
 PATH = "/+status"

@@ -18,7 +18,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from twistpi.listening import Certificate, certificate_of, make_endpoint
+from twistpi.process.listening import Certificate, certificate_of, make_endpoint
 from twistpi.workers.orders import Listening
 
 _POLITE: Final = 0.001

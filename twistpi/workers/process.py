@@ -28,13 +28,11 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
-from twistpi.identifying import login_tokens
-from twistpi.listening import Certificate, open_access_log
-from twistpi.log_output import LogOutput
-from twistpi.reaching import agent_for
+from twistpi.process.listening import Certificate, open_access_log
+from twistpi.process.log_output import LogOutput
+from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.rules.permissions import Policy
-from twistpi.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
-from twistpi.serverdir import Layout
+from twistpi.serverdir.layout import Layout
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.answered_here import by_a_worker
@@ -45,6 +43,8 @@ from twistpi.web.forward import Forward
 from twistpi.web.forward_ways import FirstProcessWay
 from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import Services
+from twistpi.wiring.identifying import login_tokens
+from twistpi.wiring.reaching import agent_for
 from twistpi.workers.asking import FirstProcess, SharedIdentify
 from twistpi.workers.board import Board, Slot
 from twistpi.workers.listening import listen

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succee
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
-from twistpi.serving import Serving
 from twistpi.settings import Settings
 from twistpi.web.touches import touches_of
+from twistpi.wiring.serving import Serving
 from twistpi.workers.board import Board
 from twistpi.workers.crew import Crew
 from twistpi.workers.orders import HURRY, REOPEN

@@ -22,8 +22,9 @@ from twistpi.ops.doctoring.facts import Machine, Secluded, Upstream
 from twistpi.ops.exchanges import Exchange, Question
 from twistpi.ops.fetching import Fetcher
 from twistpi.rules.permissions import is_open
-from twistpi.running import read_running
-from twistpi.serverdir import Layout, read_node
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import read_node
+from twistpi.serverdir.running import read_running
 from twistpi.settings import Settings
 from twistpi.view.read import Reader, Readers
 

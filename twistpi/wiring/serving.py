@@ -20,18 +20,14 @@ from twistpi import __version__
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
-from twistpi.condition import Condition
-from twistpi.forwarding import forward_to
-from twistpi.identifying import Identifying
-from twistpi.keeping import Keeping
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.forbidden import ForbiddenNetworks
 from twistpi.mirror.upstream import Upstream
 from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher
-from twistpi.roles import Foundation, Parts, Told, make_parts
 from twistpi.rules.permissions import Policy
-from twistpi.serverdir import read_secret
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
 from twistpi.sweeping.sweep import SlowClock
 from twistpi.sweeping.sweeper import Sweeper
@@ -41,6 +37,10 @@ from twistpi.web.app import make_site
 from twistpi.web.lasting import Lasting
 from twistpi.web.nodes import Nodes
 from twistpi.web.services import NodeFacts, Services
+from twistpi.wiring.condition import Condition
+from twistpi.wiring.forwarding import forward_to
+from twistpi.wiring.identifying import Identifying
+from twistpi.wiring.roles import Foundation, Parts, Told, make_parts
 
 _log = Logger()
 _HOUSEKEEPING = 3600.0

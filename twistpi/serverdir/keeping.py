@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from zope.interface import classImplements
 
 from twistpi.auth.passwords import hash_password
-from twistpi.beginning import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IDisk
@@ -22,7 +21,11 @@ from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
 from twistpi.model.position import BEGINNING
-from twistpi.serverdir import Layout, Serverdir, check_role, check_usable, making_private, read_node, read_secret
+from twistpi.serverdir.beginning import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
+from twistpi.serverdir.directory import Serverdir, check_usable, making_private
+from twistpi.serverdir.layout import Layout
+from twistpi.serverdir.node import check_role, read_node
+from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 

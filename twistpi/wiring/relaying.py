@@ -7,7 +7,6 @@ from functools import partial
 import attrs
 
 from twistpi.blobs.searching import SearchPath
-from twistpi.foundation import Foundation
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.relayed_asking import PrimaryAsking
@@ -21,6 +20,7 @@ from twistpi.replication.blob_search import BlobSearch
 from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
+from twistpi.wiring.foundation import Foundation
 
 _MARGIN = 2.0
 """Seconds more than the primary waits for an upstream, so that its answer is not missed by a moment."""

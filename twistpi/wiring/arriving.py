@@ -18,7 +18,7 @@ from twistpi.replication.overview import look_over
 from twistpi.replication.primary import Primary
 from twistpi.replication.progress import Progress
 from twistpi.replication.snapshot import Bootstrap
-from twistpi.serverdir import Serverdir
+from twistpi.serverdir.directory import Serverdir
 
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0

@@ -11,7 +11,7 @@ import pytest
 from twisted.logger import FileLogObserver, Logger, LogPublisher, formatEventAsClassicLogText
 from twisted.python.logfile import LogFile
 
-from twistpi.log_output import LogOutput, without_secrets
+from twistpi.process.log_output import LogOutput, without_secrets
 
 TOKEN = "twistpi-0123456789abcdef-" + "A" * 43
 LOGIN = "login-" + "a" * 60 + "." + "b" * 43

@@ -12,7 +12,6 @@ from twisted.logger import Logger
 
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.interfaces import IView
-from twistpi.keeping import Keeping
 from twistpi.model.changes import EpochBegan
 from twistpi.model.peers import FenceNote
 from twistpi.replication.fencing import Fencing
@@ -20,7 +19,9 @@ from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.telling import Telling
-from twistpi.serverdir import PRIMARY, Serverdir
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.node import PRIMARY
 
 BY: Final = "+promote"
 """The author of the entry with which an epoch begins."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twistpi.metadata import LARGEST_METADATA, ByteRange, CoreMetadata, check_core_metadata, drive, find_metadata
+from twistpi.archives.wheel_ranges import LARGEST_METADATA, ByteRange, CoreMetadata, check_core_metadata, drive, find_metadata
 from twistpi.model.errors import BadArchive
 
 WHEEL = "Some.Name-1.0-py3-none-any.whl"

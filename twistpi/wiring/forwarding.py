@@ -7,7 +7,6 @@ from typing import Any, Final
 import attrs
 
 from twistpi.model.following_errors import NotHereYet
-from twistpi.reaching import endpoint_for
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.settings import Settings
@@ -15,6 +14,7 @@ from twistpi.web.answered_here import by_a_replica
 from twistpi.web.forward import Forward
 from twistpi.web.forward_ways import PrimaryWay
 from twistpi.web.services import Services
+from twistpi.wiring.reaching import endpoint_for
 
 _MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
 """The devpi protocol's way of saying who passed an answer on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from twistpi.notifying import Notifier
+from twistpi.process.notifying import Notifier
 
 
 @pytest.fixture

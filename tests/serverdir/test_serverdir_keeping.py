@@ -12,10 +12,10 @@ import pytest
 
 from twistpi.auth.passwords import hash_password, verify_password
 from twistpi.changelog.disk import RealDisk
-from twistpi.keeping import Keeping
 from twistpi.model.changes import FileCached
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused
+from twistpi.serverdir.keeping import Keeping
 from twistpi.settings import Settings
 
 _UPSTREAM = "https://upstream.example/simple/"

@@ -16,7 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.passwords import BLANK
 from twistpi.model.accounts import ROOT
-from twistpi.serverdir import read_secret
+from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
 from twistpi.view.read import Readers
 from twistpi.web.identify import Identify

@@ -15,7 +15,9 @@ import pytest
 
 from twistpi.model.account_errors import SecretRefused
 from twistpi.model.errors import ServerdirRefused
-from twistpi.serverdir import Serverdir, check_usable, read_node, read_secret
+from twistpi.serverdir.directory import Serverdir, check_usable
+from twistpi.serverdir.node import read_node
+from twistpi.serverdir.secret import read_secret
 
 
 def _entropy(count: int) -> bytes:
@@ -133,7 +135,7 @@ def test_a_second_user_is_refused_until_the_first_one_closes(tmp_path: Path) -> 
 
 def test_the_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from twistpi.serverdir import Serverdir; Serverdir.open(sys.argv[1]); "
+        "import os, sys; from twistpi.serverdir.directory import Serverdir; Serverdir.open(sys.argv[1]); "
         "print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -149,7 +151,7 @@ def test_the_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> Non
 
 
 AS_NOBODY = (
-    "import os, sys; from twistpi.serverdir import Serverdir; from twistpi.model.errors import ServerdirRefused\n"
+    "import os, sys; from twistpi.serverdir.directory import Serverdir; from twistpi.model.errors import ServerdirRefused\n"
     "os.setgid(65534); os.setuid(65534)\n"
     "try: Serverdir.open(sys.argv[1])\n"
     "except ServerdirRefused as refusal: print(refusal)\n"

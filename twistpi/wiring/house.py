@@ -21,21 +21,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
-from twistpi.arriving import Arrival
 from twistpi.blobs.tree import INCOMING
 from twistpi.changelog.disk import IDisk
-from twistpi.keeping import Keeping, open_serverdir
-from twistpi.reaching import reach
 from twistpi.replication.progress import Progress
 from twistpi.replication.snapshot import Bootstrap, Place
-from twistpi.serverdir import Serverdir
-from twistpi.serving import Serving
+from twistpi.serverdir.directory import Serverdir
+from twistpi.serverdir.keeping import Keeping, open_serverdir
 from twistpi.settings import Settings
 from twistpi.web.doorway import Doorway
 from twistpi.web.lasting import Lasting
 from twistpi.web.replies import Standing
 from twistpi.web.status import replica_facts
 from twistpi.web.waiting import Waiting, WaitingSite
+from twistpi.wiring.arriving import Arrival
+from twistpi.wiring.reaching import reach
+from twistpi.wiring.serving import Serving
 
 _GRACE = 30.0
 """Seconds for which requests that were being answered in the former role may still read."""

@@ -39,9 +39,9 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.disk import IDisk, RealDisk
-from twistpi.house import House
-from twistpi.keeping import Keeping, check_usable_by
-from twistpi.listening import (
+from twistpi.model.errors import CannotListen, TwistpiError
+from twistpi.model.position import Position
+from twistpi.process.listening import (
     accept_waiting,
     describe,
     endpoint_strings,
@@ -50,18 +50,18 @@ from twistpi.listening import (
     reachable_at,
     reload_certificates,
 )
-from twistpi.log_output import LogOutput
-from twistpi.model.errors import CannotListen, TwistpiError
-from twistpi.model.position import Position
-from twistpi.notifying import Notifier
-from twistpi.running import say_running, say_stopped
-from twistpi.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
-from twistpi.serverdir import read_secret
+from twistpi.process.log_output import LogOutput
+from twistpi.process.notifying import Notifier
+from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
+from twistpi.process.signals import install
+from twistpi.serverdir.keeping import Keeping, check_usable_by
+from twistpi.serverdir.running import say_running, say_stopped
+from twistpi.serverdir.secret import read_secret
+from twistpi.serverdir.verifying import Verification
 from twistpi.settings import Settings, unknown_variables
-from twistpi.signals import install
-from twistpi.verifying import Verification
 from twistpi.web.connections import Connections
 from twistpi.web.lasting import Lasting
+from twistpi.wiring.house import House
 from twistpi.workers.staff import Staff
 
 _log = Logger()
@@ -136,10 +136,6 @@ class TwistpiService(Service):
             sys.tracebacklimit = 0  # twistd raises it on and ends; the sentence says all there is to say
             raise
         super().startService()  # type: ignore[no-untyped-call]
-
-    def become(self, **changed: Any) -> Deferred[None]:
-        """Change fields of ``node.json`` and play the role that it says then, with the ports open (``house.House.become``)."""
-        return self._house.become(**changed)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, finish what is being written, close everything; fires when that is done."""

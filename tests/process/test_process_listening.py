@@ -12,9 +12,9 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from tests.fakes.certificates import write_certificate
-from twistpi.listening import BACKLOG, certificate_of, endpoint_strings, make_endpoint, reload_certificates
 from twistpi.model.errors import InvalidSetting
-from twistpi.runtime import connections_for
+from twistpi.process.listening import BACKLOG, certificate_of, endpoint_strings, make_endpoint, reload_certificates
+from twistpi.process.runtime import connections_for
 from twistpi.settings import Settings
 
 
@@ -56,7 +56,7 @@ def test_a_new_certificate_counts_and_a_bad_one_leaves_the_former(tmp_path: Path
 
     @implementer(ILogObserver)
     def hear(event: LogEvent) -> None:
-        if event.get("log_namespace") == "twistpi.listening":
+        if event.get("log_namespace") == "twistpi.process.listening":
             told.append(f"{event['log_level'].name} {event['log_format'].format(**event)}")
 
     globalLogPublisher.addObserver(hear)

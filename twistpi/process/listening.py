@@ -14,7 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from twistpi.model.errors import InvalidSetting
-from twistpi.running import address_of
+from twistpi.serverdir.running import address_of
 from twistpi.settings import Settings
 from twistpi.web.access_log import AccessLog
 

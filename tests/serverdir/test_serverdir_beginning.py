@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pypi_simple
 
-from twistpi.beginning import decide_upstream, first_changes, mirror_config
 from twistpi.model.changes import IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.records import Index
+from twistpi.serverdir.beginning import decide_upstream, first_changes, mirror_config
 
 ELSEWHERE = "https://user:secret@elsewhere.example/simple/"
 

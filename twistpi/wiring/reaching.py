@@ -18,7 +18,7 @@ from twistpi.auth.node_tokens import NodeTokens
 from twistpi.mirror.agents import direct_endpoint, make_agent, quiet_pool
 from twistpi.mirror.forbidden import ForbiddenNetworks
 from twistpi.replication.primary import Primary, PrimaryAddress
-from twistpi.serverdir import read_secret
+from twistpi.serverdir.secret import read_secret
 from twistpi.setting_kinds import NONE
 from twistpi.settings import Settings
 

@@ -10,8 +10,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from twistpi.changelog.writer import Writer
-from twistpi.keeping import Keeping
 from twistpi.mirror.upstream import Upstream
+from twistpi.serverdir.keeping import Keeping
 from twistpi.settings import Settings
 from twistpi.view.read import Readers
 
@@ -33,4 +33,4 @@ class Foundation:
     upstream: Upstream
     """A client for upstreams, also for a replica whose primary is gone."""
     become: Callable[..., Deferred[None]]
-    """``house.House.become``: have the running server play another role."""
+    """``wiring.house.House.become``: have the running server play another role."""

@@ -1,7 +1,7 @@
 """What differs between a primary, which decides and writes by itself, and a replica, which follows another server.
 
 Everything else is built the same in ``serving.py``, over a ``Foundation``; the joints at which the roles differ are the fields of
-``Parts``.  What a server is stands in its ``node.json``; ``house.House.become`` changes that while the server runs.
+``Parts``.  What a server is stands in its ``node.json``; ``wiring.house.House.become`` changes that while the server runs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 import attrs
 
 from twistpi.blobs.tree import INCOMING
-from twistpi.epochs import Epochs, begin_epoch
-from twistpi.foundation import Foundation
 from twistpi.mirror.download import Downloads
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
@@ -24,8 +22,6 @@ from twistpi.mirror.relayed_files import RelayedDownloads
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.model.changes import Change
 from twistpi.model.measures import Measuring
-from twistpi.reaching import is_far, reach
-from twistpi.relaying import relay
 from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.fencing import Fencing, Self
 from twistpi.replication.followers import KnownFollowers
@@ -37,6 +33,10 @@ from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
 from twistpi.web.feeding import Feeds
 from twistpi.web.snapshots import Snapshots
+from twistpi.wiring.epochs import Epochs, begin_epoch
+from twistpi.wiring.foundation import Foundation
+from twistpi.wiring.reaching import is_far, reach
+from twistpi.wiring.relaying import relay
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 

@@ -1,0 +1,160 @@
+"""``node.json``: what a server directory is, and whose.
+
+A directory is born in two renames of that file: the first says that this will be a server directory (``"initialised": false``),
+the second, after the changelog has its first entry, that it is one.  A crash in between leaves a directory that the next start
+completes; a crash before leaves an empty one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import orjson
+
+from twistpi.model.errors import ServerdirRefused
+from twistpi.rules.promotion import Fence
+
+FORMAT = 1
+"""The version of the layout this code reads and writes."""
+PRIMARY = "primary"
+"""The role of a server whose own writer appends to the log."""
+REPLICA = "replica"
+"""The role of a server that follows another one and has the log of that."""
+
+_NODE = "node.json"
+_HALF_WRITTEN = "node.json.new"
+_NOT_OURS_BUT_FINE = frozenset({_HALF_WRITTEN, "lost+found"})
+"""What may lie in a directory that counts as empty."""
+
+
+@attrs.frozen
+class Node:
+    """What ``node.json`` says."""
+
+    node_id: str
+    """32 hexadecimal digits that tell this server from every other."""
+    log_id: str
+    """32 hexadecimal digits that tell its changelog from every other; empty while a replica has never reached its primary."""
+    role: str = PRIMARY
+    """``PRIMARY`` or ``REPLICA``."""
+    format: int = FORMAT
+    initialised: bool = False
+    """False until the changelog has its first entry; on a replica, until it has all that its primary had when it was made."""
+    primary_url: str | None = None
+    """Whom a replica follows."""
+    former_url: str | None = None
+    """The former primary, as long as it has not been told that this server was promoted."""
+    fence: Fence | None = None
+    """Why a primary takes no writes: another server was promoted."""
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether it follows another server."""
+        return self.role == REPLICA
+
+
+@contextlib.contextmanager
+def refusing(path: str) -> Iterator[None]:
+    """Turns an operating system's error into a refusal that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        reason = f"{error.strerror}: {error.filename}; run twistpi as the user who owns the directory, or give this user access"
+        raise ServerdirRefused(path, reason) from None
+    except OSError as error:
+        raise ServerdirRefused(path, f"{error.strerror}: {error.filename}") from None
+
+
+def read_node(path: str) -> Node | None:
+    """What the server directory ``path`` is; None when it is missing or empty and can become one.  Changes nothing.
+
+    Raises ``ServerdirRefused`` for anything that twistpi must not touch.
+    """
+    with refusing(path):
+        try:
+            names = set(os.listdir(path))
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise ServerdirRefused(path, "it is a file, not a directory; name another one") from None
+        if _NODE not in names:
+            if names <= _NOT_OURS_BUT_FINE:
+                return None
+            reason = f"it is not empty and has no {_NODE}, so it is not twistpi's; name an empty or a new directory"
+            raise ServerdirRefused(path, reason)
+        with open(os.path.join(path, _NODE), "rb") as file:
+            content = file.read()
+    return _parse_node(path, content)
+
+
+def _parse_node(path: str, content: bytes) -> Node:
+    damaged = f"its {_NODE} is damaged (%s); restore that file from a backup"
+    try:
+        fields: Any = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ServerdirRefused(path, damaged % error) from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
+        raise ServerdirRefused(path, damaged % "it tells no format")
+    if fields["format"] != FORMAT:
+        told = f"it has the format {fields['format']}, and this version of twistpi knows {FORMAT} only"
+        raise ServerdirRefused(path, f"{told}; use the version of twistpi that made it, or a newer one")
+    try:
+        fence = fields.get("fence")
+        node = Node(**{**fields, "fence": None if fence is None else Fence(**fence)})
+    except TypeError:
+        raise ServerdirRefused(path, damaged % "its fields are not those of this format") from None
+    ids = (node.node_id,) if node.is_replica and not node.log_id else (node.node_id, node.log_id)
+    ids_fine = all(isinstance(text, str) and len(text) == 32 for text in ids)
+    role_fine = node.role == PRIMARY or (node.is_replica and isinstance(node.primary_url, str))
+    if not ids_fine or not role_fine or not isinstance(node.initialised, bool):
+        raise ServerdirRefused(path, damaged % "a field has a value that cannot be")
+    return node
+
+
+def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
+    """Refuse to have a primary's directory follow somebody: ``ServerdirRefused``."""
+    if primary_url is not None and node is not None and not node.is_replica:
+        reason = (
+            "it is a primary's, which follows nobody, and primary-url is set; to make a replica of it, which saves what only it"
+            f" has: twistpi resync --serverdir {path} --primary-url {primary_url}"
+        )
+        raise ServerdirRefused(path, reason)
+
+
+def new_node(entropy: Callable[[int], bytes], primary_url: str | None) -> Node:
+    """A server that was never there; a replica gets to know the id of its log."""
+    if primary_url is None:
+        return Node(entropy(16).hex(), entropy(16).hex())
+    return Node(entropy(16).hex(), "", REPLICA, primary_url=primary_url)
+
+
+def write_node(path: str, node: Node) -> None:
+    """Replace the ``node.json`` of the directory ``path`` at once and durably."""
+    told = attrs.asdict(node, filter=lambda _field, value: value is not None)
+    content = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_durably(os.path.join(path, _HALF_WRITTEN), content, 0o644)
+    os.replace(os.path.join(path, _HALF_WRITTEN), os.path.join(path, _NODE))
+    _sync_directory(path)
+
+
+def write_durably(path: str, content: bytes, mode: int) -> None:
+    """Write a new file in place of the one at ``path``, and have it on the disk when this returns."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
