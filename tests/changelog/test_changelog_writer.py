@@ -351,8 +351,8 @@ async def test_entries_are_announced_in_the_reactor_before_their_waiters_are_tol
     reactor_thread = threading.get_ident()
     threads: list[int] = []
 
-    def announce(serial: int, _changes: tuple[Change, ...]) -> None:
-        running.events.append(serial)
+    def announce(serial: int, changes: tuple[Change, ...]) -> None:
+        running.events += range(serial - len(changes) + 1, serial + 1)
         threads.append(threading.get_ident())
 
     running.announce = announce

@@ -69,7 +69,8 @@ async def test_an_announced_entry_is_on_its_way_in_the_same_turn_and_comes_with_
     for client, after in zip(clients, (100, 90, 0), strict=True):
         await client.caught_up(house)
         assert client.lines == house.bytes_after(after)
-    assert len(house.bytes_after(100).splitlines()) == len(sent) == 50
+    assert len(house.bytes_after(100).splitlines()) == 50
+    assert 20 < len(sent) <= 50  # what is committed together is announced together
     assert sent[:20] == [[serial] * 3 for serial in range(101, 121)]
     assert sent[-1] == [150] * 3
     await house.stop()

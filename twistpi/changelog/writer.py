@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -45,7 +46,8 @@ class Writer:
     _call_in_reactor: Callable[..., object] = attrs.field(kw_only=True)
     """``reactor.callFromThread``."""
     _announce: Callable[[int, tuple[Change, ...]], object] = attrs.field(kw_only=True)
-    """Told, in the reactor and in order, of each entry that readers of the view see from now on; before its waiter is."""
+    """Told, in the reactor and before any waiter is, that readers of the view see the entries up to a serial from now on, and
+    what these changed: all entries of a batch at once, in order, since a follower may get thousands with one."""
     _stop: Callable[[Exception], object] = attrs.field(kw_only=True)
     """Told, in the reactor, why nothing can be written any more: the server has to end."""
     _follows: bool = attrs.field(default=False, kw_only=True)
@@ -152,7 +154,7 @@ class Writer:
 
     def receive(self, lines: Sequence[bytes]) -> Deferred[Position]:
         """Take over ``lines``, without line feeds, which the primary has after the last one that is here; fires with the new end
-        once they are checked, synced and in the view, and their entries are announced.
+        once they are checked, synced and in the view, and announced.
 
         All of them or none.  Errors: ``FeedDamaged`` for a line that does not follow the one before; ``UnknownChange`` and
         ``MalformedChange`` for one that this version cannot fold, which therefore does not get into the log; ``StorageFull``,
@@ -204,15 +206,19 @@ class Writer:
             self._stop(outcome.fatal)
         self._note(outcome)
         self.seen = outcome.end or self.seen
-        for serial, changes in outcome.applied:
-            try:
-                self._announce(serial, changes)
-            except Exception:
-                _log.failure("Entry {serial} is written but could not be announced", serial=serial)
+        if outcome.applied:
+            self._announce_all(outcome.applied)
         told_already = bool(self._untold)
         self._untold.extend(zip(requests, outcome.answers, strict=True))
         if not told_already:
             self._tell()
+
+    def _announce_all(self, applied: Sequence[tuple[int, tuple[Change, ...]]]) -> None:
+        serial = applied[-1][0]
+        try:
+            self._announce(serial, tuple(chain.from_iterable(changes for _, changes in applied)))
+        except Exception:
+            _log.failure("What is written up to entry {serial} could not be announced", serial=serial)
 
     def _note(self, outcome: Outcome) -> None:
         """Count, and remember whether there is room on the disk."""

@@ -106,7 +106,7 @@ class NameLists:
         raise UpstreamFailed(index.name, _SUBJECT, "the index is set up anew all the time")
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """Give up the lists of indexes that are gone or have another upstream; told of every entry."""
+        """Give up the lists of indexes that are gone or have another upstream; told of all entries."""
         for change in changes:
             match change:
                 case IndexDeleted():

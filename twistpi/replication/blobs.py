@@ -111,7 +111,7 @@ class BlobQueue:
         self._go_on()
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """An entry was announced."""
+        """Entries were announced, which brought ``changes``."""
         if self._policy.wants_nothing or self._stopped:
             return
         news = [change for change in changes if isinstance(change, NAMING) and self._policy.wants(change.index)]

@@ -71,7 +71,7 @@ class Progress:
         self._look(now)
 
     def applied(self, serial: int, now: float) -> None:
-        """An entry is in the view.  Called for each one, also when a million come at once."""
+        """The entries up to ``serial`` are in the view."""
         self.serial = serial
         self.updated_at = now
         if self.connected_at is None:

@@ -111,7 +111,7 @@ class Sweeper:
         return stopper
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """An entry was committed."""
+        """Entries were committed."""
         if any(isinstance(change, _LOOSENING) for change in changes):
             self._plan()
 

@@ -259,7 +259,7 @@ class FastSite(Site):
             connection.move_to(self)
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
-        """An entry was committed; called in the reactor, before its author hears of it."""
+        """The entries up to ``serial`` were committed; called in the reactor, before their authors hear of it."""
         self.touched(serial, touches_of(changes))
 
     def touched(self, serial: int, touches: Iterable[Touch] | None) -> None:

@@ -103,7 +103,7 @@ class Feeds:
         return sum(len(follower.bodies) for follower in self.followers.values())
 
     def changed(self, _serial: int, _changes: tuple[Change, ...]) -> None:
-        """An entry was announced; the feeds that wait get it in this very turn of the reactor, with all that came along."""
+        """Entries were announced; the feeds that wait get them in this very turn of the reactor, all together."""
         seen = self.seen()
         if seen is not self._told:
             self._told = seen

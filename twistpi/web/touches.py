@@ -57,7 +57,11 @@ class Touch:
 def touches_of(changes: Iterable[Change]) -> Iterator[Touch]:
     """What ``changes`` touch of what is shown to readers."""
     for change in changes:
-        match change:
+        match change:  # what comes by the million first
+            case FileCached() | MetadataCached():
+                # A path is given where the link alone does not tell all about the file.
+                kind = Touched.BYTES if change.path is None else Touched.PAGES
+                yield Touch(kind, change.index, change.project)
             case (
                 LinksChanged()
                 | ProjectVanished()
@@ -73,10 +77,6 @@ def touches_of(changes: Iterable[Change]) -> Iterator[Touch]:
                 | AttachmentRemoved()
             ):
                 yield Touch(Touched.PROJECT, change.index, change.project)
-            case FileCached() | MetadataCached():
-                # A path is given where the link alone does not tell all about the file.
-                kind = Touched.BYTES if change.path is None else Touched.PAGES
-                yield Touch(kind, change.index, change.project)
             case IndexCreated() | IndexModified() | IndexDeleted():
                 yield Touch(Touched.INDEX, change.index)
             case _:

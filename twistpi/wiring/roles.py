@@ -41,7 +41,7 @@ from twistpi.wiring.relaying import relay
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 
 Told = Callable[[int, tuple[Change, ...]], object]
-"""Told, in the reactor, of each entry that readers of the view see from now on."""
+"""Told, in the reactor, up to which serial readers of the view see the entries from now on, and what the new ones changed."""
 
 
 @attrs.frozen(eq=False)
@@ -71,7 +71,7 @@ class Parts:
     background: Sequence[Any] = ()
     """What runs by itself: each has ``start()``, and ``stop()``, which may return something to be awaited."""
     told: Sequence[Told] = ()
-    """Told of each entry, in this order, after the site was."""
+    """Told of entries, in this order, after the site was."""
     measuring: Sequence[Measuring] = ()
     """Whoever has figures."""
     feeds: Feeds | None = None

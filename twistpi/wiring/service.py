@@ -9,7 +9,7 @@ The order of a request
    ``Mirror.ensure``, ``Downloads.open``, ``Sidecars.metadata`` or ``NameLists.ensure`` for what may be missing.
 4. Those fetch through ``Upstream``, decide with the rules, keep blobs, and then commit to the ``Writer``.
 5. The writer's thread appends to the changelog, syncs once for all who wait, folds into the view, and then, in the reactor,
-   announces each entry: the site forgets the pages and files the entry touches.  Only then do the waiters go on.
+   announces the entries: the site forgets the pages and files that they touch.  Only then do the waiters go on.
 6. The door renders from the view, in a thread when there is much to render, and answers.
 
 The order of a start

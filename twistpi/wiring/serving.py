@@ -65,7 +65,7 @@ class Serving:
     _sweeper: Sweeper
     _clock: Any
     announcements: list[Told]
-    """Who is told of each entry, in this order; whoever is added in time hears of all from then on."""
+    """Who is told of entries, in this order; whoever is added in time hears of all from then on."""
     _housekeeping: LoopingCall = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
