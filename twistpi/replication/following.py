@@ -109,7 +109,7 @@ class Following:
         return "this replica does not know at the moment whether it has the whole log of its primary"
 
     def changed(self, serial: int, _changes: object) -> None:
-        """The entries up to ``serial`` are in the view; called in the reactor, after everybody else who forgets what they made old."""
+        """The entries up to ``serial`` are in the view; called in the reactor, after all who forget what they made old."""
         self.progress.applied(serial, self._clock.seconds())
         if self._waiters:
             due = [waiter for wanted, waiter in self._waiters if wanted <= serial]
