@@ -19,7 +19,7 @@ import attrs
 from tests.fakes.distributions import Distribution
 from tests.fakes.live_server import LiveServer
 from tests.live.stages import JSON, PASSWORD
-from tests.web.form_samples import encode, text
+from tests.web.receiving.form_samples import encode, text
 from twistpi.ops.check import check
 
 _BOUNDARY = "between-the-parts-4711"

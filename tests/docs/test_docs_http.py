@@ -33,7 +33,7 @@ def doors_of_the_page() -> set[tuple[str, str]]:
 
 def doors_of_the_program() -> Iterator[tuple[str, str]]:
     """Method and path of each route that a module of ``web/`` names, whatever kind of server has it."""
-    for path in (ROOT / "twistpi" / "web").glob("*.py"):
+    for path in (ROOT / "twistpi" / "web").rglob("*.py"):
         yield from _routes_in(ast.parse(path.read_text(encoding="utf-8")))
 
 

@@ -17,7 +17,7 @@ from twistpi.model.errors import (
     WrongBytes,
 )
 from twistpi.model.replication_errors import NodeRefused
-from twistpi.web.node_door import refusal_reply
+from twistpi.web.nodes.door import refusal_reply
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,10 @@ from twistpi.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.accounts.identify import Identify
+from twistpi.web.accounts.password_line import PasswordLine
 from twistpi.web.app import make_site
-from twistpi.web.identify import Identify
-from twistpi.web.nodes import Nodes
-from twistpi.web.password_line import PasswordLine
+from twistpi.web.nodes.guard import Nodes
 from twistpi.web.services import NodeFacts, Services
 from twistpi.wiring.foundation import Foundation
 from twistpi.wiring.relaying import Relayed, relay

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.web_http2 import Http2Wire
+from tests.web.transport.web_http2 import Http2Wire
 from tests.web.web_wire import Wire
 from tests.web.web_world import NODE_ID, World
-from twistpi.web.connections import Connections
 from twistpi.web.doorway import Doorway
 from twistpi.web.services import NodeFacts
+from twistpi.web.transport.connections import Connections
 
 LATER = "3" * 32
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.archives.made_archives import packed, tar_of
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
-from tests.web.form_samples import Part, encode, text
+from tests.web.receiving.form_samples import Part, encode, text
 from tests.web.web_asking import Person, add_stage, logged_in
 from tests.web.web_wire import JSON_PAGE, Answer, Wire
 from tests.web.web_world import World

@@ -31,9 +31,9 @@ from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access_log import AccessLog
+from twistpi.web.accounts.identify import Identify
+from twistpi.web.accounts.password_line import PasswordLine
 from twistpi.web.app import make_site
-from twistpi.web.identify import Identify
-from twistpi.web.password_line import PasswordLine
 from twistpi.web.services import NodeFacts, Services
 
 MIRROR = "root/pypi"

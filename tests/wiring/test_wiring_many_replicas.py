@@ -18,8 +18,8 @@ from tests.in_reactor import in_reactor, wait_for
 from twistpi.changelog.disk import RealDisk
 from twistpi.model.changes import Change, UserCreated
 from twistpi.settings import Settings
-from twistpi.web.connections import Connections
 from twistpi.web.lasting import Lasting
+from twistpi.web.transport.connections import Connections
 from twistpi.wiring.house import House
 from twistpi.wiring.serving import Serving
 

@@ -19,7 +19,7 @@ from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Freshness
 from twistpi.rules.paths import file_path
-from twistpi.web.password_line import PasswordLine
+from twistpi.web.accounts.password_line import PasswordLine
 from twistpi.workers.asking import SharedIdentify
 from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 

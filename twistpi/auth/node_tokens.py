@@ -2,7 +2,7 @@
 
 A token is a JSON object as itsdangerous signs it: the node that asks, method and target of the request, the time and a nonce.
 It travels as ``Authorization: Twistpi-Node TOKEN``.  What is pure of it is here; that a nonce counts once is seen to in
-``web/nodes.py``.
+``web/nodes/guard.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors that another server met: told as JSON (``web/node_door.py``), and raised again here as what they were."""
+"""Errors that another server met: told as JSON (``web/nodes/door.py``), and raised again here as what they were."""
 
 from __future__ import annotations
 

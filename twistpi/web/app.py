@@ -19,39 +19,39 @@ from twistpi.model.accounts import Asker
 from twistpi.model.errors import FileLost, TwistpiError
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.web.access_log import AccessLog
+from twistpi.web.accounts.login import LoginDoor
+from twistpi.web.accounts.tokens import TokensDoor
+from twistpi.web.accounts.users import UsersDoor
 from twistpi.web.api import ApiDoor
 from twistpi.web.attachments import AttachmentDoor
-from twistpi.web.blob_feed import BlobFeedDoor, NodeFiles
-from twistpi.web.body_readers import is_result_path
-from twistpi.web.docs import DocsDoor
+from twistpi.web.docs.door import DocsDoor
 from twistpi.web.failures import failure_reply
 from twistpi.web.fast import FastSite
-from twistpi.web.fence import PeerDoor
 from twistpi.web.front import Front
-from twistpi.web.garbage import GarbageDoor
-from twistpi.web.health import HealthDoor
 from twistpi.web.indexes import IndexesDoor
-from twistpi.web.login import LoginDoor
-from twistpi.web.marks import MarksDoor
-from twistpi.web.metrics import MetricsDoor
-from twistpi.web.node_routes import Route, node_routes
+from twistpi.web.nodes.blob_feed import BlobFeedDoor, NodeFiles
+from twistpi.web.nodes.fence import PeerDoor
+from twistpi.web.nodes.relay import RelayDoor
+from twistpi.web.nodes.routes import Route, node_routes
+from twistpi.web.operating.garbage import GarbageDoor
+from twistpi.web.operating.health import HealthDoor
+from twistpi.web.operating.metrics import MetricsDoor
+from twistpi.web.operating.promote import PromoteDoor
+from twistpi.web.operating.status import StatusDoor
 from twistpi.web.pages import Pages
 from twistpi.web.projects import ProjectsDoor
-from twistpi.web.promote import PromoteDoor
-from twistpi.web.push import PushDoor
-from twistpi.web.relay import RelayDoor
-from twistpi.web.removal import RemovalDoor
+from twistpi.web.publishing.marks import MarksDoor
+from twistpi.web.publishing.push import PushDoor
+from twistpi.web.publishing.removal import RemovalDoor
+from twistpi.web.publishing.storing import Storing
+from twistpi.web.publishing.toxresults import ToxresultsDoor
+from twistpi.web.publishing.upload import UploadDoor
+from twistpi.web.receiving.body_readers import is_result_path
 from twistpi.web.replies import put
 from twistpi.web.request import is_form, speaks_json
 from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
-from twistpi.web.status import StatusDoor
-from twistpi.web.storing import Storing
 from twistpi.web.straight import StraightDoor
-from twistpi.web.tokens import TokensDoor
-from twistpi.web.toxresults import ToxresultsDoor
-from twistpi.web.upload import UploadDoor
-from twistpi.web.users import UsersDoor
 
 _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""

@@ -23,19 +23,19 @@ from twistpi.web.addresses import client_address
 from twistpi.web.bodies import Body, FileBody, MemoryBody
 from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
-from twistpi.web.form_body import Admit
+from twistpi.web.forwarding.passed_on import PassedOn
 from twistpi.web.glance import Glance, Glances
-from twistpi.web.http2 import Http2Connection
-from twistpi.web.lingering import LingeringChannel
 from twistpi.web.pages import Pages
-from twistpi.web.passed_on import PassedOn
 from twistpi.web.ready import ReadyFile, ReadyPage
+from twistpi.web.receiving.form_body import Admit
 from twistpi.web.replies import head_bytes
 from twistpi.web.request import DoorRequest, header
 from twistpi.web.request_ids import RequestIds
 from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
 from twistpi.web.touches import Touch, touches_of
+from twistpi.web.transport.http2 import Http2Connection
+from twistpi.web.transport.lingering import LingeringChannel
 
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 

@@ -16,8 +16,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.web.addresses import outside_prefix
 from twistpi.web.failures import error_reply, failure_reply
-from twistpi.web.forwarding import Forwarding
-from twistpi.web.passed_on import REFUSED
+from twistpi.web.forwarding.one_request import Forwarding
+from twistpi.web.forwarding.passed_on import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import Reply, put
 from twistpi.web.request import DoorRequest, is_form, speaks_json

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 
 from twistpi.web.access_log import AccessLog
-from twistpi.web.connections import Connections
 from twistpi.web.traffic import Traffic
+from twistpi.web.transport.connections import Connections
 
 
 @attrs.define(eq=False)

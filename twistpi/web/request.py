@@ -16,10 +16,10 @@ from twistpi.model.errors import NotAcceptable
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
-from twistpi.web.channel_flow import ChannelFlow
-from twistpi.web.form_body import choose_body
-from twistpi.web.passed_on import PassedOn
+from twistpi.web.forwarding.passed_on import PassedOn
+from twistpi.web.receiving.form_body import choose_body
 from twistpi.web.traffic import ABANDONED
+from twistpi.web.transport.channel_flow import ChannelFlow
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024

@@ -22,7 +22,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from twistpi.web.bodies import Body
-from twistpi.web.patient import LEAST_RATE
+from twistpi.web.transport.patient import LEAST_RATE
 
 _TURN = 2 * 1024 * 1024
 """Bytes one sender moves before the reactor looks after the others."""

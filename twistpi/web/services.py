@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twistpi.model.checks import Checking
 from twistpi.model.measures import Measuring
 from twistpi.web.addresses import Network
-from twistpi.web.believing import Believing
-from twistpi.web.connections import Connections
+from twistpi.web.forwarding.believing import Believing
 from twistpi.web.replies import Standing
 from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
+from twistpi.web.transport.connections import Connections
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import KeptBlob, Readers
-    from twistpi.web.feeding import Feeds
-    from twistpi.web.forward import Forward
-    from twistpi.web.identify import Identify
-    from twistpi.web.nodes import Nodes
+    from twistpi.web.accounts.identify import Identify
+    from twistpi.web.forwarding.forward import Forward
+    from twistpi.web.nodes.feeding import Feeds
+    from twistpi.web.nodes.guard import Nodes
+    from twistpi.web.nodes.snapshots import Snapshots
     from twistpi.web.ready import ReadyPage
-    from twistpi.web.snapshots import Snapshots
 
 
 class Clock(Protocol):

@@ -12,7 +12,7 @@ from twisted.web.server import Request, Site
 
 from twistpi.model.records import Json
 from twistpi.web.failures import error_reply
-from twistpi.web.health import ALIVE
+from twistpi.web.operating.health import ALIVE
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put, result_reply
 from twistpi.web.request import speaks_json
 

@@ -10,9 +10,9 @@ from twistpi.model.following_errors import NotHereYet
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.settings import Settings
-from twistpi.web.answered_here import by_a_replica
-from twistpi.web.forward import Forward
-from twistpi.web.forward_ways import PrimaryWay
+from twistpi.web.forwarding.answered_here import by_a_replica
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import PrimaryWay
 from twistpi.web.services import Services
 from twistpi.wiring.reaching import endpoint_for
 

@@ -30,8 +30,8 @@ from twistpi.serverdir.keeping import Keeping, open_serverdir
 from twistpi.settings import Settings
 from twistpi.web.doorway import Doorway
 from twistpi.web.lasting import Lasting
+from twistpi.web.operating.status import replica_facts
 from twistpi.web.replies import Standing
-from twistpi.web.status import replica_facts
 from twistpi.web.waiting import Waiting, WaitingSite
 from twistpi.wiring.arriving import Arrival
 from twistpi.wiring.reaching import reach

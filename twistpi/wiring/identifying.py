@@ -19,8 +19,8 @@ from twistpi.model.accounts import ROOT
 from twistpi.serverdir.secret import read_secret
 from twistpi.settings import Settings
 from twistpi.view.read import Readers
-from twistpi.web.identify import Identify
-from twistpi.web.password_line import THREADS, PasswordLine
+from twistpi.web.accounts.identify import Identify
+from twistpi.web.accounts.password_line import THREADS, PasswordLine
 
 _log = Logger()
 

@@ -31,8 +31,8 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
 from twistpi.rules.promotion import Fence
-from twistpi.web.feeding import Feeds
-from twistpi.web.snapshots import Snapshots
+from twistpi.web.nodes.feeding import Feeds
+from twistpi.web.nodes.snapshots import Snapshots
 from twistpi.wiring.epochs import Epochs, begin_epoch
 from twistpi.wiring.foundation import Foundation
 from twistpi.wiring.reaching import is_far, reach

@@ -59,8 +59,8 @@ from twistpi.serverdir.running import say_running, say_stopped
 from twistpi.serverdir.secret import read_secret
 from twistpi.serverdir.verifying import Verification
 from twistpi.settings import Settings, unknown_variables
-from twistpi.web.connections import Connections
 from twistpi.web.lasting import Lasting
+from twistpi.web.transport.connections import Connections
 from twistpi.wiring.house import House
 from twistpi.workers.staff import Staff
 

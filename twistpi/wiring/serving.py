@@ -35,7 +35,7 @@ from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.app import make_site
 from twistpi.web.lasting import Lasting
-from twistpi.web.nodes import Nodes
+from twistpi.web.nodes.guard import Nodes
 from twistpi.web.services import NodeFacts, Services
 from twistpi.wiring.condition import Condition
 from twistpi.wiring.forwarding import forward_to

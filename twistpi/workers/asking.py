@@ -13,8 +13,8 @@ from twisted.web.iweb import IAgent
 
 from twistpi.model.accounts import User
 from twistpi.model.forwarding_errors import AskFirst
-from twistpi.web.identify import Identify
-from twistpi.web.passed_on import HEADER, PassedOn
+from twistpi.web.accounts.identify import Identify
+from twistpi.web.forwarding.passed_on import HEADER, PassedOn
 
 _URL = b"http://localhost/+api"
 """What tells whose login came with a request."""

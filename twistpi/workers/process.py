@@ -35,14 +35,14 @@ from twistpi.rules.permissions import Policy
 from twistpi.serverdir.layout import Layout
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
-from twistpi.web.answered_here import by_a_worker
+from twistpi.web.accounts.password_line import PasswordLine
 from twistpi.web.app import make_site
-from twistpi.web.connections import Connections
 from twistpi.web.fast import FastSite
-from twistpi.web.forward import Forward
-from twistpi.web.forward_ways import FirstProcessWay
-from twistpi.web.password_line import PasswordLine
+from twistpi.web.forwarding.answered_here import by_a_worker
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import FirstProcessWay
 from twistpi.web.services import Services
+from twistpi.web.transport.connections import Connections
 from twistpi.wiring.identifying import login_tokens
 from twistpi.wiring.reaching import agent_for
 from twistpi.workers.asking import FirstProcess, SharedIdentify

@@ -1,0 +1,498 @@
+"""Requests that are handed on: to a real server that believes, and to one that does whatever a test wants."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import orjson
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.threads import deferToThread
+
+from tests.in_reactor import in_reactor, wait_for
+from tests.web.forwarding.forward_house import (
+    ANSWER,
+    House,
+    Primary,
+    Signer,
+    ask,
+    reactor,
+    read_all,
+    read_until,
+    scripted,
+    wait_for_close,
+)
+from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import FirstProcessWay
+
+JSON = b"Content-Type: application/json\r\n"
+LOGIN = orjson.dumps({"user": "alice", "password": "secret"})
+
+
+def request(method: str, path: str, body: bytes = b"", *lines: str, version: str = "1.1") -> bytes:
+    head = [f"{method} {path} HTTP/{version}", "Host: replica.example:4041", "Connection: close", *lines]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def basic(user: str, password: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def json_of(answer: bytes) -> Any:
+    return orjson.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[Primary]:
+    made = Primary(tmp_path / "primary")
+    made.world.add_user("alice", "secret")
+    yield made
+    wait_for(Deferred.fromCoroutine(made.close()))
+
+
+@pytest.fixture
+def house(tmp_path: Path, primary: Primary) -> Iterator[House]:
+    made = House(tmp_path / "replica", primary.port, Signer(primary.seconds))
+    yield made
+    wait_for(Deferred.fromCoroutine(made.close()))
+
+
+class ListeningIdentify:
+    """Notes from where people log in."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool]] = []
+
+    async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
+        self.seen.append((address, local))
+        return "token", 1
+
+
+def with_leave(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Send the head, wait for what comes, send the body; what came before and after.  Blocking."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head)
+        first = read_until(connection, b"\r\n\r\n")
+        connection.sendall(body)
+        return first, read_all(connection)
+
+
+def asked(house: House, *pieces: bytes) -> Any:
+    return deferToThread(ask, house.port, *pieces)
+
+
+# A primary that is one ------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_a_write_reaches_the_primary_and_is_waited_for_here(house: House, primary: Primary) -> None:
+    made = await asked(house, request("PUT", "/alice/dev", b'{"bases": []}', basic("alice", "secret")))
+    assert made.startswith(b"HTTP/1.1 200 OK"), made
+    assert primary.world.view.reader.index("alice/dev") is not None
+    assert b"X-Devpi-Proxy: replica" in made
+    assert house.reached == [primary.world.view.position.serial]
+    assert b"X-Twistpi-Time" not in made
+
+
+@in_reactor
+async def test_an_answer_says_so_when_this_server_lags_behind_it(house: House, primary: Primary) -> None:
+    house.reaches = False
+    made = await asked(house, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+    assert made.startswith(b"HTTP/1.1 200 OK")
+    assert b"X-Twistpi-Behind: serial 1 is here, the answer is of %d" % primary.world.view.position.serial in made
+
+
+@in_reactor
+async def test_a_refusal_is_not_waited_for(house: House) -> None:
+    refused = await asked(house, request("PUT", "/alice/dev", b"{}"))
+    assert b" 403 " in refused.partition(b"\r\n")[0]
+    assert house.reached == []
+
+
+@in_reactor
+async def test_reads_and_what_is_about_this_server_are_answered_here(house: House) -> None:
+    for path in ("/+status", "/+api", "/root/pypi"):
+        answer = await asked(house, request("GET", path, b"", "Accept: application/json"))
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert house.forward.passed == 0
+
+
+@in_reactor
+async def test_links_fit_the_address_the_asker_used(house: House, primary: Primary) -> None:
+    primary.world.services.outside_url = "https://primary.example/pkgs"
+    logged_in = await asked(house, request("POST", "/+login", LOGIN))
+    assert json_of(logged_in)["message"] == "login successful"
+    moved = await asked(house, request("POST", "/root/pypi/+simple/hello/refresh", b"{}"))
+    assert b"primary.example" not in moved
+
+
+@in_reactor
+async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary: Primary, tmp_path: Path) -> None:
+    house = House(tmp_path / "replica", primary.port, Signer(primary.seconds), trusted_proxies=(ip_network("127.0.0.0/8"),))
+    try:
+        listening: Any = ListeningIdentify()
+        primary.world.services.identify = listening
+        await asked(house, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
+        await asked(house, request("POST", "/+login", LOGIN))
+        await asked(house, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
+        assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", True)]
+    finally:
+        await house.close()
+
+
+@in_reactor
+async def test_nobody_is_believed_without_the_secret(house: House, primary: Primary) -> None:
+    signer = Signer(primary.seconds, b"another secret of more than enough bytes")
+    token = signer.token("POST", "/+login")
+    for lines in (("X-Twistpi-Passed-On: http://evil.example 127.0.0.1 local", f"X-Twistpi-Node: {token}"),):
+        refused = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
+        assert b" 403 " in refused.partition(b"\r\n")[0]
+        assert b"X-Twistpi-Refused: wrong secret" in refused
+    unproved = request("GET", "/+api", b"", "X-Twistpi-Passed-On: http://evil.example 127.0.0.1 local")
+    assert b"evil.example" not in await deferToThread(ask, primary.port, unproved)
+
+
+@in_reactor
+async def test_a_token_counts_for_one_request_once(primary: Primary) -> None:
+    token = Signer(primary.seconds).token("POST", "/+login")
+    lines = ("X-Twistpi-Passed-On: http://replica.example 192.0.2.1 elsewhere", f"X-Twistpi-Node: {token}")
+    first = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
+    second = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
+    assert first.startswith(b"HTTP/1.1 200 OK")
+    assert b"X-Twistpi-Refused: replayed" in second
+
+
+@in_reactor
+async def test_clocks_that_disagree_cost_a_second_try_and_no_more(house: House, primary: Primary, tmp_path: Path) -> None:
+    wrong = House(tmp_path / "late", primary.port, Signer(lambda: primary.seconds() - 4000))
+    try:
+        for index in ("one", "two"):
+            made = await asked(wrong, request("PUT", f"/alice/{index}", b"{}", basic("alice", "secret")))
+            assert made.startswith(b"HTTP/1.1 200 OK"), made
+        assert primary.world.view.reader.index("alice/two") is not None
+        wrong.forward.way.clock_is(wrong.replica.clock.seconds() - 9000)
+        head = request("PUT", "/alice/three", b"", "Content-Length: 2", "Expect: 100-continue", basic("alice", "secret"))
+        leave, answer = await deferToThread(with_leave, wrong.port, head, b"{}")
+        assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert answer.startswith(b"HTTP/1.1 200 OK"), answer
+    finally:
+        await wrong.close()
+
+
+@in_reactor
+async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(primary: Primary, tmp_path: Path) -> None:
+    stranger = House(tmp_path / "stranger", primary.port, Signer(primary.seconds, b"another secret of more than enough bytes"))
+    try:
+        refused = await asked(stranger, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+        assert refused.startswith(b"HTTP/1.1 502 ")
+        assert "wrong secret" in json_of(refused)["message"]
+        assert primary.world.view.reader.index("alice/dev") is None
+    finally:
+        await stranger.close()
+
+
+@in_reactor
+async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
+    worker = House(tmp_path / "worker", primary.port, Signer(primary.seconds))
+    worker.forward = worker.replica.services.forward = Forward(
+        FirstProcessWay(TCP4ClientEndpoint(reactor, "127.0.0.1", primary.port)), worker.replica.services, reactor, by_a_worker,
+        tokens_pass=True,
+    )  # fmt: skip
+    house = House(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
+    try:
+        made = await asked(house, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+        assert made.startswith(b"HTTP/1.1 200 OK"), made
+        assert worker.forward.passed == 2, "the clock was wrong at first"
+    finally:
+        await house.close()
+        await worker.close()
+
+
+@in_reactor
+async def test_prefixes_of_either_side_do_not_get_in_the_way(primary: Primary, tmp_path: Path) -> None:
+    primary.world.services.outside_url = "https://primary.example/pkgs"
+    house = House(
+        tmp_path / "replica", primary.port, Signer(primary.seconds), path="/pkgs", outside_url="https://replica.example/devpi"
+    )
+    try:
+        for path in ("/devpi/alice/one", "/alice/two"):
+            made = await asked(house, request("PUT", path, b"{}", basic("alice", "secret")))
+            assert made.startswith(b"HTTP/1.1 200 OK"), made
+        assert (await asked(house, request("GET", "/devpi/+status"))).startswith(b"HTTP/1.1 200 OK")
+        assert (await asked(house, request("POST", "/devpi/+api"))).startswith(b"HTTP/1.1 200 OK")
+        assert house.forward.passed == 2
+    finally:
+        await house.close()
+
+
+# A server that does whatever a test wants ------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_bodies_go_through_as_they_are_framed(tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        while not rest.endswith(b"end") and not rest.endswith(b"0\r\n\r\n"):
+            rest += connection.recv(1 << 16)
+        bodies.append(rest)
+        connection.sendall(ANSWER)
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        framed = await asked(house, request("POST", "/alice/dev", b"the end", "Trailer: X-Sum", "TE: trailers", "X-Custom: yes"))
+        chunked = request("PUSH", "/alice/dev", b"", "Transfer-Encoding: chunked")
+        await asked(house, chunked, b"3\r\nabc\r\n", b"4\r\n end\r\n0\r\nX-Sum: 12\r\n\r\n")
+        assert framed.endswith(b"\r\n\r\nok")
+        assert bodies[0] == b"the end"
+        assert b"Content-Length: 7" in server.heads[0]
+        assert b"X-Custom: yes" in server.heads[0]
+        assert b"Trailer" not in server.heads[0]
+        assert server.heads[1].startswith(b"PUSH /alice/dev HTTP/1.1\r\n")
+        assert b"Transfer-Encoding: chunked" in server.heads[1]
+        assert bodies[1].replace(b"\r\n", b"") == b"3abc4 end0"
+
+
+@in_reactor
+async def test_a_refusal_comes_back_before_the_body_has_ended(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much")
+        wait_for_close(connection, Event())
+
+    def client(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000").replace(b"close", b"keep-alive"))
+            connection.sendall(b"x" * 100_000)
+            return read_until(connection, b"too much")
+
+    async with scripted(tmp_path / "replica", act) as (house, _server):
+        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 413 Too Much")
+
+
+@in_reactor
+async def test_leave_to_send_is_the_primarys_to_give(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        assert rest == b""
+        if b"/refused" in server.heads[-1]:
+            connection.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+            return
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        read_until(connection, b"body")
+        connection.sendall(ANSWER)
+
+    def client(port: int, path: str) -> tuple[bytes, bytes]:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("POST", path, b"", "Content-Length: 4", "Expect: 100-continue"))
+            first = read_until(connection, b"\r\n\r\n")
+            if first.startswith(b"HTTP/1.1 100"):
+                connection.sendall(b"body")
+                return first, read_until(connection, b"ok")
+            return first, b""
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        leave, answer = await deferToThread(client, house.port, "/alice/dev")
+        assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"Expect: 100-continue" in server.heads[0]
+        refused, _ = await deferToThread(client, house.port, "/alice/refused")
+        assert refused.startswith(b"HTTP/1.1 403 No")
+
+
+@in_reactor
+async def test_an_asker_who_leaves_ends_the_request_at_the_primary(tmp_path: Path) -> None:
+    gone, began = Event(), Event()
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        began.set()
+        wait_for_close(connection, gone)
+
+    def client(port: int, body: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 1000") + body)
+            assert began.wait(20)
+
+    async with scripted(tmp_path / "replica", act) as (house, _server):
+        for body in (b"in the middle", b"x" * 1000):
+            gone.clear()
+            began.clear()
+            await deferToThread(client, house.port, body)
+            assert await deferToThread(gone.wait, 20)
+
+
+@in_reactor
+async def test_a_primary_that_is_gone_means_503_and_that_nothing_was_changed(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
+        lost = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        assert lost.startswith(b"HTTP/1.1 503 ")
+        assert "Nothing is known to be changed" in json_of(lost)["message"]
+        assert b"Retry-After: " in lost
+        server.close()
+        refused = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert "Nothing was changed" in json_of(refused)["message"]
+        uploaded = request("POST", "/alice/dev", b"x" * 10, "Content-Type: multipart/form-data; boundary=b")
+        assert b"Nothing was changed" in (await asked(house, uploaded)).partition(b"\r\n")[0]
+
+
+@in_reactor
+async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> None:
+    answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
+    ]
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(answers[len(server.heads) - 1])
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        for _ in answers:
+            with pytest.raises(ConnectionResetError):
+                await asked(house, request("PUT", "/alice/dev", b"{}"))
+
+
+@in_reactor
+@pytest.mark.parametrize("garbage", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\nab",
+                                     b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n",
+                                     b"HTTP/1.1 200 OK\nX: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
+                                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+                                     ])  # fmt: skip
+async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None:
+    async with scripted(tmp_path / "replica", lambda connection, rest: connection.sendall(garbage)) as (house, _server):
+        answer = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+@in_reactor
+async def test_a_primary_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    gone = Event()
+    async with scripted(tmp_path / "replica", lambda connection, rest: wait_for_close(connection, gone), patience=0.2) as (
+        house,
+        _,
+    ):
+        answer = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        assert "nothing came for 0.2 s" in json_of(answer)["message"]
+        assert await deferToThread(gone.wait, 20)
+
+
+@in_reactor
+async def test_answers_keep_their_form(tmp_path: Path) -> None:
+    answers = {
+        b"/one/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\n"
+        b"Vary: a\r\nVary: b\r\n"
+        b"\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"/one/both": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"/one/closing": b"HTTP/1.0 200 Fine\r\n\r\nuntil the end",
+        b"/one/unchanged": b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 10\r\n\r\n',
+        b"/one/nothing": b"HTTP/1.1 204 No Content\r\n\r\n",
+    }
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(answers[server.heads[-1].split(b" ")[1]])
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        chunked = await asked(house, request("DELETE", "/one/chunked"))
+        assert chunked.endswith(b"3\r\nabc\r\n0\r\n\r\n")
+        assert b"X-Hop" not in chunked
+        assert b"Vary: a\r\nVary: b" in chunked
+        old = await asked(house, request("DELETE", "/one/chunked", version="1.0"))
+        assert old.endswith(b"\r\n\r\nabc")
+        assert b"Transfer-Encoding" not in old
+        both = await asked(house, request("DELETE", "/one/both"))
+        assert both.endswith(b"3\r\nabc\r\n0\r\n\r\n")
+        assert b"Content-Length" not in both
+        closing = await asked(house, request("DELETE", "/one/closing"))
+        assert closing.startswith(b"HTTP/1.1 200 Fine\r\n")
+        assert closing.endswith(b"d\r\nuntil the end\r\n0\r\n\r\n")
+        unchanged = await asked(house, request("DELETE", "/one/unchanged"))
+        assert unchanged.endswith(b"\r\n\r\n")
+        assert b'ETag: "x"' in unchanged
+        assert (await asked(house, request("DELETE", "/one/nothing"))).startswith(b"HTTP/1.1 204 No Content")
+
+
+@in_reactor
+@pytest.mark.parametrize("time", [b"soon", b"nan", b"inf", b""])
+async def test_what_is_no_time_sets_no_clock(tmp_path: Path, time: bytes) -> None:
+    refusal = b"HTTP/1.1 403 No\r\nX-Twistpi-Refused: expired\r\nX-Twistpi-Time: " + time + b"\r\nContent-Length: 0\r\n\r\n"
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(refusal if len(server.heads) == 1 else ANSWER)
+
+    async with scripted(tmp_path / "replica", act) as (house, server):
+        assert (await asked(house, request("DELETE", "/one/x"))).startswith(b"HTTP/1.1 200 OK")
+
+
+@in_reactor
+async def test_headers_that_the_primary_would_not_take_are_refused_in_so_many_words(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
+        answer = await asked(house, request("PUT", "/alice/dev", b"{}", "X-Long: " + "x" * 16_000))
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert "too large to be handed on" in json_of(answer)["message"]
+        assert server.heads == []
+
+
+@in_reactor
+async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path: Path) -> None:
+    size = 24 * 1024 * 1024
+    go_on = Event()
+    received: list[int] = []
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        assert go_on.wait(20)
+        count = len(rest)
+        while count < size:
+            count += len(connection.recv(1 << 20))
+        received.append(count)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size >> 16):
+            connection.sendall(b"y" * (1 << 16))
+
+    def client(port: int) -> tuple[int, int]:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("POST", "/alice/dev", b"", f"Content-Length: {size}"))
+            sent = 0
+            connection.settimeout(0.5)
+            try:
+                while sent < size:
+                    sent += connection.send(b"x" * (1 << 16))
+            except TimeoutError:
+                pass
+            stuck_at = sent
+            go_on.set()
+            connection.settimeout(20)
+            while sent < size:
+                sent += connection.send(b"x" * min(1 << 16, size - sent))
+            head = read_until(connection, b"\r\n\r\n")
+            count = len(head.partition(b"\r\n\r\n")[2])
+            while count < size:
+                count += len(connection.recv(1 << 20))
+            return stuck_at, count
+
+    async with scripted(tmp_path / "replica", act) as (house, _server):
+        stuck_at, count = await deferToThread(client, house.port)
+        assert received == [size]
+        assert count == size
+        assert stuck_at < size, "nobody held the sender up"
+
+
+def test_a_replica_hands_on_what_changes_something() -> None:
+    assert all(by_a_replica(method, path) for method, path in ((b"GET", b"/a/b"), (b"HEAD", b"/a/b"), (b"OPTIONS", b"/a")))
+    assert all(by_a_replica(b"POST", path) for path in (b"/+snapshot", b"/%2Brelay/page", b"/+gc", b"/+fence", b"/a/b/+api"))
+    assert not any(by_a_replica(b"POST", path) for path in (b"/+login", b"/a/b", b"/a/b/+simple/c/refresh", b"/"))
+    assert not by_a_replica(b"PUSH", b"/a/b")
+
+
+def test_a_worker_hands_on_what_is_about_the_whole_server_as_well() -> None:
+    assert all(by_a_worker(b"GET", path) for path in (b"/", b"/a/b/+simple/c/", b"/+api", b"/+authcheck", b"/+straight"))
+    assert not any(by_a_worker(b"GET", path) for path in (b"/+status", b"/+metrics", b"/+changelog", b"/%2bstatus"))
+    assert not any(by_a_worker(b"POST", path) for path in (b"/+login", b"/a/b"))

@@ -1,0 +1,1 @@
+"""The documentation of releases, straight out of the archives in which it was uploaded."""

@@ -1,0 +1,87 @@
+"""The ways on which requests are handed on: to the primary, signed, and to the first process of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+
+from twistpi.web.forwarding.heads import Line
+from twistpi.web.forwarding.passed_on import NODE
+
+
+class Signing(Protocol):
+    """What proves to the primary who asks (``replication.primary.Primary``)."""
+
+    def token(self, method: str, target: str) -> str:
+        """A token for one request."""
+
+    def clock_is(self, seconds: float) -> None:
+        """The primary's clock."""
+
+
+@attrs.frozen(eq=False)
+class PrimaryWay:
+    """The way of a replica to its primary."""
+
+    url: str
+    """Where it is, as people read it: without credentials."""
+    base: str
+    """What stands before the path of a request: ``http://primary.example:4040/prefix``."""
+    _endpoint: IStreamClientEndpoint
+    _signing: Signing
+
+    @property
+    def name(self) -> str:
+        """See ``forward.Way``."""
+        return f"the primary at {self.url}"
+
+    @property
+    def host(self) -> bytes:
+        """See ``forward.Way``."""
+        return urlsplit(self.base).netloc.rpartition("@")[2].encode("ascii")
+
+    def target(self, raw: bytes, bare: bytes) -> bytes:
+        """See ``forward.Way``."""
+        return urlsplit(self.base).path.encode("ascii") + bare
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """See ``forward.Way``."""
+        return self._endpoint.connect(factory)
+
+    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
+        """See ``forward.Way``; the prefix of the primary is not signed, since a proxy there may take it away."""
+        bare = target.decode("latin-1").removeprefix(urlsplit(self.base).path)
+        return ((NODE.encode("ascii"), self._signing.token(method.decode("latin-1"), bare).encode("ascii")),)
+
+    def clock_is(self, seconds: float) -> None:
+        """See ``forward.Way``."""
+        self._signing.clock_is(seconds)
+
+
+@attrs.frozen(eq=False)
+class FirstProcessWay:
+    """The way of a worker to the first process, which knows it by the socket it comes through."""
+
+    _endpoint: IStreamClientEndpoint
+    name: str = "the first process of this server"
+    host: bytes = b"localhost"
+
+    def target(self, raw: bytes, bare: bytes) -> bytes:
+        """See ``forward.Way``."""
+        return raw
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """See ``forward.Way``."""
+        return self._endpoint.connect(factory)
+
+    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
+        """See ``forward.Way``."""
+        return ()
+
+    def clock_is(self, seconds: float) -> None:
+        """See ``forward.Way``."""

@@ -1,0 +1,1 @@
+"""What changes what is in an index: uploads, pushes, marks, removals, test results."""

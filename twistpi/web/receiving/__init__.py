@@ -1,0 +1,1 @@
+"""The bodies of requests, read while they come: forms with files, and test results."""
