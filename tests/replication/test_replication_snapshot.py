@@ -10,9 +10,11 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, wait_for
+from tests.mirror.mirror_house import until
 from tests.replication.fake_primary import FakePrimary, agent_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.disk import RealDisk
@@ -20,7 +22,7 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import StorageFull, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.position import BEGINNING
 from twistpi.model.replication_errors import FeedDamaged
@@ -59,6 +61,8 @@ class Large:
     """After how many bytes the next answers with a file are cut off."""
     flips: list[int] = attrs.field(factory=list)
     """Which byte of the next whole answers is another."""
+    stalls: bool = False
+    """Whether nothing comes after the first bytes of a file."""
     fold_version: int = FOLD_VERSION
     snapshots: int = 0
 
@@ -106,6 +110,9 @@ class Large:
         if self.flips and begin == "0":
             at = self.flips.pop() % len(part)
             part = part[:at] + bytes([part[at] ^ 1]) + part[at + 1 :]
+        if self.stalls:
+            request.write(part[:100])
+            return
         if self.cuts:
             request.write(part[: self.cuts.pop(0)])
             reactor.callLater(0.01, request.channel.forceAbortClient)
@@ -252,6 +259,38 @@ async def test_older_history_that_comes_falsified_is_fetched_until_it_is_right(l
     assert all(whole[name].startswith(content) for name, content in segments(fresh.folder).items())
     view.close()
     changelog.close()
+
+
+@in_reactor
+async def test_older_history_that_was_stopped_in_the_middle_of_a_segment_asks_for_nothing_more(large: Large, fresh: Fresh) -> None:
+    await fresh.arrive()
+    changelog, view = start(fresh.folder)
+    large.stalls = True
+    history = History(
+        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, deferToThread,
+        lambda: 0.0, 0.001,
+    )  # fmt: skip
+    history.start()
+    await until(lambda: any((fresh.folder / "incoming").glob("segment-*")))
+    await until(lambda: next((fresh.folder / "incoming").glob("segment-*")).stat().st_size == 100)
+    asked = len(large.fake.seen)
+    history.stop()
+    await deferLater(reactor, 0.1)
+    assert len(large.fake.seen) == asked
+    assert changelog.begins_after.serial > 0
+    view.close()
+    changelog.close()
+
+
+@in_reactor
+async def test_a_disk_that_has_no_room_for_a_snapshot_is_told_and_when_it_has_it_is_fetched_anew(large: Large, fresh: Fresh) -> None:
+    in_the_way = fresh.folder / "changelog"
+    in_the_way.write_bytes(b"as good as a disk that takes no folder")
+    with pytest.raises(StorageFull):
+        await fresh.bootstrap.run()
+    in_the_way.unlink()
+    await fresh.arrive()
+    assert large.snapshots == 2
 
 
 @in_reactor

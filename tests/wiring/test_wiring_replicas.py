@@ -11,10 +11,11 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, wait_for
+from tests.mirror.mirror_house import until
 from tests.replication.fake_primary import agent_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
@@ -141,3 +142,16 @@ async def test_an_arrival_takes_a_snapshot_through_failures_and_is_opened_like_a
     Path(arriving.serverdir.layout.view).unlink()
     with pytest.raises(ServerdirRefused, match=r"begins after serial \d+, .* remove both"):
         Keeping.open(arriving.settings, now, RealDisk())
+
+
+@in_reactor
+async def test_an_arrival_that_was_stopped_in_the_middle_of_a_snapshot_asks_for_nothing_more(arriving: Arriving) -> None:
+    arriving.large.fake.answering = lambda request: answer_without_beginning(arriving.large, request)
+    arriving.large.stalls = True
+    running = Deferred.fromCoroutine(arriving.arrival.run())
+    half = Path(arriving.serverdir.layout.path) / "incoming" / "view"
+    await until(lambda: half.exists() and half.stat().st_size == 100)
+    running.cancel()
+    with pytest.raises(CancelledError):
+        await running
+    arriving.serverdir.close()

@@ -25,12 +25,14 @@ class BodyReader(Protocol):
 
     def __init__(self, clock: Any, silence: float, received: Callable[[bytes], object]) -> None:
         """``clock`` is an ``IReactorTime``; after ``silence`` seconds without a byte, the body counts as broken."""
-        self.ended: Deferred[None] = Deferred(lambda _: self.give_up("nobody wants it any more"))
-        """Fires when the body is whole; fails with ``BodyBroken`` when it is not.  Cancelling it closes the connection."""
+        self.ended: Deferred[None] = Deferred(lambda _: self._close())
+        """Fires when the body is whole; fails with ``BodyBroken`` when it is not.  Cancelling it closes the connection, and it
+        fails with ``CancelledError``: whoever was told to stop must not take that for a broken connection and try again."""
         self._clock = clock
         self._silence = silence
         self._received = received
         self._watch: IDelayedCall | None = None
+        self._closed = False
 
     def connectionMade(self) -> None:
         """The body begins."""
@@ -38,7 +40,7 @@ class BodyReader(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """A piece came."""
-        if self.ended.called:
+        if self._closed or self.ended.called:
             return
         if self._watch is not None:
             self._watch.reset(self._silence)
@@ -61,17 +63,22 @@ class BodyReader(Protocol):
         self._rest()
         if not self.ended.called:
             self.ended.errback(BodyBroken(reason))
-        abort(self.transport)
+        self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The body is over, or the connection is."""
         self._rest()
-        if self.ended.called:
+        if self._closed or self.ended.called:
             return
         if reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
             self.ended.callback(None)
         else:
             self.ended.errback(BodyBroken("the connection broke before the answer was complete"))
+
+    def _close(self) -> None:
+        self._closed = True
+        self._rest()
+        abort(self.transport)
 
     def _expect(self) -> None:
         if self._watch is None and not self.ended.called:

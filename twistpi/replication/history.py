@@ -71,7 +71,7 @@ class History:
                 attempt = 0
             except CancelledError:
                 return
-            except TwistpiError as error:
+            except (TwistpiError, OSError) as error:  # the latter: the disk, which may have room another time
                 if str(error) != told:
                     told = str(error)
                     _log.warn("The older history is put off: {reason}", reason=told)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
@@ -61,16 +61,17 @@ class Inflow:
         if encoding not in ("identity", "gzip"):
             raise StrangePrimary(self._url, f"the encoding {encoding}, which nobody asked for")
         self._inflate = _inflater() if encoding == "gzip" else _as_it_is
-        self._done = Deferred(lambda _: self._reader.give_up("nobody follows it any more"))
+        self._done = Deferred(lambda _: self._give_up())
         self._reader = BodyReader(self._clock, self._silence, self._received)
         answer.deliver(self._reader)
         self._reader.ended.addCallbacks(self._ended, self._broken)
         await self._done
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether lines wait or are being written."""
-        return self._at_work or bool(self._waiting)
+    def _give_up(self) -> None:
+        """Nobody follows it any more: what the writer was not handed yet it never will be."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._reader.ended.cancel()
 
     def _received(self, data: bytes) -> None:
         try:
@@ -135,8 +136,8 @@ class Inflow:
         self._over("the primary ended the feed")
 
     def _broken(self, failure: Failure) -> None:
-        failure.trap(BodyBroken)  # type: ignore[no-untyped-call]
-        self._over(failure.getErrorMessage())
+        if failure.trap(BodyBroken, CancelledError) is BodyBroken:  # type: ignore[no-untyped-call]
+            self._over(failure.getErrorMessage())
 
     def _over(self, reason: str) -> None:
         self._ending = self._ending or PrimaryUnreachable(self._url, reason)

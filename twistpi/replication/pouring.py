@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
@@ -28,7 +28,7 @@ class Pouring:
         """``take`` gets pieces in a thread, no two calls at a time; ``silence`` is in seconds, see ``BodyReader``."""
         self.done: Deferred[None] = Deferred(lambda _: self._give_up())
         """Fires when the body ended and all of it was taken.  Fails with ``BodyBroken`` when it did not end as it should, yet
-        after what came was taken; or with what ``take`` raised."""
+        after what came was taken; with what ``take`` raised; or, when it is cancelled, with ``CancelledError``."""
         self._offload = offload
         self._take = take
         self._pieces: list[bytes] = []
@@ -38,7 +38,7 @@ class Pouring:
         self._over = False
         self._outcome: Failure | None = None
         self._reader = BodyReader(clock, silence, self._received)
-        self._reader.ended.addCallbacks(lambda _: self._ended(None), self._ended)
+        self._reader.ended.addCallbacks(lambda _: self._ended(None), self._broken)
 
     @property
     def reader(self) -> IProtocol:
@@ -48,8 +48,7 @@ class Pouring:
     def _give_up(self) -> None:
         """Nobody wants it any more: what was not handed over yet never will be."""
         self._pieces.clear()
-        self._over = True
-        self._reader.give_up("nobody wants it any more")
+        self._reader.ended.cancel()
 
     def _received(self, piece: bytes) -> None:
         self._pieces.append(piece)
@@ -81,6 +80,10 @@ class Pouring:
         self._over = True
         self._reader.give_up("nothing more can be taken")
         self._finish_if_over()
+
+    def _broken(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):  # by whom that is told already
+            self._ended(failure)
 
     def _ended(self, failure: Failure | None) -> None:
         self._over = True

@@ -22,6 +22,7 @@ from twistpi.changelog.disk import IDisk
 from twistpi.changelog.line import BadLine, check_line
 from twistpi.changelog.reading import segment_path, split_lines
 from twistpi.changelog.segments import UNBORN_SUFFIX
+from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.position import Position
 from twistpi.model.replication_errors import FeedDamaged
@@ -85,6 +86,14 @@ class Bootstrap:
             self._facts = await self._make()
             self.expected = self._facts.size + self._facts.end.offset
         facts = self._facts
+        try:
+            await self._bring(facts)
+        except OSError as error:  # what is on the disk now is not known, least of all after a sync that failed
+            self._facts = None
+            raise StorageFull(self._place.incoming, os.strerror(error.errno or 0)) from error
+        return facts.log_id
+
+    async def _bring(self, facts: SnapshotFacts) -> None:
         overview = await look_over(self._primary)
         await self._fetch(f"/+snapshot/{facts.id}", self._view, facts.size)
         await self._offload(self._check_view, facts)
@@ -93,7 +102,6 @@ class Bootstrap:
         segment = segment_path(self._place.changelog, first) + UNBORN_SUFFIX
         await self._fetch(f"/+changelog/segments/{first}", segment, facts.end.offset)
         await self._offload(self._install, facts, self._before(overview, first), segment)
-        return facts.log_id
 
     @property
     def _view(self) -> str:
