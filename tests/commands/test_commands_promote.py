@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import pytest
 from tests.commands.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import RealDisk
 from twistpi.model.changes import EpochBegan, UserCreated
-from twistpi.model.errors import ServerAnsweredOtherwise
+from twistpi.model.errors import ServerAnsweredOtherwise, StorageFull
 from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.model.peers import FenceNote, Fork, Peer, Reign
 from twistpi.model.promotion_errors import EntriesOutstanding, NotPromotable
@@ -24,6 +25,7 @@ from twistpi.rules.promotion import Fence
 from twistpi.serverdir.directory import Serverdir
 from twistpi.serverdir.keeping import Keeping
 from twistpi.serverdir.node import read_node
+from twistpi.wiring.epochs import begin_epoch, finish_promotion
 
 __all__ = ["made"]
 
@@ -137,6 +139,45 @@ def test_a_crash_before_it_is_a_primary_leaves_a_replica_that_can_be_promoted_ag
     opened.note(role="replica", primary_url="http://127.0.0.1:9")
     opened.close()
     assert "epoch 3 began." in run(made, "promote").stdout
+
+
+def test_a_promotion_that_was_interrupted_behind_its_entry_is_finished_at_the_next_start(replica: Keeping) -> None:
+    node_id = replica.serverdir.node.node_id
+    begin_epoch(replica, 2, URL, now)
+    # As if it had ended right before the last word.
+    replica.serverdir.note(role="replica", primary_url=URL, promoting=2)
+    finish_promotion(replica)
+    node = replica.serverdir.node
+    assert (node.role, node.primary_url, node.former_url, node.promoting) == ("primary", None, URL, None)
+    assert replica.view.reader.epochs()[-1][:2] == (2, node_id)
+
+
+def test_a_promotion_that_was_interrupted_before_its_entry_never_began(replica: Keeping) -> None:
+    begin_epoch(replica, 2, URL, now)
+    replica.serverdir.note(role="replica", primary_url=URL, promoting=3)
+    finish_promotion(replica)
+    node = replica.serverdir.node
+    assert (node.role, node.primary_url, node.former_url, node.promoting) == ("replica", URL, None, None)
+
+
+def test_a_replica_whose_log_ends_with_an_epoch_of_its_own_is_no_primary_by_that(replica: Keeping) -> None:
+    begin_epoch(replica, 2, None, now)
+    replica.serverdir.note(role="replica", primary_url=URL)  # twistpi resync says so before it cuts the log
+    finish_promotion(replica)
+    assert replica.serverdir.node.role == "replica"
+
+
+def test_a_full_disk_ends_a_promotion_and_the_next_start_knows_that_nothing_began(replica: Keeping) -> None:
+    def fail(*_: object) -> None:
+        raise StorageFull("changelog", "no room")
+
+    full: Any = SimpleNamespace(last=replica.changelog.last, append=fail, newest=replica.changelog.newest)
+    with pytest.raises(StorageFull):
+        begin_epoch(attrs.evolve(replica, changelog=full), 2, URL, now)
+    assert replica.serverdir.node.promoting == 2
+    finish_promotion(replica)
+    node = replica.serverdir.node
+    assert (node.role, node.promoting) == ("replica", None)
 
 
 def test_a_replica_that_never_had_everything_is_promoted_by_force_only(replica: Keeping) -> None:

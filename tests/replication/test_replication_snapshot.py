@@ -262,7 +262,7 @@ async def test_older_history_that_comes_falsified_is_fetched_until_it_is_right(l
 
 
 @in_reactor
-async def test_older_history_that_was_stopped_in_the_middle_of_a_segment_asks_for_nothing_more(large: Large, fresh: Fresh) -> None:
+async def test_older_history_that_was_stopped_within_a_segment_asks_for_nothing_more(large: Large, fresh: Fresh) -> None:
     await fresh.arrive()
     changelog, view = start(fresh.folder)
     large.stalls = True
@@ -283,7 +283,7 @@ async def test_older_history_that_was_stopped_in_the_middle_of_a_segment_asks_fo
 
 
 @in_reactor
-async def test_a_disk_that_has_no_room_for_a_snapshot_is_told_and_when_it_has_it_is_fetched_anew(large: Large, fresh: Fresh) -> None:
+async def test_a_disk_without_room_for_a_snapshot_is_told_and_later_it_is_fetched_anew(large: Large, fresh: Fresh) -> None:
     in_the_way = fresh.folder / "changelog"
     in_the_way.write_bytes(b"as good as a disk that takes no folder")
     with pytest.raises(StorageFull):

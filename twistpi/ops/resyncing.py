@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -121,7 +121,7 @@ class _Resync:
         if anew:
             self._begin_anew()
         else:
-            self._serverdir.note(role=REPLICA, primary_url=self._url, fence=None, former_url=None)
+            self._become_replica()
             if last.serial > common.serial:
                 drop_view(layout.view)
                 cut_after(layout.changelog, self._disk, common)
@@ -209,7 +209,11 @@ class _Resync:
         drop_view(layout.view)
         shutil.rmtree(layout.names, ignore_errors=True)
         cut_after(layout.changelog, self._disk, BEGINNING)
-        self._serverdir.note(role=REPLICA, primary_url=self._url, log_id="", initialised=False, fence=None, former_url=None)
+        self._become_replica(log_id="", initialised=False)
+
+    def _become_replica(self, **changed: Any) -> None:
+        node = {"role": REPLICA, "primary_url": self._url, "fence": None, "former_url": None, "promoting": None}
+        self._serverdir.note(**node, **changed)
 
     def _refusal(self, reason: str) -> CannotResync:
         return CannotResync(self._serverdir.layout.path, self._url, reason)

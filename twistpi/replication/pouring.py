@@ -82,7 +82,7 @@ class Pouring:
         self._finish_if_over()
 
     def _broken(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):  # by whom that is told already
+        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]  # which ``done`` was told already
             self._ended(failure)
 
     def _ended(self, failure: Failure | None) -> None:

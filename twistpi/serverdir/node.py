@@ -48,6 +48,8 @@ class Node:
     """Whom a replica follows."""
     former_url: str | None = None
     """The former primary, as long as it has not been told that this server was promoted."""
+    promoting: int | None = None
+    """The epoch that this server is about to begin; None but for the moment in which it does."""
     fence: Fence | None = None
     """Why a primary takes no writes: another server was promoted."""
 
@@ -119,8 +121,9 @@ def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
     """Refuse to have a primary's directory follow somebody: ``ServerdirRefused``."""
     if primary_url is not None and node is not None and not node.is_replica:
         reason = (
-            "it is a primary's, which follows nobody, and primary-url is set; to make a replica of it, which saves what only it"
-            f" has: twistpi resync --serverdir {path} --primary-url {primary_url}"
+            "it is a primary's, which follows nobody, and primary-url is set: leave that out, as for every server that was"
+            " promoted; or make a replica of it, which saves what only it has:"
+            f" twistpi resync --serverdir {path} --primary-url {primary_url}"
         )
         raise ServerdirRefused(path, reason)
 

@@ -32,10 +32,11 @@ _log = Logger()
 def begin_epoch(keeping: Keeping, epoch: int, former_url: str | None, now: Callable[[], datetime]) -> int:
     """Append the entry with which this server's ``epoch`` begins, and then write into ``node.json`` that it is a primary.
 
-    The serial of the entry.  For the one process that has the server directory, while no writer is at work.  In this order: a
-    crash in between leaves a replica that knows of an epoch nobody else began, and that can be promoted again.
+    The serial of the entry.  For the one process that has the server directory, while no writer is at work.  What it is about to
+    do is written there before: what a crash interrupts, ``finish_promotion`` ends.
     """
     node = keeping.serverdir.node
+    keeping.serverdir.note(promoting=epoch, former_url=former_url)
 
     def decide(_reader: Any) -> Sequence[EpochBegan]:
         return [EpochBegan(epoch, node.node_id)]
@@ -44,8 +45,28 @@ def begin_epoch(keeping: Keeping, epoch: int, former_url: str | None, now: Calla
     answer = outcome.answers[0]
     if isinstance(answer, Exception):
         raise answer
-    keeping.serverdir.note(role=PRIMARY, primary_url=None, former_url=former_url, fence=None)
+    _take_office(keeping)
     return keeping.changelog.last.serial
+
+
+def finish_promotion(keeping: Keeping) -> None:
+    """At a start: have a promotion that was interrupted be done where its entry is in the log, or never begun where it is not.
+
+    With the entry, this server would tell whom it follows of an epoch without a primary, and that one would write no more.
+    """
+    node, epochs = keeping.serverdir.node, keeping.view.reader.epochs()
+    if node.promoting is None:
+        return
+    if epochs and epochs[-1][:2] == (node.promoting, node.node_id):
+        _take_office(keeping)
+        _log.warn("This server was being promoted when it ended; it is the primary now, of epoch {epoch}.", epoch=node.promoting)
+    else:
+        keeping.serverdir.note(promoting=None, former_url=None)
+        _log.warn("This server was about to be promoted when it ended; it is not: twistpi promote")
+
+
+def _take_office(keeping: Keeping) -> None:
+    keeping.serverdir.note(role=PRIMARY, primary_url=None, fence=None, promoting=None)
 
 
 @attrs.define(eq=False)

@@ -34,6 +34,7 @@ from twistpi.web.operating.status import replica_facts
 from twistpi.web.replies import Standing
 from twistpi.web.waiting import Waiting, WaitingSite
 from twistpi.wiring.arriving import Arrival
+from twistpi.wiring.epochs import finish_promotion
 from twistpi.wiring.reaching import reach
 from twistpi.wiring.serving import Serving
 
@@ -130,6 +131,7 @@ class House:
 
     def _open_over(self, serverdir: Serverdir) -> None:
         self._keeping = Keeping.over(serverdir, self._settings, self._now, self._disk)
+        finish_promotion(self._keeping)
         self._opened(self._keeping)
 
     def _serve(self) -> Serving:
