@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
+PATIENCE = 60.0
+"""Seconds after which something will not happen in this process, however busy the machine is."""
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -22,3 +27,11 @@ def wait_for(deferred: Deferred[_Result]) -> _Result:
     """Run the reactor until ``deferred`` fires; for fixtures that are no coroutines."""
     result: _Result = pytest_twisted.blockon(deferred)
     return result
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Return once ``is_so`` says something true, while the reactor runs; ``AssertionError`` when that does not come."""
+    limit = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to be"
+        await deferLater(reactor, 0.002)

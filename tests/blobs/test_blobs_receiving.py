@@ -180,7 +180,7 @@ class SlowSystem(RealSystem):
 
     def sync(self, descriptor: int) -> None:
         self.syncing.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         super().sync(descriptor)
 
 
@@ -192,7 +192,7 @@ def test_a_file_that_is_closed_while_it_is_kept_is_kept(tmp_path: Path) -> None:
     system.syncing.clear()
     keeping = threading.Thread(target=received.keep, args=(NAME,))
     keeping.start()
-    assert system.syncing.wait(10)
+    assert system.syncing.wait(60)
     descriptors = len(os.listdir("/proc/self/fd"))
     received.close()
     system.go_on.set()

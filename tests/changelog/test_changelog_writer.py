@@ -374,11 +374,11 @@ async def test_what_waits_while_the_thread_works_is_one_batch(running: Running) 
 
     def slow(_reader: ListView) -> Sequence[Change]:
         busy.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return [user("slow")]
 
     first = running.writer.commit(slow, "slow")
-    assert busy.wait(10)
+    assert busy.wait(60)
     others = [running.create(str(number)) for number in range(50)]
     go.set()
     await gatherResults([first, *others])
@@ -526,12 +526,12 @@ async def test_what_came_while_the_sync_failed_is_refused_too(running: Running) 
 
     def slow(_reader: ListView) -> Sequence[Change]:
         busy.set()
-        assert go.wait(10)
+        assert go.wait(60)
         running.disk.broken = {"sync"}
         return [LogStarted("0" * 32)]
 
     first = running.writer.commit(slow, "slow")
-    assert busy.wait(10)
+    assert busy.wait(60)
     second, third = running.create("a"), running.writer.keep(lambda view: view.remember("late"))
     go.set()
     for waiter in (first, second, third):

@@ -25,7 +25,7 @@ def interrupted(command: list[str], when: Callable[[], object], **variables: str
     ) as process:  # fmt: skip
         when()
         process.send_signal(signal.SIGINT)
-        told, complained = process.communicate(timeout=30)
+        told, complained = process.communicate(timeout=180)
         return subprocess.CompletedProcess(command, process.returncode, told, complained)
 
 

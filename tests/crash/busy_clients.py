@@ -55,18 +55,18 @@ class BusyClients:
     def join(self) -> None:
         """Wait until all have noticed that the server is gone."""
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive(), "a client still waits for an answer of a server that is gone"
 
     def visit_all(self, files: Sequence[tuple[str, str]]) -> None:
         """Ask for each of ``files`` (path below the index, SHA-256), one after the other."""
-        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)) as connection:
             for path, sha256 in files:
                 url = f"{self.url}/root/pypi/{path}"
                 self._check(url, self._get(connection, url), sha256)
 
     def _run(self, chance: Random) -> None:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         try:
             while not self.killed.is_set():
                 self._visit(connection, chance)

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from tests.crash.busy_clients import BusyClients, Told
 from tests.crash.uploaders import Uploader, nothing_is_wrong
 from tests.fakes.distributions import Distribution, wheel_of
 from tests.fakes.live_server import ROOT, LiveServer, server_environment
+from tests.fakes.ports import free_port
 from tests.fakes.unruly_proxy import UnrulyProxy
 from tests.live.stages import make_stage
 from tests.live.test_live_commands import CHEAP, twistpi
@@ -36,29 +36,21 @@ from twistpi.view.dump import dump
 DEV = "jonathan/dev"
 _BROKEN = (OSError, http.client.HTTPException)
 _SIZES = [100, 5_000, 60_000, 250_000]
-_HEALED_WITHIN = 120.0
-"""Seconds after which a replica that has not caught up will not."""
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_PATIENCE = 180.0
+"""Seconds after which what is waited for will not come: a replica that has not caught up, for one."""
 
 
 def status_of(server: LiveServer) -> dict[str, Any]:
     """What a server says of itself.  Blocking; raises ``OSError``."""
     request = urllib.request.Request(f"{server.url}/+status", headers={"Accept": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         result: dict[str, Any] = json.load(answer)["result"]
         return result
 
 
-def until(condition: Callable[[], bool], patience: float, what: Callable[[], object]) -> None:
+def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
     """Return when ``condition`` holds, which it may answer with ``OSError`` for a while.  Blocking."""
-    limit = time.monotonic() + patience
+    limit = time.monotonic() + _PATIENCE
     while True:
         try:
             if condition():
@@ -106,7 +98,6 @@ class Pair:
         self.between.release()
         until(
             self._is_whole,
-            _HEALED_WITHIN,
             lambda: (status_of(self.primary), status_of(self.replica), self.replica.told()[-3000:]),
         )
 
@@ -286,11 +277,11 @@ def _strike(pair: Pair, summary: Summary, chance: random.Random) -> None:
 
 def _hand_over(pair: Pair, summary: Summary) -> None:
     """Promote the replica while everybody writes; the load goes on for a moment, at both."""
-    limit = time.monotonic() + _HEALED_WITHIN
+    limit = time.monotonic() + _PATIENCE
     while "is the primary from serial" not in (told := _promote(pair)):
         assert time.monotonic() < limit, told
     before = len(summary.uploaded)
-    until(lambda: len(summary.uploaded) > before + 3, _HEALED_WITHIN, pair.replica.told)
+    until(lambda: len(summary.uploaded) > before + 3, pair.replica.told)
     assert status_of(pair.primary)["fenced"].count("Nothing exists only here.") == 1
 
 

@@ -51,7 +51,7 @@ def _start(server: LiveServer, upstream: FakeUpstream, fail_when: Path) -> None:
 
 def _status(server: LiveServer, project: str) -> int:
     try:
-        with urllib.request.urlopen(f"{server.simple}{project}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.simple}{project}/", timeout=60) as answer:
             status: int = answer.status
             return status
     except urllib.error.HTTPError as refusal:
@@ -66,7 +66,7 @@ def _fail_and_recover(server: LiveServer, upstream: FakeUpstream, fail_when: Pat
     fail_when.touch()
     assert _status(server, "new") in (0, 500), "what is not on disk is not answered"
     assert server.process is not None
-    assert server.process.wait(20) == 1
+    assert server.process.wait(180) == 1
     assert "what was written may be lost, so the server stops" in server.told()
     fail_when.unlink()
     assert [finding.text for finding in check(str(server.serverdir), lambda _what, _done, _total: None) if finding.wrong] == []

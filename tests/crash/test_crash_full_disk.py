@@ -128,7 +128,7 @@ def upstream() -> Iterator[FakeUpstream]:
 
 def _get(url: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=JSON), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=JSON), timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read()

@@ -23,7 +23,7 @@ from tests.web.receiving.form_samples import encode, text
 from twistpi.ops.check import check
 
 _BOUNDARY = "between-the-parts-4711"
-_PATIENCE = 60
+_PATIENCE = 120
 _Result = TypeVar("_Result")
 
 

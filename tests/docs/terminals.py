@@ -21,7 +21,7 @@ import attrs
 FIRST = "First terminal"
 _BLOCK = re.compile(r"^\.\. code-block:: console\n((?:   :.*\n)*)\n((?:   .*\n|\n)+)", re.MULTILINE)
 _ANYTHING = "…"
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 _END = "---- that was it:"
 
 
@@ -140,7 +140,7 @@ class Terminals:
                 stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
             )  # fmt: skip
         until = time.monotonic() + _PATIENCE
-        while not step.matches(told := log.read_text(), so_far=True):
+        while not step.matches(told := log.read_text(errors="replace"), so_far=True):
             assert self._server.poll() is None, told
             assert time.monotonic() < until, told
             time.sleep(0.02)

@@ -14,7 +14,7 @@ def test_sphinx_has_nothing_to_complain_about(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-d", str(tmp_path / "doctrees")]
     done = subprocess.run(
         [*command, str(ROOT / "docs"), str(tmp_path / "html")], cwd=ROOT, env=server_environment(), capture_output=True,
-        text=True, timeout=120, check=False,
+        text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     for page in (ROOT / "docs").glob("*.rst"):

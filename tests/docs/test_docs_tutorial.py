@@ -11,8 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from tests.docs.terminals import FIRST, Terminals, steps
-from tests.etc.talking import free_port
 from tests.fakes.live_server import ROOT
+from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor

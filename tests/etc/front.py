@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.etc.talking import ask, wait_until
+from tests.etc.talking import PATIENCE, ask, wait_until
 
 NGINX = "/usr/sbin/nginx"
 
@@ -72,4 +72,4 @@ class Nginx:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(30)
+            self.process.wait(PATIENCE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which something that is waited for will not come."""
 
 
@@ -69,14 +68,6 @@ def upload_form(filename: str, content: bytes) -> tuple[bytes, str]:
     return b"".join(["".join(parts).encode(), content, f"\r\n--{boundary}--\r\n".encode()]), (
         f"multipart/form-data; boundary={boundary}"
     )
-
-
-def free_port() -> int:
-    """A port on loopback that was free a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-        return number
 
 
 def wait_until(what: Callable[[], object], told: Callable[[], str] = lambda: "") -> None:

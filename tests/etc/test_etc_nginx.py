@@ -26,8 +26,9 @@ import pytest
 
 from tests.etc.front import Nginx, server_block, with_tls
 from tests.etc.places import changed, deployment, environment, written
-from tests.etc.talking import Answer, ask, basic, free_port, upload_form, wait_until
+from tests.etc.talking import Answer, ask, basic, upload_form, wait_until
 from tests.fakes.certificates import write_certificate
+from tests.fakes.ports import free_port
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.devpi_client import DevpiClient
 from tests.live.installers import Pip
@@ -72,7 +73,7 @@ class House:
     def start(self) -> None:
         """As cron does, through a shell."""
         command = crontab_command(self.generated / "crontab")
-        subprocess.run(command, shell=True, cwd="/", env=environment(), check=True, timeout=60)
+        subprocess.run(command, shell=True, cwd="/", env=environment(), check=True, timeout=180)
         wait_until(lambda: ask(f"{self.direct}/+api").status == 200, self.told)
 
     def stop(self) -> None:
@@ -396,7 +397,7 @@ def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_serv
 def test_the_doctor_has_nothing_to_say_against_it(house: House) -> None:
     command = [sys.executable, "-c", "from twistpi.cli import main; main()", "doctor"]
     words = ["--config", str(house.generated / "twistpi.toml"), house.plain]
-    done = subprocess.run([*command, *words], env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, *words], env=environment(), capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = {line.split()[1]: line for line in done.stdout.splitlines() if line and not line.startswith("ok ")}
     assert set(said) <= {"root", "things", "descriptors", "disk"}, done.stdout

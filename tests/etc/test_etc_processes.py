@@ -17,7 +17,8 @@ import attrs
 import pytest
 
 from tests.etc.places import changed, deployment, environment, written
-from tests.etc.talking import ask, basic, free_port, upload_form, wait_until
+from tests.etc.talking import ask, basic, upload_form, wait_until
+from tests.fakes.ports import free_port
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.installers import program
 from twistpi.ops.genconfig import Deployment
@@ -57,13 +58,13 @@ class Supervisor:
 
     def control(self, *words: str, status: int = 0) -> str:
         command = [program("supervisorctl"), "-c", self.place.path("supervisord.conf"), *words]
-        done = subprocess.run(command, env=self._environment, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=self._environment, cwd="/", capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     def start(self) -> None:
         command = [program("supervisord"), "-c", self.place.path("supervisord.conf")]
-        subprocess.run(command, env=self._environment, cwd="/", timeout=60, check=True)
+        subprocess.run(command, env=self._environment, cwd="/", timeout=180, check=True)
 
     def stop(self) -> None:
         if Path(self.place.path("supervisord.pid")).exists():
@@ -132,7 +133,7 @@ def test_uwsgi_passes_on_to_it_and_starts_it_again(tmp_path: Path) -> None:
         last = running_pid(place)
     finally:
         uwsgi.send_signal(signal.SIGTERM)
-        uwsgi.wait(60)
+        uwsgi.wait(180)
     assert not Path(f"/proc/{last}").exists()
     assert log.read_text().count("Stopped.") == 1
 
@@ -148,7 +149,7 @@ def test_systemd_hands_it_the_port_that_connections_wait_at_and_hears_when_it_is
     (stream,) = re.findall(r"^ListenStream=(.*)$", (folder / "twistpi.socket").read_text(), re.MULTILINE)
     told_systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     told_systemd.bind(str(short_folder / "notify"))
-    told_systemd.settimeout(60)
+    told_systemd.settimeout(180)
     given = {**environment(), "NOTIFY_SOCKET": str(short_folder / "notify")}
     names = [f"--setenv={name}={given[name]}" for name in ("PYTHONPATH", "NOTIFY_SOCKET")]
     log = tmp_path / "twistd.log"
@@ -166,7 +167,7 @@ def test_systemd_hands_it_the_port_that_connections_wait_at_and_hears_when_it_is
         assert told_systemd.recv(1000).startswith(b"READY=1\n")
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        server.wait(180)
     assert told_systemd.recv(1000).startswith(b"STOPPING=1\n")
     told_systemd.close()
     assert "Stopped." in log.read_text()

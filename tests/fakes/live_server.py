@@ -14,7 +14,9 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parent.parent.parent
-_ANSWERS = re.compile(r"answers at (https?://\S+?)/?\s*$", re.MULTILINE)
+PATIENCE = 180.0
+"""Seconds after which a process will not do what is waited for, however busy the machine is."""
+_ANSWERS = re.compile(r"answers at (https?://\S+?)/?\s*\n")
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
 
 
@@ -61,13 +63,13 @@ class LiveServer:
         assert self.process.poll() is None, told
         return None
 
-    def start(self, *options: str, environment: Mapping[str, str] | None = None, patience: float = 30.0) -> LiveServer:
+    def start(self, *options: str, environment: Mapping[str, str] | None = None, patience: float = PATIENCE) -> LiveServer:
         """Start a process and wait until it answers.  Blocking."""
         self.spawn(*options, environment=environment)
         self.wait_until_it_answers(patience)
         return self
 
-    def wait_until_it_answers(self, patience: float = 30.0) -> None:
+    def wait_until_it_answers(self, patience: float = PATIENCE) -> None:
         """Return when it does.  Blocking."""
         until = time.monotonic() + patience
         while self.address() is None:
@@ -83,7 +85,7 @@ class LiveServer:
         """The index that installers are given."""
         return f"{self.url}/root/pypi/+simple/"
 
-    def end(self, how: signal.Signals = signal.SIGTERM, patience: float = 30.0) -> int:
+    def end(self, how: signal.Signals = signal.SIGTERM, patience: float = PATIENCE) -> int:
         """Stop the process; its exit status."""
         process, self.process = self.process, None
         if process is None:

@@ -265,7 +265,7 @@ class UnrulyProxy:
         for connection in self._present():
             connection.held.set()
 
-    def wait_until_happened(self, count: int, patience: float = 30.0) -> None:
+    def wait_until_happened(self, count: int, patience: float = 120.0) -> None:
         """Return when so many faults have happened.  Blocking."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.happened) >= count, patience)

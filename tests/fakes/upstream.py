@@ -103,16 +103,6 @@ class Silent(Fault):
 
 
 @attrs.define
-class Slow(Fault):
-    """Answers rightly, after some seconds."""
-
-    seconds: float
-
-    def answer(self, upstream: FakeUpstream, request: Any, document: Document | None) -> None:
-        upstream.later(self.seconds, lambda: upstream.answer_rightly(request, document))
-
-
-@attrs.define
 class Held(Fault):
     """Answers rightly once ``release`` is called."""
 
@@ -187,6 +177,35 @@ class Chunked(Fault):
             request.finish()
         else:
             upstream.later(self.pause, lambda: self._go_on(upstream, request, body, offset + self.piece))
+
+
+@attrs.define
+class InParts(Fault):
+    """Answers rightly, a part at once and another one each time ``go_on`` is called; all that is left with the last."""
+
+    parts: int
+    _request: Any = None
+    _pieces: list[bytes] = attrs.field(factory=list)
+
+    def answer(self, upstream: FakeUpstream, request: Any, document: Document | None) -> None:
+        assert document is not None
+        body = upstream.prepare(request, document)
+        size = -(-len(body) // self.parts)
+        self._request = request
+        self._pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        request.setHeader("Content-Length", str(len(body)))
+        self.go_on()
+
+    @property
+    def began(self) -> bool:
+        """Whether it was asked."""
+        return self._request is not None
+
+    def go_on(self) -> None:
+        """Send the next part."""
+        self._request.write(self._pieces.pop(0))
+        if not self._pieces:
+            self._request.finish()
 
 
 @attrs.define

@@ -15,7 +15,7 @@ from typing import Protocol
 import attrs
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
-_PATIENCE = 180
+_PATIENCE = 300
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import attrs
 
 from tests.live.installers import clean_environment
 
-_PATIENCE = 120
+_PATIENCE = 300
 
 
 @attrs.frozen

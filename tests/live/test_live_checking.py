@@ -14,8 +14,9 @@ from twisted.internet.threads import deferToThread
 
 from tests.etc.front import Nginx
 from tests.etc.talking import ask as ask_anything
-from tests.etc.talking import basic, free_port, upload_form
+from tests.etc.talking import basic, upload_form
 from tests.fakes.live_server import LiveServer
+from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor

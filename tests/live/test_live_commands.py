@@ -18,7 +18,7 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import ROOT, LiveServer, server_environment
+from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, server_environment
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor
@@ -31,7 +31,9 @@ def twistpi(server: LiveServer, *words: str, told: str = "", status: int = 0, bo
     """A command on the directory of ``server``; what it wrote, on either stream or ``both``.  Blocking."""
     command = [sys.executable, "-c", "from twistpi.cli import main; main()", *words]
     environment = {**server_environment(), **CHEAP, "TWISTPI_SERVERDIR": str(server.serverdir), **variables}
-    done = subprocess.run(command, input=told, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, input=told, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     if both:
@@ -46,7 +48,7 @@ def ask(server: LiveServer, method: str, path: str, body: Any = None, credential
         request.add_header("Authorization", "Basic " + b64encode(credentials.encode()).decode())
     content = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(request, content, timeout=30) as answer:
+        with urllib.request.urlopen(request, content, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -54,7 +56,7 @@ def ask(server: LiveServer, method: str, path: str, body: Any = None, credential
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Return when something is true: that a server answers is logged a moment before it says so in its directory."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
 from tests.live.installers import Pip
@@ -35,7 +35,9 @@ class ReplicaWithWorkers(LiveServer):
 
     primary: LiveServer = attrs.field(kw_only=True)
 
-    def start(self, *options: str, environment: Mapping[str, str] | None = None, patience: float = 60.0) -> ReplicaWithWorkers:
+    def start(
+        self, *options: str, environment: Mapping[str, str] | None = None, patience: float = PATIENCE
+    ) -> ReplicaWithWorkers:
         self.primary.start(*options, environment=environment)
         secret = str(self.primary.serverdir / "secret")
         super().start(
@@ -87,7 +89,7 @@ def _test_result(stage: Stage, name: str, digest: str) -> None:
     """A test result, in which the answer names the address it was asked at."""
     url = f"{stage.url}+f/{digest[:3]}/{digest[3:16]}/{name}"
     request = urllib.request.Request(url, json.dumps({"testenvs": {}}).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         told: Any = json.loads(answer.read())
         assert answer.headers["X-Devpi-Proxy"] == "replica"
     result = f"{stage.server.url}/{told['result']}"

@@ -34,7 +34,7 @@ def upload(server: LiveServer, index: str, name: str, version: str, wheel: bytes
     request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
     request.add_header("Authorization", "Basic " + b64encode(ROOT.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{error.code} {error.reason}") from error
@@ -115,7 +115,7 @@ def test_a_release_is_yanked_while_the_server_runs_and_pages_say_so(server: Live
     def yanked() -> object:
         request = urllib.request.Request(f"{server.url}/root/dev/+simple/demo/")
         request.add_header("Accept", "application/vnd.pypi.simple.v1+json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             (file,) = json.load(answer)["files"]
             return file.get("yanked", False)
 

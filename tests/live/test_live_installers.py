@@ -116,4 +116,4 @@ async def test_the_public_index_is_mirrored_and_served_on_when_the_network_is_go
         found = await deferToThread(subprocess.run, [str(python), "-c", script], capture_output=True, text=True)
         assert found.stdout == "1.16.0\n", found.stderr
     with pytest.raises(urllib.error.HTTPError, match=r"HTTP Error 50[23]"):
-        await deferToThread(urllib.request.urlopen, f"{server.simple}idna/", timeout=30)
+        await deferToThread(urllib.request.urlopen, f"{server.simple}idna/", timeout=60)

@@ -39,7 +39,7 @@ def nearer(tmp_path: Path) -> Iterator[LiveServer]:
 
 def fetch(url: str, accept: str = "*/*") -> tuple[Any, bytes]:
     """Headers and body.  Blocking."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=60) as answer:
         return answer.headers, answer.read()
 
 

@@ -45,7 +45,7 @@ def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path
 
     def run(*command: str) -> str:
         done = subprocess.run(
-            [str(python), *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            [str(python), *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -64,7 +64,7 @@ def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path
         *how,
         str(project),
     ]
-    subprocess.run(pip, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    subprocess.run(pip, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=True)
     assert "twistpi          A Python package index" in run("-c", TWISTD, "--help")
     assert "--mirror-cache-expiry" in run("-c", TWISTD, "twistpi", "--help")
     assert run("-c", "import twistpi; print(twistpi.__file__)").startswith(str(project if how else tmp_path / "env"))

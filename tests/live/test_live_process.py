@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.live_server import ROOT, LiveServer, server_environment, twistd_command
+from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, server_environment, twistd_command
+from tests.fakes.ports import free_port
 
 UPSTREAM = "http://127.0.0.1:9/simple/"
 """Nobody is there, and nobody asks for it."""
 
 
-def _run(command: list[str], cwd: Path, patience: float = 30.0) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], cwd: Path, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=cwd, env=server_environment(), capture_output=True, text=True, timeout=patience, check=False
     )
@@ -35,22 +36,15 @@ def _twistpi(*words: str) -> subprocess.CompletedProcess[str]:
     return _run([sys.executable, "-c", script, *words], ROOT)
 
 
-def _wait_for(condition: Callable[[], bool], patience: float = 20.0) -> None:
+def _wait_for(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     until = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-        return number
-
-
 def _status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         status: int = answer.status
         return status
 
@@ -188,7 +182,7 @@ def daemon(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_as_a_daemon_it_holds_the_directory_and_stops_by_its_pidfile(tmp_path: Path, daemon: Path) -> None:
-    port = _free_port()
+    port = free_port()
     words = ["twistpi", "--serverdir", "data", "--upstream", UPSTREAM, "--port", str(port)]
     started = _run(twistd_command("--pidfile", str(daemon), "--logfile", str(tmp_path / "daemon.log"), *words), tmp_path)
     assert started.returncode == 0, started.stderr
@@ -206,7 +200,7 @@ def test_as_a_daemon_it_holds_the_directory_and_stops_by_its_pidfile(tmp_path: P
 
 def test_any_endpoint_can_be_listened_at_and_several_of_them(server: LiveServer, tmp_path: Path) -> None:
     path = tmp_path / "twistpi.socket"
-    port = _free_port()
+    port = free_port()
     server.start("--upstream", UPSTREAM, "--listen", f"tcp:{port}:interface=127.0.0.1", "--listen", f"unix:{path}")
     assert _status(f"http://127.0.0.1:{port}/") == 200
     with socket.socket(socket.AF_UNIX) as client:
@@ -229,7 +223,7 @@ def test_a_body_that_is_too_large_is_refused_and_one_that_is_not_is_looked_at(se
     server.start("--upstream", UPSTREAM, "--max-upload-size", "1K")
     for length, status in ((1024, 400), (1025, 413), (200_000, 413)):
         with pytest.raises(urllib.error.HTTPError) as refusal:
-            urllib.request.urlopen(f"{server.url}/root/pypi/", data=bytes(length), timeout=10)
+            urllib.request.urlopen(f"{server.url}/root/pypi/", data=bytes(length), timeout=60)
         assert refusal.value.code == status
 
 
@@ -243,7 +237,7 @@ def test_requests_are_logged_where_a_file_is_named_for_them(server: LiveServer, 
 
 
 def test_a_log_level_silences_what_is_less_important(server: LiveServer, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     server.spawn("--upstream", UPSTREAM, "--log-level", "warn", "--listen", f"tcp:{port}:interface=127.0.0.1")
 
     def answers() -> bool:
@@ -305,4 +299,4 @@ def test_log_follows_what_is_written(server: LiveServer) -> None:
         server.start("--upstream", "http://127.0.0.1:10/simple/")
         assert json.loads(following.stdout.readline())["serial"] == 2
         following.send_signal(signal.SIGINT)
-        assert following.wait(10) == 0
+        assert following.wait(PATIENCE) == 0

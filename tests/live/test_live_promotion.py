@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.crash.soaking import are_the_same, free_port, status_of, until
+from tests.crash.soaking import are_the_same, status_of, until
 from tests.crash.uploaders import Uploader, nothing_is_wrong
 from tests.fakes.distributions import wheel_of
 from tests.fakes.live_server import LiveServer
+from tests.fakes.ports import free_port
 from tests.live.stages import PASSWORD, make_stage
 from tests.live.test_live_commands import CHEAP, ask, twistpi
 
@@ -59,9 +60,7 @@ class House:
             told = [status_of(self.server(name)) for name in names]
             return len({one["serial"] for one in told}) == 1 and all(_is_whole(one) for one in told)
 
-        until(
-            are_together, 40, lambda: {name: (status_of(self.server(name)), self.server(name).told()[-2000:]) for name in names}
-        )
+        until(are_together, lambda: {name: (status_of(self.server(name)), self.server(name).told()[-2000:]) for name in names})
         return int(status_of(self.server(names[0]))["serial"])
 
 
@@ -119,7 +118,7 @@ def test_the_walk_of_a_promotion_and_back(house: House) -> None:
     assert "twistpi resync" in refusal
     assert status_of(first)["fenced"] == refusal
     assert Uploader(first, "jonathan").digests(DEV, "beyond")
-    until(lambda: "name the new primary" in str(status_of(third)["last-error"]), 40, third.told)
+    until(lambda: "name the new primary" in str(status_of(third)["last-error"]), third.told)
     third.end()
     first.end()
 
@@ -133,7 +132,7 @@ def test_the_walk_of_a_promotion_and_back(house: House) -> None:
 
     # The third followed the first beyond the fork: it says so, and is put right in the same way; now it is the end of a chain.
     house.start("third")
-    until(lambda: f"diverged at serial {fork + 1}" in str(status_of(third)["last-error"]), 20, third.told)
+    until(lambda: f"diverged at serial {fork + 1}" in str(status_of(third)["last-error"]), third.told)
     assert Uploader(third, "jonathan").digests(DEV, "beyond")
     third.end()
     twistpi(third, "resync")
@@ -163,6 +162,6 @@ def test_the_walk_of_a_promotion_and_back(house: House) -> None:
 
 def _metrics(server: LiveServer, name: str) -> float:
     """One figure of ``/+metrics``."""
-    with urllib.request.urlopen(f"{server.url}/+metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"{server.url}/+metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))

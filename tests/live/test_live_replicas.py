@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.crash.soaking import are_the_same, free_port, status_of, until
+from tests.crash.soaking import are_the_same, status_of, until
 from tests.crash.uploaders import Uploader
 from tests.fakes.distributions import wheel_of
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.ports import free_port
 from tests.live.stages import make_stage
 from tests.live.test_live_commands import CHEAP, twistpi
 
@@ -33,7 +34,7 @@ def servers(tmp_path: Path) -> Iterator[list[LiveServer]]:
 def get(url: str) -> tuple[int, str, Any]:
     """Status, body and headers of an answer."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers
@@ -53,14 +54,14 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     status, told, headers = get(f"{near.url}/{DEV}/+simple/early/")
     assert (status, headers["Retry-After"]) == (503, "5")
     assert "has nothing to serve yet" in told
-    until(lambda: status_of(near)["replica-state"] == "unreachable", 20, near.told)
+    until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
 
     # The primary comes; the replica has everything, and so has a replica of the replica.
     primary.start("--port", str(port), "--offline", environment=CHEAP)
-    until(lambda: get(f"{near.url}/{DEV}/+simple/early/")[0] == 200, 30, near.told)
+    until(lambda: get(f"{near.url}/{DEV}/+simple/early/")[0] == 200, near.told)
     far.start("--primary-url", near.url, "--secretfile", str(secret), environment=CHEAP)
     serial = _upload(primary, "later")
-    told = twistpi(far, "status", "--wait", str(serial), "--timeout", "30")
+    told = twistpi(far, "status", "--wait", str(serial), "--timeout", "120")
     assert f"serial: {serial}" in told
     assert "state: following" in told
     assert "later-1.0-py3-none-any.whl" in get(f"{far.url}/{DEV}/+simple/later/")[1]
@@ -78,21 +79,21 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     own.write_text("0123456789abcdef" * 4)
     own.chmod(0o600)
     stranger.start("--primary-url", f"http://127.0.0.1:{port}", "--secretfile", str(own), environment=CHEAP)
-    until(lambda: "wrong secret" in str(status_of(stranger)["last-error"]), 20, stranger.told)
+    until(lambda: "wrong secret" in str(status_of(stranger)["last-error"]), stranger.told)
     stranger.end()
 
     # The primary is gone, for as long as it takes: reading goes on, and a restart needs neither option nor primary.
     primary.end(signal.SIGKILL)
-    until(lambda: status_of(near)["replica-state"] == "unreachable", 20, near.told)
+    until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
     assert near.end() in _STOPPED
     near.start("--port", near.url.rpartition(":")[2], environment=CHEAP)
     assert "later-1.0" in get(f"{near.url}/{DEV}/+simple/later/")[1]
-    until(lambda: status_of(near)["replica-state"] == "unreachable", 20, near.told)
+    until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
 
     # It comes back, and everything goes on by itself.
     primary.start("--port", str(port), "--offline", environment=CHEAP)
     serial = _upload(primary, "last")
-    until(lambda: status_of(far)["serial"] == serial, 60, far.told)
+    until(lambda: status_of(far)["serial"] == serial, far.told)
     refusal = LiveServer(primary.serverdir, primary.log.with_suffix(".refused"))
     for server in (far, near, primary):
         assert server.end() in _STOPPED
@@ -104,7 +105,7 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     # Nobody makes a replica of a primary by accident.
     refusal.spawn("--primary-url", far.url)
     assert refusal.process is not None
-    assert refusal.process.wait(30) == 1
+    assert refusal.process.wait(PATIENCE) == 1
     assert "twistpi resync" in refusal.told()
 
 

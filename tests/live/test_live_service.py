@@ -25,7 +25,7 @@ import h2.events
 import pytest
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import LiveServer, server_environment, twistd_command
+from tests.fakes.live_server import PATIENCE, LiveServer, server_environment, twistd_command
 
 PASSWORD, WRONG, UPSTREAM = "a-long-secret", "another-secret", "upstream-secret"
 
@@ -71,7 +71,7 @@ class Managed:
         self.process.send_signal(number)
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.door.getsockname()[1], timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.door.getsockname()[1], timeout=60)
 
     def lines(self, path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text().splitlines()]
@@ -88,7 +88,7 @@ def managed(tmp_path: Path) -> Iterator[Managed]:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
     ):
         ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(30)
+        ear.settimeout(PATIENCE)
         made = Managed(tmp_path, door, ear)
         yield made
         if made.process is not None and made.process.poll() is None:
@@ -96,7 +96,7 @@ def managed(tmp_path: Path) -> Iterator[Managed]:
             made.process.wait()
 
 
-def _wait_for(condition: Callable[[], object], patience: float = 30.0) -> None:
+def _wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     until = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < until
@@ -147,7 +147,7 @@ def _status_by_http2(port: int, certificate: Path, path: str) -> bytes:
     context = ssl.create_default_context(cafile=str(certificate))
     context.set_alpn_protocols(["h2", "http/1.1"])
     client = h2.connection.H2Connection(h2.config.H2Configuration())
-    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname="127.0.0.1") as secure:
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 60), server_hostname="127.0.0.1") as secure:
         assert secure.selected_alpn_protocol() == "h2"
         client.initiate_connection()
         fields = [(":method", "GET"), (":scheme", "https"), (":authority", f"127.0.0.1:{port}"), (":path", path)]
@@ -178,7 +178,7 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
 
         # Logs and certificates are opened again, and connections go on.
         context = ssl.create_default_context(cafile=str(certificate))
-        old = http.client.HTTPSConnection("127.0.0.1", secure, context=context, timeout=20)
+        old = http.client.HTTPSConnection("127.0.0.1", secure, context=context, timeout=60)
         assert _ask(old, "GET", "/+health")[0] == 200
         assert _status_by_http2(secure, certificate, "/+health") == b"200"
         first = _certificate(secure)
@@ -215,7 +215,7 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
         answer = busy.getresponse()
         assert (answer.status, answer.headers["Connection"]) == (201, "close")
         assert managed.process is not None
-        assert managed.process.wait(30) == -signal.SIGTERM
+        assert managed.process.wait(PATIENCE) == -signal.SIGTERM
     with pytest.raises((http.client.HTTPException, OSError)):
         waiting.getresponse()
     told = managed.told()

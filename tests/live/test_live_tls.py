@@ -49,7 +49,7 @@ async def test_R54_a_warm_cache_of_pip_hides_no_new_file(tmp_path: Path, server:
     _list(upstream, "1.0", "2.0")
     trusting = ssl.create_default_context(cafile=str(certificate))
     refresh = urllib.request.Request(f"{server.simple}lib/refresh", method="POST")
-    with await deferToThread(urllib.request.urlopen, refresh, timeout=30, context=trusting) as page:
+    with await deferToThread(urllib.request.urlopen, refresh, timeout=60, context=trusting) as page:
         assert page.status == 200
     await deferToThread(pip.upgrade, folder, server.simple, certificate, "lib==2.0")
     assert _version(python) == "2.0"
@@ -66,7 +66,7 @@ async def test_large_files_come_whole_over_tls(
     trusting = ssl.create_default_context(cafile=str(certificate))
 
     def get(url: str, **headers: str) -> bytes:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30, context=trusting) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60, context=trusting) as answer:
             body: bytes = answer.read()
             return body
 

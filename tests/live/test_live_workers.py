@@ -22,7 +22,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor
@@ -40,7 +40,7 @@ def workers_of(server: LiveServer) -> dict[int, int]:
     return {int(number): int(pid) for number, pid in _SERVES.findall(server.told())}
 
 
-def until(true: Callable[[], Any], patience: float = 60.0) -> Any:
+def until(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
     """What ``true`` returns once it is something.  Blocking."""
     end = time.monotonic() + patience
     while not (found := true()):
@@ -68,7 +68,7 @@ class Client:
 
     def __init__(self, server: LiveServer) -> None:
         self._address = server.url.partition("://")[2]
-        self._connection = http.client.HTTPConnection(self._address, timeout=30)
+        self._connection = http.client.HTTPConnection(self._address, timeout=60)
 
     def ask(self, method: str, path: str, body: object = None, login: str = "", **headers: str) -> tuple[int, bytes]:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -84,7 +84,7 @@ class Client:
 
 
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body: bytes = answer.read()
         return body
 
@@ -232,14 +232,14 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
         assert memory_of(pid) - used < LARGE // 2
     trusting = ssl.create_default_context(cafile=str(certificate))
     secure = re.findall(r"answers at (https://\S+?)/?\s", server.told())[0]
-    with await deferToThread(urllib.request.urlopen, f"{secure}/+api", timeout=30, context=trusting) as answer:
+    with await deferToThread(urllib.request.urlopen, f"{secure}/+api", timeout=60, context=trusting) as answer:
         assert json.loads(answer.read())["result"]["login"] == f"{secure}/+login"
     assert b"200 OK" in await deferToThread(ask_at_socket, path)
     # Nobody is left when the first process is killed, and the next start is none the worse for it.
     assert server.process is not None
     first = server.process.pid
     os.kill(first, signal.SIGKILL)
-    server.process.wait(30)
+    server.process.wait(PATIENCE)
     await deferToThread(until, lambda: not any(map(is_alive, pids.values())))
     await deferToThread(server.start, "--workers", "2", "--listen", "tcp:0:interface=127.0.0.1", environment=CHEAP)
     pids = await deferToThread(until, lambda: len(found := workers_of(server)) == 2 and found)
@@ -279,7 +279,7 @@ def upload_large(server: LiveServer) -> None:
 
 def ask_at_socket(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
+        connection.settimeout(60)
         connection.connect(str(path))
         connection.sendall(b"GET /+api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         return connection.recv(1 << 16)

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from tests.fakes.upstream import FakeUpstream
+from tests.in_reactor import until
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
@@ -35,9 +36,12 @@ LOG_ID = "0" * 32
 
 
 class ShiftableClock:
-    """The reactor's clock, with a date that can be moved."""
+    """The reactor's clock, with a date that can be moved, and with which a test says when something was waited for too long."""
 
     shift = 0.0
+
+    def __init__(self) -> None:
+        self._calls: list[Any] = []
 
     def seconds(self) -> float:
         """Unix time, moved."""
@@ -45,7 +49,23 @@ class ShiftableClock:
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> Any:
         """As the reactor's."""
-        return reactor.callLater(delay, call, *arguments)
+        made = reactor.callLater(delay, call, *arguments)
+        self._calls = [*self._pending(), made]
+        return made
+
+    def elapse(self, seconds: float) -> None:
+        """Let so much time have passed, at once: what is due by then is called in the reactor's next turn."""
+        self.shift += seconds
+        for call in self._pending():
+            call.reset(max(0.0, call.getTime() - reactor.seconds() - seconds))
+
+    @property
+    def furthest(self) -> float:
+        """Seconds until the last call that is to come."""
+        return float(max((call.getTime() - reactor.seconds() for call in self._pending()), default=0.0))
+
+    def _pending(self) -> list[Any]:
+        return [call for call in self._calls if call.active()]
 
     def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
         """As the reactor's."""
@@ -86,6 +106,11 @@ class House:
         """What the view knows of a file."""
         return next(file for file in self.project(project).files if file.link.filename == filename)
 
+    async def keep_waiting(self) -> None:
+        """Return when the upstream was asked and says nothing more, and all the time is over that it is given."""
+        await until(lambda: self.fake.held)
+        self.clock.elapse(self.upstream.request_timeout)
+
     async def download(self, project: str, filename: str) -> bytes:
         """Read a file as a client does, to its end."""
         return await read_all(self.downloads.open(self.index, project, self.file(project, filename)))
@@ -113,6 +138,10 @@ class House:
         """Files that are neither kept nor removed."""
         return os.listdir(self.folder / "incoming")
 
+    async def quiet(self) -> None:
+        """Return when no file is on its way any more, nor being recorded."""
+        await until(lambda: not self.downloads._running and not self.incoming())
+
     async def close(self) -> None:
         """Stop everything."""
         for service in (self.mirror, self.downloads, self.sidecars, self.names):
@@ -123,8 +152,11 @@ class House:
         self.view.close()
 
 
-def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 0.4, **options: Any) -> House:
-    """``options``: further configuration of the index; ``offline`` and ``failure_pause`` are the mirror's."""
+def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 60.0, **options: Any) -> House:
+    """``options``: further configuration of the index; ``offline`` and ``failure_pause`` are the mirror's.
+
+    ``timeout``: seconds that the upstream is given, by default more than a busy machine needs.
+    """
     offline, failure_pause = options.pop("offline", False), options.pop("failure_pause", 5.0)
     index = Index("root/up", {"type": "mirror", "mirror_url": fake.index_url, **options})
     first: Sequence[Change] = [LogStarted(LOG_ID), IndexCreated(index.name, index.config)]
@@ -204,15 +236,6 @@ def pause(seconds: float) -> Deferred[None]:
     waiting: Deferred[None] = Deferred()
     reactor.callLater(seconds, waiting.callback, None)
     return waiting
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for something to become true."""
-    for _ in range(int(seconds / 0.01)):
-        if condition():
-            return
-        await pause(0.01)
-    raise AssertionError("it did not happen in time")
 
 
 def expect_cancellation(failure: Failure) -> None:

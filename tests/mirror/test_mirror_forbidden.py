@@ -152,7 +152,7 @@ def test_what_is_no_network_is_refused() -> None:
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]", "0xa9fea9fe"])
 async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., House], host: str) -> None:
     network = Network()
-    house = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}), timeout=3)
+    house = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
     assert "The upstream of root/up failed for" in await refusal_of(house)
     assert network.connected == []
 
@@ -164,7 +164,7 @@ async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
     make_house: Callable[..., House], scheme: str, address: str
 ) -> None:
     network = Network(inside=[address])
-    house = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}), timeout=3)
+    house = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
     assert address not in await refusal_of(house)
     assert network.nameResolver.asked == ["inside.example"]
     assert network.connected == []
@@ -176,7 +176,7 @@ async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network = Network(moving=["127.0.0.1"])
-    house = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}), timeout=3)
+    house = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
     for transport in list(fake._channels):
         transport.loseConnection()
@@ -191,7 +191,7 @@ async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
 async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., House], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network = Network(both=[METADATA, "127.0.0.1"])
-    house = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}), timeout=3)
+    house = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
     assert network.connected == ["127.0.0.1"]
 
@@ -202,7 +202,7 @@ async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[...
     fake.add_project("hello", {WHEEL: b"wheel"})
     fake.misbehave("/simple/hello/", Redirect(f"http://{host}/latest/"))
     network = Network(inside=[METADATA])
-    house = make_house(agent=make_agent(network, {}), timeout=3)
+    house = make_house(agent=make_agent(network, {}))
     await refusal_of(house)
     assert network.connected == ["127.0.0.1"]
 
@@ -211,7 +211,7 @@ async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[...
 async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., House], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"}, files_at=f"http://{METADATA}")
     network = Network()
-    house = make_house(agent=make_agent(network, {}), timeout=3)
+    house = make_house(agent=make_agent(network, {}))
     await house.mirror.ensure(house.index, "hello")
     with pytest.raises(UpstreamFailed, match=SETTING):
         await house.download("hello", WHEEL)
@@ -221,7 +221,7 @@ async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[
 @in_reactor
 async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[..., House], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    house = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK), timeout=3)
+    house = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK))
     await refusal_of(house)
     assert fake.seen == []
 
@@ -232,7 +232,6 @@ async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., H
     house = make_house(
         mirror_url="http://127.0.0.1:1/simple/",
         agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"])),
-        timeout=30,
     )
     with pytest.raises(Exception, match="refused"):
         await house.mirror.ensure(house.index, "hello")
@@ -248,7 +247,7 @@ async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., H
 async def test_no_proxy_is_sent_to_a_forbidden_address(
     make_house: Callable[..., House], proxy: FakeProxy, scheme: str, host: str
 ) -> None:
-    house = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}), timeout=3)
+    house = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}))
     await refusal_of(house)
     assert proxy.asked == []
 
@@ -258,7 +257,7 @@ async def test_no_redirect_sends_a_proxy_to_a_forbidden_address(
     make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.misbehave("/simple/hello/", Redirect(f"http://{METADATA}/latest/"))
-    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}), timeout=3)
+    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
     await refusal_of(house)
     assert proxy.asked == [f"GET {fake.url}/simple/hello/ HTTP/1.1"]
 
@@ -270,7 +269,7 @@ async def test_a_proxy_may_lie_where_no_upstream_may(
     # The proxy resolves localhost; its own address comes from whoever runs the server.
     fake.add_project("hello", {WHEEL: b"wheel"})
     agent = make_agent(reactor, {"HTTP_PROXY": proxy.url}, forbidden=LOOPBACK)
-    house = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent, timeout=3)
+    house = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent)
     assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
 
 
@@ -278,6 +277,6 @@ async def test_a_proxy_may_lie_where_no_upstream_may(
 async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., House], proxy: FakeProxy) -> None:
     network = Network(inside=[METADATA])
     agent = make_agent(network, {"HTTP_PROXY": proxy.url, "NO_PROXY": ".example"})
-    house = make_house(mirror_url="http://inside.example/latest/", agent=agent, timeout=3)
+    house = make_house(mirror_url="http://inside.example/latest/", agent=agent)
     await refusal_of(house)
     assert (proxy.asked, network.connected) == ([], [])

@@ -11,8 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.fakes.upstream import JSON, Document, FakeUpstream, Held, Silent, Status, WithHeaders
-from tests.in_reactor import in_reactor, wait_for
-from tests.mirror.mirror_house import House, pause, reactor, start, until
+from tests.in_reactor import in_reactor, until, wait_for
+from tests.mirror.mirror_house import House, reactor, start
 from tests.mirror.test_mirror_names import json_names
 from twistpi.mirror.names_store import home_of
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, LinksChanged, MetadataCached
@@ -38,8 +38,8 @@ def other() -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def patient(make_house: Callable[..., House]) -> House:
-    """A house whose requests wait long enough for a test to change things meanwhile."""
-    house = make_house(timeout=20)
+    """A house whose upstream has a project and a list."""
+    house = make_house()
     house.fake.add_project("hello", {WHEEL: b"wheel"})
     house.fake.set_names(["hello"])
     return house
@@ -237,8 +237,10 @@ async def test_mirrors_beside_each_other_keep_their_pages_lists_and_failures_apa
     dead = Index("root/dead", {"type": "mirror", "mirror_url": house.fake.index_url.replace("simple", "silent")})
     await house.commit(IndexCreated(second.name, second.config), IndexCreated(dead.name, dead.config))
     house.fake.misbehave("/silent/hello/", Silent())
+    asking = start(house.mirror.ensure(dead, "hello"))
+    await house.keep_waiting()
     with pytest.raises(UpstreamUnreachable):
-        await house.mirror.ensure(dead, "hello")
+        await asking
     states = await gatherResults([start(house.mirror.ensure(index, "hello")) for index in (house.index, second)])
     assert [state.kind for state in states] == ["miss", "miss"]
     assert filenames(house) == {WHEEL}
@@ -290,8 +292,7 @@ async def test_a_file_on_its_way_when_its_index_is_deleted_reaches_its_reader_an
     await patient.commit(IndexDeleted("root/up"))
     held.release()
     assert await reading == b"wheel"
-    await until(lambda: patient.incoming() == [])
-    await pause(0.05)
+    await patient.quiet()
     assert patient.changes(FileCached) == []
 
 
@@ -306,7 +307,7 @@ async def test_a_file_comes_from_the_new_upstream_while_the_old_one_hangs(patien
     assert other.count(WHEEL_URL) == 1
     held.release()
     assert await reading == b"wheel"
-    await until(lambda: patient.incoming() == [])
+    await patient.quiet()
     assert len(patient.changes(FileCached)) == 1
 
 

@@ -13,8 +13,8 @@ import pytest
 from twisted.internet.defer import gatherResults
 
 from tests.fakes.upstream import CutOff, Fault, Hangup, Redirect, Silent, Status, WithHeaders, WrongBody
-from tests.in_reactor import in_reactor
-from tests.mirror.mirror_house import House, start, until
+from tests.in_reactor import in_reactor, until
+from tests.mirror.mirror_house import House, start
 from twistpi.model.changes import FileCached, MetadataCached, MetadataMissing
 from twistpi.model.errors import NoMetadata, UpstreamUnreachable
 
@@ -158,8 +158,10 @@ async def test_an_upstream_out_of_reach_is_no_proof_that_there_is_none(house: Ho
     await learn(house, make_wheel(), metadata={WHEEL: METADATA} if announced else {})
     for path in (FILE, f"{FILE}.metadata"):
         house.fake.misbehave(path, Silent())
+    asking = start(ask(house))
+    await house.keep_waiting()
     with pytest.raises(UpstreamUnreachable):
-        await ask(house)
+        await asking
     assert house.changes(MetadataMissing) == []
     for path in (FILE, f"{FILE}.metadata"):
         house.fake.behave(path)

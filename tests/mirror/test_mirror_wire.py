@@ -184,7 +184,6 @@ async def test_https_goes_through_a_tunnel(
         fake=upstream,
         mirror_url=url,
         agent=make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority),
-        timeout=3,
     )
     await house.mirror.ensure(house.index, "hello")
     assert await house.download("hello", WHEEL) == b"wheel"
@@ -199,7 +198,7 @@ async def test_a_proxy_that_refuses_is_an_upstream_out_of_reach(
     upstream, url, authority = secure
     agent = make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority)
     proxy.refuses = True
-    house = make_house(fake=upstream, mirror_url=url, agent=agent, timeout=3)
+    house = make_house(fake=upstream, mirror_url=url, agent=agent)
     with pytest.raises(UpstreamUnreachable, match="407"):
         await house.mirror.ensure(house.index, "hello")
     assert upstream.seen == []
@@ -210,9 +209,9 @@ async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
     make_house: Callable[..., House], secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
-    trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority), timeout=3)
+    trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority))
     assert (await trusting.mirror.ensure(trusting.index, "hello")).kind == "miss"
-    wary = make_house(fake=upstream, mirror_url=url, timeout=3)
+    wary = make_house(fake=upstream, mirror_url=url)
     with pytest.raises(UpstreamFailed, match="certificate"):
         await wary.mirror.ensure(wary.index, "hello")
 

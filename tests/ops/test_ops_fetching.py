@@ -99,7 +99,7 @@ def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
 
 @pytest.fixture
 def fetcher() -> Iterator[Fetcher]:
-    one = Fetcher(patience=5.0)
+    one = Fetcher(patience=60.0)
     yield one
     one.close()
 
@@ -173,13 +173,13 @@ def test_of_a_large_upload_only_the_head_is_sent(fetcher: Fetcher, seen: Seen) -
 
 def test_a_certificate_is_looked_at_and_one_that_is_not_trusted_is_no_answer(tmp_path: Path) -> None:
     key, certificate = write_certificate(tmp_path)
-    trusting = Fetcher(context=ssl.create_default_context(cafile=str(certificate)), patience=5.0)
+    trusting = Fetcher(context=ssl.create_default_context(cafile=str(certificate)), patience=60.0)
     with serving((key, certificate)) as told:
         assert trusting.ask(Question(f"{told.url}/")).status == 200
         ends = trusting.certificate_ends(f"{told.url}/")
         assert ends is not None
         assert abs(ends - time.time() - 86400) < 3600
-        strange = Fetcher(patience=5.0)
+        strange = Fetcher(patience=60.0)
         assert "its certificate is not accepted: self-signed certificate" in strange.ask(Question(f"{told.url}/")).failure
         assert strange.certificate_ends(f"{told.url}/") is None
         trusting.close()

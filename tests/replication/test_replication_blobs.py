@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.fakes.unruly_proxy import Cut, Flip, Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
-from tests.in_reactor import in_reactor
+from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_house import pause
-from tests.replication.two_servers import MIRROR, STAGE, Server, eventually
+from tests.replication.two_servers import MIRROR, STAGE, Server
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.mirror.trouble import Trouble
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
@@ -66,7 +66,7 @@ async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_t
     await primary.commit(AttachmentAdded(STAGE, "demo", "1.0", "toxresult", "demo.toxresult-1", digest(b"passed"), 6, tox, WHEEL))
     await primary.get(f"/{MIRROR}/+simple/hello/")
     await primary.get(f"/{MIRROR}/{primary.file('hello', 'hello-1.0.tar.gz').path}")
-    await eventually(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
+    await until(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
     assert {address: replica.blobs.open(address).read() for address in beside} == beside
     assert replica.replica.files.tally.fetched == 5
     assert fake.count("/files/hello/hello-1.0.tar.gz") == 1
@@ -80,7 +80,7 @@ async def test_what_was_named_before_the_start_is_found_and_many_small_files_sha
     await primary.commit(*(change for filename, content in contents.items() for change in primary.upload(filename, content)))
     replica = make_server(primary)
     await replica.follow()
-    await eventually(lambda: replica.in_sync)
+    await until(lambda: replica.in_sync)
     assert all(replica.has(content, filename) for filename, content in contents.items())
     assert (asked(primary, "POST /+blobs"), asked(primary, "GET /+blob/")) == (2, 0)
     facts = replica.replica.files.facts()
@@ -96,7 +96,7 @@ async def test_a_replica_on_demand_fetches_nothing_unasked_and_one_of_some_index
     picky, other = (make_server(primary, replicate_files=index) for index in (STAGE, MIRROR))
     for server in (lazy, picky, other):
         await server.follow()
-    await eventually(lambda: picky.in_sync and other.in_sync and lazy.in_sync)
+    await until(lambda: picky.in_sync and other.in_sync and lazy.in_sync)
     assert [server.has(SMALL, WHEEL) for server in (lazy, picky, other)] == [False, True, False]
 
 
@@ -112,7 +112,7 @@ async def test_thirty_clients_that_ask_a_chain_for_a_file_it_has_not_yet_share_o
     answers = await gatherResults([Deferred.fromCoroutine(last.get(path_of(LARGE, WHEEL))) for _ in range(30)])
     assert {(answer.status, answer.body == LARGE) for answer in answers} == {(200, True)}
     assert (asked(primary, "GET /+blob/"), asked(middle, "GET /+blob/")) == (1, 1)
-    await eventually(lambda: middle.has(LARGE, WHEEL) and last.has(LARGE, WHEEL))
+    await until(lambda: middle.has(LARGE, WHEEL) and last.has(LARGE, WHEEL))
     ranged = await last.get(path_of(LARGE, WHEEL), Range="bytes=-5")
     assert (ranged.status, ranged.body) == (206, LARGE[-5:])
 
@@ -187,12 +187,12 @@ async def test_a_client_that_leaves_does_not_stop_what_is_brought(primary: Serve
         await replica.pull()
         leaving = Deferred.fromCoroutine(replica.get(path_of(LARGE, WHEEL)))
         leaving.addErrback(lambda _: None)
-        await eventually(lambda: stall in proxy.happened)
+        await until(lambda: stall in proxy.happened)
         leaving.cancel()
         for connection in list(replica.services.connections._open):
             connection.cut()
         proxy.release()
-        await eventually(lambda: replica.has(LARGE, WHEEL))
+        await until(lambda: replica.has(LARGE, WHEEL))
         await replica.vanish()
 
 
@@ -207,7 +207,7 @@ async def test_a_chain_brings_small_and_large_files_through_a_middle_that_has_no
     for number in range(5):
         await primary.commit(*primary.upload(f"demo-{number}.zip", b"%d" % number))
     await primary.commit(*primary.upload(WHEEL, LARGE))
-    await eventually(lambda: last.has(LARGE, WHEEL) and last.in_sync)
+    await until(lambda: last.has(LARGE, WHEEL) and last.in_sync)
     assert all(last.has(b"%d" % number, f"demo-{number}.zip") for number in range(5))
 
 
@@ -229,7 +229,7 @@ async def test_wrong_and_missing_bytes_are_not_kept_are_told_of_stop_nothing_and
     replica = make_server(primary)
     await replica.follow()
     queue = replica.replica.files
-    await eventually(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts(with_names=True)))
+    await until(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts(with_names=True)))
     assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
     told = {one["path"].rpartition("/")[2]: one["reason"] for one in queue.failures.facts(with_names=True)}
     assert "sha256" in told["wrong-1.0.zip"]
@@ -243,11 +243,11 @@ async def test_wrong_and_missing_bytes_are_not_kept_are_told_of_stop_nothing_and
     wrong = await replica.get(path_of(b"right", "wrong-1.0.zip"))
     assert wrong.status == 502
     await primary.commit(*primary.upload("after-1.0.zip", b"after"))
-    await eventually(lambda: replica.has(b"after", "after-1.0.zip"))
+    await until(lambda: replica.has(b"after", "after-1.0.zip"))
     await primary.commit(FileRemoved(STAGE, "demo", "gone-1.0.zip"))
     for filename in ("wrong-1.0.zip", "short-1.0.zip", WHEEL):
         lay(filename, contents[filename])
-    await eventually(lambda: replica.in_sync)
+    await until(lambda: replica.in_sync)
     assert [replica.has(content, filename) for filename, content in contents.items()] == [True, True, False, True]
 
 
@@ -263,7 +263,7 @@ async def test_a_large_file_goes_on_where_it_was_cut_and_a_small_one_that_was_cu
         proxy.will(Flip(asked=b"POST /+blobs", behind=b"b-1.0.zip\n", after=100))
         replica = make_server(primary, through=proxy.url)
         await replica.follow()
-        await eventually(lambda: replica.in_sync)
+        await until(lambda: replica.in_sync)
         assert replica.has(LARGE, WHEEL)
         assert replica.has(SMALL, "a-1.0.zip")
         assert replica.has(SMALL * 2, "b-1.0.zip")
@@ -284,7 +284,7 @@ async def test_a_client_gets_the_rest_of_a_file_whose_primary_went_away_and_came
         replica = make_server(primary, replicate_files="on-demand", through=proxy.url)
         await replica.pull()
         getting = Deferred.fromCoroutine(replica.get(path_of(LARGE, WHEEL)))
-        await eventually(lambda: cut in proxy.happened)
+        await until(lambda: cut in proxy.happened)
         await primary.vanish()
         await pause(0.3)
         assert not getting.called
@@ -308,10 +308,10 @@ async def test_while_the_primary_is_gone_a_file_that_is_not_here_is_said_to_be_o
     assert answer.status == 503
     assert b"not on this server yet" in answer.body
     assert answer.headers.hasHeader("Retry-After")
-    await eventually(lambda: replica.replica.files.tally.last_error is not None)
+    await until(lambda: replica.replica.files.tally.last_error is not None)
     assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (2, 0)
     primary.listen()
-    await eventually(lambda: replica.in_sync)
+    await until(lambda: replica.in_sync)
     assert replica.has(SMALL, WHEEL)
 
 
@@ -331,7 +331,7 @@ async def test_what_is_on_the_disk_or_in_the_search_path_is_not_fetched(
     queued.put(SMALL, blob_address(digest(SMALL), "here-1.0.zip"))
     for server in (queued, lazy):
         await server.follow()
-    await eventually(lambda: queued.in_sync)
+    await until(lambda: queued.in_sync)
     assert queued.has(LARGE, WHEEL)
     assert queued.has(b"flat", "flat-1.0.zip")
     assert (await lazy.get(path_of(LARGE, WHEEL))).body == LARGE
@@ -344,8 +344,8 @@ async def test_a_full_disk_makes_the_queue_wait_and_nothing_is_lost(primary: Ser
     replica = make_server(primary)
     replica.system.has_room = False
     await replica.follow()
-    await eventually(lambda: "No space left" in (replica.replica.files.tally.last_error or ""))
+    await until(lambda: "No space left" in (replica.replica.files.tally.last_error or ""))
     assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (3, 0)
     replica.system.has_room = True
-    await eventually(lambda: replica.in_sync)
+    await until(lambda: replica.in_sync)
     assert replica.has(LARGE, WHEEL)

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.replication.fake_primary import FakePrimary, agent_for, reactor
 from tests.replication.test_replication_primary import Spoken
 from twistpi.model.following_errors import StrangePrimary
@@ -167,7 +167,7 @@ def house() -> Iterator[House]:
 async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(house: House) -> None:
     old, new = house.server(OLD, 123), house.server(NEW, 120)
     old.gate.under_way = 2
-    told = await tell(new.reach(old), new.promoted(), 5)
+    told = await tell(new.reach(old), new.promoted(), PATIENCE)
     fence = Fence(2, NEW, new.site.url, 120, 125)
     assert (told.fenced, told.serial) == (True, 125)
     assert old.written == old.heard == [fence]
@@ -181,8 +181,8 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
 async def test_being_told_again_changes_nothing(house: House) -> None:
     old, new = house.server(OLD, 123), house.server(NEW, 120)
     note = new.promoted()
-    first = await tell(new.reach(old), note, 5)
-    assert await tell(new.reach(old), note, 5) == first
+    first = await tell(new.reach(old), note, PATIENCE)
+    assert await tell(new.reach(old), note, PATIENCE) == first
     assert set(old.written) == {Fence(2, NEW, new.site.url, 120, 123)}
 
 
@@ -191,7 +191,7 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
     old, new = house.server(OLD, 123), house.server(NEW, 120)
     old.gate.under_way = 1
     reign = Reign(2, NEW, Fork(120, chain_of(120)))
-    held = await tell(new.reach(old), FenceNote(NEW, LOG, reign, new.site.url, hold=30), 5)
+    held = await tell(new.reach(old), FenceNote(NEW, LOG, reign, new.site.url, hold=30), PATIENCE)
     assert (held.serial, held.fenced) == (124, False)
     old.clock.advance(29)
     assert old.gate.told == ["hold"]
@@ -204,8 +204,8 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
 async def test_a_hold_that_ends_in_a_promotion_is_not_released(house: House) -> None:
     old, new = house.server(OLD, 120), house.server(NEW, 120)
     reign = Reign(2, NEW, Fork(120, chain_of(120)))
-    await tell(new.reach(old), FenceNote(NEW, LOG, reign, hold=30), 5)
-    await tell(new.reach(old), new.promoted(), 5)
+    await tell(new.reach(old), FenceNote(NEW, LOG, reign, hold=30), PATIENCE)
+    await tell(new.reach(old), new.promoted(), PATIENCE)
     old.clock.advance(60)
     assert "release" not in old.gate.told
     assert "Nothing exists only here." in str(old.gate.reason)
@@ -218,14 +218,14 @@ async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(hou
     late = FenceNote(OLD, LOG, Reign(2, OLD, Fork(119, chain_of(119))))
     for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, reign=Reign())):
         with pytest.raises(NotFenced):
-            await tell(house.server("c" * 32, 1).reach(new), note, 5)
+            await tell(house.server("c" * 32, 1).reach(new), note, PATIENCE)
     assert new.gate.told == []
 
 
 @in_reactor
 async def test_a_replica_takes_note_and_stays_what_it_is(house: House) -> None:
     replica, new = house.server("c" * 32, 110, role="replica"), house.server(NEW, 120)
-    told = await tell(new.reach(replica), new.promoted(), 5)
+    told = await tell(new.reach(replica), new.promoted(), PATIENCE)
     assert (told.role, told.fenced) == ("replica", False)
     assert replica.gate.told == []
 
@@ -237,7 +237,7 @@ async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learne
     assert old.gate.told == []
     old.fencing.epoch_seen(2)
     assert old.fencing.fence == Fence(2, last=123)
-    await tell(new.reach(old), new.promoted(), 5)
+    await tell(new.reach(old), new.promoted(), PATIENCE)
     assert old.written[-1] == old.fencing.fence == Fence(2, NEW, new.site.url, 120, 123)
 
 
@@ -279,7 +279,7 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(house
     answering, new.site.answering = new.site.answering, asked.append
     answered = old.fencing.start([old.reach(new)])
     await _until(Clock(), lambda: bool(asked))
-    await tell(new.reach(old), FenceNote(NEW, LOG, Reign(2, NEW, Fork(120, chain_of(120))), hold=30), 5)
+    await tell(new.reach(old), FenceNote(NEW, LOG, Reign(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
     answering(asked[0])
     await answered
     assert "release" not in old.gate.told
@@ -304,7 +304,7 @@ async def test_what_is_no_server_of_ours_is_told_apart(house: House) -> None:
     strange = FakePrimary(lambda request: (request.write(b'{"node_id": 7}'), request.finish())[-1]).start()
     agent, pool = agent_for(strange.url)
     with pytest.raises(StrangePrimary):
-        await ask_peer(Primary(strange.url, old.node, agent, reactor, Spoken(), lambda count: bytes(count)), 5)
+        await ask_peer(Primary(strange.url, old.node, agent, reactor, Spoken(), lambda count: bytes(count)), PATIENCE)
     await pool.closeCachedConnections()  # type: ignore[no-untyped-call]
     await strange.stop()
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.fakes.faulty_disk import FaultyDisk
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import PATIENCE, in_reactor, until, wait_for
 from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILENCE, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
@@ -56,16 +56,6 @@ def started(*names: str) -> ScriptedPrimary:
     return ScriptedPrimary(make_lines(START, *(user(name) for name in names)))
 
 
-async def until(condition: Callable[[], object], patience: float = 20.0) -> None:
-    """Return when ``condition`` holds; looked at whenever the reactor had a turn."""
-    limit = reactor.seconds() + patience
-    while not condition():
-        assert reactor.seconds() < limit, "it never came to be"
-        turn: Deferred[None] = Deferred()
-        reactor.callLater(0.001, turn.callback, None)
-        await turn
-
-
 @in_reactor
 async def test_what_is_there_and_what_comes_later_arrives_and_can_be_waited_for(make: Callable[..., Replica]) -> None:
     primary = started("a", "b")
@@ -73,7 +63,7 @@ async def test_what_is_there_and_what_comes_later_arrives_and_can_be_waited_for(
     replica.following.start()
     await replica.following.complete
     assert replica.readers.get().serial() == 3
-    waiting = replica.following.wait_for(4, 20.0)
+    waiting = replica.following.wait_for(4, PATIENCE)
     primary.append(user("c"))
     await waiting
     assert [one.name for one in replica.readers.get().users()] == ["a", "b", "c"]
@@ -86,10 +76,10 @@ async def test_what_is_there_and_what_comes_later_arrives_and_can_be_waited_for(
 async def test_waiting_ends_after_a_while_with_how_far_it_is_and_with_the_server(make: Callable[..., Replica]) -> None:
     replica = make(started("a"))
     replica.following.start()
-    await replica.following.wait_for(2, 20.0)
+    await replica.following.wait_for(2, PATIENCE)
     with pytest.raises(NotHereYet, match=r"Serial 9 is not here yet: after 0\.01 s this server was at 2"):
         await replica.following.wait_for(9, 0.01)
-    waiting = replica.following.wait_for(9, 20.0)
+    waiting = replica.following.wait_for(9, PATIENCE)
     replica.following.stop()
     with pytest.raises(WriterStopped):
         await waiting
@@ -171,7 +161,7 @@ async def test_a_primary_restored_from_a_backup_diverged_until_it_has_what_is_he
     await until(lambda: "ends before it, at 2" in str(replica.following.progress.last_error))
     assert replica.readers.get().serial() == 5
     primary.lines = [*whole, *make_lines(user("e"), after=attach(whole))]
-    await replica.following.wait_for(6, 20.0)
+    await replica.following.wait_for(6, PATIENCE)
     assert replica.following.progress.state == "following"
 
 
@@ -280,7 +270,7 @@ async def test_after_any_faults_once_healed_logs_and_views_are_equal(
         await replica.following.complete
         if later and not compressed:
             primary.append(*later)
-            await replica.following.wait_for(len(primary.lines), 20.0)
+            await replica.following.wait_for(len(primary.lines), PATIENCE)
         await replica.stop()
         assert replica.failed == []
         expected = FileChangelog.open(str(Path(folder) / "primary"), RealDisk(), segment_limit=SEGMENT_LIMIT)

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.fakes.upstream import FakeUpstream, Held, Status
 from tests.fakes.wheels import make_wheel
-from tests.in_reactor import in_reactor
-from tests.replication.two_servers import MIRROR, Server, eventually, reactor
+from tests.in_reactor import in_reactor, until
+from tests.replication.two_servers import MIRROR, Server, reactor
 from twistpi.model.errors import UnknownProject, UpstreamUnreachable
 
 SDIST = "hello-1.0.tar.gz"
@@ -63,7 +63,7 @@ async def test_a_page_is_answered_when_the_log_here_has_what_the_primary_learned
     await replica.pull()
     replica.follows = False
     asking = Deferred.fromCoroutine(replica.get(PAGE))
-    await eventually(lambda: primary.readers.get().has_project(MIRROR, "hello"))
+    await until(lambda: primary.readers.get().has_project(MIRROR, "hello"))
     assert not asking.called
     await replica.pull()
     answer = await asking
@@ -124,14 +124,14 @@ async def test_thirty_clients_of_a_chain_share_one_fetch_of_a_cold_file_and_ever
     held = fake.misbehave(f"/files/hello/{SDIST}", Held())
     path = f"/{MIRROR}/{last.file('hello', SDIST).path}"
     asking = [Deferred.fromCoroutine(server.get(path)) for server in (last, middle, primary) * 10]
-    await eventually(lambda: fake.count(f"/files/hello/{SDIST}") == 1)
+    await until(lambda: fake.count(f"/files/hello/{SDIST}") == 1)
     assert isinstance(held, Held)
     held.release()
     answers = await gatherResults(asking)
     assert {(answer.status, answer.body == CONTENT) for answer in answers} == {(200, True)}
     assert fake.count(f"/files/hello/{SDIST}") == 1
-    await eventually(lambda: all(server.has(CONTENT, SDIST) for server in (primary, middle, last)))
-    await eventually(lambda: last.file("hello", SDIST).cached)
+    await until(lambda: all(server.has(CONTENT, SDIST) for server in (primary, middle, last)))
+    await until(lambda: last.file("hello", SDIST).cached)
     ranged = await last.get(path, Range="bytes=100-199")
     assert (ranged.status, ranged.body) == (206, CONTENT[100:200])
 
@@ -152,7 +152,7 @@ async def test_with_the_primary_gone_a_file_comes_from_the_upstream_itself_is_ke
         for _ in range(2):
             answer = await replica.get(path)
             assert (answer.status, answer.body) == (200, content)
-            await eventually(lambda: replica.has(content, filename))  # noqa: B023
+            await until(lambda: replica.has(content, filename))  # noqa: B023
         assert fake.count(f"/files/{project}/{filename}") == 1
     assert replica.changelog.last == primary.changelog.last
 

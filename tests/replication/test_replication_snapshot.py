@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import in_reactor, wait_for
-from tests.mirror.mirror_house import until
+from tests.in_reactor import in_reactor, until, wait_for
 from tests.replication.fake_primary import FakePrimary, agent_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.disk import RealDisk
@@ -115,7 +114,7 @@ class Large:
             return
         if self.cuts:
             request.write(part[: self.cuts.pop(0)])
-            reactor.callLater(0.01, request.channel.forceAbortClient)
+            request.channel.loseConnection()  # once that is sent
             return
         request.write(part)
         request.finish()
@@ -156,7 +155,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     folder = tmp_path / "replica"
     folder.mkdir()
     agent, pool = agent_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=5.0)
+    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=60.0)
     place = Place(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
     yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, deferToThread))
     wait_for(pool.closeCachedConnections())  # type: ignore[no-untyped-call]

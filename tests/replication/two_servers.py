@@ -26,7 +26,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from tests.fakes.upstream import FakeUpstream
-from tests.mirror.mirror_house import ShiftableClock, until
+from tests.mirror.mirror_house import ShiftableClock
 from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
 from twistpi.blobs.address import BlobAddress, blob_address
@@ -304,7 +304,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
         )  # fmt: skip
         agent = make_agent(reactor, {})
         primary = Primary(
-            through or parent.url, os.urandom(16).hex(), agent, reactor, NodeTokens(SECRET), os.urandom, patience=5.0
+            through or parent.url, os.urandom(16).hex(), agent, reactor, NodeTokens(SECRET), os.urandom, patience=60.0
         )
         relayed = relay(foundation, primary, following)  # type: ignore[arg-type]
         parts = {
@@ -338,11 +338,6 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     if parent is not None:
         parent.children.append(server)
     return server
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Return when ``condition`` holds, however long a busy machine takes."""
-    await until(condition, 60.0)
 
 
 def clock_reactor(clock: ShiftableClock) -> Any:

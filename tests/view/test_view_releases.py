@@ -231,7 +231,7 @@ def test_what_a_mirror_lists_is_known_by_its_digits_before_it_is_here(view: View
 
 
 @given(histories(), st.lists(st.tuples(st.sampled_from([*DIGESTS, TWIN]), st.sampled_from(FILENAMES)), max_size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Change, ...]], pushed: list[tuple[str, str]]
 ) -> None:

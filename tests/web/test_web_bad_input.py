@@ -543,7 +543,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(place=st.sampled_from(sorted(WRITES)), body=st.dictionaries(KEYS, JSON_VALUES, max_size=4) | JSON_VALUES)
 def test_no_json_whatever_makes_the_server_stumble(world: World, place: str, body: Any) -> None:
     method, path = WRITES[place]
@@ -553,7 +553,7 @@ def test_no_json_whatever_makes_the_server_stumble(world: World, place: str, bod
     assert answer.status < 500, answer.raw
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.lists(st.binary(max_size=12), max_size=6), method=st.sampled_from(["GET", "PUT", "PATCH", "DELETE", "POST", "PUSH"])
 )

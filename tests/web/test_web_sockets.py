@@ -15,6 +15,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
+from tests.in_reactor import until
 from tests.web.web_wire import JSON_PAGE, read_answer, request_bytes, without_id
 from tests.web.web_world import MIRROR, World, link
 from twistpi.model.errors import WrongBytes
@@ -37,14 +38,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     pytest_twisted.blockon(port.stopListening())
     pytest_twisted.blockon(settle())
     world.close()
-
-
-async def _until(true: Callable[[], object]) -> None:
-    for _ in range(500):
-        if true():
-            return
-        await task.deferLater(reactor, 0.01)
-    pytest.fail("it never came true")
 
 
 def settle() -> Any:
@@ -81,7 +74,7 @@ def _some(connection: socket.socket) -> bytes:
 
 def ask(port: int, *requests: bytes) -> list[bytes]:
     """Ask on one connection, one after the other."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         answers = []
         for request in requests:
             connection.sendall(request)
@@ -111,7 +104,7 @@ async def test_what_is_asked_while_a_large_body_goes_out_is_answered_after_it(se
     await deferToThread(ask, port, whole, page)
 
     def talk() -> list[bytes]:
-        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             connection.sendall(whole)
             first = connection.recv(1)
@@ -146,13 +139,13 @@ async def test_R46_many_clients_follow_one_growing_file_at_their_own_pace(served
     download = world.grow_file(SDIST, len(BODY))
 
     def slowly(number: int) -> str:
-        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536 << (number % 4))
             connection.sendall(request_bytes(PATH))
             return hashlib.sha256(read_answer(receive(connection)).body).hexdigest()
 
     clients = [deferToThread(slowly, number) for number in range(8)]
-    await _until(lambda: download.readers == 8)
+    await until(lambda: download.readers == 8)
     for start in range(0, len(BODY), 300_000):
         download.grow(BODY[start : start + 300_000], end=start + 300_000 >= len(BODY))
         await task.deferLater(reactor, 0.005)
@@ -168,10 +161,10 @@ async def test_R46_a_client_that_leaves_frees_its_reader_and_nobody_elses(served
     leaving = socket.create_connection(("127.0.0.1", port), 10)
     leaving.sendall(request_bytes(PATH))
     staying = deferToThread(ask, port, request_bytes(PATH))
-    await _until(lambda: download.readers == 2)
+    await until(lambda: download.readers == 2)
     download.grow(BODY[:1_000_000])
     leaving.close()
-    await _until(lambda: download.readers == 1)
+    await until(lambda: download.readers == 1)
     download.grow(BODY[1_000_000:], end=True)
     assert read_answer((await staying)[0]).body == BODY
 
@@ -181,13 +174,13 @@ async def test_R47_wrong_bytes_cut_the_connection_before_the_end(served: Served)
     world, port = served
     download = world.grow_file(SDIST, len(BODY))
     asking = deferToThread(ask, port, request_bytes(PATH))
-    await _until(lambda: download.readers == 1)
+    await until(lambda: download.readers == 1)
     download.grow(BODY[:1_000_000])
     await task.deferLater(reactor, 0.02)
     download.fail(WrongBytes(SDIST.filename, SDIST.url, "another digest"))
     with pytest.raises(ConnectionError):
         await asking
-    await _until(lambda: download.readers == 0)
+    await until(lambda: download.readers == 0)
 
 
 @later
@@ -199,11 +192,11 @@ async def test_a_reader_that_stops_reading_costs_no_memory_and_is_let_go(served:
     lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     lazy.connect(("127.0.0.1", port))
     lazy.sendall(whole)
-    await _until(lambda: _sending(world))
+    await until(lambda: _sending(world))
     channel = _sending(world)[0]
     assert channel.transport.dataBuffer == b""
     lazy.close()
-    await _until(lambda: channel._sender is None)
+    await until(lambda: channel._sender is None)
 
 
 def _sending(world: World) -> list[Any]:
@@ -221,7 +214,7 @@ async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> 
 
     def talk() -> list[bytes]:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.connect(name)
             answers = []
             for _ in range(3):
@@ -256,7 +249,7 @@ async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, a
         connection.sendall(request_bytes(PATH, **asked))
         await deferToThread(connection.recv, 100)
         assert is_open()
-        await _until(lambda: not is_open())
+        await until(lambda: not is_open())
     assert download.readers == 0
 
 

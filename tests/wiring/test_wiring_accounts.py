@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 def _ask(server: LiveServer, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(server.url + path, headers=headers, data=None if body is None else json.dumps(body).encode())
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -73,7 +73,7 @@ def test_a_server_with_a_secret_file_that_others_can_read_does_not_start(server:
     secret.chmod(0o644)
     server.spawn("--no-root-pypi", "--secretfile", str(secret))
     assert server.process is not None
-    assert server.process.wait(30) != 0
+    assert server.process.wait(180) != 0
     assert f"The secret file {secret} cannot be used: others than its owner can use it" in server.told()
     assert not server.serverdir.exists()
     secret.chmod(0o600)

@@ -14,8 +14,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import in_reactor, wait_for
-from tests.mirror.mirror_house import until
+from tests.in_reactor import in_reactor, until, wait_for
 from tests.replication.fake_primary import agent_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
@@ -102,7 +101,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     settings = Settings(serverdir=str(tmp_path / "replica"), primary_url=large.fake.url, secretfile=secretfile)
     serverdir = open_serverdir(settings)
     agent, pool = agent_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=5.0)
+    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = Place(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
     bootstrap = Bootstrap(primary, place, RealDisk(), reactor, deferToThread)

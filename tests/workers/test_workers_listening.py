@@ -10,9 +10,8 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
 
-from tests.in_reactor import in_reactor
+from tests.in_reactor import in_reactor, until
 from twistpi.workers.listening import listen
 from twistpi.workers.orders import Listening
 from twistpi.workers.place import clear_place, place_for_socket
@@ -39,14 +38,6 @@ class Counter(Factory):
     def __init__(self) -> None:
         self.made: list[Any] = []
         self.lost = 0
-
-
-async def until(true: Any) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        await deferLater(reactor, 0.005)
-    raise AssertionError("it never came true")
 
 
 @in_reactor

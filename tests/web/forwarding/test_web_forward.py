@@ -80,7 +80,7 @@ class ListeningIdentify:
 
 def with_leave(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Send the head, wait for what comes, send the body; what came before and after.  Blocking."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(head)
         first = read_until(connection, b"\r\n\r\n")
         connection.sendall(body)
@@ -269,7 +269,7 @@ async def test_a_refusal_comes_back_before_the_body_has_ended(tmp_path: Path) ->
         wait_for_close(connection, Event())
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000").replace(b"close", b"keep-alive"))
             connection.sendall(b"x" * 100_000)
             return read_until(connection, b"too much")
@@ -290,7 +290,7 @@ async def test_leave_to_send_is_the_primarys_to_give(tmp_path: Path) -> None:
         connection.sendall(ANSWER)
 
     def client(port: int, path: str) -> tuple[bytes, bytes]:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("POST", path, b"", "Content-Length: 4", "Expect: 100-continue"))
             first = read_until(connection, b"\r\n\r\n")
             if first.startswith(b"HTTP/1.1 100"):
@@ -316,9 +316,9 @@ async def test_an_asker_who_leaves_ends_the_request_at_the_primary(tmp_path: Pat
         wait_for_close(connection, gone)
 
     def client(port: int, body: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 1000") + body)
-            assert began.wait(20)
+            assert began.wait(60)
 
     async with scripted(tmp_path / "replica", act) as (house, _server):
         for body in (b"in the middle", b"x" * 1000):
@@ -448,7 +448,7 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
     received: list[int] = []
 
     def act(connection: socket.socket, rest: bytes) -> None:
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         count = len(rest)
         while count < size:
             count += len(connection.recv(1 << 20))
@@ -458,7 +458,7 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
             connection.sendall(b"y" * (1 << 16))
 
     def client(port: int) -> tuple[int, int]:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", f"Content-Length: {size}"))
             sent = 0
             connection.settimeout(0.5)
@@ -469,7 +469,7 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
                 pass
             stuck_at = sent
             go_on.set()
-            connection.settimeout(20)
+            connection.settimeout(60)
             while sent < size:
                 sent += connection.send(b"x" * min(1 << 16, size - sent))
             head = read_until(connection, b"\r\n\r\n")

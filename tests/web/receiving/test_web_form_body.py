@@ -28,7 +28,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tests.fakes.certificates import write_certificate
 from tests.fakes.faulty_system import FaultySystem
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.receiving.form_samples import COMMON, WHEEL, encode, text
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.system import ISystem, RealSystem
@@ -207,14 +207,6 @@ def receive(connection: socket.socket) -> tuple[int, str, bool]:
     return status, stream.read(length).decode(), goes_on
 
 
-async def until(is_so: Callable[[], object]) -> None:
-    for _ in range(1000):
-        if is_so():
-            return
-        await task.deferLater(reactor, 0.01)
-    pytest.fail("it never came true")
-
-
 def resident() -> int:
     """Bytes of memory this process has."""
     with open("/proc/self/status", encoding="ascii") as file:
@@ -388,7 +380,7 @@ async def test_R86_R93_the_same_holds_behind_tls(house: House, tmp_path: Path) -
     def upload(content: bytes) -> tuple[int, str, bool]:
         trusting = ssl.create_default_context(cafile=str(certificate))
         with (
-            socket.create_connection(("127.0.0.1", port.getHost().port), 20) as plain,
+            socket.create_connection(("127.0.0.1", port.getHost().port), 60) as plain,
             trusting.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
         ):
             body = form(content)

@@ -311,7 +311,7 @@ async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_n
         return client
 
     def sip(client: socket.socket, size: int) -> bytes:
-        client.settimeout(5)
+        client.settimeout(60)
         got = b""
         while len(got) < size:
             piece = client.recv(size - len(got))
