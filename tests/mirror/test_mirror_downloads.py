@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from threading import Event
+from typing import Any
 
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 
 from tests.fakes.upstream import (
     Chunked,
@@ -347,30 +349,73 @@ async def test_a_descriptor_stays_open_while_somebody_reads(house: House) -> Non
     await pause(0)
 
 
+class Incoming:
+    """A file on its way, of which a test changes something."""
+
+    size = 0
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+def receive_into(house: House, kind: type[Incoming]) -> list[Incoming]:
+    """Have files on their way be of ``kind``; those that were made."""
+    real, made = house.blobs, []
+
+    class Blobs:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def incoming(self) -> Incoming:
+            made.append(kind(real.incoming()))
+            return made[-1]
+
+    house.downloads._blobs = Blobs()
+    return made
+
+
 @in_reactor
 async def test_a_full_disk_fails_the_readers_and_leaves_nothing(house: House) -> None:
     await learn(house)
 
-    class Full:
-        size = 0
-
-        def __init__(self, real: object) -> None:
-            self.real = real
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.real, name)
-
+    class Full(Incoming):
         def write(self, data: bytes) -> None:
             raise StorageFull("incoming", "no space left")
 
-    class FullBlobs:
-        def __getattr__(self, name: str) -> object:
-            return getattr(house.blobs, name)
-
-        def incoming(self) -> object:
-            return Full(house.blobs.incoming())
-
-    house.downloads._blobs = FullBlobs()
+    receive_into(house, Full)
     with pytest.raises(StorageFull):
         await house.download("hello", WHEEL)
+    await nothing_was_kept(house)
+
+
+@in_reactor
+async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_it_any_more(house: House) -> None:
+    await learn(house)
+    begun, go_on, calls = Event(), Event(), []
+
+    class Slow(Incoming):
+        def write(self, data: bytes) -> None:
+            begun.set()
+            go_on.wait(5)
+            calls.append("written")
+            self.real.write(data)
+
+        def close(self) -> None:
+            calls.append("closed")
+            self.real.close()
+
+    receive_into(house, Slow)
+    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    await until(begun.is_set)
+    house.downloads.stop()
+    await pause(0.05)
+    assert calls == []
+    go_on.set()
+    with pytest.raises(CancelledError):
+        await download.finished()
+    await until(lambda: "closed" in calls)
+    assert calls[-1] == "closed"
     await nothing_was_kept(house)

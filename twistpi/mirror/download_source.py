@@ -120,9 +120,7 @@ class FileSource:
             self._sink.write,
             lambda: self._progressed(self._sink.size),
         )
-        complete = spool.complete
-        response.deliver(spool)
-        await complete
+        await spool.read(response.deliver)
         if self._size is not None and self._sink.size < self._size:
             raise Trouble("its answer ended before the file did")
 

@@ -264,9 +264,7 @@ class NameLists:
                 file.write(b"".join(pieces))
 
             spool = Spool(self._clock, self._request_timeout, self._offload, write, lambda: None)
-            complete = spool.complete
-            response.deliver(spool)
-            await complete
+            await spool.read(response.deliver)
 
     async def _publish(self, place: Place, stored: StoredNames) -> StoredNames:
         """From now on ``stored`` is the list, unless the index is another by now."""

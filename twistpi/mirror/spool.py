@@ -6,10 +6,12 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from twistpi.mirror.body import BodyReader, read_at_once
+from twistpi.mirror.inflight import Waiters
 from twistpi.mirror.trouble import Trouble
 
 _FIRST_AHEAD: Final = 128 * 1024
@@ -37,9 +39,6 @@ class Spool(BodyReader):
         ``clock`` is a reactor: its ``callLater`` and its ``callFromThread`` are used.
         """
         super().__init__(clock, silence)
-        self.complete: Deferred[None] = Deferred()
-        """Fires when all has come and is written.  Fails with ``Trouble`` when not all came, yet after writing what did; or with
-        what ``write`` raised."""
         self._offload = offload
         self._write = write
         self._written = written
@@ -55,7 +54,30 @@ class Spool(BodyReader):
         self._paused = False
         self._outcome: Failure | None = None
         self._over = False
+        """Whether no more will come."""
+        self._settled: Waiters[None] = Waiters()
+        """Who waits until no more will come and no thread is at work."""
         self.ended.addCallbacks(lambda _: self._end(None), self._end)
+
+    async def read(self, deliver: Callable[[IProtocol], object]) -> None:
+        """Have ``deliver`` send the body here; returns when all of it has come and is written.
+
+        Raises ``Trouble`` when not all came, yet after writing what did; or what ``write`` raised.  Who cancels this hears of it
+        when no thread writes any more, and may close the file then: its number could soon be that of another.
+        """
+        deliver(self)
+        try:
+            await self._settle()
+        except CancelledError:
+            self.give_up(Trouble("nobody wants it any more"))
+            await self._settle()
+            raise
+        if self._outcome is not None:
+            self._outcome.raiseException()
+
+    async def _settle(self) -> None:
+        if self._works or not self._over:
+            await self._settled.wait()
 
     def connectionMade(self) -> None:
         """The body begins."""
@@ -104,26 +126,18 @@ class Spool(BodyReader):
 
     def _done(self, _: object) -> None:
         self._works -= 1
-        if self._over and not self._works:
-            self._finish()
+        self._look()
 
     def _failed(self, failure: Failure) -> None:
-        self._works -= 1
         self._outcome = failure
-        if self._over:
-            self._finish()
-        else:
-            self.give_up(Trouble("nothing more can be written"))
+        self.give_up(Trouble("nothing more can be written"))
+        self._done(None)
 
     def _end(self, failure: Failure | None) -> None:
         self._over = True
         self._outcome = self._outcome or failure
-        if not self._works:
-            self._finish()
+        self._look()
 
-    def _finish(self) -> None:
-        complete, self.complete = self.complete, Deferred()
-        if self._outcome is None:
-            complete.callback(None)
-        else:
-            complete.errback(self._outcome)
+    def _look(self) -> None:
+        if self._over and not self._works:
+            self._settled.fire(None)
