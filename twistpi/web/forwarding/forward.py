@@ -6,54 +6,31 @@ taken over when its headers are here (``begin``): its body goes on while it come
 before the body's end.  A GET is handed on when a door finds that it cannot answer (``ask_first``).
 
 What can fail: when nothing of the answer is there yet, the asker is told in so many words; when something is, the connection is
-cut, so that no answer looks whole that is not.  Nothing is ever sent twice, but for what was refused unread.
+cut, so that no answer looks whole that is not.  Nothing is ever sent twice, but for what was refused unread, and for what only
+reads when a connection that was kept for it turns out to be closed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.web.addresses import Addressing, asker_of, bare_path, outside_prefix
-from twistpi.web.forwarding.exchange import AnswerHead
+from twistpi.web.forwarding.answer_head import AnswerHead
 from twistpi.web.forwarding.heads import Line, passed_on_line, request_head, token_lines
+from twistpi.web.forwarding.interfaces import Way
+from twistpi.web.forwarding.links import Links
 from twistpi.web.forwarding.one_request import Forwarding
 from twistpi.web.forwarding.passed_on import NODE
 
 _SERIAL: Final = re.compile("[0-9]{1,18}", re.ASCII)
 
 log = Logger()
-
-
-class Way(Protocol):
-    """The way to the server that answers."""
-
-    @property
-    def name(self) -> str:
-        """What people call it, for messages."""
-
-    @property
-    def host(self) -> bytes:
-        """The value of ``Host``."""
-
-    def target(self, raw: bytes, bare: bytes) -> bytes:
-        """How path and query, as they came, are asked of it; ``bare`` are those without the prefix of the outside URL."""
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """A connection to it; fails with what makes that impossible."""
-
-    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
-        """The headers that have this one request believed; none where the connection is proof enough."""
-
-    def clock_is(self, seconds: float) -> None:
-        """It refused a signature because of its age, and its clock says ``seconds``: sign by that from now on."""
 
 
 @attrs.define(eq=False)
@@ -77,6 +54,12 @@ class Forward:
     """Headers that say who passed an answer on."""
     passed: int = attrs.field(default=0, init=False)
     """How many requests were handed on."""
+    links: Links = attrs.field(init=False)
+    """The connections to it."""
+
+    @links.default
+    def _links(self) -> Links:
+        return Links(self.way.connect, self._clock, self.way.most_idle)
 
     def takes(self, request: Request, method: bytes, raw: bytes) -> bool:
         """Whether a request is handed on as soon as its headers are here; ``raw`` are path and query as they came."""
@@ -107,7 +90,10 @@ class Forward:
             extra = token_lines(request.requestHeaders)
         else:
             extra = (*self.way.signature(method, target), passed_on_line(asker_of(request, self._services)))
-        return request_head(method, target, request.requestHeaders, host=self.way.host, length=length, body=has_body, extra=extra)
+        return request_head(
+            method, target, request.requestHeaders, host=self.way.host, length=length, body=has_body,
+            last=not self.way.most_idle, extra=extra,
+        )  # fmt: skip
 
     def _bare(self, request: Request, raw: bytes) -> bytes:
         return bare_path(raw, outside_prefix(request, self._services))
@@ -122,19 +108,6 @@ class Forward:
         here = self.serial()
         log.warn("An answer at serial {told} was passed on while serial {here} is here.", told=told, here=here)
         return ((b"X-Twistpi-Behind", b"serial %d is here, the answer is of %s" % (here, told.encode("ascii"))),)
-
-    @property
-    def name(self) -> str:
-        """See ``Way``."""
-        return self.way.name
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """See ``Way``."""
-        return self.way.connect(factory)
-
-    def clock_is(self, seconds: float) -> None:
-        """See ``Way``."""
-        self.way.clock_is(seconds)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Any:
         """See ``IReactorTime``."""

@@ -23,18 +23,29 @@ _NOT_FOR_ASKERS: Final = frozenset(name.lower().encode("ascii") for name in (REF
 
 
 def request_head(
-    method: bytes, target: bytes, headers: Headers, *, host: bytes, length: int | None, body: bool, extra: Iterable[Line]
+    method: bytes,
+    target: bytes,
+    headers: Headers,
+    *,
+    host: bytes,
+    length: int | None,
+    body: bool,
+    last: bool,
+    extra: Iterable[Line],
 ) -> bytes:
     """The head of the request for ``target`` as it goes over the wire.
 
-    ``body`` says whether one follows, of ``length`` bytes, or in chunks when that is None.  ``extra`` are lines of our own.
+    ``body`` says whether one follows, of ``length`` bytes, or in chunks when that is None; ``last`` whether the connection
+    ends with its answer.  ``extra`` are lines of our own.
     """
     lines = [b"%s %s HTTP/1.1" % (method, target), b"Host: " + host]
     lines += [b"%s: %s" % line for line in _passing(headers) if not _is_replaced(line[0].lower())]
     if body:
         lines.append(b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length)
     lines += [b"%s: %s" % line for line in extra]
-    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
+    if last:
+        lines.append(b"Connection: close")
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def passed_on_line(passed_on: PassedOn) -> Line:

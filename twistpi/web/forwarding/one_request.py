@@ -3,70 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.model.forwarding_errors import AnswerLost, HeadTooLarge, NotBelieved, NothingForwarded
-from twistpi.web.forwarding.exchange import AnswerHead, Exchange
+from twistpi.web.forwarding.answer_head import AnswerHead
+from twistpi.web.forwarding.exchange import Exchange
 from twistpi.web.forwarding.heads import Line, answer_lines
+from twistpi.web.forwarding.interfaces import Forwarder
+from twistpi.web.forwarding.links import Link
 from twistpi.web.forwarding.passed_on import REFUSED, TIME
 from twistpi.web.forwarding.relayed_body import RelayedBody
+from twistpi.web.forwarding.request_body import RequestBody
+from twistpi.web.forwarding.silence import Silence
 from twistpi.web.send import send_body
 from twistpi.web.transport.channel_flow import ChannelFlow
 
-_MOST_WAITING: Final = 256 * 1024
-"""Bytes of a body that wait for the connection, or are kept in case the head has to be signed anew."""
 _NOT_WORTH_HURRY: Final = 1024 * 1024
 """When no more bytes than this are still to come, an early answer waits for them, and the connection can go on afterwards."""
 _LONGEST_HEAD: Final = 16 * 1024
 """Bytes of a request's head that every server takes."""
 _EXPECT: Final = b"expect"
-_LOOKS: Final = 4
-"""How often, within the seconds of silence that are put up with, it is looked whether anything moved."""
-
-
-class Forwarder(Protocol):
-    """What is known of the other server (``forward.Forward``)."""
-
-    passed: int
-    """How many requests were handed on."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def patience(self) -> float:
-        """Seconds in which nothing moves before it counts as lost."""
-
-    @property
-    def tokens_pass(self) -> bool:
-        """Whether it is for the other server, and whoever passed the request on, to make out whether they believe each other."""
-
-    @property
-    def mark(self) -> tuple[Line, ...]:
-        """Headers that say who passed an answer on."""
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """A connection to it."""
-
-    def head_of(self, request: Request, method: bytes, raw: bytes, length: int | None, *, has_body: bool) -> bytes:
-        """The head to be sent."""
-
-    async def caught_up(self, head: AnswerHead, method: bytes) -> tuple[Line, ...]:
-        """Wait until what was changed can be read here, too; headers that say so when it cannot."""
-
-    def clock_is(self, seconds: float) -> None:
-        """Its clock, because it found a signature too old."""
-
-    def call_later(self, seconds: float, function: Callable[[], object]) -> Any:
-        """See ``IReactorTime``."""
+_ONLY_READ: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 class Forwarding:
@@ -77,17 +39,14 @@ class Forwarding:
     ) -> None:
         self._forward = forward
         self._request = request
-        self._method, self._raw, self._length = method, raw, length
-        self._has_body = has_body
+        self._method, self._raw = method, raw
+        self._asked = RequestBody(length, comes=has_body)
         self._flow = ChannelFlow(request)
         self._exchange: Exchange | None = None
         self._connecting: Deferred[Any] | None = None
         self._connected = False
-        self._kept: list[bytes] | None = []
-        """The body so far, while it can all be sent again; None when not any more."""
-        self._size = 0
-        """Bytes of the body that came."""
-        self._complete = not has_body
+        self._is_repeatable = method in _ONLY_READ and not has_body
+        """Whether it may be asked again when a connection that served before ends without a word."""
         self._paused = False
         self._expects = False
         """Whether the asker waits for leave to send the body."""
@@ -96,71 +55,64 @@ class Forwarding:
         self._answer: Deferred[AnswerHead] = Deferred()
         self._body = RelayedBody(self._pause_answer, self._resume_answer)
         self._closed = False
-        self._watch: Any = None
-        self._seen = -1
-        """``Exchange.moved`` at the last look."""
-        self._quiet = 0
-        """Looks since which nothing moved."""
+        self._silence: Silence | None = None
 
     # Both ways -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Connect, and send what there is."""
         self._forward.passed += 1
-        if self._has_body:
+        if self._asked.comes:
             # Twisted would tell the asker to go on; here that is for the other server to say.
             expected = self._request.requestHeaders.getRawHeaders(_EXPECT) or ()
             self._expects = any(value.lower() == b"100-continue" for value in expected)
-        self._connect()
+        self._silence = Silence(self._forward.call_later, self._forward.patience, self._moved, self._given_up)
+        self._connect(self._forward.links.take() if self._is_repeatable else None)
         self._request.requestHeaders.removeHeader(_EXPECT)
-        self._look_later()
 
-    def _connect(self) -> None:
-        forward = self._forward
-        head = forward.head_of(self._request, self._method, self._raw, self._length, has_body=self._has_body)
+    def _connect(self, link: Link | None) -> None:
+        """Ask over ``link``, or a new connection."""
+        forward, asked = self._forward, self._asked
+        head = forward.head_of(self._request, self._method, self._raw, asked.length, has_body=asked.comes)
         if len(head) > _LONGEST_HEAD:
-            self._fail(HeadTooLarge(forward.name, len(head), _LONGEST_HEAD))
+            self._fail(HeadTooLarge(forward.way.name, len(head), _LONGEST_HEAD))
             return
-        exchange = self._exchange = Exchange(head, self, bodiless=self._method == b"HEAD")
-        factory = Factory.forProtocol(lambda: exchange)
-        factory.noisy = False
-        self._connecting = connecting = forward.connect(factory)
-        connecting.addCallbacks(lambda _: None, self._not_connected)
+        exchange = self._exchange = Exchange(head, self, has_body=asked.comes, bodiless=self._method == b"HEAD")
+        if link is not None:
+            link.carry(exchange)
+            return
+        self._is_repeatable = False
+        self._connecting = connecting = forward.links.make()
+        connecting.addCallbacks(lambda link: link.carry(exchange), self._not_connected)
 
     def close(self) -> None:
         """The request is over, or its asker gone.  May be called again."""
         if self._closed:
             return
         self._closed = True
-        if self._watch is not None and self._watch.active():
-            self._watch.cancel()
+        if self._silence is not None:
+            self._silence.stop()
         if self._connecting is not None and not self._connected:
             self._connecting.cancel()
-        if self._exchange is not None and self._connected:
+        if self._exchange is not None:
             self._exchange.stop()
         self._body.close()
         if not self._answer.called:
             self._answer.addErrback(lambda _: None)
             self._answer.cancel()
 
-    def _look_later(self) -> None:
-        self._watch = self._forward.call_later(self._forward.patience / _LOOKS, self._look)
+    def _moved(self) -> int | None:
+        """See ``Silence``: while the asker is waited for, the other server need not say anything."""
+        if self._exchange is None or self._body.is_full:
+            return None
+        if self._connected and not self._asked.complete and not self._paused and not self._answer.called:
+            return None
+        return self._exchange.moved
 
-    def _look(self) -> None:
-        """Whether the other server is still there: it is not while it should send something, and nothing moves."""
-        if self._exchange is None:
-            return
-        is_asker_waited_for = self._body.is_full or (
-            self._connected and not self._complete and not self._paused and not self._answer.called
-        )
-        moved, self._seen = self._exchange.moved != self._seen, self._exchange.moved
-        self._quiet = 0 if moved or is_asker_waited_for else self._quiet + 1
-        if self._quiet < _LOOKS:
-            self._look_later()
-            return
-        if self._connected:
+    def _given_up(self) -> None:
+        if self._exchange is not None:
             self._exchange.stop()
-        self.broken(f"nothing came for {self._forward.patience:g} s")
+        self._fail(AnswerLost(self._forward.way.name, f"nothing came for {self._forward.patience:g} s"))
 
     # The body, from Twisted ----------------------------------------------------------------------------------------
 
@@ -168,28 +120,25 @@ class Forwarding:
         """A piece of the body came."""
         if not data:
             return 0  # an empty chunk would be the last one
-        self._size += len(data)
-        if self._kept is not None:
-            self._kept.append(data)
-            if self._size > _MOST_WAITING:
-                if self._connected:
-                    self._kept = None
-                else:
-                    self._pause()
+        asked = self._asked
+        asked.came(data)
         if self._connected:
-            self._send(data)
+            asked.forget_if_large()
+            self._send(asked.wire(data))
+        elif asked.is_large and asked.is_kept:
+            self._pause()
         return len(data)
 
     def complete(self) -> None:
         """The request is to be answered: all of the body came, unless an early answer was asked for."""
-        if not self._complete and not self._hurried:
-            self._complete = True
+        if not self._asked.complete and not self._hurried:
+            self._asked.complete = True
             if self._connected:
                 self._send_end()
 
     def tell(self) -> int:
         """Bytes that came."""
-        return self._size
+        return self._asked.size
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Twisted rewinds a body that is complete; there is nothing to rewind."""
@@ -201,14 +150,16 @@ class Forwarding:
 
     def _send(self, data: bytes) -> None:
         assert self._exchange is not None
-        self._exchange.send(data if self._length is not None else b"%x\r\n%s\r\n" % (len(data), data))
+        self._exchange.send(data)
 
     def _send_end(self) -> None:
-        if self._has_body and self._length is None and self._exchange is not None:
-            self._exchange.send(b"0\r\n\r\n")
+        assert self._exchange is not None
+        if end := self._asked.wire_end:
+            self._exchange.send(end)
+        self._exchange.asked()
 
     def _pause(self) -> None:
-        if not self._paused and not self._complete and not self._answer.called:
+        if not self._paused and not self._asked.complete and not self._answer.called:
             self._paused = True
             self._flow.hold()
 
@@ -223,11 +174,10 @@ class Forwarding:
     def connected(self) -> None:
         """The head of the request was sent."""
         self._connected = True
-        for piece in self._kept or ():
-            self._send(piece)
-        if self._size > _MOST_WAITING:
-            self._kept = None
-        if self._complete:
+        if again := self._asked.wire_again():
+            self._send(again)
+        self._asked.forget_if_large()
+        if self._asked.complete:
             self._send_end()
         self._resume()
 
@@ -252,7 +202,7 @@ class Forwarding:
         refused = None if self._forward.tokens_pass else head.header(REFUSED)
         if refused is not None:
             if not self._sign_anew(head, refused):
-                self._fail(NotBelieved(self._forward.name, refused))
+                self._fail(NotBelieved(self._forward.way.name, refused))
             return
         self._answer.callback(head)
         self._hurry()
@@ -267,13 +217,17 @@ class Forwarding:
         self._resume()
 
     def broken(self, reason: str) -> None:
-        """It will not come."""
-        self._fail(AnswerLost(self._forward.name, reason))
+        """It will not come; over a connection that served before, only because the other server was just closing that."""
+        if self._is_repeatable and self._exchange is not None and not self._exchange.heard and not self._closed:
+            self._connected = False
+            self._connect(None)
+            return
+        self._fail(AnswerLost(self._forward.way.name, reason))
 
     def _not_connected(self, failure: Failure) -> None:
         if not self._closed:
             reason = failure.getErrorMessage().rstrip(".")
-            self._fail(NothingForwarded(self._forward.name, reason))
+            self._fail(NothingForwarded(self._forward.way.name, reason))
 
     def _fail(self, error: Exception) -> None:
         self._body.finish(error)
@@ -284,28 +238,28 @@ class Forwarding:
 
     def _hurry(self) -> None:
         """The answer is known: have it sent before the body's end, when much is still to come, or the asker waits for leave."""
-        if self._complete:
+        if self._asked.complete:
             return
         self._resume()
-        if self._expects or self._length is None or self._length - self._size > _NOT_WORTH_HURRY:
+        if self._expects or self._asked.outstanding > _NOT_WORTH_HURRY:
             self._hurried = True
             self._flow.answer_now()
 
     def _sign_anew(self, head: AnswerHead, refused: str) -> bool:
         """Ask once more with a new signature, when the first was refused and all of the body is still here."""
         if refused == "expired" and (time := _seconds(head.header(TIME))) is not None:
-            self._forward.clock_is(time)
+            self._forward.way.clock_is(time)
         if self._signed_anew or refused not in ("expired", "replayed"):
             return False
         exchange, self._signed_anew = self._exchange, True
         assert exchange is not None
-        if self._kept is None:
+        if not self._asked.is_kept:
             return False
         if self._expects:  # to ask for leave once more would make the asker wait for longer than some do
             self.go_on()
         self._connected = False
         exchange.stop()
-        self._connect()
+        self._connect(None)
         return True
 
     # The answer, for the asker ---------------------------------------------------------------------------------------

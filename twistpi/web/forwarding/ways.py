@@ -34,32 +34,33 @@ class PrimaryWay:
     """What stands before the path of a request: ``http://primary.example:4040/prefix``."""
     _endpoint: IStreamClientEndpoint
     _signing: Signing
+    most_idle: int = 0
 
     @property
     def name(self) -> str:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return f"the primary at {self.url}"
 
     @property
     def host(self) -> bytes:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return urlsplit(self.base).netloc.rpartition("@")[2].encode("ascii")
 
     def target(self, raw: bytes, bare: bytes) -> bytes:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return urlsplit(self.base).path.encode("ascii") + bare
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return self._endpoint.connect(factory)
 
     def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
-        """See ``forward.Way``; the prefix of the primary is not signed, since a proxy there may take it away."""
+        """See ``Way``; the prefix of the primary is not signed, since a proxy there may take it away."""
         bare = target.decode("latin-1").removeprefix(urlsplit(self.base).path)
         return ((NODE.encode("ascii"), self._signing.token(method.decode("latin-1"), bare).encode("ascii")),)
 
     def clock_is(self, seconds: float) -> None:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         self._signing.clock_is(seconds)
 
 
@@ -70,18 +71,19 @@ class FirstProcessWay:
     _endpoint: IStreamClientEndpoint
     name: str = "the first process of this server"
     host: bytes = b"localhost"
+    most_idle: int = 64
 
     def target(self, raw: bytes, bare: bytes) -> bytes:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return raw
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return self._endpoint.connect(factory)
 
     def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
-        """See ``forward.Way``."""
+        """See ``Way``."""
         return ()
 
     def clock_is(self, seconds: float) -> None:
-        """See ``forward.Way``."""
+        """See ``Way``."""

@@ -1,0 +1,300 @@
+"""The connections of a worker to the first process: kept for the next request, and never a danger to it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.in_reactor import in_reactor
+from tests.web.forwarding.forward_house import ask, read_until, wait_for_close
+from tests.web.forwarding.keeping_server import worker
+
+
+def request(method: str, path: str, *lines: str, body: bytes = b"") -> bytes:
+    head = [f"{method} {path} HTTP/1.1", "Host: worker.example", "Connection: close", *lines]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+GET = request("GET", "/+status")
+
+
+def answer(body: bytes, *lines: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"HTTP/{version} 200 OK", f"Content-Length: {len(body)}", *lines, "", ""]).encode() + body
+
+
+def say(*answers: bytes) -> Any:
+    """What answers each request with the next of ``answers``; the last one again and again."""
+    left = list(answers)
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+
+    return act
+
+
+def asked(house: Any, *pieces: bytes) -> Deferred[bytes]:
+    return deferToThread(ask, house.port, *pieces)
+
+
+async def body_of(house: Any, data: bytes = GET) -> bytes:
+    return (await asked(house, data)).partition(b"\r\n\r\n")[2]
+
+
+@in_reactor
+async def test_reads_go_over_one_connection(tmp_path: Path) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthe\r\n4\r\n end\r\n0\r\nX-Sum: 7\r\n\r\n"
+    async with worker(tmp_path, say(answer(b"one"), chunked, answer(b"three"))) as (house, server):
+        assert await body_of(house) == b"one"
+        assert (await asked(house, GET.replace(b"close", b"keep-alive").replace(b"1.1", b"1.0"))).endswith(b"\r\n\r\nthe end")
+        assert await body_of(house) == b"three"
+        assert server.used == [1, 1, 1]
+        assert not any(b"connection" in head.lower() for _number, head in server.asked)
+
+
+@in_reactor
+async def test_answers_without_a_body_leave_the_connection_where_it_was(tmp_path: Path) -> None:
+    bodiless = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + answer(b"the end"),
+    )
+    async with worker(tmp_path, say(*bodiless)) as (house, server):
+        assert b"Content-Length: 1000\r\n" in await asked(house, request("HEAD", "/+status"))
+        assert (await asked(house, GET)).startswith(b"HTTP/1.1 204 ")
+        assert (await asked(house, request("GET", "/+status", 'If-None-Match: "a"'))).startswith(b"HTTP/1.1 304 ")
+        assert await body_of(house) == b""
+        assert await body_of(house) == b"the end"
+        assert server.used == [1] * 5
+
+
+@in_reactor
+async def test_an_answer_whose_end_comes_late_leaves_the_connection_where_it_was(tmp_path: Path) -> None:
+    begun = Event()
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(answer(b"begun, ended")[:-5])
+        begun.wait(20)
+        connection.sendall(b"ended")
+
+    def client(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(GET)
+            read_until(connection, b"begun")
+            begun.set()
+            read_until(connection, b"ended")
+
+    async with worker(tmp_path, act) as (house, server):
+        for _ in range(3):
+            begun.clear()
+            await deferToThread(client, house.port)
+        assert server.used == [1, 1, 1]
+
+
+@in_reactor
+async def test_what_may_change_something_has_a_new_connection_which_is_kept_then(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if b"Expect" in server.asked[-1][1]:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            rest += read_until(connection, b"body")
+        connection.sendall(answer(b"got " + rest))
+
+    def client(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("PUT", "/alice/dev", "Content-Length: 4", "Expect: 100-continue"))
+            assert read_until(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"body")
+            return read_until(connection, b"got body")
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"got "
+        assert await body_of(house, request("POST", "/alice/dev")) == b"got "
+        assert await body_of(house, request("GET", "/+status", body=b"odd")) == b"got odd"
+        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 200 OK")
+        assert await body_of(house) == b"got "
+        assert server.used == [1, 2, 3, 4, 4]
+
+
+@in_reactor
+async def test_the_first_process_may_be_started_anew_between_two_requests(tmp_path: Path) -> None:
+    async with worker(tmp_path, say(answer(b"ok"))) as (house, server):
+        assert await body_of(house) == b"ok"
+        server.die()
+        assert (await asked(house, GET)).startswith(b"HTTP/1.1 503 ")
+        server.open()
+        assert await body_of(house) == b"ok"
+        assert server.used == [1, 2]
+
+
+@in_reactor
+async def test_a_read_is_asked_again_when_a_kept_connection_ends_without_a_word(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if server.used in ([1, 1], [1, 1, 2, 2]):
+            connection.shutdown(socket.SHUT_RDWR)
+        else:
+            connection.sendall(answer(b"ok"))
+
+    async with worker(tmp_path, act) as (house, server):
+        for _ in range(3):
+            assert await body_of(house) == b"ok"
+        assert server.used == [1, 1, 2, 2, 3]
+
+
+@in_reactor
+async def test_a_read_is_not_asked_a_third_time(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if len(server.asked) == 1:
+            connection.sendall(answer(b"ok"))
+        else:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"ok"
+        assert (await asked(house, GET)).startswith(b"HTTP/1.1 503 ")
+        assert server.used == [1, 1, 2]
+
+
+@in_reactor
+@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n", answer(b"lost")[:-4]])
+async def test_nothing_is_asked_again_once_anything_was_answered(tmp_path: Path, beginning: bytes) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if len(server.asked) == 1:
+            connection.sendall(answer(b"ok"))
+        else:
+            connection.sendall(beginning)
+            connection.shutdown(socket.SHUT_RDWR)
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"ok"
+        try:
+            lost = await asked(house, GET)
+        except ConnectionError:
+            lost = b"HTTP/1.1 503 "  # cut off, so that it does not look whole
+        assert lost.startswith(b"HTTP/1.1 503 ")
+        assert server.used == [1, 1]
+
+
+@in_reactor
+async def test_a_change_is_never_asked_again(tmp_path: Path) -> None:
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if b"GET" in server.asked[-1][1]:
+            connection.sendall(answer(b"ok"))
+        else:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"ok"
+        assert (await asked(house, request("DELETE", "/alice/dev"))).startswith(b"HTTP/1.1 503 ")
+        assert server.used == [1, 2]
+
+
+@in_reactor
+@pytest.mark.parametrize(
+    "last",
+    [
+        answer(b"last", "Connection: close"),
+        answer(b"last", "Connection: x-custom, Close"),
+        answer(b"last", version="1.0"),
+        answer(b"last") + b"and more",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nlast\r\n0\r\n\r\n" + answer(b"another"),
+        b"HTTP/1.1 204 No Content\r\n\r\n" + answer(b"another"),
+    ],
+)
+async def test_a_connection_that_ends_or_is_out_of_step_is_not_used_again(tmp_path: Path, last: bytes) -> None:
+    async with worker(tmp_path, say(last, answer(b"next"))) as (house, server):
+        assert b"another" not in await body_of(house)
+        assert await body_of(house) == b"next"
+        assert server.used == [1, 2]
+
+
+@in_reactor
+async def test_what_nobody_asked_for_ends_a_connection(tmp_path: Path) -> None:
+    told, gone = Event(), Event()
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        connection.sendall(answer(b"ok"))
+        if len(server.asked) == 1:
+            told.wait(20)
+            connection.sendall(answer(b"poison"))
+            wait_for_close(connection, gone)
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"ok"
+        told.set()
+        assert await deferToThread(gone.wait, 20)
+        assert await body_of(house) == b"ok"
+        assert server.used == [1, 2]
+
+
+@in_reactor
+async def test_a_refusal_before_the_end_of_a_body_ends_the_connection(tmp_path: Path) -> None:
+    gone = Event()
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if b"POST" in server.asked[-1][1]:
+            connection.sendall(b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much")
+            wait_for_close(connection, gone)
+        else:
+            connection.sendall(answer(b"ok"))
+
+    def client(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request("POST", "/alice/dev", "Content-Length: 100000000") + b"x" * 100_000)
+            return read_until(connection, b"too much")
+
+    async with worker(tmp_path, act) as (house, server):
+        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 413 Too Much")
+        assert await deferToThread(gone.wait, 20)
+        assert await body_of(house) == b"ok"
+        assert server.used == [1, 2]
+
+
+@in_reactor
+async def test_who_leaves_in_the_middle_of_an_answer_leaves_nothing_of_it_to_the_next(tmp_path: Path) -> None:
+    gone = Event()
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        if len(server.asked) != 2:
+            connection.sendall(answer(b"ok"))
+            return
+        connection.sendall(answer(b"x" * 100_000)[:50_000])
+        wait_for_close(connection, gone)
+
+    def client(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(GET)
+            read_until(connection, b"xxx")
+
+    async with worker(tmp_path, act) as (house, server):
+        assert await body_of(house) == b"ok"
+        await deferToThread(client, house.port)
+        assert await deferToThread(gone.wait, 20)
+        assert await body_of(house) == b"ok"
+        assert server.used == [1, 1, 2]
+
+
+@in_reactor
+async def test_an_answer_that_waits_for_its_reader_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    large = b"x" * 5_000_000
+
+    def slowly(port: int) -> int:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(GET)
+            came = len(read_until(connection, b"\r\n\r\n").partition(b"\r\n\r\n")[2])
+            while came < len(large):
+                came += len(connection.recv(1 << 20))
+            return came
+
+    async with worker(tmp_path, say(answer(large), answer(b"ok"))) as (house, server):
+        assert await deferToThread(slowly, house.port) == len(large)
+        assert await body_of(house) == b"ok"
+        assert server.used == [1, 1]
