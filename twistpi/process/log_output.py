@@ -6,7 +6,6 @@ twistd has chosen where lines go before a service starts; what it chose is kept,
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -26,13 +25,7 @@ from twisted.logger import (
 )
 from twisted.python.logfile import BaseLogFile
 
-_SECRETS = re.compile(
-    r"(?P<address>\b[a-z][a-z0-9+.-]*://)[^/\s?#@'\"]+@"
-    r"|(?P<scheme>\b(?:Basic|Bearer|Twistpi-Node)[ ])(?=\S*[0-9=])[A-Za-z0-9+/=._~-]{6,}"
-    r"|(?P<token>twistpi-[0-9a-f]{16}-)[A-Za-z0-9_-]{20,}"
-    r"|(?P<login>\blogin-)[A-Za-z0-9_.-]{40,}",
-    re.IGNORECASE,
-)
+from twistpi.model.secrets import without_secrets
 
 
 @attrs.define(eq=False)
@@ -65,19 +58,6 @@ class LogOutput:
             if isinstance(file, BaseLogFile):
                 with contextlib.suppress(OSError):
                     file.reopen()  # type: ignore[no-untyped-call]
-
-
-def without_secrets(text: str) -> str:
-    """``text`` without what lets anybody in: credentials in addresses and headers, tokens.
-
-    Nothing of the kind should ever be logged; this is for what others, libraries among them, put into the messages of errors.
-    """
-    return _SECRETS.sub(_hidden, text)
-
-
-def _hidden(match: re.Match[str]) -> str:
-    kept = next(part for part in match.groups() if part)
-    return f"{kept}***@" if match["address"] else f"{kept}***"
 
 
 def as_text(event: LogEvent) -> str | None:

@@ -1,12 +1,11 @@
 """The access log: a line for every answer, in the combined format or in JSON.
 
 Nothing that lets anybody in may get here: of a query only the names of its parameters are written, of a referrer neither query
-nor credentials, and headers with credentials not at all.
+nor credentials, headers with credentials not at all, and a whole line is looked through once more for what looks like a secret.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any, Final, Literal, TextIO
 from urllib.parse import urlsplit
@@ -14,6 +13,8 @@ from urllib.parse import urlsplit
 import attrs
 import orjson
 from twisted.logger import Logger
+
+from twistpi.model.secrets import without_secrets
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONGEST: Final = 2000
@@ -59,7 +60,7 @@ class AccessLog:
         answers are worth more than lines about them.
         """
         try:
-            self._file.write(self._write_line(logged, now) + "\n")
+            self._file.write(without_secrets(self._write_line(logged, now)) + "\n")
             self._failing = False
         except (OSError, ValueError) as error:
             if not self._failing:
@@ -90,10 +91,8 @@ class AccessLog:
 
 
 def clean_target(target: str) -> str:
-    """``target`` without the values of its query, credentials and what is no plain ASCII."""
+    """``target`` without the values of its query and what is no plain ASCII."""
     path, mark, query = target.partition("?")
-    if "@" in path and not path.startswith("/"):  # a whole URL, as proxies are asked
-        path = re.sub(r"//[^/]*@", "//***@", path)
     return _plain(f"{path}{mark}{'&'.join(map(_clean_parameter, query.split('&')))}" if mark else path)
 
 
