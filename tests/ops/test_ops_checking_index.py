@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops.good_index import BASE, PASSWORD, SDIST, WHEEL, Answer, GoodIndex
 from twistpi.ops.checking_index.interview import IndexUnreachable, Interview
-from twistpi.ops.checking_index.judging import Judgement, Outcome
+from twistpi.ops.checking_index.judging import NO_PAGE, Judgement, Outcome
 from twistpi.ops.checking_index.recording import Recording, names_in
 from twistpi.ops.checking_index.report import JUDGES, counts, judge, report_fields, report_lines
 from twistpi.ops.exchanges import Exchange, Question
@@ -121,7 +122,7 @@ SPOILT: dict[str, tuple[int, Spoil]] = {
     "a range is another one": (41, header("Content-Range", "bytes 0-1/100", "/files/")),
     "beyond the end is a bad request": (41, status(400, "/files/", old=416)),
     "two ranges are too much": (42, status(501, "/files/", asked=",5-6")),
-    "a malformed range is refused": (42, status(416, "/files/", asked="9-1")),
+    "a malformed range is a bad request": (42, status(400, "/files/", asked="9-1")),
     "another file's part is given": (43, status(206, "/files/", asked="another-file")),
     "its own part is not given": (43, status(200, "/files/", asked="bytes=0-9")),
     "files are packed": (45, lambda q, a: attrs.evolve(a, headers={**a.headers, "Content-Encoding": "gzip"})
@@ -276,8 +277,6 @@ JUDGES_BEFORE_36 = sorted(JUDGES).index(36)
 
 def test_a_project_is_found_in_the_list_of_a_small_index_and_where_the_list_is_hidden() -> None:
     assert GoodIndex().interview().project == "six"
-    hidden = Spoilt(how=status(404, "pkgs.example/simple/", "GET", old=200))
-    assert hidden.interview().project == ""
     assert Spoilt(how=when(lambda q, a: q.url == BASE, status=404, body=b"")).interview().project == "six"
     assert list(names_in('{"projects": [{"name": "a"}, {"name":"b"}, {"na')) == ["a", "b"]
     assert list(names_in('<a href="c/">c</a><a href')) == ["c"]
@@ -298,6 +297,37 @@ def test_an_index_is_followed_to_where_it_is() -> None:
         Interview(circling, lambda *_: None).hold(BASE)
     with pytest.raises(IndexUnreachable, match="cannot be checked: nobody is there"):
         Interview(lambda question: Exchange(question, failure="nobody is there"), lambda *_: None).hold(BASE)
+
+
+@pytest.mark.parametrize(
+    ("code", "login", "advice"),
+    [
+        (404, None, "is answered 404 Reason; is it what installers are given as index-url?"),
+        (502, None, "is answered 502 Reason; is it what installers are given as index-url?"),
+        (401, None, "is answered 401 Reason; it needs a login, which --user gives"),
+        (403, "wrong", "is answered 403 Reason; does it take this login?"),
+    ],
+)
+def test_what_is_no_index_or_closed_is_told_and_not_judged(code: int, login: str | None, advice: str) -> None:
+    def refuse(question: Question) -> Exchange:
+        return Exchange(question, code, "Reason")
+
+    with pytest.raises(IndexUnreachable, match=re.escape(f"{BASE} cannot be checked: it {advice}")):
+        Interview(refuse, lambda *_: None, login).hold(BASE)
+
+
+def test_an_index_whose_list_alone_is_closed_is_judged() -> None:
+    assert judged(Spoilt(how=when(lambda q, a: q.url == BASE, status=401, body=b"")))[52].outcome is Outcome.OK
+
+
+def test_where_no_project_is_found_nothing_is_said_of_logins() -> None:
+    empty = Spoilt(how=when(lambda q, a: q.url == BASE and q.method == "GET", body=b'{"projects": []}'))
+    nothing = Spoilt(how=lambda q, a: status(404, "/six/")(q, empty.how(q, a)))
+    assert {judged(nothing)[number].sentence for number in (57, 69, 70, 71)} == {NO_PAGE}
+
+
+def test_a_range_that_is_none_may_be_refused() -> None:
+    assert judged(Spoilt(how=status(416, "/files/", asked="9-1")))[42].outcome is Outcome.OK
 
 
 def test_the_report_has_a_sentence_for_each_requirement() -> None:
@@ -329,6 +359,7 @@ _STATUSES = st.sampled_from([0, 200, 200, 206, 301, 304, 401, 404, 500])
 _ANSWERS = st.lists(st.tuples(_STATUSES, st.dictionaries(_HEADERS, _VALUES | st.text(max_size=5)), _BODIES), min_size=1)
 
 
+@settings(deadline=None)
 @given(_ANSWERS)
 def test_whatever_a_server_answers_there_is_a_judgement_on_everything(answers: list[tuple[int, dict[str, str], bytes]]) -> None:
     asked = 0

@@ -97,10 +97,12 @@ def _odd_ranges(recording: Recording) -> Finding:
         for exchange in found:
             in_parts = exchange.status == 206 and exchange.content_type == "multipart/byteranges"
             several = exchange.question is found[0].question
-            if exchange.status != 200 and not (several and in_parts):
+            # RFC 9110 lets a server reject what is no range at all, as nginx does.
+            is_right = in_parts if several else exchange.status == 416
+            if exchange.status != 200 and not is_right:
                 yield f"Range: {exchange.question.headers.get('Range')} is answered {exchange.told} instead of the whole file."
 
-    return settle(wrong(), "What is no single range gets the whole file.") if found else unknown(NO_FILE)
+    return settle(wrong(), "What is no single range gets the whole file, or a refusal.") if found else unknown(NO_FILE)
 
 
 def _if_range(recording: Recording) -> Finding:

@@ -46,7 +46,7 @@ def _well_formed(recording: Recording) -> Finding:
             if anchor.text != last:
                 yield f"The text of a link is {anchor.text!r}, but its address ends in {last!r}; both are to be the file's name."
 
-    return settle(wrong(), f"It is HTML5 with {len(recording.anchors)} links, each with the name of its file.")
+    return settle(wrong(), f"It is HTML5, and its links ({len(recording.anchors)}) have the names of their files.")
 
 
 def _version(recording: Recording) -> Finding:

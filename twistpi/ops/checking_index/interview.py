@@ -58,6 +58,7 @@ class Interview:
         self._put(Ask.INVALID_CONTROL, f"{base}a%0Ab/", TEXT, **head)
         self._put(Ask.UNKNOWN, f"{base}{_UNKNOWN}/", TEXT, most=_GLANCE)
         name = self._choose(base, project)
+        self._require_an_index(base)
         if not name:
             return Recording(base, "", self._got, password=self._password or "")
         recording = Recording(base, name, self._got, password=self._password or "")
@@ -95,6 +96,17 @@ class Interview:
             if exchange.status not in (404, 410):
                 return name
         return ""
+
+    def _require_an_index(self, base: str) -> None:
+        """Where there is neither a list nor a page, there is nothing to judge; raises ``IndexUnreachable``."""
+        listing = self._got[Ask.LIST]
+        if listing.status < 400 or self._got[Ask.PAGE].status == 200:
+            return
+        if listing.status not in (401, 403):
+            advice = "is it what installers are given as index-url? If it has no list of projects, --project names one"
+        else:
+            advice = "it needs a login, which --user gives" if self._password is None else "does it take this login?"
+        raise IndexUnreachable(base, f"it is answered {listing.told}; {advice}")
 
     def _look_at_page(self, recording: Recording) -> None:
         url, name = recording.page_url, recording.project

@@ -94,7 +94,7 @@ def _versions(recording: Recording) -> Finding:
             if version is not None and version not in known:
                 yield f"versions lacks the {version} of {file.get('filename')}."
 
-    return settle(wrong(), f"versions has all {len(versions)}, each once.")
+    return settle(wrong(), f"versions has all of them ({len(versions)}), each once.")
 
 
 def _as_version(text: str) -> Version | None:
@@ -192,7 +192,7 @@ def _list(recording: Recording) -> Finding:
             isinstance(one, dict) and isinstance(one.get("name"), str) for one in projects
         ):
             return fails("The list in JSON has no projects, each with a name.")
-        return ok(f"The list in JSON has {len(projects)} projects, each with a name.")
+        return ok(f"The list in JSON has projects ({len(projects)}), each with a name.")
     return unknown("The list was not asked.")
 
 

@@ -14,6 +14,17 @@ _LONG = 600
 _OPEN = "Everybody may read this index; ask one that needs a login, with --user."
 
 
+def _with_login(judge: Judge) -> Judge:
+    """For what shows only at an index that not everybody may read."""
+
+    def judge_if_closed(recording: Recording) -> Finding:
+        if not recording.project:
+            return unknown(NO_PAGE)
+        return judge(recording) if recording.is_protected else unknown(_OPEN)
+
+    return judge_if_closed
+
+
 def _etags(recording: Recording) -> Finding:
     pages = [exchange for exchange in recording.get(Ask.PAGE, Ask.PAGE_HTML) if exchange.status == 200]
     tags = [exchange.header("ETag") for exchange in pages]
@@ -59,8 +70,6 @@ def _immutable(recording: Recording) -> Finding:
 
 
 def _private(recording: Recording) -> Finding:
-    if not recording.is_protected:
-        return unknown(_OPEN)
     for exchange in recording.get(Ask.PAGE, Ask.PAGE_HTML):
         varies = "authorization" in exchange.header("Vary").lower()
         if not varies and not re.search(r"private|no-store", exchange.header("Cache-Control").lower()):
@@ -94,8 +103,6 @@ def _negative(recording: Recording) -> Finding:
 
 
 def _challenge(recording: Recording) -> Finding:
-    if not recording.is_protected:
-        return unknown(_OPEN)
     for exchange in recording.get(Ask.AS_NOBODY, Ask.AS_SOMEBODY_ELSE):
         if exchange.status != 401:
             return fails(f"Without a right login the page is answered {exchange.told} instead of 401.")
@@ -105,8 +112,6 @@ def _challenge(recording: Recording) -> Finding:
 
 
 def _login(recording: Recording) -> Finding:
-    if not recording.is_protected:
-        return unknown(_OPEN)
     found = recording.get(Ask.PAGE, Ask.PAGE_HEAD, Ask.FILE_HEAD, Ask.FIRST_BYTES, Ask.METADATA)
     if not recording.password:
         return unknown("It needs a login; --user gives one.")
@@ -119,8 +124,6 @@ def _login(recording: Recording) -> Finding:
 
 
 def _same_place(recording: Recording) -> Finding:
-    if not recording.is_protected:
-        return unknown(_OPEN)
     if not recording.file:
         return unknown(NO_FILE)
     here, there = split(recording.base), split(recording.address_of(recording.file))
@@ -183,12 +186,12 @@ JUDGES: dict[int, Judge] = {
     52: _etags,
     53: _cache_control,
     56: _immutable,
-    57: _private,
+    57: _with_login(_private),
     58: _gzip,
     59: _negative,
-    69: _challenge,
-    70: _login,
-    71: _same_place,
+    69: _with_login(_challenge),
+    70: _with_login(_login),
+    71: _with_login(_same_place),
     73: _secrets,
     85: _post,
     105: _keep_alive,
