@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
@@ -20,7 +21,8 @@ from twistpi.settings import CONFIG, TABLE, Setting, load_settings
 def _help(setting: Setting) -> str:
     unit = f" ({setting.unit})" if setting.unit else ""
     default = "" if setting.is_flag else f" [default: {setting.shown_default}]"
-    return f"{setting.help}{unit}{default}"
+    more = "; may be repeated" if setting.repeatable else ""
+    return f"{setting.help}{unit}{more}{default}"
 
 
 _TAKE_A_VALUE = [setting for setting in (CONFIG, *TABLE) if not setting.is_flag and not setting.repeatable]
@@ -40,23 +42,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._repeated: dict[str, list[str]] = {}
-
-    def opt_listen(self, endpoint: str) -> None:
-        """Where to listen instead of host and port: any Twisted endpoint (tcp:, unix:, ssl:, systemd:); may be repeated."""
-        self._repeated.setdefault("listen", []).append(endpoint)
-
-    def opt_trusted_proxy(self, network: str) -> None:
-        """A proxy in front of this server, or a network of them, whose forwarding headers are believed; may be repeated."""
-        self._repeated.setdefault("trusted-proxy", []).append(network)
-
-    def opt_forbidden_networks(self, network: str) -> None:
-        """A network in which no upstream may be, instead of link-local and cloud metadata addresses; may be repeated; or none."""
-        self._repeated.setdefault("forbidden-networks", []).append(network)
-
-    def opt_metrics_from(self, network: str) -> None:
-        """A network from which /+metrics may be read without a login, beside this machine; may be repeated."""
-        self._repeated.setdefault("metrics-from", []).append(network)
+        self.repeated: dict[str, list[str]] = {}
 
     def opt_version(self) -> None:
         """Display the version of twistpi and exit."""
@@ -65,7 +51,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read all settings; twistd turns a refusal into a usage error."""
-        given: dict[str, list[str]] = dict(self._repeated)
+        given: dict[str, list[str]] = dict(self.repeated)
         for setting in (CONFIG, *TABLE):
             value = self.get(setting.name)
             if setting.is_flag and value:
@@ -76,6 +62,21 @@ class Options(usage.Options):
             self.settings = load_settings(given, os.environ)
         except TwistpiError as error:
             raise usage.UsageError(str(error)) from None
+
+
+def _repeatable(setting: Setting) -> Callable[[Options, str], None]:
+    """A method of the kind that ``usage.Options`` calls for each time that an option is given."""
+
+    def note(options: Options, word: str) -> None:
+        options.repeated.setdefault(setting.name, []).append(word)
+
+    note.__doc__ = _help(setting)
+    return note
+
+
+for setting in TABLE:
+    if setting.repeatable:
+        setattr(Options, f"opt_{setting.field}", _repeatable(setting))
 
 
 def makeService(options: Any) -> IService:

@@ -73,7 +73,7 @@ def list_(serverdir: str | None, config: str | None, user: str | None, json: boo
 @token.command()
 @serverdir_option
 @click.option("--user", metavar="USER", help="Whose token it is.  [default: whosever it is]")
-@click.argument("token_")
+@click.argument("token_", metavar="TOKEN")
 def revoke(serverdir: str | None, config: str | None, user: str | None, token_: str) -> None:
     """Make an API token void at once.
 
