@@ -18,7 +18,7 @@ from twistpi.auth.passwords import CHEAPEST, DEAREST, is_password_hash
 from twistpi.replication.blob_policy import BlobPolicy
 
 NONE: Final = "none"
-"""In a list of networks that has a default: no network at all."""
+"""In a list of networks: no network at all."""
 OUTPUT: Final = "-"
 """In the place of a path: the standard output."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -105,12 +105,12 @@ def _password_hash(text: str) -> str:
     return text
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
-    return ip_network(text, strict=False)
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    return None if text.lower() == NONE else ip_network(text, strict=False)
 
 
 def _network_or_none(text: str) -> str:
-    return NONE if text.lower() == NONE else str(_network(text))
+    return str(_network(text) or NONE)
 
 
 def _files_to_replicate(text: str) -> str:
@@ -143,8 +143,10 @@ PASSWORD_HASH = Kind(
 FILES_TO_REPLICATE = Kind(
     "FILES", "it must be all, on-demand, or indexes with commas between them, such as root/pypi,alice/dev", _files_to_replicate
 )
-NETWORK = Kind("NETWORK", "it must be an IP address or a network such as 10.0.0.0/8", _network)
-NETWORK_OR_NONE = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network_or_none)
+NETWORK = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network)
+"""None stands for no network: it adds nothing to a list."""
+NETWORK_OR_NONE = attrs.evolve(NETWORK, parse=_network_or_none)
+"""For a list with a default, in which no network is something else than nothing."""
 
 
 def whole_number(smallest: int, largest: int) -> Kind:

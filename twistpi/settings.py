@@ -238,7 +238,7 @@ def _parse(setting: Setting, text: str, source: str) -> Any:
 
 def _parse_all(setting: Setting, texts: Sequence[str], source: str) -> Any:
     if setting.repeatable:
-        return tuple(_parse(setting, text, source) for text in texts)
+        return tuple(value for text in texts if (value := _parse(setting, text, source)) is not None)
     return _parse(setting, texts[-1], source)
 
 

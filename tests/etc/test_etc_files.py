@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from tests.etc.places import ODD, deployment, written
 from twistpi.cli import main
-from twistpi.model.deployment_errors import CannotBeWritten, NoTwistd
-from twistpi.ops.genconfig import FILES, closed_to_others, find_twistd, render
+from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, NoTwistd
+from twistpi.ops.genconfig import FILES, closed_to_others, find_twistd, render, write
 from twistpi.ops.quoting import check_path, toml
 from twistpi.settings import TABLE, Settings, load_settings
 
@@ -268,6 +268,16 @@ def test_nothing_is_overwritten_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "twistpi.toml").unlink()
     assert run(*words, "--force")[0] == 0
     assert (tmp_path / "crontab").read_text() != "mine"
+
+
+def test_files_are_all_new_or_as_they_were(tmp_path: Path) -> None:
+    """What cannot be written is found out before anything is replaced, and nothing is left lying about."""
+    write({"a": "old", "b": "old"}, str(tmp_path), force=False)
+    with pytest.raises(DirectoryRefused):
+        write({"a": "new", "b" * 300: "a name that no disk takes"}, str(tmp_path), force=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "b": "old"}
+    write({"a": "new", "b": "new"}, str(tmp_path), force=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
 
 
 def test_what_the_environment_and_a_file_set_is_written_down(tmp_path: Path) -> None:

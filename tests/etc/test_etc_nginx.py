@@ -200,6 +200,8 @@ def test_parts_heads_and_metadata_are_sent_by_nginx_too(house: House) -> None:
     part = ask(url, Range="bytes=100-199", If_Range=whole.headers["etag"])
     assert (part.status, part.body) == (206, whole.body[100:200])
     assert ask(url, Range="bytes=100-199", If_Range='"other"').status == 200
+    several = ask(url, Range="bytes=0-1,5-6")
+    assert (several.status, several.body) == (200, whole.body)
     head = ask(url, "HEAD")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(whole.body)))
     metadata = ask(f"{url}.metadata", Accept_Encoding="gzip")
@@ -415,4 +417,12 @@ def test_nginx_takes_what_was_written(tmp_path: Path, name: str, fields: dict[st
         text = with_tls(text, free_port(), *write_certificate(tmp_path))
     nginx = Nginx(tmp_path)
     nginx.configure([text])
+    assert nginx.check() == ""
+
+
+@pytest.mark.parametrize("name", ["nginx-twistpi.conf", "nginx-twistpi-caching.conf"])
+def test_nginx_takes_the_files_of_two_servers(tmp_path: Path, name: str) -> None:
+    texts = [render(deployment(tmp_path, python=sys.executable, port=port))[name] for port in (4040, 4041)]
+    nginx = Nginx(tmp_path)
+    nginx.configure([server_block(text, "twistpi", free_port(), tmp_path) for text in texts])
     assert nginx.check() == ""

@@ -126,7 +126,8 @@ def test_uwsgi_passes_on_to_it_and_starts_it_again(tmp_path: Path) -> None:
         assert made.status in (200, 201)
         body, form = upload_form(wheel_name("demo", "1.0"), make_wheel("demo", "1.0", [], os.urandom(3_000_000)))
         assert ask(f"{url}/alice/dev/", "POST", body, Content_Type=form, Authorization=alice).status == 200
-        assert ask(f"{url}/alice/dev/+api").json()["result"]["simpleindex"] == f"{url}/alice/dev/+simple/"
+        for answer in (ask(f"{url}/alice/dev/+api"), ask(f"{url}/alice/dev/+api", X_Outside_Url="http://evil.example")):
+            assert answer.json()["result"]["simpleindex"] == f"{url}/alice/dev/+simple/"
         first = running_pid(place)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: running_pid(place) != first and answers(url), log.read_text)

@@ -80,7 +80,7 @@ BAD = {
     "mirror-cache-expiry": ["", "1.5", "-1", "an hour"],
     "request-timeout": ["", "0", "-1", "nan", "inf", "5s"],
     "outside-url": ["", "pkgs.example", "https://pkgs.example/#top"],
-    "trusted-proxy": ["", "proxy.example", "10.0.0.0/33", "10.0.0", "none"],
+    "trusted-proxy": ["", "proxy.example", "10.0.0.0/33", "10.0.0"],
     "forbidden-networks": ["", "nothing", "10.0.0.0/33", "::/129"],
     "secretfile": ["", "a\0b"],
     "login-hours": ["", "0", "-1", "nan", "inf", "10h", "8761"],
@@ -273,6 +273,7 @@ def test_networks_may_be_repeated_and_none_is_no_network() -> None:
     )
     assert load_settings({"forbidden-networks": ["None"]}, {}).forbidden_networks == ("none",)
     assert load_settings({}, {}).forbidden_networks == ()
+    assert load_settings({"trusted-proxy": ["none"]}, {"TWISTPI_TRUSTED_PROXY": "127.0.0.1"}).trusted_proxy == ()
 
 
 @hypothesis_settings(deadline=None)

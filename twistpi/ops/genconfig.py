@@ -8,10 +8,12 @@ import re
 import shlex
 import shutil
 import stat
+import tempfile
 import textwrap
 from collections.abc import Mapping
 from importlib.resources import files as files_of
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -210,18 +212,20 @@ def _template(name: str) -> str:
 
 
 def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
-    """Write the files to ``directory``, which is made when it is missing.
+    """Write the files to ``directory``, which is made when it is missing; each is then the whole new one, or what it was before.
 
-    Raises ``FilesInTheWay``, unless ``force``, and ``DirectoryRefused``; the first has then changed nothing.
+    Raises ``FilesInTheWay``, unless ``force``, and ``DirectoryRefused``, which mean that nothing was changed.
     """
     there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
     if there and not force:
         raise FilesInTheWay(directory, ", ".join(there))
     try:
         os.makedirs(directory, exist_ok=True)
-        for name, text in rendered.items():
-            with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-                file.write(text)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as beside:
+            for name, text in rendered.items():
+                Path(beside, name).write_text(text, encoding="utf-8")
+            for name in rendered:
+                os.replace(os.path.join(beside, name), os.path.join(directory, name))
     except OSError as error:
         raise DirectoryRefused(directory, f"{error.strerror}: {error.filename}") from None
 
