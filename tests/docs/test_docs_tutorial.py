@@ -24,7 +24,7 @@ PORT = "4040"
 
 def _checkout(folder: Path) -> None:
     """What the tutorial wants to be there: the sources."""
-    ignore = shutil.ignore_patterns(".git", ".*", "__pycache__", "*.egg-info", "build", "dist", "data", "tests", "bench", "docs")
+    ignore = shutil.ignore_patterns(".git", ".*", "__pycache__", "*.egg-info", "*build", "dist", "data", "tests", "bench")
     shutil.copytree(ROOT, folder / "twistpi", ignore=ignore)
 
 
