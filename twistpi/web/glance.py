@@ -22,7 +22,7 @@ _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\
 _UNUSUAL = re.compile(
     r"(?:authorization|cookie|expect|upgrade|te|trailer|range|forwarded|transfer-encoding|http2-settings"
     r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*"
-    r"|x-request-id|x-twistpi-.*)\Z"
+    r"|x-real-ip|x-request-id|x-twistpi-.*)\Z"
 )
 """Headers whose meaning, now or one day, is more than this file knows."""
 

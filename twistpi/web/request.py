@@ -231,8 +231,9 @@ class DoorRequest(Request):
             self._refuse(length)
             return
         forward = site.services.forward
-        if forward is not None and forward.takes(self, method, raw):
+        if forward is not None:  # now, or when it turns out that only the other server can answer
             self.requestHeaders.setRawHeaders(b"X-Request-Id", [self.request_id.encode("ascii")])
+        if forward is not None and forward.takes(self, method, raw):
             self.content = forward.begin(self, method, raw, length)
         else:
             self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()

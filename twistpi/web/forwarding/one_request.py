@@ -118,9 +118,10 @@ class Forwarding:
 
     def write(self, data: bytes) -> int:
         """A piece of the body came."""
-        if not data:
-            return 0  # an empty chunk would be the last one
         asked = self._asked
+        if not data or not asked.comes:
+            # An empty chunk would be the last one; and behind a head that tells of no body, bytes would be the next request.
+            return len(data)
         asked.came(data)
         if self._connected:
             asked.forget_if_large()

@@ -1,0 +1,74 @@
+"""What a worker writes to the first process: heads in its own words, and never a byte that could be taken for another request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import StringTransport
+
+from tests.web.transport.web_http2 import Http2Wire
+from tests.web.web_wire import Wire, request_bytes
+from tests.web.web_world import MIRROR, World
+from twistpi.web.forwarding.answered_here import by_a_worker
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.workers.reading_only import NoNameLists
+
+
+@attrs.define(eq=False)
+class Endpoint:
+    """Leads to transports that keep what is written."""
+
+    transports: list[Any] = attrs.field(factory=list)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        protocol = factory.buildProtocol(None)
+        self.transports.append(StringTransport())  # type: ignore[no-untyped-call]
+        self.transports[-1].protocol = protocol
+        protocol.makeConnection(self.transports[-1])
+        return succeed(protocol)
+
+    @property
+    def written(self) -> list[bytes]:
+        return [transport.value() for transport in self.transports]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(str(tmp_path))
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def endpoint(world: World) -> Endpoint:
+    """Where a first process would be; ``world`` is its worker."""
+    endpoint: Any = Endpoint()
+    way, services = FirstProcessWay(endpoint), world.services
+    services.forward = Forward(way, services, world.clock, by_a_worker, tokens_pass=True)
+    made: Endpoint = endpoint
+    return made
+
+
+def test_a_body_that_was_not_announced_never_stands_behind_the_head(world: World, endpoint: Endpoint) -> None:
+    Http2Wire(world).ask("/+status", body=b"GET /+metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert len(endpoint.written) == 1
+    assert endpoint.written[0].startswith(b"GET /+status HTTP/1.1\r\n")
+    assert endpoint.written[0].endswith(b"\r\n\r\n")
+    assert b"+metrics" not in endpoint.written[0]
+
+
+@pytest.mark.parametrize("path", ["/+status", f"/{MIRROR}/+simple/"])
+def test_what_strangers_call_their_requests_is_not_handed_on(world: World, endpoint: Endpoint, path: str) -> None:
+    nobody: Any = NoNameLists()
+    world.services.name_lists = nobody
+    Wire(world).send(request_bytes(path, x_request_id="of-a-stranger"))
+    assert len(endpoint.written) == 1
+    head = endpoint.written[0].lower()
+    assert head.count(b"\r\nx-request-id: ") == 1
+    assert b"of-a-stranger" not in head
