@@ -81,7 +81,7 @@ class Promoting:
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
-        """See ``web.promote``."""
+        """See ``web.operating.promote.Promoting``."""
         if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
             raise NotPromotable("it is a primary already")
         if self._state == "under way":
@@ -95,7 +95,7 @@ class Promoting:
         working.addErrback(self._failed)
 
     def facts(self) -> dict[str, Json]:
-        """See ``web.promote``."""
+        """See ``web.operating.promote.Promoting``."""
         role = "fenced" if self._fencing.fence else self._fencing.facts.role
         return {
             "role": role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,

@@ -29,9 +29,6 @@ from twistpi.web.failures import failure_reply
 from twistpi.web.fast import FastSite
 from twistpi.web.front import Front
 from twistpi.web.indexes import IndexesDoor
-from twistpi.web.nodes.blob_feed import BlobFeedDoor, NodeFiles
-from twistpi.web.nodes.fence import PeerDoor
-from twistpi.web.nodes.relay import RelayDoor
 from twistpi.web.nodes.routes import Route, node_routes
 from twistpi.web.operating.garbage import GarbageDoor
 from twistpi.web.operating.health import HealthDoor
@@ -96,8 +93,7 @@ def make_resource(services: Services, pages: Pages, uploads: UploadDoor, toxresu
         *_project_routes(services, pages, simple),
         *_writing_routes(services, pages, uploads),
         *_attachment_routes(services, pages, toxresults),
-        *_blob_routes(services, pages),
-        *node_routes(services),
+        *node_routes(services, pages.reading),
     )
     for path, methods, handler in routes:
         for slash in ("", "/") if path != "/" else ("",):
@@ -118,7 +114,7 @@ def _server_routes(app: Klein, services: Services, simple: SimpleDoor) -> Sequen
         ("/+authcheck", _ANY, login.authcheck),
         *_watching_routes(services),
         *_sweeper_routes(services),
-        *_epoch_routes(services),
+        *_promotion_routes(services),
         ("/<name:user>", ["GET"], users.show),
         ("/<name:user>", ["PUT"], users.create),
         ("/<name:user>", ["PATCH"], users.modify),
@@ -153,32 +149,11 @@ def _sweeper_routes(services: Services) -> Sequence[Route]:
     return ("/+gc", ["GET"], garbage.show), ("/+gc", ["POST"], garbage.sweep)
 
 
-def _epoch_routes(services: Services) -> Sequence[Route]:
-    """Who is the primary."""
-    routes: list[Route] = []
-    if services.promoting is not None:
-        promote = PromoteDoor(services, services.promoting)
-        routes += [("/+promote", ["GET"], promote.show), ("/+promote", ["POST"], promote.promote)]
-    if services.fencing is not None and services.nodes is not None:
-        peers = PeerDoor(services, services.nodes, services.fencing)
-        routes += [("/+peer", ["GET"], peers.only(peers.peer)), ("/+fence", ["POST"], peers.only(peers.fence))]
-    return routes
-
-
-def _blob_routes(services: Services, pages: Pages) -> Sequence[Route]:
-    """What servers that follow this one ask for beside the log."""
-    if services.nodes is None:
+def _promotion_routes(services: Services) -> Sequence[Route]:
+    if services.promoting is None:
         return ()
-    files = NodeFiles(services, pages.reading, services.nodes)
-    feed, relay = BlobFeedDoor(services, services.nodes, files), RelayDoor(services, services.nodes, files)
-    return (
-        ("/+blob/<three>/<thirteen>/<filename>", ["GET"], feed.only(feed.blob)),
-        ("/+blobs", ["POST"], feed.only(feed.blobs)),
-        ("/+relay/page", ["POST"], relay.only(relay.page)),
-        ("/+relay/metadata", ["POST"], relay.only(relay.metadata)),
-        ("/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], relay.only(relay.file)),
-        ("/+relay/names/<name:user>/<name:index>", ["GET"], relay.only(relay.names)),
-    )
+    promote = PromoteDoor(services, services.promoting)
+    return ("/+promote", ["GET"], promote.show), ("/+promote", ["POST"], promote.promote)
 
 
 def _project_routes(services: Services, pages: Pages, simple: SimpleDoor) -> Sequence[Route]:

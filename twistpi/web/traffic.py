@@ -20,6 +20,8 @@ ABANDONED: Final = 499
 """The status under which an answer counts that its asker did not wait for."""
 _NAMES = re.compile(rb"/\+simple/?\Z")
 _DOCS = re.compile(rb"/\+(?:d|doc)(?:/|\Z)")
+_NUMBERS: Final = ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent")
+"""The attributes of ``Traffic`` that are nothing but numbers."""
 _WATCHED = (b"/+status", b"/+health", b"/+ready", b"/+metrics")
 
 
@@ -72,11 +74,10 @@ class Traffic:
 
     def take(self) -> dict[str, Any]:
         """What was counted since this was called last, for ``add`` of another process; counting begins anew."""
-        names = ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent")
-        told: dict[str, Any] = {name: getattr(self, name) for name in names}
+        told: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
         told |= {"pages": dict(self.pages), "buckets": self._buckets, "seconds": self._seconds}
         told["answered"] = [[kind, status, number] for (kind, status), number in self._answered.items()]
-        for name in names:
+        for name in _NUMBERS:
             setattr(self, name, 0)
         self.pages.clear()
         self._answered.clear()
@@ -85,7 +86,7 @@ class Traffic:
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Count what another process counted, and told by ``take``."""
-        for name in ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent"):
+        for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + told[name])
         self.pages.update(told["pages"])
         for kind, status, number in told["answered"]:

@@ -29,7 +29,7 @@ _LEVEL: Final = 3
 
 
 class Source(Protocol):
-    """Where a feed's lines come from (``web.feeding.Feeds``)."""
+    """Where a feed's lines come from (``feeding.Feeds``)."""
 
     def seen(self) -> Position:
         """The end of the last entry that everybody sees."""

@@ -20,11 +20,10 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
 from twistpi.model.replication_errors import NodeRefused
+from twistpi.web.forwarding.passed_on import TIME
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 
-TIME: Final = b"X-Twistpi-Time"
-"""The header that tells a node what time it is here, in Unix seconds."""
 _MOST_NONCES: Final = 100_000
 """Remembered at a time; beyond, the oldest is forgotten, and no token as old as that is good any more."""
 
@@ -78,7 +77,7 @@ class Nodes:
 
     def headers(self) -> Headers:
         """What every answer to a node has beside the standing headers."""
-        return ((TIME, repr(self.now()).encode("ascii")),)
+        return ((TIME.encode("ascii"), repr(self.now()).encode("ascii")),)
 
     def _use(self, claim: NodeClaim) -> None:
         """Take note of a token that was found good; raises ``NodeRefused`` for one that served before."""
