@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.fakes.unruly_proxy import Cut, Flip, Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
+from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_house import pause
 from tests.replication.two_servers import MIRROR, STAGE, Server
@@ -349,3 +351,33 @@ async def test_a_full_disk_makes_the_queue_wait_and_nothing_is_lost(primary: Ser
     replica.system.has_room = True
     await until(lambda: replica.in_sync)
     assert replica.has(LARGE, WHEEL)
+
+
+@in_reactor
+async def test_what_a_mirror_had_and_the_primary_lost_comes_from_the_upstream_again_without_anybody_asking(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    wheel, content = "hello-1.0-py3-none-any.whl", make_wheel("hello", "1.0")
+    fake.add_project("hello", {wheel: content, "hello-1.0.tar.gz": LARGE})
+    await primary.get(f"/{MIRROR}/+simple/hello/")
+    for filename in (wheel, "hello-1.0.tar.gz"):
+        assert (await primary.get(f"/{MIRROR}/{primary.file('hello', filename).path}")).status == 200
+    metadata = f"/{MIRROR}/{primary.file('hello', wheel).path}.metadata"
+    told = await primary.get(metadata)
+    await until(lambda: primary.file("hello", "hello-1.0.tar.gz").cached)
+    await primary.commit(*primary.upload("mine-1.0.zip", b"mine"))
+    for folder in Path(primary.folder, "+files").iterdir():
+        shutil.rmtree(folder)
+    middle = make_server(primary)
+    last = make_server(middle)
+    await middle.pull()
+    await last.follow()
+    await until(lambda: last.replica.files.outstanding == 1 and not last.replica.files.is_searching)
+    for server in (primary, last):
+        assert server.has(content, wheel)
+        assert server.has(LARGE, "hello-1.0.tar.gz")
+    assert last.blobs.digest(metadata_address(blob_address(digest(content), wheel))) == digest(told.body)
+    ((lost,), count) = last.replica.files.failures.facts(with_names=True), len(last.replica.files.failures)
+    assert isinstance(lost, dict)
+    assert (count, "mine-1.0.zip" in str(lost["path"])) == (1, True)
+    assert fake.count(f"/files/hello/{wheel}") == fake.count("/files/hello/hello-1.0.tar.gz") == 2

@@ -107,6 +107,15 @@ class BlobReader:
                 return KeptBlob(digits, filename, *row)
         return None
 
+    def mirrors_with(self, filename: str) -> list[str]:
+        """The indexes for which a file called ``filename`` was mirrored, or its core metadata; a few look-ups."""
+        rows = self._execute(
+            f"SELECT DISTINCT index_name FROM file CROSS JOIN kept ON kept.file = file.id {_OWNER} WHERE filename = ?"
+            " AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = file.id) ORDER BY index_name",
+            (filename,),
+        )
+        return [index for (index,) in rows]
+
     def lists_blob(self, digits: str, filename: str) -> bool:
         """Whether a mirror lists a file with these ``digits`` and this ``filename``, or one whose core metadata is called so."""
         listed = "SELECT 1 FROM file WHERE filename = ? AND substr(link_sha256, 1, 16) = ?"

@@ -1,13 +1,15 @@
 """Blobs for other servers of the house: one at a time, with ranges, or many small ones in one stream.
 
 Whoever follows this server may have every blob that the view names, whatever index it belongs to.  A blob that is not here yet,
-because this server follows another one, is sent as it comes from there.
+because this server follows another one, is sent as it comes from there.  One that a mirror had and the disk lost is had from the
+upstream again, so that a replica which lacks it needs nobody's help; what was uploaded and lost is lost.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -18,6 +20,7 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.mirror.download import Download
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
+from twistpi.model.records import Index, KnownFile
 from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 from twistpi.web.bodies import PiecesBody
@@ -27,7 +30,7 @@ from twistpi.web.nodes.guard import Nodes
 from twistpi.web.replies import NO_STORE, Headers, put_head
 from twistpi.web.request import json_body
 from twistpi.web.send import send_body
-from twistpi.web.stage_files import BINARY
+from twistpi.web.stage_files import BINARY, METADATA
 
 MOST: Final = 1000
 """Blobs in one stream."""
@@ -75,7 +78,10 @@ class BlobFeedDoor(NodeDoor):
     _files: NodeFiles
 
     async def blob(self, request: Request, claim: NodeClaim, three: str, thirteen: str, filename: str) -> bytes | None:
-        """One blob, or a range of it; raises ``UnknownFile`` when nothing names it, ``FileLost``, and what ``coming`` raises."""
+        """One blob, or a range of it.
+
+        Raises ``UnknownFile`` when nothing names it, ``FileLost``, and what downloads and metadata raise.
+        """
         path = f"+f/{three}/{thirteen}/{filename}"
         try:
             address = BlobAddress(three + thirteen, filename)
@@ -84,13 +90,32 @@ class BlobFeedDoor(NodeDoor):
         named = self.reader.kept_blob(address.digits, address.filename)
         if named is None:
             raise UnknownFile("the primary", path)
-        try:
+        with suppress(FileNotFoundError):
             return await self._files.stored(request, address, named.sha256)
-        except FileNotFoundError as error:
-            elsewhere = self._services.elsewhere
-            if elsewhere is None:
-                raise FileLost("the primary", path) from error
-        return await self._files.coming(request, elsewhere.open_blob(named), named.sha256)
+        elsewhere = self._services.elsewhere
+        if elsewhere is not None:
+            return await self._files.coming(request, elsewhere.open_blob(named), named.sha256)
+        return await self._anew(request, address, named)
+
+    async def _anew(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
+        """A blob that the disk lost, from the upstream of a mirror that had it; raises ``FileLost`` without such a mirror."""
+        distribution = address.filename.removesuffix(METADATA)
+        for index, project, known in self._mirrored(distribution):
+            if known.sha256 == named.sha256:
+                return await self._files.coming(request, self._services.downloads.open(index, project, known), named.sha256)
+            if known.metadata_sha256 == named.sha256:
+                found = await self._services.sidecars.metadata(index, project, known)
+                if found == address:
+                    return await self._files.stored(request, address, named.sha256)
+        raise FileLost("the primary", f"+f/{address.relative}")
+
+    def _mirrored(self, filename: str) -> Iterator[tuple[Index, str, KnownFile]]:
+        """What mirrors know of files called ``filename``, each with its project."""
+        for name in self.reader.mirrors_with(filename):
+            index = self.reader.index(name)
+            if index is not None and index.is_mirror:
+                for project, known in self.reader.files_by_filename(name, filename):
+                    yield index, project, known
 
     async def blobs(self, request: Request, claim: NodeClaim) -> None:
         """Those of the blobs in a JSON list of ``[digits, filename]`` that are here, in its order; see ``replication/frames.py``.
