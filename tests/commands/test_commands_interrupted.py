@@ -23,9 +23,12 @@ def interrupted(command: list[str], when: Callable[[], object], **variables: str
         [sys.executable, "-c", start, *command], cwd=ROOT, env={**server_environment(), **variables}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        when()
-        process.send_signal(signal.SIGINT)
-        told, complained = process.communicate(timeout=180)
+        try:
+            when()
+            process.send_signal(signal.SIGINT)
+            told, complained = process.communicate(timeout=180)
+        finally:
+            process.kill()
         return subprocess.CompletedProcess(command, process.returncode, told, complained)
 
 

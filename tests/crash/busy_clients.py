@@ -14,6 +14,8 @@ from urllib.parse import urljoin, urlsplit
 
 import attrs
 
+from tests.fakes.live_server import PATIENCE
+
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 _BROKEN = (OSError, http.client.HTTPException)
 
@@ -41,7 +43,9 @@ class BusyClients:
     told: Told
     random: Random
     killed: threading.Event = attrs.field(factory=threading.Event)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock)
+    answered: int = 0
+    """Answers that came whole."""
+    _heard: threading.Condition = attrs.field(factory=threading.Condition)
     _threads: list[threading.Thread] = attrs.field(factory=list)
 
     def start(self, count: int) -> None:
@@ -51,6 +55,12 @@ class BusyClients:
             thread = threading.Thread(target=self._run, args=(chance,), name=f"client {number}")
             self._threads.append(thread)
             thread.start()
+
+    def wait_until_answered(self, count: int) -> None:
+        """Return when so many answers came, or one that is wrong."""
+        with self._heard:
+            arrived = self._heard.wait_for(lambda: self.answered >= count or self.told.wrong, PATIENCE)
+        assert arrived, f"{self.answered} of {count} answers came"
 
     def join(self) -> None:
         """Wait until all have noticed that the server is gone."""
@@ -82,7 +92,7 @@ class BusyClients:
         if body is None:
             return
         files: list[dict[str, Any]] = json.loads(body)["files"]
-        with self._lock:
+        with self._heard:
             self.told.filenames.update(file["filename"] for file in files)
         for file in chance.sample(files, min(2, len(files))):
             file_url = urljoin(page_url, file["url"])
@@ -98,19 +108,22 @@ class BusyClients:
         if response.status != 200:
             self._complain(f"{response.status} for {url}: {body[:200]!r}")
             return None
-        with self._lock:
+        with self._heard:
             self.told.serial = max(self.told.serial, int(response.headers["X-Devpi-Serial"]))
+            self.answered += 1
+            self._heard.notify_all()
         return body
 
     def _check(self, url: str, body: bytes | None, sha256: str) -> None:
         if body is None:
             return
         if hashlib.sha256(body).hexdigest() == sha256:
-            with self._lock:
+            with self._heard:
                 self.told.whole += 1
         else:
             self._complain(f"{url} came with {len(body)} wrong bytes")
 
     def _complain(self, text: str) -> None:
-        with self._lock:
+        with self._heard:
             self.told.wrong.append(text)
+            self._heard.notify_all()

@@ -152,6 +152,11 @@ class Summary:
     segments: int = 0
     log_bytes: int = 0
 
+    @property
+    def tells_something(self) -> bool:
+        """Whether both were killed, and something was done meanwhile."""
+        return min(self.kills.values()) > 0 and len(self.uploaded) > 10 and self.fetched > 10
+
     def lines(self) -> Iterator[str]:
         """For people."""
         kills = self.kills
@@ -236,7 +241,8 @@ def soak(pair: Pair, seconds: float, projects: Sequence[str], release: Callable[
     load = Load(pair, projects, chance, summary)
     began = time.monotonic()
     with load.running(3):
-        while time.monotonic() < began + seconds:
+        while time.monotonic() < began + seconds or not summary.tells_something:
+            assert time.monotonic() < began + seconds + _PATIENCE, summary
             release()
             time.sleep(chance.uniform(0.2, 2.0))
             _strike(pair, summary, chance)

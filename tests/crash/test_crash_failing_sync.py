@@ -40,7 +40,10 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 
 def _start(server: LiveServer, upstream: FakeUpstream, fail_when: Path) -> None:
-    settings = {"TWISTPI_SERVERDIR": str(server.serverdir), "TWISTPI_PORT": "0", "TWISTPI_UPSTREAM": upstream.index_url}
+    settings = {
+        "TWISTPI_SERVERDIR": str(server.serverdir), "TWISTPI_PORT": "0", "TWISTPI_UPSTREAM": upstream.index_url,
+        "TWISTPI_REQUEST_TIMEOUT": "60",
+    }  # fmt: skip
     with server.log.open("wb") as log:
         server.process = subprocess.Popen(
             twistd_command("--nodaemon", "--pidfile=", "--python", str(PROGRAM)),

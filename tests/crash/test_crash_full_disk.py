@@ -24,7 +24,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor, wait_for
@@ -162,7 +162,7 @@ def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpst
         assert _page(server, "other")[0] == 200
         assert not _file_is_whole(server, "other"), "a file that cannot be kept is refused"
     disk.free(server)
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     while not (_page(server, "new")[0] == 200 and _file_is_whole(server, "new") and _file_is_whole(server, "other")):
         assert time.monotonic() < until, "there is room again"
         time.sleep(0.2)

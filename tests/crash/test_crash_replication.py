@@ -72,9 +72,7 @@ async def test_killed_in_turn_under_load_they_are_the_same_once_healed(upstream:
         summary = await deferToThread(soak, pair, SOAKED, PROJECTS, release, chance)
     finally:
         await deferToThread(pair.close)
-    assert min(summary.kills.values()) > 0
-    assert len(summary.uploaded) > 10
-    assert summary.fetched > 10
+    assert summary.tells_something
 
 
 @pytest.fixture

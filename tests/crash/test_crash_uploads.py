@@ -7,8 +7,9 @@ import json
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.crash.uploaders import (
     upload_at_the_same_instant,
 )
 from tests.fakes.distributions import sdist_of, wheel_of
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.live.stages import make_stage
 from tests.live.test_live_commands import CHEAP
 
@@ -155,10 +156,7 @@ def test_a_push_and_an_upload_of_the_same_name_exclude_each_other(uploader: Uplo
         uploaded = wheel_of(NAME, version, b"uploaded")
         for file in pushed:
             assert uploader.upload(DEV, file).status == 200
-        push, upload = at_once(
-            partial(push_after, uploader, LATER[number % 7], version),
-            partial(uploader.upload, PROD, uploaded, partial(time.sleep, LATER[-number % 7])),
-        )
+        push, upload = race(number, partial(uploader.push, DEV, NAME, version, PROD), partial(uploader.upload, PROD, uploaded))
         winners.add("push" if push.status == 200 else "upload")
         found = {name: content for name, content in uploader.files(PROD, NAME).items() if f"-{version}" in name}
         if push.status == 200:
@@ -171,13 +169,35 @@ def test_a_push_and_an_upload_of_the_same_name_exclude_each_other(uploader: Uplo
     assert winners == {"push", "upload"}
 
 
-LATER = [0, 0.3, 0.01, 0.005, 0.0, 0.002, 0]
-"""Seconds to wait: the one counts from the beginning, the other from the end, so that each comes first at times."""
+LATER = [0, None, 0.01, 0.005, 0.0, 0.002, 0]
+"""Seconds to wait, None for the other's answer: the one counts from the beginning, the other from the end, so that each comes
+first at times."""
 
 
-def push_after(uploader: Uploader, seconds: float, version: str) -> Answer:
-    time.sleep(seconds)
-    return uploader.push(DEV, NAME, version, PROD)
+def race(number: int, push: Callable[[], Answer], upload: Callable[[Callable[[], object]], Answer]) -> list[Answer]:
+    """Both at once; the push begins as much later as ``LATER`` says for ``number``, and the upload ends so."""
+    pushed, uploaded = threading.Event(), threading.Event()
+
+    def wait(seconds: float | None, other: threading.Event) -> None:
+        if seconds is None:
+            assert other.wait(PATIENCE)
+        else:
+            time.sleep(seconds)
+
+    def pushing() -> Answer:
+        wait(LATER[number % 7], uploaded)
+        try:
+            return push()
+        finally:
+            pushed.set()
+
+    def uploading() -> Answer:
+        try:
+            return upload(lambda: wait(LATER[-number % 7], pushed))
+        finally:
+            uploaded.set()
+
+    return at_once(pushing, uploading)
 
 
 def test_a_push_takes_a_release_as_it_was_before_or_after_an_upload(uploader: Uploader) -> None:
@@ -187,10 +207,7 @@ def test_a_push_takes_a_release_as_it_was_before_or_after_an_upload(uploader: Up
         wheel, sdist, newer = wheel_of(NAME, version, b"old"), sdist_of(NAME, version), wheel_of(NAME, version, b"new")
         for file in (wheel, sdist):
             assert uploader.upload(DEV, file).status == 200
-        push, upload = at_once(
-            partial(push_after, uploader, LATER[number % 7], version),
-            partial(uploader.upload, DEV, newer, partial(time.sleep, LATER[-number % 7])),
-        )
+        push, upload = race(number, partial(uploader.push, DEV, NAME, version, PROD), partial(uploader.upload, DEV, newer))
         assert (push.status, upload.status) == (200, 200)
         found = uploader.files(PROD, NAME)
         taken.add({wheel.content: "old", newer.content: "new"}[found[wheel.filename]])
@@ -216,9 +233,14 @@ def test_a_push_while_the_release_is_removed_takes_all_or_nothing(uploader: Uplo
         for file in files:
             assert uploader.upload(DEV, file).status == 200
         push, removed = at_once(
-            partial(push_after, uploader, LATER[number % 7] / 30, version), partial(uploader.remove, f"/{DEV}/{NAME}/{version}")
+            partial(push_after, uploader, 0.002 * (number % 7), version), partial(uploader.remove, f"/{DEV}/{NAME}/{version}")
         )
         assert (push.status, removed.status) in ((200, 200), (400, 200))
         found = {name: content for name, content in uploader.files(PROD, NAME).items() if f"-{version}" in name}
         assert found == ({file.filename: file.content for file in files} if push.status == 200 else {})
         assert uploader.files(DEV, NAME) == {}
+
+
+def push_after(uploader: Uploader, seconds: float, version: str) -> Answer:
+    time.sleep(seconds)
+    return uploader.push(DEV, NAME, version, PROD)

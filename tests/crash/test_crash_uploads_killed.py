@@ -20,7 +20,7 @@ import pytest
 
 from tests.crash.uploaders import Uploader, is_clean, nothing_is_wrong
 from tests.fakes.distributions import Distribution, sdist_of, wheel_of
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.live.stages import make_stage
 from tests.live.test_live_commands import CHEAP
 
@@ -28,8 +28,8 @@ DEV = "jonathan/dev"
 PROD = "jonathan/prod"
 TIMES = 15
 CLIENTS = 5
-LONGEST_LIFE = 0.7
-"""Seconds between the first upload and the kill, at most."""
+LONGEST_LIFE = 24
+"""Files that are acknowledged before the kill, at most: what a server did is what counts, however long that takes."""
 SIZES = [100, 5_000, 60_000, 250_000]
 SLOWLY = 40
 """How many pieces a slow client sends a file in."""
@@ -68,17 +68,25 @@ class Clients:
     wrong: list[str] = attrs.field(factory=list)
     _killed: threading.Event = attrs.field(factory=threading.Event)
 
-    def work(self, seconds: float) -> None:
-        """Let them work for so long, then kill the server.  Blocking."""
+    def work(self, files: int) -> None:
+        """Let them work until so many are uploaded and another is being received, then kill the server.  Blocking."""
+        incoming, before = self.uploader.server.serverdir / "incoming", self._uploaded()
         with ThreadPoolExecutor(CLIENTS + 1) as pool:
             names = [f"client-{number}" for number in range(CLIENTS)]
             working = [pool.submit(self._until_killed, name, random.Random(self.chance.random())) for name in names]
             working.append(pool.submit(self._slow))
-            time.sleep(seconds)
+            limit = time.monotonic() + PATIENCE
+            while not self.wrong and (self._uploaded() < before + files or not any(incoming.iterdir())):
+                assert time.monotonic() < limit, f"{self._uploaded() - before} of {files} files were uploaded"
+                time.sleep(0.002)
+            time.sleep(self.chance.uniform(0, 0.02))
             self._killed.set()
             self.uploader.server.end(signal.SIGKILL)
             for one in working:
                 one.result(60)
+
+    def _uploaded(self) -> int:
+        return sum(len(release.uploaded) for release in list(self.releases))
 
     def _until_killed(self, name: str, chance: random.Random) -> None:
         while not self._killed.is_set():
@@ -169,7 +177,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_half_done_is_seen(server: Live
     for _ in range(TIMES):
         already = len(clients.releases)
         lifetime = Clients(uploader, chance, clients.releases, clients.wrong)
-        lifetime.work(chance.uniform(0.05, LONGEST_LIFE))
+        lifetime.work(chance.randrange(4, LONGEST_LIFE))
         assert clients.wrong == []
         assert "Traceback" not in server.told()
         nothing_is_wrong(server.serverdir)

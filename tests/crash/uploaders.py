@@ -143,7 +143,9 @@ def somebody_reads(uploader: Uploader, index: str, projects: Sequence[str]) -> I
     seen: list[str] = []
 
     def read() -> int:
-        while not done.is_set():
+        is_last = False
+        while not is_last:
+            is_last = done.is_set()
             for project in projects:
                 seen.extend(uploader.files(index, project))
         return len(seen)

@@ -48,7 +48,8 @@ class LiveServer:
         )
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
-            merged = {**server_environment(), **(environment or {})}
+            # Upstreams are in the tests' own process, which may be busy.
+            merged = {**server_environment(), "TWISTPI_REQUEST_TIMEOUT": "60", **(environment or {})}
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=merged, cwd=self.log.parent
             )

@@ -295,8 +295,11 @@ def test_log_follows_what_is_written(server: LiveServer) -> None:
     command = [sys.executable, "-c", script, "log", "--serverdir", str(server.serverdir), "--json", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment(), cwd=ROOT, text=True) as following:
         assert following.stdout is not None
-        assert json.loads(following.stdout.readline())["serial"] == 1
-        server.start("--upstream", "http://127.0.0.1:10/simple/")
-        assert json.loads(following.stdout.readline())["serial"] == 2
-        following.send_signal(signal.SIGINT)
-        assert following.wait(PATIENCE) == 0
+        try:
+            assert json.loads(following.stdout.readline())["serial"] == 1
+            server.start("--upstream", "http://127.0.0.1:10/simple/")
+            assert json.loads(following.stdout.readline())["serial"] == 2
+            following.send_signal(signal.SIGINT)
+            assert following.wait(PATIENCE) == 0
+        finally:
+            following.kill()
