@@ -25,7 +25,7 @@ NODE = "ab" * 16
 class Spoken:
     """A signer whose tokens can be read."""
 
-    def make(self, node: str, method: str, target: str, at: float, nonce: str) -> str:
+    def make(self, node: str, method: str, target: str, at: float, nonce: str, _told: str) -> str:
         return json.dumps([node, method, target, at, nonce], separators=(",", ":"))
 
 

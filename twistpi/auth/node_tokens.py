@@ -1,8 +1,8 @@
 """How servers of one house know each other: each request is signed with the secret they share, and the signature serves once.
 
-A token is a JSON object as itsdangerous signs it: the node that asks, method and target of the request, the time and a nonce.
-It travels as ``Authorization: Twistpi-Node TOKEN``.  What is pure of it is here; that a nonce counts once is seen to in
-``web/nodes/guard.py``.
+A token is a JSON object as itsdangerous signs it: the node that asks, method and target of the request, the time, a nonce, and
+the SHA-256 of what the node tells beside it, which is for whom it passes a request on.  It travels as ``Authorization:
+Twistpi-Node TOKEN``.  What is pure of it is here; that a nonce counts once is seen to in ``web/nodes/guard.py``.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class NodeTokens:
         signing = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._serializer = URLSafeSerializer(secret, salt=_PURPOSE, signer_kwargs=signing)
 
-    def make(self, node: str, method: str, target: str, at: float, nonce: str) -> str:
+    def make(self, node: str, method: str, target: str, at: float, nonce: str, told: str = "") -> str:
         """A token for one request of ``node``: ``target`` is path and query exactly as they are sent, ``at`` the time in Unix
-        seconds by the clock of the server that is asked.
+        seconds by the clock of the server that is asked, ``told`` what ``node`` says beside it (``X-Twistpi-Passed-On``).
         """
-        claims = {"node": node, "method": method, "target": target_of(target), "at": at, "nonce": nonce}
+        claims = {"node": node, "method": method, "target": target_of(target), "at": at, "nonce": nonce, "told": _digest(told)}
         signed: Any = self._serializer.dumps(claims)
         return signed if isinstance(signed, str) else str(signed, "ascii")
 
-    def read(self, text: str, method: str, target: str, now: float) -> NodeClaim:
-        """What ``text``, the token of a request to ``target``, claims; raises ``NodeRefused``.
+    def read(self, text: str, method: str, target: str, now: float, told: str = "") -> NodeClaim:
+        """What ``text``, the token of a request to ``target`` with ``told`` beside it, claims; raises ``NodeRefused``.
 
         Its reasons here are ``malformed``, ``wrong secret``, ``expired`` and ``other request``.
         """
@@ -78,16 +78,24 @@ class NodeTokens:
             raise NodeRefused("wrong secret") from None
         except BadData:
             raise NodeRefused("malformed") from None
-        return self._judge(claims, method, target_of(target), now)
+        return self._judge(claims, (method, target_of(target), _digest(told)), now)
 
-    def _judge(self, claims: Any, method: str, target: str, now: float) -> NodeClaim:
+    def _judge(self, claims: Any, request: tuple[str, str, str], now: float) -> NodeClaim:
         match claims:
-            case {"node": str(node), "method": str(), "target": str(), "at": int() | float() as at, "nonce": str(nonce)}:
+            case {
+                "node": str(node), "method": str(method), "target": str(target), "at": int() | float() as at,
+                "nonce": str(nonce), "told": str(told),
+            }:  # fmt: skip
                 pass
             case _:
                 raise NodeRefused("malformed")
         if not now - WINDOW <= at <= now + AHEAD:
             raise NodeRefused("expired")
-        if (claims["method"], claims["target"]) != (method, target):
+        if (method, target, told) != request:
             raise NodeRefused("other request")
         return NodeClaim(node, float(at), nonce)
+
+
+def _digest(told: str) -> str:
+    """What of ``told`` is signed; nothing of nothing."""
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest() if told else ""

@@ -41,8 +41,8 @@ _DRAINED_UP_TO = 64 * 1024
 class Signer(Protocol):
     """Makes the tokens (``auth.node_tokens.NodeTokens``)."""
 
-    def make(self, node: str, method: str, target: str, at: float, nonce: str) -> str:
-        """A token of ``node`` for one request."""
+    def make(self, node: str, method: str, target: str, at: float, nonce: str, told: str) -> str:
+        """A token of ``node`` for one request, with ``told`` beside it."""
 
 
 @attrs.frozen
@@ -179,10 +179,10 @@ class Primary:
         answer, _ = await self._heed(await self._signed(method, path, headers or {}, body, patience))
         return answer
 
-    def token(self, method: str, target: str) -> str:
-        """A token that proves who asks, for one request, by the primary's clock as far as that is known."""
+    def token(self, method: str, target: str, told: str = "") -> str:
+        """A token that proves who asks, and tells ``told`` beside it, for one request, by the primary's clock as far as known."""
         at = self._clock.seconds() + self.offset
-        return self._signer.make(self.node_id, method, target, at, self._entropy(16).hex())
+        return self._signer.make(self.node_id, method, target, at, self._entropy(16).hex(), told)
 
     def clock_is(self, seconds: float) -> None:
         """The primary found a token too old or too new, and its clock says ``seconds``."""

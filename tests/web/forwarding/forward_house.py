@@ -34,8 +34,8 @@ class Signer:
         self.seconds = seconds
         self.offset = 0.0
 
-    def token(self, method: str, target: str) -> str:
-        return self.tokens.make(NODE_ID, method, target, self.seconds() + self.offset, os.urandom(16).hex())
+    def token(self, method: str, target: str, told: str) -> str:
+        return self.tokens.make(NODE_ID, method, target, self.seconds() + self.offset, os.urandom(16).hex(), told)
 
     def clock_is(self, seconds: float) -> None:
         self.offset = seconds - self.seconds()

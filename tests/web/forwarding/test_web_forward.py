@@ -153,8 +153,9 @@ async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary
 @in_reactor
 async def test_nobody_is_believed_without_the_secret(house: House, primary: Primary) -> None:
     signer = Signer(primary.seconds, b"another secret of more than enough bytes")
-    token = signer.token("POST", "/+login")
-    for lines in (("X-Twistpi-Passed-On: http://evil.example 127.0.0.1 local", f"X-Twistpi-Node: {token}"),):
+    told = "http://evil.example 127.0.0.1 local"
+    token = signer.token("POST", "/+login", told)
+    for lines in ((f"X-Twistpi-Passed-On: {told}", f"X-Twistpi-Node: {token}"),):
         refused = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
         assert b" 403 " in refused.partition(b"\r\n")[0]
         assert b"X-Twistpi-Refused: wrong secret" in refused
@@ -164,12 +165,26 @@ async def test_nobody_is_believed_without_the_secret(house: House, primary: Prim
 
 @in_reactor
 async def test_a_token_counts_for_one_request_once(primary: Primary) -> None:
-    token = Signer(primary.seconds).token("POST", "/+login")
-    lines = ("X-Twistpi-Passed-On: http://replica.example 192.0.2.1 elsewhere", f"X-Twistpi-Node: {token}")
+    told = "http://replica.example 192.0.2.1 elsewhere"
+    token = Signer(primary.seconds).token("POST", "/+login", told)
+    lines = (f"X-Twistpi-Passed-On: {told}", f"X-Twistpi-Node: {token}")
     first = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
     second = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
     assert first.startswith(b"HTTP/1.1 200 OK")
     assert b"X-Twistpi-Refused: replayed" in second
+
+
+@in_reactor
+async def test_what_a_server_tells_of_an_asker_cannot_be_changed_added_or_left_out_on_the_way(primary: Primary) -> None:
+    signer, told = Signer(primary.seconds), "http://replica.example 192.0.2.1 elsewhere"
+    for signed, sent in (
+        (told, ["X-Twistpi-Passed-On: http://replica.example 127.0.0.1 local"]),
+        (told, []),
+        ("", [f"X-Twistpi-Passed-On: {told}"]),
+    ):
+        proof = f"X-Twistpi-Node: {signer.token('POST', '/+login', signed)}"
+        refused = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, proof, *sent))
+        assert b"X-Twistpi-Refused: other request" in refused
 
 
 @in_reactor

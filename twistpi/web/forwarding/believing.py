@@ -46,7 +46,7 @@ class Believing:
             # The prefix is not signed: a proxy before this server may or may not take it away.
             target = bare_path(raw, outside_prefix(request, self._services)).decode("latin-1")
             try:
-                nodes.claim(token, method.decode("latin-1"), target)
+                nodes.claim(token, method.decode("latin-1"), target, text or "")
             except NodeRefused as refusal:
                 raise SenderRefused(refusal.reason) from None
         elif token is not None or not self.is_worker(request):

@@ -89,7 +89,8 @@ class Forward:
         if self.tokens_pass and request.requestHeaders.hasHeader(NODE):
             extra = token_lines(request.requestHeaders)
         else:
-            extra = (*self.way.signature(method, target), passed_on_line(asker_of(request, self._services)))
+            passed_on = passed_on_line(asker_of(request, self._services))
+            extra = (*self.way.signature(method, target, passed_on[1]), passed_on)
         return request_head(
             method, target, request.requestHeaders, host=self.way.host, length=length, body=has_body,
             last=not self.way.most_idle, extra=extra,

@@ -35,8 +35,10 @@ class Way(Protocol):
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         """A connection to it; fails with what makes that impossible."""
 
-    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
-        """The headers that have this one request believed; none where the connection is proof enough."""
+    def signature(self, method: bytes, target: bytes, told: bytes) -> Sequence[Line]:
+        """The headers that have this one request believed, and what is ``told`` of its asker; none where the connection is proof
+        enough.
+        """
 
     def clock_is(self, seconds: float) -> None:
         """It refused a signature because of its age, and its clock says ``seconds``: sign by that from now on."""

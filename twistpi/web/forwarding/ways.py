@@ -17,8 +17,8 @@ from twistpi.web.forwarding.passed_on import NODE
 class Signing(Protocol):
     """What proves to the primary who asks (``replication.primary.Primary``)."""
 
-    def token(self, method: str, target: str) -> str:
-        """A token for one request."""
+    def token(self, method: str, target: str, told: str) -> str:
+        """A token for one request, with ``told`` beside it."""
 
     def clock_is(self, seconds: float) -> None:
         """The primary's clock."""
@@ -54,10 +54,11 @@ class PrimaryWay:
         """See ``Way``."""
         return self._endpoint.connect(factory)
 
-    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
+    def signature(self, method: bytes, target: bytes, told: bytes) -> Sequence[Line]:
         """See ``Way``; the prefix of the primary is not signed, since a proxy there may take it away."""
         bare = target.decode("latin-1").removeprefix(urlsplit(self.base).path)
-        return ((NODE.encode("ascii"), self._signing.token(method.decode("latin-1"), bare).encode("ascii")),)
+        token = self._signing.token(method.decode("latin-1"), bare, told.decode("latin-1"))
+        return ((NODE.encode("ascii"), token.encode("ascii")),)
 
     def clock_is(self, seconds: float) -> None:
         """See ``Way``."""
@@ -81,7 +82,7 @@ class FirstProcessWay:
         """See ``Way``."""
         return self._endpoint.connect(factory)
 
-    def signature(self, method: bytes, target: bytes) -> Sequence[Line]:
+    def signature(self, method: bytes, target: bytes, told: bytes) -> Sequence[Line]:
         """See ``Way``."""
         return ()
 

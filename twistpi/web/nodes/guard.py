@@ -64,9 +64,11 @@ class Nodes:
             raise NodeRefused("missing")
         return self.claim(text.strip(), request.method.decode("latin-1"), request.uri.decode("latin-1"))
 
-    def claim(self, text: str, method: str, target: str) -> NodeClaim:
-        """Who shows the token ``text`` with a request for ``target``; raises ``NodeRefused``, also when it was shown before."""
-        claim = self._tokens.read(text, method, target, self._time())
+    def claim(self, text: str, method: str, target: str, told: str = "") -> NodeClaim:
+        """Who shows the token ``text`` with a request for ``target``, and tells ``told`` beside it; raises ``NodeRefused``, also
+        when the token was shown before.
+        """
+        claim = self._tokens.read(text, method, target, self._time(), told)
         self._use(claim)
         return claim
 
