@@ -332,6 +332,11 @@ class Running:
         return self.writer.commit(lambda _reader: [user(name)], name)
 
 
+def break_unforeseen(running: Running) -> None:
+    """Have the writer fail where no failure is foreseen."""
+    running.view.position = None  # type: ignore[assignment]
+
+
 @pytest.fixture
 def running() -> Iterator[Running]:
     everything = Running()
@@ -508,6 +513,19 @@ async def test_what_is_held_when_the_writer_stops_is_refused(running: Running) -
 
 
 @in_reactor
+async def test_what_is_held_when_the_writer_ends_by_itself_is_refused_at_once(running: Running) -> None:
+    await running.writer.hold()
+    held = running.create("held")
+    break_unforeseen(running)
+    kept = running.writer.keep(lambda _view: None)
+    for refused in (kept, held):
+        with pytest.raises(AttributeError):
+            await refused
+    running.writer.release()
+    assert running.log.last.serial == 0
+
+
+@in_reactor
 async def test_a_failed_sync_stops_the_server(running: Running) -> None:
     running.disk.broken = {"sync"}
     waiters = [running.create("a"), running.create("b")]
@@ -541,10 +559,11 @@ async def test_what_came_while_the_sync_failed_is_refused_too(running: Running) 
 
 @in_reactor
 async def test_an_unforeseen_error_stops_the_server_and_tells_every_waiter(running: Running) -> None:
-    running.view.begun = True  # as if a transaction had been left open: begin() fails where no failure is foreseen
-    waiter = running.create("a")
-    with pytest.raises(AssertionError):
-        await waiter
+    break_unforeseen(running)
+    for waiter in (running.create("a"), running.create("b")):
+        with pytest.raises(AttributeError):
+            await waiter
+    assert [type(error) for error in running.stopped] == [AttributeError]
 
 
 @in_reactor

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -126,10 +126,11 @@ class Batches:
         outcome = Outcome()
         try:
             self._catch_up(outcome)
-            for _received, group in groupby(requests, key=_is_received):
-                bunch = list(group)
-                self._receive_all([request for request in bunch if isinstance(request, Receive)], outcome)
-                self._answer([request for request in bunch if not isinstance(request, Receive)], outcome)
+            for are_received, group in groupby(requests, key=_is_received):
+                if are_received:
+                    self._receive_all(cast(Iterable[Receive], group), outcome)
+                else:
+                    self._answer(cast(list[Commit | Keep], list(group)), outcome)
         except FATAL as error:
             outcome.fatal = error
             outcome.answers += [error] * (len(requests) - len(outcome.answers))

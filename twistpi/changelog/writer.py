@@ -9,7 +9,7 @@ from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
@@ -25,7 +25,6 @@ from twistpi.model.replication_errors import NotPrimary
 
 __all__ = ["Committed", "Writer"]
 
-_Answer = TypeVar("_Answer")
 _TURN_SECONDS = 0.001
 """For how long waiters are told at a stretch: each may go on to render a page, and others wait for the reactor, too."""
 _log = Logger()
@@ -89,7 +88,6 @@ class Writer:
     def stop(self) -> Deferred[None]:
         """Refuse further commits and those that are held, finish those that wait, end the thread; fires when all that is done."""
         self._refuse(WriterStopped())
-        self._answer_held(WriterStopped())
         if not self._running:
             return succeed(None)
         stopper: Deferred[None] = Deferred()
@@ -111,7 +109,7 @@ class Writer:
         """End a hold: what waited is decided now."""
         held, self._held = self._held, None
         for request in held or ():
-            self._enqueue(request, request.waiter)
+            self._enqueue(request)
 
     def deny(self, reason: Exception) -> Deferred[None]:
         """Refuse commits with ``reason`` from now on, those that are held included; fires once all that came before is done."""
@@ -141,7 +139,15 @@ class Writer:
         if self._follows:
             return fail(NotPrimary())
         waiter: Deferred[Committed] = Deferred()
-        return self._enqueue(Commit(decide, by, waiter), waiter)
+        request = Commit(decide, by, waiter)
+        reason = self._refusal or self._denial
+        if reason:
+            waiter.errback(reason)
+        elif self._held is not None:
+            self._held.append(request)
+        else:
+            self._enqueue(request)
+        return waiter
 
     def keep(self, work: Callable[[Any], object]) -> Deferred[None]:
         """Have ``work(view)`` write local facts, which are no entry, with the next batch; fires once the view has them.
@@ -150,7 +156,8 @@ class Writer:
         it did was rolled back.
         """
         waiter: Deferred[None] = Deferred()
-        return self._enqueue(Keep(work, waiter), waiter)
+        self._enqueue(Keep(work, waiter))
+        return waiter
 
     def receive(self, lines: Sequence[bytes]) -> Deferred[Position]:
         """Take over ``lines``, without line feeds, which the primary has after the last one that is here; fires with the new end
@@ -161,21 +168,19 @@ class Writer:
         ``SyncFailed``, ``WriterStopped``.  After all but the last two, this writer goes on.
         """
         waiter: Deferred[Position] = Deferred()
-        return self._enqueue(Receive(lines, waiter), waiter)
+        self._enqueue(Receive(lines, waiter))
+        return waiter
 
-    def _enqueue(self, request: Request, waiter: Deferred[_Answer]) -> Deferred[_Answer]:
-        reason = self._refusal or (self._denial if isinstance(request, Commit) else None)
-        if reason:
-            return fail(reason)
-        if self._held is not None and isinstance(request, Commit):
-            self._held.append(request)
-            return waiter
+    def _enqueue(self, request: Request) -> None:
+        """Let the thread have ``request`` soon, unless everything is refused."""
+        if self._refusal:
+            request.waiter.errback(self._refusal)
+            return
         self._waiters += 1
         if self._gathered is None:
             self._waiting.put([request])
         else:
             self._gathered.append(request)
-        return waiter
 
     def _hand_over(self) -> None:
         """Let the thread have what was gathered."""
@@ -256,7 +261,9 @@ class Writer:
             request.waiter.errback(reason)
 
     def _refuse(self, reason: Exception) -> None:
+        """Refuse everything from now on, and what is held; the first reason stays."""
         self._refusal = self._refusal or reason
+        self._answer_held(self._refusal)
 
     def _ended(self) -> None:
         self._running = False

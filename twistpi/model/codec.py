@@ -133,9 +133,7 @@ def _take_change(fields: dict[str, Any]) -> Change:
 
 def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
     """The JSON of one line, without its line feed."""
-    return orjson.dumps(
-        {"at": at, "by": by, "changes": [encode_change(change) for change in changes]}, option=orjson.OPT_SORT_KEYS
-    )
+    return orjson.dumps({"at": at, "by": by, "changes": changes}, default=encode_change, option=orjson.OPT_SORT_KEYS)
 
 
 def decode_content(body: bytes) -> Content:
