@@ -212,8 +212,9 @@ async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
     trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority))
     assert (await trusting.mirror.ensure(trusting.index, "hello")).kind == "miss"
     wary = make_house(fake=upstream, mirror_url=url)
-    with pytest.raises(UpstreamFailed, match="certificate"):
+    with pytest.raises(UpstreamUnreachable, match=r"its certificate is not accepted \(certificate verify failed\)"):
         await wary.mirror.ensure(wary.index, "hello")
+    assert list(wary.mirror.failing()) == [wary.index.name], "which /+ready tells"
 
 
 @in_reactor

@@ -22,6 +22,7 @@ from twistpi.mirror.connect import ProxyRefused
 from twistpi.mirror.encoding import decompress
 from twistpi.mirror.trouble import Trouble
 from twistpi.model.measures import Measure
+from twistpi.model.reasons import distrusts, explain
 
 _T = TypeVar("_T")
 Offload = Callable[..., "Deferred[Any]"]
@@ -159,7 +160,7 @@ class Upstream:
         except (ConnectError, ConnectTimeout, DNSLookupError, ProxyRefused) as error:
             raise Trouble(explain(error), unreachable=True) from error
         except Exception as error:  # parse errors, broken TLS, lost connections: Twisted raises a large family
-            raise Trouble(explain(error)) from error
+            raise Trouble(explain(error), unreachable=distrusts(error)) from error
         self._failed += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
         return UpstreamResponse(response.code, clean, length, response)
@@ -216,12 +217,3 @@ def conditions(etag: str | None, last_modified: str | None) -> dict[str, str]:
     """The headers that ask for an answer only if it is another than the one with these validators."""
     given = {"If-None-Match": etag, "If-Modified-Since": last_modified}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def explain(error: BaseException) -> str:
-    """Why a request failed, in words that name no address."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return explain(reasons[0].value)
-    text = str(error).strip().rstrip(".")
-    return text or type(error).__name__

@@ -18,6 +18,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi import __version__
+from twistpi.model.reasons import explain
 from twistpi.push.repository import Repository
 from twistpi.rules.upload_form import EncodedForm
 
@@ -63,7 +64,7 @@ async def post(
         return await watch.over(_exchange(repository, form, body, agent))
     except Exception as error:  # Twisted raises a large family: refused, broken TLS, lost connections, no HTTP at all
         body.stopProducing()
-        reason = f"no answer within {patience:g} s" if watch.is_over else _explain(error)
+        reason = f"no answer within {patience:g} s" if watch.is_over else _line(explain(error))
         raise NoAnswer(reason, not body.started) from error
 
 
@@ -253,11 +254,3 @@ def _line(text: str) -> str:
     """``text`` as one line that is not endless."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
-
-
-def _explain(error: BaseException) -> str:
-    """Why nobody answered."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return _explain(reasons[0].value)
-    return _line(str(error)).rstrip(".") or type(error).__name__

@@ -21,6 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.reasons import explain
 from twistpi.replication.bodies import BodyBroken, BodyReader, BytesBody, abort
 
 PATIENCE = 30.0
@@ -245,7 +246,7 @@ class Primary:
                 raise PrimaryUnreachable(self.url, f"no answer within {patience:g} s") from None
             if _was_cancelled(error):
                 raise CancelledError from error
-            raise PrimaryUnreachable(self.url, _explain(error)) from error
+            raise PrimaryUnreachable(self.url, explain(error)) from error
         finally:
             if timer is not None and timer.active():
                 timer.cancel()
@@ -301,12 +302,3 @@ def _was_cancelled(error: BaseException) -> bool:
     """Whether we ourselves ended the request: Twisted wraps that into what it was busy with."""
     reasons = getattr(error, "reasons", None) or ()
     return isinstance(error, CancelledError) or any(_was_cancelled(reason.value) for reason in reasons)
-
-
-def _explain(error: BaseException) -> str:
-    """Why a request failed, in words that name no address."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return _explain(reasons[0].value)
-    text = str(error).strip().rstrip(".")
-    return text or type(error).__name__
