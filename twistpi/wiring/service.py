@@ -55,6 +55,7 @@ from twistpi.process.notifying import Notifier
 from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.process.signals import install
 from twistpi.serverdir.keeping import Keeping, check_usable_by
+from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.running import say_running, say_stopped
 from twistpi.serverdir.secret import read_secret
 from twistpi.serverdir.verifying import Verification
@@ -74,7 +75,7 @@ def make_service(settings: Settings) -> IService:
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ)
     check_usable_by(settings)
-    if settings.secretfile is not None:
+    if settings.secretfile is not None or os.path.lexists(Layout(settings.serverdir).secret):
         read_secret(settings.serverdir, settings.secretfile)
     return service
 
