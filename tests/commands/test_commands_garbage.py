@@ -79,11 +79,6 @@ def test_gc_removes_nothing_from_a_replica_that_does_not_run(made: Path) -> None
     assert tree.find(orphan) is not None
 
 
-def test_gc_shows_plain_lines_of_progress_where_nobody_watches(made: Path) -> None:
-    put(open_tree(str(made)), WHEEL, b"wheel")
-    assert "files: 100 % of 4096 folders\n" in run(made, "gc").stderr
-
-
 def test_gc_leaves_what_was_stored_in_the_last_hour_and_says_so(made: Path) -> None:
     tree = open_tree(str(made))
     write(made, uploaded(WHEEL, b"wheel"), FileRemoved(INDEX, "demo", WHEEL))

@@ -43,7 +43,7 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
     address, credentials, secret = _login(url, user, password)
     fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
     try:
-        with show_progress(sys.stderr, "questions") as tell:
+        with show_progress(sys.stderr) as tell:
             recording = Interview(fetcher.ask, tell, secret).hold(address, project)
     finally:
         fetcher.close()
@@ -68,7 +68,7 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
     is changed; the questions asked through URL are few, and need no login.
     """
     settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
-    with show_progress(sys.stderr, "questions") as tell:
+    with show_progress(sys.stderr) as tell:
         machine = None
         if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
             machine = look_at_machine(settings, proxies, tell)

@@ -25,7 +25,7 @@ def gc(serverdir: str | None, config: str | None, dry_run: bool) -> None:
         tell = progress_of(show)
         if dry_run:
             path, present = settings.serverdir, now().timestamp()
-            swept = find_garbage_in(path, administration.reader, present, tell, lambda one: click.echo(garbage_line(one)))
+            swept = find_garbage_in(path, administration.reader, present, tell, lambda one: show.say(garbage_line(one)))
         else:
             swept = administration.sweep(tell)
     for line in swept_lines(swept, dry_run=dry_run):

@@ -54,10 +54,10 @@ def check(serverdir: str | None, config: str | None) -> None:
 
     path = settings_of(serverdir, config).serverdir
     wrong = 0
-    with show_progress(sys.stderr) as progress:
+    with show_progress(sys.stderr, "bytes") as progress:
         for finding in findings(path, progress):
             wrong += finding.wrong
-            click.echo(f"{'WRONG' if finding.wrong else 'note'}: {finding.text}")
+            progress.say(f"{'WRONG' if finding.wrong else 'note'}: {finding.text}")
     things = "thing is" if wrong == 1 else "things are"
     click.echo(f"{path}: {wrong} {things} wrong" if wrong else f"{path}: all is well")
     sys.exit(1 if wrong else 0)

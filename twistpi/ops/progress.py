@@ -1,16 +1,29 @@
-"""How far a long command is: a bar on a terminal, plain lines elsewhere."""
+"""How far a long command is: a bar on a terminal, now and then a plain line elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import attrs
 import click
 
 _STEPS = 10
-"""Plain lines for one thing that is read."""
+"""Plain lines for one thing that is read, at most."""
+_BETWEEN = 5.0
+"""Seconds before the first plain line, and between two: what takes no time says nothing."""
+
+
+class Progress(Protocol):
+    """Where a command says how far it is."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So much of ``what`` is done."""
+
+    def say(self, line: str) -> None:
+        """Print a line on the standard output meanwhile."""
 
 
 @attrs.define
@@ -22,7 +35,7 @@ class _Bars:
     _bar: Any = None
     _done: int = 0
 
-    def show(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self.finish()
             self._what, self._done = what, 0
@@ -31,9 +44,14 @@ class _Bars:
         self._bar.update(done - self._done)
         self._done = done
 
+    def say(self, line: str) -> None:
+        self.finish()
+        click.echo(line)
+
     def finish(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
+        self._what, self._bar = "", None
 
 
 @attrs.define
@@ -42,23 +60,32 @@ class _Lines:
 
     _stream: TextIO
     _unit: str
+    _seconds: Callable[[], float]
+    _told_at: float = attrs.field(init=False)
     _last: tuple[str, int] = ("", 0)
 
-    def show(self, what: str, done: int, total: int) -> None:
+    @_told_at.default
+    def _beginning(self) -> float:
+        return self._seconds()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
         step = _STEPS * done // max(total, 1)
-        if step > 0 and (what, step) != self._last:
-            self._last = (what, step)
-            click.echo(f"{what}: {100 * step // _STEPS} % of {total} {self._unit}", file=self._stream)
+        if step > 0 and (what, step) != self._last and self._seconds() >= self._told_at + _BETWEEN:
+            self._last, self._told_at = (what, step), self._seconds()
+            click.echo(f"{what}: {100 * step // _STEPS} % of {f'{total:,} {self._unit}'.rstrip()}", file=self._stream)
+
+    def say(self, line: str) -> None:
+        click.echo(line)
 
     def finish(self) -> None:
         """Nothing is left open."""
 
 
 @contextmanager
-def show_progress(stream: TextIO, unit: str = "bytes") -> Iterator[Callable[[str, int, int], None]]:
-    """A function to tell what is being read, and how many bytes, or of another ``unit``, of how many are done."""
-    shown = _Bars(stream) if stream.isatty() else _Lines(stream, unit)
+def show_progress(stream: TextIO, unit: str = "", seconds: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+    """Something to tell how far the work is, in ``unit``; ``seconds`` is a steady clock."""
+    shown = _Bars(stream) if stream.isatty() else _Lines(stream, unit, seconds)
     try:
-        yield shown.show
+        yield shown
     finally:
         shown.finish()
