@@ -69,18 +69,28 @@ def test_the_page_of_the_commands_is_what_the_program_says() -> None:
 
 
 def complete(words: str) -> list[str]:
-    """What bash would be offered for the last of ``words``."""
+    """What bash would be offered for the last of ``words``: the kind and the word of each."""
     environment = {"_TWISTPI_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     told = CliRunner().invoke(main, [], prog_name="twistpi", env=environment)
-    return [line.partition(",")[2] for line in told.output.splitlines()]
+    return told.output.splitlines()
 
 
 def test_commands_and_options_are_completed() -> None:
-    assert set(complete("twistpi che")) == {"check", "check-index"}
-    assert complete("twistpi token re") == ["revoke"]
-    assert complete("twistpi completion f") == ["fish"]
-    assert "--dry-run" in complete("twistpi gc --")
-    assert "commands-page" not in complete("twistpi ")
+    assert set(complete("twistpi che")) == {"plain,check", "plain,check-index"}
+    assert complete("twistpi token re") == ["plain,revoke"]
+    assert complete("twistpi completion f") == ["plain,fish"]
+    assert "plain,--dry-run" in complete("twistpi gc --")
+    assert "plain,commands-page" not in complete("twistpi ")
+
+
+@pytest.mark.parametrize("option", ["check --serverdir", "gen-config --directory"])
+def test_folders_are_completed(option: str) -> None:
+    assert complete(f"twistpi {option} da") == ["dir,da"]
+
+
+@pytest.mark.parametrize("option", ["check --config", "resync --secretfile"])
+def test_files_are_completed(option: str) -> None:
+    assert complete(f"twistpi {option} da") == ["file,da"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

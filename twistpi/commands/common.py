@@ -13,6 +13,8 @@ from twistpi.model.errors import TwistpiError
 from twistpi.settings import CONFIG, Settings, load_settings
 
 Command = Callable[..., None]
+FOLDER, FILE = click.Path(file_okay=False), click.Path(dir_okay=False)
+"""What shells complete; neither need be there."""
 INTERRUPTED = 130
 """The exit status of what was ended by Ctrl-C, as shells have it."""
 
@@ -51,8 +53,8 @@ class Commands(click.Group):
 def serverdir_option(command: Command) -> Command:
     """Add ``--serverdir`` and ``--config``."""
     text = "The server directory; TWISTPI_SERVERDIR and --config say it too.  [default: ~/.twistpi/server]"
-    command = click.option("--config", metavar="PATH", help="The TOML file with the server's settings.")(command)
-    return click.option("--serverdir", metavar="PATH", help=text)(command)
+    command = click.option("--config", metavar="PATH", type=FILE, help="The TOML file with the server's settings.")(command)
+    return click.option("--serverdir", metavar="PATH", type=FOLDER, help=text)(command)
 
 
 def settings_of(serverdir: str | None, config: str | None, **others: str | None) -> Settings:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from twistpi.commands.common import serverdir_option, settings_of
+from twistpi.commands.common import FOLDER, serverdir_option, settings_of
 from twistpi.ops.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
 
 _OWN_USER = "twistpi"
@@ -29,7 +29,7 @@ _OWN_USER = "twistpi"
     metavar="NAME",
     help="Who runs the server.  [default: the owner of the server directory; where that is root, twistpi]",
 )
-@click.option("--directory", metavar="PATH", default="gen-config", show_default=True, help="Where the files go.")
+@click.option("--directory", metavar="PATH", type=FOLDER, default="gen-config", show_default=True, help="Where the files go.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def gen_config(
     serverdir: str | None,

@@ -7,7 +7,7 @@ import os
 import click
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.commands.common import now, serverdir_option, settings_of
+from twistpi.commands.common import FILE, now, serverdir_option, settings_of
 from twistpi.ops.administering import administer
 from twistpi.ops.asking import Asked
 from twistpi.ops.resyncing import Resynced
@@ -42,7 +42,9 @@ def promote(serverdir: str | None, config: str | None, force: bool) -> None:
 @click.command()
 @serverdir_option
 @click.option("--primary-url", metavar="URL", help="The server to follow.  [default: the one that is known]")
-@click.option("--secretfile", metavar="PATH", help="A copy of the secret of that server.  [default: the one that is here]")
+@click.option(
+    "--secretfile", metavar="PATH", type=FILE, help="A copy of the secret of that server.  [default: the one that is here]"
+)
 def resync(serverdir: str | None, config: str | None, primary_url: str | None, secretfile: str | None) -> None:
     """Make a replica of a stopped server whose log went another way.
 
