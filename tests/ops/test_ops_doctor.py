@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twistpi.ops.doctoring.facts import Diagnosis, Machine, Outside, Secluded, Upstream, Verdict, Visit
 from twistpi.ops.doctoring.report import diagnose, diagnosis_fields, diagnosis_lines, is_wrong
 from twistpi.ops.doctoring.visiting import STRANGER, Visitor
-from twistpi.ops.exchanges import Exchange, Question
+from twistpi.ops.exchanges import SILENT, UNTRUSTED, Exchange, Question
 
 URL = "https://pkgs.example/devpi"
 NOW = 1_795_000_000.0
@@ -55,7 +55,7 @@ def good_outside() -> Outside:
             Visit.FILE_HEAD: exchange(FILE),
             Visit.FILE_RANGE: exchange(FILE, 206, bytes(10)),
             Visit.PUSH: exchange(f"{URL}/root/twistpi-doctor", 404),
-            Visit.UPLOAD: exchange(f"{URL}/root/pypi", 100, ours=False),
+            Visit.UPLOAD: exchange(f"{URL}/root/pypi", 404),
             Visit.PROTECTED: exchange(f"{URL}/carol/closed/{SECLUDED.path}", 401),
             Visit.TREE: exchange(f"{URL}/{SECLUDED.blob}", 404),
         },
@@ -68,8 +68,9 @@ def good_outside() -> Outside:
 def good_machine() -> Machine:
     upstream = Upstream("root/pypi", "https://upstream.example/simple/", exchange("https://upstream.example/simple/", ours=False))
     return Machine(
-        "/srv/twistpi", "1.0", "ab" * 16, 7, ("http://127.0.0.1:3141/",), max_upload_size=4 << 30, disk_free=50 << 30,
-        disk_total=100 << 30, inodes_free=900, inodes_total=1000, descriptors=65536, upstreams=(upstream,), secluded=SECLUDED,
+        "/srv/twistpi", "1.0", "ab" * 16, 7, ("http://127.0.0.1:3141/",), max_upload_size=4 << 30,
+        disk_reserve=256 << 20, disk_free=50 << 30, disk_total=100 << 30, inodes_free=900, inodes_total=1000,
+        descriptors=65536, upstreams=(upstream,), secluded=SECLUDED,
     )  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def seen(visit: Visit, **changes: Any) -> Callable[[Outside], Outside]:
         headers = {name: value for name, value in old.headers if ours or not name.startswith("X-Devpi")}
         headers = {**headers, **changes.get("headers", {})}
         new = exchange(old.question.url, changes.get("status", old.status), body, headers, ours=False)
+        new = attrs.evolve(new, failure=changes.get("failure", ""))
         return attrs.evolve(outside, exchanges={**outside.exchanges, visit: new})
 
     return change
@@ -112,7 +114,17 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "another program": ("answers", Verdict.WRONG, seen(Visit.API, ours=False, body=b"<html>"), "not by twistpi"),
     "headers lost": ("headers", Verdict.WRONG, seen(Visit.API, ours=False), "drops X-Devpi-Api-Version, X-Devpi-Serial"),
     "another scheme": ("address", Verdict.WRONG, seen(Visit.API, body=login("http://pkgs.example/devpi")), "X-Outside-Url"),
-    "no prefix": ("address", Verdict.WRONG, seen(Visit.API, body=login("https://pkgs.example")), "address is https://pkgs.example,"),
+    "no prefix": (
+        "address", Verdict.WRONG, seen(Visit.API, body=login("https://pkgs.example")),
+        "address is https://pkgs.example, not https://pkgs.example/devpi: the proxy does not say below which path",
+    ),
+    "another host": (
+        "address", Verdict.WRONG, seen(Visit.API, body=login("https://10.0.0.1")), "X-Outside-Url: https://pkgs.example/devpi,",
+    ),
+    "a login in front": ("answers", Verdict.WRONG, seen(Visit.API, status=401, ours=False), "https://user:password@"),
+    "a strange certificate": (
+        "answers", Verdict.WRONG, seen(Visit.API, status=0, failure=f"{UNTRUSTED}: self-signed certificate"), "SSL_CERT_FILE",
+    ),
     "not ready": (
         "ready", Verdict.WRONG,
         seen(Visit.READY, status=503, body={"checks": [{"result": "failed", "message": "It is full."}]}), "It is full.",
@@ -127,7 +139,8 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "no PUSH": ("methods", Verdict.WRONG, seen(Visit.PUSH, status=405, ours=False), "devpi push fails"),
     "small uploads": ("uploads", Verdict.WRONG, seen(Visit.UPLOAD, status=413, ours=False), "client_max_body_size 4096m"),
     "small uploads by setting": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=413, headers=OURS), "max-upload-size"),
-    "a silent proxy": ("uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0), "does not show"),
+    "no answer to uploads": ("uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0, failure="it is gone"), "does not show"),
+    "uploads are taken in": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=0, failure=SILENT), "request_buffering off"),
     "a replica": ("replication", Verdict.OK, seen(Visit.STATUS, body=replica()), "what its primary https://first.example has"),
     "a fenced primary": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=status(fenced="Epoch 2.")), "twistpi resync"),
     "a replica that lags": (
@@ -166,6 +179,26 @@ def test_passwords_that_travel_readable_are_said_but_not_on_loopback() -> None:
         assert said(attrs.evolve(outside, url=url), None)["TLS"].verdict is Verdict.OK
 
 
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("http://127.0.0.1:3141", Verdict.UNKNOWN),
+        ("http://localhost:3141", Verdict.UNKNOWN),
+        ("http://localhost:3141/root", Verdict.UNKNOWN),
+        ("http://localhost:8080", Verdict.WRONG),
+        ("http://localhost", Verdict.WRONG),
+        ("https://pkgs.example", Verdict.WRONG),
+    ],
+)
+def test_who_asks_the_server_itself_may_speak_for_a_proxy(url: str, verdict: Verdict) -> None:
+    """Only what comes through a proxy shows what that does with headers."""
+    outside = attrs.evolve(seen(Visit.SPOOFED, body=login(f"http://{STRANGER}"))(good_outside()), url=url)
+    machine = attrs.evolve(good_machine(), running_addresses=("http://127.0.0.1:3141/", "unix:/run/twistpi.sock"))
+    assert said(outside, machine)["forwarding"].verdict is verdict
+    is_near = "localhost" in url or "127" in url
+    assert said(outside, None)["forwarding"].verdict is (Verdict.UNKNOWN if is_near else Verdict.WRONG)
+
+
 def test_who_cannot_be_asked_is_not_judged() -> None:
     found = said(None, good_machine())["answers"]
     assert (found.verdict, "twistpi doctor URL" in found.sentence) == (Verdict.UNKNOWN, True)
@@ -187,12 +220,12 @@ def upstream(**changes: Any) -> dict[str, Any]:
 HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
     "nothing runs": ("process", Verdict.WRONG, {"running_pid": None}, "twistd twistpi --serverdir /srv/twistpi"),
     "it is starting": ("process", Verdict.ADVICE, {"running_addresses": ()}, "may just be starting"),
-    "a full disk": ("disk", Verdict.WRONG, {"disk_free": 1 << 20}, "as good as full"),
+    "a full disk": ("disk", Verdict.WRONG, {"disk_free": 1 << 20}, "only 1 MiB of 100 GiB left, and the setting disk-reserve"),
     "a small rest": ("disk", Verdict.ADVICE, {"disk_free": 2 << 30}, "twistpi gc"),
     "too many files": ("disk", Verdict.WRONG, {"inodes_free": 3}, "3 more files"),
     "few descriptors": ("descriptors", Verdict.ADVICE, {"descriptors": 1024}, "LimitNOFILE"),
     "unknown descriptors": ("descriptors", Verdict.UNKNOWN, {"descriptors": None}, "not known"),
-    "an open secret": ("secret", Verdict.WRONG, {"secret_mode": 0o640}, "chmod 600"),
+    "an open secret": ("secret", Verdict.WRONG, {"secret_mode": 0o640, "secret": "/etc/key"}, "chmod 600 /etc/key"),
     "hidden files": ("file modes", Verdict.ADVICE, {"hidden": "/srv/twistpi/+files/ab1"}, "chmod o+rX /srv/twistpi/+files/ab1"),
     "a blank password": ("root", Verdict.ADVICE, {"root_is_blank": True}, "twistpi passwd root"),
     "trust in all": ("trust", Verdict.WRONG, {"trusts_everybody": True}, "Name the proxies alone"),
@@ -201,7 +234,7 @@ HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
     "an ailing upstream": ("upstream", Verdict.WRONG, upstream(status=503), "as they are known"),
     "an upstream elsewhere": ("upstream", Verdict.ADVICE, upstream(status=404), "address of a simple index"),
     "an old upstream": ("upstream", Verdict.ADVICE, upstream(certificate_ends=NOW + DAY), "ends in 1 day."),
-    "no upstream wanted": ("upstream", Verdict.OK, {"offline": True, "upstreams": ()}, "offline by its settings"),
+    "no upstream wanted": ("upstream", Verdict.OK, {"asks_upstreams": False, "upstreams": ()}, "offline by its settings"),
 }
 
 

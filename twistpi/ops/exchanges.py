@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 import orjson
 
 from twistpi.model.records import Json
+
+SILENT: Final = "nothing came in time"
+"""The failure of a question that nobody answered, though the connection stood."""
+UNTRUSTED: Final = "its certificate is not accepted"
+"""How the failure begins of a question that was not asked for that reason."""
 
 
 @attrs.frozen
@@ -60,6 +66,11 @@ class Exchange:
         except orjson.JSONDecodeError:
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def is_untrusted(self) -> bool:
+        """Whether it was not asked, because of the other side's certificate."""
+        return self.failure.startswith(UNTRUSTED)
 
     @property
     def told(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, parse_headers
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
 
 import attrs
@@ -13,12 +13,13 @@ import attrs
 from twistpi import __version__
 from twistpi.mirror.addresses import Credentials, origin_of
 from twistpi.mirror.proxies import Proxy, ProxyRules
-from twistpi.ops.exchanges import Exchange, Question
+from twistpi.ops.exchanges import SILENT, UNTRUSTED, Exchange, Question
 
 USER_AGENT = f"twistpi/{__version__}"
 _PATIENCE = 60.0
 """Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
-_LONGEST_LINE = 1 << 12
+_AT_ONCE = 5.0
+"""Seconds in which a server answers that need not wait for anything."""
 _AGAIN = 2
 """Tries for one question: a server may close a connection that was kept open just when it is used again."""
 
@@ -56,18 +57,24 @@ class Fetcher:
         return failed
 
     def announce(self, question: Question, length: int) -> Exchange:
-        """What comes of the head of a request with a body of ``length`` bytes, which is never sent: 100, or a final answer."""
+        """What comes of the head of a request with a body of ``length`` bytes, which is never sent.
+
+        Who has the head passed on at once answers that it may not be done; who waits for the body first leaves it ``SILENT``.
+        """
         self.asked += 1
         parts = urlsplit(question.url)
         try:
-            connection = self._connection(question.url)
+            connection = self._connection(question.url, min(self.patience, _AT_ONCE))
             with contextlib.closing(connection):
                 connection.putrequest(question.method, parts.path or "/", skip_accept_encoding=True)
-                announced = {"Content-Length": str(length), "Expect": "100-continue", "User-Agent": USER_AGENT}
+                announced = {"Content-Length": str(length), "User-Agent": USER_AGENT}
                 for name, value in {**announced, **self._login(question), **question.headers}.items():
                     connection.putheader(name, value)
                 connection.endheaders()
-                return _read_head(connection, question)
+                answer = connection.getresponse()
+                return Exchange(
+                    question, answer.status, answer.reason, tuple(answer.getheaders()), is_whole=False, kept_open=False
+                )
         except (OSError, HTTPException, ValueError) as error:
             return Exchange(question, failure=_reason(error))
 
@@ -113,13 +120,14 @@ class Fetcher:
             return {}
         return {"Authorization": self.credentials.authorization}
 
-    def _connection(self, url: str) -> HTTPConnection:
+    def _connection(self, url: str, patience: float | None = None) -> HTTPConnection:
         scheme, host, port = origin_of(url)
         proxy = self.proxies.proxy_for(url)
         to_host, to_port = (proxy.host, proxy.port) if proxy is not None else (host, port)
+        patience = self.patience if patience is None else patience
         if scheme == "http":
-            return HTTPConnection(to_host, to_port, timeout=self.patience)
-        connection = HTTPSConnection(to_host, to_port, timeout=self.patience, context=self.context)
+            return HTTPConnection(to_host, to_port, timeout=patience)
+        connection = HTTPSConnection(to_host, to_port, timeout=patience, context=self.context)
         if proxy is not None:
             connection.set_tunnel(host, port, _proxy_login(proxy))
         return connection
@@ -128,16 +136,6 @@ class Fetcher:
         connection = self._connections.pop(origin, None)
         if connection is not None:
             connection.close()
-
-
-def _read_head(connection: HTTPConnection, question: Question) -> Exchange:
-    """Status and headers of the next answer, also of an interim one, which ``http.client`` would skip."""
-    with connection.sock.makefile("rb") as stream:
-        words = stream.readline(_LONGEST_LINE).decode("latin-1").split(None, 2)
-        if len(words) < 2 or not words[1].isdigit():
-            raise HTTPException("no status line")
-        headers = tuple((name, str(value)) for name, value in parse_headers(stream).items())
-    return Exchange(question, int(words[1]), words[2].strip() if len(words) > 2 else "", headers, is_whole=False, kept_open=False)
 
 
 def _proxy_login(proxy: Proxy) -> dict[str, str]:
@@ -152,7 +150,9 @@ def _read(answer: HTTPResponse, most: int) -> tuple[bytes, bool]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
+        return f"{UNTRUSTED}: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return SILENT
     if isinstance(error, OSError):
         return str(error.strerror or error) or type(error).__name__
     return f"it does not speak HTTP: {error!r}"

@@ -14,6 +14,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.mirror.refresh import Mirror
 from twistpi.model.checks import Check
 from twistpi.model.measures import Measure
+from twistpi.model.sizes import in_words
 from twistpi.replication.progress import Progress
 
 _MOST_LAG: Final = 60.0
@@ -64,10 +65,10 @@ class Condition:
             free, _size = self._disk()
         except OSError as error:
             return Check("disk", False, f"The disk of the server directory cannot be looked at: {os.strerror(error.errno or 0)}.")
-        reserve = f"the setting disk-reserve asks for {_in_words(self._reserve)}"
+        reserve = f"the setting disk-reserve asks for {in_words(self._reserve)}"
         if free < self._reserve:
-            return Check("disk", False, f"Only {_in_words(free)} of the disk are free, and {reserve}: make room.")
-        return Check("disk", True, f"{_in_words(free)} of the disk are free; {reserve}.")
+            return Check("disk", False, f"Only {in_words(free)} of the disk are free, and {reserve}: make room.")
+        return Check("disk", True, f"{in_words(free)} of the disk are free; {reserve}.")
 
     def _check_log(self) -> Check:
         trouble = self._writer.trouble
@@ -99,12 +100,3 @@ def _check_lag(progress: Progress, now: float) -> Check:
         return Check("lag", False, sentence, needed=False)
     sentence = f"This replica lacks {progress.lag_entries} entries of its primary's, {since}; it is receiving them."
     return Check("lag", False, sentence, needed=seconds is None or seconds > _MOST_LAG)
-
-
-def _in_words(size: float) -> str:
-    """Bytes as people say them."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} TB"

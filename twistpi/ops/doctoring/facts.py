@@ -81,8 +81,10 @@ class Machine:
     """The setting; bytes."""
     trusts_everybody: bool = False
     """Whether the setting trusted-proxy names every address there is."""
-    offline: bool = False
-    """The setting."""
+    asks_upstreams: bool = True
+    """Whether the server asks the mirrors' upstreams: it is not offline, and follows no other server."""
+    disk_reserve: int = 0
+    """The setting; bytes."""
     disk_free: int = 0
     """Bytes that the server's user may still write."""
     disk_total: int = 1
@@ -91,6 +93,8 @@ class Machine:
     """0 where the file system does not count them."""
     descriptors: int | None = None
     """How many files and connections the process may have open; None when nobody knows."""
+    secret: str = ""
+    """The path of the secret that signs logins."""
     secret_mode: int = 0o600
     hidden: str | None = None
     """A folder or file of ``+files`` that a web server under another user cannot read; None when there is none."""

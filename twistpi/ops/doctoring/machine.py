@@ -45,8 +45,11 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell) -> Mach
     if node is None or not node.initialised:
         raise ServerdirRefused(settings.serverdir, "nothing is in it yet; start twistpi once, or name another directory")
     layout, disk = Layout(settings.serverdir), os.statvfs(settings.serverdir)
+    secret = settings.secretfile or layout.secret
+    asks_upstreams = not settings.offline and not node.is_replica
     running = read_running(settings.serverdir)
-    is_alive = running is not None and _is_alive(running.pid)
+    if running is not None and not _is_alive(running.pid):
+        running = None
     with closing(Readers(layout.view)) as readers:
         reader = readers.get()
         root, indexes = reader.user(ROOT), reader.indexes()
@@ -55,21 +58,23 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell) -> Mach
         settings.serverdir,
         __version__,
         node.node_id,
-        running.pid if running is not None and is_alive else None,
-        running.addresses if running is not None and is_alive else (),
+        None if running is None else running.pid,
+        () if running is None else running.addresses,
         settings.outside_url,
         settings.max_upload_size,
         any(network.prefixlen == 0 for network in settings.trusted_proxy),
-        settings.offline,
+        asks_upstreams,
+        settings.disk_reserve,
         disk.f_bavail * disk.f_frsize,
         disk.f_blocks * disk.f_frsize,
         disk.f_favail,
         disk.f_files,
-        _descriptors(running.pid) if running is not None and is_alive else None,
-        _mode(settings.secretfile or layout.secret),
+        None if running is None else _descriptors(running.pid),
+        secret,
+        _mode(secret),
         _hidden(settings.serverdir),
         root is not None and root.password_hash == BLANK,
-        () if settings.offline else tuple(_upstreams(indexes, settings, proxies, tell)),
+        tuple(_upstreams(indexes, settings, proxies, tell)) if asks_upstreams else (),
         secluded,
         cached,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from twistpi.model.sizes import in_words
 from twistpi.ops.doctoring.facts import Diagnosis, Machine, Upstream, Verdict, days
 
-_GIB = 1 << 30
 _LITTLE, _FEW = 0.05, 0.02
-_FULL = 200 << 20
+"""Parts of what there is in all."""
+_MUCH = 10 << 30
+"""Free bytes that are enough on any disk."""
 _DESCRIPTORS = 4096
 _SOON = 7 * 86400.0
 
@@ -24,15 +26,13 @@ def _process(machine: Machine) -> _Finding:
 
 
 def _disk(machine: Machine) -> _Finding:
-    free = f"{machine.disk_free / _GIB:,.1f} GiB of {machine.disk_total / _GIB:,.1f} GiB"
-    if machine.disk_free < _FULL:
-        return (
-            Verdict.WRONG,
-            f"The disk of {machine.serverdir} is as good as full ({free} left): nothing new can be kept. Make room.",
-        )
+    free = f"{in_words(machine.disk_free)} of {in_words(machine.disk_total)}"
+    if machine.disk_free < machine.disk_reserve:
+        reserve = f"the setting disk-reserve asks for {in_words(machine.disk_reserve)}"
+        return Verdict.WRONG, f"The disk of {machine.serverdir} has only {free} left, and {reserve}. Make room."
     if machine.inodes_total and machine.inodes_free < machine.inodes_total * _FEW:
         return Verdict.WRONG, f"The disk of {machine.serverdir} can hold only {machine.inodes_free:,} more files. Make room."
-    if machine.disk_free < min(machine.disk_total * _LITTLE, 10 * _GIB):
+    if machine.disk_free < min(machine.disk_total * _LITTLE, _MUCH):
         return Verdict.ADVICE, f"The disk of {machine.serverdir} has {free} left. twistpi gc removes what no index has any more."
     return Verdict.OK, f"The disk has {free} left."
 
@@ -51,7 +51,7 @@ def _descriptors(machine: Machine) -> _Finding:
 
 def _secret(machine: Machine) -> _Finding:
     if machine.secret_mode & 0o077:
-        return Verdict.WRONG, f"Others may read the secret that signs logins. chmod 600 {machine.serverdir}/secret"
+        return Verdict.WRONG, f"Others may read the secret that signs logins. chmod 600 {machine.secret}"
     return Verdict.OK, "Nobody else may read the secret that signs logins."
 
 
@@ -92,8 +92,10 @@ _RULES: dict[str, Callable[[Machine], _Finding]] = {
 def _upstream(upstream: Upstream, now: float) -> _Finding:
     exchange, name = upstream.exchange, f"{upstream.index} mirrors {upstream.url}"
     if not exchange.status:
-        advice = "Look at HTTPS_PROXY and NO_PROXY in the server's environment, and at the setting ca-file."
-        return Verdict.WRONG, f"{name}, from where comes {exchange.told}. {advice}"
+        advice = "Is mirror_url right? Look at HTTPS_PROXY and NO_PROXY in the server's environment."
+        if exchange.is_untrusted:
+            advice = "If it is the right server, name the authority behind its certificate with the setting ca-file."
+        return Verdict.WRONG, f"{name}, which gives {exchange.told}. {advice}"
     if exchange.status in (401, 403):
         return Verdict.WRONG, f"{name}, which answers {exchange.told}. Write a login into its mirror_url: https://user:password@…"
     if exchange.status >= 500:
@@ -110,7 +112,7 @@ def judge_machine(machine: Machine, now: float) -> Iterator[Diagnosis]:
     """What there is to say about the machine; ``now`` is its Unix time in seconds."""
     for subject, rule in _RULES.items():
         yield Diagnosis(subject, *rule(machine))
-    if machine.offline:
-        yield Diagnosis("upstream", Verdict.OK, "The server is offline by its settings and asks no upstream.")
+    if not machine.asks_upstreams:
+        yield Diagnosis("upstream", Verdict.OK, "The server asks no upstream: it is offline by its settings, or a replica.")
     for upstream in machine.upstreams:
         yield Diagnosis("upstream", *_upstream(upstream, now))

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from twistpi.ops.checking_index.recording import split
 from twistpi.ops.doctoring.facts import Diagnosis, Machine, Outside, Verdict, Visit, days
 from twistpi.ops.doctoring.visiting import STRANGER
-from twistpi.ops.exchanges import Exchange
+from twistpi.ops.exchanges import SILENT, Exchange
 
 _OURS = "X-Devpi-Api-Version"
 """On every answer that the server itself gave."""
@@ -27,6 +27,9 @@ def _is_ours(exchange: Exchange) -> bool:
 
 def _reachable(outside: Outside) -> _Finding:
     api = outside.exchanges[Visit.API]
+    if api.is_untrusted:
+        advice = "Give it one that its users' machines trust; SSL_CERT_FILE has this command trust another authority."
+        return Verdict.WRONG, f"{outside.url} gives {api.told}. {advice}"
     if not api.status:
         return Verdict.WRONG, f"{outside.url} gives {api.told}. Is the server started, and the address right?"
     if api.status in (502, 503, 504) and not _is_ours(api):
@@ -34,6 +37,9 @@ def _reachable(outside: Outside) -> _Finding:
             Verdict.WRONG,
             f"The proxy at {outside.url} answers {api.told}: it does not reach twistpi. Is that started, and at that port?",
         )
+    if api.status == 401 and not _is_ours(api):
+        advice = "If that is wanted, write a login into the address: https://user:password@…"
+        return Verdict.WRONG, f"The proxy at {outside.url} answers {api.told} before it asks twistpi. {advice}"
     if not isinstance(api.json.get("result"), dict) or "login" not in api.json["result"]:
         return (
             Verdict.WRONG,
@@ -59,11 +65,14 @@ def _prefix(outside: Outside) -> _Finding:
     if login == f"{outside.url}/+login" or login.startswith("/"):
         return Verdict.OK, "The server knows the address that users see."
     told = split(login)
-    if told.scheme != split(outside.url).scheme and told.netloc:
+    seen = split(outside.url)
+    if told.scheme != seen.scheme and told.netloc:
         why = "the proxy does not say which scheme it was asked with"
+    elif told.netloc == seen.netloc:
+        why = "the proxy does not say below which path it passes requests on, or says a wrong one"
     else:
         why = "the proxy does not say under which address it was asked"
-    advice = "Have it send X-Outside-Url, and name it in the setting trusted-proxy; or set outside-url."
+    advice = f"Have it send X-Outside-Url: {outside.url}, and name it in the setting trusted-proxy; or set outside-url."
     return (
         Verdict.WRONG,
         f"The server believes its address is {login.removesuffix('/+login')}, not {outside.url}: {why}. {advice}",
@@ -137,7 +146,10 @@ def _upload(outside: Outside) -> _Finding:
     if upload.status == 413:
         return Verdict.ADVICE, f"The server refuses an upload of {size}, by its setting max-upload-size."
     if upload.status and upload.status < 500:
-        return Verdict.OK, f"An upload of {size} would not be refused for its size."
+        return Verdict.OK, f"An upload of {size} would not be refused for its size, and reaches the server while it comes."
+    if upload.failure == SILENT:
+        advice = "In nginx: proxy_request_buffering off."
+        return Verdict.ADVICE, f"The proxy takes in a whole upload, such as one of {size}, before it passes it on. {advice}"
     return Verdict.UNKNOWN, f"What becomes of an upload of {size} does not show: {upload.told}."
 
 
@@ -184,6 +196,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def _is_direct(url: str, machine: Machine | None) -> bool:
+    """Whether nobody stands between this machine and the server at ``url``, as far as that can be told."""
+    if not _is_loopback(split(url).hostname or ""):
+        return False
+    ports = [split(address).port for address in machine.running_addresses if address.startswith("http")] if machine else []
+    return machine is None or split(url).port in ports
+
+
 def _tls(outside: Outside) -> _Finding:
     parts = split(outside.url)
     if parts.scheme != "https":
@@ -205,7 +225,7 @@ def _spoofed(outside: Outside, machine: Machine | None) -> _Finding:
     told = outside.exchanges[Visit.SPOOFED].body.decode("utf-8", "replace")
     if STRANGER not in told and "gopher://" not in told:
         return Verdict.OK, "Headers that only a proxy may send are not believed from outside."
-    if machine is not None and f"{outside.url}/" in machine.running_addresses:
+    if _is_direct(outside.url, machine):
         return (
             Verdict.UNKNOWN,
             "This machine may speak for users (setting trusted-proxy). Name the address that they have, and ask again.",

@@ -34,7 +34,7 @@ class Asking(Protocol):
         """One question."""
 
     def announce(self, question: Question, length: int) -> Exchange:
-        """The head of a request whose body of so many bytes never comes."""
+        """The head of a request whose body of so many bytes never comes; silence is an answer too."""
 
     def certificate_ends(self, url: str) -> float | None:
         """When the certificate of ``url`` ends; None where there is none that is accepted."""
