@@ -45,7 +45,7 @@ from twistpi.web.publishing.toxresults import ToxresultsDoor
 from twistpi.web.publishing.upload import UploadDoor
 from twistpi.web.receiving.body_readers import is_result_path
 from twistpi.web.replies import put
-from twistpi.web.request import is_form, speaks_json
+from twistpi.web.request import speaks_json
 from twistpi.web.services import Services
 from twistpi.web.simple import SimpleDoor
 from twistpi.web.straight import StraightDoor
@@ -209,12 +209,7 @@ def _fail(services: Services) -> Callable[[Request, Failure], Awaitable[bytes | 
                 failure = Failure()  # type: ignore[no-untyped-call]
             else:
                 return None
-        is_submission = request.method == b"POST" and is_form(request)
-        path = request.path.decode("ascii", "replace")
-        reply = failure_reply(
-            failure, is_submission=is_submission, wants_json=speaks_json(request), path=path,
-            request_id=getattr(request, "request_id", "-"),
-        )  # fmt: skip
+        reply = failure_reply(request, failure, wants_json=speaks_json(request))
         return put(request, reply, services.standing.at(services.clock.seconds()))
 
     return fail

@@ -9,6 +9,7 @@ import orjson
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from twistpi.model.account_errors import LoginNeeded, TooManyFailures
@@ -16,6 +17,7 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.promotion_errors import GivenUp
 from twistpi.model.upload_errors import CannotPushTo
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
+from twistpi.web.request import is_form
 
 _RETRY_AFTER = b"5"
 """Seconds; installers that honour it wait exactly that long, so it is short."""
@@ -45,13 +47,14 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
     return error_reply(500, _SURPRISE, wants_json=wants_json)
 
 
-def failure_reply(failure: Failure, *, is_submission: bool, wants_json: bool, path: str, request_id: str = "-") -> Reply:
-    """What an asker hears about ``failure``; ``is_submission`` tells that it is a client that uploads."""
-    answer = submit_reply if is_submission else reply_to
-    return answer(failure, wants_json=wants_json, path=path, request_id=request_id)
+def failure_reply(request: Request, failure: Failure, *, wants_json: bool) -> Reply:
+    """What whoever sent ``request`` hears about ``failure``."""
+    answer = _submit_reply if request.method == b"POST" and is_form(request) else reply_to
+    path, named = request.path.decode("ascii", "replace"), getattr(request, "request_id", "-")
+    return answer(failure, wants_json=wants_json, path=path, request_id=named)
 
 
-def submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
+def _submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
     """The same for clients that upload: most show the status line and nothing else, others the ``code`` of a JSON body."""
     plain = reply_to(failure, wants_json=False, path=path, request_id=request_id)
     reason = phrase_of(plain.body.decode().rstrip("\n"))

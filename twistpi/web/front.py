@@ -20,7 +20,7 @@ from twistpi.web.forwarding.one_request import Forwarding
 from twistpi.web.forwarding.passed_on import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import Reply, put
-from twistpi.web.request import DoorRequest, is_form, speaks_json
+from twistpi.web.request import DoorRequest, speaks_json
 from twistpi.web.services import Services
 
 
@@ -65,11 +65,7 @@ class Front(Resource):
         return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
 
     def _not_forwarded(self, request: Request, failure: Failure) -> bytes:
-        is_submission = request.method == b"POST" and is_form(request)
-        path = request.path.decode("ascii", "replace")
-        named = getattr(request, "request_id", "-")
-        reply = failure_reply(failure, is_submission=is_submission, wants_json=True, path=path, request_id=named)
-        return self._put(request, reply)
+        return self._put(request, failure_reply(request, failure, wants_json=True))
 
     def _put(self, request: Request, reply: Reply) -> bytes:
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))

@@ -106,16 +106,21 @@ def head_bytes(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], reason: str | None = None) -> None:
-    """Make ``headers``, standing ones included, those of the answer to ``request``; only ``Connection`` survives from before."""
+    """Make ``headers``, standing ones included, those of the answer to ``request``."""
     request.setResponseCode(status, (reason or HTTPStatus(status).phrase).encode("latin-1"))
-    for name, _values in list(request.responseHeaders.getAllRawHeaders()):
-        if name.lower() != b"connection":
-            request.responseHeaders.removeHeader(name)
+    forget_headers(request)
     for name, value in headers:
         request.responseHeaders.setRawHeaders(name, [value])
     request_id: str = getattr(request, "request_id", "")
     if request_id:
         request.responseHeaders.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
+
+
+def forget_headers(request: Request) -> None:
+    """Drop the headers of the answer to ``request``, but for ``Connection``, which is not the answer's own."""
+    for name, _values in list(request.responseHeaders.getAllRawHeaders()):
+        if name.lower() != b"connection":
+            request.responseHeaders.removeHeader(name)
 
 
 def phrase_of(text: str) -> str:

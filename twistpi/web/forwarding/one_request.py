@@ -20,11 +20,10 @@ from twistpi.web.forwarding.passed_on import REFUSED, TIME
 from twistpi.web.forwarding.relayed_body import RelayedBody
 from twistpi.web.forwarding.request_body import RequestBody
 from twistpi.web.forwarding.silence import Silence
+from twistpi.web.replies import forget_headers
 from twistpi.web.send import send_body
-from twistpi.web.transport.channel_flow import ChannelFlow
+from twistpi.web.transport.channel_flow import NOT_WORTH_HURRY, ChannelFlow
 
-_NOT_WORTH_HURRY: Final = 1024 * 1024
-"""When no more bytes than this are still to come, an early answer waits for them, and the connection can go on afterwards."""
 _LONGEST_HEAD: Final = 16 * 1024
 """Bytes of a request's head that every server takes."""
 _EXPECT: Final = b"expect"
@@ -162,13 +161,13 @@ class Forwarding:
     def _pause(self) -> None:
         if not self._paused and not self._asked.complete and not self._answer.called:
             self._paused = True
-            self._flow.hold()
+            self._flow.pause()
 
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
             if not self._closed:
-                self._flow.release()
+                self._flow.resume()
 
     # What happens on the other side (``exchange.Listener``) ----------------------------------------------------------
 
@@ -242,7 +241,7 @@ class Forwarding:
         if self._asked.complete:
             return
         self._resume()
-        if self._expects or self._asked.outstanding > _NOT_WORTH_HURRY:
+        if self._expects or self._asked.outstanding > NOT_WORTH_HURRY:
             self._hurried = True
             self._flow.answer_now()
 
@@ -297,8 +296,6 @@ def _seconds(text: str | None) -> float | None:
 
 def _put_head(request: Request, head: AnswerHead, lines: Sequence[Line]) -> None:
     request.setResponseCode(head.status, head.reason.encode("latin-1"))
-    for name, _values in list(request.responseHeaders.getAllRawHeaders()):
-        if name.lower() != b"connection":
-            request.responseHeaders.removeHeader(name)
+    forget_headers(request)
     for name, value in lines:
         request.responseHeaders.addRawHeader(name, value)

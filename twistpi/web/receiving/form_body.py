@@ -20,7 +20,7 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import UploadTooLarge
 from twistpi.web.receiving.body_readers import BodyReader, reader_for
 from twistpi.web.receiving.forms import Form
-from twistpi.web.transport.channel_flow import ChannelFlow
+from twistpi.web.transport.channel_flow import NOT_WORTH_HURRY, ChannelFlow
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
@@ -29,8 +29,6 @@ _BATCH: Final = 64 * 1024
 """Bytes that are worth a thread; smaller forms are read when all is here, and after everything else was checked."""
 _MOST_WAITING: Final = 256 * 1024
 """Bytes that may wait for the thread before the sender has to."""
-_NOT_WORTH_HURRY: Final = 1024 * 1024
-"""When no more bytes than this are still to come, a refusal waits for them, and the connection can go on afterwards."""
 
 log = Logger()
 _T = TypeVar("_T")
@@ -273,7 +271,7 @@ class FormBody:
             self._close_reader()
         if not self._closed:
             self._resume()
-            if self._announced is None or self._announced - self.received > _NOT_WORTH_HURRY:
+            if self._announced is None or self._announced - self.received > NOT_WORTH_HURRY:
                 self.flow.answer_now()
         self._wake()
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.web.server import Request
+
+NOT_WORTH_HURRY: Final = 1024 * 1024
+"""When no more bytes of a body than this are still to come, an early answer waits for them, and the connection can go on
+afterwards.
+"""
 
 
 class ChannelFlow:
@@ -20,14 +25,6 @@ class ChannelFlow:
 
     def resume(self) -> None:
         """See ``Flow``.  The time in which nothing was read is not held against the client."""
-        self._channel.resume_reading()
-
-    def hold(self) -> None:
-        """Read nothing more until ``release``, however long that takes; not to be called again before."""
-        self._channel.pause_reading()
-
-    def release(self) -> None:
-        """Read on."""
         self._channel.resume_reading()
 
     def answer_now(self) -> None:
