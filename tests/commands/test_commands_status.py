@@ -58,22 +58,32 @@ def test_a_replica_is_told_in_lines_for_people() -> None:
         "lag: 1 entry is missing of the primary's 1041; not certain for 2 s",
         "last contact: 2026-11-24 15:43:30 UTC (2 s ago)",
         "history: entries up to 500 are not here (yet)",
-        "files: 3 outstanding, 1 failing, and it is still being looked for more",
+        "files: 3 outstanding, 1 failing, and more are being looked for",
         "last error: 2026-11-24 15:42:32 UTC (60 s ago): It broke.",
         "epoch: 2",
     ]
     unknown = {**REPLICA, "lag-entries": None, "primary-contacted-at": None, "last-error": None, "log-begins-after": 0}
     lines = list(status_lines(unknown, NOW))
-    assert "lag: not known, the primary was not reached since the start" in lines
+    assert "lag: not known, the primary has told nothing since the start" in lines
     assert "last contact: never" in lines
 
 
 def test_who_follows_is_told_with_how_far_they_are() -> None:
-    follower = {"outside-url": "http://replica.example", "remote-ip": "192.0.2.1", "serial": 7, "is-streaming": True}
+    follower = {
+        "outside-url": "http://replica.example",
+        "remote-ip": "192.0.2.1",
+        "serial": 7,
+        "is-streaming": True,
+        "last-request": NOW - 2,
+    }
     primary = {"role": "MASTER", "running": True, "serial": 9, "fenced": "No more.", "polling_replicas": {"ab" * 16: follower}}
     assert list(status_lines(primary, NOW)) == [
         "role: primary",
         "serial: 9",
         "fenced: No more.",
-        "follower abababab: http://replica.example, follows, at serial 7, last contact never",
+        "follower abababab: http://replica.example, at serial 7, follows since 2026-11-24 15:43:30 UTC (2 s ago)",
     ]
+    left = {**primary, "polling_replicas": {"ab" * 16: {**follower, "is-streaming": False, "outside-url": None}}}
+    assert "follower abababab: 192.0.2.1, at serial 7, left, came last 2026-11-24 15:43:30 UTC (2 s ago)" in status_lines(
+        left, NOW
+    )

@@ -184,3 +184,17 @@ def test_without_anything_wanted_it_is_in_sync_from_the_start() -> None:
     queue.walk()
     assert (scene.looks, queue.in_sync_at(5.0)) == (0, 5.0)
     assert {measure.name: measure.value for measure in queue.measures()}["twistpi_replica_files_outstanding"] == 0
+
+
+def test_a_disk_that_is_full_when_a_blob_is_tried_again_is_no_fault_of_the_blob() -> None:
+    scene = Scene(lacking=[lack()], outcome=WrongBytes("demo-0.zip", "/+blob", "wrong"))
+    queue = scene.queue()
+    queue.start()
+    scene.outcome = StorageFull("incoming", "No space left on device")
+    scene.pass_time(5.0)
+    (told,) = queue.facts()["failing"]
+    assert (told["tries"], "wrong" in told["reason"], scene.brought > 2) == (1, True, True)
+    assert "No space left" in str(queue.facts()["last-error"])
+    scene.outcome = None
+    scene.pass_time(20.0)
+    assert queue.outstanding == 0

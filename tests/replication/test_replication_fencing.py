@@ -56,6 +56,8 @@ class FakeGate:
     under_way: int = 0
     told: list[str] = attrs.field(factory=list)
     reason: Exception | None = None
+    waiting: list[Deferred[None]] | None = None
+    """Who waits for what is under way, where that takes time."""
 
     def _finish(self) -> Deferred[None]:
         self.log.serial, self.under_way = self.log.serial + self.under_way, 0
@@ -63,7 +65,10 @@ class FakeGate:
 
     def hold(self) -> Deferred[None]:
         self.told.append("hold")
-        return self._finish()
+        if self.waiting is None:
+            return self._finish()
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
 
     def release(self) -> None:
         self.told.append("release")
@@ -285,6 +290,22 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(house
     assert "release" not in old.gate.told
     old.clock.advance(30)
     assert old.gate.told[-1] == "release"
+
+
+@in_reactor
+async def test_of_two_holds_that_come_at_once_the_later_one_counts(house: House) -> None:
+    old = house.server(OLD, 125)
+    old.gate.waiting = []
+    note = FenceNote(NEW, LOG, Reign(2, NEW, Fork(125, chain_of(125))))
+    holds = [Deferred.fromCoroutine(old.fencing.note(attrs.evolve(note, hold=seconds))) for seconds in (10.0, 30.0)]
+    for waiter in old.gate.waiting:
+        waiter.callback(None)
+    for hold in holds:
+        await hold
+    old.clock.advance(20)
+    assert "release" not in old.gate.told
+    old.clock.advance(10)
+    assert old.gate.told == ["hold", "hold", "release"]
 
 
 @in_reactor

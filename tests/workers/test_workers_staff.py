@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.workers.test_workers_crew import FakeReactor
+from twistpi.model.changes import IndexDeleted
 from twistpi.settings import Settings
 from twistpi.web.services import NodeFacts
 from twistpi.web.traffic import Traffic
@@ -63,3 +64,16 @@ def test_a_change_of_roles_starts_the_workers_anew_once(tmp_path: Path) -> None:
         process.die()
     assert closed.called
     assert len(reactor.processes) == 2 * WORKERS
+
+
+def test_what_is_written_when_no_worker_is_left_any_more_is_announced_to_nobody(tmp_path: Path) -> None:
+    reactor, serving = RunningReactor(), make_serving()
+    staff = Staff(Settings(serverdir=str(tmp_path), workers=1), reactor)
+    staff.serves(serving)
+    staff.open(Any)  # type: ignore[arg-type]
+    (announce,) = serving.announcements
+    announce(8, (IndexDeleted("alice/dev"),))
+    closed = staff.close()
+    reactor.processes[0].die()
+    assert closed.called
+    announce(9, (IndexDeleted("alice/prod"),))

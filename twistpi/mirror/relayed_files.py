@@ -168,7 +168,8 @@ class RelayedDownloads(Downloads):
         if self._offline:
             return [primary]
         upstream = _Origin(self._upstream, link, credentials, PAUSES, is_primary=False)
-        return [upstream] if self._clock.seconds() - self._gone_at < _GONE_FOR else [primary, upstream]
+        is_gone = 0 <= self._clock.seconds() - self._gone_at < _GONE_FOR  # not for ever when the clock was set back
+        return [upstream] if is_gone else [primary, upstream]
 
     async def _record(self, download: Download, kept: KeptFile) -> KeptFile:
         """Nothing is said here: what the primary keeps, it says itself."""

@@ -62,17 +62,16 @@ def status_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
     if status.get("fenced"):
         yield f"fenced: {status['fenced']}"
     for node, one in sorted(status.get("polling_replicas", {}).items()):
-        here = "follows" if one.get("is-streaming") else "left"
+        here = "follows since" if one.get("is-streaming") else "left, came last"
         name = one.get("outside-url") or one.get("remote-ip")
-        contact = _moment(one.get("last-request"), now)
-        yield f"follower {node[:8]}: {name}, {here}, at serial {one.get('serial')}, last contact {contact}"
+        yield f"follower {node[:8]}: {name}, at serial {one.get('serial')}, {here} {_moment(one.get('last-request'), now)}"
 
 
 def _replica_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
     yield f"state: {status.get('replica-state')}"
     entries, seconds = status.get("lag-entries"), status.get("lag-seconds")
     if entries is None:
-        yield "lag: not known, the primary was not reached since the start"
+        yield "lag: not known, the primary has told nothing since the start"
     else:
         told = (
             "nothing is missing" if entries == 0 else "1 entry is missing" if entries == 1 else f"{entries} entries are missing"
@@ -84,7 +83,7 @@ def _replica_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"history: entries up to {status['log-begins-after']} are not here (yet)"
     files = status.get("files")
     if isinstance(files, dict):
-        more = ", and it is still being looked for more" if files.get("searching") else ""
+        more = ", and more are being looked for" if files.get("searching") else ""
         yield f"files: {files.get('outstanding')} outstanding, {files.get('failing-count', 0)} failing{more}"
     if status.get("last-error"):
         yield f"last error: {_moment(status.get('last-error-at'), now)}: {status['last-error']}"

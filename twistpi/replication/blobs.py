@@ -329,7 +329,7 @@ class BlobQueue:
         """By itself, since with others it failed."""
         try:
             await self._bringer.bring(lack.blob)
-        except FileNotHereYet as error:
+        except (FileNotHereYet, StorageFull) as error:
             self.failures.put_off(lack.key, self._clock.seconds())
             self._rest(_reason(error))
         except TwistpiError as error:

@@ -13,7 +13,7 @@ import attrs
 LONGEST_LINE = 256 * 1024 * 1024
 """Bytes after which what has no end yet counts as no line at all."""
 
-_HEARTBEAT = re.compile(rb"\+ (0|[1-9][0-9]*) ([0-9]+(?:\.[0-9]+)?)")
+_HEARTBEAT = re.compile(rb"\+ (0|[1-9][0-9]{0,17}) ([0-9]{1,18}(?:\.[0-9]{1,18})?)")
 
 
 class NotAFeed(Exception):

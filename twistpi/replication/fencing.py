@@ -203,8 +203,8 @@ class Fencing:
 
     async def _hold_for(self, seconds: float) -> None:
         self.stop()
+        self._hold = self._clock.callLater(seconds, self._release)  # at once: another hold may come while this one is awaited
         await self._gate.hold()
-        self._hold = self._clock.callLater(seconds, self._release)
 
     def _release(self) -> None:
         _log.warn("The server that was to be promoted did not say that it was; writes go on here.")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError, WriterStopped
@@ -120,9 +120,13 @@ class Following:
             self._look_whether_complete()
 
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
-        """Fires when readers of the view see ``serial``; ``NotHereYet`` when they do not within ``timeout`` seconds."""
+        """Fires when readers of the view see ``serial``; ``NotHereYet`` when they do not within ``timeout`` seconds,
+        ``WriterStopped`` once nobody is followed any more.
+        """
         if self.progress.serial >= serial:
             return succeed(None)
+        if self._stopped:
+            return fail(WriterStopped())
         waiting: Deferred[None] = Deferred(lambda _: self._forget(waiting))
         self._waiters.append((serial, waiting))
         timer = self._clock.callLater(timeout, self._too_late, serial, timeout, waiting)

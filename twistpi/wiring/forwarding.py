@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from twistpi.model.following_errors import NotHereYet
+from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.settings import Settings
@@ -36,9 +36,9 @@ class _Reach:
     _patience: float
 
     async def reach(self, serial: int) -> bool:
-        """See ``Forward.reach``."""
+        """See ``Forward.reach``; also when this server stops or is promoted, since the answer of the primary stands."""
         try:
             await self._following.wait_for(serial, self._patience)
-        except NotHereYet:
+        except TwistpiError:
             return False
         return True

@@ -111,9 +111,7 @@ class Crew:
 
     def spawn(self, protocol: ProcessProtocol, number: int, descriptors: Mapping[int, int]) -> Any:
         """A process with ``descriptors`` beside three pipes."""
-        environment = {
-            name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID")
-        }
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_FIRST}
         return self._reactor.spawnProcess(
             protocol, sys.executable, [sys.executable, "-m", "twistpi.workers.process", str(number)], environment,
             childFDs={0: "w", 1: "r", 2: "r", **descriptors},

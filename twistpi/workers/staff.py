@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succee
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
+from twistpi.model.changes import Change
 from twistpi.settings import Settings
 from twistpi.web.touches import touches_of
 from twistpi.wiring.serving import Serving
@@ -85,7 +87,11 @@ class Staff:
         crew.traffic = services.traffic
         services.measuring.append(crew.measures)
         board.begin(services.standing.serial)
-        serving.announcements.append(lambda serial, changes: board.announce(serial, touches_of(changes)))
+        serving.announcements.append(self._announce)
+
+    def _announce(self, serial: int, changes: Sequence[Change]) -> None:
+        if self._board is not None:  # else what is written last, when no worker is left, is announced
+            self._board.announce(serial, touches_of(changes))
 
     def _change(self) -> None:
         changing = self._changing.run(self._restart)
