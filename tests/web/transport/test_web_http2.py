@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from h2.errors import ErrorCodes
+from twisted.logger import LogLevel, capturedLogs
 
 from tests.web.transport.web_http2 import Http2Wire
 from tests.web.web_asking import basic
@@ -155,6 +156,58 @@ def test_a_stream_that_the_client_gives_up_ends_alone(world: World) -> None:
     assert wire.ask(PAGE, accept=JSON_PAGE).status == 200
     assert not wire.transport.disconnecting
     assert wire.channel.is_idle
+
+
+def test_requests_that_are_taken_back_in_the_same_breath_are_never_begun(world: World) -> None:
+    path = world.cache_file("hello", BIG, LARGE)
+    wire = Http2Wire(world)
+    with capturedLogs() as lines:
+        for _ in range(10):
+            wire.reset(wire.announce(path))
+    assert lines == []
+    assert wire.ask(PAGE, accept=JSON_PAGE).status == 200
+    assert {kind for kind, _status, _ in world.services.traffic.answered} == {"page"}
+
+
+def test_requests_whose_body_ends_in_the_breath_that_takes_them_back_are_never_begun(world: World) -> None:
+    wire = Http2Wire(world)
+    with capturedLogs() as lines:
+        got = wire.announce("/root", "PATCH", end=False, content_type="application/json")
+        wire.exchange()
+        wire.conn.send_data(wire.number(got), b"{}", end_stream=True)
+        wire.reset(got)
+    assert lines == []
+    assert wire.ask(PAGE, accept=JSON_PAGE).status == 200
+    assert {kind for kind, _status, _ in world.services.traffic.answered} == {"page"}
+
+
+def test_an_answer_that_is_given_up_in_the_breath_that_makes_room_for_it_ends_alone(world: World) -> None:
+    path = world.cache_file("hello", BIG, LARGE)
+    wire = Http2Wire(world, window=100_000)
+    wire.reads = False
+    given_up, read = wire.ask(path), wire.ask(path)
+    with capturedLogs() as lines:
+        wire.conn.acknowledge_received_data(len(given_up.body), wire.number(given_up))
+        wire.reset(given_up)
+        wire.reads = True
+        wire.conn.acknowledge_received_data(len(read.body), wire.number(read))
+        wire.exchange(5000)
+    assert lines == []
+    assert read.body == LARGE
+
+
+def test_what_comes_with_the_last_drop_of_a_flood_of_resets_is_not_looked_at(world: World) -> None:
+    path = world.cache_file("hello", BIG, LARGE)
+    wire = Http2Wire(world)
+    with capturedLogs() as lines:
+        while not wire.left:
+            for _ in range(90):
+                wire.conn.reset_stream(wire.number(wire.announce(path)))
+            last = wire.announce(PAGE)
+            wire.exchange()
+    assert not last.headers
+    assert wire.transport.disconnecting
+    assert not [line for line in lines if line["log_level"] >= LogLevel.error]
 
 
 def test_a_body_that_comes_too_slowly_is_cut(world: World) -> None:

@@ -77,14 +77,19 @@ class Http2Wire:
 
     def ask(self, path: str, method: str = "GET", *, body: bytes | None = None, more: bool = False, **headers: str) -> Got:
         """Send a request, with the first part of its body when there is ``more``, and see what comes back at once."""
+        got = self.announce(path, method, end=body is None, **headers)
+        if body is not None:
+            self.send(self.number(got), body, end=not more)
+        self.exchange()
+        return got
+
+    def announce(self, path: str, method: str = "GET", *, end: bool = True, **headers: str) -> Got:
+        """Have the head of a request ready to be sent."""
         stream = self.conn.get_next_available_stream_id()
         self.got[stream] = Got()
         fields = [(":method", method), (":scheme", "https"), (":authority", "localhost:3141"), (":path", path)]
         fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
-        self.conn.send_headers(stream, fields, end_stream=body is None)
-        if body is not None:
-            self.send(stream, body, end=not more)
-        self.exchange()
+        self.conn.send_headers(stream, fields, end_stream=end)
         return self.got[stream]
 
     def send(self, stream: int, body: bytes, *, end: bool = False) -> None:

@@ -6,7 +6,8 @@ Twisted's connection does the framing.  What is different here:
   answered before its body has come; and when it has been, the client is told to send no more.
 * A stream's answer is written only as fast as its client takes it: Twisted asks a producer to stop when the client's window is
   full, which a client may make as large as it likes, and sends on, in a busy loop, what does not fit into the window.
-* Streams of which nothing is known any more, but of which frames still arrive, do not end the connection.
+* Streams of which nothing is known any more, but of which frames still arrive, do not end the connection; requests that are taken
+  back in the same breath are never begun.
 * A connection counts as silent when no stream is being answered and nothing comes, and a body has to come at a least rate.
 """
 
@@ -111,11 +112,22 @@ class Http2Connection(H2Connection):
             self._watch.cancel()
         super().connectionLost(reason, _cancelTimeouts)  # type: ignore[no-untyped-call]
 
+    def is_taken_back(self, identifier: int) -> bool:
+        """Whether nobody waits for an answer on a stream any more.
+
+        Frames that come together are all looked at before the first is told of: a reset may lie among the later ones.
+        """
+        stream = self.conn.streams.get(identifier)
+        return not self._stillProducing or stream is None or stream.closed
+
     def _requestReceived(self, event: h2.events.RequestReceived) -> None:
         identifier: Any = event.stream_id
+        if not self._stillProducing:
+            return
         names = {name for name, _value in event.headers or ()}
         if b":path" not in names or b":method" not in names:
-            self.conn.reset_stream(identifier, h2.errors.ErrorCodes.REFUSED_STREAM)
+            with contextlib.suppress(*_FORGOTTEN):
+                self.conn.reset_stream(identifier, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         self._streamCleanupCallbacks[identifier] = Deferred()
         self._outboundStreamQueues[identifier] = deque()
@@ -128,6 +140,14 @@ class Http2Connection(H2Connection):
         if self._watch is None:
             self._watch = self.callLater(LOOK_EVERY, self._look)
 
+    def _handleWindowUpdate(self, event: h2.events.WindowUpdated) -> None:
+        """The client takes more, of one stream or of all; making it, a stream may come to its end."""
+        changed = [event.stream_id] if event.stream_id else list(self.streams)
+        for identifier in changed:
+            stream = self.streams.get(identifier or 0)
+            if stream is not None and not self.is_taken_back(stream.streamID):
+                stream.windowUpdated()  # type: ignore[no-untyped-call]
+
     def _requestDataReceived(self, event: h2.events.DataReceived) -> None:
         if event.stream_id in self.streams:
             super()._requestDataReceived(event)  # type: ignore[no-untyped-call]
@@ -135,7 +155,7 @@ class Http2Connection(H2Connection):
             self.openStreamWindow(event.stream_id or 0, event.flow_controlled_length)
 
     def _requestEnded(self, event: h2.events.StreamEnded) -> None:
-        if event.stream_id in self.streams:
+        if event.stream_id in self.streams and not self.is_taken_back(event.stream_id):
             super()._requestEnded(event)  # type: ignore[no-untyped-call]
 
     def _requestAborted(self, event: h2.events.StreamReset) -> None:
@@ -165,7 +185,10 @@ class Http2Connection(H2Connection):
                 self._sendingDeferred = Deferred()
                 self._sendingDeferred.addCallback(self._sendPrioritisedData)
                 return
-            self._send_frame(identifier)
+            if self.is_taken_back(identifier):
+                self.priority.block(identifier)  # until that is told of
+            else:
+                self._send_frame(identifier)
         self._reactor.callLater(0, self._sendPrioritisedData)
 
     def _send_frame(self, identifier: int) -> None:

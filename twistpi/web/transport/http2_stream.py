@@ -66,7 +66,7 @@ class Http2Stream(H2Stream):
         request.gotLength(0 if length is None and self.command in (b"GET", b"HEAD") else length)
         request.parseCookies()
         expected = fields.getRawHeaders(b"Expect")
-        if expected and expected[0].lower() == b"100-continue":
+        if expected and expected[0].lower() == b"100-continue" and not self._conn.is_taken_back(self.streamID):
             self._send100Continue()  # type: ignore[no-untyped-call]
 
     # The body ------------------------------------------------------------------------------------------------------
