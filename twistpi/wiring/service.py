@@ -41,6 +41,7 @@ from twistpi import __version__
 from twistpi.changelog.disk import IDisk, RealDisk
 from twistpi.model.errors import CannotListen, TwistpiError
 from twistpi.model.position import Position
+from twistpi.process.clock import ClockWatch
 from twistpi.process.listening import (
     accept_waiting,
     describe,
@@ -121,6 +122,7 @@ class TwistpiService(Service):
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
         self._log_output = LogOutput()
         self._staff = Staff(settings, reactor)
+        self._clock_watch = ClockWatch(reactor)
         self._house.served = self._staff.serves
         self._verification: Verification | None = None
         self._failed: Exception | None = None
@@ -164,6 +166,7 @@ class TwistpiService(Service):
     def _runs(self) -> None:
         """The reactor runs: whoever started the process may rely on it."""
         install(self._reactor, reopen=self._reopen, hurry=self._hurry)
+        self._clock_watch.start()
         self._notifier.ready()
 
     def _reopen(self) -> None:
@@ -196,6 +199,7 @@ class TwistpiService(Service):
         workers = self._staff.close()
         await connections.finish(self._settings.stop_timeout)
         await workers
+        self._clock_watch.stop()
         if self._verification is not None:
             self._verification.stop()
         say_stopped(self._settings.serverdir)

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
+from twistpi.process.clock import ClockWatch
 from twistpi.process.listening import Certificate, open_access_log
 from twistpi.process.log_output import LogOutput
 from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
@@ -216,6 +217,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the first process passes on what that means
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
     worker.start()
+    ClockWatch(reactor).start()
     wire.write(line_of({READY: os.getpid()}))
     reactor.run(installSignalHandlers=False)
     sys.stdout.flush()
