@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import getpass
 import os
 import plistlib
 import re
@@ -68,6 +69,20 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, host: str, stream: str) -> 
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert f"\nListenStream={stream}\n" in (folder / "twistpi.socket").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("supervisor-twistpi.conf", "user=me"),
+        ("supervisord.conf", "user=me"),
+        ("twistpi.service", "User=me"),
+        ("twistpi.plist", "    <string>me</string>"),
+        ("uwsgi-twistpi.ini", "uid = me"),
+    ],
+)
+def test_the_user_of_the_server_is_named_wherever_root_starts_it(tmp_path: Path, name: str, line: str) -> None:
+    assert f"\n{line}\n" in render(deployment(tmp_path, python=sys.executable, user="me"))[name]
 
 
 def test_everybody_waits_longer_than_it_takes_to_stop(tmp_path: Path) -> None:
@@ -295,6 +310,19 @@ def test_whoever_cannot_get_in_is_told_of(tmp_path: Path) -> None:
     told = run(*words, "--user", "somebody-else")[1]
     assert "so a web server cannot send files by itself: chmod o+x /" in told
     assert "so somebody-else cannot get to the settings: chmod o+x /" in told
+
+
+def test_another_user_writes_logs_where_the_settings_are_not(tmp_path: Path) -> None:
+    """Who can write there could put a file of settings of the web server's in the place of the one that root made."""
+    words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path / "conf"), "--force")
+    writing = {"supervisord.conf", "supervisor-twistpi.conf", "twistpi.plist", "crontab"}
+    for user, logs in (("somebody-else", "/var/log/twistpi"), (getpass.getuser(), str(tmp_path / "conf"))):
+        assert run(*words, "--user", user)[0] == 0
+        for name in writing:
+            text = (tmp_path / "conf" / name).read_text()
+            assert re.search(rf"{re.escape(logs)}/(twistpi|supervisord)\.log", text), name
+            assert (f"install -d -o {user} {logs}" in text) is (user == "somebody-else"), name
+    assert "/var/log/twistpi" not in "".join(path.read_text() for path in (tmp_path / "conf").iterdir())
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

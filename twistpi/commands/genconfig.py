@@ -16,6 +16,8 @@ from twistpi.ops.genconfig import FILES, Deployment, closed_to_others, find_twis
 
 _OWN_USER = "twistpi"
 """Who runs the server where root sets it up."""
+_LOGS = "/var/log/twistpi"
+"""Where that user writes logs: it had better not write where its settings are."""
 
 
 @click.command("gen-config")
@@ -48,13 +50,15 @@ def gen_config(
     """
     settings = settings_of(serverdir, config, host=host, port=port)
     directory = os.path.abspath(directory)
+    user = user or _runner(settings.serverdir)
     deployment = Deployment(
         settings,
         directory,
         find_twistd(sys.executable),
         hostname or socket.gethostname(),
-        user or _runner(settings.serverdir),
+        user,
         prefix,
+        directory if user == _asker() else _LOGS,
     )
     write(render(deployment), directory, force=force)
     click.echo(
@@ -72,12 +76,16 @@ def _closed_doors(deployment: Deployment) -> Iterator[str]:
     to_files = closed_to_others(deployment.settings.serverdir)
     if to_files is not None:
         yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
-    if deployment.user != pwd.getpwuid(os.geteuid()).pw_name:
+    if deployment.user != _asker():
         needed = {"the settings": deployment.directory, "the program": deployment.twistd, "Python": deployment.interpreter}
         for what, path in needed.items():
             closed = closed_to_others(path)
             if closed is not None:
                 yield f"Only the owner of {closed} can enter it, so {deployment.user} cannot get to {what}: chmod o+x {closed}"
+
+
+def _asker() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _runner(serverdir: str) -> str:

@@ -78,8 +78,14 @@ class Deployment:
     """The user the server runs as."""
     prefix: str = attrs.field(default="", converter=_as_prefix)
     """The path below which users see it, with a slash at its beginning and none at its end; or empty."""
+    logs: str = attrs.field()
+    """Where logs and pid files go: the user has to be able to write there."""
     host: str = attrs.field(init=False)
     """The IP address it listens on."""
+
+    @logs.default
+    def _logs(self) -> str:
+        return self.directory
 
     @host.default
     def _host(self) -> str:
@@ -93,6 +99,7 @@ class Deployment:
         for what, path in (
             ("the server directory", self.settings.serverdir),
             ("the directory", self.directory),
+            ("the directory of logs", self.logs),
             ("the program", self.twistd),
         ):
             check_path(what, path)
@@ -121,13 +128,14 @@ class Deployment:
     def facts(self) -> dict[str, Any]:
         """What the templates call all this."""
         serverdir, config = self.settings.serverdir, self.path(SETTINGS_FILE)
-        log_file, pid_file = self.path("twistpi.log"), self.path("twistpi.pid")
+        log_file, pid_file = os.path.join(self.logs, "twistpi.log"), os.path.join(self.logs, "twistpi.pid")
         run = ["twistpi", "--config", config]
         used = (serverdir, self.directory, self.twistd, self.interpreter)
         below_state = re.match(r"/var/lib/([^/ %]+)\Z", serverdir)
         return {
             "version": __version__,
-            "directory": self.directory,
+            "logs": self.logs,
+            "logs_to_make": None if self.logs == self.directory else self.logs,
             "config": config,
             "serverdir": serverdir,
             "files": os.path.join(serverdir, ROOT),
