@@ -122,9 +122,10 @@ async def test_workers_share_fetches_and_see_what_was_written(
     assert b'twistpi_worker_up{worker="2"} 1.0' in told
     assert b'twistpi_worker_requests_total{worker="1"}' in told
     # Whatever way a request took, it is counted and logged once.
-    await deferToThread(until, lambda: _requests(server, "page", 200) >= 24)
-    assert _requests(server, "file", 200) == 24
-    assert (tmp_path / "access.log").read_text().count(f"/{WHEEL} HTTP") == 24
+    log = tmp_path / "access.log"
+    await deferToThread(until, lambda: _requests(server, "page", 200) >= 24 and _requests(server, "file", 200) >= 24)
+    await deferToThread(until, lambda: log.read_text().count(f"/{WHEEL} HTTP") >= 24)
+    assert _requests(server, "file", 200) == log.read_text().count(f"/{WHEEL} HTTP") == 24
 
 
 def _requests(server: LiveServer, kind: str, status: int) -> int:

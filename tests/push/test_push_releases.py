@@ -13,10 +13,12 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet import ssl
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.in_reactor import in_reactor
+from tests.in_reactor import PATIENCE, in_reactor, until
+from tests.mirror.mirror_house import ShiftableClock
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree
@@ -69,7 +71,9 @@ def uploaded(blobs: Tree, filename: str, body: bytes, *, size: int | None = None
     return UploadedFile(KnownFile(Link(filename, ""), path, hashlib.sha256(body).hexdigest(), size or len(body)), ())
 
 
-def make_source(folder: Path, *, size: int | None = None, patience: float = 20.0, **options: Any) -> Source:
+def make_source(
+    folder: Path, *, size: int | None = None, patience: float = PATIENCE, clock: Any = reactor, **options: Any
+) -> Source:
     blobs = open_tree(str(folder))
     files = (uploaded(blobs, SDIST, b"sdist", size=size), uploaded(blobs, WHEEL, b"wheel\r\n--"))
     metadata = {"name": "Demo.Pkg", "version": "1.0", "summary": "Ein Käse", "classifiers": ["A :: B", "C"], "license": ""}
@@ -77,7 +81,7 @@ def make_source(folder: Path, *, size: int | None = None, patience: float = 20.0
     path = keep(blobs, "demo-pkg-1.0.doc.zip", docs)
     attachment = Attachment(DOCZIP, "demo-pkg-1.0.doc.zip", path, hashlib.sha256(docs).hexdigest(), 3, ())
     agent = make_agent(reactor, {}, connections_per_host=0, **options)
-    pusher = Pusher(agent, blobs, reactor, deferToThread, os.urandom, patience=patience)
+    pusher = Pusher(agent, blobs, clock, deferToThread, os.urandom, patience=patience)
     return Source(blobs, pusher, Release("alice/dev", "demo-pkg", "1.0", metadata, files, (attachment,)), attachment)
 
 
@@ -257,21 +261,25 @@ async def test_a_connection_that_breaks_is_the_trouble_of_one_file(source: Sourc
 
 @in_reactor
 async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, repository: Start) -> None:
-    source = make_source(tmp_path, patience=0.2)
+    clock = ShiftableClock()
+    source = make_source(tmp_path, clock=clock)
     target = repository(Saying(silent=True), Saying())
-    lines = await source.push(target)
+    pushing = Deferred.fromCoroutine(source.push(target))
+    await until(lambda: target.asked and target.asked[0].size == int(target.asked[0].headers["content-length"]))
+    clock.elapse(PATIENCE)
+    lines = await pushing
     assert [line[0] for line in lines] == [-1, 200]
-    assert lines[0][3] == "no answer within 0.2 s"
+    assert lines[0][3] == f"no answer within {PATIENCE:g} s"
     await target.all_closed()
 
 
 @in_reactor
 async def test_a_server_that_takes_nothing_is_given_up(tmp_path: Path, repository: Start) -> None:
-    source = make_source(tmp_path, size=LARGE, patience=0.5)
+    source = make_source(tmp_path, size=LARGE, patience=5.0)
     target = repository(Saying(stuck=True), Saying())
     lines = await source.push(target)
     assert lines[0][0] == -1
-    assert lines[0][3] == "no answer within 0.5 s"
+    assert lines[0][3] == "no answer within 5 s"
     assert lines[1][0] == 200
 
 

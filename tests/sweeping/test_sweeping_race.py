@@ -6,19 +6,40 @@ import random
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 from twisted.internet.task import deferLater
 
-from tests.in_reactor import in_reactor
+from tests.in_reactor import PATIENCE, in_reactor
 from tests.sweeping.sweeping_house import INDEXES, House, all_done, build_house, put, reactor, removed, uploaded
 
 FILES = [(f"demo-1.{number}.zip", b"content %d" % (number % 3)) for number in range(4)]
 
 
-async def work_for_a_while(house: House, chance: random.Random, until: float) -> int:
-    """Some client; how many things it did."""
-    done = 0
-    while time.monotonic() < until:
+@attrs.define
+class Tally:
+    """What was done by all together."""
+
+    seconds: float
+    """How long it lasts at least."""
+    least_done: int = 0
+    least_swept: int = 0
+    """How much has to be done, and swept, however long that takes."""
+    done: int = 0
+    swept: int = 0
+    _began: float = attrs.field(factory=time.monotonic)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether everybody does one more thing."""
+        lasted = time.monotonic() - self._began
+        assert lasted < PATIENCE, f"the sweeps have too little to do, so this shows nothing: {self}"
+        return lasted < self.seconds or self.done < self.least_done or self.swept < self.least_swept
+
+
+async def work(house: House, chance: random.Random, tally: Tally) -> None:
+    """Some client."""
+    while tally.goes_on:
         filename, content = chance.choice(FILES)
         source, target = chance.sample(INDEXES, 2)
         pause = chance.choice([0, 0, 0.001, 0.01])
@@ -32,17 +53,14 @@ async def work_for_a_while(house: House, chance: random.Random, until: float) ->
         else:
             await house.commit(removed(filename, target))
         await house.check()
-        done += 1
-    return done
+        tally.done += 1
 
 
-async def sweep_for_a_while(house: House, until: float) -> int:
-    """One sweep after the other; how many blobs they removed."""
-    total = 0
-    while time.monotonic() < until:
-        total += (await house.sweep()).swept.removed
+async def sweep(house: House, tally: Tally) -> None:
+    """One sweep after the other."""
+    while tally.goes_on:
+        tally.swept += (await house.sweep()).swept.removed
         await house.check()
-    return total
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,11 +68,9 @@ async def sweep_for_a_while(house: House, until: float) -> int:
 async def test_with_no_grace_at_all_claims_alone_keep_what_is_going_to_be_named(tmp_path: Path, seed: int) -> None:
     house = build_house(tmp_path, lambda: time.time() + 1000, grace=0.0)
     try:
-        until = time.monotonic() + 2.0
-        clients = [work_for_a_while(house, random.Random(seed * 100 + number), until) for number in range(8)]
-        *done, swept = await all_done([*clients, sweep_for_a_while(house, until)])
-        assert sum(done) > 50
-        assert swept > 5, "the sweeps had nothing to do, so this showed nothing"
+        tally = Tally(2.0, least_done=50, least_swept=5)
+        clients = [work(house, random.Random(seed * 100 + number), tally) for number in range(8)]
+        await all_done([*clients, sweep(house, tally)])
         await house.commit(*(removed(filename, index) for filename, _ in FILES for index in INDEXES))
         await house.sweep()
         assert list(house.tree.walk()) == [], "something was claimed and never let go of"
@@ -78,8 +94,7 @@ async def test_without_any_claim_the_grace_time_keeps_what_is_going_to_be_named(
                 await house.check()
 
         named = files[::2]
-        work = [keep_then_name(named[start::4]) for start in range(4)]
-        await all_done([*work, sweep_for_a_while(house, time.monotonic() + 1.0)])
+        await all_done([*(keep_then_name(named[start::4]) for start in range(4)), sweep(house, Tally(1.0))])
         await house.sweep()
         await house.check()
         assert {address.filename for address, _ in house.tree.walk()} == {filename for filename, _ in named}

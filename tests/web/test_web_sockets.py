@@ -232,7 +232,7 @@ async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> 
 @later
 async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, asked: dict[str, str]) -> None:
     world, port = served
-    world.site.timeOut = 0.2  # seconds
+    world.site.reactor = clock = task.Clock()
     download = world.grow_file(SDIST, len(BODY))
     if asked:
         world.cache_file("hello", SDIST, BODY)
@@ -249,17 +249,25 @@ async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, a
         connection.sendall(request_bytes(PATH, **asked))
         await deferToThread(connection.recv, 100)
         assert is_open()
-        await until(lambda: not is_open())
+
+        def is_cut_off() -> bool:
+            clock.advance(world.site.timeOut)
+            return not is_open()
+
+        await until(is_cut_off)
     assert download.readers == 0
 
 
 @later
 async def test_a_client_that_waits_for_the_upstream_is_not_cut_off(served: Served) -> None:
     world, port = served
-    world.site.timeOut = 0.1  # seconds
+    world.site.reactor = clock = task.Clock()
     download = world.grow_file(SDIST, len(BODY))
     download.grow(BODY[:1000])
     asking = deferToThread(ask, port, request_bytes(PATH))
-    await task.deferLater(reactor, 0.5)
+    await until(lambda: download.readers == 1)
+    for _ in range(10):
+        await settle()
+        clock.advance(world.site.timeOut)
     download.grow(BODY[1000:], end=True)
     assert read_answer((await asking)[0]).body == BODY

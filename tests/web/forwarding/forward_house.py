@@ -116,6 +116,11 @@ class Scripted:
             head, _, rest = data.partition(b"\r\n\r\n")
             self.heads.append(head)
             self._act(connection, rest)
+            # What was not read yet would have the system take back what was said.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):
+                    pass
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -137,7 +142,7 @@ async def scripted(
         await house.close()
 
 
-def ask(port: int, *pieces: bytes, patience: float = 20.0) -> bytes:
+def ask(port: int, *pieces: bytes, patience: float = 60.0) -> bytes:
     """Send ``pieces`` and read until the other side closes.  Blocking."""
     with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
         for piece in pieces:

@@ -83,11 +83,11 @@ async def test_an_answer_whose_end_comes_late_leaves_the_connection_where_it_was
 
     def act(connection: socket.socket, rest: bytes) -> None:
         connection.sendall(answer(b"begun, ended")[:-5])
-        begun.wait(20)
+        begun.wait(60)
         connection.sendall(b"ended")
 
     def client(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(GET)
             read_until(connection, b"begun")
             begun.set()
@@ -109,7 +109,7 @@ async def test_what_may_change_something_has_a_new_connection_which_is_kept_then
         connection.sendall(answer(b"got " + rest))
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("PUT", "/alice/dev", "Content-Length: 4", "Expect: 100-continue"))
             assert read_until(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(b"body")
@@ -230,7 +230,7 @@ async def test_what_nobody_asked_for_ends_a_connection(tmp_path: Path) -> None:
     async with worker(tmp_path, act) as (house, server):
         assert await body_of(house) == b"ok"
         told.set()
-        assert await deferToThread(gone.wait, 20)
+        assert await deferToThread(gone.wait, 60)
         assert await body_of(house) == b"ok"
         assert server.used == [1, 2]
 
@@ -247,13 +247,13 @@ async def test_a_refusal_before_the_end_of_a_body_ends_the_connection(tmp_path: 
             connection.sendall(answer(b"ok"))
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(request("POST", "/alice/dev", "Content-Length: 100000000") + b"x" * 100_000)
             return read_until(connection, b"too much")
 
     async with worker(tmp_path, act) as (house, server):
         assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 413 Too Much")
-        assert await deferToThread(gone.wait, 20)
+        assert await deferToThread(gone.wait, 60)
         assert await body_of(house) == b"ok"
         assert server.used == [1, 2]
 
@@ -270,14 +270,14 @@ async def test_who_leaves_in_the_middle_of_an_answer_leaves_nothing_of_it_to_the
         wait_for_close(connection, gone)
 
     def client(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(GET)
             read_until(connection, b"xxx")
 
     async with worker(tmp_path, act) as (house, server):
         assert await body_of(house) == b"ok"
         await deferToThread(client, house.port)
-        assert await deferToThread(gone.wait, 20)
+        assert await deferToThread(gone.wait, 60)
         assert await body_of(house) == b"ok"
         assert server.used == [1, 1, 2]
 
@@ -287,7 +287,7 @@ async def test_an_answer_that_waits_for_its_reader_does_not_hold_up_the_next(tmp
     large = b"x" * 5_000_000
 
     def slowly(port: int) -> int:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(GET)
             came = len(read_until(connection, b"\r\n\r\n").partition(b"\r\n\r\n")[2])
             while came < len(large):

@@ -12,7 +12,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.nodes.feed_house import LOG_ID, NODE, STRANGER, Client, House
 from tests.web.web_asking import nobody
 from twistpi.auth.node_tokens import WINDOW
@@ -186,8 +186,7 @@ async def test_twenty_servers_follow_at_once_some_of_them_compressed(house: Hous
     for client in clients:
         client.transport.abortConnection()
         await client.ended
-    await turns()
-    assert house.feeds.count == 0
+    await until(lambda: house.feeds.count == 0)
 
 
 @in_reactor
@@ -213,7 +212,7 @@ async def test_a_server_that_stops_ends_its_feeds(house: House) -> None:
         assert client.body.endswith(b"\n")
     late = await house.follow(50)
     await late.ended
-    assert house.feeds.count == 0
+    await until(lambda: house.feeds.count == 0)
 
 
 @in_reactor
@@ -229,7 +228,7 @@ async def test_who_follows_is_told_in_the_status(house: House) -> None:
     }  # fmt: skip
     client.transport.abortConnection()
     await client.ended
-    await turns()
+    await until(lambda: house.feeds.count == 0)
     gone = nobody(house.world).get("/+status").json()["result"]["polling_replicas"][NODE]
     assert (gone["in-request"], gone["serial"]) == (False, 100)
 
