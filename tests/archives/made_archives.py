@@ -150,9 +150,9 @@ def look_into_file(file: Any, filename: str, size: int, limits: Limits = DEFAULT
 
 
 @contextmanager
-def bounded(mebibytes: float, seconds: float = 20) -> Iterator[None]:
-    """Asserts that what happens within takes not much more memory than there was, and ends in good time."""
-    begun = time.monotonic()
+def bounded(mebibytes: float) -> Iterator[None]:
+    """Asserts that what happens within takes not much more memory than there was, and does not compute for ever."""
+    begun = time.thread_time()
     tracemalloc.start()
     try:
         yield
@@ -160,7 +160,7 @@ def bounded(mebibytes: float, seconds: float = 20) -> Iterator[None]:
     finally:
         tracemalloc.stop()
     assert peak < mebibytes * 1024 * 1024, f"{peak / 1024 / 1024:.1f} MiB"
-    assert time.monotonic() - begun < seconds
+    assert time.thread_time() - begun < 20  # seconds, however busy the machine is
 
 
 def patched(data: bytes, sign: bytes, offset: int, form: str, value: int, *, last: bool = True) -> bytes:

@@ -385,7 +385,7 @@ def test_a_bomb_of_overlapping_members_is_refused_before_it_goes_off() -> None:
         for name in names
     )
     data = body + table + struct.pack("<4s4H2LH", END, 0, 0, 60, 60, len(table), len(body), 0)
-    with bounded(mebibytes=2, seconds=2):
+    with bounded(mebibytes=2):
         assert "overlap" in refused(data, WHEEL)
 
 
@@ -394,7 +394,7 @@ def test_R88_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(size: int
     honest = with_member("some_name/zeros.bin", bytes(1_000))
     data = patched(patched(honest, ENTRY, 24, "<L", size, last=False), LOCAL, 22, "<L", size, last=False)
     file = Counting(data)
-    with bounded(mebibytes=2, seconds=2), pytest.raises(InvalidDistribution, match="far more than it is"):
+    with bounded(mebibytes=2), pytest.raises(InvalidDistribution, match="far more than it is"):
         look_into_file(file, WHEEL, len(data))
     assert file.given <= 2 * len(data)
 
@@ -407,7 +407,7 @@ def test_sizes_that_are_too_large_together_are_refused() -> None:
 def test_metadata_of_100_megabytes_is_refused() -> None:
     members = {**WHEEL_MEMBERS, f"{INFO}/METADATA": BODY + bytes(100_000_000)}
     data = zip_of({**members, "ballast": random.Random(1).randbytes(3_000_000)})
-    with bounded(mebibytes=2, seconds=2):
+    with bounded(mebibytes=2):
         assert "too large" in refused(data, WHEEL)
 
 
@@ -415,7 +415,7 @@ def test_metadata_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> N
     members = {f"{INFO}/WHEEL": b"", f"{INFO}/RECORD": b"", f"{INFO}/METADATA": BODY + bytes(50_000_000)}
     data = zip_of(members)
     data = patched(patched(data, ENTRY, 24, "<L", len(BODY)), LOCAL, 22, "<L", len(BODY))
-    with bounded(mebibytes=2, seconds=2):
+    with bounded(mebibytes=2):
         assert "not what its table" in refused(data, WHEEL)
 
 
@@ -447,7 +447,7 @@ def test_a_million_members_are_refused_unread() -> None:
     wide = table + end64 + locator + struct.pack("<4s4H2LH", END, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     for data, reason in ((small, "longer than its members"), (wide, "1000000 members")):
         file = Counting(data)
-        with bounded(mebibytes=2, seconds=2), pytest.raises(InvalidDistribution, match=reason):
+        with bounded(mebibytes=2), pytest.raises(InvalidDistribution, match=reason):
             look_into_file(file, WHEEL, len(data))
         assert file.given < 200_000
 

@@ -110,7 +110,7 @@ class BlobsContract:
     def test_a_blob_stays_until_whoever_keeps_it_is_done(self, blobs: IBlobs) -> None:
         digest = sha256(b"wheel").hexdigest()
         address = blob_address(digest, NAME)
-        later = time.time() + 10
+        later = time.time() + 1000
         with blobs.incoming() as first, blobs.incoming() as second:
             for incoming in (first, second):
                 incoming.write(b"wheel")
@@ -122,7 +122,7 @@ class BlobsContract:
 
     def test_a_blob_stays_while_somebody_claims_it(self, blobs: IBlobs) -> None:
         address = put(blobs, b"wheel")
-        later = time.time() + 10
+        later = time.time() + 1000
         claimed = blobs.claim(address)
         assert claimed is not None
         assert blobs.withdraw(address, later) is None
@@ -135,7 +135,7 @@ class BlobsContract:
         address = put(blobs, b"wheel", digits="ab" * 8)
         with pytest.raises(BlobConflict):
             put(blobs, b"other", digits="ab" * 8)
-        assert blobs.withdraw(address, time.time() + 10) is not None
+        assert blobs.withdraw(address, time.time() + 1000) is not None
 
     def test_what_was_not_kept_leaves_no_blob(self, blobs: IBlobs) -> None:
         with blobs.incoming() as incoming:

@@ -76,9 +76,9 @@ def test_any_json_is_a_list_or_refused(project: object, meta: object) -> None:
 
 @pytest.mark.parametrize("part", ["<a ", "<a href=x>x", "<a href=", "<a href=a ", "<a x='"])
 def test_hostile_html_takes_no_time(part: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     html_names("<html>" + part * (2_000_000 // len(part)) + ">")
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @given(st.lists(project_names(), unique=True), st.sampled_from(list(Representation)))

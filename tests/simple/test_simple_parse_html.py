@@ -226,9 +226,9 @@ def test_html_is_recognised_under_any_type(content_type: str) -> None:
 
 @pytest.mark.parametrize("part", ["<ul><li>", "<div>", '<div title="<">', "<a ", "<p><b id=1>", "<a href='", "</a>", "<!--"])
 def test_hostile_nesting_takes_no_time(part: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     parse("<html>" + part * (1_000_000 // len(part)))
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_tables_of_links_are_read_whatever_surrounds_them() -> None:

@@ -233,6 +233,7 @@ async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> 
 async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, asked: dict[str, str]) -> None:
     world, port = served
     world.site.reactor = clock = task.Clock()
+    idle = float(world.site.timeOut or 0)
     download = world.grow_file(SDIST, len(BODY))
     if asked:
         world.cache_file("hello", SDIST, BODY)
@@ -251,7 +252,7 @@ async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, a
         assert is_open()
 
         def is_cut_off() -> bool:
-            clock.advance(world.site.timeOut)
+            clock.advance(idle)
             return not is_open()
 
         await until(is_cut_off)
@@ -262,12 +263,13 @@ async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, a
 async def test_a_client_that_waits_for_the_upstream_is_not_cut_off(served: Served) -> None:
     world, port = served
     world.site.reactor = clock = task.Clock()
+    idle = float(world.site.timeOut or 0)
     download = world.grow_file(SDIST, len(BODY))
     download.grow(BODY[:1000])
     asking = deferToThread(ask, port, request_bytes(PATH))
     await until(lambda: download.readers == 1)
     for _ in range(10):
         await settle()
-        clock.advance(world.site.timeOut)
+        clock.advance(idle)
     download.grow(BODY[1000:], end=True)
     assert read_answer((await asking)[0]).body == BODY
