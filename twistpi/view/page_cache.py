@@ -34,8 +34,8 @@ class IPage(Protocol):
     """A page, as far as the cache must know it."""
 
     @property
-    def body(self) -> bytes:
-        """The bytes whose number counts against the limit."""
+    def size(self) -> int:
+        """The bytes of it that count against the limit."""
 
     @property
     def sources(self) -> frozenset[str]:
@@ -97,7 +97,7 @@ class PageCache(Generic[Key, Page]):
 
         Without that mark, a page that was rendered beside the reactor from yesterday's facts could outlive them.
         """
-        size = len(page.body) + _OVERHEAD
+        size = page.size + _OVERHEAD
         if size > self._limit or (since is not None and self._is_outdated(key, page, since)):
             return False  # what is kept under the key stays: it may be newer
         self.drop(key)

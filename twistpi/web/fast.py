@@ -20,7 +20,7 @@ from twisted.web.server import Site
 from twistpi.model.changes import Change
 from twistpi.web.access_log import AccessLog, Logged, logged_glance
 from twistpi.web.addresses import client_address
-from twistpi.web.bodies import Body, FileBody, MemoryBody
+from twistpi.web.bodies import Body, FileBody
 from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
 from twistpi.web.forwarding.passed_on import PassedOn
@@ -105,7 +105,7 @@ class FastChannel(LingeringChannel):
             return False
         self.resetTimeout()  # type: ignore[no-untyped-call]
         if self._plain:
-            write_now(self.transport, answer.head)
+            write_now(self.transport, answer.head, more=answer.body is not None)
         else:
             self.transport.write(answer.head)
         if answer.body is not None:
@@ -297,14 +297,18 @@ class FastSite(Site):
             return None
         return self._file_answer(path, file, glance, services.clock.seconds())
 
-    def _page_answer(self, page: ReadyPage, glance: Glance, now: float) -> Answer:
+    def _page_answer(self, page: ReadyPage, glance: Glance, now: float) -> Answer | None:
         full, unchanged, whole = page.ready(self.services.standing, now)
         if glance.tags is not None and tags_match(glance.tags, page.etag):
             self._traffic.unchanged_pages += 1
             return Answer(304, unchanged, None, 0)
+        try:
+            body = None if whole else page.content.body()
+        except OSError:
+            return None
         self._traffic.ready_pages += 1
-        self._traffic.sent += len(page.body)
-        return Answer(200, full, None if whole else MemoryBody(memoryview(page.body)), len(page.body))
+        self._traffic.sent += page.size
+        return Answer(200, full, body, page.size)
 
     def _file_answer(self, path: bytes, file: ReadyFile, glance: Glance, now: float) -> Answer | None:
         full, unchanged, whole = file.ready(self.services.standing, now)

@@ -23,9 +23,10 @@ from twistpi.web.conditional import (
     parse_tags,
     tags_match,
 )
+from twistpi.web.contents import SMALL
 from twistpi.web.failures import error_reply
 from twistpi.web.reading import Reading
-from twistpi.web.ready import SMALL, ReadyFile, file_headers, file_validators, made_private
+from twistpi.web.ready import ReadyFile, file_headers, file_validators, made_private
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, put, put_head, redirect_reply, result_reply
 from twistpi.web.request import header
 from twistpi.web.send import open_file, send_body

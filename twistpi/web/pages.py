@@ -17,6 +17,7 @@ from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
 from twistpi.view.page_cache import PageKey
+from twistpi.web.contents import keep
 from twistpi.web.reading import Reading
 from twistpi.web.ready import PAGE_BASE, Account, ReadyPage
 from twistpi.web.services import Services
@@ -165,7 +166,7 @@ class Pages:
         if ask.gzip:
             body, tag = gzip.compress(body, 6, mtime=0), tag[:-1] + '-gzip"'
         page = ReadyPage(
-            body=body,
+            content=keep(body),
             etag=tag,
             content_type=ask.representation.content_type.encode("ascii"),
             gzip=ask.gzip,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from twistpi.web.contents import SMALL, Content
 from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
 
-SMALL = 64 * 1024
-"""Bytes; up to here an answer is kept and sent as one piece, head and body together."""
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
@@ -82,7 +81,7 @@ def _printable(text: str) -> bytes:
 class ReadyPage:
     """A simple page in one representation and coding."""
 
-    body: bytes
+    content: Content
     etag: str
     """Strong, quotes included; another one for each representation and coding."""
     content_type: bytes
@@ -103,6 +102,11 @@ class ReadyPage:
     _version: int = -1
     _full: bytes = b""
     _unchanged: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the page itself."""
+        return self.content.size
 
     def suits(self, outside: str) -> bool:
         """Whether the page is the right one for who knows this server by the address ``outside``."""
@@ -129,7 +133,7 @@ class ReadyPage:
             extra = (*extra, (b"X-Pypi-Last-Serial", b"%d" % self.last_serial))
         return (
             (b"Content-Type", self.content_type),
-            (b"Content-Length", b"%d" % len(self.body)),
+            (b"Content-Length", b"%d" % self.size),
             *extra,
             *self.validators(account, now),
         )
@@ -138,7 +142,7 @@ class ReadyPage:
         """The answer for the slow way."""
         if unchanged:
             return Reply(304, self.validators(account, now))
-        return Reply(200, self.headers(account, now), self.body)
+        return Reply(200, self.headers(account, now), self.content.read())
 
     def ready(self, standing: Standing, now: float) -> tuple[bytes, bytes, bool]:
         """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
@@ -146,9 +150,9 @@ class ReadyPage:
         if self._version != standing.version:
             self._version = standing.version
             head = head_bytes(200, (*standing_headers, *self.headers(self.account, now)))
-            self._full = head + self.body if len(self.body) <= SMALL else head
+            self._full = head + self.content.read() if self.size <= SMALL else head
             self._unchanged = head_bytes(304, (*standing_headers, *self.validators(self.account, now)))
-        return self._full, self._unchanged, len(self.body) <= SMALL
+        return self._full, self._unchanged, self.size <= SMALL
 
 
 @attrs.define(eq=False)

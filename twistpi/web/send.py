@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from twistpi.web.transport.patient import LEAST_RATE
 _TURN = 2 * 1024 * 1024
 """Bytes one sender moves before the reactor looks after the others."""
 _CHUNK = 64 * 1024
+_MORE = getattr(socket, "MSG_MORE", 0)
 
 
 def is_plain(transport: object) -> bool:
@@ -42,16 +44,28 @@ def is_idle(transport: Any) -> bool:
     return not transport.dataBuffer and not transport._tempDataBuffer
 
 
-def write_now(transport: Any, data: bytes) -> None:
-    """Write to a plain transport without waiting for the reactor's next turn where possible."""
+def write_now(transport: Any, data: bytes, *, more: bool = False) -> None:
+    """Write to a plain transport without waiting for the reactor's next turn where possible.
+
+    With ``more``, a body follows in the same turn.  The kernel may keep the head for it: a head sent alone wakes the reader for
+    a few hundred bytes, and all that follows arrives in worse pieces, which can cost half of the speed.
+    """
     if not is_idle(transport) or transport.disconnecting:
         transport.write(data)
         return
-    sent = transport.writeSomeData(data)
+    sent = _send_before_more(transport, data) if more else transport.writeSomeData(data)
     if not isinstance(sent, int):
         transport.write(data)  # the connection is gone; the reactor finds out in its own way
     elif sent < len(data):
         transport.write(data[sent:])
+
+
+def _send_before_more(transport: Any, data: bytes) -> int:
+    """How many bytes of ``data`` the kernel took; a connection that is gone takes none, as the body will find out."""
+    try:
+        return int(transport.socket.send(data, _MORE))
+    except OSError:
+        return 0
 
 
 class Sender:
