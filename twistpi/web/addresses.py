@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -145,6 +146,7 @@ def _is_trusted(address: _Address, services: Trusting) -> bool:
     return any(address.version == network.version and address in network for network in services.trusted_proxies)
 
 
+@lru_cache(maxsize=1000)  # each request asks several times
 def _ip(text: str) -> _Address | None:
     """An address as headers spell it (``[::1]:80``, ``192.0.2.1:80``); one IPv4 address has one form."""
     text = text.strip().strip('"')

@@ -272,6 +272,7 @@ async def test_bodies_go_through_as_they_are_framed(tmp_path: Path) -> None:
         assert b"Content-Length: 7" in server.heads[0]
         assert b"X-Custom: yes" in server.heads[0]
         assert b"Trailer" not in server.heads[0]
+        assert b"\r\nConnection: close" in server.heads[0]
         assert server.heads[1].startswith(b"PUSH /alice/dev HTTP/1.1\r\n")
         assert b"Transfer-Encoding: chunked" in server.heads[1]
         assert bodies[1].replace(b"\r\n", b"") == b"3abc4 end0"
