@@ -87,7 +87,7 @@ def test_supervisor_starts_it_again_turns_its_log_reloads_and_stops_it(short_fol
         first = running_pid(place)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: running_pid(place) != first and answers(url), supervisor_log(folder))
-        assert (folder / "twistpi.log.1").exists(), "its log has turned meanwhile"
+        wait_until((folder / "twistpi.log.1").exists, supervisor_log(folder))  # its log turns meanwhile
         # A changed file counts after an update.
         changed(folder / "supervisor-twistpi.conf", ("stopwaitsecs=60", "stopwaitsecs=59"))
         before = running_pid(place)

@@ -256,7 +256,7 @@ class UnrulyProxy:
             connection.close(reset=True)
 
     def stall(self) -> None:
-        """Let nothing through any more, without telling anybody."""
+        """Let nothing through any more, without telling anybody; who connects is kept waiting, too."""
         self.flowing.clear()
 
     def release(self) -> None:
@@ -305,6 +305,7 @@ class UnrulyProxy:
     def _accept(self, listening: socket.socket) -> None:
         for client in _clients_of(listening):
             self.connected += 1
+            self.flowing.wait()
             place = urlsplit(self.target)
             try:
                 if self.refuses:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.unruly_proxy import Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
@@ -51,7 +51,7 @@ def start_both(primary: LiveServer, replica: LiveServer, proxy: UnrulyProxy, ups
     assert ask(primary, "PUT", "/root/dev", {"volatile": True, "bases": []}, ROOT)[0] == 200
     assert upload(primary, "root/dev", "demo", "1.0", WHEEL) == 200
     secret = ("--secretfile", str(primary.serverdir / "secret"))
-    replica.start("--primary-url", proxy.url, *secret, "--replicate-files", "on-demand", "--request-timeout", "3")
+    replica.start("--primary-url", proxy.url, *secret, "--replicate-files", "on-demand")
     has_all(replica, primary)
 
 
@@ -73,11 +73,13 @@ def kill_in_the_middle(primary: LiveServer, replica: LiveServer, proxy: UnrulyPr
     incoming = replica.serverdir / "incoming"
     wait_for(lambda: any(path.stat().st_size > 1_000_000 for path in incoming.iterdir()))
     primary.end(signal.SIGKILL)
+    proxy.stall()  # who asks again waits, however long a busy machine takes to start a process
     proxy.cut()  # and what the system holds for the process that is gone
     primary.start("--access-log", f"{primary.log}.requests", environment=CHEAP)
     proxy.target = primary.url
+    proxy.release()
     for client in clients:
-        client.join(60)
+        client.join(PATIENCE)
     return digests
 
 

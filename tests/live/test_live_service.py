@@ -164,7 +164,7 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     endpoint = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an upstream that says nothing
-        managed.start("--listen", endpoint, "--upstream", "http://127.0.0.1:9/simple/", "--stop-timeout", "2",
+        managed.start("--listen", endpoint, "--upstream", "http://127.0.0.1:9/simple/", "--stop-timeout", "10",
                       "--request-timeout", "60")  # fmt: skip
         assert managed.hear() == "READY=1"
         connection = managed.connect()

@@ -169,7 +169,6 @@ async def test_a_worker_that_is_killed_is_replaced_and_others_notice_nothing(ser
     await deferToThread(fetch, f"{server.simple}hello/")
     outcome = await deferToThread(kill_under_load, server, pids)
     assert outcome["wrong"] == 0
-    assert outcome["answered"] > 200
     now = workers_of(server)
     assert now[1] != pids[1]
     assert now[2] == pids[2]
@@ -184,9 +183,10 @@ def replaced(server: LiveServer, killed: int) -> int | None:
 
 
 def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
-    """Ask on kept connections, and again when one is cut, while the first worker is killed twice."""
+    """Ask on kept connections, and again when one is cut, while the first worker is killed twice; a lot before and after."""
     done: list[bool] = []
-    clients, kills = 8, 2
+    clients, kills, a_lot = 8, 2, 100
+    answers: list[None] = []
 
     def go_on() -> tuple[int, int, int]:
         answered = cut = wrong = 0
@@ -195,6 +195,7 @@ def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
             try:
                 status, body = client.ask("GET", "/root/pypi/+simple/hello/", Accept="text/html")
                 answered += 1
+                answers.append(None)
                 wrong += status != 200 or WHEEL.encode() not in body
             except (http.client.HTTPException, ConnectionError):
                 cut += 1
@@ -206,10 +207,11 @@ def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
         asking = [threads.submit(go_on) for _ in range(clients)]
         pid = pids[1]
         try:
-            for _ in range(kills):
-                time.sleep(0.3)
+            for number in range(kills):
+                until(lambda: len(answers) > (number + 1) * a_lot)  # noqa: B023 -- awaited before it changes
                 os.kill(pid, signal.SIGKILL)
                 pid = until(partial(replaced, server, pid))
+            until(lambda: len(answers) > (kills + 1) * a_lot)
         finally:
             done.append(True)
         results = [one.result() for one in asking]
