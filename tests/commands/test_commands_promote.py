@@ -215,6 +215,22 @@ def test_the_command_says_what_came_of_it_and_refuses_a_primary(made: Path) -> N
     assert node.role == "primary"
 
 
+def test_a_replica_whose_primary_was_lost_before_all_of_it_was_here_is_promoted_by_force(made: Path) -> None:
+    opened = Serverdir.open(str(made))
+    opened.note(role="replica", primary_url="http://127.0.0.1:9", initialised=False)
+    opened.close()
+    assert "it never had all that its primary had" in run(made, "promote").stderr
+    assert "epoch 2 began." in run(made, "promote", "--force").stdout
+
+
+def test_a_replica_that_never_reached_its_primary_says_so_instead_of_being_promoted(made: Path) -> None:
+    opened = Serverdir.open(str(made))
+    opened.note(role="replica", primary_url="http://127.0.0.1:9", initialised=False, log_id="")
+    opened.close()
+    refused = run(made, "promote", "--force")
+    assert (refused.exit_code, "never reached its primary" in refused.stderr) == (1, True)
+
+
 def _facts(**facts: Any) -> Told:
     return Told(200, "OK", {}, orjson.dumps({"result": {"role": "replica", "state": "under way", "told": [], **facts}}))
 

@@ -38,7 +38,7 @@ from twistpi.ops.talking import Address, Told
 from twistpi.rules.accounts import UserRequest, decide_user_modified
 from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
 from twistpi.rules.permissions import may_read
-from twistpi.serverdir.keeping import Keeping
+from twistpi.serverdir.keeping import EMPTY, Keeping
 from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.node import Node, read_node
 from twistpi.serverdir.running import read_running
@@ -91,9 +91,11 @@ class Administration(Protocol):
 
 
 def require_made(path: str) -> Node:
-    """What the server directory ``path`` is; ``ServerdirRefused`` when it was never made."""
+    """What the server directory ``path`` is; ``ServerdirRefused`` when it was never made, or is a replica's that has nothing."""
     node = read_node(path)
-    if node is None or not node.initialised:
+    if node is not None and node.is_replica and not node.log_id:
+        raise ServerdirRefused(path, EMPTY)
+    if node is None or not (node.initialised or node.is_replica):
         raise ServerdirRefused(path, "nothing is in it yet; make a server directory of it with twistpi init, or name another one")
     return node
 

@@ -16,13 +16,13 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError, WriterStopped
-from twistpi.model.following_errors import FollowingRefused, NotHereYet, PrimaryUnreachable
+from twistpi.model.following_errors import FollowingRefused, NotHereYet
 from twistpi.model.measures import Measure
 from twistpi.model.position import Position
 from twistpi.replication.feed import Heartbeat
 from twistpi.replication.inflow import Inflow, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
-from twistpi.replication.progress import Progress
+from twistpi.replication.progress import Progress, state_after
 from twistpi.replication.refusals import Refusals
 
 HEARTBEAT: Final = 5.0
@@ -195,17 +195,13 @@ class Following:
 
     def _note(self, error: Exception) -> None:
         """Say what is wrong; the same thing again only in the status."""
-        sentence, state = str(error), "unreachable"
-        if isinstance(error, FollowingRefused):
-            state = error.state
-        elif not isinstance(error, PrimaryUnreachable):
-            state = "failing"
+        sentence = str(error)
         if not isinstance(error, TwistpiError):
             _log.failure("Following {url} failed", url=self.primary.url)
             sentence = f"{type(error).__name__}: {error}"
         elif sentence != self.progress.last_error:
             _log.warn("{reason}", reason=sentence)
-        self.progress.failed(state, sentence, self._clock.seconds())
+        self.progress.failed(state_after(error), sentence, self._clock.seconds())
 
     async def _wait(self, error: Exception) -> None:
         """Pause for longer each time in a row; returns early for ``hurry``."""

@@ -14,11 +14,13 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twistpi.changelog.reading import segment_path
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import HistoryElsewhere
 from twistpi.replication.overview import SegmentFacts, look_over
+from twistpi.replication.pausing import GrowingPauses
 from twistpi.replication.primary import Primary
 from twistpi.replication.transfer import NotThere, Offload, transfer
 
@@ -54,7 +56,7 @@ class History:
     def start(self) -> None:
         """Begin, where anything is missing."""
         self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(lambda failure: _log.failure("The older history is not fetched", failure=failure))
+        self._running.addErrback(self._ended)
 
     def stop(self) -> None:
         """Leave the rest for the next start."""
@@ -62,28 +64,22 @@ class History:
         if running is not None:
             running.cancel()
 
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            _log.failure("The older history is not fetched", failure=failure)
+
     async def _run(self) -> None:
-        attempt = 0
+        pauses = GrowingPauses(self._clock, self._chance, self._pause, _LONGEST_PAUSE)
         told = ""
         while self.missing:
             try:
                 await self._fetch_one()
-                attempt = 0
-            except CancelledError:
-                return
+                pauses.reset()
             except (TwistpiError, OSError) as error:  # the latter: the disk, which may have room another time
                 if str(error) != told:
                     told = str(error)
                     _log.warn("The older history is put off: {reason}", reason=told)
-                pause: Deferred[None] = Deferred()
-                longest = min(_LONGEST_PAUSE, self._pause * 2 ** min(attempt, 16))
-                timer = self._clock.callLater(longest * (1 + self._chance()) / 2, pause.callback, None)
-                attempt += 1
-                try:
-                    await pause
-                except CancelledError:
-                    timer.cancel()
-                    return
+                await pauses.pause()
         self.whole.callback(None)
 
     async def _fetch_one(self) -> None:

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import attrs
 
+from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable
 from twistpi.model.measures import Measure
 from twistpi.replication.feed import Heartbeat
+
+
+def state_after(error: Exception) -> str:
+    """The ``Progress.state`` in which an attempt leaves a follower that ended with ``error``."""
+    if isinstance(error, FollowingRefused):
+        return error.state
+    return "unreachable" if isinstance(error, PrimaryUnreachable) else "failing"
 
 
 @attrs.define

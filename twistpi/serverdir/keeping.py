@@ -32,7 +32,8 @@ from twistpi.view.database import ViewDatabase, open_view
 _log = Logger()
 
 _NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
-_EMPTY = "it is a replica's that has never reached its primary; start the server first"
+EMPTY = "it is a replica's that has never reached its primary, so nothing is in it yet; have it started while that is there"
+"""Why nothing can be done with a directory."""
 
 # The changelog and the view don't know each other: that they fit is known here.
 classImplements(ViewDatabase, IView)
@@ -58,7 +59,7 @@ class Keeping:
         serverdir = open_serverdir(settings)
         if serverdir.node.is_replica and not serverdir.node.log_id:
             serverdir.close()
-            raise ServerdirRefused(settings.serverdir, _EMPTY)
+            raise ServerdirRefused(settings.serverdir, EMPTY)
         return cls.over(serverdir, settings, now, disk)
 
     @classmethod

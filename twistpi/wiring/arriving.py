@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError
-from twistpi.model.following_errors import FollowingRefused
 from twistpi.replication.overview import look_over
+from twistpi.replication.pausing import GrowingPauses
 from twistpi.replication.primary import Primary
-from twistpi.replication.progress import Progress
+from twistpi.replication.progress import Progress, state_after
 from twistpi.replication.snapshot import Bootstrap
 from twistpi.serverdir.directory import Serverdir
 
@@ -52,7 +51,7 @@ class Arrival:
 
     async def run(self) -> None:
         """Return when the directory says whose log it is to have; tries for as long as it takes."""
-        attempt = 0
+        pauses = GrowingPauses(self._clock, self._chance, _SHORTEST_PAUSE, _LONGEST_PAUSE)
         if not self._serverdir.node.log_id:
             await self._bootstrap.clear()  # what a crash may have left
         while not self._serverdir.node.log_id:
@@ -60,15 +59,7 @@ class Arrival:
                 await self._meet()
             except TwistpiError as error:
                 self._note(error)
-                pause: Deferred[None] = Deferred()
-                longest = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(attempt, 16))
-                timer = self._clock.callLater(longest * (1 + self._chance()) / 2, pause.callback, None)
-                attempt += 1
-                try:
-                    await pause
-                finally:
-                    if timer.active():
-                        timer.cancel()
+                await pauses.pause()
 
     async def _meet(self) -> None:
         """Get to know the primary's log, and take a snapshot where it is a long one."""
@@ -83,5 +74,4 @@ class Arrival:
         sentence = str(error)
         if sentence != self.progress.last_error:
             _log.warn("{reason}", reason=sentence)
-        state = error.state if isinstance(error, FollowingRefused) else "unreachable"
-        self.progress.failed(state, sentence, self._clock.seconds())
+        self.progress.failed(state_after(error), sentence, self._clock.seconds())
