@@ -7,7 +7,6 @@ import orjson
 
 from twistpi.auth import api_tokens
 from twistpi.commands.common import now, serverdir_option, settings_of
-from twistpi.model.account_errors import UnknownToken
 from twistpi.model.accounts import ApiToken
 from twistpi.model.errors import UnknownUser
 from twistpi.model.records import Json
@@ -85,7 +84,7 @@ def revoke(serverdir: str | None, config: str | None, user: str | None, token_: 
         known = administration.reader.api_token(public)
         owner = known.user if known is not None and user is None else user
         if owner is None:
-            raise UnknownToken("anybody", public)
+            raise click.ClickException(f"nobody has an API token {public}; twistpi token list shows those there are")
         administration.revoke_token(owner, public)
     click.echo(f"The token {public} of {owner} is revoked.")
 

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from twistpi.model.account_errors import LoginNeeded, TooManyFailures
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.promotion_errors import GivenUp
 from twistpi.model.upload_errors import CannotPushTo
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
@@ -40,7 +40,7 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
         if error.status >= 500:
             text = "{path} answered {status}: {reason} (request {request})"
             log.warn(text, path=path, status=error.status, reason=str(error), request=request_id)
-        return error_reply(error.status, str(error), wants_json=wants_json, extra=_headers_of(error))
+        return error_reply(error.status, _told_outside(error), wants_json=wants_json, extra=_headers_of(error))
     if isinstance(error, HTTPException) and error.code is not None:
         return _routing_reply(error, wants_json=wants_json, path=path)
     log.failure("{path} failed (request {request})", failure=failure, path=path, request=request_id)
@@ -75,6 +75,13 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
     if status == 503:
         extra = (*extra, (b"Retry-After", _RETRY_AFTER))
     return Reply(status, ((b"Content-Type", kind), length_of(body), NO_STORE, VARY, *extra), body)
+
+
+def _told_outside(error: TwistpiError) -> str:
+    """What askers hear of ``error``: all of it, but for paths of the server's disk."""
+    if isinstance(error, StorageFull | SyncFailed):
+        return f"The server's disk takes nothing now ({error.reason}). What is there can still be read; try again later."
+    return str(error)
 
 
 def _headers_of(error: TwistpiError) -> Headers:
