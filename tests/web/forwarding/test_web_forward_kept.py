@@ -7,13 +7,18 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import orjson
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
-from tests.web.forwarding.forward_house import ask, read_until, wait_for_close
+from tests.web.forwarding.forward_house import House, Signer, ask, reactor, read_until, wait_for_close
 from tests.web.forwarding.keeping_server import worker
+from tests.web.web_world import World
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import FirstProcessWay
 
 
 def request(method: str, path: str, *lines: str, body: bytes = b"") -> bytes:
@@ -298,3 +303,29 @@ async def test_an_answer_that_waits_for_its_reader_does_not_hold_up_the_next(tmp
         assert await deferToThread(slowly, house.port) == len(large)
         assert await body_of(house) == b"ok"
         assert server.used == [1, 1]
+
+
+# A real first process --------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_each_request_of_a_shared_connection_is_that_of_its_own_asker(tmp_path: Path) -> None:
+    path, folder = str(tmp_path / "socket"), tmp_path / "real"
+    folder.mkdir()
+    first = World(str(folder))
+    first.services.workers_at = path
+    listening = reactor.listenUNIX(path, first.site)
+    house = House(tmp_path / "worker", 0, Signer(reactor.seconds))
+    services, way = house.replica.services, FirstProcessWay(UNIXClientEndpoint(reactor, path))  # type: ignore[no-untyped-call]
+    services.forward = Forward(way, services, reactor, lambda method, path: False, tokens_pass=True)
+    try:
+        for host in (b"one.example", b"two.example", b"three.example"):
+            told = await body_of(house, request("GET", "/+api").replace(b"worker.example", host))
+            assert orjson.loads(told)["result"]["login"] == f"http://{host.decode()}/+login"
+        assert first.services.connections.accepted == 1
+        assert list(first.services.traffic.answered) == [], "the worker counts them"
+        assert list(services.traffic.answered) == [("reading", 200, 3)]
+    finally:
+        await listening.stopListening()
+        await house.close()
+        first.close()

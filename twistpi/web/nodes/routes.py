@@ -7,8 +7,8 @@ from typing import Any
 
 from twistpi.web.nodes.blob_feed import BlobFeedDoor, NodeFiles
 from twistpi.web.nodes.feed import FeedDoor
-from twistpi.web.nodes.fence import PeerDoor
 from twistpi.web.nodes.guard import Nodes
+from twistpi.web.nodes.peers import PeerDoor
 from twistpi.web.nodes.relay import RelayDoor
 from twistpi.web.nodes.snapshot import SnapshotDoor
 from twistpi.web.reading import Reading
