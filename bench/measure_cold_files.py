@@ -24,14 +24,7 @@ def measure(stage: Stage) -> list[Figure]:
 
 
 def _alone(stage: Stage) -> list[Figure]:
-    ours: list[Download] = []
-    theirs: list[Download] = []
-    for number in range(stage.rounds(7, 3)):
-        direct = stage.corpus.add_file(f"alone-{number}", _ALONE_MEGABYTES * MEGABYTE)
-        cold = _cold_url(stage, f"alone-{number}")
-        ours.append(_whole(download(cold), _ALONE_MEGABYTES))
-        theirs.append(_whole(download(direct), _ALONE_MEGABYTES))
-        _forget(stage, f"alone-{number}")
+    ours, theirs = _downloads(stage, "alone", hashed=False)
     later = statistics.median(1000 * (our.first_byte - their.first_byte) for our, their in zip(ours, theirs, strict=True))
     first = Figure(
         f"cold {_ALONE_MEGABYTES} MB file: first byte after the upstream's own",
@@ -49,7 +42,28 @@ def _alone(stage: Stage) -> list[Figure]:
         "upstream",
         Target("at most", 2.5),
     )
-    return [first, whole]
+    checked_ours, checked_theirs = _downloads(stage, "checked", hashed=True)
+    checked = compared(
+        f"cold {_ALONE_MEGABYTES} MB file: whole, for a client that checks the digest as installers do",
+        "ms",
+        [1000 * our.whole for our in checked_ours],
+        [1000 * their.whole for their in checked_theirs],
+        "upstream",
+    )
+    return [first, whole, checked]
+
+
+def _downloads(stage: Stage, name: str, *, hashed: bool) -> tuple[list[Download], list[Download]]:
+    """Cold files through twistpi, and the same from the upstream itself, in turn."""
+    ours: list[Download] = []
+    theirs: list[Download] = []
+    for number in range(stage.rounds(7, 3)):
+        direct = stage.corpus.add_file(f"{name}-{number}", _ALONE_MEGABYTES * MEGABYTE)
+        cold = _cold_url(stage, f"{name}-{number}")
+        ours.append(_whole(download(cold, hashed=hashed), _ALONE_MEGABYTES))
+        theirs.append(_whole(download(direct, hashed=hashed), _ALONE_MEGABYTES))
+        _forget(stage, f"{name}-{number}")
+    return ours, theirs
 
 
 def _shared(stage: Stage) -> list[Figure]:

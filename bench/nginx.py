@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from bench.corpus import FAR_PREFIX, HTML_PREFIX
-from bench.servers import Server, accepts, free_port
+from bench.servers import Server, accepts, free_ports
 
 UPSTREAM_LATENCY_MILLISECONDS = 50
 """How late the upstream answers for far projects: an ordinary time to the first byte of a page over the internet."""
@@ -29,7 +29,7 @@ class Nginx:
     @classmethod
     def start(cls, folder: Path) -> Nginx:
         """Serve ``folder/upstream`` as the upstream and ``folder/reference`` as the reference."""
-        upstream, reference, latency = free_port(), free_port(), free_port()
+        upstream, reference, latency = free_ports(3)
         for part in ("upstream/simple", "upstream/files", "reference"):
             (folder / part).mkdir(parents=True)
         late = [sys.executable, "-m", "bench.latency", str(latency), str(UPSTREAM_LATENCY_MILLISECONDS)]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
@@ -23,12 +24,19 @@ _START_SECONDS = 30
 _STOP_SECONDS = 20
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback that nobody uses right now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port() -> int:
-    """A port of the loopback that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One such port."""
+    (port,) = free_ports(1)
+    return port
 
 
 @attrs.define
