@@ -19,8 +19,10 @@ from twistpi.replication.primary import Primary
 PATIENCE = 10.0
 """Seconds for an answer."""
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between two attempts; each pause is twice the one before."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts; each pause is twice the one before.  One that comes back and knows no follower takes writes until
+it is told, and they will not count: so it must not be for long.
+"""
 
 _log = Logger()
 

@@ -39,7 +39,8 @@ class NodeDoor(Door):
             try:
                 return await handler(request, self._nodes.node(request), **parts)
             except TwistpiError as error:
-                _log.info("{path} answered {status}: {reason}", path=request.path, status=error.status, reason=str(error))
+                path = request.path.decode("latin-1")
+                _log.info("{path} answered {status}: {reason}", path=path, status=error.status, reason=str(error))
                 return self.put(request, refusal_reply(error))
 
         return guarded
