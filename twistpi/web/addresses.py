@@ -133,7 +133,12 @@ def _peer(request: Request) -> _Address | None:
     address: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
     if isinstance(address, UNIXAddress):
         return None
-    return _ip(str(getattr(address, "host", ""))) or _NOBODYS
+    return _parsed(str(getattr(address, "host", "")))
+
+
+@lru_cache(maxsize=1000)  # each request asks several times
+def _parsed(host: str) -> _Address:
+    return _ip(host) or _NOBODYS
 
 
 def is_trusted_peer(request: Request, services: Trusting) -> bool:
@@ -146,7 +151,6 @@ def _is_trusted(address: _Address, services: Trusting) -> bool:
     return any(address.version == network.version and address in network for network in services.trusted_proxies)
 
 
-@lru_cache(maxsize=1000)  # each request asks several times
 def _ip(text: str) -> _Address | None:
     """An address as headers spell it (``[::1]:80``, ``192.0.2.1:80``); one IPv4 address has one form."""
     text = text.strip().strip('"')
