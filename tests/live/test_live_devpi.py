@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.live_server import LiveServer
+from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor
@@ -201,9 +202,9 @@ async def test_a_login_ends_with_its_password(server: LiveServer, upstream: Fake
 
 @in_reactor
 async def test_a_login_outlives_the_server(server: LiveServer, upstream: FakeUpstream, step: Step) -> None:
-    url = await start(server, upstream)
+    port = str(free_port())
+    url = await start(server, upstream, "--port", port)
     await log_in(step, url)
-    port = url.rpartition(":")[2]
     await deferToThread(server.end)
     await deferToThread(server.start, "--port", port, environment=CHEAP)
     assert "(logged in as jonathan)" in (await step("use", f"{url}/root/pypi")).lines[0]
@@ -260,9 +261,9 @@ async def test_with_restricted_rights_everybody_may_still_change_the_own_passwor
 async def test_everything_works_below_a_prefix(
     server: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step
 ) -> None:
-    await start(server, upstream)
+    port = str(free_port())
+    await start(server, upstream, "--port", port)
     url = f"{server.url}/devpi"
-    port = server.url.rpartition(":")[2]
     await deferToThread(server.end)
     await deferToThread(server.start, "--port", port, "--outside-url", url, environment=CHEAP)
     await log_in(step, url)

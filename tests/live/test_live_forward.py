@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
 from tests.live.installers import Pip
@@ -34,11 +34,12 @@ class ReplicaWithWorkers(LiveServer):
     """A primary, whom nobody asks, and its replica, whom everybody asks."""
 
     primary: LiveServer = attrs.field(kw_only=True)
+    primary_port: str = attrs.field(factory=lambda: str(free_port()))
 
     def start(
         self, *options: str, environment: Mapping[str, str] | None = None, patience: float = PATIENCE
     ) -> ReplicaWithWorkers:
-        self.primary.start(*options, environment=environment)
+        self.primary.start(*options, "--port", self.primary_port, environment=environment)
         secret = str(self.primary.serverdir / "secret")
         super().start(
             "--primary-url", self.primary.url, "--secretfile", secret, "--workers", "2", environment=environment,
@@ -99,13 +100,12 @@ def _test_result(stage: Stage, name: str, digest: str) -> None:
 def _without_primary(server: ReplicaWithWorkers, stage: Stage) -> None:
     """Reading goes on; what changes something is refused in so many words, and counts again when the primary is back."""
     login = f"{stage.user}:{PASSWORD}"
-    port = re.findall(r":(\d+)", server.primary.url)[0]
     server.primary.end()
     status, told = ask(server, "PATCH", f"/{stage.name}", ["title=later"], login)
     assert status == 503
     assert "Nothing was changed" in told["message"]
     assert len(stage.digests("mypkg")) == 2
-    server.primary.start("--port", port)
+    server.primary.start("--port", server.primary_port)
     assert until(lambda: ask(server, "PATCH", f"/{stage.name}", ["title=later"], login)[0] == 200)
     assert ask(server, "GET", f"/{stage.name}")[1]["result"]["title"] == "later"
     assert ask(server, "DELETE", f"/{stage.name}/mypkg/1.0", None, login)[0] == 200

@@ -50,7 +50,8 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     primary.end()
 
     # A new replica whose primary is away answers 503 and goes on trying; its status tells, to programs and to people.
-    near.start("--primary-url", f"http://127.0.0.1:{port}", "--secretfile", str(secret), environment=CHEAP)
+    near_port = str(free_port())
+    near.start("--port", near_port, "--primary-url", f"http://127.0.0.1:{port}", "--secretfile", str(secret), environment=CHEAP)
     status, told, headers = get(f"{near.url}/{DEV}/+simple/early/")
     assert (status, headers["Retry-After"]) == (503, "5")
     assert "has nothing to serve yet" in told
@@ -86,7 +87,7 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     primary.end(signal.SIGKILL)
     until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
     assert near.end() in _STOPPED
-    near.start("--port", near.url.rpartition(":")[2], environment=CHEAP)
+    near.start("--port", near_port, environment=CHEAP)
     assert "later-1.0" in get(f"{near.url}/{DEV}/+simple/later/")[1]
     until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from tests.crash.soaking import are_the_same
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from twistpi.changelog.disk import RealDisk
 from twistpi.model.changes import Change, UserCreated
 from twistpi.settings import Settings
@@ -109,7 +109,7 @@ async def test_twenty_replicas_at_once_are_the_same_as_their_primary(town: Town)
     for replica in replicas:
         following = replica.parts.following
         assert following is not None
-        await following.wait_for(last, 30)
+        await following.wait_for(last, 5 * PATIENCE)
     await deferToThread(_all_are_the_same, town)
     assert [server.failures for server in town.servers if server.failures] == []
 
