@@ -76,7 +76,7 @@ class Exchange:
         """
         self._head = head
         self._listener = listener
-        self._is_asked = not has_body
+        self._is_request_sent = not has_body
         """Whether all of the request was sent."""
         self._bodiless = bodiless
         self._connection: Connection | None = None
@@ -107,9 +107,9 @@ class Exchange:
             self.moved += 1
             self._connection.write(data)
 
-    def asked(self) -> None:
+    def request_sent(self) -> None:
         """All of the request was sent."""
-        self._is_asked = True
+        self._is_request_sent = True
 
     def full(self) -> None:
         """The connection holds enough."""
@@ -213,7 +213,7 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if reusable and self._is_asked and self._answer is not None and self._answer.persistent:
+        if reusable and self._is_request_sent and self._answer is not None and self._answer.persistent:
             connection.release()
         else:
             connection.abort()

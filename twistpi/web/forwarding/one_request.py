@@ -39,7 +39,7 @@ class Forwarding:
         self._forward = forward
         self._request = request
         self._method, self._raw = method, raw
-        self._asked = RequestBody(length, comes=has_body)
+        self._request_body = RequestBody(length, comes=has_body)
         self._flow = ChannelFlow(request)
         self._exchange: Exchange | None = None
         self._connecting: Deferred[Any] | None = None
@@ -52,7 +52,7 @@ class Forwarding:
         self._hurried = False
         self._signed_anew = False
         self._answer: Deferred[AnswerHead] = Deferred()
-        self._body = RelayedBody(self._pause_answer, self._resume_answer)
+        self._answer_body = RelayedBody(self._pause_answer, self._resume_answer)
         self._closed = False
         self._silence: Silence | None = None
 
@@ -61,7 +61,7 @@ class Forwarding:
     def start(self) -> None:
         """Connect, and send what there is."""
         self._forward.passed += 1
-        if self._asked.comes:
+        if self._request_body.comes:
             # Twisted would tell the asker to go on; here that is for the other server to say.
             expected = self._request.requestHeaders.getRawHeaders(_EXPECT) or ()
             self._expects = any(value.lower() == b"100-continue" for value in expected)
@@ -71,12 +71,12 @@ class Forwarding:
 
     def _connect(self, link: Link | None) -> None:
         """Ask over ``link``, or a new connection."""
-        forward, asked = self._forward, self._asked
-        head = forward.head_of(self._request, self._method, self._raw, asked.length, has_body=asked.comes)
+        forward, body = self._forward, self._request_body
+        head = forward.head_of(self._request, self._method, self._raw, body.length, has_body=body.comes)
         if len(head) > _LONGEST_HEAD:
             self._fail(HeadTooLarge(forward.way.name, len(head), _LONGEST_HEAD))
             return
-        exchange = self._exchange = Exchange(head, self, has_body=asked.comes, bodiless=self._method == b"HEAD")
+        exchange = self._exchange = Exchange(head, self, has_body=body.comes, bodiless=self._method == b"HEAD")
         if link is not None:
             link.carry(exchange)
             return
@@ -95,16 +95,16 @@ class Forwarding:
             self._connecting.cancel()
         if self._exchange is not None:
             self._exchange.stop()
-        self._body.close()
+        self._answer_body.close()
         if not self._answer.called:
             self._answer.addErrback(lambda _: None)
             self._answer.cancel()
 
     def _moved(self) -> int | None:
         """See ``Silence``: while the asker is waited for, the other server need not say anything."""
-        if self._exchange is None or self._body.is_full:
+        if self._exchange is None or self._answer_body.is_full:
             return None
-        if self._connected and not self._asked.complete and not self._paused and not self._answer.called:
+        if self._connected and not self._request_body.complete and not self._paused and not self._answer.called:
             return None
         return self._exchange.moved
 
@@ -117,28 +117,28 @@ class Forwarding:
 
     def write(self, data: bytes) -> int:
         """A piece of the body came."""
-        asked = self._asked
-        if not data or not asked.comes:
+        body = self._request_body
+        if not data or not body.comes:
             # An empty chunk would be the last one; and behind a head that tells of no body, bytes would be the next request.
             return len(data)
-        asked.came(data)
+        body.came(data)
         if self._connected:
-            asked.forget_if_large()
-            self._send(asked.wire(data))
-        elif asked.is_large and asked.is_kept:
+            body.forget_if_large()
+            self._send(body.wire(data))
+        elif body.is_large and body.is_kept:
             self._pause()
         return len(data)
 
     def complete(self) -> None:
         """The request is to be answered: all of the body came, unless an early answer was asked for."""
-        if not self._asked.complete and not self._hurried:
-            self._asked.complete = True
+        if not self._request_body.complete and not self._hurried:
+            self._request_body.complete = True
             if self._connected:
                 self._send_end()
 
     def tell(self) -> int:
         """Bytes that came."""
-        return self._asked.size
+        return self._request_body.size
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Twisted rewinds a body that is complete; there is nothing to rewind."""
@@ -154,12 +154,12 @@ class Forwarding:
 
     def _send_end(self) -> None:
         assert self._exchange is not None
-        if end := self._asked.wire_end:
+        if end := self._request_body.wire_end:
             self._exchange.send(end)
-        self._exchange.asked()
+        self._exchange.request_sent()
 
     def _pause(self) -> None:
-        if not self._paused and not self._asked.complete and not self._answer.called:
+        if not self._paused and not self._request_body.complete and not self._answer.called:
             self._paused = True
             self._flow.pause()
 
@@ -174,10 +174,10 @@ class Forwarding:
     def connected(self) -> None:
         """The head of the request was sent."""
         self._connected = True
-        if again := self._asked.wire_again():
+        if again := self._request_body.wire_again():
             self._send(again)
-        self._asked.forget_if_large()
-        if self._asked.complete:
+        self._request_body.forget_if_large()
+        if self._request_body.complete:
             self._send_end()
         self._resume()
 
@@ -209,11 +209,11 @@ class Forwarding:
 
     def received(self, data: bytes) -> None:
         """Some of its body came."""
-        self._body.append(data)
+        self._answer_body.append(data)
 
     def ended(self) -> None:
         """All of it came."""
-        self._body.finish(None)
+        self._answer_body.finish(None)
         self._resume()
 
     def broken(self, reason: str) -> None:
@@ -230,7 +230,7 @@ class Forwarding:
             self._fail(NothingForwarded(self._forward.way.name, reason))
 
     def _fail(self, error: Exception) -> None:
-        self._body.finish(error)
+        self._answer_body.finish(error)
         if self._closed or self._answer.called:
             return
         self._answer.errback(error)
@@ -238,10 +238,10 @@ class Forwarding:
 
     def _hurry(self) -> None:
         """The answer is known: have it sent before the body's end, when much is still to come, or the asker waits for leave."""
-        if self._asked.complete:
+        if self._request_body.complete:
             return
         self._resume()
-        if self._expects or self._asked.outstanding > NOT_WORTH_HURRY:
+        if self._expects or self._request_body.outstanding > NOT_WORTH_HURRY:
             self._hurried = True
             self._flow.answer_now()
 
@@ -253,7 +253,7 @@ class Forwarding:
             return False
         exchange, self._signed_anew = self._exchange, True
         assert exchange is not None
-        if not self._asked.is_kept:
+        if not self._request_body.is_kept:
             return False
         if self._expects:  # to ask for leave once more would make the asker wait for longer than some do
             self.go_on()
@@ -274,7 +274,7 @@ class Forwarding:
         _put_head(request, head, (*answer_lines(head.lines, tokens_pass=self._forward.tokens_pass), *self._forward.mark, *told))
         if self._method == b"HEAD" or head.status in (204, 304) or head.length == 0:
             return
-        await send_body(request, self._body, length=head.length)
+        await send_body(request, self._answer_body, length=head.length)
 
     def _pause_answer(self) -> None:
         if self._exchange is not None:
