@@ -116,7 +116,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
         env=server_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     assert done.stdout.splitlines() == ["complete -o nosort -F _twistpi_completion twistpi", "explain"], done.stderr
