@@ -1,4 +1,5 @@
-# make serve   a server at http://localhost:3141 that keeps its things in ./data
+# make help    this
+# make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
 # make bench   measure, and write docs/performance.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
@@ -12,7 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 TWISTD := $(BIN)/twistd
 
-.PHONY: serve test check-style check-types check-behaviour bench soak docs programs clean
+.PHONY: help serve test check-style check-types check-behaviour bench soak docs programs clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 serve: $(VENV)/installed
 	$(TWISTD) --nodaemon --pidfile= twistpi --serverdir ./data

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ Network = IPv4Network | IPv6Network
 _KEY = "setting"
 _YEAR = 365 * 86400
 _NOT_SHOWN = "(not shown)"
+_VARIABLE = "TWISTPI_"
+_NO_TABLE = "; settings stand at the top of the file, in no table"
 
 
 @attrs.frozen
@@ -72,7 +74,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return "TWISTPI_" + self.field.upper()
+        return _VARIABLE + self.field.upper()
 
     @property
     def is_flag(self) -> bool:
@@ -242,9 +244,9 @@ def _parse_all(setting: Setting, texts: Sequence[str], source: str) -> Any:
     return _parse(setting, texts[-1], source)
 
 
-def _did_you_mean(word: str, words: Sequence[str]) -> str:
+def _did_you_mean(word: str, words: Iterable[str], *, before: str = "") -> str:
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {before}{close[0]}?)" if close else ""
 
 
 def _file_text(value: object, setting: Setting, source: str) -> str:
@@ -269,7 +271,7 @@ def _from_file(path: str) -> dict[str, Any]:
     for name, value in content.items():
         setting = names.get(name)
         if setting is None:
-            hint = _did_you_mean(name.replace("_", "-"), list(names))
+            hint = _NO_TABLE if isinstance(value, dict) else _did_you_mean(name.replace("_", "-"), list(names))
             raise InvalidSetting(name, str(value), source, f"there is no such setting{hint}")
         values = value if setting.repeatable and isinstance(value, list) else [value]
         found[setting.field] = _parse_all(setting, [_file_text(item, setting, source) for item in values], source)
@@ -305,6 +307,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
     They are not refused: container orchestration makes variables of such names on its own.
     """
-    known = [setting.variable for setting in (CONFIG, *TABLE)]
-    strange = sorted(name for name in environment if name.startswith("TWISTPI_") and name not in known)
-    return [f"the environment variable {name} is no setting{_did_you_mean(name, known)}" for name in strange]
+    known = {setting.variable.removeprefix(_VARIABLE) for setting in (CONFIG, *TABLE)}
+    given = {name.removeprefix(_VARIABLE) for name in environment if name.startswith(_VARIABLE)}
+    return [
+        f"the environment variable {_VARIABLE}{name} is no setting{_did_you_mean(name, known, before=_VARIABLE)}"
+        for name in sorted(given - known)
+    ]

@@ -176,6 +176,7 @@ def test_a_port_in_use_is_told_with_an_exit_status(server: LiveServer, tmp_path:
         done = _run(twistd_command("--nodaemon", "--pidfile=", *words), tmp_path)
         assert done.returncode == 1
         assert f"Listening at tcp:{port}:interface=127.0.0.1 is not possible" in done.stdout + done.stderr
+        assert "Address already in use. Stop what listens there" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         log = tmp_path / "daemon.log"
         daemon = _run(twistd_command("--pidfile", str(tmp_path / "pid"), "--logfile", str(log), *words), tmp_path)

@@ -37,6 +37,11 @@ def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(tmp_path: Path)
     assert "backlog" not in str(refusal.value)
 
 
+def test_a_socket_that_systemd_did_not_hand_over_is_told() -> None:
+    with pytest.raises(InvalidSetting, match="systemd handed over no such socket; start the server through its socket unit"):
+        make_endpoint(None, "systemd:domain=INET:index=0")
+
+
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     key, _ = write_certificate(tmp_path)

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from twistpi.model.errors import InvalidSetting
-from twistpi.ops.settings_page import settings_page
+from twistpi.ops.settings_page import GROUPS, settings_page
 from twistpi.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
 
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
@@ -194,7 +194,7 @@ def test_a_bad_value_is_refused_even_where_a_better_place_has_a_good_one(config:
     [
         ("prot = 1", "did you mean port?"),
         ("mirror_cache_expiry = 1", "did you mean mirror-cache-expiry?"),
-        ("[server]\nport = 1", "did you mean serverdir?"),
+        ("[server]\nport = 1", "settings stand at the top of the file, in no table"),
         ("config = 'x'", "there is no such setting"),
         ("zzzzzzz = 1", "there is no such setting"),
     ],
@@ -240,7 +240,7 @@ def test_paths_become_absolute_where_the_server_is_started() -> None:
 
 def test_a_variable_that_is_no_setting_is_mentioned() -> None:
     environment = {"TWISTPI_PROT": "1", "TWISTPI_PORT": "1", "TWISTPI_CONFIG": "x", "PATH": "/bin"}
-    assert unknown_variables(environment) == ["the environment variable TWISTPI_PROT is no setting; did you mean TWISTPI_PORT?"]
+    assert unknown_variables(environment) == ["the environment variable TWISTPI_PROT is no setting (did you mean TWISTPI_PORT?)"]
 
 
 def test_no_refusal_and_no_description_shows_a_secret(config: Path) -> None:
@@ -286,8 +286,9 @@ def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
 
 def test_the_documentation_page_tells_all_of_every_setting() -> None:
     page = settings_page()
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(setting.name for setting in (CONFIG, *TABLE))
     for setting in (CONFIG, *TABLE):
-        assert f"\n{setting.name}\n{'-' * len(setting.name)}\n" in page
+        assert f"\n{setting.name}\n{'~' * len(setting.name)}\n" in page
         assert f"``{setting.variable}``" in page
         assert f":default: {setting.shown_default}\n" in page
 

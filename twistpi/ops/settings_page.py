@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from twistpi.settings import CONFIG, TABLE, Setting
 
 _HEAD = """\
@@ -27,9 +29,33 @@ May be repeated: several ``--{name}`` on the command line, several words in the 
 """
 
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    "The server": (
+        "config", "serverdir", "host", "port", "listen", "workers", "max-connections", "stop-timeout", "page-cache-size",
+    ),
+    "Mirrors": (
+        "upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout", "offline", "ca-file", "forbidden-networks",
+    ),
+    "Users and uploads": (
+        "root-passwd", "root-passwd-hash", "restrict-modify", "login-hours", "bcrypt-cost", "secretfile", "max-upload-size",
+        "lenient-accept",
+    ),
+    "Behind a proxy": ("outside-url", "trusted-proxy"),
+    "Replicas": (
+        "primary-url", "history", "replicate-files", "replicate-at-once", "file-search-path", "proxy-timeout",
+    ),
+    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
+}  # fmt: skip
+"""Every setting, under the heading that the page has for it."""
+
+
 def settings_page() -> str:
     """The page, as reStructuredText."""
-    return "\n".join([_HEAD, *(_section(setting) for setting in (*TABLE, CONFIG))])
+    settings = {setting.name: setting for setting in (*TABLE, CONFIG)}
+    parts = [_HEAD]
+    for heading, names in GROUPS.items():
+        parts += [f"{heading}\n{'-' * len(heading)}\n", *(_section(settings[name]) for name in names)]
+    return "\n".join(parts)
 
 
 def _section(setting: Setting) -> str:
@@ -38,7 +64,7 @@ def _section(setting: Setting) -> str:
     unit = f" ({setting.unit})" if setting.unit else ""
     lines = [
         setting.name,
-        "-" * len(setting.name),
+        "~" * len(setting.name),
         "",
         f"{setting.help[0].upper()}{setting.help[1:]}{unit}.",
         "",

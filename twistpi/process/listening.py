@@ -20,6 +20,7 @@ from twistpi.web.access_log import AccessLog
 
 BACKLOG: Final = 4096
 """Clients that may wait to be accepted, as far as the system allows: when a company's builds start, many come in one moment."""
+_NOTHING_HANDED_OVER: Final = "systemd handed over no such socket; start the server through its socket unit"
 _LISTENING = ("tcp:", "tcp6:", "ssl:", "unix:")
 _log = Logger()
 
@@ -40,7 +41,9 @@ def make_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
             endpoint._sslContextFactory = Certificate(reactor, text, _context(endpoint))
     except Exception as error:  # each kind of endpoint raises its own errors
         shown = text.removesuffix(f":backlog={BACKLOG}")
-        raise InvalidSetting("listen", shown, "the settings", f"it must be a Twisted endpoint that works here: {error}") from None
+        reason = _NOTHING_HANDED_OVER if text.startswith("systemd:") and isinstance(error, LookupError) else error
+        allowed = f"it must be a Twisted endpoint that works here: {reason}"
+        raise InvalidSetting("listen", shown, "the settings", allowed) from None
     return endpoint
 
 

@@ -1,4 +1,7 @@
-"""What signals mean: SIGHUP opens files again, a second SIGTERM or SIGINT makes a stop that takes its time a quick one."""
+"""What signals mean: SIGHUP opens files again, a second SIGTERM or SIGINT makes a stop that takes its time a quick one.
+
+What they are for is called in the reactor.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from typing import Any
 _Handler = Callable[[int, FrameType | None], Any]
 
 
-def install(reactor: Any, *, reopen: Callable[[], object], hurry: Callable[[], object]) -> None:
-    """Have signals do that; to be called when the reactor runs, whose own handlers see to the first SIGTERM and SIGINT.
-
-    ``reopen`` and ``hurry`` are called in the reactor.
-    """
+def on_hangup(reactor: Any, reopen: Callable[[], object]) -> None:
+    """Have SIGHUP call ``reopen``; one that comes before the reactor runs is heeded when it does."""
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reopen))
+
+
+def on_second_stop(reactor: Any, hurry: Callable[[], object]) -> None:
+    """Have a second SIGTERM or SIGINT call ``hurry``.
+
+    To be called when the reactor runs, whose own handlers see to the first one.
+    """
     stopping = [False]
 
     def wrap(former: _Handler) -> _Handler:

@@ -211,6 +211,7 @@ class FastChannel(LingeringChannel):
 class FastSite(Site):
     """The factory of HTTP connections."""
 
+    noisy = False
     protocol = FastChannel  # type: ignore[assignment]
 
     def __init__(

@@ -54,7 +54,7 @@ from twistpi.process.listening import (
 from twistpi.process.log_output import LogOutput
 from twistpi.process.notifying import Notifier
 from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
-from twistpi.process.signals import install
+from twistpi.process.signals import on_hangup, on_second_stop
 from twistpi.serverdir.keeping import Keeping, check_usable_by
 from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.running import say_running, say_stopped
@@ -75,6 +75,7 @@ def make_service(settings: Settings) -> IService:
     Raises ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ)
+    on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start
     check_usable_by(settings)
     if settings.secretfile is not None or os.path.lexists(Layout(settings.serverdir).secret):
         read_secret(settings.serverdir, settings.secretfile)
@@ -145,6 +146,17 @@ class TwistpiService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
+    def reopen(self) -> None:
+        """Open logs and certificates again (SIGHUP)."""
+        self._notifier.reloading()
+        self._log_output.reopen()
+        if self._lasting.access_log is not None:
+            self._lasting.access_log.reopen()
+        reload_certificates(list(self._endpoints.values()))
+        self._staff.reopen()
+        _log.info("Opened logs and certificates again.")
+        self._notifier.ready()
+
     def _start(self) -> None:
         give_memory_back()
         ease_collecting()
@@ -165,19 +177,8 @@ class TwistpiService(Service):
 
     def _runs(self) -> None:
         """The reactor runs: whoever started the process may rely on it."""
-        install(self._reactor, reopen=self._reopen, hurry=self._hurry)
+        on_second_stop(self._reactor, self._hurry)
         self._clock_watch.start()
-        self._notifier.ready()
-
-    def _reopen(self) -> None:
-        """Open logs and certificates again (SIGHUP)."""
-        self._notifier.reloading()
-        self._log_output.reopen()
-        if self._lasting.access_log is not None:
-            self._lasting.access_log.reopen()
-        reload_certificates(list(self._endpoints.values()))
-        self._staff.reopen()
-        _log.info("Opened logs and certificates again.")
         self._notifier.ready()
 
     def _hurry(self) -> None:
@@ -225,7 +226,7 @@ class TwistpiService(Service):
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 
     def _cannot_listen(self, failure: Failure, text: str) -> None:
-        error = CannotListen(text, failure.getErrorMessage())
+        error = CannotListen(text, failure.getErrorMessage().rstrip("."))
         if self.running:  # an endpoint that took its time
             self._fail(error)
         else:

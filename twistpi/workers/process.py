@@ -207,7 +207,6 @@ def main() -> None:
     services = make_services(orders, board, reactor)
     output: Any = Output()
     site = make_site(services, access_log=open_access_log(orders.settings, output))
-    site.noisy = False
     worker = Worker(orders, board, services, site, reactor)
     wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
     output.tell = worker.tell = wire.write
