@@ -185,9 +185,19 @@ def test_the_file_of_settings_has_every_setting_and_its_default_behind_a_hash(tm
 
 
 def test_an_upstreams_password_is_not_written_down(tmp_path: Path) -> None:
-    text = render(deployment(tmp_path, python=sys.executable, upstream="https://me:secret@upstream.example/"))["twistpi.toml"]
+    upstreams = {"upstream": "https://me:secret@upstream.example/", "primary_url": "https://me:secret@first.example"}
+    text = render(deployment(tmp_path, python=sys.executable, **upstreams))["twistpi.toml"]
     assert "secret@" not in text
     assert '\n# upstream = "URL"\n' in text
+    assert '\n# primary-url = "URL"\n' in text
+
+
+def test_the_file_of_settings_says_in_sentences_what_may_be(tmp_path: Path) -> None:
+    text = render(deployment(tmp_path, python=sys.executable))["twistpi.toml"]
+    assert (
+        "\n# The TCP port to listen on; 0 takes any free one and logs which. It must be a whole number from 0 to 65535. Default: "
+        in text
+    )
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"])), number=st.integers(-(2**40), 2**40), flag=st.booleans())

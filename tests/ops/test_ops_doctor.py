@@ -81,7 +81,7 @@ def said(outside: Outside | None, machine: Machine | None) -> dict[str, Diagnosi
 def test_nothing_is_said_where_nothing_is_wrong() -> None:
     found = diagnose(good_outside(), good_machine(), NOW)
     assert [diagnosis for diagnosis in found if diagnosis.verdict is not Verdict.OK] == []
-    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 24
+    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 25
     assert not is_wrong(found)
     lines = list(diagnosis_lines(found))
     assert lines[-1] == "0 things are wrong, 0 pieces of advice"
@@ -135,6 +135,13 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "links lead nowhere": ("links", Verdict.WRONG, seen(Visit.FILE_HEAD, status=404), "path prefix"),
     "files fail": ("links", Verdict.WRONG, seen(Visit.FILE_HEAD, status=502), "log says why"),
     "no ranges": ("ranges", Verdict.WRONG, seen(Visit.FILE_RANGE, status=200), "drops Range"),
+    "nginx asks for every byte": (
+        "sending", Verdict.ADVICE, seen(Visit.FILE_RANGE, headers={"Server": "nginx", "Cache-Status": "twistpi; hit"}),
+        "gen-config",
+    ),
+    "nginx sends by itself": (
+        "sending", Verdict.OK, seen(Visit.FILE_RANGE, headers={"Server": "nginx", "Cache-Status": "nginx; hit"}), "Nobody",
+    ),
     "no packing": ("packing", Verdict.ADVICE, seen(Visit.PAGE_GZIPPED, headers={"Content-Encoding": ""}), "Accept-Encoding"),
     "no PUSH": ("methods", Verdict.WRONG, seen(Visit.PUSH, status=405, ours=False), "devpi push fails"),
     "small uploads": ("uploads", Verdict.WRONG, seen(Visit.UPLOAD, status=413, ours=False), "client_max_body_size 4096m"),
@@ -226,6 +233,7 @@ HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
     "few descriptors": ("descriptors", Verdict.ADVICE, {"descriptors": 1024}, "LimitNOFILE"),
     "unknown descriptors": ("descriptors", Verdict.UNKNOWN, {"descriptors": None}, "not known"),
     "an open secret": ("secret", Verdict.WRONG, {"secret_mode": 0o640, "secret": "/etc/key"}, "chmod 600 /etc/key"),
+    "a closed folder": ("file modes", Verdict.OK, {"closed": "/srv"}, "chmod o+x /srv"),
     "hidden files": ("file modes", Verdict.ADVICE, {"hidden": "/srv/twistpi/+files/ab1"}, "chmod o+rX /srv/twistpi/+files/ab1"),
     "a blank password": ("root", Verdict.ADVICE, {"root_is_blank": True}, "twistpi passwd root"),
     "trust in all": ("trust", Verdict.WRONG, {"trusts_everybody": True}, "Name the proxies alone"),

@@ -61,6 +61,10 @@ def test_what_others_cannot_read_is_found(made: Path) -> None:
     assert look(made).hidden == str(folder.parent)
     (made / "secret").chmod(0o644)
     assert look(made).secret_mode == 0o644
+    made.chmod(0o700)
+    closed = look(made).closed
+    assert closed is not None
+    assert str(made).startswith(closed), "it, or a folder above"
 
 
 def test_a_file_for_some_and_a_project_for_all_are_found(made: Path) -> None:

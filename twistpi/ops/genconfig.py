@@ -171,7 +171,7 @@ class Deployment:
             return self.host
         if setting.name == "trusted-proxy" and not value:
             return _LOOPBACK
-        is_dangerous = setting.kind.secret or (setting.name == "upstream" and "@" in str(value))
+        is_dangerous = setting.kind.secret or (setting.kind.placeholder == "URL" and "@" in str(value))
         return None if is_dangerous or value == setting.default or setting.name == "listen" else value
 
 
@@ -186,8 +186,8 @@ class _Line:
     @classmethod
     def of(cls, setting: Setting, value: object) -> _Line:
         unit = f" ({setting.unit})" if setting.unit else ""
-        allowed = setting.kind.allowed.removeprefix("it must be ").removeprefix("it ")
-        text = f"{setting.help[0].upper()}{setting.help[1:]}{unit}. Default: {setting.shown_default}. Allowed: {allowed}."
+        about, allowed = (f"{text[0].upper()}{text[1:]}" for text in (setting.help, setting.kind.allowed))
+        text = f"{about}{unit}. {allowed}. Default: {setting.shown_default}."
         about = "\n# ".join(textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False))
         if value is not None:
             return cls(about, f"{setting.name} = {toml(value)}")

@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from twistpi.model.errors import InvalidSetting
+from twistpi.model.reasons import explain
 from twistpi.serverdir.running import address_of
 from twistpi.settings import Settings
 from twistpi.web.access_log import AccessLog
@@ -73,7 +74,7 @@ class Certificate:
         except Exception as error:  # of OpenSSL, of the file system, of Twisted
             _log.error(
                 "The certificate of {endpoint} could not be read again, so the former one stays: {reason}",
-                endpoint=self._text.removesuffix(f":backlog={BACKLOG}"), reason=str(error) or type(error).__name__,
+                endpoint=self._text.removesuffix(f":backlog={BACKLOG}"), reason=explain(error),
             )  # fmt: skip
             return
         _log.info("Read the certificate of {endpoint} again.", endpoint=self._text.removesuffix(f":backlog={BACKLOG}"))

@@ -96,6 +96,8 @@ class Machine:
     secret: str = ""
     """The path of the secret that signs logins."""
     secret_mode: int = 0o600
+    closed: str | None = None
+    """A folder on the way to ``+files`` that other users cannot enter; None when there is none."""
     hidden: str | None = None
     """A folder or file of ``+files`` that a web server under another user cannot read; None when there is none."""
     root_is_blank: bool = False

@@ -21,6 +21,7 @@ from twistpi.model.records import Index
 from twistpi.ops.doctoring.facts import Machine, Secluded, Upstream
 from twistpi.ops.exchanges import Exchange, Question
 from twistpi.ops.fetching import Fetcher
+from twistpi.ops.genconfig import closed_to_others
 from twistpi.rules.permissions import is_open
 from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.node import read_node
@@ -72,6 +73,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell) -> Mach
         None if running is None else _descriptors(running.pid),
         secret,
         _mode(secret),
+        closed_to_others(settings.serverdir),
         _hidden(settings.serverdir),
         root is not None and root.password_hash == BLANK,
         tuple(_upstreams(indexes, settings, proxies, tell)) if asks_upstreams else (),

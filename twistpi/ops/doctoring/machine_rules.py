@@ -59,6 +59,9 @@ def _modes(machine: Machine) -> _Finding:
     if machine.hidden is not None:
         advice = f"chmod o+rX {machine.hidden}, where a web server under another user is to send files itself."
         return Verdict.ADVICE, f"{machine.hidden} can be read by its owner only. {advice}"
+    if machine.closed is not None:  # as most homes are
+        advice = f"For a web server that is to send files itself: chmod o+x {machine.closed}"
+        return Verdict.OK, f"The kept files can be read by whoever gets there; only the owner of {machine.closed} can. {advice}"
     return Verdict.OK, "A web server in front can read the kept files."
 
 

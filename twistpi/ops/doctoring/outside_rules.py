@@ -116,6 +116,16 @@ def _ranges(outside: Outside) -> _Finding:
     )
 
 
+def _sending(outside: Outside) -> _Finding:
+    part = outside.exchanges.get(Visit.FILE_RANGE)
+    if part is None or part.status not in (200, 206):
+        return Verdict.UNKNOWN, "There is no file to look at."
+    if part.header("Server").lower().startswith("nginx") and part.header("Cache-Status").startswith("twistpi; hit"):
+        advice = "The files of twistpi gen-config have it do that, if its user can read the folder +files."
+        return Verdict.ADVICE, f"nginx has twistpi send files that it could send itself. {advice}"
+    return Verdict.OK, "Nobody passes files on that could be sent at once."
+
+
 def _gzip(outside: Outside) -> _Finding:
     page = outside.exchanges.get(Visit.PAGE_GZIPPED)
     if page is None or page.status != 200:
@@ -276,6 +286,7 @@ _RULES: dict[str, Callable[[Outside], _Finding]] = {
     "ready": _ready,
     "links": _links,
     "ranges": _ranges,
+    "sending": _sending,
     "packing": _gzip,
     "methods": _push,
     "uploads": _upload,
