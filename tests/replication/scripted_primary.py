@@ -31,7 +31,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.position import BEGINNING, Position
-from twistpi.replication.following import Following, Pauses
+from twistpi.replication.following import Following, PauseLengths
 from twistpi.replication.primary import Primary
 from twistpi.replication.refusals import Refusals
 from twistpi.serverdir import keeping
@@ -41,7 +41,7 @@ from twistpi.view.read import Readers
 
 LOG = "1" * 32
 assert keeping.__doc__  # it says that a ViewDatabase is an IView
-PAUSES = Pauses(shortest=0.001, longest=0.002, stuck=0.005)
+PAUSES = PauseLengths(shortest=0.001, longest=0.002, stuck=0.005)
 SILENCE = 0.05
 AT = "2026-11-22T17:00:00.123456Z"
 SEGMENT_LIMIT = 600

@@ -9,8 +9,8 @@ from twistpi.model.errors import TwistpiError
 
 @attrs.define(auto_exc=True, str=False)
 class Fenced(TwistpiError):
-    """Nothing was changed: this server takes no writes any more, since {successor} was promoted and began epoch {epoch}. {beyond}
-    Use the new primary; twistpi resync makes a replica of this server.
+    """Writes are not taken here any more, since {successor} was promoted and began epoch {epoch}. {beyond} Use the new primary;
+    twistpi resync makes a replica of this server.
     """
 
     status = 503

@@ -31,7 +31,7 @@ _log = Logger()
 
 
 @attrs.frozen
-class Pauses:
+class PauseLengths:
     """How long is waited between two attempts to connect, in seconds."""
 
     shortest: float = 0.1
@@ -62,7 +62,7 @@ class Following:
     """Whether the feed is asked for in gzip, which is worth it where the way is longer than this machine."""
     _silence: float = 3 * HEARTBEAT
     """Seconds without a byte after which the primary counts as gone."""
-    _pauses: Pauses = Pauses()
+    _pauses: PauseLengths = PauseLengths()
     progress: Progress = attrs.field(init=False)
     complete: Deferred[None] = attrs.field(factory=Deferred, init=False)
     """Fires once everything is here that the primary had."""
