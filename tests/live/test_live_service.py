@@ -201,6 +201,7 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
         # It stops: what was begun is finished, what does not end is cut, and nobody is surprised.
         waiting = managed.connect()
         waiting.request("GET", "/root/far/+simple/x/", headers={"Authorization": f"Basic {_auth('root', PASSWORD)}"})
+        silent.settimeout(PATIENCE)
         asked, _address = silent.accept()
         assert asked.recv(10).startswith(b"GET ")
         body = json.dumps({"password": PASSWORD}).encode()
