@@ -39,8 +39,8 @@ FAULTS: list[Fault] = [
     Cut(asked=FEED, behind=HEAD, after=1000),
     Flip(asked=FEED, behind=HEAD, after=1500),
     Cut(asked=FEED, behind=HEAD, after=37),
+    Cut(asked=BLOBS, behind=HEAD, after=10),  # all of them are asked for again; of what is falsified, one by itself
     Flip(asked=BLOBS, behind=HEAD, after=1500),
-    Cut(asked=BLOBS, behind=HEAD, after=10),
     Cut(asked=BLOB, behind=HEAD, after=300_000),
     Flip(asked=BLOB, behind=HEAD, after=100_000),
     Cut(asked=BLOB, behind=HEAD, after=0),
