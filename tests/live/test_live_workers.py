@@ -266,6 +266,35 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
     assert not any(map(is_alive, pids.values()))
 
 
+@in_reactor
+async def test_a_renewed_certificate_counts_in_every_worker_and_a_bad_one_is_told_in_a_sentence(
+    server: LiveServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    key, certificate = write_certificate(tmp_path)
+    pids = await start(server, upstream, "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
+    assert server.process is not None
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+
+    def shown() -> set[str]:
+        return {ssl.get_server_certificate(("127.0.0.1", port)) for _ in range(8)}
+
+    former = await deferToThread(shown)
+    write_certificate(tmp_path)
+    server.process.send_signal(signal.SIGHUP)
+    renewed = {certificate.read_text()}
+    await deferToThread(until, lambda: shown() == renewed)
+    assert renewed != former
+    # A worker that starts while the certificate is no good leaves its part to the others, until it is put right.
+    certificate.write_text("no certificate")
+    os.kill(pids[1], signal.SIGKILL)
+    await deferToThread(until, lambda: "worker 1: The setting listen is" in server.told())
+    assert await deferToThread(shown) == renewed
+    certificate.write_text(*renewed)
+    await deferToThread(until, lambda: workers_of(server)[1] != pids[1])
+    assert await deferToThread(shown) == renewed
+    assert "Traceback" not in server.told()
+
+
 def upload_large(server: LiveServer) -> None:
     """An upload that is not compressible, in chunks; and one that is refused before it has ended."""
     client = Client(server)

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
+from twistpi.model.errors import TwistpiError
 from twistpi.process.clock import ClockWatch
 from twistpi.process.listening import Certificate, open_access_log
 from twistpi.process.log_output import LogOutput
@@ -215,7 +216,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the first process passes on what that means
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
-    worker.start()
+    try:
+        worker.start()
+    except TwistpiError as error:  # such as a certificate that is being changed
+        sys.exit(str(error))
     ClockWatch(reactor).start()
     wire.write(line_of({READY: os.getpid()}))
     reactor.run(installSignalHandlers=False)
