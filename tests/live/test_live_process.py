@@ -270,7 +270,7 @@ def test_settings_come_from_file_and_environment_too(server: LiveServer, tmp_pat
     config.write_text(f'upstream = "{UPSTREAM}"\nno-root-pypi = false\n')
     server.start(environment={"TWISTPI_CONFIG": str(config), "TWISTPI_PROT": "1"})
     server.end()
-    assert "TWISTPI_PROT is no setting; did you mean TWISTPI_PORT?" in server.told()
+    assert "TWISTPI_PROT is no setting (did you mean TWISTPI_PORT?)" in server.told()
     assert UPSTREAM in _twistpi("log", "--serverdir", str(server.serverdir), "--json").stdout
 
 
