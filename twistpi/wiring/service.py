@@ -215,8 +215,10 @@ class TwistpiService(Service):
         self._staff.listens(text, port)
         if not self._settings.workers:  # else ports are paused and resumed as there are workers
             self._lasting.connections.listens(port)
-        self._say_where()  # before the log says so, for whoever waits for that
-        _log.info("twistpi {version} answers at {address}", version=__version__, address=describe(port))
+        self._say_where()
+        # Said when all ports are open and a signal ends it in order, for whoever waits for the line.
+        said = "twistpi {version} answers at {address}"
+        self._reactor.callWhenRunning(_log.info, said, version=__version__, address=describe(port))
 
     def _say_where(self) -> None:
         """Let commands on the same machine find this server."""
