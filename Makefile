@@ -1,4 +1,4 @@
-# make help    this
+# make help    this list
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
 # make bench   measure, and write docs/performance.rst

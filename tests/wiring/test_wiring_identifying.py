@@ -105,7 +105,7 @@ async def test_every_start_warns_while_the_password_of_root_is_blank(tmp_path: P
         assert len(warnings) == 1
         assert "root has a blank password" in warnings[0]
         assert "from this machine only" in warnings[0]
-        assert "twistpi passwd root" in warnings[0]
+        assert f"twistpi passwd root --serverdir {tmp_path}" in warnings[0]
 
 
 @in_reactor

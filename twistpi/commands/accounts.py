@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
@@ -64,7 +65,8 @@ def _say_made(settings: Settings, keeping: Keeping) -> None:
         click.echo(f"The index {index.name} mirrors {index.config.get('mirror_url')}")
     root = reader.user(ROOT)
     if root is not None and root.password_hash == BLANK:
-        click.echo(f"The password of {ROOT} is blank and good from this machine only. Set one: twistpi passwd {ROOT}")
+        command = f"twistpi passwd {ROOT} --serverdir {shlex.quote(settings.serverdir)}"
+        click.echo(f"The password of {ROOT} is blank and good from this machine only. Set one: {command}")
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ class Identifying:
     _readers: Readers
     _pool: ThreadPool
     _offload: Callable[..., Deferred[Any]]
+    _serverdir: str
 
     @classmethod
     def build(cls, settings: Settings, readers: Readers, reactor: Any, offload: Callable[..., Deferred[Any]]) -> Identifying:
@@ -48,7 +50,7 @@ class Identifying:
             readers, login_tokens(settings), PasswordLine(partial(deferToThreadPool, reactor, pool)), reactor, os.urandom,
             settings.bcrypt_cost, trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
         )  # fmt: skip
-        return cls(identify, readers, pool, offload)
+        return cls(identify, readers, pool, offload, settings.serverdir)
 
     def start(self) -> None:
         """Begin, and say so while it is not seen to that root alone is root."""
@@ -57,12 +59,14 @@ class Identifying:
         root = reader.user(ROOT)
         if reader.serial() == 0:
             return  # a replica that has nothing yet
+        remedy = f"Set one: twistpi passwd root --serverdir {shlex.quote(self._serverdir)}"
         if root is None or root.password_hash is None:
-            _log.warn("root cannot log in, because it has no password. Set one: twistpi passwd root")
+            _log.warn("root cannot log in, because it has no password. {remedy}", remedy=remedy)
         elif root.password_hash == BLANK:
             _log.warn(
                 "root has a blank password. Until it has another, it can log in from this machine only, where everybody can."
-                " Set one: twistpi passwd root"
+                " {remedy}",
+                remedy=remedy,
             )
 
     async def stop(self) -> None:
