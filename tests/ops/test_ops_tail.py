@@ -87,7 +87,7 @@ def test_the_log_says_from_where_it_begins(replica: Replica) -> None:
 def test_a_replica_without_the_older_history_is_sound(replica: Replica) -> None:
     assert replica.wrong() == []
     assert f"begins after serial {replica.begins_after};" in replica.notes()
-    assert "1 files are not here" in replica.notes()
+    assert "files that are not here: 1" in replica.notes()
     assert "checked up to serial 14" in replica.notes()
 
 

@@ -168,10 +168,10 @@ def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: 
         done += blob.size
         progress("files", done, total)
     if outstanding:
-        yield Finding(f"{outstanding} files are not here; this replica fetches them from its primary while it runs", wrong=False)
+        yield Finding(f"files that are not here: {outstanding}; while this replica runs, it fetches them", wrong=False)
     orphans = [address.relative for address, _size in tree.walk() if address not in kept]
     if orphans:
-        told = f"{len(orphans)} files are kept that no index knows ({_examples(orphans)})"
+        told = f"files that no index knows: {len(orphans)} ({_examples(orphans)})"
         leavers = "removals and interrupted downloads and uploads leave such, and twistpi gc removes them"
         yield Finding(f"{told}; {leavers}", wrong=False)
     yield from (Finding(f"{stranger} is no file of twistpi's; move it elsewhere") for stranger in tree.strangers())

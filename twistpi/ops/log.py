@@ -14,6 +14,7 @@ from twistpi.changelog.reading import read_lines
 from twistpi.model.changes import Change, Entry, LinksChanged
 from twistpi.model.codec import decode_content, encode_change
 from twistpi.model.position import Position
+from twistpi.model.secrets import without_secrets
 
 _LONGEST_VALUE = 100
 """Characters of one value that people are shown."""
@@ -53,9 +54,9 @@ def as_json(line: RawLine) -> str:
 
 
 def as_text(line: RawLine) -> str:
-    """The entry for people: a line for its serial, time and author, and one for each change."""
+    """The entry for people: serial, time and author on a line, each change on another; without logins in addresses."""
     entry = decode_content(line.body).entry(line.serial)
-    return "\n".join([_head(entry), *(f"    {describe(change)}" for change in entry.changes)])
+    return without_secrets("\n".join([_head(entry), *(f"    {describe(change)}" for change in entry.changes)]))
 
 
 def _head(entry: Entry) -> str:
