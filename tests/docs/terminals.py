@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ _BLOCK = re.compile(r"^\.\. code-block:: console\n((?:   :.*\n)*)\n((?:   .*\n|\
 _ANYTHING = "…"
 _PATIENCE = 300.0
 _END = "---- that was it:"
+_HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+"""Becomes a program that hears Ctrl-C: what a shell runs in the background is deaf to it, with all that it starts."""
 
 
 @attrs.frozen
@@ -136,8 +139,9 @@ class Terminals:
         log = self.folder / "first-terminal.log"
         with log.open("wb") as stream:
             self._server = subprocess.Popen(
-                ["bash", "--norc", "-c", f". env/bin/activate; exec {step.typed}"], cwd=self.folder, env=self.environment,
-                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
+                [sys.executable, "-c", _HEARING, "bash", "--norc", "-c", f". env/bin/activate; exec {step.typed}"],
+                cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                start_new_session=True,
             )  # fmt: skip
         until = time.monotonic() + _PATIENCE
         while not step.matches(told := log.read_text(errors="replace"), so_far=True):
