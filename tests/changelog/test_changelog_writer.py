@@ -29,6 +29,7 @@ from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreat
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownIndex, ViewDamaged, WriterStopped
 from twistpi.model.position import BEGINNING
+from twistpi.model.writing_errors import WrittenNotShown
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 
@@ -47,6 +48,11 @@ def refuse(error: Exception) -> Commit:
         raise error
 
     return Commit(decide, "root")
+
+
+def raise_unknown_index(_reader: ListView) -> Sequence[Change]:
+    """A decision that is a refusal."""
+    raise UnknownIndex("root/none")
 
 
 def create_once(name: str) -> Commit:
@@ -204,8 +210,9 @@ def test_a_decision_that_built_on_an_entry_that_was_undone_is_made_again(bench: 
 def test_a_view_that_cannot_commit_is_caught_up_from_the_log_before_the_next_batch(bench: Bench) -> None:
     bench.view.fail_commit = [OSError("disk I/O error")]
     outcome = bench.batches.process([create("a"), create("b")])
-    assert [type(answer) for answer in outcome.answers] == [StorageFull, StorageFull]
-    assert "disk I/O error" in str(outcome.answers[0])
+    assert [type(answer) for answer in outcome.answers] == [WrittenNotShown, WrittenNotShown]
+    assert "recorded for good as entry 2" in str(outcome.answers[1])
+    assert "disk I/O error" in str(outcome.answers[1])
     assert outcome.applied == []
     assert bench.authors() == ["a", "b"]
     outcome = bench.batches.process([create_once("a"), create("c")])
@@ -217,19 +224,33 @@ def test_a_view_that_cannot_commit_is_caught_up_from_the_log_before_the_next_bat
 def test_while_the_view_cannot_be_caught_up_waiters_are_refused(bench: Bench) -> None:
     full = StorageFull("view.sqlite", "database or disk is full")
     bench.view.fail_commit = [full, full, full]
-    for name in ("a", "b", "c"):
-        outcome = bench.batches.process([create(name)])
-        assert outcome.answers == [full]
-        assert outcome.fatal is None
+    outcomes = [bench.batches.process([create(name)]) for name in ("a", "b", "c")]
+    (written,), *others = [outcome.answers for outcome in outcomes]
+    assert isinstance(written, WrittenNotShown)
+    assert written.serial == 1
+    assert others == [[full], [full]]
+    assert [outcome.fatal for outcome in outcomes] == [None] * 3
     assert bench.authors() == ["a"]
     assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
     assert bench.consistent()
 
 
+def test_when_the_view_cannot_commit_only_who_has_an_entry_is_told_of_one(bench: Bench) -> None:
+    bench.batches.process([create("a")])
+    bench.view.fail_commit = [OSError("full")]
+    refuse = Commit(raise_unknown_index, "c")
+    refused, written, nothing_to_do = bench.batches.process([refuse, create("b"), create_once("a")]).answers
+    assert isinstance(written, WrittenNotShown)
+    assert written.serial == 2
+    assert isinstance(refused, UnknownIndex)
+    assert type(nothing_to_do) is StorageFull
+    assert bench.authors() == ["a", "b"]
+
+
 def test_a_batch_that_the_log_has_is_not_written_again_whatever_else_fails(bench: Bench) -> None:
     bench.view.fail_commit, bench.view.fail_rollback = [OSError("full")], [OSError("still full")]
     outcome = bench.batches.process([create("a"), create("b")])
-    assert [type(answer) for answer in outcome.answers] == [StorageFull, StorageFull]
+    assert [type(answer) for answer in outcome.answers] == [WrittenNotShown, WrittenNotShown]
     assert bench.authors() == ["a", "b"]
 
 

@@ -25,6 +25,7 @@ from twistpi.model.errors import (
     ViewDamaged,
 )
 from twistpi.model.position import Position
+from twistpi.model.writing_errors import WrittenNotShown
 
 FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
 """After these the log or the view cannot be relied upon: the writer ends."""
@@ -92,13 +93,24 @@ class Outcome:
 
 
 class _ViewFailed(Exception):
-    """The view could not keep what the log has; ``refusal`` is what the waiters are told."""
+    """The view could not keep what the log has; ``refusal`` is what those are told who come too late for the log."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.refusal = error if isinstance(error, StorageFull) else StorageFull("the view", str(error) or type(error).__name__)
         if self.refusal is not error:
             self.refusal.__cause__ = error
+        self.answers: list[Answer] = []
+        """What those are told whose requests were under way."""
+
+    def tell(self, answers: Iterable[Answer]) -> None:
+        """Have ``answers`` say what became of them: who has an entry in the log must not be told that it is not written."""
+        refusal = self.refusal
+        for answer in answers:
+            if isinstance(answer, Committed) and answer.changes:
+                self.answers.append(WrittenNotShown(refusal.path, refusal.reason, answer.serial))
+            else:
+                self.answers.append(answer if isinstance(answer, Exception) else refusal)
 
 
 @attrs.define
@@ -135,6 +147,7 @@ class Batches:
             outcome.fatal = error
             outcome.answers += [error] * (len(requests) - len(outcome.answers))
         except _ViewFailed as failed:
+            outcome.answers += failed.answers
             outcome.answers += [failed.refusal] * (len(requests) - len(outcome.answers))
         outcome.end = self._view.position
         return outcome
@@ -225,7 +238,11 @@ class Batches:
         if not draft.touched:
             view.rollback()
             return draft
-        self._commit_view(end)
+        try:
+            self._commit_view(end)
+        except _ViewFailed as failed:
+            failed.tell(draft.answers)
+            raise
         return draft
 
     def _commit_view(self, end: Position) -> None:

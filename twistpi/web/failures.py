@@ -16,6 +16,7 @@ from twistpi.model.account_errors import LoginNeeded, TooManyFailures
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.promotion_errors import GivenUp
 from twistpi.model.upload_errors import CannotPushTo
+from twistpi.model.writing_errors import WrittenNotShown
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 from twistpi.web.request import is_form
 
@@ -79,6 +80,11 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
 
 def _told_outside(error: TwistpiError) -> str:
     """What askers hear of ``error``: all of it, but for paths of the server's disk."""
+    if isinstance(error, WrittenNotShown):
+        return (
+            f"The change is recorded for good, as entry {error.serial}, but the server's disk takes nothing now "
+            f"({error.reason}). It shows as soon as there is room, so there is no need to send it again."
+        )
     if isinstance(error, StorageFull | SyncFailed):
         return f"The server's disk takes nothing now ({error.reason}). What is there can still be read; try again later."
     return str(error)
