@@ -29,9 +29,14 @@ from tests.web.forwarding.forward_house import (
     scripted,
     wait_for_close,
 )
+from tests.web.web_world import SECRET, World
+from twistpi.auth.node_tokens import NodeTokens
 from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.forward import Forward
 from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.web.nodes.guard import Nodes
+from twistpi.web.nodes.routes import node_routes
+from twistpi.web.reading import Reading
 
 JSON = b"Content-Type: application/json\r\n"
 LOGIN = orjson.dumps({"user": "alice", "password": "secret"})
@@ -506,6 +511,18 @@ def test_a_replica_hands_on_what_changes_something() -> None:
     assert all(by_a_replica(b"POST", path) for path in (b"/+snapshot", b"/%2Brelay/page", b"/+gc", b"/+fence", b"/a/b/+api"))
     assert not any(by_a_replica(b"POST", path) for path in (b"/+login", b"/a/b", b"/a/b/+simple/c/refresh", b"/"))
     assert not by_a_replica(b"PUSH", b"/a/b")
+
+
+def test_a_door_for_other_servers_is_never_handed_on(tmp_path: Path) -> None:
+    world, anything = World(str(tmp_path)), object()
+    services: Any = world.services
+    services.nodes = Nodes(NodeTokens(SECRET), lambda: 0.0, 0.0)
+    services.feeds = services.snapshots = services.fencing = anything
+    routes = node_routes(services, Reading(services))
+    assert len(routes) >= 14
+    for path, methods, _handler in routes:
+        assert all(by_a_replica(method.encode(), path.encode()) for method in methods), path
+    world.close()
 
 
 def test_a_worker_hands_on_what_is_about_the_whole_server_as_well() -> None:
