@@ -170,10 +170,3 @@ def test_every_module_and_public_name_is_documented(path: Path) -> None:
     for node in _public(tree):
         overload = any("setter" in ast.dump(decorator) or "overload" in ast.dump(decorator) for decorator in node.decorator_list)
         assert overload or ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"
-
-
-def test_packages_name_every_room() -> None:
-    rooms = {path.parent for path in PACKAGE.rglob("__init__.py")}
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for room in rooms:
-        assert f'"{_name(room / "__init__.py")}"' in text, f"pyproject.toml does not package {room}"

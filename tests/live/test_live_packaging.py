@@ -37,6 +37,10 @@ def _environment_with_dependencies(folder: Path) -> Path:
     return folder / "env" / "bin" / "python"
 
 
+def _modules(package: Path) -> set[str]:
+    return {str(path.relative_to(package)) for path in package.rglob("*.py")}
+
+
 @pytest.mark.parametrize("how", [[], ["--editable"]], ids=["installed", "editable"])
 def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path) -> None:
     project = _copy_of_the_project(tmp_path)
@@ -69,6 +73,9 @@ def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path
     assert "--mirror-cache-expiry" in run("-c", TWISTD, "twistpi", "--help")
     assert run("-c", "import twistpi; print(twistpi.__file__)").startswith(str(project if how else tmp_path / "env"))
     assert (tmp_path / "env" / "bin" / "twistpi").exists()
+    if not how:
+        installed = next((tmp_path / "env" / "lib").iterdir()) / "site-packages" / "twistpi"
+        assert _modules(installed) == _modules(ROOT / "twistpi")
     templates = (
         "from importlib.resources import files; print(*sorted(one.name for one in files('twistpi').joinpath('etc').iterdir()))"
     )
