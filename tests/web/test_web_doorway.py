@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.web.transport.web_http2 import Http2Wire
 from tests.web.web_wire import Wire
 from tests.web.web_world import NODE_ID, World
 from twistpi.web.doorway import Doorway
@@ -16,13 +13,12 @@ from twistpi.web.transport.connections import Connections
 LATER = "3" * 32
 
 
-@pytest.mark.parametrize("make_wire", [Wire, Http2Wire])
-def test_open_connections_are_answered_by_the_site_in_force(tmp_path: Path, make_wire: type[Wire] | type[Http2Wire]) -> None:
+def test_open_connections_are_answered_by_the_site_in_force(tmp_path: Path) -> None:
     former = World(str(_folder(tmp_path, "former")))
     later = World(str(_folder(tmp_path, "later")), node=NodeFacts(LATER), connections=former.services.connections)
     doorway = Doorway()
     doorway.lead_to(former.site)
-    wire = make_wire(former)
+    wire = Wire(former)
     assert wire.ask("/+api").headers["x-devpi-uuid"] == NODE_ID
     doorway.lead_to(later.site)
     assert wire.ask("/+api").headers["x-devpi-uuid"] == LATER

@@ -34,7 +34,6 @@ from twistpi.web.request_ids import RequestIds
 from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
 from twistpi.web.touches import Touch, touches_of
-from twistpi.web.transport.http2 import Http2Connection
 from twistpi.web.transport.lingering import LingeringChannel
 
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
@@ -62,29 +61,13 @@ class FastChannel(LingeringChannel):
     """See ``Connection``."""
     _sender: SocketSender | WritingSender | None = None
     _watch_sending: Watch | None = None
-    _http2: Http2Connection | None = None
-    """What speaks instead of this, when client and server agreed on that."""
 
     def connectionMade(self) -> None:
         """A client came."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._plain = is_plain(self.transport)
         self._held: list[bytes] = []
-        if hasattr(self.transport, "negotiatedProtocol"):
-            self.dataReceived = self._choose  # type: ignore[method-assign]
         self.site.services.connections.made(self)
-
-    def _choose(self, data: bytes) -> None:
-        """The first bytes came through TLS, so it is known which protocol they are in."""
-        del self.dataReceived
-        if self.transport.negotiatedProtocol == b"h2":
-            self.setTimeout(None)  # type: ignore[no-untyped-call]
-            self.transport.unregisterProducer()
-            self._http2 = Http2Connection(self.site)
-            self._http2.makeConnection(self.transport)  # type: ignore[no-untyped-call]
-            self.transport.registerProducer(self._http2, True)
-            self.dataReceived = self._http2.dataReceived  # type: ignore[method-assign]
-        self.dataReceived(data)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came: answer at once what can be, in the order it was asked."""
@@ -165,15 +148,11 @@ class FastChannel(LingeringChannel):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being asked or answered."""
-        if self._http2 is not None:
-            return not self._http2.streams
         return not self.requests and not self._buffer and self._sender is None
 
     def finish_up(self) -> None:
         """Close when what was asked is answered."""
-        if self._http2 is not None:
-            self._http2.finish_up()
-        elif self.is_idle:
+        if self.is_idle:
             self.close_soon()
         elif self._sender is None and not self.line_mode and self.requests:  # its head is complete
             if getattr(self.requests[0], "endless", False):
@@ -186,8 +165,6 @@ class FastChannel(LingeringChannel):
     def move_to(self, site: FastSite) -> None:
         """What is asked from now on is for ``site``."""
         self.site = self.factory = site
-        if self._http2 is not None:
-            self._http2.site = self._http2.factory = site
 
     def cut(self) -> None:
         """End in the midst of whatever it is."""
@@ -202,8 +179,6 @@ class FastChannel(LingeringChannel):
         if self._sender is not None:
             self._sender.stop()
             self._stop_sending()
-        if self._http2 is not None:
-            self._http2.connectionLost(reason)
         super().connectionLost(reason)
         self.site.services.connections.lost(self)
 
@@ -236,8 +211,8 @@ class FastSite(Site):
         self._traffic = services.traffic
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What is offered to clients that come over TLS (``IProtocolNegotiationFactory``)."""
-        return [b"h2", b"http/1.1"]
+        """Return what is offered to clients over TLS (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
+        return [b"http/1.1"]
 
     def log(self, request: Any) -> None:
         """Count a request that was answered, and note it in the access log, when there is one."""

@@ -312,9 +312,8 @@ async def send_stream(request: Request, body: Body) -> None:
     request.endless = True  # type: ignore[attr-defined]
     if plain:
         request.clientproto = b"HTTP/1.0"  # no chunks
-    if request.clientproto != b"HTTP/2":
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        request.channel.persistent = False
+    request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+    request.channel.persistent = False
     await _send(request, body, _start(request, body, plain=plain), None)
 
 
@@ -328,10 +327,9 @@ def _start(request: Request, body: Body, *, plain: bool) -> SocketSender | Writi
 
 def abort(request: Request) -> None:
     """Cut the connection of ``request``."""
-    channel: Any = request.channel
-    transport = channel.transport or channel  # a stream of HTTP/2 is cut without its connection
-    cut = getattr(transport, "abortConnection", transport.loseConnection)
-    cut()
+    transport: Any = request.channel.transport
+    if transport is not None:
+        getattr(transport, "abortConnection", transport.loseConnection)()
 
 
 def open_file(path: str) -> tuple[int, int]:

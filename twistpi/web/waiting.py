@@ -45,7 +45,7 @@ class WaitingSite(Site):
         super().__init__(_NotYet(waiting), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
 
     def acceptableProtocols(self) -> list[bytes]:
-        """No HTTP/2, whose connections outlast an answer."""
+        """Return what is offered to clients over TLS: HTTP/1.1 alone."""
         return [b"http/1.1"]
 
     def log(self, request: Any) -> None:

@@ -11,7 +11,6 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 
-from tests.web.transport.web_http2 import Http2Wire
 from tests.web.web_wire import Wire, request_bytes
 from tests.web.web_world import MIRROR, World
 from twistpi.web.forwarding.answered_here import by_a_worker
@@ -53,14 +52,6 @@ def endpoint(world: World) -> Endpoint:
     services.forward = Forward(way, services, world.clock, by_a_worker, tokens_pass=True)
     made: Endpoint = endpoint
     return made
-
-
-def test_a_body_that_was_not_announced_never_stands_behind_the_head(world: World, endpoint: Endpoint) -> None:
-    Http2Wire(world).ask("/+status", body=b"GET /+metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert len(endpoint.written) == 1
-    assert endpoint.written[0].startswith(b"GET /+status HTTP/1.1\r\n")
-    assert endpoint.written[0].endswith(b"\r\n\r\n")
-    assert b"+metrics" not in endpoint.written[0]
 
 
 @pytest.mark.parametrize("path", ["/+status", f"/{MIRROR}/+simple/"])

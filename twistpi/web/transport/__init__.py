@@ -1,1 +1,1 @@
-"""Connections, whatever is said over them: how many, how slow, how they are read and how they end; and HTTP/2."""
+"""Connections, whatever is said over them: how many, how slow, how they are read and how they end."""

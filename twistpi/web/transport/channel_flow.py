@@ -13,7 +13,7 @@ afterwards.
 
 
 class ChannelFlow:
-    """The connection of a request, a ``LingeringChannel`` or a stream of HTTP/2 (``http2_stream``); see ``form_body.Flow``."""
+    """The connection of a request, a ``LingeringChannel``; see ``form_body.Flow``."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
