@@ -15,9 +15,9 @@ import attrs
 import orjson
 
 from bench.servers import PROJECT, Twistpi
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached
 from twistpi.model.codec import encode_content

@@ -82,7 +82,7 @@ def test_a_process_that_dies_before_any_call_leaves_a_whole_blob_or_none(tmp_pat
         put(tree, CONTENT)
     again = open_tree(str(tmp_path))
     assert os.listdir(tmp_path / "incoming") == []
-    assert list(again.strangers()) == []
+    assert list(again.foreign_paths()) == []
     assert [again.digest(address) for address, _ in again.walk()] in ([], [DIGEST])
     assert put(again, CONTENT) == ADDRESS
     assert again.digest(ADDRESS) == DIGEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.blobs_contract import BlobsContract
-from twistpi.blobs.memory import MemoryBlobs
+from tests.fakes.memory_blobs import MemoryBlobs
 
 
 class TestMemoryBlobs(BlobsContract):

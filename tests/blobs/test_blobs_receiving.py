@@ -13,10 +13,10 @@ import pytest
 
 from tests.contracts.blobs_contract import NAME, content_of
 from tests.fakes.faulty_system import FaultySystem
+from tests.fakes.memory_blobs import MemoryBlobs
+from twistpi.blobs.incoming import RealSystem
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.blobs.memory import MemoryBlobs
-from twistpi.blobs.receiving import Received, Receiving
-from twistpi.blobs.system import RealSystem
+from twistpi.blobs.received import Received, Receiving
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.model.errors import BlobConflict, InvalidFilename, StorageFull
 

@@ -105,7 +105,7 @@ def test_strangers_are_told_and_not_walked(blobs: Tree, tmp_path: Path) -> None:
     (root / "abc").symlink_to(root / "aba")
     inside = f"aba/{address.digits[3:]}"
     assert list(blobs.walk()) == [(address, 5)]
-    assert set(blobs.strangers()) == {
+    assert set(blobs.foreign_paths()) == {
         "README", "lost+found", "ABC", "abc", "aba/short", "aba/file", f"{inside}/.hidden", f"{inside}/folder", f"{inside}/link",
     }  # fmt: skip
 

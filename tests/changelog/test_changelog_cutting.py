@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.faulty_disk import FaultyDisk
-from twistpi.changelog.cutting import cut_after
 from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.tail import truncate_log
 from twistpi.model.errors import UnknownPosition
 from twistpi.model.position import BEGINNING, Position
 
@@ -32,7 +32,7 @@ def _end(disk: FaultyDisk) -> Position:
 def test_the_lines_up_to_the_place_are_left_and_the_log_goes_on_there(lines: int, kept: int) -> None:
     disk = FaultyDisk()
     positions = _log(disk, max(lines, kept))
-    cut_after("/log", disk, positions[kept])
+    truncate_log("/log", disk, positions[kept])
     assert _end(disk) == positions[kept]
     FileChangelog.open("/log", disk, segment_limit=LIMIT).append([b"{}"], kept)
     other = FaultyDisk()
@@ -64,14 +64,14 @@ def test_an_interrupted_cut_leaves_a_log_that_can_be_cut_again(kept: int, operat
     positions = _log(disk, 20)
     disk.left = operations
     try:
-        cut_after("/log", disk, positions[kept])
+        truncate_log("/log", disk, positions[kept])
     except _Dying:
         disk.left = 1000
     disk.left = 1000
     if power_fails:
         disk.lose_power(random.Random(seed))
     assert _end(disk) in positions[kept:]
-    cut_after("/log", disk, positions[kept])
+    truncate_log("/log", disk, positions[kept])
     assert _end(disk) == positions[kept]
 
 
@@ -79,5 +79,5 @@ def test_a_place_that_is_not_in_the_log_is_refused_and_nothing_is_cut() -> None:
     disk = FaultyDisk()
     positions = _log(disk, 9)
     with pytest.raises(UnknownPosition):
-        cut_after("/log", disk, attrs.evolve(positions[4], chain="f" * 64))
+        truncate_log("/log", disk, attrs.evolve(positions[4], chain="f" * 64))
     assert _end(disk) == positions[9]

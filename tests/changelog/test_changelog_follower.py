@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from tests.fakes.list_view import ListView
-from twistpi.changelog.follower import BATCH_BYTES, catch_up
-from twistpi.changelog.memory import MemoryChangelog
+from tests.fakes.memory_changelog import MemoryChangelog
+from twistpi.changelog.catch_up import BATCH_BYTES, catch_up
 from twistpi.model.changes import Change, Entry, UserCreated
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import MalformedChange, UnknownChange, UnknownPosition

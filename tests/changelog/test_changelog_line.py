@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import twistpi.changelog
 from twistpi.changelog.line import FIRST_LINK, BadLine, check_line, has_shape, make_line, read_header
-from twistpi.changelog.segments import segment_name, share_out, sort_segments, sort_unborn
+from twistpi.changelog.segments import segment_name, sort_segments, sort_unfinished, split_by_segment
 from twistpi.model.changes import FileCached, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 
@@ -82,12 +82,12 @@ def test_a_refusal_says_what_is_wrong(line: bytes, serial: int, reason: str) -> 
 def test_segments_are_found_among_other_files() -> None:
     names = [segment_name(7), "notes.txt", segment_name(1), segment_name(9) + ".new", "1.log", segment_name(10**19)]
     assert sort_segments(names) == [1, 7, 10**19]
-    assert sort_unborn([*names, "notes.new"]) == [segment_name(9) + ".new"]
+    assert sort_unfinished([*names, "notes.new"]) == [segment_name(9) + ".new"]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1), st.integers(0, 50), st.integers(1, 50))
 def test_shares_are_the_lines_in_order_and_no_segment_grows_beyond_its_limit(lines: list[bytes], size: int, limit: int) -> None:
-    shares = share_out(lines, 5, 1, size, limit)
+    shares = split_by_segment(lines, 5, 1, size, limit)
     assert b"".join(share.content for share in shares) == b"".join(lines)
     assert shares[0].segment == 1
     assert [share.segment for share in shares] == sorted({share.segment for share in shares})

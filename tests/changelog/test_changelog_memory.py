@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.changelog_contract import ChangelogContract
-from twistpi.changelog.memory import MemoryChangelog
+from tests.fakes.memory_changelog import MemoryChangelog
 
 
 class TestMemoryChangelog(ChangelogContract):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.contracts.changelog_contract import bodies
 from tests.fakes.faulty_disk import SECTOR, FaultyDisk
-from twistpi.changelog.ending import find_end
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.reading import read_lines
+from twistpi.changelog.reader import read_lines
+from twistpi.changelog.tail import find_end
 from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed
 from twistpi.model.position import BEGINNING
 

@@ -8,11 +8,11 @@ import pytest
 
 from tests.contracts.changelog_contract import bodies, raw_lines
 from tests.fakes.faulty_disk import FaultyDisk
-from twistpi.changelog.base import place_before, write_beginning
-from twistpi.changelog.ending import find_end
+from tests.fakes.memory_changelog import MemoryChangelog
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.memory import MemoryChangelog
-from twistpi.changelog.reading import log_bytes, read_lines
+from twistpi.changelog.reader import log_bytes, read_lines
+from twistpi.changelog.segments import segment_start, write_base
+from twistpi.changelog.tail import find_end
 from twistpi.model.errors import LogDamaged, UnknownPosition
 from twistpi.model.position import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
@@ -44,7 +44,7 @@ def tail_of(segment: int) -> FaultyDisk:
     disk.make_folder("/log")
     for part in SEGMENTS[segment:]:
         disk.overwrite(path(part.first), PRIMARY.content(path(part.first)))
-    write_beginning("/log", disk, place_before(SEGMENTS[segment].first, SEGMENTS[segment].before))
+    write_base("/log", disk, segment_start(SEGMENTS[segment].first, SEGMENTS[segment].before))
     return disk
 
 
@@ -57,7 +57,7 @@ def test_a_tail_says_of_its_lines_what_the_whole_log_says(segment: int) -> None:
     disk = tail_of(segment)
     first = SEGMENTS[segment].first
     log = opened(disk)
-    assert log.begins_after == place_before(first, LINES[first - 2].chain)
+    assert log.begins_after == segment_start(first, LINES[first - 2].chain)
     assert log.last == LOG.last
     assert log.newest() == LOG.newest()
     assert list(log.read(log.begins_after)) == LINES[first - 1 :]
@@ -95,8 +95,8 @@ def test_a_tail_grows_into_the_same_files(segment: int) -> None:
 def test_a_tail_may_have_no_line_yet() -> None:
     disk = FaultyDisk()
     disk.make_folder("/log")
-    base = place_before(SEGMENTS[2].first, SEGMENTS[2].before)
-    write_beginning("/log", disk, base)
+    base = segment_start(SEGMENTS[2].first, SEGMENTS[2].before)
+    write_base("/log", disk, base)
     log = opened(disk)
     assert (log.begins_after, log.last, log.newest(), log.segments(), list(log.read(base))) == (base, base, None, [], [])
     lines = [f"{line.serial} {line.chain} {line.body.decode()}".encode() for line in LINES[base.serial :]]
@@ -126,11 +126,11 @@ def test_a_torn_tail_of_a_tail_is_cut_off(segment: int) -> None:
 
 def test_what_stands_before_the_first_line_counts() -> None:
     disk = tail_of(2)
-    write_beginning("/log", disk, place_before(SEGMENTS[2].first, "f" * 64))
+    write_base("/log", disk, segment_start(SEGMENTS[2].first, "f" * 64))
     with pytest.raises(LogDamaged, match="do not belong together"):
         opened(disk)
     disk = tail_of(2)
-    write_beginning("/log", disk, place_before(SEGMENTS[1].first, SEGMENTS[1].before))
+    write_base("/log", disk, segment_start(SEGMENTS[1].first, SEGMENTS[1].before))
     with pytest.raises(LogDamaged, match="missing"):
         opened(disk)
     disk = tail_of(2)

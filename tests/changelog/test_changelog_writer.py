@@ -19,11 +19,11 @@ from zope.interface.verify import verifyObject
 
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.list_view import ListView
+from tests.fakes.memory_changelog import MemoryChangelog
 from tests.in_reactor import in_reactor, wait_for
 from twistpi.changelog.batch import Batches, Commit, Keep
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Committed, Writer
 from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
 from twistpi.model.codec import decode_content, encode_content

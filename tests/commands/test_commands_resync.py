@@ -18,8 +18,8 @@ from tests.commands.test_commands_accounts import made, now, settings, write
 from tests.commands.test_commands_garbage import INDEX, put_at
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
-from twistpi.changelog.base import place_before, write_beginning
 from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.segments import segment_start, write_base
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 from twistpi.model.peers import Fork, Peer, Reign
@@ -196,7 +196,7 @@ def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with
     segment = made / "changelog" / f"{1:020}.log"
     (made / "changelog" / f"{4:020}.log").write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[3:]))
     segment.unlink()
-    write_beginning(str(made / "changelog"), RealDisk(), place_before(4, base.chain))
+    write_base(str(made / "changelog"), RealDisk(), segment_start(4, base.chain))
     done = _run(made, new)
     assert (done.common, done.last, done.blobs, done.anew) == (4, 7, 1, True)
     assert len(Path(done.saved or "", "entries.log").read_bytes().splitlines()) == 3

@@ -44,7 +44,7 @@ class BlobsContract:
         address = BlobAddress("0" * 16, NAME)
         assert blobs.find(address) is None
         assert list(blobs.walk()) == []
-        assert list(blobs.strangers()) == []
+        assert list(blobs.foreign_paths()) == []
         for ask in (blobs.open, blobs.digest):
             with pytest.raises(FileNotFoundError):
                 ask(address)

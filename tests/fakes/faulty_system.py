@@ -9,7 +9,7 @@ from typing import TypeVar
 import attrs
 from zope.interface import implementer
 
-from twistpi.blobs.system import ISystem, RealSystem
+from twistpi.blobs.incoming import ISystem, RealSystem
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
+from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import until
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.download import Download, Downloads

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.view.small_world import INDEX, link
-from twistpi.changelog.base import place_before, write_beginning
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
-from twistpi.changelog.reading import segment_path
+from twistpi.changelog.reader import segment_path
+from twistpi.changelog.segments import segment_start, write_base
 from twistpi.cli import main
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, ProjectVanished
 from twistpi.model.codec import encode_content
@@ -66,7 +66,7 @@ def replica(tmp_path: Path) -> Replica:
         catch_up(log, IView(view))
     first, second, third = log.segments()[:3]
     log.close()
-    write_beginning(layout.changelog, RealDisk(), place_before(third.first, third.before))
+    write_base(layout.changelog, RealDisk(), segment_start(third.first, third.before))
     for segment in (first, second):
         os.remove(segment_path(layout.changelog, segment.first))
     os.makedirs(tmp_path / "replica" / "+files")

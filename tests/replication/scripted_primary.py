@@ -36,8 +36,8 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.refusals import Refusals
 from twistpi.serverdir import keeping
 from twistpi.view.database import ViewDatabase, open_view
-from twistpi.view.dump import dump
 from twistpi.view.read import Readers
+from twistpi.view.snapshot import dump
 
 LOG = "1" * 32
 assert keeping.__doc__  # it says that a ViewDatabase is an IView

@@ -19,15 +19,15 @@ from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILENCE, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, LogStarted, UserCreated
 from twistpi.model.errors import WriterStopped
 from twistpi.model.following_errors import NotHereYet
 from twistpi.view.database import open_view
-from twistpi.view.dump import dump
+from twistpi.view.snapshot import dump
 
 START = (LogStarted(LOG),)
 

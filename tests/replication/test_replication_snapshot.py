@@ -16,9 +16,9 @@ from twisted.internet.threads import deferToThread
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.replication.fake_primary import FakePrimary, agent_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
 from twistpi.model.errors import StorageFull, TwistpiError
@@ -29,10 +29,8 @@ from twistpi.replication.history import History
 from twistpi.replication.overview import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, Place
-from twistpi.view.copying import Copy, copy_view
-from twistpi.view.database import open_view
-from twistpi.view.dump import dump
-from twistpi.view.stamp import FOLD_VERSION
+from twistpi.view.database import FOLD_VERSION, open_view
+from twistpi.view.snapshot import Copy, copy_view, dump
 
 
 class Signer:

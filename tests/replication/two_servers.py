@@ -25,14 +25,14 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
 from tests.mirror.mirror_house import ShiftableClock
 from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.blobs.system import ISystem, RealSystem
+from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.body import Collector

@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.fakes.memory_changelog import MemoryChangelog
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.blobs.receiving import Receiving
+from twistpi.blobs.received import Receiving
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.interfaces import IView
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change, Entry, IndexCreated, LogStarted
 from twistpi.model.codec import encode_content

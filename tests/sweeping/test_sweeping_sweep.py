@@ -12,12 +12,12 @@ from typing import Any, cast
 import attrs
 import pytest
 
+from tests.fakes.memory_changelog import MemoryChangelog
 from tests.sweeping.sweeping_house import INDEXES, LOG_ID, LONG_AGO, check_blobs, now, put, put_first_entry, removed, uploaded
 from twistpi.blobs.address import BlobAddress, metadata_address, provenance_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
 from twistpi.changelog.interfaces import IView
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.errors import StorageFull
 from twistpi.model.position import Position

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from tests.fakes.memory_changelog import MemoryChangelog
 from tests.sweeping.sweeping_house import INDEXES, LOG_ID, LONG_AGO, put, put_first_entry, removed, uploaded
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.memory import MemoryChangelog
 from twistpi.model.changes import Change, FileCached, IndexDeleted, UserCreated
 from twistpi.model.errors import StorageFull, WriterStopped
 from twistpi.model.release_changes import AttachmentRemoved, ProjectRemoved, ReleaseRemoved

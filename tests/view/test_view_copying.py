@@ -17,10 +17,8 @@ from tests.view.small_world import INDEX, LOG, fold, fold_history, histories, li
 from tests.view.test_view_fold_property import MEMORY, History
 from twistpi.model.errors import StorageFull
 from twistpi.model.records import Freshness
-from twistpi.view.copying import copy_view
-from twistpi.view.database import ViewDatabase, open_view
-from twistpi.view.dump import dump
-from twistpi.view.stamp import FOLD_VERSION
+from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view
+from twistpi.view.snapshot import copy_view, dump
 
 
 @settings(max_examples=12, deadline=None)

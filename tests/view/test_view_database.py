@@ -15,8 +15,8 @@ from twistpi.model.errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.model.position import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.view.database import ViewDatabase, drop_view, open_view
-from twistpi.view.dump import dump
 from twistpi.view.read import Readers
+from twistpi.view.snapshot import dump
 
 
 def make(path: str, log_id: str = LOG) -> None:

@@ -19,7 +19,7 @@ from twistpi.model.records import Link
 from twistpi.model.release_changes import FileUploaded, ProjectRemoved
 from twistpi.rules.paths import file_path
 from twistpi.view.database import drop_view, open_view
-from twistpi.view.dump import dump
+from twistpi.view.snapshot import dump
 
 History = list[tuple[Change, ...]]
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None

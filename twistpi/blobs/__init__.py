@@ -1,6 +1,7 @@
-"""Blobs: bytes under the digits of their digest.
+"""Blobs: bytes named by their SHA-256.
 
-``address.py`` says how a blob is called, ``interfaces.py`` what can be done with blobs, ``tree.py`` does it on disk (every system
-call that matters goes through ``system.py``), ``memory.py`` does it without one.  A blob is whole, synced and in its place before
-``keep`` returns (law 2); what is on its way lies in ``incoming/``, which is emptied at start.
+``interfaces.py`` declares the two interfaces, ``tree.py`` keeps blobs in the folder ``+files``, ``incoming.py`` holds files on
+their way there and the system calls this depends on, ``received.py`` hashes what clients send, ``search_path.py`` adopts files
+that lie on this disk already.  A blob is whole, synced and in its place before ``keep`` returns (law 2).  ``incoming/`` is
+emptied at start.
 """

@@ -1,9 +1,10 @@
-"""How a blob is called: sixteen digits and a file name, which are the tail of the URL that installers see."""
+"""Blob addresses: sixteen hexadecimal digits and a file name, which are the tail of the URL that installers see."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Final
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -58,3 +59,14 @@ def provenance_address(sha256: str, filename: str) -> BlobAddress:
     Unlike core metadata it lies under digits of its own: two indexes may hold one file with different attestations.
     """
     return blob_address(sha256, filename + _PROVENANCE)
+
+
+_CHUNK: Final = 256 * 1024
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The SHA-256 of everything from where ``file`` stands to its end, as lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

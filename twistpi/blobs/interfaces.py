@@ -93,7 +93,7 @@ class IBlobs(Interface):
     def walk() -> Iterator[tuple[BlobAddress, int]]:
         """Every blob with its size in bytes, by address.  What is not a blob is passed over."""
 
-    def strangers() -> Iterator[str]:
+    def foreign_paths() -> Iterator[str]:
         """The paths among the blobs that are not blobs', by name; nothing below such a path is told."""
 
     def digest(address: BlobAddress) -> str:

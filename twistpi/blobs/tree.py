@@ -21,6 +21,7 @@ import errno
 import io
 import itertools
 import os
+import re
 import shutil
 import stat
 import threading
@@ -32,13 +33,10 @@ from typing import BinaryIO, Final
 
 from zope.interface import implementer
 
-from twistpi.blobs.address import BlobAddress
-from twistpi.blobs.digest import sha256_of
-from twistpi.blobs.incoming import NO_ROOM, IncomingFile
+from twistpi.blobs.address import BlobAddress, sha256_of
+from twistpi.blobs.incoming import NO_ROOM, IncomingFile, ISystem, RealSystem, close_to_others
 from twistpi.blobs.interfaces import IBlobs, IIncoming
-from twistpi.blobs.system import ISystem, RealSystem, close_to_others
-from twistpi.blobs.walking import look_around
-from twistpi.model.errors import BlobConflict, ServerdirRefused, StorageFull, SyncFailed, TwistpiError
+from twistpi.model.errors import BlobConflict, InvalidFilename, ServerdirRefused, StorageFull, SyncFailed, TwistpiError
 
 ROOT: Final = "+files"
 """The folder of blobs below the server directory."""
@@ -173,11 +171,11 @@ class Tree:
 
     def walk(self) -> Iterator[tuple[BlobAddress, int]]:
         """See ``IBlobs``."""
-        return (found for found in look_around(self._root) if not isinstance(found, str))
+        return (found for found in _scan(self._root) if not isinstance(found, str))
 
-    def strangers(self) -> Iterator[str]:
+    def foreign_paths(self) -> Iterator[str]:
         """See ``IBlobs``."""
-        return (found for found in look_around(self._root) if isinstance(found, str))
+        return (found for found in _scan(self._root) if isinstance(found, str))
 
     def digest(self, address: BlobAddress) -> str:
         """See ``IBlobs``."""
@@ -280,3 +278,36 @@ def open_tree(serverdir: str, system: ISystem | None = None) -> Tree:
     except OSError as error:
         raise ServerdirRefused(serverdir, str(error)) from error
     return tree
+
+
+_LEVELS: Final = (re.compile(r"[0-9a-f]{3}\Z"), re.compile(r"[0-9a-f]{13}\Z"))
+"""What the folders of the two levels are called."""
+
+
+def _scan(root: str, digits: str = "", below: str = "") -> Iterator[tuple[BlobAddress, int] | str]:
+    """Each blob below the folder ``root`` with its size, and the path of everything else there, ordered by name.
+
+    A symbolic link is never a blob, and nothing below a stranger is looked at.  What disappears meanwhile is passed over.
+    """
+    level = (0, 3, 16).index(len(digits))
+    for entry in _sorted_entries(os.path.join(root, below)):
+        path = os.path.join(below, entry.name)
+        if level < 2 and _LEVELS[level].match(entry.name) and entry.is_dir(follow_symlinks=False):
+            yield from _scan(root, digits + entry.name, path)
+        elif level == 2 and entry.is_file(follow_symlinks=False):
+            try:
+                yield BlobAddress(digits, entry.name), entry.stat(follow_symlinks=False).st_size
+            except InvalidFilename:
+                yield path
+            except FileNotFoundError:
+                continue
+        else:
+            yield path
+
+
+def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []

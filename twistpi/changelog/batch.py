@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import attrs
 
-from twistpi.changelog.follower import catch_up, decode_body
+from twistpi.changelog.catch_up import catch_up, decode_body
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content

@@ -10,37 +10,48 @@ from operator import attrgetter
 import attrs
 from zope.interface import implementer
 
-from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import IAppendFile, IDisk
-from twistpi.changelog.ending import CutTail, find_end
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
-from twistpi.changelog.line import BadLine, check_lines, make_line, read_header
-from twistpi.changelog.locating import locate
-from twistpi.changelog.prepending import prepend
-from twistpi.changelog.reading import Progress, find_line, last_line, log_bytes, read_lines, report_progress, segment_path
-from twistpi.changelog.segments import (
-    SEGMENT_LIMIT,
-    UNBORN_SUFFIX,
-    Share,
-    segment_name,
-    share_out,
-    sort_unborn,
+from twistpi.changelog.line import BadLine, check_line, check_lines, make_line, read_header
+from twistpi.changelog.reader import (
+    Extent,
+    Progress,
+    find_line,
+    last_line,
+    locate,
+    log_bytes,
+    next_extent,
+    read_lines,
+    report_progress,
+    segment_path,
+    split_lines,
 )
-from twistpi.changelog.stretches import Stretch, next_stretch
+from twistpi.changelog.segments import (
+    NEW_SUFFIX,
+    SEGMENT_LIMIT,
+    SegmentPart,
+    read_base,
+    segment_name,
+    segment_start,
+    sort_unfinished,
+    split_by_segment,
+    write_base,
+)
+from twistpi.changelog.tail import TornTail, find_end
 from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
 from twistpi.model.position import Position
-from twistpi.model.replication_errors import UnknownSerial
+from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""
 
 
 @attrs.frozen
-class _Newborn:
-    """A segment under its unborn name, with its first lines, and the name it gets once they are synced."""
+class _NewSegment:
+    """A segment under its temporary name, with its first lines, and the name it gets once they are synced."""
 
     file: IAppendFile
-    unborn: str
+    temporary: str
     path: str
 
 
@@ -54,7 +65,7 @@ class FileChangelog:
     _segment_limit: int
     begins_after: Position
     last: Position
-    cut: CutTail | None
+    cut: TornTail | None
     """What was cut off at start, or None."""
     _segment: int
     """The first serial of the segment that grows."""
@@ -84,7 +95,7 @@ class FileChangelog:
         ``LogDamaged`` for any other damage, and then has changed nothing.
         """
         disk.make_folder(directory)
-        base, segments = read_beginning(directory, disk)
+        base, segments = read_base(directory, disk)
         if trusted is not None:
             find_line(directory, disk, trusted)
         everything = log_bytes(directory, disk) <= verify_all_below
@@ -93,7 +104,7 @@ class FileChangelog:
         if file and cut:
             file.truncate(cut.offset)
             file.sync()
-        for name in sort_unborn(disk.names(directory)):
+        for name in sort_unfinished(disk.names(directory)):
             disk.remove(os.path.join(directory, name))
         segment = segments[-1] if segments else base.segment
         size = last.offset if segment == last.segment else 0
@@ -129,11 +140,11 @@ class FileChangelog:
         if not lines:
             return self.last
         serial = self.last.serial
-        shares = share_out(lines, serial + 1, self._segment, self._size, self._segment_limit)
-        newborns = self._write(shares)
-        self._sync(newborns)
-        self._size = len(shares[-1].content) + (0 if newborns else self._size)
-        self._segment = shares[-1].segment
+        parts = split_by_segment(lines, serial + 1, self._segment, self._size, self._segment_limit)
+        created = self._write(parts)
+        self._sync(created)
+        self._size = len(parts[-1].content) + (0 if created else self._size)
+        self._segment = parts[-1].segment
         self.last = Position(serial + len(lines), digest.hex(), self._segment, self._size)
         return self.last
 
@@ -146,7 +157,7 @@ class FileChangelog:
 
     def position(self, serial: int) -> Position:
         """See ``IChangelog``."""
-        last, (base, segments) = self.last, read_beginning(self._directory, self._disk)
+        last, (base, segments) = self.last, read_base(self._directory, self._disk)
         if serial == base.serial:
             return base
         if not base.serial < serial <= last.serial:
@@ -155,10 +166,10 @@ class FileChangelog:
 
     def segments(self) -> list[Segment]:
         """See ``IChangelog``."""
-        last, (base, segments) = self.last, read_beginning(self._directory, self._disk)
+        last, (base, segments) = self.last, read_base(self._directory, self._disk)
         before, found = base.chain, []
         for first in segments:
-            if first > last.serial:  # being born
+            if first > last.serial:  # still being created
                 break
             sealed = first < last.segment
             size = self._disk.size(segment_path(self._directory, first)) if sealed else last.offset
@@ -174,9 +185,9 @@ class FileChangelog:
         except BadLine as problem:
             raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
 
-    def stretch(self, segment: int, offset: int, until: Position) -> Stretch | None:
-        """The next lines after ``offset`` of ``segment`` and not beyond ``until``, as a part of a file; see ``next_stretch``."""
-        return next_stretch(self._directory, self._disk, segment, offset, until)
+    def next_extent(self, segment: int, offset: int, until: Position) -> Extent | None:
+        """The next lines after ``offset`` of ``segment`` and not beyond ``until``, as a part of a file; see ``next_extent``."""
+        return next_extent(self._directory, self._disk, segment, offset, until)
 
     def segment_path(self, first_serial: int) -> str:
         """Where the segment that begins with ``first_serial`` lies, if there is one."""
@@ -214,36 +225,36 @@ class FileChangelog:
             self._file.close()
             self._file = None
 
-    def _write(self, shares: Sequence[Share]) -> list[_Newborn]:
-        """Write every share, new segments under their unborn names; after an error all is as before, or the log is dead."""
-        newborns: list[_Newborn] = []
+    def _write(self, parts: Sequence[SegmentPart]) -> list[_NewSegment]:
+        """Write every part, new segments under their temporary names; after an error all is as before, or the log is dead."""
+        created: list[_NewSegment] = []
         try:
-            for share in filter(attrgetter("content"), shares):
-                if share.segment == self._segment and self._file:
-                    self._file.write(share.content)
+            for part in filter(attrgetter("content"), parts):
+                if part.segment == self._segment and self._file:
+                    self._file.write(part.content)
                 else:
-                    newborns.append(self._conceive(share))
+                    created.append(self._create_segment(part))
         except OSError as error:
-            self._undo(newborns)
+            self._undo(created)
             raise StorageFull(self._directory, _reason(error)) from error
-        return newborns
+        return created
 
-    def _conceive(self, share: Share) -> _Newborn:
-        path = segment_path(self._directory, share.segment)
-        file = self._disk.create(path + UNBORN_SUFFIX)
+    def _create_segment(self, part: SegmentPart) -> _NewSegment:
+        path = segment_path(self._directory, part.segment)
+        file = self._disk.create(path + NEW_SUFFIX)
         try:
-            file.write(share.content)
+            file.write(part.content)
         except OSError:
             file.close()
             raise
-        return _Newborn(file, path + UNBORN_SUFFIX, path)
+        return _NewSegment(file, path + NEW_SUFFIX, path)
 
-    def _undo(self, newborns: Sequence[_Newborn]) -> None:
+    def _undo(self, created: Sequence[_NewSegment]) -> None:
         """Take back what was written of a batch, durably: its waiters are told that it did not happen."""
-        for newborn in newborns:
-            newborn.file.close()
+        for new in created:
+            new.file.close()
         with contextlib.suppress(OSError):  # what stays is replaced by the next one of its name, and removed at start
-            for name in sort_unborn(self._disk.names(self._directory)):
+            for name in sort_unfinished(self._disk.names(self._directory)):
                 self._disk.remove(os.path.join(self._directory, name))
         if self._file:
             try:
@@ -252,18 +263,18 @@ class FileChangelog:
             except OSError as error:
                 raise self._die(error) from error
 
-    def _sync(self, newborns: Sequence[_Newborn]) -> None:
+    def _sync(self, created: Sequence[_NewSegment]) -> None:
         """Sync what was written, in the order of the lines, so that a crash leaves no gap."""
         try:
             if self._file:
                 self._file.sync()
-            for newborn in newborns:
-                newborn.file.sync()
-                self._disk.rename(newborn.unborn, newborn.path)
+            for new in created:
+                new.file.sync()
+                self._disk.rename(new.temporary, new.path)
                 self._disk.sync_folder(self._directory)
                 if self._file:
                     self._file.close()
-                self._file = newborn.file
+                self._file = new.file
         except OSError as error:
             raise self._die(error) from error
 
@@ -274,3 +285,36 @@ class FileChangelog:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def prepend(directory: str, disk: IDisk, first_serial: int, before: str, begins_after: Position) -> Position:
+    """Have the log in ``directory``, which begins at ``begins_after``, begin with the segment ``first_serial``; its start.
+
+    The file of the segment lies under its name already, whole; nobody looked at it so far.  ``before`` is the chain digest of the
+    line before its first one.  Every line is checked: they must lead to the line after which the log begins.  Durable when this
+    returns.  Blocking, about a second for a segment of the usual size.  Raises ``FeedDamaged``, with the log as it was: fetch the
+    file anew.
+    """
+    place = segment_start(first_serial, before)
+    path = segment_path(directory, first_serial)
+    serial, digest, rest = place.serial, bytes.fromhex(before), b""
+    for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
+        for line in lines:
+            try:
+                digest, _body = check_line(line, serial + 1, digest)
+            except BadLine as problem:
+                raise FeedDamaged(serial + 1, str(problem)) from None
+            serial += 1
+    if rest:
+        raise FeedDamaged(serial + 1, "the line is incomplete")
+    if serial != begins_after.serial or digest.hex() != begins_after.chain:
+        told = f"the segment {first_serial} ends there and does not lead to serial {begins_after.serial}"
+        raise FeedDamaged(serial, f"{told}, after which the log begins")
+    file = disk.append_to(path)
+    try:
+        file.sync()
+    finally:
+        file.close()
+    disk.sync_folder(directory)
+    write_base(directory, disk, place)
+    return place

@@ -1,16 +1,28 @@
-"""The names of segments and when to begin a new one, pure."""
+"""Segment files: their names, where one ends and the next begins, and ``base.json``, which says where a log begins.
+
+A log begins with serial 1, or, on a replica without the older history, after a line that is known by its digest only.  In that
+case ``base.json`` in the log's folder holds ``{"chain": …, "serial": N}`` of the line before the first one that is here, and the
+first segment is named by serial N + 1.  Segments before it are ignored: they are being fetched.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
+import orjson
+
+from twistpi.changelog.disk import IDisk
+from twistpi.model.errors import LogDamaged
+from twistpi.model.position import BEGINNING, Position
 
 SEGMENT_LIMIT = 64 * 1024 * 1024
 """Bytes from which on a segment takes no further line."""
 
-UNBORN_SUFFIX = ".new"
+NEW_SUFFIX = ".new"
 """Ends the name of a segment until its first lines are synced."""
 
 _NAME = re.compile(r"([0-9]{20})\.log")
@@ -26,13 +38,13 @@ def sort_segments(names: Iterable[str]) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
-def sort_unborn(names: Iterable[str]) -> list[str]:
-    """The names of segments that a crash left unborn; nothing in them was ever acknowledged."""
-    return sorted(name for name in names if name.endswith(UNBORN_SUFFIX) and _NAME.fullmatch(name.removesuffix(UNBORN_SUFFIX)))
+def sort_unfinished(names: Iterable[str]) -> list[str]:
+    """The names of segments that a crash left unfinished; nothing in them was ever acknowledged."""
+    return sorted(name for name in names if name.endswith(NEW_SUFFIX) and _NAME.fullmatch(name.removesuffix(NEW_SUFFIX)))
 
 
 @attrs.frozen
-class Share:
+class SegmentPart:
     """The part of a batch that goes into one segment."""
 
     segment: int
@@ -41,22 +53,81 @@ class Share:
     """Whole lines."""
 
 
-def share_out(lines: Sequence[bytes], first_serial: int, segment: int, size: int, limit: int) -> list[Share]:
+def split_by_segment(lines: Sequence[bytes], first_serial: int, segment: int, size: int, limit: int) -> list[SegmentPart]:
     """Which of ``lines``, beginning with ``first_serial``, go on into ``segment`` (``size`` bytes by now), which into new ones.
 
     A segment of ``limit`` bytes or more takes no further line.  So where a segment ends depends on nothing but the lines, and
-    two logs of the same lines are the same files.  The first share is the present segment's, even when it is empty.
+    two logs of the same lines are the same files.  The first part is the present segment's, even when it is empty.
     """
     content = b"".join(lines)
     if size + len(content) < limit:
-        return [Share(segment, content)]
-    shares: list[Share] = []
+        return [SegmentPart(segment, content)]
+    parts: list[SegmentPart] = []
     waiting: list[bytes] = []
     for serial, line in enumerate(lines, first_serial):
         if size >= limit:
-            shares.append(Share(segment, b"".join(waiting)))
+            parts.append(SegmentPart(segment, b"".join(waiting)))
             waiting, segment, size = [], serial, 0
         waiting.append(line)
         size += len(line)
-    shares.append(Share(segment, b"".join(waiting)))
-    return shares
+    parts.append(SegmentPart(segment, b"".join(waiting)))
+    return parts
+
+
+BASE_NAME = "base.json"
+_HALF_WRITTEN = "base.json.new"
+_LONGEST = 4096
+_CHAIN = re.compile(r"[0-9a-f]{64}")
+
+
+def segment_start(first_serial: int, chain: str) -> Position:
+    """The beginning of the segment that is named by ``first_serial``, where ``chain`` is the digest of the line before."""
+    return Position(first_serial - 1, chain, first_serial, 0)
+
+
+def read_base(directory: str, disk: IDisk) -> tuple[Position, list[int]]:
+    """Where the log in ``directory`` begins, and the first serials of its segments, ascending.
+
+    Raises ``LogDamaged`` when ``base.json`` cannot be read.
+    """
+    names = disk.names(directory)
+    if BASE_NAME not in names:
+        return BEGINNING, sort_segments(names)
+    try:
+        base = _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
+    except FileNotFoundError:  # the last of the older history came this very moment
+        base = BEGINNING
+    return base, [first for first in sort_segments(names) if first >= base.segment]
+
+
+def write_base(directory: str, disk: IDisk, base: Position) -> None:
+    """Have the log in ``directory`` begin at ``base``, a place as ``segment_start`` makes it; at once and durably.  Blocking.
+
+    The segments that are to be part of the log from now on have their names already.
+    """
+    path = os.path.join(directory, BASE_NAME)
+    if base == BEGINNING:
+        if BASE_NAME in disk.names(directory):
+            disk.remove(path)
+    else:
+        temporary = os.path.join(directory, _HALF_WRITTEN)
+        file = disk.create(temporary)
+        try:
+            file.write(orjson.dumps({"chain": base.chain, "serial": base.serial}, option=orjson.OPT_APPEND_NEWLINE))
+            file.sync()
+        finally:
+            file.close()
+        disk.rename(temporary, path)
+    disk.sync_folder(directory)
+
+
+def _parse(content: bytes) -> Position:
+    try:
+        fields: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        fields = None
+    match fields:
+        case {"serial": int(serial), "chain": str(chain)} if serial > 0 and _CHAIN.fullmatch(chain):
+            return segment_start(serial + 1, chain)
+    reason = "it does not say after which line the log begins; copy that file from a backup, or make the replica anew"
+    raise LogDamaged(0, BASE_NAME, 0, reason)

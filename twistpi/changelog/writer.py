@@ -26,7 +26,7 @@ from twistpi.model.replication_errors import NotPrimary
 __all__ = ["Committed", "Writer"]
 
 _TURN_SECONDS = 0.001
-"""For how long waiters are told at a stretch: each may go on to render a page, and others wait for the reactor, too."""
+"""For how long waiters are told at a extent: each may go on to render a page, and others wait for the reactor, too."""
 _log = Logger()
 
 

@@ -18,19 +18,17 @@ import attrs
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import Tree
-from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import RealDisk
-from twistpi.changelog.reading import log_bytes, read_lines, report_progress
+from twistpi.changelog.reader import log_bytes, read_lines, report_progress
+from twistpi.changelog.segments import read_base
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import ServerdirRefused, TwistpiError
 from twistpi.model.position import BEGINNING, Position
 from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.node import read_node
-from twistpi.view.copying import copy_view
-from twistpi.view.database import ViewDatabase, open_view
-from twistpi.view.dump import dump
+from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, Readers
-from twistpi.view.stamp import FOLD_VERSION
+from twistpi.view.snapshot import copy_view, dump
 
 Progress = Callable[[str, int, int], object]
 """Told what is being read, and how many bytes of how many are done."""
@@ -61,7 +59,7 @@ def check(path: str, progress: Progress) -> Iterator[Finding]:
         yield problem
     with tempfile.TemporaryDirectory(prefix="twistpi-check-") as folder:
         fresh_path = str(Path(folder, "view.sqlite"))
-        base, _segments = read_beginning(layout.changelog, RealDisk())
+        base, _segments = read_base(layout.changelog, RealDisk())
         if base != BEGINNING:
             yield from _take_over_view(layout, fresh_path, base)
         with closing(open_view(fresh_path, node.log_id)) as fresh:
@@ -88,7 +86,7 @@ def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | Non
     disk = RealDisk()
     serial = 0
     try:
-        serial = read_beginning(layout.changelog, disk)[0].serial
+        serial = read_base(layout.changelog, disk)[0].serial
         lines = read_lines(layout.changelog, disk)
         total = log_bytes(layout.changelog, disk)
         for line in report_progress(lines, total, lambda done, total: progress("changelog", done, total)):
@@ -174,7 +172,7 @@ def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: 
         told = f"files that no index knows: {len(orphans)} ({_examples(orphans)})"
         leavers = "removals and interrupted downloads and uploads leave such, and twistpi gc removes them"
         yield Finding(f"{told}; {leavers}", wrong=False)
-    yield from (Finding(f"{stranger} is no file of twistpi's; move it elsewhere") for stranger in tree.strangers())
+    yield from (Finding(f"{stranger} is no file of twistpi's; move it elsewhere") for stranger in tree.foreign_paths())
 
 
 def _later_names(view: str, serial: int) -> Callable[[BlobAddress], bool]:

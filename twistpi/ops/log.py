@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import attrs
 import orjson
 
-from twistpi.changelog.base import read_beginning
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.interfaces import RawLine
-from twistpi.changelog.reading import read_lines
+from twistpi.changelog.reader import read_lines
+from twistpi.changelog.segments import read_base
 from twistpi.model.changes import Change, Entry, LinksChanged
 from twistpi.model.codec import decode_content, encode_change
 from twistpi.model.position import Position
@@ -42,7 +42,7 @@ def entries(directory: str, after: int, wait: Callable[[], object] | None = None
 
 def missing_before(directory: str, after: int) -> str | None:
     """A sentence about the lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
-    base, _segments = read_beginning(directory, RealDisk())
+    base, _segments = read_base(directory, RealDisk())
     if after >= base.serial:
         return None
     return f"This log begins after serial {base.serial} ({base.chain}); the primary has the older entries."

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from twistpi.changelog.cutting import cut_after
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
+from twistpi.changelog.tail import truncate_log
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
 from twistpi.model.peers import Fork, Peer, Reign
 from twistpi.model.position import BEGINNING, Position
@@ -124,7 +124,7 @@ class _Resync:
             self._become_replica()
             if last.serial > common.serial:
                 drop_view(layout.view)
-                cut_after(layout.changelog, self._disk, common)
+                truncate_log(layout.changelog, self._disk, common)
         return Resynced(common.serial, last.serial, saved, blobs, other_log, anew)
 
     @contextmanager
@@ -208,7 +208,7 @@ class _Resync:
         layout = self._serverdir.layout
         drop_view(layout.view)
         shutil.rmtree(layout.names, ignore_errors=True)
-        cut_after(layout.changelog, self._disk, BEGINNING)
+        truncate_log(layout.changelog, self._disk, BEGINNING)
         self._become_replica(log_id="", initialised=False)
 
     def _become_replica(self, **changed: Any) -> None:

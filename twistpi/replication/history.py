@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistpi.changelog.reading import segment_path
+from twistpi.changelog.reader import segment_path
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import HistoryElsewhere
 from twistpi.replication.overview import SegmentFacts, look_over

@@ -17,11 +17,10 @@ from typing import Any
 
 import attrs
 
-from twistpi.changelog.base import place_before, write_beginning
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.line import BadLine, check_line
-from twistpi.changelog.reading import segment_path, split_lines
-from twistpi.changelog.segments import UNBORN_SUFFIX
+from twistpi.changelog.reader import segment_path, split_lines
+from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
 from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.position import Position
@@ -29,8 +28,7 @@ from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.overview import Overview, look_over
 from twistpi.replication.primary import Primary
 from twistpi.replication.transfer import NotThere, Offload, transfer
-from twistpi.view.database import drop_view
-from twistpi.view.stamp import FOLD_VERSION
+from twistpi.view.database import FOLD_VERSION, drop_view
 
 
 @attrs.frozen
@@ -99,7 +97,7 @@ class Bootstrap:
         await self._offload(self._check_view, facts)
         first = facts.end.segment
         os.makedirs(self._place.changelog, mode=0o700, exist_ok=True)
-        segment = segment_path(self._place.changelog, first) + UNBORN_SUFFIX
+        segment = segment_path(self._place.changelog, first) + NEW_SUFFIX
         await self._fetch(f"/+changelog/segments/{first}", segment, facts.end.offset)
         await self._offload(self._install, facts, self._before(overview, first), segment)
 
@@ -140,7 +138,7 @@ class Bootstrap:
         if segment is None:
             self._facts = None
             raise StrangePrimary(self._primary.url, f"it has no segment {first}, in which its snapshot ends")
-        return place_before(first, segment.before)
+        return segment_start(first, segment.before)
 
     # In a thread
 
@@ -174,8 +172,8 @@ class Bootstrap:
             file.sync()
         finally:
             file.close()
-        write_beginning(self._place.changelog, self._disk, before)
-        self._disk.rename(segment, segment.removesuffix(UNBORN_SUFFIX))
+        write_base(self._place.changelog, self._disk, before)
+        self._disk.rename(segment, segment.removesuffix(NEW_SUFFIX))
         self._disk.sync_folder(self._place.changelog)
         os.replace(self._view, self._place.view)
         self._disk.sync_folder(os.path.dirname(self._place.view))

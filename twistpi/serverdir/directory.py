@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from twistpi.blobs.system import open_to_others
+from twistpi.blobs.incoming import open_to_others
 from twistpi.model.errors import ServerdirInUse
 from twistpi.serverdir.layout import Layout
 from twistpi.serverdir.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node

@@ -12,11 +12,11 @@ from zope.interface import classImplements
 
 from twistpi.auth.passwords import hash_password
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.base import read_beginning
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.follower import catch_up
 from twistpi.changelog.interfaces import IView
+from twistpi.changelog.segments import read_base
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
@@ -170,7 +170,7 @@ def _open_log_and_view(serverdir: Serverdir, disk: IDisk) -> tuple[FileChangelog
 def _refuse_without_view(layout: Layout, disk: IDisk) -> None:
     """A log without the older history cannot be folded: what those lines said is in the view alone."""
     disk.make_folder(layout.changelog)
-    base, _segments = read_beginning(layout.changelog, disk)
+    base, _segments = read_base(layout.changelog, disk)
     if base != BEGINNING:
         remedy = f"remove both {layout.changelog} and {layout.view}, and this replica gets them from its primary again"
         reason = f"its changelog begins after serial {base.serial}, and there is no view of what was before; {remedy}"

@@ -1,6 +1,6 @@
-"""The view: what folding the changelog gives, kept in SQLite so that it can be asked.
+"""The view: the result of folding the changelog, kept in SQLite for queries.
 
-``schema.sql`` says what is kept, ``fold.py`` how an entry changes it, ``database.py`` owns the file and its one writing
-connection, ``read.py`` answers questions, ``page_cache.py`` keeps finished pages in memory.  Nothing here is the truth: a file
-that is damaged, or was folded from another log or by another fold, is dropped and folded again (law 8).
+``schema.sql`` defines the tables, ``fold*.py`` apply entries to them, ``database.py`` owns the file and its one writing
+connection, ``read*.py`` answer queries, ``page_cache.py`` keeps rendered pages in memory.  The file is disposable: one that is
+damaged, or was folded from another log or by another fold version, is dropped and folded again (law 8).
 """

@@ -6,7 +6,7 @@ from functools import partial
 
 import attrs
 
-from twistpi.blobs.searching import SearchPath
+from twistpi.blobs.search_path import SearchPath
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.relayed_asking import PrimaryAsking

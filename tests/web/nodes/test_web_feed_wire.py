@@ -21,11 +21,10 @@ from tests.web.nodes.feed_house import LOG_ID, NODE, Client
 from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import NOW, World, at_once
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.changelog.base import place_before, write_beginning
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.reading import segment_path
-from twistpi.changelog.stretches import next_stretch
+from twistpi.changelog.reader import next_extent, segment_path
+from twistpi.changelog.segments import segment_start, write_base
 from twistpi.model.position import BEGINNING
 from twistpi.web.nodes.feed_body import FeedBody, GzipBody
 from twistpi.web.nodes.feeding import Feeds
@@ -44,7 +43,7 @@ class Desk:
         self.written = b"".join(Path(segment_path(self.folder, part.first)).read_bytes() for part in log.segments())
         if tail:
             parts = log.segments()
-            write_beginning(self.folder, RealDisk(), place_before(parts[tail].first, parts[tail].before))
+            write_base(self.folder, RealDisk(), segment_start(parts[tail].first, parts[tail].before))
             log = FileChangelog.open(self.folder, RealDisk(), segment_limit=600)
         self.log = log
         self.seen = log.last
@@ -245,11 +244,11 @@ def test_stretches_are_whole_lines_and_none_is_left_out(sizes: list[int], limit:
         until = log.position(data.draw(st.integers(after, len(sizes))))
         place, got = log.position(after), b""
         segment, offset = place.segment, place.offset
-        while stretch := next_stretch(log._directory, RealDisk(), segment, offset, until, most):
-            content = RealDisk().read(stretch.path, stretch.offset, stretch.end - stretch.offset)
+        while extent := next_extent(log._directory, RealDisk(), segment, offset, until, most):
+            content = RealDisk().read(extent.path, extent.offset, extent.end - extent.offset)
             assert content.endswith(b"\n")
             assert len(content) <= most or content.count(b"\n") == 1
-            got, segment, offset = got + content, stretch.segment, stretch.end
+            got, segment, offset = got + content, extent.segment, extent.end
         written = b"".join(Path(segment_path(log._directory, part.first)).read_bytes() for part in log.segments())
         assert got == b"".join(written.splitlines(keepends=True)[after : until.serial])
         assert log.position(0) == BEGINNING

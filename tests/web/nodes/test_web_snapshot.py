@@ -17,8 +17,8 @@ from tests.web.web_wire import Answer
 from tests.web.web_world import NOW, World, at_once, link
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.model.replication_errors import UnknownSnapshot
-from twistpi.view.dump import dump
-from twistpi.view.stamp import FOLD_VERSION
+from twistpi.view.database import FOLD_VERSION
+from twistpi.view.snapshot import dump
 from twistpi.web.nodes.guard import Nodes
 from twistpi.web.nodes.snapshots import KEPT, SHARED, Snapshot, Snapshots
 

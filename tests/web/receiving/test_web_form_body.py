@@ -30,8 +30,8 @@ from tests.fakes.certificates import write_certificate
 from tests.fakes.faulty_system import FaultySystem
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.receiving.form_samples import COMMON, WHEEL, encode, text
+from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.blobs.system import ISystem, RealSystem
 from twistpi.blobs.tree import open_tree
 from twistpi.model.account_errors import LoginNeeded
 from twistpi.model.errors import TwistpiError

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.memory_blobs import MemoryBlobs
 from tests.web.receiving.form_samples import ATTESTATIONS, BYTES, COMMON, SAMPLES, WHEEL, Sample, encode, text
-from twistpi.blobs.memory import MemoryBlobs
-from twistpi.blobs.receiving import Receiving
+from twistpi.blobs.received import Receiving
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
 from twistpi.web.receiving.forms import Attached, Form, FormLimits, form_reader, is_multipart, read_urlencoded

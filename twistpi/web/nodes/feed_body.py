@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from twistpi.changelog.stretches import Stretch
+from twistpi.changelog.reader import Extent
 from twistpi.model.position import Position
 from twistpi.web.bodies import InPieces
 
@@ -34,7 +34,7 @@ class Source(Protocol):
     def seen(self) -> Position:
         """The end of the last entry that everybody sees."""
 
-    def lines(self, segment: int, offset: int, until: Position) -> Stretch | Deferred[Stretch | None] | None:
+    def lines(self, segment: int, offset: int, until: Position) -> Extent | Deferred[Extent | None] | None:
         """The next lines after ``offset`` of ``segment`` and not beyond ``until``; at once where that is quick."""
 
     def heartbeat(self) -> bytes:
@@ -150,7 +150,7 @@ class FeedBody:
         self._last_beat = self._source.seconds()
         self._quiet = True
 
-    def _open(self, lines: Stretch) -> None:
+    def _open(self, lines: Extent) -> None:
         if self._descriptor < 0 or lines.segment != self._segment:
             if self._descriptor >= 0:
                 os.close(self._descriptor)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.stretches import MOST, Stretch
+from twistpi.changelog.reader import MOST, Extent
 from twistpi.model.changes import Change
 from twistpi.model.measures import Measure
 from twistpi.model.position import Position
@@ -123,11 +123,11 @@ class Feeds:
 
     # What a body asks for
 
-    def lines(self, segment: int, offset: int, until: Position) -> Stretch | Deferred[Stretch | None] | None:
+    def lines(self, segment: int, offset: int, until: Position) -> Extent | Deferred[Extent | None] | None:
         """See ``feed_body.Source``."""
         if segment == until.segment and until.offset - offset <= MOST:
-            return self.changelog.stretch(segment, offset, until)
-        return self._offload(self.changelog.stretch, segment, offset, until)
+            return self.changelog.next_extent(segment, offset, until)
+        return self._offload(self.changelog.next_extent, segment, offset, until)
 
     def heartbeat(self) -> bytes:
         """See ``feed_body.Source``."""

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twistpi.mirror.inflight import Inflight
 from twistpi.model.measures import Measure
 from twistpi.model.replication_errors import UnknownSnapshot
-from twistpi.view.copying import Copy, copy_view
+from twistpi.view.snapshot import Copy, copy_view
 from twistpi.web.bodies import FileBody
 
 SHARED: Final = 60.0

@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from twistpi.blobs.address import BlobAddress
-from twistpi.blobs.receiving import Received
+from twistpi.blobs.received import Received
 from twistpi.mirror.inflight import Inflight
 from twistpi.model.errors import BlobConflict, SyncFailed
 from twistpi.web.services import Services

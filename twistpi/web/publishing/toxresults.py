@@ -10,7 +10,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress
-from twistpi.blobs.receiving import Received
+from twistpi.blobs.received import Received
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.accounts import NOBODY, Asker
 from twistpi.model.changes import Change

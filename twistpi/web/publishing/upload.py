@@ -15,7 +15,7 @@ from twisted.web.server import Request
 
 from twistpi.archives.inspect import Inspected, inspect
 from twistpi.blobs.address import blob_address, metadata_address, provenance_address
-from twistpi.blobs.receiving import Received
+from twistpi.blobs.received import Received
 from twistpi.model.account_errors import UnknownAction
 from twistpi.model.accounts import Asker
 from twistpi.model.changes import Change

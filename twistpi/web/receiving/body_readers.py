@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import orjson
 
-from twistpi.blobs.receiving import Received, Receiving
+from twistpi.blobs.received import Received, Receiving
 from twistpi.model.account_errors import BadRequest, BodyTooLarge
 from twistpi.web.paths import RequestRefused, segments_of
 from twistpi.web.receiving.forms import Form, form_reader, is_multipart

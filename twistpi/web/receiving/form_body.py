@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.blobs.receiving import Received, Receiving
+from twistpi.blobs.received import Received, Receiving
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import UploadTooLarge
 from twistpi.web.receiving.body_readers import BodyReader, reader_for

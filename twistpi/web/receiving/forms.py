@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import attrs
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
 
-from twistpi.blobs.receiving import Received, Receiving
+from twistpi.blobs.received import Received, Receiving
 from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
 from twistpi.web.receiving.form_lines import FormLines
 

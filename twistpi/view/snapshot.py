@@ -1,17 +1,19 @@
-"""A copy of a view for another server: of one moment, compact, and without what is local."""
+"""Copies and dumps of a view: a compact copy for another server, and the folded rows for comparing two views."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from typing import Any, Final
 from urllib.parse import quote
 
 import attrs
 
 from twistpi.model.errors import StorageFull
-from twistpi.view.stamp import Stamp, read_stamp
+from twistpi.view.database import Stamp, read_stamp
 
 
 @attrs.frozen
@@ -56,3 +58,36 @@ def _finish(path: str) -> tuple[int, str]:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
+
+
+_FOLDED: Final = {
+    "stamp": "serial",
+    "epoch": "epoch",
+    "user": "name",
+    "api_token": "token",
+    "package_index": "name",
+    "project": "id",
+    "version": "project, version",
+    "file": "id",
+    "kept": "file",
+    "release": "id",
+    "uploaded": "file",
+    "attachment": "id",
+    "removed": "index_name, path",
+}
+"""Each folded table with the columns that order it; ``freshness`` is not folded."""
+
+
+def dump(path: str) -> Iterator[tuple[Any, ...]]:
+    """Every row of every folded table of the view at ``path``, the table's name first; what is committed at this moment.
+
+    Constant memory.  Blocking.
+    """
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        for table, order in _FOLDED.items():
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+                yield (table, *row)
+    finally:
+        connection.close()

@@ -1,15 +1,21 @@
-"""Reading the lines of a log's folder, checking the chain; changes nothing, and works while another process appends."""
+"""Reading a log's folder: lines with their chain checked, one line by its serial, and runs of whole lines as parts of files.
+
+Nothing here changes a file, and everything works while another process appends.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Final
 
-from twistpi.changelog.base import read_beginning
+import attrs
+
 from twistpi.changelog.disk import IDisk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
-from twistpi.changelog.segments import segment_name
+from twistpi.changelog.segments import read_base, segment_name
 from twistpi.model.errors import LogDamaged, UnknownPosition
 from twistpi.model.position import Position
 
@@ -27,7 +33,7 @@ def segment_path(directory: str, first_serial: int) -> str:
 
 def log_bytes(directory: str, disk: IDisk) -> int:
     """The size of all segments together, in bytes."""
-    return sum(disk.size(segment_path(directory, first)) for first in read_beginning(directory, disk)[1])
+    return sum(disk.size(segment_path(directory, first)) for first in read_base(directory, disk)[1])
 
 
 def read_lines(directory: str, disk: IDisk, after: Position | None = None, until: int | None = None) -> Iterator[RawLine]:
@@ -39,12 +45,12 @@ def read_lines(directory: str, disk: IDisk, after: Position | None = None, until
     Raises ``UnknownPosition`` when no line ends at ``after``, ``LogDamaged`` at a line that is not what was written.
     """
     if after is None:
-        after = read_beginning(directory, disk)[0]
+        after = read_base(directory, disk)[0]
     find_line(directory, disk, after)
     position = after
     while until is None or position.serial < until:
         # The folder first, then the segment: once a later segment is there, nothing is added to this one.
-        _base, segments = read_beginning(directory, disk)
+        _base, segments = read_base(directory, disk)
         if not segments:
             return
         if position.segment not in segments:
@@ -66,7 +72,7 @@ def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None
 
     Raises ``UnknownPosition`` when there is none.
     """
-    base, segments = read_beginning(directory, disk)
+    base, segments = read_base(directory, disk)
     if position == base:
         return None
     name = segment_name(position.segment)
@@ -150,3 +156,133 @@ def last_line(disk: IDisk, path: str, end: int) -> bytes | None:
         if feed >= 0 or begin == 0:
             return content[feed + 1 : -1]
         length *= 2
+
+
+_FIRST_READ = 512
+"""Bytes; most lines are shorter."""
+_LONGEST_READ = 256 * 1024
+
+
+def locate(directory: str, disk: IDisk, serial: int, last: Position, segments: Sequence[int]) -> Position:
+    """The end of the line ``serial``, which is one of those up to ``last`` in the ``segments``.  Blocking, for a millisecond.
+
+    Its chain is as the line states it.  Raises ``LogDamaged`` when the line is not where it has to be.
+    """
+    segment = segments[bisect_right(segments, serial) - 1]
+    path = segment_path(directory, segment)
+    size = last.offset if segment == last.segment else disk.size(path)
+    start = _find_start(disk, path, size, serial)
+    line = _read_line(disk, path, start, size)
+    try:
+        found, chain, _body = read_header(line)
+    except BadLine as problem:
+        raise LogDamaged(serial, segment_name(segment), start, str(problem)) from None
+    if found != serial:
+        raise LogDamaged(serial, segment_name(segment), start, f"serial {serial} is due there, but the line says {found}")
+    return Position(serial, chain, segment, start + len(line) + 1)
+
+
+def _find_start(disk: IDisk, path: str, size: int, serial: int) -> int:
+    """Where the line ``serial`` begins in a file that begins with an earlier line, or with this one."""
+    low, high = 0, size  # A line not later than ``serial`` begins at ``low``; those that begin at ``high`` or after are later.
+    while high - low > 1:
+        middle = (low + high) // 2
+        start = _next_start(disk, path, middle, high)
+        if start is not None and _serial_at(disk, path, start) <= serial:
+            low = start
+        else:
+            high = middle
+    return low
+
+
+def _next_start(disk: IDisk, path: str, middle: int, high: int) -> int | None:
+    """Where the first line begins that does not begin before ``middle``; None when that is not before ``high``."""
+    place, length = middle - 1, _FIRST_READ
+    while place < high - 1:
+        content = disk.read(path, place, min(length, high - 1 - place))
+        if not content:
+            return None
+        feed = content.find(b"\n")
+        if feed >= 0:
+            return place + feed + 1
+        place += len(content)
+        length = min(2 * length, _LONGEST_READ)
+    return None
+
+
+def _serial_at(disk: IDisk, path: str, start: int) -> int:
+    digits = disk.read(path, start, 24).split(b" ", 1)[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _read_line(disk: IDisk, path: str, start: int, size: int) -> bytes:
+    """The line that begins at ``start``, without its line feed."""
+    parts, place, length = [], start, _FIRST_READ
+    while place < size:
+        content = disk.read(path, place, min(length, size - place))
+        head, feed, _rest = content.partition(b"\n")
+        parts.append(head)
+        if feed or not content:
+            break
+        place += len(content)
+        length = min(2 * length, _LONGEST_READ)
+    return b"".join(parts)
+
+
+MOST: Final = 1024 * 1024
+"""Bytes of a extent, unless a line is longer."""
+_CHUNK: Final = 64 * 1024
+
+
+@attrs.frozen
+class Extent:
+    """Whole lines that lie one after the other in one file."""
+
+    segment: int
+    """The first serial of the segment."""
+    path: str
+    offset: int
+    end: int
+
+
+def next_extent(directory: str, disk: IDisk, segment: int, offset: int, until: Position, most: int = MOST) -> Extent | None:
+    """About ``most`` bytes of whole lines after those that end at ``offset`` of ``segment``, none beyond ``until``.
+
+    None when there are none.  Blocking; quick where the rest of the segment is not more than ``most``.
+    """
+    if offset == end_of(directory, disk, segment, until):
+        if segment >= until.segment:
+            return None
+        _base, segments = read_base(directory, disk)
+        segment, offset = next(first for first in segments if first > segment), 0
+    path = segment_path(directory, segment)
+    end = end_of(directory, disk, segment, until)
+    if end - offset > most:
+        end = _end_of_a_line(disk, path, offset, offset + most, end)
+    return Extent(segment, path, offset, end)
+
+
+def end_of(directory: str, disk: IDisk, segment: int, until: Position) -> int:
+    """Where the lines of ``segment`` end that are not beyond ``until``."""
+    return until.offset if segment == until.segment else disk.size(segment_path(directory, segment))
+
+
+def _end_of_a_line(disk: IDisk, path: str, offset: int, near: int, end: int) -> int:
+    """Where the last line ends that ends between ``offset`` and ``near``; else the first that ends after ``near``."""
+    place = near
+    while place > offset:
+        start = max(offset, place - _CHUNK)
+        feed = disk.read(path, start, place - start).rfind(b"\n")
+        if feed >= 0:
+            return start + feed + 1
+        place = start
+    place = near
+    while place < end:
+        content = disk.read(path, place, _CHUNK)
+        feed = content.find(b"\n")
+        if feed >= 0:
+            return place + feed + 1
+        if not content:
+            break
+        place += len(content)
+    return end

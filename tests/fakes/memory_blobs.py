@@ -16,8 +16,7 @@ from typing import BinaryIO
 import attrs
 from zope.interface import implementer
 
-from twistpi.blobs.address import BlobAddress
-from twistpi.blobs.digest import sha256_of
+from twistpi.blobs.address import BlobAddress, sha256_of
 from twistpi.blobs.interfaces import IBlobs, IIncoming
 from twistpi.model.errors import BlobConflict
 
@@ -148,7 +147,7 @@ class MemoryBlobs:
         blobs = sorted(self._blobs.items(), key=lambda item: (item[0].digits, item[0].filename))
         return ((address, len(blob)) for address, blob in blobs)
 
-    def strangers(self) -> Iterator[str]:
+    def foreign_paths(self) -> Iterator[str]:
         """See ``IBlobs``; there are none."""
         return iter(())
 
