@@ -1,0 +1,305 @@
+"""The HTTP client: treq over one agent, with redirects, credentials, time limits and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+import attrs
+from hyperlink import EncodedURL
+from treq.client import HTTPClient as Treq
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from twistpi import __version__
+from twistpi.http.body import BodyReader, BodyWriter, BytesBody, Offload, deliver_bytes, read_body
+from twistpi.http.encoding import decompress
+from twistpi.http.errors import Cause, RequestFailed, request_failed
+from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
+
+USER_AGENT: Final = f"twistpi/{__version__}"
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS: Final = 10
+_OF_ONE_ORIGIN: Final = frozenset({"authorization", "cookie", "x-devpi-auth"})
+"""Headers, in lower case, that are not sent to another origin than the first."""
+_DRAINED_UP_TO: Final = 64 * 1024
+"""Bytes of an unwanted body that are read rather than its connection closed."""
+_DECOMPRESSED_AT_ONCE: Final = 16 * 1024
+"""Bytes of a compressed body that are decompressed in the reactor's thread."""
+
+HeaderValues = Mapping[str, str | Sequence[str]]
+
+
+@attrs.define(eq=False)
+class Response:
+    """A response whose body is yet to come: use one of ``read``, ``write_to``, ``deliver`` and ``discard``."""
+
+    status: int
+    url: str
+    """Where the response came from, after redirects and without credentials."""
+    length: int | None
+    """Bytes of the body as it is sent; None when the response does not say."""
+    phrase: str
+    headers: Headers
+    _client: HTTPClient
+    _deliver: Callable[[IProtocol], object]
+    _is_compressed: bool = False
+    """Whether a content coding was asked for, which ``read`` undoes."""
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, None without it."""
+        values = self.headers.getRawHeaders(name.encode("ascii"))
+        return _text(values[0]) if values else None
+
+    async def read(self, limit: int, silence: float | None = None) -> bytes:
+        """Return the whole body, decompressed where compression was asked for; at most ``limit`` bytes of it.
+
+        ``silence`` is the longest time without a byte in seconds, that of the client when None.  Raise ``RequestFailed``.
+        """
+        seconds = self._client.silence if silence is None else silence
+        body = await read_body(self._deliver, self._client.clock, seconds, limit)
+        coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
+        if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
+            return decompress(body, coding, limit)
+        return await self._client.offload(decompress, body, coding, limit)
+
+    async def write_to(
+        self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
+    ) -> None:
+        """Have the body written by ``write``, which gets pieces of it in another thread; the sender is held back meanwhile.
+
+        ``written`` is called in the reactor after each batch.  Raise ``RequestFailed``, or what ``write`` raised; see
+        ``BodyWriter``.
+        """
+        client = self._client
+        seconds = client.silence if silence is None else silence
+        writer = BodyWriter(client.clock, seconds, client.offload, client.call_in_reactor, write, written)
+        await writer.take(self._deliver)
+
+    def deliver(self, protocol: IProtocol) -> None:
+        """Send the body to ``protocol`` as it comes, without a limit of any kind; ``BodyReader`` is such a protocol."""
+        self._deliver(protocol)
+
+    def discard(self) -> None:
+        """Drop the body: a short one is read, so that the connection can be used again, else the connection is closed."""
+        reader = BodyReader(self._client.clock, 1.0, lambda _: None)
+        reader.ended.addErrback(lambda _: None)
+        self._deliver(reader)
+        if self.length is None or self.length > _DRAINED_UP_TO:
+            reader.give_up(RequestFailed("nobody wants it"))
+
+    def with_body(self, content: bytes) -> Response:
+        """Return the same response with ``content``, which was read from it, yet to be read."""
+        return attrs.evolve(self, deliver=lambda protocol: deliver_bytes(content, protocol), is_compressed=False)
+
+
+@attrs.define(eq=False)
+class HTTPClient:
+    """Sends requests; shared by all that talk to one kind of server.  It keeps no cookies."""
+
+    _agent: IAgent
+    clock: IReactorTime
+    offload: Offload
+    call_in_reactor: Callable[[Callable[[], object]], object]
+    """``IReactorFromThreads.callFromThread``."""
+    timeout: float | None = attrs.field(default=30.0, kw_only=True)
+    """Seconds from the request to the head of its response, redirects included."""
+    silence: float = attrs.field(default=30.0, kw_only=True)
+    """The longest time in the middle of a body without a byte, in seconds."""
+    requests: int = attrs.field(default=0, init=False)
+    """Requests sent, redirects included."""
+    failures: int = attrs.field(default=0, init=False)
+    """Requests without a usable response, and responses with a status of 500 or more."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: HeaderValues | None = None,
+        body: bytes | IBodyProducer | None = None,
+        credentials: Credentials | None = None,
+        timeout: float | None = None,
+        follow: bool = True,
+        compressed: bool = False,
+    ) -> Response:
+        """Send a request; return the response once its head is there, whatever its status.
+
+        A GET or HEAD follows up to 10 redirects unless ``follow`` is false.  The user and password in ``url``, or else
+        ``credentials``, are sent to their own origin only.  The body comes as the server has it (``Accept-Encoding: identity``),
+        unless it may be ``compressed``: then ``Response.read`` decompresses it.  ``timeout`` replaces that of the client.
+        Raise ``RequestFailed``; when this is cancelled, the request is aborted.
+        """
+        seconds = self.timeout if timeout is None else timeout
+        sending = Deferred.fromCoroutine(
+            self._follow(method, url, _fields(headers, compressed), body, credentials, follow, compressed)
+        )
+        timer = None if seconds is None else self.clock.callLater(seconds, sending.cancel)
+        try:
+            return await sending
+        except (RequestFailed, CancelledError) as error:
+            if _is_over(timer):
+                # Giving up surfaces as whatever the request was busy with; the reason is the time.
+                self.failures += 1
+                raise RequestFailed(f"no answer within {seconds:g} s", Cause.TIMEOUT) from error
+            self.failures += isinstance(error, RequestFailed)
+            raise
+        finally:
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    async def get(self, url: str, *, headers: HeaderValues | None = None, credentials: Credentials | None = None) -> Response:
+        """Send a GET request; see ``request``."""
+        return await self.request("GET", url, headers=headers, credentials=credentials)
+
+    async def _follow(
+        self,
+        method: str,
+        url: str,
+        fields: Headers,
+        body: bytes | IBodyProducer | None,
+        credentials: Credentials | None,
+        follow: bool,
+        compressed: bool,
+    ) -> Response:
+        try:
+            url, own = split_credentials(url)
+        except ValueError as error:
+            raise RequestFailed(str(error), Cause.REDIRECT) from error
+        granted = own or credentials
+        for _ in range(_MOST_REDIRECTS):
+            response = await self._once(method, url, fields, body, granted, compressed)
+            if response.status not in _REDIRECTS or not follow or method not in ("GET", "HEAD"):
+                return response
+            response.discard()
+            try:
+                target = resolve(url, response.header("Location") or "")
+            except ValueError as error:
+                raise RequestFailed(f"it redirects to where nobody can follow ({error})", Cause.REDIRECT) from error
+            if origin_of(target) != origin_of(url):
+                fields = _of_any_origin(fields)
+            url = target
+        raise RequestFailed("it redirects in circles", Cause.REDIRECT)
+
+    async def _once(
+        self,
+        method: str,
+        url: str,
+        fields: Headers,
+        body: bytes | IBodyProducer | None,
+        granted: Credentials | None,
+        compressed: bool,
+    ) -> Response:
+        if granted is not None and granted.origin == origin_of(url):
+            fields = fields.copy()
+            fields.setRawHeaders(b"Authorization", [granted.authorization.encode("latin-1")])
+        exact = _ExactAgent(self._agent, fields)
+        self.requests += 1
+        data = BytesBody(body) if isinstance(body, bytes) else body
+        try:
+            await Treq(exact, _NO_COOKIES).request(
+                method, _ExactURL(quoted(url)), data=data, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
+            )
+        except Exception as error:  # an agent may raise a large family: parse errors, broken TLS, lost connections
+            raise request_failed(error) from error
+        response = exact.response
+        assert response is not None
+        self.failures += response.code >= 500
+        length = None if response.length is UNKNOWN_LENGTH else int(response.length)
+        phrase = _text(response.phrase)
+        return Response(response.code, url, length, phrase, response.headers, self, response.deliverBody, compressed)
+
+
+@implementer(IAgent)
+@attrs.define(eq=False)
+class _ExactAgent:
+    """The agent of one request of treq's: sends the headers as they are meant, and keeps the response as it came.
+
+    treq by itself would ask for gzip, also for files, whose ranges and digests it would spoil, and decompress in the reactor.
+    """
+
+    _agent: IAgent
+    _headers: Headers
+    response: IResponse | None = None
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """Issue a request; see ``IAgent``."""
+        return self._agent.request(method, uri, self._headers, bodyProducer).addCallback(self._keep)
+
+    def _keep(self, response: IResponse) -> IResponse:
+        self.response = response
+        return cast(IResponse, _Sealed())
+
+
+class _Sealed:
+    """What treq sees of a response: nothing that it would decode."""
+
+    headers = Headers()
+
+
+class _ExactURL(EncodedURL):
+    """An address that treq sends as it stands: normalising would change signed queries, and fails for IPv6 addresses."""
+
+    __slots__ = ("_exact",)
+
+    def __init__(self, exact: str) -> None:
+        self._exact = exact
+
+    def to_uri(self) -> _ExactURL:
+        """Return the address itself, which is in ASCII already."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        """Return the address."""
+        return self._exact
+
+
+class _NoCookies(IndexableCookieJar):
+    """Keeps none and sends none."""
+
+    def add_cookie_header(self, request: object) -> None:
+        """Send none."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Keep none."""
+
+
+_NO_COOKIES: Final = _NoCookies()
+
+
+def _fields(headers: HeaderValues | None, compressed: bool) -> Headers:
+    fields = Headers()
+    fields.setRawHeaders(b"User-Agent", [USER_AGENT.encode("ascii")])
+    fields.setRawHeaders(b"Accept-Encoding", [b"gzip" if compressed else b"identity"])
+    for name, value in (headers or {}).items():
+        values = [value] if isinstance(value, str) else value
+        fields.setRawHeaders(name.encode("ascii"), [one.encode("latin-1", "replace") for one in values])
+    return fields
+
+
+def _of_any_origin(fields: Headers) -> Headers:
+    """Return the headers that another origin may see."""
+    given = Headers()
+    for name, values in fields.getAllRawHeaders():
+        if name.decode("ascii").lower() not in _OF_ONE_ORIGIN:
+            given.setRawHeaders(name, values)
+    return given
+
+
+def _text(value: bytes | str) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _is_over(timer: IDelayedCall | None) -> bool:
+    return timer is not None and not timer.active()

@@ -1,0 +1,69 @@
+"""Addresses of other servers: origins, credentials, redirects.  Pure."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
+
+import attrs
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_SAFE_IN_URLS: Final = "%/:=&?~#+!$,;'@()*[]|"
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port: where a request goes, and the only place its credentials go."""
+
+
+@attrs.frozen
+class Credentials:
+    """User and password for one origin."""
+
+    origin: Origin
+    authorization: str = attrs.field(repr=False)
+    """The value of the ``Authorization`` header; never logged, never shown."""
+
+
+def origin_of(url: str) -> Origin:
+    """Return the origin of an absolute http or https address; raise ``ValueError`` for anything else."""
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError("it is not an http or https address")
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def basic_authorization(userinfo: str) -> str:
+    """Return ``user:password``, percent-encoded as in an address, as the value of an ``Authorization`` header (RFC 7617)."""
+    user, _, password = userinfo.partition(":")
+    secret = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return "Basic " + b64encode(secret).decode("ascii")
+
+
+def split_credentials(url: str) -> tuple[str, Credentials | None]:
+    """Return ``url`` without user, password and fragment, and its credentials; raise ``ValueError`` as ``origin_of``."""
+    origin = origin_of(url)
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    clean = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
+    return clean, Credentials(origin, basic_authorization(userinfo)) if at else None
+
+
+def without_credentials(url: str) -> str:
+    """Return ``url`` as it may be shown: without user, password and fragment.  Any text is accepted."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+def resolve(base: str, location: str) -> str:
+    """Return where a ``Location`` header in a response from ``base`` leads, without user and password.
+
+    Raise ``ValueError`` when that is no http or https address.
+    """
+    target = urljoin(base, location.strip())
+    origin_of(target)
+    return without_credentials(target)
+
+
+def quoted(url: str) -> str:
+    """Return ``url`` in ASCII: what is not allowed in an address is percent-encoded as UTF-8, all else stays as it is."""
+    return quote(url, safe=_SAFE_IN_URLS, errors="replace")
