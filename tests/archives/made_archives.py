@@ -19,7 +19,7 @@ import pytest
 
 from tests.fakes.wheels import metadata
 from twistpi.archives.inspect import Inspected, inspect
-from twistpi.archives.limits import DEFAULT_LIMITS, Limits
+from twistpi.archives.source import DEFAULT_LIMITS, Limits
 from twistpi.model.upload_errors import InvalidDistribution
 
 WHEEL = "Some.Name-1.0-py3-none-any.whl"

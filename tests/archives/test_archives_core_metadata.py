@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.archives.made_archives import bounded
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
-from twistpi.archives.limits import Limits
+from twistpi.archives.source import Limits
 from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
 from twistpi.model.upload_errors import InvalidDistribution
 

@@ -31,7 +31,7 @@ from tests.archives.made_archives import (
     tar_of,
 )
 from tests.fakes.wheels import metadata
-from twistpi.archives.limits import Limits
+from twistpi.archives.source import Limits
 from twistpi.model.upload_errors import InvalidDistribution
 
 END = bytes(1024)

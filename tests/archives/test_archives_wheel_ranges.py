@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twistpi.archives.wheel_ranges import LARGEST_METADATA, ByteRange, CoreMetadata, check_core_metadata, drive, find_metadata
-from twistpi.model.errors import BadArchive
+from twistpi.archives.core_metadata import check_core_metadata
+from twistpi.archives.source import DEFAULT_LIMITS
+from twistpi.archives.wheel_ranges import ByteRange, find_metadata, read_from
+from twistpi.model.upload_errors import InvalidDistribution
 
 WHEEL = "Some.Name-1.0-py3-none-any.whl"
 BODY = b"Metadata-Version: 2.1\nName: Some.Name\nVersion: 1.0\nRequires-Dist: other\n\nA description.\n"
@@ -31,7 +33,7 @@ def wheel(
     return buffer.getvalue()
 
 
-def read_from(data: bytes, asked: list[ByteRange] | None = None) -> Callable[[int, int], bytes]:
+def reader_of(data: bytes, asked: list[ByteRange] | None = None) -> Callable[[int, int], bytes]:
     def read(start: int, length: int) -> bytes:
         assert start >= 0
         assert length > 0
@@ -44,11 +46,11 @@ def read_from(data: bytes, asked: list[ByteRange] | None = None) -> Callable[[in
 
 
 def metadata_of(data: bytes, filename: str = WHEEL) -> bytes:
-    return drive(find_metadata(filename, len(data)), read_from(data))
+    return read_from(find_metadata(filename, len(data)), reader_of(data))
 
 
 def refused(data: bytes, filename: str = WHEEL) -> str:
-    with pytest.raises(BadArchive) as caught:
+    with pytest.raises(InvalidDistribution) as caught:
         metadata_of(data, filename)
     return caught.value.reason
 
@@ -61,27 +63,27 @@ def test_metadata_of_a_wheel_is_found(compression: int, comment: bytes) -> None:
 
 def test_small_wheel_is_asked_for_once() -> None:
     data, asked = wheel(), list[ByteRange]()
-    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     assert asked == [ByteRange(0, len(data))]
 
 
 def test_large_wheel_needs_only_its_end_when_the_metadata_is_there() -> None:
     data, asked = wheel([("big.bin", bytes(2_000_000)), (f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED), list[ByteRange]()
-    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     assert len(asked) == 1
     assert asked[0].length < 70_000
 
 
 def test_metadata_at_the_front_takes_one_more_range() -> None:
     data, asked = wheel([(f"{INFO}/METADATA", BODY), ("big.bin", bytes(2_000_000))], zipfile.ZIP_STORED), list[ByteRange]()
-    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     assert len(asked) == 2
     assert asked[1].length < 2_000
 
 
 def test_long_table_of_contents_is_asked_for_where_the_end_stopped() -> None:
     data, asked = wheel([(f"{INFO}/METADATA", BODY), *((f"m{number}", b"") for number in range(3_000))]), list[ByteRange]()
-    assert drive(find_metadata(WHEEL, len(data)), read_from(data, asked)) == BODY
+    assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     seen = [index for start, length in asked for index in (start, start + length)]
     assert len(asked) == 3
     assert seen[2] + asked[1].length == seen[0], "nothing is asked for twice"
@@ -145,7 +147,7 @@ def test_a_garbled_wheel_is_a_bad_archive_or_still_right(data: st.DataObject) ->
         garbled[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
     try:
         found = metadata_of(bytes(garbled))
-    except BadArchive:
+    except InvalidDistribution:
         return
     assert found == BODY
 
@@ -163,8 +165,8 @@ def test_any_bytes_are_a_bad_archive(data: bytes) -> None:
 
 def test_an_answer_of_another_length_is_a_bad_archive() -> None:
     data = wheel()
-    with pytest.raises(BadArchive, match="0 bytes came"):
-        drive(find_metadata(WHEEL, len(data)), lambda _start, _length: b"")
+    with pytest.raises(InvalidDistribution, match="0 bytes came"):
+        read_from(find_metadata(WHEEL, len(data)), lambda _start, _length: b"")
 
 
 def test_only_wheels_are_looked_into() -> None:
@@ -192,12 +194,12 @@ def test_metadata_must_be_of_the_wheel() -> None:
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    assert "too large" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(LARGEST_METADATA))]))
+    assert "too large" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
     assert "far more than it is" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(4 * 1024 * 1024))]))
 
 
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> None:
-    data = bytearray(wheel([(f"{INFO}/METADATA", BODY + bytes(LARGEST_METADATA))]))
+    data = bytearray(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
     table = data.rfind(b"PK\x01\x02")
     data[table + 24 : table + 28] = struct.pack("<L", len(BODY))
     assert "not what its table" in refused(bytes(data))
@@ -236,10 +238,12 @@ def test_a_wrong_checksum_is_noticed() -> None:
 )
 def test_core_metadata_fits_its_file(filename: str, version: str) -> None:
     body = f"metadata-version:2.4\r\nNAME : Some-Name\r\nVersion: {version}\r\n\r\ntext".encode()
-    assert check_core_metadata(filename, body) == CoreMetadata("2.4", "Some-Name", version)
+    check_core_metadata(body, filename)
+    with pytest.raises(InvalidDistribution, match="its metadata is of 'Some-Name'"):
+        check_core_metadata(body, filename.replace("1", "2", 1))
 
 
 @given(st.binary(max_size=200), st.text(max_size=40))
 def test_any_core_metadata_is_fine_or_a_bad_archive(body: bytes, filename: str) -> None:
-    with contextlib.suppress(BadArchive):
-        check_core_metadata(filename, body)
+    with contextlib.suppress(InvalidDistribution):
+        check_core_metadata(body, filename)

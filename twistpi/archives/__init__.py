@@ -1,5 +1,5 @@
-"""What is inside of distribution files: their core metadata, and whether they are what their names say.
+"""Inspection of distribution files: their core metadata, and whether they are what their names say.
 
-Archives come from anybody.  They are read where they lie, never unpacked to disk, and whatever is wrong with one is an
-``InvalidDistribution`` in bounded time and memory (``limits.py``).
+Archives are hostile until proven otherwise.  They are read in place and never unpacked to disk; whatever is wrong with one
+raises ``InvalidDistribution`` in bounded time and memory (``source.Limits``).
 """

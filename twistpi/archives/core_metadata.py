@@ -1,8 +1,7 @@
-"""Core metadata as values: ``METADATA`` of a wheel, ``PKG-INFO`` of an sdist or an egg.
+"""Core metadata: ``METADATA`` of a wheel, ``PKG-INFO`` of an sdist or an egg.
 
-Read as the installers' mail parser reads it, so that nobody sees another name or version here than there, but in one pass: every
-header is looked at once, and only fields that are known are kept.  Sources: "Core metadata specifications" 1.0 to 2.5, and
-RFC 5322 as far as these use it.
+It is read as the installers' mail parser reads it, so that name and version are the same here and there, but in one pass, and
+only known fields are kept.  Sources: "Core metadata specifications" 1.0 to 2.5, and RFC 5322 as far as these use it.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Final, NoReturn
 
 import attrs
 
-from twistpi.archives.limits import DEFAULT_LIMITS, Limits
-from twistpi.archives.source import shown
+from twistpi.archives.source import DEFAULT_LIMITS, Limits, is_utf8, shown
 from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
+from twistpi.model.distributions import is_of_project, is_of_version
 from twistpi.model.errors import InvalidProjectName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Json
@@ -34,28 +33,28 @@ _VERSION = re.compile(r"[^\x00-\x20<>%#\"/\\\x7f-\xa0]{1,200}\Z")
 _LONGEST_NAME: Final = 200
 """Characters of a project's name."""
 _ONCE: Final = ("metadata_version", "name", "version")
-"""Keys of the fields that must stand exactly once; of others that are repeated against the rules the first counts."""
+"""Keys of the fields that must occur exactly once; of others that are repeated against the rules the first counts."""
 
 
 @attrs.frozen
 class CoreMetadata:
-    """What a distribution says of itself."""
+    """The core metadata of a distribution."""
 
     name: str
-    """As it is spelled there."""
+    """As it is spelled there, not normalised."""
     version: str
-    """As it is spelled there."""
+    """As it is spelled there, not normalised."""
     fields: Mapping[str, Json]
-    """Every known field that is given and not empty, ``name`` and ``version`` as well, by the keys of ``model/core_fields.py``.
+    """Every known field that is not empty, ``name`` and ``version`` as well, by the keys of ``model/core_fields.py``.
 
-    Text, or a list of texts for the fields that may be repeated.
+    A value is a text, or a list of texts for the fields that may be repeated.
     """
 
 
 def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> CoreMetadata:
-    """What ``raw``, the metadata out of ``filename``, says; ``InvalidDistribution`` for what names no project and version.
+    """Parse ``raw``, the metadata out of ``filename``; raise ``InvalidDistribution`` when it names no project and version.
 
-    Tolerated are later versions 2.x, unknown fields, which are left out, and old metadata (1.x) that is not UTF-8.
+    Later versions 2.x are accepted, unknown fields are left out, and old metadata (1.x) need not be UTF-8.
     """
     if len(raw) > limits.largest_metadata:
         _refuse(filename, "its metadata is too large")
@@ -65,9 +64,10 @@ def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMI
     for key in _ONCE:
         if len(found.get(key, ())) > 1:
             _refuse(filename, f"its metadata has more than one {TEXT_FIELDS[key]}")
-    encoding = "latin-1" if not _is_utf8(raw) and _is_old(found) else "utf-8"
+    # The tools of versions 1.x wrote whatever encoding the author's files had.
+    is_old = any(value.strip().startswith(b"1.") for value in found.get("metadata_version", ()))
     try:
-        fields = _fields(found, body, encoding)
+        fields = _fields(found, body, "latin-1" if is_old and not is_utf8(raw) else "utf-8")
     except UnicodeDecodeError:
         _refuse(filename, "its metadata is not UTF-8")
     for key in _ONCE:
@@ -78,7 +78,7 @@ def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMI
 
 
 def _split(raw: bytes, filename: str, limits: Limits) -> tuple[dict[str, list[bytes]], bytes]:
-    """Key -> the values of its headers, folded as they are, and the body."""
+    """Return key -> the values of its headers, still folded, and the body."""
     found: dict[str, list[bytes]] = {}
     position = count = 0
     while True:
@@ -98,21 +98,8 @@ def _split(raw: bytes, filename: str, limits: Limits) -> tuple[dict[str, list[by
     return found, raw[blank.end() if blank else position :]
 
 
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_old(found: Mapping[str, list[bytes]]) -> bool:
-    """Whether the metadata is of a version whose tools wrote whatever encoding the author's files had."""
-    return any(value.strip().startswith(b"1.") for value in found.get("metadata_version", ()))
-
-
 def _fields(found: Mapping[str, list[bytes]], body: bytes, encoding: str) -> dict[str, Json]:
-    """The fields that are given; raises ``UnicodeDecodeError``."""
+    """Decode the fields that are not empty; raise ``UnicodeDecodeError``."""
     fields: dict[str, Json] = {}
     for key, values in found.items():
         texts = [text for text in (_unfold(value.decode(encoding)) for value in values) if text not in ("", "UNKNOWN")]
@@ -125,7 +112,7 @@ def _fields(found: Mapping[str, list[bytes]], body: bytes, encoding: str) -> dic
 
 
 def _unfold(value: str) -> str:
-    """``value`` without the indentation that its continuing lines have, which is eight columns wide mostly."""
+    """Return ``value`` without the indentation of its continuation lines, mostly eight columns."""
     first, *rest = _BREAK.split(value)
     return "\n".join([first, *(_INDENT.sub("", line, count=1) for line in rest)]).strip()
 
@@ -141,6 +128,31 @@ def _check_identity(filename: str, fields: Mapping[str, Json]) -> None:
         _refuse(filename, "its metadata has a name that is too long")
     if not _VERSION.match(fields["version"]):
         _refuse(filename, f"its metadata is of the version {shown(fields['version'])}, which is none")
+
+
+def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raise ``InvalidDistribution`` unless ``body`` is the metadata of the distribution ``filename``.
+
+    This is for files of other servers: whatever identifies itself is accepted.
+    """
+    if len(body) > limits.largest_metadata:
+        _refuse(filename, "its metadata is too large")
+    headers = re.split(rb"\r?\n\r?\n", body, maxsplit=1)[0].decode("utf-8", errors="replace")
+    _metadata_version, name, version = (_header(headers, filename, header) for header in ("Metadata-Version", "Name", "Version"))
+    try:
+        project = normalize_project(name)
+    except InvalidProjectName:
+        _refuse(filename, f"its metadata is of {shown(name)}, which is no project name")
+    if not is_of_project(filename, project) or not is_of_version(filename, project, version):
+        _refuse(filename, f"its metadata is of {shown(name)} {shown(version)}")
+
+
+def _header(headers: str, filename: str, name: str) -> str:
+    found = re.search(rf"^{name}[ \t]*:[ \t]*([^\r\n]*)", headers, re.IGNORECASE | re.MULTILINE)
+    value = found[1].strip() if found else ""
+    if not value:
+        _refuse(filename, f"its metadata has no {name}")
+    return value
 
 
 def _refuse(filename: str, reason: str) -> NoReturn:

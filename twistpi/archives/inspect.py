@@ -1,18 +1,27 @@
-"""A look into a distribution file before it is taken."""
+"""Inspection of a distribution file before it is accepted: its core metadata, and whether its name is right.
+
+Sources: "Binary distribution format" (PEP 427), "Source distribution format" (PEP 625), "The Internal Structure of Python Eggs"
+(setuptools).
+"""
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import attrs
 
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
-from twistpi.archives.limits import DEFAULT_LIMITS, Limits
-from twistpi.archives.sdists import sdist_metadata
-from twistpi.archives.source import Source, shown
-from twistpi.archives.wheels import egg_metadata, wheel_metadata
-from twistpi.model.distributions import EGG, SDIST, WHEEL, is_of_project, is_of_version, kind_of_filename
-from twistpi.model.names import normalize_project
+from twistpi.archives.paths import TopFolder, member_path
+from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, shown
+from twistpi.archives.tar_members import TarArchive
+from twistpi.archives.zip_directory import Member
+from twistpi.archives.zip_members import read_member, read_members
+from twistpi.model.distributions import EGG, SDIST, WHEEL, is_of_project, is_of_version, is_same_version, kind_of_filename
+from twistpi.model.errors import InvalidProjectName
+from twistpi.model.names import normalize_project, version_of_filename
+
+_SDIST_METADATA: Final = ("PKG-INFO",)
+_EGG_METADATA: Final = ("EGG-INFO", "PKG-INFO")
 
 
 @attrs.frozen
@@ -20,40 +29,106 @@ class Inspected:
     """What was found in a distribution file."""
 
     kind: str
-    """``wheel``, ``sdist``, ``egg``, or ``other`` for what is not looked into."""
+    """``wheel``, ``sdist``, ``egg``, or ``other`` for files that are not opened."""
     metadata: bytes | None
-    """``METADATA`` or ``PKG-INFO`` as it lies in the file; None for ``other`` and for an old sdist without."""
+    """``METADATA`` or ``PKG-INFO`` as it is in the file; None for ``other`` and for an old sdist without."""
     core: CoreMetadata | None
-    """What ``metadata`` says."""
+    """``metadata``, parsed."""
 
 
 def inspect(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> Inspected:
-    """Look into ``file``, of ``size`` bytes, which is or is going to be called ``filename``.
+    """Inspect ``file``, of ``size`` bytes, which is to be called ``filename``.
 
-    Reads and unpacks, so it belongs into a thread: milliseconds for a wheel, of which only the table of contents, headers and
-    metadata are read; as long as unpacking takes for an sdist.  Needs a few MiB of memory whatever the file's size.  Raises
-    ``InvalidDistribution``, which names the file and what is wrong, also when the metadata is of another project or version than
-    the name of a wheel or an sdist says.
+    Blocking.  A wheel takes milliseconds, since only directory, headers and metadata are read; an sdist takes as long as
+    unpacking it.  Memory stays at a few MiB.  Raise ``InvalidDistribution`` for a damaged or dangerous archive, and when the
+    metadata is of another project or version than the name of a wheel or an sdist says.
     """
     kind = kind_of_filename(filename)
     source = Source(file, filename, size)
     metadata = None
     if kind == WHEEL:
-        metadata = wheel_metadata(source, limits)
+        metadata = _wheel_metadata(source, limits)
     elif kind == SDIST:
-        metadata = sdist_metadata(source, limits)
+        metadata = _zip_sdist_metadata(source, limits) if filename.lower().endswith(".zip") else _tar_metadata(source, limits)
     elif kind == EGG:
-        metadata = egg_metadata(source, limits)
+        metadata = _egg_metadata(source, limits)
     if metadata is None:
         return Inspected(kind, None, None)
     core = parse_core_metadata(metadata, filename, limits)
     if kind != EGG:
-        _check_name(source, core)
+        project = normalize_project(core.name)
+        if not is_of_project(filename, project) or not is_of_version(filename, project, core.version):
+            raise source.refusal(f"its metadata is of {shown(core.name)} {shown(core.version)}")
     return Inspected(kind, metadata, core)
 
 
-def _check_name(source: Source, core: CoreMetadata) -> None:
-    """Refuse metadata that is of another project or version than the file's name says."""
-    project = normalize_project(core.name)
-    if not is_of_project(source.filename, project) or not is_of_version(source.filename, project, core.version):
-        raise source.refusal(f"its metadata is of {shown(core.name)} {shown(core.version)}")
+def _wheel_metadata(source: Source, limits: Limits) -> bytes:
+    """Return ``METADATA`` of the one ``.dist-info`` folder that has the wheel's name and version, in any spelling.
+
+    Raise ``InvalidDistribution`` also when ``WHEEL`` or ``RECORD`` is not beside it.  Such folders of other distributions, which
+    a wheel may contain, are passed over.
+    """
+    found: dict[str, list[tuple[str, Member]]] = {"METADATA": [], "WHEEL": [], "RECORD": []}
+    for member in read_members(source, limits):
+        path = member_path(source, member.name, limits)
+        if len(path) == 2 and path[1] in found and _is_info_of(source.filename, path[0]):
+            found[path[1]].append((path[0], member))
+    for name, places in found.items():
+        if len(places) != 1:
+            raise source.refusal(f"it holds {name} of its name and version {'more than once' if places else 'nowhere'}")
+    if len({folder for [(folder, _member)] in found.values()}) > 1:
+        raise source.refusal("it has more than one folder .dist-info of its name")
+    return read_member(source, found["METADATA"][0][1], limits.largest_metadata)
+
+
+def _is_info_of(filename: str, folder: str) -> bool:
+    name, dash, version = folder.removesuffix(".dist-info").rpartition("-")
+    if not folder.endswith(".dist-info") or not dash:
+        return False
+    try:
+        project = normalize_project(filename.partition("-")[0])
+        is_same_name = normalize_project(name) == project
+    except InvalidProjectName:
+        return False
+    told = version_of_filename(filename, project)
+    return is_same_name and told is not None and (told == version or is_same_version(told, version.replace("_", "-")))
+
+
+def _egg_metadata(source: Source, limits: Limits) -> bytes:
+    found = [member for member in read_members(source, limits) if member_path(source, member.name, limits) == _EGG_METADATA]
+    if len(found) != 1:
+        raise source.refusal("it holds PKG-INFO more than once" if found else "it holds no EGG-INFO/PKG-INFO")
+    return read_member(source, found[0], limits.largest_metadata)
+
+
+def _zip_sdist_metadata(source: Source, limits: Limits) -> bytes | None:
+    """Return ``PKG-INFO`` in the one folder of an sdist, None for an old one without; raise ``InvalidDistribution``."""
+    top = TopFolder(source)
+    found = []
+    for member in read_members(source, limits):
+        path = member_path(source, member.name, limits)
+        top.take(path, is_folder=member.is_folder)
+        if path[1:] == _SDIST_METADATA and not member.is_folder:
+            found.append(member)
+    top.finish()
+    if len(found) > 1:
+        raise source.refusal("it holds PKG-INFO more than once")
+    return read_member(source, found[0], limits.largest_metadata) if found else None
+
+
+def _tar_metadata(source: Source, limits: Limits) -> bytes | None:
+    """Do the same for a tar archive."""
+    top = TopFolder(source)
+    archive = TarArchive(source, limits)
+    found: bytes | None = None
+    for member in archive.members():
+        top.take(member.path, is_folder=member.is_folder)
+        if member.path[1:] != _SDIST_METADATA:
+            continue
+        if not member.is_file or member.size > limits.largest_metadata:
+            raise source.refusal("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is no file")
+        if found is not None:
+            raise source.refusal("it holds PKG-INFO more than once")
+        found = archive.read(member)
+    top.finish()
+    return found

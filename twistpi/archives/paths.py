@@ -1,4 +1,4 @@
-"""Where a member of an archive would be unpacked to: always below the folder it is unpacked in, or it is refused."""
+"""Paths and links in an archive.  All must stay below the folder that the archive is unpacked in."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import re
 
 import attrs
 
-from twistpi.archives.limits import Limits
-from twistpi.archives.source import Source, shown
+from twistpi.archives.source import Limits, Source, shown
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def member_path(source: Source, name: str, limits: Limits) -> tuple[str, ...]:
-    """The parts of ``name``, without empty ones and ``.``; raises ``InvalidDistribution`` when it leads elsewhere."""
+    """Return the parts of ``name``, without empty ones and ``.``; raise ``InvalidDistribution`` when it leads elsewhere."""
     if len(name) > limits.largest_name:
         raise source.refusal(f"the name of a member is too long: {shown(name)}")
     if _CONTROLS.search(name):
         raise source.refusal(f"the name of a member contains a control character: {shown(name)}")
-    as_windows_has_it = name.replace("\\", "/")
-    if as_windows_has_it.startswith("/") or _DRIVE.match(name):
+    on_windows = name.replace("\\", "/")
+    if on_windows.startswith("/") or _DRIVE.match(name):
         raise source.refusal(f"a member has an absolute name: {shown(name)}")
-    if ".." in as_windows_has_it.split("/"):
+    if ".." in on_windows.split("/"):
         raise source.refusal(f"a member leads out of the archive: {shown(name)}")
     path = tuple(part for part in name.split("/") if part not in ("", "."))
     if len(path) > limits.deepest:
@@ -32,13 +31,13 @@ def member_path(source: Source, name: str, limits: Limits) -> tuple[str, ...]:
 
 @attrs.define
 class TopFolder:
-    """The one folder in which an sdist has everything (PEP 625); its name does not matter."""
+    """The one folder that holds all of an sdist (PEP 625); its name does not matter."""
 
     source: Source
     name: str | None = None
 
     def take(self, path: tuple[str, ...], *, is_folder: bool) -> None:
-        """Note one more member; raises ``InvalidDistribution`` for one outside of the folder."""
+        """Record a member; raise ``InvalidDistribution`` for one outside of the folder."""
         if not path and is_folder:
             return
         if len(path) < 2 and not is_folder:
@@ -49,7 +48,7 @@ class TopFolder:
             raise self.source.refusal(f"it has more than one folder: {shown(self.name)} and {shown(path[0])}")
 
     def finish(self) -> None:
-        """Refuse an archive without the folder."""
+        """Raise ``InvalidDistribution`` for an archive without the folder."""
         if self.name is None:
             raise self.source.refusal("it is empty")
 
@@ -62,13 +61,13 @@ class Links:
     limits: Limits
     symbolic: set[tuple[str, ...]] = attrs.Factory(set)
     beside: set[tuple[str, ...]] = attrs.Factory(set)
-    """Where hard links are, and what they lead to."""
+    """Paths of hard links and of their targets."""
 
     def take(self, path: tuple[str, ...], target: str, *, is_hard: bool) -> None:
-        """Note the link at ``path``; raises ``InvalidDistribution`` when ``target`` may lie outside.
+        """Record the link at ``path``; raise ``InvalidDistribution`` when ``target`` may lie outside.
 
-        A symbolic link's target is relative to the folder of the link.  Its steps up must come first: behind a folder that is a
-        link itself, a step up leads anywhere.  A hard link's target is a path of the archive.
+        A symbolic link's target is relative to the folder of the link.  Its ``..`` must come first, since behind a folder that is
+        a link itself they lead anywhere.  A hard link's target is a path of the archive.
         """
         parts = tuple(part for part in target.replace("\\", "/").split("/") if part not in ("", "."))
         if is_hard:
@@ -86,7 +85,7 @@ class Links:
             raise self.source.refusal("it has too many links")
 
     def finish(self) -> None:
-        """Refuse links below or to symbolic ones: how far up those lead cannot be told from their names."""
+        """Raise ``InvalidDistribution`` for links below or to symbolic ones: where those lead cannot be told from their names."""
         for path in (*self.symbolic, *self.beside):
             longest = len(path) + (path in self.beside)
             if any(path[:length] in self.symbolic for length in range(1, longest)):

@@ -1,6 +1,6 @@
-"""Single records of a tar archive: a member's header, and what extends it.
+"""Headers of a tar archive: a member's own, and those that extend it.
 
-Where tar programs differ in what they make of a record, it is refused.  Sources: POSIX.1-2017 ``pax``, GNU tar's manual.
+A header that tar programs read in different ways is refused.  Sources: POSIX.1-2017 ``pax``, GNU tar's manual.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.archives.source import Source, shown
+from twistpi.archives.source import Source, is_utf8, shown
 
 RECORD: Final = 512
 """Bytes of a header; what follows is padded to as many."""
@@ -29,11 +29,11 @@ _TAKEN_FROM_PAX: Final = frozenset({"path", "linkpath", "size"})
 
 @attrs.frozen
 class Header:
-    """A member's header as it stands."""
+    """A member's header, unextended."""
 
     name: str
     kind: int
-    """The byte that says what the member is."""
+    """The type of the member, one of the constants above or another byte."""
     size: int
     """Bytes that follow, without their padding."""
     target: str
@@ -41,7 +41,7 @@ class Header:
 
 
 def read_header(source: Source, record: bytes) -> Header:
-    """``record`` as a header; raises ``InvalidDistribution``."""
+    """Parse a header; raise ``InvalidDistribution``."""
     unsigned = sum(record) - sum(record[148:156]) + 8 * 0x20
     if _number(source, record[148:156]) != unsigned:
         raise source.refusal("it is no tar archive, or a header in it is garbled")
@@ -54,7 +54,7 @@ def read_header(source: Source, record: bytes) -> Header:
 
 
 def read_long_text(source: Source, content: bytes) -> str:
-    """The name or target that GNU tar puts before a member when it is long."""
+    """Parse the name or target that GNU tar puts before a member when it is long; raise ``InvalidDistribution``."""
     text = _text(content)
     if content.rstrip(b"\0") != content[: len(content.split(b"\0", 1)[0])]:
         raise source.refusal(f"{shown(text)} in it has two names")
@@ -62,9 +62,9 @@ def read_long_text(source: Source, content: bytes) -> str:
 
 
 def read_extension(source: Source, content: bytes, *, for_all: bool) -> Mapping[str, str]:
-    """``path``, ``linkpath`` and ``size`` out of a pax record, whose lines are ``LENGTH KEY=VALUE``; others do not matter here.
+    """Return ``path``, ``linkpath`` and ``size`` of a pax header, whose lines are ``LENGTH KEY=VALUE``; others do not matter.
 
-    Raises ``InvalidDistribution`` for garbled ones, for sparse files, and for a record that would give all members one path.
+    Raise ``InvalidDistribution`` for damaged headers, sparse files, and a header that would give all members one path.
     """
     found: dict[str, str] = {}
     position = 0
@@ -82,12 +82,14 @@ def read_extension(source: Source, content: bytes, *, for_all: bool) -> Mapping[
         if name in _TAKEN_FROM_PAX:
             if for_all or name in found:
                 raise source.refusal(f"an extended header in it gives members a common or a second {name}")
-            found[name] = _pax_text(source, value[:-1])
+            if not is_utf8(value):
+                raise source.refusal("an extended header in it is not UTF-8")
+            found[name] = value[:-1].decode()
     return found
 
 
 def size_of(source: Source, header: Header, extension: Mapping[str, str]) -> int:
-    """The bytes of a member, which an extended header says when they are too many for the header."""
+    """Return the size of a member in bytes; the extended header has it when it is too large for the header."""
     told = extension.get("size")
     if told is None:
         return header.size
@@ -96,24 +98,14 @@ def size_of(source: Source, header: Header, extension: Mapping[str, str]) -> int
     return int(told)
 
 
-def _pax_text(source: Source, value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise source.refusal("an extended header in it is not UTF-8") from None
-
-
 def _text(field: bytes) -> str:
-    """A text that ends with the first NUL, if any; old archives are in whatever encoding their authors had."""
+    """Decode a text that ends with the first NUL, if any.  Old archives are in any encoding."""
     raw = field.split(b"\0", 1)[0]
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    return raw.decode("utf-8" if is_utf8(raw) else "latin-1")
 
 
 def _number(source: Source, field: bytes) -> int:
-    """Octal digits, or GNU's binary numbers for what is too large for them."""
+    """Parse octal digits, or GNU's binary form of large numbers."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:])
     digits = field.strip(b" \0")

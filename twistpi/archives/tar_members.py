@@ -1,14 +1,15 @@
-"""The members of a tar archive, one after the other, as it is unpacked."""
+"""The members of a compressed tar archive, one after the other, as it is unpacked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import bz2
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
-from twistpi.archives.limits import Limits
 from twistpi.archives.paths import Links, member_path
-from twistpi.archives.source import Cursor, Source, shown
+from twistpi.archives.source import PIECE, Cursor, Limits, Source, shown
 from twistpi.archives.tar_header import (
     EXTENDED,
     FILES,
@@ -25,18 +26,17 @@ from twistpi.archives.tar_header import (
     read_long_text,
     size_of,
 )
-from twistpi.archives.unpacking import unpacked_pieces
 
 _ZEROS = bytes(RECORD)
 
 
 @attrs.frozen
 class TarMember:
-    """A member with everything that extends its header taken into account."""
+    """A member, with everything that extends its header taken into account."""
 
     path: tuple[str, ...]
     kind: int
-    """As in ``tar_header``; only files, folders and links come."""
+    """As in ``tar_header``; only files, folders and links occur."""
     size: int
     """Bytes."""
 
@@ -53,20 +53,20 @@ class TarMember:
 
 @attrs.define
 class TarArchive:
-    """A compressed tar archive that is read from its beginning to its end, once."""
+    """A compressed tar archive, read once from its beginning to its end."""
 
     source: Source
     limits: Limits
     _bytes: Cursor = attrs.field(init=False)
     _left: int = 0
-    """Bytes of the member that was told last which nobody has read yet, with their padding."""
+    """Bytes of the last member that were not read yet, with their padding."""
     _headers: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._bytes = Cursor(unpacked_pieces(self.source, self.limits))
 
     def members(self) -> Iterator[TarMember]:
-        """Every member, and at the end that it was the end; raises ``InvalidDistribution`` as soon as something is wrong."""
+        """Yield every member; raise ``InvalidDistribution`` as soon as something is wrong, also behind the last one."""
         links = Links(self.source, self.limits)
         while (member := self._next(links)) is not None:
             yield member
@@ -76,11 +76,11 @@ class TarArchive:
                 raise self.source.refusal("it has bytes behind its end")
 
     def read(self, member: TarMember) -> bytes:
-        """What is in ``member``, the one that was told last."""
+        """Return the content of ``member``, which must be the last one that was yielded."""
         return self._content(member.size)
 
     def _next(self, links: Links) -> TarMember | None:
-        """The next member, None at the end of the archive."""
+        """Return the next member, None at the end of the archive."""
         texts: dict[int, str] = {}
         extension: Mapping[str, str] | None = None
         while (header := self._next_header()) is not None:
@@ -97,7 +97,9 @@ class TarArchive:
         return None
 
     def _next_header(self) -> Header | None:
-        self._skip_rest()
+        if self._bytes.skip(self._left) < self._left:
+            raise self.source.refusal("it is cut short")
+        self._left = 0
         record = self._bytes.take(RECORD)
         if len(record) < RECORD:
             raise self.source.refusal("it is cut short")
@@ -137,11 +139,72 @@ class TarArchive:
         self._left -= size
         return content
 
-    def _skip_rest(self) -> None:
-        if self._bytes.skip(self._left) < self._left:
-            raise self.source.refusal("it is cut short")
-        self._left = 0
-
 
 def _padded(size: int) -> int:
     return -(-size // RECORD) * RECORD
+
+
+def unpacked_pieces(source: Source, limits: Limits) -> Iterator[bytes]:
+    """Yield what ``source``, whose name says how it is compressed, unpacks to, never more than ``limits`` allow.
+
+    Raise ``InvalidDistribution`` for damaged data.  Zeros behind the last stream are padding.
+    """
+    is_bzip2 = source.filename.lower().endswith(".bz2")
+    if not source.at(0, min(3, source.size)).startswith(b"BZh" if is_bzip2 else b"\x1f\x8b\x08"):
+        raise source.refusal(f"it is not compressed with {'bzip2' if is_bzip2 else 'gzip'}")
+    unpacked = 0
+    for piece in _streams(source, bz2.BZ2Decompressor if is_bzip2 else _GzipDecompressor, limits):
+        unpacked += len(piece)
+        if unpacked > limits.most_unpacked(source.size):
+            raise source.refusal("it unpacks to far more than it is")
+        yield piece
+
+
+class _GzipDecompressor:
+    """Decompresses one gzip stream, with the interface of ``bz2.BZ2Decompressor``."""
+
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflater.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflater.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflater.unused_data
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        return self._inflater.decompress(self._inflater.unconsumed_tail + packed, most)
+
+
+def _streams(
+    source: Source, decompressor: Callable[[], _GzipDecompressor | bz2.BZ2Decompressor], limits: Limits
+) -> Iterator[bytes]:
+    """Yield the content of the compressed streams, one behind the other, that ``source`` consists of."""
+    pieces = source.pieces(0, source.size)
+    packed, streams = next(pieces, b""), 0
+    while packed:
+        streams += 1
+        if streams > limits.most_members:
+            raise source.refusal("it is compressed in too many parts")
+        stream = decompressor()
+        while not stream.eof:
+            if stream.needs_input and not packed:
+                packed = next(pieces, b"")
+                if not packed:
+                    raise source.refusal("it is cut short")
+            given, packed = packed, b""
+            try:
+                piece = stream.decompress(given, PIECE)
+            except (zlib.error, OSError) as error:
+                raise source.refusal(f"it cannot be unpacked ({error})") from error
+            if piece:
+                yield piece
+        packed = stream.unused_data.lstrip(b"\0")
+        while not packed and (more := next(pieces, b"")):
+            packed = more.lstrip(b"\0")

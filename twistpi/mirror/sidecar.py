@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 from twisted.logger import Logger
 
-from twistpi.archives.wheel_ranges import ByteRange, check_core_metadata, drive, find_metadata
+from twistpi.archives.core_metadata import check_core_metadata
+from twistpi.archives.wheel_ranges import ByteRange, find_metadata, read_from
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
@@ -26,8 +27,9 @@ from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.upstream import Offload, Upstream
 from twistpi.mirror.verify import promised_digest
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadArchive, BlobConflict, NoMetadata, SyncFailed, UnknownFile, UpstreamUnreachable, WrongBytes
+from twistpi.model.errors import BlobConflict, NoMetadata, SyncFailed, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile
+from twistpi.model.upload_errors import InvalidDistribution
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
 
 LARGEST: Final = 16 * 1024 * 1024
@@ -157,8 +159,8 @@ class Sidecars:
                     piece: bytes = file.read(length)
                     return piece
 
-                return drive(find_metadata(address.filename, size), read)
-        except BadArchive as error:
+                return read_from(find_metadata(address.filename, size), read)
+        except InvalidDistribution as error:
             raise _Degraded(error.reason) from error
         except FileNotFoundError as error:
             raise NoMetadata("", address.relative, "the wheel is not on disk any more") from error
@@ -248,8 +250,8 @@ def _verify(filename: str, body: bytes, announced: bool | Mapping[str, str] | No
             raise _Degraded(f"the {algorithm} of the upstream's metadata file is {actual}, not {expected}")
         return
     try:
-        check_core_metadata(filename, body)
-    except BadArchive as error:
+        check_core_metadata(body, filename)
+    except InvalidDistribution as error:
         raise _Degraded(error.reason) from error
 
 
@@ -260,5 +262,5 @@ def _step(walk: Generator[ByteRange, bytes, bytes], piece: bytes | None) -> Byte
     except StopIteration as found:
         body: bytes = found.value
         return body
-    except BadArchive as error:
+    except InvalidDistribution as error:
         raise _Degraded(error.reason) from error

@@ -54,15 +54,6 @@ class InvalidFilename(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
-class BadArchive(TwistpiError):
-    """No core metadata can be read out of {filename}: {reason}."""
-
-    status = 400
-    filename: str
-    reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
 class InvalidSetting(TwistpiError):
     """The setting {name} is {value!r} (from {source}); {allowed}."""
 

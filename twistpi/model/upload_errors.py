@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from twistpi.model.errors import BadArchive, TwistpiError
+from twistpi.model.errors import TwistpiError
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -56,8 +56,12 @@ class FormDisagrees(InvalidUpload):
 
 
 @attrs.define(auto_exc=True, str=False)
-class InvalidDistribution(BadArchive):
+class InvalidDistribution(TwistpiError):
     """{filename!r} is not a valid distribution: {reason}"""
+
+    status = 400
+    filename: str
+    reason: str
 
 
 # Forms -------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ Everything here blocks, except for ``MemberBody``.
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, Final
@@ -13,12 +12,11 @@ from typing import Any, BinaryIO, Final
 import attrs
 from twisted.internet.defer import Deferred
 
-from twistpi.archives.limits import DEFAULT_LIMITS
-from twistpi.archives.source import PIECE, Source
-from twistpi.archives.zip_directory import DEFLATED, find_table, read_table
+from twistpi.archives.source import DEFAULT_LIMITS, PIECE, Source
+from twistpi.archives.zip_directory import DEFLATED, LOCAL_HEADER
+from twistpi.archives.zip_members import checked_members, directory_of
 from twistpi.web.bodies import FileBody, InPieces
 
-_LOCAL: Final = struct.Struct("<4s5H3L2H")
 _TYPES: Final[Mapping[str, bytes]] = {
     "html": b"text/html", "htm": b"text/html", "xhtml": b"application/xhtml+xml", "css": b"text/css",
     "js": b"text/javascript", "mjs": b"text/javascript", "json": b"application/json", "map": b"application/json",
@@ -55,7 +53,7 @@ def read_contents(file: BinaryIO, filename: str) -> Contents:
     source = Source(file, filename, file.seek(0, 2))
     return {
         member.name: Member(member.offset, member.packed, member.unpacked, member.crc, member.method == DEFLATED)
-        for member in read_table(source, find_table(source, DEFAULT_LIMITS))
+        for member in checked_members(source, directory_of(source, DEFAULT_LIMITS))
         if not member.is_folder
     }
 
@@ -67,7 +65,7 @@ def unpack(open_file: Callable[[], BinaryIO], member: Member, start: int, end: i
     """
     with open_file() as file:
         file.seek(member.offset)
-        *_fields, name, extra = _LOCAL.unpack(_exactly(file, _LOCAL.size))
+        *_fields, name, extra = LOCAL_HEADER.unpack(_exactly(file, LOCAL_HEADER.size))
         file.seek(name + extra, 1)
         place, crc = 0, 0
         for piece in _inflated(file, member.packed) if member.is_deflated else _stored(file, member.packed):

@@ -1,0 +1,144 @@
+"""The members of an uploaded ZIP archive.
+
+Installers disagree on broken archives: one trusts the central directory, another reads the members from the front.  So only
+archives with a single reading are taken.  Nothing may lie before, between or behind the members, and every local header must say
+what the directory says.  Only headers are read for that; ``read_member`` alone unpacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from twistpi.archives.source import Limits, Source, is_utf8, shown
+from twistpi.archives.zip_directory import (
+    DEFLATED,
+    DESCRIBED_LATER,
+    ENCRYPTED,
+    LOCAL_HEADER,
+    STORED,
+    TAIL_LENGTH,
+    UNICODE_PATH,
+    UTF8,
+    Directory,
+    Member,
+    extra_fields,
+    find_directory,
+    list_members,
+    unpack_member,
+    wide_sizes,
+)
+
+_SAME_FLAGS = 0x1 | DESCRIBED_LATER | UTF8
+_DESCRIPTORS = frozenset({12, 16, 20, 24})
+"""Bytes of a data descriptor behind a member: with and without a signature, sizes of 32 and of 64 bits."""
+_REGULAR, _FOLDER, _UNSAID = 0o10, 0o04, 0
+"""Types of files."""
+
+
+def directory_of(source: Source, limits: Limits) -> Directory:
+    """Find the central directory of ``source``; raise ``InvalidDistribution`` for a damaged archive."""
+    start = max(0, source.size - TAIL_LENGTH)
+    return find_directory(source.filename, source.size, source.at(start, source.size - start), limits, strict=True)
+
+
+def checked_members(source: Source, directory: Directory) -> Iterator[Member]:
+    """Yield the members that ``directory`` lists; raise ``InvalidDistribution`` for one that not every installer reads."""
+    for member in list_members(source.filename, directory, source.pieces(directory.start, directory.length)):
+        reason = _fault(member)
+        if reason is not None:
+            raise source.refusal(reason)
+        yield member
+
+
+def read_members(source: Source, limits: Limits) -> Sequence[Member]:
+    """Return the members of ``source`` in the order of the file; raise ``InvalidDistribution`` unless all of them are sound."""
+    directory = directory_of(source, limits)
+    members: list[Member] = []
+    names: set[bytes] = set()
+    unpacked = 0
+    for member in checked_members(source, directory):
+        unpacked += member.unpacked
+        if unpacked > limits.most_unpacked(source.size):
+            raise source.refusal("it unpacks to far more than it is")
+        if member.raw_name in names:
+            raise source.refusal(f"it holds {shown(member.name)} more than once")
+        names.add(member.raw_name)
+        members.append(member)
+    members.sort(key=lambda member: member.offset)
+    _check_layout(source, members, directory.start)
+    return members
+
+
+def read_member(source: Source, member: Member, most: int) -> bytes:
+    """Return the content of ``member``, at most ``most`` bytes; raise ``InvalidDistribution`` when it is larger or damaged."""
+    if max(member.packed, member.unpacked) > most:
+        raise source.refusal(f"its {shown(member.name)} is too large")
+    *_fields, name, extra = LOCAL_HEADER.unpack(source.at(member.offset, LOCAL_HEADER.size))
+    packed = source.at(member.offset + LOCAL_HEADER.size + name + extra, member.packed)
+    return unpack_member(source.filename, member, packed, strict=True)
+
+
+def _fault(member: Member) -> str | None:
+    """Return what is wrong with the directory's entry for ``member``, None for nothing."""
+    if member.flags & UTF8 and not is_utf8(member.raw_name):
+        return f"the name of a member is not the UTF-8 it is said to be: {shown(member.raw_name)}"
+    name = shown(member.name)
+    if member.flags & ENCRYPTED:
+        return f"{name} in it is encrypted"
+    if member.method not in (STORED, DEFLATED):
+        return f"{name} in it is packed in a way that not every installer reads"
+    if member.file_type not in (_REGULAR, _FOLDER, _UNSAID):
+        return f"{name} in it is a link or a device"
+    extras = extra_fields(member.extra)
+    if extras is None:
+        return f"what is said of {name} in it is garbled"
+    if -1 in (member.packed, member.unpacked, member.offset):
+        return f"the size of {name} in it is not said"
+    if member.disk not in (0, 0xFFFF):
+        return "it is one part of several"
+    if member.method == STORED and member.packed != member.unpacked:
+        return f"{name} in it has two sizes"
+    if UNICODE_PATH in extras and extras[UNICODE_PATH][5:] not in (member.raw_name, member.name.encode()):
+        return f"{name} in it has two names"
+    return None
+
+
+def _check_layout(source: Source, members: Sequence[Member], directory_start: int) -> None:
+    """Refuse members that overlap, leave gaps, or say something else of themselves than the directory does."""
+    expected, before = 0, 0
+    for member in members:
+        _check_gap(source, expected, member.offset, before)
+        expected, before = _end_of(source, member), member.flags
+    _check_gap(source, expected, directory_start, before)
+
+
+def _check_gap(source: Source, expected: int, actual: int, flags_before: int) -> None:
+    gap = actual - expected
+    is_descriptor = bool(flags_before & DESCRIBED_LATER) and gap in _DESCRIPTORS
+    if gap < 0:
+        raise source.refusal("its members overlap")
+    if gap and not is_descriptor:
+        raise source.refusal("it has bytes that belong to no member")
+
+
+def _end_of(source: Source, member: Member) -> int:
+    """Return where ``member`` ends; raise ``InvalidDistribution`` when its own header contradicts the directory."""
+    length = LOCAL_HEADER.size + len(member.raw_name)
+    if member.offset + length > source.size:
+        raise source.refusal(f"{shown(member.name)} lies outside of the file")
+    header = source.at(member.offset, length)
+    sign, _needed, flags, method, _time, _date, crc, packed, unpacked, name, extra = LOCAL_HEADER.unpack_from(header)
+    is_alike = sign == b"PK\x03\x04" and method == member.method and header[LOCAL_HEADER.size :] == member.raw_name
+    if not is_alike or name != len(member.raw_name) or (flags ^ member.flags) & _SAME_FLAGS:
+        raise source.refusal(f"{shown(member.name)} is not where its table of contents says")
+    extras = source.at(member.offset + length, extra) if extra else b""
+    if extra_fields(extras) is None:
+        raise source.refusal(f"what is said of {shown(member.name)} in it is garbled")
+    told = (crc, *wide_sizes(extras, (unpacked, packed)))
+    if -1 in told:
+        raise source.refusal(f"the size of {shown(member.name)} in it is not said")
+    wanted = (member.crc, member.unpacked, member.packed)
+    may_be_unsaid = bool(flags & DESCRIBED_LATER)
+    if any(one != other and not (may_be_unsaid and one == 0) for one, other in zip(told, wanted, strict=True)):
+        raise source.refusal(f"{shown(member.name)} has a size that its table of contents denies")
+    return int(member.offset + length + extra + member.packed)
