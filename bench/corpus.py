@@ -57,9 +57,9 @@ class Corpus:
         self._write_page(project, [self._link(project, *each, 100_000) for each in zip(names, digests, strict=True)])
         return project
 
-    def add_cold_projects(self, prefix: str) -> list[str]:
-        """300 small projects that nobody asked for yet."""
-        return [self.add_project(f"{prefix}-{number:03}", SMALL_PAGE_FILES) for number in range(COLD_PROJECTS)]
+    def add_cold_projects(self, prefix: str, count: int = COLD_PROJECTS) -> list[str]:
+        """Add ``count`` small projects that nobody asked for yet; return their names."""
+        return [self.add_project(f"{prefix}-{number:03}", SMALL_PAGE_FILES) for number in range(count)]
 
     def add_file(self, project: str, size: int) -> str:
         """A project of one wheel-named file of ``size`` bytes, unlike every other; the address of the file at the upstream."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.builds import PROJECT
 from bench.figures import Figure, as_restructured_text
-from bench.servers import PROJECT
 
 _PAGE = PROJECT / "docs" / "performance.rst"
 _BEGIN = ".. Figures begin; python -m bench.run --write-docs replaces them.\n"

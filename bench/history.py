@@ -14,7 +14,8 @@ from typing import cast
 import attrs
 import orjson
 
-from bench.servers import PROJECT, Twistpi
+from bench.builds import PROJECT
+from bench.servers import Twistpi
 from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog

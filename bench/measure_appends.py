@@ -8,8 +8,8 @@ import sys
 
 import orjson
 
+from bench.builds import PROJECT
 from bench.figures import Figure, Target, compared
-from bench.servers import PROJECT
 from bench.stage import Stage
 
 

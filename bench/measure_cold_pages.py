@@ -28,8 +28,8 @@ def _many(stage: Stage, prefix: str, circumstance: str, target: Target | None) -
     assert stage.twistpi  # started before the first round, not in it
     ours, theirs = interleaved(
         rounds,
-        lambda: COLD_PROJECTS / seconds_for_pages(map(stage.twistpi.page_url, next(fresh)), _AT_ONCE),
-        lambda: COLD_PROJECTS / seconds_for_pages(map(stage.corpus.page_url, known), _AT_ONCE),
+        lambda: COLD_PROJECTS / seconds_for_pages([stage.twistpi.page_url(name) for name in next(fresh)], _AT_ONCE),
+        lambda: COLD_PROJECTS / seconds_for_pages([stage.corpus.page_url(name) for name in known], _AT_ONCE),
     )
     name = f"{COLD_PROJECTS} cold pages, {_AT_ONCE} at a time, {circumstance}"
     return compared(name, "pages/s", ours, theirs, "upstream", target)

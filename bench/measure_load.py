@@ -10,10 +10,11 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
+from bench.builds import PROJECT
 from bench.client import INSTALLER_ACCEPT, WrongAnswer, get
 from bench.corpus import MEGABYTE, SMALL_PAGE_FILES
 from bench.figures import Figure, Target
-from bench.servers import PROJECT, Twistpi
+from bench.servers import Twistpi
 from bench.stage import Stage
 
 CONNECTIONS = 1000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from bench.builds import THIS, Build
 from bench.client import INSTALLER_ACCEPT, WrongAnswer, get
 from bench.corpus import SMALL_PAGE_FILES
 from bench.figures import Figure, Target, compared, interleaved
@@ -82,7 +83,13 @@ def _long_log(stage: Stage) -> list[Figure]:
 
 def _catch_up(stage: Stage, primary: Twistpi) -> Figure:
     """A replica that is all of the log behind, as one that was away: it gets every entry by the feed."""
-    folder = stage.folder / "behind"
+    serial, elapsed = catch_up(primary, stage.folder / "behind")
+    name, target = f"a replica catches up with {serial:,} entries", Target("at least", 20_000, of="value")
+    return Figure(name, serial / elapsed, "entries/s", target=target, note=f"{elapsed:.1f} s from the start of its process")
+
+
+def catch_up(primary: Twistpi, folder: Path, build: Build = THIS) -> tuple[int, float]:
+    """Return the primary's serial, and seconds until a replica in ``folder`` that follows it from the first entry has it."""
     folder.mkdir()
     log_id = orjson.loads((primary.serverdir / "node.json").read_bytes())["log_id"]
     node = {
@@ -96,9 +103,7 @@ def _catch_up(stage: Stage, primary: Twistpi) -> Figure:
     (folder / "node.json").write_bytes(orjson.dumps(node))
     (folder / "changelog").mkdir()
     (folder / "changelog" / f"{1:020d}.log").touch()  # so that it goes on with a log, instead of beginning with a snapshot
-    serial, elapsed = _until_there(primary, folder)
-    name, target = f"a replica catches up with {serial:,} entries", Target("at least", 20_000, of="value")
-    return Figure(name, serial / elapsed, "entries/s", target=target, note=f"{elapsed:.1f} s from the start of its process")
+    return _until_there(primary, folder, build)
 
 
 def _begin(stage: Stage, primary: Twistpi) -> Figure:
@@ -108,11 +113,11 @@ def _begin(stage: Stage, primary: Twistpi) -> Figure:
     return Figure(f"a new replica of a log of {serial:,} entries answers", elapsed, "s", note=note)
 
 
-def _until_there(primary: Twistpi, folder: Path) -> tuple[int, float]:
+def _until_there(primary: Twistpi, folder: Path, build: Build = THIS) -> tuple[int, float]:
     """The primary's serial, and seconds until a replica in ``folder`` that is started now has it."""
     serial = _serial(primary)
     started = time.perf_counter()
-    replica = _follow(primary, folder)
+    replica = _follow(primary, folder, build)
     try:
         _wait_for(replica, serial, pause=0.05)
         return serial, time.perf_counter() - started
@@ -120,9 +125,9 @@ def _until_there(primary: Twistpi, folder: Path) -> tuple[int, float]:
         replica.stop()
 
 
-def _follow(primary: Twistpi, folder: Path) -> Twistpi:
+def _follow(primary: Twistpi, folder: Path, build: Build = THIS) -> Twistpi:
     secret = str(primary.serverdir / "secret")
-    return Twistpi.start(folder, "", *_replica_options(primary.url, secret))
+    return Twistpi.start(folder, "", *_replica_options(primary.url, secret), build=build)
 
 
 def _replica_options(url: str, secret: str) -> Sequence[str]:

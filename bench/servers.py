@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import attrs
 
+from bench.builds import PROJECT, THIS, Build
 from bench.client import WrongAnswer, get
 
-PROJECT = Path(__file__).parent.parent
-"""The folder of the whole project."""
 _START_SECONDS = 30
 _STOP_SECONDS = 20
 
@@ -47,13 +45,13 @@ class Server:
     output: Path
 
     @classmethod
-    def start(cls, command: list[str], output: Path) -> Server:
-        """Run ``command`` from the project's folder, as an installed program runs: with bytecode, without proxies."""
+    def start(cls, command: list[str], output: Path, tree: Path = PROJECT) -> Server:
+        """Run ``command`` in ``tree`` as an installed program runs: with bytecode, without proxies."""
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment["PYTHONPATH"] = str(PROJECT)
+        environment["PYTHONPATH"] = str(tree)
         with output.open("ab") as file:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=PROJECT, env=environment)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=tree, env=environment)
         return cls(process, output)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
@@ -102,26 +100,24 @@ class Twistpi:
     serverdir: Path
 
     @classmethod
-    def start(cls, serverdir: Path, upstream: str, *options: str) -> Twistpi:
-        """Start it on ``serverdir``, with further ``options``, and return once it answers."""
+    def start(cls, serverdir: Path, upstream: str, *options: str, build: Build = THIS) -> Twistpi:
+        """Start ``build`` on ``serverdir`` with further ``options``, and return once it accepts connections."""
         port = free_port()
-        server = Server.start([*_twistpi_command(serverdir, upstream, port), *options], serverdir.with_suffix(".out"))
+        command = [*_twistpi_command(build, serverdir, upstream, port), *options]
+        server = Server.start(command, serverdir.with_suffix(".out"), build.tree)
         server.wait_until(lambda: accepts(port))
         return cls(server, f"http://127.0.0.1:{port}", serverdir)
 
     @classmethod
-    def seconds_to_answer(cls, serverdir: Path, upstream: str, path: str) -> float:
-        """Seconds from starting the process to the whole first answer to a GET of ``path``; the process is stopped again."""
-        port = free_port()
-        url = f"http://127.0.0.1:{port}{path}"
+    def seconds_to_answer(cls, serverdir: Path, upstream: str, path: str, build: Build = THIS) -> float:
+        """Return seconds from starting a process to its whole first answer to a GET of ``path``, and stop the process again."""
         started = time.perf_counter()
-        server = Server.start(_twistpi_command(serverdir, upstream, port), serverdir.with_suffix(".out"))
+        twistpi = cls.start(serverdir, upstream, build=build)
         try:
-            server.wait_until(lambda: accepts(port))
-            get(url)
+            get(f"{twistpi.url}{path}")
             return time.perf_counter() - started
         finally:
-            server.stop()
+            twistpi.stop()
 
     def page_url(self, project: str) -> str:
         """The page of ``project`` on ``root/pypi``."""
@@ -132,8 +128,8 @@ class Twistpi:
         self.server.stop()
 
 
-def _twistpi_command(serverdir: Path, upstream: str, port: int) -> list[str]:
-    beside = Path(sys.executable).with_name("twistd")
-    program = str(beside) if beside.exists() else shutil.which("twistd") or "twistd"
+def _twistpi_command(build: Build, serverdir: Path, upstream: str, port: int) -> list[str]:
     arguments = ["--serverdir", str(serverdir), "--port", str(port), *(["--upstream", upstream] if upstream else [])]
-    return [sys.executable, program, "-n", "--pidfile=", "twistpi", *arguments]
+    beside = build.python.with_name("twistd")
+    program = str(beside) if beside.exists() else shutil.which("twistd") or "twistd"
+    return [str(build.python), program, "-n", "--pidfile=", "twistpi", *arguments]
