@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twistpi.web.bodies import FileBody, MemoryBody
-from twistpi.web.contents import SMALL, keep
+from twistpi.web.transport.bodies import SMALL, FileBody, MemoryBody, keep
 
 LARGE = os.urandom(SMALL + 1)
 
@@ -53,7 +52,7 @@ def test_a_page_that_is_forgotten_leaves_no_file_and_is_still_sent_to_its_end() 
 def test_where_no_file_can_be_opened_any_more_a_page_stays_in_memory() -> None:
     program = (
         "import os, resource\n"
-        "from twistpi.web.contents import SMALL, keep\n"
+        "from twistpi.web.transport.bodies import SMALL, keep\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "kept = keep(bytes(SMALL + 1))\n"
         "print(type(kept.body()).__name__, kept.read() == bytes(SMALL + 1))\n"

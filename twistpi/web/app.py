@@ -43,7 +43,7 @@ from twistpi.web.publishing.removal import RemovalDoor
 from twistpi.web.publishing.storing import Storing
 from twistpi.web.publishing.toxresults import ToxresultsDoor
 from twistpi.web.publishing.upload import UploadDoor
-from twistpi.web.receiving.body_readers import is_result_path
+from twistpi.web.receiving.streamed_body import is_result_path
 from twistpi.web.replies import put
 from twistpi.web.request import speaks_json
 from twistpi.web.services import Services

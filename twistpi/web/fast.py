@@ -20,21 +20,21 @@ from twisted.web.server import Site
 from twistpi.model.changes import Change
 from twistpi.web.access_log import AccessLog, Logged, logged_glance
 from twistpi.web.addresses import client_address
-from twistpi.web.bodies import Body, FileBody
 from twistpi.web.conditional import tags_match
 from twistpi.web.failures import error_reply
 from twistpi.web.forwarding.passed_on import PassedOn
 from twistpi.web.glance import Glance, Glances
 from twistpi.web.pages import Pages
 from twistpi.web.ready import ReadyFile, ReadyPage
-from twistpi.web.receiving.form_body import Admit
+from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import head_bytes
 from twistpi.web.request import DoorRequest, header
 from twistpi.web.request_ids import RequestIds
-from twistpi.web.send import SocketSender, Watch, WritingSender, is_plain, write_now
 from twistpi.web.services import Services
 from twistpi.web.touches import Touch, touches_of
-from twistpi.web.transport.lingering import LingeringChannel
+from twistpi.web.transport.bodies import Body, FileBody
+from twistpi.web.transport.channel import Channel
+from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_plain, write_now
 
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
@@ -51,7 +51,7 @@ class Answer:
     """Bytes of the body, wherever it is."""
 
 
-class FastChannel(LingeringChannel):
+class FastChannel(Channel):
     """An HTTP connection that answers what is ready by itself."""
 
     site: FastSite
@@ -108,7 +108,7 @@ class FastChannel(LingeringChannel):
         if not sender.done.called:
             self._networkProducer.pauseProducing()
             self.setTimeout(None)  # type: ignore[no-untyped-call]
-            self._watch_sending = Watch(self, sender, self.forceAbortClient)
+            self._watch_sending = Watch(self, sender, self.cut)
         sender.done.addCallbacks(self._sent, self._broken)
 
     def _stop_sending(self) -> None:
@@ -132,7 +132,7 @@ class FastChannel(LingeringChannel):
         """An answer that ends early must never look whole."""
         self._stop_sending()
         self._held = []
-        self.forceAbortClient()
+        self.cut()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether another request may follow ``request``: not when the server stops."""
@@ -165,10 +165,6 @@ class FastChannel(LingeringChannel):
     def move_to(self, site: FastSite) -> None:
         """What is asked from now on is for ``site``."""
         self.site = self.factory = site
-
-    def cut(self) -> None:
-        """End in the midst of whatever it is."""
-        self.transport.abortConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Bytes came that are no HTTP: say so with the headers of every other answer."""

@@ -12,7 +12,6 @@ from twistpi.model.errors import FileBlocked, FileLost
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.simple.addresses import without_credentials
-from twistpi.web.bodies import UNKNOWN_END, FileBody, GrowingBody
 from twistpi.web.conditional import (
     Span,
     Unsatisfiable,
@@ -23,15 +22,15 @@ from twistpi.web.conditional import (
     parse_tags,
     tags_match,
 )
-from twistpi.web.contents import SMALL
 from twistpi.web.failures import error_reply
 from twistpi.web.reading import Reading
 from twistpi.web.ready import ReadyFile, file_headers, file_validators, made_private
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, put, put_head, redirect_reply, result_reply
 from twistpi.web.request import header
-from twistpi.web.send import open_file, send_body
 from twistpi.web.services import Services
 from twistpi.web.stage_files import BINARY, METADATA, content_type, stage_file, stage_file_facts
+from twistpi.web.transport.bodies import SMALL, UNKNOWN_END, FileBody, GrowingBody, open_file
+from twistpi.web.transport.send import send_body
 
 if TYPE_CHECKING:
     from twistpi.mirror.download import Download

@@ -19,13 +19,13 @@ from twistpi.rules.seeing import Sight
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag
 from twistpi.simple.render_names import render_names
-from twistpi.web.bodies import FileBody, PiecesBody
 from twistpi.web.conditional import parse_tags, tags_match
 from twistpi.web.ready import Account, page_policy
 from twistpi.web.replies import Headers, Reply, put, put_head
 from twistpi.web.request import Wish, header
-from twistpi.web.send import open_file, send_body
 from twistpi.web.services import Services
+from twistpi.web.transport.bodies import FileBody, PiecesBody, open_file
+from twistpi.web.transport.send import send_body
 
 if TYPE_CHECKING:
     from twistpi.mirror.names import NameList

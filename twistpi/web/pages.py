@@ -17,13 +17,13 @@ from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
 from twistpi.view.page_cache import PageKey
-from twistpi.web.contents import keep
 from twistpi.web.reading import Reading
 from twistpi.web.ready import PAGE_BASE, Account, ReadyPage
 from twistpi.web.services import Services
 from twistpi.web.sources import Found, Sources
 from twistpi.web.stage_files import PROVENANCE
 from twistpi.web.touches import Touch, Touched
+from twistpi.web.transport.bodies import keep
 
 FEW_LINKS = 100
 """Up to so many, a page is made at once; beyond, in a thread."""

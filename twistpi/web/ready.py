@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from twistpi.web.contents import SMALL, Content
 from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
+from twistpi.web.transport.bodies import SMALL, Content
 
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""

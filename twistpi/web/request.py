@@ -17,9 +17,8 @@ from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.forwarding.passed_on import PassedOn
-from twistpi.web.receiving.form_body import choose_body
+from twistpi.web.receiving.streamed_body import choose_body
 from twistpi.web.traffic import ABANDONED
-from twistpi.web.transport.channel_flow import ChannelFlow
 
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024
@@ -220,7 +219,7 @@ class DoorRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""
         channel = self.channel
-        site, method, raw = channel.site, channel._command, channel._path
+        site, (method, raw) = channel.site, channel.request_line
         self._began = site.services.clock.seconds()
         try:
             self.passed_on = site.passed_on(self, method, raw)
@@ -243,7 +242,7 @@ class DoorRequest(Request):
         self.content = _BoundedBody()
         self.requestHeaders.removeHeader(b"Expect")
         if length != 0:
-            ChannelFlow(self).answer_now()
+            self.channel.answer_soon(self)
 
     @property
     def body_length(self) -> int:

@@ -16,17 +16,20 @@ from tests.web.receiving.form_samples import ATTESTATIONS, BYTES, COMMON, SAMPLE
 from twistpi.blobs.received import Receiving
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
-from twistpi.web.receiving.forms import Attached, Form, FormLimits, form_reader, is_multipart, read_urlencoded
+from twistpi.web.receiving.forms import DEFAULT_LIMITS, Attached, Form, FormLimits, MultipartReader, is_multipart, read_urlencoded
 
 B = "boundary"
+URLENCODED = "application/x-www-form-urlencoded"
 TYPE = f"multipart/form-data; boundary={B}"
 EVERY_SAMPLE = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.tool)
 
 
-def read(content_type: str, pieces: Sequence[bytes], limits: FormLimits | None = None) -> Form:
+def read(content_type: str, pieces: Sequence[bytes], limits: FormLimits = DEFAULT_LIMITS) -> Form:
     """What a form says; its file is left open for ``content_of``."""
+    if content_type.startswith(URLENCODED):
+        return read_urlencoded(b"".join(pieces), limits)
     blobs = MemoryBlobs()
-    reader = form_reader(content_type, lambda: Receiving(blobs), limits)
+    reader = MultipartReader(content_type, lambda: Receiving(blobs), limits)
     try:
         for piece in pieces:
             reader.feed(piece)
@@ -161,7 +164,7 @@ def test_file_names_are_read_in_every_coding_and_judged_elsewhere(sent: bytes, m
 
 def test_text_that_is_not_utf8_is_taken_for_latin1() -> None:
     assert read(TYPE, [encode(B, [("author", None, None, "é".encode("latin-1"))])]).first("author") == "é"
-    assert read("application/x-www-form-urlencoded", [b"author=%E9&b=\xe9&c=%C3%A9"]).fields == {
+    assert read(URLENCODED, [b"author=%E9&b=\xe9&c=%C3%A9"]).fields == {
         "author": ["é"],
         "b": ["é"],
         "c": ["é"],
@@ -180,7 +183,7 @@ def test_an_urlencoded_form_that_is_here_already_is_read_at_once_and_json_is_non
 
 def test_a_form_may_have_no_parts() -> None:
     assert read(TYPE, [b"--boundary--\r\n"]).fields == {}
-    assert read("application/x-www-form-urlencoded", []).fields == {}
+    assert read(URLENCODED, []).fields == {}
 
 
 WHOLE = encode(B, [*COMMON, ("content", WHEEL, None, BYTES)])
@@ -191,7 +194,7 @@ def test_a_form_that_is_cut_anywhere_is_refused_and_leaves_nothing(old: bool) ->
     whole = encode(B, [*COMMON, ("content", WHEEL, None, BYTES)], newline="\n", end="\n") if old else WHOLE
     for end in range(0, len(whole) - 3, 3):
         receivings: list[Receiving] = []
-        reader = form_reader(TYPE, _remembering(receivings))
+        reader = MultipartReader(TYPE, _remembering(receivings))
         with pytest.raises(MalformedForm):
             _feed(reader, whole[:end])
         assert reader.is_open is bool(receivings)
@@ -238,7 +241,7 @@ def test_a_broken_form_is_refused_with_what_is_wrong(body: bytes, reason: str) -
 )
 def test_a_type_that_no_form_can_be_read_by_is_refused(content_type: str) -> None:
     with pytest.raises(MalformedForm, match="Content-Type"):
-        form_reader(content_type, lambda: Receiving(MemoryBlobs()))
+        MultipartReader(content_type, lambda: Receiving(MemoryBlobs()))
 
 
 LIMITS = FormLimits(parts=5, size=1000, header=200)
@@ -272,7 +275,7 @@ def test_the_uploaded_file_does_not_count_as_a_field() -> None:
 @pytest.mark.parametrize(("body", "reason"), [(b"a=" + b"x" * 1000, "1,000 bytes"), (b"a=1&" * 5 + b"a=1", "5 fields")])
 def test_an_urlencoded_form_has_the_same_limits(body: bytes, reason: str) -> None:
     with pytest.raises(FormTooLarge, match=reason):
-        read("application/x-www-form-urlencoded", [body], LIMITS)
+        read(URLENCODED, [body], LIMITS)
 
 
 def test_a_header_line_without_an_end_is_refused_soon_in_either_style() -> None:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twistpi.archives.source import DEFAULT_LIMITS, PIECE, Source
 from twistpi.archives.zip_directory import DEFLATED, LOCAL_HEADER
 from twistpi.archives.zip_members import checked_members, directory_of
-from twistpi.web.bodies import FileBody, InPieces
+from twistpi.web.transport.bodies import BufferedBody, FileBody
 
 _TYPES: Final[Mapping[str, bytes]] = {
     "html": b"text/html", "htm": b"text/html", "xhtml": b"application/xhtml+xml", "css": b"text/css",
@@ -112,7 +112,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 @attrs.define(eq=False)
-class MemberBody(InPieces, FileBody):
+class MemberBody(BufferedBody, FileBody):
     """A file out of an archive, or a part of it, unpacked in threads while it is sent."""
 
     _unpack: Callable[[int, int], Iterator[bytes]]

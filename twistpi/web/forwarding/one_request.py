@@ -21,8 +21,8 @@ from twistpi.web.forwarding.relayed_body import RelayedBody
 from twistpi.web.forwarding.request_body import RequestBody
 from twistpi.web.forwarding.silence import Silence
 from twistpi.web.replies import forget_headers
-from twistpi.web.send import send_body
-from twistpi.web.transport.channel_flow import NOT_WORTH_HURRY, ChannelFlow
+from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
+from twistpi.web.transport.send import send_body
 
 _LONGEST_HEAD: Final = 16 * 1024
 """Bytes of a request's head that every server takes."""
@@ -40,7 +40,8 @@ class Forwarding:
         self._request = request
         self._method, self._raw = method, raw
         self._request_body = RequestBody(length, comes=has_body)
-        self._flow = ChannelFlow(request)
+        assert isinstance(request.channel, Channel)
+        self._channel = request.channel
         self._exchange: Exchange | None = None
         self._connecting: Deferred[Any] | None = None
         self._connected = False
@@ -161,13 +162,13 @@ class Forwarding:
     def _pause(self) -> None:
         if not self._paused and not self._request_body.complete and not self._answer.called:
             self._paused = True
-            self._flow.pause()
+            self._channel.pause_reading()
 
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
             if not self._closed:
-                self._flow.resume()
+                self._channel.resume_reading()
 
     # What happens on the other side (``exchange.Listener``) ----------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Forwarding:
         """The other server wants the body."""
         if self._expects and not self._closed:
             self._expects = False
-            self._flow.go_on()
+            self._channel.send_continue()
 
     def full(self) -> None:
         """It takes no more for now."""
@@ -243,7 +244,7 @@ class Forwarding:
         self._resume()
         if self._expects or self._request_body.outstanding > NOT_WORTH_HURRY:
             self._hurried = True
-            self._flow.answer_now()
+            self._channel.answer_soon(self._request)
 
     def _sign_anew(self, head: AnswerHead, refused: str) -> bool:
         """Ask once more with a new signature, when the first was refused and all of the body is still here."""

@@ -23,14 +23,14 @@ from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
 from twistpi.model.records import Index, KnownFile
 from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
-from twistpi.web.bodies import PiecesBody
 from twistpi.web.files import Facts, FileDoor
 from twistpi.web.nodes.door import NodeDoor
 from twistpi.web.nodes.guard import Nodes
 from twistpi.web.replies import NO_STORE, Headers, put_head
 from twistpi.web.request import json_body
-from twistpi.web.send import send_body
 from twistpi.web.stage_files import BINARY, METADATA
+from twistpi.web.transport.bodies import PiecesBody
+from twistpi.web.transport.send import send_body
 
 MOST: Final = 1000
 """Blobs in one stream."""

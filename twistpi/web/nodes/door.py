@@ -11,14 +11,14 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.model.errors import TwistpiError
-from twistpi.web.bodies import FileBody
 from twistpi.web.conditional import Span, Unsatisfiable, if_range_holds, parse_range
 from twistpi.web.doors import Door
 from twistpi.web.nodes.guard import Nodes
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put_head
 from twistpi.web.request import header
-from twistpi.web.send import send_body
 from twistpi.web.stage_files import BINARY
+from twistpi.web.transport.bodies import FileBody
+from twistpi.web.transport.send import send_body
 
 _log = Logger()
 

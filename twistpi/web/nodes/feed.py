@@ -67,13 +67,13 @@ from twistpi.model.account_errors import BadRequest
 from twistpi.model.position import BEGINNING, Position
 from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
-from twistpi.web.bodies import FileBody
 from twistpi.web.nodes.door import NodeDoor, node_json
 from twistpi.web.nodes.feed_body import GzipBody
 from twistpi.web.nodes.feeding import Feeds
 from twistpi.web.replies import put_head
 from twistpi.web.request import header
-from twistpi.web.send import send_stream
+from twistpi.web.transport.bodies import FileBody
+from twistpi.web.transport.send import send_stream
 
 _CHAIN: Final = re.compile(r"[0-9a-f]{64}")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from twistpi.changelog.reader import Extent
 from twistpi.model.position import Position
-from twistpi.web.bodies import InPieces
+from twistpi.web.transport.bodies import BufferedBody
 
 _ONE_SEND: Final = 512 * 1024
 """The most bytes handed to the kernel in one call, so that a fast reader does not keep the reactor to itself."""
@@ -161,7 +161,7 @@ class FeedBody:
 
 
 @attrs.define(eq=False)
-class GzipBody(InPieces):
+class GzipBody(BufferedBody):
     """A feed, compressed beside the reactor; what was said can be read at once, because each piece is flushed."""
 
     inner: FeedBody

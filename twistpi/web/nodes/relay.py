@@ -18,13 +18,13 @@ from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Index, Json, KnownFile
-from twistpi.web.bodies import FileBody
 from twistpi.web.conditional import parse_tags, tags_match
 from twistpi.web.nodes.blob_feed import NodeFiles
 from twistpi.web.nodes.door import NodeDoor, node_json
 from twistpi.web.replies import JSON, Reply, put_head
 from twistpi.web.request import header, json_body
-from twistpi.web.send import open_file, send_body
+from twistpi.web.transport.bodies import FileBody, open_file
+from twistpi.web.transport.send import send_body
 
 _PAGE: Final = "page.json.gz"
 

@@ -17,7 +17,7 @@ from twistpi.mirror.inflight import Inflight
 from twistpi.model.measures import Measure
 from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.snapshot import Copy, copy_view
-from twistpi.web.bodies import FileBody
+from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
 """Seconds for which a snapshot is good enough for whoever wants a new one."""

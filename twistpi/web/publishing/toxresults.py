@@ -21,7 +21,7 @@ from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_fil
 from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.publishing.admission import Admission
 from twistpi.web.publishing.storing import Storing
-from twistpi.web.receiving.form_body import FormBody
+from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import result_reply
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ToxresultsDoor(Admission):
     async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
         """Keep a test result; raises what ``admit`` raises, ``BodyTooLarge``, and ``BadRequest`` for what is no JSON."""
         body = request.content
-        assert isinstance(body, FormBody), "chosen by the path"
+        assert isinstance(body, StreamedBody), "chosen by the path"
         asker = await body.admitted()
         content = await body.result()
         name, path = f"{user}/{index}", f"+f/{three}/{thirteen}/{filename}"

@@ -31,8 +31,8 @@ from twistpi.rules.upload_names import check_upload_filename
 from twistpi.rules.uploads import IDENTICAL, Upload, decide_file_uploaded, decide_registered, is_volatile
 from twistpi.web.publishing.admission import Admission
 from twistpi.web.publishing.storing import Storing
-from twistpi.web.receiving.form_body import FormBody
 from twistpi.web.receiving.forms import Form, read_urlencoded
+from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import NO_STORE, Reply, length_of
 from twistpi.web.request import is_form, kept_body
 
@@ -92,7 +92,7 @@ class UploadDoor(Admission):
 
     async def _form(self, request: Request) -> Form | None:
         """The form in the body of ``request``; None when that is none.  A form with files waits for leave to upload first."""
-        if isinstance(request.content, FormBody):
+        if isinstance(request.content, StreamedBody):
             await request.content.admitted()
             return await request.content.form()
         return read_urlencoded(kept_body(request)) if request.method == b"POST" and is_form(request) else None

@@ -1,1 +1,1 @@
-"""The bodies of requests, read while they come: forms with files, and test results."""
+"""Request bodies that are read while they arrive: upload forms and test results."""

@@ -1,15 +1,15 @@
-"""Forms as upload tools send them, read while they come.
+"""Upload forms.
 
-``multipart/form-data`` (RFC 7578) with all liberties that tools have taken: fields repeated, empty, unknown and in any order,
-parts with and without a type, lines that end with a line feed alone, file names in UTF-8, Latin-1 or RFC 2231.  The file called
-``content`` goes to a sink as it comes; everything else stays in memory, within limits.  Nothing here knows of a network.
+``multipart/form-data`` (RFC 7578) as tools send it: fields repeated, empty, unknown and in any order, parts with and without a
+type, lines that end with a bare line feed, file names in UTF-8, Latin-1 or RFC 2231. The file called ``content`` goes to a sink
+as it arrives; everything else stays in memory, within limits. Nothing here knows of a network.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
@@ -17,20 +17,18 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from twistpi.blobs.received import Received, Receiving
 from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
-from twistpi.web.receiving.form_lines import FormLines
+from twistpi.web.receiving.line_endings import LineEndings
 
 CONTENT: Final = "content"
-"""The part whose file is uploaded."""
+"""The name of the part that holds the uploaded file."""
 _BOUNDARY: Final = re.compile(r';\s*boundary\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)', re.IGNORECASE)
 _EXTENDED_NAME: Final = re.compile(r""";\s*filename\*\s*=\s*"?([\w-]*)'[\w-]*'([^;\s"]+)""", re.IGNORECASE | re.ASCII)
 """RFC 2231, as older urllib3 sends what is not ASCII."""
-_MULTIPART: Final = "multipart/form-data"
-_URLENCODED: Final = "application/x-www-form-urlencoded"
 
 
 @attrs.frozen
 class FormLimits:
-    """How much of a form is taken, the uploaded file not counted."""
+    """How much of a form is accepted, the uploaded file not counted."""
 
     parts: int = 5_000
     size: int = 8 * 1024 * 1024
@@ -43,9 +41,12 @@ class FormLimits:
     """Characters."""
 
 
+DEFAULT_LIMITS: Final = FormLimits()
+
+
 @attrs.frozen
 class Attached:
-    """A small file that came beside the uploaded one, such as a signature."""
+    """A small file beside the uploaded one, such as a signature."""
 
     filename: str
     data: bytes
@@ -53,7 +54,7 @@ class Attached:
 
 @attrs.define(eq=False)
 class Form:
-    """What a form says."""
+    """The content of a form."""
 
     fields: dict[str, list[str]] = attrs.field(factory=dict)
     """Name -> its values, both in the order they came."""
@@ -62,126 +63,67 @@ class Form:
     content: Received | None = None
     """The uploaded file; None when there is none."""
     filename: str = ""
-    """What the form calls the uploaded file, unchecked: it may be anything, a path too."""
+    """The form's name for the uploaded file, unchecked: it may be anything, a path too."""
 
     def first(self, name: str) -> str | None:
-        """The first value of the field ``name``, None when it is not there; ``FieldNotText`` when it came as a file."""
+        """Return the first value of the field ``name``, None if there is none. Raise ``FieldNotText`` if it came as a file."""
         return next(iter(self.all(name)), None)
 
     def all(self, name: str) -> list[str]:
-        """All values of the field ``name``; ``FieldNotText`` when it came as a file."""
+        """Return all values of the field ``name``. Raise ``FieldNotText`` if it came as a file."""
         if name in self.attached:
             raise FieldNotText(name)
         return self.fields.get(name, [])
 
     def texts(self, name: str) -> list[bytes]:
-        """All values of ``name`` as they came, whether as text or as files: tools differ about ``attestations``."""
+        """Return all values of ``name`` as bytes, fields and files alike: tools differ about ``attestations``."""
         return [value.encode() for value in self.fields.get(name, [])] + [file.data for file in self.attached.get(name, [])]
 
 
-class FormReader(Protocol):
-    """Reads one form."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something is to be closed."""
-
-    def feed(self, data: bytes) -> None:
-        """More of the body.  Raises ``MalformedForm``, ``FormTooLarge``, and what writing the file raises."""
-
-    def finish(self) -> Form:
-        """The whole body was fed: what it says.  Raises as ``feed`` does."""
-
-    def close(self) -> None:
-        """Forget the file, unless it was kept.  May be called again."""
-
-
-def is_multipart(content_type: str | None) -> bool:
-    """Whether a body of this ``Content-Type`` is a form that may hold files."""
-    return _kind(content_type) == _MULTIPART
-
-
-def read_urlencoded(body: bytes, limits: FormLimits | None = None) -> Form:
-    """What a form without files says that is here already; raises ``FormTooLarge``.
-
-    Whatever is no form becomes a field with a strange name: clients send JSON, too, under this ``Content-Type``.
-    """
-    reader = UrlencodedReader(FormLimits() if limits is None else limits)
-    reader.feed(body)
-    return reader.finish()
-
-
-def form_reader(content_type: str, open_content: Callable[[], Receiving], limits: FormLimits | None = None) -> FormReader:
-    """A reader for a body of this ``Content-Type``; ``open_content`` makes the sink for the file, when it comes.
-
-    Raises ``MalformedForm`` for what is no form.
-    """
-    limits = FormLimits() if limits is None else limits
-    kind = _kind(content_type)
-    if kind == _URLENCODED:
-        return UrlencodedReader(limits)
-    if kind != _MULTIPART:
-        raise MalformedForm("its Content-Type is none of a form's")
-    found = _BOUNDARY.search(content_type)
-    boundary = re.sub(r"\\(.)", r"\1", found[1][1:-1]) if found and found[1].startswith('"') else found[1] if found else ""
-    if not 1 <= len(boundary) <= limits.boundary or not boundary.isprintable():
-        raise MalformedForm("its Content-Type names no boundary that can be used")
-    return MultipartReader(boundary.encode("latin-1", "replace"), open_content, limits)
-
-
-def _kind(content_type: str | None) -> str:
-    return (content_type or "").partition(";")[0].strip().lower()
+def is_multipart(content_type: str) -> bool:
+    """Return whether a body of this ``Content-Type`` is a form that may hold files."""
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 def as_text(raw: bytes) -> str:
-    """``raw`` as text: UTF-8, or Latin-1 where it is not."""
+    """Decode ``raw`` as UTF-8, or as Latin-1 if it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
 
-class UrlencodedReader:
-    """Reads ``application/x-www-form-urlencoded``, which has no files."""
+def read_urlencoded(body: bytes, limits: FormLimits = DEFAULT_LIMITS) -> Form:
+    """Read a form without files. Raise ``FormTooLarge``.
 
-    is_open = False
-
-    def __init__(self, limits: FormLimits) -> None:
-        self._limits = limits
-        self._body = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        """See ``FormReader``."""
-        self._body += data
-        if len(self._body) > self._limits.size:
-            raise FormTooLarge(f"it has more than {self._limits.size:,} bytes")
-
-    def finish(self) -> Form:
-        """See ``FormReader``."""
-        if self._body.count(b"&") >= self._limits.parts:
-            raise FormTooLarge(f"it has more than {self._limits.parts:,} fields")
-        form = Form()
-        pairs = parse_qsl(self._body.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
-        for name, value in pairs:
-            form.fields.setdefault(as_text(name.encode("latin-1")), []).append(as_text(value.encode("latin-1")))
-        return form
-
-    def close(self) -> None:
-        """See ``FormReader``."""
-        self._body.clear()
+    A body that is no form becomes a field with a strange name: clients send JSON, too, under this ``Content-Type``.
+    """
+    if len(body) > limits.size:
+        raise FormTooLarge(f"it has more than {limits.size:,} bytes")
+    if body.count(b"&") >= limits.parts:
+        raise FormTooLarge(f"it has more than {limits.parts:,} fields")
+    form = Form()
+    for name, value in parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1"):
+        form.fields.setdefault(as_text(name.encode("latin-1")), []).append(as_text(value.encode("latin-1")))
+    return form
 
 
 class MultipartReader:
-    """Reads ``multipart/form-data``."""
+    """Reads one ``multipart/form-data`` body (a ``BodyReader``)."""
 
-    def __init__(self, boundary: bytes, open_content: Callable[[], Receiving], limits: FormLimits) -> None:
-        self._lines = FormLines(boundary)
+    def __init__(self, content_type: str, open_content: Callable[[], Receiving], limits: FormLimits = DEFAULT_LIMITS) -> None:
+        """``open_content`` makes the sink for the file when it comes. Raise ``MalformedForm`` for an unusable type."""
+        boundary = _boundary_of(content_type)
+        if not 1 <= len(boundary) <= limits.boundary or not boundary.isprintable():
+            raise MalformedForm("its Content-Type names no boundary that can be used")
+        raw = boundary.encode("latin-1", "replace")
+        self._line_endings = LineEndings(raw)
         self._parser = PushMultipartParser(
-            boundary,
+            raw,
             max_header_size=limits.header,
             max_header_count=limits.headers,
             max_segment_count=limits.parts,
-            header_charset="latin-1",  # undone in _text_of: headers in other codings than UTF-8 are not refused
+            header_charset="latin-1",  # undone by _text_of: headers in other codings than UTF-8 are not refused
         )
         self._open_content = open_content
         self._limits = limits
@@ -194,17 +136,17 @@ class MultipartReader:
 
     @property
     def is_open(self) -> bool:
-        """See ``FormReader``."""
+        """Whether there is something to close."""
         return self._receiving is not None or self._form.content is not None
 
     def feed(self, data: bytes) -> None:
-        """See ``FormReader``."""
-        data = self._lines.feed(data)
+        """Read more of the body. Raise ``MalformedForm``, ``FormTooLarge``, and what writing the file raises."""
+        data = self._line_endings.feed(data)
         if data and not self._parser.closed:
-            self._take(self._parser.parse(data))
+            self._handle(self._parser.parse(data))
 
     def finish(self) -> Form:
-        """See ``FormReader``."""
+        """Return the form, of which everything was fed. Raise ``MalformedForm`` if its end is missing."""
         try:
             self._parser.close()
         except MultipartError:
@@ -212,41 +154,40 @@ class MultipartReader:
         return self._form
 
     def close(self) -> None:
-        """See ``FormReader``."""
-        if self._receiving is not None:
-            self._receiving.close()
-            self._receiving = None
-        if self._form.content is not None:
-            self._form.content.close()
+        """Delete the file unless it was kept. May be called again."""
+        for file in (self._receiving, self._form.content):
+            if file is not None:
+                file.close()
+        self._receiving = None
 
-    def _take(self, events: Iterator[MultipartSegment | bytes | None]) -> None:
+    def _handle(self, events: Iterator[MultipartSegment | bytes | None]) -> None:
         try:
             for event in events:
                 if isinstance(event, MultipartSegment):
-                    self._begin(event)
+                    self._begin_part(event)
                 elif event is None:
-                    self._end()
+                    self._end_part()
                 elif self._receiving is not None:
                     self._receiving.write(event)
                 else:
-                    self._spend(len(event))
+                    self._count(len(event))
                     self._part += event
         except ParserLimitReached as error:
             raise FormTooLarge(_reason(error)) from None
         except MultipartError as error:
             raise MalformedForm(_reason(error)) from None
 
-    def _begin(self, segment: MultipartSegment) -> None:
+    def _begin_part(self, segment: MultipartSegment) -> None:
         self._name = _text_of(segment.name)
         self._filename = _filename_of(segment)
-        self._spend(len(segment.name))
+        self._count(len(segment.name))
         if self._name == CONTENT and self._filename:
             if self._form.content is not None:
                 raise MalformedForm(f"it has more than one file called {CONTENT}")
             self._form.filename = self._filename
             self._receiving = self._open_content()
 
-    def _end(self) -> None:
+    def _end_part(self) -> None:
         if self._receiving is not None:
             self._form.content = self._receiving.finish()
             self._receiving = None
@@ -258,10 +199,17 @@ class MultipartReader:
         else:
             self._form.fields.setdefault(self._name, []).append(as_text(data))
 
-    def _spend(self, size: int) -> None:
+    def _count(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
             raise FormTooLarge(f"its fields have more than {self._limits.size:,} bytes")
+
+
+def _boundary_of(content_type: str) -> str:
+    """Return the boundary; empty if there is none. Tools send characters unquoted that only a quoted string may hold."""
+    found = _BOUNDARY.search(content_type)
+    value = found[1] if found is not None and is_multipart(content_type) else ""
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
 def _reason(error: MultipartError) -> str:
@@ -270,7 +218,7 @@ def _reason(error: MultipartError) -> str:
 
 
 def _text_of(value: str) -> str:
-    """A header's value, which was read as Latin-1."""
+    """Return the text of a header's value, which was read as Latin-1."""
     return as_text(value.encode("latin-1"))
 
 

@@ -1,1 +1,1 @@
-"""Connections, whatever is said over them: how many, how slow, how they are read and how they end."""
+"""Client connections: reading requests within time limits, sending bodies at the client's pace, and ending connections."""

@@ -1,54 +1,54 @@
-"""Moves a body to a client at the client's own pace.
+"""Sends a body to a client at the client's own pace.
 
-On a plain socket the kernel copies straight from the file (``os.sendfile``): the sender takes the place of the HTTP channel as
-the transport's producer for the time of the body.  Everything else (TLS, chunked coding, transports of tests) gets its bytes
-through ``write``.  Either way a slow reader is waited for, and a sender whose body has no more yet sleeps until it has.
+On a plain socket the kernel copies straight from the file (``os.sendfile``): for the time of the body, the sender takes the place
+of the HTTP channel as the transport's producer. Everything else (TLS, chunked coding, transports of tests) gets its bytes through
+``write``. Either way a slow reader is waited for, and a sender whose body has no more bytes yet sleeps until it has.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import tcp
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from twistpi.web.bodies import Body
-from twistpi.web.transport.patient import LEAST_RATE
+from twistpi.web.transport.bodies import Body
 
-_TURN = 2 * 1024 * 1024
+LEAST_RATE: Final = 500
+"""Bytes a second that a client has to send or take; slower than a modem of the eighties."""
+_TURN: Final = 2 * 1024 * 1024
 """Bytes one sender moves before the reactor looks after the others."""
-_CHUNK = 64 * 1024
-_MORE = getattr(socket, "MSG_MORE", 0)
+_CHUNK: Final = 64 * 1024
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
 def is_plain(transport: object) -> bool:
-    """Whether ``transport`` is a socket without TLS, so that the kernel can be given bytes directly."""
+    """Return whether ``transport`` is a socket without TLS, so that bytes can be given to the kernel directly."""
     return isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False)
 
 
 def is_idle(transport: Any) -> bool:
-    """Whether a plain transport has nothing left to write, so that bytes given to its socket come in order.
+    """Return whether a plain transport has nothing left to write, so that bytes given to its socket stay in order.
 
-    Twisted keeps what it was given in two private places; there is no public way to ask.
+    Twisted keeps unsent data in two places, one of them private; there is no public way to ask.
     """
     return not transport.dataBuffer and not transport._tempDataBuffer
 
 
 def write_now(transport: Any, data: bytes, *, more: bool = False) -> None:
-    """Write to a plain transport without waiting for the reactor's next turn where possible.
+    """Write to a plain transport without waiting for the reactor's next turn if possible.
 
-    With ``more``, a body follows in the same turn.  The kernel may keep the head for it: a head sent alone wakes the reader for
-    a few hundred bytes, and all that follows arrives in worse pieces, which can cost half of the speed.
+    With ``more``, a body follows in the same turn, and the kernel may keep the head for it: a head sent alone wakes the reader
+    for a few hundred bytes, and all that follows arrives in worse pieces, which can cost half of the speed.
     """
     if not is_idle(transport) or transport.disconnecting:
         transport.write(data)
@@ -61,7 +61,7 @@ def write_now(transport: Any, data: bytes, *, more: bool = False) -> None:
 
 
 def _send_before_more(transport: Any, data: bytes) -> int:
-    """How many bytes of ``data`` the kernel took; a connection that is gone takes none, as the body will find out."""
+    """Return how many bytes of ``data`` the kernel took; none if the connection is gone, as the body will find out."""
     try:
         return int(transport.socket.send(data, _MORE))
     except OSError:
@@ -69,7 +69,7 @@ def _send_before_more(transport: Any, data: bytes) -> int:
 
 
 class Sender:
-    """What both ways of sending share: the life of a body."""
+    """Base of both ways of sending: the life of a body."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -80,11 +80,11 @@ class Sender:
 
     @property
     def progress(self) -> int | None:
-        """How far the client let the body come; None while it is the body that is waited for."""
+        """How far the client let the body come; None while the body itself is waited for."""
         return self._body.offset if self._waiting is None else None
 
     def stop(self) -> None:
-        """Send no more, because the client is gone; ``done`` is left as it is."""
+        """Send no more: the client is gone. ``done`` does not fire."""
         if self._end():
             self._body.close()
 
@@ -122,7 +122,7 @@ class Sender:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Leave the connection to whoever had it before."""
+        """Give the connection back to its former producer."""
         raise NotImplementedError
 
 
@@ -136,7 +136,7 @@ class SocketSender(Sender):
         self._channel = transport.producer
 
     def start(self) -> None:
-        """Become the transport's producer; what was written to it before goes out first."""
+        """Become the transport's producer; what was written before goes out first."""
         self._transport.unregisterProducer()
         self._transport.registerProducer(self, False)
 
@@ -231,7 +231,7 @@ class WritingSender(Sender):
 class Watch:
     """Cuts off a client that takes less than ``LEAST_RATE`` for as long as an idle connection is kept.
 
-    Twisted stops its own clock while a request is answered, and the file would stay open for ever.
+    Twisted stops its own timeout while a request is answered, and the file would stay open for ever.
     """
 
     def __init__(self, channel: Any, sender: Sender, cut: Callable[[], object]) -> None:
@@ -239,13 +239,13 @@ class Watch:
         self._sender = sender
         self._cut = cut
         self._seen: tuple[int, int] | None = None
-        """How far the body was handed over, and how much of what was handed over had not left this machine for good."""
-        self._call: Any = None
+        """How far the body was handed over, and how many of these bytes the client had not acknowledged."""
+        self._call: IDelayedCall
         self._look_later()
 
     def stop(self) -> None:
         """The body is over."""
-        if self._call is not None and self._call.active():
+        if self._call.active():
             self._call.cancel()
 
     def _look_later(self) -> None:
@@ -261,7 +261,7 @@ class Watch:
         least = LEAST_RATE * self._channel.site.timeOut
         if seen is not None and now is not None:
             advanced = now[0] - seen[0]
-            # What is handed over comes in bursts, and may lie here for long; what arrived there counts, too.
+            # Bytes are handed over in bursts and may lie here for long, so bytes that arrived there count, too.
             if max(advanced, advanced + seen[1] - now[1]) < least:
                 self._cut()
                 return
@@ -269,7 +269,7 @@ class Watch:
 
 
 def _not_arrived(transport: Any) -> int:
-    """Bytes in the system's buffer that the other side has not taken; 0 where nobody can tell."""
+    """Return how many bytes in the system's buffer the client has not acknowledged; 0 if that is unknown."""
     if not isinstance(transport, tcp.Connection):
         return 0
     try:
@@ -280,9 +280,9 @@ def _not_arrived(transport: Any) -> int:
 
 
 async def send_body(request: Request, body: Body, *, length: int | None) -> None:
-    """Send ``body`` as that of ``request``, whose head is complete; ``length`` is None when the coding is chunked.
+    """Send ``body`` as the answer's to ``request``, whose headers are set; ``length`` is None for a chunked body.
 
-    A failure in the middle aborts the connection: an answer that ends early must never look whole (law 12).  Returns only when
+    A failure in the middle aborts the connection: an answer that ends early must never look whole (law 12). Returns when
     everything was handed over; klein cancels the wait when the client leaves.
     """
     plain = length is not None and is_plain(request.channel.transport)
@@ -306,7 +306,7 @@ async def _send(request: Request, body: Body, sender: SocketSender | WritingSend
 async def send_stream(request: Request, body: Body) -> None:
     """Send ``body``, which may never end, as the last one of its connection.
 
-    On a plain socket without a coding: its end is that of the connection, so the body must tell by itself whether it is whole.
+    On a plain socket it is not chunked: it ends with the connection, so its content must tell whether it is complete.
     """
     plain = is_plain(request.channel.transport)
     request.endless = True  # type: ignore[attr-defined]
@@ -330,9 +330,3 @@ def abort(request: Request) -> None:
     transport: Any = request.channel.transport
     if transport is not None:
         getattr(transport, "abortConnection", transport.loseConnection)()
-
-
-def open_file(path: str) -> tuple[int, int]:
-    """A descriptor of the file at ``path`` and its size in bytes; raises ``FileNotFoundError``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return descriptor, os.fstat(descriptor).st_size

@@ -35,8 +35,8 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.tree import open_tree
 from twistpi.model.account_errors import LoginNeeded
 from twistpi.model.errors import TwistpiError
-from twistpi.web.receiving.form_body import Admit, FormBody, choose_body
-from twistpi.web.transport.lingering import LingeringChannel
+from twistpi.web.receiving.streamed_body import Admit, StreamedBody, choose_body
+from twistpi.web.transport.channel import Channel
 
 reactor: Any = installed_reactor
 MB = 1024 * 1024
@@ -51,7 +51,7 @@ class Services:
     offload: Callable[..., Deferred[Any]]
     max_upload_size: int = 1 << 40
     admit: Admit | None = None
-    bodies: list[FormBody] = attrs.field(factory=list)
+    bodies: list[StreamedBody] = attrs.field(factory=list)
 
 
 class UploadRequest(Request):
@@ -86,7 +86,7 @@ class Door(Resource):
 
     async def _answer(self, request: Request) -> None:
         body = request.content
-        if not isinstance(body, FormBody):
+        if not isinstance(body, StreamedBody):
             request.write(b"no form")  # type: ignore[no-untyped-call]
             request.finish()  # type: ignore[no-untyped-call]
             return
@@ -115,7 +115,7 @@ class Door(Resource):
 class UploadSite(Site):
     """A site with uploads."""
 
-    protocol = LingeringChannel  # type: ignore[assignment]
+    protocol = Channel  # type: ignore[assignment]
 
     def __init__(self, services: Services) -> None:
         super().__init__(Door(services), UploadRequest, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]

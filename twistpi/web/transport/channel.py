@@ -1,0 +1,223 @@
+"""An HTTP connection that bounds how long a request may take to arrive, and can answer before a body has arrived.
+
+*Time limits.* The head of a request has to be complete ``HEADERS_WITHIN`` seconds after its first byte, and a body has to bring
+``LEAST_RATE`` bytes a second, checked every ``LOOK_EVERY`` seconds. A request that comes in one piece, as almost all do, costs no
+timer. Time in which the server itself does not read is not counted.
+
+*Early answers.* Closing a connection on which bytes still arrive makes the other system discard what its program has not read
+yet, the answer included. So after an early answer the connection lingers (RFC 9112, 9.6): what arrives is dropped until the
+client has read the answer and closes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.main import CONNECTION_DONE
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+
+from twistpi.web.transport.send import LEAST_RATE
+
+HEADERS_WITHIN: Final = 30.0
+"""Seconds."""
+LOOK_EVERY: Final = 60.0
+"""Seconds between two checks of how much of a body came."""
+NOT_WORTH_HURRY: Final = 1024 * 1024
+"""If no more bytes of a body than this are outstanding, an early answer waits for them, and the connection can go on."""
+_LINGER_IDLE: Final = 10.0
+"""Seconds without a byte after which a lingering connection is cut."""
+_LINGER_LONGEST: Final = 600.0
+"""Seconds after which it is cut anyway. Most clients send all of a body before they read, so this is generous."""
+_FLUSHED_WITHIN: Final = 60.0
+"""Seconds in which a client has to take the last of what is on its way to it when the connection closes."""
+_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+_Stage = tuple[Literal["head", "body"], int]
+"""What is arriving, and of which request of the connection."""
+
+
+class Channel(HTTPChannel):
+    """One HTTP connection of a client."""
+
+    site: Any
+    transport: Any
+    _answering = False
+    """Whether a request is being answered; until then, its head or body is arriving."""
+    _check: IDelayedCall | None = None
+    """The next check of the time limits."""
+    _checked: _Stage | None = None
+    """What that check is about."""
+    _heads = 0
+    """Complete heads so far."""
+    _came = 0
+    """Bytes since the last check."""
+    _held_up = False
+    """Whether the server does not read."""
+    _lingering = False
+    """Whether what arrives is dropped."""
+    _linger_end: IDelayedCall | None = None
+    _cutting: IDelayedCall | None = None
+    _gone = False
+
+    @property
+    def request_line(self) -> tuple[bytes, bytes]:
+        """Method and target of the request whose head just became complete; ``Request`` learns them after the body."""
+        return self._command, self._path
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._lingering:
+            self.resetTimeout()  # type: ignore[no-untyped-call]
+            return
+        self._came += len(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+        arriving = self._arriving()
+        if arriving != self._checked:
+            self._stop_checking()
+            if arriving is not None and not self._lingering:
+                self._start_checking(arriving)
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Return whether another request may follow ``request``, whose head is complete."""
+        self._heads += 1
+        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        """The request is to be answered."""
+        self._answering = True
+        if self.timeOut is None:  # stopped by pause_reading; Twisted restores it after the answer
+            self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: Request) -> None:
+        """The answer is complete; the next request may be parsed already."""
+        self._answering = not self.persistent
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+
+    def pause_reading(self) -> None:
+        """Read no more of a body for now. May be called again."""
+        self._held_up = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._held_up:
+            self._held_up = False
+            self._came += int(LEAST_RATE * LOOK_EVERY)
+        if not self._answering:
+            self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        if not self._waitingForTransport:
+            self.transport.resumeProducing()
+
+    def send_continue(self) -> None:
+        """Tell the client to send the body."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def too_slow(self) -> None:
+        """Refuse a request that takes too long to arrive."""
+        self.close_soon()
+
+    def _arriving(self) -> _Stage | None:
+        if self._answering:
+            return None
+        if not self.line_mode:
+            return "body", self._heads
+        return ("head", self._heads) if self.requests or self._buffer else None
+
+    def _start_checking(self, stage: _Stage) -> None:
+        self._checked = stage
+        self._came = 0
+        seconds = HEADERS_WITHIN if stage[0] == "head" else LOOK_EVERY
+        self._check = self.callLater(seconds, self._check_speed)  # type: ignore[no-untyped-call]
+
+    def _stop_checking(self) -> None:
+        self._checked = None
+        _cancel(self._check)
+        self._check = None
+
+    def _check_speed(self) -> None:
+        stage = self._arriving()
+        self._check = self._checked = None
+        if stage is None:
+            return
+        if stage[0] == "body" and (self._held_up or self._came >= LEAST_RATE * LOOK_EVERY):
+            self._start_checking(stage)
+        else:
+            self.too_slow()
+
+    # Early answers ---------------------------------------------------------------------------------------------------
+
+    def answer_soon(self, request: Request) -> None:
+        """Have ``request`` answered in the reactor's next turn although its body is still arriving, as the connection's last.
+
+        Does nothing if all of the body is here by then, or the client gone. Not at once: callers may be inside the body's
+        ``write``.
+        """
+        self.callLater(0, lambda: self._answer_early(request))  # type: ignore[no-untyped-call]
+
+    def _answer_early(self, request: Request) -> None:
+        if not self.requests or self.requests[-1] is not request or self._answering or self._lingering:
+            return
+        self._linger()
+        self._linger_end = self.callLater(_LINGER_LONGEST, self._cut_lingering)  # type: ignore[no-untyped-call]
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.allContentReceived()
+
+    def refuse(self, answer: bytes) -> None:
+        """Send ``answer``, a complete response, instead of reading the request that is arriving, and close."""
+        self._linger()
+        self.transport.write(answer)
+        self.close_soon()
+
+    def _linger(self) -> None:
+        self._lingering = True
+        self.persistent = False
+        self._stop_checking()
+
+    def _cut_lingering(self) -> None:
+        _cancel(self._linger_end)
+        self._linger_end = None
+        self.cut()
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    def loseConnection(self) -> None:
+        """The last answer is out: close, or linger until the client does."""
+        if self._linger_end is not None:
+            self.setTimeout(_LINGER_IDLE)  # type: ignore[no-untyped-call]
+        else:
+            self.close_soon()
+
+    def timeoutConnection(self) -> None:
+        """The client was silent for too long."""
+        if self._lingering:
+            self._cut_lingering()
+        else:
+            self.close_soon()
+
+    def close_soon(self) -> None:
+        """Close; cut the connection if the client does not take what is on its way to it. May be called again."""
+        if self._cutting is None and not self._gone:
+            self._cutting = self.callLater(_FLUSHED_WITHIN, self.cut)  # type: ignore[no-untyped-call]
+            super().loseConnection()  # type: ignore[no-untyped-call]
+
+    def cut(self) -> None:
+        """End now, in the middle of whatever is being sent."""
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:
+        """The client is gone."""
+        self._gone = True
+        for call in (self._check, self._linger_end, self._cutting):
+            _cancel(call)
+        self._checked = self._check = self._linger_end = self._cutting = None
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()
