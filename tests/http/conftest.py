@@ -13,9 +13,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from tests.http.raw_server import RawServer, Script
 from tests.in_reactor import wait_for
+from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
 from twistpi.http.networks import NONE, ForbiddenNetworks
-from twistpi.mirror.agents import make_agent
 
 reactor: Any = _reactor
 

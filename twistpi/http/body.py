@@ -1,10 +1,11 @@
-"""Bodies of responses, read with an eye on silence and length, and written to what blocks; and request bodies in memory."""
+"""Bodies of responses: read with an eye on silence and length, written to what blocks, decompressed; and bodies in memory."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -17,7 +18,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.errors import Cause, RequestFailed, too_large
 from twistpi.http.single_flight import Waiters
 
 _FIRST_AHEAD: Final = 128 * 1024
@@ -134,7 +135,7 @@ async def read_body(deliver: Deliver, clock: IReactorTime, silence: float, limit
         size += len(data)
         if size > limit:
             pieces.clear()
-            reader.give_up(RequestFailed(f"its answer is longer than {limit:,} bytes", Cause.TOO_LARGE))
+            reader.give_up(too_large(limit))
         else:
             pieces.append(data)
 
@@ -286,12 +287,22 @@ class BytesBody:
         """Nothing is left to stop."""
 
 
-def deliver_bytes(content: bytes, protocol: IProtocol) -> None:
-    """Deliver a body that was read already."""
-    protocol.makeConnection(_NoTransport())  # type: ignore[arg-type]
-    if content:
-        protocol.dataReceived(content)
-    protocol.connectionLost(BODY_DONE)
+@attrs.frozen
+class BufferedBody:
+    """The body of a response that was read already, to be read again."""
+
+    content: bytes
+
+    def take_content(self) -> bytes:
+        """Return it."""
+        return self.content
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Deliver all of it at once."""
+        protocol.makeConnection(_NoTransport())  # type: ignore[arg-type]
+        if self.content:
+            protocol.dataReceived(self.content)
+        protocol.connectionLost(BODY_DONE)
 
 
 BODY_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
@@ -301,7 +312,36 @@ BODY_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 class _NoTransport:
     """The transport of a body that is in memory."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("pauseProducing", "resumeProducing", "stopProducing", "loseConnection", "abortConnection"):
-            return lambda: None
-        raise AttributeError(name)
+    def pauseProducing(self) -> None:
+        """Nothing more comes anyway."""
+
+    def resumeProducing(self) -> None:
+        """Nothing more comes anyway."""
+
+    def abortConnection(self) -> None:
+        """There is no connection."""
+
+    def loseConnection(self) -> None:
+        """There is no connection."""
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return ``body`` without its content coding.
+
+    Raise ``RequestFailed`` for a coding that is unknown or broken, and for a result of more than ``limit`` bytes.
+    """
+    coding = encoding.strip().lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise RequestFailed(f"its answer is encoded as {coding!r}, which nobody asked for", Cause.MALFORMED)
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        plain = decoder.decompress(body, limit)
+    except zlib.error as error:
+        raise RequestFailed(f"its answer cannot be decompressed ({error})", Cause.MALFORMED) from error
+    if decoder.unconsumed_tail:
+        raise too_large(limit)
+    if not decoder.eof:
+        raise RequestFailed("its compressed answer breaks off", Cause.MALFORMED)
+    return plain

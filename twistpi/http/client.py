@@ -16,9 +16,9 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi import __version__
-from twistpi.http.body import BodyReader, BodyWriter, BytesBody, Offload, deliver_bytes, read_body
-from twistpi.http.encoding import decompress
-from twistpi.http.errors import Cause, RequestFailed, request_failed
+from twistpi.http.body import BodyReader, BodyWriter, BufferedBody, BytesBody, Offload, decompress, read_body
+from twistpi.http.connection import WireResponse
+from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
 
 USER_AGENT: Final = f"twistpi/{__version__}"
@@ -46,7 +46,7 @@ class Response:
     phrase: str
     headers: Headers
     _client: HTTPClient
-    _deliver: Callable[[IProtocol], object]
+    _body: IResponse | BufferedBody
     _is_compressed: bool = False
     """Whether a content coding was asked for, which ``read`` undoes."""
 
@@ -61,7 +61,11 @@ class Response:
         ``silence`` is the longest time without a byte in seconds, that of the client when None.  Raise ``RequestFailed``.
         """
         seconds = self._client.silence if silence is None else silence
-        body = await read_body(self._deliver, self._client.clock, seconds, limit)
+        body = self._take()
+        if body is None:
+            body = await read_body(self._body.deliverBody, self._client.clock, seconds, limit)
+        elif len(body) > limit:
+            raise too_large(limit)
         coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
         if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
             return decompress(body, coding, limit)
@@ -78,23 +82,29 @@ class Response:
         client = self._client
         seconds = client.silence if silence is None else silence
         writer = BodyWriter(client.clock, seconds, client.offload, client.call_in_reactor, write, written)
-        await writer.take(self._deliver)
+        await writer.take(self._body.deliverBody)
 
     def deliver(self, protocol: IProtocol) -> None:
         """Send the body to ``protocol`` as it comes, without a limit of any kind; ``BodyReader`` is such a protocol."""
-        self._deliver(protocol)
+        self._body.deliverBody(protocol)
 
     def discard(self) -> None:
         """Drop the body: a short one is read, so that the connection can be used again, else the connection is closed."""
+        if self._take() is not None:
+            return
         reader = BodyReader(self._client.clock, 1.0, lambda _: None)
         reader.ended.addErrback(lambda _: None)
-        self._deliver(reader)
+        self._body.deliverBody(reader)
         if self.length is None or self.length > _DRAINED_UP_TO:
             reader.give_up(RequestFailed("nobody wants it"))
 
     def with_body(self, content: bytes) -> Response:
         """Return the same response with ``content``, which was read from it, yet to be read."""
-        return attrs.evolve(self, deliver=lambda protocol: deliver_bytes(content, protocol), is_compressed=False)
+        return attrs.evolve(self, length=len(content), body=BufferedBody(content), is_compressed=False)
+
+    def _take(self) -> bytes | None:
+        """Return the whole body when it came together with the head; else None."""
+        return self._body.take_content() if isinstance(self._body, BufferedBody | WireResponse) else None
 
 
 @attrs.define(eq=False)
@@ -211,7 +221,7 @@ class HTTPClient:
         self.failures += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
         phrase = _text(response.phrase)
-        return Response(response.code, url, length, phrase, response.headers, self, response.deliverBody, compressed)
+        return Response(response.code, url, length, phrase, response.headers, self, response, compressed)
 
 
 @implementer(IAgent)

@@ -65,6 +65,11 @@ def request_failed(error: BaseException) -> RequestFailed | CancelledError:
     return RequestFailed(explain(error), Cause.BROKEN)
 
 
+def too_large(limit: int) -> RequestFailed:
+    """Return the error for a body of more than ``limit`` bytes."""
+    return RequestFailed(f"its answer is longer than {limit:,} bytes", Cause.TOO_LARGE)
+
+
 def explain(error: BaseException) -> str:
     """Why a request failed, in words that name no address."""
     cause = _innermost(error)

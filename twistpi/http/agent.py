@@ -1,0 +1,283 @@
+"""The lean ``IAgent``: kept connections, proxies, TLS with our trust roots, forbidden networks, unix sockets.
+
+Twisted's own client spends several times as long on a small response as httptools does.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.python.failure import Failure
+from twisted.web.client import BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+from twistpi.http.body import BytesBody
+from twistpi.http.connection import Connection, Request, WireResponse
+from twistpi.http.errors import Cause, RequestFailed, request_failed
+from twistpi.http.messages import Line
+from twistpi.http.networks import ForbiddenNetworks, GuardedReactor
+from twistpi.http.proxies import ConnectEndpoint, Proxy, ProxyRules
+from twistpi.http.urls import Origin, origin_of
+
+_REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+"""Methods of requests that may be sent twice (RFC 9110, 9.2.2)."""
+_IDLE: Final = 60.0
+"""Seconds for which an unused connection is kept."""
+_PEM_END: Final = b"-----END CERTIFICATE-----"
+
+
+@attrs.frozen
+class Route:
+    """Where the connection of a request leads; requests on the same route can share one."""
+
+    origin: Origin | None
+    """None for a proxy that itself connects to the origins."""
+    proxy: Proxy | None = None
+
+
+@attrs.define(eq=False)
+class Pool:
+    """Connections that wait for their next request, by route."""
+
+    _clock: IReactorTime
+    _most: int
+    """Per route."""
+    _idle: float = _IDLE
+    """Seconds."""
+    _kept: dict[Route, dict[Connection, float]] = attrs.field(factory=dict, init=False)
+    """The connections of a route, and since when each waits; in that order."""
+    _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    def take(self, route: Route) -> Connection | None:
+        """Return the connection that was used last; None without any.  The server may be closing it just now."""
+        kept = self._kept.get(route)
+        return kept.popitem()[0] if kept else None
+
+    def keep(self, route: Route, connection: Connection) -> None:
+        """Keep ``connection`` for a later request, unless there are enough."""
+        kept = self._kept.setdefault(route, {})
+        if len(kept) >= self._most:
+            connection.abort()
+            return
+        kept[connection] = self._clock.seconds()
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._idle, self._sweep)
+
+    def forget(self, route: Route, connection: Connection) -> None:
+        """Drop ``connection``, which was closed."""
+        self._kept.get(route, {}).pop(connection, None)
+
+    def close(self) -> None:
+        """Close all."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        for connections in list(self._kept.values()):
+            for connection in list(connections):
+                connection.abort()
+        self._kept.clear()
+
+    def _sweep(self) -> None:
+        """Close what waited too long, and look again when the next one may have."""
+        self._timer = None
+        now = self._clock.seconds()
+        for connections in list(self._kept.values()):
+            for connection in [one for one, since in connections.items() if not now - self._idle < since <= now]:
+                connection.abort()
+        self._kept = {route: connections for route, connections in self._kept.items() if connections}
+        if self._kept:
+            oldest = min(next(iter(connections.values())) for connections in self._kept.values())
+            self._timer = self._clock.callLater(max(0.0, oldest + self._idle - now), self._sweep)
+
+
+@implementer(IAgent)
+@attrs.define(eq=False)
+class Agent:
+    """Sends requests over kept or new connections.  ``make_agent`` and ``unix_agent`` make one."""
+
+    _connect: Callable[[Route], IStreamClientEndpoint]
+    """Raises ``RequestFailed`` for where it may not connect to."""
+    _pool: Pool
+    _rules: ProxyRules = attrs.field(factory=ProxyRules)
+    _forbidden: ForbiddenNetworks = attrs.field(factory=lambda: ForbiddenNetworks(()))
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """Issue a request; see ``IAgent``.  Fails with ``RequestFailed``, ``ValueError``, or what the producer failed with."""
+        lines = [] if headers is None else [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        return self.send(method, uri, lines, bodyProducer)  # type: ignore[return-value]
+
+    def send(
+        self,
+        method: bytes,
+        uri: bytes,
+        lines: list[Line],
+        body: IBodyProducer | None = None,
+        informed: Callable[[int, list[Line]], object] | None = None,
+    ) -> Deferred[WireResponse]:
+        """Issue a request with exactly these headers, ``Host`` and the length of the body added.
+
+        ``informed`` is told status and headers of each 1xx response.  A request that may be repeated is sent again when a kept
+        connection was closed before any byte of a response.
+        """
+        try:
+            request, route = self._prepare(method, uri, lines, body, informed)
+        except (RequestFailed, ValueError) as error:
+            return fail(error)
+        connection = self._pool.take(route)
+        if connection is None:
+            return Deferred.fromCoroutine(self._send_anew(route, request))
+        response = connection.send(request)
+        if method in _REPEATABLE and (body is None or isinstance(body, BytesBody)):
+            response.addErrback(self._repeat, route, request)
+        return response
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._pool.close()
+
+    def _prepare(
+        self,
+        method: bytes,
+        uri: bytes,
+        lines: list[Line],
+        body: IBodyProducer | None,
+        informed: Callable[[int, list[Line]], object] | None,
+    ) -> tuple[Request, Route]:
+        url = uri.decode("ascii")
+        origin = origin_of(url)
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        proxy = self._rules.proxy_for(url) if self._rules.proxies else None
+        route = Route(origin, proxy)
+        if proxy is not None:
+            # The proxy connects, so that only an address that is spelled out can be checked here.
+            self._forbidden.check_host(origin[1])
+            if origin[0] == "http":
+                route = Route(None, proxy)
+                target = f"http://{_netloc(origin)}{target}"
+                if proxy.credentials is not None:
+                    lines = [*lines, (b"Proxy-Authorization", proxy.credentials.authorization.encode("latin-1"))]
+        if not any(name.lower() == b"host" for name, _ in lines):
+            lines = [(b"Host", _netloc(origin).encode("ascii")), *lines]
+        return Request(method, target.encode("ascii"), tuple(lines), body, informed), route
+
+    def _repeat(self, failure: Failure, route: Route, request: Request) -> Failure | Deferred[WireResponse]:
+        if isinstance(failure.value, RequestFailed) and failure.value.cause is Cause.CLOSED:
+            return Deferred.fromCoroutine(self._send_anew(route, request))
+        return failure
+
+    async def _send_anew(self, route: Route, request: Request) -> WireResponse:
+        """Send ``request`` over a new connection."""
+        if route.origin is not None and route.proxy is None:
+            self._forbidden.check_host(route.origin[1])
+        pool = self._pool
+        connection = Connection(lambda one: pool.keep(route, one), lambda one: pool.forget(route, one))
+        factory = Factory.forProtocol(lambda: connection)
+        factory.noisy = False
+        try:
+            await self._connect(route).connect(factory)
+        except Exception as error:  # refused, timed out, no such name, certificates: Twisted raises a large family
+            failed = request_failed(error)
+            if isinstance(failed, RequestFailed) and failed.cause is Cause.BROKEN:
+                failed = RequestFailed(failed.reason, Cause.CONNECT)
+            raise failed from error
+        return await connection.send(request)
+
+
+def make_agent(
+    reactor: Any,
+    environ: Mapping[str, str],
+    *,
+    extra_ca_file: str | None = None,
+    forbidden: ForbiddenNetworks | None = None,
+    connect_timeout: float = 10,
+    connections_per_host: int = 32,
+    idle: float = _IDLE,
+) -> Agent:
+    """Return an agent that obeys the proxy variables of ``environ``; an empty one means no proxies.
+
+    ``extra_ca_file`` holds PEM certificates that are trusted beside the system's.  To ``forbidden`` networks (link-local ones and
+    those of cloud metadata when None) it does not connect, except to a proxy.  ``connect_timeout`` and ``idle`` are in seconds.
+    With 0 ``connections_per_host`` none is kept.  Raise ``ValueError`` for a proxy variable that is no address, ``OSError`` for a
+    file that cannot be read.
+    """
+    refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
+    trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
+    endpoints = _Endpoints(reactor, GuardedReactor(reactor, refusing), HostnameCachingHTTPSPolicy(trusting), connect_timeout)
+    rules = ProxyRules.from_environment(environ)
+    return Agent(endpoints.endpoint, Pool(reactor, connections_per_host, idle), rules, refusing)
+
+
+def unix_agent(reactor: Any, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:
+    """Return an agent that reaches every origin through the unix socket at ``path``."""
+    return Agent(lambda _route: UNIXClientEndpoint(reactor, path), Pool(reactor, connections, idle))  # type: ignore[no-untyped-call]
+
+
+@attrs.frozen
+class _Endpoints:
+    """Makes the endpoints of routes."""
+
+    _reactor: Any
+    """Connects to proxies: the administrator names them, so no network is forbidden to them."""
+    _guarded: Any
+    _policy: IPolicyForHTTPS
+    _timeout: float
+
+    def endpoint(self, route: Route) -> IStreamClientEndpoint:
+        """Return the endpoint of ``route``."""
+        if route.proxy is None:
+            assert route.origin is not None
+            scheme, host, port = route.origin
+            return self._endpoint(self._guarded, scheme == "https", host, port)
+        to_proxy = self._endpoint(self._reactor, route.proxy.secure, route.proxy.host, route.proxy.port)
+        if route.origin is None:
+            return to_proxy
+        authorization = route.proxy.credentials.authorization if route.proxy.credentials else None
+        _, host, port = route.origin
+        tunnel = ConnectEndpoint(to_proxy, host, port, authorization)
+        return wrapClientTLS(self._policy.creatorForNetloc(host.encode("ascii"), port), tunnel)
+
+    def _endpoint(self, reactor: Any, secure: bool, host: str, port: int) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, host.encode("ascii"), port, self._timeout)
+        return wrapClientTLS(self._policy.creatorForNetloc(host.encode("ascii"), port), endpoint) if secure else endpoint
+
+
+@lru_cache(maxsize=256)
+def _netloc(origin: Origin) -> str:
+    scheme, host, port = origin
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == {"http": 80, "https": 443}[scheme] else f"{shown}:{port}"
+
+
+def _trust_root(extra_ca_file: str | None) -> Any:
+    """Return the system's authorities (None is Twisted's word for them), with those of ``extra_ca_file`` when there is one."""
+    if extra_ca_file is None:
+        return None
+    with open(extra_ca_file, "rb") as file:
+        extra = [Certificate.loadPEM(part + _PEM_END) for part in file.read().split(_PEM_END) if part.strip()]
+    return trustRootFromCertificates([*_system_certificates(), *extra])  # type: ignore[no-untyped-call]
+
+
+def _system_certificates() -> Iterator[Certificate]:
+    paths = ssl.get_default_verify_paths()
+    context = ssl.create_default_context()
+    if paths.cafile is None and paths.capath is not None:
+        for name in os.listdir(paths.capath):
+            context.load_verify_locations(os.path.join(paths.capath, name))
+    for encoded in context.get_ca_certs(binary_form=True):
+        yield Certificate.load(encoded)

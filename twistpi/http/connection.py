@@ -1,0 +1,395 @@
+"""One connection to a server: a request, its response, and then perhaps another request.
+
+The response may come before all of the request's body is sent.  A response with an error status ends the sending; the connection
+is closed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from twistpi.http.body import BODY_DONE, BytesBody
+from twistpi.http.errors import Cause, RequestFailed, request_failed
+from twistpi.http.messages import Line, ResponseParser, request_head
+
+_BODY_ENDED: Final = Failure(PotentialDataLoss())  # type: ignore[no-untyped-call]
+_EXPECTED_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_SENT_BY_US: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """A request as it is sent."""
+
+    method: bytes
+    target: bytes
+    lines: tuple[Line, ...]
+    """All headers but those that say how long the body is."""
+    body: IBodyProducer | None = None
+    informed: Callable[[int, list[Line]], object] | None = None
+    """Told status and headers of each 1xx response."""
+
+    def head(self) -> bytes:
+        """Return the head; raise ``ValueError`` for what would not be read as it is meant."""
+        lines = [line for line in self.lines if line[0].lower() not in _SENT_BY_US]
+        if self.body is None:
+            lines += [(b"Content-Length", b"0")] if self.method in _EXPECTED_BODY else []
+        elif self.is_chunked:
+            lines.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            lines.append((b"Content-Length", b"%d" % self.body.length))
+        return request_head(self.method, self.target, lines)
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the length of the body is not known."""
+        return self.body is not None and self.body.length is UNKNOWN_LENGTH
+
+
+@implementer(IResponse, IPushProducer)
+class WireResponse:
+    """A response whose head is there; also the transport of its body for the protocol that reads it."""
+
+    def __init__(self, parser: ResponseParser, connection: Connection | None) -> None:
+        """``connection`` is None when the whole response came already."""
+        self.request = self.previousResponse = None
+        self.version = (b"HTTP", *parser.version)
+        self.code = parser.status
+        self.phrase = parser.phrase
+        self.lines = parser.lines
+        self.length: Any = UNKNOWN_LENGTH if parser.length is None else parser.length
+        self._connection = connection
+        self._headers: Headers | None = None
+        self._pieces: list[bytes] = []
+        self._reader: IProtocol | None = None
+        self._end: Failure | None = None
+        self._is_held = False
+        """Whether the server is held back until there is a reader."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers; ``lines`` has them as they came."""
+        if self._headers is None:
+            self._headers = Headers()
+            for name, value in self.lines:
+                self._headers.addRawHeader(name, value)
+        return self._headers
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """See ``IResponse``: redirects are not followed here."""
+
+    def take_content(self) -> bytes | None:
+        """Return the whole body when all of it came with the head; else None, and it has to be delivered."""
+        if self._end is not BODY_DONE or self._reader is not None:
+            return None
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Send the body to ``protocol``, once; see ``IResponse``."""
+        assert self._reader is None, "the body is delivered once"
+        self._reader = protocol
+        protocol.makeConnection(self)  # type: ignore[arg-type]
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            protocol.dataReceived(piece)
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+        elif self._is_held:
+            self._is_held = False
+            self.resumeProducing()
+
+    # The transport for the reader ----------------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Hold the server back."""
+        if self._connection is not None:
+            self._connection.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Let the server go on."""
+        if self._connection is not None:
+            self._connection.transport.resumeProducing()
+
+    def abortConnection(self) -> None:
+        """Close the connection at once; without effect after the end of the body."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def loseConnection(self) -> None:
+        """The same: closing politely would wait, behind TLS, for a peer that may be silent for ever."""
+        self.abortConnection()
+
+    def stopProducing(self) -> None:
+        """The same."""
+        self.abortConnection()
+
+    def read_size(self, size: int) -> None:
+        """Have the connection, when it is a plain one, read up to ``size`` bytes at a time."""
+        if self._connection is not None and hasattr(self._connection.transport, "bufferSize"):
+            self._connection.transport.bufferSize = size
+
+    # For the connection ----------------------------------------------------------------------------------------------------
+
+    def received(self, pieces: list[bytes]) -> None:
+        """Take pieces of the body."""
+        if self._reader is None:
+            self._pieces += pieces
+        else:
+            for piece in pieces:
+                self._reader.dataReceived(piece)
+
+    def hold(self) -> None:
+        """Hold the server back, unless there is a reader."""
+        if self._reader is None and not self._is_held:
+            self._is_held = True
+            self.pauseProducing()
+
+    def ended(self, reason: Failure) -> None:
+        """The body ended, as ``reason`` says."""
+        self._end, self._connection = reason, None
+        if self._reader is not None:
+            self._reader.connectionLost(reason)
+
+    def detach(self) -> None:
+        """All of the body came: the connection may serve another request."""
+        self._connection = None
+
+
+@implementer(IConsumer)
+class _RequestBody:
+    """What a request's body is written to: counts and frames it."""
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection: Connection | None = connection
+        self._is_chunked = request.is_chunked
+        self._missing = 0 if self._is_chunked or request.body is None else int(request.body.length)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece; raise ``ValueError`` for more than was announced."""
+        if self._connection is None or not data:
+            return
+        if self._is_chunked:
+            self._connection.transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
+            return
+        self._missing -= len(data)
+        if self._missing < 0:
+            raise ValueError("the body is longer than it was announced")
+        self._connection.transport.write(data)
+
+    def finish(self) -> None:
+        """All is written; raise ``ValueError`` for less than was announced."""
+        if self._missing:
+            raise ValueError("the body is shorter than it was announced")
+        if self._is_chunked and self._connection is not None:
+            self._connection.transport.write(b"0\r\n\r\n")
+
+    def detach(self) -> None:
+        """Send nothing more."""
+        self._connection = None
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """See ``IConsumer``; the producer is that of the request."""
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
+
+
+@implementer(IPushProducer)
+class Connection(Protocol):
+    """A connection, which carries one request at a time."""
+
+    transport: Any
+
+    def __init__(self, released: Callable[[Connection], object], lost: Callable[[Connection], object]) -> None:
+        """``released`` is called when another request may be sent, ``lost`` when none ever will."""
+        self._released, self._lost = released, lost
+        self.served = 0
+        """Requests that were sent over it."""
+        self._request: Request | None = None
+        """That whose response has not come entirely."""
+        self._parser: ResponseParser | None = None
+        self._waiting: Deferred[WireResponse] | None = None
+        self._response: WireResponse | None = None
+        self._sending: _RequestBody | None = None
+        """None when all of the request was sent, or nothing more of it will be."""
+        self._is_aborted = False
+
+    def connectionMade(self) -> None:
+        """The server took it."""
+        for option in ("setTcpNoDelay", "setTcpKeepAlive"):
+            getattr(self.transport, option, lambda _on: None)(True)
+
+    def send(self, request: Request) -> Deferred[WireResponse]:
+        """Send ``request``; a Deferred with its response when the head of it came.  Nothing else may be on its way.
+
+        It fails with ``RequestFailed``, ``ValueError`` for what cannot be sent, or what the body's producer failed with;
+        cancelling it closes the connection.
+        """
+        assert self._request is None, "one request at a time"
+        head = request.head()
+        self.served += 1
+        self._request, self._response, self._sending = request, None, None
+        self._parser = ResponseParser(request.method == b"HEAD", request.informed)
+        waiting: Deferred[WireResponse] = Deferred(lambda _: self.abort())
+        self._waiting = waiting
+        if isinstance(request.body, BytesBody):
+            self.transport.write(head + request.body.content)
+        else:
+            self.transport.write(head)
+            if request.body is not None:
+                self._send_body(request, request.body)
+        return waiting
+
+    def abort(self) -> None:
+        """Close the connection at once; what is on its way fails."""
+        self._is_aborted = True
+        self._stop_sending()
+        self._lost(self)
+        self.transport.abortConnection()
+
+    # The request's body -----------------------------------------------------------------------------------------------
+
+    def _send_body(self, request: Request, body: IBodyProducer) -> None:
+        self._sending = sending = _RequestBody(self, request)
+        self.transport.registerProducer(self, True)
+
+        def sent(_: object) -> None:
+            sending.finish()
+            if self._sending is sending:
+                self._sending = None
+                self.transport.unregisterProducer()
+
+        def failed(failure: Failure) -> None:
+            if self._sending is sending:
+                self._fail(failure)
+                self.abort()
+
+        maybeDeferred(body.startProducing, sending).addCallback(sent).addErrback(failed)
+
+    def _stop_sending(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None and self._request is not None and self._request.body is not None:
+            sending.detach()
+            self.transport.unregisterProducer()
+            self._request.body.stopProducing()  # type: ignore[no-untyped-call]
+
+    def pauseProducing(self) -> None:
+        """The transport has enough of the request's body for now."""
+        if self._sending is not None and self._request is not None and self._request.body is not None:
+            self._request.body.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport takes more of the request's body."""
+        if self._sending is not None and self._request is not None and self._request.body is not None:
+            self._request.body.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is gone, which ``connectionLost`` tells."""
+
+    # The response ---------------------------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take a part of the response; after what nobody asked for, nothing on this connection can be trusted."""
+        parser = self._parser
+        if parser is None or self._is_aborted:
+            self.abort()
+            return
+        try:
+            pieces = parser.feed(data)
+        except RequestFailed as error:
+            self._fail(error)
+            self.abort()
+            return
+        if parser.has_head:
+            self._proceed(parser, pieces)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection ended, and perhaps the response with it."""
+        self._lost(self)
+        self._stop_sending()
+        parser = self._parser
+        if parser is None:
+            return
+        try:
+            if not parser.is_begun:
+                raise _never_answered(reason, aborted=self._is_aborted)
+            parser.close(is_clean=isinstance(reason.value, ConnectionDone) and not self._is_aborted)
+        except RequestFailed as error:
+            self._fail(error)
+            return
+        self._parser = self._request = None
+        if self._response is not None:
+            self._response.ended(_BODY_ENDED)
+
+    def _proceed(self, parser: ResponseParser, pieces: list[bytes]) -> None:
+        """Hand on what came, once the connection is released: the reader of a whole response may send the next request."""
+        response, waiting = self._response, self._waiting
+        is_over = parser.is_complete
+        if response is None:
+            response = self._response = WireResponse(parser, None if is_over else self)
+            self._waiting = None
+        else:
+            waiting = None
+        if parser.status >= 300:
+            self._stop_early(parser)
+        if is_over:
+            response.detach()
+            self._finish(parser)
+        response.received(pieces)
+        if is_over:
+            response.ended(BODY_DONE)
+        if waiting is not None and not waiting.called:
+            waiting.callback(response)
+        if not is_over and self._response is response:
+            response.hold()
+
+    def _stop_early(self, parser: ResponseParser) -> None:
+        """An error came before all of the request was sent: the server does not want the rest."""
+        if self._sending is not None:
+            parser.is_persistent = False
+            self._stop_sending()
+
+    def _finish(self, parser: ResponseParser) -> None:
+        """All of the response came."""
+        is_sent = self._sending is None
+        self._stop_sending()
+        self._parser = self._request = self._response = None
+        if parser.is_persistent and is_sent and not self._is_aborted:
+            self._released(self)
+        else:
+            self.abort()
+
+    def _fail(self, error: Failure | RequestFailed) -> None:
+        """The response will not come, or not to its end."""
+        waiting, self._waiting = self._waiting, None
+        response, self._response = self._response, None
+        self._stop_sending()
+        self._parser = self._request = None
+        failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+        if waiting is not None and not waiting.called:
+            waiting.errback(failure)
+        elif response is not None:
+            response.ended(failure)
+
+
+def _never_answered(reason: Failure, *, aborted: bool) -> RequestFailed:
+    """Return why there is no response at all."""
+    assert reason.value is not None
+    failed = request_failed(reason.value)
+    if isinstance(failed, RequestFailed) and failed.cause is not Cause.BROKEN:
+        return failed
+    is_closed = aborted or isinstance(reason.value, ConnectionDone)
+    return RequestFailed("the connection was closed before an answer came" if is_closed else str(failed), Cause.CLOSED)

@@ -1,0 +1,199 @@
+"""HTTP/1.1 messages on the wire: the head of a request, and a response read strictly (RFC 9112).
+
+Whatever two readers could take for two things is an error: two lengths, a length beside chunks, other codings than ``chunked``,
+line ends that are no CRLF, folded lines.  httptools (llhttp) does most of this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from twistpi.http.errors import Cause, RequestFailed
+
+Line = tuple[bytes, bytes]
+"""Name and value of a header, as they are on the wire."""
+
+LONGEST_HEAD: Final = 256 * 1024
+"""Bytes of a head, and of what comes in a row beside a body: sizes of chunks, trailers."""
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET: Final = re.compile(rb"[!-~]+")
+_LINE_BREAK: Final = re.compile(rb"[\r\n\0]")
+_BODILESS: Final = frozenset({204, 304})
+_VERSION: Final = b"HTTP/1."
+
+
+def request_head(method: bytes, target: bytes, lines: Iterable[Line]) -> bytes:
+    """Return the head of a request as it is sent; raise ``ValueError`` for what would not be read as it is meant."""
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        raise ValueError(f"{method!r} {target!r} cannot be requested")
+    parts = [b"%s %s HTTP/1.1" % (method, target)]
+    for name, value in lines:
+        if not _TOKEN.fullmatch(name) or _LINE_BREAK.search(value):
+            raise ValueError(f"the header {name!r} cannot be sent")
+        parts.append(b"%s: %s" % (name, value))
+    parts += (b"", b"")
+    return b"\r\n".join(parts)
+
+
+class ResponseParser:
+    """Reads one response, without I/O."""
+
+    def __init__(self, is_head: bool = False, informed: Callable[[int, list[Line]], object] | None = None) -> None:
+        """``is_head`` says that the request is HEAD; ``informed`` is told status and headers of each 1xx response."""
+        self.status = 0
+        self.phrase = b""
+        self.version = (1, 1)
+        self.lines: list[Line] = []
+        self.length: int | None = None
+        """Bytes of the body as the response announces them, also where none is sent."""
+        self.is_begun = False
+        """Whether any byte came."""
+        self.has_head = False
+        """Whether all of the head came."""
+        self.is_complete = False
+        """Whether all of the body came."""
+        self.is_persistent = False
+        """Whether another request may follow over the same connection (RFC 9112, 9.3)."""
+        self.ends_with_connection = False
+        """Whether nothing but the end of the connection tells the end of the body."""
+        self._is_head = is_head
+        self._informed = informed
+        self._start = b""
+        """The first bytes, as many as tell the version."""
+        self._missing = 0
+        """Bytes that are to come of a body of known length."""
+        self._is_counted = False
+        """Whether the body is read without the parser, because its length is known or does not matter."""
+        self._beside = 0
+        """Bytes since the last that were of a body."""
+        self._pieces: list[bytes] = []
+        self._wrong = ""
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take ``data``; return the pieces of the body in it.  Raise ``RequestFailed``."""
+        if self._is_counted:
+            return self._count(data)
+        self.is_begun = True
+        if len(self._start) < len(_VERSION):
+            self._check_start(data)
+        try:
+            assert self._parser is not None
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            # After the end it is of no importance what came, but only that something did.
+            if not self.is_complete:
+                raise _malformed(self._wrong or str(error)) from None
+            self.is_persistent = False
+        if self._wrong:
+            raise _malformed(self._wrong)
+        pieces, self._pieces = self._pieces, []
+        self._beside = 0 if pieces else self._beside + len(data)
+        if self.is_complete:
+            self._parser = None  # it refers to this object, too
+        elif self._beside > LONGEST_HEAD:
+            raise _malformed("its head is too long")
+        elif self.ends_with_connection or self._missing:
+            self._is_counted, self._parser = True, None
+        return pieces
+
+    def close(self, is_clean: bool) -> None:
+        """The connection ended, cleanly or not; raise ``RequestFailed`` when the response is not complete."""
+        self._parser = None
+        if not self.is_complete and not (self.ends_with_connection and is_clean):
+            raise RequestFailed("the connection broke before the answer was complete", Cause.BROKEN)
+        self.is_complete = True
+
+    def _check_start(self, data: bytes) -> None:
+        """Refuse protocols that the parser knows beside HTTP/1.x."""
+        more = data if self._start else data.lstrip(b"\r\n")  # an empty line before a response is harmless (RFC 9112, 2.2)
+        self._start += more[: len(_VERSION) - len(self._start)]
+        if not _VERSION.startswith(self._start):
+            raise _malformed(f"it begins with {data[:20]!r}")
+
+    def _count(self, data: bytes) -> list[bytes]:
+        if self.ends_with_connection:
+            return [data]
+        if len(data) > self._missing:
+            data, self.is_persistent = data[: self._missing], False
+        self._missing -= len(data)
+        self.is_complete = not self._missing
+        return [data]
+
+    # Called by the parser ----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Another response, which nobody asked for, when this one is complete."""
+        if self.is_complete:
+            self.is_persistent = False
+
+    def on_status(self, phrase: bytes) -> None:
+        """Take a part of the reason phrase."""
+        if not self.has_head:
+            self.phrase += phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those after the body are dropped."""
+        if not self.has_head:
+            self.lines.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Decide how the body ends."""
+        if self.has_head or self._wrong:
+            return
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._inform(status)
+            return
+        self.status, self.has_head = status, True
+        codings, options = [], b""
+        for name, value in self.lines:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                self.length = int(value)
+            elif lowered == b"transfer-encoding":
+                codings.append(value.lower())
+            elif lowered == b"connection":
+                options += b"," + value.lower()
+        if codings and codings != [b"chunked"]:
+            self._wrong = f"the coding {b', '.join(codings)!r}"
+            return
+        self.version = (1, int(self._parser.get_http_version()[-1]))
+        closes = b"close" in [option.strip() for option in options.split(b",")] if options else False
+        self.is_persistent = self.version == (1, 1) and not closes
+        if self._is_head or status in _BODILESS:
+            self.is_complete = True
+        elif not codings:
+            self.ends_with_connection = self.length is None
+            self.is_persistent &= not self.ends_with_connection
+            self._missing = self.length or 0
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body; there may be none after HEAD."""
+        if self.is_complete:
+            self.is_persistent = False
+        else:
+            self._missing -= len(data) if self._missing else 0
+            self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """The end of the body, unless that of a 1xx response."""
+        if self.has_head:
+            self.is_complete = True
+
+    def _inform(self, status: int) -> None:
+        if not 100 <= status < 200 or status == 101:
+            self._wrong = f"the status {status}"
+            return
+        lines, self.lines, self.phrase = self.lines, [], b""
+        if self._informed is not None:
+            self._informed(status, lines)
+
+
+def _malformed(reason: str) -> RequestFailed:
+    return RequestFailed(f"it answers with what is no HTTP: {reason}", Cause.MALFORMED)
