@@ -29,7 +29,7 @@ NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", 
 
 INSIDE_FUNCTIONS = {
     ("twistpi/options.py", "twistpi.wiring.service"): "imports the reactor, which twistd chooses first",
-    ("twistpi/serverdir/beginning.py", "pypi_simple"): "takes half a second, needed once in a server's life",
+    ("twistpi/serverdir/beginning.py", "pip._internal.models.index"): "needed once in a server's life, and perhaps absent",
     ("twistpi/commands/looking.py", "twistpi.ops.check"): "takes longer than the other commands run",
 }
 """The imports that stand inside a function, and why."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import pypi_simple
+import subprocess
+import sys
+
+from pip._internal.models.index import PyPI
 
 from twistpi.model.changes import IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.records import Index
@@ -13,7 +16,7 @@ ELSEWHERE = "https://user:secret@elsewhere.example/simple/"
 
 def test_a_new_log_begins_with_its_id_the_user_root_and_a_mirror_of_the_public_index() -> None:
     changes = first_changes("ab" * 16, upstream=None, with_mirror=True)
-    public = pypi_simple.PYPI_SIMPLE_ENDPOINT
+    public = f"{PyPI.simple_url}/"
     config = {
         "type": "mirror",
         "volatile": False,
@@ -50,3 +53,10 @@ def test_another_upstream_takes_the_description_along() -> None:
 def test_a_description_that_people_gave_stays() -> None:
     index = Index("root/pypi", {"type": "mirror", "mirror_url": "https://a.example/", "title": "Ours", "mirror_web_url_fmt": "x"})
     assert decide_upstream(index, ELSEWHERE) == (IndexModified("root/pypi", {"mirror_url": ELSEWHERE}),)
+
+
+def test_the_upstream_must_be_given_where_pip_is_not_installed() -> None:
+    code = "import sys; sys.modules['pip'] = None; from twistpi.serverdir.beginning import mirror_config; mirror_config(None)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "InvalidSetting: The setting upstream is '' (from its default); it must be given (--upstream URL)" in done.stderr

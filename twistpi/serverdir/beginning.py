@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from twistpi.auth.passwords import BLANK
 from twistpi.model.accounts import ROOT
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
+from twistpi.model.errors import InvalidSetting
 from twistpi.model.records import Index, Json
 
 ROOT_MIRROR = "root/pypi"
@@ -22,10 +23,16 @@ _PUBLIC_TITLE = "PyPI"
 
 
 def default_upstream() -> str:
-    """The address of the public index, as the pypi-simple library knows it."""
-    import pypi_simple  # noqa: PLC0415 takes half a second and is needed once in a server's life
+    """Return the address of the public index, which is the one that pip uses unless it is configured otherwise.
 
-    return str(pypi_simple.PYPI_SIMPLE_ENDPOINT)
+    Raises ``InvalidSetting`` when pip does not tell.
+    """
+    try:
+        from pip._internal.models.index import PyPI  # noqa: PLC0415 needed once in a server's life
+    except ImportError:
+        allowed = "it must be given (--upstream URL), because pip, whose index is the default, is not installed"
+        raise InvalidSetting("upstream", "", "its default", allowed) from None
+    return f"{PyPI.simple_url}/"
 
 
 def _public_pages(upstream: str) -> str | None:
