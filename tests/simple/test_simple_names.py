@@ -10,31 +10,54 @@ from hypothesis import strategies as st
 
 from tests.strategies import json_values, project_names
 from twistpi.model.errors import BadUpstreamPage
+from twistpi.simple.names import Name, NameListParser, render_names
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.parse_names import NameList, parse_names
-from twistpi.simple.render_names import render_names
 
 JSON = "application/vnd.pypi.simple.v1+json"
 URL = "https://upstream.example/simple/"
 
 
+def parse_names(body: bytes, content_type: str, piece: int = 64 * 1024) -> tuple[list[Name], int | None]:
+    """The names, with their serials, and the serial of the list, which comes in pieces of that many bytes."""
+    parser = NameListParser(iter([body[place : place + piece] for place in range(0, len(body), piece)]), content_type, URL)
+    return list(parser.names()), parser.last_serial
+
+
 def html_names(body: str) -> list[str]:
-    return parse_names(body.encode(), "text/html", URL).names
+    return [name for name, _serial in parse_names(body.encode(), "text/html")[0]]
 
 
-def test_names_come_normalised_and_once() -> None:
-    projects = [{"name": "Django"}, {"name": "zope.interface"}, {"name": "django"}, {"name": "-bad"}, {"name": 5}, {}, None, "x"]
-    assert parse_names(orjson.dumps({"meta": {"api-version": "1.0"}, "projects": projects}), JSON) == NameList(
-        ["django", "zope-interface"], None, None
-    )
+def test_names_come_normalised() -> None:
+    projects = [{"name": "Django"}, {"name": "zope.interface"}, {"name": "-bad"}, {"name": 5}, {}, None, "x", 1, [[]]]
+    body = orjson.dumps({"projects": projects, "other": [1.5, "\N{SNAKE}"], "meta": {"api-version": "1.0"}})
+    assert parse_names(body, JSON) == ([("django", None), ("zope-interface", None)], None)
 
 
-def test_serials_come_when_every_project_has_one() -> None:
-    projects = [{"name": "a", "_last-serial": 3}, {"name": "B", "_last-serial": 2}]
-    body = {"meta": {"_last-serial": 5}, "projects": projects}
-    assert parse_names(orjson.dumps(body), JSON) == NameList(["a", "b"], [3, 2], 5)
-    body["projects"] = [*projects, {"name": "c"}]
-    assert parse_names(orjson.dumps(body), JSON) == NameList(["a", "b", "c"], None, 5)
+def test_serials_come_with_the_names_that_have_one() -> None:
+    projects = [{"name": "a", "_last-serial": 3}, {"name": "B", "_last-serial": 2}, {"name": "c"}]
+    body = orjson.dumps({"meta": {"_last-serial": 5}, "projects": projects})
+    assert parse_names(body, JSON) == ([("a", 3), ("b", 2), ("c", None)], 5)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+def test_R68_it_does_not_matter_where_a_list_is_divided(piece: int) -> None:
+    projects = [{"name": "Zope.Interface", "_last-serial": 23, "x": {"\N{SNAKE}": [1, -2.5e3, "}],\\", True]}}, {"name": "b"}]
+    page = {"meta": {"_last-serial": 5, "api-version": "1.1"}, "n": 123, "projects": projects, "m": 12}
+    for option in (None, orjson.OPT_INDENT_2):
+        body = b"\xef\xbb\xbf" + orjson.dumps(page, option=option) + b"\n"
+        assert parse_names(body, JSON, piece) == ([("zope-interface", 23), ("b", None)], 5)
+        for end in range(4, len(body) - 1):
+            with pytest.raises(BadUpstreamPage):
+                parse_names(body[:end], JSON, piece)
+    html = f"<html><title>\N{SNAKE}</title><a href='a/'>a</a> <a\nhref='{'x' * 1000}/b/'>B</a><a href='c/'>c</a>"
+    assert parse_names(html.encode(), "text/html", piece) == ([("a", None), ("b", None), ("c", None)], None)
+
+
+def test_a_piece_that_is_no_json_is_refused_before_the_rest_is_read() -> None:
+    pieces = iter([b'{"projects": [{"name": "a"} ', *[b"x" * 100_000] * 30])
+    with pytest.raises(BadUpstreamPage):
+        list(NameListParser(pieces, JSON, URL).names())
+    assert len(list(pieces)) > 15
 
 
 @pytest.mark.parametrize(
@@ -61,11 +84,16 @@ def test_html_links_to_other_places_are_no_names(anchor: str) -> None:
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
-    [(b"", "text/html"), (b"{", JSON), (b"[]", JSON), (b"{}", JSON), (b'{"projects": 1}', JSON), (b"x", "a/b")],
-)
+    [
+        (b"", "text/html"), (b"{", JSON), (b"[]", JSON), (b"{}", JSON), (b'{"projects": 1}', JSON), (b"x", "a/b"),
+        (b'{"projects": []} x', JSON), (b'{"projects": [] "a": 1}', JSON), (b'{"projects": [1 2]}', JSON), (b"{1: 2}", JSON),
+        (b'{"projects": [{"name": "\xff"}]}', JSON), (b'{"meta": {"api-version": "2.0"}, "projects": []}', JSON),
+        (b'{"projects": [' + b"[" * 100_000, JSON),
+    ],
+)  # fmt: skip
 def test_what_is_no_list_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(BadUpstreamPage):
-        parse_names(body, content_type, URL)
+        parse_names(body, content_type)
 
 
 @given(json_values(), json_values())
@@ -84,7 +112,7 @@ def test_hostile_html_takes_no_time(part: str) -> None:
 @given(st.lists(project_names(), unique=True), st.sampled_from(list(Representation)))
 def test_R68_a_rendered_list_reads_as_what_it_was(names: list[str], form: Representation) -> None:
     body = b"".join(render_names("root/pypi", iter(names), form))
-    assert parse_names(body, form.value, URL) == NameList(names, None, None)
+    assert parse_names(body, form.value) == ([(name, None) for name in names], None)
 
 
 def test_R36_serials_are_shown_to_who_mirrors_this_server() -> None:
@@ -101,4 +129,4 @@ def test_R68_a_long_list_comes_in_pieces(form: Representation) -> None:
     pieces = list(render_names("root/pypi", names, form))
     assert len(pieces) > 5
     assert max(map(len, pieces)) < 500_000
-    assert len(parse_names(b"".join(pieces), form.value, URL).names) == 20_000
+    assert len(parse_names(b"".join(pieces), form.value)[0]) == 20_000

@@ -19,9 +19,8 @@ from typing import Final
 from twistpi.mirror.encoding import decompress
 from twistpi.mirror.trouble import Trouble
 from twistpi.model.errors import BadUpstreamPage
+from twistpi.simple.names import NameListParser, render_names
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.parse_names import parse_names
-from twistpi.simple.render_names import render_names
 
 LARGEST: Final = 1024 * 1024 * 1024
 """Bytes of the largest list that is believed, decompressed."""
@@ -36,18 +35,23 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with open(received, "rb") as file:
             body = decompress(file.read(), encoding, LARGEST)
-        found = parse_names(body, content_type, url)
+        parser = NameListParser(iter([body]), content_type, url)
+        found: dict[str, int | None] = {}
+        for name, serial in parser.names():
+            found.setdefault(name, serial)
     except (BadUpstreamPage, Trouble) as error:
         sys.stderr.write(getattr(error, "reason", str(error)))
         return 1
     del body
+    known = [serial for serial in found.values() if serial is not None]
+    serials = known if len(known) == len(found) else None
     etags = {}
-    for name, representation in _PAGES.items():
-        pieces = render_names(index, found.names, representation, serials=found.serials, last_serial=found.last_serial)
-        etags.update(_write_page(target, name, pieces))
+    for page, representation in _PAGES.items():
+        pieces = render_names(index, found, representation, serials=serials, last_serial=parser.last_serial)
+        etags.update(_write_page(target, page, pieces))
     with open(os.path.join(target, "names.txt"), "w", encoding="ascii") as file_of_names:
-        file_of_names.writelines(f"{name}\n" for name in sorted(found.names))
-    sys.stdout.write(json.dumps({"count": len(found.names), "etags": etags}))
+        file_of_names.writelines(f"{name}\n" for name in sorted(found))
+    sys.stdout.write(json.dumps({"count": len(found), "etags": etags}))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""The simple repository API, pure: negotiation, an upstream's pages -> links, links -> pages."""
+"""The simple repository API: negotiation, parsing of an upstream's pages, and rendering of ours.  Pure."""

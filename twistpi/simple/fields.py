@@ -1,7 +1,6 @@
-"""The fields of an upstream's file entry, each either sane or dropped.
+"""Validation of the fields of an upstream's page.  An invalid value is dropped, never the whole page.
 
-An upstream may be careless or hostile: one bad value costs that value, never the page.  Sources: "Simple repository API",
-PEP 592, 658, 691, 700, 714, 740.
+Sources: "Simple repository API", PEP 592, 658, 691, 700, 714, 740.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from twistpi.model.errors import BadUpstreamPage
 from twistpi.model.records import NOTHING, Json
-from twistpi.simple.addresses import absolute
+from twistpi.simple.urls import absolute
 
 DIGEST_LENGTHS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 """Hexadecimal digits of the digests that an HTML page may name."""
@@ -36,8 +36,19 @@ _DEEPEST_EXTRA: Final = 16
 _STATUSES: Final = frozenset({"active", "archived", "quarantined", "deprecated"})
 
 
+def check_api_version(version: Json, url: str) -> None:
+    """Raise ``BadUpstreamPage`` for a major version above 1, as clients must; a page without version is 1.0."""
+    if version is None:
+        return
+    major = str(version)[:20].strip().partition(".")[0]
+    if not major.isdecimal():
+        raise BadUpstreamPage(url, f"its API version {str(version)[:20]!r} is none")
+    if int(major) > 1:
+        raise BadUpstreamPage(url, f"its API version {str(version)[:20]} is newer than 1")
+
+
 def clean_hashes(value: Json) -> Mapping[str, str]:
-    """The digests of a ``hashes`` object that can be digests, in lower case."""
+    """Return the valid digests of a ``hashes`` object, in lower case."""
     if not isinstance(value, dict):
         return NOTHING
     if len(value) == 1 and isinstance(sha256 := value.get("sha256"), str) and _SHA256.match(sha256):
@@ -50,7 +61,7 @@ def clean_hashes(value: Json) -> Mapping[str, str]:
 
 
 def clean_hash(algorithm: str, digest: str) -> Mapping[str, str]:
-    """One digest as a mapping, or the empty mapping when it is none."""
+    """Return one digest as a mapping, the empty mapping when it is invalid."""
     algorithm, digest = algorithm.lower(), digest.lower()
     if not _ALGORITHM.match(algorithm) or not _DIGITS.match(digest):
         return NOTHING
@@ -58,7 +69,7 @@ def clean_hash(algorithm: str, digest: str) -> Mapping[str, str]:
 
 
 def hash_of_fragment(reference: str) -> Mapping[str, str]:
-    """The digest in the fragment of a link, ``#sha256=…`` or with another algorithm among ``&``-joined words."""
+    """Return the digest in the fragment of a link, ``#sha256=…`` or another algorithm, perhaps among words joined with ``&``."""
     for word in reference.partition("#")[2].split("&"):
         algorithm, equals, digest = word.partition("=")
         if equals and algorithm.lower() in DIGEST_LENGTHS and (clean := clean_hash(algorithm, digest)):
@@ -67,19 +78,19 @@ def hash_of_fragment(reference: str) -> Mapping[str, str]:
 
 
 def clean_size(value: Json) -> int | None:
-    """A size in bytes: a whole number that any reader can hold."""
+    """Return a size in bytes: a whole number that every JSON reader can represent."""
     return value if type(value) is int and 0 <= value <= _LARGEST_SIZE else None
 
 
 def clean_requires_python(value: Json) -> str | None:
-    """A version specifier as it came; whether it means anything is for installers to say."""
+    """Return a version specifier.  Whether it is valid is for installers to say."""
     if not isinstance(value, str) or len(value) > _LONGEST_SPECIFIER or _CONTROL.search(value):
         return None
     return value
 
 
 def clean_upload_time(value: Json) -> str | None:
-    """A time of the form ``yyyy-mm-ddThh:mm:ss.ffffffZ`` that is one."""
+    """Return a valid time of the form ``yyyy-mm-ddThh:mm:ss.ffffffZ``."""
     if not isinstance(value, str) or not _UPLOAD_TIME.match(value):
         return None
     try:
@@ -90,9 +101,9 @@ def clean_upload_time(value: Json) -> str | None:
 
 
 def clean_yanked(value: Json) -> bool | str:
-    """Whether, and why, a file is yanked.
+    """Return whether a file is yanked, or the reason.
 
-    A mark that cannot be read is kept as True: a mirror must never show a yanked file as a plain one (PEP 592).
+    Any other true value counts as True: a mirror must not show a yanked file as a plain one (PEP 592).
     """
     if isinstance(value, str):
         return value[:_LONGEST_REASON] if value else False
@@ -100,7 +111,7 @@ def clean_yanked(value: Json) -> bool | str:
 
 
 def clean_core_metadata(value: Json) -> bool | Mapping[str, str] | None:
-    """Digests of the metadata file, True when it exists without any, False for none, None when unsaid."""
+    """Return the digests of the metadata file, True for a file without digests, False for no file, None when unknown."""
     if isinstance(value, bool):
         return value
     if isinstance(value, dict):
@@ -109,7 +120,7 @@ def clean_core_metadata(value: Json) -> bool | Mapping[str, str] | None:
 
 
 def clean_provenance(value: Json) -> str | None:
-    """An absolute https URL of a provenance object."""
+    """Return the absolute https URL of a provenance object (PEP 740)."""
     if not isinstance(value, str):
         return None
     url = absolute("", value)
@@ -117,7 +128,7 @@ def clean_provenance(value: Json) -> str | None:
 
 
 def clean_status(value: Json) -> str | None:
-    """A project status marker that exists (PEP 792)."""
+    """Return a known project status marker (PEP 792)."""
     if not isinstance(value, str):
         return None
     status = value.strip().lower()
@@ -125,17 +136,17 @@ def clean_status(value: Json) -> str | None:
 
 
 def clean_reason(value: Json) -> str | None:
-    """A sentence for people, cut where it stops to be one; None when there is none."""
+    """Return a reason, cut when it is too long; None when there is none."""
     return value[:_LONGEST_REASON] if isinstance(value, str) and value else None
 
 
 def clean_serial(value: Json) -> int | None:
-    """An upstream's serial: a whole number above zero."""
+    """Return an upstream's serial: a whole number above zero."""
     return value if type(value) is int and 0 < value <= _LARGEST_SIZE else None
 
 
 def clean_extra(fields: Mapping[str, Json], known: frozenset[str]) -> Mapping[str, Json]:
-    """What of ``fields`` is not ``known`` and not private (``_…``), where it is small enough to be passed on."""
+    """Return the ``fields`` to pass on: neither ``known`` nor private (``_…``), and not too large."""
     if fields.keys() <= known:
         return NOTHING
     names = [name for name in fields if name not in known and not name.startswith("_")]
@@ -147,7 +158,7 @@ def _is_small(name: str, value: Json) -> bool:
 
 
 def _is_deep(value: Json, levels: int) -> bool:
-    """Whether ``value`` nests deeper than ``levels``: what cannot be written again must not be kept."""
+    """Return whether ``value`` nests deeper than ``levels``; such a value could not be serialised again."""
     if isinstance(value, dict):
         return levels == 0 or any(_is_deep(item, levels - 1) for item in value.values())
     if isinstance(value, list):

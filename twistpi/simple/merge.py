@@ -1,4 +1,4 @@
-"""The links of an index and of those it inherits from -> one list."""
+"""Merging of what an index and its bases know of a project into one page."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ _NO_HEADER: Final = PageHeader()
 
 @attrs.frozen
 class MergedPage:
-    """What an index shows for a project: its own files and those it inherits."""
+    """A project on an index: its own files and those it inherits."""
 
     index: str
-    """The index that was asked, ``user/name``."""
+    """The requested index, ``user/name``."""
     project: str
     """The normalised name."""
     files: tuple[tuple[str, KnownFile], ...]
     """Each with the index that owns it; one per file name, nearest index first, within an index in its own order."""
     versions: tuple[str, ...] = ()
-    """Without repetition; every file's version is among them as far as it can be told (PEP 700)."""
+    """Without repetition; they include every file's version that can be told (PEP 700)."""
     header: PageHeader = _NO_HEADER
-    """``last_serial`` and ``extra`` only when a single index stands behind the page: they speak of one repository."""
+    """``last_serial`` and ``extra`` only when the page is of a single index, since they are about one repository."""
     vanished: bool = False
     """True when no index behind the page has the project any more: only what is cached remains."""
 
 
 def merge(index: str, project: str, known: Sequence[KnownProject]) -> MergedPage:
-    """What ``index`` shows for ``project``, given what it and its sources know of it, nearest first.
+    """Return the page of ``project`` on ``index``; ``known`` is what the index and its bases know of it, nearest first.
 
-    The first file of a name wins.  Quarantined projects give no files ("MUST NOT offer files", PEP 792), and vanished files only
-    those that are cached.
+    The first file of a name wins.  A quarantined project offers no files (PEP 792), a vanished one those that are cached.
     """
     files: dict[str, tuple[str, KnownFile]] = {}
     for one in known:
@@ -56,7 +55,7 @@ def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
     if len(known) == 1:
         header = known[0].header
         return header if known[0].index == index else attrs.evolve(header, last_serial=None)
-    # As long as somebody offers files the page is not quarantined, whatever another source is.
+    # As long as one index offers files, the page is not quarantined.
     speaking = [one.header for one in known if one.header.status is not None]
     offering = [header for header in speaking if header.status != "quarantined"]
     if not offering and all(one.quarantined for one in known):
@@ -65,9 +64,9 @@ def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
 
 
 def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[str]) -> Iterable[str]:
-    """The versions of files that ``named`` holds in no spelling."""
+    """Return the versions of files that are not in ``named`` in any spelling."""
     spelled = frozenset(named)
-    # Of thousands of files nearly all carry a version that is named just so; those need no closer look.
+    # Of thousands of files nearly all have a version that is spelled as in ``named``; those are cheap to tell.
     odd = [filename for filename in filenames if not _is_named(filename, project, spelled)]
     of_files = {version_of_filename(filename, project) for filename in odd}
     left = [version for version in of_files - spelled if version is not None]
@@ -79,7 +78,7 @@ def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[st
 
 
 def _is_named(filename: str, project: str, spelled: Set[str]) -> bool:
-    """Whether a file name of the usual form carries a version of ``spelled``."""
+    """Return whether a file name of the usual form has a version of ``spelled``."""
     head, _, rest = filename.partition("-")
     if filename.endswith(".whl"):
         return rest.partition("-")[0] in spelled

@@ -1,8 +1,8 @@
-"""``Accept`` -> the representation to answer with, or a refusal.
+"""Content negotiation: which representation of a page to send.
 
 Source: "Simple repository API", Content-Types and Version + Format Selection; RFC 9110, 12.5.  Where the specification leaves the
-choice to the server: JSON when it was named and is wanted at least as much as HTML, otherwise HTML under the most specific
-name that was given.
+choice to the server, it is JSON when the client names it and prefers nothing to it, otherwise HTML under the most specific type
+that the client names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twistpi.model.errors import NotAcceptable
 
 
 class Representation(enum.Enum):
-    """A form in which a simple page can be had; the value is its media type without parameters."""
+    """A format of a simple page; the value is its media type without parameters."""
 
     JSON_V1 = "application/vnd.pypi.simple.v1+json"
     HTML_V1 = "application/vnd.pypi.simple.v1+html"
@@ -43,10 +43,10 @@ _QUALITY: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z", re.ASCII)
 
 
 def choose(accept: str | None, format_parameter: str | None = None, *, fallback: Representation | None = None) -> Representation:
-    """The representation for a request with this ``Accept`` header and this ``?format=`` parameter (None when missing).
+    """Return the representation for this ``Accept`` header and this ``?format=`` parameter (None when missing).
 
-    The parameter wins over the header; it must be exactly one media type that is served here, or ``NotAcceptable`` is raised.
-    For a header that accepts nothing served here the answer is ``fallback``, or ``NotAcceptable`` when there is none.
+    The parameter overrides the header, and must be exactly one media type that is served here.  A header that accepts none gets
+    ``fallback``.  Raise ``NotAcceptable`` for another parameter, or without a fallback.
     """
     if format_parameter is not None:
         # A '+' in a query string reaches us as a space when the client did not write %2B.
@@ -59,7 +59,7 @@ def choose(accept: str | None, format_parameter: str | None = None, *, fallback:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether a client with this ``Accept-Encoding`` header takes gzip, and not less gladly than plain bytes."""
+    """Return whether a client with this ``Accept-Encoding`` header accepts gzip and does not prefer plain bytes."""
     if accept_encoding is None:
         return False
     qualities = dict(_preferences(accept_encoding))
@@ -70,7 +70,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 @functools.lru_cache(maxsize=128)
 def _chosen(accept: str) -> Representation | None:
-    """What ``accept`` asks for among what there is; None for nothing."""
+    """Return the best representation for ``accept``, None when it accepts none."""
     ranges: dict[str, float] = {}
     named: dict[Representation, float] = {}
     if not accept.strip():
@@ -96,12 +96,12 @@ def _chosen(accept: str) -> Representation | None:
 
 
 def _html_rank(representation: Representation, quality: float, is_named: bool) -> tuple[float, bool, bool]:
-    """The better HTML: the one wanted more, then the one named, then the more specific name; unnamed, plain ``text/html``."""
+    """Order HTML types by quality, then named before unnamed, then specific before general; unnamed, ``text/html`` is first."""
     return quality, is_named, (representation is Representation.HTML_V1) is is_named
 
 
 def _preferences(header: str) -> Iterator[tuple[str, float]]:
-    """Each element of a list header with its quality; elements whose quality cannot be read are passed over."""
+    """Yield the elements of a list header with their qualities; elements with an invalid quality are left out."""
     for element in header.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))
         quality = 1.0

@@ -1,42 +1,62 @@
-"""An upstream's project page, in JSON or HTML -> links with absolute URLs.
+"""Parsing of an upstream's project page: negotiation of the format, and JSON (PEP 691, 700, 714, 740, 792; API 1.0 to 1.4).
 
-What comes from an upstream is never trusted: addresses that are not http or https, file names that could leave a folder and
-values of the wrong kind are dropped one by one, and only a page that is none at all is refused.
+An upstream is not trusted.  URLs that are not http or https, file names that could leave a folder and values of the wrong type
+are dropped one by one; only a page that is none at all is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-from twistpi.model.errors import BadUpstreamPage
-from twistpi.model.records import Link, ProjectPage
-from twistpi.simple.addresses import without_credentials
+import orjson
+
+from twistpi.model.errors import BadUpstreamPage, InvalidFilename
+from twistpi.model.names import check_filename
+from twistpi.model.records import Json, Link, PageHeader, ProjectPage
+from twistpi.simple import fields as field
 from twistpi.simple.parse_html import parse_html
-from twistpi.simple.parse_json import parse_json
+from twistpi.simple.urls import absolute, without_credentials
 
 _HTML_TYPES: Final = frozenset({"text/html", "application/vnd.pypi.simple.v1+html", "application/xhtml+xml"})
-_SIDECAR: Final = ".metadata"
+_METADATA_SUFFIX: Final = ".metadata"
+_DROPPED_OF_A_FILE: Final = frozenset({"dist-info-metadata", "data-dist-info-metadata", "gpg-sig"})
+"""Expressed in another way here, or about bytes that are not mirrored."""
+_KNOWN_OF_A_FILE: Final = _DROPPED_OF_A_FILE | {
+    "filename",
+    "url",
+    "hashes",
+    "size",
+    "requires-python",
+    "upload-time",
+    "yanked",
+    "core-metadata",
+    "provenance",
+}
+_DROPPED_OF_A_PAGE: Final = frozenset({"tracks", "alternate-locations", "namespaces"})
+"""Rejected (PEP 708), or a statement about one repository only (PEP 752)."""
+_KNOWN_OF_A_PAGE: Final = _DROPPED_OF_A_PAGE | {"meta", "name", "files", "versions", "project-status"}
+_LONGEST_VERSION: Final = 200
 
 
 def parse_project_page(body: bytes, content_type: str, url: str, project: str) -> ProjectPage:
-    """The page of ``project`` (normalised) that ``url`` answered with; raises ``BadUpstreamPage``.
+    """Parse the page of ``project`` (normalised) that ``url`` answered with; raise ``BadUpstreamPage``.
 
-    ``url`` is the address after redirects, against which relative links resolve; credentials in it are not passed on to links.
+    Relative links resolve against ``url``, the one after redirects; credentials in it are not passed on to links.
     ``content_type`` is the header's value, empty when there was none.
     """
     url = without_credentials(url)
     if is_json(body, content_type, url):
-        header, versions, links = parse_json(body, url)
+        header, versions, links = _parse_json(body, url)
         return ProjectPage(project, _unique(links), versions, header)
     header, links = parse_html(body, content_type, url, project)
     return ProjectPage(project, _unique(links), (), header)
 
 
 def is_json(body: bytes, content_type: str, url: str) -> bool:
-    """Whether a page is JSON; False when it is HTML, ``BadUpstreamPage`` when it is neither.
+    """Return whether a page is JSON, or else HTML; raise ``BadUpstreamPage`` when it is neither.
 
-    Static file servers often name no type or a wrong one, so the first character may decide.
+    Static file servers often send no type or a wrong one, so the first character may decide.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     start = body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -50,13 +70,91 @@ def is_json(body: bytes, content_type: str, url: str) -> bool:
 
 
 def _unique(links: Iterable[Link]) -> tuple[Link, ...]:
-    """One link per file name: the first, unless only a later one has a digest."""
+    """Keep one link per file name: the first, unless only a later one has a digest."""
     by_name: dict[str, Link] = {}
     for link in links:
-        # "x.whl.metadata" is the address of the core metadata of "x.whl" and must not mean anything else.
-        if link.filename.endswith(_SIDECAR):
+        # "x.whl.metadata" is the URL of the core metadata of "x.whl" and must not be another file.
+        if link.filename.endswith(_METADATA_SUFFIX):
             continue
         first = by_name.setdefault(link.filename, link)
         if link.hashes and not first.hashes:
             by_name[link.filename] = link
     return tuple(by_name.values())
+
+
+# JSON --------------------------------------------------------------------------------------------------------------
+
+
+def _parse_json(body: bytes, url: str) -> tuple[PageHeader, tuple[str, ...], Iterator[Link]]:
+    try:
+        page = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise BadUpstreamPage(url, f"it is not JSON ({error})") from error
+    if not isinstance(page, dict):
+        raise BadUpstreamPage(url, "it is JSON, but not an object")
+    meta = page.get("meta")
+    field.check_api_version(meta.get("api-version") if isinstance(meta, dict) else None, url)
+    files = page.get("files")
+    if not isinstance(files, list):
+        raise BadUpstreamPage(url, "it has no list of files")
+    return _header(page), _versions(page.get("versions")), _links(files, url)
+
+
+def _header(page: Mapping[str, Any]) -> PageHeader:
+    meta = page.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    # The specification's example has it in "meta", its prose at the top level.
+    status = page.get("project-status", meta.get("project-status"))
+    status = status if isinstance(status, dict) else {"status": status}
+    return PageHeader(
+        status=field.clean_status(status.get("status")),
+        status_reason=field.clean_reason(status.get("reason")),
+        last_serial=field.clean_serial(meta.get("_last-serial")),
+        extra=field.clean_extra(page, _KNOWN_OF_A_PAGE),
+    )
+
+
+def _versions(value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(dict.fromkeys(one for one in value if isinstance(one, str) and 0 < len(one) <= _LONGEST_VERSION))
+
+
+def _links(files: list[Any], base: str) -> Iterator[Link]:
+    """Yield the links of ``files`` and empty it meanwhile, which keeps memory low."""
+    files.reverse()
+    while files:
+        entry = files.pop()
+        if isinstance(entry, dict) and (link := _link(entry, base)):
+            yield link
+
+
+def _link(entry: dict[str, Any], base: str) -> Link | None:
+    filename, reference = entry.get("filename"), entry.get("url")
+    if not isinstance(filename, str) or not isinstance(reference, str):
+        return None
+    try:
+        check_filename(filename)
+    except InvalidFilename:
+        return None
+    url = absolute(base, reference)
+    if url is None:
+        return None
+    get = entry.get
+    return Link(
+        filename,
+        url,
+        field.clean_hashes(get("hashes")) or field.hash_of_fragment(reference),
+        field.clean_size(get("size")),
+        field.clean_requires_python(get("requires-python")),
+        field.clean_upload_time(get("upload-time")),
+        field.clean_yanked(get("yanked")),
+        field.clean_core_metadata(entry["core-metadata"] if "core-metadata" in entry else _old_core_metadata(entry)),
+        field.clean_provenance(get("provenance")),
+        field.clean_extra(entry, _KNOWN_OF_A_FILE),
+    )
+
+
+def _old_core_metadata(entry: Mapping[str, Any]) -> Json:
+    """Return the value under the names that ``core-metadata`` had before (PEP 714)."""
+    return entry.get("data-dist-info-metadata", entry.get("dist-info-metadata"))

@@ -1,6 +1,6 @@
-"""A project page in HTML (PEP 503, 592, 658, 714, 740, 792) -> header and links.
+"""Parsing of a project page in HTML (PEP 503, 592, 658, 714, 740, 792).
 
-Upstreams of this kind may be a registry, a folder listing of a web server or one flat page with the files of many projects.
+The upstream may be a registry, a folder listing of a web server or one flat page with the files of many projects.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from twistpi.model.errors import InvalidFilename
 from twistpi.model.names import check_filename, is_wheel, project_of_filename
 from twistpi.model.records import Link, PageHeader
 from twistpi.simple import fields as field
-from twistpi.simple.addresses import absolute, filename_of
-from twistpi.simple.parse_json import check_api_version
+from twistpi.simple.urls import absolute, filename_of
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _CHARSETS: Final = frozenset({"utf-8", "us-ascii", "iso-8859-1", "latin-1", "windows-1252", "utf-16", "utf-16le", "utf-16be"})
-"""Those a web page is written in; Python knows many more, some of them no text."""
+"""Charsets of web pages; Python knows many more, some of them no text."""
 _SUFFIXES: Final = (
     ".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar.z", ".tar",
     ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg",
@@ -33,11 +32,11 @@ _MANY_TAGS: Final = 100
 
 
 def parse_html(body: bytes, content_type: str, url: str, project: str) -> tuple[PageHeader, Iterator[Link]]:
-    """The header and links of an HTML page at ``url``; raises ``BadUpstreamPage`` for an API version above 1."""
-    text = decode(body, content_type)
+    """Parse the header and links of an HTML page at ``url``; raise ``BadUpstreamPage`` for an API version above 1."""
+    text = body.removeprefix(b"\xef\xbb\xbf").decode(charset_of(content_type), errors="replace")
     tree = LexborHTMLParser(_without_nesting(text))
     metas = _metas(tree)
-    check_api_version(metas.get("pypi:repository-version"), url)
+    field.check_api_version(metas.get("pypi:repository-version"), url)
     serial = _SERIAL.search(text[-200:])
     header = PageHeader(
         status=field.clean_status(metas.get("pypi:project-status")),
@@ -47,28 +46,28 @@ def parse_html(body: bytes, content_type: str, url: str, project: str) -> tuple[
     return header, _links(tree, _base(tree, url), project)
 
 
-def decode(body: bytes, content_type: str) -> str:
-    """The text of an HTML page; what is not in its charset becomes U+FFFD."""
+def charset_of(content_type: str) -> str:
+    """Return the charset of an HTML page; unknown ones are taken for UTF-8."""
     charset = _CHARSET.search(content_type)
     name = charset[1].lower() if charset else ""
-    return body.removeprefix(b"\xef\xbb\xbf").decode(name if name in _CHARSETS else "utf-8", errors="replace")
+    return name if name in _CHARSETS else "utf-8"
 
 
 def _without_nesting(text: str) -> str:
-    """``text`` without tags that mean nothing here, when there are many of them.
+    """Return ``text`` without tags that mean nothing here, when there are many of them.
 
     Building the tree of deeply nested elements takes time that grows with the square of their number; a hostile page could
     stop the server with it.  A title, head and list of links stays far below the limit.
     """
     tags = _TAG.finditer(text)
     if next((True for number, _tag in enumerate(tags) if number >= _MANY_TAGS), False):
-        # Nothing behind the last '>' is a tag; to leave it away keeps the search linear.
+        # Nothing behind the last '>' is a tag; cutting it off keeps the search linear.
         return _OTHER_TAG.sub(" ", text[: text.rfind(">") + 1])
     return text
 
 
 def _metas(tree: LexborHTMLParser) -> Mapping[str, str | None]:
-    """The page's ``<meta name=… content=…>``; of several with one name the first."""
+    """Return the page's ``<meta name=… content=…>``; of several with one name the first."""
     metas: dict[str, str | None] = {}
     for node in tree.css("meta[name]"):
         attributes = node.attributes
@@ -100,7 +99,7 @@ def _link(node: LexborNode, base: str, project: str) -> Link | None:
         check_filename(filename)
     except InvalidFilename:
         return None
-    # Folder listings link to much else; what is no distribution counts when it is listed the way a distribution is.
+    # Folder listings link to other things, too; a file that is no distribution counts if its link shows its name.
     if not (is_named or filename.lower().endswith(_SUFFIXES)) or not _belongs(filename, project):
         return None
     return Link(
@@ -117,7 +116,7 @@ def _link(node: LexborNode, base: str, project: str) -> Link | None:
 
 
 def _belongs(filename: str, project: str) -> bool:
-    """Whether a file can be one of ``project``: flat pages list the files of other projects, too."""
+    """Return whether a file can be one of ``project``; flat pages list the files of other projects, too."""
     if is_wheel(filename):
         return _beginning(project, "[_.]+", "-").match(filename) is not None
     start = _beginning(project, "[-_.]+", "[-_.]+").match(filename)
@@ -130,7 +129,7 @@ def _belongs(filename: str, project: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _beginning(project: str, separator: str, end: str) -> re.Pattern[str]:
-    """What a file name of ``project`` begins with, in any spelling of the name."""
+    """Match the beginning of a file name of ``project``, in any spelling of the name."""
     return re.compile(separator.join(map(re.escape, project.split("-"))) + end, re.IGNORECASE)
 
 

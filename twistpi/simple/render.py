@@ -1,4 +1,4 @@
-"""A merged page -> bytes and ETag.
+"""Rendering of a project page, and entity tags.
 
 Files come in one order in all representations: that of the merged page, which is the upstream's for a mirror.  Source: "Simple
 repository API" 1.4; HTML stays at 1.4 for ever (PEP 833).
@@ -15,14 +15,14 @@ import orjson
 
 from twistpi.model.names import IndexName
 from twistpi.model.records import KnownFile
-from twistpi.simple.escape import escape, quote_path
 from twistpi.simple.merge import MergedPage
 from twistpi.simple.negotiate import Representation
+from twistpi.simple.urls import escape, quote_path
 
 JSON_VERSION: Final = "1.4"
-"""The API version of JSON that says all which that version demands."""
+"""The API version of JSON with everything that version requires."""
 _SPARSE_JSON_VERSION: Final = "1.0"
-"""The API version of JSON with files whose size nobody knows: 1.1 demands sizes and versions."""
+"""The API version of JSON with files of unknown size: 1.1 requires sizes and versions."""
 HTML_VERSION: Final = "1.4"
 """The API version of HTML."""
 _HTML_DIGESTS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
@@ -30,16 +30,16 @@ _HTML_DIGESTS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
 
 
 def render_project(page: MergedPage, representation: Representation, *, base: str, offline: bool = False) -> bytes:
-    """The page of a project in one representation.
+    """Render the page of a project in one representation.
 
-    ``base`` is how a link on the page reaches the index that was asked: ``../../`` from ``/user/index/+simple/project/``, or an
-    absolute URL that ends in ``/user/index/``.  With ``offline`` only what is kept here is listed.
+    ``base`` is the way from the page to the requested index: ``../../`` from ``/user/index/+simple/project/``, or an
+    absolute URL that ends in ``/user/index/``.  With ``offline`` only cached files are listed.
     """
     files = [(index, file) for index, file in page.files if file.cached] if offline else page.files
     prefixes = {index: link_prefix(base, page.index, index) for index in {index for index, _file in files}}
     if representation.is_json:
         entries = [_json_file(prefixes[index], file, offline=offline) for index, file in files]
-        # A copy, since orjson's own bytes keep up to twice the room they need, and pages are kept by the thousand.
+        # A copy, since orjson's own bytes occupy up to twice their length, and pages are cached by the thousand.
         return bytes(memoryview(orjson.dumps(_json_page(page, entries))))
     starts = {index: f'{escape(index)} <a href="{escape(prefix)}' for index, prefix in prefixes.items()}
     lines = [_html_file(starts[index], file, offline=offline) for index, file in files]
@@ -47,14 +47,14 @@ def render_project(page: MergedPage, representation: Representation, *, base: st
 
 
 def etag(body: bytes, content_type: str = "") -> str:
-    """A strong entity tag for ``body`` as ``content_type``, quoted: other bytes or another type, another tag (RFC 9110)."""
+    """Return a strong entity tag, quoted, for ``body`` as ``content_type`` (RFC 9110, 8.8.3)."""
     digest = hashlib.sha256(content_type.encode())
     digest.update(body)
     return f'"{digest.hexdigest()[:32]}"'
 
 
 def link_prefix(base: str, asked: str, owner: str) -> str:
-    """What stands before a file's path in a link: the way to the index that owns it, where ``base`` leads to the one asked."""
+    """Return the beginning of a link to a file of the index ``owner``, where ``base`` leads to the index ``asked``."""
     if asked == owner:
         return base
     here, there = IndexName.parse(asked), IndexName.parse(owner)
@@ -64,10 +64,10 @@ def link_prefix(base: str, asked: str, owner: str) -> str:
 
 
 def offered_metadata(file: KnownFile, *, offline: bool = False) -> bool | Mapping[str, str] | None:
-    """What a page may promise about the core metadata of a file: digests, True without them, None for nothing.
+    """Return what a page says of the core metadata of a file: its digests, True without digests, None for none.
 
-    What is promised must be served (PEP 714): the metadata that is kept; else what the upstream promises; else, for any
-    wheel, what can be read out of it, unless that failed before.
+    What a page announces must be served (PEP 714).  That is the metadata that is cached; else what the upstream announces; else,
+    for any wheel, what can be read out of it, unless that failed before.
     """
     claim = file.link.core_metadata
     if file.metadata_sha256 is not None:
@@ -76,13 +76,13 @@ def offered_metadata(file: KnownFile, *, offline: bool = False) -> bool | Mappin
     if file.metadata_missing:
         return None
     if offline or file.vanished:
-        # The upstream cannot be asked: only a wheel that is here can tell, and nobody checked its digest.
+        # The upstream cannot be asked.  Only a cached wheel has metadata then, and its digest is not known.
         return True if file.cached and file.link.is_wheel else None
     return claim or (True if file.link.is_wheel else None)
 
 
 def _digests(file: KnownFile) -> Mapping[str, str]:
-    """The digests the upstream gave, and where it gave no SHA-256, that of the bytes once they are here."""
+    """Return the upstream's digests, with the SHA-256 of the cached file where the upstream has none."""
     hashes = file.link.hashes
     return hashes if file.sha256 is None or "sha256" in hashes else {**hashes, "sha256": file.sha256}
 
@@ -172,7 +172,7 @@ def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _requires_python_attribute(specifier: str) -> str:
-    """Few specifiers stand behind thousands of files, and nearly every one needs escaping."""
+    """Thousands of files have few different specifiers, and nearly every one needs escaping."""
     return f' data-requires-python="{escape(specifier)}"'
 
 

@@ -11,7 +11,7 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.model.errors import FileBlocked, FileLost
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
-from twistpi.simple.addresses import without_credentials
+from twistpi.simple.urls import without_credentials
 from twistpi.web.conditional import (
     Span,
     Unsatisfiable,

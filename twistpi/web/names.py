@@ -16,9 +16,9 @@ from twisted.web.server import Request
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.rules.seeing import Sight
+from twistpi.simple.names import render_names
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag
-from twistpi.simple.render_names import render_names
 from twistpi.web.conditional import parse_tags, tags_match
 from twistpi.web.ready import Account, page_policy
 from twistpi.web.replies import Headers, Reply, put, put_head

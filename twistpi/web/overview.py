@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from twistpi.model.records import Index
-from twistpi.simple.addresses import without_credentials
+from twistpi.simple.urls import without_credentials
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>

@@ -12,10 +12,10 @@ from twistpi.mirror.inflight import Inflight
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
 from twistpi.rules.seeing import Sight
-from twistpi.simple.escape import quote_path
 from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
+from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
 from twistpi.web.reading import Reading
 from twistpi.web.ready import PAGE_BASE, Account, ReadyPage

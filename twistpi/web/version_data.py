@@ -10,7 +10,7 @@ from twistpi.model.records import Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, LogLine, Release
 from twistpi.rules.releases import find_release, releases
 from twistpi.rules.upload_metadata import shown_metadata
-from twistpi.simple.escape import quote_path
+from twistpi.simple.urls import quote_path
 
 Data = dict[str, Json]
 

@@ -24,7 +24,7 @@ from twistpi.model.names import normalize_project
 from twistpi.model.releases import Attachment
 from twistpi.model.upload_errors import InvalidDistribution
 from twistpi.rules.attachments import latest_version
-from twistpi.simple.escape import quote_path
+from twistpi.simple.urls import quote_path
 from twistpi.view.read import KeptBlob
 from twistpi.web.attachments import address_of, check_offered, stored_at
 from twistpi.web.docs.archive import Contents, Member, MemberBody, read_contents, type_of, unpack

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.simple.escape import escape, quote_path
+from twistpi.simple.urls import escape, quote_path
 from twistpi.web.replies import Headers, Reply, html_reply
 
 SANDBOX: Final = (
