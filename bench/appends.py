@@ -28,7 +28,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted
 from twistpi.model.codec import encode_content
 from twistpi.model.records import Link
-from twistpi.process.runtime import ease_collecting
+from twistpi.server.process import ease_collecting
 from twistpi.view.database import open_view
 
 WAITING = 64

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.archives.made_archives import bounded
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
 from twistpi.archives.source import Limits
-from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
 from twistpi.model.upload_errors import InvalidDistribution
 
 HEAD = b"Metadata-Version: 2.4\nName: Some.Name\nVersion: 1.0\n"

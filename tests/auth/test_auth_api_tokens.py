@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from twistpi.auth.api_tokens import digest_of, make, matches, split
+from twistpi.auth.tokens import digest_of, make, matches, split
 
 
 def test_a_new_token_has_a_public_half_and_256_secret_bits_of_which_only_the_digest_is_kept() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.auth.login_tokens import LoginTokens, is_valid_for, looks_like_one
+from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.model.accounts import User
 
 SECRET = b"s" * 32

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.node_tokens import AHEAD, WINDOW, NodeClaim, NodeTokens, target_of
+from twistpi.auth.tokens import LoginTokens
 from twistpi.model.accounts import User
 from twistpi.model.replication_errors import NodeRefused
 

@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.auth.remembered import Remembered
+from twistpi.auth.passwords import Remembered
 
 KEY = b"k" * 32
 NOW = 1000.0

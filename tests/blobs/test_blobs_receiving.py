@@ -190,13 +190,13 @@ def test_a_file_that_is_closed_while_it_is_kept_is_kept(tmp_path: Path) -> None:
     received = receive(blobs)
     system.go_on.clear()
     system.syncing.clear()
-    keeping = threading.Thread(target=received.keep, args=(NAME,))
-    keeping.start()
+    storage = threading.Thread(target=received.keep, args=(NAME,))
+    storage.start()
     assert system.syncing.wait(60)
     descriptors = len(os.listdir("/proc/self/fd"))
     received.close()
     system.go_on.set()
-    keeping.join(10)
+    storage.join(10)
     assert [size for _, size in blobs.walk()] == [len(WHOLE)]
     assert incoming(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == descriptors - 1

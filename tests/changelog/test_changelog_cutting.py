@@ -13,7 +13,7 @@ from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.tail import truncate_log
 from twistpi.model.errors import UnknownPosition
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 
 LIMIT = 300
 

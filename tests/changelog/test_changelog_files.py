@@ -12,7 +12,7 @@ from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
-from twistpi.model.position import BEGINNING
+from twistpi.model.peers import BEGINNING
 
 
 class TestOnRealDisk(ChangelogContract):

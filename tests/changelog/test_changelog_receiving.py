@@ -22,7 +22,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.model.changes import UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import MalformedChange, StorageFull, SyncFailed, UnknownChange
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, NotPrimary
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)

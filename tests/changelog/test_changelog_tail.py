@@ -14,7 +14,7 @@ from twistpi.changelog.reader import log_bytes, read_lines
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.changelog.tail import find_end
 from twistpi.model.errors import LogDamaged, UnknownPosition
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
 
 LIMIT = 300

@@ -28,7 +28,7 @@ from twistpi.changelog.writer import Committed, Writer
 from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownIndex, ViewDamaged, WriterStopped
-from twistpi.model.position import BEGINNING
+from twistpi.model.peers import BEGINNING
 from twistpi.model.writing_errors import WrittenNotShown
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)

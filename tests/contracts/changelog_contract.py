@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from twistpi.changelog.interfaces import IChangelog
 from twistpi.changelog.line import make_line
 from twistpi.model.errors import LogConflict, UnknownPosition
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
 
 

@@ -11,8 +11,8 @@ from twisted.internet import reactor
 from zope.interface import implementer
 
 from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
-from twistpi.settings import load_settings
-from twistpi.wiring.service import TwistpiService
+from twistpi.server.service import TwistpiService
+from twistpi.server.settings import load_settings
 
 
 @implementer(IAppendFile)

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from tests.fakes.live_server import LiveServer, server_environment, twistd_command
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor, wait_for
-from twistpi.ops.check import check
+from twistpi.cli.check import check
 
 PROGRAM = Path(__file__).parent / "failing_sync.py"
 

@@ -28,7 +28,7 @@ from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor, wait_for
-from twistpi.ops.check import check
+from twistpi.cli.check import check
 
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 MEGABYTE = 1 << 20

@@ -20,7 +20,7 @@ from tests.fakes.distributions import Distribution
 from tests.fakes.live_server import LiveServer
 from tests.live.stages import JSON, PASSWORD
 from tests.web.receiving.form_samples import encode, text
-from twistpi.ops.check import check
+from twistpi.cli.check import check
 
 _BOUNDARY = "between-the-parts-4711"
 _PATIENCE = 120

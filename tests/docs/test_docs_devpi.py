@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from tests.fakes.live_server import ROOT
-from twistpi.cli import main
-from twistpi.commands.examples import every_command
-from twistpi.settings import CONFIG, TABLE
+from twistpi.cli.commands.examples import every_command
+from twistpi.cli.main import main
+from twistpi.server.settings import CONFIG, TABLE
 
 PAGE = (ROOT / "docs" / "devpi.rst").read_text(encoding="utf-8")
 COMMANDS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import get_args
 
-from tests.commands.test_commands_accounts import made
+from tests.cli.test_commands_accounts import made
 from tests.fakes.live_server import ROOT
 from twistpi.model.changes import Change
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.live_server import ROOT, server_environment
-from twistpi.ops.genconfig import Deployment, find_twistd, render, write
-from twistpi.settings import Settings
+from twistpi.cli.genconfig import Deployment, find_twistd, render, write
+from twistpi.server.settings import Settings
 
 ODD = "50% of it"
 """A folder's name with a space, and with a percent sign, which half of the programs have a meaning for."""

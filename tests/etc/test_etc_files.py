@@ -22,11 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.etc.places import ODD, deployment, written
-from twistpi.cli import main
+from twistpi.cli.genconfig import FILES, closed_to_others, find_twistd, render, write
+from twistpi.cli.main import main
+from twistpi.cli.quoting import check_path, toml
 from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, NoTwistd
-from twistpi.ops.genconfig import FILES, closed_to_others, find_twistd, render, write
-from twistpi.ops.quoting import check_path, toml
-from twistpi.settings import TABLE, Settings, load_settings
+from twistpi.server.settings import TABLE, Settings, load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 MEANINGFUL = set("\"'`\\$;#{}<>,\n\r\t\0")

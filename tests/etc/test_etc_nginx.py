@@ -32,7 +32,7 @@ from tests.fakes.ports import free_port
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.devpi_client import DevpiClient
 from tests.live.installers import Pip
-from twistpi.ops.genconfig import render
+from twistpi.cli.genconfig import render
 
 PASSWORD = "verysecurepassword"
 PAYLOAD = os.urandom(300_000)
@@ -49,7 +49,7 @@ def crontab_command(crontab: Path) -> str:
 
 
 @attrs.define(eq=False)
-class House:
+class Setup:
     """A server, and nginx in front."""
 
     folder: Path
@@ -97,13 +97,13 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
+def setup() -> Iterator[Setup]:
     with tempfile.TemporaryDirectory(prefix="twistpi-nginx-") as folder:
         Path(folder).chmod(0o755)  # nginx's user has to get in
         yield from in_front(Path(folder))
 
 
-def in_front(folder: Path) -> Iterator[House]:
+def in_front(folder: Path) -> Iterator[Setup]:
     """All of it in ``folder``, until it is not needed any more."""
     port, plain, caching, secure = (free_port() for _ in range(4))
     key, certificate = write_certificate(folder)
@@ -126,7 +126,7 @@ def in_front(folder: Path) -> Iterator[House]:
             with_tls(server_block(texts[""]["nginx-twistpi.conf"], "secure", free_port(), folder), secure, key, certificate),
         ]
     )
-    found = House(
+    found = Setup(
         folder, generated, port, nginx, ssl.create_default_context(cafile=str(certificate)), f"http://127.0.0.1:{plain}/pkgs",
         f"http://127.0.0.1:{caching}", f"https://127.0.0.1:{secure}",
     )  # fmt: skip
@@ -140,19 +140,19 @@ def in_front(folder: Path) -> Iterator[House]:
         found.stop()
 
 
-def fill(house: House) -> None:
+def fill(setup: Setup) -> None:
     """``alice/dev`` is open, ``alice/closed`` is alice's alone; each has a wheel."""
 
     def put(path: str, body: str) -> None:
-        answer = ask(f"{house.direct}/{path}", "PUT", body.encode(), Authorization=ALICE, Content_Type="application/json")
+        answer = ask(f"{setup.direct}/{path}", "PUT", body.encode(), Authorization=ALICE, Content_Type="application/json")
         assert answer.status in (200, 201), answer.body
 
     put("alice", f'{{"password": "{PASSWORD}"}}')
     put("alice/dev", '{"type": "stage", "bases": [], "volatile": true}')
     put("alice/closed", '{"type": "stage", "bases": [], "acl_read": ["alice"]}')
     for index, name in (("dev", "demo"), ("closed", "hush")):
-        assert upload(house.direct, f"alice/{index}", wheel_name(name, "1.0"), make_wheel(name, "1.0", [], PAYLOAD)).status == 200
-        assert upload(house.direct, f"alice/{index}", f"{name}-1.0.doc.zip", documentation()).status == 200
+        assert upload(setup.direct, f"alice/{index}", wheel_name(name, "1.0"), make_wheel(name, "1.0", [], PAYLOAD)).status == 200
+        assert upload(setup.direct, f"alice/{index}", f"{name}-1.0.doc.zip", documentation()).status == 200
 
 
 def documentation() -> bytes:
@@ -167,10 +167,10 @@ def upload(url: str, index: str, filename: str, content: bytes) -> Answer:
     return ask(f"{url}/{index}/", "POST", body, Content_Type=kind, Authorization=ALICE)
 
 
-def file_url(house: House, base: str, index: str, project: str) -> str:
+def file_url(setup: Setup, base: str, index: str, project: str) -> str:
     """Where a page, asked at ``base``, says that the file of ``project`` is."""
     page = f"{base}/{index}/+simple/{project}/"
-    answer = ask(page, Accept=JSON_PAGE, Authorization=ALICE, trust=house.trust)
+    answer = ask(page, Accept=JSON_PAGE, Authorization=ALICE, trust=setup.trust)
     assert answer.status == 200, answer.body
     url: str = answer.json()["files"][0]["url"]
     return urljoin(page, url).partition("#")[0]
@@ -179,12 +179,12 @@ def file_url(house: House, base: str, index: str, project: str) -> str:
 # Files -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_sent_by_nginx_with_the_headers_and_bytes_of_twistpi_which_is_asked_seldom(house: House) -> None:
-    url, real = file_url(house, house.plain, "alice/dev", "demo"), file_url(house, house.direct, "alice/dev", "demo")
-    expected, before = ask(real), house.asked()
+def test_a_file_is_sent_by_nginx_with_the_headers_and_bytes_of_twistpi_which_is_asked_seldom(setup: Setup) -> None:
+    url, real = file_url(setup, setup.plain, "alice/dev", "demo"), file_url(setup, setup.direct, "alice/dev", "demo")
+    expected, before = ask(real), setup.asked()
     answers = [ask(url) for _ in range(5)]
     assert [answer.headers["cache-status"] for answer in answers] == ["nginx; hit"] * 5
-    through_nginx = [line for line in house.asked_meanwhile(before) if line != f"GET {real.removeprefix(house.direct)}"]
+    through_nginx = [line for line in setup.asked_meanwhile(before) if line != f"GET {real.removeprefix(setup.direct)}"]
     assert set(through_nginx) == {"GET /+straight"}
     assert len(through_nginx) < 5, "not once for each, unless ten seconds lie between two"
     for answer in answers:
@@ -194,8 +194,8 @@ def test_a_file_is_sent_by_nginx_with_the_headers_and_bytes_of_twistpi_which_is_
         assert "content-encoding" not in answer.headers
 
 
-def test_parts_heads_and_metadata_are_sent_by_nginx_too(house: House) -> None:
-    url = file_url(house, house.plain, "alice/dev", "demo")
+def test_parts_heads_and_metadata_are_sent_by_nginx_too(setup: Setup) -> None:
+    url = file_url(setup, setup.plain, "alice/dev", "demo")
     whole = ask(url)
     part = ask(url, Range="bytes=100-199", If_Range=whole.headers["etag"])
     assert (part.status, part.body) == (206, whole.body[100:200])
@@ -210,8 +210,8 @@ def test_parts_heads_and_metadata_are_sent_by_nginx_too(house: House) -> None:
         assert answer.headers["cache-status"] == "nginx; hit"
 
 
-def test_what_nginx_cannot_answer_about_a_file_goes_to_twistpi(house: House) -> None:
-    url = file_url(house, house.plain, "alice/dev", "demo")
+def test_what_nginx_cannot_answer_about_a_file_goes_to_twistpi(setup: Setup) -> None:
+    url = file_url(setup, setup.plain, "alice/dev", "demo")
     tag = ask(url).headers["etag"]
     unchanged = ask(url, If_None_Match=tag)
     assert (unchanged.status, unchanged.headers["etag"], unchanged.body) == (304, tag, b"")
@@ -222,16 +222,16 @@ def test_what_nginx_cannot_answer_about_a_file_goes_to_twistpi(house: House) -> 
     assert ask(url.replace("demo-1.0", "demo-2.0")).status == 404
 
 
-def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(house: House) -> None:
-    for base in (house.plain, house.caching, house.secure):
-        url = file_url(house, base, "alice/closed", "hush")
+def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(setup: Setup) -> None:
+    for base in (setup.plain, setup.caching, setup.secure):
+        url = file_url(setup, base, "alice/closed", "hush")
         for one in (url, f"{url}.metadata"):
-            assert ask(one, trust=house.trust).status == 401
-            mine = ask(one, Authorization=ALICE, trust=house.trust)
+            assert ask(one, trust=setup.trust).status == 401
+            mine = ask(one, Authorization=ALICE, trust=setup.trust)
             assert (mine.status, mine.headers["cache-status"]) == (200, "nginx; hit")
             assert mine.headers["cache-control"] == "max-age=365000000, immutable, private"
             assert mine.headers["vary"] == "Authorization, X-Devpi-Auth"
-            assert ask(one, trust=house.trust).status == 401, "nothing of what alice was let do is remembered"
+            assert ask(one, trust=setup.trust).status == 401, "nothing of what alice was let do is remembered"
         # No other index, spelling or way leads there.
         tail = url.partition("/+f/")[2]
         for path in (
@@ -244,27 +244,27 @@ def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(house: House) 
             f"+files/{tail}",
             tail,
         ):
-            found = ask(f"{base}/{path}", trust=house.trust)
+            found = ask(f"{base}/{path}", trust=setup.trust)
             assert found.status in (302, 400, 401, 404), path
             assert PAYLOAD not in found.body
-        forged = ask(f"{base}/+twistpi-straight", X_Original_URI=f"/alice/closed/+f/{tail}", trust=house.trust)
+        forged = ask(f"{base}/+twistpi-straight", X_Original_URI=f"/alice/closed/+f/{tail}", trust=setup.trust)
         assert forged.status == 404, "nginx has that for itself"
-        assert ask(f"{base}/+straight", X_Original_URI="/alice/dev/+f/x/y/z", trust=house.trust).status == 404
+        assert ask(f"{base}/+straight", X_Original_URI="/alice/dev/+f/x/y/z", trust=setup.trust).status == 404
 
 
-def test_an_index_that_is_closed_is_closed_for_files_that_were_not_asked_for_just_now(house: House) -> None:
+def test_an_index_that_is_closed_is_closed_for_files_that_were_not_asked_for_just_now(setup: Setup) -> None:
     body, kind = b'{"type": "stage", "bases": []}', "application/json"
-    assert ask(f"{house.direct}/alice/shut", "PUT", body, Authorization=ALICE, Content_Type=kind).status in (200, 201)
-    assert upload(house.direct, "alice/shut", wheel_name("shut", "1.0"), make_wheel("shut", "1.0")).status == 200
-    url = file_url(house, house.plain, "alice/shut", "shut")
+    assert ask(f"{setup.direct}/alice/shut", "PUT", body, Authorization=ALICE, Content_Type=kind).status in (200, 201)
+    assert upload(setup.direct, "alice/shut", wheel_name("shut", "1.0"), make_wheel("shut", "1.0")).status == 200
+    url = file_url(setup, setup.plain, "alice/shut", "shut")
     assert ask(url).headers["cache-status"] == "nginx; hit"
     closing = b'["acl_read=alice"]'
-    assert ask(f"{house.direct}/alice/shut", "PATCH", closing, Authorization=ALICE, Content_Type=kind).status == 200
+    assert ask(f"{setup.direct}/alice/shut", "PATCH", closing, Authorization=ALICE, Content_Type=kind).status == 200
     assert ask(f"{url}.metadata").status == 401
 
 
-def test_a_file_that_is_not_here_yet_is_fetched_by_twistpi_and_then_sent_by_nginx(house: House) -> None:
-    url = file_url(house, house.plain, "root/pypi", "demo")
+def test_a_file_that_is_not_here_yet_is_fetched_by_twistpi_and_then_sent_by_nginx(setup: Setup) -> None:
+    url = file_url(setup, setup.plain, "root/pypi", "demo")
     first = ask(url)
     assert (first.status, first.body.count(PAYLOAD), first.headers["cache-status"]) == (200, 1, "twistpi; fwd=miss; stored")
     wait_until(lambda: ask(url).headers["cache-status"] == "nginx; hit")
@@ -273,27 +273,27 @@ def test_a_file_that_is_not_here_yet_is_fetched_by_twistpi_and_then_sent_by_ngin
 # Uploads, methods, addresses ---------------------------------------------------------------------------------------
 
 
-def test_a_large_upload_reaches_twistpi_while_it_comes(house: House) -> None:
+def test_a_large_upload_reaches_twistpi_while_it_comes(setup: Setup) -> None:
     filename = wheel_name("large", "1.0")
     body, kind = upload_form(filename, make_wheel("large", "1.0", [], bytes(LARGE)))
-    host, port = house.plain.removeprefix("http://").removesuffix("/pkgs").split(":")
+    host, port = setup.plain.removeprefix("http://").removesuffix("/pkgs").split(":")
     head = f"POST /pkgs/alice/dev/ HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     half = len(body) // 2
     with socket.create_connection((host, int(port)), 60) as client:
         client.sendall(f"{head}Authorization: {ALICE}\r\nConnection: close\r\n\r\n".encode())
         client.sendall(memoryview(body)[:half])
-        incoming = house.serverdir / "incoming"
+        incoming = setup.serverdir / "incoming"
         wait_until(lambda: any(path.stat().st_size > half * 0.95 for path in incoming.iterdir()))
-        assert not any((house.folder / "temporary-client_body").rglob("*"))
+        assert not any((setup.folder / "temporary-client_body").rglob("*"))
         client.sendall(memoryview(body)[half:])
         answer = client.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 200 "), answer[:500]
-    assert ask(file_url(house, house.plain, "alice/dev", "large"), "HEAD").headers["content-length"] == str(
+    assert ask(file_url(setup, setup.plain, "alice/dev", "large"), "HEAD").headers["content-length"] == str(
         len(make_wheel("large", "1.0", [], bytes(LARGE)))
     )
 
 
-def test_the_devpi_client_and_pip_work_below_a_path(house: House, tmp_path: Path) -> None:
+def test_the_devpi_client_and_pip_work_below_a_path(setup: Setup, tmp_path: Path) -> None:
     devpi = DevpiClient(tmp_path / "home")
     (tmp_path / "home").mkdir()
     wheel = tmp_path / wheel_name("walk", "1.0")
@@ -304,101 +304,101 @@ def test_the_devpi_client_and_pip_work_below_a_path(house: House, tmp_path: Path
         assert done.status == 0, done.told
         return done.lines
 
-    run("use", f"{house.plain}/alice/dev")
+    run("use", f"{setup.plain}/alice/dev")
     run("login", "alice", "--password", PASSWORD)
     run("index", "-c", "prod", "bases=", "volatile=True")
     run("upload", str(wheel))
     run("push", "walk==1.0", "alice/prod")
     run("use", "alice/prod")
     listed = run("list", "walk")
-    assert [line for line in listed if line.startswith(f"{house.plain}/alice/prod/+f/")], listed
-    python = Pip("pip").install(tmp_path / "client", f"{house.plain}/alice/prod/+simple/", "walk")
+    assert [line for line in listed if line.startswith(f"{setup.plain}/alice/prod/+f/")], listed
+    python = Pip("pip").install(tmp_path / "client", f"{setup.plain}/alice/prod/+simple/", "walk")
     told = subprocess.run([python, "-c", "import walk; print(walk.VERSION)"], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1.0"
     run("remove", "-y", "walk")
-    assert "PUSH" in {line.split(" ")[0] for line in house.asked()}, house.asked()
+    assert "PUSH" in {line.split(" ")[0] for line in setup.asked()}, setup.asked()
 
 
-def test_addresses_are_those_that_nginx_was_called_by_whatever_a_client_says(house: House) -> None:
+def test_addresses_are_those_that_nginx_was_called_by_whatever_a_client_says(setup: Setup) -> None:
     lies: dict[str, Any] = {
         "X_Outside_Url": "https://evil.example/x", "Forwarded": "host=evil.example;proto=https", "X_Forwarded_Prefix": "/evil",
         "X_Forwarded_Host": "evil.example", "X_Forwarded_Proto": "ftp", "X_Forwarded_For": "127.0.0.1", "X_Real_IP": "192.0.2.7",
     }  # fmt: skip
-    for base in (house.plain, house.caching, house.secure):
+    for base in (setup.plain, setup.caching, setup.secure):
         for told in (NOTHING, lies):
-            api = ask(f"{base}/alice/dev/+api", trust=house.trust, **told).json()["result"]
+            api = ask(f"{base}/alice/dev/+api", trust=setup.trust, **told).json()["result"]
             assert (api["login"], api["simpleindex"]) == (f"{base}/+login", f"{base}/alice/dev/+simple/")
-    assert ask(house.plain).json()["type"] == "list:userconfig"
-    redirected = ask(f"{house.plain}/alice/dev/+simple/Demo")
-    assert urljoin(f"{house.plain}/alice/dev/+simple/Demo", redirected.headers["location"]).startswith(house.plain)
+    assert ask(setup.plain).json()["type"] == "list:userconfig"
+    redirected = ask(f"{setup.plain}/alice/dev/+simple/Demo")
+    assert urljoin(f"{setup.plain}/alice/dev/+simple/Demo", redirected.headers["location"]).startswith(setup.plain)
 
 
-def test_pages_come_compressed_and_keep_their_validators(house: House) -> None:
-    for base in (house.plain, house.caching):
+def test_pages_come_compressed_and_keep_their_validators(setup: Setup) -> None:
+    for base in (setup.plain, setup.caching):
         page = ask(f"{base}/alice/dev/+simple/demo/", Accept=JSON_PAGE, Accept_Encoding="gzip")
         assert (page.status, page.headers["content-encoding"]) == (200, "gzip")
         again: dict[str, Any] = {"Accept": JSON_PAGE, "Accept_Encoding": "gzip", "If_None_Match": page.headers["etag"]}
         assert ask(f"{base}/alice/dev/+simple/demo/", **again).status == 304
 
 
-def test_pip_installs_over_tls(house: House, tmp_path: Path) -> None:
-    certificate = house.folder / "certificate.pem"
-    python = Pip("pip").upgrade(tmp_path / "client", f"{house.secure}/alice/dev/+simple/", certificate, "demo==1.0")
+def test_pip_installs_over_tls(setup: Setup, tmp_path: Path) -> None:
+    certificate = setup.folder / "certificate.pem"
+    python = Pip("pip").upgrade(tmp_path / "client", f"{setup.secure}/alice/dev/+simple/", certificate, "demo==1.0")
     assert subprocess.run([python, "-c", "import demo"], check=True).returncode == 0
 
 
 # The daemon --------------------------------------------------------------------------------------------------------
 
 
-def test_a_daemon_opens_to_others_what_nginx_serves_and_nothing_else(house: House) -> None:
+def test_a_daemon_opens_to_others_what_nginx_serves_and_nothing_else(setup: Setup) -> None:
     def modes(folder: Path) -> set[int]:
         return {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_dir() is (folder.name == "+files")}
 
-    files = house.serverdir / "+files"
+    files = setup.serverdir / "+files"
     assert {path.stat().st_mode & 0o777 for path in files.rglob("*") if path.is_file()} == {0o644}
     assert {path.stat().st_mode & 0o777 for path in (files, *files.rglob("*")) if path.is_dir()} == {0o755}
     closed = ("secret", "view.sqlite", "changelog", "incoming")
-    assert {(house.serverdir / name).stat().st_mode & 0o077 for name in closed} == {0}
+    assert {(setup.serverdir / name).stat().st_mode & 0o077 for name in closed} == {0}
 
 
-# Keeping -----------------------------------------------------------------------------------------------------------
+# Storage -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_server(house: House, tmp_path: Path) -> None:
-    page, closed = f"{house.caching}/alice/dev/+simple/demo/", f"{house.caching}/alice/closed/+simple/hush/"
-    file = file_url(house, house.caching, "alice/dev", "demo")
-    closed_file = file_url(house, house.caching, "alice/closed", "hush")
-    docs, closed_docs = f"{house.caching}/alice/dev/demo/1.0/+doc/", f"{house.caching}/alice/closed/hush/1.0/+doc/"
+def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_server(setup: Setup, tmp_path: Path) -> None:
+    page, closed = f"{setup.caching}/alice/dev/+simple/demo/", f"{setup.caching}/alice/closed/+simple/hush/"
+    file = file_url(setup, setup.caching, "alice/dev", "demo")
+    closed_file = file_url(setup, setup.caching, "alice/closed", "hush")
+    docs, closed_docs = f"{setup.caching}/alice/dev/demo/1.0/+doc/", f"{setup.caching}/alice/closed/hush/1.0/+doc/"
     assert b"How to" in ask(f"{docs}index.html").body
-    Pip("pip").install(tmp_path / "before", f"{house.caching}/alice/dev/+simple/", "demo")
+    Pip("pip").install(tmp_path / "before", f"{setup.caching}/alice/dev/+simple/", "demo")
     for one in (closed, closed_file, f"{closed_docs}index.html"):
         assert ask(one, Authorization=ALICE).status == 200
         assert ask(one).status == 401
-    before = house.asked()
+    before = setup.asked()
     assert {ask(page, Accept=JSON_PAGE).status for _ in range(20)} == {200}
-    assert len([line for line in house.asked_meanwhile(before) if "+simple/demo" in line]) < 20, "not once for each"
+    assert len([line for line in setup.asked_meanwhile(before) if "+simple/demo" in line]) < 20, "not once for each"
     # What is uploaded is on the page a moment later.
-    assert upload(house.direct, "alice/dev", wheel_name("demo", "1.1"), make_wheel("demo", "1.1")).status == 200
+    assert upload(setup.direct, "alice/dev", wheel_name("demo", "1.1"), make_wheel("demo", "1.1")).status == 200
     wait_until(lambda: len(ask(page, Accept=JSON_PAGE).json()["files"]) == 2)
-    house.stop()
+    setup.stop()
     try:
         assert len(ask(page, Accept=JSON_PAGE).json()["files"]) == 2
         assert ask(file).body.count(PAYLOAD) == 1
         assert b"How to" in ask(f"{docs}index.html").body
-        Pip("pip").install(tmp_path / "meanwhile", f"{house.caching}/alice/dev/+simple/", "demo==1.0")
+        Pip("pip").install(tmp_path / "meanwhile", f"{setup.caching}/alice/dev/+simple/", "demo==1.0")
         for one in (closed, closed_file, f"{closed_docs}index.html"):
             assert ask(one, Authorization=ALICE).status == 502
             refused = ask(one)
             assert refused.status in (401, 502)
             assert PAYLOAD not in refused.body
-        assert ask(f"{house.plain}/alice/dev/+simple/demo/").status == 502
+        assert ask(f"{setup.plain}/alice/dev/+simple/demo/").status == 502
     finally:
-        house.start()
+        setup.start()
 
 
-def test_the_doctor_has_nothing_to_say_against_it(house: House) -> None:
+def test_the_doctor_has_nothing_to_say_against_it(setup: Setup) -> None:
     command = [sys.executable, "-c", "from twistpi.cli import main; main()", "doctor"]
-    words = ["--config", str(house.generated / "twistpi.toml"), house.plain]
+    words = ["--config", str(setup.generated / "twistpi.toml"), setup.plain]
     done = subprocess.run([*command, *words], env=environment(), capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = {line.split()[1]: line for line in done.stdout.splitlines() if line and not line.startswith("ok ")}

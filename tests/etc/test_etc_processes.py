@@ -21,7 +21,7 @@ from tests.etc.talking import ask, basic, upload_form, wait_until
 from tests.fakes.ports import free_port
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.installers import program
-from twistpi.ops.genconfig import Deployment
+from twistpi.cli.genconfig import Deployment
 
 NOBODY = '# upstream = "URL"', 'upstream = "http://127.0.0.1:9/simple/"'
 """An upstream where nobody is, and nobody asks."""

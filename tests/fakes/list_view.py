@@ -7,7 +7,7 @@ from zope.interface import implementer
 
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Entry
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 
 
 @implementer(IView)

@@ -23,7 +23,7 @@ DEV = "jonathan/dev"
 
 
 @attrs.define(eq=False)
-class House:
+class Setup:
     """Three servers of one log, each at a port that stays."""
 
     folder: Path
@@ -70,10 +70,10 @@ def _is_whole(status: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    for server in house.servers.values():
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    setup = Setup(tmp_path)
+    yield setup
+    for server in setup.servers.values():
         server.end(signal.SIGKILL)
 
 
@@ -90,29 +90,29 @@ def _refusal(server: LiveServer) -> str:
     return message
 
 
-def test_the_walk_of_a_promotion_and_back(house: House) -> None:
-    first = house.start("first")
+def test_the_walk_of_a_promotion_and_back(setup: Setup) -> None:
+    first = setup.start("first")
     make_stage(first, DEV, bases="")
-    second, third = house.start_replica("second", "first"), house.start_replica("third", "first")
+    second, third = setup.start_replica("second", "first"), setup.start_replica("third", "first")
     _upload(first, "before")
-    fork = house.together("first", "second", "third")
+    fork = setup.together("first", "second", "third")
 
     # The second is behind when the first dies; the third is not.
     second.end()
     _upload(first, "beyond")
     _upload(first, "further")
-    last = house.together("first", "third")
+    last = setup.together("first", "third")
     first.end(signal.SIGKILL)
-    house.start("second")
+    setup.start("second")
     told = twistpi(second, "promote")
     assert f"is the primary from serial {fork + 1} on; epoch 2 began." in told
-    assert f"The former primary at {house.url('first')} does not know yet" in told
+    assert f"The former primary at {setup.url('first')} does not know yet" in told
     _upload(second, "after")
 
     # The first comes back, asks those who followed it before it takes a write, and refuses.
-    house.start("first")
+    setup.start("first")
     refusal = _refusal(first)
-    assert house.url("second") in refusal
+    assert setup.url("second") in refusal
     assert "epoch 2" in refusal
     assert f"Entries {fork + 1} to {last} exist only here." in refusal
     assert "twistpi resync" in refusal
@@ -123,40 +123,40 @@ def test_the_walk_of_a_promotion_and_back(house: House) -> None:
     first.end()
 
     # It becomes a replica, and what only it had is saved.
-    told = twistpi(first, "resync", "--primary-url", house.url("second"))
+    told = twistpi(first, "resync", "--primary-url", setup.url("second"))
     assert f"The logs are the same up to serial {fork}." in told
     saved = next((first.serverdir / "diverged").iterdir())
     assert sorted(path.name for path in saved.rglob("*.whl")) == ["beyond-1.0-py3-none-any.whl", "further-1.0-py3-none-any.whl"]
     assert len((saved / "entries.log").read_bytes().splitlines()) == last - fork
-    house.start("first")
+    setup.start("first")
 
     # The third followed the first beyond the fork: it says so, and is put right in the same way; now it is the end of a chain.
-    house.start("third")
+    setup.start("third")
     until(lambda: f"diverged at serial {fork + 1}" in str(status_of(third)["last-error"]), third.told)
     assert Uploader(third, "jonathan").digests(DEV, "beyond")
     third.end()
     twistpi(third, "resync")
-    house.start("third")
+    setup.start("third")
     _upload(third, "through-the-chain")
-    house.together("first", "second", "third")
+    setup.together("first", "second", "third")
     assert not Uploader(third, "jonathan").digests(DEV, "beyond")
     assert _metrics(third, "twistpi_epoch") == 2
 
     # Back to the first, with everybody there: nothing is lost, and the second knows at once.
     _upload(second, "last-of-second")
     assert "epoch 3 began." in twistpi(first, "promote")
-    assert house.url("first") in (refusal := _refusal(second))
+    assert setup.url("first") in (refusal := _refusal(second))
     assert "Nothing exists only here." in refusal
     assert _metrics(second, "twistpi_fenced") == 1
     _upload(third, "first-again")
-    house.together("first", "third")
+    setup.together("first", "third")
     second.end()
     assert "Nothing existed only here." in twistpi(second, "resync")
-    for server in house.servers.values():
+    for server in setup.servers.values():
         assert "Traceback" not in server.told(), server.told()[-3000:]
         server.end()
     are_the_same(first.serverdir, third.serverdir)
-    for server in house.servers.values():
+    for server in setup.servers.values():
         nothing_is_wrong(server.serverdir)
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import wait_for
-from tests.mirror.mirror_house import House, build_house, reactor
+from tests.mirror.mirror_setup import Setup, build_house, reactor
 
 
 @pytest.fixture
@@ -22,21 +22,21 @@ def fake() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path, fake: FakeUpstream) -> Iterator[Callable[..., House]]:
+def make_house(tmp_path: Path, fake: FakeUpstream) -> Iterator[Callable[..., Setup]]:
     """Builds houses with options; the first is in ``tmp_path`` itself."""
-    houses: list[House] = []
+    houses: list[Setup] = []
 
-    def make(**options: Any) -> House:
+    def make(**options: Any) -> Setup:
         folder = tmp_path / f"house{len(houses)}"
         folder.mkdir()
         houses.append(build_house(folder, options.pop("fake", fake), **options))
         return houses[-1]
 
     yield make
-    for house in houses:
-        wait_for(Deferred.fromCoroutine(house.close()))
+    for setup in houses:
+        wait_for(Deferred.fromCoroutine(setup.close()))
 
 
 @pytest.fixture
-def house(make_house: Callable[..., House]) -> House:
+def setup(make_house: Callable[..., Setup]) -> Setup:
     return make_house()

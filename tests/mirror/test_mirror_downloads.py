@@ -26,7 +26,7 @@ from tests.fakes.upstream import (
     WrongBody,
 )
 from tests.in_reactor import in_reactor, until
-from tests.mirror.mirror_house import House, expect_cancellation, pause, read_all, start
+from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, read_all, start
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import StorageFull, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
@@ -37,67 +37,67 @@ CONTENT = bytes(os.urandom(1000)) * 700
 """700,000 bytes."""
 
 
-async def learn(house: House, content: bytes = CONTENT, **options: object) -> None:
+async def learn(setup: Setup, content: bytes = CONTENT, **options: object) -> None:
     """Have the mirror know one project with one file."""
-    house.fake.add_project("hello", {WHEEL: content}, **options)  # type: ignore[arg-type]
-    await house.mirror.ensure(house.index, "hello")
+    setup.fake.add_project("hello", {WHEEL: content}, **options)  # type: ignore[arg-type]
+    await setup.mirror.ensure(setup.index, "hello")
 
 
-async def cached(house: House) -> FileCached:
+async def cached(setup: Setup) -> FileCached:
     """Wait until the file is recorded."""
-    await until(lambda: bool(house.changes(FileCached)))
-    change = house.changes(FileCached)[0]
+    await until(lambda: bool(setup.changes(FileCached)))
+    change = setup.changes(FileCached)[0]
     assert isinstance(change, FileCached)
     return change
 
 
-async def nothing_was_kept(house: House) -> None:
+async def nothing_was_kept(setup: Setup) -> None:
     """No trace of a download is left."""
-    await house.quiet()
-    assert house.changes(FileCached) == []
-    assert list(house.blobs.walk()) == []
+    await setup.quiet()
+    assert setup.changes(FileCached) == []
+    assert list(setup.blobs.walk()) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, HELD_BACK - 1, HELD_BACK, HELD_BACK + 1, 700_000])
 @in_reactor
-async def test_R46_a_file_is_read_while_it_is_cached_and_recorded_then(house: House, size: int) -> None:
+async def test_R46_a_file_is_read_while_it_is_cached_and_recorded_then(setup: Setup, size: int) -> None:
     content = CONTENT[:size]
-    await learn(house, content)
-    assert await house.download("hello", WHEEL) == content
-    change = await cached(house)
+    await learn(setup, content)
+    assert await setup.download("hello", WHEEL) == content
+    change = await cached(setup)
     digest = hashlib.sha256(content).hexdigest()
     assert change == FileCached("root/up", "hello", WHEEL, digest, size)
-    assert [(address.relative, kept) for address, kept in house.blobs.walk()] == [(f"{digest[:3]}/{digest[3:16]}/{WHEEL}", size)]
-    assert house.incoming() == []
-    assert house.file("hello", WHEEL).cached
+    assert [(address.relative, kept) for address, kept in setup.blobs.walk()] == [(f"{digest[:3]}/{digest[3:16]}/{WHEEL}", size)]
+    assert setup.incoming() == []
+    assert setup.file("hello", WHEEL).cached
 
 
 @in_reactor
-async def test_R46_concurrent_readers_share_one_fetch(house: House) -> None:
-    await learn(house)
-    everybody = await gatherResults([start(house.download("hello", WHEEL)) for _ in range(30)])
+async def test_R46_concurrent_readers_share_one_fetch(setup: Setup) -> None:
+    await learn(setup)
+    everybody = await gatherResults([start(setup.download("hello", WHEEL)) for _ in range(30)])
     assert set(everybody) == {CONTENT}
-    assert house.fake.count(FILE) == 1
+    assert setup.fake.count(FILE) == 1
 
 
 @in_reactor
-async def test_a_reader_that_leaves_does_not_stop_the_caching(house: House) -> None:
-    await learn(house)
-    held = house.fake.misbehave(FILE, Held())
+async def test_a_reader_that_leaves_does_not_stop_the_caching(setup: Setup) -> None:
+    await learn(setup)
+    held = setup.fake.misbehave(FILE, Held())
     assert isinstance(held, Held)
-    reading = start(house.download("hello", WHEEL))
+    reading = start(setup.download("hello", WHEEL))
     reading.addErrback(expect_cancellation)
     await until(lambda: bool(held.waiting))
     reading.cancel()
     held.release()
-    await cached(house)
+    await cached(setup)
 
 
 @in_reactor
-async def test_R46_bytes_can_be_read_before_the_upstream_sent_all(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, FallsSilent(600_000))
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_R46_bytes_can_be_read_before_the_upstream_sent_all(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, FallsSilent(600_000))
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     assert await download.headers() == 700_000
     download.retain()
     await until(lambda: download.available == 600_000)
@@ -106,98 +106,98 @@ async def test_R46_bytes_can_be_read_before_the_upstream_sent_all(house: House) 
 
 
 @in_reactor
-async def test_the_last_bytes_are_held_back_until_all_are_verified(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, FallsSilent(700_000 - 10), times=1)
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_the_last_bytes_are_held_back_until_all_are_verified(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, FallsSilent(700_000 - 10), times=1)
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     await until(lambda: download.available >= 700_000 - HELD_BACK)
     assert download.available == 700_000 - HELD_BACK
-    await house.keep_waiting()
+    await setup.keep_waiting()
     await until(lambda: download.available > 700_000 - HELD_BACK)
     assert download.available == 700_000
 
 
 @in_reactor
-async def test_R44_a_reader_waits_for_the_offset_it_needs(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, Chunked(piece=50_000, pause=0.005))
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_R44_a_reader_waits_for_the_offset_it_needs(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, Chunked(piece=50_000, pause=0.005))
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     assert await download.wait(400_000) > 400_000
     assert await download.wait(700_000) == 700_000
 
 
 @in_reactor
-async def test_without_any_length_the_size_is_known_at_the_end(house: House) -> None:
-    await learn(house, sizes=False)
-    house.fake.misbehave(FILE, Chunked())
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_without_any_length_the_size_is_known_at_the_end(setup: Setup) -> None:
+    await learn(setup, sizes=False)
+    setup.fake.misbehave(FILE, Chunked())
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     assert await download.headers() is None
     assert await read_all(download) == CONTENT
-    assert (await cached(house)).size == len(CONTENT)
+    assert (await cached(setup)).size == len(CONTENT)
 
 
 @pytest.mark.parametrize("breaks", [1, 3])
 @in_reactor
-async def test_R47_a_broken_connection_is_taken_up_by_range(house: House, breaks: int) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, CutOff(150_000), times=breaks)
-    assert await house.download("hello", WHEEL) == CONTENT
-    ranges = [seen.header("Range") for seen in house.fake.seen if seen.path == FILE]
+async def test_R47_a_broken_connection_is_taken_up_by_range(setup: Setup, breaks: int) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, CutOff(150_000), times=breaks)
+    assert await setup.download("hello", WHEEL) == CONTENT
+    ranges = [seen.header("Range") for seen in setup.fake.seen if seen.path == FILE]
     assert ranges == [None, *(f"bytes={150_000 * attempt}-" for attempt in range(1, breaks + 1))]
-    assert house.fake.seen[-1].header("If-Range") == house.fake.documents[FILE].etag
+    assert setup.fake.seen[-1].header("If-Range") == setup.fake.documents[FILE].etag
 
 
 @in_reactor
-async def test_R47_silence_in_the_middle_is_a_broken_connection(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, FallsSilent(150_000), times=1)
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_R47_silence_in_the_middle_is_a_broken_connection(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, FallsSilent(150_000), times=1)
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     await until(lambda: download.available == 150_000)
-    await house.keep_waiting()
+    await setup.keep_waiting()
     assert await read_all(download) == CONTENT
 
 
 @in_reactor
-async def test_R47_an_upstream_without_ranges_sends_all_again_and_it_must_be_the_same(house: House) -> None:
-    await learn(house)
-    house.fake.documents[FILE].ranges = False
-    house.fake.misbehave(FILE, CutOff(150_000), times=1)
-    assert await house.download("hello", WHEEL) == CONTENT
-    assert (await cached(house)).size == len(CONTENT)
+async def test_R47_an_upstream_without_ranges_sends_all_again_and_it_must_be_the_same(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.documents[FILE].ranges = False
+    setup.fake.misbehave(FILE, CutOff(150_000), times=1)
+    assert await setup.download("hello", WHEEL) == CONTENT
+    assert (await cached(setup)).size == len(CONTENT)
 
 
 @pytest.mark.parametrize("hashes", [("sha256",), ()])
 @in_reactor
 async def test_R47_without_validators_a_range_is_asked_for_only_if_a_digest_will_tell(
-    house: House, hashes: tuple[str, ...]
+    setup: Setup, hashes: tuple[str, ...]
 ) -> None:
-    await learn(house, hashes=hashes)
-    house.fake.documents[FILE].etag = house.fake.documents[FILE].last_modified = None
-    house.fake.misbehave(FILE, CutOff(150_000), times=1)
-    assert await house.download("hello", WHEEL) == CONTENT
-    assert house.fake.seen[-1].header("Range") == ("bytes=150000-" if hashes else None)
-    assert house.fake.seen[-1].header("If-Range") is None
+    await learn(setup, hashes=hashes)
+    setup.fake.documents[FILE].etag = setup.fake.documents[FILE].last_modified = None
+    setup.fake.misbehave(FILE, CutOff(150_000), times=1)
+    assert await setup.download("hello", WHEEL) == CONTENT
+    assert setup.fake.seen[-1].header("Range") == ("bytes=150000-" if hashes else None)
+    assert setup.fake.seen[-1].header("If-Range") is None
 
 
 @in_reactor
-async def test_R47_a_file_that_changed_between_two_attempts_is_not_glued_together(house: House) -> None:
-    await learn(house, hashes=())
-    house.fake.misbehave(FILE, CutOff(150_000), times=1)
-    house.fake.misbehave(FILE, WrongBody(bytes(700_000)))
-    house.fake.documents[FILE].ranges = False
+async def test_R47_a_file_that_changed_between_two_attempts_is_not_glued_together(setup: Setup) -> None:
+    await learn(setup, hashes=())
+    setup.fake.misbehave(FILE, CutOff(150_000), times=1)
+    setup.fake.misbehave(FILE, WrongBody(bytes(700_000)))
+    setup.fake.documents[FILE].ranges = False
     with pytest.raises(WrongBytes, match="changed"):
-        await house.download("hello", WHEEL)
-    await nothing_was_kept(house)
+        await setup.download("hello", WHEEL)
+    await nothing_was_kept(setup)
 
 
 @in_reactor
-async def test_R47_an_upstream_that_never_gets_far_is_given_up(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, CutOff(150_000), times=1)
-    house.fake.misbehave(FILE, Hangup())
+async def test_R47_an_upstream_that_never_gets_far_is_given_up(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, CutOff(150_000), times=1)
+    setup.fake.misbehave(FILE, Hangup())
     with pytest.raises(UpstreamFailed):
-        await house.download("hello", WHEEL)
-    await nothing_was_kept(house)
+        await setup.download("hello", WHEEL)
+    await nothing_was_kept(setup)
 
 
 WRONG: dict[str, Fault] = {
@@ -211,58 +211,58 @@ WRONG: dict[str, Fault] = {
 
 @pytest.mark.parametrize("what", WRONG)
 @in_reactor
-async def test_R48_wrong_bytes_are_never_completed_and_nothing_of_them_is_kept(house: House, what: str) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, WRONG[what])
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_R48_wrong_bytes_are_never_completed_and_nothing_of_them_is_kept(setup: Setup, what: str) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, WRONG[what])
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     with pytest.raises(WrongBytes) as caught:
         await read_all(download)
     assert WHEEL in str(caught.value)
     assert download.available <= 700_000 - HELD_BACK
-    await nothing_was_kept(house)
-    house.fake.behave(FILE)
-    assert await house.download("hello", WHEEL) == CONTENT
+    await nothing_was_kept(setup)
+    setup.fake.behave(FILE)
+    assert await setup.download("hello", WHEEL) == CONTENT
 
 
 @pytest.mark.parametrize("what", ["other bytes", "more bytes", "fewer bytes"])
 @in_reactor
-async def test_R48_wrong_bytes_without_announced_length_are_found_too(house: House, what: str) -> None:
-    await learn(house)
+async def test_R48_wrong_bytes_without_announced_length_are_found_too(setup: Setup, what: str) -> None:
+    await learn(setup)
 
     class Both(Fault):
         def answer(self, upstream: object, request: object, document: object) -> None:
-            right = house.fake.documents[FILE].body
+            right = setup.fake.documents[FILE].body
             fault = WRONG[what]
             assert isinstance(fault, WrongBody)
-            house.fake.documents[FILE].body = bytes(len(right)) if fault.body is None else fault.body
-            Chunked().answer(house.fake, request, house.fake.documents[FILE])
-            house.fake.documents[FILE].body = right
+            setup.fake.documents[FILE].body = bytes(len(right)) if fault.body is None else fault.body
+            Chunked().answer(setup.fake, request, setup.fake.documents[FILE])
+            setup.fake.documents[FILE].body = right
 
-    house.fake.misbehave(FILE, Both())
+    setup.fake.misbehave(FILE, Both())
     with pytest.raises((WrongBytes, UpstreamFailed)):
-        await house.download("hello", WHEEL)
-    await nothing_was_kept(house)
+        await setup.download("hello", WHEEL)
+    await nothing_was_kept(setup)
 
 
 @in_reactor
-async def test_R48_any_digest_the_page_gives_is_checked(house: House) -> None:
-    await learn(house, hashes=("md5",))
-    house.fake.misbehave(FILE, WrongBody(), times=1)
+async def test_R48_any_digest_the_page_gives_is_checked(setup: Setup) -> None:
+    await learn(setup, hashes=("md5",))
+    setup.fake.misbehave(FILE, WrongBody(), times=1)
     with pytest.raises(WrongBytes, match="md5"):
-        await house.download("hello", WHEEL)
-    assert await house.download("hello", WHEEL) == CONTENT
-    change = await cached(house)
+        await setup.download("hello", WHEEL)
+    assert await setup.download("hello", WHEEL) == CONTENT
+    change = await cached(setup)
     assert change.sha256 == hashlib.sha256(CONTENT).hexdigest()
-    assert house.file("hello", WHEEL).cached
+    assert setup.file("hello", WHEEL).cached
 
 
 @in_reactor
-async def test_a_file_without_digest_is_verified_by_its_length_alone(house: House) -> None:
-    await learn(house, hashes=(), sizes=False)
-    assert house.file("hello", WHEEL).path.startswith("+e/")
-    assert await house.download("hello", WHEEL) == CONTENT
-    await cached(house)
-    assert house.file("hello", WHEEL).sha256 == hashlib.sha256(CONTENT).hexdigest()
+async def test_a_file_without_digest_is_verified_by_its_length_alone(setup: Setup) -> None:
+    await learn(setup, hashes=(), sizes=False)
+    assert setup.file("hello", WHEEL).path.startswith("+e/")
+    assert await setup.download("hello", WHEEL) == CONTENT
+    await cached(setup)
+    assert setup.file("hello", WHEEL).sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
 FAILING: dict[str, tuple[Fault, type[Exception]]] = {
@@ -281,63 +281,63 @@ FAILING: dict[str, tuple[Fault, type[Exception]]] = {
 
 @pytest.mark.parametrize("what", FAILING)
 @in_reactor
-async def test_R67_a_file_the_upstream_cannot_give_is_an_error_that_says_so(house: House, what: str) -> None:
-    await learn(house)
+async def test_R67_a_file_the_upstream_cannot_give_is_an_error_that_says_so(setup: Setup, what: str) -> None:
+    await learn(setup)
     fault, expected = FAILING[what]
-    house.fake.misbehave(FILE, fault)
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    setup.fake.misbehave(FILE, fault)
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     if isinstance(fault, Silent):
-        await house.keep_waiting()
+        await setup.keep_waiting()
     with pytest.raises(expected):
         await download.headers()
     with pytest.raises(expected):
         await download.wait(0)
     with pytest.raises(expected):
         await download.finished()
-    await nothing_was_kept(house)
+    await nothing_was_kept(setup)
 
 
 @in_reactor
-async def test_a_file_behind_a_redirect_to_another_host_is_cached(house: House) -> None:
-    await learn(house)
-    house.fake.documents["/storage/x"] = house.fake.documents[FILE]
-    house.fake.misbehave(FILE, Redirect(f"http://localhost:{house.fake.port}/storage/x"))
-    assert await house.download("hello", WHEEL) == CONTENT
+async def test_a_file_behind_a_redirect_to_another_host_is_cached(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.documents["/storage/x"] = setup.fake.documents[FILE]
+    setup.fake.misbehave(FILE, Redirect(f"http://localhost:{setup.fake.port}/storage/x"))
+    assert await setup.download("hello", WHEEL) == CONTENT
 
 
 @in_reactor
-async def test_R45_a_bogus_content_encoding_of_a_file_is_passed_over(house: House) -> None:
-    await learn(house)
-    house.fake.misbehave(FILE, WithHeaders({"Content-Encoding": "gzip"}))
-    assert await house.download("hello", WHEEL) == CONTENT
-    assert house.fake.seen[-1].header("Accept-Encoding") == "identity"
+async def test_R45_a_bogus_content_encoding_of_a_file_is_passed_over(setup: Setup) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, WithHeaders({"Content-Encoding": "gzip"}))
+    assert await setup.download("hello", WHEEL) == CONTENT
+    assert setup.fake.seen[-1].header("Accept-Encoding") == "identity"
 
 
 @in_reactor
-async def test_bytes_another_index_brought_are_not_fetched_again(house: House) -> None:
-    await learn(house)
-    await house.download("hello", WHEEL)
-    await cached(house)
-    known_file = house.file("hello", WHEEL)
-    download = house.downloads.open(house.index, "hello", known_file)
+async def test_bytes_another_index_brought_are_not_fetched_again(setup: Setup) -> None:
+    await learn(setup)
+    await setup.download("hello", WHEEL)
+    await cached(setup)
+    known_file = setup.file("hello", WHEEL)
+    download = setup.downloads.open(setup.index, "hello", known_file)
     assert await read_all(download) == CONTENT
     assert (await download.finished()).size == len(CONTENT)
-    assert house.fake.count(FILE) == 1
+    assert setup.fake.count(FILE) == 1
 
 
 @in_reactor
-async def test_offline_nothing_is_fetched(make_house: Callable[..., House]) -> None:
-    house, offline = make_house(), make_house(offline=True)
-    await learn(house)
+async def test_offline_nothing_is_fetched(make_house: Callable[..., Setup]) -> None:
+    setup, offline = make_house(), make_house(offline=True)
+    await learn(setup)
     with pytest.raises(UpstreamUnreachable, match="offline"):
-        await offline.downloads.open(offline.index, "hello", house.file("hello", WHEEL)).headers()
-    assert house.fake.count(FILE) == 0
+        await offline.downloads.open(offline.index, "hello", setup.file("hello", WHEEL)).headers()
+    assert setup.fake.count(FILE) == 0
 
 
 @in_reactor
-async def test_a_descriptor_stays_open_while_somebody_reads(house: House) -> None:
-    await learn(house)
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+async def test_a_descriptor_stays_open_while_somebody_reads(setup: Setup) -> None:
+    await learn(setup)
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     await download.headers()
     download.retain()
     await download.finished()
@@ -361,9 +361,9 @@ class Incoming:
         return getattr(self.real, name)
 
 
-def receive_into(house: House, kind: type[Incoming]) -> list[Incoming]:
+def receive_into(setup: Setup, kind: type[Incoming]) -> list[Incoming]:
     """Have files on their way be of ``kind``; those that were made."""
-    real, made = house.blobs, []
+    real, made = setup.blobs, []
 
     class Blobs:
         def __getattr__(self, name: str) -> Any:
@@ -373,27 +373,27 @@ def receive_into(house: House, kind: type[Incoming]) -> list[Incoming]:
             made.append(kind(real.incoming()))
             return made[-1]
 
-    house.downloads._blobs = Blobs()
+    setup.downloads._blobs = Blobs()
     return made
 
 
 @in_reactor
-async def test_a_full_disk_fails_the_readers_and_leaves_nothing(house: House) -> None:
-    await learn(house)
+async def test_a_full_disk_fails_the_readers_and_leaves_nothing(setup: Setup) -> None:
+    await learn(setup)
 
     class Full(Incoming):
         def write(self, data: bytes) -> None:
             raise StorageFull("incoming", "no space left")
 
-    receive_into(house, Full)
+    receive_into(setup, Full)
     with pytest.raises(StorageFull):
-        await house.download("hello", WHEEL)
-    await nothing_was_kept(house)
+        await setup.download("hello", WHEEL)
+    await nothing_was_kept(setup)
 
 
 @in_reactor
-async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_it_any_more(house: House) -> None:
-    await learn(house)
+async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_it_any_more(setup: Setup) -> None:
+    await learn(setup)
     begun, go_on, calls = Event(), Event(), []
 
     class Slow(Incoming):
@@ -407,10 +407,10 @@ async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_i
             calls.append("closed")
             self.real.close()
 
-    receive_into(house, Slow)
-    download = house.downloads.open(house.index, "hello", house.file("hello", WHEEL))
+    receive_into(setup, Slow)
+    download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     await until(begun.is_set)
-    house.downloads.stop()
+    setup.downloads.stop()
     await pause(0.05)
     assert calls == []
     go_on.set()
@@ -418,4 +418,4 @@ async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_i
         await download.finished()
     await until(lambda: "closed" in calls)
     assert calls[-1] == "closed"
-    await nothing_was_kept(house)
+    await nothing_was_kept(setup)

@@ -14,7 +14,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from tests.fakes.proxy import FakeProxy
 from tests.fakes.upstream import FakeUpstream, Redirect
 from tests.in_reactor import in_reactor, wait_for
-from tests.mirror.mirror_house import House, pause, reactor
+from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.forbidden import DEFAULT, ForbiddenAddress, ForbiddenNetworks
 from twistpi.model.errors import UpstreamFailed
@@ -71,10 +71,10 @@ def proxy() -> Iterator[FakeProxy]:
     wait_for(Deferred.fromCoroutine(running.stop()))
 
 
-async def refusal_of(house: House) -> str:
+async def refusal_of(setup: Setup) -> str:
     """Why the upstream is not asked."""
     with pytest.raises(UpstreamFailed, match=SETTING) as caught:
-        await house.mirror.ensure(house.index, "hello")
+        await setup.mirror.ensure(setup.index, "hello")
     assert caught.value.status == 502
     return str(caught.value)
 
@@ -150,10 +150,10 @@ def test_what_is_no_network_is_refused() -> None:
 
 @in_reactor
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]", "0xa9fea9fe"])
-async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., House], host: str) -> None:
+async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., Setup], host: str) -> None:
     network = Network()
-    house = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
-    assert "The upstream of root/up failed for" in await refusal_of(house)
+    setup = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
+    assert "The upstream of root/up failed for" in await refusal_of(setup)
     assert network.connected == []
 
 
@@ -161,80 +161,80 @@ async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Calla
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("address", [METADATA, "::ffff:169.254.169.254", "fd00:ec2::254"])
 async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
-    make_house: Callable[..., House], scheme: str, address: str
+    make_house: Callable[..., Setup], scheme: str, address: str
 ) -> None:
     network = Network(inside=[address])
-    house = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
-    assert address not in await refusal_of(house)
+    setup = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
+    assert address not in await refusal_of(setup)
     assert network.nameResolver.asked == ["inside.example"]
     assert network.connected == []
 
 
 @in_reactor
 async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
-    make_house: Callable[..., House], fake: FakeUpstream
+    make_house: Callable[..., Setup], fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network = Network(moving=["127.0.0.1"])
-    house = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    setup = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     for transport in list(fake._channels):
         transport.loseConnection()
     await pause(0.05)
     network.nameResolver.names["moving.example"] = [METADATA]
     # What is known goes on being served, and nobody was connected to.
-    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "stale"
+    assert (await setup.mirror.ensure(setup.index, "hello", force=True)).kind == "stale"
     assert network.connected == ["127.0.0.1"]
 
 
 @in_reactor
-async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network = Network(both=[METADATA, "127.0.0.1"])
-    house = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    setup = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     assert network.connected == ["127.0.0.1"]
 
 
 @in_reactor
 @pytest.mark.parametrize("host", [METADATA, "inside.example", "[::ffff:169.254.169.254]"])
-async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[..., House], fake: FakeUpstream, host: str) -> None:
+async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream, host: str) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     fake.misbehave("/simple/hello/", Redirect(f"http://{host}/latest/"))
     network = Network(inside=[METADATA])
-    house = make_house(agent=make_agent(network, {}))
-    await refusal_of(house)
+    setup = make_house(agent=make_agent(network, {}))
+    await refusal_of(setup)
     assert network.connected == ["127.0.0.1"]
 
 
 @in_reactor
-async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"}, files_at=f"http://{METADATA}")
     network = Network()
-    house = make_house(agent=make_agent(network, {}))
-    await house.mirror.ensure(house.index, "hello")
+    setup = make_house(agent=make_agent(network, {}))
+    await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(UpstreamFailed, match=SETTING):
-        await house.download("hello", WHEEL)
+        await setup.download("hello", WHEEL)
     assert set(network.connected) == {"127.0.0.1"}
 
 
 @in_reactor
-async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[..., House], fake: FakeUpstream) -> None:
+async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    house = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK))
-    await refusal_of(house)
+    setup = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK))
+    await refusal_of(setup)
     assert fake.seen == []
 
 
 @in_reactor
-async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., House]) -> None:
+async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., Setup]) -> None:
     network = Network()
-    house = make_house(
+    setup = make_house(
         mirror_url="http://127.0.0.1:1/simple/",
         agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"])),
     )
     with pytest.raises(Exception, match="refused"):
-        await house.mirror.ensure(house.index, "hello")
+        await setup.mirror.ensure(setup.index, "hello")
     assert network.connected == ["127.0.0.1"]
 
 
@@ -245,38 +245,38 @@ async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., H
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]"])
 async def test_no_proxy_is_sent_to_a_forbidden_address(
-    make_house: Callable[..., House], proxy: FakeProxy, scheme: str, host: str
+    make_house: Callable[..., Setup], proxy: FakeProxy, scheme: str, host: str
 ) -> None:
-    house = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}))
-    await refusal_of(house)
+    setup = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}))
+    await refusal_of(setup)
     assert proxy.asked == []
 
 
 @in_reactor
 async def test_no_redirect_sends_a_proxy_to_a_forbidden_address(
-    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.misbehave("/simple/hello/", Redirect(f"http://{METADATA}/latest/"))
-    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
-    await refusal_of(house)
+    setup = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
+    await refusal_of(setup)
     assert proxy.asked == [f"GET {fake.url}/simple/hello/ HTTP/1.1"]
 
 
 @in_reactor
 async def test_a_proxy_may_lie_where_no_upstream_may(
-    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     # The proxy resolves localhost; its own address comes from whoever runs the server.
     fake.add_project("hello", {WHEEL: b"wheel"})
     agent = make_agent(reactor, {"HTTP_PROXY": proxy.url}, forbidden=LOOPBACK)
-    house = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent)
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+    setup = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
 
 
 @in_reactor
-async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., House], proxy: FakeProxy) -> None:
+async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., Setup], proxy: FakeProxy) -> None:
     network = Network(inside=[METADATA])
     agent = make_agent(network, {"HTTP_PROXY": proxy.url, "NO_PROXY": ".example"})
-    house = make_house(mirror_url="http://inside.example/latest/", agent=agent)
-    await refusal_of(house)
+    setup = make_house(mirror_url="http://inside.example/latest/", agent=agent)
+    await refusal_of(setup)
     assert (proxy.asked, network.connected) == ([], [])

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.fakes.upstream import JSON, Document, FakeUpstream, Held, Silent, Status, WithHeaders
 from tests.in_reactor import in_reactor, until, wait_for
-from tests.mirror.mirror_house import House, reactor, start
+from tests.mirror.mirror_setup import Setup, reactor, start
 from tests.mirror.test_mirror_names import json_names
 from twistpi.mirror.names_store import home_of
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, LinksChanged, MetadataCached
@@ -37,26 +37,26 @@ def other() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def patient(make_house: Callable[..., House]) -> House:
+def patient(make_house: Callable[..., Setup]) -> Setup:
     """A house whose upstream has a project and a list."""
-    house = make_house()
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    house.fake.set_names(["hello"])
-    return house
+    setup = make_house()
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.set_names(["hello"])
+    return setup
 
 
-def filenames(house: House, index: str = "root/up") -> set[str]:
-    known = house.reader.project(index, "hello")
+def filenames(setup: Setup, index: str = "root/up") -> set[str]:
+    known = setup.reader.project(index, "hello")
     return set() if known is None else {file.link.filename for file in known.files}
 
 
-async def hold(house: House, path: str, work: Any) -> tuple[Held, Deferred[Any]]:
+async def hold(setup: Setup, path: str, work: Any) -> tuple[Held, Deferred[Any]]:
     """Begin ``work`` and return when the upstream has its question for ``path``."""
     held = Held()
-    before = house.fake.count(path)
-    house.fake.misbehave(path, held, times=1)
+    before = setup.fake.count(path)
+    setup.fake.misbehave(path, held, times=1)
     working = start(work)
-    await until(lambda: house.fake.count(path) > before)
+    await until(lambda: setup.fake.count(path) > before)
     return held, working
 
 
@@ -65,7 +65,7 @@ async def hold(house: House, path: str, work: Any) -> tuple[Held, Deferred[Any]]
 
 @in_reactor
 async def test_what_the_old_upstream_says_after_the_mirror_was_aimed_elsewhere_is_dropped(
-    patient: House, other: FakeUpstream
+    patient: Setup, other: FakeUpstream
 ) -> None:
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.set_up(mirror_url=other.index_url)
@@ -76,7 +76,7 @@ async def test_what_the_old_upstream_says_after_the_mirror_was_aimed_elsewhere_i
 
 
 @in_reactor
-async def test_nobody_waits_for_the_old_upstream_once_the_mirror_is_aimed_elsewhere(patient: House, other: FakeUpstream) -> None:
+async def test_nobody_waits_for_the_old_upstream_once_the_mirror_is_aimed_elsewhere(patient: Setup, other: FakeUpstream) -> None:
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.set_up(mirror_url=other.index_url)
     assert (await patient.mirror.ensure(patient.index, "hello")).source == other.index_url
@@ -88,7 +88,7 @@ async def test_nobody_waits_for_the_old_upstream_once_the_mirror_is_aimed_elsewh
 
 
 @in_reactor
-async def test_who_waits_for_a_page_of_an_index_that_is_deleted_hears_that_it_is_gone(patient: House) -> None:
+async def test_who_waits_for_a_page_of_an_index_that_is_deleted_hears_that_it_is_gone(patient: Setup) -> None:
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.commit(IndexDeleted("root/up"))
     held.release()
@@ -99,7 +99,7 @@ async def test_who_waits_for_a_page_of_an_index_that_is_deleted_hears_that_it_is
 
 
 @in_reactor
-async def test_who_waits_for_an_unknown_project_of_an_index_that_is_deleted_hears_that_the_index_is_gone(patient: House) -> None:
+async def test_who_waits_for_an_unknown_project_of_an_index_that_is_deleted_hears_that_the_index_is_gone(patient: Setup) -> None:
     held, waiting = await hold(patient, "/simple/nope/", patient.mirror.ensure(patient.index, "nope"))
     await patient.commit(IndexDeleted("root/up"))
     held.release()
@@ -108,7 +108,7 @@ async def test_who_waits_for_an_unknown_project_of_an_index_that_is_deleted_hear
 
 
 @in_reactor
-async def test_an_index_made_anew_as_a_stage_learns_nothing_from_the_mirror_it_was(patient: House) -> None:
+async def test_an_index_made_anew_as_a_stage_learns_nothing_from_the_mirror_it_was(patient: Setup) -> None:
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.commit(IndexDeleted("root/up"), IndexCreated("root/up", {"type": "stage", "bases": []}))
     held.release()
@@ -118,7 +118,7 @@ async def test_an_index_made_anew_as_a_stage_learns_nothing_from_the_mirror_it_w
 
 
 @in_reactor
-async def test_a_confirmation_for_the_index_that_was_is_none_for_the_one_made_anew(patient: House) -> None:
+async def test_a_confirmation_for_the_index_that_was_is_none_for_the_one_made_anew(patient: Setup) -> None:
     await patient.mirror.ensure(patient.index, "hello")
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello", force=True))
     assert patient.fake.seen[-1].header("If-None-Match") is not None
@@ -130,7 +130,7 @@ async def test_a_confirmation_for_the_index_that_was_is_none_for_the_one_made_an
 
 
 @in_reactor
-async def test_that_a_project_is_gone_upstream_says_nothing_of_the_index_made_anew(patient: House, other: FakeUpstream) -> None:
+async def test_that_a_project_is_gone_upstream_says_nothing_of_the_index_made_anew(patient: Setup, other: FakeUpstream) -> None:
     await patient.mirror.ensure(patient.index, "hello")
     del patient.fake.documents[PAGE]
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello", force=True))
@@ -143,7 +143,7 @@ async def test_that_a_project_is_gone_upstream_says_nothing_of_the_index_made_an
 
 
 @in_reactor
-async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(patient: House, other: FakeUpstream) -> None:
+async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(patient: Setup, other: FakeUpstream) -> None:
     _, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.set_up(mirror_url=other.index_url)
     await patient.fake.stop()
@@ -152,75 +152,75 @@ async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(pa
 
 @in_reactor
 async def test_a_failure_or_absence_that_is_remembered_is_the_former_upstreams(
-    make_house: Callable[..., House], other: FakeUpstream
+    make_house: Callable[..., Setup], other: FakeUpstream
 ) -> None:
-    house = make_house()
+    setup = make_house()
     with pytest.raises(UnknownProject):
-        await house.mirror.ensure(house.index, "hello")
-    house.fake.misbehave("/simple/broken/", Status(500))
+        await setup.mirror.ensure(setup.index, "hello")
+    setup.fake.misbehave("/simple/broken/", Status(500))
     with pytest.raises(UpstreamFailed):
-        await house.mirror.ensure(house.index, "broken")
+        await setup.mirror.ensure(setup.index, "broken")
     other.add_project("broken", {})
-    await house.set_up(mirror_url=other.index_url)
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
-    assert (await house.mirror.ensure(house.index, "broken")).kind == "miss"
+    await setup.set_up(mirror_url=other.index_url)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+    assert (await setup.mirror.ensure(setup.index, "broken")).kind == "miss"
 
 
 @in_reactor
-async def test_a_corrected_password_takes_effect_at_once(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    house.fake.user = "me:right"
-    await house.set_up(mirror_url=house.fake.index_url.replace("right", "wrong"))
+async def test_a_corrected_password_takes_effect_at_once(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.user = "me:right"
+    await setup.set_up(mirror_url=setup.fake.index_url.replace("right", "wrong"))
     with pytest.raises(UpstreamFailed, match="401"):
-        await house.mirror.ensure(house.index, "hello")
-    await house.set_up(mirror_url=house.fake.index_url)
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
+        await setup.mirror.ensure(setup.index, "hello")
+    await setup.set_up(mirror_url=setup.fake.index_url)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
 
 
 @in_reactor
-async def test_accepting_older_serials_takes_effect_at_once(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    house.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "20"}), times=1)
-    house.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "10"}))
-    await house.mirror.ensure(house.index, "hello")
-    house.fake.add_project("hello", {OTHER_WHEEL: b"other"})
-    state = await house.mirror.ensure(house.index, "hello", force=True)
+async def test_accepting_older_serials_takes_effect_at_once(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "20"}), times=1)
+    setup.fake.misbehave(PAGE, WithHeaders({"X-PyPI-Last-Serial": "10"}))
+    await setup.mirror.ensure(setup.index, "hello")
+    setup.fake.add_project("hello", {OTHER_WHEEL: b"other"})
+    state = await setup.mirror.ensure(setup.index, "hello", force=True)
     assert state.kind == "stale"
     assert "serial 10, older than 20" in (state.reason or "")
-    assert filenames(house) == {WHEEL}
-    house.clock.shift += 1801
-    await house.set_up(mirror_ignore_serial_header=True)
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "revalidated"
-    assert filenames(house) == {OTHER_WHEEL}
+    assert filenames(setup) == {WHEEL}
+    setup.clock.shift += 1801
+    await setup.set_up(mirror_ignore_serial_header=True)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "revalidated"
+    assert filenames(setup) == {OTHER_WHEEL}
 
 
 @in_reactor
-async def test_another_expiry_takes_effect_at_once_also_for_what_is_missing(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    await house.mirror.ensure(house.index, "hello")
+async def test_another_expiry_takes_effect_at_once_also_for_what_is_missing(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(UnknownProject):
-        await house.mirror.ensure(house.index, "late")
-    house.fake.add_project("late", {"late-1.0.tar.gz": b"late"})
-    house.clock.shift += 10
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "hit"
+        await setup.mirror.ensure(setup.index, "late")
+    setup.fake.add_project("late", {"late-1.0.tar.gz": b"late"})
+    setup.clock.shift += 10
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "hit"
     with pytest.raises(UnknownProject):
-        await house.mirror.ensure(house.index, "late")
-    await house.set_up(mirror_cache_expiry=5)
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "revalidated"
-    assert (await house.mirror.ensure(house.index, "late")).kind == "miss"
+        await setup.mirror.ensure(setup.index, "late")
+    await setup.set_up(mirror_cache_expiry=5)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "revalidated"
+    assert (await setup.mirror.ensure(setup.index, "late")).kind == "miss"
 
 
 @in_reactor
-async def test_a_mirror_that_lost_its_address_serves_what_it_knows_and_says_what_to_do(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    await house.mirror.ensure(house.index, "hello")
-    await house.make_anew()
-    await house.mirror.ensure(house.index, "hello")
-    await house.set_up(mirror_url="")
-    state = await house.mirror.ensure(house.index, "hello")
+async def test_a_mirror_that_lost_its_address_serves_what_it_knows_and_says_what_to_do(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
+    await setup.make_anew()
+    await setup.mirror.ensure(setup.index, "hello")
+    await setup.set_up(mirror_url="")
+    state = await setup.mirror.ensure(setup.index, "hello")
     assert (state.kind, state.source) == ("stale", "")
     assert "devpi index root/up mirror_url=" in (state.reason or "")
-    for asking in (house.mirror.ensure(house.index, "other"), house.names.ensure(house.index)):
+    for asking in (setup.mirror.ensure(setup.index, "other"), setup.names.ensure(setup.index)):
         with pytest.raises(UpstreamFailed, match="has no mirror_url; set one with devpi index root/up") as refused:
             await asking
         assert refused.value.status == 502
@@ -230,27 +230,27 @@ async def test_a_mirror_that_lost_its_address_serves_what_it_knows_and_says_what
 
 
 @in_reactor
-async def test_mirrors_beside_each_other_keep_their_pages_lists_and_failures_apart(house: House, other: FakeUpstream) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    house.fake.set_names(["hello"])
+async def test_mirrors_beside_each_other_keep_their_pages_lists_and_failures_apart(setup: Setup, other: FakeUpstream) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.set_names(["hello"])
     second = Index("root/other", {"type": "mirror", "mirror_url": other.index_url})
-    dead = Index("root/dead", {"type": "mirror", "mirror_url": house.fake.index_url.replace("simple", "silent")})
-    await house.commit(IndexCreated(second.name, second.config), IndexCreated(dead.name, dead.config))
-    house.fake.misbehave("/silent/hello/", Silent())
-    asking = start(house.mirror.ensure(dead, "hello"))
-    await house.keep_waiting()
+    dead = Index("root/dead", {"type": "mirror", "mirror_url": setup.fake.index_url.replace("simple", "silent")})
+    await setup.commit(IndexCreated(second.name, second.config), IndexCreated(dead.name, dead.config))
+    setup.fake.misbehave("/silent/hello/", Silent())
+    asking = start(setup.mirror.ensure(dead, "hello"))
+    await setup.keep_waiting()
     with pytest.raises(UpstreamUnreachable):
         await asking
-    states = await gatherResults([start(house.mirror.ensure(index, "hello")) for index in (house.index, second)])
+    states = await gatherResults([start(setup.mirror.ensure(index, "hello")) for index in (setup.index, second)])
     assert [state.kind for state in states] == ["miss", "miss"]
-    assert filenames(house) == {WHEEL}
-    assert filenames(house, second.name) == {OTHER_WHEEL}
-    lists = await gatherResults([start(house.names.ensure(index)) for index in (house.index, second)])
+    assert filenames(setup) == {WHEEL}
+    assert filenames(setup, second.name) == {OTHER_WHEEL}
+    lists = await gatherResults([start(setup.names.ensure(index)) for index in (setup.index, second)])
     assert [json_names(found) for found in lists] == [{"hello"}, {"hello", "other"}]
-    await house.commit(IndexDeleted(second.name))
-    assert filenames(house) == {WHEEL}
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "hit"
-    assert (await house.names.ensure(house.index)).kind == "hit"
+    await setup.commit(IndexDeleted(second.name))
+    assert filenames(setup) == {WHEEL}
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "hit"
+    assert (await setup.names.ensure(setup.index)).kind == "hit"
 
 
 # A mirror of devpi -----------------------------------------------------------------------------------------------------
@@ -269,24 +269,24 @@ alice/dev <a href="../../+f/%s/%s/%s#sha256=%s" data-requires-python="">%s</a><b
 
 @pytest.mark.parametrize("form", ["json", "html"])
 @in_reactor
-async def test_the_pages_of_a_devpi_server_are_understood(house: House, form: str) -> None:
+async def test_the_pages_of_a_devpi_server_are_understood(setup: Setup, form: str) -> None:
     digest = hashlib.sha256(b"wheel").hexdigest()
     path = (digest[:3], digest[3:16], WHEEL)
     body = DEVPI_JSON % (WHEEL, *path, digest) if form == "json" else DEVPI_HTML % (*path, digest, WHEEL)
     page = Document(body.encode(), JSON if form == "json" else "text/html; charset=UTF-8")
-    house.fake.documents["/alice/dev/+simple/hello/"] = page
-    house.fake.add_file("/alice/dev/+f/" + "/".join(path), b"wheel")
-    await house.set_up(mirror_url=f"{house.fake.url}/alice/dev/+simple/")
-    assert (await house.mirror.ensure(house.index, "hello")).kind == "miss"
-    assert await house.download("hello", WHEEL) == b"wheel"
-    assert house.file("hello", WHEEL).link.yanked == ('bad "one"' if form == "json" else False)
+    setup.fake.documents["/alice/dev/+simple/hello/"] = page
+    setup.fake.add_file("/alice/dev/+f/" + "/".join(path), b"wheel")
+    await setup.set_up(mirror_url=f"{setup.fake.url}/alice/dev/+simple/")
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+    assert await setup.download("hello", WHEEL) == b"wheel"
+    assert setup.file("hello", WHEEL).link.yanked == ('bad "one"' if form == "json" else False)
 
 
 # Files -----------------------------------------------------------------------------------------------------------------
 
 
 @in_reactor
-async def test_a_file_on_its_way_when_its_index_is_deleted_reaches_its_reader_and_is_not_recorded(patient: House) -> None:
+async def test_a_file_on_its_way_when_its_index_is_deleted_reaches_its_reader_and_is_not_recorded(patient: Setup) -> None:
     await patient.mirror.ensure(patient.index, "hello")
     held, reading = await hold(patient, WHEEL_URL, patient.download("hello", WHEEL))
     await patient.commit(IndexDeleted("root/up"))
@@ -297,7 +297,7 @@ async def test_a_file_on_its_way_when_its_index_is_deleted_reaches_its_reader_an
 
 
 @in_reactor
-async def test_a_file_comes_from_the_new_upstream_while_the_old_one_hangs(patient: House, other: FakeUpstream) -> None:
+async def test_a_file_comes_from_the_new_upstream_while_the_old_one_hangs(patient: Setup, other: FakeUpstream) -> None:
     await patient.mirror.ensure(patient.index, "hello")
     held, reading = await hold(patient, WHEEL_URL, patient.download("hello", WHEEL))
     other.add_project("hello", {WHEEL: b"wheel"})
@@ -312,7 +312,7 @@ async def test_a_file_comes_from_the_new_upstream_while_the_old_one_hangs(patien
 
 
 @in_reactor
-async def test_metadata_on_its_way_when_its_index_is_deleted_is_not_recorded(patient: House) -> None:
+async def test_metadata_on_its_way_when_its_index_is_deleted_is_not_recorded(patient: Setup) -> None:
     metadata = b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"
     patient.fake.add_project("hello", {WHEEL: b"wheel"}, metadata={WHEEL: metadata})
     await patient.mirror.ensure(patient.index, "hello")
@@ -325,23 +325,23 @@ async def test_metadata_on_its_way_when_its_index_is_deleted_is_not_recorded(pat
 
 
 @in_reactor
-async def test_that_the_upstream_has_unannounced_metadata_takes_effect_at_once(house: House) -> None:
+async def test_that_the_upstream_has_unannounced_metadata_takes_effect_at_once(setup: Setup) -> None:
     sdist = "hello-1.0.tar.gz"
-    house.fake.add_project("hello", {sdist: b"sdist"})
-    house.fake.add_file(f"/files/hello/{sdist}.metadata", b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
-    await house.mirror.ensure(house.index, "hello")
+    setup.fake.add_project("hello", {sdist: b"sdist"})
+    setup.fake.add_file(f"/files/hello/{sdist}.metadata", b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
+    await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(NoMetadata):
-        await house.sidecars.metadata(house.index, "hello", house.file("hello", sdist))
-    await house.set_up(mirror_provides_core_metadata=True)
-    await house.sidecars.metadata(house.index, "hello", house.file("hello", sdist))
-    assert len(house.changes(MetadataCached)) == 1
+        await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", sdist))
+    await setup.set_up(mirror_provides_core_metadata=True)
+    await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", sdist))
+    assert len(setup.changes(MetadataCached)) == 1
 
 
 # Name lists ------------------------------------------------------------------------------------------------------------
 
 
 @in_reactor
-async def test_a_name_list_that_comes_from_the_old_upstream_is_dropped(patient: House, other: FakeUpstream) -> None:
+async def test_a_name_list_that_comes_from_the_old_upstream_is_dropped(patient: Setup, other: FakeUpstream) -> None:
     held, waiting = await hold(patient, LIST, patient.names.ensure(patient.index))
     await patient.set_up(mirror_url=other.index_url)
     found = await patient.names.ensure(patient.index)
@@ -353,7 +353,7 @@ async def test_a_name_list_that_comes_from_the_old_upstream_is_dropped(patient: 
 
 
 @in_reactor
-async def test_the_name_list_of_a_deleted_index_is_removed_and_a_late_one_does_not_come_back(patient: House) -> None:
+async def test_the_name_list_of_a_deleted_index_is_removed_and_a_late_one_does_not_come_back(patient: Setup) -> None:
     home = home_of(str(patient.folder / "names"), "root/up")
     await patient.names.ensure(patient.index)
     held, waiting = await hold(patient, LIST, patient.names.ensure(patient.index, force=True))
@@ -366,7 +366,7 @@ async def test_the_name_list_of_a_deleted_index_is_removed_and_a_late_one_does_n
 
 
 @in_reactor
-async def test_an_index_made_anew_has_no_name_list_yet(patient: House) -> None:
+async def test_an_index_made_anew_has_no_name_list_yet(patient: Setup) -> None:
     await patient.names.ensure(patient.index)
     await patient.make_anew()
     patient.fake.set_names(["hello", "new"])
@@ -375,11 +375,11 @@ async def test_an_index_made_anew_has_no_name_list_yet(patient: House) -> None:
 
 
 @in_reactor
-async def test_that_an_upstream_has_no_list_takes_effect_at_once(house: House) -> None:
-    house.fake.set_names(["hello"])
-    await house.names.ensure(house.index)
-    await house.set_up(mirror_no_project_list=True)
+async def test_that_an_upstream_has_no_list_takes_effect_at_once(setup: Setup) -> None:
+    setup.fake.set_names(["hello"])
+    await setup.names.ensure(setup.index)
+    await setup.set_up(mirror_no_project_list=True)
     with pytest.raises(UpstreamFailed, match="mirror_no_project_list"):
-        await house.names.ensure(house.index)
-    await house.set_up(mirror_no_project_list=False)
-    assert (await house.names.ensure(house.index)).kind == "hit"
+        await setup.names.ensure(setup.index)
+    await setup.set_up(mirror_no_project_list=False)
+    assert (await setup.names.ensure(setup.index)).kind == "hit"

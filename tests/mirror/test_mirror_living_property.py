@@ -18,7 +18,7 @@ from twistpi.mirror.trouble import Trouble
 from twistpi.mirror.upstream import Answer
 from twistpi.model.changes import Change, Entry, IndexCreated, IndexDeleted, IndexModified, LinksChanged, LogStarted
 from twistpi.model.errors import UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.records import Index
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Readers

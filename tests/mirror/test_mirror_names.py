@@ -15,7 +15,7 @@ from twisted.internet.defer import gatherResults
 
 from tests.fakes.upstream import CutOff, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
 from tests.in_reactor import in_reactor, until
-from tests.mirror.mirror_house import House, pause, reactor, start
+from tests.mirror.mirror_setup import Setup, pause, reactor, start
 from twistpi.mirror.names import NameList, search_names
 from twistpi.mirror.names_store import home_of
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
@@ -33,9 +33,9 @@ def json_names(found: NameList) -> set[str]:
 
 @pytest.mark.parametrize("form", ["json", "html"])
 @in_reactor
-async def test_R36_the_list_is_made_into_every_page(house: House, form: str) -> None:
-    house.fake.set_names(NAMES, form)
-    found = await house.names.ensure(house.index)
+async def test_R36_the_list_is_made_into_every_page(setup: Setup, form: str) -> None:
+    setup.fake.set_names(NAMES, form)
+    found = await setup.names.ensure(setup.index)
     assert (found.kind, found.count) == ("miss", 4)
     assert json_names(found) == NORMAL
     html = Path(found.folder, "page.html").read_bytes()
@@ -48,36 +48,36 @@ async def test_R36_the_list_is_made_into_every_page(house: House, form: str) -> 
 
 
 @in_reactor
-async def test_the_list_is_asked_for_once_and_confirmed_conditionally(house: House) -> None:
-    house.fake.set_names(NAMES)
-    first, second = await gatherResults([start(house.names.ensure(house.index)) for _ in range(2)])
+async def test_the_list_is_asked_for_once_and_confirmed_conditionally(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    first, second = await gatherResults([start(setup.names.ensure(setup.index)) for _ in range(2)])
     assert first.folder == second.folder
-    assert (await house.names.ensure(house.index)).kind == "hit"
-    house.clock.shift += 1801
-    again = await house.names.ensure(house.index)
+    assert (await setup.names.ensure(setup.index)).kind == "hit"
+    setup.clock.shift += 1801
+    again = await setup.names.ensure(setup.index)
     assert (again.kind, again.folder, again.count) == ("revalidated", first.folder, 4)
-    assert house.fake.count(LIST) == 2
-    assert house.fake.seen[-1].header("If-None-Match") is not None
+    assert setup.fake.count(LIST) == 2
+    assert setup.fake.seen[-1].header("If-None-Match") is not None
 
 
 @in_reactor
-async def test_the_list_is_never_asked_for_to_answer_for_a_project(house: House) -> None:
-    house.fake.set_names(NAMES)
-    house.fake.add_project("unlisted", {"unlisted-1.0.tar.gz": b"x"})
-    await house.mirror.ensure(house.index, "unlisted")
-    assert house.fake.count(LIST) == 0
+async def test_the_list_is_never_asked_for_to_answer_for_a_project(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    setup.fake.add_project("unlisted", {"unlisted-1.0.tar.gz": b"x"})
+    await setup.mirror.ensure(setup.index, "unlisted")
+    assert setup.fake.count(LIST) == 0
 
 
 @in_reactor
-async def test_a_new_list_replaces_the_old_and_leaves_it_to_those_who_read_it(house: House) -> None:
-    house.fake.set_names(NAMES)
-    first = await house.names.ensure(house.index)
-    house.fake.set_names([*NAMES, "new"])
-    second = await house.names.ensure(house.index, force=True)
+async def test_a_new_list_replaces_the_old_and_leaves_it_to_those_who_read_it(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    first = await setup.names.ensure(setup.index)
+    setup.fake.set_names([*NAMES, "new"])
+    second = await setup.names.ensure(setup.index, force=True)
     assert json_names(first) == NORMAL
     assert json_names(second) == {*NORMAL, "new"}
-    house.fake.set_names(["only"])
-    await house.names.ensure(house.index, force=True)
+    setup.fake.set_names(["only"])
+    await setup.names.ensure(setup.index, force=True)
     assert not os.path.exists(first.folder)
 
 
@@ -93,73 +93,73 @@ BAD: dict[str, Fault] = {
 
 @pytest.mark.parametrize("what", BAD)
 @in_reactor
-async def test_a_failing_upstream_leaves_the_old_list_or_none(house: House, what: str) -> None:
-    house.fake.set_names(NAMES)
-    house.fake.documents[LIST].compress = False
-    house.fake.misbehave(LIST, BAD[what])
+async def test_a_failing_upstream_leaves_the_old_list_or_none(setup: Setup, what: str) -> None:
+    setup.fake.set_names(NAMES)
+    setup.fake.documents[LIST].compress = False
+    setup.fake.misbehave(LIST, BAD[what])
     with pytest.raises(UpstreamFailed):
-        await house.names.ensure(house.index)
-    house.fake.behave(LIST)
-    await house.names.ensure(house.index, force=True)
-    house.fake.documents[LIST].etag = None
-    house.fake.misbehave(LIST, BAD[what])
-    house.clock.shift += 1801
-    state = await house.names.ensure(house.index)
+        await setup.names.ensure(setup.index)
+    setup.fake.behave(LIST)
+    await setup.names.ensure(setup.index, force=True)
+    setup.fake.documents[LIST].etag = None
+    setup.fake.misbehave(LIST, BAD[what])
+    setup.clock.shift += 1801
+    state = await setup.names.ensure(setup.index)
     assert (state.kind, state.count) == ("stale", 4)
     assert state.reason
-    home = home_of(str(house.folder / "names"), house.index.name)
+    home = home_of(str(setup.folder / "names"), setup.index.name)
     await until(lambda: len(os.listdir(home)) == 2)
 
 
 @in_reactor
-async def test_a_slow_list_is_served_stale_and_used_when_it_comes(make_house: Callable[..., House]) -> None:
-    house = make_house(timeout=5.0)
-    house.fake.set_names(NAMES)
-    await house.names.ensure(house.index)
-    house.fake.set_names(["only"])
+async def test_a_slow_list_is_served_stale_and_used_when_it_comes(make_house: Callable[..., Setup]) -> None:
+    setup = make_house(timeout=5.0)
+    setup.fake.set_names(NAMES)
+    await setup.names.ensure(setup.index)
+    setup.fake.set_names(["only"])
     held = Held()
-    house.fake.misbehave(LIST, held)
-    house.clock.shift += 1801
-    asking = start(house.names.ensure(house.index))
+    setup.fake.misbehave(LIST, held)
+    setup.clock.shift += 1801
+    asking = start(setup.names.ensure(setup.index))
     await until(lambda: held.waiting)
-    house.clock.elapse(5.0)
+    setup.clock.elapse(5.0)
     assert (await asking).kind == "stale"
     held.release()
-    await until(lambda: house.names._known["root/up"].count == 1)
-    assert (await house.names.ensure(house.index)).kind == "hit"
+    await until(lambda: setup.names._known["root/up"].count == 1)
+    assert (await setup.names.ensure(setup.index)).kind == "hit"
 
 
 @in_reactor
-async def test_an_index_without_a_list_and_a_server_without_network_say_so(make_house: Callable[..., House]) -> None:
-    house = make_house(mirror_no_project_list=True)
+async def test_an_index_without_a_list_and_a_server_without_network_say_so(make_house: Callable[..., Setup]) -> None:
+    setup = make_house(mirror_no_project_list=True)
     with pytest.raises(UpstreamFailed, match="mirror_no_project_list"):
-        await house.names.ensure(house.index)
+        await setup.names.ensure(setup.index)
     offline = make_house(offline=True)
     with pytest.raises(UpstreamUnreachable, match="offline"):
         await offline.names.ensure(offline.index)
-    assert house.fake.seen == []
+    assert setup.fake.seen == []
 
 
 @in_reactor
-async def test_a_list_survives_a_restart_but_not_another_upstream(house: House) -> None:
-    house.fake.set_names(NAMES)
-    await house.names.ensure(house.index)
-    house.names._known.clear()
-    assert (await house.names.ensure(house.index)).kind == "hit"
+async def test_a_list_survives_a_restart_but_not_another_upstream(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    await setup.names.ensure(setup.index)
+    setup.names._known.clear()
+    assert (await setup.names.ensure(setup.index)).kind == "hit"
     other = FakeUpstream(reactor).start()
     try:
         other.misbehave(LIST, Status(500))
-        await house.set_up(mirror_url=other.index_url)
+        await setup.set_up(mirror_url=other.index_url)
         with pytest.raises(UpstreamFailed):
-            await house.names.ensure(house.index)
+            await setup.names.ensure(setup.index)
     finally:
         await other.stop()
 
 
 @in_reactor
-async def test_names_are_searched_for_by_a_part_of_them(house: House) -> None:
-    house.fake.set_names([*NAMES, "x"])
-    found = await house.names.ensure(house.index)
+async def test_names_are_searched_for_by_a_part_of_them(setup: Setup) -> None:
+    setup.fake.set_names([*NAMES, "x"])
+    found = await setup.names.ensure(setup.index)
     assert search_names(found.folder, "twisted") == ["twisted", "twisted-web"]
     assert search_names(found.folder, "Zope_Inter") == ["zope-interface"]
     assert search_names(found.folder, "e", limit=2) == ["klein", "twisted"]
@@ -174,14 +174,14 @@ def test_names_of_indexes_never_lead_out_of_the_folder() -> None:
 
 
 @in_reactor
-async def test_R68_730_000_names_leave_memory_and_reactor_unharmed(house: House) -> None:
+async def test_R68_730_000_names_leave_memory_and_reactor_unharmed(setup: Setup) -> None:
     names = [f"project-{number:06d}-of-some-length" for number in range(730_000)]
-    house.fake.set_names(names, "html")
-    house.fake.documents[LIST].compress = False
+    setup.fake.set_names(names, "html")
+    setup.fake.documents[LIST].compress = False
     del names
     # What this thread computed, and not the time that passed: that belongs to whatever else the machine does.
     before, longest, last = _resident(), 0.0, time.thread_time()
-    working = start(house.names.ensure(house.index))
+    working = start(setup.names.ensure(setup.index))
     while not working.called:
         await pause(0.005)
         longest, last = max(longest, time.thread_time() - last), time.thread_time()
@@ -198,11 +198,11 @@ def _resident() -> int:
 
 
 @in_reactor
-async def test_stopping_ends_the_process(house: House) -> None:
-    house.fake.set_names(NAMES)
-    house.fake.misbehave(LIST, Silent())
-    asking = start(house.names.ensure(house.index))
-    await until(lambda: house.fake.count(LIST) == 1)
-    house.names.stop()
+async def test_stopping_ends_the_process(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    setup.fake.misbehave(LIST, Silent())
+    asking = start(setup.names.ensure(setup.index))
+    await until(lambda: setup.fake.count(LIST) == 1)
+    setup.names.stop()
     with pytest.raises((UpstreamFailed, UpstreamUnreachable)):
         await asking

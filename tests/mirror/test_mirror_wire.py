@@ -18,7 +18,7 @@ from twisted.internet.ssl import KeyPair, PrivateCertificate
 from tests.fakes.proxy import FakeProxy
 from tests.fakes.upstream import FakeUpstream, Redirect
 from tests.in_reactor import in_reactor, wait_for
-from tests.mirror.mirror_house import House, pause, reactor
+from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi import __version__
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.upstream import ACCEPT_PAGE
@@ -85,10 +85,10 @@ def proxy() -> Iterator[FakeProxy]:
 
 
 @in_reactor
-async def test_a_page_is_asked_for_as_a_client_of_the_standard_does(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    await house.mirror.ensure(house.index, "hello")
-    seen = house.fake.seen[0]
+async def test_a_page_is_asked_for_as_a_client_of_the_standard_does(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
+    seen = setup.fake.seen[0]
     assert (seen.method, seen.path) == ("GET", PAGE)
     assert seen.header("Accept") == ACCEPT_PAGE
     assert seen.header("Accept-Encoding") == "gzip"
@@ -104,28 +104,28 @@ def guarded() -> Iterator[FakeUpstream]:
     wait_for(Deferred.fromCoroutine(upstream.stop()))
 
 
-def house_of(make_house: Callable[..., House], guarded: FakeUpstream) -> House:
+def house_of(make_house: Callable[..., Setup], guarded: FakeUpstream) -> Setup:
     """A mirror of an upstream that wants a password."""
     return make_house(fake=guarded, mirror_url=f"http://me:s%20cret@127.0.0.1:{guarded.port}/simple/")
 
 
 @in_reactor
 async def test_credentials_of_the_mirror_url_are_sent_for_pages_and_files(
-    make_house: Callable[..., House], guarded: FakeUpstream
+    make_house: Callable[..., Setup], guarded: FakeUpstream
 ) -> None:
-    house = house_of(make_house, guarded)
+    setup = house_of(make_house, guarded)
     guarded.add_project("hello", {WHEEL: b"wheel"})
-    state = await house.mirror.ensure(house.index, "hello")
-    assert await house.download("hello", WHEEL) == b"wheel"
+    state = await setup.mirror.ensure(setup.index, "hello")
+    assert await setup.download("hello", WHEEL) == b"wheel"
     assert "cret" not in state.source
-    assert "cret" not in repr(house.project("hello"))
+    assert "cret" not in repr(setup.project("hello"))
 
 
 @in_reactor
 async def test_credentials_never_go_to_another_host(
-    make_house: Callable[..., House], guarded: FakeUpstream, fake: FakeUpstream
+    make_house: Callable[..., Setup], guarded: FakeUpstream, fake: FakeUpstream
 ) -> None:
-    house = house_of(make_house, guarded)
+    setup = house_of(make_house, guarded)
     fake.add_file("/files/moved.whl", b"wheel")
     guarded.add_project("hello", {WHEEL: b"wheel"})
     guarded.misbehave(FILE, Redirect(f"{fake.url}/files/moved.whl"))
@@ -134,79 +134,79 @@ async def test_credentials_never_go_to_another_host(
     guarded.add_project("other", {"other-1.0.tar.gz": b"sdist"}, files_at=fake.url)
     fake.add_file("/files/other/other-1.0.tar.gz", b"sdist")
     for name in ("hello", "other"):
-        await house.mirror.ensure(house.index, name)
-    assert await house.download("hello", WHEEL) == b"wheel"
-    assert await house.download("other", "other-1.0.tar.gz") == b"sdist"
+        await setup.mirror.ensure(setup.index, name)
+    assert await setup.download("hello", WHEEL) == b"wheel"
+    assert await setup.download("other", "other-1.0.tar.gz") == b"sdist"
     fake.add_project("hello", {WHEEL: b"wheel"})
-    await house.mirror.ensure(house.index, "away")
+    await setup.mirror.ensure(setup.index, "away")
     assert len(fake.seen) == 3
     assert {seen.header("Authorization") for seen in fake.seen} == {None}
 
 
 @in_reactor
 async def test_wrong_credentials_are_a_failure_that_does_not_show_them(
-    make_house: Callable[..., House], guarded: FakeUpstream
+    make_house: Callable[..., Setup], guarded: FakeUpstream
 ) -> None:
-    house = make_house(fake=guarded, mirror_url=f"http://me:wrong@127.0.0.1:{guarded.port}/simple/")
+    setup = make_house(fake=guarded, mirror_url=f"http://me:wrong@127.0.0.1:{guarded.port}/simple/")
     with pytest.raises(UpstreamFailed, match="401") as caught:
-        await house.mirror.ensure(house.index, "hello")
+        await setup.mirror.ensure(setup.index, "hello")
     assert "wrong" not in str(caught.value)
 
 
 @in_reactor
 async def test_http_goes_through_the_proxy_with_its_password(
-    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    house = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
-    await house.mirror.ensure(house.index, "hello")
-    assert await house.download("hello", WHEEL) == b"wheel"
+    setup = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
+    await setup.mirror.ensure(setup.index, "hello")
+    assert await setup.download("hello", WHEEL) == b"wheel"
     assert proxy.asked[0] == f"GET {fake.url}{PAGE} HTTP/1.1"
     assert fake.seen[0].header("Proxy-Authorization") is None
 
 
 @in_reactor
 async def test_no_proxy_is_asked_for_what_no_proxy_names(
-    make_house: Callable[..., House], proxy: FakeProxy, fake: FakeUpstream
+    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    house = make_house(agent=make_agent(reactor, {"http_proxy": proxy.url, "NO_PROXY": "example.com,127.0.0.0/8"}))
-    await house.mirror.ensure(house.index, "hello")
+    setup = make_house(agent=make_agent(reactor, {"http_proxy": proxy.url, "NO_PROXY": "example.com,127.0.0.0/8"}))
+    await setup.mirror.ensure(setup.index, "hello")
     assert proxy.asked == []
 
 
 @in_reactor
 async def test_https_goes_through_a_tunnel(
-    make_house: Callable[..., House], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+    make_house: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
-    house = make_house(
+    setup = make_house(
         fake=upstream,
         mirror_url=url,
         agent=make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority),
     )
-    await house.mirror.ensure(house.index, "hello")
-    assert await house.download("hello", WHEEL) == b"wheel"
+    await setup.mirror.ensure(setup.index, "hello")
+    assert await setup.download("hello", WHEEL) == b"wheel"
     assert set(proxy.asked) == {f"CONNECT localhost:{upstream.port} HTTP/1.1"}
     assert upstream.seen[0].header("Proxy-Authorization") is None
 
 
 @in_reactor
 async def test_a_proxy_that_refuses_is_an_upstream_out_of_reach(
-    make_house: Callable[..., House], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+    make_house: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
     agent = make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority)
     proxy.refuses = True
-    house = make_house(fake=upstream, mirror_url=url, agent=agent)
+    setup = make_house(fake=upstream, mirror_url=url, agent=agent)
     with pytest.raises(UpstreamUnreachable, match="407"):
-        await house.mirror.ensure(house.index, "hello")
+        await setup.mirror.ensure(setup.index, "hello")
     assert upstream.seen == []
 
 
 @in_reactor
 async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
-    make_house: Callable[..., House], secure: tuple[FakeUpstream, str, str]
+    make_house: Callable[..., Setup], secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
     trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority))
@@ -218,22 +218,22 @@ async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
 
 
 @in_reactor
-async def test_a_connection_the_upstream_closed_meanwhile_is_replaced(house: House) -> None:
-    house.fake.add_project("hello", {WHEEL: b"wheel"})
-    await house.mirror.ensure(house.index, "hello")
-    for transport in list(house.fake._channels):
+async def test_a_connection_the_upstream_closed_meanwhile_is_replaced(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
+    for transport in list(setup.fake._channels):
         transport.loseConnection()
-    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "revalidated"
+    assert (await setup.mirror.ensure(setup.index, "hello", force=True)).kind == "revalidated"
     await pause(0.05)
-    assert (await house.mirror.ensure(house.index, "hello", force=True)).kind == "revalidated"
+    assert (await setup.mirror.ensure(setup.index, "hello", force=True)).kind == "revalidated"
 
 
 @in_reactor
-async def test_connections_are_used_again(house: House) -> None:
+async def test_connections_are_used_again(setup: Setup) -> None:
     for number in range(10):
-        house.fake.add_project(f"p{number}", {f"p{number}-1.0.tar.gz": b"sdist"})
-        await house.mirror.ensure(house.index, f"p{number}")
-    assert len(house.fake._channels) == 1
+        setup.fake.add_project(f"p{number}", {f"p{number}-1.0.tar.gz": b"sdist"})
+        await setup.mirror.ensure(setup.index, f"p{number}")
+    assert len(setup.fake._channels) == 1
 
 
 def test_a_proxy_that_is_no_address_is_refused() -> None:

@@ -6,7 +6,7 @@ import attrs
 import orjson
 import pytest
 
-from twistpi.model.carrying import carried
+from twistpi.model.carried_errors import carried
 from twistpi.model.errors import (
     FileLost,
     NoMetadata,
@@ -17,7 +17,7 @@ from twistpi.model.errors import (
     WrongBytes,
 )
 from twistpi.model.replication_errors import NodeRefused
-from twistpi.web.nodes.door import refusal_reply
+from twistpi.web.replication.base import refusal_reply
 
 
 @pytest.mark.parametrize(

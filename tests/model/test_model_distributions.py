@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.distributions import is_of_project, is_of_version, is_same_version, is_wheel_name, kind_of_filename
+from twistpi.model.names import is_of_project, is_of_version, is_same_version, is_wheel_name, kind_of_filename
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twistpi.model.secrets import without_secrets
+from twistpi.model.text import without_secrets
 
 TOKEN = "twistpi-0123456789abcdef-" + "A" * 43
 LOGIN = "login-" + "a" * 60 + "." + "b" * 43

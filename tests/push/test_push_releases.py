@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
 from tests.in_reactor import PATIENCE, in_reactor, until
-from tests.mirror.mirror_house import ShiftableClock
+from tests.mirror.mirror_setup import ShiftableClock
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree

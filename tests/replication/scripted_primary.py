@@ -30,17 +30,17 @@ from twistpi.changelog.line import read_header
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.replication.following import Following, PauseLengths
 from twistpi.replication.primary import Primary
 from twistpi.replication.refusals import Refusals
-from twistpi.serverdir import keeping
+from twistpi.server import storage as storage
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Readers
 from twistpi.view.snapshot import dump
 
 LOG = "1" * 32
-assert keeping.__doc__  # it says that a ViewDatabase is an IView
+assert storage.__doc__  # it says that a ViewDatabase is an IView
 PAUSES = PauseLengths(shortest=0.001, longest=0.002, stuck=0.005)
 SILENCE = 0.05
 AT = "2026-11-22T17:00:00.123456Z"

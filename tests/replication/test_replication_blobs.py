@@ -18,7 +18,7 @@ from tests.fakes.unruly_proxy import Cut, Flip, Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
-from tests.mirror.mirror_house import pause
+from tests.mirror.mirror_setup import pause
 from tests.replication.two_servers import MIRROR, STAGE, Server
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.mirror.trouble import Trouble

@@ -26,13 +26,13 @@ BLOB = f"/+blob/{blob_address(sha256(CONTENT).hexdigest(), WHEEL).relative}"
 
 
 @attrs.define
-class Asker:
+class Principal:
     """Another server of the house."""
 
     primary: Primary
 
     @classmethod
-    def of(cls, server: Server) -> Asker:
+    def of(cls, server: Server) -> Principal:
         return cls(Primary(server.url, "5" * 32, make_agent(reactor, {}), reactor, NodeTokens(SECRET), os.urandom))
 
     async def get(self, path: str, **headers: str) -> Answer:
@@ -60,9 +60,9 @@ async def test_nobody_without_the_secret_gets_a_byte_not_even_of_what_a_server_j
     await primary.commit(*primary.upload(WHEEL, CONTENT))
     await primary.services.mirror.ensure(primary.index, "hello")
     path = primary.file("hello", "hello-1.0.zip").path
-    asker = Asker.of(primary)
+    principal = Principal.of(primary)
     for door in (BLOB, f"/+relay/file/{MIRROR}/{path}", f"/+relay/names/{MIRROR}"):
-        assert (await asker.get(door)).status == 200
+        assert (await principal.get(door)).status == 200
         for headers in ({}, {"Authorization": "Basic cm9vdDo="}, {"Authorization": "Twistpi-Node abc"}):
             refused = await primary.get(door, **headers)
             assert (refused.status, orjson.loads(refused.body)["error"]) == (403, "NodeRefused")
@@ -71,17 +71,17 @@ async def test_nobody_without_the_secret_gets_a_byte_not_even_of_what_a_server_j
 @in_reactor
 async def test_a_blob_is_sent_whole_and_in_parts_with_its_digest_for_a_tag(primary: Server) -> None:
     await primary.commit(*primary.upload(WHEEL, CONTENT))
-    asker = Asker.of(primary)
-    whole = await asker.get(BLOB)
+    principal = Principal.of(primary)
+    whole = await principal.get(BLOB)
     tag = f'"{sha256(CONTENT).hexdigest()}"'
     assert (whole.status, whole.body == CONTENT, one(whole.headers, "ETag")) == (200, True, tag)
     assert one(whole.headers, "Cache-Control") == "no-store"
     assert one(whole.headers, "X-Twistpi-Time") is not None
-    part = await asker.get(BLOB, Range="bytes=1000-", If_Range=tag)
+    part = await principal.get(BLOB, Range="bytes=1000-", If_Range=tag)
     assert (part.status, part.body == CONTENT[1000:]) == (206, True)
     assert one(part.headers, "Content-Range") == f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}"
-    assert (await asker.get(BLOB, Range="bytes=1000-", If_Range='"other"')).status == 200
-    assert (await asker.get(BLOB, Range="bytes=9999999-")).status == 416
+    assert (await principal.get(BLOB, Range="bytes=1000-", If_Range='"other"')).status == 200
+    assert (await principal.get(BLOB, Range="bytes=9999999-")).status == 416
 
 
 @in_reactor
@@ -90,13 +90,13 @@ async def test_blobs_that_nothing_names_or_that_are_lost_are_refused_by_name(pri
     primary.put(b"orphan", orphan)
     await primary.commit(*primary.upload(WHEEL, CONTENT))
     primary.blobs.remove(blob_address(sha256(CONTENT).hexdigest(), WHEEL))
-    asker = Asker.of(primary)
+    principal = Principal.of(primary)
     for path, status, error in (
         (f"/+blob/{orphan.relative}", 404, "UnknownFile"),
         ("/+blob/xyz/0123456789abc/demo.zip", 404, "UnknownFile"),
         (BLOB, 500, "FileLost"),
     ):
-        answer = await asker.get(path)
+        answer = await principal.get(path)
         assert (answer.status, orjson.loads(answer.body)["error"]) == (status, error)
 
 
@@ -108,7 +108,7 @@ async def test_many_blobs_come_in_the_order_they_were_asked_for(primary: Server)
         (sha256(CONTENT).hexdigest()[:16], WHEEL),
         (sha256(b"").hexdigest()[:16], "a b-1.0.zip"),
     ]
-    answer = await Asker.of(primary).post("/+blobs", wanted)
+    answer = await Principal.of(primary).post("/+blobs", wanted)
     expected = [missing_line(*wanted[0]), begin_line(*wanted[1], len(CONTENT)), CONTENT, begin_line(*wanted[2], 0)]
     assert (answer.status, answer.body == b"".join([BEGINNING, *expected, END])) == (200, True)
 
@@ -118,7 +118,7 @@ async def test_many_blobs_come_in_the_order_they_were_asked_for(primary: Server)
 )
 @in_reactor
 async def test_what_is_no_list_of_blobs_is_refused(primary: Server, told: Any) -> None:
-    assert (await Asker.of(primary).post("/+blobs", told)).status == 400
+    assert (await Principal.of(primary).post("/+blobs", told)).status == 400
 
 
 @pytest.mark.parametrize(
@@ -138,29 +138,29 @@ async def test_what_is_no_list_of_blobs_is_refused(primary: Server, told: Any) -
 async def test_questions_about_mirrors_that_have_no_answer_are_refused_by_name(
     primary: Server, path: str, told: Any, status: int, error: str
 ) -> None:
-    answer = await Asker.of(primary).post(path, told)
+    answer = await Principal.of(primary).post(path, told)
     assert (answer.status, orjson.loads(answer.body)["error"]) == (status, error)
 
 
 @in_reactor
 async def test_what_is_learned_is_told_with_the_serial_that_has_it(primary: Server, fake: FakeUpstream) -> None:
     fake.add_project("hello", {"hello-1.0.zip": CONTENT})
-    asker = Asker.of(primary)
-    first = orjson.loads((await asker.post("/+relay/page", {"index": MIRROR, "project": "Hello"})).body)
+    principal = Principal.of(primary)
+    first = orjson.loads((await principal.post("/+relay/page", {"index": MIRROR, "project": "Hello"})).body)
     assert (first["kind"], first["serial"]) == ("miss", primary.changelog.last.serial)
-    again = orjson.loads((await asker.post("/+relay/page", {"index": MIRROR, "project": "hello"})).body)
+    again = orjson.loads((await principal.post("/+relay/page", {"index": MIRROR, "project": "hello"})).body)
     assert (again["kind"], again["reason"]) == ("hit", None)
-    forced = orjson.loads((await asker.post("/+relay/page", {"index": MIRROR, "project": "hello", "force": True})).body)
+    forced = orjson.loads((await principal.post("/+relay/page", {"index": MIRROR, "project": "hello", "force": True})).body)
     assert (forced["kind"], fake.count("/simple/hello/")) == ("revalidated", 2)
 
 
 @in_reactor
 async def test_a_name_list_is_confirmed_without_being_sent(primary: Server, fake: FakeUpstream) -> None:
     fake.set_names(["one", "two"])
-    asker = Asker.of(primary)
-    first = await asker.get(f"/+relay/names/{MIRROR}")
+    principal = Principal.of(primary)
+    first = await principal.get(f"/+relay/names/{MIRROR}")
     tag = one(first.headers, "ETag")
     assert tag is not None
-    again = await asker.get(f"/+relay/names/{MIRROR}", If_None_Match=tag)
+    again = await principal.get(f"/+relay/names/{MIRROR}", If_None_Match=tag)
     assert (first.status, again.status, again.body) == (200, 304, b"")
     assert float(one(again.headers, "X-Twistpi-Age") or "nothing") >= 0

@@ -16,8 +16,7 @@ from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.replication.fake_primary import FakePrimary, agent_for, reactor
 from tests.replication.test_replication_primary import Spoken
 from twistpi.model.following_errors import StrangePrimary
-from twistpi.model.peers import FenceNote, Fork, Peer, Reign, read_fence_note
-from twistpi.model.position import Position
+from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
 from twistpi.model.promotion_errors import Fenced, NotFenced
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.replication.fencing import Fencing, Self
@@ -119,9 +118,9 @@ class Server:
     def promoted(self) -> FenceNote:
         """What it says once it was promoted behind what is here."""
         self.epochs.append((2, self.node, self.serial + 1))
-        reign = Reign(2, self.node, Fork(self.serial, chain_of(self.serial)))
+        epoch_start = Epoch(2, self.node, Fork(self.serial, chain_of(self.serial)))
         self.log.serial += 1
-        return FenceNote(self.node, LOG, reign, self.site.url)
+        return FenceNote(self.node, LOG, epoch_start, self.site.url)
 
     def _answer(self, request: Any) -> None:
         Deferred.fromCoroutine(self._reply(request))
@@ -143,7 +142,7 @@ async def _later(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-class House:
+class Setup:
     """Makes servers, and ends them."""
 
     def __init__(self) -> None:
@@ -162,15 +161,15 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    house = House()
-    yield house
-    wait_for(Deferred.fromCoroutine(house.close()))
+def setup() -> Iterator[Setup]:
+    setup = Setup()
+    yield setup
+    wait_for(Deferred.fromCoroutine(setup.close()))
 
 
 @in_reactor
-async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(house: House) -> None:
-    old, new = house.server(OLD, 123), house.server(NEW, 120)
+async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(setup: Setup) -> None:
+    old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 2
     told = await tell(new.reach(old), new.promoted(), PATIENCE)
     fence = Fence(2, NEW, new.site.url, 120, 125)
@@ -183,8 +182,8 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
 
 
 @in_reactor
-async def test_being_told_again_changes_nothing(house: House) -> None:
-    old, new = house.server(OLD, 123), house.server(NEW, 120)
+async def test_being_told_again_changes_nothing(setup: Setup) -> None:
+    old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     note = new.promoted()
     first = await tell(new.reach(old), note, PATIENCE)
     assert await tell(new.reach(old), note, PATIENCE) == first
@@ -192,11 +191,11 @@ async def test_being_told_again_changes_nothing(house: House) -> None:
 
 
 @in_reactor
-async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_comes_of_it(house: House) -> None:
-    old, new = house.server(OLD, 123), house.server(NEW, 120)
+async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_comes_of_it(setup: Setup) -> None:
+    old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 1
-    reign = Reign(2, NEW, Fork(120, chain_of(120)))
-    held = await tell(new.reach(old), FenceNote(NEW, LOG, reign, new.site.url, hold=30), PATIENCE)
+    epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
+    held = await tell(new.reach(old), FenceNote(NEW, LOG, epoch_start, new.site.url, hold=30), PATIENCE)
     assert (held.serial, held.fenced) == (124, False)
     old.clock.advance(29)
     assert old.gate.told == ["hold"]
@@ -206,10 +205,10 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
 
 
 @in_reactor
-async def test_a_hold_that_ends_in_a_promotion_is_not_released(house: House) -> None:
-    old, new = house.server(OLD, 120), house.server(NEW, 120)
-    reign = Reign(2, NEW, Fork(120, chain_of(120)))
-    await tell(new.reach(old), FenceNote(NEW, LOG, reign, hold=30), PATIENCE)
+async def test_a_hold_that_ends_in_a_promotion_is_not_released(setup: Setup) -> None:
+    old, new = setup.server(OLD, 120), setup.server(NEW, 120)
+    epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
+    await tell(new.reach(old), FenceNote(NEW, LOG, epoch_start, hold=30), PATIENCE)
     await tell(new.reach(old), new.promoted(), PATIENCE)
     old.clock.advance(60)
     assert "release" not in old.gate.told
@@ -217,27 +216,27 @@ async def test_a_hold_that_ends_in_a_promotion_is_not_released(house: House) -> 
 
 
 @in_reactor
-async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(house: House) -> None:
-    new = house.server(NEW, 120)
+async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(setup: Setup) -> None:
+    new = setup.server(NEW, 120)
     new.promoted()
-    late = FenceNote(OLD, LOG, Reign(2, OLD, Fork(119, chain_of(119))))
-    for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, reign=Reign())):
+    late = FenceNote(OLD, LOG, Epoch(2, OLD, Fork(119, chain_of(119))))
+    for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, epoch_start=Epoch())):
         with pytest.raises(NotFenced):
-            await tell(house.server("c" * 32, 1).reach(new), note, PATIENCE)
+            await tell(setup.server("c" * 32, 1).reach(new), note, PATIENCE)
     assert new.gate.told == []
 
 
 @in_reactor
-async def test_a_replica_takes_note_and_stays_what_it_is(house: House) -> None:
-    replica, new = house.server("c" * 32, 110, role="replica"), house.server(NEW, 120)
+async def test_a_replica_takes_note_and_stays_what_it_is(setup: Setup) -> None:
+    replica, new = setup.server("c" * 32, 110, role="replica"), setup.server(NEW, 120)
     told = await tell(new.reach(replica), new.promoted(), PATIENCE)
     assert (told.role, told.fenced) == ("replica", False)
     assert replica.gate.told == []
 
 
 @in_reactor
-async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learned_later(house: House) -> None:
-    old, new = house.server(OLD, 123), house.server(NEW, 120)
+async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learned_later(setup: Setup) -> None:
+    old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.fencing.epoch_seen(1)
     assert old.gate.told == []
     old.fencing.epoch_seen(2)
@@ -247,9 +246,9 @@ async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learne
 
 
 @in_reactor
-async def test_before_it_takes_writes_a_primary_asks_the_followers_it_knows(house: House) -> None:
-    old, new = house.server(OLD, 125), house.server(NEW, 120)
-    other = house.server("c" * 32, 118, role="replica")
+async def test_before_it_takes_writes_a_primary_asks_the_followers_it_knows(setup: Setup) -> None:
+    old, new = setup.server(OLD, 125), setup.server(NEW, 120)
+    other = setup.server("c" * 32, 118, role="replica")
     new.promoted()
     await old.fencing.start([old.reach(other), old.reach(new)])
     assert old.gate.told[0] == "hold"
@@ -258,33 +257,33 @@ async def test_before_it_takes_writes_a_primary_asks_the_followers_it_knows(hous
 
 
 @in_reactor
-async def test_a_follower_of_the_promoted_server_is_enough(house: House) -> None:
-    old, new = house.server(OLD, 125), house.server(NEW, 120)
+async def test_a_follower_of_the_promoted_server_is_enough(setup: Setup) -> None:
+    old, new = setup.server(OLD, 125), setup.server(NEW, 120)
     new.promoted()
-    other = house.server("c" * 32, 121, role="replica", epochs=new.epochs, primary_url=new.site.url)
+    other = setup.server("c" * 32, 121, role="replica", epochs=new.epochs, primary_url=new.site.url)
     await old.fencing.start([old.reach(other)])
     assert old.fencing.fence == Fence(2, NEW, new.site.url, 120, 125)
 
 
 @in_reactor
-async def test_a_primary_whose_followers_say_nothing_against_it_goes_on(house: House) -> None:
-    old, gone = house.server(OLD, 125), house.server(NEW, 120)
+async def test_a_primary_whose_followers_say_nothing_against_it_goes_on(setup: Setup) -> None:
+    old, gone = setup.server(OLD, 125), setup.server(NEW, 120)
     to_gone = old.reach(gone)
     await gone.site.stop()
-    foreign = house.server("c" * 32, 130, log_id="2" * 32, epochs=[(5, "c" * 32, 100)])
+    foreign = setup.server("c" * 32, 130, log_id="2" * 32, epochs=[(5, "c" * 32, 100)])
     await old.fencing.start([to_gone, old.reach(foreign)])
     assert old.gate.told == ["hold", "release"]
     assert old.fencing.fence is None
 
 
 @in_reactor
-async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(house: House) -> None:
-    old, new = house.server(OLD, 125), house.server(NEW, 120, role="replica")
+async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(setup: Setup) -> None:
+    old, new = setup.server(OLD, 125), setup.server(NEW, 120, role="replica")
     asked: list[Any] = []
     answering, new.site.answering = new.site.answering, asked.append
     answered = old.fencing.start([old.reach(new)])
     await _until(Clock(), lambda: bool(asked))
-    await tell(new.reach(old), FenceNote(NEW, LOG, Reign(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
+    await tell(new.reach(old), FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
     answering(asked[0])
     await answered
     assert "release" not in old.gate.told
@@ -293,10 +292,10 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(house
 
 
 @in_reactor
-async def test_of_two_holds_that_come_at_once_the_later_one_counts(house: House) -> None:
-    old = house.server(OLD, 125)
+async def test_of_two_holds_that_come_at_once_the_later_one_counts(setup: Setup) -> None:
+    old = setup.server(OLD, 125)
     old.gate.waiting = []
-    note = FenceNote(NEW, LOG, Reign(2, NEW, Fork(125, chain_of(125))))
+    note = FenceNote(NEW, LOG, Epoch(2, NEW, Fork(125, chain_of(125))))
     holds = [Deferred.fromCoroutine(old.fencing.note(attrs.evolve(note, hold=seconds))) for seconds in (10.0, 30.0)]
     for waiter in old.gate.waiting:
         waiter.callback(None)
@@ -309,8 +308,8 @@ async def test_of_two_holds_that_come_at_once_the_later_one_counts(house: House)
 
 
 @in_reactor
-async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one_never(house: House) -> None:
-    alone = house.server(OLD, 125)
+async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one_never(setup: Setup) -> None:
+    alone = setup.server(OLD, 125)
     await alone.fencing.start([])
     assert alone.gate.told == []
     alone.fencing.fence = Fence(2, NEW, None, 120, 125)
@@ -320,8 +319,8 @@ async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one
 
 
 @in_reactor
-async def test_what_is_no_server_of_ours_is_told_apart(house: House) -> None:
-    old = house.server(OLD, 125)
+async def test_what_is_no_server_of_ours_is_told_apart(setup: Setup) -> None:
+    old = setup.server(OLD, 125)
     strange = FakePrimary(lambda request: (request.write(b'{"node_id": 7}'), request.finish())[-1]).start()
     agent, pool = agent_for(strange.url)
     with pytest.raises(StrangePrimary):
@@ -340,8 +339,8 @@ async def _until(clock: Clock, condition: Callable[[], bool]) -> None:
 
 
 @in_reactor
-async def test_the_former_primary_is_told_until_it_answers(house: House) -> None:
-    old, new = house.server(OLD, 125), house.server(NEW, 120)
+async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None:
+    old, new = setup.server(OLD, 125), setup.server(NEW, 120)
     note, clock, done, refused = new.promoted(), Clock(), [], []
     silent: list[Any] = []
     answering = old.site.answering
@@ -370,8 +369,8 @@ async def test_the_former_primary_is_told_until_it_answers(house: House) -> None
 
 
 @in_reactor
-async def test_a_server_that_does_not_step_back_is_looked_at(house: House) -> None:
-    late, new = house.server(OLD, 119), house.server(NEW, 120)
+async def test_a_server_that_does_not_step_back_is_looked_at(setup: Setup) -> None:
+    late, new = setup.server(OLD, 119), setup.server(NEW, 120)
     new.promoted()
     note, done, refused = late.promoted(), [], []
 
@@ -384,7 +383,7 @@ async def test_a_server_that_does_not_step_back_is_looked_at(house: House) -> No
     telling = Telling(late.reach(new), what, lambda: done.append(True), refuse, Clock())
     telling.start()
     await _until(Clock(), lambda: bool(refused))
-    assert refused[0].reign == Reign(2, NEW, Fork(120, chain_of(120)))
+    assert refused[0].epoch_start == Epoch(2, NEW, Fork(120, chain_of(120)))
     assert done == [True]
     telling.stop()
 

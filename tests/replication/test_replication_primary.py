@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
-from tests.mirror.mirror_house import ShiftableClock
+from tests.mirror.mirror_setup import ShiftableClock
 from tests.replication.fake_primary import Answering, FakePrimary, agent_for, reactor
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.bodies import BytesBody

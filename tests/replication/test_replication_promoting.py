@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import reactor
-from tests.replication.test_replication_fencing import NEW, OLD, House, Server
+from tests.replication.test_replication_fencing import NEW, OLD, Server, Setup
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.promotion_errors import NotPromotable
 from twistpi.replication.promoting import Promoting
@@ -66,14 +66,14 @@ class Scene:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    house = House()
-    yield house
-    wait_for(Deferred.fromCoroutine(house.close()))
+def setup() -> Iterator[Setup]:
+    setup = Setup()
+    yield setup
+    wait_for(Deferred.fromCoroutine(setup.close()))
 
 
-def scene_of(house: House, old_serial: int = 123, new_serial: int = 120, **old: Any) -> Scene:
-    one, other = house.server(OLD, old_serial, **old), house.server(NEW, new_serial, role="replica")
+def scene_of(setup: Setup, old_serial: int = 123, new_serial: int = 120, **old: Any) -> Scene:
+    one, other = setup.server(OLD, old_serial, **old), setup.server(NEW, new_serial, role="replica")
     following, begun, missing, clock = Following(other), list[tuple[int, int]](), list[str](), Clock()
 
     async def take_over(epoch: int) -> None:
@@ -84,8 +84,8 @@ def scene_of(house: House, old_serial: int = 123, new_serial: int = 120, **old: 
 
 
 @in_reactor
-async def test_the_primary_holds_its_writes_and_all_that_it_has_is_waited_for(house: House) -> None:
-    scene = scene_of(house)
+async def test_the_primary_holds_its_writes_and_all_that_it_has_is_waited_for(setup: Setup) -> None:
+    scene = scene_of(setup)
     scene.old.gate.under_way = 2
     await scene.promote()
     assert scene.old.gate.told == ["hold"]
@@ -95,8 +95,8 @@ async def test_the_primary_holds_its_writes_and_all_that_it_has_is_waited_for(ho
 
 
 @in_reactor
-async def test_when_they_do_not_come_nobody_is_promoted_and_the_primary_goes_on(house: House) -> None:
-    scene = scene_of(house)
+async def test_when_they_do_not_come_nobody_is_promoted_and_the_primary_goes_on(setup: Setup) -> None:
+    scene = scene_of(setup)
     scene.following.arrives = False
     facts = await scene.promote()
     assert facts["state"] == "failed"
@@ -108,29 +108,29 @@ async def test_when_they_do_not_come_nobody_is_promoted_and_the_primary_goes_on(
 
 
 @in_reactor
-async def test_by_force_nothing_is_waited_for(house: House) -> None:
-    scene = scene_of(house)
+async def test_by_force_nothing_is_waited_for(setup: Setup) -> None:
+    scene = scene_of(setup)
     await scene.promote(force=True)
     assert scene.begun == [(2, 120)]
     assert (scene.old.gate.told, scene.following.waited) == ([], [])
 
 
 @in_reactor
-async def test_a_primary_that_is_gone_or_has_another_log_is_not_waited_for(house: House) -> None:
-    gone = scene_of(house)
+async def test_a_primary_that_is_gone_or_has_another_log_is_not_waited_for(setup: Setup) -> None:
+    gone = scene_of(setup)
     await gone.old.site.stop()
     facts = await gone.promote()
     assert gone.begun == [(2, 120)]
     assert "was not asked" in facts["told"][0]
-    foreign = scene_of(house, log_id="2" * 32)
+    foreign = scene_of(setup, log_id="2" * 32)
     facts = await foreign.promote()
     assert foreign.begun == [(2, 120)]
     assert "another log" in facts["told"][0]
 
 
 @in_reactor
-async def test_who_follows_a_replica_is_not_promoted_but_by_force(house: House) -> None:
-    scene = scene_of(house, role="replica")
+async def test_who_follows_a_replica_is_not_promoted_but_by_force(setup: Setup) -> None:
+    scene = scene_of(setup, role="replica")
     facts = await scene.promote()
     assert facts["state"] == "failed"
     assert f"promote the server at {scene.old.site.url}" in facts["failure"]
@@ -139,8 +139,8 @@ async def test_who_follows_a_replica_is_not_promoted_but_by_force(house: House) 
 
 
 @in_reactor
-async def test_files_that_are_not_here_are_waited_for(house: House) -> None:
-    scene = scene_of(house)
+async def test_files_that_are_not_here_are_waited_for(setup: Setup) -> None:
+    scene = scene_of(setup)
     scene.missing.append("demo-1.0.tar.gz")
     scene.clock.callLater(5, scene.missing.clear)
     facts = await scene.promote()
@@ -148,8 +148,8 @@ async def test_files_that_are_not_here_are_waited_for(house: House) -> None:
 
 
 @in_reactor
-async def test_when_files_do_not_come_the_primary_goes_on_and_when_there_are_many_it_is_not_even_held(house: House) -> None:
-    scene = scene_of(house)
+async def test_when_files_do_not_come_the_primary_goes_on_and_when_there_are_many_it_is_not_even_held(setup: Setup) -> None:
+    scene = scene_of(setup)
     scene.missing.append("demo-1.0.tar.gz")
     facts = await scene.promote()
     assert "1 file is not here yet" in facts["failure"]
@@ -164,15 +164,15 @@ async def test_when_files_do_not_come_the_primary_goes_on_and_when_there_are_man
 
 
 @in_reactor
-async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(house: House) -> None:
-    scene = scene_of(house, epochs=[(4, OLD, 122)])
+async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(setup: Setup) -> None:
+    scene = scene_of(setup, epochs=[(4, OLD, 122)])
     facts = await scene.promote()
     assert scene.begun == [(5, 123)], facts
 
 
 @in_reactor
-async def test_a_former_primary_is_promoted_again_by_force_only(house: House) -> None:
-    scene = scene_of(house)
+async def test_a_former_primary_is_promoted_again_by_force_only(setup: Setup) -> None:
+    scene = scene_of(setup)
     scene.promoting = Promoting(
         scene.old.fencing, None, None, scene.take_over, lambda: None, lambda: 0, scene.clock
     )  # fmt: skip
@@ -185,9 +185,9 @@ async def test_a_former_primary_is_promoted_again_by_force_only(house: House) ->
 
 
 @in_reactor
-async def test_a_primary_cannot_be_promoted(house: House) -> None:
+async def test_a_primary_cannot_be_promoted(setup: Setup) -> None:
     promoting = Promoting(
-        house.server(OLD, 5).fencing, None, None, lambda _epoch: succeed(None), lambda: None, lambda: 0, Clock()
+        setup.server(OLD, 5).fencing, None, None, lambda _epoch: succeed(None), lambda: None, lambda: 0, Clock()
     )
     with pytest.raises(NotPromotable):
         promoting.begin(force=False)

@@ -23,7 +23,7 @@ from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
 from twistpi.model.errors import StorageFull, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
-from twistpi.model.position import BEGINNING
+from twistpi.model.peers import BEGINNING
 from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.history import History
 from twistpi.replication.overview import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over

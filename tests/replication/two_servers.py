@@ -27,9 +27,9 @@ from zope.interface import implementer
 
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
-from tests.mirror.mirror_house import ShiftableClock
-from twistpi.auth.login_tokens import LoginTokens
+from tests.mirror.mirror_setup import ShiftableClock
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
+from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
@@ -49,17 +49,17 @@ from twistpi.model.records import Index, KnownFile
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
-from twistpi.settings import Settings
+from twistpi.server.foundation import Foundation
+from twistpi.server.replica_services import Relayed, relay
+from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
-from twistpi.web.accounts.identify import Identify
-from twistpi.web.accounts.password_line import PasswordLine
-from twistpi.web.app import make_site
-from twistpi.web.nodes.guard import Nodes
+from twistpi.web.authentication import Authenticator
+from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.replication.authentication import Nodes
+from twistpi.web.routes import make_site
 from twistpi.web.services import NodeFacts, Services
-from twistpi.wiring.foundation import Foundation
-from twistpi.wiring.relaying import Relayed, relay
 
 reactor: Any = the_reactor
 LOG_ID = "0" * 32
@@ -260,7 +260,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     """A server that listens; ``settings`` are those of the program, and ``through`` another address of the parent."""
     folder.mkdir()
     through = settings.pop("through", None)
-    wishes = Settings(serverdir=str(folder), request_timeout=settings.pop("request_timeout", 10.0), **settings)
+    chosen = Settings(serverdir=str(folder), request_timeout=settings.pop("request_timeout", 10.0), **settings)
     changelog = MemoryChangelog()
     view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
     clock = ShiftableClock()
@@ -289,17 +289,17 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     system = RoomySystem()
     blobs = open_tree(str(folder), system)
-    upstream = Upstream(make_agent(reactor, {}), clock, deferToThread, request_timeout=wishes.request_timeout)
+    upstream = Upstream(make_agent(reactor, {}), clock, deferToThread, request_timeout=chosen.request_timeout)
     relayed, following = None, Waiting()
     parts: dict[str, Any]
     if parent is None:
-        parts = _asking_upstream(folder, upstream, readers, writer, blobs, clock, wishes)
+        parts = _asking_upstream(folder, upstream, readers, writer, blobs, clock, chosen)
     else:
-        keeping: Any = SimpleNamespace(
+        storage: Any = SimpleNamespace(
             blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")))
         )
         foundation = Foundation(
-            wishes, keeping, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, deferToThread, readers,
+            chosen, storage, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, deferToThread, readers,
             writer, upstream, lambda: succeed(None),
         )  # fmt: skip
         agent = make_agent(reactor, {})
@@ -311,12 +311,13 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
             "mirror": relayed.mirror, "downloads": relayed.downloads, "sidecars": relayed.sidecars,
             "name_lists": relayed.name_lists, "elsewhere": relayed.downloads, "files": relayed.files,
         }  # fmt: skip
-    identify = Identify(readers, LoginTokens(SECRET, 36000), PasswordLine(deferToThread), clock, os.urandom, 4)
+    authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(deferToThread), clock, os.urandom, 4)
     nobody: Any = None
     nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
     services = Services(
-        readers=readers, blobs=blobs, page_cache=PageCache(1 << 20), clock=clock, offload=deferToThread, identify=identify,
-        policy=Policy(), pusher=nobody, writer=writer, now=lambda: datetime.now(UTC), node=NodeFacts(os.urandom(16).hex()),
+        readers=readers, blobs=blobs, page_cache=PageCache(1 << 20), clock=clock, offload=deferToThread,
+        authenticator=authenticator, policy=Policy(), pusher=nobody, writer=writer, now=lambda: datetime.now(UTC),
+        node=NodeFacts(os.urandom(16).hex()),
         nodes=nodes, software="twistpi/1.0", **parts,
     )  # fmt: skip
     site = make_site(services)
@@ -355,9 +356,9 @@ class _Shifted:
 
 
 def _asking_upstream(
-    folder: Path, upstream: Upstream, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, wishes: Settings
+    folder: Path, upstream: Upstream, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, settings: Settings
 ) -> dict[str, Any]:
-    timeout = wishes.request_timeout
+    timeout = settings.request_timeout
     downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread)
     return {
         "mirror": Mirror(upstream, readers, writer, clock, offload=deferToThread, request_timeout=timeout),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_house import DEV, PROD, PYPI, SDIST, WHEEL, House, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, a_house, digest, kinds, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, ReleaseDescribed
@@ -30,9 +30,9 @@ NOON = datetime(2026, 11, 22, 17, 25, 41, 999999, tzinfo=UTC)
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        yield house
+def setup() -> Iterator[Setup]:
+    with a_house() as setup:
+        yield setup
 
 
 def releases(*versions: str) -> list[Release]:
@@ -79,51 +79,51 @@ def test_the_latest_version_does_not_depend_on_the_order(versions: list[str]) ->
     assert latest_version([again or "", latest or ""]) == again
 
 
-def test_documentation_of_a_new_version_registers_it(house: House) -> None:
+def test_documentation_of_a_new_version_registers_it(setup: Setup) -> None:
     path = uploaded_path("demo-1.0.doc.zip", digest("docs"))
-    assert house.document(PROD, "docs") == (
+    assert setup.document(PROD, "docs") == (
         ReleaseDescribed(PROD.name, "demo", "1.0", {"name": "Demo", "version": "1.0"}),
         AttachmentAdded(PROD.name, "demo", "1.0", "doczip", "demo-1.0.doc.zip", digest("docs"), 4, path),
     )
     assert path == f"+f/{digest('docs')[:3]}/{digest('docs')[3:16]}/demo-1.0.doc.zip"
 
 
-def test_documentation_of_a_release_leaves_its_metadata_alone(house: House) -> None:
-    house.upload(DEV, upload(metadata={"summary": "s"}))
-    assert kinds(house.document(DEV, "docs")) == ["AttachmentAdded"]
-    assert house.release(DEV).metadata["summary"] == "s"
+def test_documentation_of_a_release_leaves_its_metadata_alone(setup: Setup) -> None:
+    setup.upload(DEV, upload(metadata={"summary": "s"}))
+    assert kinds(setup.document(DEV, "docs")) == ["AttachmentAdded"]
+    assert setup.release(DEV).metadata["summary"] == "s"
 
 
 @pytest.mark.parametrize("index", [DEV, PROD], ids=["volatile", "not volatile"])
-def test_R80_the_same_documentation_again_changes_nothing(house: House, index: Index) -> None:
-    assert house.document(index, "docs")
-    assert house.document(index, "docs") == ()
+def test_R80_the_same_documentation_again_changes_nothing(setup: Setup, index: Index) -> None:
+    assert setup.document(index, "docs")
+    assert setup.document(index, "docs") == ()
 
 
-def test_other_documentation_takes_its_place_only_on_a_volatile_index(house: House) -> None:
+def test_other_documentation_takes_its_place_only_on_a_volatile_index(setup: Setup) -> None:
     for index in (DEV, PROD):
-        house.document(index, "docs")
-    assert kinds(house.document(DEV, "other")) == ["AttachmentAdded"]
-    (docs,) = house.release(DEV).attachments
+        setup.document(index, "docs")
+    assert kinds(setup.document(DEV, "other")) == ["AttachmentAdded"]
+    (docs,) = setup.release(DEV).attachments
     assert (docs.sha256, docs.log[0].count) == (digest("other"), 1)
     with pytest.raises(TwistpiError) as refused:
-        house.document(PROD, "other")
+        setup.document(PROD, "other")
     assert (refused.value.status, str(refused.value)) == (409, "docs.zip already exists in non-volatile index")
-    assert kinds(house.document(PROD, "other", "2.0")) == ["ReleaseDescribed", "AttachmentAdded"]
+    assert kinds(setup.document(PROD, "other", "2.0")) == ["ReleaseDescribed", "AttachmentAdded"]
 
 
-def test_a_mirror_takes_no_documentation(house: House) -> None:
+def test_a_mirror_takes_no_documentation(setup: Setup) -> None:
     with pytest.raises(TwistpiError, match="cannot submit to mirror index"):
-        house.document(PYPI, "docs")
+        setup.document(PYPI, "docs")
 
 
-def test_the_documentation_of_a_release_is_found(house: House) -> None:
+def test_the_documentation_of_a_release_is_found(setup: Setup) -> None:
     assert docs_of(None) is None
-    house.upload(DEV, upload())
-    house.test(DEV, WHEEL, "result")
-    assert docs_of(house.release(DEV)) is None
-    house.document(DEV, "docs")
-    found = docs_of(house.release(DEV))
+    setup.upload(DEV, upload())
+    setup.test(DEV, WHEEL, "result")
+    assert docs_of(setup.release(DEV)) is None
+    setup.document(DEV, "docs")
+    found = docs_of(setup.release(DEV))
     assert found is not None
     assert found.sha256 == digest("docs")
 
@@ -147,39 +147,39 @@ def test_a_test_result_is_called_after_its_file_and_the_time_in_utc() -> None:
     assert toxresult_filename(SDIST, NOON.astimezone(timezone(timedelta(hours=9))), 12) == f"{SDIST}.toxresult-20261122172541-12"
 
 
-def test_a_test_result_lies_beside_its_file(house: House) -> None:
-    house.upload(PROD, upload())
-    (added,) = house.test(PROD, WHEEL, "result")
+def test_a_test_result_lies_beside_its_file(setup: Setup) -> None:
+    setup.upload(PROD, upload())
+    (added,) = setup.test(PROD, WHEEL, "result")
     folder, name = f"+f/{digest('one')[:3]}/{digest('one')[3:16]}", f"{WHEEL}.toxresult-now-0"
     assert added == AttachmentAdded(PROD.name, "demo", "1.0", "toxresult", name, digest("result"), 6, f"{folder}/{name}", WHEEL)
     result = Toxresult("demo", f"{folder}/{WHEEL}", name, digest("result"), 6)
     assert toxresult_link(PROD.name, result) == f"alice/prod/{folder}/{name}#sha256={digest('result')}"
 
 
-def test_a_file_has_as_many_test_results_as_came(house: House) -> None:
-    house.upload(DEV, upload())
-    house.upload(DEV, upload(SDIST, "sdist"))
-    house.test(DEV, WHEEL, "result", "now-0")
-    house.test(DEV, WHEEL, "result", "now-1")
-    house.test(DEV, SDIST, "result", "now-0")
-    found = toxresults_of(house.release(DEV), WHEEL)
+def test_a_file_has_as_many_test_results_as_came(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.upload(DEV, upload(SDIST, "sdist"))
+    setup.test(DEV, WHEEL, "result", "now-0")
+    setup.test(DEV, WHEEL, "result", "now-1")
+    setup.test(DEV, SDIST, "result", "now-0")
+    found = toxresults_of(setup.release(DEV), WHEEL)
     assert [one.filename for one in found] == [f"{WHEEL}.toxresult-now-{number}" for number in range(2)]
     assert toxresults_of(None, WHEEL) == ()
 
 
-def test_a_test_result_that_comes_twice_is_there_once_and_another_is_not_taken_for_it(house: House) -> None:
-    house.upload(DEV, upload())
-    assert house.test(DEV, WHEEL, "result")
-    assert house.test(DEV, WHEEL, "result") == ()
+def test_a_test_result_that_comes_twice_is_there_once_and_another_is_not_taken_for_it(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    assert setup.test(DEV, WHEEL, "result")
+    assert setup.test(DEV, WHEEL, "result") == ()
     with pytest.raises(TwistpiError) as refused:
-        house.test(DEV, WHEEL, "other")
+        setup.test(DEV, WHEEL, "other")
     assert refused.value.status == 409
 
 
-def test_a_test_result_needs_the_very_file_that_was_tested(house: House) -> None:
-    house.upload(DEV, upload())
-    house.document(DEV, "docs")
-    release = house.release(DEV)
+def test_a_test_result_needs_the_very_file_that_was_tested(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.document(DEV, "docs")
+    release = setup.release(DEV)
     (docs,) = release.attachments
     tested = [upload(content="two").path, upload(SDIST).path, docs.path]
     for index, release_then, path in [
@@ -192,12 +192,12 @@ def test_a_test_result_needs_the_very_file_that_was_tested(house: House) -> None
         assert (refused.value.status, str(refused.value)) == (404, f"no release file found at {index.name}/{path}")
 
 
-def test_a_test_result_of_a_file_that_is_gone_is_gone(house: House) -> None:
-    house.upload(DEV, upload())
-    house.test(DEV, WHEEL, "result")
-    house.fold(FileRemoved(DEV.name, "demo", WHEEL))
-    house.upload(DEV, upload())
-    assert house.release(DEV).attachments == ()
+def test_a_test_result_of_a_file_that_is_gone_is_gone(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.test(DEV, WHEEL, "result")
+    setup.fold(FileRemoved(DEV.name, "demo", WHEEL))
+    setup.upload(DEV, upload())
+    assert setup.release(DEV).attachments == ()
 
 
 def test_who_may_not_upload_test_results_hears_how_to_do_without() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.rules.confusion_cases import CASES, Case
 from twistpi.model.records import Index
-from twistpi.rules.inherit import Ruling, mirrors_allowed, resolution_order, rule_on_mirrors, sources
+from twistpi.rules.inheritance import Ruling, mirrors_allowed, resolution_order, rule_on_mirrors, sources
 
 MIRROR: dict[str, Any] = {"type": "mirror"}
 

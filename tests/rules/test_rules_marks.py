@@ -7,52 +7,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_house import DEV, PYPI, SDIST, WHEEL, House, a_house, kinds, upload
+from tests.rules.release_setup import DEV, PYPI, SDIST, WHEEL, Setup, a_house, kinds, upload
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.errors import TwistpiError, UnknownFile
 from twistpi.model.records import PageHeader
 from twistpi.model.release_changes import FileYanked, ProjectMarked
-from twistpi.rules.marks import STATUSES, decide_status, decide_yank, read_status, read_yank
+from twistpi.rules.yanks import STATUSES, decide_status, decide_yank, read_status, read_yank
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        house.upload(DEV, upload())
-        house.upload(DEV, upload(SDIST))
-        yield house
+def setup() -> Iterator[Setup]:
+    with a_house() as setup:
+        setup.upload(DEV, upload())
+        setup.upload(DEV, upload(SDIST))
+        yield setup
 
 
-def yanked(house: House) -> dict[str, bool | str]:
-    return {file.known.link.filename: file.known.link.yanked for file in house.release(DEV).files}
+def yanked(setup: Setup) -> dict[str, bool | str]:
+    return {file.known.link.filename: file.known.link.yanked for file in setup.release(DEV).files}
 
 
 # Yanking -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_yanked_with_a_reason_and_not_any_more(house: House) -> None:
-    assert house.fold(*decide_yank(DEV, house.release(DEV), [WHEEL], "broken")) == (
+def test_a_file_is_yanked_with_a_reason_and_not_any_more(setup: Setup) -> None:
+    assert setup.fold(*decide_yank(DEV, setup.release(DEV), [WHEEL], "broken")) == (
         FileYanked(DEV.name, "demo", WHEEL, "broken"),
     )
-    assert yanked(house) == {WHEEL: "broken", SDIST: False}
-    house.fold(*decide_yank(DEV, house.release(DEV), [WHEEL], "worse"))
-    assert yanked(house) == {WHEEL: "worse", SDIST: False}
-    house.fold(*decide_yank(DEV, house.release(DEV), [WHEEL], False))
-    assert yanked(house) == {WHEEL: False, SDIST: False}
+    assert yanked(setup) == {WHEEL: "broken", SDIST: False}
+    setup.fold(*decide_yank(DEV, setup.release(DEV), [WHEEL], "worse"))
+    assert yanked(setup) == {WHEEL: "worse", SDIST: False}
+    setup.fold(*decide_yank(DEV, setup.release(DEV), [WHEEL], False))
+    assert yanked(setup) == {WHEEL: False, SDIST: False}
 
 
 @pytest.mark.parametrize("mark", [True, "broken", ""])
-def test_a_release_is_yanked_as_a_whole_and_what_is_so_already_is_left_alone(house: House, mark: bool | str) -> None:
-    house.fold(*decide_yank(DEV, house.release(DEV), [SDIST], mark))
-    assert kinds(house.fold(*decide_yank(DEV, house.release(DEV), None, mark))) == ["FileYanked"]
-    assert yanked(house) == {WHEEL: mark or True, SDIST: mark or True}
-    assert decide_yank(DEV, house.release(DEV), None, mark) == ()
-    assert len(decide_yank(DEV, house.release(DEV), None, False)) == 2
+def test_a_release_is_yanked_as_a_whole_and_what_is_so_already_is_left_alone(setup: Setup, mark: bool | str) -> None:
+    setup.fold(*decide_yank(DEV, setup.release(DEV), [SDIST], mark))
+    assert kinds(setup.fold(*decide_yank(DEV, setup.release(DEV), None, mark))) == ["FileYanked"]
+    assert yanked(setup) == {WHEEL: mark or True, SDIST: mark or True}
+    assert decide_yank(DEV, setup.release(DEV), None, mark) == ()
+    assert len(decide_yank(DEV, setup.release(DEV), None, False)) == 2
 
 
-def test_a_file_of_another_release_cannot_be_yanked_with_this_one(house: House) -> None:
+def test_a_file_of_another_release_cannot_be_yanked_with_this_one(setup: Setup) -> None:
     with pytest.raises(UnknownFile):
-        decide_yank(DEV, house.release(DEV), [WHEEL, "demo-2.0.tar.gz"], True)
+        decide_yank(DEV, setup.release(DEV), [WHEEL, "demo-2.0.tar.gz"], True)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_a_body_that_says_something_else_is_refused(body: Any, message: str) -> 
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_project_has_the_status_that_was_set(house: House, status: str) -> None:
+def test_a_project_has_the_status_that_was_set(setup: Setup, status: str) -> None:
     change = decide_status(DEV, "demo", PageHeader(), *read_status({"status": status, "reason": "moved"}))
-    assert house.fold(*change) == (ProjectMarked(DEV.name, "demo", status, "moved"),)
-    known = house.view.reader.project(DEV.name, "demo")
+    assert setup.fold(*change) == (ProjectMarked(DEV.name, "demo", status, "moved"),)
+    known = setup.view.reader.project(DEV.name, "demo")
     assert known is not None
     assert decide_status(DEV, "demo", known.header, status, "moved") == ()
-    house.fold(*decide_status(DEV, "demo", known.header, *read_status({"status": None})))
-    assert house.status(DEV) is None
+    setup.fold(*decide_status(DEV, "demo", known.header, *read_status({"status": None})))
+    assert setup.status(DEV) is None
 
 
 def test_a_status_needs_a_project_that_is_there() -> None:
@@ -129,10 +129,10 @@ def test_any_body_is_understood_or_refused(body: Any) -> None:
     assert mark is True or isinstance(mark, TwistpiError) or (mark and mark.isprintable())
 
 
-def test_what_a_mirror_shows_is_marked_upstream(house: House) -> None:
+def test_what_a_mirror_shows_is_marked_upstream(setup: Setup) -> None:
     message = "root/pypi is a mirror: its upstream says which files are yanked and which status projects have"
     decisions: list[Callable[[], object]] = [
-        lambda: decide_yank(PYPI, house.release(DEV), None, True),
+        lambda: decide_yank(PYPI, setup.release(DEV), None, True),
         lambda: decide_status(PYPI, "demo", PageHeader(), "archived"),
     ]
     for decide in decisions:

@@ -15,8 +15,8 @@ from twistpi.rules.mirrors import (
     decide_metadata_cached,
     decide_metadata_missing,
     decide_vanished,
+    file_path,
 )
-from twistpi.rules.paths import file_path
 
 INDEX = "root/pypi"
 SHA256, OTHER = "ab" * 32, "cd" * 32

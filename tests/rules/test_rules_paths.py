@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.model.records import Link
-from twistpi.rules.paths import external_directory, file_path
+from twistpi.rules.mirrors import external_directory, file_path
 
 
 def test_a_file_with_sha256_lies_under_its_digits() -> None:

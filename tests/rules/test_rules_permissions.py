@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from twistpi.model.account_errors import Forbidden, LoginNeeded
-from twistpi.model.accounts import NOBODY, ApiToken, Asker
+from twistpi.model.accounts import NOBODY, ApiToken, Principal
 from twistpi.model.records import Index
 from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open, may_read
 
@@ -19,11 +19,11 @@ RESTRICTED = Policy.parse("carol, :admins")
 
 ASKERS = {
     "nobody": NOBODY,
-    "root": Asker("root"),
-    "alice": Asker("alice"),
-    "bob": Asker("bob", groups=("staff",)),
-    "carol": Asker("carol"),
-    "dora": Asker("dora", groups=("admins",)),
+    "root": Principal("root"),
+    "alice": Principal("alice"),
+    "bob": Principal("bob", groups=("staff",)),
+    "carol": Principal("carol"),
+    "dora": Principal("dora", groups=("admins",)),
 }
 """Alice owns all that is asked about."""
 
@@ -164,8 +164,8 @@ def test_an_index_is_created_for_its_owner_also_when_it_is_handed_over_itself() 
 
 def test_an_empty_restriction_leaves_nobody_who_may_modify() -> None:
     nobody_at_all = Policy.parse("")
-    for who, asker in ASKERS.items():
-        assert not is_allowed(Action.MODIFY_INDEX, asker, nobody_at_all, index=INDEXES["stage"]), who
+    for who, principal in ASKERS.items():
+        assert not is_allowed(Action.MODIFY_INDEX, principal, nobody_at_all, index=INDEXES["stage"]), who
     assert is_allowed(Action.CHANGE_PASSWORD, ASKERS["alice"], nobody_at_all, user="alice")
 
 
@@ -174,11 +174,11 @@ def test_no_setting_is_no_restriction() -> None:
 
 
 def test_a_user_called_like_a_group_is_not_in_it() -> None:
-    assert not is_allowed(Action.UPLOAD, Asker("staff"), OPEN, index=INDEXES["stage for staff"])
+    assert not is_allowed(Action.UPLOAD, Principal("staff"), OPEN, index=INDEXES["stage for staff"])
 
 
 def test_a_group_called_like_a_user_has_not_the_users_rights() -> None:
-    intruder = Asker("mallory", groups=("alice", "root"))
+    intruder = Principal("mallory", groups=("alice", "root"))
     assert not is_allowed(Action.UPLOAD, intruder, OPEN, index=INDEXES["stage"])
     assert not is_allowed(Action.MODIFY_USER, intruder, OPEN, user="alice")
 
@@ -186,8 +186,8 @@ def test_a_group_called_like_a_user_has_not_the_users_rights() -> None:
 # API tokens --------------------------------------------------------------------------------------------------------
 
 
-def with_token(user: str, may: str = "read upload", index: str | None = None, project: str | None = None) -> Asker:
-    return Asker(user, token=ApiToken("0" * 16, user, "", tuple(may.split()), index, project))
+def with_token(user: str, may: str = "read upload", index: str | None = None, project: str | None = None) -> Principal:
+    return Principal(user, token=ApiToken("0" * 16, user, "", tuple(may.split()), index, project))
 
 
 TOKEN_TABLE = [
@@ -219,26 +219,26 @@ TOKEN_TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("asker", "action", "index", "project", "allowed"), TOKEN_TABLE)
+@pytest.mark.parametrize(("principal", "action", "index", "project", "allowed"), TOKEN_TABLE)
 @pytest.mark.parametrize("policy", [OPEN, RESTRICTED], ids=["open", "restricted"])
 def test_a_token_narrows_what_its_user_may_do(
-    asker: Asker, action: Action, index: str, project: str | None, allowed: bool, policy: Policy
+    principal: Principal, action: Action, index: str, project: str | None, allowed: bool, policy: Policy
 ) -> None:
-    assert is_allowed(action, asker, policy, index=INDEXES[index], project=project) is allowed
+    assert is_allowed(action, principal, policy, index=INDEXES[index], project=project) is allowed
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.action not in (Action.READ, Action.UPLOAD)], ids=str)
 def test_a_token_is_good_for_nothing_but_reading_and_uploading(case: Case) -> None:
-    asker = ASKERS[case.who]
-    token = ApiToken("0" * 16, asker.user or "", "", ("read", "upload"))
-    assert not is_allowed(case.action, attrs.evolve(asker, token=token), case.policy, **case.about)
+    principal = ASKERS[case.who]
+    token = ApiToken("0" * 16, principal.user or "", "", ("read", "upload"))
+    assert not is_allowed(case.action, attrs.evolve(principal, token=token), case.policy, **case.about)
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.action in (Action.READ, Action.UPLOAD)], ids=str)
 def test_a_token_never_gives_what_its_user_has_not(case: Case) -> None:
-    asker = ASKERS[case.who]
-    token = ApiToken("0" * 16, asker.user or "", "", ("read", "upload"))
-    allowed = is_allowed(case.action, attrs.evolve(asker, token=token), case.policy, **case.about)
+    principal = ASKERS[case.who]
+    token = ApiToken("0" * 16, principal.user or "", "", ("read", "upload"))
+    allowed = is_allowed(case.action, attrs.evolve(principal, token=token), case.policy, **case.about)
     assert allowed is case.allowed
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.peers import FenceNote, Fork, Peer, Reign, read_fence_note, read_peer
+from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, read_fence_note, read_peer
 from twistpi.model.promotion_errors import NotPromotable
 from twistpi.rules.promotion import (
     Fence,
@@ -26,7 +26,7 @@ from twistpi.rules.promotion import (
 OLD, NEW, LOG = "a" * 32, "b" * 32, "1" * 32
 ids = st.sampled_from([OLD, NEW, "c" * 32])
 chains = st.sampled_from(["0" * 64, "1" * 64, "2" * 64])
-reigns = st.builds(Reign, st.integers(2, 5), ids, st.builds(Fork, st.integers(0, 3), chains)) | st.just(Reign())
+reigns = st.builds(Epoch, st.integers(2, 5), ids, st.builds(Fork, st.integers(0, 3), chains)) | st.just(Epoch())
 peers = st.builds(
     Peer, ids, st.sampled_from([LOG, "2" * 32]), st.sampled_from(["primary", "replica"]), st.integers(0, 9), chains, reigns,
     st.booleans(), st.none() | st.just("http://one.example"), st.none() | st.just("http://other.example"),
@@ -40,12 +40,12 @@ def _chain(serial: int) -> str:
     return hashlib.sha256(b"%d" % serial).hexdigest()
 
 
-def _primary(serial: int = 125, reign: Reign | None = None) -> Peer:
-    return Peer(OLD, LOG, "primary", serial, _chain(serial), reign or Reign())
+def _primary(serial: int = 125, epoch_start: Epoch | None = None) -> Peer:
+    return Peer(OLD, LOG, "primary", serial, _chain(serial), epoch_start or Epoch())
 
 
 def _note(serial: int = 120, epoch: int = 2, node: str = NEW, url: str | None = "http://new.example") -> FenceNote:
-    return FenceNote(node, LOG, Reign(epoch, node, Fork(serial, _chain(serial))), url)
+    return FenceNote(node, LOG, Epoch(epoch, node, Fork(serial, _chain(serial))), url)
 
 
 @given(peers)
@@ -75,11 +75,11 @@ def test_what_is_no_such_thing_is_refused_and_nothing_worse(field: str, value: o
 
 
 @given(reigns, reigns)
-def test_of_two_servers_that_take_writes_exactly_one_gives_way(one: Reign, other: Reign) -> None:
+def test_of_two_servers_that_take_writes_exactly_one_gives_way(one: Epoch, other: Epoch) -> None:
     if one.node_id == other.node_id or not (one.node_id and other.node_id):
         return
-    here = attrs.evolve(_primary(reign=one), node_id=one.node_id)
-    there = attrs.evolve(_primary(reign=other), node_id=other.node_id)
+    here = attrs.evolve(_primary(epoch_start=one), node_id=one.node_id)
+    there = attrs.evolve(_primary(epoch_start=other), node_id=other.node_id)
     assert is_stale(here, other) != is_stale(there, one)
 
 
@@ -97,7 +97,7 @@ def test_whatever_order_the_notes_come_in_the_last_epoch_is_known_in_the_end(own
         assert (
             one.epoch
             == other.epoch
-            == max(note.reign.epoch for note in told if note.log_id == own.log_id and is_stale(own, note.reign))
+            == max(note.epoch_start.epoch for note in told if note.log_id == own.log_id and is_stale(own, note.epoch_start))
         )
 
 
@@ -136,17 +136,17 @@ def test_other_logs_followers_and_its_own_promotion_fence_nobody() -> None:
     assert decide_fence(attrs.evolve(own, role="replica"), _note(), None, None) is None
     assert decide_fence(own, _note(epoch=1), _chain(120), None) is None
     mine = _note(node=OLD)
-    assert decide_fence(attrs.evolve(own, reign=mine.reign), mine, _chain(120), None) is None
+    assert decide_fence(attrs.evolve(own, epoch_start=mine.epoch_start), mine, _chain(120), None) is None
 
 
 def test_a_follower_of_the_promoted_server_knows_as_well_as_that_one() -> None:
-    promoted = Peer(NEW, LOG, "primary", 121, _chain(121), _note().reign, url="http://new.example")
+    promoted = Peer(NEW, LOG, "primary", 121, _chain(121), _note().epoch_start, url="http://new.example")
     follower = Peer(
-        "c" * 32, LOG, "replica", 121, _chain(121), _note().reign, url="http://c.example", primary_url="http://new.example"
+        "c" * 32, LOG, "replica", 121, _chain(121), _note().epoch_start, url="http://c.example", primary_url="http://new.example"
     )
     for other in (promoted, follower):
         assert fence_by_peer(_primary(125), other, _chain(120)) == Fence(2, NEW, "http://new.example", 120, 125)
-    assert fence_by_peer(_primary(125), attrs.evolve(follower, reign=Reign()), None) is None
+    assert fence_by_peer(_primary(125), attrs.evolve(follower, epoch_start=Epoch()), None) is None
 
 
 @pytest.mark.parametrize(
@@ -163,23 +163,23 @@ def test_what_exists_only_here_is_said_in_a_sentence(common: int, last: int, sen
 
 def test_a_promotion_begins_the_next_epoch_behind_what_is_here() -> None:
     replica = Peer(NEW, LOG, "replica", 120, _chain(120))
-    expected = Reign(2, NEW, Fork(120, _chain(120)))
+    expected = Epoch(2, NEW, Fork(120, _chain(120)))
     gone = decide_promotion(replica, None)
-    assert (gone.reign, gone.missing) == (expected, None)
+    assert (gone.epoch_start, gone.missing) == (expected, None)
     assert decide_promotion(replica, _primary(120)).missing is None
     behind = decide_promotion(replica, _primary(125))
-    assert (behind.reign, behind.missing) == (expected, (121, 125))
+    assert (behind.epoch_start, behind.missing) == (expected, (121, 125))
 
 
 def test_an_epoch_that_only_the_primary_knows_counts_too() -> None:
     replica = Peer(NEW, LOG, "replica", 120, _chain(120))
-    assert decide_promotion(replica, _primary(125, Reign(4, OLD, Fork(122, _chain(122))))).reign.epoch == 5
+    assert decide_promotion(replica, _primary(125, Epoch(4, OLD, Fork(122, _chain(122))))).epoch_start.epoch == 5
 
 
 def test_another_log_at_the_primarys_url_says_nothing_about_what_is_missing() -> None:
     replica = Peer(NEW, LOG, "replica", 120, _chain(120))
-    foreign = attrs.evolve(_primary(125, Reign(7, OLD)), log_id="2" * 32)
-    assert decide_promotion(replica, foreign).reign.epoch == 2
+    foreign = attrs.evolve(_primary(125, Epoch(7, OLD)), log_id="2" * 32)
+    assert decide_promotion(replica, foreign).epoch_start.epoch == 2
     assert decide_promotion(replica, foreign).missing is None
 
 
@@ -192,7 +192,9 @@ def test_who_is_a_primary_is_not_promoted_and_who_was_one_is_sent_to_resync() ->
 
 def test_a_former_primary_can_be_promoted_again_when_its_successor_is_lost() -> None:
     fence = Fence(4, NEW, None, 120, 125)
-    assert decide_promotion(attrs.evolve(_primary(), fenced=True), None, fence).reign == Reign(5, OLD, Fork(125, _chain(125)))
+    assert decide_promotion(attrs.evolve(_primary(), fenced=True), None, fence).epoch_start == Epoch(
+        5, OLD, Fork(125, _chain(125))
+    )
 
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.errors import TwistpiError
 from twistpi.model.upload_errors import CannotPushTo
-from twistpi.rules.push_requests import ExternalPush, InternalPush, Selection, read_push
+from twistpi.rules.pushes import ExternalPush, InternalPush, Selection, read_push
 
 WHAT = {"name": "Demo.Pkg", "version": "1.0"}
 

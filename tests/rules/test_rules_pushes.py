@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from tests.rules.release_house import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, House, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, a_house, digest, kinds, upload
 from tests.view.small_world import cached, listed
 from tests.view.small_world import link as mirrored
 from twistpi.model.changes import LinksChanged, MetadataCached
@@ -16,10 +16,10 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, PageHeader
 from twistpi.model.release_changes import FileRemoved, FileYanked, ProjectMarked, ReleaseDescribed
 from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
-from twistpi.rules.push_requests import Selection
 from twistpi.rules.pushes import (
     PushSource,
     PushTarget,
+    Selection,
     checked_release,
     decide_push,
     mirrored_release,
@@ -31,31 +31,31 @@ AT = "2026-11-22T17:00:00Z"
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        yield house
+def setup() -> Iterator[Setup]:
+    with a_house() as setup:
+        yield setup
 
 
-def furnish(house: House, index: Index = DEV) -> None:
+def furnish(setup: Setup, index: Index = DEV) -> None:
     """A release with everything."""
-    house.upload(index, upload(SDIST, "sdist", metadata={"summary": "s"}))
+    setup.upload(index, upload(SDIST, "sdist", metadata={"summary": "s"}))
     wheel = upload(
         hashes={"md5": "0" * 32}, requires_python=">=3.9", metadata_sha256="a" * 64, metadata_size=4,
         provenance_sha256="b" * 64, provenance_size=5,
     )  # fmt: skip
-    house.upload(index, wheel)
-    house.test(index, SDIST, "result", "x-0")
-    house.test(index, WHEEL, "result", "x-0")
-    house.test(index, SDIST, "other result", "x-1")
-    house.document(index, "docs")
-    house.fold(FileYanked(index.name, "demo", WHEEL, "broken"))
+    setup.upload(index, wheel)
+    setup.test(index, SDIST, "result", "x-0")
+    setup.test(index, WHEEL, "result", "x-0")
+    setup.test(index, SDIST, "other result", "x-1")
+    setup.document(index, "docs")
+    setup.fold(FileYanked(index.name, "demo", WHEEL, "broken"))
 
 
-def refusal(house: House, source: Index, target: Index, version: str = "1.0", **how: bool) -> tuple[int, str]:
-    before = house.view.reader.releases(target.name, "demo")
+def refusal(setup: Setup, source: Index, target: Index, version: str = "1.0", **how: bool) -> tuple[int, str]:
+    before = setup.view.reader.releases(target.name, "demo")
     with pytest.raises(TwistpiError) as refused:
-        house.push(source, target, version, **how)
-    assert house.view.reader.releases(target.name, "demo") == before
+        setup.push(source, target, version, **how)
+    assert setup.view.reader.releases(target.name, "demo") == before
     return refused.value.status, str(refused.value)
 
 
@@ -78,14 +78,14 @@ def path_of(attachment: Attachment) -> str:
 
 
 @pytest.mark.parametrize("target", [SECOND, PROD], ids=["volatile", "not volatile"])
-def test_a_release_is_pushed_with_all_that_belongs_to_it(house: House, target: Index) -> None:
-    furnish(house)
-    changes, lines = house.push(DEV, target)
+def test_a_release_is_pushed_with_all_that_belongs_to_it(setup: Setup, target: Index) -> None:
+    furnish(setup)
+    changes, lines = setup.push(DEV, target)
     assert kinds(changes) == [
         "ReleaseDescribed", "FileUploaded", "AttachmentAdded", "FileUploaded", "AttachmentAdded", "AttachmentAdded",
         "AttachmentAdded",
     ]  # fmt: skip
-    assert without_logs(house.release(target)) == without_logs(house.release(DEV))
+    assert without_logs(setup.release(target)) == without_logs(setup.release(DEV))
     wheel, sdist, tox = upload().path, upload(SDIST, "sdist").path, "toxresult-x"
     assert lines == [
         [200, "register", "Demo", "1.0", "->", target.name],
@@ -98,50 +98,50 @@ def test_a_release_is_pushed_with_all_that_belongs_to_it(house: House, target: I
     ]
 
 
-def test_the_log_of_a_pushed_file_tells_where_it_was_before(house: House) -> None:
-    house.upload(DEV, upload(content="zero"))
-    furnish(house)
-    house.push(DEV, SECOND)
-    house.push(SECOND, PROD)
-    (log,) = (file.log for file in house.release(PROD).files if filename_of(file) == WHEEL)
+def test_the_log_of_a_pushed_file_tells_where_it_was_before(setup: Setup) -> None:
+    setup.upload(DEV, upload(content="zero"))
+    furnish(setup)
+    setup.push(DEV, SECOND)
+    setup.push(SECOND, PROD)
+    (log,) = (file.log for file in setup.release(PROD).files if filename_of(file) == WHEEL)
     assert log == (
         LogLine("upload", "+mirror", AT, DEV.name),
         LogLine("push", "+mirror", AT, SECOND.name, DEV.name),
         LogLine("push", "+mirror", AT, PROD.name, SECOND.name),
     )
-    assert house.release(PROD).attachments[-1].log == log
+    assert setup.release(PROD).attachments[-1].log == log
 
 
-def test_a_pushed_file_keeps_the_time_of_its_upload(house: House) -> None:
-    house.upload(DEV, upload())
-    (file,) = house.release(DEV).files
+def test_a_pushed_file_keeps_the_time_of_its_upload(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    (file,) = setup.release(DEV).files
     early = attrs.evolve(file.known, link=attrs.evolve(file.known.link, upload_time="2020-01-01T00:00:00.000000Z"))
-    release = attrs.evolve(house.release(DEV), files=(attrs.evolve(file, known=early),))
+    release = attrs.evolve(setup.release(DEV), files=(attrs.evolve(file, known=early),))
     changes, _ = decide_push(PushSource(DEV, release), PushTarget(PROD), Selection("demo", "1.0"))
-    house.fold(*changes)
-    assert house.release(PROD).files[0].known.link.upload_time == "2020-01-01T00:00:00.000000Z"
+    setup.fold(*changes)
+    assert setup.release(PROD).files[0].known.link.upload_time == "2020-01-01T00:00:00.000000Z"
 
 
-def test_documentation_can_be_left_out(house: House) -> None:
-    furnish(house)
-    changes, lines = house.push(DEV, PROD, no_docs=True)
+def test_documentation_can_be_left_out(setup: Setup) -> None:
+    furnish(setup)
+    changes, lines = setup.push(DEV, PROD, no_docs=True)
     assert "store_doczip" not in {line[1] for line in lines}
-    assert {one.kind for one in house.release(PROD).attachments} == {"toxresult"}
-    assert len(house.release(PROD).files) == 2
+    assert {one.kind for one in setup.release(PROD).attachments} == {"toxresult"}
+    assert len(setup.release(PROD).files) == 2
     assert changes
 
 
-def test_documentation_can_be_pushed_alone(house: House) -> None:
-    furnish(house)
-    changes, lines = house.push(DEV, PROD, only_docs=True)
+def test_documentation_can_be_pushed_alone(setup: Setup) -> None:
+    furnish(setup)
+    changes, lines = setup.push(DEV, PROD, only_docs=True)
     assert kinds(changes) == ["ReleaseDescribed", "AttachmentAdded"]
     assert [line[1] for line in lines] == ["register", "store_doczip"]
-    assert house.release(PROD).metadata == house.release(DEV).metadata
+    assert setup.release(PROD).metadata == setup.release(DEV).metadata
 
 
-def test_what_an_external_push_sends_is_selected_alike(house: House) -> None:
-    furnish(house)
-    release = house.release(DEV)
+def test_what_an_external_push_sends_is_selected_alike(setup: Setup) -> None:
+    furnish(setup)
+    release = setup.release(DEV)
     all_of_it, no_docs, only_docs = (Selection("Demo", "1.0", *how) for how in ((), (True, False), (False, True)))
     assert [filename_of(file) for file in selected_files(release, all_of_it)] == [WHEEL, SDIST]
     assert selected_files(release, only_docs) == ()
@@ -152,118 +152,118 @@ def test_what_an_external_push_sends_is_selected_alike(house: House) -> None:
 # What is there before ----------------------------------------------------------------------------------------------
 
 
-def test_the_metadata_of_the_source_is_that_of_the_target_from_then_on(house: House) -> None:
-    furnish(house)
-    house.upload(SECOND, upload("demo-1.0.zip", "zip", metadata={"license": "MIT", "import_names": ["demo"]}))
-    house.push(DEV, SECOND)
-    assert house.release(SECOND).metadata == house.release(DEV).metadata
-    assert "demo-1.0.zip" in {filename_of(file) for file in house.release(SECOND).files}
+def test_the_metadata_of_the_source_is_that_of_the_target_from_then_on(setup: Setup) -> None:
+    furnish(setup)
+    setup.upload(SECOND, upload("demo-1.0.zip", "zip", metadata={"license": "MIT", "import_names": ["demo"]}))
+    setup.push(DEV, SECOND)
+    assert setup.release(SECOND).metadata == setup.release(DEV).metadata
+    assert "demo-1.0.zip" in {filename_of(file) for file in setup.release(SECOND).files}
 
 
-def test_what_the_target_has_already_stays_as_it_is(house: House) -> None:
-    furnish(house)
-    house.upload(SECOND, upload())
-    house.test(SECOND, WHEEL, "result of its own", "own-0")
-    house.fold(FileYanked(SECOND.name, "demo", WHEEL, "worse"))
-    house.push(DEV, SECOND)
-    (wheel,) = (file for file in house.release(SECOND).files if filename_of(file) == WHEEL)
+def test_what_the_target_has_already_stays_as_it_is(setup: Setup) -> None:
+    furnish(setup)
+    setup.upload(SECOND, upload())
+    setup.test(SECOND, WHEEL, "result of its own", "own-0")
+    setup.fold(FileYanked(SECOND.name, "demo", WHEEL, "worse"))
+    setup.push(DEV, SECOND)
+    (wheel,) = (file for file in setup.release(SECOND).files if filename_of(file) == WHEEL)
     assert (wheel.known.link.yanked, [line.what for line in wheel.log]) == ("worse", ["upload"])
-    tested = [one.filename for one in house.release(SECOND).attachments if one.for_filename == WHEEL]
+    tested = [one.filename for one in setup.release(SECOND).attachments if one.for_filename == WHEEL]
     assert tested == [f"{WHEEL}.toxresult-own-0", f"{WHEEL}.toxresult-x-0"]
-    assert house.push(DEV, SECOND)[0] == ()
+    assert setup.push(DEV, SECOND)[0] == ()
 
 
-def test_other_bytes_are_replaced_on_a_volatile_target(house: House) -> None:
-    furnish(house)
-    house.upload(SECOND, upload(content="two"))
-    house.test(SECOND, WHEEL, "result of its own", "own-0")
-    house.document(SECOND, "other docs")
-    house.push(DEV, SECOND)
-    assert without_logs(house.release(SECOND)) == without_logs(house.release(DEV))
-    assert house.view.reader.was_removed(SECOND.name, upload(content="two").path)
-
-
-@pytest.mark.parametrize("content", ["one", "two"], ids=["identical", "other"])
-def test_nothing_is_pushed_over_anything_on_a_target_that_is_not_volatile(house: House, content: str) -> None:
-    furnish(house)
-    house.upload(PROD, upload(SDIST, content if content == "two" else "sdist"))
-    assert refusal(house, DEV, PROD) == (409, f"{SDIST} already exists in non-volatile index")
-    house.push(DEV, PROD, only_docs=True)
-    assert refusal(house, DEV, PROD, only_docs=True) == (409, "demo-1.0.doc.zip already exists in non-volatile index")
-
-
-def test_R89_a_push_brings_no_other_bytes_under_the_name_of_a_removed_file(house: House) -> None:
-    house.upload(PROD, upload(content="two"))
-    house.fold(FileRemoved(PROD.name, "demo", WHEEL))
-    house.upload(DEV, upload())
-    assert refusal(house, DEV, PROD)[0] == 409
-    house.upload(DEV, upload(content="two"))
-    assert house.push(DEV, PROD)[0]
+def test_other_bytes_are_replaced_on_a_volatile_target(setup: Setup) -> None:
+    furnish(setup)
+    setup.upload(SECOND, upload(content="two"))
+    setup.test(SECOND, WHEEL, "result of its own", "own-0")
+    setup.document(SECOND, "other docs")
+    setup.push(DEV, SECOND)
+    assert without_logs(setup.release(SECOND)) == without_logs(setup.release(DEV))
+    assert setup.view.reader.was_removed(SECOND.name, upload(content="two").path)
 
 
 @pytest.mark.parametrize("content", ["one", "two"], ids=["identical", "other"])
-def test_a_file_that_another_spelling_of_the_version_has_moves(house: House, content: str) -> None:
-    furnish(house)
-    house.upload(SECOND, upload(content=content, version="1.00"))
-    house.push(DEV, SECOND)
-    assert house.versions(SECOND) == ["1.0"]
-    assert without_logs(house.release(SECOND)) == without_logs(house.release(DEV))
+def test_nothing_is_pushed_over_anything_on_a_target_that_is_not_volatile(setup: Setup, content: str) -> None:
+    furnish(setup)
+    setup.upload(PROD, upload(SDIST, content if content == "two" else "sdist"))
+    assert refusal(setup, DEV, PROD) == (409, f"{SDIST} already exists in non-volatile index")
+    setup.push(DEV, PROD, only_docs=True)
+    assert refusal(setup, DEV, PROD, only_docs=True) == (409, "demo-1.0.doc.zip already exists in non-volatile index")
 
 
-def test_a_push_to_where_it_came_from_changes_nothing(house: House) -> None:
-    furnish(house)
-    assert house.push(DEV, DEV)[0] == ()
+def test_R89_a_push_brings_no_other_bytes_under_the_name_of_a_removed_file(setup: Setup) -> None:
+    setup.upload(PROD, upload(content="two"))
+    setup.fold(FileRemoved(PROD.name, "demo", WHEEL))
+    setup.upload(DEV, upload())
+    assert refusal(setup, DEV, PROD)[0] == 409
+    setup.upload(DEV, upload(content="two"))
+    assert setup.push(DEV, PROD)[0]
+
+
+@pytest.mark.parametrize("content", ["one", "two"], ids=["identical", "other"])
+def test_a_file_that_another_spelling_of_the_version_has_moves(setup: Setup, content: str) -> None:
+    furnish(setup)
+    setup.upload(SECOND, upload(content=content, version="1.00"))
+    setup.push(DEV, SECOND)
+    assert setup.versions(SECOND) == ["1.0"]
+    assert without_logs(setup.release(SECOND)) == without_logs(setup.release(DEV))
+
+
+def test_a_push_to_where_it_came_from_changes_nothing(setup: Setup) -> None:
+    furnish(setup)
+    assert setup.push(DEV, DEV)[0] == ()
 
 
 # Refusals ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_there_cannot_be_pushed(house: House) -> None:
-    assert refusal(house, DEV, PROD, "9.9") == (400, "there are no files for Demo 9.9 on stage alice/dev")
-    house.fold(ReleaseDescribed(DEV.name, "demo", "1.0", {"name": "Demo"}))
-    assert refusal(house, DEV, PROD) == (404, "no release/files found for Demo 1.0")
-    house.document(DEV, "docs")
-    assert refusal(house, DEV, PROD, no_docs=True) == (404, "no release/files found for Demo 1.0")
-    house.upload(DEV, upload("demo-2.0.tar.gz", version="2.0"))
-    assert refusal(house, DEV, PROD, "2.0", only_docs=True) == (404, "no release/files found for Demo 2.0")
+def test_what_is_not_there_cannot_be_pushed(setup: Setup) -> None:
+    assert refusal(setup, DEV, PROD, "9.9") == (400, "there are no files for Demo 9.9 on stage alice/dev")
+    setup.fold(ReleaseDescribed(DEV.name, "demo", "1.0", {"name": "Demo"}))
+    assert refusal(setup, DEV, PROD) == (404, "no release/files found for Demo 1.0")
+    setup.document(DEV, "docs")
+    assert refusal(setup, DEV, PROD, no_docs=True) == (404, "no release/files found for Demo 1.0")
+    setup.upload(DEV, upload("demo-2.0.tar.gz", version="2.0"))
+    assert refusal(setup, DEV, PROD, "2.0", only_docs=True) == (404, "no release/files found for Demo 2.0")
 
 
-def test_R90_closed_projects_are_not_pushed_to_and_quarantined_ones_not_from(house: House) -> None:
-    furnish(house)
-    house.upload(SECOND, upload("demo-2.0.tar.gz", version="2.0"))
-    house.fold(ProjectMarked(SECOND.name, "demo", "archived"))
+def test_R90_closed_projects_are_not_pushed_to_and_quarantined_ones_not_from(setup: Setup) -> None:
+    furnish(setup)
+    setup.upload(SECOND, upload("demo-2.0.tar.gz", version="2.0"))
+    setup.fold(ProjectMarked(SECOND.name, "demo", "archived"))
     told = "project demo is archived on bob/dev, nothing can be uploaded to it"
-    assert refusal(house, DEV, SECOND) == (403, told)
-    assert house.push(SECOND, PROD, "2.0")[0], "what is archived may be taken elsewhere"
-    house.fold(ProjectMarked(DEV.name, "demo", "quarantined"))
-    assert refusal(house, DEV, PROD) == (403, "project demo is quarantined on alice/dev, nothing can be pushed from it")
+    assert refusal(setup, DEV, SECOND) == (403, told)
+    assert setup.push(SECOND, PROD, "2.0")[0], "what is archived may be taken elsewhere"
+    setup.fold(ProjectMarked(DEV.name, "demo", "quarantined"))
+    assert refusal(setup, DEV, PROD) == (403, "project demo is quarantined on alice/dev, nothing can be pushed from it")
 
 
-def test_nothing_is_pushed_to_a_mirror(house: House) -> None:
-    furnish(house)
-    assert refusal(house, DEV, PYPI) == (404, "cannot submit to mirror index")
+def test_nothing_is_pushed_to_a_mirror(setup: Setup) -> None:
+    furnish(setup)
+    assert refusal(setup, DEV, PYPI) == (404, "cannot submit to mirror index")
 
 
 # From a mirror -----------------------------------------------------------------------------------------------------
 
 
-def mirror(house: House, *, version: str = "1.0", sidecars: dict[str, tuple[str, int]] | None = None) -> Release | None:
-    return mirrored_release(house.view.reader.project(PYPI.name, "demo"), version, sidecars or {})
+def mirror(setup: Setup, *, version: str = "1.0", sidecars: dict[str, tuple[str, int]] | None = None) -> Release | None:
+    return mirrored_release(setup.view.reader.project(PYPI.name, "demo"), version, sidecars or {})
 
 
-def push_from_mirror(house: House, target: Index, release: Release | None) -> tuple[object, ...]:
-    releases = house.view.reader.releases(target.name, "demo")
+def push_from_mirror(setup: Setup, target: Index, release: Release | None) -> tuple[object, ...]:
+    releases = setup.view.reader.releases(target.name, "demo")
     changes, lines = decide_push(PushSource(PYPI, release), PushTarget(target, releases), Selection("demo", "1.0"))
-    house.fold(*changes)
+    setup.fold(*changes)
     return tuple(lines)
 
 
-def test_a_release_of_a_mirror_is_pushed_with_what_the_mirror_knows(house: House) -> None:
+def test_a_release_of_a_mirror_is_pushed_with_what_the_mirror_knows(setup: Setup) -> None:
     more = {"requires_python": ">=3.9", "upload_time": "2020-01-01T00:00:00Z", "yanked": "broken"}
-    house.fold(listed(mirrored(WHEEL, digest("one"), **more), versions_added=("1.0",)))
-    house.fold(cached(WHEEL, digest("one"), 3), MetadataCached(PYPI.name, "demo", WHEEL, "a" * 64, 4))
-    lines = push_from_mirror(house, PROD, mirror(house))
-    release = house.release(PROD)
+    setup.fold(listed(mirrored(WHEEL, digest("one"), **more), versions_added=("1.0",)))
+    setup.fold(cached(WHEEL, digest("one"), 3), MetadataCached(PYPI.name, "demo", WHEEL, "a" * 64, 4))
+    lines = push_from_mirror(setup, PROD, mirror(setup))
+    release = setup.release(PROD)
     assert release.metadata == {"name": "demo", "version": "1.0", "requires_python": ">=3.9"}
     (file,) = release.files
     link = file.known.link
@@ -273,50 +273,50 @@ def test_a_release_of_a_mirror_is_pushed_with_what_the_mirror_knows(house: House
     assert lines[1] == [200, "store_releasefile", f"alice/prod/{upload().path}"]
 
 
-def test_metadata_of_a_release_that_is_there_survives_a_push_from_a_mirror(house: House) -> None:
-    house.fold(listed(mirrored(WHEEL, digest("one"))), cached(WHEEL, digest("one"), 3))
-    house.upload(DEV, upload(SDIST, metadata={"summary": "s"}))
-    push_from_mirror(house, DEV, mirror(house))
-    assert house.release(DEV).metadata == {"name": "demo", "version": "1.0", "summary": "s"}
+def test_metadata_of_a_release_that_is_there_survives_a_push_from_a_mirror(setup: Setup) -> None:
+    setup.fold(listed(mirrored(WHEEL, digest("one"))), cached(WHEEL, digest("one"), 3))
+    setup.upload(DEV, upload(SDIST, metadata={"summary": "s"}))
+    push_from_mirror(setup, DEV, mirror(setup))
+    assert setup.release(DEV).metadata == {"name": "demo", "version": "1.0", "summary": "s"}
 
 
-def test_metadata_that_lies_elsewhere_than_beside_its_wheel_is_not_promised(house: House) -> None:
-    house.fold(listed(mirrored(WHEEL, None)), cached(WHEEL, digest("one"), 3))
-    house.fold(MetadataCached(PYPI.name, "demo", WHEEL, "a" * 64, 4))
-    push_from_mirror(house, DEV, mirror(house))
-    assert house.release(DEV).files[0].known.metadata_sha256 is None
-    assert house.release(DEV).files[0].known.path == upload().path
-    push_from_mirror(house, SECOND, mirror(house, sidecars={WHEEL: ("c" * 64, 9)}))
-    assert house.release(SECOND).files[0].known.metadata_sha256 == "c" * 64
+def test_metadata_that_lies_elsewhere_than_beside_its_wheel_is_not_promised(setup: Setup) -> None:
+    setup.fold(listed(mirrored(WHEEL, None)), cached(WHEEL, digest("one"), 3))
+    setup.fold(MetadataCached(PYPI.name, "demo", WHEEL, "a" * 64, 4))
+    push_from_mirror(setup, DEV, mirror(setup))
+    assert setup.release(DEV).files[0].known.metadata_sha256 is None
+    assert setup.release(DEV).files[0].known.path == upload().path
+    push_from_mirror(setup, SECOND, mirror(setup, sidecars={WHEEL: ("c" * 64, 9)}))
+    assert setup.release(SECOND).files[0].known.metadata_sha256 == "c" * 64
 
 
-def test_a_file_of_a_mirror_must_be_here_before(house: House) -> None:
-    house.fold(listed(mirrored(WHEEL, digest("one")), mirrored(SDIST, digest("two"))), cached(WHEEL, digest("one"), 3))
+def test_a_file_of_a_mirror_must_be_here_before(setup: Setup) -> None:
+    setup.fold(listed(mirrored(WHEEL, digest("one")), mirrored(SDIST, digest("two"))), cached(WHEEL, digest("one"), 3))
     with pytest.raises(TwistpiError) as refused:
-        push_from_mirror(house, DEV, mirror(house))
+        push_from_mirror(setup, DEV, mirror(setup))
     told = f"the file {upload(SDIST, 'two').path} of root/pypi went away while it was pushed, try again"
     assert (refused.value.status, str(refused.value)) == (503, told)
 
 
-def test_a_mirror_has_only_the_releases_it_offers(house: House) -> None:
-    assert mirror(house) is None
-    house.fold(listed(mirrored(WHEEL, digest("one")), versions_added=("1.0",)))
-    assert mirror(house, version="9.9") is None
-    assert mirror(house, version="1.00") == mirror(house)
-    house.fold(LinksChanged(PYPI.name, "demo", header=PageHeader("quarantined")))
-    assert mirror(house) is None
+def test_a_mirror_has_only_the_releases_it_offers(setup: Setup) -> None:
+    assert mirror(setup) is None
+    setup.fold(listed(mirrored(WHEEL, digest("one")), versions_added=("1.0",)))
+    assert mirror(setup, version="9.9") is None
+    assert mirror(setup, version="1.00") == mirror(setup)
+    setup.fold(LinksChanged(PYPI.name, "demo", header=PageHeader("quarantined")))
+    assert mirror(setup) is None
     with pytest.raises(TwistpiError, match=r"there are no files for demo 1\.0 on stage root/pypi"):
         checked_release(PushSource(PYPI, None), Selection("demo", "1.0"))
 
 
 # Everything at once ------------------------------------------------------------------------------------------------
 
-Step = Callable[[House], object]
+Step = Callable[[Setup], object]
 FILES = [WHEEL, SDIST, "demo-1.0.zip"]
 
 
-def has(house: House, index: Index, filename: str) -> bool:
-    return house.view.reader.release_of_file(index.name, "demo", filename) is not None
+def has(setup: Setup, index: Index, filename: str) -> bool:
+    return setup.view.reader.release_of_file(index.name, "demo", filename) is not None
 
 
 def steps() -> SearchStrategy[list[tuple[str, Index, str, str, str]]]:
@@ -331,29 +331,29 @@ def steps() -> SearchStrategy[list[tuple[str, Index, str, str, str]]]:
     return st.lists(step, max_size=10)
 
 
-def live(house: House, steps: list[tuple[str, Index, str, str, str]]) -> None:
+def live(setup: Setup, steps: list[tuple[str, Index, str, str, str]]) -> None:
     for what, index, filename, content, version in steps:
         if what == "upload":
             metadata = {"summary": content, "license": content if filename == WHEEL else ""}
-            house.upload(index, upload(filename, content, version, metadata=metadata))
+            setup.upload(index, upload(filename, content, version, metadata=metadata))
         elif what == "document":
-            house.document(index, content, version)
-        elif what == "test" and has(house, index, filename):
-            house.test(index, filename, content, f"{content}-0")
-        elif what == "yank" and has(house, index, filename):
-            house.fold(FileYanked(index.name, "demo", filename, content))
-        elif what == "push" and house.view.reader.release(index.name, "demo", version) is not None:
-            house.push(index, SECOND if index is DEV else DEV, version)
+            setup.document(index, content, version)
+        elif what == "test" and has(setup, index, filename):
+            setup.test(index, filename, content, f"{content}-0")
+        elif what == "yank" and has(setup, index, filename):
+            setup.fold(FileYanked(index.name, "demo", filename, content))
+        elif what == "push" and setup.view.reader.release(index.name, "demo", version) is not None:
+            setup.push(index, SECOND if index is DEV else DEV, version)
 
 
 @settings(max_examples=80, deadline=None)
 @given(steps=steps(), version=st.sampled_from(["1.0", "1.00"]))
 def test_a_push_to_where_nothing_was_makes_equal_releases(steps: list[tuple[str, Index, str, str, str]], version: str) -> None:
-    with a_house() as house:
-        live(house, steps)
-        if house.view.reader.release(DEV.name, "demo", version) is not None:
-            house.push(DEV, PROD, version)
-            assert without_logs(house.release(PROD, version)) == without_logs(house.release(DEV, version))
+    with a_house() as setup:
+        live(setup, steps)
+        if setup.view.reader.release(DEV.name, "demo", version) is not None:
+            setup.push(DEV, PROD, version)
+            assert without_logs(setup.release(PROD, version)) == without_logs(setup.release(DEV, version))
 
 
 @settings(max_examples=80, deadline=None)
@@ -361,14 +361,14 @@ def test_a_push_to_where_nothing_was_makes_equal_releases(steps: list[tuple[str,
 def test_after_a_push_the_target_has_all_of_the_source_and_lost_nothing_else(
     steps: list[tuple[str, Index, str, str, str]], version: str, no_docs: bool
 ) -> None:
-    with a_house() as house:
-        live(house, steps)
-        source = house.view.reader.release(DEV.name, "demo", version)
+    with a_house() as setup:
+        live(setup, steps)
+        source = setup.view.reader.release(DEV.name, "demo", version)
         if source is None or (no_docs and not source.files):
             return
-        before = {filename_of(file) for release in house.view.reader.releases(SECOND.name, "demo") for file in release.files}
-        house.push(DEV, SECOND, version, no_docs=no_docs)
-        target = house.release(SECOND, version)
+        before = {filename_of(file) for release in setup.view.reader.releases(SECOND.name, "demo") for file in release.files}
+        setup.push(DEV, SECOND, version, no_docs=no_docs)
+        target = setup.release(SECOND, version)
         assert target.metadata == source.metadata
         bytes_there = {file.known.path: file.known.sha256 for file in target.files}
         assert {file.known.path: file.known.sha256 for file in source.files}.items() <= bytes_there.items()
@@ -378,6 +378,6 @@ def test_after_a_push_the_target_has_all_of_the_source_and_lost_nothing_else(
             for one in source.attachments
             if one.kind == "toxresult" or not no_docs
         }
-        after = [filename_of(file) for release in house.view.reader.releases(SECOND.name, "demo") for file in release.files]
+        after = [filename_of(file) for release in setup.view.reader.releases(SECOND.name, "demo") for file in release.files]
         assert sorted(after) == sorted(before | {filename_of(file) for file in source.files})
-        assert house.push(DEV, SECOND, version, no_docs=no_docs)[0] == (), "once is enough"
+        assert setup.push(DEV, SECOND, version, no_docs=no_docs)[0] == (), "once is enough"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.model.account_errors import Forbidden, LoginNeeded
-from twistpi.model.accounts import NOBODY, ApiToken, Asker
+from twistpi.model.accounts import NOBODY, ApiToken, Principal
 from twistpi.model.records import Index
-from twistpi.rules.seeing import EVERYBODY, Inheritance, inheritance_of, see, visible_sources
+from twistpi.rules.inheritance import EVERYBODY, Inheritance, inheritance_of, visible_indexes, visible_sources
 
-ALICE, BOB, ROOT = Asker("alice"), Asker("bob"), Asker("root")
+ALICE, BOB, ROOT = Principal("alice"), Principal("bob"), Principal("root")
 
 
 def stage(*bases: str, acl_read: list[str] | None = None, **config: Any) -> dict[str, Any]:
@@ -40,9 +40,9 @@ INDEXES = {
 }
 
 
-def names(asker: Asker, *having: str, indexes: Mapping[str, dict[str, Any]] = INDEXES) -> list[str]:
-    sight = see(asker, inheritance("alice/dev", indexes))
-    return [index.name for index in visible_sources("demo", sight, having.__contains__)]
+def names(principal: Principal, *having: str, indexes: Mapping[str, dict[str, Any]] = INDEXES) -> list[str]:
+    visibility = visible_indexes(principal, inheritance("alice/dev", indexes))
+    return [index.name for index in visible_sources("demo", visibility, having.__contains__)]
 
 
 def test_an_inheritance_names_all_it_depends_on_missing_bases_too() -> None:
@@ -53,26 +53,26 @@ def test_an_inheritance_names_all_it_depends_on_missing_bases_too() -> None:
     assert inheritance("root/pypi", INDEXES).is_open
 
 
-@pytest.mark.parametrize("asker", [NOBODY, ALICE])
-def test_everybody_sees_the_same_of_what_is_open(asker: Asker) -> None:
-    sight = see(asker, inheritance("root/pypi", INDEXES))
-    assert (sight.audience, sight.hidden, sight.is_open) == (EVERYBODY, frozenset(), True)
+@pytest.mark.parametrize("principal", [NOBODY, ALICE])
+def test_everybody_sees_the_same_of_what_is_open(principal: Principal) -> None:
+    visibility = visible_indexes(principal, inheritance("root/pypi", INDEXES))
+    assert (visibility.audience, visibility.hidden, visibility.is_open) == (EVERYBODY, frozenset(), True)
 
 
 def test_who_may_not_read_the_index_itself_sees_nothing() -> None:
     closed = inheritance("corp/base", INDEXES)
     with pytest.raises(LoginNeeded):
-        see(NOBODY, closed)
+        visible_indexes(NOBODY, closed)
     with pytest.raises(Forbidden):
-        see(BOB, closed)
-    assert see(ALICE, closed).hidden == frozenset()
-    assert see(ROOT, closed).hidden == frozenset()
-    assert see(Asker("corp"), closed).hidden == frozenset()
+        visible_indexes(BOB, closed)
+    assert visible_indexes(ALICE, closed).hidden == frozenset()
+    assert visible_indexes(ROOT, closed).hidden == frozenset()
+    assert visible_indexes(Principal("corp"), closed).hidden == frozenset()
 
 
 def test_an_audience_tells_those_apart_who_see_different_things() -> None:
     found = inheritance("alice/dev", INDEXES)
-    audiences = [see(asker, found).audience for asker in (NOBODY, BOB, ALICE, ROOT)]
+    audiences = [visible_indexes(principal, found).audience for principal in (NOBODY, BOB, ALICE, ROOT)]
     assert audiences[0] == audiences[1]
     assert audiences[2] == audiences[3]
     assert len({*audiences, EVERYBODY}) == 3, "and none is that of everybody, though some see it all"
@@ -80,7 +80,7 @@ def test_an_audience_tells_those_apart_who_see_different_things() -> None:
 
 def test_a_token_for_another_index_hides_what_is_closed() -> None:
     token = ApiToken("0" * 16, "alice", "", ("read",), index="alice/dev")
-    assert see(Asker("alice", token=token), inheritance("alice/dev", INDEXES)).hidden == {"corp/base"}
+    assert visible_indexes(Principal("alice", token=token), inheritance("alice/dev", INDEXES)).hidden == {"corp/base"}
 
 
 def test_a_hidden_name_still_silences_mirrors() -> None:
@@ -135,23 +135,23 @@ def worlds(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     return indexes
 
 
-def _outcome(asker: Asker, indexes: dict[str, dict[str, Any]], having: set[str]) -> object:
+def _outcome(principal: Principal, indexes: dict[str, dict[str, Any]], having: set[str]) -> object:
     try:
-        return names(asker, *having, indexes=indexes)
+        return names(principal, *having, indexes=indexes)
     except (LoginNeeded, Forbidden) as refusal:
         return refusal.status
 
 
 @given(worlds(), st.sets(st.sampled_from(["alice/dev", "corp/base", "bob/x"])), st.sampled_from([NOBODY, BOB]))
 def test_whether_a_hidden_index_has_a_project_makes_no_difference_to_who_may_not_see_it(
-    indexes: dict[str, dict[str, Any]], having: set[str], asker: Asker
+    indexes: dict[str, dict[str, Any]], having: set[str], principal: Principal
 ) -> None:
     try:
-        sight = see(asker, inheritance("alice/dev", indexes))
+        visibility = visible_indexes(principal, inheritance("alice/dev", indexes))
     except (LoginNeeded, Forbidden):
         return
-    outcome = _outcome(asker, indexes, having)
-    for hidden in sight.hidden:
-        assert _outcome(asker, indexes, having ^ {hidden}) == outcome
+    outcome = _outcome(principal, indexes, having)
+    for hidden in visibility.hidden:
+        assert _outcome(principal, indexes, having ^ {hidden}) == outcome
     if isinstance(outcome, list):
-        assert not sight.hidden & set(outcome)
+        assert not visibility.hidden & set(outcome)

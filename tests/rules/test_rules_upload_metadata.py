@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_house import DEV
+from tests.rules.release_setup import DEV
 from tests.rules.test_rules_accounts import result_or_refusal
-from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
 from twistpi.model.errors import TwistpiError
 from twistpi.model.names import check_filename, normalize_project
 from twistpi.model.release_changes import ReleaseDescribed
-from twistpi.model.releases import Release
-from twistpi.rules.upload_metadata import (
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release
+from twistpi.rules.upload_checks import (
     COMMENT,
     compare,
     described,

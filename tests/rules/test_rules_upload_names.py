@@ -10,7 +10,7 @@ from packaging.version import Version
 from twistpi.model.errors import InvalidFilename, InvalidProjectName, TwistpiError
 from twistpi.model.names import normalize_project
 from twistpi.model.upload_errors import FormDisagrees, NotAnArchiveName, ProjectNotInFilename, VersionNotInFilename
-from twistpi.rules.upload_names import check_form, check_upload_filename
+from twistpi.rules.upload_checks import check_form, check_upload_filename
 
 
 def refusal(filename: str, project: str, version: str) -> str:

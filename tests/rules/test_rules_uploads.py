@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rules.release_house import DEV, PROD, PYPI, SDIST, WHEEL, House, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, a_house, digest, kinds, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.release_changes import (
@@ -22,183 +22,183 @@ from twistpi.rules.uploads import IDENTICAL, Upload, decide_registered
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        yield house
+def setup() -> Iterator[Setup]:
+    with a_house() as setup:
+        yield setup
 
 
-def refusal(house: House, index: Index, uploaded: Upload) -> tuple[int, str]:
-    before = house.view.reader.releases(index.name, "demo")
+def refusal(setup: Setup, index: Index, uploaded: Upload) -> tuple[int, str]:
+    before = setup.view.reader.releases(index.name, "demo")
     with pytest.raises(TwistpiError) as refused:
-        house.upload(index, uploaded)
-    assert house.view.reader.releases(index.name, "demo") == before
+        setup.upload(index, uploaded)
+    assert setup.view.reader.releases(index.name, "demo") == before
     return refused.value.status, str(refused.value)
 
 
-def register(house: House, index: Index = DEV, version: str = "1.0", **metadata: str) -> list[str]:
-    release = house.view.reader.release(index.name, "demo", version)
+def register(setup: Setup, index: Index = DEV, version: str = "1.0", **metadata: str) -> list[str]:
+    release = setup.view.reader.release(index.name, "demo", version)
     given = {"name": "Demo", "version": version, **metadata}
-    return kinds(house.fold(*decide_registered(index, release, "demo", house.status(index), given)))
+    return kinds(setup.fold(*decide_registered(index, release, "demo", setup.status(index), given)))
 
 
 # Files -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", [DEV, PROD], ids=["volatile", "not volatile"])
-def test_an_upload_makes_project_release_and_file(house: House, index: Index) -> None:
+def test_an_upload_makes_project_release_and_file(setup: Setup, index: Index) -> None:
     one = upload(
         metadata={"summary": "s", "license": ""}, hashes={"md5": "0" * 32}, requires_python=">=3.9", metadata_sha256="m" * 64,
         metadata_size=5, provenance_sha256="p" * 64, provenance_size=7,
     )  # fmt: skip
-    described, file = house.upload(index, one)
+    described, file = setup.upload(index, one)
     assert described == ReleaseDescribed(index.name, "demo", "1.0", {"name": "Demo", "version": "1.0", "summary": "s"})
     assert file == FileUploaded(
         index.name, "demo", "1.0", WHEEL, digest("one"), 3, {"md5": "0" * 32}, ">=3.9", "m" * 64, 5, "p" * 64, 7
     )
-    (uploaded,) = house.release(index).files
+    (uploaded,) = setup.release(index).files
     assert (uploaded.provenance_sha256, uploaded.provenance_size, uploaded.known.path) == ("p" * 64, 7, one.path)
 
 
 @pytest.mark.parametrize("index", [DEV, PROD], ids=["volatile", "not volatile"])
-def test_R80_the_same_bytes_again_change_nothing(house: House, index: Index) -> None:
-    house.upload(index, upload(metadata={"summary": "s"}))
-    assert house.upload(index, upload(metadata={"summary": "another"})) == ()
-    assert house.release(index).metadata["summary"] == "s"
+def test_R80_the_same_bytes_again_change_nothing(setup: Setup, index: Index) -> None:
+    setup.upload(index, upload(metadata={"summary": "s"}))
+    assert setup.upload(index, upload(metadata={"summary": "another"})) == ()
+    assert setup.release(index).metadata["summary"] == "s"
     assert IDENTICAL == "Upload of identical file to non volatile index."
 
 
-def test_other_bytes_take_the_place_of_those_that_were_there(house: House) -> None:
-    house.upload(DEV, upload())
-    house.upload(DEV, upload(SDIST, "sdist"))
-    house.test(DEV, WHEEL, "result")
-    assert kinds(house.upload(DEV, upload(content="two"))) == ["FileUploaded"]
-    sdist, wheel = house.release(DEV).files
+def test_other_bytes_take_the_place_of_those_that_were_there(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.upload(DEV, upload(SDIST, "sdist"))
+    setup.test(DEV, WHEEL, "result")
+    assert kinds(setup.upload(DEV, upload(content="two"))) == ["FileUploaded"]
+    sdist, wheel = setup.release(DEV).files
     assert (sdist.known.sha256, wheel.known.sha256) == (digest("sdist"), digest("two"))
     assert wheel.log[0].what == "overwrite"
     assert wheel.log[0].count == 1
-    assert house.release(DEV).attachments == ()
-    assert house.view.reader.was_removed(DEV.name, upload().path)
+    assert setup.release(DEV).attachments == ()
+    assert setup.view.reader.was_removed(DEV.name, upload().path)
 
 
-def test_R81_other_bytes_are_refused_on_an_index_that_is_not_volatile(house: House) -> None:
-    house.upload(PROD, upload(metadata={"summary": "s"}))
+def test_R81_other_bytes_are_refused_on_an_index_that_is_not_volatile(setup: Setup) -> None:
+    setup.upload(PROD, upload(metadata={"summary": "s"}))
     conflict = upload(content="two", metadata={"summary": "changed"})
-    assert refusal(house, PROD, conflict) == (409, f"{WHEEL} already exists in non-volatile index")
+    assert refusal(setup, PROD, conflict) == (409, f"{WHEEL} already exists in non-volatile index")
 
 
-def test_the_metadata_of_a_release_is_what_its_uploads_said_last(house: House) -> None:
-    house.upload(PROD, upload(metadata={"summary": "s", "license": "MIT", "author": "a"}))
-    house.upload(PROD, upload(SDIST, "sdist", metadata={"summary": "t", "license": ""}))
-    assert house.release(PROD).metadata == {"name": "Demo", "version": "1.0", "summary": "t", "author": "a"}
+def test_the_metadata_of_a_release_is_what_its_uploads_said_last(setup: Setup) -> None:
+    setup.upload(PROD, upload(metadata={"summary": "s", "license": "MIT", "author": "a"}))
+    setup.upload(PROD, upload(SDIST, "sdist", metadata={"summary": "t", "license": ""}))
+    assert setup.release(PROD).metadata == {"name": "Demo", "version": "1.0", "summary": "t", "author": "a"}
 
 
-def test_two_spellings_of_a_version_are_two_releases_and_a_name_belongs_to_one_of_them(house: House) -> None:
-    house.upload(DEV, upload(SDIST))
-    house.upload(DEV, upload(WHEEL, "wheel", "1.00"))
-    assert house.versions(DEV) == ["1.0", "1.00"]
-    assert house.upload(DEV, upload(WHEEL, "wheel", "1.0")) == (), "these very bytes are there"
-    assert kinds(house.upload(DEV, upload(WHEEL, "other", "1.0"))) == ["FileRemoved", "FileUploaded"]
-    assert house.versions(DEV) == ["1.0"], "a release that lost its only file is gone"
-    assert [file.known.sha256 for file in house.release(DEV).files] == [digest("one"), digest("other")]
+def test_two_spellings_of_a_version_are_two_releases_and_a_name_belongs_to_one_of_them(setup: Setup) -> None:
+    setup.upload(DEV, upload(SDIST))
+    setup.upload(DEV, upload(WHEEL, "wheel", "1.00"))
+    assert setup.versions(DEV) == ["1.0", "1.00"]
+    assert setup.upload(DEV, upload(WHEEL, "wheel", "1.0")) == (), "these very bytes are there"
+    assert kinds(setup.upload(DEV, upload(WHEEL, "other", "1.0"))) == ["FileRemoved", "FileUploaded"]
+    assert setup.versions(DEV) == ["1.0"], "a release that lost its only file is gone"
+    assert [file.known.sha256 for file in setup.release(DEV).files] == [digest("one"), digest("other")]
 
 
-def test_a_file_that_moves_to_another_spelling_takes_the_status_of_its_project_along(house: House) -> None:
-    house.upload(DEV, upload())
-    house.fold(ProjectMarked(DEV.name, "demo", "deprecated", "old"))
-    house.upload(DEV, upload(content="two", version="1.00"))
-    assert house.versions(DEV) == ["1.00"]
-    assert house.status(DEV) == "deprecated"
+def test_a_file_that_moves_to_another_spelling_takes_the_status_of_its_project_along(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.fold(ProjectMarked(DEV.name, "demo", "deprecated", "old"))
+    setup.upload(DEV, upload(content="two", version="1.00"))
+    assert setup.versions(DEV) == ["1.00"]
+    assert setup.status(DEV) == "deprecated"
 
 
-def test_another_spelling_of_the_version_is_no_way_around_a_refusal(house: House) -> None:
-    house.upload(PROD, upload())
-    assert refusal(house, PROD, upload(content="two", version="1.00"))[0] == 409
+def test_another_spelling_of_the_version_is_no_way_around_a_refusal(setup: Setup) -> None:
+    setup.upload(PROD, upload())
+    assert refusal(setup, PROD, upload(content="two", version="1.00"))[0] == 409
 
 
-def test_an_upload_leaves_a_yanked_twin_yanked(house: House) -> None:
-    house.upload(DEV, upload())
-    house.fold(FileYanked(DEV.name, "demo", WHEEL, "broken"))
-    assert house.upload(DEV, upload()) == ()
-    assert house.release(DEV).files[0].known.link.yanked == "broken"
+def test_an_upload_leaves_a_yanked_twin_yanked(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.fold(FileYanked(DEV.name, "demo", WHEEL, "broken"))
+    assert setup.upload(DEV, upload()) == ()
+    assert setup.release(DEV).files[0].known.link.yanked == "broken"
 
 
-def test_a_mirror_takes_no_uploads(house: House) -> None:
-    assert refusal(house, PYPI, upload()) == (404, "cannot submit to mirror index")
+def test_a_mirror_takes_no_uploads(setup: Setup) -> None:
+    assert refusal(setup, PYPI, upload()) == (404, "cannot submit to mirror index")
 
 
 # Names of removed files --------------------------------------------------------------------------------------------
 
 
-def test_R89_the_name_of_a_removed_file_is_not_for_other_bytes(house: House) -> None:
-    house.upload(PROD, upload())
-    house.fold(FileRemoved(PROD.name, "demo", WHEEL))
+def test_R89_the_name_of_a_removed_file_is_not_for_other_bytes(setup: Setup) -> None:
+    setup.upload(PROD, upload())
+    setup.fold(FileRemoved(PROD.name, "demo", WHEEL))
     message = f"{WHEEL} existed in non-volatile index alice/prod with other bytes; build a new version instead"
-    assert refusal(house, PROD, upload(content="two")) == (409, message)
-    assert kinds(house.upload(PROD, upload())) == ["ReleaseDescribed", "FileUploaded"], "what was there may come back"
-    assert not house.view.reader.was_removed(PROD.name, upload().path)
+    assert refusal(setup, PROD, upload(content="two")) == (409, message)
+    assert kinds(setup.upload(PROD, upload())) == ["ReleaseDescribed", "FileUploaded"], "what was there may come back"
+    assert not setup.view.reader.was_removed(PROD.name, upload().path)
 
 
-def test_R89_names_can_be_used_again_where_an_index_allows_it(house: House) -> None:
-    house.upload(PROD, upload())
-    house.fold(ProjectRemoved(PROD.name, "demo"))
+def test_R89_names_can_be_used_again_where_an_index_allows_it(setup: Setup) -> None:
+    setup.upload(PROD, upload())
+    setup.fold(ProjectRemoved(PROD.name, "demo"))
     lenient = attrs.evolve(PROD, config={**PROD.config, "reuse_filenames": True})
-    assert refusal(house, PROD, upload(content="two"))[0] == 409
-    assert kinds(house.upload(lenient, upload(content="two"))) == ["ReleaseDescribed", "FileUploaded"]
+    assert refusal(setup, PROD, upload(content="two"))[0] == 409
+    assert kinds(setup.upload(lenient, upload(content="two"))) == ["ReleaseDescribed", "FileUploaded"]
 
 
-def test_R89_names_can_be_used_again_on_a_volatile_index_and_elsewhere(house: House) -> None:
-    house.upload(DEV, upload())
-    house.fold(ProjectRemoved(DEV.name, "demo"))
-    assert house.upload(DEV, upload(content="two"))
-    assert house.upload(PROD, upload(content="two"))
-    assert house.view.reader.removed_paths(PROD.name, WHEEL) == []
-    assert house.view.reader.removed_paths(DEV.name, WHEEL) == [upload().path]
-    assert house.view.reader.removed_paths(DEV.name, WHEEL[1:]) == []
+def test_R89_names_can_be_used_again_on_a_volatile_index_and_elsewhere(setup: Setup) -> None:
+    setup.upload(DEV, upload())
+    setup.fold(ProjectRemoved(DEV.name, "demo"))
+    assert setup.upload(DEV, upload(content="two"))
+    assert setup.upload(PROD, upload(content="two"))
+    assert setup.view.reader.removed_paths(PROD.name, WHEEL) == []
+    assert setup.view.reader.removed_paths(DEV.name, WHEEL) == [upload().path]
+    assert setup.view.reader.removed_paths(DEV.name, WHEEL[1:]) == []
 
 
 # Projects with a status --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["archived", "quarantined"])
-def test_R90_a_closed_project_takes_no_uploads(house: House, status: str) -> None:
-    house.upload(DEV, upload())
-    house.fold(ProjectMarked(DEV.name, "demo", status))
+def test_R90_a_closed_project_takes_no_uploads(setup: Setup, status: str) -> None:
+    setup.upload(DEV, upload())
+    setup.fold(ProjectMarked(DEV.name, "demo", status))
     message = f"project demo is {status} on alice/dev, nothing can be uploaded to it"
     for uploaded in (upload(), upload(content="two"), upload(SDIST), upload("demo-2.0.tar.gz", version="2.0")):
-        assert refusal(house, DEV, uploaded) == (403, message)
+        assert refusal(setup, DEV, uploaded) == (403, message)
     with pytest.raises(TwistpiError, match=message):
-        register(house, summary="changed")
+        register(setup, summary="changed")
     with pytest.raises(TwistpiError, match=message):
-        house.document(DEV, "docs")
+        setup.document(DEV, "docs")
 
 
 @pytest.mark.parametrize("status", [None, "active", "deprecated"])
-def test_R90_other_projects_do(house: House, status: str | None) -> None:
-    house.upload(DEV, upload())
-    house.fold(ProjectMarked(DEV.name, "demo", status))
-    assert house.upload(DEV, upload(SDIST))
-    assert register(house, summary="changed") == ["ReleaseDescribed"]
+def test_R90_other_projects_do(setup: Setup, status: str | None) -> None:
+    setup.upload(DEV, upload())
+    setup.fold(ProjectMarked(DEV.name, "demo", status))
+    assert setup.upload(DEV, upload(SDIST))
+    assert register(setup, summary="changed") == ["ReleaseDescribed"]
 
 
 # Registering -------------------------------------------------------------------------------------------------------
 
 
-def test_registering_makes_a_release_without_files(house: House) -> None:
-    assert register(house, PROD, summary="s") == ["ReleaseDescribed"]
-    assert house.release(PROD).metadata == {"name": "Demo", "version": "1.0", "summary": "s"}
-    assert register(house, PROD, summary="s") == []
+def test_registering_makes_a_release_without_files(setup: Setup) -> None:
+    assert register(setup, PROD, summary="s") == ["ReleaseDescribed"]
+    assert setup.release(PROD).metadata == {"name": "Demo", "version": "1.0", "summary": "s"}
+    assert register(setup, PROD, summary="s") == []
 
 
-def test_registering_replaces_all_metadata_and_no_files(house: House) -> None:
-    house.upload(PROD, upload(metadata={"summary": "s", "import_names": ["demo"], "classifiers": ["A"]}))
-    assert register(house, PROD, license="MIT") == ["ReleaseDescribed"]
-    assert house.release(PROD).metadata == {"name": "Demo", "version": "1.0", "license": "MIT"}
-    assert [file.known.link.filename for file in house.release(PROD).files] == [WHEEL]
+def test_registering_replaces_all_metadata_and_no_files(setup: Setup) -> None:
+    setup.upload(PROD, upload(metadata={"summary": "s", "import_names": ["demo"], "classifiers": ["A"]}))
+    assert register(setup, PROD, license="MIT") == ["ReleaseDescribed"]
+    assert setup.release(PROD).metadata == {"name": "Demo", "version": "1.0", "license": "MIT"}
+    assert [file.known.link.filename for file in setup.release(PROD).files] == [WHEEL]
 
 
-def test_nothing_is_registered_on_a_mirror(house: House) -> None:
+def test_nothing_is_registered_on_a_mirror(setup: Setup) -> None:
     with pytest.raises(TwistpiError, match="cannot submit to mirror index"):
-        register(house, PYPI)
+        register(setup, PYPI)
 
 
 # Everything at once ------------------------------------------------------------------------------------------------
@@ -215,30 +215,30 @@ UPLOADS = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(uploads=st.lists(UPLOADS, max_size=8))
 def test_on_a_volatile_index_every_upload_ends_with_its_bytes_there(uploads: list[Upload]) -> None:
-    with a_house() as house:
+    with a_house() as setup:
         for one in uploads:
-            changes = house.upload(DEV, one)
+            changes = setup.upload(DEV, one)
             holders = [
                 (release.version, file.known.sha256)
-                for release in house.view.reader.releases(DEV.name, "demo")
+                for release in setup.view.reader.releases(DEV.name, "demo")
                 for file in release.files
                 if file.known.link.filename == one.filename
             ]
             assert [sha256 for _, sha256 in holders] == [one.sha256]
             assert not changes or holders == [(one.version, one.sha256)]
-            assert all(release.files for release in house.view.reader.releases(DEV.name, "demo"))
-            assert house.upload(DEV, one) == ()
+            assert all(release.files for release in setup.view.reader.releases(DEV.name, "demo"))
+            assert setup.upload(DEV, one) == ()
 
 
 @settings(max_examples=60, deadline=None)
 @given(uploads=st.lists(UPLOADS, max_size=8), removals=st.lists(st.sampled_from([WHEEL, SDIST]), max_size=2))
 def test_on_an_index_that_is_not_volatile_a_name_never_means_other_bytes(uploads: list[Upload], removals: list[str]) -> None:
     first: dict[str, str] = {}
-    with a_house() as house:
+    with a_house() as setup:
         for position, one in enumerate(uploads):
             if position < len(removals):
-                house.fold(FileRemoved(PROD.name, "demo", removals[position]))
+                setup.fold(FileRemoved(PROD.name, "demo", removals[position]))
             if one.sha256 == first.setdefault(one.filename, one.sha256):
-                house.upload(PROD, one)
+                setup.upload(PROD, one)
             else:
-                assert refusal(house, PROD, one)[0] == 409
+                assert refusal(setup, PROD, one)[0] == 409

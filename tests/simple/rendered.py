@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from twistpi.model.records import KnownFile, KnownProject, Link
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.simple.merge import MergedPage, merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import render_project

@@ -21,9 +21,9 @@ from twistpi.model.changes import (
     MetadataMissing,
     ProjectVanished,
 )
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.records import Link
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 
 AT = "2026-11-22T17:00:00.123456Z"

@@ -12,7 +12,7 @@ import pytest
 from tests.view.small_world import INDEX, LOG, OTHER_LOG, cached, entries, fold, link, listed, place
 from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.errors import ServerdirRefused, StorageFull, ViewDamaged
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.view.database import ViewDatabase, drop_view, open_view
 from twistpi.view.read import Readers

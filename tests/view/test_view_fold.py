@@ -41,7 +41,7 @@ from twistpi.model.changes import (
 )
 from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 
 WHEEL, SDIST = FILENAMES[:2]

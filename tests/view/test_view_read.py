@@ -12,7 +12,7 @@ import pytest
 from tests.view.small_world import DIGESTS, FILENAMES, INDEX, cached, changed, fold, link, listed, removed
 from twistpi.model.changes import EpochBegan, IndexCreated, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
 from twistpi.model.records import Link, PageHeader
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 from twistpi.view.read import KeptBlob, Reader, Readers
 

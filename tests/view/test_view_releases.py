@@ -24,7 +24,7 @@ from twistpi.model.release_changes import (
     ReleaseRemoved,
 )
 from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob
 from twistpi.view.read_blobs import BEGINNING, Mark

@@ -16,7 +16,7 @@ from twisted.internet.address import IPv4Address
 
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link
-from twistpi.web.access_log import AccessLog, Logged, clean_target, logged_glance
+from twistpi.web.access_log import AccessLog, Logged, clean_target, logged_head
 
 LOGGED = Logged(
     "192.0.2.1", "GET", "/root/pypi/+simple/?format=x&token=secret&flag", "HTTP/1.1", 200, 1234,
@@ -84,7 +84,7 @@ def test_what_lets_somebody_in_is_written_nowhere_whatever_a_client_mistakes_for
 
 def test_both_ways_of_answering_log_alike() -> None:
     asked = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\nUser-Agent: pip/26.3\r\nREFERER: y\r\n\r\n"
-    logged = logged_glance(IPv4Address("TCP", "192.0.2.1", 1), asked, 304, 0)
+    logged = logged_head(IPv4Address("TCP", "192.0.2.1", 1), asked, 304, 0)
     assert logged == Logged("192.0.2.1", "GET", "/a?b=c", "HTTP/1.1", 304, 0, "y", "pip/26.3")
 
 

@@ -24,7 +24,7 @@ from tests.web.web_asking import (
 )
 from tests.web.web_wire import Answer
 from tests.web.web_world import World
-from twistpi.auth.login_tokens import LoginTokens
+from twistpi.auth.tokens import LoginTokens
 from twistpi.model.accounts import User
 
 DEEP = b"[" * 5000 + b"]" * 5000
@@ -411,20 +411,20 @@ def _forged(world: World) -> dict[str, str]:
     user = world.readers.get().user("alice")
     assert isinstance(user, User)
     now = world.clock.seconds()
-    good = world.identify.tokens.make(user, now)
+    good = world.authenticator.tokens.make(user, now)
     stranger = LoginTokens(b"the secret of another server, long enough", 36000)
     return {
         "of another server": f"alice:{stranger.make(user, now)}",
-        "expired": f"alice:{world.identify.tokens.make(user, now - 36001)}",
-        "from the future": f"alice:{world.identify.tokens.make(user, now + 86400)}",
+        "expired": f"alice:{world.authenticator.tokens.make(user, now - 36001)}",
+        "from the future": f"alice:{world.authenticator.tokens.make(user, now + 86400)}",
         "of another user": f"root:{good}",
         "cut": f"alice:{good[:-1]}",
         "longer": f"alice:{good}A",
         "upper case": f"alice:{good.upper()}",
         "first half changed": f"alice:{'A' if good[0] != 'A' else 'B'}{good[1:]}",
         "without a signature": f"alice:{good.rpartition('.')[0]}.",
-        "before another password": f"alice:{world.identify.tokens.make(User('alice', {}, 'another'), now)}",
-        "of a user who is gone": f"eve:{world.identify.tokens.make(User('eve', {}, 'x'), now)}",
+        "before another password": f"alice:{world.authenticator.tokens.make(User('alice', {}, 'another'), now)}",
+        "of a user who is gone": f"eve:{world.authenticator.tokens.make(User('eve', {}, 'x'), now)}",
     }
 
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
-from twistpi.web.failures import reply_to
+from twistpi.web.errors import reply_to
 
 
 def test_what_was_given_up_is_to_be_asked_for_again() -> None:

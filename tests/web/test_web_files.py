@@ -12,7 +12,7 @@ from tests.web.web_world import MIRROR, World, link
 from twistpi.model.changes import IndexModified, LinksChanged
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import PageHeader
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 
 BODY = bytes(range(256)) * 400
 """More than what is kept and sent in one piece."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twistpi.simple.negotiate import Representation
-from twistpi.web.glance import Glances
+from twistpi.web.fast.request_head import RequestHeadParser
 
 PIP = (
     b"Host: localhost:3141\r\nUser-Agent: pip/26.3 {}\r\nAccept-Encoding: gzip, deflate\r\n"
@@ -19,17 +19,17 @@ def request(headers: bytes = PIP, line: bytes = b"GET /root/pypi/+simple/x/ HTTP
 
 
 def test_an_installers_plain_get_is_understood() -> None:
-    glances = Glances()
+    heads = RequestHeadParser()
     for _ in range(2):
-        seen = glances.look(request(PIP + b'If-None-Match: "a", W/"b"\r\n'))
+        seen = heads.look(request(PIP + b'If-None-Match: "a", W/"b"\r\n'))
         assert seen is not None
-        path, glance = seen
+        path, head = seen
         assert path == b"/root/pypi/+simple/x/"
-        assert set(glance.tags or ()) == {'"a"', '"b"'}
-        assert glance.wish.representation is Representation.JSON_V1
-        assert glance.wish.gzip
-        assert glance.wish.installer
-        assert not glance.wish.json
+        assert set(head.tags or ()) == {'"a"', '"b"'}
+        assert head.negotiated.representation is Representation.JSON_V1
+        assert head.negotiated.gzip
+        assert head.negotiated.installer
+        assert not head.negotiated.json
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_an_installers_plain_get_is_understood() -> None:
     ],
 )  # fmt: skip
 def test_unusual_headers_are_left_to_the_ordinary_way(line: bytes) -> None:
-    assert Glances().look(request(PIP + line + b"\r\n")) is None
-    assert Glances().look(request(line + b"\r\n" + PIP)) is None
+    assert RequestHeadParser().look(request(PIP + line + b"\r\n")) is None
+    assert RequestHeadParser().look(request(line + b"\r\n" + PIP)) is None
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def test_unusual_headers_are_left_to_the_ordinary_way(line: bytes) -> None:
     ],
 )  # fmt: skip
 def test_anything_but_one_whole_get_is_left_to_the_ordinary_way(data: bytes) -> None:
-    assert Glances().look(data) is None
+    assert RequestHeadParser().look(data) is None
 
 
 def test_memory_is_bounded_whatever_clients_send() -> None:
-    glances = Glances()
+    heads = RequestHeadParser()
     for number in range(5000):
-        glances.look(request(b"X: %d\r\n" % number))
-    assert len(glances._blocks) <= 2048
-    before = len(glances._blocks)
-    assert glances.look(request(b"X: " + b"y" * 3000 + b"\r\n")) is not None
-    assert len(glances._blocks) == before
+        heads.look(request(b"X: %d\r\n" % number))
+    assert len(heads._blocks) <= 2048
+    before = len(heads._blocks)
+    assert heads.look(request(b"X: " + b"y" * 3000 + b"\r\n")) is not None
+    assert len(heads._blocks) == before
 
 
 def test_what_nobody_can_serve_has_no_representation_unless_lenient() -> None:
     image = b"Accept: image/png\r\n"
-    strict, lenient = Glances().look(request(image)), Glances(lenient=True).look(request(image))
+    strict, lenient = RequestHeadParser().look(request(image)), RequestHeadParser(lenient=True).look(request(image))
     assert strict is not None
     assert lenient is not None
-    assert strict[1].wish.representation is None
-    assert lenient[1].wish.representation is Representation.TEXT_HTML
+    assert strict[1].negotiated.representation is None
+    assert lenient[1].negotiated.representation is Representation.TEXT_HTML

@@ -12,7 +12,7 @@ import pytest
 from tests.web.web_asking import Person, Worlds, add_mirror, add_stage, logged_in, nobody, serial_of
 from tests.web.web_wire import Answer
 from tests.web.web_world import World
-from twistpi.auth import api_tokens
+from twistpi.auth import tokens as api_tokens
 from twistpi.model.changes import TokenCreated
 from twistpi.rules.permissions import Policy
 
@@ -210,13 +210,13 @@ def test_the_table_has_every_verb_and_everybody() -> None:
 def test_listings_show_protected_indexes_to_those_who_may_read_them(tmp_path: Path, who: str, *, restricted: bool) -> None:
     world = make_world(str(tmp_path), restricted=restricted)
     try:
-        asker = person(world, who)
+        principal = person(world, who)
         may_read = {"alice", "carol", "root", "alice-reads", "alice-both", "carol-reads", "root-both"}
         expected = {"dev", "kept", "mirror"} | ({"hidden", "veiled"} if who in may_read else set())
-        assert set(asker.get("/").json()["result"]["alice"]["indexes"]) == expected
-        assert set(asker.get("/alice").json()["result"]["indexes"]) == expected
+        assert set(principal.get("/").json()["result"]["alice"]["indexes"]) == expected
+        assert set(principal.get("/alice").json()["result"]["indexes"]) == expected
         for path in ("/", "/alice"):
-            page = asker.get(path, accept="text/html").content.decode()
+            page = principal.get(path, accept="text/html").content.decode()
             assert all((f"alice/{name}" in page) == (name in expected) for name in ("dev", "hidden", "veiled"))
     finally:
         world.close()

@@ -15,7 +15,7 @@ from twisted.web.server import Request
 from tests.web.web_asking import Person, add_mirror, add_stage, basic, logged_in, nobody, with_api_token
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
-from twistpi.model.accounts import Asker
+from twistpi.model.accounts import Principal
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
 
 CLOSED = "corp/closed"
@@ -32,9 +32,9 @@ class CountingIdentify:
     real: Any
     count: int = 0
 
-    async def asker(self, request: Request) -> Asker:
+    async def principal(self, request: Request) -> Principal:
         self.count += 1
-        found: Asker = await self.real.asker(request)
+        found: Principal = await self.real.principal(request)
         return found
 
     def __getattr__(self, name: str) -> Any:
@@ -261,7 +261,7 @@ def test_pages_of_those_who_see_the_same_are_shared_and_of_others_not(closed: Wo
 def test_nobody_is_asked_who_they_are_where_all_is_open(closed: World) -> None:
     add_stage(closed, "alice/dev", bases=[MIRROR], acl_read=[":ANONYMOUS:", "alice"])
     path = closed.cache_file("demo", PUBLIC, b"public")
-    counting = closed.services.identify = CountingIdentify(closed.identify)  # type: ignore[assignment]
+    counting = closed.services.authenticator = CountingIdentify(closed.authenticator)  # type: ignore[assignment]
     login = f"Basic {basic('alice:wrong')}"
     for asked in (f"/{MIRROR}/+simple/demo/", "/alice/dev/+simple/demo/", path, "/alice/dev/demo", "/alice/dev/+simple/demo"):
         for headers in ({}, {"user_agent": "pip/26.3"}, {"accept": "application/json"}):

@@ -26,7 +26,7 @@ from twistpi.model.release_changes import (
     ReleaseRemoved,
 )
 from twistpi.view.page_cache import PageCache
-from twistpi.web.app import make_site
+from twistpi.web.routes import make_site
 
 STAGES = ("alice/dev", "corp/base")
 INDEXES = (*STAGES, MIRROR)
@@ -120,14 +120,14 @@ PATHS = [f"/{index}/+simple/{PROJECT}/" for index in INDEXES] + [_path_of_file(i
 ASKERS = (None, "alice", "bob")
 
 
-def _question(asker: str | None, path: str) -> bytes:
+def _question(principal: str | None, path: str) -> bytes:
     headers = {"accept": JSON_PAGE, "user_agent": "pip/26.3"}
-    if asker is not None:
-        headers["authorization"] = f"Basic {basic(f'{asker}:{asker}')}"
+    if principal is not None:
+        headers["authorization"] = f"Basic {basic(f'{principal}:{principal}')}"
     return request_bytes(path, **headers)
 
 
-def _may_read(world: World, asker: str | None, index: str) -> bool:
+def _may_read(world: World, principal: str | None, index: str) -> bool:
     """What ``acl_read`` means, said once more in the simplest words."""
     found = world.readers.get().index(index)
     if found is None:
@@ -135,20 +135,20 @@ def _may_read(world: World, asker: str | None, index: str) -> bool:
     acl = found.config.get("acl_read")
     if acl is None or ":ANONYMOUS:" in acl:
         return True
-    return asker is not None and (":AUTHENTICATED:" in acl or asker in acl or index.startswith(f"{asker}/"))
+    return principal is not None and (":AUTHENTICATED:" in acl or principal in acl or index.startswith(f"{principal}/"))
 
 
 def _check(world: World) -> None:
     slow, fast, fresh = Wire(world, fast=False), Wire(world), Wire(AnotherServer.of(world), fast=False)  # type: ignore[arg-type]
-    for asker in ASKERS:
+    for principal in ASKERS:
         for path in PATHS:
-            answers = [wire.send(_question(asker, path)) for wire in (slow, fast, fast, fresh)]
-            assert len(set(answers)) == 1, (asker, path)
+            answers = [wire.send(_question(principal, path)) for wire in (slow, fast, fast, fresh)]
+            assert len(set(answers)) == 1, (principal, path)
             answer = read_answer(answers[0])
             assert answer.status in (200, 401, 403, 404, 410)
-            assert answer.status != (403 if asker is None else 401)
+            assert answer.status != (403 if principal is None else 401)
             for index, file in FILES.items():
-                if not _may_read(world, asker, index):
+                if not _may_read(world, principal, index):
                     assert file.filename.encode() not in answer.content
                     assert index.encode() != answer.content
             if not _may_read(world, None, "/".join(path.split("/")[1:3])):

@@ -19,7 +19,7 @@ from tests.in_reactor import until
 from tests.web.web_wire import JSON_PAGE, read_answer, request_bytes, without_id
 from tests.web.web_world import MIRROR, World, link
 from twistpi.model.errors import WrongBytes
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 
 reactor: Any = installed_reactor
 BODY = os.urandom(3 * 1024 * 1024)

@@ -19,7 +19,7 @@ COLD = link("cold-1.0.tar.gz", b"cold")
 
 
 @pytest.fixture
-def house(world: World) -> World:
+def setup(world: World) -> World:
     """An open mirror and ``corp/closed``, which alice may read, hold one and the same file."""
     for name in ("corp", "alice", "bob"):
         world.add_user(name, f"{name}-password")
@@ -43,9 +43,9 @@ def where(person: Person, path: str, **headers: str) -> Answer:
 
 
 @pytest.mark.parametrize("ending", ["", ".metadata"])
-def test_what_is_open_and_here_is_named_with_the_headers_of_its_own_door(house: World, ending: str) -> None:
-    path = address(nobody(house), MIRROR) + ending
-    told, real = where(nobody(house), path), nobody(house).get(path, accept="*/*")
+def test_what_is_open_and_here_is_named_with_the_headers_of_its_own_door(setup: World, ending: str) -> None:
+    path = address(nobody(setup), MIRROR) + ending
+    told, real = where(nobody(setup), path), nobody(setup).get(path, accept="*/*")
     assert (told.status, told.body) == (204, b"")
     assert told.headers["x-twistpi-blob"] == path.partition("/+f/")[2]
     assert told.headers["cache-control"] == "max-age=10"
@@ -54,33 +54,33 @@ def test_what_is_open_and_here_is_named_with_the_headers_of_its_own_door(house: 
         assert told.headers.get(f"x-twistpi-{name}") == real.headers.get(name), name
 
 
-def test_what_is_closed_is_named_to_its_readers_alone_and_for_now_only(house: World) -> None:
-    path = address(logged_in(house, "alice"), "corp/closed")
-    for stranger in (nobody(house), logged_in(house, "bob")):
+def test_what_is_closed_is_named_to_its_readers_alone_and_for_now_only(setup: World) -> None:
+    path = address(logged_in(setup, "alice"), "corp/closed")
+    for stranger in (nobody(setup), logged_in(setup, "bob")):
         refused = where(stranger, path)
         assert (refused.status, refused.headers["cache-control"]) == (403, "no-store")
         assert "x-twistpi-blob" not in refused.headers
-    told = where(logged_in(house, "alice"), path)
+    told = where(logged_in(setup, "alice"), path)
     assert (told.status, told.headers["cache-control"]) == (204, "no-store")
     assert told.headers["x-twistpi-cache-control"] == "max-age=365000000, immutable, private"
     assert told.headers["x-twistpi-vary"] == "Authorization, X-Devpi-Auth"
 
 
-def test_an_index_that_is_closed_lets_nothing_through_from_then_on(house: World) -> None:
-    path = address(nobody(house), MIRROR)
-    assert where(nobody(house), path).status == 204
-    mirror = house.readers.get().index(MIRROR)
+def test_an_index_that_is_closed_lets_nothing_through_from_then_on(setup: World) -> None:
+    path = address(nobody(setup), MIRROR)
+    assert where(nobody(setup), path).status == 204
+    mirror = setup.readers.get().index(MIRROR)
     assert mirror is not None
-    house.commit(IndexModified(MIRROR, {**mirror.config, "acl_read": ["alice"]}))
-    assert where(nobody(house), path).status == 403
+    setup.commit(IndexModified(MIRROR, {**mirror.config, "acl_read": ["alice"]}))
+    assert where(nobody(setup), path).status == 403
 
 
-def test_another_index_in_the_path_opens_nothing(house: World) -> None:
+def test_another_index_in_the_path_opens_nothing(setup: World) -> None:
     """The blobs of all indexes lie in one tree; the path alone says nothing."""
-    add_stage(house, "corp/open")
-    path = address(logged_in(house, "alice"), "corp/closed")
-    assert where(nobody(house), path.replace("corp/closed", "corp/open")).status == 403
-    assert where(nobody(house), path.replace("corp/closed", "corp/unknown")).status == 403
+    add_stage(setup, "corp/open")
+    path = address(logged_in(setup, "alice"), "corp/closed")
+    assert where(nobody(setup), path.replace("corp/closed", "corp/open")).status == 403
+    assert where(nobody(setup), path.replace("corp/closed", "corp/unknown")).status == 403
 
 
 @pytest.mark.parametrize(
@@ -99,29 +99,29 @@ def test_another_index_in_the_path_opens_nothing(house: World) -> None:
         "/root/pypi/+f/\u00e9/c/d",
     ],
 )
-def test_what_is_no_file_that_is_here_is_left_to_the_other_doors(house: World, path: str) -> None:
-    assert where(nobody(house), path.replace("{open}", address(nobody(house), MIRROR))).status == 403
+def test_what_is_no_file_that_is_here_is_left_to_the_other_doors(setup: World, path: str) -> None:
+    assert where(nobody(setup), path.replace("{open}", address(nobody(setup), MIRROR))).status == 403
 
 
-def test_a_file_that_has_to_be_fetched_is_left_to_its_door(house: World) -> None:
-    assert where(nobody(house), address(nobody(house), MIRROR, "cold")).status == 403
+def test_a_file_that_has_to_be_fetched_is_left_to_its_door(setup: World) -> None:
+    assert where(nobody(setup), address(nobody(setup), MIRROR, "cold")).status == 403
 
 
-def test_a_file_that_is_gone_from_the_disk_is_left_to_its_door(house: World) -> None:
-    path = address(nobody(house), MIRROR)
-    told = where(nobody(house), path).headers["x-twistpi-blob"]
-    (Path(house.folder) / "+files" / told).unlink()
-    assert where(nobody(house), path).status == 403
+def test_a_file_that_is_gone_from_the_disk_is_left_to_its_door(setup: World) -> None:
+    path = address(nobody(setup), MIRROR)
+    told = where(nobody(setup), path).headers["x-twistpi-blob"]
+    (Path(setup.folder) / "+files" / told).unlink()
+    assert where(nobody(setup), path).status == 403
 
 
 @pytest.mark.parametrize("written", ["%2Bf", "+f"])
-def test_the_prefix_and_the_spelling_of_a_path_do_not_matter(house: World, written: str) -> None:
-    path = "/pkgs" + address(nobody(house), MIRROR).replace("+f", written)
-    house.services.outside_url = "https://pypi.example/pkgs"
-    assert where(nobody(house), path).status == 204
+def test_the_prefix_and_the_spelling_of_a_path_do_not_matter(setup: World, written: str) -> None:
+    path = "/pkgs" + address(nobody(setup), MIRROR).replace("+f", written)
+    setup.services.outside_url = "https://pypi.example/pkgs"
+    assert where(nobody(setup), path).status == 204
 
 
-def test_a_project_in_quarantine_is_left_to_its_door(house: World) -> None:
-    path = address(nobody(house), MIRROR)
-    house.commit(LinksChanged(MIRROR, "demo", header=PageHeader(status="quarantined")))
-    assert where(nobody(house), path).status == 403
+def test_a_project_in_quarantine_is_left_to_its_door(setup: World) -> None:
+    path = address(nobody(setup), MIRROR)
+    setup.commit(LinksChanged(MIRROR, "demo", header=PageHeader(status="quarantined")))
+    assert where(nobody(setup), path).status == 403

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 
 from tests.web.web_wire import Answer, Wire, read_answer
 from tests.web.web_world import World
-from twistpi.auth import api_tokens
+from twistpi.auth import tokens as api_tokens
 from twistpi.model.accounts import User
 from twistpi.model.changes import IndexCreated, TokenCreated
 
@@ -119,7 +119,7 @@ def logged_in(world: World, name: str) -> Person:
     """The user ``name`` with a fresh login token."""
     user = world.readers.get().user(name)
     assert isinstance(user, User)
-    return Person(world, f"{name}:{world.identify.tokens.make(user, world.clock.seconds())}")
+    return Person(world, f"{name}:{world.authenticator.tokens.make(user, world.clock.seconds())}")
 
 
 def with_api_token(world: World, user: str, *may: str, index: str | None = None, expires: str | None = None) -> Person:

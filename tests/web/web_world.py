@@ -13,8 +13,8 @@ import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
-from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.passwords import hash_password
+from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.writer import Committed
@@ -22,18 +22,18 @@ from twistpi.mirror.refresh import PageState
 from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
 from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
 from twistpi.model.names import project_of_filename, version_of_filename
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.records import Index, KnownFile, Link, PageHeader
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access_log import AccessLog
-from twistpi.web.accounts.identify import Identify
-from twistpi.web.accounts.password_line import PasswordLine
-from twistpi.web.app import make_site
+from twistpi.web.authentication import Authenticator
+from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.routes import make_site
 from twistpi.web.services import NodeFacts, Services
 
 MIRROR = "root/pypi"
@@ -259,8 +259,8 @@ class World:
         self.pusher = FakePusher()
         self.entries: list[tuple[str, tuple[Change, ...]]] = []
         """The author and the changes of each entry."""
-        self.identify = Identify(
-            self.readers, LoginTokens(SECRET, 36000), PasswordLine(hash_offload), self.clock, os.urandom, BCRYPT_COST,
+        self.authenticator = Authenticator(
+            self.readers, LoginTokens(SECRET, 36000), PasswordQueue(hash_offload), self.clock, os.urandom, BCRYPT_COST,
             trusted_proxies=settings.get("trusted_proxies", ()),
         )  # fmt: skip
         services: dict[str, Any] = {
@@ -273,7 +273,7 @@ class World:
             "page_cache": PageCache(64 * 1024 * 1024),
             "clock": self.clock,
             "offload": at_once,
-            "identify": self.identify,
+            "authenticator": self.authenticator,
             "policy": Policy(),
             "pusher": self.pusher,
             "writer": FakeWriter(self),

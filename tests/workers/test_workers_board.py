@@ -9,108 +9,112 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.web.touches import Touch, Touched
-from twistpi.workers.board import Board, Slot
+from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
+from twistpi.workers.shared_state import SharedState, Slot
 
-HELLO = Touch(Touched.PROJECT, "alice/dev", "hello")
-DEV = Touch(Touched.INDEX, "alice/dev")
-TOUCHES = st.lists(st.builds(Touch, st.sampled_from(Touched), st.text(max_size=30), st.text(max_size=300)), max_size=5)
+HELLO = Invalidation(InvalidationKind.PROJECT, "alice/dev", "hello")
+DEV = Invalidation(InvalidationKind.INDEX, "alice/dev")
+TOUCHES = st.lists(
+    st.builds(Invalidation, st.sampled_from(InvalidationKind), st.text(max_size=30), st.text(max_size=300)), max_size=5
+)
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    made = Board.make()
+def shared_state() -> Iterator[SharedState]:
+    made = SharedState.make()
     yield made
     made.close()
 
 
-def reader_of(board: Board) -> Board:
+def reader_of(shared_state: SharedState) -> SharedState:
     """Another process's view of the same memory."""
-    return Board(os.dup(board.descriptor))
+    return SharedState(os.dup(shared_state.descriptor))
 
 
-def test_what_was_announced_is_heard_once(board: Board) -> None:
-    reader = reader_of(board)
+def test_what_was_announced_is_heard_once(shared_state: SharedState) -> None:
+    reader = reader_of(shared_state)
     assert reader.news() is None
-    board.announce(7, [HELLO, DEV, HELLO])
+    shared_state.announce(7, [HELLO, DEV, HELLO])
     news = reader.news()
     assert news is not None
     assert news.serial == 7
-    assert news.touches == [HELLO, DEV]
+    assert news.invalidations == [HELLO, DEV]
     assert reader.news() is None
     reader.close()
 
 
-def test_an_entry_that_touches_nothing_moves_the_serial(board: Board) -> None:
-    reader = reader_of(board)
-    board.announce(8, [])
+def test_an_entry_that_touches_nothing_moves_the_serial(shared_state: SharedState) -> None:
+    reader = reader_of(shared_state)
+    shared_state.announce(8, [])
     news = reader.news()
     assert news is not None
-    assert (news.serial, news.touches) == (8, [])
+    assert (news.serial, news.invalidations) == (8, [])
     reader.close()
 
 
-def test_who_starts_knows_nothing_of_before(board: Board) -> None:
-    board.announce(1, [HELLO])
-    reader = reader_of(board)
+def test_who_starts_knows_nothing_of_before(shared_state: SharedState) -> None:
+    shared_state.announce(1, [HELLO])
+    reader = reader_of(shared_state)
     assert reader.serial == 1
     assert reader.news() is None
     reader.close()
 
 
-def test_an_entry_that_touches_too_much_touches_everything(board: Board) -> None:
-    reader = reader_of(board)
-    board.announce(9, [Touch(Touched.PROJECT, "alice/dev", f"project-{number}") for number in range(20_000)])
+def test_an_entry_that_touches_too_much_touches_everything(shared_state: SharedState) -> None:
+    reader = reader_of(shared_state)
+    shared_state.announce(
+        9, [Invalidation(InvalidationKind.PROJECT, "alice/dev", f"project-{number}") for number in range(20_000)]
+    )
     news = reader.news()
     assert news is not None
-    assert (news.serial, news.touches) == (9, None)
+    assert (news.serial, news.invalidations) == (9, None)
     reader.close()
 
 
-def test_who_comes_too_late_is_told_that_anything_may_have_changed(board: Board) -> None:
-    late = reader_of(board)
+def test_who_comes_too_late_is_told_that_anything_may_have_changed(shared_state: SharedState) -> None:
+    late = reader_of(shared_state)
     for serial in range(1, 20_001):
-        board.announce(serial, [Touch(Touched.PROJECT, "alice/dev", f"project-{serial}")])
+        shared_state.announce(serial, [Invalidation(InvalidationKind.PROJECT, "alice/dev", f"project-{serial}")])
     news = late.news()
     assert news is not None
-    assert (news.serial, news.touches) == (20_000, None)
-    board.announce(20_001, [HELLO])
+    assert (news.serial, news.invalidations) == (20_000, None)
+    shared_state.announce(20_001, [HELLO])
     news = late.news()
     assert news is not None
-    assert news.touches == [HELLO]
+    assert news.invalidations == [HELLO]
     late.close()
 
 
 @given(st.lists(st.tuples(TOUCHES, st.booleans()), max_size=60))
-def test_readers_at_any_pace_hear_of_everything_in_order(entries: list[tuple[list[Touch], bool]]) -> None:
-    board = Board.make()
+def test_readers_at_any_pace_hear_of_everything_in_order(entries: list[tuple[list[Invalidation], bool]]) -> None:
+    shared_state = SharedState.make()
     # Somewhere before the end of the ring, so that it is gone around.
     for serial in range(1, 6):
-        board.announce(serial, [Touch(Touched.PROJECT, "x" * 104_000, "y" * 104_000)])
-    reader = reader_of(board)
-    told: list[Touch] = []
-    heard: list[Touch] = []
-    for serial, (touches, looks) in enumerate(entries, 6):
-        board.announce(serial, touches)
-        told += dict.fromkeys(touches)
+        shared_state.announce(serial, [Invalidation(InvalidationKind.PROJECT, "x" * 104_000, "y" * 104_000)])
+    reader = reader_of(shared_state)
+    told: list[Invalidation] = []
+    heard: list[Invalidation] = []
+    for serial, (invalidations, looks) in enumerate(entries, 6):
+        shared_state.announce(serial, invalidations)
+        told += dict.fromkeys(invalidations)
         if looks or serial == 5 + len(entries):
             news = reader.news()
             assert news is not None
             assert news.serial == serial
-            assert news.touches is not None
-            heard += news.touches
+            assert news.invalidations is not None
+            heard += news.invalidations
     assert heard == told
     reader.close()
-    board.close()
+    shared_state.close()
 
 
-def test_slots_are_each_workers_own(board: Board) -> None:
-    reader = reader_of(board)
+def test_slots_are_each_workers_own(shared_state: SharedState) -> None:
+    reader = reader_of(shared_state)
     for number in (1, 2, 127):
         reader.tell(number, Slot.CONNECTIONS, number + 100)
         reader.tell(number, Slot.PAGE_BYTES, 1 << 40)
-    assert [board.told(number, Slot.CONNECTIONS) for number in (1, 2, 3, 127)] == [101, 102, 0, 227]
-    board.clear_slot(2)
-    assert [board.told(number, Slot.PAGE_BYTES) for number in (1, 2, 127)] == [1 << 40, 0, 1 << 40]
-    assert board.serial == 0
+    assert [shared_state.told(number, Slot.CONNECTIONS) for number in (1, 2, 3, 127)] == [101, 102, 0, 227]
+    shared_state.clear_slot(2)
+    assert [shared_state.told(number, Slot.PAGE_BYTES) for number in (1, 2, 127)] == [1 << 40, 0, 1 << 40]
+    assert shared_state.serial == 0
     reader.close()

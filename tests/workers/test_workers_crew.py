@@ -12,10 +12,10 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from twistpi.settings import Settings
-from twistpi.workers.board import Board, Slot
-from twistpi.workers.crew import Crew
-from twistpi.workers.orders import HURRY, READY, REOPEN, line_of
+from twistpi.server.settings import Settings
+from twistpi.workers.control_channel import HURRY, READY, REOPEN, line_of
+from twistpi.workers.pool import WorkerPool
+from twistpi.workers.shared_state import SharedState, Slot
 
 DIED = Failure(ProcessTerminated(signal=9))  # type: ignore[no-untyped-call]
 
@@ -89,23 +89,23 @@ def port() -> Iterator[FakePort]:
 
 
 @pytest.fixture
-def crew(reactor: FakeReactor, port: FakePort) -> Iterator[Crew]:
-    board = Board.make()
+def pool(reactor: FakeReactor, port: FakePort) -> Iterator[WorkerPool]:
+    shared_state = SharedState.make()
     ports: Any = {"tcp:0": port}
-    yield Crew(Settings(workers=2), reactor, ports, "/run/workers.sock", board)
-    board.close()
+    yield WorkerPool(Settings(workers=2), reactor, ports, "/run/workers.sock", shared_state)
+    shared_state.close()
 
 
-def start(crew: Crew, reactor: FakeReactor) -> list[FakeProcess]:
-    crew.start(None, offline=False)
+def start(pool: WorkerPool, reactor: FakeReactor) -> list[FakeProcess]:
+    pool.start(None, offline=False)
     assert len(reactor.processes) == 2
     return list(reactor.processes)
 
 
 def test_the_first_process_serves_until_a_worker_does_and_while_none_does(
-    crew: Crew, reactor: FakeReactor, port: FakePort
+    pool: WorkerPool, reactor: FakeReactor, port: FakePort
 ) -> None:
-    first, second = start(crew, reactor)
+    first, second = start(pool, reactor)
     assert port.reads
     first.ready()
     assert not port.reads
@@ -116,9 +116,9 @@ def test_the_first_process_serves_until_a_worker_does_and_while_none_does(
     assert port.reads
 
 
-def test_workers_inherit_the_board_and_the_sockets(crew: Crew, reactor: FakeReactor, port: FakePort) -> None:
-    for process in start(crew, reactor):
-        assert process.descriptors == {0: "w", 1: "r", 2: "r", 3: crew.board.descriptor, 4: port.fileno()}
+def test_workers_inherit_the_board_and_the_sockets(pool: WorkerPool, reactor: FakeReactor, port: FakePort) -> None:
+    for process in start(pool, reactor):
+        assert process.descriptors == {0: "w", 1: "r", 2: "r", 3: pool.shared_state.descriptor, 4: port.fileno()}
 
 
 def pauses(reactor: FakeReactor, times: int) -> list[float]:
@@ -133,8 +133,10 @@ def pauses(reactor: FakeReactor, times: int) -> list[float]:
     return found
 
 
-def test_a_worker_that_dies_again_and_again_is_started_ever_later_and_another_one_soon(crew: Crew, reactor: FakeReactor) -> None:
-    start(crew, reactor)
+def test_a_worker_that_dies_again_and_again_is_started_ever_later_and_another_one_soon(
+    pool: WorkerPool, reactor: FakeReactor
+) -> None:
+    start(pool, reactor)
     grown = pauses(reactor, 10)
     assert grown[:4] == [0.2, 0.4, 0.8, 1.6]
     assert grown[-2:] == [30.0, 30.0]
@@ -142,16 +144,16 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_later_and_another_on
     assert pauses(reactor, 1) == [0.1]
 
 
-def test_the_slot_of_a_worker_that_is_gone_is_empty(crew: Crew, reactor: FakeReactor) -> None:
-    first, _ = start(crew, reactor)
-    crew.board.tell(1, Slot.ALIVE, 1)
-    crew.board.tell(1, Slot.CONNECTIONS, 7)
+def test_the_slot_of_a_worker_that_is_gone_is_empty(pool: WorkerPool, reactor: FakeReactor) -> None:
+    first, _ = start(pool, reactor)
+    pool.shared_state.tell(1, Slot.ALIVE, 1)
+    pool.shared_state.tell(1, Slot.CONNECTIONS, 7)
     first.die()
-    assert (crew.board.told(1, Slot.ALIVE), crew.board.told(1, Slot.CONNECTIONS)) == (0, 0)
+    assert (pool.shared_state.told(1, Slot.ALIVE), pool.shared_state.told(1, Slot.CONNECTIONS)) == (0, 0)
 
 
-def test_a_process_that_cannot_be_started_is_tried_again(crew: Crew, reactor: FakeReactor) -> None:
-    first, _ = start(crew, reactor)
+def test_a_process_that_cannot_be_started_is_tried_again(pool: WorkerPool, reactor: FakeReactor) -> None:
+    first, _ = start(pool, reactor)
     reactor.refuses = True
     first.die()
     reactor.pump([0.2, 0.4])
@@ -161,11 +163,11 @@ def test_a_process_that_cannot_be_started_is_tried_again(crew: Crew, reactor: Fa
     assert len(reactor.processes) == 3
 
 
-def test_stopping_ends_all_and_kills_who_does_not_end(crew: Crew, reactor: FakeReactor) -> None:
-    first, second = start(crew, reactor)
+def test_stopping_ends_all_and_kills_who_does_not_end(pool: WorkerPool, reactor: FakeReactor) -> None:
+    first, second = start(pool, reactor)
     ended: list[None] = []
-    crew.stop().addCallback(ended.append)
-    crew.say(HURRY)
+    pool.stop().addCallback(ended.append)
+    pool.say(HURRY)
     assert first.said.endswith(b"stop\nhurry\n")
     first.die()
     assert not ended
@@ -176,25 +178,25 @@ def test_stopping_ends_all_and_kills_who_does_not_end(crew: Crew, reactor: FakeR
     assert len(reactor.processes) == 2, "nobody is started any more"
 
 
-def test_stopping_while_a_worker_waits_to_be_started_starts_none(crew: Crew, reactor: FakeReactor) -> None:
-    first, second = start(crew, reactor)
+def test_stopping_while_a_worker_waits_to_be_started_starts_none(pool: WorkerPool, reactor: FakeReactor) -> None:
+    first, second = start(pool, reactor)
     first.die()
     ended: list[None] = []
-    crew.stop().addCallback(ended.append)
+    pool.stop().addCallback(ended.append)
     second.die()
     assert ended == [None]
     reactor.advance(3600)
     assert len(reactor.processes) == 2
 
 
-def test_what_workers_are_told_and_what_they_count(crew: Crew, reactor: FakeReactor) -> None:
-    first, second = start(crew, reactor)
-    crew.say(REOPEN)
+def test_what_workers_are_told_and_what_they_count(pool: WorkerPool, reactor: FakeReactor) -> None:
+    first, second = start(pool, reactor)
+    pool.say(REOPEN)
     assert first.said.endswith(b"reopen\n")
-    crew.board.tell(2, Slot.ANSWERED, 12)
+    pool.shared_state.tell(2, Slot.ANSWERED, 12)
     first.protocol.outReceived(b"no json\n5\n")
     second.protocol.outReceived(b'{"ready"')
     second.protocol.outReceived(b": 12}\n")
-    told = {(measure.name, measure.labels[0][1]): measure.value for measure in crew.measures()}
+    told = {(measure.name, measure.labels[0][1]): measure.value for measure in pool.measures()}
     assert told["twistpi_worker_requests", "2"] == 12
     assert told["twistpi_worker_starts", "1"] == 1

@@ -12,9 +12,9 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from tests.in_reactor import in_reactor, until
-from twistpi.workers.listening import listen
-from twistpi.workers.orders import Listening
-from twistpi.workers.place import clear_place, place_for_socket
+from twistpi.workers.control_channel import Listening
+from twistpi.workers.inherited_sockets import listen
+from twistpi.workers.workers import clear_place, place_for_socket
 
 reactor: Any = installed_reactor
 

@@ -12,16 +12,16 @@ import pytest
 from tests.in_reactor import in_reactor
 from tests.web.web_wire import JSON_PAGE, Wire
 from tests.web.web_world import MIRROR, NOW, SECRET, UPSTREAM, World, at_once, link
-from twistpi.auth.login_tokens import LoginTokens
 from twistpi.auth.passwords import hash_password
+from twistpi.auth.tokens import LoginTokens
 from twistpi.mirror.refresh import PageState
 from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Freshness
-from twistpi.rules.paths import file_path
-from twistpi.web.accounts.password_line import PasswordLine
-from twistpi.workers.asking import SharedIdentify
-from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
+from twistpi.rules.mirrors import file_path
+from twistpi.web.password_queue import PasswordQueue
+from twistpi.workers.authentication import WorkerAuthenticator
+from twistpi.workers.local_services import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 
 WHEEL = link("hello-1.0-py3-none-any.whl")
 PAGE = f"/{MIRROR}/+simple/hello/"
@@ -64,8 +64,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     services.mirror = SharedMirror(made.readers, made.clock, 1800.0)
     services.downloads, services.sidecars = NoDownloads(), SharedSidecars(made.blobs, at_once)
     services.name_lists, services.elsewhere = NoNameLists(), NoBlobs()
-    services.identify = SharedIdentify(
-        made.readers, LoginTokens(SECRET, 36000), PasswordLine(at_once), made.clock, bytes, 4, first=Passwords()
+    services.authenticator = WorkerAuthenticator(
+        made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, first=Passwords()
     )
     services.forward = First()
     yield made
@@ -137,8 +137,8 @@ def test_lists_of_names_are_for_the_first_process_and_tokens_are_not(world: Worl
 def test_a_password_is_looked_at_by_the_first_process_and_then_known_for_a_minute(world: World) -> None:
     world.add_user("alice", "secret")
     world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
-    identify: Any = world.services.identify
-    wire, passwords = Wire(world), identify.first
+    authenticator: Any = world.services.authenticator
+    wire, passwords = Wire(world), authenticator.first
 
     def status(user: str, password: str) -> int:
         return wire.ask("/alice/dev/+simple/", authorization=basic(user, password)).status

@@ -9,11 +9,11 @@ from typing import Any
 
 from tests.workers.test_workers_crew import FakeReactor
 from twistpi.model.changes import IndexDeleted
-from twistpi.settings import Settings
+from twistpi.server.settings import Settings
 from twistpi.web.services import NodeFacts
 from twistpi.web.traffic import Traffic
-from twistpi.workers.orders import STOP
-from twistpi.workers.staff import Staff
+from twistpi.workers.control_channel import STOP
+from twistpi.workers.workers import Workers
 
 WORKERS = 2
 
@@ -29,7 +29,7 @@ class RunningReactor(FakeReactor):
 
 
 def make_serving() -> Any:
-    """As much of ``wiring.serving.Serving`` as workers are told of."""
+    """As much of ``server.application.Application`` as workers are told of."""
     services = SimpleNamespace(
         workers_at=None,
         traffic=Traffic(),
@@ -43,23 +43,23 @@ def make_serving() -> Any:
 
 def test_a_change_of_roles_starts_the_workers_anew_once(tmp_path: Path) -> None:
     reactor = RunningReactor()
-    staff = Staff(Settings(serverdir=str(tmp_path), workers=WORKERS), reactor)
+    workers = Workers(Settings(serverdir=str(tmp_path), workers=WORKERS), reactor)
     first, second = make_serving(), make_serving()
-    staff.serves(first)
-    staff.open(Any)  # type: ignore[arg-type]
+    workers.serves(first)
+    workers.open(Any)  # type: ignore[arg-type]
     former = list(reactor.processes)
     assert len(former) == WORKERS
 
     # While the former workers end, the service is between its roles, and then in the next one.
-    staff.serves(None)
-    staff.serves(second)
+    workers.serves(None)
+    workers.serves(second)
     for process in former:
         process.die()
     assert len(reactor.processes) == 2 * WORKERS
     assert not any(process.said.rstrip().endswith(STOP) for process in reactor.processes[WORKERS:])
     assert second.services.workers_at == first.services.workers_at
 
-    closed = staff.close()
+    closed = workers.close()
     for process in reactor.processes[WORKERS:]:
         process.die()
     assert closed.called
@@ -67,13 +67,13 @@ def test_a_change_of_roles_starts_the_workers_anew_once(tmp_path: Path) -> None:
 
 
 def test_what_is_written_when_no_worker_is_left_any_more_is_announced_to_nobody(tmp_path: Path) -> None:
-    reactor, serving = RunningReactor(), make_serving()
-    staff = Staff(Settings(serverdir=str(tmp_path), workers=1), reactor)
-    staff.serves(serving)
-    staff.open(Any)  # type: ignore[arg-type]
-    (announce,) = serving.announcements
+    reactor, application = RunningReactor(), make_serving()
+    workers = Workers(Settings(serverdir=str(tmp_path), workers=1), reactor)
+    workers.serves(application)
+    workers.open(Any)  # type: ignore[arg-type]
+    (announce,) = application.announcements
     announce(8, (IndexDeleted("alice/dev"),))
-    closed = staff.close()
+    closed = workers.close()
     reactor.processes[0].die()
     assert closed.called
     announce(9, (IndexDeleted("alice/prod"),))

@@ -9,10 +9,10 @@ import orjson
 import pytest
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 
-from twistpi.settings import Settings
+from twistpi.server.settings import Settings
 from twistpi.web.traffic import Traffic
-from twistpi.workers.orders import Listening, Orders, read_orders, sealed
-from twistpi.workers.telling import Output, Telling, log_again
+from twistpi.workers.control_channel import ControlChannel, Listening, read_messages, sealed
+from twistpi.workers.log_relay import Output, Telling, log_again
 
 
 class Dripping(io.BytesIO):
@@ -75,10 +75,10 @@ def test_text_for_the_standard_output_goes_to_the_first_process() -> None:
 
 
 def test_orders_arrive_as_they_were_given() -> None:
-    orders = Orders(2, 4, Settings(root_passwd="secret"), None, "/run/x.sock", 3, (Listening("tcp:0", 4, 2),), False)
-    assert read_orders(io.BytesIO(sealed(orders))) == orders
+    channel = ControlChannel(2, 4, Settings(root_passwd="secret"), None, "/run/x.sock", 3, (Listening("tcp:0", 4, 2),), False)
+    assert read_messages(io.BytesIO(sealed(channel))) == channel
     with pytest.raises(EOFError):
-        read_orders(io.BytesIO(sealed(orders)[:-1]))
+        read_messages(io.BytesIO(sealed(channel)[:-1]))
     with pytest.raises(EOFError):
-        read_orders(io.BytesIO(b""))
-    assert read_orders(Dripping(sealed(orders))) == orders
+        read_messages(io.BytesIO(b""))
+    assert read_messages(Dripping(sealed(channel))) == channel

@@ -3,5 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 twistpi = ServiceMaker(  # type: ignore[no-untyped-call]
-    "twistpi", "twistpi.options", "A Python package index: a caching mirror on a durable changelog.", "twistpi"
+    "twistpi", "twistpi.server.options", "A Python package index: a caching mirror on a durable changelog.", "twistpi"
 )

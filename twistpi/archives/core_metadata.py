@@ -13,11 +13,10 @@ from typing import Final, NoReturn
 import attrs
 
 from twistpi.archives.source import DEFAULT_LIMITS, Limits, is_utf8, shown
-from twistpi.model.core_fields import LIST_FIELDS, TEXT_FIELDS
-from twistpi.model.distributions import is_of_project, is_of_version
 from twistpi.model.errors import InvalidProjectName
-from twistpi.model.names import normalize_project
+from twistpi.model.names import is_of_project, is_of_version, normalize_project
 from twistpi.model.records import Json
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
 from twistpi.model.upload_errors import InvalidDistribution
 
 _END_OF_VALUE = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?![ \t])")
@@ -45,7 +44,7 @@ class CoreMetadata:
     version: str
     """As it is spelled there, not normalised."""
     fields: Mapping[str, Json]
-    """Every known field that is not empty, ``name`` and ``version`` as well, by the keys of ``model/core_fields.py``.
+    """Every known field that is not empty, ``name`` and ``version`` as well, by the keys of ``model/releases.py``.
 
     A value is a text, or a list of texts for the fields that may be repeated.
     """

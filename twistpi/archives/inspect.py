@@ -16,9 +16,18 @@ from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, shown
 from twistpi.archives.tar_members import TarArchive
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import read_member, read_members
-from twistpi.model.distributions import EGG, SDIST, WHEEL, is_of_project, is_of_version, is_same_version, kind_of_filename
 from twistpi.model.errors import InvalidProjectName
-from twistpi.model.names import normalize_project, version_of_filename
+from twistpi.model.names import (
+    EGG,
+    SDIST,
+    WHEEL,
+    is_of_project,
+    is_of_version,
+    is_same_version,
+    kind_of_filename,
+    normalize_project,
+    version_of_filename,
+)
 
 _SDIST_METADATA: Final = ("PKG-INFO",)
 _EGG_METADATA: Final = ("EGG-INFO", "PKG-INFO")

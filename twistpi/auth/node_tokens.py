@@ -2,7 +2,7 @@
 
 A token is a JSON object as itsdangerous signs it: the node that asks, method and target of the request, the time, a nonce, and
 the SHA-256 of what the node tells beside it, which is for whom it passes a request on.  It travels as ``Authorization:
-Twistpi-Node TOKEN``.  What is pure of it is here; that a nonce counts once is seen to in ``web/nodes/guard.py``.
+Twistpi-Node TOKEN``.  What is pure of it is here; that a nonce counts once is seen to in ``web/replication/authentication.py``.
 """
 
 from __future__ import annotations

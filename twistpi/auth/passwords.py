@@ -1,10 +1,4 @@
-"""Passwords and what is kept of them.  Every function here takes long and is called in threads.
-
-What is kept is passlib's ``bcrypt_sha256``, version 2: bcrypt sees at most 72 bytes, so it is given the password's HMAC-SHA256
-under its own salt, as base64.  The hash tells its cost, so that the setting may change without locking anybody out::
-
-    $bcrypt-sha256$v=2,t=2b,r=12$SALT (22 characters)$DIGEST (31 characters)
-"""
+"""Passwords: hashed and verified with bcrypt (slow: call them in a thread), and verified pairs remembered for a minute."""
 
 from __future__ import annotations
 
@@ -12,8 +6,10 @@ import base64
 import hashlib
 import hmac
 import re
+from collections import OrderedDict
 from typing import Final
 
+import attrs
 import bcrypt
 
 BLANK: Final = ""
@@ -60,3 +56,48 @@ def _condensed(password: str, salt_text: str) -> bytes:
     # Lone surrogates cannot come from a request, and must not end in a surprise when they come from elsewhere.
     content = password.encode("utf-8", "surrogatepass")
     return base64.b64encode(hmac.digest(salt_text.encode("ascii"), content, hashlib.sha256))
+
+
+_SECONDS: Final = 60.0
+_MOST: Final = 4096
+
+
+@attrs.define
+class Remembered:
+    """Digests of verified pairs, the longest unused first."""
+
+    _key: bytes
+    """32 random bytes."""
+    seconds: float = _SECONDS
+    """For how long a pair is remembered after it was used."""
+    most: int = _MOST
+    """How many pairs are remembered at most; the longest unused ones go first."""
+    _until: OrderedDict[bytes, float] = attrs.field(factory=OrderedDict)
+    """When each is forgotten, on the clock of the caller."""
+
+    def digest(self, user: str, password: str, password_hash: str) -> bytes:
+        """What stands for the pair, for a user of whom ``password_hash`` is kept."""
+        parts = [part.encode("utf-8", "surrogatepass") for part in (user, password_hash, password)]
+        message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.digest(self._key, message, "sha256")
+
+    def knows(self, digest: bytes, now: float) -> bool:
+        """Whether the pair was found right lately; if so it is remembered anew from ``now``, in seconds of any steady clock."""
+        until = self._until.get(digest)
+        if until is None:
+            return False
+        if until <= now:
+            del self._until[digest]
+            return False
+        self.add(digest, now)
+        return True
+
+    def add(self, digest: bytes, now: float) -> None:
+        """Remember a pair that was found right."""
+        self._until[digest] = now + self.seconds
+        self._until.move_to_end(digest)
+        while self._until and (len(self._until) > self.most or next(iter(self._until.values())) <= now):
+            self._until.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._until)

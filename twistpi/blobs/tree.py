@@ -1,6 +1,6 @@
 """Blobs in a folder, under the paths that nginx serves.
 
-Keeping a blob, step by step; a crash after any of them leaves at most a file that nothing names:
+Storage a blob, step by step; a crash after any of them leaves at most a file that nothing names:
 
 1. sync the bytes in ``incoming/``;
 2. make ``ab1/`` and ``ab1/2cd34ef567890/``;

@@ -24,7 +24,7 @@ from twistpi.model.errors import (
     UnknownPosition,
     ViewDamaged,
 )
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.writing_errors import WrittenNotShown
 
 FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
@@ -120,7 +120,7 @@ class _Draft:
     answers: list[Answer] = attrs.field(factory=list)
     applied: list[tuple[int, tuple[Change, ...]]] = attrs.field(factory=list)
     bodies: list[bytes] = attrs.field(factory=list)
-    touched: bool = False
+    invalidated: bool = False
     """Whether the view's transaction holds anything, be it only local."""
 
 
@@ -235,7 +235,7 @@ class Batches:
         except BaseException:
             view.rollback()
             raise
-        if not draft.touched:
+        if not draft.invalidated:
             view.rollback()
             return draft
         try:
@@ -265,7 +265,7 @@ class Batches:
         for request in requests:
             if isinstance(request, Keep):
                 request.work(view)
-                draft.touched = True
+                draft.invalidated = True
                 answers.append(None)
                 continue
             try:
@@ -280,7 +280,7 @@ class Batches:
                 bodies.append(body)
                 applied.append((serial, changes))
             answers.append(Committed(serial, changes))
-        draft.touched = draft.touched or bool(bodies)
+        draft.invalidated = draft.invalidated or bool(bodies)
         return draft
 
     def _time(self) -> str:

@@ -10,7 +10,7 @@ from twistpi.changelog.interfaces import IChangelog, IView, RawLine
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import MalformedChange, UnknownChange
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 
 BATCH_BYTES = 1024 * 1024
 """Of lines, at most about this much is held and applied in one transaction, however few lines that is."""

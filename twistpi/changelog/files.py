@@ -39,7 +39,7 @@ from twistpi.changelog.segments import (
 )
 from twistpi.changelog.tail import TornTail, find_end
 from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ import attrs
 from zope.interface import Attribute, Interface
 
 from twistpi.model.changes import Entry
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from binascii import hexlify
 from collections.abc import Sequence
 from hashlib import sha256
 
-from twistpi.model.position import BEGINNING
+from twistpi.model.peers import BEGINNING
 from twistpi.model.replication_errors import FeedDamaged
 
 FIRST_LINK = bytes.fromhex(BEGINNING.chain)

@@ -17,7 +17,7 @@ from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
 from twistpi.changelog.segments import read_base, segment_name
 from twistpi.model.errors import LogDamaged, UnknownPosition
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""

@@ -17,7 +17,7 @@ import orjson
 
 from twistpi.changelog.disk import IDisk
 from twistpi.model.errors import LogDamaged
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 
 SEGMENT_LIMIT = 64 * 1024 * 1024
 """Bytes from which on a segment takes no further line."""

@@ -16,7 +16,7 @@ from twistpi.changelog.line import BadLine, check_line, has_shape
 from twistpi.changelog.reader import Progress, find_line, log_bytes, read_lines, report_progress, segment_path
 from twistpi.changelog.segments import read_base, segment_name, sort_segments, sort_unfinished, write_base
 from twistpi.model.errors import LogDamaged
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 
 
 @attrs.frozen

@@ -19,8 +19,8 @@ from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Ou
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, WriterStopped
-from twistpi.model.measures import Measure
-from twistpi.model.position import Position
+from twistpi.model.monitoring import Measure
+from twistpi.model.peers import Position
 from twistpi.model.replication_errors import NotPrimary
 
 __all__ = ["Committed", "Writer"]
@@ -123,7 +123,7 @@ class Writer:
         return self._refusal or self._shortage
 
     def measures(self) -> Iterator[Measure]:
-        """See ``Measuring``."""
+        """See ``Measured``."""
         yield Measure("twistpi_writer_waiting", "gauge", "Commits that are not answered yet", self._waiters)
         yield Measure("twistpi_writer_batches", "counter", "Batches that were written, with one sync each", self._batches)
         yield Measure("twistpi_writer_entries", "counter", "Entries that were written", self._entries)

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IProtocol
 
 from twistpi.mirror.addresses import Credentials
 from twistpi.mirror.trouble import Trouble
-from twistpi.model.carrying import carried
+from twistpi.model.carried_errors import carried
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.model.records import Json

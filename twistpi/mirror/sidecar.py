@@ -173,7 +173,7 @@ class Sidecars:
             reason=reason,
         )
 
-    # Keeping it ----------------------------------------------------------------------------------------------------
+    # Storage it ----------------------------------------------------------------------------------------------------
 
     async def _keep(self, index: Index, project: str, known_file: KnownFile, body: bytes) -> BlobAddress:
         """Put ``body`` on disk, then say so."""

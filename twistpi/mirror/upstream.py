@@ -21,7 +21,7 @@ from twistpi.mirror.body import BodyReader, Collector, abort
 from twistpi.mirror.connect import ProxyRefused
 from twistpi.mirror.encoding import decompress
 from twistpi.mirror.trouble import Trouble
-from twistpi.model.measures import Measure
+from twistpi.model.monitoring import Measure
 from twistpi.model.reasons import distrusts, explain
 
 _T = TypeVar("_T")
@@ -101,7 +101,7 @@ class Upstream:
     _failed: int = attrs.field(init=False, default=0)
 
     def measures(self) -> Iterator[Measure]:
-        """See ``Measuring``."""
+        """See ``Measured``."""
         yield Measure("twistpi_upstream_requests", "counter", "Requests sent upstream, redirects included", self._asked)
         help = "Those that were not answered, or with a status of 500 and more"
         yield Measure("twistpi_upstream_failures", "counter", help, self._failed)

@@ -57,7 +57,7 @@ class ApiToken:
 
 
 @attrs.frozen
-class Asker:
+class Principal:
     """Whoever asks for something, as far as the credentials of the request prove."""
 
     user: str | None = None
@@ -73,5 +73,5 @@ class Asker:
         return BY_ANONYMOUS if self.user is None else self.user
 
 
-NOBODY: Final = Asker()
+NOBODY: Final = Principal()
 """An asker of whom nothing is known."""

@@ -1,7 +1,7 @@
 """Every refusal and failure twistpi speaks of.
 
 The docstring of an error is the sentence its reader sees, with the error's fields filled in; ``status`` is the HTTP status it
-becomes at the door (``web/failures.py``).  Errors are raised where they are known and nowhere turned into something else.
+becomes at the door (``web/errors.py``).  Errors are raised where they are known and nowhere turned into something else.
 """
 
 from __future__ import annotations

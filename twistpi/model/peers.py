@@ -24,7 +24,7 @@ class Fork:
 
 
 @attrs.frozen
-class Reign:
+class Epoch:
     """By what a server takes writes: the epoch, who began it, and where.
 
     Epoch 1 is the one that a log begins with; each promotion begins the next.
@@ -57,7 +57,7 @@ class Peer:
     """Of the newest entry here."""
     chain: str
     """Its chain."""
-    reign: Reign = Reign()
+    epoch_start: Epoch = Epoch()
     """The newest that it knows of."""
     fenced: bool = False
     """Whether it takes no writes because another server was promoted."""
@@ -69,20 +69,20 @@ class Peer:
     def to_json(self) -> Mapping[str, Any]:
         """What ``/+peer`` answers."""
         fields = attrs.asdict(self)
-        reign = fields.pop("reign")
-        return {**fields, "epoch": reign["epoch"], "begun_by": reign["node_id"], "fork": reign["fork"]}
+        epoch_start = fields.pop("epoch_start")
+        return {**fields, "epoch": epoch_start["epoch"], "begun_by": epoch_start["node_id"], "fork": epoch_start["fork"]}
 
 
 @attrs.frozen
 class FenceNote:
-    """A server says that it was promoted: whoever took writes by a lower reign stops.
+    """A server says that it was promoted: whoever took writes by a lower epoch_start stops.
 
     With ``hold`` it says that it is about to be promoted: no writes for so many seconds, and what is the last serial?
     """
 
     node_id: str
     log_id: str
-    reign: Reign
+    epoch_start: Epoch
     url: str | None = None
     """Where it answers."""
     hold: float = 0.0
@@ -90,8 +90,8 @@ class FenceNote:
 
     def to_json(self) -> Mapping[str, Any]:
         """What ``/+fence`` is sent."""
-        reign = attrs.asdict(self.reign)
-        told = {"epoch": reign["epoch"], "begun_by": reign["node_id"], "fork": reign["fork"]}
+        epoch_start = attrs.asdict(self.epoch_start)
+        told = {"epoch": epoch_start["epoch"], "begun_by": epoch_start["node_id"], "fork": epoch_start["fork"]}
         return {"node_id": self.node_id, "log_id": self.log_id, **told, "url": self.url, "hold": self.hold}
 
 
@@ -102,25 +102,25 @@ def read_peer(fields: Any) -> Peer:
         _matching(_ID, log_id)
     chain = _matching(_CHAIN, _text(fields, "chain"))
     url, primary_url = _text_or_none(fields, "url"), _text_or_none(fields, "primary_url")
-    fenced, reign = fields.get("fenced") is True, _reign(fields)
-    return Peer(node_id, log_id, _text(fields, "role"), _count(fields, "serial"), chain, reign, fenced, url, primary_url)
+    fenced, epoch_start = fields.get("fenced") is True, _epoch_start(fields)
+    return Peer(node_id, log_id, _text(fields, "role"), _count(fields, "serial"), chain, epoch_start, fenced, url, primary_url)
 
 
 def read_fence_note(fields: Any) -> FenceNote:
     """A ``FenceNote`` out of JSON; ``ValueError`` for what is none.  Unknown fields are ignored."""
-    note = FenceNote(_id(fields, "node_id"), _id(fields, "log_id"), _reign(fields), _text_or_none(fields, "url"))
+    note = FenceNote(_id(fields, "node_id"), _id(fields, "log_id"), _epoch_start(fields), _text_or_none(fields, "url"))
     hold = fields.get("hold", 0.0)
     if not isinstance(hold, int | float) or not 0 <= hold <= 3600:
         raise ValueError(f"hold is {hold!r}")
     return attrs.evolve(note, hold=float(hold))
 
 
-def _reign(fields: Any) -> Reign:
+def _epoch_start(fields: Any) -> Epoch:
     fork = _field(fields, "fork")
     begun_by = _text(fields, "begun_by")
     if begun_by:
         _matching(_ID, begun_by)
-    return Reign(_count(fields, "epoch"), begun_by, Fork(_count(fork, "serial"), _matching(_CHAIN, _text(fork, "chain"))))
+    return Epoch(_count(fields, "epoch"), begun_by, Fork(_count(fork, "serial"), _matching(_CHAIN, _text(fork, "chain"))))
 
 
 def _field(fields: Any, name: str) -> Any:
@@ -155,3 +155,21 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
     if not pattern.match(text):
         raise ValueError(f"{text!r} cannot be")
     return text
+
+
+@attrs.frozen
+class Position:
+    """The end of one line of the changelog."""
+
+    serial: int
+    """The line's serial; 0 before the first line."""
+    chain: str
+    """The line's chain digest, 64 hexadecimal digits."""
+    segment: int
+    """The first serial of the segment that holds the line."""
+    offset: int
+    """Bytes from the start of that segment to the end of the line."""
+
+
+BEGINNING = Position(serial=0, chain="0" * 64, segment=1, offset=0)
+"""Before the first line."""

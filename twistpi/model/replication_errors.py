@@ -1,7 +1,7 @@
 """Refusals between servers: of those that ask without the secret, of feeds that do not fit, and of writing where only reading is.
 
 The first paragraph of a docstring is the sentence its reader sees.  What one server tells another travels as JSON
-(``web/nodes/guard.py``): the sentence as ``message``, the name of the class as ``error``, and every field.
+(``web/replication/authentication.py``): the sentence as ``message``, the name of the class as ``error``, and every field.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from twistpi.model.measures import Measure
+from twistpi.model.monitoring import Measure
 from twistpi.view.read import KeptBlob
 
 

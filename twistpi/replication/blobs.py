@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable
-from twistpi.model.measures import Measure
+from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.replication.blob_failures import Failures
@@ -163,7 +163,7 @@ class BlobQueue:
         }
 
     def measures(self) -> Iterable[Measure]:
-        """See ``Measuring``."""
+        """See ``Measured``."""
         return self.tally.measures(self.outstanding, len(self.failures))
 
     def _go_on(self) -> None:

@@ -16,9 +16,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from twistpi.model.errors import WriterStopped
-from twistpi.model.measures import Measure
-from twistpi.model.peers import FenceNote, Fork, Peer, Reign
-from twistpi.model.position import Position
+from twistpi.model.monitoring import Measure
+from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
 from twistpi.model.promotion_errors import NotFenced
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.replication.peers import ask_peer
@@ -89,7 +88,7 @@ class Fencing:
     _on_fence: Callable[[Fence], object]
     """Told, in the reactor, of a fence that went up."""
     fence: Fence | None = None
-    _reign: Reign = attrs.field(factory=Reign, init=False)
+    _epoch_start: Epoch = attrs.field(factory=Epoch, init=False)
     """The last that was looked up."""
     _hold: IDelayedCall | None = attrs.field(default=None, init=False)
 
@@ -120,12 +119,12 @@ class Fencing:
             raise NotFenced("the log here is another one")
         if own.role != PRIMARY:
             return own
-        if not is_stale(own, note.reign):
-            raise NotFenced(f"the epoch here is {own.reign.epoch}, and the one that was told is {note.reign.epoch}")
+        if not is_stale(own, note.epoch_start):
+            raise NotFenced(f"the epoch here is {own.epoch_start.epoch}, and the one that was told is {note.epoch_start.epoch}")
         if note.hold:
             await self._hold_for(note.hold)
             return await self.peer()
-        chain = await self._chain_at(note.reign.fork.serial)
+        chain = await self._chain_at(note.epoch_start.fork.serial)
         fence = decide_fence(own, note, chain, self.fence)
         if fence is not None:
             await self._put_up(fence)
@@ -184,7 +183,7 @@ class Fencing:
     async def heed(self, other: Peer) -> None:
         """Heed what another server says of itself."""
         own = await self.peer()
-        fence = fence_by_peer(own, other, await self._chain_at(other.reign.fork.serial))
+        fence = fence_by_peer(own, other, await self._chain_at(other.epoch_start.fork.serial))
         if fence is not None:
             await self._put_up(fence)
 
@@ -210,15 +209,15 @@ class Fencing:
         _log.warn("The server that was to be promoted did not say that it was; writes go on here.")
         self._gate.release()
 
-    async def _newest_reign(self) -> Reign:
+    async def _newest_reign(self) -> Epoch:
         epochs = self._epochs()
         if not epochs:
-            return Reign()
+            return Epoch()
         epoch, node_id, serial = epochs[-1]
-        if (self._reign.epoch, self._reign.fork.serial) != (epoch, serial - 1):
+        if (self._epoch_start.epoch, self._epoch_start.fork.serial) != (epoch, serial - 1):
             chain = await self._chain_at(serial - 1)
-            self._reign = Reign(epoch, node_id, Fork(serial - 1, chain or Fork().chain))
-        return self._reign
+            self._epoch_start = Epoch(epoch, node_id, Fork(serial - 1, chain or Fork().chain))
+        return self._epoch_start
 
     async def _chain_at(self, serial: int) -> str | None:
         """The chain of a line here; None when there is no such line."""
@@ -233,5 +232,5 @@ class Fencing:
     def _quick_peer(self) -> Peer:
         """As ``peer``, when only role, serial and epoch matter."""
         last, facts, epochs = self._log.last, self.facts, self._epochs()
-        reign = Reign(epochs[-1][0], epochs[-1][1]) if epochs else Reign()
-        return Peer(facts.node_id, facts.log_id, facts.role, last.serial, last.chain, reign)
+        epoch_start = Epoch(epochs[-1][0], epochs[-1][1]) if epochs else Epoch()
+        return Peer(facts.node_id, facts.log_id, facts.role, last.serial, last.chain, epoch_start)

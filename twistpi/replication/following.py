@@ -17,8 +17,8 @@ from twisted.logger import Logger
 
 from twistpi.model.errors import TwistpiError, WriterStopped
 from twistpi.model.following_errors import FollowingRefused, NotHereYet
-from twistpi.model.measures import Measure
-from twistpi.model.position import Position
+from twistpi.model.monitoring import Measure
+from twistpi.model.peers import Position
 from twistpi.replication.feed import Heartbeat
 from twistpi.replication.inflow import Inflow, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
@@ -93,7 +93,7 @@ class Following:
             waiter.errback(WriterStopped())
 
     def measures(self) -> Iterator[Measure]:
-        """See ``Measuring``."""
+        """See ``Measured``."""
         return self.progress.measures(self._clock.seconds())
 
     def hurry(self) -> None:

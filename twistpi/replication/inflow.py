@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.replication.bodies import BodyBroken, BodyReader
 from twistpi.replication.feed import FeedLines, Heartbeat, NotAFeed
 from twistpi.replication.primary import PrimaryAnswer

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable
-from twistpi.model.measures import Measure
+from twistpi.model.monitoring import Measure
 from twistpi.replication.feed import Heartbeat
 
 

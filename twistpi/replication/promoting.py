@@ -81,7 +81,7 @@ class Promoting:
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
-        """See ``web.operating.promote.Promoting``."""
+        """See ``web.handlers.operations.Promoting``."""
         if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
             raise NotPromotable("it is a primary already")
         if self._state == "under way":
@@ -95,7 +95,7 @@ class Promoting:
         working.addErrback(self._failed)
 
     def facts(self) -> dict[str, Json]:
-        """See ``web.operating.promote.Promoting``."""
+        """See ``web.handlers.operations.Promoting``."""
         role = "fenced" if self._fencing.fence else self._fencing.facts.role
         return {
             "role": role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
@@ -105,11 +105,11 @@ class Promoting:
     async def _overcome(self, *, force: bool) -> None:
         """Take over again from a server that had been promoted, and is lost."""
         own = await self._fencing.peer()
-        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).reign.epoch)
+        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch)
 
     async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
         there = await self._look(primary)
-        epoch = decide_promotion(await self._fencing.peer(), there).reign.epoch
+        epoch = decide_promotion(await self._fencing.peer(), there).epoch_start.epoch
         if there is not None and not force:
             check_directness(there, primary.url)
             if self._missing_files() > _MANY_FILES:
@@ -135,7 +135,7 @@ class Promoting:
     async def _let_it_hold(self, primary: Primary, there: Peer, following: Followed) -> None:
         """Have the primary write no more, and wait until all that it has is here."""
         own = await self._fencing.peer()
-        note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).reign, own.url, hold=HOLD)
+        note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).epoch_start, own.url, hold=HOLD)
         try:
             held = await tell(primary, note, PATIENCE)
         except NotFenced as refusal:

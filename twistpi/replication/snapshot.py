@@ -23,7 +23,7 @@ from twistpi.changelog.reader import segment_path, split_lines
 from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
 from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import StrangePrimary
-from twistpi.model.position import Position
+from twistpi.model.peers import Position
 from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.overview import Overview, look_over
 from twistpi.replication.primary import Primary

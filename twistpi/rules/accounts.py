@@ -13,7 +13,7 @@ from twistpi.model.accounts import ROOT, User
 from twistpi.model.changes import Change, IndexDeleted, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import UnknownUser
 from twistpi.model.records import NOTHING, Index, Json
-from twistpi.rules.bodies import is_same, is_storable, shown
+from twistpi.rules.json_bodies import is_same, is_storable, shown
 
 _FORBIDDEN_IN_NAMES: Final = re.compile(r"[ !\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~]")
 _LONGEST_NAME: Final = 200

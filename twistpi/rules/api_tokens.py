@@ -14,7 +14,7 @@ from twistpi.model.changes import Change, TokenCreated, TokenRevoked
 from twistpi.model.errors import InvalidIndexName, InvalidProjectName, UnknownIndex, UnknownUser
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import Index, Json
-from twistpi.rules.bodies import shown
+from twistpi.rules.json_bodies import shown
 from twistpi.rules.permissions import MAY_READ, MAY_UPLOAD
 
 _KEYS: Final = frozenset({"may", "index", "project", "days", "title"})

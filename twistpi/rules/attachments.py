@@ -16,7 +16,7 @@ from twistpi.model.records import Index, Json
 from twistpi.model.release_changes import AttachmentAdded
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release
 from twistpi.model.upload_errors import FileExists, NoFileForToxresult, NoVersionForDocs
-from twistpi.rules.upload_metadata import described, read_metadata
+from twistpi.rules.upload_checks import described, read_metadata
 from twistpi.rules.uploads import check_open, file_of, is_volatile, uploaded_path
 
 _VERSION: Final = "version"

@@ -20,7 +20,7 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from twistpi.model.names import is_wheel
 from twistpi.model.records import Json
 from twistpi.model.upload_errors import InvalidAttestations
-from twistpi.rules.bodies import is_storable, shown
+from twistpi.rules.json_bodies import is_storable, shown
 
 _MOST: Final = 20
 """Attestations of one file; signers make one or two."""

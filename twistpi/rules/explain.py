@@ -10,7 +10,7 @@ import attrs
 
 from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import Index, KnownFile, KnownProject
-from twistpi.rules.inherit import Ruling, bases_of, rule_on_mirrors
+from twistpi.rules.inheritance import Ruling, bases_of, rule_on_mirrors
 
 _NO_TROUBLES: Final[Mapping[str, str]] = {}
 

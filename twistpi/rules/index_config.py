@@ -16,7 +16,7 @@ import attrs
 from twistpi.model.account_errors import InvalidIndexConfig
 from twistpi.model.accounts import ANY_USER, ANYBODY
 from twistpi.model.records import Json
-from twistpi.rules.bodies import is_storable, shown
+from twistpi.rules.json_bodies import is_storable, shown
 
 Exists = Callable[[str], bool]
 """Whether there is an index ``user/name``."""

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.account_errors import Forbidden, LoginNeeded
-from twistpi.model.accounts import ANY_USER, ANYBODY, ROOT, Asker
+from twistpi.model.accounts import ANY_USER, ANYBODY, ROOT, Principal
 from twistpi.model.records import Index
 
 MAY_READ: Final = "read"
@@ -63,18 +63,18 @@ def is_open(index: Index) -> bool:
     return readers is None or ANYBODY in readers
 
 
-def may_read(asker: Asker, index: Index) -> bool:
+def may_read(principal: Principal, index: Index) -> bool:
     """Whether ``asker`` may see pages, files and JSON of ``index``: all may, or its ``acl_read``, its owner and root."""
     if is_open(index):
         return True
-    if not _token_allows(MAY_READ, asker, index, None):
+    if not _token_allows(MAY_READ, principal, index, None):
         return False
-    return asker.user in (ROOT, _owner(index)) or _is_among(asker, index.config["acl_read"])
+    return principal.user in (ROOT, _owner(index)) or _is_among(principal, index.config["acl_read"])
 
 
 def is_allowed(
     action: Action,
-    asker: Asker,
+    principal: Principal,
     policy: Policy,
     *,
     user: str | None = None,
@@ -87,22 +87,22 @@ def is_allowed(
     not exist, to which nobody may do anything.  ``project`` is the normalised name of what is uploaded.
     """
     if action is Action.READ:
-        return index is not None and may_read(asker, index)
+        return index is not None and may_read(principal, index)
     if action is Action.UPLOAD:
-        return index is not None and _may_upload(asker, index) and _token_allows(MAY_UPLOAD, asker, index, project)
-    if asker.token is not None:
+        return index is not None and _may_upload(principal, index) and _token_allows(MAY_UPLOAD, principal, index, project)
+    if principal.token is not None:
         return False
     if action in _ABOUT_INDEXES:
-        return index is not None and _may_with_index(action, asker, policy, index)
+        return index is not None and _may_with_index(action, principal, policy, index)
     if action is Action.CREATE_USER:
-        return policy.restrict_modify is None or _is_among(asker, policy.restrict_modify)
+        return policy.restrict_modify is None or _is_among(principal, policy.restrict_modify)
     owner = _owner(index) if user is None and index is not None else user
-    return owner is not None and _may_with_user(action, asker, policy, owner)
+    return owner is not None and _may_with_user(action, principal, policy, owner)
 
 
 def check(
     action: Action,
-    asker: Asker,
+    principal: Principal,
     policy: Policy,
     *,
     user: str | None = None,
@@ -115,10 +115,10 @@ def check(
     ``subject`` is what a refusal names, by default the index or else the user.  Raises ``LoginNeeded`` when somebody without a
     login wants to read or upload, ``Forbidden`` for all else.
     """
-    if is_allowed(action, asker, policy, user=user, index=index, project=project):
+    if is_allowed(action, principal, policy, user=user, index=index, project=project):
         return
     name = subject or (user or "" if index is None else index.name)
-    if asker.user is None and action in (Action.READ, Action.UPLOAD):
+    if principal.user is None and action in (Action.READ, Action.UPLOAD):
         raise LoginNeeded("read" if action is Action.READ else "upload", name)
     raise Forbidden(action.value if action is Action.UPLOAD else f"{action.value} {name}".rstrip())
 
@@ -128,51 +128,51 @@ _BY_ONESELF: Final = frozenset({Action.CHANGE_PASSWORD, Action.MANAGE_TOKENS, Ac
 """What users may do to themselves whatever is restricted; to administer the server is something that is done to root."""
 
 
-def _may_with_index(action: Action, asker: Asker, policy: Policy, index: Index) -> bool:
+def _may_with_index(action: Action, principal: Principal, policy: Policy, index: Index) -> bool:
     if action is Action.UPLOAD_TOXRESULT:
-        return index.is_mirror or _is_among(asker, index.config.get("acl_toxresult_upload", (ANYBODY,)))
-    if action is Action.REMOVE and _may_upload(asker, index):
+        return index.is_mirror or _is_among(principal, index.config.get("acl_toxresult_upload", (ANYBODY,)))
+    if action is Action.REMOVE and _may_upload(principal, index):
         return True
     if policy.restrict_modify is not None:
-        return _is_among(asker, policy.restrict_modify)
-    return asker.user in (ROOT, _owner(index))
+        return _is_among(principal, policy.restrict_modify)
+    return principal.user in (ROOT, _owner(index))
 
 
-def _may_with_user(action: Action, asker: Asker, policy: Policy, user: str) -> bool:
+def _may_with_user(action: Action, principal: Principal, policy: Policy, user: str) -> bool:
     """What is done to a user, and creating an index, which is done to its owner."""
     if action is Action.DELETE_USER and user == ROOT:
         return False
     if policy.restrict_modify is None:
-        return asker.user in (ROOT, user)
-    if asker.user == user and action in _BY_ONESELF:
+        return principal.user in (ROOT, user)
+    if principal.user == user and action in _BY_ONESELF:
         return True
     # Who may administer users must not be able to lock the last administrator out by deleting oneself.
-    if asker.user == user and action is Action.DELETE_USER:
+    if principal.user == user and action is Action.DELETE_USER:
         return False
-    return _is_among(asker, policy.restrict_modify)
+    return _is_among(principal, policy.restrict_modify)
 
 
-def _may_upload(asker: Asker, index: Index) -> bool:
+def _may_upload(principal: Principal, index: Index) -> bool:
     """Only who stands in ``acl_upload``: not even root or the owner otherwise, and nobody to a mirror."""
-    return not index.is_mirror and _is_among(asker, index.config.get("acl_upload", ()))
+    return not index.is_mirror and _is_among(principal, index.config.get("acl_upload", ()))
 
 
-def _token_allows(what: str, asker: Asker, index: Index, project: str | None) -> bool:
+def _token_allows(what: str, principal: Principal, index: Index, project: str | None) -> bool:
     """Whether ``asker``'s API token, if any, is good for this."""
-    token = asker.token
+    token = principal.token
     if token is None:
         return True
     is_project_fine = what != MAY_UPLOAD or token.project in (None, project)
     return what in token.may and token.index in (None, index.name) and is_project_fine
 
 
-def _is_among(asker: Asker, principals: Iterable[str]) -> bool:
+def _is_among(principal: Principal, principals: Iterable[str]) -> bool:
     named = frozenset(principals)
     if ANYBODY in named:
         return True
-    if asker.user is None:
+    if principal.user is None:
         return False
-    return ANY_USER in named or asker.user in named or any(f":{group}" in named for group in asker.groups)
+    return ANY_USER in named or principal.user in named or any(f":{group}" in named for group in principal.groups)
 
 
 def _owner(index: Index) -> str:

@@ -1,7 +1,7 @@
 """Who is the primary: what a promotion decides, who is fenced by it, and where two logs fork.  Pure.
 
 A promotion begins an **epoch**: the promoted server appends ``EpochBegan`` and takes writes from then on.  The line before that
-is the **fork**: what a former primary has beyond it exists only there.  Whoever took writes by a lower **reign** (``Reign.rank``)
+is the **fork**: what a former primary has beyond it exists only there.  Whoever took writes by a lower epoch (``Epoch.rank``)
 is **fenced**: it serves what it has and takes no write, until ``twistpi resync`` makes a replica of it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from twistpi.model.peers import FenceNote, Fork, Peer, Reign
+from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
 from twistpi.model.promotion_errors import Fenced, NotPromotable
 
 PRIMARY = "primary"
@@ -57,9 +57,9 @@ def beyond_sentence(common: int, last: int) -> str:
     return f"Entries {common + 1} to {last} exist only here."
 
 
-def is_stale(own: Peer, other: Reign) -> bool:
-    """Whether ``own``, which takes writes, has to stop because of the reign ``other`` over the same log."""
-    return own.role == PRIMARY and other.epoch > 1 and other.node_id != own.node_id and other.rank > own.reign.rank
+def is_stale(own: Peer, other: Epoch) -> bool:
+    """Whether ``own``, which takes writes, has to stop because of the epoch_start ``other`` over the same log."""
+    return own.role == PRIMARY and other.epoch > 1 and other.node_id != own.node_id and other.rank > own.epoch_start.rank
 
 
 def decide_fence(own: Peer, note: FenceNote, chain_at_fork: str | None, known: Fence | None) -> Fence | None:
@@ -68,41 +68,41 @@ def decide_fence(own: Peer, note: FenceNote, chain_at_fork: str | None, known: F
     ``chain_at_fork`` is the chain of the line here with the fork's serial, None when there is no such line; ``known`` the fence
     that stands already, which a note about the same epoch may complete.
     """
-    if note.log_id != own.log_id or not is_stale(own, note.reign):
+    if note.log_id != own.log_id or not is_stale(own, note.epoch_start):
         return None
     if known is not None and _knows_better(known, note):
         return None
-    fork = note.reign.fork
+    fork = note.epoch_start.fork
     common = fork.serial if chain_at_fork == fork.chain else None
     last = own.serial if known is None else known.last
-    return Fence(note.reign.epoch, note.reign.node_id, note.url, common, last)
+    return Fence(note.epoch_start.epoch, note.epoch_start.node_id, note.url, common, last)
 
 
 def _knows_better(known: Fence, note: FenceNote) -> bool:
-    if known.epoch != note.reign.epoch:
-        return known.epoch > note.reign.epoch
+    if known.epoch != note.epoch_start.epoch:
+        return known.epoch > note.epoch_start.epoch
     return bool(known.node_id) and known.url is not None and note.url is None
 
 
 def fence_by_epoch(own: Peer, epoch: int) -> Fence | None:
     """The fence when all that is known is that some follower of this log knows ``epoch``; None when that is not a later one."""
-    if own.role != PRIMARY or epoch <= own.reign.epoch:
+    if own.role != PRIMARY or epoch <= own.epoch_start.epoch:
         return None
     return Fence(epoch, last=own.serial)
 
 
 def fence_by_peer(own: Peer, other: Peer, chain_at_fork: str | None) -> Fence | None:
     """The fence that follows from what another server of the log says of itself; None when it says nothing against ``own``."""
-    begun_by_other = other.reign.node_id == other.node_id
+    begun_by_other = other.epoch_start.node_id == other.node_id
     url = other.url if begun_by_other else other.primary_url
-    return decide_fence(own, FenceNote(other.node_id, other.log_id, other.reign, url), chain_at_fork, None)
+    return decide_fence(own, FenceNote(other.node_id, other.log_id, other.epoch_start, url), chain_at_fork, None)
 
 
 @attrs.frozen
 class Promotion:
     """What a promotion comes to."""
 
-    reign: Reign
+    epoch_start: Epoch
     """By which the promoted server takes writes from now on."""
     missing: tuple[int, int] | None
     """The serials, first and last, that the former primary has and that are not here; None when there are none, or when nobody
@@ -119,12 +119,12 @@ def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = N
     if own.role == PRIMARY and overcome is None:
         reason = "it was a primary, and another server was promoted: make a replica of it first, with twistpi resync"
         raise NotPromotable(f"{reason}; or, where that other one is lost for good: twistpi promote --force")
-    epoch, missing = max(own.reign.epoch, 1 if overcome is None else overcome.epoch), None
+    epoch, missing = max(own.epoch_start.epoch, 1 if overcome is None else overcome.epoch), None
     if primary is not None and primary.log_id == own.log_id:
-        epoch = max(epoch, primary.reign.epoch)
+        epoch = max(epoch, primary.epoch_start.epoch)
         if primary.serial > own.serial:
             missing = (own.serial + 1, primary.serial)
-    return Promotion(Reign(epoch + 1, own.node_id, Fork(own.serial, own.chain)), missing)
+    return Promotion(Epoch(epoch + 1, own.node_id, Fork(own.serial, own.chain)), missing)
 
 
 @attrs.define

@@ -11,9 +11,9 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.distributions import EGG, SDIST, WHEEL, kind_of_filename
+from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
 from twistpi.model.records import Json
-from twistpi.rules.upload_metadata import shown_metadata
+from twistpi.rules.upload_checks import shown_metadata
 
 Fields = tuple[tuple[str, str], ...]
 """Names and values, in the order they are sent; names may be repeated."""

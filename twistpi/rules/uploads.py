@@ -17,8 +17,8 @@ from twistpi.model.records import NOTHING, Index, Json, Link
 from twistpi.model.release_changes import FileRemoved, FileUploaded
 from twistpi.model.releases import Release, UploadedFile
 from twistpi.model.upload_errors import FileExists, FilenameUsed, ProjectClosed
-from twistpi.rules.paths import file_path
-from twistpi.rules.upload_metadata import described, every_field
+from twistpi.rules.mirrors import file_path
+from twistpi.rules.upload_checks import described, every_field
 
 IDENTICAL: Final = "Upload of identical file to non volatile index."
 """How a success is called that changed nothing, on an index that is not volatile."""

@@ -12,7 +12,7 @@ import attrs
 
 from twistpi.model.changes import Entry
 from twistpi.model.errors import ServerdirRefused, StorageFull, ViewDamaged
-from twistpi.model.position import BEGINNING, Position
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.view.fold import Fold
 from twistpi.view.newest import Newest

@@ -29,7 +29,7 @@ from twistpi.model.changes import (
     ProjectVanished,
 )
 from twistpi.model.records import Link
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_accounts import AccountFold
 from twistpi.view.fold_releases import ReleaseFold
 from twistpi.view.newest import Newest
@@ -101,7 +101,7 @@ class Fold:
         for change in entry.changes:
             fold = self._folds.get(type(change))
             if self.newest is not None:
-                self.newest.touched(change)
+                self.newest.invalidated(change)
             if fold is not None:
                 fold(change)
             elif type(change) in self._releases.kinds:

@@ -29,7 +29,7 @@ from twistpi.model.release_changes import (
     ReleaseRemoved,
 )
 from twistpi.model.releases import DOCZIP, LogLine
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 from twistpi.view.rows import LINK_COLUMNS, Row, header_json, header_of, link_row, log_json, log_of, to_json
 
 _SECONDS: Final = len("2026-11-22T17:00:00")

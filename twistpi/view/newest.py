@@ -39,7 +39,7 @@ class Newest:
         """``change`` was folded, and is all that was ever said of its project."""
         self._folded[change.index, change.project] = change
 
-    def touched(self, change: Change) -> None:
+    def invalidated(self, change: Change) -> None:
         """``change`` is about to be folded: what it speaks of is no more what it was."""
         if not self._folded and not self._at_hand:
             return

@@ -10,7 +10,7 @@ import orjson
 
 from twistpi.model.records import NOTHING, Json, KnownFile, Link, PageHeader
 from twistpi.model.releases import LogLine
-from twistpi.rules.paths import file_path
+from twistpi.rules.mirrors import file_path
 
 Row = tuple[Any, ...]
 """Values as SQLite takes and gives them."""

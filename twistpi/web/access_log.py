@@ -14,7 +14,7 @@ import attrs
 import orjson
 from twisted.logger import Logger
 
-from twistpi.model.secrets import without_secrets
+from twistpi.model.text import without_secrets
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONGEST: Final = 2000
@@ -147,7 +147,7 @@ def _json(logged: Logged, now: float) -> str:
     return orjson.dumps(told).decode("ascii")
 
 
-def logged_glance(peer: Any, data: bytes, status: int, sent: int) -> Logged:
+def logged_head(peer: Any, data: bytes, status: int, sent: int) -> Logged:
     """The same for the bytes ``data`` of a whole request, which was answered before there was an object for it."""
     first, *lines = data.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")

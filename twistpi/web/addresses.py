@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
-from twistpi.rules.forwarded import Element, outermost, parse_forwarded
+from twistpi.http.forwarded import Element, outermost, parse_forwarded
 from twistpi.web.forwarding.passed_on import PassedOn
 from twistpi.web.request import header, passed_on_of
 
@@ -34,15 +34,15 @@ _NOBODYS = IPv4Address(0)
 _SIGNS_OF_A_PROXY = (b"forwarded", b"via", b"x-real-ip", b"x-outside-url")
 
 
-class Trusting(Protocol):
-    """Who knows whose word about addresses counts (``Services``, ``Identify``)."""
+class TrustedProxies(Protocol):
+    """Who knows whose word about addresses counts (``Services``, ``Authenticator``)."""
 
     @property
     def trusted_proxies(self) -> tuple[Network, ...]:
         """The networks of the proxies that are believed."""
 
 
-class Addressing(Trusting, Protocol):
+class Addressing(TrustedProxies, Protocol):
     """Who knows all that is set up about addresses (``Services``)."""
 
     @property
@@ -73,7 +73,7 @@ def bare_path(raw: bytes, prefix: str) -> bytes:
     return bare if bare.startswith(b"/") else raw
 
 
-def asker_of(request: Request, services: Addressing) -> PassedOn:
+def principal_of(request: Request, services: Addressing) -> PassedOn:
     """What another server is to be told of who asks with ``request``."""
     return passed_on_of(request) or PassedOn(
         outside_url(request, services), client_address(request, services), is_local(request, services)
@@ -97,7 +97,7 @@ def _own_outside_url(request: Request, services: Addressing) -> str:
     return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
 
 
-def client_address(request: Request, services: Trusting) -> str:
+def client_address(request: Request, services: TrustedProxies) -> str:
     """Where the request comes from: an IP address, or ``unix``.
 
     Behind a trusted proxy it is what the proxy tells; when its headers contradict each other, somebody made one of them up, and
@@ -116,7 +116,7 @@ def client_address(request: Request, services: Trusting) -> str:
     return UNIX if peer is None else str(peer)
 
 
-def is_local(request: Request, services: Trusting) -> bool:
+def is_local(request: Request, services: TrustedProxies) -> bool:
     """Whether the request comes from this very machine and nobody untrusted passed it on."""
     peer = _peer(request)
     passed_on = passed_on_of(request)
@@ -141,13 +141,13 @@ def _parsed(host: str) -> _Address:
     return _ip(host) or _NOBODYS
 
 
-def is_trusted_peer(request: Request, services: Trusting) -> bool:
+def is_trusted_peer(request: Request, services: TrustedProxies) -> bool:
     """Whether the other end of the connection is a proxy that is believed."""
     peer = _peer(request)
     return peer is None or _is_trusted(peer, services)
 
 
-def _is_trusted(address: _Address, services: Trusting) -> bool:
+def _is_trusted(address: _Address, services: TrustedProxies) -> bool:
     return any(address.version == network.version and address in network for network in services.trusted_proxies)
 
 

@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from twistpi.web.fast import FastSite
+from twistpi.web.fast.site import FastSite
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)

@@ -15,12 +15,12 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.web.addresses import outside_prefix
-from twistpi.web.failures import error_reply, failure_reply
+from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.one_request import Forwarding
 from twistpi.web.forwarding.passed_on import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import Reply, put
-from twistpi.web.request import DoorRequest, speaks_json
+from twistpi.web.request import TwistpiRequest, speaks_json
 from twistpi.web.services import Services
 
 
@@ -38,7 +38,7 @@ class Front(Resource):
         """Route the request, hand it on, or refuse it."""
         content: object = request.content
         self._services.before_looking()
-        if isinstance(request, DoorRequest) and request.refusal is not None:
+        if isinstance(request, TwistpiRequest) and request.refusal is not None:
             return self._put(request, self._not_believed(request.refusal))
         if isinstance(content, Forwarding):
             content.complete()
@@ -55,13 +55,13 @@ class Front(Resource):
 
     def _check_body(self, request: Request) -> None:
         limit = self._services.max_upload_size
-        if isinstance(request, DoorRequest) and request.body_length > limit:
+        if isinstance(request, TwistpiRequest) and request.body_length > limit:
             size = request.body_length
             raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
 
     def _not_believed(self, refusal: SenderRefused) -> Reply:
         """What a server hears that passes a request on with a token that is not good."""
-        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._services.believing.headers())
+        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._services.trusted_peers.headers())
         return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
 
     def _not_forwarded(self, request: Request, failure: Failure) -> bytes:

@@ -10,7 +10,7 @@ from twistpi.web.transport.connections import Connections
 
 
 @attrs.define(eq=False)
-class Lasting:
+class ProcessState:
     """All of that."""
 
     connections: Connections

@@ -11,18 +11,17 @@ import attrs
 from twistpi.mirror.inflight import Inflight
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
-from twistpi.rules.seeing import Sight
+from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
 from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
-from twistpi.web.reading import Reading
-from twistpi.web.ready import PAGE_BASE, Account, ReadyPage
+from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
+from twistpi.web.fast.ready import PAGE_BASE, Account, ReadyPage
+from twistpi.web.project_sources import Found, Reading, Sources
 from twistpi.web.services import Services
-from twistpi.web.sources import Found, Sources
 from twistpi.web.stage_files import PROVENANCE
-from twistpi.web.touches import Touch, Touched
 from twistpi.web.transport.bodies import keep
 
 FEW_LINKS = 100
@@ -34,7 +33,7 @@ _MOST_SETTLED = 20_000
 class Ask:
     """Which page is wanted."""
 
-    sight: Sight
+    visibility: VisibleIndexes
     """The index, and what the asker may see of it."""
     project: str
     """The normalised name."""
@@ -49,13 +48,13 @@ class Ask:
 
     @key.default
     def _key(self) -> PageKey:
-        audience = self.sight.audience
+        audience = self.visibility.audience
         return PageKey(self.index, self.project, self.representation.value, self.gzip, self.base, audience)
 
     @property
     def index(self) -> str:
         """``user/name``."""
-        return self.sight.index.name
+        return self.visibility.index.name
 
 
 @attrs.define(eq=False)
@@ -85,8 +84,8 @@ class Pages:
         if page is not None and page.fresh_until > now and page.suits(ask.outside):
             self._services.traffic.pages["memory"] += 1
             return page, page.account
-        found = await self.sources.ask(ask.sight, ask.project)
-        if not self.reading.is_current(ask.sight):
+        found = await self.sources.ask(ask.visibility, ask.project)
+        if not self.reading.is_current(ask.visibility):
             return None
         page = cache.get(ask.key)
         if page is None or not page.suits(ask.outside):
@@ -97,19 +96,19 @@ class Pages:
         self._services.traffic.pages[found.account.kind] += 1
         return page, found.account
 
-    def touched(self, touches: Iterable[Touch]) -> None:
+    def invalidated(self, invalidations: Iterable[Invalidation]) -> None:
         """Forget what is not true any more."""
         cache, tables = self._services.page_cache, self._services.tables
-        for touch in touches:
+        for touch in invalidations:
             match touch.kind:
-                case Touched.PROJECT:
+                case InvalidationKind.PROJECT:
                     self._forget_project(touch.index, touch.project)
-                case Touched.PAGES:
+                case InvalidationKind.PAGES:
                     cache.forget_project(touch.index, touch.project)
-                case Touched.BYTES:
+                case InvalidationKind.BYTES:
                     if (touch.index, touch.project) not in self._settled:
                         cache.forget_project(touch.index, touch.project)
-                case Touched.INDEX:
+                case InvalidationKind.INDEX:
                     self.reading.forget()
                     cache.forget_index(touch.index)
                     tables.forget_files(touch.index)
@@ -171,8 +170,8 @@ class Pages:
             content_type=ask.representation.content_type.encode("ascii"),
             gzip=ask.gzip,
             alias=ask.base != PAGE_BASE,
-            sources=ask.sight.inheritance.names,
-            private=not ask.sight.is_open,
+            sources=ask.visibility.inheritance.names,
+            private=not ask.visibility.is_open,
             last_serial=merged.header.last_serial,
             outside=ask.outside if attested else None,
         )

@@ -30,7 +30,7 @@ _JSON_ONLY = (b"/+api", b"/+login", b"/+status", b"/+authcheck", b"/+tokens")
 
 
 @attrs.frozen
-class Wish:
+class Negotiated:
     """How an asker wants to be answered."""
 
     representation: Representation | None
@@ -50,7 +50,7 @@ class Wish:
         return f"{kind} {self.gzip:d}{self.installer:d}{self.json:d}"
 
 
-def read_wish(accept: str | None, accept_encoding: str | None, user_agent: str | None, *, lenient: bool) -> Wish:
+def negotiate(accept: str | None, accept_encoding: str | None, user_agent: str | None, *, lenient: bool) -> Negotiated:
     """The wish these headers express; ``lenient`` serves HTML where nothing acceptable can be served.
 
     So does ``application/json``: the devpi client follows redirects to simple pages with it, and needs them to end well.
@@ -61,7 +61,7 @@ def read_wish(accept: str | None, accept_encoding: str | None, user_agent: str |
         representation: Representation | None = choose(accept, fallback=fallback)
     except NotAcceptable:
         representation = None
-    return Wish(representation, accepts_gzip(accept_encoding), is_installer(user_agent), wants_json)
+    return Negotiated(representation, accepts_gzip(accept_encoding), is_installer(user_agent), wants_json)
 
 
 def is_installer(user_agent: str | None) -> bool:
@@ -77,21 +77,21 @@ def header(request: Request, name: str) -> str | None:
 
 def passed_on_of(request: Request) -> PassedOn | None:
     """Whom another server that is believed passes ``request`` on for; None when nobody did."""
-    return request.passed_on if isinstance(request, DoorRequest) else None
+    return request.passed_on if isinstance(request, TwistpiRequest) else None
 
 
-def wish_of(request: Request, *, lenient: bool) -> Wish:
+def negotiated_of(request: Request, *, lenient: bool) -> Negotiated:
     """The wish of ``request``; a ``?format=`` beats ``Accept``."""
-    wish = read_wish(
+    negotiated = negotiate(
         header(request, "accept"), header(request, "accept-encoding"), header(request, "user-agent"), lenient=lenient
     )
     if b"format" not in request.args:
-        return wish
+        return negotiated
     try:
         chosen: Representation | None = choose(None, ",".join(value.decode("latin-1") for value in request.args[b"format"]))
     except NotAcceptable:
         chosen = None
-    return attrs.evolve(wish, representation=chosen)
+    return attrs.evolve(negotiated, representation=chosen)
 
 
 def wants_html(request: Request) -> bool:
@@ -117,7 +117,7 @@ def speaks_json(request: Request) -> bool:
 
 def kept_body(request: Request) -> bytes:
     """The body of ``request``; raises ``BodyTooLarge`` for one that was too large to be kept."""
-    if isinstance(request, DoorRequest) and request.body_length > _LARGEST_BODY:
+    if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
         raise BodyTooLarge(_LARGEST_BODY)
     content: Any = request.content
     content.seek(0)
@@ -186,7 +186,7 @@ class _BoundedBody(io.BytesIO):
         return len(data)
 
 
-class DoorRequest(Request):
+class TwistpiRequest(Request):
     """A request that neither parses nor keeps large bodies by itself; forms with files are read while they come."""
 
     channel: Any

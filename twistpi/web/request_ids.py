@@ -12,7 +12,7 @@ from itertools import count
 
 from twisted.web.server import Request
 
-from twistpi.web.addresses import Trusting, is_trusted_peer
+from twistpi.web.addresses import TrustedProxies, is_trusted_peer
 from twistpi.web.request import header, passed_on_of
 
 HEADER = b"X-Request-Id"
@@ -22,7 +22,7 @@ _SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
 class RequestIds:
     """Names requests; no two of this process alike, and hardly any two of different ones."""
 
-    def __init__(self, trusting: Trusting, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, trusting: TrustedProxies, entropy: Callable[[int], bytes]) -> None:
         self._trusting = trusting
         self._prefix = entropy(4).hex()
         self._numbers = count(int.from_bytes(entropy(3), "big"))

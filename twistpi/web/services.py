@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from twistpi.model.checks import Checking
-from twistpi.model.measures import Measuring
+from twistpi.model.monitoring import Checked, Measured
 from twistpi.web.addresses import Network
-from twistpi.web.forwarding.believing import Believing
+from twistpi.web.fast.tables import Tables
+from twistpi.web.forwarding.believing import TrustedPeers
 from twistpi.web.replies import Standing
-from twistpi.web.tables import Tables
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.connections import Connections
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
     from twistpi.changelog.writer import Writer
+    from twistpi.gc.collector import GarbageCollector
     from twistpi.mirror.download import Download, Downloads
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.refresh import Mirror
@@ -34,15 +34,14 @@ if TYPE_CHECKING:
     from twistpi.replication.primary import Primary
     from twistpi.replication.promoting import Promoting
     from twistpi.rules.permissions import Policy
-    from twistpi.sweeping.sweeper import Sweeper
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import KeptBlob, Readers
-    from twistpi.web.accounts.identify import Identify
+    from twistpi.web.authentication import Authenticator
+    from twistpi.web.fast.ready import ReadyPage
     from twistpi.web.forwarding.forward import Forward
-    from twistpi.web.nodes.feeding import Feeds
-    from twistpi.web.nodes.guard import Nodes
-    from twistpi.web.nodes.snapshots import Snapshots
-    from twistpi.web.ready import ReadyPage
+    from twistpi.web.replication.authentication import Nodes
+    from twistpi.web.replication.followers import Feeds
+    from twistpi.web.replication.snapshots import Snapshots
 
 
 class Clock(Protocol):
@@ -90,7 +89,7 @@ class Services:
     clock: Clock
     offload: Callable[..., Deferred[Any]]
     """Runs a function in a thread, as ``deferToThread`` does."""
-    identify: Identify
+    authenticator: Authenticator
     """Tells who asks, and lets people log in."""
     policy: Policy
     """What an administrator restricts."""
@@ -117,7 +116,7 @@ class Services:
     """``Server``, as ``twistpi/1.0``."""
     fail: Callable[[Exception], object] = attrs.field(default=lambda error: None)
     """Told when a sync failed, after which the server has to stop (law 10)."""
-    sweeper: Sweeper | None = None
+    collector: GarbageCollector | None = None
     """Removes what nothing names; None where nobody may ask for that."""
     nodes: Nodes | None = None
     """Tells which server of the house asks; None where no other server may ask for anything."""
@@ -139,13 +138,13 @@ class Services:
     """Who follows the changelog; None where nobody may."""
     snapshots: Snapshots | None = None
     """Makes copies of the view for new replicas."""
-    measuring: list[Measuring] = attrs.field(factory=list)
+    measuring: list[Measured] = attrs.field(factory=list)
     """Whoever has figures for administrators."""
-    checking: list[Checking] = attrs.field(factory=list)
+    checking: list[Checked] = attrs.field(factory=list)
     """Whoever knows what this server cannot do without."""
     metrics_from: tuple[Network, ...] = ()
     """The networks from which the figures may be read, beside this machine."""
-    connections: Connections = attrs.field()
+    connections: Connections = attrs.field(default=attrs.Factory(lambda self: Connections(self.clock), takes_self=True))
     """The open connections of the process."""
     traffic: Traffic = attrs.field(factory=Traffic)
     """What was answered so far."""
@@ -155,18 +154,14 @@ class Services:
     """Called before a request is looked at: where another process writes, what it did is heard of here."""
     forward: Forward | None = None
     """Hands on what this server cannot answer itself; None where it can answer all."""
-    believing: Believing = attrs.field(init=False)
+    trusted_peers: TrustedPeers = attrs.field(init=False)
     """Knows which servers pass requests on."""
     standing: Standing = attrs.field(init=False)
     tables: Tables = attrs.field(init=False, factory=Tables)
 
-    @believing.default
-    def _believing(self) -> Believing:
-        return Believing(self)
-
-    @connections.default
-    def _connections(self) -> Connections:
-        return Connections(self.clock)
+    @trusted_peers.default
+    def _trusted_peers(self) -> TrustedPeers:
+        return TrustedPeers(self)
 
     @standing.default
     def _standing(self) -> Standing:

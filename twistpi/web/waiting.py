@@ -11,8 +11,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from twistpi.model.records import Json
-from twistpi.web.failures import error_reply
-from twistpi.web.operating.health import ALIVE
+from twistpi.web.errors import error_reply
+from twistpi.web.handlers.operations import ALIVE
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put, result_reply
 from twistpi.web.request import speaks_json
 

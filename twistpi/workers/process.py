@@ -29,30 +29,30 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
 from twistpi.model.errors import TwistpiError
-from twistpi.process.clock import ClockWatch
-from twistpi.process.listening import Certificate, open_access_log
-from twistpi.process.log_output import LogOutput
-from twistpi.process.runtime import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.rules.permissions import Policy
-from twistpi.serverdir.layout import Layout
+from twistpi.server.authentication import login_tokens
+from twistpi.server.clock import ClockWatch
+from twistpi.server.directory import Layout
+from twistpi.server.listening import Certificate, open_access_log
+from twistpi.server.log_output import LogOutput
+from twistpi.server.primary_connection import agent_for
+from twistpi.server.process import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
-from twistpi.web.accounts.password_line import PasswordLine
-from twistpi.web.app import make_site
-from twistpi.web.fast import FastSite
+from twistpi.web.fast.site import FastSite
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.forward import Forward
 from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.routes import make_site
 from twistpi.web.services import Services
 from twistpi.web.transport.connections import Connections
-from twistpi.wiring.identifying import login_tokens
-from twistpi.wiring.reaching import agent_for
-from twistpi.workers.asking import FirstProcess, SharedIdentify
-from twistpi.workers.board import Board, Slot
-from twistpi.workers.listening import listen
-from twistpi.workers.orders import HURRY, READY, REOPEN, STOP, TRAFFIC, Orders, line_of, read_orders
-from twistpi.workers.reading_only import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
-from twistpi.workers.telling import Output, Telling
+from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
+from twistpi.workers.control_channel import HURRY, READY, REOPEN, STOP, TRAFFIC, ControlChannel, line_of, read_messages
+from twistpi.workers.inherited_sockets import listen
+from twistpi.workers.local_services import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
+from twistpi.workers.log_relay import Output, Telling
+from twistpi.workers.shared_state import SharedState, Slot
 
 _FIGURES: Final = 0.5
 """Seconds between two times that a worker tells how much it did."""
@@ -65,34 +65,34 @@ _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 log = Logger()
 
 
-def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
+def make_services(channel: ControlChannel, shared_state: SharedState, reactor: Any) -> Services:
     """What the doors of a worker are handed."""
-    settings, layout = orders.settings, Layout(orders.settings.serverdir)
+    settings, layout = channel.settings, Layout(channel.settings.serverdir)
     offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     readers, blobs = Readers(layout.view), Tree(settings.serverdir)
-    identify = SharedIdentify(
-        readers, login_tokens(settings), PasswordLine(offload), reactor, os.urandom, settings.bcrypt_cost,
+    authenticator = WorkerAuthenticator(
+        readers, login_tokens(settings), PasswordQueue(offload), reactor, os.urandom, settings.bcrypt_cost,
         trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
-        first=FirstProcess(agent_for(f"unix:{orders.first_process}", settings, reactor, {})),
+        first=FirstProcess(agent_for(f"unix:{channel.first_process}", settings, reactor, {})),
     )  # fmt: skip
     nobody: Any = None  # all that changes something is handed on
-    mirror: Any = SharedMirror(readers, reactor, settings.mirror_cache_expiry, offline=orders.offline)
+    mirror: Any = SharedMirror(readers, reactor, settings.mirror_cache_expiry, offline=channel.offline)
     downloads: Any = NoDownloads()
     sidecars: Any = SharedSidecars(blobs, offload)
     name_lists: Any = NoNameLists()
-    limit = settings.max_connections or connections_for(raise_descriptor_limit()) * orders.workers
+    limit = settings.max_connections or connections_for(raise_descriptor_limit()) * channel.workers
     services = Services(
         readers=readers, blobs=blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
-        page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, identify=identify,
+        page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, authenticator=authenticator,
         policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
-        node=orders.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
-        offline=orders.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
+        node=channel.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
+        offline=channel.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
         lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=NoBlobs(),
-        connections=Connections(reactor, -(-limit // orders.workers)),
+        connections=Connections(reactor, -(-limit // channel.workers)),
     )  # fmt: skip
-    way = FirstProcessWay(UNIXClientEndpoint(reactor, orders.first_process))  # type: ignore[no-untyped-call]
+    way = FirstProcessWay(UNIXClientEndpoint(reactor, channel.first_process))  # type: ignore[no-untyped-call]
     services.forward = Forward(way, services, reactor, by_a_worker, patience=_PATIENCE, tokens_pass=True)
-    services.standing.moved(board.serial)
+    services.standing.moved(shared_state.serial)
     return services
 
 
@@ -100,8 +100,8 @@ def make_services(orders: Orders, board: Board, reactor: Any) -> Services:
 class Worker:
     """What serves, from ``start`` to the end of the process."""
 
-    _orders: Orders
-    _board: Board
+    _channel: ControlChannel
+    _shared_state: SharedState
     _services: Services
     _site: FastSite
     _reactor: Any
@@ -120,11 +120,11 @@ class Worker:
 
     def start(self) -> None:
         """Accept connections."""
-        for listening in self._orders.listening:
+        for listening in self._channel.listening:
             port = listen(self._reactor, listening, self._site, self._is_my_turn, self._certificates.append)
             self._ports.append(port)
             self._services.connections.listens(port)
-        self._board.tell(self._orders.number, Slot.ALIVE, 1)
+        self._shared_state.tell(self._channel.number, Slot.ALIVE, 1)
         self._figures.start(_FIGURES)
 
     def stop(self) -> None:
@@ -132,10 +132,10 @@ class Worker:
         if self._stopping:
             return
         self._stopping = True
-        self._board.tell(self._orders.number, Slot.ALIVE, 0)
+        self._shared_state.tell(self._channel.number, Slot.ALIVE, 0)
         for port in self._ports:
             port.stopListening()
-        self._services.connections.finish(self._orders.settings.stop_timeout).addBoth(self._end)
+        self._services.connections.finish(self._channel.settings.stop_timeout).addBoth(self._end)
 
     def _end(self, _: object) -> None:
         self._tell_figures()
@@ -149,21 +149,21 @@ class Worker:
             certificate.reload()
 
     def _hear(self) -> None:
-        news = self._board.news()
+        news = self._shared_state.news()
         if news is not None:
-            self._site.touched(news.serial, news.touches)
+            self._site.invalidated(news.serial, news.invalidations)
 
     def _count(self, connections: int) -> None:
-        self._board.tell(self._orders.number, Slot.CONNECTIONS, connections)
+        self._shared_state.tell(self._channel.number, Slot.CONNECTIONS, connections)
 
     def _is_my_turn(self) -> bool:
         """Whether no other worker has fewer connections."""
-        others = [number for number in range(1, self._orders.workers + 1) if self._board.told(number, Slot.ALIVE)]
-        fewest = min((self._board.told(number, Slot.CONNECTIONS) for number in others), default=0)
+        others = [number for number in range(1, self._channel.workers + 1) if self._shared_state.told(number, Slot.ALIVE)]
+        fewest = min((self._shared_state.told(number, Slot.CONNECTIONS) for number in others), default=0)
         return len(self._services.connections) <= fewest
 
     def _tell_figures(self) -> None:
-        services, number = self._services, self._orders.number
+        services, number = self._services, self._channel.number
         count = sum(count for _kind, _status, count in services.traffic.answered)
         if count:
             self._answered += count
@@ -175,7 +175,7 @@ class Worker:
             (Slot.PAGE_BYTES, services.page_cache.size),
         )
         for word, value in told:
-            self._board.tell(number, word, value)
+            self._shared_state.tell(number, word, value)
 
 
 class _Ear(Protocol):
@@ -200,19 +200,19 @@ class _Ear(Protocol):
 def main() -> None:
     """Serve until the first process says otherwise, or is gone."""
     with open(0, "rb", buffering=0, closefd=False) as file:
-        orders = read_orders(file)
+        channel = read_messages(file)
     give_memory_back()
     ease_collecting()
     reactor: Any = _chosen_reactor
-    board = Board(orders.board)
-    services = make_services(orders, board, reactor)
+    shared_state = SharedState(channel.shared_state)
+    services = make_services(channel, shared_state, reactor)
     output: Any = Output()
-    site = make_site(services, access_log=open_access_log(orders.settings, output))
-    worker = Worker(orders, board, services, site, reactor)
+    site = make_site(services, access_log=open_access_log(channel.settings, output))
+    worker = Worker(channel, shared_state, services, site, reactor)
     wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
     output.tell = worker.tell = wire.write
     globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)
-    LogOutput.direct(orders.settings.log_level)
+    LogOutput.direct(channel.settings.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the first process passes on what that means
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))

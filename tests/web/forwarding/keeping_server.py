@@ -11,7 +11,7 @@ from threading import Thread
 
 from twisted.internet.endpoints import UNIXClientEndpoint
 
-from tests.web.forwarding.forward_house import House, Signer, reactor
+from tests.web.forwarding.forward_setup import Setup, Signer, reactor
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.forward import Forward
 from twistpi.web.forwarding.ways import FirstProcessWay
@@ -73,15 +73,15 @@ class KeepingServer:
 
 
 @asynccontextmanager
-async def worker(folder: Path, act: Callable[[socket.socket, bytes], None]) -> AsyncIterator[tuple[House, KeepingServer]]:
+async def worker(folder: Path, act: Callable[[socket.socket, bytes], None]) -> AsyncIterator[tuple[Setup, KeepingServer]]:
     """A worker of a first process that does ``act``."""
     server = KeepingServer(folder / "first", act)
-    house = House(folder / "worker", 0, Signer(reactor.seconds))
+    setup = Setup(folder / "worker", 0, Signer(reactor.seconds))
     endpoint = UNIXClientEndpoint(reactor, str(folder / "first"))  # type: ignore[no-untyped-call]
-    services = house.replica.services
-    house.forward = services.forward = Forward(FirstProcessWay(endpoint), services, reactor, by_a_worker, tokens_pass=True)
+    services = setup.replica.services
+    setup.forward = services.forward = Forward(FirstProcessWay(endpoint), services, reactor, by_a_worker, tokens_pass=True)
     try:
-        yield house, server
+        yield setup, server
     finally:
         server.die()
-        await house.close()
+        await setup.close()

@@ -17,10 +17,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, wait_for
-from tests.web.forwarding.forward_house import (
+from tests.web.forwarding.forward_setup import (
     ANSWER,
-    House,
     Primary,
+    Setup,
     Signer,
     ask,
     reactor,
@@ -34,9 +34,9 @@ from twistpi.auth.node_tokens import NodeTokens
 from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.forward import Forward
 from twistpi.web.forwarding.ways import FirstProcessWay
-from twistpi.web.nodes.guard import Nodes
-from twistpi.web.nodes.routes import node_routes
-from twistpi.web.reading import Reading
+from twistpi.web.project_sources import Reading
+from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.routes import node_routes
 
 JSON = b"Content-Type: application/json\r\n"
 LOGIN = orjson.dumps({"user": "alice", "password": "secret"})
@@ -66,8 +66,8 @@ def primary(tmp_path: Path) -> Iterator[Primary]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, primary: Primary) -> Iterator[House]:
-    made = House(tmp_path / "replica", primary.port, Signer(primary.seconds))
+def setup(tmp_path: Path, primary: Primary) -> Iterator[Setup]:
+    made = Setup(tmp_path / "replica", primary.port, Signer(primary.seconds))
     yield made
     wait_for(Deferred.fromCoroutine(made.close()))
 
@@ -92,71 +92,71 @@ def with_leave(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
         return first, read_all(connection)
 
 
-def asked(house: House, *pieces: bytes) -> Any:
-    return deferToThread(ask, house.port, *pieces)
+def asked(setup: Setup, *pieces: bytes) -> Any:
+    return deferToThread(ask, setup.port, *pieces)
 
 
 # A primary that is one ------------------------------------------------------------------------------------------------
 
 
 @in_reactor
-async def test_a_write_reaches_the_primary_and_is_waited_for_here(house: House, primary: Primary) -> None:
-    made = await asked(house, request("PUT", "/alice/dev", b'{"bases": []}', basic("alice", "secret")))
+async def test_a_write_reaches_the_primary_and_is_waited_for_here(setup: Setup, primary: Primary) -> None:
+    made = await asked(setup, request("PUT", "/alice/dev", b'{"bases": []}', basic("alice", "secret")))
     assert made.startswith(b"HTTP/1.1 200 OK"), made
     assert primary.world.view.reader.index("alice/dev") is not None
     assert b"X-Devpi-Proxy: replica" in made
-    assert house.reached == [primary.world.view.position.serial]
+    assert setup.reached == [primary.world.view.position.serial]
     assert b"X-Twistpi-Time" not in made
 
 
 @in_reactor
-async def test_an_answer_says_so_when_this_server_lags_behind_it(house: House, primary: Primary) -> None:
-    house.reaches = False
-    made = await asked(house, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+async def test_an_answer_says_so_when_this_server_lags_behind_it(setup: Setup, primary: Primary) -> None:
+    setup.reaches = False
+    made = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
     assert made.startswith(b"HTTP/1.1 200 OK")
     assert b"X-Twistpi-Behind: serial 1 is here, the answer is of %d" % primary.world.view.position.serial in made
 
 
 @in_reactor
-async def test_a_refusal_is_not_waited_for(house: House) -> None:
-    refused = await asked(house, request("PUT", "/alice/dev", b"{}"))
+async def test_a_refusal_is_not_waited_for(setup: Setup) -> None:
+    refused = await asked(setup, request("PUT", "/alice/dev", b"{}"))
     assert b" 403 " in refused.partition(b"\r\n")[0]
-    assert house.reached == []
+    assert setup.reached == []
 
 
 @in_reactor
-async def test_reads_and_what_is_about_this_server_are_answered_here(house: House) -> None:
+async def test_reads_and_what_is_about_this_server_are_answered_here(setup: Setup) -> None:
     for path in ("/+status", "/+api", "/root/pypi"):
-        answer = await asked(house, request("GET", path, b"", "Accept: application/json"))
+        answer = await asked(setup, request("GET", path, b"", "Accept: application/json"))
         assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert house.forward.passed == 0
+    assert setup.forward.passed == 0
 
 
 @in_reactor
-async def test_links_fit_the_address_the_asker_used(house: House, primary: Primary) -> None:
+async def test_links_fit_the_address_the_asker_used(setup: Setup, primary: Primary) -> None:
     primary.world.services.outside_url = "https://primary.example/pkgs"
-    logged_in = await asked(house, request("POST", "/+login", LOGIN))
+    logged_in = await asked(setup, request("POST", "/+login", LOGIN))
     assert json_of(logged_in)["message"] == "login successful"
-    moved = await asked(house, request("POST", "/root/pypi/+simple/hello/refresh", b"{}"))
+    moved = await asked(setup, request("POST", "/root/pypi/+simple/hello/refresh", b"{}"))
     assert b"primary.example" not in moved
 
 
 @in_reactor
 async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary: Primary, tmp_path: Path) -> None:
-    house = House(tmp_path / "replica", primary.port, Signer(primary.seconds), trusted_proxies=(ip_network("127.0.0.0/8"),))
+    setup = Setup(tmp_path / "replica", primary.port, Signer(primary.seconds), trusted_proxies=(ip_network("127.0.0.0/8"),))
     try:
         listening: Any = ListeningIdentify()
-        primary.world.services.identify = listening
-        await asked(house, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
-        await asked(house, request("POST", "/+login", LOGIN))
-        await asked(house, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
+        primary.world.services.authenticator = listening
+        await asked(setup, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
+        await asked(setup, request("POST", "/+login", LOGIN))
+        await asked(setup, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
         assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", True)]
     finally:
-        await house.close()
+        await setup.close()
 
 
 @in_reactor
-async def test_nobody_is_believed_without_the_secret(house: House, primary: Primary) -> None:
+async def test_nobody_is_believed_without_the_secret(setup: Setup, primary: Primary) -> None:
     signer = Signer(primary.seconds, b"another secret of more than enough bytes")
     told = "http://evil.example 127.0.0.1 local"
     token = signer.token("POST", "/+login", told)
@@ -193,8 +193,8 @@ async def test_what_a_server_tells_of_an_asker_cannot_be_changed_added_or_left_o
 
 
 @in_reactor
-async def test_clocks_that_disagree_cost_a_second_try_and_no_more(house: House, primary: Primary, tmp_path: Path) -> None:
-    wrong = House(tmp_path / "late", primary.port, Signer(lambda: primary.seconds() - 4000))
+async def test_clocks_that_disagree_cost_a_second_try_and_no_more(setup: Setup, primary: Primary, tmp_path: Path) -> None:
+    wrong = Setup(tmp_path / "late", primary.port, Signer(lambda: primary.seconds() - 4000))
     try:
         for index in ("one", "two"):
             made = await asked(wrong, request("PUT", f"/alice/{index}", b"{}", basic("alice", "secret")))
@@ -211,7 +211,7 @@ async def test_clocks_that_disagree_cost_a_second_try_and_no_more(house: House, 
 
 @in_reactor
 async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(primary: Primary, tmp_path: Path) -> None:
-    stranger = House(tmp_path / "stranger", primary.port, Signer(primary.seconds, b"another secret of more than enough bytes"))
+    stranger = Setup(tmp_path / "stranger", primary.port, Signer(primary.seconds, b"another secret of more than enough bytes"))
     try:
         refused = await asked(stranger, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
         assert refused.startswith(b"HTTP/1.1 502 ")
@@ -223,36 +223,36 @@ async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(prima
 
 @in_reactor
 async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
-    worker = House(tmp_path / "worker", primary.port, Signer(primary.seconds))
+    worker = Setup(tmp_path / "worker", primary.port, Signer(primary.seconds))
     worker.forward = worker.replica.services.forward = Forward(
         FirstProcessWay(TCP4ClientEndpoint(reactor, "127.0.0.1", primary.port)), worker.replica.services, reactor, by_a_worker,
         tokens_pass=True,
     )  # fmt: skip
-    house = House(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
+    setup = Setup(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
     try:
-        made = await asked(house, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+        made = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
         assert made.startswith(b"HTTP/1.1 200 OK"), made
         assert worker.forward.passed == 2, "the clock was wrong at first"
     finally:
-        await house.close()
+        await setup.close()
         await worker.close()
 
 
 @in_reactor
 async def test_prefixes_of_either_side_do_not_get_in_the_way(primary: Primary, tmp_path: Path) -> None:
     primary.world.services.outside_url = "https://primary.example/pkgs"
-    house = House(
+    setup = Setup(
         tmp_path / "replica", primary.port, Signer(primary.seconds), path="/pkgs", outside_url="https://replica.example/devpi"
     )
     try:
         for path in ("/devpi/alice/one", "/alice/two"):
-            made = await asked(house, request("PUT", path, b"{}", basic("alice", "secret")))
+            made = await asked(setup, request("PUT", path, b"{}", basic("alice", "secret")))
             assert made.startswith(b"HTTP/1.1 200 OK"), made
-        assert (await asked(house, request("GET", "/devpi/+status"))).startswith(b"HTTP/1.1 200 OK")
-        assert (await asked(house, request("POST", "/devpi/+api"))).startswith(b"HTTP/1.1 200 OK")
-        assert house.forward.passed == 2
+        assert (await asked(setup, request("GET", "/devpi/+status"))).startswith(b"HTTP/1.1 200 OK")
+        assert (await asked(setup, request("POST", "/devpi/+api"))).startswith(b"HTTP/1.1 200 OK")
+        assert setup.forward.passed == 2
     finally:
-        await house.close()
+        await setup.close()
 
 
 # A server that does whatever a test wants ------------------------------------------------------------------------------
@@ -268,10 +268,10 @@ async def test_bodies_go_through_as_they_are_framed(tmp_path: Path) -> None:
         bodies.append(rest)
         connection.sendall(ANSWER)
 
-    async with scripted(tmp_path / "replica", act) as (house, server):
-        framed = await asked(house, request("POST", "/alice/dev", b"the end", "Trailer: X-Sum", "TE: trailers", "X-Custom: yes"))
+    async with scripted(tmp_path / "replica", act) as (setup, server):
+        framed = await asked(setup, request("POST", "/alice/dev", b"the end", "Trailer: X-Sum", "TE: trailers", "X-Custom: yes"))
         chunked = request("PUSH", "/alice/dev", b"", "Transfer-Encoding: chunked")
-        await asked(house, chunked, b"3\r\nabc\r\n", b"4\r\n end\r\n0\r\nX-Sum: 12\r\n\r\n")
+        await asked(setup, chunked, b"3\r\nabc\r\n", b"4\r\n end\r\n0\r\nX-Sum: 12\r\n\r\n")
         assert framed.endswith(b"\r\n\r\nok")
         assert bodies[0] == b"the end"
         assert b"Content-Length: 7" in server.heads[0]
@@ -295,8 +295,8 @@ async def test_a_refusal_comes_back_before_the_body_has_ended(tmp_path: Path) ->
             connection.sendall(b"x" * 100_000)
             return read_until(connection, b"too much")
 
-    async with scripted(tmp_path / "replica", act) as (house, _server):
-        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 413 Too Much")
+    async with scripted(tmp_path / "replica", act) as (setup, _server):
+        assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
 
 
 @in_reactor
@@ -319,12 +319,12 @@ async def test_leave_to_send_is_the_primarys_to_give(tmp_path: Path) -> None:
                 return first, read_until(connection, b"ok")
             return first, b""
 
-    async with scripted(tmp_path / "replica", act) as (house, server):
-        leave, answer = await deferToThread(client, house.port, "/alice/dev")
+    async with scripted(tmp_path / "replica", act) as (setup, server):
+        leave, answer = await deferToThread(client, setup.port, "/alice/dev")
         assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"Expect: 100-continue" in server.heads[0]
-        refused, _ = await deferToThread(client, house.port, "/alice/refused")
+        refused, _ = await deferToThread(client, setup.port, "/alice/refused")
         assert refused.startswith(b"HTTP/1.1 403 No")
 
 
@@ -341,27 +341,27 @@ async def test_an_asker_who_leaves_ends_the_request_at_the_primary(tmp_path: Pat
             connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 1000") + body)
             assert began.wait(60)
 
-    async with scripted(tmp_path / "replica", act) as (house, _server):
+    async with scripted(tmp_path / "replica", act) as (setup, _server):
         for body in (b"in the middle", b"x" * 1000):
             gone.clear()
             began.clear()
-            await deferToThread(client, house.port, body)
+            await deferToThread(client, setup.port, body)
             assert await deferToThread(gone.wait, 60)
 
 
 @in_reactor
 async def test_a_primary_that_is_gone_means_503_and_that_nothing_was_changed(tmp_path: Path) -> None:
-    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
-        lost = await asked(house, request("PUT", "/alice/dev", b"{}"))
+    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (setup, server):
+        lost = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert lost.startswith(b"HTTP/1.1 503 ")
         assert "Nothing is known to be changed" in json_of(lost)["message"]
         assert b"Retry-After: " in lost
         server.close()
-        refused = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        refused = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert "Nothing was changed" in json_of(refused)["message"]
         uploaded = request("POST", "/alice/dev", b"x" * 10, "Content-Type: multipart/form-data; boundary=b")
-        assert b"Nothing was changed" in (await asked(house, uploaded)).partition(b"\r\n")[0]
+        assert b"Nothing was changed" in (await asked(setup, uploaded)).partition(b"\r\n")[0]
 
 
 @in_reactor
@@ -375,10 +375,10 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
     def act(connection: socket.socket, rest: bytes) -> None:
         connection.sendall(answers[len(server.heads) - 1])
 
-    async with scripted(tmp_path / "replica", act) as (house, server):
+    async with scripted(tmp_path / "replica", act) as (setup, server):
         for _ in answers:
             with pytest.raises(ConnectionResetError):
-                await asked(house, request("PUT", "/alice/dev", b"{}"))
+                await asked(setup, request("PUT", "/alice/dev", b"{}"))
 
 
 @in_reactor
@@ -389,8 +389,8 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
                                      b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
                                      ])  # fmt: skip
 async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None:
-    async with scripted(tmp_path / "replica", lambda connection, rest: connection.sendall(garbage)) as (house, _server):
-        answer = await asked(house, request("PUT", "/alice/dev", b"{}"))
+    async with scripted(tmp_path / "replica", lambda connection, rest: connection.sendall(garbage)) as (setup, _server):
+        answer = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert answer.startswith(b"HTTP/1.1 503 ")
 
 
@@ -398,10 +398,10 @@ async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None
 async def test_a_primary_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     gone = Event()
     async with scripted(tmp_path / "replica", lambda connection, rest: wait_for_close(connection, gone), patience=2.0) as (
-        house,
+        setup,
         _,
     ):
-        answer = await asked(house, request("PUT", "/alice/dev", b"{}"))
+        answer = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert "nothing came for 2 s" in json_of(answer)["message"]
         assert await deferToThread(gone.wait, 60)
 
@@ -421,24 +421,24 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
     def act(connection: socket.socket, rest: bytes) -> None:
         connection.sendall(answers[server.heads[-1].split(b" ")[1]])
 
-    async with scripted(tmp_path / "replica", act) as (house, server):
-        chunked = await asked(house, request("DELETE", "/one/chunked"))
+    async with scripted(tmp_path / "replica", act) as (setup, server):
+        chunked = await asked(setup, request("DELETE", "/one/chunked"))
         assert chunked.endswith(b"3\r\nabc\r\n0\r\n\r\n")
         assert b"X-Hop" not in chunked
         assert b"Vary: a\r\nVary: b" in chunked
-        old = await asked(house, request("DELETE", "/one/chunked", version="1.0"))
+        old = await asked(setup, request("DELETE", "/one/chunked", version="1.0"))
         assert old.endswith(b"\r\n\r\nabc")
         assert b"Transfer-Encoding" not in old
-        both = await asked(house, request("DELETE", "/one/both"))
+        both = await asked(setup, request("DELETE", "/one/both"))
         assert both.endswith(b"3\r\nabc\r\n0\r\n\r\n")
         assert b"Content-Length" not in both
-        closing = await asked(house, request("DELETE", "/one/closing"))
+        closing = await asked(setup, request("DELETE", "/one/closing"))
         assert closing.startswith(b"HTTP/1.1 200 Fine\r\n")
         assert closing.endswith(b"d\r\nuntil the end\r\n0\r\n\r\n")
-        unchanged = await asked(house, request("DELETE", "/one/unchanged"))
+        unchanged = await asked(setup, request("DELETE", "/one/unchanged"))
         assert unchanged.endswith(b"\r\n\r\n")
         assert b'ETag: "x"' in unchanged
-        assert (await asked(house, request("DELETE", "/one/nothing"))).startswith(b"HTTP/1.1 204 No Content")
+        assert (await asked(setup, request("DELETE", "/one/nothing"))).startswith(b"HTTP/1.1 204 No Content")
 
 
 @in_reactor
@@ -449,14 +449,14 @@ async def test_what_is_no_time_sets_no_clock(tmp_path: Path, time: bytes) -> Non
     def act(connection: socket.socket, rest: bytes) -> None:
         connection.sendall(refusal if len(server.heads) == 1 else ANSWER)
 
-    async with scripted(tmp_path / "replica", act) as (house, server):
-        assert (await asked(house, request("DELETE", "/one/x"))).startswith(b"HTTP/1.1 200 OK")
+    async with scripted(tmp_path / "replica", act) as (setup, server):
+        assert (await asked(setup, request("DELETE", "/one/x"))).startswith(b"HTTP/1.1 200 OK")
 
 
 @in_reactor
 async def test_headers_that_the_primary_would_not_take_are_refused_in_so_many_words(tmp_path: Path) -> None:
-    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (house, server):
-        answer = await asked(house, request("PUT", "/alice/dev", b"{}", "X-Long: " + "x" * 16_000))
+    async with scripted(tmp_path / "replica", lambda connection, rest: None) as (setup, server):
+        answer = await asked(setup, request("PUT", "/alice/dev", b"{}", "X-Long: " + "x" * 16_000))
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert "too large to be handed on" in json_of(answer)["message"]
         assert server.heads == []
@@ -499,8 +499,8 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
                 count += len(connection.recv(1 << 20))
             return stuck_at, count
 
-    async with scripted(tmp_path / "replica", act) as (house, _server):
-        stuck_at, count = await deferToThread(client, house.port)
+    async with scripted(tmp_path / "replica", act) as (setup, _server):
+        stuck_at, count = await deferToThread(client, setup.port)
         assert received == [size]
         assert count == size
         assert stuck_at < size, "nobody held the sender up"

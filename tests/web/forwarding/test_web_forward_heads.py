@@ -16,7 +16,7 @@ from tests.web.web_world import MIRROR, World
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.forward import Forward
 from twistpi.web.forwarding.ways import FirstProcessWay
-from twistpi.workers.reading_only import NoNameLists
+from twistpi.workers.local_services import NoNameLists
 
 
 @attrs.define(eq=False)

@@ -14,7 +14,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
-from tests.web.forwarding.forward_house import House, Signer, ask, reactor, read_until, wait_for_close
+from tests.web.forwarding.forward_setup import Setup, Signer, ask, reactor, read_until, wait_for_close
 from tests.web.forwarding.keeping_server import worker
 from tests.web.web_world import World
 from twistpi.web.forwarding.forward import Forward
@@ -45,21 +45,21 @@ def say(*answers: bytes) -> Any:
     return act
 
 
-def asked(house: Any, *pieces: bytes) -> Deferred[bytes]:
-    return deferToThread(ask, house.port, *pieces)
+def asked(setup: Any, *pieces: bytes) -> Deferred[bytes]:
+    return deferToThread(ask, setup.port, *pieces)
 
 
-async def body_of(house: Any, data: bytes = GET) -> bytes:
-    return (await asked(house, data)).partition(b"\r\n\r\n")[2]
+async def body_of(setup: Any, data: bytes = GET) -> bytes:
+    return (await asked(setup, data)).partition(b"\r\n\r\n")[2]
 
 
 @in_reactor
 async def test_reads_go_over_one_connection(tmp_path: Path) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthe\r\n4\r\n end\r\n0\r\nX-Sum: 7\r\n\r\n"
-    async with worker(tmp_path, say(answer(b"one"), chunked, answer(b"three"))) as (house, server):
-        assert await body_of(house) == b"one"
-        assert (await asked(house, GET.replace(b"close", b"keep-alive").replace(b"1.1", b"1.0"))).endswith(b"\r\n\r\nthe end")
-        assert await body_of(house) == b"three"
+    async with worker(tmp_path, say(answer(b"one"), chunked, answer(b"three"))) as (setup, server):
+        assert await body_of(setup) == b"one"
+        assert (await asked(setup, GET.replace(b"close", b"keep-alive").replace(b"1.1", b"1.0"))).endswith(b"\r\n\r\nthe end")
+        assert await body_of(setup) == b"three"
         assert server.used == [1, 1, 1]
         assert not any(b"connection" in head.lower() for _number, head in server.asked)
 
@@ -73,12 +73,12 @@ async def test_answers_without_a_body_leave_the_connection_where_it_was(tmp_path
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + answer(b"the end"),
     )
-    async with worker(tmp_path, say(*bodiless)) as (house, server):
-        assert b"Content-Length: 1000\r\n" in await asked(house, request("HEAD", "/+status"))
-        assert (await asked(house, GET)).startswith(b"HTTP/1.1 204 ")
-        assert (await asked(house, request("GET", "/+status", 'If-None-Match: "a"'))).startswith(b"HTTP/1.1 304 ")
-        assert await body_of(house) == b""
-        assert await body_of(house) == b"the end"
+    async with worker(tmp_path, say(*bodiless)) as (setup, server):
+        assert b"Content-Length: 1000\r\n" in await asked(setup, request("HEAD", "/+status"))
+        assert (await asked(setup, GET)).startswith(b"HTTP/1.1 204 ")
+        assert (await asked(setup, request("GET", "/+status", 'If-None-Match: "a"'))).startswith(b"HTTP/1.1 304 ")
+        assert await body_of(setup) == b""
+        assert await body_of(setup) == b"the end"
         assert server.used == [1] * 5
 
 
@@ -98,10 +98,10 @@ async def test_an_answer_whose_end_comes_late_leaves_the_connection_where_it_was
             begun.set()
             read_until(connection, b"ended")
 
-    async with worker(tmp_path, act) as (house, server):
+    async with worker(tmp_path, act) as (setup, server):
         for _ in range(3):
             begun.clear()
-            await deferToThread(client, house.port)
+            await deferToThread(client, setup.port)
         assert server.used == [1, 1, 1]
 
 
@@ -120,23 +120,23 @@ async def test_what_may_change_something_has_a_new_connection_which_is_kept_then
             connection.sendall(b"body")
             return read_until(connection, b"got body")
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"got "
-        assert await body_of(house, request("POST", "/alice/dev")) == b"got "
-        assert await body_of(house, request("GET", "/+status", body=b"odd")) == b"got odd"
-        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 200 OK")
-        assert await body_of(house) == b"got "
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"got "
+        assert await body_of(setup, request("POST", "/alice/dev")) == b"got "
+        assert await body_of(setup, request("GET", "/+status", body=b"odd")) == b"got odd"
+        assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 200 OK")
+        assert await body_of(setup) == b"got "
         assert server.used == [1, 2, 3, 4, 4]
 
 
 @in_reactor
 async def test_the_first_process_may_be_started_anew_between_two_requests(tmp_path: Path) -> None:
-    async with worker(tmp_path, say(answer(b"ok"))) as (house, server):
-        assert await body_of(house) == b"ok"
+    async with worker(tmp_path, say(answer(b"ok"))) as (setup, server):
+        assert await body_of(setup) == b"ok"
         server.die()
-        assert (await asked(house, GET)).startswith(b"HTTP/1.1 503 ")
+        assert (await asked(setup, GET)).startswith(b"HTTP/1.1 503 ")
         server.open()
-        assert await body_of(house) == b"ok"
+        assert await body_of(setup) == b"ok"
         assert server.used == [1, 2]
 
 
@@ -148,9 +148,9 @@ async def test_a_read_is_asked_again_when_a_kept_connection_ends_without_a_word(
         else:
             connection.sendall(answer(b"ok"))
 
-    async with worker(tmp_path, act) as (house, server):
+    async with worker(tmp_path, act) as (setup, server):
         for _ in range(3):
-            assert await body_of(house) == b"ok"
+            assert await body_of(setup) == b"ok"
         assert server.used == [1, 1, 2, 2, 3]
 
 
@@ -162,9 +162,9 @@ async def test_a_read_is_not_asked_a_third_time(tmp_path: Path) -> None:
         else:
             connection.shutdown(socket.SHUT_RDWR)
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"ok"
-        assert (await asked(house, GET)).startswith(b"HTTP/1.1 503 ")
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"ok"
+        assert (await asked(setup, GET)).startswith(b"HTTP/1.1 503 ")
         assert server.used == [1, 1, 2]
 
 
@@ -178,10 +178,10 @@ async def test_nothing_is_asked_again_once_anything_was_answered(tmp_path: Path,
             connection.sendall(beginning)
             connection.shutdown(socket.SHUT_RDWR)
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"ok"
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"ok"
         try:
-            lost = await asked(house, GET)
+            lost = await asked(setup, GET)
         except ConnectionError:
             lost = b"HTTP/1.1 503 "  # cut off, so that it does not look whole
         assert lost.startswith(b"HTTP/1.1 503 ")
@@ -196,9 +196,9 @@ async def test_a_change_is_never_asked_again(tmp_path: Path) -> None:
         else:
             connection.shutdown(socket.SHUT_RDWR)
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"ok"
-        assert (await asked(house, request("DELETE", "/alice/dev"))).startswith(b"HTTP/1.1 503 ")
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"ok"
+        assert (await asked(setup, request("DELETE", "/alice/dev"))).startswith(b"HTTP/1.1 503 ")
         assert server.used == [1, 2]
 
 
@@ -215,9 +215,9 @@ async def test_a_change_is_never_asked_again(tmp_path: Path) -> None:
     ],
 )
 async def test_a_connection_that_ends_or_is_out_of_step_is_not_used_again(tmp_path: Path, last: bytes) -> None:
-    async with worker(tmp_path, say(last, answer(b"next"))) as (house, server):
-        assert b"another" not in await body_of(house)
-        assert await body_of(house) == b"next"
+    async with worker(tmp_path, say(last, answer(b"next"))) as (setup, server):
+        assert b"another" not in await body_of(setup)
+        assert await body_of(setup) == b"next"
         assert server.used == [1, 2]
 
 
@@ -232,11 +232,11 @@ async def test_what_nobody_asked_for_ends_a_connection(tmp_path: Path) -> None:
             connection.sendall(answer(b"poison"))
             wait_for_close(connection, gone)
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"ok"
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"ok"
         told.set()
         assert await deferToThread(gone.wait, 60)
-        assert await body_of(house) == b"ok"
+        assert await body_of(setup) == b"ok"
         assert server.used == [1, 2]
 
 
@@ -256,10 +256,10 @@ async def test_a_refusal_before_the_end_of_a_body_ends_the_connection(tmp_path: 
             connection.sendall(request("POST", "/alice/dev", "Content-Length: 100000000") + b"x" * 100_000)
             return read_until(connection, b"too much")
 
-    async with worker(tmp_path, act) as (house, server):
-        assert (await deferToThread(client, house.port)).startswith(b"HTTP/1.1 413 Too Much")
+    async with worker(tmp_path, act) as (setup, server):
+        assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
         assert await deferToThread(gone.wait, 60)
-        assert await body_of(house) == b"ok"
+        assert await body_of(setup) == b"ok"
         assert server.used == [1, 2]
 
 
@@ -279,11 +279,11 @@ async def test_who_leaves_in_the_middle_of_an_answer_leaves_nothing_of_it_to_the
             connection.sendall(GET)
             read_until(connection, b"xxx")
 
-    async with worker(tmp_path, act) as (house, server):
-        assert await body_of(house) == b"ok"
-        await deferToThread(client, house.port)
+    async with worker(tmp_path, act) as (setup, server):
+        assert await body_of(setup) == b"ok"
+        await deferToThread(client, setup.port)
         assert await deferToThread(gone.wait, 60)
-        assert await body_of(house) == b"ok"
+        assert await body_of(setup) == b"ok"
         assert server.used == [1, 1, 2]
 
 
@@ -299,9 +299,9 @@ async def test_an_answer_that_waits_for_its_reader_does_not_hold_up_the_next(tmp
                 came += len(connection.recv(1 << 20))
             return came
 
-    async with worker(tmp_path, say(answer(large), answer(b"ok"))) as (house, server):
-        assert await deferToThread(slowly, house.port) == len(large)
-        assert await body_of(house) == b"ok"
+    async with worker(tmp_path, say(answer(large), answer(b"ok"))) as (setup, server):
+        assert await deferToThread(slowly, setup.port) == len(large)
+        assert await body_of(setup) == b"ok"
         assert server.used == [1, 1]
 
 
@@ -315,17 +315,17 @@ async def test_each_request_of_a_shared_connection_is_that_of_its_own_asker(tmp_
     first = World(str(folder))
     first.services.workers_at = path
     listening = reactor.listenUNIX(path, first.site)
-    house = House(tmp_path / "worker", 0, Signer(reactor.seconds))
-    services, way = house.replica.services, FirstProcessWay(UNIXClientEndpoint(reactor, path))  # type: ignore[no-untyped-call]
+    setup = Setup(tmp_path / "worker", 0, Signer(reactor.seconds))
+    services, way = setup.replica.services, FirstProcessWay(UNIXClientEndpoint(reactor, path))  # type: ignore[no-untyped-call]
     services.forward = Forward(way, services, reactor, lambda method, path: False, tokens_pass=True)
     try:
         for host in (b"one.example", b"two.example", b"three.example"):
-            told = await body_of(house, request("GET", "/+api").replace(b"worker.example", host))
+            told = await body_of(setup, request("GET", "/+api").replace(b"worker.example", host))
             assert orjson.loads(told)["result"]["login"] == f"http://{host.decode()}/+login"
         assert first.services.connections.accepted == 1
         assert list(first.services.traffic.answered) == [], "the worker counts them"
         assert list(services.traffic.answered) == [("reading", 200, 3)]
     finally:
         await listening.stopListening()
-        await house.close()
+        await setup.close()
         first.close()

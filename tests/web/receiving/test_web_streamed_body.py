@@ -69,7 +69,7 @@ class UploadRequest(Request):
         self.content = body
 
 
-class Door(Resource):
+class Handler(Resource):
     """Takes an upload and says what it was; keeps it when the field ``keep`` says so."""
 
     isLeaf = True  # noqa: N815
@@ -90,9 +90,9 @@ class Door(Resource):
             request.write(b"no form")  # type: ignore[no-untyped-call]
             request.finish()  # type: ignore[no-untyped-call]
             return
-        asker = await body.admitted()
+        principal = await body.admitted()
         form = await body.form()
-        said = [f"{asker} sent {form.filename} to {request.path.decode()}"]
+        said = [f"{principal} sent {form.filename} to {request.path.decode()}"]
         if form.content is not None:
             said += [form.content.sha256, str(form.content.size)]
             if form.first("keep"):
@@ -118,11 +118,11 @@ class UploadSite(Site):
     protocol = Channel  # type: ignore[assignment]
 
     def __init__(self, services: Services) -> None:
-        super().__init__(Door(services), UploadRequest, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        super().__init__(Handler(services), UploadRequest, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.services = services
 
 
-class House:
+class Setup:
     """A server on loopback with a folder of blobs."""
 
     def __init__(self, folder: Path, system: ISystem) -> None:
@@ -172,8 +172,8 @@ def system() -> ISystem:
 
 
 @pytest.fixture
-def house(tmp_path: Path, system: ISystem) -> Iterator[House]:
-    made = House(tmp_path, system)
+def setup(tmp_path: Path, system: ISystem) -> Iterator[Setup]:
+    made = Setup(tmp_path, system)
     yield made
     wait_for(made.stop())
     wait_for(task.deferLater(reactor, 0.05))
@@ -227,29 +227,29 @@ def _target(link: str) -> str:
 
 
 @in_reactor
-async def test_a_small_upload_is_read_whole_and_the_connection_goes_on(house: House) -> None:
+async def test_a_small_upload_is_read_whole_and_the_connection_goes_on(setup: Setup) -> None:
     content = os.urandom(1000)
-    status, said, goes_on = await house.post(form(content))
+    status, said, goes_on = await setup.post(form(content))
     assert (status, goes_on) == (200, True)
     assert said == f"None sent {WHEEL} to /alice/dev/ {hashlib.sha256(content).hexdigest()} 1000"
-    await until(lambda: house.incoming == [])
-    assert house.kept == []
+    await until(lambda: setup.incoming == [])
+    assert setup.kept == []
 
 
 @in_reactor
-async def test_what_the_door_keeps_is_a_blob(house: House) -> None:
-    assert (await house.post(form(b"wheel", text("keep", "1"))))[0] == 200
-    await until(lambda: house.incoming == [])
-    assert house.kept == [WHEEL]
+async def test_what_the_door_keeps_is_a_blob(setup: Setup) -> None:
+    assert (await setup.post(form(b"wheel", text("keep", "1"))))[0] == 200
+    await until(lambda: setup.incoming == [])
+    assert setup.kept == [WHEEL]
 
 
 @in_reactor
-async def test_R93_200_megabytes_take_little_memory_and_lie_in_no_other_place(house: House) -> None:
+async def test_R93_200_megabytes_take_little_memory_and_lie_in_no_other_place(setup: Setup) -> None:
     megabyte, count = os.urandom(MB), 200
 
     def upload() -> tuple[int, str, int]:
         highest = 0
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(len(BEFORE) + count * MB + len(AFTER)) + BEFORE)
             for _ in range(count):
                 connection.sendall(megabyte)
@@ -259,19 +259,19 @@ async def test_R93_200_megabytes_take_little_memory_and_lie_in_no_other_place(ho
             status, said, _ = receive(connection)
             return status, said, highest
 
-    await house.post(form(megabyte))  # what the first upload of all loads is not counted
+    await setup.post(form(megabyte))  # what the first upload of all loads is not counted
     start, unnamed = resident(), unnamed_files()
-    status, said, highest = await house.run(upload)
+    status, said, highest = await setup.run(upload)
     expected = hashlib.sha256()
     for _ in range(count):
         expected.update(megabyte)
     assert (status, said.split()[-2:]) == (200, [expected.hexdigest(), str(count * MB)])
     assert highest - start < 20 * MB
-    await until(lambda: house.incoming == [])
+    await until(lambda: setup.incoming == [])
 
 
 @in_reactor
-async def test_R93_a_disk_that_is_slow_holds_the_sender_back(house: House) -> None:
+async def test_R93_a_disk_that_is_slow_holds_the_sender_back(setup: Setup) -> None:
     gate: Deferred[None] = Deferred()
 
     def offload(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -279,27 +279,27 @@ async def test_R93_a_disk_that_is_slow_holds_the_sender_back(house: House) -> No
         gate.addCallback(lambda _: waiter.callback(None))
         return waiter.addCallback(lambda _: deferToThread(function, *arguments))
 
-    house.services.offload = offload
+    setup.services.offload = offload
     content = os.urandom(20 * MB)
-    answer = house.post(form(content))
-    await until(lambda: house.services.bodies)
-    body = house.services.bodies[0]
+    answer = setup.post(form(content))
+    await until(lambda: setup.services.bodies)
+    body = setup.services.bodies[0]
     await until(lambda: body.received > 256 * 1024)
     await task.deferLater(reactor, 0.2)
     assert body.received < MB
-    others = await house.run(lambda: [house._post(b"x", {"Content-Type": "text/plain"})[0] for _ in range(3)])
+    others = await setup.run(lambda: [setup._post(b"x", {"Content-Type": "text/plain"})[0] for _ in range(3)])
     assert others == [200, 200, 200], "nobody else waits for it"
     gate.callback(None)
     assert (await answer)[1].split()[-2] == hashlib.sha256(content).hexdigest()
 
 
 @in_reactor
-async def test_a_body_in_chunks_is_the_same(house: House) -> None:
+async def test_a_body_in_chunks_is_the_same(setup: Setup) -> None:
     content = os.urandom(3 * MB)
     body = form(content)
 
     def upload() -> tuple[int, str, bool]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(None))
             for start in range(0, len(body), 100_003):
                 piece = body[start : start + 100_003]
@@ -307,34 +307,34 @@ async def test_a_body_in_chunks_is_the_same(house: House) -> None:
             connection.sendall(b"0\r\n\r\n")
             return receive(connection)
 
-    status, said, goes_on = await house.run(upload)
+    status, said, goes_on = await setup.run(upload)
     assert (status, said.split()[-2], goes_on) == (200, hashlib.sha256(content).hexdigest(), True)
 
 
 @in_reactor
-async def test_a_client_that_waits_for_leave_to_send_gets_it(house: House) -> None:
+async def test_a_client_that_waits_for_leave_to_send_gets_it(setup: Setup) -> None:
     body = form(b"x" * 100_000)
 
     def upload() -> tuple[bytes, int]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(len(body), Expect="100-continue"))
             leave = connection.recv(1000)
             connection.sendall(body)
             return leave, receive(connection)[0]
 
-    assert await house.run(upload) == (b"HTTP/1.1 100 Continue\r\n\r\n", 200)
+    assert await setup.run(upload) == (b"HTTP/1.1 100 Continue\r\n\r\n", 200)
 
 
 @in_reactor
-async def test_R86_a_client_that_waits_for_leave_to_send_too_much_hears_why_not_and_sends_nothing(house: House) -> None:
-    house.services.max_upload_size = 1000
+async def test_R86_a_client_that_waits_for_leave_to_send_too_much_hears_why_not_and_sends_nothing(setup: Setup) -> None:
+    setup.services.max_upload_size = 1000
 
     def upload() -> tuple[int, str, bool]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(2000, Expect="100-continue"))
             return receive(connection)
 
-    status, said, goes_on = await house.run(upload)
+    status, said, goes_on = await setup.run(upload)
     assert (status, goes_on) == (413, False)
     assert "1000 bytes" in said
     assert "max-upload-size" in said
@@ -342,12 +342,12 @@ async def test_R86_a_client_that_waits_for_leave_to_send_too_much_hears_why_not_
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
 @in_reactor
-async def test_R86_too_much_is_refused_early_and_the_sender_can_finish_and_hear_it(house: House, chunked: bool) -> None:
-    house.services.max_upload_size = 5 * MB
+async def test_R86_too_much_is_refused_early_and_the_sender_can_finish_and_hear_it(setup: Setup, chunked: bool) -> None:
+    setup.services.max_upload_size = 5 * MB
     megabyte, count = bytes(MB), 30
 
     def send_all_then_read() -> tuple[int, str, bool]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(None if chunked else len(BEFORE) + count * MB + len(AFTER)))
             for piece in (BEFORE, *[megabyte] * count, AFTER):
                 connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
@@ -356,25 +356,25 @@ async def test_R86_too_much_is_refused_early_and_the_sender_can_finish_and_hear_
             return receive(connection)
 
     def read_soon() -> tuple[int, str, bool]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(None if chunked else len(BEFORE) + count * MB + len(AFTER)))
             for piece in (BEFORE, *[megabyte] * 6):
                 connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
             return receive(connection)
 
     for client in (send_all_then_read, read_soon):
-        status, said, goes_on = await house.run(client)
+        status, said, goes_on = await setup.run(client)
         assert (status, goes_on) == (413, False)
         assert f"{5 * MB} bytes" in said
-    await until(lambda: house.incoming == [])
+    await until(lambda: setup.incoming == [])
 
 
 @in_reactor
-async def test_R86_R93_the_same_holds_behind_tls(house: House, tmp_path: Path) -> None:
-    house.services.max_upload_size = 12 * MB
+async def test_R86_R93_the_same_holds_behind_tls(setup: Setup, tmp_path: Path) -> None:
+    setup.services.max_upload_size = 12 * MB
     key, certificate = write_certificate(tmp_path)
     context = DefaultOpenSSLContextFactory(str(key), str(certificate))  # type: ignore[no-untyped-call]
-    port = reactor.listenSSL(0, house.site, context, interface="127.0.0.1")
+    port = reactor.listenSSL(0, setup.site, context, interface="127.0.0.1")
     contents = [os.urandom(10 * MB), bytes(30 * MB)]
 
     def upload(content: bytes) -> tuple[int, str, bool]:
@@ -387,86 +387,86 @@ async def test_R86_R93_the_same_holds_behind_tls(house: House, tmp_path: Path) -
             connection.sendall(head(len(body)) + body)
             return receive(connection)
 
-    taken, refused = [await house.run(upload, content) for content in contents]
+    taken, refused = [await setup.run(upload, content) for content in contents]
     await port.stopListening()
     assert (taken[0], taken[1].split()[-2]) == (200, hashlib.sha256(contents[0]).hexdigest())
     assert (refused[0], refused[2]) == (413, False)
 
 
 @in_reactor
-async def test_R86_a_refusal_with_little_left_to_come_waits_and_the_connection_goes_on(house: House) -> None:
-    house.services.max_upload_size = 1000
-    status, said, goes_on = await house.post(form(bytes(100_000)))
+async def test_R86_a_refusal_with_little_left_to_come_waits_and_the_connection_goes_on(setup: Setup) -> None:
+    setup.services.max_upload_size = 1000
+    status, said, goes_on = await setup.post(form(bytes(100_000)))
     assert (status, goes_on) == (413, True)
     assert "1000 bytes" in said
 
 
 @in_reactor
-async def test_a_broken_connection_leaves_nothing(house: House) -> None:
+async def test_a_broken_connection_leaves_nothing(setup: Setup) -> None:
     whole = form(os.urandom(5 * MB))
     for sent in (100, 70_000, 1_000_000, len(whole) - 1):
-        client = house.connect()
-        await house.run(client.sendall, head(len(whole)) + whole[:sent])
-        await until(partial(house.has_received, sent))
+        client = setup.connect()
+        await setup.run(client.sendall, head(len(whole)) + whole[:sent])
+        await until(partial(setup.has_received, sent))
         if sent > 100_000:
-            await until(lambda: house.incoming)
+            await until(lambda: setup.incoming)
         client.close()
-        await until(lambda: house.incoming == [])
-        house.services.bodies.clear()
-    assert house.kept == []
+        await until(lambda: setup.incoming == [])
+        setup.services.bodies.clear()
+    assert setup.kept == []
 
 
 @in_reactor
-async def test_a_client_that_stalls_is_let_go_and_leaves_nothing(house: House) -> None:
-    house.site.reactor = clock = task.Clock()
-    client = house.connect()
-    await house.run(client.sendall, head(5 * MB) + form(bytes(MB))[:MB])
-    await until(lambda: house.incoming and house.has_received(MB))
+async def test_a_client_that_stalls_is_let_go_and_leaves_nothing(setup: Setup) -> None:
+    setup.site.reactor = clock = task.Clock()
+    client = setup.connect()
+    await setup.run(client.sendall, head(5 * MB) + form(bytes(MB))[:MB])
+    await until(lambda: setup.incoming and setup.has_received(MB))
 
     def is_over() -> bool:
         clock.advance(10)
-        return house.incoming == []
+        return setup.incoming == []
 
     await until(is_over)
-    assert await house.run(client.recv, 100) == b""
+    assert await setup.run(client.recv, 100) == b""
     client.close()
 
 
 @in_reactor
-async def test_a_client_that_leaves_while_its_upload_is_looked_at_leaves_nothing(house: House) -> None:
+async def test_a_client_that_leaves_while_its_upload_is_looked_at_leaves_nothing(setup: Setup) -> None:
     gate: Deferred[None] = Deferred()
-    real = house.services.offload
+    real = setup.services.offload
 
     def offload(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         if getattr(function, "__name__", "") != "keep":
             return real(function, *arguments)
         return gate.addCallback(lambda _: real(function, *arguments))
 
-    house.services.offload = offload
-    client = house.connect()
-    await house.run(client.sendall, head(len(whole := form(bytes(MB), text("keep", "1")))) + whole)
-    await until(lambda: house.incoming)
+    setup.services.offload = offload
+    client = setup.connect()
+    await setup.run(client.sendall, head(len(whole := form(bytes(MB), text("keep", "1")))) + whole)
+    await until(lambda: setup.incoming)
     await task.deferLater(reactor, 0.05)
     client.close()
-    await until(lambda: house.incoming == [])
-    assert house.kept == []
+    await until(lambda: setup.incoming == [])
+    assert setup.kept == []
 
 
 @in_reactor
-async def test_32_uploads_at_once_do_not_mix(house: House) -> None:
+async def test_32_uploads_at_once_do_not_mix(setup: Setup) -> None:
     contents = [os.urandom(number * 20_000) for number in range(32)]
-    answers = [house.post(form(content, text("keep", "1"))) for content in contents]
+    answers = [setup.post(form(content, text("keep", "1"))) for content in contents]
     for answer, content in zip(answers, contents, strict=True):
         assert (await answer)[1].split()[-2:] == [hashlib.sha256(content).hexdigest(), str(len(content))]
-    await until(lambda: house.incoming == [])
-    assert len(house.kept) == 32
+    await until(lambda: setup.incoming == [])
+    assert len(setup.kept) == 32
 
 
 @in_reactor
-async def test_what_can_have_no_files_is_left_to_others(house: House) -> None:
+async def test_what_can_have_no_files_is_left_to_others(setup: Setup) -> None:
     for kind in ("application/json", "text/xml", "application/x-www-form-urlencoded", ""):
-        assert (await house.post(b"{}", **{"Content-Type": kind}))[1] in ("no form", "")
-    assert house.services.bodies == []
+        assert (await setup.post(b"{}", **{"Content-Type": kind}))[1] in ("no form", "")
+    assert setup.services.bodies == []
 
 
 class FullDisk(FaultySystem):
@@ -480,26 +480,26 @@ class FullDisk(FaultySystem):
 
 @pytest.mark.parametrize("system", [FullDisk()])
 @in_reactor
-async def test_a_full_disk_is_told_early_and_leaves_nothing(house: House) -> None:
-    status, said, goes_on = await house.post(form(bytes(20 * MB)))
+async def test_a_full_disk_is_told_early_and_leaves_nothing(setup: Setup) -> None:
+    status, said, goes_on = await setup.post(form(bytes(20 * MB)))
     assert (status, goes_on) == (507, False)
     assert "No space left" in said
-    assert house.incoming == []
-    assert (await house.post(form(b"small", text("keep", "1"))))[0] == 200
+    assert setup.incoming == []
+    assert (await setup.post(form(b"small", text("keep", "1"))))[0] == 200
 
 
 @in_reactor
-async def test_a_broken_form_is_refused_and_leaves_nothing(house: House) -> None:
+async def test_a_broken_form_is_refused_and_leaves_nothing(setup: Setup) -> None:
     for end in (b"--boundary\r\nno header\r\n\r\n", b""):
-        status, said, goes_on = await house.post(BEFORE + bytes(MB) + b"\r\n" + end)
+        status, said, goes_on = await setup.post(BEFORE + bytes(MB) + b"\r\n" + end)
         assert (status, goes_on) == (400, True)
         assert said.startswith("The form cannot be read: ")
-    await until(lambda: house.incoming == [])
+    await until(lambda: setup.incoming == [])
 
 
 @in_reactor
-async def test_an_unreadable_type_is_refused_before_anything_else(house: House) -> None:
-    status, said, _ = await house.post(form(b"x"), **{"Content-Type": "multipart/form-data"})
+async def test_an_unreadable_type_is_refused_before_anything_else(setup: Setup) -> None:
+    status, said, _ = await setup.post(form(b"x"), **{"Content-Type": "multipart/form-data"})
     assert (status, said) == (400, "The form cannot be read: its Content-Type names no boundary that can be used.")
 
 
@@ -513,13 +513,13 @@ async def _nobody(request: Request, path: bytes) -> None:
 @pytest.mark.parametrize("system", [FaultySystem()])
 @in_reactor
 async def test_R72_who_may_not_upload_hears_so_on_a_connection_that_goes_on_and_nothing_is_written(
-    house: House, system: FaultySystem
+    setup: Setup, system: FaultySystem
 ) -> None:
-    house.services.admit = _nobody
+    setup.services.admit = _nobody
     system.calls.clear()
 
     def twice() -> list[tuple[int, str, bool]]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             answers = []
             for _ in range(2):
                 body = form(bytes(600_000))
@@ -532,46 +532,46 @@ async def test_R72_who_may_not_upload_hears_so_on_a_connection_that_goes_on_and_
         "Log in to upload to /alice/dev/: it is not open to everybody, and no valid login came with the request.",
         True,
     )
-    assert await house.run(twice) == [refused, refused]
+    assert await setup.run(twice) == [refused, refused]
     assert system.calls == []
 
 
 @in_reactor
-async def test_who_may_not_upload_much_hears_so_early(house: House) -> None:
-    house.services.admit = _nobody
-    status, _said, goes_on = await house.post(form(bytes(20 * MB)))
+async def test_who_may_not_upload_much_hears_so_early(setup: Setup) -> None:
+    setup.services.admit = _nobody
+    status, _said, goes_on = await setup.post(form(bytes(20 * MB)))
     assert (status, goes_on) == (401, False)
-    assert house.services.bodies[0].received < 20 * MB
+    assert setup.services.bodies[0].received < 20 * MB
 
 
 @in_reactor
-async def test_who_waits_for_leave_but_may_not_upload_hears_so_instead(house: House) -> None:
-    house.services.admit = _nobody
+async def test_who_waits_for_leave_but_may_not_upload_hears_so_instead(setup: Setup) -> None:
+    setup.services.admit = _nobody
 
     def ask() -> tuple[int, str, bool]:
-        with house.connect() as connection:
+        with setup.connect() as connection:
             connection.sendall(head(100, Expect="100-continue"))
             return receive(connection)
 
-    assert (await house.run(ask))[0] == 401
+    assert (await setup.run(ask))[0] == 401
 
 
 @in_reactor
-async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(house: House) -> None:
-    asker: Deferred[str] = Deferred()
+async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(setup: Setup) -> None:
+    principal: Deferred[str] = Deferred()
 
     async def admit(request: Request, path: bytes) -> str:
         assert (path, request.getHeader("x-who")) == (b"/alice/dev/", "alice")
-        return await asker
+        return await principal
 
-    house.services.admit = admit
+    setup.services.admit = admit
     content = os.urandom(5 * MB)
-    answer = house.post(form(content), **{"X-Who": "alice"})
-    await until(lambda: house.services.bodies and house.services.bodies[0].received > 256 * 1024)
+    answer = setup.post(form(content), **{"X-Who": "alice"})
+    await until(lambda: setup.services.bodies and setup.services.bodies[0].received > 256 * 1024)
     await task.deferLater(reactor, 0.1)
-    assert house.services.bodies[0].received < MB
-    assert house.incoming == []
-    asker.callback("alice")
+    assert setup.services.bodies[0].received < MB
+    assert setup.incoming == []
+    principal.callback("alice")
     status, said, goes_on = await answer
     assert (status, goes_on) == (200, True)
     assert said.startswith("alice sent ")
@@ -579,19 +579,19 @@ async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(ho
 
 
 @in_reactor
-async def test_who_leaves_before_it_is_known_who_asks_is_not_waited_for(house: House) -> None:
+async def test_who_leaves_before_it_is_known_who_asks_is_not_waited_for(setup: Setup) -> None:
     cancelled: list[object] = []
 
     async def admit(request: Request, path: bytes) -> None:
         await Deferred(cancelled.append)
 
-    house.services.admit = admit
-    client = house.connect()
+    setup.services.admit = admit
+    client = setup.connect()
     client.sendall(head(1000) + b"--boundary")
-    await until(lambda: house.services.bodies and house.services.bodies[0].received)
+    await until(lambda: setup.services.bodies and setup.services.bodies[0].received)
     client.close()
     await until(lambda: cancelled)
-    assert house.incoming == []
+    assert setup.incoming == []
 
 
 # The end of a connection that was answered early -------------------------------------------------------------------

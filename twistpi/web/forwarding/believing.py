@@ -13,12 +13,12 @@ from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.addresses import Addressing, bare_path, outside_prefix
 from twistpi.web.forwarding.passed_on import HEADER, NODE, PassedOn
-from twistpi.web.nodes.guard import Nodes
+from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 
 
-class BelievingServices(Addressing, Protocol):
+class TrustedPeersServices(Addressing, Protocol):
     """What is needed of ``Services``."""
 
     @property
@@ -31,10 +31,10 @@ class BelievingServices(Addressing, Protocol):
 
 
 @attrs.define(eq=False)
-class Believing:
+class TrustedPeers:
     """Looks at requests when their headers are here."""
 
-    _services: BelievingServices
+    _services: TrustedPeersServices
 
     def passed_on(self, request: Request, method: bytes, raw: bytes) -> PassedOn | None:
         """Whom ``request`` is passed on for; None when nobody says so whose word counts.

@@ -20,7 +20,7 @@ import attrs
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from twistpi.web.addresses import Addressing, asker_of, bare_path, outside_prefix
+from twistpi.web.addresses import Addressing, bare_path, outside_prefix, principal_of
 from twistpi.web.forwarding.answer_head import AnswerHead
 from twistpi.web.forwarding.heads import Line, passed_on_line, request_head, token_lines
 from twistpi.web.forwarding.interfaces import Way
@@ -89,7 +89,7 @@ class Forward:
         if self.tokens_pass and request.requestHeaders.hasHeader(NODE):
             extra = token_lines(request.requestHeaders)
         else:
-            passed_on = passed_on_line(asker_of(request, self._services))
+            passed_on = passed_on_line(principal_of(request, self._services))
             extra = (*self.way.signature(method, target, passed_on[1]), passed_on)
         return request_head(
             method, target, request.requestHeaders, host=self.way.host, length=length, body=has_body,

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from twistpi.model.measures import Measure
+from twistpi.model.monitoring import Measure
 
 _SWEEP: Final = 2.0
 """Seconds between two looks for idle connections, while others wait."""
@@ -125,7 +125,7 @@ class Connections:
         return done
 
     def measures(self) -> list[Measure]:
-        """See ``Measuring``."""
+        """See ``Measured``."""
         return [
             Measure("twistpi_connections", "gauge", "Open connections of clients", len(self._open)),
             Measure("twistpi_connections_limit", "gauge", "How many there may be", self.limit),

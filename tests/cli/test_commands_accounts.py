@@ -1,0 +1,261 @@
+"""The commands for the beginning, passwords and API tokens, on a server directory that no server has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from twistpi.auth import tokens as api_tokens
+from twistpi.auth.passwords import hash_password, verify_password
+from twistpi.changelog.disk import RealDisk
+from twistpi.cli.main import main
+from twistpi.model.changes import Change, IndexCreated, TokenCreated, UserCreated
+from twistpi.model.codec import encode_content
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
+from twistpi.view.read import Reader
+
+UPSTREAM = "http://127.0.0.1:9/simple/"
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 22, 17, tzinfo=UTC)
+
+
+def settings(path: Path) -> Settings:
+    return Settings(serverdir=str(path), upstream=UPSTREAM)
+
+
+def run(path: Path, *words: str, told: str | None = None, **variables: str) -> Result:
+    """A command on the server directory ``path``; ``told`` is what people type."""
+    environment = {"TWISTPI_SERVERDIR": str(path), "TWISTPI_BCRYPT_COST": "4", **variables}
+    return CliRunner().invoke(main, list(words), input=told, env=environment)
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[Reader]:
+    """The view of a directory that nobody has."""
+    storage = Storage.open(settings(path), now, RealDisk())
+    try:
+        yield storage.view.reader
+    finally:
+        storage.close()
+
+
+def write(path: Path, *changes: Change) -> None:
+    """Append an entry."""
+    storage = Storage.open(settings(path), now, RealDisk())
+    body = encode_content("2026-11-22T17:00:00.000000Z", "root", list(changes))
+    storage.changelog.append([body], expect=storage.changelog.last.serial)
+    storage.close()
+    Storage.open(settings(path), now, RealDisk()).close()
+
+
+def entries(path: Path, after: int) -> Sequence[Any]:
+    """What the changelog says after a serial."""
+    lines = run(path, "log", "--json", "--after", str(after)).output.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A server directory with a user and an index."""
+    path = tmp_path / "data"
+    assert run(path, "init", "--upstream", UPSTREAM).exit_code == 0
+    write(path, UserCreated("carol", {}, None), IndexCreated("carol/dev", {"type": "stage", "bases": []}))
+    return path
+
+
+def test_init_makes_a_directory_and_says_that_roots_password_is_blank(tmp_path: Path) -> None:
+    done = run(tmp_path / "data", "init", "--upstream", UPSTREAM)
+    assert done.exit_code == 0
+    assert f"Made the server directory {tmp_path / 'data'}." in done.output
+    assert "twistpi passwd root --serverdir " in done.output
+    with looking(tmp_path / "data") as reader:
+        root = reader.user("root")
+        assert root is not None
+        assert root.password_hash == ""
+        assert [index.config["mirror_url"] for index in reader.indexes()] == [UPSTREAM]
+
+
+def test_init_takes_roots_password_and_leaves_the_mirror_out(tmp_path: Path) -> None:
+    done = run(tmp_path / "data", "init", "--root-passwd", "swordfish", "--no-root-pypi")
+    assert done.exit_code == 0
+    assert "blank" not in done.output
+    assert "swordfish" not in done.output
+    with looking(tmp_path / "data") as reader:
+        root = reader.user("root")
+        assert root is not None
+        assert verify_password("swordfish", root.password_hash)
+        assert reader.indexes() == []
+
+
+def test_init_takes_the_hash_of_roots_password(tmp_path: Path) -> None:
+    kept = hash_password("swordfish", 4)
+    assert run(tmp_path / "data", "init", "--root-passwd-hash", kept).exit_code == 0
+    with looking(tmp_path / "data") as reader:
+        root = reader.user("root")
+        assert root is not None
+        assert root.password_hash == kept
+
+
+def test_init_refuses_a_directory_that_is_one_and_changes_nothing(made: Path) -> None:
+    before = entries(made, 0)
+    done = run(made, "init", "--root-passwd", "other")
+    assert done.exit_code == 1
+    assert "it is a server directory already; nothing was changed" in done.output
+    assert entries(made, 0) == before
+
+
+def test_init_refuses_somebody_elses_directory(tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("dear diary")
+    done = run(tmp_path, "init")
+    assert done.exit_code == 1
+    assert "not empty" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def test_passwd_asks_twice_and_sets_the_password(made: Path) -> None:
+    done = run(made, "passwd", "carol", told="swordfish\nswordfish\n")
+    assert done.exit_code == 0
+    assert "enter password for carol: " in done.output
+    assert "repeat password for carol: " in done.output
+    assert "swordfish" not in done.output
+    with looking(made) as reader:
+        carol = reader.user("carol")
+        assert carol is not None
+        assert verify_password("swordfish", carol.password_hash)
+    (entry,) = entries(made, 2)
+    assert (entry["by"], [change["kind"] for change in entry["changes"]]) == ("carol", ["UserModified"])
+
+
+def test_passwd_asks_for_the_user_when_none_is_named(made: Path) -> None:
+    done = run(made, "passwd", told="carol\nswordfish\nswordfish\n")
+    assert done.exit_code == 0
+    assert "User to set password for: " in done.output
+
+
+def test_passwd_gives_three_attempts(made: Path) -> None:
+    wrong = "one\nother\n"
+    done = run(made, "passwd", "carol", told=f"{wrong}\n\nright\nright\n")
+    assert done.exit_code == 0
+    assert "the passwords differ" in done.output
+    assert "the password is empty" in done.output
+    done = run(made, "passwd", "carol", told=f"{wrong}{wrong}{wrong}right\nright\n")
+    assert done.exit_code == 1
+    assert "no password was set" in done.output
+    assert len(entries(made, 2)) == 1
+
+
+def test_passwd_reads_the_password_of_a_script(made: Path) -> None:
+    done = run(made, "passwd", "--stdin", "carol", told="swordfish with spaces \n")
+    assert (done.exit_code, done.output) == (0, "The password of carol is set.\n")
+    with looking(made) as reader:
+        carol = reader.user("carol")
+        assert carol is not None
+        assert verify_password("swordfish with spaces ", carol.password_hash)
+    assert run(made, "passwd", "--stdin", "carol", told="").exit_code == 1
+
+
+def test_passwd_refuses_a_user_who_does_not_exist_before_it_asks(made: Path) -> None:
+    done = run(made, "passwd", "nobody", told="x\nx\n")
+    assert done.exit_code == 1
+    assert done.output == "Error: no user 'nobody'\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["passwd", "root"], ["token", "list"], ["token", "create", "--user", "root"], ["explain", "root/pypi", "six"]],
+    ids=lambda words: words[0],
+)
+def test_commands_make_no_server_directory_by_the_way(tmp_path: Path, words: list[str]) -> None:
+    done = run(tmp_path / "nothing", *words)
+    assert done.exit_code == 1
+    assert "twistpi init" in done.output
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_token_is_shown_once_and_kept_as_a_digest(made: Path) -> None:
+    done = run(
+        made, "token", "create", "--user", "carol", "--may", "upload,read", "--index", "carol/dev", "--project", "My_Project",
+        "--days", "90", "--title", "the build",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    halves = api_tokens.split(done.output.strip())
+    assert halves is not None
+    public, secret = halves
+    with looking(made) as reader:
+        (kept,) = reader.api_tokens("carol")
+    assert api_tokens.matches(secret, kept.digest)
+    assert (kept.token, kept.may, kept.index, kept.project) == (public, ("read", "upload"), "carol/dev", "my-project")
+    assert kept.title == "the build"
+    assert kept.expires is not None
+    log = run(made, "log").output
+    assert secret not in log
+    assert secret not in (made / "view.sqlite").read_bytes().decode("latin-1")
+
+
+def test_tokens_are_listed_without_their_secrets(made: Path) -> None:
+    text = run(made, "token", "create", "--user", "carol").output.strip()
+    write(made, TokenCreated("0" * 16, "root", "ab" * 32, ("read",), expires="2026-01-01T00:00:00Z", title="long ago"))
+    halves = api_tokens.split(text)
+    assert halves is not None
+    done = run(made, "token", "list")
+    assert re.search(rf"{halves[0]} +carol +read +all +all +never", done.output)
+    assert re.search(r"root .*\(over\) +long ago", done.output)
+    assert halves[1] not in done.output
+    assert "root" not in run(made, "token", "list", "--user", "carol").output
+    (facts,) = json.loads(run(made, "token", "list", "--user", "carol", "--json").output)
+    assert facts["token"] == halves[0]
+    assert not {"digest", "password"} & set(facts)
+    assert run(made, "token", "list", "--user", "nobody").output == "Error: no user 'nobody'\n"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_revoked_token_is_gone(made: Path, whole: bool) -> None:
+    text = run(made, "token", "create", "--user", "carol").output.strip()
+    halves = api_tokens.split(text)
+    assert halves is not None
+    done = run(made, "token", "revoke", text if whole else halves[0])
+    assert (done.exit_code, done.output) == (0, f"The token {halves[0]} of carol is revoked.\n")
+    with looking(made) as reader:
+        assert reader.api_tokens("carol") == []
+    again = run(made, "token", "revoke", halves[0])
+    assert (again.exit_code, again.output) == (
+        1, f"Error: nobody has an API token {halves[0]}; twistpi token list shows those there are\n"
+    )  # fmt: skip
+    assert [change["kind"] for entry in entries(made, 2) for change in entry["changes"]] == ["TokenCreated", "TokenRevoked"]
+
+
+def test_a_token_of_somebody_else_is_not_revoked(made: Path) -> None:
+    public = run(made, "token", "create", "--user", "carol").output.split("-")[1]
+    assert run(made, "token", "revoke", "--user", "root", public).exit_code == 1
+    with looking(made) as reader:
+        assert len(reader.api_tokens("carol")) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--user", "nobody"], "no user 'nobody'"),
+        (["--user", "carol", "--may", "everything"], '"may" says what it may do'),
+        (["--user", "carol", "--days", "-1"], "not a number of days"),
+        (["--user", "carol", "--index", "carol/none"], "carol/none could not be found"),
+        (["--user", "carol", "--index", "dev"], "is not an index"),
+        (["--user", "carol", "--may", "upload", "--project", "../x"], "is not a project's name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_token_that_cannot_be_is_refused(made: Path, words: list[str], reason: str) -> None:
+    done = run(made, "token", "create", *words)
+    assert done.exit_code == 1
+    assert reason in done.output
+    assert entries(made, 2) == []

@@ -1,0 +1,86 @@
+"""The command that explains which index answers, on a server directory that no server has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands_accounts import made, run, write
+from twistpi.model.changes import IndexCreated, LinksChanged
+from twistpi.model.records import Link
+
+__all__ = ["made"]
+
+
+def link(filename: str) -> Link:
+    return Link(filename, f"https://files.example/{filename}", {"sha256": "ab" * 32}, 3)
+
+
+@pytest.fixture
+def family(made: Path) -> Path:
+    """``carol/top`` inherits from ``carol/dev`` and from a mirror; both have six, and the mirror something more."""
+    write(
+        made,
+        IndexCreated("carol/top", {"type": "stage", "bases": ["carol/dev", "root/pypi", "carol/none"]}),
+        LinksChanged("carol/dev", "six", added=(link("six-1.0.tar.gz"),)),
+        LinksChanged("root/pypi", "six", added=(link("six-1.0.tar.gz"), link("six-9.0.tar.gz"))),
+        LinksChanged("root/pypi", "many", added=tuple(link(f"many-{number}.tar.gz") for number in range(25))),
+    )
+    return made
+
+
+def test_a_private_name_hides_the_mirrors_and_that_is_told(family: Path) -> None:
+    told = run(family, "explain", "carol/top", "Six").output.splitlines()
+    assert told[0] == "carol/top: six comes from carol/dev"
+    assert "stay silent, because carol/dev has six and no mirror_whitelist allows it" in told[1]
+    assert "devpi index carol/top mirror_whitelist+=six" in told[1]
+    assert told[2] == "Note: carol/top names the base carol/none, which does not exist."
+    assert told[3:] == [
+        " 1. stage   carol/top  has no such project",
+        " 2. stage   carol/dev  answers",
+        "      six-1.0.tar.gz",
+        " 3. mirror  root/pypi  is hidden by the whitelist rule: carol/dev has the project",
+        "      six-1.0.tar.gz  not offered: silenced",
+        "      six-9.0.tar.gz  not offered: silenced",
+    ]
+
+
+def test_a_whitelisted_name_is_explained_file_by_file_and_for_one_version(family: Path) -> None:
+    bases = ["carol/dev", "root/pypi"]
+    write(family, IndexCreated("carol/open", {"type": "stage", "bases": bases, "mirror_whitelist": ["six"]}))
+    told = run(family, "explain", "carol/open", "six").output
+    assert told.startswith("carol/open: six comes from carol/dev and root/pypi\n")
+    assert "because the mirror_whitelist allows six at carol/open" in told
+    assert "six-1.0.tar.gz  hidden: carol/dev has a file of this name and is nearer" in told
+    told = run(family, "explain", "carol/open", "six", "9").output
+    assert told.startswith("carol/open: six 9 comes from root/pypi\n")
+    assert "carol/dev   has the project, but not this version" in told
+    assert "six-1.0" not in told
+
+
+def test_long_lists_are_cut_short_unless_a_version_is_named(family: Path) -> None:
+    told = run(family, "explain", "root/pypi", "many").output
+    assert "and 15 more files" in told
+
+
+def test_that_nobody_asked_the_upstream_is_told(family: Path) -> None:
+    told = run(family, "explain", "carol/top", "unheard-of").output
+    assert told.startswith("carol/top: nobody can tell now whether there is unheard-of\n")
+    assert "root/pypi  cannot tell: no server runs here that could ask its upstream" in told
+    assert "nothing answers for unheard-of" in run(family, "explain", "carol/dev", "unheard-of").output
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["carol/none2", "six"], "carol/none2 could not be found"),
+        (["carol", "six"], "is not an index"),
+        (["carol/dev", "../six"], "is not a project name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_explained_is_refused(family: Path, words: list[str], reason: str) -> None:
+    done = run(family, "explain", *words)
+    assert done.exit_code == 1
+    assert reason in done.output

@@ -1,0 +1,293 @@
+"""What a doctor says: nothing where nothing is wrong, and a sentence that helps where something is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twistpi.cli.doctoring.facts import Diagnosis, Machine, Outside, Secluded, Upstream, Verdict, Visit
+from twistpi.cli.doctoring.report import diagnose, diagnosis_fields, diagnosis_lines, is_wrong
+from twistpi.cli.doctoring.visiting import STRANGER, Visitor
+from twistpi.cli.exchanges import SILENT, UNTRUSTED, Exchange, Question
+
+URL = "https://pkgs.example/devpi"
+NOW = 1_795_000_000.0
+DAY = 86400.0
+DATE = "Wed, 18 Nov 2026 11:06:40 GMT"
+OURS = {"X-Devpi-Api-Version": "2", "X-Devpi-Serial": "7", "X-Devpi-Uuid": "ab" * 16, "Date": DATE}
+FILE = f"{URL}/root/pypi/+f/ab1/2cd34ef567890/six-1.0.tar.gz"
+SECLUDED = Secluded("carol/closed", "+f/ab1/2cd34ef567890/mine-1.0.tar.gz", "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
+
+
+def exchange(url: str, status: int = 200, body: Any = b"", headers: dict[str, str] | None = None, ours: bool = True) -> Exchange:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = {**(OURS if ours else {}), **(headers or {})}
+    return Exchange(Question(url), status, "Reason", tuple(fields.items()), content)
+
+
+def status(**facts: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {"role": "MASTER", "versioninfo": {"twistpi": "1.0"}, "polling_replicas": {"cd": {}}, "fenced": None}
+    return {"result": {**known, **{name.replace("_", "-"): value for name, value in facts.items()}}}
+
+
+def replica(**facts: Any) -> dict[str, Any]:
+    known = {"role": "REPLICA", "primary_url": "https://first.example", "lag_seconds": 0.2, "replication_errors": {}}
+    return status(**{**known, **facts})
+
+
+def good_outside() -> Outside:
+    api = {"type": "apiconfig", "result": {"login": f"{URL}/+login"}}
+    return Outside(
+        URL,
+        {
+            Visit.API: exchange(f"{URL}/+api", body=api),
+            Visit.READY: exchange(f"{URL}/+ready", body={"ready": True, "checks": [{"name": "disk", "result": "fine"}]}),
+            Visit.STATUS: exchange(f"{URL}/+status", body=status()),
+            Visit.SPOOFED: exchange(f"{URL}/+api", body=api),
+            Visit.PAGE: exchange(f"{URL}/root/pypi/+simple/six/", body={"files": []}),
+            Visit.PAGE_GZIPPED: exchange(f"{URL}/root/pypi/+simple/six/", headers={"Content-Encoding": "gzip"}),
+            Visit.FILE_HEAD: exchange(FILE),
+            Visit.FILE_RANGE: exchange(FILE, 206, bytes(10)),
+            Visit.PUSH: exchange(f"{URL}/root/twistpi-doctor", 404),
+            Visit.UPLOAD: exchange(f"{URL}/root/pypi", 404),
+            Visit.PROTECTED: exchange(f"{URL}/carol/closed/{SECLUDED.path}", 401),
+            Visit.TREE: exchange(f"{URL}/{SECLUDED.blob}", 404),
+        },
+        NOW,
+        4 << 30,
+        NOW + 60 * DAY,
+    )
+
+
+def good_machine() -> Machine:
+    upstream = Upstream("root/pypi", "https://upstream.example/simple/", exchange("https://upstream.example/simple/", ours=False))
+    return Machine(
+        "/srv/twistpi", "1.0", "ab" * 16, 7, ("http://127.0.0.1:3141/",), max_upload_size=4 << 30,
+        disk_reserve=256 << 20, disk_free=50 << 30, disk_total=100 << 30, inodes_free=900, inodes_total=1000,
+        descriptors=65536, upstreams=(upstream,), secluded=SECLUDED,
+    )  # fmt: skip
+
+
+def said(outside: Outside | None, machine: Machine | None) -> dict[str, Diagnosis]:
+    return {diagnosis.subject: diagnosis for diagnosis in diagnose(outside, machine, NOW)}
+
+
+def test_nothing_is_said_where_nothing_is_wrong() -> None:
+    found = diagnose(good_outside(), good_machine(), NOW)
+    assert [diagnosis for diagnosis in found if diagnosis.verdict is not Verdict.OK] == []
+    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 25
+    assert not is_wrong(found)
+    lines = list(diagnosis_lines(found))
+    assert lines[-1] == "0 things are wrong, 0 pieces of advice"
+    assert diagnosis_fields(found)[0] == {
+        "subject": "process", "verdict": "ok", "sentence": "The process 7 serves /srv/twistpi.",
+    }  # fmt: skip
+
+
+def seen(visit: Visit, **changes: Any) -> Callable[[Outside], Outside]:
+    """Something else comes of one question; ``ours=False``: from somebody else than twistpi."""
+
+    def change(outside: Outside) -> Outside:
+        old = outside.exchanges[visit]
+        ours, body = changes.get("ours", True), changes.get("body", old.body)
+        headers = {name: value for name, value in old.headers if ours or not name.startswith("X-Devpi")}
+        headers = {**headers, **changes.get("headers", {})}
+        new = exchange(old.question.url, changes.get("status", old.status), body, headers, ours=False)
+        new = attrs.evolve(new, failure=changes.get("failure", ""))
+        return attrs.evolve(outside, exchanges={**outside.exchanges, visit: new})
+
+    return change
+
+
+def login(url: str) -> dict[str, Any]:
+    return {"result": {"login": f"{url}/+login"}}
+
+
+SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
+    "proxy without server": ("answers", Verdict.WRONG, seen(Visit.API, status=502, ours=False), "does not reach twistpi"),
+    "another program": ("answers", Verdict.WRONG, seen(Visit.API, ours=False, body=b"<html>"), "not by twistpi"),
+    "headers lost": ("headers", Verdict.WRONG, seen(Visit.API, ours=False), "drops X-Devpi-Api-Version, X-Devpi-Serial"),
+    "another scheme": ("address", Verdict.WRONG, seen(Visit.API, body=login("http://pkgs.example/devpi")), "X-Outside-Url"),
+    "no prefix": (
+        "address", Verdict.WRONG, seen(Visit.API, body=login("https://pkgs.example")),
+        "address is https://pkgs.example, not https://pkgs.example/devpi: the proxy does not say below which path",
+    ),
+    "another host": (
+        "address", Verdict.WRONG, seen(Visit.API, body=login("https://10.0.0.1")), "X-Outside-Url: https://pkgs.example/devpi,",
+    ),
+    "a login in front": ("answers", Verdict.WRONG, seen(Visit.API, status=401, ours=False), "https://user:password@"),
+    "a strange certificate": (
+        "answers", Verdict.WRONG, seen(Visit.API, status=0, failure=f"{UNTRUSTED}: self-signed certificate"), "SSL_CERT_FILE",
+    ),
+    "not ready": (
+        "ready", Verdict.WRONG,
+        seen(Visit.READY, status=503, body={"checks": [{"result": "failed", "message": "It is full."}]}), "It is full.",
+    ),
+    "a warning": (
+        "ready", Verdict.ADVICE, seen(Visit.READY, body={"checks": [{"result": "warning", "message": "It lags."}]}), "It lags.",
+    ),
+    "links lead nowhere": ("links", Verdict.WRONG, seen(Visit.FILE_HEAD, status=404), "path prefix"),
+    "files fail": ("links", Verdict.WRONG, seen(Visit.FILE_HEAD, status=502), "log says why"),
+    "no ranges": ("ranges", Verdict.WRONG, seen(Visit.FILE_RANGE, status=200), "drops Range"),
+    "nginx asks for every byte": (
+        "sending", Verdict.ADVICE, seen(Visit.FILE_RANGE, headers={"Server": "nginx", "Cache-Status": "twistpi; hit"}),
+        "gen-config",
+    ),
+    "nginx sends by itself": (
+        "sending", Verdict.OK, seen(Visit.FILE_RANGE, headers={"Server": "nginx", "Cache-Status": "nginx; hit"}), "Nobody",
+    ),
+    "no packing": ("packing", Verdict.ADVICE, seen(Visit.PAGE_GZIPPED, headers={"Content-Encoding": ""}), "Accept-Encoding"),
+    "no PUSH": ("methods", Verdict.WRONG, seen(Visit.PUSH, status=405, ours=False), "devpi push fails"),
+    "small uploads": ("uploads", Verdict.WRONG, seen(Visit.UPLOAD, status=413, ours=False), "client_max_body_size 4096m"),
+    "small uploads by setting": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=413, headers=OURS), "max-upload-size"),
+    "no answer to uploads": ("uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0, failure="it is gone"), "does not show"),
+    "uploads are taken in": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=0, failure=SILENT), "request_buffering off"),
+    "a replica": ("replication", Verdict.OK, seen(Visit.STATUS, body=replica()), "what its primary https://first.example has"),
+    "a fenced primary": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=status(fenced="Epoch 2.")), "twistpi resync"),
+    "a replica that lags": (
+        "replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(lag_seconds=3600.0, last_error="Refused.")),
+        "3,600 seconds behind its primary https://first.example. Refused.",
+    ),
+    "a replica in the dark": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(lag_seconds=None)), "same secret"),
+    "a replica without files": (
+        "replication", Verdict.WRONG, seen(Visit.STATUS, body=replica(replication_errors={"+f/a": {}})), "such as +f/a",
+    ),
+    "a fast clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW - 100), "100 seconds ahead"),
+    "a slow clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW + 4000), "4,000 seconds behind"),
+    "an old certificate": ("TLS", Verdict.WRONG, lambda outside: attrs.evolve(outside, certificate_ends=NOW + 5 * DAY), "5 days"),
+    "anybody forwards": ("forwarding", Verdict.WRONG, seen(Visit.SPOOFED, body=login(f"http://{STRANGER}")), "of their choice"),
+    "a leak": ("seclusion", Verdict.WRONG, seen(Visit.PROTECTED, status=200), "given to everybody, though carol/closed"),
+    "an open folder": ("seclusion", Verdict.WRONG, seen(Visit.TREE, status=200), "+files/ab1"),
+    "another server": ("same server", Verdict.WRONG, seen(Visit.API, headers={"X-Devpi-Uuid": "cd" * 16}), "another server"),
+    "an old version": (
+        "version", Verdict.ADVICE, seen(Visit.STATUS, body=status(versioninfo={"twistpi": "0.9"})), "Restart it",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_what_is_wrong_outside_is_said_with_what_to_change(what: str) -> None:
+    subject, verdict, change, words = SEEN[what]
+    found = said(change(good_outside()), good_machine())[subject]
+    assert found.verdict is verdict, found
+    assert words in found.sentence
+
+
+def test_passwords_that_travel_readable_are_said_but_not_on_loopback() -> None:
+    outside = good_outside()
+    assert said(attrs.evolve(outside, url="http://pkgs.example"), None)["TLS"].verdict is Verdict.ADVICE
+    for url in ("http://127.0.0.1:3141", "http://[::1]:3141", "http://localhost:3141"):
+        assert said(attrs.evolve(outside, url=url), None)["TLS"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("http://127.0.0.1:3141", Verdict.UNKNOWN),
+        ("http://localhost:3141", Verdict.UNKNOWN),
+        ("http://localhost:3141/root", Verdict.UNKNOWN),
+        ("http://localhost:8080", Verdict.WRONG),
+        ("http://localhost", Verdict.WRONG),
+        ("https://pkgs.example", Verdict.WRONG),
+    ],
+)
+def test_who_asks_the_server_itself_may_speak_for_a_proxy(url: str, verdict: Verdict) -> None:
+    """Only what comes through a proxy shows what that does with headers."""
+    outside = attrs.evolve(seen(Visit.SPOOFED, body=login(f"http://{STRANGER}"))(good_outside()), url=url)
+    machine = attrs.evolve(good_machine(), running_addresses=("http://127.0.0.1:3141/", "unix:/run/twistpi.sock"))
+    assert said(outside, machine)["forwarding"].verdict is verdict
+    is_near = "localhost" in url or "127" in url
+    assert said(outside, None)["forwarding"].verdict is (Verdict.UNKNOWN if is_near else Verdict.WRONG)
+
+
+def test_who_cannot_be_asked_is_not_judged() -> None:
+    found = said(None, good_machine())["answers"]
+    assert (found.verdict, "twistpi doctor URL" in found.sentence) == (Verdict.UNKNOWN, True)
+
+
+def test_who_does_not_answer_is_told_and_nothing_else_guessed() -> None:
+    silent = Outside(URL, {Visit.API: Exchange(Question(URL), failure="Connection refused")})
+    (only,) = diagnose(silent, None, NOW)
+    assert (only.subject, only.verdict) == ("answers", Verdict.WRONG)
+    assert "Connection refused" in only.sentence
+
+
+def upstream(**changes: Any) -> dict[str, Any]:
+    (old,) = good_machine().upstreams
+    ends = changes.pop("certificate_ends", None)
+    return {"upstreams": (attrs.evolve(old, exchange=attrs.evolve(old.exchange, **changes), certificate_ends=ends),)}
+
+
+HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
+    "nothing runs": ("process", Verdict.WRONG, {"running_pid": None}, "twistd twistpi --serverdir /srv/twistpi"),
+    "it is starting": ("process", Verdict.ADVICE, {"running_addresses": ()}, "may just be starting"),
+    "a full disk": ("disk", Verdict.WRONG, {"disk_free": 1 << 20}, "only 1 MiB of 100 GiB left, and the setting disk-reserve"),
+    "a small rest": ("disk", Verdict.ADVICE, {"disk_free": 2 << 30}, "twistpi gc"),
+    "too many files": ("disk", Verdict.WRONG, {"inodes_free": 3}, "3 more files"),
+    "few descriptors": ("descriptors", Verdict.ADVICE, {"descriptors": 1024}, "LimitNOFILE"),
+    "unknown descriptors": ("descriptors", Verdict.UNKNOWN, {"descriptors": None}, "not known"),
+    "an open secret": ("secret", Verdict.WRONG, {"secret_mode": 0o640, "secret": "/etc/key"}, "chmod 600 /etc/key"),
+    "a closed folder": ("file modes", Verdict.OK, {"closed": "/srv"}, "chmod o+x /srv"),
+    "hidden files": ("file modes", Verdict.ADVICE, {"hidden": "/srv/twistpi/+files/ab1"}, "chmod o+rX /srv/twistpi/+files/ab1"),
+    "a blank password": ("root", Verdict.ADVICE, {"root_is_blank": True}, "twistpi passwd root"),
+    "trust in all": ("trust", Verdict.WRONG, {"trusts_everybody": True}, "Name the proxies alone"),
+    "no upstream": ("upstream", Verdict.WRONG, upstream(status=0, failure="timed out"), "HTTPS_PROXY"),
+    "an upstream with a login": ("upstream", Verdict.WRONG, upstream(status=401), "user:password@"),
+    "an ailing upstream": ("upstream", Verdict.WRONG, upstream(status=503), "as they are known"),
+    "an upstream elsewhere": ("upstream", Verdict.ADVICE, upstream(status=404), "address of a simple index"),
+    "an old upstream": ("upstream", Verdict.ADVICE, upstream(certificate_ends=NOW + DAY), "ends in 1 day."),
+    "no upstream wanted": ("upstream", Verdict.OK, {"asks_upstreams": False, "upstreams": ()}, "offline by its settings"),
+}
+
+
+@pytest.mark.parametrize("what", HERE)
+def test_what_is_wrong_on_the_machine_is_said_with_what_to_change(what: str) -> None:
+    subject, verdict, changes, words = HERE[what]
+    found = said(None, attrs.evolve(good_machine(), **changes))[subject]
+    assert found.verdict is verdict, found
+    assert words in found.sentence
+
+
+_RESULTS = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4) | st.just("//["),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["result", "login", "root", "indexes", "pypi", "type", "files", "url", "checks", "versioninfo"]),
+            inner,
+        )
+    ),
+    max_leaves=10,
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 100, 200, 206, 404, 413, 502]), st.booleans(), st.binary(max_size=9) | _RESULTS), min_size=1
+    )
+)
+def test_whatever_is_answered_the_doctor_has_something_to_say(answers: list[tuple[int, bool, bytes]]) -> None:
+    asked = 0
+
+    class Odd:
+        def ask(self, question: Question) -> Exchange:
+            nonlocal asked
+            asked += 1
+            status, ours, body = answers[asked % len(answers)]
+            return Exchange(question, status, "", tuple(OURS.items()) if ours else (), body, failure="" if status else "gone")
+
+        def announce(self, question: Question, length: int) -> Exchange:
+            return self.ask(question)
+
+        def certificate_ends(self, url: str) -> float | None:
+            return None
+
+    outside = Visitor(Odd(), lambda: NOW, lambda *_: None).visit(URL, good_machine())
+    assert asked < 60
+    assert all(diagnosis.sentence for diagnosis in diagnose(outside, good_machine(), NOW))

@@ -1,0 +1,181 @@
+"""Asking from outside: over few connections, no more bytes than wanted, and the login to nobody else."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tests.fakes.certificates import write_certificate
+from twistpi.cli.exchanges import SILENT, Question
+from twistpi.cli.fetching import Fetcher
+from twistpi.mirror.addresses import split_credentials
+from twistpi.mirror.proxies import ProxyRules
+
+LONG = bytes(1 << 20)
+
+
+@attrs.define
+class Seen:
+    """What a server saw."""
+
+    url: str = ""
+    connections: int = 0
+    requests: list[tuple[str, str, str]] = attrs.field(factory=list)
+    """Method, target and ``Authorization``."""
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """A server on loopback that notes what it is asked."""
+    with application() as told:
+        yield told
+
+
+@contextmanager
+def application(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
+    """Serve, with TLS where a key and a certificate are given."""
+    told = Seen()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            told.connections += 1
+            super().setup()
+
+        def _answer(self) -> None:
+            told.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            if self.path == "/refuses":
+                self.send_error(413)
+                return
+            if self.path == "/waits":
+                self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/gone":
+                self.close_connection = True
+                return
+            body = LONG if self.path == "/long" else b"hello"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            if self.path == "/once":
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+            if self.path == "/then-closes":
+                self.close_connection = True
+
+        do_GET = do_HEAD = do_POST = _answer  # noqa: N815
+
+        def log_message(self, format: str, *words: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate[1], certificate[0])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    told.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    one = Fetcher(patience=60.0)
+    yield one
+    one.close()
+
+
+def test_one_connection_serves_many_questions(fetcher: Fetcher, seen: Seen) -> None:
+    for method in ("GET", "HEAD", "POST", "GET"):
+        exchange = fetcher.ask(Question(f"{seen.url}/a?b=c", method))
+        assert (exchange.status, exchange.is_whole, exchange.kept_open) == (200, True, True)
+        assert exchange.body == (b"" if method == "HEAD" else b"hello")
+    assert seen.connections == 1
+    assert [target for _, target, _ in seen.requests] == ["/a?b=c"] * 4
+    assert fetcher.asked == 4
+
+
+def test_of_a_long_answer_only_so_much_is_read(fetcher: Fetcher, seen: Seen) -> None:
+    exchange = fetcher.ask(Question(f"{seen.url}/long", most=100))
+    assert (len(exchange.body), exchange.is_whole) == (100, False)
+    assert fetcher.ask(Question(f"{seen.url}/next", most=5)).is_whole
+    assert seen.connections == 2
+    assert fetcher.ask(Question(f"{seen.url}/next", most=4)).is_whole is False
+
+
+def test_a_server_that_closes_is_asked_anew_and_that_is_noted(fetcher: Fetcher, seen: Seen) -> None:
+    assert fetcher.ask(Question(f"{seen.url}/once")).kept_open is False
+    assert fetcher.ask(Question(f"{seen.url}/then-closes")).kept_open is True
+    assert fetcher.ask(Question(f"{seen.url}/a")).status == 200
+    assert seen.connections == 3
+
+
+def test_no_answer_has_a_reason(fetcher: Fetcher, seen: Seen) -> None:
+    gone = fetcher.ask(Question(f"{seen.url}/gone"))
+    assert (gone.status, gone.told) == (0, f"no answer ({gone.failure})")
+    assert "without response" in gone.failure
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        assert "refused" in fetcher.ask(Question(f"http://127.0.0.1:{port}/")).failure
+    assert "http or https" in fetcher.ask(Question("ftp://pkgs.example/")).failure
+    assert fetcher.ask(Question(f"{seen.url}/ä")).failure
+
+
+def test_the_login_goes_to_its_own_server_and_not_where_it_is_unwanted(seen: Seen) -> None:
+    address, credentials = split_credentials(f"{seen.url}/".replace("//", "//alice:secret@"))
+    other = address.replace("127.0.0.1", "localhost")
+    fetcher = Fetcher(credentials)
+    for question in (Question(address), Question(address, as_nobody=True), Question(other)):
+        assert fetcher.ask(question).status == 200
+    fetcher.close()
+    assert [login[:5] for _, _, login in seen.requests] == ["Basic", "", ""]
+
+
+def test_a_proxy_is_asked_where_the_environment_names_one(seen: Seen) -> None:
+    environment = {"http_proxy": seen.url.replace("//", "//me:word@"), "no_proxy": "127.0.0.1"}
+    fetcher = Fetcher(proxies=ProxyRules.from_environment(environment))
+    assert fetcher.ask(Question("http://pkgs.example/simple/")).body == b"hello"
+    assert fetcher.ask(Question(f"{seen.url}/direct")).body == b"hello"
+    fetcher.close()
+    assert [target for _, target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
+
+
+def test_of_a_large_upload_only_the_head_is_sent(fetcher: Fetcher, seen: Seen) -> None:
+    assert fetcher.announce(Question(f"{seen.url}/at-once", "POST"), 1 << 40).status == 200
+    assert Fetcher(patience=0.1).announce(Question(f"{seen.url}/waits", "POST"), 10).failure == SILENT
+    refused = fetcher.announce(Question(f"{seen.url}/refuses", "POST", {"X-Word": "a"}), 1 << 40)
+    assert (refused.status, refused.reason) == (413, "Request Entity Too Large")
+    assert refused.header("Content-Type").startswith("text/html")
+    assert "without response" in fetcher.announce(Question(f"{seen.url}/gone", "POST"), 1).failure
+
+
+def test_a_certificate_is_looked_at_and_one_that_is_not_trusted_is_no_answer(tmp_path: Path) -> None:
+    key, certificate = write_certificate(tmp_path)
+    trusting = Fetcher(context=ssl.create_default_context(cafile=str(certificate)), patience=60.0)
+    with application((key, certificate)) as told:
+        assert trusting.ask(Question(f"{told.url}/")).status == 200
+        ends = trusting.certificate_ends(f"{told.url}/")
+        assert ends is not None
+        assert abs(ends - time.time() - 86400) < 3600
+        strange = Fetcher(patience=60.0)
+        assert "its certificate is not accepted: self-signed certificate" in strange.ask(Question(f"{told.url}/")).failure
+        assert strange.certificate_ends(f"{told.url}/") is None
+        trusting.close()
+    assert trusting.certificate_ends("http://127.0.0.1/") is None

@@ -1,0 +1,82 @@
+"""What the doctor sees on a machine: a server directory that no server has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.cli.test_commands_accounts import made, settings, write
+from twistpi.cli.doctoring.facts import Machine, Secluded
+from twistpi.cli.doctoring.machine import look_at_machine
+from twistpi.mirror.proxies import ProxyRules
+from twistpi.model.changes import IndexCreated
+from twistpi.model.errors import ServerdirRefused
+from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.server.run_file import say_running
+
+__all__ = ["made"]
+
+SHA256 = "ab1" + "2cd34ef567890" + "0" * 48
+
+
+def look(path: Path, **more: Any) -> Machine:
+    return look_at_machine(attrs.evolve(settings(path), offline=True, **more), ProxyRules(), lambda *_: None)
+
+
+def test_a_directory_that_nobody_serves(made: Path) -> None:
+    seen = look(made)
+    assert (seen.running_pid, seen.running_addresses, seen.descriptors) == (None, (), None)
+    assert (seen.root_is_blank, seen.secret_mode, seen.hidden, seen.secluded, seen.cached) == (True, 0o600, None, None, None)
+    assert 0 < seen.disk_free <= seen.disk_total
+    assert not seen.trusts_everybody
+    assert look(made, trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::/0"))).trusts_everybody
+
+
+def test_a_process_that_serves_and_one_that_is_gone(made: Path) -> None:
+    say_running(str(made), ["http://127.0.0.1:3141/"])
+    seen = look(made)
+    assert (seen.running_pid, seen.running_addresses) == (os.getpid(), ("http://127.0.0.1:3141/",))
+    assert seen.descriptors is None or seen.descriptors >= 64
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (made / "running.json").write_text(f'{{"pid": {gone.pid}, "addresses": ["http://127.0.0.1:3141/"]}}')
+    assert look(made).running_pid is None
+
+
+def test_what_others_cannot_read_is_found(made: Path) -> None:
+    folder = made / "+files" / "ab1" / "2cd34ef567890"
+    folder.mkdir(parents=True)
+    (folder / "mine-1.0.tar.gz").write_bytes(b"mine")
+    (folder / "mine-1.0.tar.gz").chmod(0o640)
+    for above in (folder, folder.parent):
+        above.chmod(0o755)
+    assert look(made).hidden == str(folder / "mine-1.0.tar.gz")
+    folder.parent.chmod(0o750)
+    assert look(made).hidden == str(folder.parent)
+    (made / "secret").chmod(0o644)
+    assert look(made).secret_mode == 0o644
+    made.chmod(0o700)
+    closed = look(made).closed
+    assert closed is not None
+    assert str(made).startswith(closed), "it, or a folder above"
+
+
+def test_a_file_for_some_and_a_project_for_all_are_found(made: Path) -> None:
+    described = [ReleaseDescribed(index, "mine", "1.0", {}) for index in ("carol/closed", "carol/dev")]
+    uploads = [FileUploaded(index, "mine", "1.0", "mine-1.0.tar.gz", SHA256, 4) for index in ("carol/closed", "carol/dev")]
+    write(made, IndexCreated("carol/closed", {"type": "stage", "bases": [], "acl_read": ["carol"]}), *described, *uploads)
+    seen = look(made)
+    path = "+f/ab1/2cd34ef567890/mine-1.0.tar.gz"
+    assert seen.secluded == Secluded("carol/closed", path, "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
+    assert seen.cached == ("carol/dev", "mine")
+
+
+def test_a_folder_that_is_no_servers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerdirRefused, match="nothing is in it yet"):
+        look(tmp_path / "data")

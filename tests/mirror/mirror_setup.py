@@ -1,0 +1,248 @@
+"""A mirror with everything below it, small but real: log in memory, view and blobs in a folder, upstream on loopback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from tests.fakes.memory_changelog import MemoryChangelog
+from tests.fakes.upstream import FakeUpstream
+from tests.in_reactor import until
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.writer import Writer
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.download import Download, Downloads
+from twistpi.mirror.names import NameLists
+from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.upstream import Upstream
+from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.records import Index, KnownFile, KnownProject
+from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.read import Readers
+
+reactor: Any = the_reactor
+LOG_ID = "0" * 32
+
+
+class ShiftableClock:
+    """The reactor's clock, with a date that can be moved, and with which a test says when something was waited for too long."""
+
+    shift = 0.0
+
+    def __init__(self) -> None:
+        self._calls: list[Any] = []
+
+    def seconds(self) -> float:
+        """Unix time, moved."""
+        return float(reactor.seconds()) + self.shift
+
+    def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> Any:
+        """As the reactor's."""
+        made = reactor.callLater(delay, call, *arguments)
+        self._calls = [*self._pending(), made]
+        return made
+
+    def elapse(self, seconds: float) -> None:
+        """Let so much time have passed, at once: what is due by then is called in the reactor's next turn."""
+        self.shift += seconds
+        for call in self._pending():
+            call.reset(max(0.0, call.getTime() - reactor.seconds() - seconds))
+
+    @property
+    def furthest(self) -> float:
+        """Seconds until the last call that is to come."""
+        return float(max((call.getTime() - reactor.seconds() for call in self._pending()), default=0.0))
+
+    def _pending(self) -> list[Any]:
+        return [call for call in self._calls if call.active()]
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        """As the reactor's."""
+        reactor.callFromThread(call, *arguments)
+
+
+@attrs.define
+class Setup:
+    """All rooms up to the mirror's."""
+
+    fake: FakeUpstream
+    folder: Path
+    index: Index
+    clock: ShiftableClock
+    view: ViewDatabase
+    readers: Readers
+    writer: Writer
+    blobs: Tree
+    announced: list[Change]
+    upstream: Upstream
+    mirror: Mirror
+    downloads: Downloads
+    sidecars: Sidecars
+    names: NameLists
+
+    @property
+    def reader(self) -> Any:
+        """The view."""
+        return self.readers.get()
+
+    def project(self, name: str) -> KnownProject:
+        """What the view knows of a project."""
+        known: KnownProject | None = self.reader.project(self.index.name, name)
+        assert known is not None
+        return known
+
+    def file(self, project: str, filename: str) -> KnownFile:
+        """What the view knows of a file."""
+        return next(file for file in self.project(project).files if file.link.filename == filename)
+
+    async def keep_waiting(self) -> None:
+        """Return when the upstream was asked and says nothing more, and all the time is over that it is given."""
+        await until(lambda: self.fake.held)
+        self.clock.elapse(self.upstream.request_timeout)
+
+    async def download(self, project: str, filename: str) -> bytes:
+        """Read a file as a client does, to its end."""
+        return await read_all(self.downloads.open(self.index, project, self.file(project, filename)))
+
+    def changes(self, kind: type) -> list[Change]:
+        """The changes of one kind that were committed."""
+        return [change for change in self.announced if isinstance(change, kind)]
+
+    async def commit(self, *changes: Change) -> None:
+        """Write an entry, as somebody who sets up indexes does; ``index`` is what it is afterwards."""
+        await self.writer.commit(lambda reader: changes, by="root")
+        self.index = self.reader.index(self.index.name) or self.index
+
+    async def set_up(self, **options: Any) -> None:
+        """Set up the index differently."""
+        await self.commit(IndexModified(self.index.name, options))
+
+    async def make_anew(self, **options: Any) -> None:
+        """Delete the index and make one of the same name."""
+        config = {**self.index.config, **options}
+        await self.commit(IndexDeleted(self.index.name))
+        await self.commit(IndexCreated(self.index.name, config))
+
+    def incoming(self) -> list[str]:
+        """Files that are neither kept nor removed."""
+        return os.listdir(self.folder / "incoming")
+
+    async def quiet(self) -> None:
+        """Return when no file is on its way any more, nor being recorded."""
+        await until(lambda: not self.downloads._running and not self.incoming())
+
+    async def close(self) -> None:
+        """Stop everything."""
+        for service in (self.mirror, self.downloads, self.sidecars, self.names):
+            service.stop()
+        await self.fake.stop()
+        await self.writer.stop()
+        self.readers.close()
+        self.view.close()
+
+
+def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 60.0, **options: Any) -> Setup:
+    """``options``: further configuration of the index; ``offline`` and ``failure_pause`` are the mirror's.
+
+    ``timeout``: seconds that the upstream is given, by default more than a busy machine needs.
+    """
+    offline, failure_pause = options.pop("offline", False), options.pop("failure_pause", 5.0)
+    index = Index("root/up", {"type": "mirror", "mirror_url": fake.index_url, **options})
+    first: Sequence[Change] = [LogStarted(LOG_ID), IndexCreated(index.name, index.config)]
+    changelog = MemoryChangelog()
+    view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
+    announced: list[Change] = []
+    clock = ShiftableClock()
+
+    def announce(serial: int, changes: Sequence[Change]) -> None:
+        announced.extend(changes)
+        names.changed(serial, changes)
+
+    writer = Writer(
+        changelog,
+        view,
+        now=lambda: datetime.now(UTC),
+        call_in_reactor=reactor.callFromThread,
+        announce=announce,
+        stop=lambda error: None,
+    )
+    if view.position.serial == 0:
+        changelog.append([encode_content("2026-11-22T17:00:00.000000Z", "+init", first)], expect=0)
+        view.begin()
+        for line in changelog.read(view.position):
+            view.apply(decode_content(line.body).entry(line.serial))
+            view.commit(line.position)
+    readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
+    writer.start()
+    blobs = open_tree(str(folder))
+    upstream = Upstream(agent or make_agent(reactor, {}), clock, deferToThread, request_timeout=timeout)
+    mirror = Mirror(
+        upstream,
+        readers,
+        writer,
+        clock,
+        offload=deferToThread,
+        request_timeout=timeout,
+        offline=offline,
+        failure_pause=failure_pause,
+    )
+    downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread, offline=offline)
+    sidecars = Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread, offline=offline)
+    names = NameLists(
+        upstream,
+        readers,
+        clock,
+        root=str(folder / "names"),
+        spawner=reactor,
+        offload=deferToThread,
+        request_timeout=timeout,
+        offline=offline,
+    )
+    return Setup(
+        fake, folder, index, clock, view, readers, writer, blobs, announced, upstream, mirror, downloads, sidecars, names
+    )
+
+
+async def read_all(download: Download) -> bytes:
+    """Read a growing file as a client does."""
+    await download.headers()
+    download.retain()
+    try:
+        pieces: list[bytes] = []
+        offset = 0
+        while (available := await download.wait(offset)) > offset:
+            while offset < available:
+                piece = os.pread(download.fileno(), min(available - offset, 65536), offset)
+                pieces.append(piece)
+                offset += len(piece)
+        return b"".join(pieces)
+    finally:
+        download.release()
+
+
+def pause(seconds: float) -> Deferred[None]:
+    """Let time pass."""
+    waiting: Deferred[None] = Deferred()
+    reactor.callLater(seconds, waiting.callback, None)
+    return waiting
+
+
+def expect_cancellation(failure: Failure) -> None:
+    """For whoever leaves on purpose."""
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
+
+
+def start(work: Coroutine[Any, Any, Any]) -> Deferred[Any]:
+    """Begin something without waiting for it."""
+    return Deferred.fromCoroutine(work)

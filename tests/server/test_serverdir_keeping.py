@@ -1,0 +1,148 @@
+"""Opening what is kept: a view that lags catches up, a log that lost entries is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twistpi.auth.passwords import hash_password, verify_password
+from twistpi.changelog.disk import RealDisk
+from twistpi.model.changes import FileCached
+from twistpi.model.codec import encode_content
+from twistpi.model.errors import ServerdirRefused
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
+
+_UPSTREAM = "https://upstream.example/simple/"
+
+
+def _now() -> datetime:
+    return datetime(2026, 3, 14, tzinfo=UTC)
+
+
+def _open(path: Path, **more: Any) -> Storage:
+    return Storage.open(Settings(serverdir=str(path), upstream=_UPSTREAM, bcrypt_cost=4, **more), _now, RealDisk())
+
+
+def _body(number: int) -> bytes:
+    change = FileCached("root/pypi", "six", f"six-{number}.tar.gz", "ab" * 32, number)
+    return encode_content("2026-03-14T00:00:00.000000Z", "+mirror", [change])
+
+
+def test_entries_that_the_view_has_not_seen_are_folded_at_start(tmp_path: Path) -> None:
+    storage = _open(tmp_path)
+    storage.changelog.append([_body(1), _body(2)], expect=1)
+    storage.close()
+    storage = _open(tmp_path)
+    assert storage.view.position == storage.changelog.last
+    assert storage.view.reader.serial() == 3
+    storage.close()
+
+
+def test_a_removed_view_is_made_anew(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    (tmp_path / "view.sqlite").unlink()
+    storage = _open(tmp_path)
+    assert [index.name for index in storage.view.reader.indexes()] == ["root/pypi"]
+    storage.close()
+
+
+def test_a_log_without_entries_that_were_acknowledged_is_refused_and_untouched(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    segment = next((tmp_path / "changelog").iterdir())
+    backup = segment.read_bytes()
+    storage = _open(tmp_path)
+    storage.changelog.append([_body(1)], expect=1)
+    storage.close()
+    _open(tmp_path).close()
+    segment.write_bytes(backup)
+    with pytest.raises(ServerdirRefused, match=r"lost entries that were acknowledged.*remove .*view\.sqlite"):
+        _open(tmp_path)
+    assert segment.read_bytes() == backup
+    (tmp_path / "view.sqlite").unlink()
+    storage = _open(tmp_path)
+    assert storage.changelog.last.serial == 1
+    storage.close()
+
+
+def _password_of_root(path: Path, **more: Any) -> str | None:
+    storage = _open(path, **more)
+    root = storage.view.reader.user("root")
+    storage.close()
+    assert root is not None
+    return root.password_hash
+
+
+def test_root_of_a_new_directory_has_a_blank_password_unless_the_settings_tell_one(tmp_path: Path) -> None:
+    kept = hash_password("secret", 4)
+    assert _password_of_root(tmp_path / "blank") == ""
+    assert verify_password("secret", _password_of_root(tmp_path / "told", root_passwd="secret"))
+    assert _password_of_root(tmp_path / "hash", root_passwd_hash=kept) == kept
+
+
+def test_the_password_of_the_settings_changes_nothing_in_a_directory_that_exists(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    assert _password_of_root(tmp_path, root_passwd="secret") == ""
+    assert _password_of_root(tmp_path, root_passwd_hash=hash_password("secret", 4)) == ""
+
+
+def _open_to_others(path: Path) -> set[str]:
+    """What somebody else than the owner can read, as far as the folders above let them."""
+    found: set[str] = set()
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if (Path(folder) / name).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                found.add(str((Path(folder) / name).relative_to(path)))
+        folders[:] = [name for name in folders if str((Path(folder) / name).relative_to(path)) in found]
+    return found
+
+
+@pytest.fixture
+def usual_umask() -> Any:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def umask_of_a_daemon() -> Any:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_a_daemon")
+def test_a_daemon_makes_a_directory_in_which_a_web_server_finds_the_files(tmp_path: Path) -> None:
+    _open(tmp_path / "server").close()
+    assert stat.S_IMODE((tmp_path / "server").stat().st_mode) == 0o755
+    assert _open_to_others(tmp_path / "server") == {"+files"}
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_hashes_of_passwords_can_be_read_by_nobody_else_and_files_by_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "server"
+    storage = _open(path)
+    assert (path / "view.sqlite-wal").exists()
+    assert _open_to_others(path) == {"node.json", "+files"}
+    storage.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    (path / "view.sqlite").unlink()
+    _open(path).close()
+    assert _open_to_others(path) == {"node.json", "+files"}
+    assert os.umask(0o022) == 0o022
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_what_was_open_to_everybody_is_closed_at_the_next_start_and_a_group_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "server"
+    _open(path).close()
+    (path / "changelog").chmod(0o755)
+    (path / "view.sqlite").chmod(0o644)
+    _open(path).close()
+    assert stat.S_IMODE((path / "changelog").stat().st_mode) == 0o750
+    assert stat.S_IMODE((path / "view.sqlite").stat().st_mode) == 0o640

@@ -1,0 +1,172 @@
+"""The house stands: who may import what, where, and how large a module may be."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "twistpi"
+
+FLOORS = {
+    "model": 0,
+    "http": 1, "simple": 1, "rules": 1, "auth": 1, "archives": 1,
+    "changelog": 2, "blobs": 2, "view": 2,
+    "mirror": 3, "push": 3, "gc": 3, "replication": 3,
+    "web": 4,
+    "server": 5,
+    "workers": 6, "cli": 6,
+}  # fmt: skip
+"""A room, which is a package or a module directly in ``twistpi``, and its floor."""
+WIRING = 5
+
+NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", "random"})
+"""What floors 0 and 1 do without."""
+
+INSIDE_FUNCTIONS = {
+    ("twistpi/server/options.py", "twistpi.server.service"): "imports the reactor, which twistd chooses first",
+    ("twistpi/server/first_start.py", "pip._internal.models.index"): "needed once in a server's life, and perhaps absent",
+    ("twistpi/cli/commands/looking.py", "twistpi.cli.check"): "takes longer than the other commands run",
+}
+"""The imports that stand inside a function, and why."""
+
+LONGEST_MODULE = 350
+LONGEST_FUNCTION = 60
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every imported module, and every name imported from one as if it were a module, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.module
+            yield node.module, node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def _room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "twistpi" and len(parts) > 1 and not parts[1].startswith("__") else None
+
+
+PATHS = pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@PATHS
+def test_a_module_imports_only_lower_floors_and_its_own_room(path: Path) -> None:
+    room = _room(_name(path))
+    if room is None:
+        return
+    for imported, line in _imports(_tree(path)):
+        other = _room(imported)
+        if other is None or other == room:
+            continue
+        assert other in FLOORS, f"{path}:{line}: {imported} has no floor"
+        allowed = FLOORS[other] < FLOORS[room] or FLOORS[room] >= WIRING
+        assert allowed, f"{path}:{line}: {room} (floor {FLOORS[room]}) imports {imported} (floor {FLOORS[other]})"
+
+
+@PATHS
+def test_the_pure_floors_know_no_network_clock_database_or_chance(path: Path) -> None:
+    room = _room(_name(path))
+    if room is None or room == "http" or FLOORS[room] > 1:
+        return
+    for imported, line in _imports(_tree(path)):
+        assert imported.split(".")[0] not in NOT_BELOW, f"{path}:{line}: {imported} on floor {FLOORS[room]}"
+
+
+@PATHS
+def test_only_the_wiring_imports_the_reactor(path: Path) -> None:
+    room = _room(_name(path))
+    if room is not None and FLOORS[room] >= WIRING:
+        return
+    for imported, line in _imports(_tree(path)):
+        assert imported != "twisted.internet.reactor", f"{path}:{line}"
+
+
+def _lazy_imports(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Import):
+                    yield inner.names[0].name, inner.lineno
+                elif isinstance(inner, ast.ImportFrom):
+                    yield str(inner.module), inner.lineno
+
+
+@PATHS
+def test_imports_stand_at_the_top_but_for_slow_and_rare_ones(path: Path) -> None:
+    place = str(path.relative_to(ROOT))
+    for imported, line in _lazy_imports(path):
+        assert (place, imported) in INSIDE_FUNCTIONS, f"{place}:{line}: {imported}"
+
+
+def test_every_exception_for_an_import_inside_a_function_is_used() -> None:
+    found = {(str(path.relative_to(ROOT)), imported) for path in _modules() for imported, _line in _lazy_imports(path)}
+    assert set(INSIDE_FUNCTIONS) <= found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {_name(path) for path in _modules()}
+    graph = {}
+    for path in _modules():
+        lazy = {line for _imported, line in _lazy_imports(path)}
+        found = {imported for imported, line in _imports(_tree(path)) if imported in names and line not in lazy}
+        # A package's own __init__ is imported with each of its modules, and imports none of them back.
+        graph[_name(path)] = {name for name in found if name != _name(path)}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@PATHS
+def test_a_module_is_short_enough_to_be_read_in_one_go(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_MODULE, f"{path} has {lines} lines"
+
+
+@PATHS
+def test_a_function_is_short_enough_to_be_understood(path: Path) -> None:
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= LONGEST_FUNCTION, f"{path}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def _public(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Public functions, classes and methods; not what is defined inside a function."""
+    waiting: list[ast.stmt] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            waiting.extend(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+@PATHS
+def test_every_module_and_public_name_is_documented(path: Path) -> None:
+    tree = _tree(path)
+    if path.stat().st_size:
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+    for node in _public(tree):
+        overload = any("setter" in ast.dump(decorator) or "overload" in ast.dump(decorator) for decorator in node.decorator_list)
+        assert overload or ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"

@@ -1,0 +1,178 @@
+"""A server that hands requests on to another, both on loopback; and a server that says whatever a test wants."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from tests.web.test_web_sockets import settle
+from tests.web.web_world import NODE_ID, SECRET, World
+from twistpi.auth.node_tokens import NodeTokens
+from twistpi.web.forwarding.answered_here import by_a_replica
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import PrimaryWay
+from twistpi.web.replication.authentication import Nodes
+
+reactor: Any = installed_reactor
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Devpi-Serial: 3\r\n\r\nok"
+
+
+class Signer:
+    """Makes tokens by the primary's clock, or by one that is wrong."""
+
+    def __init__(self, seconds: Callable[[], float], secret: bytes = SECRET) -> None:
+        self.tokens = NodeTokens(secret)
+        self.seconds = seconds
+        self.offset = 0.0
+
+    def token(self, method: str, target: str, told: str) -> str:
+        return self.tokens.make(NODE_ID, method, target, self.seconds() + self.offset, os.urandom(16).hex(), told)
+
+    def clock_is(self, seconds: float) -> None:
+        self.offset = seconds - self.seconds()
+
+
+class Setup:
+    """A replica, a world of its own, in front of whatever answers at ``port``."""
+
+    def __init__(
+        self, folder: Path, port: int, signer: Signer, *, path: str = "", patience: float = 30.0, **settings: Any
+    ) -> None:
+        folder.mkdir()
+        self.replica = World(str(folder), **settings)
+        self.reached: list[int] = []
+        self.reaches = True
+        base = f"http://127.0.0.1:{port}{path}"
+        way = PrimaryWay(base, base, TCP4ClientEndpoint(reactor, "127.0.0.1", port), signer)
+        self.forward = self.replica.services.forward = Forward(
+            way, self.replica.services, reactor, by_a_replica, patience=patience, reach=self._reach,
+            serial=lambda: 1, mark=((b"X-Devpi-Proxy", b"replica"),),
+        )  # fmt: skip
+        self._listening = reactor.listenTCP(0, self.replica.site, interface="127.0.0.1")
+        self.port: int = self._listening.getHost().port
+
+    async def _reach(self, serial: int) -> bool:
+        self.reached.append(serial)
+        return self.reaches
+
+    async def close(self) -> None:
+        await self._listening.stopListening()
+        await settle()
+        self.replica.close()
+
+
+class Primary:
+    """A world that listens, and believes who has its secret."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        folder.mkdir()
+        self.world = World(str(folder), **settings)
+        self.world.services.nodes = nodes = Nodes(NodeTokens(SECRET), reactor.seconds, self.world.clock.seconds() - 10)
+        self.seconds = nodes.now
+        self._listening = reactor.listenTCP(0, self.world.site, interface="127.0.0.1")
+        self.port: int = self._listening.getHost().port
+
+    async def close(self) -> None:
+        await self._listening.stopListening()
+        await settle()
+        self.world.close()
+
+
+class Scripted:
+    """A server in threads that reads a request's head and then does what ``act`` does with the connection."""
+
+    def __init__(self, act: Callable[[socket.socket, bytes], None]) -> None:
+        self._act = act
+        self.heads: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with connection:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                piece = connection.recv(1 << 16)
+                if not piece:
+                    return
+                data += piece
+            head, _, rest = data.partition(b"\r\n\r\n")
+            self.heads.append(head)
+            self._act(connection, rest)
+            # What was not read yet would have the system take back what was said.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):
+                    pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread in accept
+        self._listening.close()
+
+
+@asynccontextmanager
+async def scripted(
+    folder: Path, act: Callable[[socket.socket, bytes], None], **more: Any
+) -> AsyncIterator[tuple[Setup, Scripted]]:
+    """A replica of a server that does ``act``."""
+    server = Scripted(act)
+    setup = Setup(folder, server.port, Signer(reactor.seconds), **more)
+    try:
+        yield setup, server
+    finally:
+        server.close()
+        await setup.close()
+
+
+def ask(port: int, *pieces: bytes, patience: float = 60.0) -> bytes:
+    """Send ``pieces`` and read until the other side closes.  Blocking."""
+    with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the end; ``ConnectionError`` when that is no orderly one."""
+    data = b""
+    while piece := connection.recv(1 << 16):
+        data += piece
+    return data
+
+
+def read_until(connection: socket.socket, mark: bytes) -> bytes:
+    data = b""
+    while mark not in data:
+        piece = connection.recv(1 << 16)
+        if not piece:
+            raise ConnectionError(f"closed after {data!r}")
+        data += piece
+    return data
+
+
+def wait_for_close(connection: socket.socket, gone: Event) -> None:
+    """Read until the other side is gone, and say so."""
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except OSError:
+        pass
+    gone.set()

@@ -1,0 +1,108 @@
+"""Commands for the beginning and for passwords: ``init``, ``passwd``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from twistpi.auth.passwords import BLANK
+from twistpi.changelog.disk import RealDisk
+from twistpi.cli.administering import administer
+from twistpi.cli.commands.common import now, serverdir_option, settings_of
+from twistpi.model.accounts import ROOT
+from twistpi.model.errors import ServerdirRefused, UnknownUser
+from twistpi.server.first_start import ROOT_MIRROR
+from twistpi.server.node import read_node
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
+
+_ATTEMPTS = 3
+
+
+@click.command()
+@serverdir_option
+@click.option("--root-passwd", metavar="TEXT", help="The password of root.  [default: blank, good from this machine only]")
+@click.option("--root-passwd-hash", metavar="HASH", help="The hash of that password, instead of the password itself.")
+@click.option("--no-root-pypi", is_flag=True, help=f"Do not make the index {ROOT_MIRROR}.")
+@click.option("--upstream", metavar="URL", help=f"The simple index that {ROOT_MIRROR} mirrors.")
+def init(
+    serverdir: str | None,
+    config: str | None,
+    root_passwd: str | None,
+    root_passwd_hash: str | None,
+    no_root_pypi: bool,
+    upstream: str | None,
+) -> None:
+    """Make a server directory, with the user root and a mirror of the public index.
+
+    A server does the same when it starts on a directory that is empty or missing; this says it step by step, and starts nothing.
+    """
+    settings = settings_of(
+        serverdir,
+        config,
+        root_passwd=root_passwd,
+        root_passwd_hash=root_passwd_hash,
+        no_root_pypi="true" if no_root_pypi else None,
+        upstream=upstream,
+    )
+    node = read_node(settings.serverdir)
+    if node is not None and node.initialised:
+        raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
+    storage = Storage.open(settings, now, RealDisk())
+    try:
+        _say_made(settings, storage)
+    finally:
+        storage.close()
+
+
+def _say_made(settings: Settings, storage: Storage) -> None:
+    """Tell what was made, and what should come next."""
+    reader = storage.view.reader
+    click.echo(f"Made the server directory {settings.serverdir}.")
+    for index in reader.indexes():
+        click.echo(f"The index {index.name} mirrors {index.config.get('mirror_url')}")
+    root = reader.user(ROOT)
+    if root is not None and root.password_hash == BLANK:
+        command = f"twistpi passwd {ROOT} --serverdir {shlex.quote(settings.serverdir)}"
+        click.echo(f"The password of {ROOT} is blank and good from this machine only. Set one: {command}")
+
+
+@click.command()
+@serverdir_option
+@click.option("--stdin", is_flag=True, help="Read the password from the first line of the standard input, without asking.")
+@click.argument("user", required=False)
+def passwd(serverdir: str | None, config: str | None, stdin: bool, user: str | None) -> None:
+    """Set the password of USER, which is asked for twice.
+
+    For passwords that were forgotten, and for the first one of root. The server may run; the new password counts at once.
+    """
+    settings = settings_of(serverdir, config)
+    if user is None:
+        user = click.prompt("User to set password for")
+    with administer(settings, now) as administration:
+        if administration.reader.user(user) is None:
+            raise UnknownUser(user)
+    # Nobody has to wait while people think.
+    password = _read_password() if stdin else _ask_password(user)
+    with administer(settings, now) as administration:
+        administration.set_password(user, password)
+    click.echo(f"The password of {user} is set.")
+
+
+def _read_password() -> str:
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.ClickException("there is no password in the standard input")
+    return password
+
+
+def _ask_password(user: str) -> str:
+    for _ in range(_ATTEMPTS):
+        password: str = click.prompt(f"enter password for {user}", hide_input=True, default="", show_default=False)
+        again: str = click.prompt(f"repeat password for {user}", hide_input=True, default="", show_default=False)
+        if password and password == again:
+            return password
+        click.echo("the passwords differ" if password != again else "the password is empty", err=True)
+    raise click.ClickException("no password was set")

@@ -1,0 +1,69 @@
+"""What all commands have in common: the server directory they are about, and how they refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from twistpi.model.errors import TwistpiError
+from twistpi.server.settings import CONFIG, Settings, load_settings
+
+Command = Callable[..., None]
+FOLDER, FILE = click.Path(file_okay=False), click.Path(dir_okay=False)
+"""What shells complete; neither need be there."""
+INTERRUPTED = 130
+"""The exit status of what was ended by Ctrl-C, as shells have it."""
+
+
+class Commands(click.Group):
+    """Commands under headings; their refusals are one line on the error stream and exit status 1, Ctrl-C is 130."""
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.headings: dict[str, list[str]] = {}
+
+    def add_group(self, heading: str, commands: Sequence[click.Command]) -> None:
+        """Add commands, which the help shows in this order, below ``heading``."""
+        for command in commands:
+            self.add_command(command)
+            self.headings.setdefault(heading, []).append(str(command.name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the headings and what is below each."""
+        for heading, names in self.headings.items():
+            rows = [(name, self.commands[name].get_short_help_str(100)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. What was done is whole; what a server was asked for, it goes on with.", err=True)
+            context.exit(INTERRUPTED)
+        except TwistpiError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def serverdir_option(command: Command) -> Command:
+    """Add ``--serverdir`` and ``--config``."""
+    text = "The server directory; TWISTPI_SERVERDIR and --config say it too.  [default: ~/.twistpi/server]"
+    command = click.option("--config", metavar="PATH", type=FILE, help="The TOML file with the server's settings.")(command)
+    return click.option("--serverdir", metavar="PATH", type=FOLDER, help=text)(command)
+
+
+def settings_of(serverdir: str | None, config: str | None, **others: str | None) -> Settings:
+    """The settings as the server with the same options, environment and file has them; ``others`` by field."""
+    given: Mapping[str, str | None] = {"serverdir": serverdir, CONFIG.name: config, **others}
+    words = {name.replace("_", "-"): [text] for name, text in given.items() if text is not None}
+    return load_settings(words, os.environ)
+
+
+def now() -> datetime:
+    """The present time."""
+    return datetime.now(UTC)

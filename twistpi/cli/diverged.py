@@ -1,0 +1,123 @@
+"""``SERVERDIR/diverged/``: what only this server had, saved before it becomes a replica of another one.
+
+Each folder in there is named by the serials that it holds and by the chain of the last: saved again, it is the same folder.  It
+is born under another name and renamed when all is in it, so one that is there is whole.  Blobs are hard links, which cost nothing
+and stay when the blobs themselves are removed for having no name any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.blobs.tree import ROOT
+from twistpi.changelog.interfaces import RawLine
+from twistpi.cli.log import as_text
+from twistpi.model.changes import Change, FileCached, MetadataCached
+from twistpi.model.codec import decode_content
+from twistpi.model.errors import InvalidFilename
+from twistpi.model.release_changes import AttachmentAdded, FileUploaded
+from twistpi.server.directory import Layout
+
+FOLDER: Final = "diverged"
+ENTRIES: Final = "entries.log"
+SUMMARY: Final = "summary.txt"
+
+
+def saved_name(first: int, last: int, chain: str) -> str:
+    """The name of the folder for the entries ``first`` to ``last``, whose last line has the chain ``chain``."""
+    return f"{first}-{last}-{chain[:8]}"
+
+
+def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, whole_log: bool) -> tuple[str, int]:
+    """Save ``lines`` and what they name as ``diverged/NAME``, durably; the folder's path, and how many blobs are in it.
+
+    ``heading`` begins the summary.  With ``whole_log`` the segments are kept as they are, by links.  Blocking; raises
+    ``OSError`` and then has changed nothing but what begins again the next time.
+    """
+    target = os.path.join(serverdir, FOLDER, name)
+    if os.path.isdir(target):
+        return target, sum(len(files) for _path, _folders, files in os.walk(os.path.join(target, ROOT)))
+    unborn = f"{target}.new"
+    shutil.rmtree(unborn, ignore_errors=True)
+    os.makedirs(unborn, mode=0o700)
+    blobs = _write_entries(serverdir, unborn, lines, heading, raw=not whole_log)
+    if whole_log:
+        _link_log(serverdir, unborn)
+    for path, _folders, _files in os.walk(unborn, topdown=False):
+        _sync(path)
+    os.rename(unborn, target)
+    _sync(os.path.join(serverdir, FOLDER))
+    _sync(serverdir)
+    return target, blobs
+
+
+def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], heading: str, *, raw: bool) -> int:
+    """Write the entries, for programs (``raw``) and for people, and link the blobs they name; how many these are."""
+    blobs = 0
+    # Whoever reads these files may read the log, too: they hold hashes of passwords.
+    with _private(folder, ENTRIES if raw else None) as entries, _private(folder, SUMMARY) as summary:
+        summary.write(f"{heading}\n\n".encode())
+        for line in lines:
+            if raw:
+                entries.write(b"%d %s %s\n" % (line.serial, line.chain.encode("ascii"), line.body))
+            summary.write(f"{as_text(line)}\n".encode())
+            for change in decode_content(line.body).changes:
+                blobs += sum(_link(serverdir, folder, address) for address in _named_by(change))
+        for file in (entries, summary) if raw else (summary,):
+            file.flush()
+            os.fsync(file.fileno())
+    return blobs
+
+
+def _private(folder: str, name: str | None) -> BinaryIO:
+    """A new file that nobody else may read; without ``name``, nowhere."""
+    path = os.devnull if name is None else os.path.join(folder, name)
+    return open(path, "wb", opener=lambda one, flags: os.open(one, flags, 0o600))
+
+
+def _named_by(change: Change) -> Iterator[BlobAddress]:
+    """Where the blobs may lie that ``change`` says are here."""
+    try:
+        if isinstance(change, FileUploaded | FileCached):
+            file = blob_address(change.sha256, change.filename)
+            yield file
+            yield metadata_address(file)
+        if isinstance(change, FileUploaded) and change.provenance_sha256 is not None:
+            yield provenance_address(change.provenance_sha256, change.filename)
+        if isinstance(change, MetadataCached):
+            yield metadata_address(blob_address(change.sha256, change.filename))
+        if isinstance(change, AttachmentAdded):
+            _, three, thirteen, filename = change.path.split("/")
+            yield BlobAddress(three + thirteen, filename)
+    except (InvalidFilename, ValueError):
+        return  # what has no address was never stored
+
+
+def _link(serverdir: str, folder: str, address: BlobAddress) -> bool:
+    """Whether there is such a blob that was not linked yet; it is now."""
+    target = os.path.join(folder, ROOT, address.relative)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        os.link(os.path.join(serverdir, ROOT, address.relative), target)
+    except (FileNotFoundError, FileExistsError):
+        return False
+    return True
+
+
+def _link_log(serverdir: str, folder: str) -> None:
+    source, target = Layout(serverdir).changelog, os.path.join(folder, "changelog")
+    os.makedirs(target)
+    for name in os.listdir(source):
+        os.link(os.path.join(source, name), os.path.join(target, name))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

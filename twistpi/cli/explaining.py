@@ -1,0 +1,104 @@
+"""``twistpi explain``: which index answers for a project, and which rule hid what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from twistpi.cli.administering import Administration
+from twistpi.model.errors import UnknownIndex
+from twistpi.model.names import IndexName, normalize_project
+from twistpi.model.records import Index
+from twistpi.rules.explain import Explanation, FileFate, IndexFate, Verdict, explain
+from twistpi.rules.inheritance import Ruling, resolution_order, rule_on_mirrors
+
+_PAGE: Final = "application/vnd.pypi.simple.v1+json"
+_MOST_FILES: Final = 10
+"""Files of an index that are listed when nobody asked for one version."""
+
+
+def explain_project(administration: Administration, name: str, project: str, version: str | None) -> Explanation:
+    """What the index ``name`` shows for ``project``, or for one version of it, and why.
+
+    A running server has the mirrors ask their upstreams first, those that may contribute and no other: names that are private
+    are nobody's business.  Raises ``InvalidIndexName``, ``InvalidProjectName``, ``UnknownIndex``.
+    """
+    reader = administration.reader
+    index = reader.index(str(IndexName.parse(name)))
+    if index is None:
+        raise UnknownIndex(name)
+    normal = normalize_project(project)
+    order = resolution_order(index, reader.index)
+    ruling = rule_on_mirrors(normal, order, lambda other: reader.has_project(other, normal))
+    troubles = _ask_mirrors(administration, order, normal) if ruling.allowed else {}
+    known = {one.name: reader.project(one.name, normal) for one in order}
+    knowledge = {other: found for other, found in known.items() if found is not None}
+    return explain(order, normal, version, knowledge, troubles)
+
+
+def _ask_mirrors(administration: Administration, order: Sequence[Index], project: str) -> Mapping[str, str]:
+    """Have each mirror ask its upstream; by name, why one cannot tell."""
+    troubles = {}
+    for mirror in (index for index in order if index.is_mirror):
+        told = administration.ask(f"/{quote(mirror.name)}/+simple/{project}/", _PAGE)
+        if told is None:
+            if not administration.reader.has_project(mirror.name, project):
+                troubles[mirror.name] = "no server runs here that could ask its upstream, and nothing of the project is known yet"
+        elif told.status >= 500:
+            troubles[mirror.name] = told.message
+    return troubles
+
+
+def explanation_lines(index: str, told: Explanation) -> Iterator[str]:
+    """``told`` for people."""
+    subject = told.project if told.version is None else f"{told.project} {told.version}"
+    yield f"{index}: {_outcome(subject, told)}"
+    yield f"Mirrors: {_ruling_text(told.ruling, told)}."
+    for owner, base in told.missing_bases:
+        yield f"Note: {owner} names the base {base}, which does not exist."
+    width = max(len(fate.index.name) for fate in told.fates)
+    for number, fate in enumerate(told.fates, 1):
+        kind = "mirror" if fate.index.is_mirror else "stage "
+        yield f"{number:2}. {kind}  {fate.index.name:{width}}  {_verdict_text(fate)}"
+        yield from _file_lines(fate, everything=told.version is not None)
+
+
+def _outcome(subject: str, told: Explanation) -> str:
+    if told.answering:
+        return f"{subject} comes from {' and '.join(told.answering)}"
+    if any(fate.verdict is Verdict.TROUBLED for fate in told.fates):
+        return f"nobody can tell now whether there is {subject}"
+    return f"nothing answers for {subject}"
+
+
+def _ruling_text(ruling: Ruling, told: Explanation) -> str:
+    project = told.project
+    if ruling.whitelisted is not None:
+        return f"may answer, because the mirror_whitelist allows {project} at {ruling.whitelisted}"
+    if not ruling.allowed:
+        owner = ruling.private
+        advice = f"devpi index {told.fates[0].index.name} mirror_whitelist+={project}"
+        return f"stay silent, because {owner} has {project} and no mirror_whitelist allows it (to allow it: {advice})"
+    return f"may answer, because no private index has {project}"
+
+
+def _verdict_text(fate: IndexFate) -> str:
+    words = fate.verdict.value
+    if fate.verdict is Verdict.SILENCED and fate.silenced_by is not None:
+        words += f": {fate.silenced_by} has the project"
+    return words if fate.reason is None else f"{words}: {fate.reason}"
+
+
+def _file_lines(fate: IndexFate, *, everything: bool) -> Iterator[str]:
+    shown = fate.files if everything else fate.files[:_MOST_FILES]
+    for file in shown:
+        yield f"      {file.filename}{_fate_text(file)}"
+    if len(shown) < len(fate.files):
+        yield f"      and {len(fate.files) - len(shown)} more files; name a version to see those of it"
+
+
+def _fate_text(file: FileFate) -> str:
+    if file.shadowed_by is not None:
+        return f"  hidden: {file.shadowed_by} has a file of this name and is nearer"
+    return "" if file.withheld is None else f"  not offered: {file.withheld}"

@@ -1,0 +1,263 @@
+"""Files for the programs that start a server, keep it running, and stand in front of it, out of the templates of ``etc/``."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+import shutil
+import stat
+import tempfile
+import textwrap
+from collections.abc import Mapping
+from importlib.resources import files as files_of
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import jinja2
+
+from twistpi import __version__
+from twistpi.blobs.tree import ROOT
+from twistpi.cli.quoting import FILTERS, check_path, toml
+from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, FilesInTheWay, NoTwistd
+from twistpi.server.directory import Layout
+from twistpi.server.settings import TABLE, Setting, Settings
+
+FILES: Final[Mapping[str, str]] = {
+    "twistpi.toml": "every setting; all the others have the server read it",
+    "nginx-twistpi.conf": "link it into /etc/nginx/sites-enabled/, then: nginx -t && nginx -s reload",
+    "nginx-twistpi-caching.conf": "instead of that one: nginx keeps pages, and serves them while twistpi is restarted",
+    "twistpi.service": "link it and twistpi.socket into /etc/systemd/system/; its first lines say the rest",
+    "twistpi.socket": "the port, which systemd keeps open while the server is restarted",
+    "supervisor-twistpi.conf": "link it into /etc/supervisor/conf.d/, then: supervisorctl update",
+    "supervisord.conf": "where no supervisor runs: supervisord -c supervisord.conf",
+    "uwsgi-twistpi.ini": "where uWSGI runs other things already: uwsgi --ini uwsgi-twistpi.ini",
+    "twistpi.plist": "macOS: copy it to /Library/LaunchDaemons/, then: launchctl bootstrap system …/twistpi.plist",
+    "crontab": "where there is none of these: add its line with crontab -e",
+    "windows-service.txt": "Windows: what to do",
+}
+"""The templates, which are called as what becomes of them, and a line for each on what to do with it."""
+SETTINGS_FILE: Final = "twistpi.toml"
+
+_OPEN_FILES: Final = 65536
+"""Descriptors: two for each connection, and one for each file that is sent or received."""
+_TO_CLOSE: Final = 50
+"""Seconds that a server gets for closing what it keeps, after it finished what it was asked."""
+_CACHE_ROOT: Final = "/var/cache"
+_LOOPBACK: Final = (ip_network("127.0.0.1"), ip_network("::1"))
+_ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_TEMPORARY: Final = ("/tmp/", "/var/tmp/")
+_HOMES: Final = ("/home/", "/root/", "/run/user/")
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z|\[[0-9A-Fa-f:.]+\]\Z", re.ASCII)
+_USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\Z", re.ASCII)
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\Z", re.ASCII)
+
+
+def _as_prefix(text: str) -> str:
+    return f"/{text.strip('/')}" if text.strip("/") else ""
+
+
+@attrs.frozen
+class Deployment:
+    """What the files say: where a server is, who runs it, and how it is called.
+
+    Raises ``CannotBeWritten`` for what some of the files could not hold.
+    """
+
+    settings: Settings
+    directory: str
+    """Where the files go; absolute."""
+    twistd: str
+    """The program; absolute."""
+    hostname: str
+    """How users call the machine."""
+    user: str
+    """The user the server runs as."""
+    prefix: str = attrs.field(default="", converter=_as_prefix)
+    """The path below which users see it, with a slash at its beginning and none at its end; or empty."""
+    logs: str = attrs.field()
+    """Where logs and pid files go: the user has to be able to write there."""
+    host: str = attrs.field(init=False)
+    """The IP address it listens on."""
+
+    @logs.default
+    def _logs(self) -> str:
+        return self.directory
+
+    @host.default
+    def _host(self) -> str:
+        host = "127.0.0.1" if self.settings.host == "localhost" else self.settings.host
+        try:
+            return str(ip_address(host))
+        except ValueError:
+            raise CannotBeWritten("the host", host, "it must be an IP address") from None
+
+    def __attrs_post_init__(self) -> None:
+        for what, path in (
+            ("the server directory", self.settings.serverdir),
+            ("the directory", self.directory),
+            ("the directory of logs", self.logs),
+            ("the program", self.twistd),
+        ):
+            check_path(what, path)
+        if self.settings.port == 0:
+            raise CannotBeWritten("the port", "0", "name one, so that those in front can reach it")
+        for what, text, allowed in (
+            ("the hostname", self.hostname, _HOSTNAME),
+            ("the user", self.user, _USER),
+            ("the prefix", self.prefix, _PREFIX),
+        ):
+            if not allowed.match(text):
+                raise CannotBeWritten(what, text, "it has characters that such names and paths have not")
+
+    def path(self, name: str) -> str:
+        """Where the file ``name`` goes."""
+        return os.path.join(self.directory, name)
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that runs the program, wherever its environment takes it from."""
+        return os.path.realpath(os.path.join(os.path.dirname(self.twistd), "python3"))
+
+    def _address(self, host: str) -> str:
+        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+
+    def facts(self) -> dict[str, Any]:
+        """What the templates call all this."""
+        serverdir, config = self.settings.serverdir, self.path(SETTINGS_FILE)
+        log_file, pid_file = os.path.join(self.logs, "twistpi.log"), os.path.join(self.logs, "twistpi.pid")
+        run = ["twistpi", "--config", config]
+        used = (serverdir, self.directory, self.twistd, self.interpreter)
+        below_state = re.match(r"/var/lib/([^/ %]+)\Z", serverdir)
+        return {
+            "version": __version__,
+            "logs": self.logs,
+            "logs_to_make": None if self.logs == self.directory else self.logs,
+            "config": config,
+            "serverdir": serverdir,
+            "files": os.path.join(serverdir, ROOT),
+            "state_directory": below_state and below_state[1],
+            "in_home": any(path.startswith(_HOMES) for path in used),
+            "in_tmp": any(path.startswith(_TEMPORARY) for path in used),
+            "path": self.path,
+            "user": self.user,
+            "hostname": self.hostname,
+            "prefix": self.prefix,
+            "port": self.settings.port,
+            "upstream": self._address(_ALL.get(self.host, self.host)),
+            "listen_stream": self._address(self.host),
+            "family": "INET6" if ":" in self.host else "INET",
+            "max_upload_size": self.settings.max_upload_size,
+            "cache_root": _CACHE_ROOT,
+            "open_files": _OPEN_FILES,
+            "stop_seconds": math.ceil(self.settings.stop_timeout) + _TO_CLOSE,
+            "log_file": log_file,
+            "pid_file": pid_file,
+            "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
+            "daemon_command": [self.twistd, "--pidfile", pid_file, "--logfile", log_file, *run],
+            "backup_command": _backup_command(serverdir),
+            "settings": [_Line.of(setting, self._value(setting)) for setting in TABLE],
+        }
+
+    def _value(self, setting: Setting) -> object:
+        """What ``setting`` is to be in the file; None when the default is right, or when it is better not written down."""
+        value = getattr(self.settings, setting.field)
+        if setting.name in ("serverdir", "port"):
+            return value
+        if setting.name == "host":
+            return self.host
+        if setting.name == "trusted-proxy" and not value:
+            return _LOOPBACK
+        is_dangerous = setting.kind.secret or (setting.kind.placeholder == "URL" and "@" in str(value))
+        return None if is_dangerous or value == setting.default or setting.name == "listen" else value
+
+
+@attrs.frozen
+class _Line:
+    """A setting in the file of settings."""
+
+    about: str
+    """Lines of a comment."""
+    line: str
+
+    @classmethod
+    def of(cls, setting: Setting, value: object) -> _Line:
+        unit = f" ({setting.unit})" if setting.unit else ""
+        about, allowed = (f"{text[0].upper()}{text[1:]}" for text in (setting.help, setting.kind.allowed))
+        text = f"{about}{unit}. {allowed}. Default: {setting.shown_default}."
+        about = "\n# ".join(textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False))
+        if value is not None:
+            return cls(about, f"{setting.name} = {toml(value)}")
+        shown: object = setting.kind.placeholder if setting.default is None or setting.kind.secret else setting.default
+        if setting.repeatable and not setting.default:
+            shown = (setting.kind.placeholder,)
+        return cls(about, f"# {setting.name} = {toml(shown)}")
+
+
+def _backup_command(serverdir: str) -> str:
+    """First what names the files, then the files: so each that is named is there."""
+    layout, backup = Layout(serverdir), "/var/backups/twistpi/"
+    named = [os.path.join(serverdir, "node.json"), layout.secret, layout.changelog]
+    return f"rsync -a {shlex.join(named)} {backup} && rsync -a {shlex.quote(os.path.join(serverdir, ROOT))} {backup}"
+
+
+def render(deployment: Deployment) -> dict[str, str]:
+    """The files by name."""
+    templates = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    templates.filters.update(FILTERS)
+    facts = deployment.facts()
+    return {name: templates.get_template(name).render(facts) for name in FILES}
+
+
+def _template(name: str) -> str:
+    return files_of("twistpi").joinpath("etc", name).read_text(encoding="utf-8")
+
+
+def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
+    """Write the files to ``directory``, which is made when it is missing; each is then the whole new one, or what it was before.
+
+    Raises ``FilesInTheWay``, unless ``force``, and ``DirectoryRefused``, which mean that nothing was changed.
+    """
+    there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
+    if there and not force:
+        raise FilesInTheWay(directory, ", ".join(there))
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as beside:
+            for name, text in rendered.items():
+                Path(beside, name).write_text(text, encoding="utf-8")
+            for name in rendered:
+                os.replace(os.path.join(beside, name), os.path.join(directory, name))
+    except OSError as error:
+        raise DirectoryRefused(directory, f"{error.strerror}: {error.filename}") from None
+
+
+def find_twistd(python: str, search: str | None = None) -> str:
+    """The twistd of the environment that ``python``, a path, belongs to, or else the first on ``search``, or on PATH.
+
+    Raises ``NoTwistd``.
+    """
+    beside = os.path.join(os.path.dirname(os.path.abspath(python)), "twistd")
+    found = beside if os.access(beside, os.X_OK) else shutil.which("twistd", path=search)
+    if found is None:
+        raise NoTwistd(python)
+    return os.path.abspath(found)
+
+
+def closed_to_others(path: str) -> str | None:
+    """The outermost folder on the way to ``path``, ``path`` included, that other users cannot enter; None when they can."""
+    parts = os.path.abspath(path).split("/")
+    for depth in range(2, len(parts) + 1):
+        folder = "/".join(parts[:depth])
+        try:
+            if not os.stat(folder).st_mode & stat.S_IXOTH:
+                return folder
+        except OSError:
+            return None
+    return None

@@ -1,0 +1,93 @@
+"""``twistpi log``: the changelog's entries for people, or as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import orjson
+
+from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.interfaces import RawLine
+from twistpi.changelog.reader import read_lines
+from twistpi.changelog.segments import read_base
+from twistpi.model.changes import Change, Entry, LinksChanged
+from twistpi.model.codec import decode_content, encode_change
+from twistpi.model.peers import Position
+from twistpi.model.text import without_secrets
+
+_LONGEST_VALUE = 100
+"""Characters of one value that people are shown."""
+_UNSHOWN = "password_hash"
+"""Nobody should try it on a screen's photograph."""
+
+
+def entries(directory: str, after: int, wait: Callable[[], object] | None = None) -> Iterator[RawLine]:
+    """The lines of the log in ``directory`` after serial ``after``, the chain checked from the log's beginning.
+
+    With ``wait``, never ends: it is called when nothing new is there.  Also for the log of a running server, whose newest lines
+    may not be acknowledged yet.  Raises ``LogDamaged``.
+    """
+    disk = RealDisk()
+    position: Position | None = None
+    while True:
+        for line in read_lines(directory, disk, position):
+            position = line.position
+            if line.serial > after:
+                yield line
+        if wait is None:
+            return
+        wait()
+
+
+def missing_before(directory: str, after: int) -> str | None:
+    """A sentence about the lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
+    base, _segments = read_base(directory, RealDisk())
+    if after >= base.serial:
+        return None
+    return f"This log begins after serial {base.serial} ({base.chain}); the primary has the older entries."
+
+
+def as_json(line: RawLine) -> str:
+    """One line of JSON: the entry as it stands in the log, with its serial and chain before."""
+    return f'{{"serial":{line.serial},"chain":"{line.chain}",{line.body[1:].decode()}'
+
+
+def as_text(line: RawLine) -> str:
+    """The entry for people: serial, time and author on a line, each change on another; without logins in addresses."""
+    entry = decode_content(line.body).entry(line.serial)
+    return without_secrets("\n".join([_head(entry), *(f"    {describe(change)}" for change in entry.changes)]))
+
+
+def _head(entry: Entry) -> str:
+    return f"{entry.serial}  {entry.at}  {entry.by}"
+
+
+def describe(change: Change) -> str:
+    """What a change says, in one line."""
+    if isinstance(change, LinksChanged):
+        return _describe_links(change)
+    fields = encode_change(change)
+    kind = fields.pop("kind")
+    return " ".join([kind, *(f"{name}={_short(value, name)}" for name, value in fields.items())])
+
+
+def _describe_links(change: LinksChanged) -> str:
+    counts = {
+        "added": len(change.added),
+        "changed": len(change.changed),
+        "removed": len(change.removed),
+        "versions added": len(change.versions_added),
+        "versions removed": len(change.versions_removed),
+    }
+    told = [f"{count} {name}" for name, count in counts.items() if count]
+    if change.header is not None:
+        told.append("header " + _short(attrs.asdict(change.header)))
+    return f"LinksChanged index={change.index} project={change.project}: {', '.join(told) or 'nothing'}"
+
+
+def _short(value: object, name: str = "") -> str:
+    if name == _UNSHOWN and value:
+        return "…"
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,70 @@
+"""The command ``twistpi``: makes server directories, administers them and looks into them.
+
+The server itself is ``twistd twistpi``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from twistpi import __version__
+from twistpi.cli.commands.accounts import init, passwd
+from twistpi.cli.commands.checking import check_index, doctor
+from twistpi.cli.commands.common import Commands
+from twistpi.cli.commands.completing import commands_page_, completion
+from twistpi.cli.commands.examples import epilog_of, every_command
+from twistpi.cli.commands.explaining import explain
+from twistpi.cli.commands.garbage import gc
+from twistpi.cli.commands.genconfig import gen_config
+from twistpi.cli.commands.looking import check, log, settings
+from twistpi.cli.commands.marking import yank
+from twistpi.cli.commands.promotion import promote, resync
+from twistpi.cli.commands.standing import status
+from twistpi.cli.commands.tokens import token
+
+
+@click.group(cls=Commands, epilog="twistpi COMMAND --help has examples of each.")
+@click.version_option(__version__, prog_name="twistpi", message="%(prog)s %(version)s")
+def main() -> None:
+    """Set up, administer and judge Python package index servers.
+
+    The server itself is started with twistd: twistd -n twistpi --serverdir ./data --port 4040 (all its options: twistd twistpi
+    --help). Commands about a server directory work whether or not a server runs on it.
+    """
+
+
+GROUPS: Mapping[str, Sequence[click.Command]] = {
+    "Set up": (
+        init,
+        passwd,
+        gen_config,
+        settings,
+        doctor,
+        completion,
+    ),
+    "Use": (
+        token,
+        yank,
+        explain,
+    ),
+    "Look after": (
+        status,
+        log,
+        check,
+        gc,
+    ),
+    "Replicate": (
+        promote,
+        resync,
+    ),
+    "Judge any index": (check_index,),
+}
+"""Every command, under the heading that ``twistpi --help`` shows it by."""
+
+for heading, commands in GROUPS.items():
+    main.add_group(heading, commands)
+main.add_command(commands_page_)
+for path, command in every_command(main):
+    command.epilog = epilog_of(path)

@@ -1,0 +1,65 @@
+"""``twistpi yank``: files of a private release are yanked, or not any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+import attrs
+
+from twistpi.model.changes import Change
+from twistpi.model.errors import NoProject, UnknownFile, UnknownIndex, UnknownVersion
+from twistpi.model.names import normalize_project
+from twistpi.model.records import Index, Json
+from twistpi.model.releases import Release
+from twistpi.rules.yanks import check_markable, decide_yank
+from twistpi.view.read import Reader
+
+
+@attrs.frozen
+class Yank:
+    """What is to be marked, and how."""
+
+    index: str
+    """``user/index``."""
+    project: str
+    """However it is spelled."""
+    version: str
+    """As it was uploaded."""
+    filenames: tuple[str, ...] = ()
+    """None for every file of the release."""
+    yanked: bool | str = True
+    """True, the reason, or False for not any more."""
+
+    @property
+    def owner(self) -> str:
+        """The user whose index it is."""
+        return self.index.partition("/")[0]
+
+    def decide(self, reader: Reader) -> Sequence[Change]:
+        """The changes; raises ``UnknownIndex``, ``MarkedUpstream``, ``NoProject``, ``UnknownVersion`` and ``UnknownFile``."""
+        index, release = self._target(reader)
+        return decide_yank(index, release, self.filenames or None, self.yanked)
+
+    def requests(self, reader: Reader) -> Iterator[tuple[str, str, Json]]:
+        """Method, path and body of what a server is asked for; raises as ``decide`` does."""
+        _, release = self._target(reader)
+        paths = {file.known.link.filename: file.known.path for file in release.files}
+        body = {"reason": self.yanked} if isinstance(self.yanked, str) else None
+        method = "DELETE" if self.yanked is False else "PUT"
+        if not self.filenames:
+            yield method, f"/{self.index}/{quote(release.project)}/{quote(release.version, safe='')}/+yank", body
+        for filename in self.filenames:
+            if filename not in paths:
+                raise UnknownFile(self.index, filename)
+            yield method, f"/{self.index}/{quote(paths[filename], safe='/+')}/+yank", body
+
+    def _target(self, reader: Reader) -> tuple[Index, Release]:
+        index, project = reader.index(self.index), normalize_project(self.project)
+        if index is None:
+            raise UnknownIndex(self.index)
+        check_markable(index)
+        release = reader.release(self.index, project, self.version)
+        if release is None:
+            raise UnknownVersion(project, self.version) if reader.has_project(self.index, project) else NoProject(project)
+        return index, release

@@ -1,0 +1,78 @@
+"""The documentation page of the settings, made from their table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twistpi.server.settings import CONFIG, TABLE, Setting
+
+_HEAD = """\
+Settings
+========
+
+.. Made by "make docs" from twistpi/server/settings.py.
+
+Every setting can be given in three places. The first of these that has it counts:
+
+1. on the command line: ``twistd twistpi --request-timeout 10``;
+2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
+3. in a TOML file: ``request-timeout = 10``, and ``--config twistpi.toml`` (or ``TWISTPI_CONFIG``) says where that file is.
+
+A value that is not allowed, or a name in the file that is no setting, ends the start with a message that says where it stands and
+what would be right. A variable whose name begins with ``TWISTPI_`` and is no setting is only mentioned in the log. A flag is
+``true`` by its presence on the command line; in the environment and the file it is ``true`` or ``false``. Relative paths start
+at the directory that twistd is started in.
+"""
+
+_REPEATABLE = """\
+May be repeated: several ``--{name}`` on the command line, several words in the variable, a list in the file.
+"""
+
+
+GROUPS: Mapping[str, Sequence[str]] = {
+    "The server": (
+        "config", "serverdir", "host", "port", "listen", "workers", "max-connections", "stop-timeout", "page-cache-size",
+    ),
+    "Mirrors": (
+        "upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout", "offline", "ca-file", "forbidden-networks",
+    ),
+    "Users and uploads": (
+        "root-passwd", "root-passwd-hash", "restrict-modify", "login-hours", "bcrypt-cost", "secretfile", "max-upload-size",
+        "lenient-accept",
+    ),
+    "Behind a proxy": ("outside-url", "trusted-proxy"),
+    "Replicas": (
+        "primary-url", "history", "replicate-files", "replicate-at-once", "file-search-path", "proxy-timeout",
+    ),
+    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
+}  # fmt: skip
+"""Every setting, under the heading that the page has for it."""
+
+
+def settings_page() -> str:
+    """The page, as reStructuredText."""
+    settings = {setting.name: setting for setting in (*TABLE, CONFIG)}
+    parts = [_HEAD]
+    for heading, names in GROUPS.items():
+        parts += [f"{heading}\n{'-' * len(heading)}\n", *(_section(settings[name]) for name in names)]
+    return "\n".join(parts)
+
+
+def _section(setting: Setting) -> str:
+    placeholder = f" {setting.kind.placeholder}" if setting.kind.placeholder else ""
+    places = f"``--{setting.name}{placeholder}``, ``{setting.variable}``"
+    unit = f" ({setting.unit})" if setting.unit else ""
+    lines = [
+        setting.name,
+        "~" * len(setting.name),
+        "",
+        f"{setting.help[0].upper()}{setting.help[1:]}{unit}.",
+        "",
+        f":given as: {places}",
+        f":default: {setting.shown_default}",
+        f":allowed: {setting.kind.allowed.removeprefix('it must be ').removeprefix('it ')}",
+        "",
+    ]
+    if setting.repeatable:
+        lines += [_REPEATABLE.format(name=setting.name)]
+    return "\n".join(lines)

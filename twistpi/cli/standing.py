@@ -1,0 +1,116 @@
+"""How the server of a server directory is: what ``twistpi status`` shows, and waits for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twistpi.cli.talking import Address
+from twistpi.model.errors import ServerdirRefused
+from twistpi.server.directory import Layout
+from twistpi.server.node import Node, read_node
+from twistpi.server.run_file import read_running
+from twistpi.view.read import Readers
+
+PATH = "/+status"
+_BETWEEN = 0.05
+"""Seconds between two looks while something is waited for."""
+
+
+def status_in(serverdir: str) -> dict[str, Any]:
+    """What the running server says of itself, or, when none runs, what the directory says; ``running`` tells which.
+
+    Blocking.  Raises ``ServerdirRefused`` when nothing is there.
+    """
+    node = read_node(serverdir)
+    if node is None:
+        raise ServerdirRefused(serverdir, "nothing is in it yet; start twistpi once, or name another directory")
+    asked = _ask(serverdir, node)
+    if asked is not None:
+        return {**asked, "running": True}
+    view = Layout(serverdir).view
+    serial = _serial_of(view) if os.path.exists(view) else 0
+    told = {"uuid": node.node_id, "role": "REPLICA" if node.is_replica else "MASTER", "log-id": node.log_id, "serial": serial}
+    return {**told, "primary-url": node.primary_url, "running": False} if node.is_replica else {**told, "running": False}
+
+
+def wait_for_serial(
+    serverdir: str, serial: int, seconds: float | None, monotonic: Callable[[], float], pause: Callable[[float], object]
+) -> dict[str, Any]:
+    """The status once ``serial`` is there, or after ``seconds`` the status of then; blocking.  Raises what ``status_in`` does."""
+    until = None if seconds is None else monotonic() + seconds
+    while True:
+        status = status_in(serverdir)
+        if int(status.get("serial") or 0) >= serial or (until is not None and monotonic() >= until):
+            return status
+        pause(_BETWEEN)
+
+
+def status_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
+    """``status`` for people."""
+    is_replica = status["role"] == "REPLICA"
+    yield f"role: {'replica' if is_replica else 'primary'}{'' if status['running'] else ' (no server runs)'}"
+    yield f"serial: {status['serial']}"
+    if is_replica:
+        yield f"primary: {status.get('primary-url')}"
+    if status["running"] and is_replica:
+        yield from _replica_lines(status, now)
+    if status.get("epoch", 1) > 1:
+        yield f"epoch: {status['epoch']}"
+    if status.get("fenced"):
+        yield f"fenced: {status['fenced']}"
+    for node, one in sorted(status.get("polling_replicas", {}).items()):
+        here = "follows since" if one.get("is-streaming") else "left, came last"
+        name = one.get("outside-url") or one.get("remote-ip")
+        yield f"follower {node[:8]}: {name}, at serial {one.get('serial')}, {here} {_moment(one.get('last-request'), now)}"
+
+
+def _replica_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
+    yield f"state: {status.get('replica-state')}"
+    entries, seconds = status.get("lag-entries"), status.get("lag-seconds")
+    if entries is None:
+        yield "lag: not known, the primary has told nothing since the start"
+    else:
+        told = (
+            "nothing is missing" if entries == 0 else "1 entry is missing" if entries == 1 else f"{entries} entries are missing"
+        )
+        sure = "" if seconds == 0 else f"; not certain {'yet' if seconds is None else f'for {seconds:.0f} s'}"
+        yield f"lag: {told} of the primary's {status.get('primary-serial')}{sure}"
+    yield f"last contact: {_moment(status.get('primary-contacted-at'), now)}"
+    if status.get("log-begins-after"):
+        yield f"history: entries up to {status['log-begins-after']} are not here (yet)"
+    files = status.get("files")
+    if isinstance(files, dict):
+        more = ", and more are being looked for" if files.get("searching") else ""
+        yield f"files: {files.get('outstanding')} outstanding, {files.get('failing-count', 0)} failing{more}"
+    if status.get("last-error"):
+        yield f"last error: {_moment(status.get('last-error-at'), now)}: {status['last-error']}"
+
+
+def _moment(at: float | None, now: float) -> str:
+    if at is None:
+        return "never"
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC ({max(0, round(now - at))} s ago)"
+
+
+def _ask(serverdir: str, node: Node) -> dict[str, Any] | None:
+    running = read_running(serverdir)
+    for text in () if running is None else running.addresses:
+        try:
+            told = Address(text).ask("GET", PATH)
+        except OSError:
+            continue
+        result = told.json.get("result")
+        if isinstance(result, dict) and result.get("uuid") == node.node_id:
+            return result
+    return None
+
+
+def _serial_of(view: str) -> int:
+    readers = Readers(view)
+    try:
+        return readers.get().serial()
+    finally:
+        readers.close()

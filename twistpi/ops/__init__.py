@@ -1,1 +1,0 @@
-"""What administrators do with a server directory beside serving it."""

@@ -1,0 +1,235 @@
+"""Checks of an upload: its form, the core metadata inside its file, and its file name must agree."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from twistpi.model.errors import InvalidFilename
+from twistpi.model.names import (
+    SDIST,
+    WHEEL,
+    check_filename,
+    is_of_project,
+    is_of_version,
+    is_same_version,
+    is_wheel_name,
+    kind_of_filename,
+    normalize_project,
+    project_of_filename,
+)
+from twistpi.model.records import Json
+from twistpi.model.release_changes import ReleaseDescribed
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release
+from twistpi.model.upload_errors import (
+    DigestDisagrees,
+    FormDisagrees,
+    InvalidMetadata,
+    NotAnArchiveName,
+    ProjectNotInFilename,
+    VersionNotInFilename,
+)
+
+_ARCHIVE = re.compile(r".+?\.(?:exe|tar\.gz|bz2|rpm|deb|zip|tgz|egg|dmg|msi|whl)\Z", re.IGNORECASE | re.DOTALL)
+_UNLIKE_IN_WHEELS = re.compile(r"[^\w.]+")
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+def check_upload_filename(filename: str, project: str, version: str) -> None:
+    """Refuse a ``filename`` that cannot be one of ``project`` and ``version``, both in any spelling.
+
+    Raises ``InvalidFilename``, ``InvalidProjectName``, ``VersionNotInFilename``, ``NotAnArchiveName`` or
+    ``ProjectNotInFilename``; order and texts of the last three are the devpi protocol's.
+    """
+    check_filename(filename)
+    normal = normalize_project(project)
+    is_exact = kind_of_filename(filename) in (WHEEL, SDIST)
+    fits = is_of_version(filename, normal, version)
+    if not fits and not (version and _contains(filename, version)):
+        raise VersionNotInFilename(filename, version)
+    if not _ARCHIVE.match(filename):
+        raise NotAnArchiveName(filename)
+    if not _SEPARATORS.sub("-", filename).lower().startswith(normal):
+        raise ProjectNotInFilename(filename, project)
+    if is_exact:
+        _check_exactly(filename, project, normal, version, fits)
+
+
+def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> None:
+    """Refuse a form whose name and version are not those ``found`` in the metadata of ``filename``, in any spelling.
+
+    Raises ``FormDisagrees``, which names the field, or ``InvalidProjectName``.
+    """
+    if normalize_project(form[0]) != normalize_project(found[0]):
+        raise FormDisagrees(filename, "name", form[0], found[0])
+    if form[1] != found[1] and not is_same_version(form[1], found[1]):
+        raise FormDisagrees(filename, "version", form[1], found[1])
+
+
+def _contains(filename: str, version: str) -> bool:
+    """Whether ``version`` stands in ``filename``, literally or as wheels spell it."""
+    return version in filename or _UNLIKE_IN_WHEELS.sub("_", version) in filename
+
+
+def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool) -> None:
+    if kind_of_filename(filename) == WHEEL and not is_wheel_name(filename):
+        raise InvalidFilename(filename, "a wheel is called project-version-python-abi-platform.whl")
+    if not is_of_project(filename, normal):
+        raise ProjectNotInFilename(filename, project)
+    if not fits:
+        # The name alone cannot tell where a project's name ends: say what is more likely wrong.
+        if kind_of_filename(filename) == SDIST and project_of_filename(filename) != normal:
+            raise ProjectNotInFilename(filename, project)
+        raise VersionNotInFilename(filename, version)
+
+
+COMMENT: Final = "comment"
+_TEXTS: Final = (*TEXT_FIELDS, COMMENT)
+_OTHER_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "platform": ("platforms",),
+    "classifiers": ("classifier",),
+    "supported_platform": ("supported_platforms",),
+    "project_urls": ("project_url",),
+    "provides_extras": ("provides_extra",),
+    "license_file": ("license_files",),
+    "import_names": ("import_name",),
+    "import_namespaces": ("import_namespace",),
+}
+_YOUNG: Final = frozenset({"import_names", "import_namespaces"})
+"""Fields that clients of the devpi protocol have never heard of: shown only where they are given."""
+_IDENTITY: Final = ("name", "version")
+
+_LONGEST: Final = 200
+"""Characters of a name or a version: both become parts of file names."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
+_VERSION: Final = re.compile(
+    r"(?!\.{1,2}\Z)[^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029+][^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029]*\Z"
+)
+
+
+class Digests(Protocol):
+    """What is known of the bytes that came; all lower-case hexadecimal digits."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256."""
+
+    @property
+    def md5(self) -> str:
+        """MD5."""
+
+    @property
+    def blake2_256(self) -> str:
+        """BLAKE2b of 256 bits."""
+
+
+def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
+    """The fields of core metadata that ``form`` gives, empty ones too: text, or a list for those that may be repeated.
+
+    ``name`` and ``version`` are always among them.  ``UNKNOWN``, as old tools write for what they were not told, is empty;
+    unknown fields are left out.  Raises ``InvalidMetadata`` in the words of the devpi protocol.
+    """
+    metadata: dict[str, Json] = {}
+    for key in _TEXTS:
+        if values := form.get(key):
+            metadata[key] = "" if values[0] == "UNKNOWN" else values[0]
+    for key in LIST_FIELDS:
+        spellings = [form[name] for name in (key, *_OTHER_SPELLINGS.get(key, ())) if name in form]
+        if spellings:
+            told = ([value for value in values if value not in ("", "UNKNOWN")] for values in spellings)
+            metadata[key] = next((values for values in told if values), [])
+    _check_identity(metadata.get("name", ""), metadata.get("version", ""))
+    return metadata
+
+
+def merge_metadata(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> Mapping[str, Json]:
+    """What an upload says of its release: what is ``found`` in the file itself, and from the ``form`` whatever is not.
+
+    ``found`` are the fields of the archive's core metadata, None when it has none.  Name and version are the form's, as whoever
+    uploads spells them.
+    """
+    return {**form, **(found or {}), **{key: form[key] for key in _IDENTITY}}
+
+
+def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> str | None:
+    """What pages say that a file requires: what it says itself, and what the ``form`` says only where it says nothing at all."""
+    told = form if found is None else found
+    return told.get("requires_python") or None
+
+
+def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
+    """Refuse a ``form`` that names another project or version than the file, or another digest than its bytes have.
+
+    Every digest that is given is compared, none has to be.  Raises ``FormDisagrees`` and ``DigestDisagrees``, which name the
+    field.
+    """
+    if found is not None:
+        named = read_metadata(form)
+        check_form(filename, (named["name"], named["version"]), (found["name"], found["version"]))
+    for field, digest in (
+        ("md5_digest", digests.md5),
+        ("sha256_digest", digests.sha256),
+        ("blake2_256_digest", digests.blake2_256),
+    ):
+        for given in form.get(field, ()):
+            if given.strip() and not _is_digest(given.strip(), digest):
+                raise DigestDisagrees(filename, field, given, digest)
+
+
+def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:
+    """The change after which ``release`` has the fields ``given``, those that are empty not any more; others stay.
+
+    None when nothing differs; always one for a release that is not there yet (None).
+    """
+    former = {} if release is None else release.metadata
+    changed = {key: value for key, value in given.items() if value and former.get(key) != value}
+    removed = tuple(key for key, value in given.items() if not value and key in former)
+    if release is not None and not changed and not removed:
+        return ()
+    version = given["version"] if release is None else release.version
+    return (ReleaseDescribed(index, project, version, changed, removed),)
+
+
+def shown_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
+    """``Release.metadata`` as version data show it: every field the devpi protocol knows, empty ones too, and whatever else."""
+    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
+    empty.update((key, []) for key in LIST_FIELDS if key not in _YOUNG)
+    return {**empty, **metadata}
+
+
+def every_field(metadata: Mapping[str, Json]) -> Mapping[str, Json]:
+    """``metadata`` with all fields that can be given, so that it takes the place of whatever a release was told before."""
+    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
+    empty.update((key, []) for key in LIST_FIELDS)
+    return {**empty, **metadata}
+
+
+def _check_identity(name: str, version: str) -> None:
+    for field, value in (("name", name), ("version", version)):
+        if not value:
+            raise InvalidMetadata(f'Missing required field "{field}"')
+    if not _NAME.match(name):
+        raise InvalidMetadata(
+            "Invalid package name. Names must contain only ASCII letters, digits, underscores, hyphens, and periods"
+        )
+    if not name[0].isalnum():
+        raise InvalidMetadata("Invalid package name. Names must start with an ASCII letter or digit")
+    if not name[-1].isalnum():
+        raise InvalidMetadata("Invalid package name. Names must end with an ASCII letter or digit")
+    if not _VERSION.match(version):
+        raise InvalidMetadata("Invalid package name or version (URL safety)")
+    if len(name) > _LONGEST or len(version) > _LONGEST:
+        raise InvalidMetadata(f"Invalid package name or version (longer than {_LONGEST} characters)")
+
+
+def _is_digest(given: str, digest: str) -> bool:
+    """Whether ``given`` is ``digest``, in hexadecimal digits of any case or in URL-safe base64 as MD5 once was."""
+    if given.lower() == digest:
+        return True
+    try:
+        return base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).hex() == digest
+    except (binascii.Error, ValueError):
+        return False

@@ -1,0 +1,193 @@
+"""What answers requests: the rooms above the disk, joined."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twistpi import __version__
+from twistpi.auth.node_tokens import NodeTokens
+from twistpi.changelog.interfaces import IView
+from twistpi.changelog.writer import Writer
+from twistpi.gc.collector import GarbageCollector
+from twistpi.gc.garbage import SlowClock
+from twistpi.mirror.agents import make_agent
+from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.mirror.upstream import Upstream
+from twistpi.model.changes import Change
+from twistpi.push.releases import Pusher
+from twistpi.rules.permissions import Policy
+from twistpi.server.authentication import Authentication
+from twistpi.server.health import ServerHealth
+from twistpi.server.primary_connection import forward_to
+from twistpi.server.roles import Foundation, Parts, Told, make_parts
+from twistpi.server.secret import read_secret
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
+from twistpi.view.page_cache import PageCache
+from twistpi.view.read import Readers
+from twistpi.web.lasting import ProcessState
+from twistpi.web.replication.authentication import Nodes
+from twistpi.web.routes import make_site
+from twistpi.web.services import NodeFacts, Services
+
+_log = Logger()
+_HOUSEKEEPING = 3600.0
+"""Seconds between two rounds of it."""
+_MISSING_REMEMBERED = 86400.0
+"""Seconds after which it is forgotten that somebody asked for a project that does not exist."""
+
+
+@attrs.define(eq=False)
+class Application:
+    """The site and everything it works with; ``build`` makes one."""
+
+    site: Any
+    """The factory of the listening ports."""
+    parts: Parts
+    """What differs by the role of the server."""
+    services: Services
+    """What the doors were handed."""
+    _writer: Writer
+    _readers: Readers
+    _authentication: Authentication
+    _collector: GarbageCollector
+    _clock: Any
+    announcements: list[Told]
+    """Who is told of entries, in this order; whoever is added in time hears of all from then on."""
+    _housekeeping: LoopingCall = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = self._clock
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        storage: Storage,
+        reactor: Any,
+        environment: Mapping[str, str],
+        now: Callable[[], datetime],
+        fail: Callable[[Exception], object],
+        become: Callable[..., Deferred[None]],
+        process_state: ProcessState,
+    ) -> Application:
+        """Join the rooms over what is kept on disk, in the role that its ``node.json`` says.
+
+        ``fail`` is told what makes it impossible to go on; ``become`` has the running server play another role.
+        """
+        offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
+        announcements: list[Told] = []
+
+        def announce(serial: int, changes: tuple[Change, ...]) -> None:
+            for told in announcements:
+                told(serial, changes)
+
+        writer = Writer(
+            storage.changelog, IView(storage.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail,
+            follows=storage.serverdir.node.is_replica,
+        )  # fmt: skip
+        forbidden = ForbiddenNetworks.parse(settings.forbidden_networks)
+        agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden)
+        upstream = Upstream(agent, reactor, offload, request_timeout=settings.request_timeout)
+        foundation = Foundation(
+            settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, become
+        )  # fmt: skip
+        parts = make_parts(foundation)
+        pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
+        pusher = Pusher(pushing, storage.blobs, reactor, offload, os.urandom)
+        collector = _make_collector(foundation, parts)
+        authentication = Authentication.build(settings, readers, reactor, offload)
+        secret = read_secret(settings.serverdir, settings.secretfile)
+        node = storage.serverdir.node
+        services = Services(
+            readers=readers, blobs=storage.blobs, mirror=parts.mirror, downloads=parts.downloads, sidecars=parts.sidecars,
+            name_lists=parts.name_lists, page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
+            authenticator=authentication.authenticator, policy=Policy.parse(settings.restrict_modify), pusher=pusher,
+            writer=writer, now=now, node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url),
+            trusted_proxies=settings.trusted_proxy,
+            cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
+            max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
+            fail=fail, collector=collector, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
+            metrics_from=settings.metrics_from, connections=process_state.connections, traffic=process_state.traffic,
+            primary=parts.primary, following=parts.following, **parts.of_epochs(),
+            elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds, snapshots=parts.snapshots,
+        )  # fmt: skip
+        if parts.primary is not None and parts.following is not None:
+            services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)
+        _watch(services, foundation, parts, process_state)
+        services.standing.moved(storage.changelog.last.serial)
+        site = make_site(services, access_log=process_state.access_log)
+        announcements += [site.changed, collector.changed, *parts.told]
+        return cls(site, parts, services, writer, readers, authentication, collector, reactor, announcements)
+
+    def start(self) -> None:
+        """Start what runs by itself."""
+        self._writer.start()
+        self._authentication.start()
+        self._collector.start()
+        self._housekeeping.start(_HOUSEKEEPING)
+        self.parts.start()
+
+    async def rest(self) -> None:
+        """Follow, fetch and write no more, but go on answering from what is known: something else takes over."""
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        await self.parts.stop()
+        await self._collector.stop()
+        await self._writer.stop()
+
+    async def stop(self) -> None:
+        """Stop fetching, write what was decided, and let go of the view."""
+        await self.rest()
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """After ``rest``: answer nothing any more."""
+        await self._authentication.stop()
+        self._readers.close()
+
+    def _keep_house(self) -> Deferred[None]:
+        before = self._clock.seconds() - _MISSING_REMEMBERED
+        kept = self._writer.keep(lambda view: view.forget_missing(before))
+        return kept.addErrback(self._not_kept)
+
+    def _not_kept(self, failure: Failure) -> None:
+        """A failure must not end the rounds; the next one catches up."""
+        _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
+
+
+def _watch(services: Services, foundation: Foundation, parts: Parts, process_state: ProcessState) -> None:
+    """Have ``services`` tell how all of this is."""
+    settings, storage, writer = foundation.settings, foundation.storage, foundation.writer
+    asks_upstreams = not storage.serverdir.node.is_replica
+    following = parts.following
+    condition = ServerHealth(
+        settings.serverdir, settings.disk_reserve, storage.changelog, writer, parts.mirror if asks_upstreams else None,
+        lambda: None if following is None else following.progress, foundation.reactor.seconds,
+    )  # fmt: skip
+    services.measuring += [process_state.connections.measures, condition.measures, writer.measures, foundation.upstream.measures]
+    services.measuring += parts.measuring
+    services.checking += [condition.checks]
+
+
+def _make_collector(foundation: Foundation, parts: Parts) -> GarbageCollector:
+    """What removes files that nothing names; on a replica only while that has the whole log."""
+    slow_clock = SlowClock(time.time, time.monotonic)
+    return GarbageCollector(
+        foundation.storage.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
+        now=slow_clock.now, hindrance=None if parts.following is None else parts.following.hindrance,
+    )  # fmt: skip

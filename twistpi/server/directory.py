@@ -1,0 +1,169 @@
+"""The server directory: where things are in it, who may use it, and how one is made."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from twistpi.blobs.incoming import open_to_others
+from twistpi.model.errors import ServerdirInUse
+from twistpi.server.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node
+
+
+@attrs.frozen
+class Layout:
+    """Where things are in a server directory."""
+
+    path: str
+
+    @property
+    def changelog(self) -> str:
+        """The folder of the changelog's segments."""
+        return os.path.join(self.path, "changelog")
+
+    @property
+    def view(self) -> str:
+        """The view's database."""
+        return os.path.join(self.path, "view.sqlite")
+
+    @property
+    def names(self) -> str:
+        """The folder of the mirrors' name lists."""
+        return os.path.join(self.path, "names")
+
+    @property
+    def secret(self) -> str:
+        """The file with the secret, unless the settings name another."""
+        return os.path.join(self.path, "secret")
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """What nobody else may read, whether it exists or not."""
+        return (self.changelog, self.names, *(self.view + suffix for suffix in ("", "-wal", "-shm", "-journal")))
+
+
+def _lock(path: str) -> int:
+    """An open descriptor that holds the directory's lock; ``ServerdirRefused`` while another process does."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise ServerdirInUse(path, "another process uses it; stop that one first, or name another directory") from None
+        raise
+    return descriptor
+
+
+def check_usable(path: str) -> None:
+    """Raise ``ServerdirRefused`` when ``path`` cannot be opened as things are now.  Changes nothing."""
+    if read_node(path) is not None:
+        with refusing(path):
+            os.close(_lock(path))
+
+
+@contextlib.contextmanager
+def making_private() -> Iterator[None]:
+    """What is made meanwhile can be read by nobody else.  For the whole process, so only while nothing else is at work."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _close_to_others(layout: Layout) -> None:
+    """Take the rights of everybody from what is private, where it was made without care; what a group may do stays."""
+    for path in layout.private:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            if mode & stat.S_IRWXO:
+                os.chmod(path, mode & ~stat.S_IRWXO)
+
+
+def _make(path: str) -> None:
+    """Make the directory, unless it is there; others may enter it, though twistd as a daemon has a umask of 0077."""
+    if os.path.isdir(path):
+        return
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    open_to_others(path)
+
+
+@attrs.define
+class ServerDirectory:
+    """A server directory that this process alone uses; ``open`` makes one."""
+
+    layout: Layout
+    node: Node
+    _lock_descriptor: int
+    _noting: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        entropy: Callable[[int], bytes] = os.urandom,
+        *,
+        primary_url: str | None = None,
+        secret: bytes | None = None,
+    ) -> ServerDirectory:
+        """Lock the directory, making it when it is missing; raises ``ServerdirRefused`` and then has changed nothing.
+
+        While ``node.initialised`` is False the caller writes the first entry, or has a replica receive all there is, and then
+        calls ``initialised``.  With ``primary_url`` it is, or becomes, a replica's; ``secret`` is then the primary's, which a
+        new directory keeps.
+        """
+        check_role(path, read_node(path), primary_url)  # refuse before anything is made
+        with refusing(path):
+            _make(path)
+            descriptor = _lock(path)
+        try:
+            node = read_node(path)  # again: what was read without the lock may have changed
+            check_role(path, node, primary_url)
+            serverdir = cls(Layout(path), node or new_node(entropy, primary_url), descriptor)
+            if not serverdir.node.initialised:
+                with refusing(path):
+                    serverdir._make(entropy, secret)
+            if primary_url is not None and serverdir.node.primary_url != primary_url:
+                serverdir.note(primary_url=primary_url)
+            _close_to_others(serverdir.layout)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return serverdir
+
+    def initialised(self) -> None:
+        """Say that the changelog has its first entry, so that from now on an empty one is damage."""
+        self.note(initialised=True)
+
+    def note(self, **changed: Any) -> None:
+        """Change fields of ``node.json``, at once and durably; from any thread."""
+        with self._noting:
+            self.node = attrs.evolve(self.node, **changed)
+            with refusing(self.layout.path):
+                write_node(self.layout.path, self.node)
+
+    def _make(self, entropy: Callable[[int], bytes], secret: bytes | None) -> None:
+        """Write what a new directory begins with; what is there of a former attempt, and will be needed, stays."""
+        if not (self.node.is_replica and os.path.exists(self.layout.secret)):
+            write_durably(self.layout.secret, secret + b"\n" if secret else entropy(32).hex().encode() + b"\n", 0o600)
+        write_node(self.layout.path, self.node)
+
+    def has_no_log(self) -> bool:
+        """Whether not a line of the changelog is here."""
+        try:
+            return not any(name.endswith(".log") for name in os.listdir(self.layout.changelog))
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        """Let others use the directory."""
+        os.close(self._lock_descriptor)

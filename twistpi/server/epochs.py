@@ -1,0 +1,113 @@
+"""What a server has to do with epochs, whatever its role: it answers for its own, heeds those of others, and begins one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twistpi.changelog.batch import Batches, Commit
+from twistpi.changelog.interfaces import IView
+from twistpi.model.changes import EpochBegan
+from twistpi.model.peers import FenceNote
+from twistpi.replication.fencing import Fencing
+from twistpi.replication.followers import KnownFollowers
+from twistpi.replication.primary import Primary
+from twistpi.replication.promoting import Promoting
+from twistpi.replication.telling import Telling
+from twistpi.server.directory import ServerDirectory
+from twistpi.server.node import PRIMARY
+from twistpi.server.storage import Storage
+
+BY: Final = "+promote"
+"""The author of the entry with which an epoch begins."""
+
+_log = Logger()
+
+
+def begin_epoch(storage: Storage, epoch: int, former_url: str | None, now: Callable[[], datetime]) -> int:
+    """Append the entry with which this server's ``epoch`` begins, and then write into ``node.json`` that it is a primary.
+
+    The serial of the entry.  For the one process that has the server directory, while no writer is at work.  What it is about to
+    do is written there before: what a crash interrupts, ``finish_promotion`` ends.
+    """
+    node = storage.serverdir.node
+    storage.serverdir.note(promoting=epoch, former_url=former_url)
+
+    def decide(_reader: Any) -> Sequence[EpochBegan]:
+        return [EpochBegan(epoch, node.node_id)]
+
+    outcome = Batches(storage.changelog, IView(storage.view), now).process([Commit(decide, BY)])
+    answer = outcome.answers[0]
+    if isinstance(answer, Exception):
+        raise answer
+    _become_primary(storage)
+    return storage.changelog.last.serial
+
+
+def finish_promotion(storage: Storage) -> None:
+    """At a start: have a promotion that was interrupted be done where its entry is in the log, or never begun where it is not.
+
+    With the entry, this server would tell whom it follows of an epoch without a primary, and that one would write no more.
+    """
+    node, epochs = storage.serverdir.node, storage.view.reader.epochs()
+    if node.promoting is None:
+        return
+    if epochs and epochs[-1][:2] == (node.promoting, node.node_id):
+        _become_primary(storage)
+        _log.warn("This server was being promoted when it ended; it is the primary now, of epoch {epoch}.", epoch=node.promoting)
+    else:
+        storage.serverdir.note(promoting=None, former_url=None)
+        _log.warn("This server was about to be promoted when it ended; it is not: twistpi promote")
+
+
+def _become_primary(storage: Storage) -> None:
+    storage.serverdir.note(role=PRIMARY, primary_url=None, fence=None, promoting=None)
+
+
+@attrs.define(eq=False)
+class Epochs:
+    """The parts of that, and what of it runs by itself."""
+
+    fencing: Fencing
+    promoting: Promoting
+    followers: KnownFollowers
+    """Who is asked at the next start."""
+    _serverdir: ServerDirectory
+    _reach: Callable[[str], Primary]
+    """Makes another server a place to ask."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    _clock: Any
+    _telling: Telling | None = attrs.field(default=None, init=False)
+    _asking: Deferred[None] | None = attrs.field(default=None, init=False)
+
+    def start(self) -> None:
+        """Ask who follows before any write is taken, and tell a former primary that does not know yet."""
+        others = [self._reach(url) for url in self.followers.urls.values()]
+        self._asking = self.fencing.start(others)
+        self._asking.addErrback(lambda failure: _log.failure("The followers could not be asked", failure=failure))
+        former = self._serverdir.node.former_url
+        if former is not None and self.fencing.facts.role == PRIMARY:
+            self._telling = Telling(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+            self._telling.start()
+
+    def stop(self) -> None:
+        """Stop asking and telling."""
+        self.fencing.stop()
+        if self._telling is not None:
+            self._telling.stop()
+
+    async def _note(self) -> FenceNote:
+        own = await self.fencing.peer()
+        return FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
+
+    def _told(self) -> None:
+        noted: Deferred[None] = self._offload(lambda: self._serverdir.note(former_url=None))
+        noted.addErrback(
+            lambda failure: _log.failure("It could not be written down that the former primary knows", failure=failure)
+        )

@@ -1,0 +1,101 @@
+"""How this process and its server directory are: figures for ``/+metrics`` and checks for ``/+ready``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.writer import Writer
+from twistpi.mirror.refresh import Mirror
+from twistpi.model.monitoring import Check, Measure
+from twistpi.model.text import in_words
+from twistpi.replication.progress import Progress
+
+_MOST_LAG: Final = 60.0
+"""Seconds that a replica may be behind while it is receiving what it lacks."""
+_NEED_SOMEBODY: Final = frozenset({"refused", "other log", "diverged", "fenced", "behind"})
+
+
+@attrs.define(eq=False)
+class ServerHealth:
+    """Tells it."""
+
+    _path: str
+    """The server directory."""
+    _reserve: int
+    """Free bytes of its disk, below which the server is not ready."""
+    _changelog: FileChangelog
+    _writer: Writer
+    _mirror: Mirror | None = None
+    """None where another server asks the upstreams."""
+    _progress: Callable[[], Progress | None] = lambda: None
+    """How far a replica is; None on a primary."""
+    _seconds: Callable[[], float] = time.time
+    _statvfs: Any = os.statvfs
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measured``."""
+        free, size = self._disk()
+        yield Measure("twistpi_disk_free_bytes", "gauge", "Free space of the disk that has the server directory", free)
+        yield Measure("twistpi_disk_size_bytes", "gauge", "The size of that disk", size)
+        yield Measure("twistpi_changelog_serial", "gauge", "The last serial in the changelog", self._changelog.last.serial)
+
+    def checks(self) -> Iterator[Check]:
+        """See ``Checked``."""
+        yield self._check_disk()
+        yield self._check_log()
+        if self._mirror is not None:
+            yield _check_upstreams(self._mirror)
+        progress = self._progress()
+        if progress is not None:
+            yield _check_lag(progress, self._seconds())
+
+    def _disk(self) -> tuple[int, int]:
+        found = self._statvfs(self._path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    def _check_disk(self) -> Check:
+        try:
+            free, _size = self._disk()
+        except OSError as error:
+            return Check("disk", False, f"The disk of the server directory cannot be looked at: {os.strerror(error.errno or 0)}.")
+        reserve = f"the setting disk-reserve asks for {in_words(self._reserve)}"
+        if free < self._reserve:
+            return Check("disk", False, f"Only {in_words(free)} of the disk are free, and {reserve}: make room.")
+        return Check("disk", True, f"{in_words(free)} of the disk are free; {reserve}.")
+
+    def _check_log(self) -> Check:
+        trouble = self._writer.trouble
+        if trouble is None:
+            return Check("log", True, "The changelog can be written.")
+        reason = getattr(trouble, "reason", None) or str(trouble)  # whole sentences name paths
+        return Check("log", False, f"The changelog cannot be written ({reason}); the server's log tells more.")
+
+
+def _check_upstreams(mirror: Mirror) -> Check:
+    failing = mirror.failing()
+    if not failing:
+        return Check("upstream", True, "No upstream is known to be out of reach.", needed=False)
+    told = "; ".join(f"{index}: {reason}" for index, reason in sorted(failing.items()))
+    sentence = f"Upstreams that did not answer when last asked: {told}. What is known of them is served."
+    return Check("upstream", False, sentence, needed=False)
+
+
+def _check_lag(progress: Progress, now: float) -> Check:
+    """A replica whose primary is away is as good as there is; one that is known to lack much, or has another log, is not."""
+    if progress.is_complete:
+        return Check("lag", True, "This replica has all that its primary has.")
+    seconds = progress.lag_seconds(now)
+    since = "since it was started" if seconds is None else f"for {seconds:.0f} s"
+    if progress.state in _NEED_SOMEBODY:
+        return Check("lag", False, f"This replica does not follow its primary any more ({progress.state}); the log tells more.")
+    if not progress.is_connected:
+        sentence = f"This replica has not heard of its primary {since} ({progress.state}); it serves what it has."
+        return Check("lag", False, sentence, needed=False)
+    sentence = f"This replica lacks {progress.lag_entries} entries of its primary's, {since}; it is receiving them."
+    return Check("lag", False, sentence, needed=seconds is None or seconds > _MOST_LAG)

@@ -1,0 +1,91 @@
+"""The server's own log: how important a line must be, whether lines are text or JSON, and a last look for secrets.
+
+twistd has chosen where lines go before a service starts; what it chose is kept, and only how it is written is changed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import attrs
+import orjson
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    LogPublisher,
+    formatEvent,
+    formatEventAsClassicLogText,
+    globalLogPublisher,
+)
+from twisted.python.logfile import BaseLogFile
+
+from twistpi.model.text import without_secrets
+
+
+@attrs.define(eq=False)
+class LogOutput:
+    """The files that lines go to."""
+
+    _files: list[Any] = attrs.field(factory=list)
+
+    @classmethod
+    def direct(
+        cls, level: str, format: Literal["text", "json"] = "text", publisher: LogPublisher = globalLogPublisher
+    ) -> LogOutput:
+        """From now on the observers of ``publisher`` see only events of at least ``level`` ("info", "warn" …), and those that
+        write to files do so in ``format``.
+        """
+        predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+        files = []
+        for observer in list(publisher._observers):
+            publisher.removeObserver(observer)
+            writing = observer
+            if isinstance(observer, FileLogObserver):
+                files.append(observer._outFile)
+                writing = FileLogObserver(observer._outFile, as_text if format == "text" else as_json)
+            publisher.addObserver(FilteringLogObserver(writing, [predicate]))
+        return cls(files)
+
+    def reopen(self) -> None:
+        """Go on in new files: somebody moved the old ones away."""
+        for file in self._files:
+            if isinstance(file, BaseLogFile):
+                with contextlib.suppress(OSError):
+                    file.reopen()  # type: ignore[no-untyped-call]
+
+
+def as_text(event: LogEvent) -> str | None:
+    """A line for people, with the traceback behind it where there is one."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else without_secrets(text)
+
+
+def as_json(event: LogEvent) -> str | None:
+    """A line of JSON."""
+    at = datetime.fromtimestamp(event["log_time"], UTC)
+    failure = event.get("log_failure")
+    told = {
+        "time": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z",
+        "event": "log",
+        "level": event["log_level"].name if event.get("log_level") else "info",
+        "system": event.get("log_namespace") or event.get("log_system") or "-",
+        "message": without_secrets(formatEvent(event)),
+    }
+    if event.get("request"):
+        told["request"] = str(event["request"])
+    if failure is not None:
+        told["traceback"] = without_secrets(_traceback(failure.getTraceback))
+    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode("utf-8")
+
+
+def _traceback(make: Callable[[], str]) -> str:
+    try:
+        return make()
+    except Exception as error:
+        return f"(no traceback: {error!r})"

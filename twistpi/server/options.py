@@ -1,0 +1,89 @@
+"""The command line of ``twistd twistpi``, made from the table of settings, and the entrance of the plugin.
+
+Loading this is cheap: whatever imports the reactor waits until twistd has chosen one and asks for the service.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from twistpi import __version__
+from twistpi.model.errors import TwistpiError
+from twistpi.server.settings import CONFIG, TABLE, Setting, load_settings
+
+
+def _help(setting: Setting) -> str:
+    unit = f" ({setting.unit})" if setting.unit else ""
+    default = "" if setting.is_flag else f" [default: {setting.shown_default}]"
+    more = "; may be repeated" if setting.repeatable else ""
+    return f"{setting.help}{unit}{more}{default}"
+
+
+_TAKE_A_VALUE = [setting for setting in (CONFIG, *TABLE) if not setting.is_flag and not setting.repeatable]
+
+
+class Options(usage.Options):
+    """``twistd twistpi``'s options; after parsing, ``settings`` holds every setting."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serve Python packages. Every option can also be an environment variable (TWISTPI_PORT=4040) or stand in the "
+        "TOML file that --config names (port = 4040)."
+    )
+    # What follows are the names and types that usage.Options looks for.
+    optFlags = [[setting.name, None, _help(setting)] for setting in TABLE if setting.is_flag]  # noqa: N815, RUF012
+    optParameters = [[setting.name, None, None, _help(setting)] for setting in _TAKE_A_VALUE]  # noqa: N815, RUF012
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.repeated: dict[str, list[str]] = {}
+
+    def opt_version(self) -> None:
+        """Display the version of twistpi and exit."""
+        sys.stdout.write(f"twistpi {__version__}\n")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read all settings; twistd turns a refusal into a usage error."""
+        given: dict[str, list[str]] = dict(self.repeated)
+        for setting in (CONFIG, *TABLE):
+            value = self.get(setting.name)
+            if setting.is_flag and value:
+                given[setting.name] = ["true"]
+            elif not setting.is_flag and value is not None:
+                given[setting.name] = [value]
+        try:
+            self.settings = load_settings(given, os.environ)
+        except TwistpiError as error:
+            raise usage.UsageError(str(error)) from None
+
+
+def _repeatable(setting: Setting) -> Callable[[Options, str], None]:
+    """A method of the kind that ``usage.Options`` calls for each time that an option is given."""
+
+    def note(options: Options, word: str) -> None:
+        options.repeated.setdefault(setting.name, []).append(word)
+
+    note.__doc__ = _help(setting)
+    return note
+
+
+for setting in TABLE:
+    if setting.repeatable:
+        setattr(Options, f"opt_{setting.field}", _repeatable(setting))
+
+
+def makeService(options: Any) -> IService:
+    """The service twistd runs; a server directory that cannot be used ends the program here, in the user's terminal."""
+    from twistpi.server.service import make_service  # noqa: PLC0415 imports the reactor and Klein
+
+    try:
+        return make_service(options.settings)
+    except TwistpiError as error:
+        sys.exit(f"twistpi: {error}")

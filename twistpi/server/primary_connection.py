@@ -1,0 +1,108 @@
+"""How a replica reaches its primary, over the network or through a unix socket, and what it forwards to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from twistpi.auth.node_tokens import NodeTokens
+from twistpi.mirror.agents import direct_endpoint, make_agent, quiet_pool
+from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.model.errors import TwistpiError
+from twistpi.replication.following import Following
+from twistpi.replication.primary import Primary, PrimaryAddress
+from twistpi.server.secret import read_secret
+from twistpi.server.setting_kinds import NONE
+from twistpi.server.settings import Settings
+from twistpi.web.forwarding.answered_here import by_a_replica
+from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.ways import PrimaryWay
+from twistpi.web.services import Services
+
+_CONNECTIONS = 32
+"""That are kept for a later request."""
+
+
+def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
+    """The server at ``url`` (``http://``, ``https://`` or ``unix:/path``), asked as the server ``node_id``.
+
+    Raises ``ValueError`` for another address, ``SecretRefused`` when the secret that the servers share is not fit.
+    """
+    secret = read_secret(settings.serverdir, settings.secretfile)
+    agent = agent_for(url, settings, reactor, environment)
+    return Primary(url, node_id, agent, reactor, NodeTokens(secret), os.urandom, outside_url=settings.outside_url)
+
+
+def agent_for(url: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> IAgent:
+    """What sends requests to the server at ``url``; the administrator says where that is, so no network is forbidden."""
+    socket = PrimaryAddress.parse(url).socket
+    if socket is None:
+        anywhere = ForbiddenNetworks.parse((NONE,))
+        return make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=anywhere)
+    pool = quiet_pool(reactor, _CONNECTIONS)
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Socket(reactor, socket), pool)  # type: ignore[no-untyped-call]
+    return agent
+
+
+@implementer(IAgentEndpointFactory)
+@attrs.frozen
+class _Socket:
+    """Leads to one unix socket, whatever is asked."""
+
+    _reactor: Any
+    _path: str
+
+    def endpointForURI(self, _uri: object) -> UNIXClientEndpoint:
+        """The way."""
+        return UNIXClientEndpoint(self._reactor, self._path)  # type: ignore[no-untyped-call]
+
+
+def endpoint_for(address: PrimaryAddress, settings: Settings, reactor: Any) -> IStreamClientEndpoint:
+    """What opens a connection to the server at ``address``: straight, whatever proxies the environment names."""
+    if address.socket is not None:
+        return UNIXClientEndpoint(reactor, address.socket)  # type: ignore[no-untyped-call]
+    return direct_endpoint(reactor, address.base, extra_ca_file=settings.ca_file)
+
+
+def is_far(url: str) -> bool:
+    """Whether what comes from ``url`` crosses a network, where it is worth compressing."""
+    if PrimaryAddress.parse(url).socket is not None:
+        return False
+    return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
+
+
+_MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
+"""The devpi protocol's way of saying who passed an answer on."""
+
+
+def forward_to(primary: Primary, following: Following, services: Services, settings: Settings, reactor: Any) -> Forward:
+    """What hands requests on to ``primary``, and waits until ``following`` has brought here what they changed."""
+    address = PrimaryAddress.parse(primary.url)
+    way = PrimaryWay(primary.url, address.base, endpoint_for(address, settings, reactor), primary)
+    reach = _Reach(following, settings.proxy_timeout)
+    return Forward(way, services, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK)
+
+
+@attrs.frozen
+class _Reach:
+    """Waits for serials."""
+
+    _following: Following
+    _patience: float
+
+    async def reach(self, serial: int) -> bool:
+        """See ``Forward.reach``; also when this server stops or is promoted, since the answer of the primary stands."""
+        try:
+            await self._following.wait_for(serial, self._patience)
+        except TwistpiError:
+            return False
+        return True

@@ -1,0 +1,80 @@
+"""What a replica has in place of what asks upstreams: the same faces, with the primary behind them, and a queue of files."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import attrs
+
+from twistpi.blobs.search_path import SearchPath
+from twistpi.mirror.names import NameLists
+from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.relayed_asking import PrimaryAsking
+from twistpi.mirror.relayed_files import RelayedDownloads
+from twistpi.mirror.relayed_names import RelayedNameLists
+from twistpi.mirror.relayed_pages import PrimaryPages
+from twistpi.mirror.relayed_sidecars import RelayedSidecars, Unwritten
+from twistpi.mirror.sidecar import Sidecars
+from twistpi.replication.blob_policy import BlobPolicy
+from twistpi.replication.blob_search import BlobSearch
+from twistpi.replication.blobs import BlobQueue
+from twistpi.replication.following import Following
+from twistpi.replication.primary import Primary
+from twistpi.server.foundation import Foundation
+
+_MARGIN = 2.0
+"""Seconds more than the primary waits for an upstream, so that its answer is not missed by a moment."""
+_SILENCE = 5.0
+"""Seconds the primary may be silent in the middle of a file, beside twice what its upstreams may be."""
+_FAR_BEHIND = 5_000
+"""Entries."""
+_REACH = 10.0
+"""Seconds within which what the primary says has to be in the log here."""
+
+
+@attrs.frozen(eq=False)
+class Relayed:
+    """The parts of a replica that bring things from its primary."""
+
+    mirror: Mirror
+    downloads: RelayedDownloads
+    sidecars: RelayedSidecars
+    name_lists: NameLists
+    files: BlobQueue
+
+
+def relay(foundation: Foundation, primary: Primary, following: Following) -> Relayed:
+    """Join them."""
+    settings, reactor, offload = foundation.settings, foundation.reactor, foundation.offload
+    upstream, readers, writer = foundation.upstream, foundation.readers, foundation.writer
+    blobs, fail = foundation.storage.blobs, foundation.fail
+    patience = settings.request_timeout + _MARGIN
+    # While it asks an upstream again that fell silent, the primary is silent, too.
+    asking = PrimaryAsking(primary, reactor, 2 * settings.request_timeout + _SILENCE)
+    reach = partial(following.wait_for, timeout=_REACH)
+    pages = PrimaryPages(asking, readers, writer, reactor, reach, 6 * settings.request_timeout + _MARGIN)
+    mirror = Mirror(
+        None, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
+        pages=pages,
+    )  # fmt: skip
+    search = None if settings.file_search_path is None else partial(SearchPath(settings.file_search_path).adopt, blobs)
+    downloads = RelayedDownloads(
+        upstream, blobs, Unwritten(), reactor, offload=offload, offline=settings.offline, fail=fail, primary=asking,
+        adopt_stray=search,
+    )  # fmt: skip
+    here = Sidecars(upstream, downloads, blobs, Unwritten(), reactor, offload=offload, offline=settings.offline, fail=fail)
+    name_lists = RelayedNameLists(
+        asking, readers, reactor, root=foundation.storage.serverdir.layout.names, spawner=reactor, offload=offload,
+        cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
+    )  # fmt: skip
+    policy = BlobPolicy.parse(settings.replicate_files)
+    files = BlobQueue(
+        primary, BlobSearch(readers, blobs, policy, search), downloads, blobs, reactor, offload=offload, policy=policy,
+        at_once=settings.replicate_at_once, fail=fail, is_busy=lambda: _is_catching_up(following),
+    )  # fmt: skip
+    return Relayed(mirror, downloads, RelayedSidecars(asking, downloads, here, blobs, offload, reach), name_lists, files)
+
+
+def _is_catching_up(following: Following) -> bool:
+    progress = following.progress
+    return progress.is_connected and (progress.lag_entries or 0) > _FAR_BEHIND

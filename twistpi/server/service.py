@@ -1,0 +1,262 @@
+"""Where the rooms are joined: builds everything, starts it, stops it.
+
+The order of a request
+----------------------
+
+1. A listening port (``--host``, ``--port``, ``--listen``) hands the connection to ``web.routes.make_site``'s factory.
+2. ``web/fast`` answers at once when the bytes that came are one plain GET for a page that lies ready in the page cache.
+3. Otherwise Klein finds the door.  A door reads the view through ``Readers`` and, for a mirror, first asks
+   ``Mirror.ensure``, ``Downloads.open``, ``Sidecars.metadata`` or ``NameLists.ensure`` for what may be missing.
+4. Those fetch through ``Upstream``, decide with the rules, keep blobs, and then commit to the ``Writer``.
+5. The writer's thread appends to the changelog, syncs once for all who wait, folds into the view, and then, in the reactor,
+   announces the entries: the site forgets the pages and files that they touch.  Only then do the waiters go on.
+6. The door renders from the view, in a thread when there is much to render, and answers.
+
+The order of a start
+--------------------
+
+``make_service`` refuses what can be refused while twistd still has the user's terminal.  ``startService`` runs in the process
+that will serve, after the last fork: it locks the server directory, opens changelog, view and blobs, brings the view up to date,
+starts the writer, and listens.  All of that is done when it returns, so that its errors reach whoever started twistd.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet import reactor as _chosen_reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twistpi import __version__
+from twistpi.changelog.disk import IDisk, RealDisk
+from twistpi.model.errors import CannotListen, TwistpiError
+from twistpi.model.peers import Position
+from twistpi.server.clock import ClockWatch
+from twistpi.server.directory import Layout
+from twistpi.server.listening import (
+    accept_waiting,
+    describe,
+    endpoint_strings,
+    make_endpoint,
+    open_access_log,
+    reachable_at,
+    reload_certificates,
+)
+from twistpi.server.log_output import LogOutput
+from twistpi.server.process import (
+    connections_for,
+    ease_collecting,
+    give_memory_back,
+    on_hangup,
+    on_second_stop,
+    raise_descriptor_limit,
+)
+from twistpi.server.run_file import say_running, say_stopped
+from twistpi.server.secret import read_secret
+from twistpi.server.server import Server
+from twistpi.server.settings import Settings, unknown_variables
+from twistpi.server.storage import Storage, check_usable_by
+from twistpi.server.systemd import Notifier
+from twistpi.server.verification import Verification
+from twistpi.web.lasting import ProcessState
+from twistpi.web.transport.connections import Connections
+from twistpi.workers.workers import Workers
+
+_log = Logger()
+
+
+def make_service(settings: Settings) -> IService:
+    """The service that ``settings`` describe, for twistd.
+
+    Raises ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
+    """
+    service = TwistpiService(settings, _chosen_reactor, os.environ)
+    on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start
+    check_usable_by(settings)
+    if settings.secretfile is not None or os.path.lexists(Layout(settings.serverdir).secret):
+        read_secret(settings.serverdir, settings.secretfile)
+    return service
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def end_with_failure() -> None:
+    """Have this process end with the exit status 1: twistd returns 0 whenever its reactor stops, whatever stopped it."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    atexit.register(leave)
+
+
+class TwistpiService(Service):
+    """One server: everything between a server directory and the ports it is served at."""
+
+    name = "twistpi"
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        environment: Mapping[str, str],
+        *,
+        disk: IDisk | None = None,
+        end_with_failure: Callable[[], object] = end_with_failure,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._environment = environment
+        self._disk = RealDisk() if disk is None else disk
+        self._end_with_failure = end_with_failure
+        self._endpoints = {text: make_endpoint(reactor, text) for text in endpoint_strings(settings)}
+        self._ports: list[IListeningPort] = []
+        self._process_state = ProcessState(Connections(reactor))
+        self._server = Server(settings, reactor, environment, _now, self._disk, self._fail, self._verify, self._process_state)
+        self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
+        self._log_output = LogOutput()
+        self._workers = Workers(settings, reactor)
+        self._clock_watch = ClockWatch(reactor)
+        self._server.served = self._workers.serves
+        self._verification: Verification | None = None
+        self._failed: Exception | None = None
+
+    def startService(self) -> None:
+        """Open, build and listen; raises what makes it impossible."""
+        self._log_output = LogOutput.direct(self._settings.log_level, self._settings.log_format)
+        for sentence in unknown_variables(self._environment):
+            _log.warn("Ignored: {sentence}.", sentence=sentence)
+        try:
+            self._start()
+        except TwistpiError as error:
+            _log.critical("{reason}", reason=str(error))
+            sys.tracebacklimit = 0  # twistd raises it on and ends; the sentence says all there is to say
+            raise
+        super().startService()  # type: ignore[no-untyped-call]
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, finish what is being written, close everything; fires when that is done."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    def reopen(self) -> None:
+        """Open logs and certificates again (SIGHUP)."""
+        self._notifier.reloading()
+        self._log_output.reopen()
+        if self._process_state.access_log is not None:
+            self._process_state.access_log.reopen()
+        reload_certificates(list(self._endpoints.values()))
+        self._workers.reopen()
+        _log.info("Opened logs and certificates again.")
+        self._notifier.ready()
+
+    def _start(self) -> None:
+        give_memory_back()
+        ease_collecting()
+        descriptors = raise_descriptor_limit()
+        self._process_state.connections.limit = self._settings.max_connections or connections_for(descriptors)
+        # The name sys.stdout leads to the server's own log by now.
+        self._process_state.access_log = open_access_log(self._settings, sys.__stdout__ or sys.stdout)
+        self._server.open()
+        for text, endpoint in self._endpoints.items():
+            listening = endpoint.listen(self._server.doorway)
+            listening.addCallbacks(self._listens, self._cannot_listen, callbackArgs=(text,), errbackArgs=(text,))
+        if self._failed is not None:
+            say_stopped(self._settings.serverdir)
+            raise self._failed
+        self._workers.open(self._server.doorway)
+        self._say_where()  # with no port at all, too
+        self._reactor.callWhenRunning(self._runs)
+
+    def _runs(self) -> None:
+        """The reactor runs: whoever started the process may rely on it."""
+        on_second_stop(self._reactor, self._hurry)
+        self._clock_watch.start()
+        self._notifier.ready()
+
+    def _hurry(self) -> None:
+        """Stop without waiting for anybody (a second SIGTERM)."""
+        _log.info("Stopping at once.")
+        self._process_state.connections.finish(0)
+        self._workers.hurry()
+
+    async def _stop(self) -> None:
+        connections = self._process_state.connections
+        connections.finishing = True
+        self._notifier.stopping()
+        for port in self._ports:
+            connections.closed(port)
+            accept_waiting(port)
+            await maybeDeferred(port.stopListening)
+        if connections:
+            _log.info("Finishing what {number} connections were asked.", number=len(connections))
+        workers = self._workers.close()
+        await connections.finish(self._settings.stop_timeout)
+        await workers
+        self._clock_watch.stop()
+        if self._verification is not None:
+            self._verification.stop()
+        say_stopped(self._settings.serverdir)
+        await self._server.stop()
+        if self._process_state.access_log is not None:
+            self._process_state.access_log.close()
+        self._notifier.stopped()
+        _log.info("Stopped.")
+
+    def _listens(self, port: IListeningPort, text: str) -> None:
+        self._ports.append(port)
+        self._workers.listens(text, port)
+        if not self._settings.workers:  # else ports are paused and resumed as there are workers
+            self._process_state.connections.listens(port)
+        self._say_where()
+        # Said when all ports are open and a signal ends it in order, for whoever waits for the line.
+        said = "twistpi {version} answers at {address}"
+        self._reactor.callWhenRunning(_log.info, said, version=__version__, address=describe(port))
+
+    def _say_where(self) -> None:
+        """Let commands on the same machine find this server."""
+        try:
+            say_running(self._settings.serverdir, [address for port in self._ports if (address := reachable_at(port))])
+        except OSError as error:
+            _log.warn("Commands will not find this server: {reason}", reason=str(error))
+
+    def _cannot_listen(self, failure: Failure, text: str) -> None:
+        error = CannotListen(text, failure.getErrorMessage().rstrip("."))
+        if self.running:  # an endpoint that took its time
+            self._fail(error)
+        else:
+            self._failed = error
+
+    def _fail(self, error: Exception) -> None:
+        """End the process: going on would make things worse."""
+        if self._failed is not None:
+            return
+        self._failed = error
+        _log.critical("The server stops: {reason}", reason=str(error))
+        self._end_with_failure()
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def _verify(self, storage: Storage) -> None:
+        """Read through the changelog, once, beside everything else."""
+        self._verification = Verification(storage.changelog, self._verified, self._damaged)
+        self._reactor.callWhenRunning(self._verification.start)
+
+    def _verified(self, position: Position) -> None:
+        _log.info("The changelog is whole up to serial {serial}.", serial=position.serial)
+
+    def _damaged(self, error: Exception) -> None:
+        self._reactor.callFromThread(self._fail, error)

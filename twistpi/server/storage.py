@@ -1,0 +1,183 @@
+"""What a running server keeps on disk: opened in the right order, and closed again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import classImplements
+
+from twistpi.auth.passwords import hash_password
+from twistpi.blobs.tree import Tree, open_tree
+from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.disk import IDisk
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.interfaces import IView
+from twistpi.changelog.segments import read_base
+from twistpi.model.changes import Change
+from twistpi.model.codec import encode_content
+from twistpi.model.errors import ServerdirRefused, UnknownPosition
+from twistpi.model.peers import BEGINNING
+from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private
+from twistpi.server.first_start import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
+from twistpi.server.node import check_role, read_node
+from twistpi.server.secret import read_secret
+from twistpi.server.settings import Settings
+from twistpi.view.database import ViewDatabase, open_view
+
+_log = Logger()
+
+_NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
+EMPTY = "it is a replica's that has never reached its primary, so nothing is in it yet; have it started while that is there"
+"""Why nothing can be done with a directory."""
+
+# The changelog and the view don't know each other: that they fit is known here.
+classImplements(ViewDatabase, IView)
+
+
+@attrs.define
+class Storage:
+    """The server directory, its changelog and blobs, and a view that is up to date."""
+
+    serverdir: ServerDirectory
+    changelog: FileChangelog
+    view: ViewDatabase
+    blobs: Tree
+
+    @classmethod
+    def open(cls, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Storage:
+        """Open or initialise the server directory; blocking, and long only when the view has to be built anew.
+
+        The changelog is on ``disk``.
+
+        Raises ``ServerdirRefused``, ``LogDamaged``, ``StorageFull`` and what else makes it impossible, with nothing left open.
+        """
+        serverdir = open_directory(settings)
+        if serverdir.node.is_replica and not serverdir.node.log_id:
+            serverdir.close()
+            raise ServerdirRefused(settings.serverdir, EMPTY)
+        return cls.over(serverdir, settings, now, disk)
+
+    @classmethod
+    def over(cls, serverdir: ServerDirectory, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Storage:
+        """The same over a directory that is open already, whose log has an id; it is closed when that is impossible."""
+        try:
+            with making_private():
+                changelog, view = _open_log_and_view(serverdir, disk)
+                os.makedirs(serverdir.layout.names, exist_ok=True)
+            storage = cls(serverdir, changelog, view, open_tree(settings.serverdir))
+            if not serverdir.node.is_replica:
+                storage._begin(settings, now)
+            storage._catch_up()
+            if not serverdir.node.is_replica:
+                storage._apply_upstream(settings, now)
+        except BaseException:
+            serverdir.close()  # the process ends; the kernel closes the rest
+            raise
+        return storage
+
+    def close(self) -> None:
+        """Close everything and let others use the directory; the writer has been stopped before."""
+        self.view.close()
+        self.changelog.close()
+        self.serverdir.close()
+
+    def _begin(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        """Write the first entry of a new directory, or of one whose making was interrupted."""
+        node = self.serverdir.node
+        if node.initialised:
+            if self.changelog.last.serial == 0:
+                reason = "its changelog is empty, though it once was not; restore the folder changelog from a backup"
+                raise ServerdirRefused(settings.serverdir, reason)
+            if settings.root_passwd is not None or settings.root_passwd_hash is not None:
+                _log.info("The server directory exists, so the password of root that is in the settings changes nothing.")
+            return
+        if self.changelog.last.serial == 0:
+            changes = first_changes(
+                node.log_id, upstream=settings.upstream, with_mirror=not settings.no_root_pypi,
+                root_password_hash=settings.root_passwd_hash or hash_password(settings.root_passwd or "", settings.bcrypt_cost),
+            )  # fmt: skip
+            self._append(changes, BY_BEGINNING, now)
+        self.serverdir.initialised()
+        _log.info("Made the server directory {path}.", path=settings.serverdir)
+
+    def _append(self, changes: Sequence[Change], by: str, now: Callable[[], datetime]) -> None:
+        at = now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.changelog.append([encode_content(at, by, changes)], expect=self.changelog.last.serial)
+
+    def _catch_up(self) -> None:
+        missing = self.changelog.last.serial - self.view.position.serial
+        if missing > 1:
+            _log.info("Folding {missing} entries into the view.", missing=missing)
+        catch_up(self.changelog, IView(self.view))
+
+    def _apply_upstream(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        if settings.upstream is None:
+            return
+        index = self.view.reader.index(ROOT_MIRROR)
+        if index is None:
+            _log.warn("The setting upstream changes nothing: there is no {index}.", index=ROOT_MIRROR)
+            return
+        changes = decide_upstream(index, settings.upstream)
+        if changes:
+            self._append(changes, BY_SETTINGS, now)
+            self._catch_up()
+            _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
+
+
+def open_directory(settings: Settings) -> ServerDirectory:
+    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``SecretRefused``."""
+    if settings.primary_url is None:
+        return ServerDirectory.open(settings.serverdir)
+    if read_node(settings.serverdir) is None and settings.secretfile is None:
+        raise ServerdirRefused(settings.serverdir, _NO_SECRET)
+    secret = None if settings.secretfile is None else read_secret(settings.serverdir, settings.secretfile)
+    return ServerDirectory.open(settings.serverdir, primary_url=settings.primary_url, secret=secret)
+
+
+def check_usable_by(settings: Settings) -> None:
+    """Raise ``ServerdirRefused`` when the server directory cannot be opened with ``settings`` as things are now."""
+    check_usable(settings.serverdir)
+    node = read_node(settings.serverdir)
+    check_role(settings.serverdir, node, settings.primary_url)
+    if node is None and settings.primary_url is not None and settings.secretfile is None:
+        raise ServerdirRefused(settings.serverdir, _NO_SECRET)
+
+
+def _open_log_and_view(serverdir: ServerDirectory, disk: IDisk) -> tuple[FileChangelog, ViewDatabase]:
+    layout: Layout = serverdir.layout
+    view = open_view(layout.view, serverdir.node.log_id)
+    try:
+        if view.position == BEGINNING:
+            _refuse_without_view(layout, disk)
+        changelog = FileChangelog.open(layout.changelog, disk, trusted=view.position)
+    except ServerdirRefused:
+        view.close()
+        raise
+    except UnknownPosition as error:
+        # A view never runs ahead of its log: what it was folded from had been acknowledged, and is gone.
+        view.close()
+        raise ServerdirRefused(layout.path, _lost(error, layout.view)) from error
+    if changelog.cut is not None:
+        _log.warn("An interrupted write left something at the end of the changelog; it was cut off: {cut}.", cut=changelog.cut)
+    return changelog, view
+
+
+def _refuse_without_view(layout: Layout, disk: IDisk) -> None:
+    """A log without the older history cannot be folded: what those lines said is in the view alone."""
+    disk.make_folder(layout.changelog)
+    base, _segments = read_base(layout.changelog, disk)
+    if base != BEGINNING:
+        remedy = f"remove both {layout.changelog} and {layout.view}, and this replica gets them from its primary again"
+        reason = f"its changelog begins after serial {base.serial}, and there is no view of what was before; {remedy}"
+        raise ServerdirRefused(layout.path, reason)
+
+
+def _lost(error: UnknownPosition, view: str) -> str:
+    return (
+        f"its changelog lost entries that were acknowledged. {error} Restore the folder changelog from a backup or a replica; or,"
+        f" to go on without those entries, remove {view}"
+    )

@@ -1,1 +1,0 @@
-"""Who asks, and the doors for users and their tokens."""

@@ -1,0 +1,228 @@
+"""Authentication of requests: passwords, login tokens and API tokens, verified off the reactor."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import attrs
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from twistpi.auth import tokens as api_tokens
+from twistpi.auth.passwords import BLANK, Remembered, hash_password, verify_password
+from twistpi.auth.throttle import LONGEST_WAIT, Throttle
+from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
+from twistpi.mirror.inflight import Inflight
+from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooManyFailures
+from twistpi.model.accounts import NOBODY, Principal, User
+from twistpi.rules.api_tokens import is_expired
+from twistpi.web.addresses import Network, client_address, is_local
+from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.request import header
+
+if TYPE_CHECKING:
+    from twistpi.view.read import Readers
+
+
+@attrs.frozen
+class Credentials:
+    """A name and a secret as they came; neither is checked."""
+
+    user: str
+    secret: str = attrs.field(repr=False)
+
+
+def credentials_of(request: Request) -> Credentials | None:
+    """The credentials of ``request``: those of ``X-Devpi-Auth``, else those of ``Authorization: Basic``.
+
+    None without any, and for such as cannot be read: whoever shows those is nobody, and never refused for it.
+    """
+    devpi = header(request, "x-devpi-auth")
+    if devpi is not None:
+        return _decoded(devpi)
+    scheme, _, encoded = (header(request, "authorization") or "").strip().partition(" ")
+    return _decoded(encoded) if scheme.lower() == "basic" else None
+
+
+def _decoded(encoded: str) -> Credentials | None:
+    try:
+        content = base64.b64decode(encoded.strip().encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    user, colon, secret = text.partition(":")
+    return Credentials(user, secret) if colon else None
+
+
+_log = Logger()
+
+
+@attrs.frozen
+class _Try:
+    """A user and a password that somebody shows."""
+
+    user: User | None
+    """None when there is none of that name."""
+    name: str
+    password: str = attrs.field(repr=False)
+    address: str
+    digest: bytes = attrs.field(repr=False)
+    """Of name, password and what is kept of the right one."""
+
+    @property
+    def counted_as(self) -> str:
+        """The name under which wrong passwords are counted: one for all names that nobody has."""
+        return "" if self.user is None else self.user.name
+
+
+@attrs.define(eq=False)
+class Authenticator:
+    """Tells who asks, lets people log in, and makes what is kept of passwords and tokens."""
+
+    readers: Readers
+    tokens: LoginTokens
+    line: PasswordQueue
+    clock: Any
+    """The reactor, for the time in Unix seconds and for waiting."""
+    entropy: Callable[[int], bytes]
+    """Random bytes, as ``os.urandom`` makes them."""
+    bcrypt_cost: int
+    trusted_proxies: tuple[Network, ...] = ()
+    """The networks of the proxies who are believed whom they ask for."""
+    outside_url: str = ""
+    _remembered: Remembered = attrs.field(init=False)
+    _throttle: Throttle = attrs.field(init=False, factory=Throttle)
+    _tries: Inflight[tuple[bytes, str], bool] = attrs.field(init=False, factory=Inflight)
+    """By what is shown and from where: one place in the throttle's line each."""
+    _checks: Inflight[bytes, bool] = attrs.field(init=False, factory=Inflight)
+    """By what is shown: one bcrypt each."""
+    _hashing: Inflight[object, str] = attrs.field(init=False, factory=Inflight)
+    _askers: WeakKeyDictionary[Request, Principal] = attrs.field(init=False, factory=WeakKeyDictionary)
+    """Who asks with the requests at hand, so that a door may ask twice."""
+
+    @_remembered.default
+    def _new_memory(self) -> Remembered:
+        return Remembered(self.entropy(32))
+
+    async def principal(self, request: Request) -> Principal:
+        """Who asks with ``request``: ``NOBODY`` without credentials, and with such as prove nothing.
+
+        Raises ``TooBusy`` only: nothing is known then.
+        """
+        known = self._askers.get(request)
+        if known is None:
+            credentials = credentials_of(request)
+            known = NOBODY if credentials is None else await self._prove(request, credentials)
+            self._askers[request] = known
+        return known
+
+    async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
+        """A login token for ``user`` and the seconds it is good for.
+
+        ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
+        Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``TooBusy``.
+        """
+        found = await self._with_password(user, password, address, local=local)
+        if found is None:
+            raise LoginFailed(user)
+        return await self.token_for(found)
+
+    async def token_for(self, user: User) -> tuple[str, int]:
+        """A login token for ``user``, whose rights were seen to, and the seconds it is good for."""
+        return self.tokens.make(user, self.clock.seconds()), self.tokens.lifetime_seconds
+
+    async def hash_password(self, password: str) -> str:
+        """What is to be kept of ``password``; ``TooBusy`` when many others wait for the same."""
+        if not password:
+            return BLANK
+        # Under a key of its own: whoever leaves meanwhile must not make room for another thread's worth of work.
+        return await self._hashing.join(object(), lambda: self.line.run("", hash_password, password, self.bcrypt_cost))
+
+    def new_api_token(self) -> tuple[str, str, str]:
+        """The text of a new API token, which is shown once, its public half, and the digest that is kept."""
+        return api_tokens.make(self.entropy)
+
+    def stop(self) -> None:
+        """Drop everything that waits, because the server stops."""
+        for work in (self._tries, self._checks, self._hashing):
+            work.cancel_all()
+
+    # Proofs --------------------------------------------------------------------------------------------------------
+
+    async def _prove(self, request: Request, credentials: Credentials) -> Principal:
+        if looks_like_one(credentials.secret):
+            return self._with_login_token(credentials)
+        halves = api_tokens.split(credentials.secret)
+        if halves is not None:
+            return self._with_api_token(*halves)
+        address, local = client_address(request, self), is_local(request, self)
+        try:
+            found = await self._with_password(credentials.user, credentials.secret, address, local=local)
+        except LoginOnlyHere as refusal:
+            _log.info("A request from {address} counts as anybody's: {reason}", address=address, reason=str(refusal))
+            return NOBODY
+        except TooManyFailures:  # the log tells of those that led to this
+            return NOBODY
+        return NOBODY if found is None else Principal(found.name)
+
+    def _with_login_token(self, credentials: Credentials) -> Principal:
+        claim = self.tokens.read(credentials.secret, self.clock.seconds())
+        if claim is None or claim.user != credentials.user or not is_valid_for(claim, self.readers.get().user(claim.user)):
+            return NOBODY
+        return Principal(claim.user, claim.groups)
+
+    def _with_api_token(self, public: str, secret: str) -> Principal:
+        """Any user name is fine with an API token; ``__token__`` is customary."""
+        reader = self.readers.get()
+        token = reader.api_token(public)
+        if token is None or not api_tokens.matches(secret, token.digest) or reader.user(token.user) is None:
+            return NOBODY
+        if is_expired(token, datetime.fromtimestamp(self.clock.seconds(), UTC)):
+            _log.info("The API token {token} of {user} was shown, but has expired.", token=public, user=token.user)
+            return NOBODY
+        return Principal(token.user, token=token)
+
+    async def _with_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
+        """The user whose password it is; None when it is nobody's."""
+        user = self.readers.get().user(name)
+        kept = None if user is None else user.password_hash
+        if kept == BLANK and not password:
+            if not local:
+                raise LoginOnlyHere(name)
+            return user
+        digest = self._remembered.digest(name, password, kept or BLANK)
+        if self._remembered.knows(digest, self.clock.seconds()):
+            return user
+        shown = _Try(user, name, password, address, digest)
+        return user if await self._tries.join((digest, address), lambda: self._look(shown)) else None
+
+    async def _look(self, shown: _Try) -> bool:
+        wait = self._throttle.reserve(shown.counted_as, shown.address, self.clock.seconds())
+        if wait is None:
+            raise TooManyFailures(shown.name, math.ceil(LONGEST_WAIT))
+        if wait > 0:
+            await deferLater(self.clock, wait)
+        kept = None if shown.user is None else shown.user.password_hash
+        right = bool(kept and shown.password) and await self._checks.join(shown.digest, lambda: self._check(shown))
+        if right:
+            self._throttle.succeeded(shown.counted_as, shown.address)
+            self._remembered.add(shown.digest, self.clock.seconds())
+        else:
+            # A name that nobody has may be a password that slipped into the wrong field.
+            user = "a user who does not exist" if shown.user is None else shown.user.name
+            _log.info("A login of {user} from {address} failed.", user=user, address=shown.address)
+        return right
+
+    async def _check(self, shown: _Try) -> bool:
+        kept = None if shown.user is None else shown.user.password_hash
+        return await self.line.run(shown.address, verify_password, shown.password, kept)

@@ -1,1 +1,0 @@
-"""The documentation of releases, straight out of the archives in which it was uploaded."""

@@ -1,0 +1,1 @@
+"""The fast path: responses that are ready are sent before a request object exists."""

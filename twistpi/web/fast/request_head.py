@@ -1,0 +1,88 @@
+"""Decides over the bytes of a connection whether they are one plain GET that may be answered without a request object.
+
+A pure function but for its memory: clients repeat their headers with every request, so what a block of headers means is
+remembered under its very bytes.  Everything that is not plainly understood here is left to the ordinary way.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from twistpi.web.conditional import parse_tags
+from twistpi.web.request import Negotiated, negotiate
+
+_LONGEST = 8192
+"""Bytes of a request that is looked at."""
+_REMEMBERED = 2048
+"""Header blocks that are remembered, of at most so many bytes each."""
+_MOST_HEADERS = 100
+_BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n\Z")
+_UNUSUAL = re.compile(
+    r"(?:authorization|cookie|expect|upgrade|te|trailer|range|forwarded|transfer-encoding|http2-settings"
+    r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*"
+    r"|x-real-ip|x-request-id|x-twistpi-.*)\Z"
+)
+"""Headers whose meaning, now or one day, is more than this file knows."""
+
+
+@attrs.frozen
+class RequestHead:
+    """What a block of headers asks for."""
+
+    negotiated: Negotiated
+    tags: frozenset[str] | None
+    """Of ``If-None-Match``; None without one."""
+
+
+@attrs.define(eq=False)
+class RequestHeadParser:
+    """Reads requests."""
+
+    lenient: bool = False
+    """Whether who accepts nothing that can be served gets HTML."""
+    _blocks: dict[bytes, RequestHead | None] = attrs.field(factory=dict)
+
+    def look(self, data: bytes) -> tuple[bytes, RequestHead] | None:
+        """Path and wish, when ``data`` is exactly one GET without anything unusual; else None."""
+        if data[:5] != b"GET /" or data[-4:] != b"\r\n\r\n" or len(data) > _LONGEST:
+            return None
+        end = data.find(b" HTTP/1.1\r\n", 4)
+        if end < 0:
+            return None
+        block = data[end + 11 :]
+        try:
+            head = self._blocks[block]
+        except KeyError:
+            head = self._blocks_read(block)
+        return None if head is None else (data[4:end], head)
+
+    def _blocks_read(self, block: bytes) -> RequestHead | None:
+        head = read_block(block, lenient=self.lenient)
+        if len(block) <= _REMEMBERED:
+            if len(self._blocks) >= _REMEMBERED:
+                self._blocks.clear()
+            self._blocks[block] = head
+        return head
+
+
+def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
+    """What the header lines ``block``, with the empty line at their end, ask for; None when that is unusual."""
+    if not _BLOCK.match(block):
+        return None
+    headers: dict[str, list[str]] = {}
+    lines = block.decode("latin-1").split("\r\n")[:-2]
+    if len(lines) > _MOST_HEADERS:
+        return None
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), []).append(value.strip(" \t"))
+    if any(_UNUSUAL.match(name) for name in headers):
+        return None
+    if any(value.lower() != "keep-alive" for value in headers.get("connection", ())):
+        return None
+    joined = {name: ", ".join(values) for name, values in headers.items()}
+    negotiated = negotiate(joined.get("accept"), joined.get("accept-encoding"), joined.get("user-agent"), lenient=lenient)
+    tags = joined.get("if-none-match")
+    return RequestHead(negotiated, None if tags is None else parse_tags(tags))

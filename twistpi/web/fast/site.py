@@ -1,0 +1,306 @@
+"""The fast way: what is ready is sent before a request object exists.
+
+``FastChannel.dataReceived`` looks at the bytes of an idle keep-alive connection.  When they are exactly one plain GET
+(``glance``) for a page in the page cache that is fresh, or for a file that was sent before (``tables``), the ready bytes go
+straight to the socket.  Everything else goes to klein unchanged, which gives the very same answers, a little later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.main import CONNECTION_DONE
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from twistpi.model.changes import Change
+from twistpi.web.access_log import AccessLog, Logged, logged_head
+from twistpi.web.addresses import client_address
+from twistpi.web.conditional import tags_match
+from twistpi.web.errors import error_reply
+from twistpi.web.fast.invalidation import Invalidation, invalidations_of
+from twistpi.web.fast.ready import ReadyFile, ReadyPage
+from twistpi.web.fast.request_head import RequestHead, RequestHeadParser
+from twistpi.web.forwarding.passed_on import PassedOn
+from twistpi.web.pages import Pages
+from twistpi.web.receiving.streamed_body import Admit
+from twistpi.web.replies import head_bytes
+from twistpi.web.request import TwistpiRequest, header
+from twistpi.web.request_ids import RequestIds
+from twistpi.web.services import Services
+from twistpi.web.transport.bodies import Body, FileBody
+from twistpi.web.transport.channel import Channel
+from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_plain, write_now
+
+_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+
+
+@attrs.frozen
+class Answer:
+    """Ready bytes, and the body that follows them when it is large."""
+
+    status: int
+    head: bytes
+    """The head, with a small body right behind it."""
+    body: Body | None
+    length: int
+    """Bytes of the body, wherever it is."""
+
+
+class FastChannel(Channel):
+    """An HTTP connection that answers what is ready by itself."""
+
+    site: FastSite
+    factory: Any
+    transport: Any
+    quiet: bool | None = None
+    """See ``Connection``."""
+    _sender: SocketSender | WritingSender | None = None
+    _watch_sending: Watch | None = None
+
+    def connectionMade(self) -> None:
+        """A client came."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._plain = is_plain(self.transport)
+        self._held: list[bytes] = []
+        self.site.services.connections.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came: answer at once what can be, in the order it was asked."""
+        self.quiet = False
+        if self._sender is not None:
+            self._held.append(data)
+        elif self.requests or self._buffer or not self.persistent or not self._answer(data):
+            super().dataReceived(data)
+
+    def _answer(self, data: bytes) -> bool:
+        """Whether ``data`` was a question that could be answered here."""
+        self.site.services.before_looking()
+        seen = self.site.heads.look(data)
+        if seen is None:
+            return False
+        answer = self.site.answer(*seen)
+        if answer is None:
+            return False
+        self.resetTimeout()  # type: ignore[no-untyped-call]
+        if self._plain:
+            write_now(self.transport, answer.head, more=answer.body is not None)
+        else:
+            self.transport.write(answer.head)
+        if answer.body is not None:
+            self._send(answer.body)
+        if self.site.access_log is not None:
+            logged = logged_head(self.transport.getPeer(), data, answer.status, answer.length)
+            self.site.access_log.note(logged, self.site.services.clock.seconds())
+        return True
+
+    def _send(self, body: Body) -> None:
+        """Send a large body; what comes meanwhile waits."""
+        sender: SocketSender | WritingSender = WritingSender(body, self, self.transport.write)
+        if self._plain:
+            sender = SocketSender(body, self.transport)
+        self._sender = sender
+        sender.start()
+        if not sender.done.called:
+            self._networkProducer.pauseProducing()
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self._watch_sending = Watch(self, sender, self.cut)
+        sender.done.addCallbacks(self._sent, self._broken)
+
+    def _stop_sending(self) -> None:
+        self._sender = None
+        watch, self._watch_sending = self._watch_sending, None
+        if watch is not None:
+            watch.stop()
+
+    def _sent(self, _: None) -> None:
+        self._stop_sending()
+        self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        if self.site.services.connections.finishing:
+            self.close_soon()
+            return
+        held, self._held = self._held, []
+        self._networkProducer.resumeProducing()
+        if held:
+            self.dataReceived(b"".join(held))
+
+    def _broken(self, failure: Failure) -> None:
+        """An answer that ends early must never look whole."""
+        self._stop_sending()
+        self._held = []
+        self.cut()
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether another request may follow ``request``: not when the server stops."""
+        if super().checkPersistence(request, version) and not self.site.services.connections.finishing:
+            return True
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def too_slow(self) -> None:
+        """A request takes too long to come."""
+        self.refuse(self.site.refusal(408, "The request came too slowly."))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being asked or answered."""
+        return not self.requests and not self._buffer and self._sender is None
+
+    def finish_up(self) -> None:
+        """Close when what was asked is answered."""
+        if self.is_idle:
+            self.close_soon()
+        elif self._sender is None and not self.line_mode and self.requests:  # its head is complete
+            if getattr(self.requests[0], "endless", False):
+                self.cut()
+                return
+            self.persistent = False
+            if not self.requests[0].startedWriting:
+                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def move_to(self, site: FastSite) -> None:
+        """What is asked from now on is for ``site``."""
+        self.site = self.factory = site
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Bytes came that are no HTTP: say so with the headers of every other answer."""
+        self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:
+        """The client is gone."""
+        if self._sender is not None:
+            self._sender.stop()
+            self._stop_sending()
+        super().connectionLost(reason)
+        self.site.services.connections.lost(self)
+
+
+class FastSite(Site):
+    """The factory of HTTP connections."""
+
+    noisy = False
+    protocol = FastChannel  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        services: Services,
+        pages: Pages,
+        resource: IResource,
+        admit: Admit,
+        *,
+        timeout: float,
+        access_log: AccessLog | None,
+    ) -> None:
+        super().__init__(resource, TwistpiRequest, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        self.request_ids = RequestIds(services, services.authenticator.entropy)
+        self.heads = RequestHeadParser(services.lenient_accept)
+        self.access_log = access_log
+        self.services = services
+        """For requests, which choose by it what becomes of their bodies."""
+        self.admit = admit
+        """Tells, before the body comes, whether a request may upload."""
+        self._pages = pages
+        self._traffic = services.traffic
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what is offered to clients over TLS (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
+        return [b"http/1.1"]
+
+    def log(self, request: Any) -> None:
+        """Count a request that was answered, and note it in the access log, when there is one."""
+        if isinstance(request, TwistpiRequest) and not self.services.trusted_peers.is_worker(request):  # who counts it himself
+            seconds = request.lasted()
+            self._traffic.count(request.method, request.path, request.code, seconds, request.sentLength)
+            if self.access_log is not None:
+                self.access_log.note(self._logged(request, seconds), self.services.clock.seconds())
+
+    def _logged(self, request: TwistpiRequest, seconds: float) -> Logged:
+        return Logged(
+            client_address(request, self.services), request.method.decode("latin-1"), request.uri.decode("latin-1"),
+            request.clientproto.decode("latin-1"), request.code, request.sentLength, header(request, "referer"),
+            header(request, "user-agent"), seconds, request.request_id,
+        )  # fmt: skip
+
+    def take_over(self) -> None:
+        """Answer on the connections that are open, too, whoever made them: the server plays another role."""
+        for connection in self.services.connections.all():
+            connection.move_to(self)
+
+    def changed(self, serial: int, changes: Sequence[Change]) -> None:
+        """The entries up to ``serial`` were committed; called in the reactor, before their authors hear of it."""
+        self.invalidated(serial, invalidations_of(changes))
+
+    def invalidated(self, serial: int, invalidations: Iterable[Invalidation] | None) -> None:
+        """The view shows the entries up to ``serial``, which touched ``touches``; anything, when those are None."""
+        self.services.standing.moved(serial, self.services.clock.seconds())
+        if invalidations is None:
+            self._pages.forget_everything()
+        else:
+            self._pages.invalidated(invalidations)
+
+    def passed_on(self, request: TwistpiRequest, method: bytes, raw: bytes) -> PassedOn | None:
+        """Whom another server passes ``request`` on for, as far as it is believed; raises ``SenderRefused``."""
+        return self.services.trusted_peers.passed_on(request, method, raw)
+
+    def refusal(self, status: int, message: str) -> bytes:
+        """The whole answer to what is no request."""
+        reply = error_reply(status, message, wants_json=False)
+        standing = self.services.standing.at(self.services.clock.seconds())
+        return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
+
+    def answer(self, path: bytes, head: RequestHead) -> Answer | None:
+        """What is ready for who asks for ``path``; None when nothing is, or when the answer has to be a last one."""
+        services = self.services
+        if services.connections.finishing:
+            return None
+        key = services.tables.pages.get((path, head.negotiated.variant))
+        if key is not None:
+            page = services.page_cache.get(key)
+            now = services.clock.seconds()
+            if page is None or page.fresh_until <= now or page.private or page.outside is not None:
+                return None
+            return self._page_answer(page, head, now)
+        file = services.tables.files.get(path)
+        if file is None or head.negotiated.json:
+            return None
+        return self._file_answer(path, file, head, services.clock.seconds())
+
+    def _page_answer(self, page: ReadyPage, head: RequestHead, now: float) -> Answer | None:
+        full, unchanged, whole = page.ready(self.services.standing, now)
+        if head.tags is not None and tags_match(head.tags, page.etag):
+            self._traffic.unchanged_pages += 1
+            return Answer(304, unchanged, None, 0)
+        try:
+            body = None if whole else page.content.body()
+        except OSError:
+            return None
+        self._traffic.ready_pages += 1
+        self._traffic.sent += page.size
+        return Answer(200, full, body, page.size)
+
+    def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
+        full, unchanged, whole = file.ready(self.services.standing, now)
+        if head.tags is not None and tags_match(head.tags, file.etag):
+            self._traffic.unchanged_files += 1
+            return Answer(304, unchanged, None, 0)
+        if whole:
+            self._count_file(path, file.size)
+            return Answer(200, full, None, file.size)
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.services.tables.forget_file(path)
+            return None
+        self._count_file(path, file.size)
+        return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
+
+    def _count_file(self, path: bytes, size: int) -> None:
+        self._traffic.sent += size
+        if path.endswith(b".metadata"):
+            self._traffic.ready_metadata += 1
+        else:
+            self._traffic.ready_files += 1

@@ -1,0 +1,1 @@
+"""The handlers: one module for each part of the site.  A handler reads the view, or commits a change, and returns a reply."""

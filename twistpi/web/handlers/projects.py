@@ -1,0 +1,213 @@
+"""Projects and releases as JSON, in the form that the devpi client reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.model.errors import NoProject, UnknownProject, UnknownVersion
+from twistpi.model.names import comparable_version, normalize_project
+from twistpi.model.records import Index, Json, KnownFile, KnownProject
+from twistpi.model.releases import Attachment, LogLine, Release
+from twistpi.rules.inheritance import VisibleIndexes
+from twistpi.rules.releases import find_release, releases
+from twistpi.rules.upload_checks import shown_metadata
+from twistpi.simple.urls import quote_path
+from twistpi.web.addresses import outside_url
+from twistpi.web.fast.ready import Account
+from twistpi.web.handlers.simple import SimpleHandler
+from twistpi.web.pages import FEW_LINKS, Pages
+from twistpi.web.replies import Reply, put, redirect_reply, result_reply
+from twistpi.web.request import ends_with_slash, has_parameter, negotiated_of, query_of, wants_html
+from twistpi.web.services import Services
+
+Data = dict[str, Json]
+
+
+def mirrored_data(known: KnownProject, version: str | None, outside: str) -> Mapping[str, Data]:
+    """Version -> what is told of each release of a mirrored project, or of the one that ``version`` names.
+
+    ``outside`` is the address of this server, without a slash at the end.
+    """
+    found = releases(known)
+    if version is not None:
+        one = find_release(version, known)
+        found = {} if one is None else dict([one])
+    return {spelled: _mirrored(known, spelled, files, outside) for spelled, files in found.items()}
+
+
+def private_data(found: Sequence[Release], version: str | None, outside: str, *, is_quarantined: bool) -> Mapping[str, Data]:
+    """The same of a private project, whose releases are ``found``; in quarantine its files are not offered."""
+    if version is not None:
+        found = [release for release in found if release.version == version] or [
+            release for release in found if comparable_version(release.version) == comparable_version(version)
+        ][:1]
+    return {release.version: _private(release, outside, is_quarantined) for release in found}
+
+
+def _mirrored(known: KnownProject, version: str, files: Sequence[KnownFile], outside: str) -> Data:
+    """Nobody uploaded it here: no more than its files tell."""
+    data: Data = {"name": known.project, "version": version}
+    requires = next((file.link.requires_python for file in files if file.link.requires_python is not None), None)
+    if requires is not None:
+        data["requires_python"] = requires
+    data.update(_yanked(files))
+    base = _base(known.index, outside)
+    data["+links"] = [_link("releasefile", base + quote_path(file.path), _hashes(file)) for file in files]
+    return data
+
+
+def _private(release: Release, outside: str, is_quarantined: bool) -> Data:
+    data: Data = shown_metadata(release.metadata)
+    data.update(_yanked([file.known for file in release.files]))
+    base = _base(release.index, outside)
+    hrefs = {file.known.link.filename: base + quote_path(file.known.path) for file in release.files}
+    links = []
+    for file in release.files:
+        told = _link("releasefile", hrefs[file.known.link.filename], {"sha256": str(file.known.sha256)})
+        links.append({**told, "log": _log(file.log)})
+    links += [_attached(attachment, base, hrefs) for attachment in release.attachments]
+    if links and not is_quarantined:
+        data["+links"] = links
+    return data
+
+
+def _attached(attachment: Attachment, base: str, hrefs: Mapping[str, str]) -> Data:
+    told = _link(attachment.kind, base + quote_path(attachment.path), {"sha256": attachment.sha256})
+    if attachment.for_filename is not None:
+        told["for_href"] = hrefs[attachment.for_filename]
+    return {**told, "log": _log(attachment.log)}
+
+
+def _base(index: str, outside: str) -> str:
+    return f"{outside}/{quote_path(index)}/"
+
+
+def _yanked(files: Sequence[KnownFile]) -> Data:
+    yanked = next((file.link.yanked for file in files if file.link.yanked is not False), False)
+    return {} if yanked is False else {"yanked": yanked}
+
+
+def _hashes(file: KnownFile) -> Mapping[str, str]:
+    return file.link.hashes if file.sha256 is None else {**file.link.hashes, "sha256": file.sha256}
+
+
+def _link(kind: str, href: str, hashes: Mapping[str, str]) -> Data:
+    algorithm = "sha256" if "sha256" in hashes else next(iter(hashes), None)
+    spec = "" if algorithm is None else f"{algorithm}={hashes[algorithm]}"
+    told = {"hashes": dict(hashes)} if hashes else {}
+    return {"rel": kind, "hash_spec": spec, **told, "href": href}
+
+
+def _log(lines: Sequence[LogLine]) -> list[Data]:
+    return [_log_line(line) for line in lines]
+
+
+def _log_line(line: LogLine) -> Data:
+    told: Data = {"what": line.what, "who": line.who, "when": list(datetime.fromisoformat(line.when).timetuple()[:6])}
+    if line.src is not None:
+        told["src"] = line.src
+    if line.count is not None:
+        told["count"] = line.count
+    return {**told, "dst": line.dst}
+
+
+@attrs.define(eq=False)
+class ProjectsHandler:
+    """Answers ``/{user}/{index}/{project}`` and ``/{user}/{index}/{project}/{version}``."""
+
+    _services: Services
+    _pages: Pages
+    _simple: SimpleHandler
+
+    async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
+        """Every release of a project; what is no question for JSON is answered as ``SimpleHandler.alias`` does.
+
+        With ``?ignore_bases`` only what the index has by itself.
+        """
+        negotiated = negotiated_of(request, lenient=self._services.lenient_accept)
+        if negotiated.installer or not negotiated.json:
+            return await self._simple.alias(request, user, index, project)
+        normal = normalize_project(project)
+        if normal != project and request.method == b"GET":
+            up = "../" if ends_with_slash(request) else ""
+            return self._put(request, redirect_reply(f"{up}{normal}{query_of(request)}", 302))
+        name = f"{user}/{index}"
+        own = has_parameter(request, b"ignore_bases")
+        data, account = await self._data(request, name, normal, None, own=own)
+        return self._put(request, _with_account(result_reply("projectconfig", data), account, self._services.clock.seconds()))
+
+    async def version(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
+        """One release; people are led to the page of the project."""
+        normal = normalize_project(project)
+        up = "../../" if ends_with_slash(request) else "../"
+        if wants_html(request):
+            return self._put(request, redirect_reply(f"{up}+simple/{normal}/", 302))
+        if normal != project and request.method == b"GET":
+            here = f"{up}{normal}/{quote(version, safe='+')}"
+            return self._put(request, redirect_reply(f"{here}{query_of(request)}", 302))
+
+        data, account = await self._data(request, f"{user}/{index}", normal, version, own=False)
+        if version not in data:
+            raise UnknownVersion(normal, version)
+        reply = result_reply("versiondata", data[version])
+        return self._put(request, _with_account(reply, account, self._services.clock.seconds()))
+
+    async def _data(self, request: Request, name: str, project: str, version: str | None, *, own: bool) -> tuple[Data, Account]:
+        """Version -> version data of every release, or of ``version`` alone, as far as the asker may see it.
+
+        Raises ``NoProject`` and whatever the page of the project would.
+        """
+        visibility = await self._pages.reading.visibility(request, name)
+        indexes, account = await self._indexes(visibility, project, own=own)
+        while not self._pages.reading.is_current(visibility):
+            visibility = await self._pages.reading.visibility(request, name)
+            indexes, account = await self._indexes(visibility, project, own=own)
+        outside = outside_url(request, self._services)
+        reader = self._services.readers.get()
+        if sum(reader.link_count(index.name, project) for index in indexes) > FEW_LINKS:
+            data: Data = await self._services.offload(self._build, indexes, project, version, outside)
+            return data, account
+        return self._build(indexes, project, version, outside), account
+
+    async def _indexes(self, visibility: VisibleIndexes, project: str, *, own: bool) -> tuple[Sequence[Index], Account]:
+        """The indexes whose releases are told; with ``own`` nobody but the index itself, though others make the project exist."""
+        sources, reader = self._pages.sources, self._services.readers.get()
+        if own and not visibility.index.is_mirror and reader.has_project(visibility.index.name, project):
+            return (visibility.index,), Account()
+        try:
+            found = await sources.ask(visibility, project)
+        except UnknownProject as error:
+            raise NoProject(project) from error
+        return [index for index in found.indexes if not own or index.name == visibility.index.name], found.account
+
+    def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
+        """Read and put together; runs in whatever thread."""
+        data: Data = {}
+        for index in indexes:
+            for spelled, told in self._told(index, project, version, outside).items():
+                nearest = data.setdefault(version or spelled, told)
+                if nearest is not told:
+                    nearest.setdefault("+shadowing", []).append(told)
+        return data
+
+    def _told(self, index: Index, project: str, version: str | None, outside: str) -> Mapping[str, Data]:
+        reader = self._services.readers.get()
+        if index.is_mirror:
+            known = reader.project(index.name, project)
+            return {} if known is None else mirrored_data(known, version, outside)
+        header = reader.header(index.name, project)
+        is_quarantined = header is not None and header[0] == "quarantined"
+        return private_data(reader.releases(index.name, project), version, outside, is_quarantined=is_quarantined)
+
+    def _put(self, request: Request, reply: Reply) -> bytes:
+        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
+
+
+def _with_account(reply: Reply, account: Account, now: float) -> Reply:
+    """``reply``, which also says how fresh it is."""
+    return attrs.evolve(reply, headers=(*reply.headers, *account.headers(now)))

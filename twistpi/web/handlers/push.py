@@ -1,0 +1,217 @@
+"""Pushes: a release goes from an index to another one of this server, or to another server.
+
+Here nothing is copied: when everything about a push is known to be right, one entry says it.  What a mirror has not got yet is
+fetched before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
+from twistpi.model.account_errors import Forbidden, LoginToPush
+from twistpi.model.accounts import Principal
+from twistpi.model.changes import Change
+from twistpi.model.errors import NoMetadata, UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed
+from twistpi.model.records import Index, KnownFile
+from twistpi.model.releases import Release
+from twistpi.model.upload_errors import CannotPushTo, FileNotFetched
+from twistpi.push.releases import TAKEN, Line
+from twistpi.push.repository import read_repository
+from twistpi.rules.permissions import Action, is_allowed
+from twistpi.rules.pushes import (
+    ActionLog,
+    ExternalPush,
+    InternalPush,
+    PushSource,
+    PushTarget,
+    Selection,
+    checked_release,
+    decide_push,
+    mirrored_release,
+    read_push,
+    selected_docs,
+    selected_files,
+)
+from twistpi.rules.uploads import is_volatile
+from twistpi.web.handlers.base import Handler
+from twistpi.web.handlers.upload_storage import Storing
+from twistpi.web.project_sources import Reading
+from twistpi.web.replies import result_reply
+from twistpi.web.request import json_body
+from twistpi.web.services import Services
+
+if TYPE_CHECKING:
+    from twistpi.view.read import Reader
+
+
+Sidecar = tuple[str, int]
+"""SHA-256 and size of core metadata."""
+
+
+@attrs.define(eq=False)
+class Fetching:
+    """Has upstreams asked for all of a release."""
+
+    _services: Services
+    _storing: Storing
+
+    async def learn(self, index: Index, project: str) -> None:
+        """See to it that is known what the mirror ``index`` has of ``project``, be it nothing.
+
+        Raises ``UpstreamFailed`` and ``UpstreamUnreachable``.
+        """
+        with suppress(UnknownProject):
+            await self._services.mirror.ensure(index, project)
+
+    async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, Sidecar]:
+        """Bring the selected files of ``release`` here, which ``index`` mirrors.
+
+        Returns, by file name, the metadata that was put beside files which the upstream lists without a digest.  Raises
+        ``UpstreamFailed``, ``UpstreamUnreachable``, ``WrongBytes``, ``StorageFull``.
+        """
+        beside: dict[str, Sidecar] = {}
+        for file in selected_files(release, selection):
+            known = await self._file(index, release.project, file.known.path)
+            if known is None or not known.link.is_wheel:
+                continue
+            with suppress(NoMetadata):
+                address = await self._services.sidecars.metadata(index, release.project, known)
+                if known.link.sha256 is None:
+                    beside[known.link.filename] = await self._put_beside(known, address)
+        return beside
+
+    async def _file(self, index: Index, project: str, path: str) -> KnownFile | None:
+        """The file at ``path``, whose bytes are here; None when it went away."""
+        known = self._known(index, path)
+        if known is None or await self._is_here(known):
+            return known
+        try:
+            await self._services.downloads.open(index, project, known).finished()
+        except UnknownFile as error:
+            raise UpstreamFailed(index.name, known.link.filename, "it lists the file, but has it no more") from error
+        return self._known(index, path)
+
+    def _known(self, index: Index, path: str) -> KnownFile | None:
+        found = self._services.readers.get().file_by_path(index.name, path)
+        return None if found is None else found[1]
+
+    async def _is_here(self, known: KnownFile) -> bool:
+        if known.sha256 is None:
+            return False
+        address = blob_address(known.sha256, known.link.filename)
+        return await self._services.offload(self._services.blobs.find, address) is not None
+
+    async def _put_beside(self, known: KnownFile, address: BlobAddress) -> Sidecar:
+        """Where a mirror's file has no digest, its metadata does not lie where that of an upload does."""
+        assert known.sha256 is not None, "it was fetched"
+        data: bytes = await self._services.offload(self._read, address)
+        kept = await self._storing.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
+        return kept.sha256, kept.size
+
+    def _read(self, address: BlobAddress) -> bytes:
+        with self._services.blobs.open(address) as file:
+            return file.read()
+
+
+@attrs.define(eq=False)
+class PushHandler(Handler):
+    """Answers ``PUSH``, and a ``POST`` that is no upload, at ``/{user}/{index}``."""
+
+    _reading: Reading
+    _storing: Storing
+    _fetching: Fetching = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._fetching = Fetching(self._services, self._storing)
+
+    async def push(self, request: Request, user: str, index: str) -> bytes:
+        """Push a release out of an index, whose bases do not count.
+
+        Raises ``UnknownIndex``, ``LoginNeeded`` and ``Forbidden`` when that may not be read, ``InvalidPush``, ``BadRequest``,
+        what ``decide_push`` raises, ``CannotPushTo``, and what keeps a mirror from getting its files.
+        """
+        source = await self._reading.index(request, f"{user}/{index}")
+        wanted = read_push(json_body(request))
+        principal = await self.principal(request)
+        if isinstance(wanted, InternalPush):
+            return self.put(request, result_reply("actionlog", await self._inside(source, wanted, principal), secret=True))
+        lines = await self._outside(source, wanted, principal)
+        return self.put(request, result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True))
+
+    async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
+        told: list[ActionLog] = []
+        sidecars: dict[str, Sidecar] = {}
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self._source(view, source.name, wanted.selection, principal, sidecars)
+            release = checked_release(found, wanted.selection)
+            target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
+            changes, lines = decide_push(found, target, wanted.selection)
+            told.append(lines)
+            return changes
+
+        if source.is_mirror:
+            await self._fetching.learn(source, wanted.selection.project)
+            with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
+                decide(self.reader)
+            sidecars.update(
+                await self._fetching.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
+            )
+        await self.commit(decide, principal)
+        return told[-1]
+
+    async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
+        if principal.user is None:
+            raise LoginToPush("push", source.name)
+        if principal.token is not None:
+            raise Forbidden("push to another server with an API token")
+        repository = read_repository(wanted.url, wanted.username, wanted.password)
+        selection = wanted.selection
+        if source.is_mirror:
+            await self._fetching.learn(source, selection.project)
+            await self._fetching.fetch(source, self._release(source, selection, principal), selection)
+        release = self._release(source, selection, principal)
+        files, docs = selected_files(release, selection), selected_docs(release, selection)
+        # Half a release on the other server helps nobody: it goes on when the client leaves.
+        return await self._storing.finish(
+            lambda: self._services.pusher.push(release, files, docs, repository, register=wanted.register_project)
+        )
+
+    def _release(self, source: Index, selection: Selection, principal: Principal) -> Release:
+        return checked_release(self._source(self.reader, source.name, selection, principal, {}), selection)
+
+    def _source(
+        self, view: Reader, name: str, selection: Selection, principal: Principal, sidecars: Mapping[str, Sidecar]
+    ) -> PushSource:
+        """Where the release comes from, as it is now."""
+        index = self.existing(view, name)
+        self.check(Action.READ, principal, index=index)
+        project = selection.project
+        if index.is_mirror:
+            release = mirrored_release(view.project(name, project), selection.version, sidecars)
+        else:
+            release = view.release(name, project, selection.version)
+        return PushSource(index, release, _status(view, name, project))
+
+    def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:
+        """Where it goes, as it is now."""
+        name, project = wanted.target, wanted.selection.project
+        index = view.index(name)
+        if index is None:
+            raise UnknownIndex(name)
+        if not is_allowed(Action.UPLOAD, principal, self._services.policy, index=index, project=project):
+            raise CannotPushTo(principal.user, name)
+        gone = {} if is_volatile(index) else {filename: view.removed_paths(name, filename) for filename in filenames}
+        return PushTarget(index, view.releases(name, project), _status(view, name, project), gone)
+
+
+def _status(view: Reader, index: str, project: str) -> str | None:
+    """The project's status marker (PEP 792)."""
+    known = view.header(index, project)
+    return None if known is None else known[0]

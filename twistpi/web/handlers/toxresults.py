@@ -1,0 +1,113 @@
+"""Test results: posted to the file that was tested, and kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.received import Received
+from twistpi.model.account_errors import BadRequest
+from twistpi.model.accounts import NOBODY, Principal
+from twistpi.model.changes import Change
+from twistpi.model.records import Index
+from twistpi.model.releases import Release
+from twistpi.model.upload_errors import NoFileForToxresult, ToxresultForbidden
+from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_filename, toxresult_link, toxresults_of
+from twistpi.rules.permissions import Action, is_allowed
+from twistpi.web.handlers.upload_storage import Storing
+from twistpi.web.handlers.uploads import Admission
+from twistpi.web.receiving.streamed_body import StreamedBody
+from twistpi.web.replies import result_reply
+
+if TYPE_CHECKING:
+    from twistpi.view.read import Reader
+
+
+@attrs.define(eq=False)
+class ToxresultsHandler(Admission):
+    """Answers ``POST`` at ``/{user}/{index}/+f/…``."""
+
+    _storing: Storing
+    _reserved: set[BlobAddress] = attrs.field(init=False, factory=set)
+    """Where results are about to be kept: two of one second must not have one name."""
+
+    async def admit(self, request: Request, raw_path: bytes) -> Principal:
+        """Who has a test result, of which only the headers and the path of ``request`` are here.
+
+        Raises ``ToxresultForbidden``, ``LoginNeeded`` and ``Forbidden`` for an index that may not be read,
+        ``NoFileForToxresult``, ``BadRequest``.
+        """
+        parts = self.parts(request, raw_path)
+        if len(parts) < 3:
+            raise BadRequest("only files take test results")
+        principal = await self.principal(request)
+        self._find(self.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
+        return principal
+
+    async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
+        """Keep a test result; raises what ``admit`` raises, ``BodyTooLarge``, and ``BadRequest`` for what is no JSON."""
+        body = request.content
+        assert isinstance(body, StreamedBody), "chosen by the path"
+        principal = await body.admitted()
+        content = await body.result()
+        name, path = f"{user}/{index}", f"+f/{three}/{thirteen}/{filename}"
+        result = await self._storing.finish(lambda: self._store(name, path, content, principal))
+        return self.put(request, result_reply("toxresultpath", toxresult_link(name, result), secret=True))
+
+    async def _store(self, name: str, path: str, content: Received, principal: Principal) -> Toxresult:
+        _, project, release = self._find(self.reader, name, path, principal)
+        async with self._place(project, release, path, content) as result:
+            await self._storing.keep_at(content, _address(result.path))
+
+            def decide(view: Reader) -> Sequence[Change]:
+                index, _, release = self._find(view, name, path, principal)
+                return decide_toxresult(index, release, result)
+
+            await self.commit(decide, principal)
+            return result
+
+    @asynccontextmanager
+    async def _place(self, project: str, release: Release, path: str, content: Received) -> AsyncIterator[Toxresult]:
+        """A result under a name that nobody else has or gets."""
+        filename = path.rpartition("/")[2]
+        number = len(toxresults_of(release, filename))
+        while True:
+            name = toxresult_filename(filename, self._services.now(), number)
+            result = Toxresult(project, path, name, content.sha256, content.size)
+            address = _address(result.path)
+            if address not in self._reserved:
+                self._reserved.add(address)
+                try:
+                    if await self._services.offload(self._services.blobs.find, address) is None:
+                        yield result
+                        return
+                finally:
+                    self._reserved.discard(address)
+            number += 1
+
+    def _find(self, view: Reader, name: str, path: str, principal: Principal) -> tuple[Index, str, Release]:
+        """The index, the project and the release of the tested file."""
+        index = view.index(name)
+        if index is not None:
+            self.check(Action.READ, principal, index=index)
+        # What everybody may do, an API token does not take away.
+        if index is None or not any(
+            is_allowed(Action.UPLOAD_TOXRESULT, one, self._services.policy, index=index) for one in (principal, NOBODY)
+        ):
+            raise ToxresultForbidden
+        found = None if index.is_mirror else view.file_by_path(name, path)
+        release = None if found is None else view.release_of_file(name, found[0], path.rpartition("/")[2])
+        if found is None or release is None:
+            raise NoFileForToxresult(name, path)
+        return index, found[0], release
+
+
+def _address(path: str) -> BlobAddress:
+    """Where the blob of a result lies: beside the file that was tested."""
+    _, three, thirteen, filename = path.split("/")
+    return BlobAddress(three + thirteen, filename)

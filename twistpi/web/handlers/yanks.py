@@ -1,0 +1,126 @@
+"""Marks on what is published: files and releases that are yanked (PEP 592), and the status of projects (PEP 792).
+
+=================================================  ====================  ===================================================
+path                                               methods               body
+=================================================  ====================  ===================================================
+``/{user}/{index}/{project}/{version}/+yank``      ``PUT``, ``DELETE``   ``{"reason": "…"}`` or nothing
+``/{user}/{index}/+f/{3}/{13}/{filename}/+yank``   ``PUT``, ``DELETE``   the same
+``/{user}/{index}/{project}/+status``              ``GET``, ``PUT``,     ``{"status": "archived", "reason": "…"}``
+                                                   ``DELETE``
+=================================================  ====================  ===================================================
+
+Whoever may remove something may yank it and say that a project is archived or deprecated.  Quarantine, which takes every file
+away from everybody, is for who may change the index, to set and to lift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.model.changes import Change
+from twistpi.model.errors import NoProject, UnknownFile, UnknownVersion
+from twistpi.model.names import normalize_project
+from twistpi.model.records import Index, Json
+from twistpi.model.releases import Release
+from twistpi.model.upload_errors import FileGone
+from twistpi.rules.permissions import Action
+from twistpi.rules.yanks import check_markable, decide_status, decide_yank, read_status, read_yank
+from twistpi.web.handlers.base import Handler
+from twistpi.web.project_sources import Reading
+from twistpi.web.replies import message_reply, result_reply
+from twistpi.web.request import kept_body, read_json
+
+if TYPE_CHECKING:
+    from twistpi.view.read import Reader
+
+_QUARANTINED: Final = "quarantined"
+_Target = tuple[Release, Collection[str] | None]
+"""A release, and the names of those of its files that are meant; None for all."""
+
+
+@attrs.define(eq=False)
+class YankHandler(Handler):
+    """Sets marks and takes them away."""
+
+    _reading: Reading
+
+    async def yank_release(self, request: Request, user: str, index: str, project: str, version: str) -> bytes:
+        """``PUT``: yank every file of a release; ``DELETE``: not any more."""
+        normal = normalize_project(project)
+
+        def find(view: Reader, found: Index) -> _Target:
+            release = view.release(found.name, normal, version)
+            if release is None:
+                raise UnknownVersion(normal, version) if view.has_project(found.name, normal) else NoProject(normal)
+            return release, None
+
+        return await self._yank(request, f"{user}/{index}", f"release {normal} {version}", find)
+
+    async def yank_file(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
+        """``PUT``: yank one file; ``DELETE``: not any more."""
+        path = f"+f/{three}/{thirteen}/{filename}"
+
+        def find(view: Reader, found: Index) -> _Target:
+            known = view.file_by_path(found.name, path)
+            release = None if known is None else view.release_of_file(found.name, known[0], filename)
+            if release is None:
+                raise FileGone(found.name, path) if view.was_removed(found.name, path) else UnknownFile(found.name, path)
+            return release, (filename,)
+
+        return await self._yank(request, f"{user}/{index}", f"file {filename}", find)
+
+    async def show_status(self, request: Request, user: str, index: str, project: str) -> bytes:
+        """The status of a project and the reason; both null where nobody said anything."""
+        name, normal = f"{user}/{index}", normalize_project(project)
+        await self._reading.index(request, name)
+        known = self.reader.project(name, normal)
+        if known is None:
+            raise NoProject(normal)
+        status: Json = {"status": known.header.status, "reason": known.header.status_reason}
+        return self.put(request, result_reply("projectstatus", status))
+
+    async def set_status(self, request: Request, user: str, index: str, project: str) -> bytes:
+        """``PUT``: a project has this status; ``DELETE``: it has none any more."""
+        principal = await self.principal(request)
+        name, normal, body = f"{user}/{index}", normalize_project(project), _body(request)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self.allowed(Action.REMOVE, principal, view, name)
+            status, reason = (None, None) if request.method == b"DELETE" else read_status(body)
+            known = view.project(name, normal)
+            header = None if known is None else known.header
+            if _QUARANTINED in (status, None if header is None else header.status):
+                self.check(Action.MODIFY_INDEX, principal, index=found)
+            return decide_status(found, normal, header, status, reason)
+
+        await self.commit(decide, principal)
+        return self.put(request, message_reply(f"status of project {normal} on {name} {_set_or_not(request)}"))
+
+    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader, Index], _Target]) -> bytes:
+        principal = await self.principal(request)
+        body = _body(request)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            index = self.allowed(Action.REMOVE, principal, view, name)
+            check_markable(index)
+            yanked = False if request.method == b"DELETE" else read_yank(body)
+            release, filenames = find(view, index)
+            return decide_yank(index, release, filenames, yanked)
+
+        await self.commit(decide, principal)
+        verb = "not yanked any more" if request.method == b"DELETE" else "yanked"
+        return self.put(request, message_reply(f"{what} on {name} is {verb}"))
+
+
+def _body(request: Request) -> Json:
+    """What the body says; None for none, which says nothing."""
+    body = kept_body(request)
+    return read_json(body) if body.strip() else None
+
+
+def _set_or_not(request: Request) -> str:
+    return "removed" if request.method == b"DELETE" else "set"

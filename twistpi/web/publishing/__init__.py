@@ -1,1 +1,0 @@
-"""What changes what is in an index: uploads, pushes, marks, removals, test results."""

@@ -1,0 +1,188 @@
+"""Blobs for other servers of the house: one at a time, with ranges, or many small ones in one stream.
+
+Whoever follows this server may have every blob that the view names, whatever index it belongs to.  A blob that is not here yet,
+because this server follows another one, is sent as it comes from there.  One that a mirror had and the disk lost is had from the
+upstream again, so that a replica which lacks it needs nobody's help; what was uploaded and lost is lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.auth.node_tokens import NodeClaim
+from twistpi.blobs.address import BlobAddress
+from twistpi.mirror.download import Download
+from twistpi.model.account_errors import BadRequest
+from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
+from twistpi.model.records import Index, KnownFile
+from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
+from twistpi.view.read import KeptBlob
+from twistpi.web.handlers.files import Facts, FileHandler
+from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.base import NodeHandler
+from twistpi.web.replies import NO_STORE, Headers, put_head
+from twistpi.web.request import json_body
+from twistpi.web.stage_files import BINARY, METADATA
+from twistpi.web.transport.bodies import PiecesBody
+from twistpi.web.transport.send import send_body
+
+MOST: Final = 1000
+"""Blobs in one stream."""
+STREAM: Final = b"application/vnd.twistpi.blobs"
+_PIECE: Final = 256 * 1024
+"""Bytes that are read at a time; small blobs are put together up to this."""
+
+
+@attrs.frozen
+class NodeFacts(Facts):
+    """What the head of an answer says that is for another server: nobody in between keeps it."""
+
+    nodes: Nodes
+
+    @property
+    def validators(self) -> Headers:
+        """The headers a 200, a 206 and a 304 share."""
+        tag = () if self.etag is None else ((b"ETag", self.etag.encode("ascii")),)
+        return (*tag, NO_STORE, *self.nodes.headers())
+
+
+@attrs.define(eq=False)
+class NodeFiles(FileHandler):
+    """Sends files to other servers."""
+
+    _nodes: Nodes
+
+    async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> bytes | None:
+        """A blob that is here; raises ``FileNotFoundError`` when it is not."""
+        return await self._complete(request, ("", ""), address, self.facts_of(sha256))
+
+    async def coming(self, request: Request, download: Download, sha256: str | None) -> bytes | None:
+        """A file that is on its way; raises what keeps it from coming, while nothing was sent."""
+        return await self._growing(request, download, self.facts_of(sha256))
+
+    def facts_of(self, sha256: str | None) -> NodeFacts:
+        """The facts about a file with this digest; it counts as private, so that nobody gets it from memory, unasked."""
+        return NodeFacts(f'"{sha256}"' if sha256 else None, BINARY, None, private=True, nodes=self._nodes)
+
+
+@attrs.define(eq=False)
+class BlobFeedHandler(NodeHandler):
+    """Answers ``GET /+blob/{3}/{13}/{filename}`` and ``POST /+blobs``."""
+
+    _files: NodeFiles
+
+    async def blob(self, request: Request, claim: NodeClaim, three: str, thirteen: str, filename: str) -> bytes | None:
+        """One blob, or a range of it.
+
+        Raises ``UnknownFile`` when nothing names it, ``FileLost``, and what downloads and metadata raise.
+        """
+        path = f"+f/{three}/{thirteen}/{filename}"
+        try:
+            address = BlobAddress(three + thirteen, filename)
+        except (ValueError, InvalidFilename) as error:
+            raise UnknownFile("the primary", path) from error
+        named = self.reader.kept_blob(address.digits, address.filename)
+        if named is None:
+            raise UnknownFile("the primary", path)
+        with suppress(FileNotFoundError):
+            return await self._files.stored(request, address, named.sha256)
+        elsewhere = self._services.elsewhere
+        if elsewhere is not None:
+            return await self._files.coming(request, elsewhere.open_blob(named), named.sha256)
+        return await self._anew(request, address, named)
+
+    async def _anew(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
+        """A blob that the disk lost, from the upstream of a mirror that had it; raises ``FileLost`` without such a mirror."""
+        distribution = address.filename.removesuffix(METADATA)
+        for index, project, known in self._mirrored(distribution):
+            if known.sha256 == named.sha256:
+                return await self._files.coming(request, self._services.downloads.open(index, project, known), named.sha256)
+            if known.metadata_sha256 == named.sha256:
+                found = await self._services.sidecars.metadata(index, project, known)
+                if found == address:
+                    return await self._files.stored(request, address, named.sha256)
+        raise FileLost("the primary", f"+f/{address.relative}")
+
+    def _mirrored(self, filename: str) -> Iterator[tuple[Index, str, KnownFile]]:
+        """What mirrors know of files called ``filename``, each with its project."""
+        for name in self.reader.mirrors_with(filename):
+            index = self.reader.index(name)
+            if index is not None and index.is_mirror:
+                for project, known in self.reader.files_by_filename(name, filename):
+                    yield index, project, known
+
+    async def blobs(self, request: Request, claim: NodeClaim) -> None:
+        """Those of the blobs in a JSON list of ``[digits, filename]`` that are here, in its order; see ``replication/frames.py``.
+
+        Raises ``BadRequest``.
+        """
+        wanted = _read_wanted(json_body(request))
+        put_head(request, 200, (*self.head(), (b"Content-Type", STREAM)))
+        await send_body(request, PiecesBody(_gathered(self._stream(wanted)), self._services.offload), length=None)
+
+    def _stream(self, wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+        """The stream piece by piece; blocking."""
+        yield BEGINNING
+        for digits, filename in wanted:
+            named = self.reader.kept_blob(digits, filename)
+            yield from missing_pieces(digits, filename) if named is None else self._pieces(named)
+        yield END
+
+    def _pieces(self, named: KeptBlob) -> Iterator[bytes]:
+        try:
+            file = self._services.blobs.open(BlobAddress(named.digits, named.filename))
+        except FileNotFoundError:
+            yield from missing_pieces(named.digits, named.filename)
+            return
+        with file:
+            if file.seek(0, os.SEEK_END) != named.size:
+                yield from missing_pieces(named.digits, named.filename)  # what is damaged here helps nobody
+                return
+            file.seek(0)
+            yield begin_line(named.digits, named.filename, named.size)
+            left = named.size
+            while left > 0:
+                piece = file.read(min(left, _PIECE))
+                if not piece:
+                    raise OSError(f"{named.filename} is shorter than it was")
+                left -= len(piece)
+                yield piece
+
+
+def missing_pieces(digits: str, filename: str) -> Iterator[bytes]:
+    """What stands for a blob that is not here."""
+    yield missing_line(digits, filename)
+
+
+def _read_wanted(told: Any) -> list[tuple[str, str]]:
+    if not isinstance(told, list) or len(told) > MOST:
+        raise BadRequest(f"a list of at most {MOST} files is needed")
+    wanted = []
+    for one in told:
+        try:
+            digits, filename = one
+            address = BlobAddress(digits, filename)
+        except (TypeError, ValueError, InvalidFilename) as error:
+            raise BadRequest(f"{one!r} is no file") from error
+        wanted.append((address.digits, address.filename))
+    return wanted
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth a turn of the reactor each."""
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= _PIECE:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)

@@ -1,0 +1,217 @@
+"""``/+changelog``: the changelog as other servers follow it.  This page is the specification of the feed.
+
+All of it is for servers of the house only (see ``guard``): who has not the secret gets 403 and nothing else.  Refusals are JSON
+with ``message``, ``error`` (a name) and the facts beside them.
+
+The feed
+========
+
+``GET /+changelog?after=N&chain=HEX&epoch=E[&log_id=ID]`` asks for the lines after serial ``N``, whose chain digest is ``HEX`` (64
+zeros, or nothing, when ``N`` is 0), for a server whose view has reached the epoch ``E``, of the log ``ID``.
+
+200 begins a body without an end::
+
+    + 1041 1795000000.123456
+    1040 5e7dbe2f… {"at":…}
+    1041 d3d0ad3c… {"at":…}
+    + 1041 1795000000.123789
+    + 1041 1795000005.123456
+
+* Lines of the log come in order, whole, byte for byte as they stand in the segments, each with its line feed.  Each was synced
+  and is in the view of the server that sends it, so nobody who follows ever knows more than its clients can.
+* Lines that begin with ``+`` are heartbeats: the last serial that this server has, and its time in Unix seconds.  One comes
+  first, one whenever everything has been sent, and one within every five seconds while there is nothing else to send.  While
+  there is, one comes at the first end of a MiB of lines after about five seconds.
+* Lines that are announced while the feed is open follow at once.
+* The headers ``X-Twistpi-Log-Id``, ``X-Twistpi-Epoch`` and ``X-Devpi-Serial`` say which log this is, and how far it was then.
+* With ``Accept-Encoding: gzip`` the body is compressed, and flushed after each piece, so that what was sent can be read.
+* The connection ends with the feed: the server stops, or the reader took nothing for more than a minute.  What was read last
+  may be a part of a line; it is dropped, and the next request asks for it anew.
+* A reader that is slow is waited for, at no cost but an open file.
+
+409 says why the log cannot be followed from there, with ``reason``, ``serial`` (the last one here), ``epoch`` and ``log_id``:
+
+``other log``
+    This is another log than ``ID``.
+``fenced``
+    Another server became the primary: this one knows it, or hears it now, since ``E`` is higher than its own epoch.
+``diverged``
+    The line ``N`` has another chain here, or this log ends before it.
+``behind``
+    ``N`` is before the first line that is here: this server is a replica without the older history.
+
+Where lines are
+===============
+
+``GET /+changelog/position?serial=N``: ``serial``, ``chain``, ``segment`` (its first serial), ``offset`` (where in it the line
+ends), ``log_id`` and ``epoch``; 404 when the line is not here.
+
+``GET /+changelog/segments``: ``log_id``, ``begins_after`` (``serial`` and ``chain`` of the line before the first one here) and
+``segments``, each with ``first``, ``size``, ``sealed`` and ``before``, the chain of the line before its first one.
+
+``GET /+changelog/segments/FIRST``: the bytes of a segment, in ranges where asked; of the one that grows, what there is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.auth.node_tokens import NodeClaim
+from twistpi.changelog.interfaces import Segment
+from twistpi.model.account_errors import BadRequest
+from twistpi.model.peers import BEGINNING, Position
+from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
+from twistpi.simple.negotiate import accepts_gzip
+from twistpi.web.replication.base import NodeHandler, node_json
+from twistpi.web.replication.feed_body import GzipBody
+from twistpi.web.replication.followers import Feeds
+from twistpi.web.replies import put_head
+from twistpi.web.request import header
+from twistpi.web.transport.bodies import FileBody
+from twistpi.web.transport.send import send_stream
+
+_CHAIN: Final = re.compile(r"[0-9a-f]{64}")
+_DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_TYPE: Final = (b"Content-Type", b"application/octet-stream")
+_LONGEST_URL: Final = 1000
+
+
+@attrs.frozen
+class Asked:
+    """From where somebody wants to follow."""
+
+    after: int
+    chain: str
+    epoch: int
+    log_id: str | None
+
+
+@attrs.define(eq=False)
+class FeedHandler(NodeHandler):
+    """Answers ``/+changelog`` and what is below."""
+
+    _feeds: Feeds
+
+    async def changelog(self, request: Request, claim: NodeClaim) -> bytes | None:
+        """The feed."""
+        feeds = self._feeds
+        epoch = self.reader.epoch()
+        asked = _read_asked(request)
+        self._heed(request, claim, asked)
+        position = await self._place(asked, epoch)
+        compressed = accepts_gzip(header(request, "accept-encoding"))
+        coding = ((b"Content-Encoding", b"gzip"),) if compressed else ()
+        told = ((b"X-Twistpi-Log-Id", feeds.log_id.encode()), (b"X-Twistpi-Epoch", b"%d" % epoch), (b"X-Accel-Buffering", b"no"))
+        put_head(request, 200, (*self.head(), _TYPE, *coding, *told))
+        if request.method == b"HEAD":
+            return b""
+        body = feeds.open(position, claim.node, _address(request), _outside_url(request))
+        try:
+            await send_stream(request, GzipBody(body, self._services.offload) if compressed else body)
+        finally:
+            feeds.closed(body)
+        return None
+
+    async def position(self, request: Request, _claim: NodeClaim) -> bytes:
+        """Where a line is."""
+        serial = _number(request, "serial")
+        last = self._feeds.seen().serial
+        if serial > last:
+            raise UnknownSerial(serial, self._feeds.changelog.begins_after.serial + 1, last)
+        found: Position = await self._services.offload(self._feeds.changelog.position, serial)
+        facts = {"log_id": self._feeds.log_id, "epoch": self.reader.epoch()}
+        return self.put(request, node_json({**attrs.asdict(found), **facts}))
+
+    async def segments(self, request: Request, _claim: NodeClaim) -> bytes:
+        """Which files the log consists of."""
+        changelog = self._feeds.changelog
+        base = changelog.begins_after
+        segments = [attrs.asdict(segment) for segment in await self._seen_segments()]
+        facts = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
+        return self.put(request, node_json({**facts, "segments": segments}))
+
+    async def segment(self, request: Request, _claim: NodeClaim, first: str) -> bytes | None:
+        """The bytes of one of them."""
+        known = [one for one in await self._seen_segments() if str(one.first) == first]
+        if not known:
+            raise UnknownSegment(first)
+        path = self._feeds.changelog.segment_path(known[0].first)
+        return await self.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
+
+    async def _seen_segments(self) -> list[Segment]:
+        """The files of the log, as far as everybody sees their lines."""
+        seen = self._feeds.seen()
+        segments: list[Segment] = await self._services.offload(self._feeds.changelog.segments)
+        return [
+            attrs.evolve(one, size=seen.offset, sealed=False) if one.first == seen.segment else one
+            for one in segments
+            if one.first <= seen.serial
+        ]
+
+    def _heed(self, request: Request, claim: NodeClaim, asked: Asked) -> None:
+        """Remember who follows, for the next start, and notice that another server was promoted."""
+        services = self._services
+        if asked.log_id not in (None, self._feeds.log_id):
+            return
+        if services.known_followers is not None:
+            services.known_followers.came(claim.node, _outside_url(request))
+        if services.fencing is not None:
+            services.fencing.epoch_seen(asked.epoch)
+
+    async def _place(self, asked: Asked, epoch: int) -> Position:
+        """Where the line ``asked.after`` ends; raises ``FeedRefused``."""
+        feeds, seen = self._feeds, self._feeds.seen()
+
+        def refuse(reason: str, told: str) -> FeedRefused:
+            return FeedRefused(asked.after, told, reason, seen.serial, epoch, feeds.log_id)
+
+        if asked.log_id not in (None, feeds.log_id):
+            raise refuse("other log", f"it is another log ({feeds.log_id}, not {asked.log_id})")
+        fence = None if self._services.fencing is None else self._services.fencing.fence
+        if fence is not None:
+            raise refuse("fenced", f"{fence.successor} was promoted and is the one to follow")
+        if asked.epoch > epoch:
+            raise refuse("fenced", f"it has reached the epoch {epoch} only, and the asker knows epoch {asked.epoch}")
+        if asked.after > seen.serial:
+            raise refuse("diverged", f"it ends at serial {seen.serial}")
+        if asked.after < feeds.changelog.begins_after.serial:
+            raise refuse("behind", f"its first line here is {feeds.changelog.begins_after.serial + 1}")
+        position: Position = await self._services.offload(feeds.changelog.position, asked.after)
+        if position.chain != asked.chain:
+            raise refuse("diverged", f"the line of that serial has the chain {position.chain}, not {asked.chain}")
+        return position
+
+
+def _read_asked(request: Request) -> Asked:
+    after = _number(request, "after")
+    chain = _parameter(request, "chain") or BEGINNING.chain
+    if not _CHAIN.fullmatch(chain):
+        raise BadRequest("chain must be the 64 hexadecimal digits that stand in the line")
+    epoch = _number(request, "epoch") if _parameter(request, "epoch") is not None else 0
+    return Asked(after, chain, epoch, _parameter(request, "log_id"))
+
+
+def _number(request: Request, name: str) -> int:
+    text = _parameter(request, name) or ""
+    if not _DIGITS.fullmatch(text):
+        raise BadRequest(f"{name} must be a number")
+    return int(text)
+
+
+def _parameter(request: Request, name: str) -> str | None:
+    values = (request.args or {}).get(name.encode("ascii"))
+    return values[-1].decode("latin-1") if values else None
+
+
+def _address(request: Request) -> str:
+    peer: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
+    return str(getattr(peer, "host", None) or "")
+
+
+def _outside_url(request: Request) -> str | None:
+    return (header(request, "x-devpi-replica-outside-url") or "")[:_LONGEST_URL] or None

@@ -1,0 +1,140 @@
+"""The snapshots of the view that are kept for new replicas: made one at a time, shared, and removed when nobody asks any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from twistpi.mirror.inflight import Inflight
+from twistpi.model.monitoring import Measure
+from twistpi.model.replication_errors import UnknownSnapshot
+from twistpi.view.snapshot import Copy, copy_view
+from twistpi.web.transport.bodies import FileBody
+
+SHARED: Final = 60.0
+"""Seconds for which a snapshot is good enough for whoever wants a new one."""
+KEPT: Final = 3600.0
+"""Seconds without a question after which it is removed."""
+_LOOK: Final = 300.0
+"""Seconds between two looks whether one can be removed."""
+_MOST: Final = 3
+"""Kept at a time: with so many, the newest is good enough at any age.  Each takes the room of the view."""
+_log = Logger()
+
+
+@attrs.define(eq=False)
+class Snapshot:
+    """One that is kept."""
+
+    id: str
+    copy: Copy
+    made: float
+    """Unix seconds."""
+    used: float
+    readers: int = 0
+    """Answers that are being sent."""
+
+
+@attrs.define(eq=False)
+class Snapshots:
+    """Makes snapshots, one at a time, and keeps them for a while."""
+
+    _view: str
+    """The path of the view."""
+    _folder: str
+    """Where they are kept; emptied at start by whoever owns it."""
+    _clock: Any
+    """The reactor."""
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread."""
+    _entropy: Callable[[int], bytes]
+    _kept: dict[str, Snapshot] = attrs.field(factory=dict, init=False)
+    """By id, in the order they were made."""
+    _making: Inflight[str, Snapshot] = attrs.field(factory=Inflight, init=False)
+    _made: int = attrs.field(default=0, init=False)
+    _looking: LoopingCall = attrs.field(init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._looking = LoopingCall(self._drop_unused)
+        self._looking.clock = self._clock
+
+    def start(self) -> None:
+        """Begin to look after what is kept."""
+        self._looking.start(_LOOK, now=False)
+
+    def stop(self) -> None:
+        """Remove all, because the server stops."""
+        self._stopped = True
+        if self._looking.running:
+            self._looking.stop()
+        for snapshot in list(self._kept.values()):
+            self._drop(snapshot)
+
+    async def get(self) -> Snapshot:
+        """A snapshot of about now; raises ``StorageFull``.  Who stops waiting for it does not stop its making."""
+        newest = next(reversed(self._kept.values()), None)
+        now = self._clock.seconds()
+        if newest is not None and (0 <= now - newest.made < SHARED or len(self._kept) >= _MOST):
+            newest.used = now
+            return newest
+        return await self._making.join("", self._make)
+
+    def find(self, name: str) -> Snapshot:
+        """The one with the id ``name``; raises ``UnknownSnapshot``."""
+        if name not in self._kept:
+            raise UnknownSnapshot(name)
+        self._kept[name].used = self._clock.seconds()
+        return self._kept[name]
+
+    def read(self, snapshot: Snapshot) -> FileBody:
+        """Its bytes; ``was_read`` once they were sent, or not."""
+        file = os.open(snapshot.copy.path, os.O_RDONLY | os.O_CLOEXEC)
+        snapshot.readers += 1  # only now: what could not be opened has no reader that ends
+        return FileBody(file, 0, snapshot.copy.size)
+
+    def was_read(self, snapshot: Snapshot) -> None:
+        """What ``read`` gave is closed."""
+        snapshot.readers -= 1
+        snapshot.used = self._clock.seconds()
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measured``."""
+        yield Measure("twistpi_snapshots_made", "counter", "Snapshots of the view that were made for replicas", self._made)
+        size = sum(snapshot.copy.size for snapshot in self._kept.values())
+        yield Measure("twistpi_snapshots_bytes", "gauge", "Room that snapshots for replicas take", size)
+
+    async def _make(self) -> Snapshot:
+        name = self._entropy(16).hex()
+        copy: Copy = await self._offload(partial(copy_view, self._view, os.path.join(self._folder, f"snapshot-{name}")))
+        now = self._clock.seconds()
+        snapshot = Snapshot(name, copy, now, now)
+        self._made += 1
+        if self._stopped:
+            self._remove(copy)
+        else:
+            self._kept[name] = snapshot
+        _log.info("Made a snapshot of {size} bytes at serial {serial}.", size=copy.size, serial=copy.stamp.position.serial)
+        return snapshot
+
+    def _drop_unused(self) -> None:
+        now = self._clock.seconds()
+        for snapshot in list(self._kept.values()):
+            if not snapshot.readers and not 0 <= now - snapshot.used < KEPT:
+                self._drop(snapshot)
+
+    def _drop(self, snapshot: Snapshot) -> None:
+        del self._kept[snapshot.id]
+        self._remove(snapshot.copy)
+
+    def _remove(self, copy: Copy) -> None:
+        with suppress(OSError):  # the next start empties the folder
+            os.remove(copy.path)
