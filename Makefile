@@ -1,19 +1,25 @@
 # make help    this list
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
+# make test-quick   style, types, and the tests that start no other programs: about two minutes
 # make bench   measure, and write docs/performance.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
+# make lock    renew requirements-dev.lock, which says what is installed into .venv
 #
-# Each prepares .venv itself, and again only after pyproject.toml changed.
+# Each prepares .venv itself, and again only after pyproject.toml or requirements-dev.lock changed.
 
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TWISTD := $(BIN)/twistd
+PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+LOCK := requirements-dev.lock
+# The folders whose tests start servers, installers and other programs, or kill servers again and again.
+SLOW_TESTS := crash docs etc live
 
-.PHONY: help serve test check-style check-types check-behaviour bench soak docs programs clean
+.PHONY: help serve test test-quick check-style check-types check-behaviour check-quickly bench soak docs lock programs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -23,6 +29,8 @@ serve: $(VENV)/installed
 
 test: check-style check-types check-behaviour
 
+test-quick: check-style check-types check-quickly
+
 check-style: $(VENV)/installed-to-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -31,7 +39,10 @@ check-types: $(VENV)/installed-to-test
 	$(BIN)/mypy
 
 check-behaviour: programs $(VENV)/installed-to-test
-	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
+	$(PYTEST) $(PYTEST_ARGUMENTS)
+
+check-quickly: $(VENV)/installed-to-test
+	$(PYTEST) $(addprefix --ignore=tests/,$(SLOW_TESTS)) $(PYTEST_ARGUMENTS)
 
 bench: programs $(VENV)/installed-to-test
 	$(BIN)/python -m bench.run --write-docs
@@ -60,13 +71,19 @@ $(VENV)/bin/python:
 		|| { echo "twistpi needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/installed: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable .
 	@touch $@
 
-$(VENV)/installed-to-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(VENV)/installed-to-test: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable ".[test]"
 	@touch $@ $(VENV)/installed
+
+# Installs uv alone first: also a lock that cannot be installed can be renewed.
+lock: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra test --no-annotate \
+		--custom-compile-command "make lock" --output-file $(LOCK) pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

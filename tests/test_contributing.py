@@ -1,0 +1,49 @@
+"""The habits that ``docs/contributing.rst`` describes hold: pinned tools, news fragments, one command for everything."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = [line for line in (ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+
+def test_the_lock_pins_what_the_project_requires() -> None:
+    pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, LOCK)}
+    required = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["test"]
+    for requirement in map(Requirement, required):
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None, f"{requirement.name} is not in requirements-dev.lock: make lock"
+        (version,) = (one.version for one in pin.specifier)
+        assert requirement.specifier.contains(version), f"{pin} is not {requirement}: make lock"
+
+
+def test_the_lock_names_no_place_to_download_from() -> None:
+    assert [line for line in LOCK if "://" in line or line.startswith("-")] == []
+
+
+def test_news_fragments_are_of_a_known_kind_and_say_something() -> None:
+    kinds = "|".join(kind["directory"] for kind in PROJECT["tool"]["towncrier"]["type"])
+    for path in (ROOT / PROJECT["tool"]["towncrier"]["directory"]).iterdir():
+        assert re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.rst|\.gitignore", path.name), path
+        assert path.name == ".gitignore" or path.read_text(encoding="utf-8").strip().endswith("."), path
+
+
+def test_continuous_integration_runs_the_command_of_the_readme() -> None:
+    command = "make test"
+    assert f"``{command}`` sets up what it needs and runs every check" in (ROOT / "README.rst").read_text(encoding="utf-8")
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == f"CI=true exec {command}"
+
+
+def test_hooks_before_a_commit_and_a_push_are_targets_of_the_makefile() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"repo: (.+)", hooks) == ["local"]
+    for target in re.findall(r"entry: make (.+)", hooks):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
