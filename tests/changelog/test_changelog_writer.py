@@ -477,6 +477,20 @@ async def test_local_facts_are_kept(running: Running) -> None:
 
 
 @in_reactor
+async def test_local_facts_go_with_a_commit_in_one_transaction(running: Running) -> None:
+    committed = await running.writer.commit(lambda _reader: [user("a")], "a", lambda view: view.remember("fresh"))
+    assert (committed.serial, running.view.facts, running.view.commits) == (1, ["fresh"], 1)
+
+
+@in_reactor
+async def test_local_facts_are_kept_when_nothing_has_to_change_but_not_after_a_refusal(running: Running) -> None:
+    unchanged = await running.writer.commit(lambda _reader: [], "a", lambda view: view.remember("confirmed"))
+    with pytest.raises(UnknownIndex):
+        await running.writer.commit(raise_unknown_index, "a", lambda view: view.remember("refused"))
+    assert (unchanged.changes, running.view.facts, running.log.last) == ((), ["confirmed"], BEGINNING)
+
+
+@in_reactor
 async def test_stop_finishes_what_waits_and_refuses_what_comes(running: Running) -> None:
     waiting = [running.create(str(number)) for number in range(10)]
     stopping = [running.writer.stop(), running.writer.stop()]

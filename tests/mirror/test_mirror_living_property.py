@@ -65,7 +65,9 @@ class FakeWriter:
     misplaced: list[str] = attrs.field(factory=list)
     """Addresses of files that should not have been learned."""
 
-    def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Any]:
+    def commit(
+        self, decide: Callable[[Any], Sequence[Change]], by: str, local: Callable[[Any], object] | None = None
+    ) -> Deferred[Any]:
         """As the writer does."""
         try:
             changes = tuple(decide(self.view.reader))
@@ -76,7 +78,7 @@ class FakeWriter:
         host = f"http://{url.partition('//')[2].rpartition('@')[2].partition('/')[0]}/"
         links = [link for one in changes if isinstance(one, LinksChanged) for link in (*one.added, *one.changed)]
         self.misplaced += [link.url for link in links if not link.url.startswith(host)]
-        self.write(changes)
+        self.write(changes, local)
         return succeed(None)
 
     def keep(self, work: Callable[[Any], object]) -> Deferred[None]:
@@ -86,13 +88,17 @@ class FakeWriter:
         self.view.commit(self.view.position)
         return succeed(None)
 
-    def write(self, changes: Sequence[Change]) -> None:
-        """An entry, when there is anything to say."""
+    def write(self, changes: Sequence[Change], local: Callable[[Any], object] | None = None) -> None:
+        """An entry, when there is anything to say, and local facts, in one transaction."""
+        self.view.begin()
+        position = self.view.position
         if changes:
-            serial = self.view.position.serial + 1
-            self.view.begin()
+            serial = position.serial + 1
             self.view.apply(Entry(serial, "2026-11-22T17:00:00.000000Z", "root", tuple(changes)))
-            self.view.commit(Position(serial, f"{serial:064x}", 1, serial))
+            position = Position(serial, f"{serial:064x}", 1, serial)
+        if local is not None:
+            local(self.view)
+        self.view.commit(position)
 
 
 class World:

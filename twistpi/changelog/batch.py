@@ -51,6 +51,8 @@ class Commit:
     """The author."""
     waiter: Any = None
     """Whoever waits for the answer; of no meaning here."""
+    local: Callable[[Any], object] | None = None
+    """What to remember locally in the same transaction, as ``Keep.work``; not called when the decision is a refusal."""
 
 
 @attrs.define(eq=False)
@@ -120,7 +122,7 @@ class _Draft:
     answers: list[Answer] = attrs.field(factory=list)
     applied: list[tuple[int, tuple[Change, ...]]] = attrs.field(factory=list)
     bodies: list[bytes] = attrs.field(factory=list)
-    invalidated: bool = False
+    has_writes: bool = False
     """Whether the view's transaction holds anything, be it only local."""
 
 
@@ -235,7 +237,7 @@ class Batches:
         except BaseException:
             view.rollback()
             raise
-        if not draft.invalidated:
+        if not draft.has_writes:
             view.rollback()
             return draft
         try:
@@ -265,7 +267,7 @@ class Batches:
         for request in requests:
             if isinstance(request, Keep):
                 request.work(view)
-                draft.invalidated = True
+                draft.has_writes = True
                 answers.append(None)
                 continue
             try:
@@ -279,8 +281,11 @@ class Batches:
                 view.apply(Entry(serial, at, request.by, changes))
                 bodies.append(body)
                 applied.append((serial, changes))
+            if request.local is not None:
+                request.local(view)
+                draft.has_writes = True
             answers.append(Committed(serial, changes))
-        draft.invalidated = draft.invalidated or bool(bodies)
+        draft.has_writes = draft.has_writes or bool(bodies)
         return draft
 
     def _time(self) -> str:

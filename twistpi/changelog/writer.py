@@ -128,8 +128,13 @@ class Writer:
         yield Measure("twistpi_writer_batches", "counter", "Batches that were written, with one sync each", self._batches)
         yield Measure("twistpi_writer_entries", "counter", "Entries that were written", self._entries)
 
-    def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
+    def commit(
+        self, decide: Callable[[Any], Sequence[Change]], by: str, local: Callable[[Any], object] | None = None
+    ) -> Deferred[Committed]:
         """Append what ``decide`` returns, as one entry of the author ``by``; fires once it is synced and in the view.
+
+        ``local(view)`` writes local facts in the same transaction, as ``keep`` does, also when nothing has to change.  That
+        spares a second turn of the thread.  It is not called when ``decide`` raises.
 
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
         reads, may be called again, and returns the changes, or none when nothing has to change, or raises, which is the answer.
@@ -139,7 +144,7 @@ class Writer:
         if self._follows:
             return fail(NotPrimary())
         waiter: Deferred[Committed] = Deferred()
-        request = Commit(decide, by, waiter)
+        request = Commit(decide, by, waiter, local)
         reason = self._refusal or self._denial
         if reason:
             waiter.errback(reason)

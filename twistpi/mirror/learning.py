@@ -45,10 +45,8 @@ class Learner:
         now = self._clock.seconds()
         if answer.status == 200:
             page = await self._parse(project, answer)
-            await self._commit(self._links_decider(place, page, freshness))
-            await self._remember(
-                place, project, Freshness(now, answer.etag, answer.last_modified, missing=False, source=place.source)
-            )
+            learned = Freshness(now, answer.etag, answer.last_modified, missing=False, source=place.source)
+            await self._commit(self._links_decider(place, page, freshness), _remembering(place, project, learned))
             return "revalidated" if known else "miss"
         if answer.status == 304 and freshness is not None:
             await self._confirm(place, project, freshness, answer)
@@ -74,8 +72,7 @@ class Learner:
         if not known:
             _require_aim(self._readers.get(), place)
             raise UnknownProject(place.index, project)
-        await self._commit(decide)
-        await self._remember(place, project, Freshness(now, missing=True, source=place.source))
+        await self._commit(decide, _remembering(place, project, Freshness(now, missing=True, source=place.source)))
         return "revalidated"
 
     async def _parse(self, project: str, answer: Answer) -> ProjectPage:
@@ -103,17 +100,23 @@ class Learner:
 
         return decide
 
-    def _commit(self, decide: Callable[[Any], Sequence[Change]]) -> Deferred[Any]:
-        committed: Deferred[Any] = self._writer.commit(decide, by="+mirror")
+    def _commit(self, decide: Callable[[Any], Sequence[Change]], local: Callable[[Any], object]) -> Deferred[Any]:
+        committed: Deferred[Any] = self._writer.commit(decide, by="+mirror", local=local)
         return committed
 
     def _remember(self, place: Place, project: str, freshness: Freshness) -> Deferred[None]:
-        def work(view: Any) -> None:
-            if is_aimed_at(view.reader.index(place.index), place):
-                view.remember_freshness(place.index, project, freshness)
-
-        kept: Deferred[None] = self._writer.keep(work)
+        kept: Deferred[None] = self._writer.keep(_remembering(place, project, freshness))
         return kept
+
+
+def _remembering(place: Place, project: str, freshness: Freshness) -> Callable[[Any], None]:
+    """What notes ``freshness``, unless the index has another upstream by now."""
+
+    def work(view: Any) -> None:
+        if is_aimed_at(view.reader.index(place.index), place):
+            view.remember_freshness(place.index, project, freshness)
+
+    return work
 
 
 def _require_aim(reader: Any, place: Place) -> None:
