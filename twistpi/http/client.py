@@ -16,15 +16,17 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi import __version__
+from twistpi.http.agent import Agent
 from twistpi.http.body import BodyReader, BodyWriter, BufferedBody, BytesBody, Offload, decompress, read_body
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
+from twistpi.http.messages import Line
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
 
 USER_AGENT: Final = f"twistpi/{__version__}"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 10
-_OF_ONE_ORIGIN: Final = frozenset({"authorization", "cookie", "x-devpi-auth"})
+_OF_ONE_ORIGIN: Final = frozenset({b"authorization", b"cookie", b"x-devpi-auth"})
 """Headers, in lower case, that are not sent to another origin than the first."""
 _DRAINED_UP_TO: Final = 64 * 1024
 """Bytes of an unwanted body that are read rather than its connection closed."""
@@ -44,7 +46,8 @@ class Response:
     length: int | None
     """Bytes of the body as it is sent; None when the response does not say."""
     phrase: str
-    headers: Headers
+    lines: list[Line]
+    """The headers as they came."""
     _client: HTTPClient
     _body: IResponse | BufferedBody
     _is_compressed: bool = False
@@ -52,8 +55,13 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None without it."""
-        values = self.headers.getRawHeaders(name.encode("ascii"))
-        return _text(values[0]) if values else None
+        wanted = name.lower().encode("ascii")
+        return next((_text(value) for found, value in self.lines if found.lower() == wanted), None)
+
+    @property
+    def headers(self) -> Headers:
+        """The headers in Twisted's form."""
+        return _headers(self.lines)
 
     async def read(self, limit: int, silence: float | None = None) -> bytes:
         """Return the whole body, decompressed where compression was asked for; at most ``limit`` bytes of it.
@@ -146,7 +154,7 @@ class HTTPClient:
         """
         seconds = self.timeout if timeout is None else timeout
         sending = Deferred.fromCoroutine(
-            self._follow(method, url, _fields(headers, compressed), body, credentials, follow, compressed)
+            self._follow(method, url, _lines(headers, compressed), body, credentials, follow, compressed)
         )
         timer = None if seconds is None else self.clock.callLater(seconds, sending.cancel)
         try:
@@ -170,7 +178,7 @@ class HTTPClient:
         self,
         method: str,
         url: str,
-        fields: Headers,
+        lines: list[Line],
         body: bytes | IBodyProducer | None,
         credentials: Credentials | None,
         follow: bool,
@@ -182,7 +190,7 @@ class HTTPClient:
             raise RequestFailed(str(error), Cause.REDIRECT) from error
         granted = own or credentials
         for _ in range(_MOST_REDIRECTS):
-            response = await self._once(method, url, fields, body, granted, compressed)
+            response = await self._once(method, url, lines, body, granted, compressed)
             if response.status not in _REDIRECTS or not follow or method not in ("GET", "HEAD"):
                 return response
             response.discard()
@@ -191,7 +199,7 @@ class HTTPClient:
             except ValueError as error:
                 raise RequestFailed(f"it redirects to where nobody can follow ({error})", Cause.REDIRECT) from error
             if origin_of(target) != origin_of(url):
-                fields = _of_any_origin(fields)
+                lines = [line for line in lines if line[0].lower() not in _OF_ONE_ORIGIN]
             url = target
         raise RequestFailed("it redirects in circles", Cause.REDIRECT)
 
@@ -199,15 +207,15 @@ class HTTPClient:
         self,
         method: str,
         url: str,
-        fields: Headers,
+        lines: list[Line],
         body: bytes | IBodyProducer | None,
         granted: Credentials | None,
         compressed: bool,
     ) -> Response:
         if granted is not None and granted.origin == origin_of(url):
-            fields = fields.copy()
-            fields.setRawHeaders(b"Authorization", [granted.authorization.encode("latin-1")])
-        exact = _ExactAgent(self._agent, fields)
+            lines = [line for line in lines if line[0].lower() != b"authorization"]
+            lines.append((b"Authorization", granted.authorization.encode("latin-1")))
+        exact = _ExactAgent(self._agent, lines)
         self.requests += 1
         data = BytesBody(body) if isinstance(body, bytes) else body
         try:
@@ -220,8 +228,8 @@ class HTTPClient:
         assert response is not None
         self.failures += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
-        phrase = _text(response.phrase)
-        return Response(response.code, url, length, phrase, response.headers, self, response, compressed)
+        lines = response.lines if isinstance(response, WireResponse) else _lines_of(response.headers)
+        return Response(response.code, url, length, _text(response.phrase), lines, self, response, compressed)
 
 
 @implementer(IAgent)
@@ -233,14 +241,16 @@ class _ExactAgent:
     """
 
     _agent: IAgent
-    _headers: Headers
+    _lines: list[Line]
     response: IResponse | None = None
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         """Issue a request; see ``IAgent``."""
-        return self._agent.request(method, uri, self._headers, bodyProducer).addCallback(self._keep)
+        if isinstance(self._agent, Agent):
+            return self._agent.send(method, uri, self._lines, bodyProducer).addCallback(self._keep)
+        return self._agent.request(method, uri, _headers(self._lines), bodyProducer).addCallback(self._keep)
 
     def _keep(self, response: IResponse) -> IResponse:
         self.response = response
@@ -283,23 +293,27 @@ class _NoCookies(IndexableCookieJar):
 _NO_COOKIES: Final = _NoCookies()
 
 
-def _fields(headers: HeaderValues | None, compressed: bool) -> Headers:
-    fields = Headers()
-    fields.setRawHeaders(b"User-Agent", [USER_AGENT.encode("ascii")])
-    fields.setRawHeaders(b"Accept-Encoding", [b"gzip" if compressed else b"identity"])
-    for name, value in (headers or {}).items():
-        values = [value] if isinstance(value, str) else value
-        fields.setRawHeaders(name.encode("ascii"), [one.encode("latin-1", "replace") for one in values])
-    return fields
+def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
+    """Return the headers of a request, with ours where they are not given."""
+    given = [
+        (name.encode("ascii"), one.encode("latin-1", "replace"))
+        for name, value in (headers or {}).items()
+        for one in ((value,) if isinstance(value, str) else value)
+    ]
+    ours = ((b"User-Agent", USER_AGENT.encode("ascii")), (b"Accept-Encoding", b"gzip" if compressed else b"identity"))
+    names = {name.lower() for name, _ in given}
+    return [line for line in ours if line[0].lower() not in names] + given
 
 
-def _of_any_origin(fields: Headers) -> Headers:
-    """Return the headers that another origin may see."""
-    given = Headers()
-    for name, values in fields.getAllRawHeaders():
-        if name.decode("ascii").lower() not in _OF_ONE_ORIGIN:
-            given.setRawHeaders(name, values)
-    return given
+def _headers(lines: list[Line]) -> Headers:
+    headers = Headers()
+    for name, value in lines:
+        headers.addRawHeader(name, value)
+    return headers
+
+
+def _lines_of(headers: Headers) -> list[Line]:
+    return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
 def _text(value: bytes | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
@@ -24,6 +25,7 @@ class Credentials:
     """The value of the ``Authorization`` header; never logged, never shown."""
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute http or https address; raise ``ValueError`` for anything else."""
     parts = urlsplit(url)
@@ -42,6 +44,8 @@ def basic_authorization(userinfo: str) -> str:
 def split_credentials(url: str) -> tuple[str, Credentials | None]:
     """Return ``url`` without user, password and fragment, and its credentials; raise ``ValueError`` as ``origin_of``."""
     origin = origin_of(url)
+    if "@" not in url and "#" not in url:
+        return url, None
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
     clean = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
