@@ -28,6 +28,8 @@ class RawConnection(Protocol):
         self.body = b""
         """What came after the last head: the body of a request."""
         self._waiting = b""
+        self._is_chunked = False
+        """Whether a body in chunks is on its way."""
         self._missing = 0
         """Bytes of a body of known length that are still to come."""
         self.lost: Failure | None = None
@@ -37,6 +39,10 @@ class RawConnection(Protocol):
         self.number = len(self._server.connections)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._is_chunked:
+            self.body += data
+            self._is_chunked = not self.body.endswith(b"0\r\n\r\n")
+            return
         body, self._waiting = data[: self._missing], self._waiting + data[self._missing :]
         self.body += body
         self._missing -= len(body)
@@ -46,11 +52,11 @@ class RawConnection(Protocol):
             size = int(length[1]) if length else 0
             self.body, self._waiting = self._waiting[:size], self._waiting[size:]
             self._missing = size - len(self.body)
+            if b"\r\ntransfer-encoding:" in head.lower():
+                self.body, self._waiting, self._is_chunked = self._waiting, b"", True
             self.requests += 1
             self._server.heads.append(head)
             self._server.script(self, head)
-        if b"\r\ntransfer-encoding:" in (self._server.heads or [b""])[-1].lower():
-            self.body, self._waiting = self.body + self._waiting, b""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = reason
@@ -74,14 +80,16 @@ class RawServer:
         self.connections: list[RawConnection] = []
         self._port: Any = None
 
-    def start(self, context: Any = None) -> RawServer:
-        """Listen on loopback, behind TLS when there is a ``context``."""
+    def start(self, context: Any = None, interface: str = "127.0.0.1", path: str | None = None) -> RawServer:
+        """Listen on loopback, behind TLS when there is a ``context``, or at the unix socket ``path``."""
         factory = Factory.forProtocol(lambda: RawConnection(self))
         factory.noisy = False
-        if context is None:
-            self._port = self._reactor.listenTCP(0, factory, interface="127.0.0.1")
+        if path is not None:
+            self._port = self._reactor.listenUNIX(path, factory)
+        elif context is not None:
+            self._port = self._reactor.listenSSL(0, factory, context, interface=interface)
         else:
-            self._port = self._reactor.listenSSL(0, factory, context, interface="127.0.0.1")
+            self._port = self._reactor.listenTCP(0, factory, interface=interface)
         return self
 
     @property
@@ -95,7 +103,8 @@ class RawServer:
     async def stop(self) -> None:
         stopped: Deferred[None] | None = self._port.stopListening()
         for connection in self.connections:
-            connection.transport.abortConnection()
+            if connection.lost is None:
+                connection.transport.abortConnection()
         if stopped is not None:
             await stopped
 
