@@ -34,10 +34,10 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
+from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
-from twistpi.mirror.inflight import Inflight
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
@@ -156,7 +156,7 @@ class Server:
     children: list[Server] = attrs.field(factory=list)
     follows: bool = True
     """Whether lines come by themselves."""
-    _pulling: Inflight[str, None] = attrs.field(factory=Inflight)
+    _pulling: SingleFlight[str, None] = attrs.field(factory=SingleFlight)
     _port: Any = None
     _number: int = 0
 

@@ -25,9 +25,9 @@ from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from twistpi.http.body import BytesBody
-from twistpi.http.connection import Connection, Request, WireResponse
+from twistpi.http.connection import Connection, WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
-from twistpi.http.messages import Line
+from twistpi.http.messages import Line, Request
 from twistpi.http.networks import ForbiddenNetworks, GuardedReactor
 from twistpi.http.proxies import ConnectEndpoint, Proxy, ProxyRules
 from twistpi.http.urls import Origin, origin_of

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IProtocol, IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
@@ -22,40 +21,9 @@ from zope.interface import implementer
 
 from twistpi.http.body import BODY_DONE, BytesBody
 from twistpi.http.errors import Cause, RequestFailed, request_failed
-from twistpi.http.messages import Line, ResponseParser, request_head
+from twistpi.http.messages import Request, RequestBody, ResponseParser
 
 _BODY_ENDED: Final = Failure(PotentialDataLoss())  # type: ignore[no-untyped-call]
-_EXPECTED_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
-_SENT_BY_US: Final = frozenset({b"content-length", b"transfer-encoding"})
-
-
-@attrs.frozen(eq=False)
-class Request:
-    """A request as it is sent."""
-
-    method: bytes
-    target: bytes
-    lines: tuple[Line, ...]
-    """All headers but those that say how long the body is."""
-    body: IBodyProducer | None = None
-    informed: Callable[[int, list[Line]], object] | None = None
-    """Told status and headers of each 1xx response."""
-
-    def head(self) -> bytes:
-        """Return the head; raise ``ValueError`` for what would not be read as it is meant."""
-        lines = [line for line in self.lines if line[0].lower() not in _SENT_BY_US]
-        if self.body is None:
-            lines += [(b"Content-Length", b"0")] if self.method in _EXPECTED_BODY else []
-        elif self.is_chunked:
-            lines.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            lines.append((b"Content-Length", b"%d" % self.body.length))
-        return request_head(self.method, self.target, lines)
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the length of the body is not known."""
-        return self.body is not None and self.body.length is UNKNOWN_LENGTH
 
 
 @implementer(IResponse, IPushProducer)
@@ -168,45 +136,6 @@ class WireResponse:
         self._connection = None
 
 
-@implementer(IConsumer)
-class _RequestBody:
-    """What a request's body is written to: counts and frames it."""
-
-    def __init__(self, connection: Connection, request: Request) -> None:
-        self._connection: Connection | None = connection
-        self._is_chunked = request.is_chunked
-        self._missing = 0 if self._is_chunked or request.body is None else int(request.body.length)
-
-    def write(self, data: bytes) -> None:
-        """Send a piece; raise ``ValueError`` for more than was announced."""
-        if self._connection is None or not data:
-            return
-        if self._is_chunked:
-            self._connection.transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
-            return
-        self._missing -= len(data)
-        if self._missing < 0:
-            raise ValueError("the body is longer than it was announced")
-        self._connection.transport.write(data)
-
-    def finish(self) -> None:
-        """All is written; raise ``ValueError`` for less than was announced."""
-        if self._missing:
-            raise ValueError("the body is shorter than it was announced")
-        if self._is_chunked and self._connection is not None:
-            self._connection.transport.write(b"0\r\n\r\n")
-
-    def detach(self) -> None:
-        """Send nothing more."""
-        self._connection = None
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        """See ``IConsumer``; the producer is that of the request."""
-
-    def unregisterProducer(self) -> None:
-        """See ``IConsumer``."""
-
-
 @implementer(IPushProducer)
 class Connection(Protocol):
     """A connection, which carries one request at a time."""
@@ -223,7 +152,7 @@ class Connection(Protocol):
         self._parser: ResponseParser | None = None
         self._waiting: Deferred[WireResponse] | None = None
         self._response: WireResponse | None = None
-        self._sending: _RequestBody | None = None
+        self._sending: RequestBody | None = None
         """None when all of the request was sent, or nothing more of it will be."""
         self._is_aborted = False
 
@@ -263,7 +192,7 @@ class Connection(Protocol):
     # The request's body -----------------------------------------------------------------------------------------------
 
     def _send_body(self, request: Request, body: IBodyProducer) -> None:
-        self._sending = sending = _RequestBody(self, request)
+        self._sending = sending = RequestBody(self.transport, request)
         self.transport.registerProducer(self, True)
 
         def sent(_: object) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages on the wire: the head of a request, and a response read strictly (RFC 9112).
+"""HTTP/1.1 messages on the wire: a request, and a response read strictly (RFC 9112).
 
 Whatever two readers could take for two things is an error: two lengths, a length beside chunks, other codings than ``chunked``,
 line ends that are no CRLF, folded lines.  httptools (llhttp) does most of this.
@@ -10,7 +10,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import attrs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
 
 from twistpi.http.errors import Cause, RequestFailed
 
@@ -24,6 +28,8 @@ _TARGET: Final = re.compile(rb"[!-~]+")
 _LINE_BREAK: Final = re.compile(rb"[\r\n\0]")
 _BODILESS: Final = frozenset({204, 304})
 _VERSION: Final = b"HTTP/1."
+_EXPECTED_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_SENT_BY_US: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def request_head(method: bytes, target: bytes, lines: Iterable[Line]) -> bytes:
@@ -37,6 +43,74 @@ def request_head(method: bytes, target: bytes, lines: Iterable[Line]) -> bytes:
         parts.append(b"%s: %s" % (name, value))
     parts += (b"", b"")
     return b"\r\n".join(parts)
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """A request as it is sent."""
+
+    method: bytes
+    target: bytes
+    lines: tuple[Line, ...]
+    """All headers but those that say how long the body is."""
+    body: IBodyProducer | None = None
+    informed: Callable[[int, list[Line]], object] | None = None
+    """Told status and headers of each 1xx response."""
+
+    def head(self) -> bytes:
+        """Return the head; raise ``ValueError`` for what would not be read as it is meant."""
+        lines = [line for line in self.lines if line[0].lower() not in _SENT_BY_US]
+        if self.body is None:
+            lines += [(b"Content-Length", b"0")] if self.method in _EXPECTED_BODY else []
+        elif self.is_chunked:
+            lines.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            lines.append((b"Content-Length", b"%d" % self.body.length))
+        return request_head(self.method, self.target, lines)
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the length of the body is not known."""
+        return self.body is not None and self.body.length is UNKNOWN_LENGTH
+
+
+@implementer(IConsumer)
+class RequestBody:
+    """What a request's body is written to: counts and frames it."""
+
+    def __init__(self, transport: ITransport, request: Request) -> None:
+        self._transport: ITransport | None = transport
+        self._is_chunked = request.is_chunked
+        self._missing = 0 if self._is_chunked or request.body is None else int(request.body.length)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece; raise ``ValueError`` for more than was announced."""
+        if self._transport is None or not data:
+            return
+        if self._is_chunked:
+            self._transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
+            return
+        self._missing -= len(data)
+        if self._missing < 0:
+            raise ValueError("the body is longer than it was announced")
+        self._transport.write(data)
+
+    def finish(self) -> None:
+        """All is written; raise ``ValueError`` for less than was announced."""
+        if self._missing:
+            raise ValueError("the body is shorter than it was announced")
+        if self._is_chunked and self._transport is not None:
+            self._transport.write(b"0\r\n\r\n")
+
+    def detach(self) -> None:
+        """Send nothing more."""
+        self._transport = None
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """See ``IConsumer``; the producer is that of the request."""
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
 
 
 class ResponseParser:

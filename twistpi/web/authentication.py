@@ -19,7 +19,7 @@ from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import BLANK, Remembered, hash_password, verify_password
 from twistpi.auth.throttle import LONGEST_WAIT, Throttle
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
-from twistpi.mirror.inflight import Inflight
+from twistpi.http.single_flight import SingleFlight
 from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.rules.api_tokens import is_expired
@@ -102,11 +102,11 @@ class Authenticator:
     outside_url: str = ""
     _remembered: Remembered = attrs.field(init=False)
     _throttle: Throttle = attrs.field(init=False, factory=Throttle)
-    _tries: Inflight[tuple[bytes, str], bool] = attrs.field(init=False, factory=Inflight)
+    _tries: SingleFlight[tuple[bytes, str], bool] = attrs.field(init=False, factory=SingleFlight)
     """By what is shown and from where: one place in the throttle's line each."""
-    _checks: Inflight[bytes, bool] = attrs.field(init=False, factory=Inflight)
+    _checks: SingleFlight[bytes, bool] = attrs.field(init=False, factory=SingleFlight)
     """By what is shown: one bcrypt each."""
-    _hashing: Inflight[object, str] = attrs.field(init=False, factory=Inflight)
+    _hashing: SingleFlight[object, str] = attrs.field(init=False, factory=SingleFlight)
     _askers: WeakKeyDictionary[Request, Principal] = attrs.field(init=False, factory=WeakKeyDictionary)
     """Who asks with the requests at hand, so that a door may ask twice."""
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
+from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.simple.names import render_names
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag
-from twistpi.web.conditional import parse_tags, tags_match
 from twistpi.web.fast.ready import Account, page_policy
 from twistpi.web.replies import Headers, Reply, put, put_head
 from twistpi.web.request import Negotiated, header

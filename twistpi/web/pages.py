@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from twistpi.mirror.inflight import Inflight
+from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
 from twistpi.rules.inheritance import VisibleIndexes
@@ -66,7 +66,7 @@ class Pages:
     """What may be read; shared with the other doors."""
     sources: Sources = attrs.field(init=False)
     """Who answers for a project; shared, too."""
-    _rendering: Inflight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=Inflight)
+    _rendering: SingleFlight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=SingleFlight)
     _settled: OrderedDict[tuple[str, str], None] = attrs.field(factory=OrderedDict)
     """Index and project of pages that say the same whether or not their files and metadata are here."""
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.http.conditional import http_date
 from twistpi.model.errors import FileBlocked, NoMetadata, UnknownFile
 from twistpi.model.records import Json, KnownFile
 from twistpi.model.releases import Release
 from twistpi.model.upload_errors import FileGone
 from twistpi.rules.uploads import file_of
-from twistpi.web.conditional import http_date
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader

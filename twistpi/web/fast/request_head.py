@@ -10,7 +10,7 @@ import re
 
 import attrs
 
-from twistpi.web.conditional import parse_tags
+from twistpi.http.conditional import parse_tags
 from twistpi.web.request import Negotiated, negotiate
 
 _LONGEST = 8192

@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from twistpi.http.conditional import tags_match
 from twistpi.model.changes import Change
 from twistpi.web.access_log import AccessLog, Logged, logged_head
 from twistpi.web.addresses import client_address
-from twistpi.web.conditional import tags_match
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.invalidation import Invalidation, invalidations_of
 from twistpi.web.fast.ready import ReadyFile, ReadyPage

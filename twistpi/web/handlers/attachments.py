@@ -8,10 +8,10 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress
+from twistpi.http.conditional import http_date
 from twistpi.model.errors import FileBlocked, UnknownFile
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment
-from twistpi.web.conditional import http_date
 from twistpi.web.handlers.files import Facts, FileHandler
 from twistpi.web.replies import result_reply
 from twistpi.web.request import header

@@ -8,9 +8,9 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
+from twistpi.http.conditional import http_date
 from twistpi.model.errors import TwistpiError
 from twistpi.web.addresses import outside_prefix
-from twistpi.web.conditional import http_date
 from twistpi.web.fast.ready import file_validators
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
 from twistpi.web.project_sources import Reading

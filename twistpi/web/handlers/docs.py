@@ -18,7 +18,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
-from twistpi.mirror.inflight import Inflight
+from twistpi.http.single_flight import SingleFlight
 from twistpi.model.docs_errors import DocsUnreadable, NoDocs, NoDocsFile, NoStableDocs
 from twistpi.model.names import normalize_project
 from twistpi.model.releases import Attachment
@@ -153,7 +153,7 @@ class _Shelf:
     _kept: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict)
     """By the archive's SHA-256."""
     _members: int = 0
-    _reading: Inflight[str, Contents] = attrs.field(factory=Inflight)
+    _reading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight)
 
     async def get(self, sha256: str, read: Callable[[], Deferred[Contents]]) -> Contents:
         """The table of contents of an archive, ``read`` once; raises what ``read`` does."""

@@ -8,20 +8,12 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.http.conditional import http_date, if_range_holds, not_modified_since, parse_tags, tags_match
+from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import FileBlocked, FileLost
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.simple.urls import without_credentials
-from twistpi.web.conditional import (
-    Span,
-    Unsatisfiable,
-    http_date,
-    if_range_holds,
-    not_modified_since,
-    parse_range,
-    parse_tags,
-    tags_match,
-)
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.ready import ReadyFile, file_headers, file_validators, made_private
 from twistpi.web.project_sources import Reading

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.received import Received
-from twistpi.mirror.inflight import Inflight
+from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import BlobConflict, SyncFailed
 from twistpi.web.services import Services
 
@@ -36,7 +36,7 @@ class Storing:
     """Stores what was uploaded; one for a site."""
 
     _services: Services
-    _work: Inflight[object, Any] = attrs.field(init=False, factory=Inflight)
+    _work: SingleFlight[object, Any] = attrs.field(init=False, factory=SingleFlight)
 
     def finish(self, work: Callable[[], Coroutine[Any, Any, _Result]]) -> Deferred[_Result]:
         """What comes of ``work``, which goes on when the Deferred is cancelled."""

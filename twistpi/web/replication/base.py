@@ -10,8 +10,9 @@ import orjson
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from twistpi.http.conditional import if_range_holds
+from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import TwistpiError
-from twistpi.web.conditional import Span, Unsatisfiable, if_range_holds, parse_range
 from twistpi.web.handlers.base import Handler
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put_head

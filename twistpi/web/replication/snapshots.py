@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from twistpi.mirror.inflight import Inflight
+from twistpi.http.single_flight import SingleFlight
 from twistpi.model.monitoring import Measure
 from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.snapshot import Copy, copy_view
@@ -58,7 +58,7 @@ class Snapshots:
     _entropy: Callable[[int], bytes]
     _kept: dict[str, Snapshot] = attrs.field(factory=dict, init=False)
     """By id, in the order they were made."""
-    _making: Inflight[str, Snapshot] = attrs.field(factory=Inflight, init=False)
+    _making: SingleFlight[str, Snapshot] = attrs.field(factory=SingleFlight, init=False)
     _made: int = attrs.field(default=0, init=False)
     _looking: LoopingCall = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)

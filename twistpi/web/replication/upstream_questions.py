@@ -13,6 +13,7 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.mirror.relayed_names import AGE
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject
@@ -20,7 +21,6 @@ from twistpi.model.names import normalize_project
 from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.fencing import Fencing
-from twistpi.web.conditional import parse_tags, tags_match
 from twistpi.web.replication.base import NodeHandler, node_json
 from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replies import JSON, Reply, put_head

@@ -1,0 +1,59 @@
+"""Conditional requests as pure functions (RFC 9110, sections 8.8 and 13)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from werkzeug import http
+
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+ANY_TAG = "*"
+
+
+def conditions(etag: str | None, last_modified: str | None) -> dict[str, str]:
+    """Return the headers that ask for a response only if it is another than the one with these validators."""
+    given = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def parse_tags(if_none_match: str) -> frozenset[str]:
+    """Return the opaque tags, quotes included, that an ``If-None-Match`` names; ``W/`` is dropped: comparison is weak.
+
+    ``*`` stands in the result as ``ANY_TAG``.
+    """
+    if if_none_match.strip() == "*":
+        return frozenset((ANY_TAG,))
+    return frozenset(_TAG.findall(if_none_match))
+
+
+def tags_match(tags: frozenset[str], etag: str) -> bool:
+    """Whether the client already has what ``etag`` (strong, quotes included) names."""
+    return etag in tags or ANY_TAG in tags
+
+
+def http_date(upload_time: str | None) -> str | None:
+    """Return ``2026-11-22T17:00:00.123456Z`` as an HTTP date, which has whole seconds; None when it is no such time."""
+    if upload_time is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(upload_time)
+        return None if moment.tzinfo is None else http.http_date(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
+
+
+def not_modified_since(if_modified_since: str, last_modified: str | None) -> bool:
+    """Whether nothing changed since the date that the client names; False when either date is missing or unreadable."""
+    modified, since = http.parse_date(last_modified), http.parse_date(if_modified_since)
+    return modified is not None and since is not None and modified <= since
+
+
+def if_range_holds(header: str, etag: str | None, last_modified: str | None) -> bool:
+    """Whether the part that the client has is of this very file: a strong tag or the exact date (RFC 9110, 13.1.5)."""
+    validator = header.strip()
+    if validator.startswith('"'):
+        return etag is not None and validator == etag
+    if validator.startswith("W/") or last_modified is None:
+        return False
+    return validator == last_modified
