@@ -10,9 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from twistpi.cli.checking_index.interview import Interview
-from twistpi.cli.checking_index.recording import HTML, JSON, LATEST, TEXT, Recording
-from twistpi.cli.exchanges import Exchange, Question
+from twistpi.cli.diagnostics.index_survey import HTML, JSON, LATEST, TEXT, IndexRecord, survey_index
+from twistpi.cli.diagnostics.survey import Exchange, Question
 
 BASE = "https://pkgs.example/simple/"
 PROJECT = "six"
@@ -90,10 +89,10 @@ class GoodIndex:
         """The place where tests make something wrong."""
         return answer
 
-    def interview(self, project: str = "") -> Recording:
+    def survey(self, project: str = "") -> IndexRecord:
         """Ask it everything."""
         password = PASSWORD if self.is_protected else None
-        return Interview(self.ask, lambda what, done, total: None, password).hold(BASE, project)
+        return survey_index(self.ask, lambda what, done, total: None, BASE, project, password)
 
     def answer(self, question: Question) -> Answer:
         """The right answer."""

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cli.good_index import BASE, PASSWORD, SDIST, WHEEL, Answer, GoodIndex
-from twistpi.cli.checking_index.interview import IndexUnreachable, Interview
-from twistpi.cli.checking_index.judging import NO_PAGE, Judgement, Outcome
-from twistpi.cli.checking_index.recording import Recording, names_in
-from twistpi.cli.checking_index.report import JUDGES, counts, judge, report_fields, report_lines
-from twistpi.cli.exchanges import Exchange, Question
+from twistpi.cli.diagnostics.findings import Finding, Verdict, count, index_fields, index_lines
+from twistpi.cli.diagnostics.index_rules import RULES, judge_index
+from twistpi.cli.diagnostics.index_survey import NO_PAGE, IndexUnreachable, names_in, survey_index
+from twistpi.cli.diagnostics.survey import Exchange, Question
 
 Spoil = Callable[[Question, Answer], Answer]
 ONLY_WITH_LOGIN = {57, 69, 70, 71, 73}
@@ -34,27 +33,27 @@ class Spoilt(GoodIndex):
         return self.how(question, answer)
 
 
-def judged(index: GoodIndex, project: str = "") -> dict[int, Judgement]:
-    return {judgement.number: judgement for judgement in judge(index.interview(project))}
+def judged(index: GoodIndex, project: str = "") -> dict[int, Finding]:
+    return {int(finding.subject[1:]): finding for finding in judge_index(index.survey(project))}
 
 
-def outcomes(index: GoodIndex) -> dict[Outcome, set[int]]:
-    found: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
+def outcomes(index: GoodIndex) -> dict[Verdict, set[int]]:
+    found: dict[Verdict, set[int]] = {outcome: set() for outcome in Verdict}
     for number, judgement in judged(index).items():
-        found[judgement.outcome].add(number)
+        found[judgement.verdict].add(number)
     return found
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
     found = outcomes(GoodIndex())
-    assert found[Outcome.FAILS] == set()
-    assert found[Outcome.UNKNOWN] == ONLY_WITH_LOGIN | ONLY_WHEN_BUSY
+    assert found[Verdict.WRONG] == set()
+    assert found[Verdict.UNKNOWN] == ONLY_WITH_LOGIN | ONLY_WHEN_BUSY
 
 
 def test_nothing_is_found_at_an_index_that_needs_a_login_and_does_right() -> None:
     found = outcomes(GoodIndex(is_protected=True))
-    assert found[Outcome.FAILS] == set()
-    assert found[Outcome.UNKNOWN] == ONLY_WHEN_BUSY
+    assert found[Verdict.WRONG] == set()
+    assert found[Verdict.UNKNOWN] == ONLY_WHEN_BUSY
 
 
 def header(name: str, value: str | None, where: str = "") -> Spoil:
@@ -129,7 +128,7 @@ SPOILT: dict[str, tuple[int, Spoil]] = {
                          if "gzip, deflate" in q.headers.get("Accept-Encoding", "") else a),
     "a signature is the file": (51, status(200, ".asc", more={"Content-Length": "100"})),
     "pages have no ETag": (52, header("ETag", None, "/simple/")),
-    "ETags are weak": (52, header("ETag", 'W/"1"', "/simple/")),
+    "one weak ETag is for both forms": (52, header("ETag", 'W/"1"', "/simple/")),
     "one ETag is for both forms": (52, header("ETag", '"1"', "/simple/")),
     "ETags are not looked at": (52, status(200, "/simple/", old=304)),
     "weak comparison is not known": (52, status(200, "/simple/", asked='W/"')),
@@ -150,7 +149,7 @@ SPOILT: dict[str, tuple[int, Spoil]] = {
 def test_an_answer_that_is_wrong_is_judged_wrong(what: str) -> None:
     number, how = SPOILT[what]
     found = judged(Spoilt(how=how))[number]
-    assert found.outcome is Outcome.FAILS, found
+    assert found.verdict is Verdict.WRONG, found
 
 
 SPOILT_WITH_LOGIN: dict[str, tuple[int, Spoil]] = {
@@ -166,13 +165,13 @@ SPOILT_WITH_LOGIN: dict[str, tuple[int, Spoil]] = {
 def test_an_answer_that_is_wrong_where_a_login_is_needed_is_judged_wrong(what: str) -> None:
     number, how = SPOILT_WITH_LOGIN[what]
     found = judged(Spoilt(how=how, is_protected=True))[number]
-    assert found.outcome is Outcome.FAILS, found
+    assert found.verdict is Verdict.WRONG, found
 
 
 def test_files_elsewhere_are_wrong_where_a_login_is_needed() -> None:
     index = GoodIndex(is_protected=True)
     index.page["files"][0]["url"] = f"https://files.example/files/{WHEEL}"
-    assert judged(index)[71].outcome is Outcome.FAILS
+    assert judged(index)[71].verdict is Verdict.WRONG
 
 
 def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
@@ -218,7 +217,7 @@ def test_a_page_in_json_that_is_wrong_is_judged_wrong(what: str) -> None:
     index = GoodIndex()
     change(index.page)
     found = judged(index)[number]
-    assert found.outcome is Outcome.FAILS, found
+    assert found.verdict is Verdict.WRONG, found
 
 
 @pytest.mark.parametrize(
@@ -243,41 +242,48 @@ def test_a_page_in_html_that_is_wrong_is_judged_wrong(number: int, old: str, new
     assert old in index.html
     index.html = index.html.replace(old, new)
     found = judged(index)[number]
-    assert found.outcome is Outcome.FAILS, found
+    assert found.verdict is Verdict.WRONG, found
+
+
+def test_weak_etags_that_are_compared_are_right() -> None:
+    def weaken(question: Question, answer: Answer) -> Answer:
+        tag = answer.headers.get("ETag", "")
+        return header("ETag", f"W/{tag}", "/simple/")(question, answer)
+
+    assert judged(Spoilt(how=weaken))[52].verdict is Verdict.OK
+    never = Spoilt(how=lambda q, a: weaken(q, a) if a.status != 304 else attrs.evolve(a, status=200))
+    assert judged(never)[52].verdict is Verdict.WRONG
 
 
 def test_a_page_in_one_form_need_not_vary() -> None:
     index = Spoilt(
         how=lambda q, a: attrs.evolve(header("Vary", None)(q, a), headers={"Date": "now", "Content-Type": "text/html"})
     )
-    assert judged(index)[16].outcome is Outcome.OK
+    assert judged(index)[16].verdict is Verdict.OK
 
 
 def test_a_list_without_projects_is_judged_wrong() -> None:
     index = Spoilt(how=when(lambda q, a: q.url == BASE and q.method == "GET", body=b'{"projects": [{}]}'))
-    assert judged(index, "six")[36].outcome is Outcome.FAILS
+    assert judged(index, "six")[36].verdict is Verdict.WRONG
 
 
 def test_each_requirement_is_judged_wrong_by_some_test() -> None:
     spoilt = {number for number, _ in [*SPOILT.values(), *SPOILT_WITH_LOGIN.values(), *SPOILT_PAGES.values()]}
-    assert spoilt | {71, 36} | set(range(18, 26)) == set(JUDGES)
+    assert {f"R{number}" for number in spoilt | {71, 36} | set(range(18, 26))} == set(RULES)
 
 
 def test_it_costs_a_handful_of_questions_and_no_list_is_read_to_its_end() -> None:
     long = b'{"projects": [' + b", ".join(b'{"name": "p%d"}' % number for number in range(100_000)) + b"]}"
     index = Spoilt(how=when(lambda q, a: q.url == BASE and q.method == "GET", body=long))
-    recording = index.interview()
-    assert recording.project == "six"
+    record = index.survey()
+    assert record.project == "six"
     assert index.asked <= 50
-    assert judge(recording)[JUDGES_BEFORE_36].outcome is Outcome.OK
-
-
-JUDGES_BEFORE_36 = sorted(JUDGES).index(36)
+    assert judge_index(record)[list(RULES).index("R36")].verdict is Verdict.OK
 
 
 def test_a_project_is_found_in_the_list_of_a_small_index_and_where_the_list_is_hidden() -> None:
-    assert GoodIndex().interview().project == "six"
-    assert Spoilt(how=when(lambda q, a: q.url == BASE, status=404, body=b"")).interview().project == "six"
+    assert GoodIndex().survey().project == "six"
+    assert Spoilt(how=when(lambda q, a: q.url == BASE, status=404, body=b"")).survey().project == "six"
     assert list(names_in('{"projects": [{"name": "a"}, {"name":"b"}, {"na')) == ["a", "b"]
     assert list(names_in('<a href="c/">c</a><a href')) == ["c"]
 
@@ -288,15 +294,15 @@ def test_an_index_is_followed_to_where_it_is() -> None:
             return Exchange(question, 301, "Moved", (("Location", BASE),))
         return GoodIndex().ask(question)
 
-    assert Interview(moved, lambda *_: None).hold("http://old.example/simple").base == BASE
+    assert survey_index(moved, lambda *_: None, "http://old.example/simple").base == BASE
 
     def circling(question: Question) -> Exchange:
         return Exchange(question, 301, "Moved", (("Location", question.url),))
 
     with pytest.raises(IndexUnreachable, match="redirects for ever"):
-        Interview(circling, lambda *_: None).hold(BASE)
+        survey_index(circling, lambda *_: None, BASE)
     with pytest.raises(IndexUnreachable, match="cannot be checked: nobody is there"):
-        Interview(lambda question: Exchange(question, failure="nobody is there"), lambda *_: None).hold(BASE)
+        survey_index(lambda question: Exchange(question, failure="nobody is there"), lambda *_: None, BASE)
 
 
 @pytest.mark.parametrize(
@@ -313,33 +319,34 @@ def test_what_is_no_index_or_closed_is_told_and_not_judged(code: int, login: str
         return Exchange(question, code, "Reason")
 
     with pytest.raises(IndexUnreachable, match=re.escape(f"{BASE} cannot be checked: it {advice}")):
-        Interview(refuse, lambda *_: None, login).hold(BASE)
+        survey_index(refuse, lambda *_: None, BASE, password=login)
 
 
 def test_an_index_whose_list_alone_is_closed_is_judged() -> None:
-    assert judged(Spoilt(how=when(lambda q, a: q.url == BASE, status=401, body=b"")))[52].outcome is Outcome.OK
+    assert judged(Spoilt(how=when(lambda q, a: q.url == BASE, status=401, body=b"")))[52].verdict is Verdict.OK
 
 
 def test_where_no_project_is_found_nothing_is_said_of_logins() -> None:
     empty = Spoilt(how=when(lambda q, a: q.url == BASE and q.method == "GET", body=b'{"projects": []}'))
     nothing = Spoilt(how=lambda q, a: status(404, "/six/")(q, empty.how(q, a)))
-    assert {judged(nothing)[number].sentence for number in (57, 69, 70, 71)} == {NO_PAGE}
+    assert {judged(nothing)[number].sentence for number in (3, 8, 52, 57, 69, 70, 71)} == {NO_PAGE}
+    assert judged(nothing)[1].verdict is Verdict.OK, "a page that is not there is not expected to answer"
 
 
 def test_a_range_that_is_none_may_be_refused() -> None:
-    assert judged(Spoilt(how=status(416, "/files/", asked="9-1")))[42].outcome is Outcome.OK
+    assert judged(Spoilt(how=status(416, "/files/", asked="9-1")))[42].verdict is Verdict.OK
 
 
 def test_the_report_has_a_sentence_for_each_requirement() -> None:
-    recording = Spoilt(how=SPOILT["no date"][1]).interview()
-    judgements = judge(recording)
-    lines = list(report_lines(recording, judgements))
+    record = Spoilt(how=SPOILT["no date"][1]).survey()
+    findings = judge_index(record)
+    lines = list(index_lines(record.base, record.project, findings))
     assert lines[0] == f"{BASE}, looking at six"
     assert [line for line in lines if " FAILS " in line] == [f"R108  FAILS        {BASE} (200 Reason) has no Date."]
-    assert lines[-1] == f"{counts(judgements)[Outcome.OK]} ok, 1 failed, 6 cannot be told"
+    assert lines[-1] == f"{count(findings, Verdict.OK)} ok, 1 failed, 6 cannot be told"
     assert all(line.endswith(".") for line in lines[2:-2]), lines
-    fields = json.loads(json.dumps(report_fields(recording, judgements)))
-    assert [one["number"] for one in fields["requirements"]] == list(JUDGES)
+    fields = json.loads(json.dumps(index_fields(record.base, record.project, len(record.got), findings)))
+    assert [f"R{one['number']}" for one in fields["requirements"]] == list(RULES)
     assert fields["counts"]["fails"] == 1
 
 
@@ -371,7 +378,7 @@ def test_whatever_a_server_answers_there_is_a_judgement_on_everything(answers: l
         return Exchange(question, code, "", tuple(headers.items()), body, failure="" if code else "gone")
 
     try:
-        recording: Recording = Interview(ask, lambda *_: None, "secret").hold(BASE)
+        record = survey_index(ask, lambda *_: None, BASE, password="secret")
     except IndexUnreachable:
         return
-    assert [judgement.number for judgement in judge(recording)] == list(JUDGES)
+    assert [finding.subject for finding in judge_index(record)] == list(RULES)

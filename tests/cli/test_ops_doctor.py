@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import attrs
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.cli.doctoring.facts import Diagnosis, Machine, Outside, Secluded, Upstream, Verdict, Visit
-from twistpi.cli.doctoring.report import diagnose, diagnosis_fields, diagnosis_lines, is_wrong
-from twistpi.cli.doctoring.visiting import STRANGER, Visitor
-from twistpi.cli.exchanges import SILENT, UNTRUSTED, Exchange, Question
+from twistpi.cli.diagnostics.findings import Finding, Verdict, count, doctor_fields, doctor_lines
+from twistpi.cli.diagnostics.machine import Machine, Protected, Upstream
+from twistpi.cli.diagnostics.server_rules import diagnose
+from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit, survey_server
+from twistpi.cli.diagnostics.survey import SILENT, UNTRUSTED, Exchange, Question
+from twistpi.server.run_file import Running
+from twistpi.server.settings import Settings
 
 URL = "https://pkgs.example/devpi"
 NOW = 1_795_000_000.0
@@ -22,7 +26,10 @@ DAY = 86400.0
 DATE = "Wed, 18 Nov 2026 11:06:40 GMT"
 OURS = {"X-Devpi-Api-Version": "2", "X-Devpi-Serial": "7", "X-Devpi-Uuid": "ab" * 16, "Date": DATE}
 FILE = f"{URL}/root/pypi/+f/ab1/2cd34ef567890/six-1.0.tar.gz"
-SECLUDED = Secluded("carol/closed", "+f/ab1/2cd34ef567890/mine-1.0.tar.gz", "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
+PROTECTED = Protected("carol/closed", "+f/ab1/2cd34ef567890/mine-1.0.tar.gz", "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
+
+
+RUNNING = Running(7, ("http://127.0.0.1:3141/", "unix:/run/twistpi.sock"))
 
 
 def exchange(url: str, status: int = 200, body: Any = b"", headers: dict[str, str] | None = None, ours: bool = True) -> Exchange:
@@ -41,24 +48,25 @@ def replica(**facts: Any) -> dict[str, Any]:
     return status(**{**known, **facts})
 
 
-def good_outside() -> Outside:
-    api = {"type": "apiconfig", "result": {"login": f"{URL}/+login"}}
-    return Outside(
-        URL,
+def good_outside() -> Site:
+    api = {"type": "apiconfig", "result": {"login": f"{URL}/+login", "authstatus": ["ok", "alice", []]}}
+    return Site(
         {
             Visit.API: exchange(f"{URL}/+api", body=api),
             Visit.READY: exchange(f"{URL}/+ready", body={"ready": True, "checks": [{"name": "disk", "result": "fine"}]}),
             Visit.STATUS: exchange(f"{URL}/+status", body=status()),
             Visit.SPOOFED: exchange(f"{URL}/+api", body=api),
+            Visit.OTHER_LOGIN: exchange(f"{URL}/+api", body=api),
             Visit.PAGE: exchange(f"{URL}/root/pypi/+simple/six/", body={"files": []}),
             Visit.PAGE_GZIPPED: exchange(f"{URL}/root/pypi/+simple/six/", headers={"Content-Encoding": "gzip"}),
             Visit.FILE_HEAD: exchange(FILE),
             Visit.FILE_RANGE: exchange(FILE, 206, bytes(10)),
             Visit.PUSH: exchange(f"{URL}/root/twistpi-doctor", 404),
             Visit.UPLOAD: exchange(f"{URL}/root/pypi", 404),
-            Visit.PROTECTED: exchange(f"{URL}/carol/closed/{SECLUDED.path}", 401),
-            Visit.TREE: exchange(f"{URL}/{SECLUDED.blob}", 404),
+            Visit.PROTECTED: exchange(f"{URL}/carol/closed/{PROTECTED.path}", 401),
+            Visit.BLOB: exchange(f"{URL}/{PROTECTED.blob}", 404),
         },
+        URL,
         NOW,
         4 << 30,
         NOW + 60 * DAY,
@@ -68,39 +76,40 @@ def good_outside() -> Outside:
 def good_machine() -> Machine:
     upstream = Upstream("root/pypi", "https://upstream.example/simple/", exchange("https://upstream.example/simple/", ours=False))
     return Machine(
-        "/srv/twistpi", "1.0", "ab" * 16, 7, ("http://127.0.0.1:3141/",), max_upload_size=4 << 30,
-        disk_reserve=256 << 20, disk_free=50 << 30, disk_total=100 << 30, inodes_free=900, inodes_total=1000,
-        descriptors=65536, upstreams=(upstream,), secluded=SECLUDED,
+        Settings(serverdir="/srv/twistpi"), "ab" * 16, "1.0", RUNNING,
+        disk_free=50 << 30, disk_total=100 << 30, inodes_free=900, inodes_total=1000,
+        descriptors=65536, upstreams=(upstream,), protected=PROTECTED,
     )  # fmt: skip
 
 
-def said(outside: Outside | None, machine: Machine | None) -> dict[str, Diagnosis]:
-    return {diagnosis.subject: diagnosis for diagnosis in diagnose(outside, machine, NOW)}
+def said(outside: Site | None, machine: Machine | None) -> dict[str, Finding]:
+    site = None if outside is None else attrs.evolve(outside, machine=machine)
+    return {finding.subject: finding for finding in diagnose(site, machine, NOW)}
 
 
 def test_nothing_is_said_where_nothing_is_wrong() -> None:
-    found = diagnose(good_outside(), good_machine(), NOW)
-    assert [diagnosis for diagnosis in found if diagnosis.verdict is not Verdict.OK] == []
-    assert len({diagnosis.subject for diagnosis in found}) == len(found) == 25
-    assert not is_wrong(found)
-    lines = list(diagnosis_lines(found))
+    found = diagnose(attrs.evolve(good_outside(), machine=good_machine()), good_machine(), NOW)
+    assert [finding for finding in found if finding.verdict is not Verdict.OK] == []
+    assert len({finding.subject for finding in found}) == len(found) == 26
+    assert count(found, Verdict.WRONG) == 0
+    lines = list(doctor_lines(found))
     assert lines[-1] == "0 things are wrong, 0 pieces of advice"
-    assert diagnosis_fields(found)[0] == {
+    assert doctor_fields(found)[0] == {
         "subject": "process", "verdict": "ok", "sentence": "The process 7 serves /srv/twistpi.",
     }  # fmt: skip
 
 
-def seen(visit: Visit, **changes: Any) -> Callable[[Outside], Outside]:
+def seen(visit: Visit, **changes: Any) -> Callable[[Site], Site]:
     """Something else comes of one question; ``ours=False``: from somebody else than twistpi."""
 
-    def change(outside: Outside) -> Outside:
-        old = outside.exchanges[visit]
+    def change(outside: Site) -> Site:
+        old = outside.got[visit]
         ours, body = changes.get("ours", True), changes.get("body", old.body)
         headers = {name: value for name, value in old.headers if ours or not name.startswith("X-Devpi")}
         headers = {**headers, **changes.get("headers", {})}
         new = exchange(old.question.url, changes.get("status", old.status), body, headers, ours=False)
         new = attrs.evolve(new, failure=changes.get("failure", ""))
-        return attrs.evolve(outside, exchanges={**outside.exchanges, visit: new})
+        return attrs.evolve(outside, got={**outside.got, visit: new})
 
     return change
 
@@ -109,7 +118,7 @@ def login(url: str) -> dict[str, Any]:
     return {"result": {"login": f"{url}/+login"}}
 
 
-SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
+SEEN: dict[str, tuple[str, Verdict, Callable[[Site], Site], str]] = {
     "proxy without server": ("answers", Verdict.WRONG, seen(Visit.API, status=502, ours=False), "does not reach twistpi"),
     "another program": ("answers", Verdict.WRONG, seen(Visit.API, ours=False, body=b"<html>"), "not by twistpi"),
     "headers lost": ("headers", Verdict.WRONG, seen(Visit.API, ours=False), "drops X-Devpi-Api-Version, X-Devpi-Serial"),
@@ -144,10 +153,23 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     ),
     "no packing": ("packing", Verdict.ADVICE, seen(Visit.PAGE_GZIPPED, headers={"Content-Encoding": ""}), "Accept-Encoding"),
     "no PUSH": ("methods", Verdict.WRONG, seen(Visit.PUSH, status=405, ours=False), "devpi push fails"),
+    "a proxy drops logins": ("logins", Verdict.WRONG, seen(Visit.API, body=login(URL)), "drops that header"),
+    "a login of the proxy's own": (
+        "logins", Verdict.UNKNOWN,
+        lambda outside: seen(Visit.OTHER_LOGIN, body=login(URL))(seen(Visit.API, body=login(URL))(outside)), "does not take",
+    ),
+    "a forward proxy that wants a login": ("answers", Verdict.WRONG, seen(Visit.API, status=407, ours=False), "HTTPS_PROXY=http"),
     "small uploads": ("uploads", Verdict.WRONG, seen(Visit.UPLOAD, status=413, ours=False), "client_max_body_size 4096m"),
     "small uploads by setting": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=413, headers=OURS), "max-upload-size"),
     "no answer to uploads": ("uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0, failure="it is gone"), "does not show"),
-    "uploads are taken in": ("uploads", Verdict.ADVICE, seen(Visit.UPLOAD, status=0, failure=SILENT), "request_buffering off"),
+    "uploads are taken in by nginx": (
+        "uploads", Verdict.ADVICE,
+        lambda outside: seen(Visit.API, headers={"Server": "nginx"})(seen(Visit.UPLOAD, status=0, failure=SILENT)(outside)),
+        "request_buffering off",
+    ),
+    "a proxy that answers only in the end": (
+        "uploads", Verdict.UNKNOWN, seen(Visit.UPLOAD, status=0, failure=SILENT), "while it comes does not show",
+    ),
     "a replica": ("replication", Verdict.OK, seen(Visit.STATUS, body=replica()), "what its primary https://first.example has"),
     "a fenced primary": ("replication", Verdict.WRONG, seen(Visit.STATUS, body=status(fenced="Epoch 2.")), "twistpi resync"),
     "a replica that lags": (
@@ -163,7 +185,7 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Outside], Outside], str]] = {
     "an old certificate": ("TLS", Verdict.WRONG, lambda outside: attrs.evolve(outside, certificate_ends=NOW + 5 * DAY), "5 days"),
     "anybody forwards": ("forwarding", Verdict.WRONG, seen(Visit.SPOOFED, body=login(f"http://{STRANGER}")), "of their choice"),
     "a leak": ("seclusion", Verdict.WRONG, seen(Visit.PROTECTED, status=200), "given to everybody, though carol/closed"),
-    "an open folder": ("seclusion", Verdict.WRONG, seen(Visit.TREE, status=200), "+files/ab1"),
+    "an open folder": ("seclusion", Verdict.WRONG, seen(Visit.BLOB, status=200), "+files/ab1"),
     "another server": ("same server", Verdict.WRONG, seen(Visit.API, headers={"X-Devpi-Uuid": "cd" * 16}), "another server"),
     "an old version": (
         "version", Verdict.ADVICE, seen(Visit.STATUS, body=status(versioninfo={"twistpi": "0.9"})), "Restart it",
@@ -200,8 +222,7 @@ def test_passwords_that_travel_readable_are_said_but_not_on_loopback() -> None:
 def test_who_asks_the_server_itself_may_speak_for_a_proxy(url: str, verdict: Verdict) -> None:
     """Only what comes through a proxy shows what that does with headers."""
     outside = attrs.evolve(seen(Visit.SPOOFED, body=login(f"http://{STRANGER}"))(good_outside()), url=url)
-    machine = attrs.evolve(good_machine(), running_addresses=("http://127.0.0.1:3141/", "unix:/run/twistpi.sock"))
-    assert said(outside, machine)["forwarding"].verdict is verdict
+    assert said(outside, good_machine())["forwarding"].verdict is verdict
     is_near = "localhost" in url or "127" in url
     assert said(outside, None)["forwarding"].verdict is (Verdict.UNKNOWN if is_near else Verdict.WRONG)
 
@@ -212,7 +233,7 @@ def test_who_cannot_be_asked_is_not_judged() -> None:
 
 
 def test_who_does_not_answer_is_told_and_nothing_else_guessed() -> None:
-    silent = Outside(URL, {Visit.API: Exchange(Question(URL), failure="Connection refused")})
+    silent = Site({Visit.API: Exchange(Question(URL), failure="Connection refused")}, URL)
     (only,) = diagnose(silent, None, NOW)
     assert (only.subject, only.verdict) == ("answers", Verdict.WRONG)
     assert "Connection refused" in only.sentence
@@ -224,9 +245,10 @@ def upstream(**changes: Any) -> dict[str, Any]:
     return {"upstreams": (attrs.evolve(old, exchange=attrs.evolve(old.exchange, **changes), certificate_ends=ends),)}
 
 
+TRUSTING = Settings(serverdir="/srv/twistpi", trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::/0")))
 HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
-    "nothing runs": ("process", Verdict.WRONG, {"running_pid": None}, "twistd twistpi --serverdir /srv/twistpi"),
-    "it is starting": ("process", Verdict.ADVICE, {"running_addresses": ()}, "may just be starting"),
+    "nothing runs": ("process", Verdict.WRONG, {"running": None}, "twistd twistpi --serverdir /srv/twistpi"),
+    "it is starting": ("process", Verdict.ADVICE, {"running": Running(7, ())}, "may just be starting"),
     "a full disk": ("disk", Verdict.WRONG, {"disk_free": 1 << 20}, "only 1 MiB of 100 GiB left, and the setting disk-reserve"),
     "a small rest": ("disk", Verdict.ADVICE, {"disk_free": 2 << 30}, "twistpi gc"),
     "too many files": ("disk", Verdict.WRONG, {"inodes_free": 3}, "3 more files"),
@@ -236,12 +258,24 @@ HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
     "a closed folder": ("file modes", Verdict.OK, {"closed": "/srv"}, "chmod o+x /srv"),
     "hidden files": ("file modes", Verdict.ADVICE, {"hidden": "/srv/twistpi/+files/ab1"}, "chmod o+rX /srv/twistpi/+files/ab1"),
     "a blank password": ("root", Verdict.ADVICE, {"root_is_blank": True}, "twistpi passwd root"),
-    "trust in all": ("trust", Verdict.WRONG, {"trusts_everybody": True}, "Name the proxies alone"),
+    "trust in all": (
+        "trust",
+        Verdict.WRONG,
+        {"settings": TRUSTING},
+        "Name the proxies alone",
+    ),
     "no upstream": ("upstream", Verdict.WRONG, upstream(status=0, failure="timed out"), "HTTPS_PROXY"),
     "an upstream with a login": ("upstream", Verdict.WRONG, upstream(status=401), "user:password@"),
     "an ailing upstream": ("upstream", Verdict.WRONG, upstream(status=503), "as they are known"),
     "an upstream elsewhere": ("upstream", Verdict.ADVICE, upstream(status=404), "address of a simple index"),
     "an old upstream": ("upstream", Verdict.ADVICE, upstream(certificate_ends=NOW + DAY), "ends in 1 day."),
+    "a forward proxy that wants a login": ("upstream", Verdict.WRONG, upstream(status=407), "The forward proxy wants a login"),
+    "a tunnel that wants a login": (
+        "upstream",
+        Verdict.WRONG,
+        upstream(status=0, failure="Tunnel connection failed: 407 Proxy Authentication Required"),
+        "The forward proxy wants a login",
+    ),
     "no upstream wanted": ("upstream", Verdict.OK, {"asks_upstreams": False, "upstreams": ()}, "offline by its settings"),
 }
 
@@ -275,19 +309,26 @@ _RESULTS = st.recursive(
 def test_whatever_is_answered_the_doctor_has_something_to_say(answers: list[tuple[int, bool, bytes]]) -> None:
     asked = 0
 
-    class Odd:
-        def ask(self, question: Question) -> Exchange:
-            nonlocal asked
-            asked += 1
-            status, ours, body = answers[asked % len(answers)]
-            return Exchange(question, status, "", tuple(OURS.items()) if ours else (), body, failure="" if status else "gone")
+    def ask(question: Question) -> Exchange:
+        nonlocal asked
+        asked += 1
+        status, ours, body = answers[asked % len(answers)]
+        return Exchange(question, status, "", tuple(OURS.items()) if ours else (), body, failure="" if status else "gone")
 
-        def announce(self, question: Question, length: int) -> Exchange:
-            return self.ask(question)
-
-        def certificate_ends(self, url: str) -> float | None:
-            return None
-
-    outside = Visitor(Odd(), lambda: NOW, lambda *_: None).visit(URL, good_machine())
+    site = survey_server(ask, lambda: NOW, lambda *_: None, URL, good_machine(), "Basic YWxpY2U6c2VjcmV0")
     assert asked < 60
-    assert all(diagnosis.sentence for diagnosis in diagnose(outside, good_machine(), NOW))
+    assert all(finding.sentence for finding in diagnose(site, good_machine(), NOW))
+
+
+def test_nobody_is_asked_for_a_protected_file_with_a_login() -> None:
+    asked: list[Question] = []
+
+    def ask(question: Question) -> Exchange:
+        asked.append(question)
+        return exchange(question.url, body=login(URL))
+
+    survey_server(ask, lambda: NOW, lambda *_: None, URL, good_machine(), "Basic YWxpY2U6c2VjcmV0")
+    assert [question.as_nobody for question in asked if "mine-1.0" in question.url] == [True, True]
+    (upload,) = (question for question in asked if question.method == "POST")
+    assert upload.announced == good_machine().settings.max_upload_size
+    assert [question.headers.get("X-Devpi-Auth") for question in asked if question.as_nobody][:1] == ["YWxpY2U6c2VjcmV0"]

@@ -12,13 +12,13 @@ import attrs
 import pytest
 
 from tests.cli.test_commands_accounts import made, settings, write
-from twistpi.cli.doctoring.facts import Machine, Secluded
-from twistpi.cli.doctoring.machine import look_at_machine
+from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
 from twistpi.mirror.proxies import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.errors import ServerdirRefused
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
-from twistpi.server.run_file import say_running
+from twistpi.server.run_file import TOLD_SETTINGS, Running, say_running
+from twistpi.server.settings import words_of
 
 __all__ = ["made"]
 
@@ -31,22 +31,32 @@ def look(path: Path, **more: Any) -> Machine:
 
 def test_a_directory_that_nobody_serves(made: Path) -> None:
     seen = look(made)
-    assert (seen.running_pid, seen.running_addresses, seen.descriptors) == (None, (), None)
-    assert (seen.root_is_blank, seen.secret_mode, seen.hidden, seen.secluded, seen.cached) == (True, 0o600, None, None, None)
+    assert (seen.running, seen.descriptors) == (None, None)
+    assert (seen.root_is_blank, seen.secret_mode, seen.hidden, seen.protected, seen.cached) == (True, 0o600, None, None, None)
     assert 0 < seen.disk_free <= seen.disk_total
-    assert not seen.trusts_everybody
-    assert look(made, trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::/0"))).trusts_everybody
 
 
 def test_a_process_that_serves_and_one_that_is_gone(made: Path) -> None:
     say_running(str(made), ["http://127.0.0.1:3141/"])
     seen = look(made)
-    assert (seen.running_pid, seen.running_addresses) == (os.getpid(), ("http://127.0.0.1:3141/",))
+    assert seen.running == Running(os.getpid(), ("http://127.0.0.1:3141/",))
     assert seen.descriptors is None or seen.descriptors >= 64
     gone = subprocess.Popen(["true"])
     gone.wait()
     (made / "running.json").write_text(f'{{"pid": {gone.pid}, "addresses": ["http://127.0.0.1:3141/"]}}')
-    assert look(made).running_pid is None
+    assert look(made).running is None
+
+
+def test_the_settings_are_those_of_the_server_that_runs(made: Path) -> None:
+    other = attrs.evolve(
+        settings(made), max_upload_size=7, trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::1")), offline=True,
+        outside_url="https://pkgs.example",
+    )  # fmt: skip
+    assert words_of(settings(made), TOLD_SETTINGS) == {}
+    say_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, TOLD_SETTINGS))
+    seen = look_at_machine(settings(made), ProxyRules(), lambda *_: None)
+    assert seen.settings == attrs.evolve(other, upstream=None)
+    assert not seen.asks_upstreams
 
 
 def test_what_others_cannot_read_is_found(made: Path) -> None:
@@ -73,7 +83,7 @@ def test_a_file_for_some_and_a_project_for_all_are_found(made: Path) -> None:
     write(made, IndexCreated("carol/closed", {"type": "stage", "bases": [], "acl_read": ["carol"]}), *described, *uploads)
     seen = look(made)
     path = "+f/ab1/2cd34ef567890/mine-1.0.tar.gz"
-    assert seen.secluded == Secluded("carol/closed", path, "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
+    assert seen.protected == Protected("carol/closed", path, "+files/ab1/2cd34ef567890/mine-1.0.tar.gz")
     assert seen.cached == ("carol/dev", "mine")
 
 

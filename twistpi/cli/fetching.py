@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -11,15 +12,17 @@ from urllib.parse import urlsplit
 import attrs
 
 from twistpi import __version__
-from twistpi.cli.exchanges import SILENT, UNTRUSTED, Exchange, Question
+from twistpi.cli.diagnostics.survey import SILENT, UNTRUSTED, Exchange, Question
 from twistpi.mirror.addresses import Credentials, origin_of
 from twistpi.mirror.proxies import Proxy, ProxyRules
 
 USER_AGENT = f"twistpi/{__version__}"
 _PATIENCE = 60.0
 """Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
-_AT_ONCE = 5.0
-"""Seconds in which a server answers that need not wait for anything."""
+_SOON, _AT_ONCE = 2.0, 5.0
+"""Seconds in which a server answers that need not wait for a body: to a head, and to the body's beginning."""
+_BEGINNING = 128 << 10
+"""Bytes of an announced body that are sent: more than proxies collect before they ask the server."""
 _AGAIN = 2
 """Tries for one question: a server may close a connection that was kept open just when it is used again."""
 
@@ -40,8 +43,10 @@ class Fetcher:
     _connections: dict[_Origin, HTTPConnection] = attrs.field(factory=dict)
 
     def ask(self, question: Question) -> Exchange:
-        """What comes of a question: also a redirect, which is not followed; when nothing comes, ``failure`` says why."""
+        """Return what came of a request. Redirects are not followed; when no answer came, ``failure`` says why."""
         self.asked += 1
+        if question.announced:
+            return self._announce(question)
         for _ in range(_AGAIN):
             parts = urlsplit(question.url)
             origin = parts.scheme, parts.netloc
@@ -56,25 +61,28 @@ class Fetcher:
                     break
         return failed
 
-    def announce(self, question: Question, length: int) -> Exchange:
-        """What comes of the head of a request with a body of ``length`` bytes, which is never sent.
+    def _announce(self, question: Question) -> Exchange:
+        """Send the head of a request with a body of ``announced`` bytes, and if no answer comes at once, the body's beginning.
 
-        Who has the head passed on at once answers that it may not be done; who waits for the body first leaves it ``SILENT``.
+        Some proxies ask the server only when their first buffer is full. Those that take in the whole body, and those that pass
+        an answer on only after it, stay ``SILENT``.
         """
-        self.asked += 1
         parts = urlsplit(question.url)
         try:
-            connection = self._connection(question.url, min(self.patience, _AT_ONCE))
+            connection = self._connection(question.url, min(self.patience, _SOON))
             with contextlib.closing(connection):
                 connection.putrequest(question.method, parts.path or "/", skip_accept_encoding=True)
-                announced = {"Content-Length": str(length), "User-Agent": USER_AGENT}
+                announced = {"Content-Length": str(question.announced), "User-Agent": USER_AGENT}
                 for name, value in {**announced, **self._login(question), **question.headers}.items():
                     connection.putheader(name, value)
                 connection.endheaders()
+                if not _is_readable(connection.sock, min(self.patience, _SOON)):
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        connection.send(bytes(min(question.announced - 1, _BEGINNING)))
+                connection.sock.settimeout(min(self.patience, _AT_ONCE))
                 answer = connection.getresponse()
-                return Exchange(
-                    question, answer.status, answer.reason, tuple(answer.getheaders()), is_whole=False, kept_open=False
-                )
+                headers = tuple(answer.getheaders())
+                return Exchange(question, answer.status, answer.reason, headers, is_whole=False, kept_open=False)
         except (OSError, HTTPException, ValueError) as error:
             return Exchange(question, failure=_reason(error))
 
@@ -105,7 +113,7 @@ class Fetcher:
         proxy = self.proxies.proxy_for(question.url)
         if proxy is not None and parts.scheme == "http":
             target, headers = question.url, {**headers, **_proxy_login(proxy)}
-        connection.request(question.method, target, question.body, headers)
+        connection.request(question.method, target, None, headers)
         answer = connection.getresponse()
         body, is_whole = _read(answer, question.most)
         found = Exchange(
@@ -146,6 +154,12 @@ def _read(answer: HTTPResponse, most: int) -> tuple[bytes, bool]:
     """At most so many bytes, and whether that was all."""
     body = answer.read(most)
     return body, answer.isclosed() or not answer.read(1)
+
+
+def _is_readable(connection: socket.socket, patience: float) -> bool:
+    """Return whether something comes within so many seconds."""
+    pending = connection.pending() if isinstance(connection, ssl.SSLSocket) else 0
+    return bool(pending or select.select([connection], [], [], patience)[0])
 
 
 def _reason(error: Exception) -> str:

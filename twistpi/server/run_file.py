@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import orjson
 
+from twistpi.model.records import NOTHING
+
 _NAME = "running.json"
+TOLD_SETTINGS = ("outside-url", "max-upload-size", "trusted-proxy", "disk-reserve", "offline", "secretfile", "ca-file")
+"""Settings that a running server tells, for ``twistpi doctor``."""
 
 
 @attrs.frozen
@@ -25,12 +29,14 @@ class Running:
     """The process that wrote it."""
     addresses: tuple[str, ...]
     """Where it answers, as this machine reaches it: ``http://127.0.0.1:3141/``, ``https://[::1]:3141/``, ``unix:/run/x.sock``."""
+    settings: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    """Settings that are not at their default, as on the command line; of ``TOLD_SETTINGS``."""
 
 
-def say_running(serverdir: str, addresses: Sequence[str]) -> None:
-    """Say that this process answers at ``addresses``; the whole file at once.  Raises ``OSError``."""
+def say_running(serverdir: str, addresses: Sequence[str], settings: Mapping[str, Sequence[str]] = NOTHING) -> None:
+    """Say that this process answers at ``addresses`` and has ``settings``; the whole file at once.  Raises ``OSError``."""
     path = os.path.join(serverdir, _NAME)
-    content = {"pid": os.getpid(), "addresses": list(addresses)}
+    content = {"pid": os.getpid(), "addresses": list(addresses), "settings": dict(settings)}
     with open(f"{path}.new", "wb") as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     os.replace(f"{path}.new", path)
@@ -49,8 +55,9 @@ def read_running(serverdir: str) -> Running | None:
     try:
         with open(os.path.join(serverdir, _NAME), "rb") as file:
             fields: Any = orjson.loads(file.read())
-        return Running(int(fields["pid"]), tuple(str(address) for address in fields["addresses"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        settings = {str(name): [str(text) for text in texts] for name, texts in fields.get("settings", {}).items()}
+        return Running(int(fields["pid"]), tuple(str(address) for address in fields["addresses"]), settings)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -61,10 +61,10 @@ from twistpi.server.process import (
     on_second_stop,
     raise_descriptor_limit,
 )
-from twistpi.server.run_file import say_running, say_stopped
+from twistpi.server.run_file import TOLD_SETTINGS, say_running, say_stopped
 from twistpi.server.secret import read_secret
 from twistpi.server.server import Server
-from twistpi.server.settings import Settings, unknown_variables
+from twistpi.server.settings import Settings, unknown_variables, words_of
 from twistpi.server.storage import Storage, check_usable_by
 from twistpi.server.systemd import Notifier
 from twistpi.server.verification import Verification
@@ -229,7 +229,8 @@ class TwistpiService(Service):
     def _say_where(self) -> None:
         """Let commands on the same machine find this server."""
         try:
-            say_running(self._settings.serverdir, [address for port in self._ports if (address := reachable_at(port))])
+            addresses = [address for port in self._ports if (address := reachable_at(port))]
+            say_running(self._settings.serverdir, addresses, words_of(self._settings, TOLD_SETTINGS))
         except OSError as error:
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 

@@ -302,6 +302,18 @@ def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mappin
     return settings
 
 
+def words_of(settings: Settings, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return those of the settings ``names`` that are not at their default, as ``load_settings`` reads them."""
+    rows = {setting.name: setting for setting in TABLE}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        value = getattr(settings, rows[name].field)
+        if value != rows[name].default:
+            values = value if rows[name].repeatable else [value]
+            found[name] = [str(one).lower() if rows[name].is_flag else str(one) for one in values]
+    return found
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each ``TWISTPI_*`` variable that is no setting, most likely a slip.
 

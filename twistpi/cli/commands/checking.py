@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from urllib.parse import quote, unquote, urlsplit
 
+import attrs
 import click
 import orjson
 
-from twistpi.cli.checking_index.interview import Interview
-from twistpi.cli.checking_index.judging import Outcome
-from twistpi.cli.checking_index.report import counts, judge, report_fields, report_lines
 from twistpi.cli.commands.common import serverdir_option, settings_of
-from twistpi.cli.doctoring.facts import Machine, Outside
-from twistpi.cli.doctoring.machine import look_at_machine
-from twistpi.cli.doctoring.report import diagnose, diagnosis_fields, diagnosis_lines, is_wrong
-from twistpi.cli.doctoring.visiting import Visitor
+from twistpi.cli.diagnostics.findings import WRONG, count, doctor_fields, doctor_lines, index_fields, index_lines
+from twistpi.cli.diagnostics.index_rules import judge_index
+from twistpi.cli.diagnostics.index_survey import survey_index
+from twistpi.cli.diagnostics.machine import Machine, look_at_machine
+from twistpi.cli.diagnostics.server_rules import diagnose
+from twistpi.cli.diagnostics.server_survey import Site, survey_server
+from twistpi.cli.diagnostics.survey import Tell
 from twistpi.cli.fetching import Fetcher
 from twistpi.cli.progress import show_progress
 from twistpi.mirror.addresses import Credentials, basic_authorization, origin_of, split_credentials
@@ -44,16 +45,18 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
     fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
     try:
         with show_progress(sys.stderr) as tell:
-            recording = Interview(fetcher.ask, tell, secret).hold(address, project)
+            index = survey_index(fetcher.ask, tell, address, project, secret)
     finally:
         fetcher.close()
-    judgements = judge(recording)
-    if json:
-        click.echo(orjson.dumps(report_fields(recording, judgements), option=orjson.OPT_INDENT_2).decode())
-    else:
-        for line in report_lines(recording, judgements):
-            click.echo(line)
-    sys.exit(1 if counts(judgements)[Outcome.FAILS] else 0)
+    findings = judge_index(index)
+    fields = index_fields(index.base, index.project, len(index.got), findings)
+    _report(fields if json else None, index_lines(index.base, index.project, findings))
+    sys.exit(1 if count(findings, WRONG) else 0)
+
+
+def _report(fields: object, lines: Iterable[str]) -> None:
+    """Print a report, as JSON if there are ``fields``."""
+    click.echo("\n".join(lines) if fields is None else orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode())
 
 
 @click.command()
@@ -72,45 +75,44 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
         machine = None
         if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
             machine = look_at_machine(settings, proxies, tell)
-        outside = _visit(url or _address_of(machine), machine, proxies, tell)
-    diagnoses = diagnose(outside, machine, time.time())
-    if json:
-        click.echo(orjson.dumps(diagnosis_fields(diagnoses), option=orjson.OPT_INDENT_2).decode())
-    else:
-        for line in diagnosis_lines(diagnoses):
-            click.echo(line)
-    sys.exit(1 if is_wrong(diagnoses) else 0)
+        site = _visit(url or _address_of(machine), machine, proxies, tell)
+    findings = diagnose(site, machine, time.time())
+    _report(doctor_fields(findings) if json else None, doctor_lines(findings))
+    sys.exit(1 if count(findings, WRONG) else 0)
 
 
 def _address_of(machine: Machine | None) -> str | None:
     """Where the server of a directory answers, as far as it tells; with TLS, only users' own address fits the certificate."""
-    if machine is None or machine.outside_url is not None:
-        return machine.outside_url if machine is not None else None
-    return next((address for address in machine.running_addresses if address.startswith("http://")), None)
+    if machine is None or machine.settings.outside_url is not None:
+        return machine.settings.outside_url if machine is not None else None
+    addresses = machine.running.addresses if machine.running is not None else ()
+    return next((address for address in addresses if address.startswith("http://")), None)
 
 
-def _visit(
-    url: str | None, machine: Machine | None, proxies: ProxyRules, tell: Callable[[str, int, int], object]
-) -> Outside | None:
+def _visit(url: str | None, machine: Machine | None, proxies: ProxyRules, tell: Tell) -> Site | None:
     if url is None:
         return None
-    try:
-        address, credentials = split_credentials(url)
-    except ValueError as error:
-        raise click.BadParameter(f"{url}: {error}", param_hint="URL") from None
+    address, credentials = _split(url)
+    login = None if credentials is None else credentials.authorization
     fetcher = Fetcher(credentials, proxies, patience=_DOCTORS_PATIENCE)
     try:
-        return Visitor(fetcher, time.time, tell).visit(address, machine)
+        site = survey_server(fetcher.ask, time.time, tell, address, machine, login)
+        return attrs.evolve(site, certificate_ends=fetcher.certificate_ends(f"{site.url}/"))
     finally:
         fetcher.close()
 
 
-def _login(url: str, user: str | None, password: str | None) -> tuple[str, Credentials | None, str | None]:
-    """The address alone, the login for it, and the secret in that; a password that is missing is asked for."""
+def _split(url: str) -> tuple[str, Credentials | None]:
+    """Return the address alone, and the login that stands in it."""
     try:
-        address, credentials = split_credentials(url)
+        return split_credentials(url)
     except ValueError as error:
         raise click.BadParameter(f"{url}: {error}", param_hint="URL") from None
+
+
+def _login(url: str, user: str | None, password: str | None) -> tuple[str, Credentials | None, str | None]:
+    """Return the address alone, the login for it, and the secret in that; a password that is missing is asked for."""
+    address, credentials = _split(url)
     if user is None:
         return address, credentials, None if credentials is None else unquote(urlsplit(url).password or "")
     secret: str = click.prompt(f"password of {user}", hide_input=True, err=True) if password is None else password

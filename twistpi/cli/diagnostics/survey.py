@@ -1,0 +1,187 @@
+"""Requests to a server, what came of them, and the record that rules judge."""
+
+from __future__ import annotations
+
+import enum
+import string
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import attrs
+import orjson
+
+from twistpi.model.records import NOTHING, Json
+
+SILENT: Final = "nothing came in time"
+"""The failure of a request that got no answer although the connection stood."""
+UNTRUSTED: Final = "its certificate is not accepted"
+"""How the failure begins when the server's certificate was refused."""
+
+Tell = Callable[[str, int, int], object]
+"""Called with what is counted, how much of it is done, and the total."""
+
+
+@attrs.frozen
+class Question:
+    """One request."""
+
+    url: str
+    """Absolute, without credentials."""
+    method: str = "GET"
+    headers: Mapping[str, str] = NOTHING
+    most: int = 1 << 16
+    """Bytes of the answer's body to read; the rest of a longer one is not fetched."""
+    as_nobody: bool = False
+    """Whether to leave out the credentials."""
+    announced: int = 0
+    """``Content-Length`` in bytes of a body of which only the beginning is sent; 0: there is no body."""
+
+
+@attrs.frozen
+class Exchange:
+    """A request and what came of it."""
+
+    question: Question
+    status: int = 0
+    """0 when no answer came."""
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    """As they came; a name may be repeated."""
+    body: bytes = b""
+    is_whole: bool = True
+    """Whether ``body`` is complete."""
+    kept_open: bool = True
+    """Whether the server keeps the connection open."""
+    failure: str = ""
+    """Why no answer came."""
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, several joined by commas; empty when it is absent."""
+        return ", ".join(value for key, value in self.headers if key.lower() == name.lower())
+
+    @property
+    def url(self) -> str:
+        """The requested URL."""
+        return self.question.url
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, in lower case."""
+        return self.header("Content-Type").partition(";")[0].strip().lower()
+
+    @property
+    def location(self) -> str:
+        """The absolute URL of the ``Location`` header; the request's own without one."""
+        return join(self.url, self.header("Location"))
+
+    @property
+    def json(self) -> dict[str, Json]:
+        """The body as a JSON object; empty when it is none."""
+        try:
+            found = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def is_untrusted(self) -> bool:
+        """Whether the server's certificate was refused."""
+        return self.failure.startswith(UNTRUSTED)
+
+    @property
+    def told(self) -> str:
+        """The status line's end, or why there is no answer, for a sentence."""
+        return f"{self.status} {self.reason}".strip() if self.status else f"no answer ({self.failure})"
+
+
+class Query(enum.Enum):
+    """A template for one request of a survey.
+
+    ``{names}`` in the URL and in header values stand for facts that the survey learns; a query is asked as soon as all its facts
+    are known. The header ``Authorization``, also an empty one, replaces the credentials.
+    """
+
+    def __init__(
+        self, url: str, method: str = "GET", accept: str | None = None, others: Mapping[str, str] = NOTHING, most: int = 1 << 10
+    ) -> None:
+        self.url, self.method, self.most = url, method, most
+        self.fields = dict(others) if accept is None else {"Accept": accept, **others}
+        texts = (url, *self.fields.values())
+        self.facts = frozenset(name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name)
+
+    def question(self, facts: Mapping[str, str]) -> Question:
+        """Return the request, with ``facts`` filled in."""
+        headers = {name: filled for name, value in self.fields.items() if (filled := value.format_map(facts))}
+        return Question(self.url.format_map(facts), self.method, headers, self.most, "Authorization" in self.fields)
+
+    @property
+    def missing(self) -> str:
+        """The sentence to say when this could not be asked."""
+        return "It could not be asked."
+
+
+@attrs.define(eq=False)
+class Survey:
+    """Asks the queries of an enumeration and records the answers."""
+
+    queries: type[Query]
+    ask: Callable[[Question], Exchange]
+    tell: Tell
+    facts: dict[str, str] = attrs.field(factory=dict)
+    got: dict[Query, Exchange] = attrs.field(factory=dict)
+
+    def learn(self, **facts: str | None) -> None:
+        """Note facts, None for an unknown one, and ask every query that has become possible."""
+        self.facts.update({name: value for name, value in facts.items() if value is not None})
+        for query in self.queries:
+            if query not in self.got and query.facts <= self.facts.keys():
+                self.put(query)
+
+    def put(self, query: Query, **facts: str) -> Exchange:
+        """Ask one query, again if need be, and record the answer."""
+        self.facts.update(facts)
+        self.got[query] = exchange = self.ask(query.question(self.facts))
+        self.tell("questions", len(self.got), len(self.queries))
+        return exchange
+
+
+@attrs.frozen
+class Record:
+    """The answers of a survey."""
+
+    got: Mapping[Query, Exchange]
+
+    def __getitem__(self, query: Query) -> Exchange:
+        """Return the answer to a query; raises ``KeyError`` when it was not asked."""
+        return self.got[query]
+
+    def of(self, *queries: Query) -> list[Exchange]:
+        """Return the answers to those of ``queries`` that were asked."""
+        return [self.got[query] for query in queries if query in self.got]
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one for everything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def split(url: str) -> SplitResult:
+    """Return the parts of a URL; all are empty when it is malformed."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def join(base: str, url: str) -> str:
+    """Resolve ``url`` against ``base``; empty when it is malformed."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return ""
