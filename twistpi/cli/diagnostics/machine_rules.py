@@ -8,7 +8,7 @@ from itertools import chain
 from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, judge
 from twistpi.cli.diagnostics.machine import Machine, Upstream
 from twistpi.cli.diagnostics.survey import Exchange
-from twistpi.model.sizes import in_words
+from twistpi.model.text import in_words
 
 MACHINE_RULES: Rules = {
     "process": ("A server runs.", ()),
