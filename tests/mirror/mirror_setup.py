@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
@@ -21,7 +23,7 @@ from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.download import Download, Downloads
-from twistpi.mirror.names import NameLists
+from twistpi.mirror.names import NameLists, UpstreamNames
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
@@ -32,9 +34,11 @@ from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Readers
 
 reactor: Any = the_reactor
+offload: Any = deferToThread
 LOG_ID = "0" * 32
 
 
+@implementer(IReactorTime)
 class ShiftableClock:
     """The reactor's clock, with a date that can be moved, and with which a test says when something was waited for too long."""
 
@@ -47,11 +51,15 @@ class ShiftableClock:
         """Unix time, moved."""
         return float(reactor.seconds()) + self.shift
 
-    def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> Any:
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Any:
         """As the reactor's."""
-        made = reactor.callLater(delay, call, *arguments)
+        made = reactor.callLater(delay, callable, *args, **kwargs)
         self._calls = [*self._pending(), made]
         return made
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """As the reactor's."""
+        return self._pending()
 
     def elapse(self, seconds: float) -> None:
         """Let so much time have passed, at once: what is due by then is called in the reactor's next turn."""
@@ -200,12 +208,12 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread, offline=offline)
     sidecars = Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread, offline=offline)
     names = NameLists(
-        upstream,
+        UpstreamNames(upstream),
         readers,
         clock,
         root=str(folder / "names"),
-        spawner=reactor,
-        offload=deferToThread,
+        offload=offload,
+        call_in_reactor=reactor.callFromThread,
         request_timeout=timeout,
         offline=offline,
     )

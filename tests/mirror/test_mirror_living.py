@@ -14,7 +14,7 @@ from tests.fakes.upstream import JSON, Document, FakeUpstream, Held, Silent, Sta
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.mirror.mirror_setup import Setup, reactor, start
 from tests.mirror.test_mirror_names import json_names
-from twistpi.mirror.names_store import home_of
+from twistpi.mirror.name_store import home_of
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, LinksChanged, MetadataCached
 from twistpi.model.errors import NoMetadata, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index

@@ -1,4 +1,4 @@
-"""Name lists: fetched on demand, made into pages by a process of their own."""
+"""Name lists: fetched on demand, and made into pages in small steps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from twisted.internet.defer import gatherResults
 
-from tests.fakes.upstream import CutOff, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
+from tests.fakes.upstream import JSON, CutOff, Document, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, pause, reactor, start
+from twistpi.mirror.name_store import home_of
 from twistpi.mirror.names import NameList, search_names
-from twistpi.mirror.names_store import home_of
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 
 LIST = "/simple/"
@@ -45,6 +47,28 @@ async def test_R36_the_list_is_made_into_every_page(setup: Setup, form: str) -> 
     assert len(set(found.etags.values())) == 4
     assert all(tag.startswith('"') for tag in found.etags.values())
     assert sorted(os.listdir(found.folder)) == ["names.txt", "page.html", "page.html.gz", "page.json", "page.json.gz"]
+
+
+@in_reactor
+async def test_R36_names_are_listed_once_in_alphabetical_order_with_the_upstreams_serials(setup: Setup) -> None:
+    names = [f"Project-{(number * 7919) % 25_000:05d}" for number in range(25_000)]
+    listed: list[dict[str, Any]] = [
+        {"name": name, "_last-serial": number + 1} for number, name in enumerate([*names, names[3], names[3].lower()])
+    ]
+    body = orjson.dumps({"meta": {"api-version": "1.1", "_last-serial": 9}, "projects": listed})
+    setup.fake.documents[LIST] = Document(body, JSON, compress=True)
+    found = await setup.names.ensure(setup.index)
+    page = orjson.loads(Path(found.folder, "page.json").read_bytes())
+    assert page["meta"]["_last-serial"] == 9
+    assert [project["name"] for project in page["projects"]] == sorted(name.lower() for name in names)
+    assert {(project["name"], project["_last-serial"]) for project in page["projects"]} <= {
+        (entry["name"].lower(), entry["_last-serial"]) for entry in listed
+    }
+    assert Path(found.folder, "names.txt").read_text().split() == sorted(name.lower() for name in names)
+    del listed[0]["_last-serial"]
+    setup.fake.documents[LIST] = Document(orjson.dumps({"projects": listed}), JSON)
+    again = await setup.names.ensure(setup.index, force=True)
+    assert "_last-serial" not in orjson.loads(Path(again.folder, "page.json").read_bytes())["projects"][0]
 
 
 @in_reactor
@@ -198,7 +222,7 @@ def _resident() -> int:
 
 
 @in_reactor
-async def test_stopping_ends_the_process(setup: Setup) -> None:
+async def test_stopping_ends_the_fetch(setup: Setup) -> None:
     setup.fake.set_names(NAMES)
     setup.fake.misbehave(LIST, Silent())
     asking = start(setup.names.ensure(setup.index))

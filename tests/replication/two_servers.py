@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
-from tests.mirror.mirror_setup import ShiftableClock
+from tests.mirror.mirror_setup import ShiftableClock, offload
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
 from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address
@@ -38,7 +38,7 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.agents import make_agent
 from twistpi.mirror.body import Collector
 from twistpi.mirror.download import Downloads
-from twistpi.mirror.names import NameLists
+from twistpi.mirror.names import NameLists, UpstreamNames
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.sidecar import Sidecars
 from twistpi.mirror.upstream import Upstream
@@ -365,6 +365,12 @@ def _asking_upstream(
         "downloads": downloads,
         "sidecars": Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread),
         "name_lists": NameLists(
-            upstream, readers, clock, root=str(folder / "names"), spawner=reactor, offload=deferToThread, request_timeout=timeout
+            UpstreamNames(upstream),
+            readers,
+            clock,
+            root=str(folder / "names"),
+            offload=offload,
+            call_in_reactor=reactor.callFromThread,
+            request_timeout=timeout,
         ),
     }

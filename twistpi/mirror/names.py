@@ -1,98 +1,158 @@
-"""The name lists of upstreams: fetched when somebody asks for one, never at start and never to answer for a project.
+"""The name lists of mirrors, ``/simple/``: fetched when a client asks for one, never at start and never to answer for a project.
 
-A list may name 730,000 projects in 40 MB.  It streams to disk as it comes; a process of its own makes pages of it; what is
-kept in memory is where they are.  A list belongs to an index as it was when it was asked for: with another ``mirror_url`` it is
-another list, and what an index leaves behind when it is deleted is removed.
+A list may have 730,000 names in 40 MB.  It is streamed to disk, and a thread makes pages of it in small steps; only where they
+are is kept in memory.  A list belongs to an index and its ``mirror_url``: with another one it is another list, and the lists of a
+deleted index are removed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from twistpi.mirror.breaker import Breaker, Pause
+from twistpi.http.body import BodyWriter, Offload
+from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
+from twistpi.http.errors import RequestFailed
+from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.download_source import Asking, Response
-from twistpi.mirror.inflight import Inflight
-from twistpi.mirror.names_child import LARGEST
-from twistpi.mirror.names_process import make_pages
-from twistpi.mirror.names_store import StoredNames, home_of, load, new_folder, remove, save, search_names, sweep
+from twistpi.mirror.name_store import (
+    LARGEST,
+    Received,
+    StoredNames,
+    home_of,
+    load,
+    make_pages,
+    new_folder,
+    remove,
+    save,
+    search_names,
+    sweep,
+)
 from twistpi.mirror.place import Place, is_aimed_at, place_of
 from twistpi.mirror.refresh import Kind
-from twistpi.mirror.spool import Spool
+from twistpi.mirror.relayed_asking import names_path
 from twistpi.mirror.trouble import Outdated, Trouble
-from twistpi.mirror.upstream import ACCEPT_PAGE, Offload, conditions
+from twistpi.mirror.upstream import ACCEPT_PAGE, conditions
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
-from twistpi.model.errors import UnknownIndex, UpstreamFailed, UpstreamUnreachable
+from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
+from twistpi.view.read import Readers
 
-__all__ = ["NameList", "NameLists", "search_names"]
+__all__ = ["AGE", "NameList", "NameLists", "NameSource", "PrimaryNames", "UpstreamNames", "search_names"]
 
+AGE: Final = "X-Twistpi-Age"
+"""A header of a primary's answer: seconds since the upstream confirmed the list."""
 _SUBJECT: Final = "the list of projects"
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 """Seconds an upstream may take to begin such a list."""
 _MOST_CHANGES: Final = 5
-"""How often an index may be set up anew while one and the same request for it waits."""
+"""How often the configuration of an index may change while one request waits."""
+_STEPS_AT_ONCE: Final = 5
+"""Steps of ``make_pages`` until the reactor has a turn without a rival for Python's lock."""
 
-Wanted = tuple[str, str]
-"""Index and ``mirror_url``: whose list, and from where."""
+Key = tuple[str, str]
+"""Index and ``mirror_url``."""
+_Result = TypeVar("_Result")
+
+
+class NameSource(Protocol):
+    """Where lists come from."""
+
+    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
+        """Request the list of ``place``; return the response, and how many seconds ago the upstream confirmed it.
+
+        ``timeout`` is in seconds, until the response begins.  Raise ``Trouble``.
+        """
+
+
+@attrs.frozen(eq=False)
+class UpstreamNames:
+    """The upstream of each mirror."""
+
+    _upstream: Asking
+
+    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
+        """See ``NameSource``."""
+        url = f"{place.source.rstrip('/')}/"
+        return await self._upstream.ask(url, headers, place.credentials, patience=timeout), 0.0
+
+
+@attrs.frozen(eq=False)
+class PrimaryNames:
+    """The primary of a replica, which has fetched the lists or does so now."""
+
+    _primary: Asking
+    """``relayed_asking.PrimaryAsking``."""
+
+    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
+        """See ``NameSource``."""
+        try:
+            response = await self._primary.ask(names_path(place.index), headers, patience=timeout)
+        except TwistpiError as error:
+            raise Trouble(getattr(error, "reason", str(error)), unreachable=error.status == 503) from error
+        try:
+            return response, float(response.header(AGE) or 0)
+        except ValueError:
+            return response, 0.0
 
 
 @attrs.frozen
 class NameList:
-    """A name list on disk, and how it came there."""
+    """A name list on disk, and its freshness."""
 
     folder: str
     """Holds ``page.json``, ``page.json.gz``, ``page.html``, ``page.html.gz`` and ``names.txt``."""
     etags: Mapping[str, str]
     """File name -> its strong entity tag, quoted."""
     count: int
-    """How many names there are."""
+    """Names."""
     kind: Kind
     age: float
     """Seconds since the upstream last confirmed it."""
     source: str
-    """The upstream's address, without credentials."""
+    """The upstream's URL, without credentials."""
     reason: str | None = None
     """Why it is stale."""
     fresh_for: float = 0.0
-    """Seconds for which asking again would say the same."""
+    """Seconds for which the upstream will not be asked again."""
 
 
 @attrs.define(eq=False)
 class NameLists:
     """The name lists of all mirrors."""
 
-    _upstream: Asking
-    _readers: Any
-    """``view.read.Readers``."""
-    _clock: Any
+    _source: NameSource
+    _readers: Readers
+    _clock: IReactorTime
     _root: str = attrs.field(kw_only=True)
-    """The folder they are kept in."""
-    _spawner: Any = attrs.field(kw_only=True)
-    """The reactor, as ``IReactorProcess``."""
+    """The folder of all lists."""
     _offload: Offload = attrs.field(kw_only=True)
+    _call_in_reactor: Callable[[Callable[[], object]], object] = attrs.field(kw_only=True)
+    """``IReactorFromThreads.callFromThread``."""
     _cache_expiry: float = attrs.field(default=1800.0, kw_only=True)
     _request_timeout: float = attrs.field(default=5.0, kw_only=True)
     _offline: bool = attrs.field(default=False, kw_only=True)
-    _failures: Breaker = attrs.field(factory=lambda: Breaker(10.0), kw_only=True)
+    _failures: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(10.0), kw_only=True)
     _known: dict[str, StoredNames] = attrs.field(init=False, factory=dict)
-    """Index -> its newest list, once it was looked for."""
-    _fetches: Inflight[Wanted, tuple[Kind, StoredNames]] = attrs.field(init=False, factory=Inflight)
+    """Index -> its newest list, once it was loaded."""
+    _fetches: SingleFlight[Key, tuple[Kind, StoredNames]] = attrs.field(init=False, factory=SingleFlight)
     _making: set[str] = attrs.field(init=False, factory=set)
     """Folders of lists that are being made."""
     _disk: DeferredLock = attrs.field(init=False, factory=DeferredLock)
+    """Held to change what is on disk."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     async def ensure(self, index: Index, *, force: bool = False) -> NameList:
-        """The name list of ``index``, as new as its expiry asks for, or stale while its upstream fails.
+        """Return the name list of ``index``, not older than its expiry, or stale while its upstream fails.
 
-        Raises ``UpstreamFailed`` when there is none to be had, ``UpstreamUnreachable`` when nobody can tell now, ``UnknownIndex``
+        Raise ``UpstreamFailed`` when the upstream has none, ``UpstreamUnreachable`` when it does not answer, ``UnknownIndex``
         when the index was deleted meanwhile.
         """
         for _ in range(_MOST_CHANGES):
@@ -103,10 +163,10 @@ class NameLists:
                 if found is None or not found.is_mirror:
                     raise UnknownIndex(index.name) from None
                 index = found
-        raise UpstreamFailed(index.name, _SUBJECT, "the index is set up anew all the time")
+        raise UpstreamFailed(index.name, _SUBJECT, "its configuration changes all the time")
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """Give up the lists of indexes that are gone or have another upstream; told of all entries."""
+        """Drop the lists of indexes that were deleted or have another upstream now; called for every entry of the log."""
         for change in changes:
             match change:
                 case IndexDeleted():
@@ -117,7 +177,7 @@ class NameLists:
                     pass
 
     def stop(self) -> None:
-        """Give up what is on its way, because the server stops."""
+        """Stop all work, because the server stops."""
         self._fetches.cancel_all()
 
     def _forget(self, index: str) -> None:
@@ -132,7 +192,7 @@ class NameLists:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """Nobody else changes what is on disk while this lasts; who came first is first."""
+        """Hold ``_disk``."""
         await self._disk.acquire()
         try:
             yield
@@ -140,7 +200,7 @@ class NameLists:
             self._disk.release()
 
     async def _ensure(self, index: Index, *, force: bool) -> NameList:
-        """As ``ensure``; raises ``Outdated`` when ``index`` is not what it was."""
+        """Do the work of ``ensure``; raise ``Outdated`` when the configuration of ``index`` changed."""
         place = place_of(index, _SUBJECT, self._cache_expiry)
         if index.config.get("mirror_no_project_list"):
             raise UpstreamFailed(index.name, _SUBJECT, "it has none (mirror_no_project_list)")
@@ -150,27 +210,27 @@ class NameLists:
             return self._answer("hit", place, stored, "offline" if self._offline else None)
         if self._offline:
             raise UpstreamUnreachable(index.name, _SUBJECT, "this server works offline")
-        wanted = (place.index, place.url)
-        pause = None if force else self._failures.blocked(wanted, now)
-        if pause is None:
+        key = (place.index, place.url)
+        blocked = None if force else self._failures.blocked(key, now)
+        if blocked is None:
             try:
-                kind, newest = await self._patiently(place, stored)
+                kind, newest = await self._wait(place, stored)
                 return self._answer(kind, place, newest)
             except Trouble as trouble:
-                self._failures.failed(wanted, now, self._clock.seconds(), trouble.reason, trouble.unreachable)
-                self._require_aim(place)
-                pause = Pause(self._clock.seconds(), trouble.reason, trouble.unreachable)
+                self._failures.failed(key, now, self._clock.seconds(), trouble.reason, trouble.unreachable)
+                self._require_current(place)
+                blocked = Blocked(self._clock.seconds(), trouble.reason, trouble.unreachable)
         if stored is not None:
-            return self._answer("stale", place, stored, pause.reason)
-        failure = UpstreamUnreachable if pause.unreachable else UpstreamFailed
-        raise failure(index.name, _SUBJECT, pause.reason)
+            return self._answer("stale", place, stored, blocked.reason)
+        failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
+        raise failure(index.name, _SUBJECT, blocked.reason)
 
-    def _require_aim(self, place: Place) -> None:
+    def _require_current(self, place: Place) -> None:
         if not is_aimed_at(self._readers.get().index(place.index), place):
             raise Outdated
 
     async def _stored(self, place: Place) -> StoredNames | None:
-        """The list that is here, if it is this upstream's."""
+        """Return the list on disk, if it is this upstream's."""
         stored = self._known.get(place.index)
         if stored is None:
             async with self._alone():
@@ -184,8 +244,8 @@ class NameLists:
         fresh_for = max(0.0, place.expiry - age)
         return NameList(stored.folder, stored.etags, stored.count, kind, age, stored.source, reason, fresh_for)
 
-    async def _patiently(self, place: Place, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
-        """Wait for the fetch; who has an old list to serve does not wait longer than a request may."""
+    async def _wait(self, place: Place, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
+        """Wait for the fetch; with an old list to serve, not longer than ``request_timeout``."""
         waiter = self._fetches.join((place.index, place.url), lambda: self._fetch(place, stored))
         if stored is not None:
             waiter.addTimeout(self._request_timeout, self._clock)
@@ -198,59 +258,49 @@ class NameLists:
         headers = {"Accept": ACCEPT_PAGE, "Accept-Encoding": "gzip"}
         if stored is not None:
             headers.update(conditions(stored.etag, stored.last_modified))
-        response = await self._ask(place, headers, max(_PATIENCE, self._request_timeout))
+        response, age = await self._source.ask(place, headers, max(_TIMEOUT, self._request_timeout))
+        checked_at = self._clock.seconds() - age
         if response.status == 304 and stored is not None:
-            checked_at = self._confirmed_at(response)
             response.discard(self._clock)
             return "revalidated", await self._publish(place, attrs.evolve(stored, checked_at=checked_at))
         if response.status != 200:
             response.discard(self._clock)
             raise Trouble(f"it answered {response.status}")
-        return "miss" if stored is None else "revalidated", await self._replace(place, stored, response)
+        return "miss" if stored is None else "revalidated", await self._replace(place, stored, response, checked_at)
 
-    async def _ask(self, place: Place, headers: Mapping[str, str], patience: float) -> Response:
-        """Ask for the list; ``patience`` is in seconds.  Raises ``Trouble``."""
-        return await self._upstream.ask(f"{place.source.rstrip('/')}/", headers, place.credentials, patience=patience)
-
-    def _confirmed_at(self, response: Response) -> float:
-        """When the upstream said what ``response`` says, in Unix seconds."""
-        return float(self._clock.seconds())
-
-    async def _replace(self, place: Place, stored: StoredNames | None, response: Response) -> StoredNames:
-        """Make the list of ``response`` in a folder of its own, and have it be the list."""
+    async def _replace(self, place: Place, stored: StoredNames | None, response: Response, checked_at: float) -> StoredNames:
+        """Make the list of ``response`` in a new folder, and publish it."""
         home = home_of(self._root, place.index)
         async with self._alone():
             folder = await self._offload(new_folder, home)
             self._making.add(folder)
         try:
-            return await self._publish(place, await self._make(place, response, folder))
+            return await self._publish(place, await self._make(place, response, checked_at, folder))
         finally:
             self._making.discard(folder)
             async with self._alone():
                 kept = {known.folder for known in (stored, self._known.get(place.index)) if known is not None}
                 await self._offload(sweep, home, frozenset(kept | self._making))
 
-    async def _make(self, place: Place, response: Response, folder: str) -> StoredNames:
-        """Stream the answer to disk and have it made into pages."""
-        checked_at = self._confirmed_at(response)
-        received = os.path.join(folder, "received")
-        await self._receive(response, received)
+    async def _make(self, place: Place, response: Response, checked_at: float, folder: str) -> StoredNames:
+        """Stream the response to disk and make pages of it."""
+        path = os.path.join(folder, "received")
+        await self._receive(response, path)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
-        content_type = response.header("Content-Type") or ""
-        summary = await make_pages(
-            self._spawner, [received, encoding, content_type, f"{place.source.rstrip('/')}/", place.index, folder]
-        )
-        await self._offload(os.unlink, received)
-        self._log.info("{index}: the list of {count} projects is here", index=place.index, count=summary["count"])
-        return StoredNames(
-            folder,
-            summary["count"],
-            summary["etags"],
-            place.source,
-            checked_at,
-            response.header("ETag"),
-            response.header("Last-Modified"),
-        )
+        url = f"{place.source.rstrip('/')}/"
+        received = Received(path, encoding, response.header("Content-Type") or "", url)
+        count, etags = await self._in_steps(make_pages(received, place.index, folder))
+        await self._offload(os.unlink, path)
+        self._log.info("{index}: the list of {count} projects is here", index=place.index, count=count)
+        etag, last_modified = response.header("ETag"), response.header("Last-Modified")
+        return StoredNames(folder, count, etags, place.source, checked_at, etag, last_modified)
+
+    async def _in_steps(self, work: Generator[None, None, _Result]) -> _Result:
+        """Run ``work`` in threads, a few steps at a time."""
+        done: list[_Result] = []
+        while not done:
+            await self._offload(_advance, work, done)
+        return done[0]
 
     async def _receive(self, response: Response, path: str) -> None:
         with await self._offload(open, path, "wb", 0) as file:
@@ -261,16 +311,28 @@ class NameLists:
                 size += sum(map(len, pieces))
                 if size > LARGEST:
                     raise Trouble(f"its list of projects is longer than {LARGEST:,} bytes")
-                file.write(b"".join(pieces))
+                file.writelines(pieces)
 
-            spool = Spool(self._clock, self._request_timeout, self._offload, write, lambda: None)
-            await spool.read(response.deliver)
+            writer = BodyWriter(self._clock, self._request_timeout, self._offload, self._call_in_reactor, write)
+            try:
+                await writer.take(response.deliver)
+            except RequestFailed as error:
+                raise Trouble(error.reason, error.unreachable) from error
 
     async def _publish(self, place: Place, stored: StoredNames) -> StoredNames:
-        """From now on ``stored`` is the list, unless the index is another by now."""
+        """Make ``stored`` the list, unless the configuration of the index changed; raise ``Outdated`` then."""
         async with self._alone():
-            self._require_aim(place)
+            self._require_current(place)
             await self._offload(save, home_of(self._root, place.index), stored)
-            self._require_aim(place)
+            self._require_current(place)
             self._known[place.index] = stored
         return stored
+
+
+def _advance(work: Generator[None, None, _Result], done: list[_Result]) -> None:
+    """Do some steps of ``work``; put its result into ``done`` at the end."""
+    try:
+        for _ in range(_STEPS_AT_ONCE):
+            next(work)
+    except StopIteration as end:
+        done.append(end.value)

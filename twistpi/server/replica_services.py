@@ -7,11 +7,10 @@ from functools import partial
 import attrs
 
 from twistpi.blobs.search_path import SearchPath
-from twistpi.mirror.names import NameLists
+from twistpi.mirror.names import NameLists, PrimaryNames
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.relayed_asking import PrimaryAsking
 from twistpi.mirror.relayed_files import RelayedDownloads
-from twistpi.mirror.relayed_names import RelayedNameLists
 from twistpi.mirror.relayed_pages import PrimaryPages
 from twistpi.mirror.relayed_sidecars import RelayedSidecars, Unwritten
 from twistpi.mirror.sidecar import Sidecars
@@ -63,8 +62,9 @@ def relay(foundation: Foundation, primary: Primary, following: Following) -> Rel
         adopt_stray=search,
     )  # fmt: skip
     here = Sidecars(upstream, downloads, blobs, Unwritten(), reactor, offload=offload, offline=settings.offline, fail=fail)
-    name_lists = RelayedNameLists(
-        asking, readers, reactor, root=foundation.storage.serverdir.layout.names, spawner=reactor, offload=offload,
+    name_lists = NameLists(
+        PrimaryNames(asking), readers, reactor, root=foundation.storage.serverdir.layout.names, offload=offload,
+        call_in_reactor=reactor.callFromThread,
         cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
     )  # fmt: skip
     policy = BlobPolicy.parse(settings.replicate_files)

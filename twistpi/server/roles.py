@@ -16,7 +16,7 @@ import attrs
 
 from twistpi.blobs.tree import INCOMING
 from twistpi.mirror.download import Downloads
-from twistpi.mirror.names import NameLists
+from twistpi.mirror.names import NameLists, UpstreamNames
 from twistpi.mirror.refresh import Mirror
 from twistpi.mirror.relayed_files import RelayedDownloads
 from twistpi.mirror.sidecar import Sidecars
@@ -208,7 +208,8 @@ def _fetching(foundation: Foundation, *, offline: bool) -> Parts:
     downloads = Downloads(upstream, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
     sidecars = Sidecars(upstream, downloads, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
     name_lists = NameLists(
-        upstream, readers, reactor, root=foundation.storage.serverdir.layout.names, spawner=reactor, offload=offload,
+        UpstreamNames(upstream), readers, reactor, root=foundation.storage.serverdir.layout.names, offload=offload,
+        call_in_reactor=reactor.callFromThread,
         cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout, offline=offline,
     )  # fmt: skip
     return Parts(mirror, downloads, sidecars, name_lists, told=(name_lists.changed,))

@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.http.conditional import parse_tags, tags_match
-from twistpi.mirror.relayed_names import AGE
+from twistpi.mirror.names import AGE
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject
 from twistpi.model.names import normalize_project
