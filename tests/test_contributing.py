@@ -47,3 +47,10 @@ def test_hooks_before_a_commit_and_a_push_are_targets_of_the_makefile() -> None:
     assert re.findall(r"repo: (.+)", hooks) == ["local"]
     for target in re.findall(r"entry: make (.+)", hooks):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_places_that_are_named_exist() -> None:
+    page = (ROOT / "docs" / "contributing.rst").read_text(encoding="utf-8")
+    places = re.findall(r"``((?:twistpi|etc|tests|bench|docs)/[\w./-]+)``", page)
+    assert len(places) > 10
+    assert [place for place in places if not (ROOT / place).exists()] == []
