@@ -12,7 +12,7 @@ from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import Replica, ScriptedPrimary
 from twistpi.server.primary_connection import forward_to
 from twistpi.server.settings import Settings
-from twistpi.web.forwarding.forward import Forward
+from twistpi.web.forwarding.forwarder import Forwarder
 
 
 @in_reactor
@@ -29,6 +29,6 @@ async def test_a_write_that_was_done_is_answered_as_done_when_this_server_stops_
     await replica.stop()
 
 
-async def reach_of(forward: Forward, serial: int) -> bool:
+async def reach_of(forward: Forwarder, serial: int) -> bool:
     assert forward.reach is not None
     return await forward.reach(serial)

@@ -138,13 +138,15 @@ class Agent:
             request, route = self._prepare(method, uri, lines, body, informed)
         except (RequestFailed, ValueError) as error:
             return fail(error)
-        connection = self._pool.take(route)
-        if connection is None:
-            return Deferred.fromCoroutine(self._send_anew(route, request))
-        response = connection.send(request)
-        if method in _REPEATABLE and (body is None or isinstance(body, BytesBody)):
-            response.addErrback(self._repeat, route, request)
-        return response
+        return self._send(route, request)
+
+    def exchange(self, request: Request, origin: Origin, *, fresh: bool = False) -> Deferred[WireResponse]:
+        """Send ``request`` to ``origin`` exactly as it is, straight, whatever the proxies; ``Host`` is among its headers.
+
+        With ``fresh`` over a new connection, which is kept afterwards.  Fails as ``send`` does.
+        """
+        route = Route(origin)
+        return Deferred.fromCoroutine(self._send_anew(route, request)) if fresh else self._send(route, request)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -175,6 +177,15 @@ class Agent:
         if not any(name.lower() == b"host" for name, _ in lines):
             lines = [(b"Host", _netloc(origin).encode("ascii")), *lines]
         return Request(method, target.encode("ascii"), tuple(lines), body, informed), route
+
+    def _send(self, route: Route, request: Request) -> Deferred[WireResponse]:
+        connection = self._pool.take(route)
+        if connection is None:
+            return Deferred.fromCoroutine(self._send_anew(route, request))
+        response = connection.send(request)
+        if request.method in _REPEATABLE and (request.body is None or isinstance(request.body, BytesBody)):
+            response.addErrback(self._repeat, route, request)
+        return response
 
     def _repeat(self, failure: Failure, route: Route, request: Request) -> Failure | Deferred[WireResponse]:
         if isinstance(failure.value, RequestFailed) and failure.value.cause is Cause.CLOSED:

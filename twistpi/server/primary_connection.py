@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.mirror.agents import direct_endpoint, make_agent, quiet_pool
+from twistpi.http import agent as http_agent
+from twistpi.http import networks as http_networks
+from twistpi.http.agent import unix_agent
+from twistpi.mirror.agents import make_agent, quiet_pool
 from twistpi.mirror.forbidden import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
@@ -24,8 +26,8 @@ from twistpi.server.secret import read_secret
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
 from twistpi.web.forwarding.answered_here import by_a_replica
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import PrimaryWay
+from twistpi.web.forwarding.backend import primary_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.services import Services
 
 _CONNECTIONS = 32
@@ -66,13 +68,6 @@ class _Socket:
         return UNIXClientEndpoint(self._reactor, self._path)  # type: ignore[no-untyped-call]
 
 
-def endpoint_for(address: PrimaryAddress, settings: Settings, reactor: Any) -> IStreamClientEndpoint:
-    """What opens a connection to the server at ``address``: straight, whatever proxies the environment names."""
-    if address.socket is not None:
-        return UNIXClientEndpoint(reactor, address.socket)  # type: ignore[no-untyped-call]
-    return direct_endpoint(reactor, address.base, extra_ca_file=settings.ca_file)
-
-
 def is_far(url: str) -> bool:
     """Whether what comes from ``url`` crosses a network, where it is worth compressing."""
     if PrimaryAddress.parse(url).socket is not None:
@@ -84,12 +79,20 @@ _MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
 """The devpi protocol's way of saying who passed an answer on."""
 
 
-def forward_to(primary: Primary, following: Following, services: Services, settings: Settings, reactor: Any) -> Forward:
-    """What hands requests on to ``primary``, and waits until ``following`` has brought here what they changed."""
+def forward_to(primary: Primary, following: Following, services: Services, settings: Settings, reactor: Any) -> Forwarder:
+    """Return what forwards requests to ``primary``, and waits until ``following`` has received what they changed."""
     address = PrimaryAddress.parse(primary.url)
-    way = PrimaryWay(primary.url, address.base, endpoint_for(address, settings, reactor), primary)
+    # Straight, whatever proxies the environment names, and each request over a connection of its own.
+    if address.socket is not None:
+        agent = unix_agent(reactor, address.socket, connections=0)
+    else:
+        anywhere = http_networks.ForbiddenNetworks.parse((NONE,))
+        agent = http_agent.make_agent(reactor, {}, extra_ca_file=settings.ca_file, forbidden=anywhere, connections_per_host=0)
+    backend = primary_backend(primary.url, address.base, agent, primary)
     reach = _Reach(following, settings.proxy_timeout)
-    return Forward(way, services, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK)
+    return Forwarder(
+        backend, services, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK
+    )
 
 
 @attrs.frozen
@@ -100,7 +103,7 @@ class _Reach:
     _patience: float
 
     async def reach(self, serial: int) -> bool:
-        """See ``Forward.reach``; also when this server stops or is promoted, since the answer of the primary stands."""
+        """See ``Forwarder.reach``; also when this server stops or is promoted, since the answer of the primary stands."""
         try:
             await self._following.wait_for(serial, self._patience)
         except TwistpiError:

@@ -18,7 +18,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
 from twistpi.http.forwarded import Element, outermost, parse_forwarded
-from twistpi.web.forwarding.passed_on import PassedOn
+from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.request import header, passed_on_of
 
 Network = IPv4Network | IPv6Network

@@ -16,8 +16,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.web.addresses import outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
-from twistpi.web.forwarding.one_request import Forwarding
-from twistpi.web.forwarding.passed_on import REFUSED
+from twistpi.web.forwarding.forwarded_request import ForwardedRequest
+from twistpi.web.forwarding.headers import REFUSED
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import Reply, put
 from twistpi.web.request import TwistpiRequest, speaks_json
@@ -40,7 +40,7 @@ class Front(Resource):
         self._services.before_looking()
         if isinstance(request, TwistpiRequest) and request.refusal is not None:
             return self._put(request, self._not_believed(request.refusal))
-        if isinstance(content, Forwarding):
+        if isinstance(content, ForwardedRequest):
             content.complete()
             _render_forwarded(request, content, self._not_forwarded)
             return NOT_DONE_YET
@@ -71,7 +71,7 @@ class Front(Resource):
         return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
 
 
-def _render_forwarded(request: Request, forwarding: Forwarding, fail: Callable[[Request, Failure], bytes]) -> None:
+def _render_forwarded(request: Request, forwarding: ForwardedRequest, fail: Callable[[Request, Failure], bytes]) -> None:
     """Answer ``request`` as the other server does, when that is there; ``fail`` makes the answer of what went wrong."""
 
     def answered(_: None) -> None:

@@ -16,7 +16,7 @@ from twistpi.model.errors import NotAcceptable
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
-from twistpi.web.forwarding.passed_on import PassedOn
+from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.receiving.streamed_body import choose_body
 from twistpi.web.traffic import ABANDONED
 

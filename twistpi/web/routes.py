@@ -40,7 +40,7 @@ from twistpi.web.handlers.uploads import UploadHandler
 from twistpi.web.handlers.users import UsersHandler
 from twistpi.web.handlers.yanks import YankHandler
 from twistpi.web.pages import Pages
-from twistpi.web.receiving.streamed_body import is_result_path
+from twistpi.web.receiving.result_reader import is_result_path
 from twistpi.web.replication.routes import Route, node_routes
 from twistpi.web.replies import put
 from twistpi.web.request import speaks_json

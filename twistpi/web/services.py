@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twistpi.model.monitoring import Checked, Measured
 from twistpi.web.addresses import Network
 from twistpi.web.fast.tables import Tables
-from twistpi.web.forwarding.believing import TrustedPeers
+from twistpi.web.forwarding.trusted_peers import TrustedPeers
 from twistpi.web.replies import Standing
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.connections import Connections
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twistpi.view.read import KeptBlob, Readers
     from twistpi.web.authentication import Authenticator
     from twistpi.web.fast.ready import ReadyPage
-    from twistpi.web.forwarding.forward import Forward
+    from twistpi.web.forwarding.forwarder import Forwarder
     from twistpi.web.replication.authentication import Nodes
     from twistpi.web.replication.followers import Feeds
     from twistpi.web.replication.snapshots import Snapshots
@@ -152,7 +152,7 @@ class Services:
     """The path of the socket through which this server's own workers ask; None without any."""
     before_looking: Callable[[], object] = lambda: None
     """Called before a request is looked at: where another process writes, what it did is heard of here."""
-    forward: Forward | None = None
+    forward: Forwarder | None = None
     """Hands on what this server cannot answer itself; None where it can answer all."""
     trusted_peers: TrustedPeers = attrs.field(init=False)
     """Knows which servers pass requests on."""

@@ -14,7 +14,7 @@ from twisted.web.iweb import IAgent
 from twistpi.model.accounts import User
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.web.authentication import Authenticator
-from twistpi.web.forwarding.passed_on import HEADER, PassedOn
+from twistpi.web.forwarding.headers import HEADER, PassedOn
 
 _URL = b"http://localhost/+api"
 """What tells whose login came with a request."""

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet import reactor as _chosen_reactor
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol
@@ -28,6 +27,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
+from twistpi.http.agent import unix_agent
 from twistpi.model.errors import TwistpiError
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import login_tokens
@@ -41,8 +41,8 @@ from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.fast.site import FastSite
 from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.web.forwarding.backend import first_process_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.routes import make_site
 from twistpi.web.services import Services
@@ -60,6 +60,10 @@ _LAST_WORDS: Final = 0.05
 """Seconds for what was told last to get out."""
 _PATIENCE: Final = 900.0
 """Seconds in which the first process may be silent; it is the one that knows how long its upstreams may be."""
+_KEPT: Final = 64
+"""Unused connections to the first process."""
+_KEPT_FOR: Final = 20.0
+"""Seconds; well before the first process would close them."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 log = Logger()
@@ -90,8 +94,8 @@ def make_services(channel: ControlChannel, shared_state: SharedState, reactor: A
         lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=NoBlobs(),
         connections=Connections(reactor, -(-limit // channel.workers)),
     )  # fmt: skip
-    way = FirstProcessWay(UNIXClientEndpoint(reactor, channel.first_process))  # type: ignore[no-untyped-call]
-    services.forward = Forward(way, services, reactor, by_a_worker, patience=_PATIENCE, tokens_pass=True)
+    backend = first_process_backend(unix_agent(reactor, channel.first_process, connections=_KEPT, idle=_KEPT_FOR))
+    services.forward = Forwarder(backend, services, reactor, by_a_worker, patience=_PATIENCE)
     services.standing.moved(shared_state.serial)
     return services
 

@@ -12,14 +12,14 @@ from threading import Event, Thread
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from tests.web.test_web_sockets import settle
 from tests.web.web_world import NODE_ID, SECRET, World
 from twistpi.auth.node_tokens import NodeTokens
+from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import PrimaryWay
+from twistpi.web.forwarding.backend import primary_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.replication.authentication import Nodes
 
 reactor: Any = installed_reactor
@@ -50,11 +50,12 @@ class Setup:
         folder.mkdir()
         self.replica = World(str(folder), **settings)
         self.reached: list[int] = []
+        self.signer = signer
         self.reaches = True
         base = f"http://127.0.0.1:{port}{path}"
-        way = PrimaryWay(base, base, TCP4ClientEndpoint(reactor, "127.0.0.1", port), signer)
-        self.forward = self.replica.services.forward = Forward(
-            way, self.replica.services, reactor, by_a_replica, patience=patience, reach=self._reach,
+        backend = primary_backend(base, base, make_agent(reactor, {}, connections_per_host=0), signer)
+        self.forward = self.replica.services.forward = Forwarder(
+            backend, self.replica.services, reactor, by_a_replica, patience=patience, reach=self._reach,
             serial=lambda: 1, mark=((b"X-Devpi-Proxy", b"replica"),),
         )  # fmt: skip
         self._listening = reactor.listenTCP(0, self.replica.site, interface="127.0.0.1")

@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
 
-from twisted.internet.endpoints import UNIXClientEndpoint
-
 from tests.web.forwarding.forward_setup import Setup, Signer, reactor
+from twistpi.http.agent import unix_agent
 from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.web.forwarding.backend import first_process_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 
 
 class KeepingServer:
@@ -77,9 +76,9 @@ async def worker(folder: Path, act: Callable[[socket.socket, bytes], None]) -> A
     """A worker of a first process that does ``act``."""
     server = KeepingServer(folder / "first", act)
     setup = Setup(folder / "worker", 0, Signer(reactor.seconds))
-    endpoint = UNIXClientEndpoint(reactor, str(folder / "first"))  # type: ignore[no-untyped-call]
+    backend = first_process_backend(unix_agent(reactor, str(folder / "first")))
     services = setup.replica.services
-    setup.forward = services.forward = Forward(FirstProcessWay(endpoint), services, reactor, by_a_worker, tokens_pass=True)
+    setup.forward = services.forward = Forwarder(backend, services, reactor, by_a_worker)
     try:
         yield setup, server
     finally:

@@ -13,9 +13,10 @@ from twisted.internet.testing import StringTransport
 
 from tests.web.web_wire import Wire, request_bytes
 from tests.web.web_world import MIRROR, World
+from twistpi.http.agent import Agent, Pool
 from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.web.forwarding.backend import first_process_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.workers.local_services import NoNameLists
 
 
@@ -48,8 +49,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 def endpoint(world: World) -> Endpoint:
     """Where a first process would be; ``world`` is its worker."""
     endpoint: Any = Endpoint()
-    way, services = FirstProcessWay(endpoint), world.services
-    services.forward = Forward(way, services, world.clock, by_a_worker, tokens_pass=True)
+    backend = first_process_backend(Agent(lambda _route: endpoint, Pool(world.clock, 64)))
+    world.services.forward = Forwarder(backend, world.services, world.clock, by_a_worker)
     made: Endpoint = endpoint
     return made
 

@@ -10,15 +10,15 @@ from typing import Any
 import orjson
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
 from tests.web.forwarding.forward_setup import Setup, Signer, ask, reactor, read_until, wait_for_close
 from tests.web.forwarding.keeping_server import worker
 from tests.web.web_world import World
-from twistpi.web.forwarding.forward import Forward
-from twistpi.web.forwarding.ways import FirstProcessWay
+from twistpi.http.agent import unix_agent
+from twistpi.web.forwarding.backend import first_process_backend
+from twistpi.web.forwarding.forwarder import Forwarder
 
 
 def request(method: str, path: str, *lines: str, body: bytes = b"") -> bytes:
@@ -316,8 +316,8 @@ async def test_each_request_of_a_shared_connection_is_that_of_its_own_asker(tmp_
     first.services.workers_at = path
     listening = reactor.listenUNIX(path, first.site)
     setup = Setup(tmp_path / "worker", 0, Signer(reactor.seconds))
-    services, way = setup.replica.services, FirstProcessWay(UNIXClientEndpoint(reactor, path))  # type: ignore[no-untyped-call]
-    services.forward = Forward(way, services, reactor, lambda method, path: False, tokens_pass=True)
+    services, backend = setup.replica.services, first_process_backend(unix_agent(reactor, path))
+    services.forward = Forwarder(backend, services, reactor, lambda method, path: False)
     try:
         for host in (b"one.example", b"two.example", b"three.example"):
             told = await body_of(setup, request("GET", "/+api").replace(b"worker.example", host))

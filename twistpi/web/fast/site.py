@@ -25,7 +25,7 @@ from twistpi.web.errors import error_reply
 from twistpi.web.fast.invalidation import Invalidation, invalidations_of
 from twistpi.web.fast.ready import ReadyFile, ReadyPage
 from twistpi.web.fast.request_head import RequestHead, RequestHeadParser
-from twistpi.web.forwarding.passed_on import PassedOn
+from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.pages import Pages
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import head_bytes

@@ -1,4 +1,4 @@
-"""Requests that another server answers: a replica's go to its primary, a worker's to the first process; ``forward`` begins.
+"""Requests that another server answers: a replica's writes go to its primary, a worker's to the first process.
 
-What one server says to another of whom it asks for is in ``passed_on``, and whether that is believed in ``believing``.
+``Forwarder`` decides which requests these are and begins; a ``ForwardedRequest`` streams one request and its response.
 """

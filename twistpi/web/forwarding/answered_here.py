@@ -1,4 +1,4 @@
-"""Which requests a server answers itself that hands others on.  Pure."""
+"""Which requests a server answers itself that forwards others. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _OF_EACH_SERVER: Final = frozenset(
         b"+changelog", b"+snapshot", b"+blob", b"+blobs", b"+relay", b"+peer", b"+fence",
     }
 )  # fmt: skip
-"""Doors that are about one server and its disk, or for other servers."""
+"""Routes that are about one server and its disk, or for other servers."""
 _QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})
-"""Doors that change nothing, by whatever method they are asked."""
+"""Routes that change nothing, whatever the method."""
 
 
 def by_a_replica(method: bytes, path: bytes) -> bool:
-    """Whether a replica answers a request itself: whatever only reads, and what is about itself.
+    """Return whether a replica answers a request itself: all that only reads, and all that is about this server.
 
-    ``path`` is as it came, without query and without the prefix of the outside URL.
+    ``path`` is as sent, without the query and the prefix of the outside URL.
     """
     first, last = _ends(path)
     return method in _READS or first in _OF_EACH_SERVER or first in _QUESTIONS or last == b"+api"
 
 
 def by_a_worker(method: bytes, path: bytes) -> bool:
-    """Whether a worker tries to answer a request itself: what reads from the view, and nothing that is about the whole server."""
+    """Return whether a worker tries to answer a request itself: what reads the view, and nothing about the whole server."""
     first, last = _ends(path)
     if first.startswith(b"+"):
         return first in _QUESTIONS
@@ -35,6 +35,6 @@ def by_a_worker(method: bytes, path: bytes) -> bool:
 
 
 def _ends(path: bytes) -> tuple[bytes, bytes]:
-    """The first and the last part of a path, decoded."""
-    parts = [unquote_to_bytes(part) for part in path.split(b"/") if part]
-    return (parts[0], parts[-1]) if parts else (b"", b"")
+    """Return the first and the last segment of a path, decoded."""
+    segments = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment]
+    return (segments[0], segments[-1]) if segments else (b"", b"")

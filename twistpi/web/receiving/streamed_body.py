@@ -10,26 +10,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.account_errors import BadRequest, BodyTooLarge
 from twistpi.model.upload_errors import UploadTooLarge
-from twistpi.web.paths import RequestRefused, segments_of
 from twistpi.web.receiving.forms import Form, MultipartReader, is_multipart
+from twistpi.web.receiving.result_reader import ResultReader, is_result_path
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
 
 if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
 
-LARGEST_RESULT: Final = 16 * 1024 * 1024
-"""Bytes of a test result, which is parsed as a whole, though not in the reactor's thread."""
-_RESULT_SEGMENTS: Final = 6
-"""Segments in the path of a file: user, index, ``+f``, two of its digest, and its name."""
 _BATCH: Final = 64 * 1024
 """Bytes that are worth a thread; smaller bodies are read when all is here, after everything else was checked."""
 _MOST_WAITING: Final = 256 * 1024
@@ -72,58 +66,6 @@ class BodyReader(Protocol):
 
     def close(self) -> None:
         """Delete the file unless it was kept. May be called again."""
-
-
-class ResultReader:
-    """Reads one test result, which is JSON that is kept as it is (a ``BodyReader``)."""
-
-    def __init__(self, open_file: Callable[[], Receiving]) -> None:
-        self._open_file = open_file
-        self._file: Receiving | Received | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to close."""
-        return self._file is not None
-
-    def feed(self, data: bytes) -> None:
-        """Write more of it. Raise ``BodyTooLarge``, ``StorageFull``."""
-        if self._file is None:
-            self._file = self._open_file()
-        assert isinstance(self._file, Receiving)
-        if self._file.size + len(data) > LARGEST_RESULT:
-            raise BodyTooLarge(LARGEST_RESULT)
-        self._file.write(data)
-
-    def finish(self) -> Received:
-        """Return the file. Raise ``BadRequest`` if it is no JSON."""
-        if not isinstance(self._file, Receiving):
-            raise BadRequest("could not decode json")
-        self._file = received = self._file.finish()
-        with received.open() as file:
-            try:
-                orjson.loads(file.read())
-            except orjson.JSONDecodeError:
-                raise BadRequest("could not decode json") from None
-        return received
-
-    def close(self) -> None:
-        """Delete the file unless it was kept."""
-        if self._file is not None:
-            self._file.close()
-
-
-def is_result_path(raw_path: bytes) -> bool:
-    """Return whether a POST to ``raw_path`` (as sent, without query) holds a test result: it is the path of a file."""
-    if b"+" not in raw_path and b"%2" not in raw_path:
-        return False
-    try:
-        segments = segments_of(raw_path.decode("latin-1"))
-    except RequestRefused:
-        return False
-    if segments and not segments[-1]:
-        segments.pop()
-    return len(segments) >= _RESULT_SEGMENTS and segments[-4] == b"+f"
 
 
 def choose_body(

@@ -20,7 +20,7 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
 from twistpi.model.replication_errors import NodeRefused
-from twistpi.web.forwarding.passed_on import TIME
+from twistpi.web.forwarding.headers import TIME
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 

@@ -1,9 +1,9 @@
-"""Which servers are believed when they say whom a request is passed on for: those that share the secret, and own workers."""
+"""Which servers are trusted to tell for whom they forward a request: those that share the secret, and this server's workers."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from twisted.internet.address import UNIXAddress
@@ -12,38 +12,38 @@ from twisted.web.server import Request
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.addresses import Addressing, bare_path, outside_prefix
-from twistpi.web.forwarding.passed_on import HEADER, NODE, PassedOn
+from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 
 
-class TrustedPeersServices(Addressing, Protocol):
-    """What is needed of ``Services``."""
+class PeerServices(Addressing, Protocol):
+    """The services that ``TrustedPeers`` needs."""
 
     @property
     def nodes(self) -> Nodes | None:
-        """Knows the servers of the house by their tokens; None where there are no others."""
+        """Verifies the tokens of other servers; None where there are none."""
 
     @property
     def workers_at(self) -> str | None:
-        """The path of the socket through which this server's own workers ask; None without any."""
+        """The path of the socket that this server's own workers use; None without workers."""
 
 
 @attrs.define(eq=False)
 class TrustedPeers:
-    """Looks at requests when their headers are here."""
+    """Checks requests when their headers are here."""
 
-    _services: TrustedPeersServices
+    _services: PeerServices
 
     def passed_on(self, request: Request, method: bytes, raw: bytes) -> PassedOn | None:
-        """Whom ``request`` is passed on for; None when nobody says so whose word counts.
+        """Return for whom ``request`` is forwarded; None if no trusted server says so. ``raw`` is its target.
 
-        ``raw`` are path and query.  Raises ``SenderRefused`` when a token is shown that is not good.
+        Raise ``SenderRefused`` for a token that is not valid.
         """
         token, text, nodes = header(request, NODE), header(request, HEADER), self._services.nodes
         if token is not None and nodes is not None:
-            # The prefix is not signed: a proxy before this server may or may not take it away.
+            # The prefix is not signed: a proxy in front of this server may or may not remove it.
             target = bare_path(raw, outside_prefix(request, self._services)).decode("latin-1")
             try:
                 nodes.claim(token, method.decode("latin-1"), target, text or "")
@@ -59,13 +59,13 @@ class TrustedPeers:
             raise SenderRefused("malformed") from None
 
     def headers(self) -> Headers:
-        """What every answer to another server has beside the standing headers."""
+        """Return the headers that answers to other servers have beside the default ones."""
         return () if self._services.nodes is None else self._services.nodes.headers()
 
     def is_worker(self, request: Request) -> bool:
-        """Whether it is a worker of this server that asks."""
-        place = self._services.workers_at
-        if place is None:
+        """Return whether ``request`` comes from a worker of this server."""
+        path = self._services.workers_at
+        if path is None:
             return False
-        host: Any = request.getHost()  # type: ignore[no-untyped-call]
-        return isinstance(host, UNIXAddress) and os.fsdecode(host.name or b"") == place
+        host: object = request.getHost()  # type: ignore[no-untyped-call]
+        return isinstance(host, UNIXAddress) and os.fsdecode(host.name or b"") == path

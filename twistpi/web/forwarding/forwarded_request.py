@@ -1,0 +1,233 @@
+"""One forwarded request: its body on the way to the other server, and the response on its way back; see ``forwarder``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from twisted.web.server import Request
+
+from twistpi.http.connection import WireResponse
+from twistpi.http.errors import Cause, RequestFailed, request_failed
+from twistpi.http.messages import Line
+from twistpi.http.messages import Request as OutgoingRequest
+from twistpi.model.errors import TwistpiError
+from twistpi.model.forwarding_errors import AnswerLost, NotBelieved, NothingForwarded
+from twistpi.web.forwarding.backend import Backend
+from twistpi.web.forwarding.bodies import RequestBody, ResponseBody
+from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
+from twistpi.web.replies import forget_headers
+from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
+from twistpi.web.transport.send import send_body
+
+_ONLY_READ: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+Informed = Callable[[int, list[Line]], object]
+"""Is told status and headers of each 1xx response."""
+MakeOutgoing = Callable[[IBodyProducer | None, Informed], OutgoingRequest]
+"""Returns the request to send, with a new signature. Raises ``HeadTooLarge``."""
+
+
+class ForwardedRequest:
+    """One request on its way; Twisted writes its body to this object."""
+
+    def __init__(
+        self,
+        request: Request,
+        method: bytes,
+        length: int | None,
+        *,
+        backend: Backend,
+        clock: IReactorTime,
+        patience: float,
+        outgoing: MakeOutgoing,
+        own_headers: Callable[[WireResponse], Awaitable[list[Line]]],
+    ) -> None:
+        """``patience`` is in seconds. ``own_headers`` returns what this server adds to the response."""
+        assert isinstance(request.channel, Channel)
+        self._request = request
+        self._channel = request.channel
+        self._method = method
+        self._backend, self._clock, self._patience = backend, clock, patience
+        self._outgoing, self._own_headers = outgoing, own_headers
+        self._body = RequestBody(length, self._pause, self._resume, self._moved)
+        self._response_body = ResponseBody(backend.name, self._moved)
+        self._response: WireResponse | None = None
+        self._paused = False
+        """Whether the client is held back."""
+        self._answered = False
+        """Whether the response, or that there will be none, is known."""
+        self._hurried = False
+        self._closed = False
+        self._silent = False
+        expected = request.requestHeaders.getRawHeaders(b"Expect") or ()
+        self._expects = length != 0 and any(value.lower() == b"100-continue" for value in expected)
+        """Whether the client waits for ``100 Continue``."""
+        self._timer: IDelayedCall = clock.callLater(patience, self._check_silence)
+        self._answer = Deferred.fromCoroutine(self._ask())
+        # Twisted would tell the client to continue; here that is for the other server to say.
+        request.requestHeaders.removeHeader(b"Expect")
+
+    def complete(self) -> None:
+        """The request is to be answered: all of the body came, unless an early answer was asked for."""
+        if not self._hurried:
+            self._body.complete()
+
+    async def relay(self, request: Request) -> None:
+        """Send the response to the client. Raise ``NothingForwarded``, ``AnswerLost`` and the like before any of it was sent.
+
+        To be called when all of the body is here, or an early answer was asked for.
+        """
+        response = await self._answer
+        own_headers = await self._own_headers(response)
+        lines = response_lines(response.lines, to_servers=self._backend.signer is None)
+        request.setResponseCode(response.code, response.phrase)
+        forget_headers(request)
+        for name, value in lines + own_headers:
+            request.responseHeaders.addRawHeader(name, value)
+        length = None if response.length is UNKNOWN_LENGTH else int(response.length)
+        if self._method != b"HEAD" and response.code not in (204, 304) and length != 0:
+            await send_body(request, self._response_body, length=length)
+
+    def close(self) -> None:
+        """The request is over, or its client gone. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer.active():
+            self._timer.cancel()
+        self._answer.addErrback(lambda _: None)
+        self._answer.cancel()
+        if self._response is not None:
+            self._response.abortConnection()
+        self._response_body.close()
+
+    # The body, from Twisted ------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> int:
+        """Take a piece of the body."""
+        self._body.append(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Return how many bytes came."""
+        return self._body.size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Do nothing: Twisted rewinds a complete body, but this one is not kept."""
+        return 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return nothing: the body was sent on."""
+        return b""
+
+    def _pause(self) -> None:
+        if not self._paused and not self._body.is_complete and not self._answered:
+            self._paused = True
+            self._channel.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._closed:
+                self._channel.resume_reading()
+
+    # The other server ------------------------------------------------------------------------------------------------
+
+    async def _ask(self) -> WireResponse:
+        """Send the request; return the response when its head is here."""
+        name = self._backend.name
+        try:
+            self._response = response = await self._send()
+        except CancelledError:
+            if self._silent:
+                raise AnswerLost(name, f"nothing came for {self._patience:g} s") from None
+            raise
+        except TwistpiError:
+            raise
+        except Exception as error:
+            failed = request_failed(error)
+            if isinstance(failed, RequestFailed) and failed.cause in (Cause.CONNECT, Cause.FORBIDDEN):
+                raise NothingForwarded(name, str(failed)) from error
+            raise AnswerLost(name, str(failed)) from error
+        finally:
+            self._answered = True
+            self._body.forget()
+            self._hurry()
+        response.deliverBody(self._response_body)
+        return response
+
+    async def _send(self) -> WireResponse:
+        backend, signed_again = self._backend, False
+        body = self._body if self._body.length != 0 else None
+        repeatable = self._method in _ONLY_READ and body is None
+        while True:
+            outgoing = self._outgoing(body, self._informed)
+            response = await backend.send(outgoing, repeatable=repeatable)
+            self._moved()
+            refused = None if backend.signer is None else _header(response, REFUSED)
+            if backend.signer is None or refused is None:
+                return response
+            response.abortConnection()
+            time = _seconds(_header(response, TIME))
+            if refused == "expired" and time is not None:
+                backend.signer.clock_is(time)
+            if signed_again or refused not in ("expired", "replayed") or not self._body.is_kept:
+                raise NotBelieved(backend.name, refused)
+            # The request was refused unread: ask once more with a new signature.
+            signed_again = True
+            if self._expects:  # to wait for another 100 Continue would take longer than some clients wait
+                self._informed(100, [])
+
+    def _informed(self, status: int, _lines: list[Line]) -> None:
+        """An informational response came."""
+        self._moved()
+        if status == 100 and self._expects and not self._closed:
+            self._expects = False
+            self._channel.send_continue()
+
+    def _hurry(self) -> None:
+        """Have the client answered before the body's end if much is outstanding, or if it waits for ``100 Continue``."""
+        if self._body.is_complete or self._closed:
+            return
+        self._resume()
+        if self._expects or self._body.outstanding > NOT_WORTH_HURRY:
+            self._hurried = True
+            self._channel.answer_soon(self._request)
+
+    # Silence ---------------------------------------------------------------------------------------------------------
+
+    def _moved(self) -> None:
+        """Something was sent or came."""
+        if self._timer.active():
+            self._timer.reset(self._patience)
+
+    def _check_silence(self) -> None:
+        """Give the other server up, unless it is the client that has to do something."""
+        awaits_client = self._body.is_started and not self._body.is_complete and not self._paused and not self._answered
+        if awaits_client or self._response_body.is_full:
+            self._timer = self._clock.callLater(self._patience, self._check_silence)
+            return
+        self._silent = True
+        if self._response is None:
+            self._answer.cancel()
+        else:
+            self._response.abortConnection()
+
+
+def _header(response: WireResponse, name: str) -> str | None:
+    values = response.headers.getRawHeaders(name)
+    return values[0] if values else None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return the time another server tells; None for anything that could not be signed by."""
+    try:
+        time = float(text or "")
+    except ValueError:
+        return None
+    return time if math.isfinite(time) else None
