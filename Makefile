@@ -1,7 +1,7 @@
 # make help    this list
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
-# make test-quick   style, types, and the tests that start no other programs: about two minutes
+# make test-quick   style, types, and the tests that start no other programs: a minute and a half on two quiet cores
 # make bench   measure, and write docs/performance.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
