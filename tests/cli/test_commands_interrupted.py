@@ -18,7 +18,7 @@ __all__ = ["made"]
 
 def interrupted(command: list[str], when: Callable[[], object], **variables: str) -> subprocess.CompletedProcess[str]:
     """Press Ctrl-C in a command, at a moment for which ``when`` waits."""
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli import main; main()"
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli.main import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", start, *command], cwd=ROOT, env={**server_environment(), **variables}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,

@@ -292,7 +292,7 @@ def _hand_over(pair: Pair, summary: Summary) -> None:
 
 
 def _promote(pair: Pair) -> str:
-    command = [sys.executable, "-c", "from twistpi.cli import main; main()", "promote"]
+    command = [sys.executable, "-c", "from twistpi.cli.main import main; main()", "promote"]
     environment = {**server_environment(), **CHEAP, "TWISTPI_SERVERDIR": str(pair.replica.serverdir)}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     return done.stdout + done.stderr

@@ -397,7 +397,7 @@ def test_the_caching_variant_serves_what_is_for_everybody_while_there_is_no_serv
 
 
 def test_the_doctor_has_nothing_to_say_against_it(setup: Setup) -> None:
-    command = [sys.executable, "-c", "from twistpi.cli import main; main()", "doctor"]
+    command = [sys.executable, "-c", "from twistpi.cli.main import main; main()", "doctor"]
     words = ["--config", str(setup.generated / "twistpi.toml"), setup.plain]
     done = subprocess.run([*command, *words], env=environment(), capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

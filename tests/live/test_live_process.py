@@ -32,7 +32,7 @@ def _run(command: list[str], cwd: Path, patience: float = PATIENCE) -> subproces
 
 
 def _twistpi(*words: str) -> subprocess.CompletedProcess[str]:
-    script = "from twistpi.cli import main; main()"
+    script = "from twistpi.cli.main import main; main()"
     return _run([sys.executable, "-c", script, *words], ROOT)
 
 
@@ -305,7 +305,7 @@ def test_log_follows_what_is_written(server: LiveServer) -> None:
     server.start("--upstream", UPSTREAM)
     server.end()
     # As in the foreground of a terminal: what runs in the background of a shell is deaf to Ctrl-C.
-    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli import main; main()"
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli.main import main; main()"
     command = [sys.executable, "-c", script, "log", "--serverdir", str(server.serverdir), "--json", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment(), cwd=ROOT, text=True) as following:
         assert following.stdout is not None
