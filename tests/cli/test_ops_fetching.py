@@ -17,8 +17,8 @@ import pytest
 from tests.fakes.certificates import write_certificate
 from twistpi.cli.diagnostics.survey import SILENT, Question
 from twistpi.cli.fetching import Fetcher
-from twistpi.mirror.addresses import split_credentials
-from twistpi.mirror.proxies import ProxyRules
+from twistpi.http.proxies import ProxyRules
+from twistpi.http.urls import split_credentials
 
 LONG = bytes(1 << 20)
 

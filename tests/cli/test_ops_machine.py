@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.test_commands_accounts import made, settings, write
 from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
-from twistpi.mirror.proxies import ProxyRules
+from twistpi.http.proxies import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.errors import ServerdirRefused
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed

@@ -21,12 +21,14 @@ from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import until
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
-from twistpi.mirror.agents import make_agent
-from twistpi.mirror.download import Download, Downloads
+from twistpi.http.agent import make_agent
+from twistpi.http.client import HTTPClient
+from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
+from twistpi.mirror.download import Download
+from twistpi.mirror.files import FileService, UpstreamFiles
 from twistpi.mirror.names import NameLists, UpstreamNames
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.sidecar import Sidecars
-from twistpi.mirror.upstream import Upstream
+from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.records import Index, KnownFile, KnownProject
@@ -93,10 +95,10 @@ class Setup:
     writer: Writer
     blobs: Tree
     announced: list[Change]
-    upstream: Upstream
-    mirror: Mirror
-    downloads: Downloads
-    sidecars: Sidecars
+    upstream: HTTPClient
+    mirror: PageService
+    downloads: FileService
+    sidecars: MetadataService
     names: NameLists
 
     @property
@@ -117,7 +119,7 @@ class Setup:
     async def keep_waiting(self) -> None:
         """Return when the upstream was asked and says nothing more, and all the time is over that it is given."""
         await until(lambda: self.fake.held)
-        self.clock.elapse(self.upstream.request_timeout)
+        self.clock.elapse(self.upstream.silence)
 
     async def download(self, project: str, filename: str) -> bytes:
         """Read a file as a client does, to its end."""
@@ -148,7 +150,7 @@ class Setup:
 
     async def quiet(self) -> None:
         """Return when no file is on its way any more, nor being recorded."""
-        await until(lambda: not self.downloads._running and not self.incoming())
+        await until(lambda: self.downloads.is_idle() and not self.incoming())
 
     async def close(self) -> None:
         """Stop everything."""
@@ -194,19 +196,13 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     writer.start()
     blobs = open_tree(str(folder))
-    upstream = Upstream(agent or make_agent(reactor, {}), clock, deferToThread, request_timeout=timeout)
-    mirror = Mirror(
-        upstream,
-        readers,
-        writer,
-        clock,
-        offload=deferToThread,
-        request_timeout=timeout,
-        offline=offline,
-        failure_pause=failure_pause,
-    )
-    downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread, offline=offline)
-    sidecars = Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread, offline=offline)
+    chosen = agent or make_agent(reactor, {})
+    upstream = HTTPClient(chosen, clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
+    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout)
+    mirror = PageService(pages, readers, clock, request_timeout=timeout, offline=offline, failure_pause=failure_pause)
+    downloads = FileService(UpstreamFiles(upstream, blobs, writer, offline=offline), blobs, offload)
+    metadata = UpstreamMetadata(upstream, downloads, blobs, writer, offline=offline)
+    sidecars = MetadataService(metadata, blobs, offload)
     names = NameLists(
         UpstreamNames(upstream),
         readers,

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import gatherResults
 
 from tests.fakes.upstream import (
     Chunked,
@@ -373,7 +373,8 @@ def receive_into(setup: Setup, kind: type[Incoming]) -> list[Incoming]:
             made.append(kind(real.incoming()))
             return made[-1]
 
-    setup.downloads._blobs = Blobs()
+    files: Any = setup.downloads
+    files._blobs = Blobs()
     return made
 
 
@@ -414,7 +415,7 @@ async def test_a_file_that_is_given_up_is_closed_only_when_no_thread_writes_to_i
     await pause(0.05)
     assert calls == []
     go_on.set()
-    with pytest.raises(CancelledError):
+    with pytest.raises(UpstreamUnreachable, match="this server stops"):
         await download.finished()
     await until(lambda: "closed" in calls)
     assert calls[-1] == "closed"

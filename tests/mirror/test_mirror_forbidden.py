@@ -15,8 +15,8 @@ from tests.fakes.proxy import FakeProxy
 from tests.fakes.upstream import FakeUpstream, Redirect
 from tests.in_reactor import in_reactor, wait_for
 from tests.mirror.mirror_setup import Setup, pause, reactor
-from twistpi.mirror.agents import make_agent
-from twistpi.mirror.forbidden import DEFAULT, ForbiddenAddress, ForbiddenNetworks
+from twistpi.http.agent import make_agent
+from twistpi.http.networks import ForbiddenNetworks
 from twistpi.model.errors import UpstreamFailed
 
 WHEEL = "hello-1.0-py3-none-any.whl"
@@ -77,72 +77,6 @@ async def refusal_of(setup: Setup) -> str:
         await setup.mirror.ensure(setup.index, "hello")
     assert caught.value.status == 502
     return str(caught.value)
-
-
-# Addresses ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        METADATA, "169.254.0.1", "fe80::1", "fe80::1%eth0", "febf::1", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200",
-        "168.63.129.16", "192.0.0.192", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::169.254.169.254",
-        "2002:a9fe:a9fe::1", "::169.254.169.254",
-    ],
-)  # fmt: skip
-def test_by_default_link_local_addresses_and_cloud_metadata_are_forbidden(address: str) -> None:
-    with pytest.raises(ForbiddenAddress, match=SETTING):
-        ForbiddenNetworks.parse().check_address(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "93.184.216.34", "2001:db8::1", "fd00:ec2::255"]
-)
-def test_by_default_all_others_are_not(address: str) -> None:
-    ForbiddenNetworks.parse().check_address(address)
-    ForbiddenNetworks.parse().check_host(address)
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        METADATA, "169.254.169.254.", "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "169.254.43518",
-        "[fe80::1]", "fe80::1%25eth0", "::ffff:169.254.169.254", "%31%36%39.254.169.254", "①⑥⑨.254.169.254", "169。254。169。254",
-    ],
-)  # fmt: skip
-def test_a_forbidden_address_is_known_however_it_is_spelled(host: str) -> None:
-    with pytest.raises(ForbiddenAddress, match=SETTING):
-        ForbiddenNetworks.parse().check_host(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["upstream.example", "", "é.example", "1.2.3.4.example", "a.169.254.169.254", "x" * 5000, "\x00"]
-)
-def test_a_name_is_no_address(host: str) -> None:
-    ForbiddenNetworks.parse(["0.0.0.0/0", "::/0"]).check_host(host)
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
-def test_who_forbids_loopback_forbids_every_way_to_the_machine_itself(address: str) -> None:
-    with pytest.raises(ForbiddenAddress):
-        LOOPBACK.check_address(address)
-
-
-def test_networks_that_are_named_replace_the_default() -> None:
-    assert ForbiddenNetworks.parse([]) == ForbiddenNetworks.parse(DEFAULT)
-    only = ForbiddenNetworks.parse(["10.0.0.0/8", "192.168.0.1"])
-    only.check_address(METADATA)
-    with pytest.raises(ForbiddenAddress, match=SETTING):
-        only.check_address("10.1.2.3")
-
-
-def test_none_forbids_nothing() -> None:
-    ForbiddenNetworks.parse(["none"]).check_address(METADATA)
-
-
-def test_what_is_no_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="upstream"):
-        ForbiddenNetworks.parse(["upstream.example"])
 
 
 # Upstreams ---------------------------------------------------------------------------------------------------------

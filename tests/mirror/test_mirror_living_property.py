@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 from hypothesis import given, settings
@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer
+from zope.interface import implementer
 
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.trouble import Trouble
-from twistpi.mirror.upstream import Answer
+from twistpi.http.body import BufferedBody
+from twistpi.http.client import HTTPClient
+from twistpi.http.errors import Cause, RequestFailed
+from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.pages import PageService
 from twistpi.model.changes import Change, Entry, IndexCreated, IndexDeleted, IndexModified, LinksChanged, LogStarted
 from twistpi.model.errors import UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.peers import Position
@@ -25,20 +30,30 @@ from twistpi.view.read import Readers
 
 NAME = "root/up"
 SOURCES = ("http://one.example/simple/", "http://two.example/simple/", "http://me:secret@two.example/simple/")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 EXPECTED = (UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable)
 
 
+@implementer(IAgent)
 @attrs.define(eq=False)
 class FakeUpstreams:
     """Upstreams that answer when they are told to, with a file that names them."""
 
-    waiting: list[tuple[str, str | None, Deferred[Answer]]] = attrs.field(factory=list)
+    waiting: list[tuple[str, str | None, Deferred[Any]]] = attrs.field(factory=list)
 
-    async def page(self, url: str, credentials: object, *, etag: str | None = None, **_more: object) -> Answer:
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[Any]:
         """Wait for an answer."""
-        answer: Deferred[Answer] = Deferred()
-        self.waiting.append((url, etag, answer))
-        return await answer
+        assert headers is not None
+        tags = headers.getRawHeaders("If-None-Match")
+        answer: Deferred[Any] = Deferred(self._drop)
+        self.waiting.append((uri.decode(), tags[0] if tags else None, answer))
+        return answer
+
+    def _drop(self, answer: Deferred[Any]) -> None:
+        self.waiting = [one for one in self.waiting if one[2] is not answer]
 
     def answer(self, number: int, how: str) -> None:
         """Answer one of the questions that wait."""
@@ -47,14 +62,25 @@ class FakeUpstreams:
         url, etag, answer = self.waiting.pop(number % len(self.waiting))
         host = url.split("/")[2].partition(".")[0]
         if how == "trouble":
-            answer.errback(Trouble("it is out of order", unreachable=number % 2 == 0))
+            answer.errback(RequestFailed("it is out of order", Cause.CONNECT if number % 2 == 0 else Cause.BROKEN))
         elif how == "missing":
-            answer.callback(Answer(404, url, b""))
+            answer.callback(FakeResponse(404))
         elif how == "unchanged" and etag is not None:
-            answer.callback(Answer(304, url, b"", etag=etag))
+            answer.callback(FakeResponse(304, etag=etag))
         else:
             page = f'<a href="/files/{host}-{how}/hello-1.0.tar.gz">hello-1.0.tar.gz</a>'
-            answer.callback(Answer(200, url, page.encode(), "text/html", f'"{host}"'))
+            answer.callback(FakeResponse(200, page.encode(), f'"{host}"'))
+
+
+class FakeResponse:
+    """A complete response, as an agent has it."""
+
+    phrase = b""
+
+    def __init__(self, code: int, content: bytes = b"", etag: str | None = None) -> None:
+        self.code, self.length = code, len(content)
+        self.deliverBody = BufferedBody(content).deliverBody
+        self.headers = Headers({"Content-Type": ["text/html"], **({"ETag": [etag]} if etag else {})})
 
 
 @attrs.define(eq=False)
@@ -101,6 +127,11 @@ class FakeWriter:
         self.view.commit(position)
 
 
+def at_once(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_R]:
+    """Do in no other thread what may block."""
+    return succeed(function(*args, **kwargs))
+
+
 class World:
     """One mirror, and everything it works with, without network, threads and time."""
 
@@ -111,8 +142,9 @@ class World:
         self.readers = Readers(f"{folder}/view.sqlite")
         self.writer = FakeWriter(self.view)
         self.upstreams = FakeUpstreams()
-        upstreams: Any = self.upstreams
-        self.mirror = Mirror(upstreams, self.readers, self.writer, self.clock, offload=lambda work, *words: succeed(work(*words)))
+        client = HTTPClient(self.upstreams, self.clock, at_once, lambda call: call(), timeout=5.0, silence=5.0)
+        writer: Any = self.writer
+        self.mirror = PageService(UpstreamPages(client, self.readers, writer, 30.0), self.readers, self.clock)
         self.asked: list[Deferred[Any]] = []
         self.writer.write([LogStarted("0" * 32), IndexCreated(NAME, {"type": "mirror", "mirror_url": SOURCES[0]})])
 

@@ -172,7 +172,7 @@ async def test_a_slow_answer_is_used_when_it_comes(setup: Setup) -> None:
     setup.fake.misbehave(PAGE, held)
     asking = start(setup.mirror.ensure(setup.index, "hello"))
     await until(lambda: held.waiting)
-    setup.clock.elapse(setup.upstream.request_timeout)
+    setup.clock.elapse(setup.upstream.silence)
     with pytest.raises(UpstreamUnreachable):
         await asking
     held.release()
@@ -185,7 +185,7 @@ async def test_a_slow_answer_is_used_when_it_comes(setup: Setup) -> None:
 async def test_a_large_page_that_comes_slowly_is_waited_for(setup: Setup) -> None:
     setup.fake.add_project("hello", {f"hello-{number}.0-py3-none-any.whl": b"" for number in range(300)})
     setup.fake.documents[PAGE].compress = False
-    parts, patience = InParts(4), setup.upstream.request_timeout
+    parts, patience = InParts(4), setup.upstream.silence
     setup.fake.misbehave(PAGE, parts)
     asking = start(setup.mirror.ensure(setup.index, "hello"))
     await until(lambda: parts.began and setup.clock.furthest <= patience)  # it is the body that is waited for by now

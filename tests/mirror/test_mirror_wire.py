@@ -20,7 +20,7 @@ from tests.fakes.upstream import FakeUpstream, Redirect
 from tests.in_reactor import in_reactor, wait_for
 from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi import __version__
-from twistpi.mirror.agents import make_agent
+from twistpi.http.agent import make_agent
 from twistpi.mirror.upstream import ACCEPT_PAGE
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 

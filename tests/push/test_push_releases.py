@@ -22,8 +22,8 @@ from tests.mirror.mirror_setup import ShiftableClock
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.mirror.agents import make_agent
-from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.http.agent import make_agent
+from twistpi.http.networks import ForbiddenNetworks
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
 from twistpi.push.releases import Line, Pusher

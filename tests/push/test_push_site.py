@@ -20,7 +20,7 @@ from tests.web.web_asking import Person, basic
 from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, files, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import GONE, Answer, Wire, read_answer
 from tests.web.web_world import World
-from twistpi.mirror.agents import make_agent
+from twistpi.http.agent import make_agent
 from twistpi.push.releases import Pusher
 
 Start = Callable[..., FakeRepository]

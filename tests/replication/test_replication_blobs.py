@@ -21,7 +21,7 @@ from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import pause
 from tests.replication.two_servers import MIRROR, STAGE, Server
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
-from twistpi.mirror.trouble import Trouble
+from twistpi.http.errors import RequestFailed
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -171,7 +171,7 @@ async def test_wrong_bytes_never_complete_what_a_client_gets_and_are_not_kept(
         proxy.will(Flip(asked=b"GET /+blob/", behind=b"\r\n\r\n", after=400_000))
         replica = make_server(primary, replicate_files="on-demand", through=proxy.url)
         await replica.pull()
-        with pytest.raises(Trouble, match="broke before"):
+        with pytest.raises(RequestFailed, match="broke before"):
             await replica.get(path_of(LARGE, WHEEL))
         assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
         answer = await replica.get(path_of(LARGE, WHEEL))

@@ -16,7 +16,7 @@ from tests.in_reactor import in_reactor
 from tests.replication.two_servers import MIRROR, SECRET, STAGE, Answer, Server, reactor
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.blobs.address import blob_address
-from twistpi.mirror.agents import make_agent
+from twistpi.http.agent import make_agent
 from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
 from twistpi.replication.primary import Primary
 

@@ -34,14 +34,15 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
+from twistpi.http.agent import make_agent
+from twistpi.http.body import read_body
+from twistpi.http.client import HTTPClient
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.agents import make_agent
-from twistpi.mirror.body import Collector
-from twistpi.mirror.download import Downloads
+from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
+from twistpi.mirror.files import FileService, UpstreamFiles
 from twistpi.mirror.names import NameLists, UpstreamNames
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.sidecar import Sidecars
-from twistpi.mirror.upstream import Upstream
+from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.following_errors import NotHereYet
@@ -220,9 +221,7 @@ class Server:
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))  # type: ignore[no-untyped-call]
         fields = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
         response: Any = await agent.request(b"GET", f"{self.url}{path}".encode(), fields, None)
-        collector = Collector(reactor, 10.0, 1 << 30)
-        response.deliverBody(collector)
-        return Answer(response.code, response.headers, await collector.body())
+        return Answer(response.code, response.headers, await read_body(response.deliverBody, reactor, 10.0, 1 << 30))
 
     @property
     def index(self) -> Index:
@@ -248,7 +247,8 @@ class Server:
     async def close(self) -> None:
         if self.relayed is not None:
             self.relayed.files.stop()
-        for part in (self.services.name_lists, self.services.sidecars, self.services.mirror, self.services.downloads):
+        parts: Any = (self.services.name_lists, self.services.sidecars, self.services.mirror, self.services.downloads)
+        for part in parts:
             part.stop()
         await self.vanish()
         await self.writer.stop()
@@ -289,7 +289,8 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     system = RoomySystem()
     blobs = open_tree(str(folder), system)
-    upstream = Upstream(make_agent(reactor, {}), clock, deferToThread, request_timeout=chosen.request_timeout)
+    timeout = chosen.request_timeout
+    upstream = HTTPClient(make_agent(reactor, {}), clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
     relayed, following = None, Waiting()
     parts: dict[str, Any]
     if parent is None:
@@ -356,14 +357,15 @@ class _Shifted:
 
 
 def _asking_upstream(
-    folder: Path, upstream: Upstream, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, settings: Settings
+    folder: Path, upstream: HTTPClient, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, settings: Settings
 ) -> dict[str, Any]:
     timeout = settings.request_timeout
-    downloads = Downloads(upstream, blobs, writer, clock, offload=deferToThread)
+    downloads = FileService(UpstreamFiles(upstream, blobs, writer), blobs, offload)
+    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout)
     return {
-        "mirror": Mirror(upstream, readers, writer, clock, offload=deferToThread, request_timeout=timeout),
+        "mirror": PageService(pages, readers, clock, request_timeout=timeout),
         "downloads": downloads,
-        "sidecars": Sidecars(upstream, downloads, blobs, writer, clock, offload=deferToThread),
+        "sidecars": MetadataService(UpstreamMetadata(upstream, downloads, blobs, writer), blobs, offload),
         "name_lists": NameLists(
             UpstreamNames(upstream),
             readers,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
-from twistpi.mirror.refresh import PageState
+from twistpi.mirror.pages import PageState
 from twistpi.model.changes import LinksChanged
 
 PAGE = f"/{MIRROR}/+simple/hello/"

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, UPSTREAM, World, link
-from twistpi.mirror.refresh import PageState
+from twistpi.mirror.pages import PageState
 from twistpi.model.changes import FileCached, IndexCreated, LinksChanged
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import PageHeader

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from tests.web.web_asking import add_mirror, add_stage, nobody
 from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import FRESH, MIRROR, UPSTREAM, FakeNames, World, link
-from twistpi.mirror.refresh import PageState
+from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified, LinksChanged, ProjectVanished
 from twistpi.model.errors import StorageFull, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index

@@ -18,7 +18,7 @@ from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.writer import Committed
-from twistpi.mirror.refresh import PageState
+from twistpi.mirror.pages import PageState
 from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
 from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
 from twistpi.model.names import project_of_filename, version_of_filename

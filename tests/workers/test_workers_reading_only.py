@@ -14,14 +14,16 @@ from tests.web.web_wire import JSON_PAGE, Wire
 from tests.web.web_world import MIRROR, NOW, SECRET, UPSTREAM, World, at_once, link
 from twistpi.auth.passwords import hash_password
 from twistpi.auth.tokens import LoginTokens
-from twistpi.mirror.refresh import PageState
+from twistpi.mirror.core_metadata import MetadataService
+from twistpi.mirror.files import FileService
+from twistpi.mirror.local_only import LocalOnly
+from twistpi.mirror.pages import GONE, PageService, PageState
 from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Freshness
 from twistpi.rules.mirrors import file_path
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.workers.authentication import WorkerAuthenticator
-from twistpi.workers.local_services import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 
 WHEEL = link("hello-1.0-py3-none-any.whl")
 PAGE = f"/{MIRROR}/+simple/hello/"
@@ -61,9 +63,13 @@ class Passwords:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(str(tmp_path))
     services: Any = made.services
-    services.mirror = SharedMirror(made.readers, made.clock, 1800.0)
-    services.downloads, services.sidecars = NoDownloads(), SharedSidecars(made.blobs, at_once)
-    services.name_lists, services.elsewhere = NoNameLists(), NoBlobs()
+    source = LocalOnly()
+    blobs: Any = made.blobs
+    clock: Any = made.clock
+    offload: Any = at_once
+    services.mirror = PageService(source, made.readers, clock, cache_expiry=1800.0)
+    services.downloads = services.elsewhere = FileService(source, blobs, offload)
+    services.sidecars, services.name_lists = MetadataService(source, blobs, offload), source
     services.authenticator = WorkerAuthenticator(
         made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, first=Passwords()
     )
@@ -100,7 +106,7 @@ async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(
     mirror: Any = world.services.mirror
     index = world.view.reader.index(MIRROR)
     world.list_links("hello", [WHEEL])
-    for doubtful in (None, Freshness(NOW, source="https://other.example/simple/"), Freshness(NOW, missing=True, source=UPSTREAM)):
+    for doubtful in (None, Freshness(NOW, source="https://other.example/simple/")):
         if doubtful is not None:
             world.view.remember_freshness(MIRROR, "hello", doubtful)
         with pytest.raises(AskFirst):
@@ -110,6 +116,9 @@ async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(
     for project, force in (("hello", True), ("unknown", False)):
         with pytest.raises(AskFirst):
             await mirror.ensure(index, project, force=force)
+    world.cache_file("hello", WHEEL, b"bytes")
+    confirm(world, NOW - 10, missing=True)
+    assert await mirror.ensure(index, "hello") == PageState("hit", 10.0, UPSTREAM, GONE, 50.0)
 
 
 def test_a_file_is_sent_when_it_is_here(world: World) -> None:

@@ -13,8 +13,8 @@ import attrs
 
 from twistpi import __version__
 from twistpi.cli.diagnostics.survey import SILENT, UNTRUSTED, Exchange, Question
-from twistpi.mirror.addresses import Credentials, origin_of
-from twistpi.mirror.proxies import Proxy, ProxyRules
+from twistpi.http.proxies import Proxy, ProxyRules
+from twistpi.http.urls import Credentials, origin_of
 
 USER_AGENT = f"twistpi/{__version__}"
 _PATIENCE = 60.0

@@ -31,6 +31,8 @@ class Cause(Enum):
     """The body is longer than the limit."""
     MALFORMED = "malformed"
     """The response is not HTTP, or can be understood in two ways; or its content coding is not what was asked for."""
+    UNUSABLE = "unusable"
+    """The response is complete, but not what was asked for."""
     REDIRECT = "redirect"
     """Too many redirects, or one that leads nowhere."""
 

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import attrs
 
-from twistpi.mirror.trouble import Trouble
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.model.errors import BadUpstreamPage
 from twistpi.model.names import IndexName
 from twistpi.simple.names import Name, NameListParser, render_names
@@ -155,7 +155,7 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
     """Write the pages of ``index`` into ``folder``, in alphabetical order; return how many names there are, and the entity tags.
 
     The work is divided into steps of a few milliseconds and needs little memory, whatever the number of names.  Raise
-    ``Trouble`` for a list that cannot be used.
+    ``RequestFailed`` for a list that cannot be used.
     """
     names_path, serials_path, runs_path = (os.path.join(folder, name) for name in ("names.txt", "serials", "runs"))
     with open(received.path, "rb") as file, open(runs_path, "w+b") as runs_file:
@@ -163,7 +163,7 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
         try:
             runs = yield from _write_runs(parser.names(), runs_file)
         except BadUpstreamPage as error:
-            raise Trouble(f"its name list cannot be used: {error.reason}") from error
+            raise RequestFailed(f"its name list cannot be used: {error.reason}", Cause.MALFORMED) from error
         lines = _unique(heapq.merge(*(_read_run(runs_file, start, end) for start, end in runs)))
         count, has_serials = yield from _write_names(lines, names_path, serials_path)
     etags: dict[str, str] = {}
@@ -183,9 +183,9 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
 
 
 def _decompressed(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the content of ``file`` in pieces; raise ``Trouble`` when it is broken or too long."""
+    """Yield the content of ``file`` in pieces; raise ``RequestFailed`` when it is broken or too long."""
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise Trouble(f"its answer is encoded as {encoding!r}, which nobody asked for")
+        raise RequestFailed(f"its answer is encoded as {encoding!r}, which nobody asked for", Cause.MALFORMED)
     if encoding in ("", "identity"):
         yield from iter(lambda: file.read(_PIECE), b"")
         return
@@ -194,14 +194,14 @@ def _decompressed(file: BinaryIO, encoding: str) -> Iterator[bytes]:
     while not decoder.eof:
         packed = decoder.unconsumed_tail or file.read(_PIECE)
         if not packed:
-            raise Trouble("its compressed answer breaks off")
+            raise RequestFailed("its compressed answer breaks off", Cause.MALFORMED)
         try:
             piece = decoder.decompress(packed, _PIECE)
         except zlib.error as error:
-            raise Trouble(f"its answer cannot be decompressed ({error})") from error
+            raise RequestFailed(f"its answer cannot be decompressed ({error})", Cause.MALFORMED) from error
         size += len(piece)
         if size > LARGEST:
-            raise Trouble(f"its answer is longer than {LARGEST:,} bytes")
+            raise RequestFailed(f"its answer is longer than {LARGEST:,} bytes", Cause.MALFORMED)
         if piece:
             yield piece
 
@@ -222,7 +222,7 @@ def _write_runs(names: Iterator[Name], file: BinaryIO) -> Generator[None, None, 
         batch += [f"{name}\n" if serial is None else f"{name} {serial}\n" for name, serial in some]
         count += len(some)
         if count > _MOST_NAMES:
-            raise Trouble(f"its list has more than {_MOST_NAMES:,} names")
+            raise RequestFailed(f"its list has more than {_MOST_NAMES:,} names", Cause.MALFORMED)
         yield
         if len(batch) >= _SORTED_AT_ONCE or (batch and not more):
             batch.sort()

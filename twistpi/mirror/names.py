@@ -13,15 +13,17 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twistpi.http.body import BodyWriter, Offload
 from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
-from twistpi.http.errors import RequestFailed
+from twistpi.http.client import HTTPClient
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.download_source import Asking, Response
+from twistpi.mirror.config import StaleConfig, UpstreamConfig, upstream_config
+from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.name_store import (
     LARGEST,
     Received,
@@ -35,11 +37,9 @@ from twistpi.mirror.name_store import (
     search_names,
     sweep,
 )
-from twistpi.mirror.place import Place, is_aimed_at, place_of
-from twistpi.mirror.refresh import Kind
-from twistpi.mirror.relayed_asking import names_path
-from twistpi.mirror.trouble import Outdated, Trouble
-from twistpi.mirror.upstream import ACCEPT_PAGE, conditions
+from twistpi.mirror.page_source import Kind
+from twistpi.mirror.primary import PrimaryClient, names_path, reason_of
+from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, conditions
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
@@ -65,10 +65,10 @@ _Result = TypeVar("_Result")
 class NameSource(Protocol):
     """Where lists come from."""
 
-    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
-        """Request the list of ``place``; return the response, and how many seconds ago the upstream confirmed it.
+    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
+        """Request the list of ``config``; return the response, and how many seconds ago the upstream confirmed it.
 
-        ``timeout`` is in seconds, until the response begins.  Raise ``Trouble``.
+        ``timeout`` is in seconds, until the response begins.  Raise ``RequestFailed``.
         """
 
 
@@ -76,27 +76,31 @@ class NameSource(Protocol):
 class UpstreamNames:
     """The upstream of each mirror."""
 
-    _upstream: Asking
+    _client: HTTPClient
 
-    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
+    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
         """See ``NameSource``."""
-        url = f"{place.source.rstrip('/')}/"
-        return await self._upstream.ask(url, headers, place.credentials, patience=timeout), 0.0
+        url, credentials = f"{config.source.rstrip('/')}/", config.credentials
+        response = await self._client.request(
+            "GET", url, headers=headers, credentials=credentials, timeout=timeout, compressed=True
+        )
+        return response, 0.0
 
 
 @attrs.frozen(eq=False)
 class PrimaryNames:
     """The primary of a replica, which has fetched the lists or does so now."""
 
-    _primary: Asking
-    """``relayed_asking.PrimaryAsking``."""
+    _client: PrimaryClient
 
-    async def ask(self, place: Place, headers: Mapping[str, str], timeout: float) -> tuple[Response, float]:
+    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
         """See ``NameSource``."""
         try:
-            response = await self._primary.ask(names_path(place.index), headers, patience=timeout)
+            fields = {**headers, "Accept-Encoding": "gzip"}
+            response = await self._client.get(names_path(config.index), headers=fields, timeout=timeout)
         except TwistpiError as error:
-            raise Trouble(getattr(error, "reason", str(error)), unreachable=error.status == 503) from error
+            cause = Cause.CONNECT if error.status == 503 else Cause.UNUSABLE
+            raise RequestFailed(reason_of(error), cause) from error
         try:
             return response, float(response.header(AGE) or 0)
         except ValueError:
@@ -158,7 +162,7 @@ class NameLists:
         for _ in range(_MOST_CHANGES):
             try:
                 return await self._ensure(index, force=force)
-            except Outdated:
+            except StaleConfig:
                 found = self._readers.get().index(index.name)
                 if found is None or not found.is_mirror:
                     raise UnknownIndex(index.name) from None
@@ -200,100 +204,107 @@ class NameLists:
             self._disk.release()
 
     async def _ensure(self, index: Index, *, force: bool) -> NameList:
-        """Do the work of ``ensure``; raise ``Outdated`` when the configuration of ``index`` changed."""
-        place = place_of(index, _SUBJECT, self._cache_expiry)
+        """Do the work of ``ensure``; raise ``StaleConfig`` when the configuration of ``index`` changed."""
+        config = upstream_config(index, _SUBJECT, self._cache_expiry)
         if index.config.get("mirror_no_project_list"):
             raise UpstreamFailed(index.name, _SUBJECT, "it has none (mirror_no_project_list)")
-        stored = await self._stored(place)
+        stored = await self._stored(config)
         now = self._clock.seconds()
-        if stored is not None and (self._offline or (not force and 0 <= now - stored.checked_at < place.expiry)):
-            return self._answer("hit", place, stored, "offline" if self._offline else None)
+        if stored is not None and (self._offline or (not force and 0 <= now - stored.checked_at < config.expiry)):
+            return self._answer("hit", config, stored, "offline" if self._offline else None)
         if self._offline:
-            raise UpstreamUnreachable(index.name, _SUBJECT, "this server works offline")
-        key = (place.index, place.url)
+            raise UpstreamUnreachable(index.name, _SUBJECT, OFFLINE)
+        key = (config.index, config.mirror_url)
         blocked = None if force else self._failures.blocked(key, now)
         if blocked is None:
             try:
-                kind, newest = await self._wait(place, stored)
-                return self._answer(kind, place, newest)
-            except Trouble as trouble:
-                self._failures.failed(key, now, self._clock.seconds(), trouble.reason, trouble.unreachable)
-                self._require_current(place)
-                blocked = Blocked(self._clock.seconds(), trouble.reason, trouble.unreachable)
+                kind, newest = await self._wait(config, stored)
+                return self._answer(kind, config, newest)
+            except RequestFailed as failed:
+                self._failures.failed(key, now, self._clock.seconds(), failed.reason, failed.unreachable)
+                self._require_current(config)
+                blocked = Blocked(self._clock.seconds(), failed.reason, failed.unreachable)
         if stored is not None:
-            return self._answer("stale", place, stored, blocked.reason)
+            return self._answer("stale", config, stored, blocked.reason)
         failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
         raise failure(index.name, _SUBJECT, blocked.reason)
 
-    def _require_current(self, place: Place) -> None:
-        if not is_aimed_at(self._readers.get().index(place.index), place):
-            raise Outdated
+    def _require_current(self, config: UpstreamConfig) -> None:
+        config.require_current(self._readers.get().index(config.index))
 
-    async def _stored(self, place: Place) -> StoredNames | None:
+    async def _stored(self, config: UpstreamConfig) -> StoredNames | None:
         """Return the list on disk, if it is this upstream's."""
-        stored = self._known.get(place.index)
+        stored = self._known.get(config.index)
         if stored is None:
             async with self._alone():
-                stored = await self._offload(load, home_of(self._root, place.index))
+                stored = await self._offload(load, home_of(self._root, config.index))
                 if stored is not None:
-                    self._known[place.index] = stored
-        return stored if stored is not None and stored.source == place.source else None
+                    self._known[config.index] = stored
+        return stored if stored is not None and stored.source == config.source else None
 
-    def _answer(self, kind: Kind, place: Place, stored: StoredNames, reason: str | None = None) -> NameList:
+    def _answer(self, kind: Kind, config: UpstreamConfig, stored: StoredNames, reason: str | None = None) -> NameList:
         age = max(0.0, self._clock.seconds() - stored.checked_at)
-        fresh_for = max(0.0, place.expiry - age)
+        fresh_for = max(0.0, config.expiry - age)
         return NameList(stored.folder, stored.etags, stored.count, kind, age, stored.source, reason, fresh_for)
 
-    async def _wait(self, place: Place, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
+    async def _wait(self, config: UpstreamConfig, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
         """Wait for the fetch; with an old list to serve, not longer than ``request_timeout``."""
-        waiter = self._fetches.join((place.index, place.url), lambda: self._fetch(place, stored))
+        waiter = self._fetches.join((config.index, config.mirror_url), lambda: self._fetch_or_stop(config, stored))
         if stored is not None:
             waiter.addTimeout(self._request_timeout, self._clock)
         try:
             return await waiter
         except TimeoutError as error:
-            raise Trouble("a new list is on its way") from error
+            raise RequestFailed("a new list is on its way", Cause.UNUSABLE) from error
 
-    async def _fetch(self, place: Place, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
-        headers = {"Accept": ACCEPT_PAGE, "Accept-Encoding": "gzip"}
+    async def _fetch_or_stop(self, config: UpstreamConfig, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
+        try:
+            return await self._fetch(config, stored)
+        except CancelledError as stopped:
+            raise RequestFailed(STOPPING, Cause.CONNECT) from stopped
+
+    async def _fetch(self, config: UpstreamConfig, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
+        headers = {"Accept": ACCEPT_PAGE}
         if stored is not None:
             headers.update(conditions(stored.etag, stored.last_modified))
-        response, age = await self._source.ask(place, headers, max(_TIMEOUT, self._request_timeout))
+        response, age = await self._source.ask(config, headers, max(_TIMEOUT, self._request_timeout))
         checked_at = self._clock.seconds() - age
         if response.status == 304 and stored is not None:
-            response.discard(self._clock)
-            return "revalidated", await self._publish(place, attrs.evolve(stored, checked_at=checked_at))
+            response.discard()
+            return "revalidated", await self._publish(config, attrs.evolve(stored, checked_at=checked_at))
         if response.status != 200:
-            response.discard(self._clock)
-            raise Trouble(f"it answered {response.status}")
-        return "miss" if stored is None else "revalidated", await self._replace(place, stored, response, checked_at)
+            response.discard()
+            raise RequestFailed(f"it answered {response.status}", Cause.UNUSABLE)
+        return "miss" if stored is None else "revalidated", await self._replace(config, stored, response, checked_at)
 
-    async def _replace(self, place: Place, stored: StoredNames | None, response: Response, checked_at: float) -> StoredNames:
+    async def _replace(
+        self, config: UpstreamConfig, stored: StoredNames | None, response: FileResponse, checked_at: float
+    ) -> StoredNames:
         """Make the list of ``response`` in a new folder, and publish it."""
-        home = home_of(self._root, place.index)
+        home = home_of(self._root, config.index)
         async with self._alone():
             folder = await self._offload(new_folder, home)
             self._making.add(folder)
         try:
-            return await self._publish(place, await self._make(place, response, checked_at, folder))
+            return await self._publish(config, await self._make(config, response, checked_at, folder))
         finally:
             self._making.discard(folder)
             async with self._alone():
-                kept = {known.folder for known in (stored, self._known.get(place.index)) if known is not None}
+                kept = {known.folder for known in (stored, self._known.get(config.index)) if known is not None}
                 await self._offload(sweep, home, frozenset(kept | self._making))
 
-    async def _make(self, place: Place, response: Response, checked_at: float, folder: str) -> StoredNames:
+    async def _make(self, config: UpstreamConfig, response: FileResponse, checked_at: float, folder: str) -> StoredNames:
         """Stream the response to disk and make pages of it."""
         path = os.path.join(folder, "received")
         await self._receive(response, path)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
-        url = f"{place.source.rstrip('/')}/"
+        url = f"{config.source.rstrip('/')}/"
         received = Received(path, encoding, response.header("Content-Type") or "", url)
-        count, etags = await self._in_steps(make_pages(received, place.index, folder))
+        count, etags = await self._in_steps(make_pages(received, config.index, folder))
         await self._offload(os.unlink, path)
-        self._log.info("{index}: the list of {count} projects is here", index=place.index, count=count)
+        self._log.info("{index}: the list of {count} projects is here", index=config.index, count=count)
         etag, last_modified = response.header("ETag"), response.header("Last-Modified")
-        return StoredNames(folder, count, etags, place.source, checked_at, etag, last_modified)
+        return StoredNames(folder, count, etags, config.source, checked_at, etag, last_modified)
 
     async def _in_steps(self, work: Generator[None, None, _Result]) -> _Result:
         """Run ``work`` in threads, a few steps at a time."""
@@ -302,7 +313,7 @@ class NameLists:
             await self._offload(_advance, work, done)
         return done[0]
 
-    async def _receive(self, response: Response, path: str) -> None:
+    async def _receive(self, response: FileResponse, path: str) -> None:
         with await self._offload(open, path, "wb", 0) as file:
             size = 0
 
@@ -310,22 +321,19 @@ class NameLists:
                 nonlocal size
                 size += sum(map(len, pieces))
                 if size > LARGEST:
-                    raise Trouble(f"its list of projects is longer than {LARGEST:,} bytes")
+                    raise RequestFailed(f"its list of projects is longer than {LARGEST:,} bytes", Cause.TOO_LARGE)
                 file.writelines(pieces)
 
             writer = BodyWriter(self._clock, self._request_timeout, self._offload, self._call_in_reactor, write)
-            try:
-                await writer.take(response.deliver)
-            except RequestFailed as error:
-                raise Trouble(error.reason, error.unreachable) from error
+            await writer.take(response.deliver)
 
-    async def _publish(self, place: Place, stored: StoredNames) -> StoredNames:
-        """Make ``stored`` the list, unless the configuration of the index changed; raise ``Outdated`` then."""
+    async def _publish(self, config: UpstreamConfig, stored: StoredNames) -> StoredNames:
+        """Make ``stored`` the list, unless the configuration of the index changed; raise ``StaleConfig`` then."""
         async with self._alone():
-            self._require_current(place)
-            await self._offload(save, home_of(self._root, place.index), stored)
-            self._require_current(place)
-            self._known[place.index] = stored
+            self._require_current(config)
+            await self._offload(save, home_of(self._root, config.index), stored)
+            self._require_current(config)
+            self._known[config.index] = stored
         return stored
 
 

@@ -1,55 +1,180 @@
-"""Where a mirror's pages come from: the upstreams themselves, unless somebody else asks them (``relayed_pages.py``)."""
+"""Where project pages come from; the upstream as such a source.
+
+While an upstream is asked, its index may be deleted, made anew or given another upstream.  The decision to commit, which is made
+in the writer's thread where nothing comes in between, refuses the answer of a former upstream with ``StaleConfig``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Protocol
 
 import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from twistpi.mirror.addresses import page_url
-from twistpi.mirror.freshness import validators
-from twistpi.mirror.learning import Kind, Learner
-from twistpi.mirror.place import Place
-from twistpi.mirror.upstream import Upstream
+from twistpi.changelog.writer import Committed, Writer
+from twistpi.http.client import HTTPClient
+from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.urls import Origin
+from twistpi.mirror.config import StaleConfig, UpstreamConfig, validators
+from twistpi.mirror.upstream import PageResponse, fetch_page, unusable_status
+from twistpi.model.changes import Change
+from twistpi.model.errors import BadUpstreamPage, UnknownProject
+from twistpi.model.records import Freshness, ProjectPage
+from twistpi.rules.mirrors import decide_links, decide_vanished
+from twistpi.simple.parse import parse_project_page
+from twistpi.view.database import ViewDatabase
+from twistpi.view.read import Reader, Readers
+
+Kind = Literal["hit", "miss", "revalidated", "stale"]
+"""``hit``: fresh; ``miss``: learned just now; ``revalidated``: confirmed or renewed just now; ``stale``: the upstream failed."""
+
+_LARGE: Final = 64 * 1024
+"""Bytes from which on a page is parsed in another thread."""
+_AT_ONCE: Final = 64
+"""Pages that are requested from one origin at a time."""
+
+
+@attrs.frozen
+class Known:
+    """What the view has of a project before its page is requested."""
+
+    is_known: bool
+    """Whether there is anything."""
+    freshness: Freshness | None
 
 
 class PageSource(Protocol):
-    """Where a mirror's pages come from."""
+    """Where project pages come from."""
 
     minds_force: bool
-    """Whether it asks otherwise when an answer is to be as new as can be, so that the two sorts of questions must not be one."""
+    """Whether a forced refresh differs from another, so that the two must not share one request."""
 
-    async def fetch(self, place: Place, project: str, *, force: bool, answering: Callable[[], None]) -> Kind:
-        """Ask once, and see to it that the view knows the answer; ``answering`` is called when it begins to come.
+    async def refresh(
+        self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
+    ) -> tuple[Kind, Freshness]:
+        """Request the page once and have the view learn it; ``responding`` is called when the response begins.
 
-        Raises ``UnknownProject``, ``Trouble``, ``Outdated``, and what keeps the view from learning.
+        Raise ``UnknownProject``, ``RequestFailed``, ``StaleConfig``, and what keeps the view from learning.
         """
 
 
 @attrs.define
 class UpstreamPages:
-    """Pages as the upstreams themselves have them."""
+    """Project pages from the upstreams themselves."""
 
-    _upstream: Upstream
-    _readers: Any
-    _learner: Learner
-    _patience: float
-    """Seconds until an answer has to begin."""
+    _client: HTTPClient
+    _readers: Readers
+    _writer: Writer
+    _timeout: float
+    """Seconds until a response has to begin."""
     minds_force: bool = attrs.field(default=False, init=False)
+    _turns: dict[Origin, DeferredSemaphore] = attrs.field(
+        init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_AT_ONCE))
+    )
 
-    async def fetch(self, place: Place, project: str, *, force: bool, answering: Callable[[], None]) -> Kind:
-        """See ``PageSource``; asks with the validators that are known, which is as new as can be."""
+    async def refresh(
+        self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
+    ) -> tuple[Kind, Freshness]:
+        """See ``PageSource``; the request is conditional, which is as new as can be."""
+        etag, last_modified = validators(known.freshness, known.is_known, config.source)
+        turn = self._turns[config.origin]
+        await turn.acquire()
+        try:
+            response = await fetch_page(
+                self._client,
+                config.page_url(project),
+                config.credentials,
+                etag=etag,
+                last_modified=last_modified,
+                timeout=self._timeout,
+                responding=responding,
+            )
+        finally:
+            turn.release()
+        return await self._learn(config, project, known, response)
+
+    async def _learn(self, config: UpstreamConfig, project: str, known: Known, response: PageResponse) -> tuple[Kind, Freshness]:
+        now = self._client.clock.seconds()
+        if response.status == 200:
+            page = await self._parse(project, response)
+            learned = Freshness(now, response.etag, response.last_modified, missing=False, source=config.source)
+            await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
+            return ("revalidated" if known.is_known else "miss"), learned
+        if response.status == 304 and known.freshness is not None:
+            return "revalidated", await self._confirm(config, project, known.freshness, response)
+        if response.status not in (404, 410):
+            raise unusable_status(response)
+        if not known.is_known:
+            config.require_current(self._readers.get().index(config.index))
+            raise UnknownProject(config.index, project)
+        learned = Freshness(now, missing=True, source=config.source)
+        await self._commit(_decide_absence(config, project), config, project, learned)
+        return "revalidated", learned
+
+    async def _confirm(self, config: UpstreamConfig, project: str, freshness: Freshness, response: PageResponse) -> Freshness:
         reader = self._readers.get()
-        freshness = reader.freshness(place.index, project)
-        known = reader.has_project(place.index, project)
-        etag, last_modified = validators(freshness, known, place.source)
-        answer = await self._upstream.page(
-            page_url(place.source, project),
-            place.credentials,
-            etag=etag,
-            last_modified=last_modified,
-            patience=self._patience,
-            answering=answering,
-        )
-        return await self._learner.learn(place, project, known, freshness, answer)
+        config.require_current(reader.index(config.index))
+        if not reader.has_project(config.index, project):
+            raise StaleConfig  # a new index of the same name and upstream, which has nothing yet that could be confirmed
+        etag, last_modified = response.etag or freshness.etag, response.last_modified or freshness.last_modified
+        now = self._client.clock.seconds()
+        confirmed = attrs.evolve(freshness, checked_at=now, etag=etag, last_modified=last_modified)
+        await self._writer.keep(remembering(config, project, confirmed))
+        return confirmed
+
+    async def _parse(self, project: str, response: PageResponse) -> ProjectPage:
+        given = (response.body, response.content_type, response.url, project)
+        try:
+            if len(response.body) > _LARGE:
+                page = await self._client.offload(parse_project_page, *given)
+            else:
+                page = parse_project_page(*given)
+        except BadUpstreamPage as error:
+            raise RequestFailed(f"its page cannot be used: {error.reason}", Cause.UNUSABLE) from error
+        if page.header.last_serial is None and response.last_serial is not None:
+            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=response.last_serial))
+        return page
+
+    def _commit(
+        self, decide: Callable[[Reader], Sequence[Change]], config: UpstreamConfig, project: str, learned: Freshness
+    ) -> Deferred[Committed]:
+        return self._writer.commit(decide, by="+mirror", local=remembering(config, project, learned))
+
+
+def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> Callable[[ViewDatabase], None]:
+    """Return what notes ``freshness`` in a view, unless the index has another upstream by then; for ``Writer.keep``."""
+
+    def work(view: ViewDatabase) -> None:
+        if config.is_current(view.reader.index(config.index)):
+            view.remember_freshness(config.index, project, freshness)
+
+    return work
+
+
+def _decide_page(config: UpstreamConfig, page: ProjectPage, freshness: Freshness | None) -> Callable[[Reader], Sequence[Change]]:
+    same_upstream = freshness is not None and freshness.source == config.source
+
+    def decide(reader: Reader) -> Sequence[Change]:
+        config.require_current(reader.index(config.index))
+        known = reader.project(config.index, page.project)
+        if known is not None and same_upstream and not config.ignores_serial:
+            _refuse_older(known.header.last_serial, page.header.last_serial)
+        return decide_links(config.index, known, page)
+
+    return decide
+
+
+def _decide_absence(config: UpstreamConfig, project: str) -> Callable[[Reader], Sequence[Change]]:
+    def decide(reader: Reader) -> Sequence[Change]:
+        config.require_current(reader.index(config.index))
+        return decide_vanished(reader.project(config.index, project))
+
+    return decide
+
+
+def _refuse_older(known: int | None, offered: int | None) -> None:
+    if known is not None and offered is not None and offered < known:
+        reason = f"its page has the serial {offered}, older than {known}, which it had before"
+        raise RequestFailed(reason, Cause.UNUSABLE)

@@ -20,6 +20,7 @@ from twisted.web.client import ResponseDone, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.reasons import explain
 from twistpi.replication.bodies import BodyBroken, BodyReader, BytesBody, abort
@@ -196,7 +197,8 @@ class Primary:
         try:
             answer, refusal = await self._heed(await self._signed(method, path, headers, body, patience))
         except PrimaryUnreachable as error:
-            if not isinstance(error.__cause__, ResponseNeverReceived):
+            closed = isinstance(error.__cause__, RequestFailed) and error.__cause__.cause is Cause.CLOSED
+            if not closed and not isinstance(error.__cause__, ResponseNeverReceived):
                 raise
             refusal = _CLOSED  # a kept connection that had been closed at the other end
         if refusal in _SIGN_AGAIN:

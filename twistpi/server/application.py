@@ -22,9 +22,10 @@ from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.garbage import SlowClock
-from twistpi.mirror.agents import make_agent
-from twistpi.mirror.forbidden import ForbiddenNetworks
-from twistpi.mirror.upstream import Upstream
+from twistpi.http.agent import make_agent
+from twistpi.http.client import HTTPClient
+from twistpi.http.networks import ForbiddenNetworks
+from twistpi.mirror.upstream import upstream_measures
 from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher
 from twistpi.rules.permissions import Policy
@@ -100,9 +101,9 @@ class Application:
             storage.changelog, IView(storage.view), now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=fail,
             follows=storage.serverdir.node.is_replica,
         )  # fmt: skip
-        forbidden = ForbiddenNetworks.parse(settings.forbidden_networks)
+        forbidden, wait = ForbiddenNetworks.parse(settings.forbidden_networks), settings.request_timeout
         agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden)
-        upstream = Upstream(agent, reactor, offload, request_timeout=settings.request_timeout)
+        upstream = HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=wait, silence=wait)
         foundation = Foundation(
             settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, become
         )  # fmt: skip
@@ -179,7 +180,8 @@ def _watch(services: Services, foundation: Foundation, parts: Parts, process_sta
         settings.serverdir, settings.disk_reserve, storage.changelog, writer, parts.mirror if asks_upstreams else None,
         lambda: None if following is None else following.progress, foundation.reactor.seconds,
     )  # fmt: skip
-    services.measuring += [process_state.connections.measures, condition.measures, writer.measures, foundation.upstream.measures]
+    services.measuring += [process_state.connections.measures, condition.measures, writer.measures]
+    services.measuring += [partial(upstream_measures, foundation.upstream)]
     services.measuring += parts.measuring
     services.checking += [condition.checks]
 

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from twistpi.changelog.writer import Writer
-from twistpi.mirror.upstream import Upstream
+from twistpi.http.client import HTTPClient
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.read import Readers
@@ -30,7 +30,7 @@ class Foundation:
     offload: Callable[..., Deferred[Any]]
     readers: Readers
     writer: Writer
-    upstream: Upstream
-    """A client for upstreams, also for a replica whose primary is gone."""
+    upstream: HTTPClient
+    """Sends requests to upstreams, also for a replica whose primary is gone."""
     become: Callable[..., Deferred[None]]
     """``server.server.Server.become``: have the running server play another role."""

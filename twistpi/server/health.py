@@ -11,7 +11,7 @@ import attrs
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
-from twistpi.mirror.refresh import Mirror
+from twistpi.mirror.pages import PageService
 from twistpi.model.monitoring import Check, Measure
 from twistpi.model.text import in_words
 from twistpi.replication.progress import Progress
@@ -31,7 +31,7 @@ class ServerHealth:
     """Free bytes of its disk, below which the server is not ready."""
     _changelog: FileChangelog
     _writer: Writer
-    _mirror: Mirror | None = None
+    _mirror: PageService | None = None
     """None where another server asks the upstreams."""
     _progress: Callable[[], Progress | None] = lambda: None
     """How far a replica is; None on a primary."""
@@ -77,7 +77,7 @@ class ServerHealth:
         return Check("log", False, f"The changelog cannot be written ({reason}); the server's log tells more.")
 
 
-def _check_upstreams(mirror: Mirror) -> Check:
+def _check_upstreams(mirror: PageService) -> Check:
     failing = mirror.failing()
     if not failing:
         return Check("upstream", True, "No upstream is known to be out of reach.", needed=False)

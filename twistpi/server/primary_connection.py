@@ -8,17 +8,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
-from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.web.client import Agent
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
-from zope.interface import implementer
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.http import agent as http_agent
-from twistpi.http import networks as http_networks
-from twistpi.http.agent import unix_agent
-from twistpi.mirror.agents import make_agent, quiet_pool
-from twistpi.mirror.forbidden import ForbiddenNetworks
+from twistpi.http.agent import Agent, make_agent, unix_agent
+from twistpi.http.networks import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
@@ -29,9 +22,6 @@ from twistpi.web.forwarding.answered_here import by_a_replica
 from twistpi.web.forwarding.backend import primary_backend
 from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.services import Services
-
-_CONNECTIONS = 32
-"""That are kept for a later request."""
 
 
 def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
@@ -44,28 +34,13 @@ def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment:
     return Primary(url, node_id, agent, reactor, NodeTokens(secret), os.urandom, outside_url=settings.outside_url)
 
 
-def agent_for(url: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> IAgent:
+def agent_for(url: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Agent:
     """What sends requests to the server at ``url``; the administrator says where that is, so no network is forbidden."""
     socket = PrimaryAddress.parse(url).socket
     if socket is None:
         anywhere = ForbiddenNetworks.parse((NONE,))
         return make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=anywhere)
-    pool = quiet_pool(reactor, _CONNECTIONS)
-    agent: IAgent = Agent.usingEndpointFactory(reactor, _Socket(reactor, socket), pool)  # type: ignore[no-untyped-call]
-    return agent
-
-
-@implementer(IAgentEndpointFactory)
-@attrs.frozen
-class _Socket:
-    """Leads to one unix socket, whatever is asked."""
-
-    _reactor: Any
-    _path: str
-
-    def endpointForURI(self, _uri: object) -> UNIXClientEndpoint:
-        """The way."""
-        return UNIXClientEndpoint(self._reactor, self._path)  # type: ignore[no-untyped-call]
+    return unix_agent(reactor, socket)
 
 
 def is_far(url: str) -> bool:
@@ -86,8 +61,8 @@ def forward_to(primary: Primary, following: Following, services: Services, setti
     if address.socket is not None:
         agent = unix_agent(reactor, address.socket, connections=0)
     else:
-        anywhere = http_networks.ForbiddenNetworks.parse((NONE,))
-        agent = http_agent.make_agent(reactor, {}, extra_ca_file=settings.ca_file, forbidden=anywhere, connections_per_host=0)
+        anywhere = ForbiddenNetworks.parse((NONE,))
+        agent = make_agent(reactor, {}, extra_ca_file=settings.ca_file, forbidden=anywhere, connections_per_host=0)
     backend = primary_backend(primary.url, address.base, agent, primary)
     reach = _Reach(following, settings.proxy_timeout)
     return Forwarder(

@@ -7,13 +7,12 @@ from functools import partial
 import attrs
 
 from twistpi.blobs.search_path import SearchPath
+from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
+from twistpi.mirror.files import FileService
 from twistpi.mirror.names import NameLists, PrimaryNames
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.relayed_asking import PrimaryAsking
-from twistpi.mirror.relayed_files import RelayedDownloads
-from twistpi.mirror.relayed_pages import PrimaryPages
-from twistpi.mirror.relayed_sidecars import RelayedSidecars, Unwritten
-from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.pages import TIMEOUTS, PageService
+from twistpi.mirror.primary import PrimaryClient, PrimaryPages
+from twistpi.mirror.primary_files import PrimaryFiles, PrimaryMetadata
 from twistpi.replication.blob_policy import BlobPolicy
 from twistpi.replication.blob_search import BlobSearch
 from twistpi.replication.blobs import BlobQueue
@@ -35,9 +34,9 @@ _REACH = 10.0
 class Relayed:
     """The parts of a replica that bring things from its primary."""
 
-    mirror: Mirror
-    downloads: RelayedDownloads
-    sidecars: RelayedSidecars
+    mirror: PageService
+    downloads: FileService
+    sidecars: MetadataService
     name_lists: NameLists
     files: BlobQueue
 
@@ -48,31 +47,26 @@ def relay(foundation: Foundation, primary: Primary, following: Following) -> Rel
     upstream, readers, writer = foundation.upstream, foundation.readers, foundation.writer
     blobs, fail = foundation.storage.blobs, foundation.fail
     patience = settings.request_timeout + _MARGIN
-    # While it asks an upstream again that fell silent, the primary is silent, too.
-    asking = PrimaryAsking(primary, reactor, 2 * settings.request_timeout + _SILENCE)
+    # While the primary asks an upstream again that fell silent, it is silent, too.
+    client = PrimaryClient(primary, reactor, offload, reactor.callFromThread, 2 * settings.request_timeout + _SILENCE)
     reach = partial(following.wait_for, timeout=_REACH)
-    pages = PrimaryPages(asking, readers, writer, reactor, reach, 6 * settings.request_timeout + _MARGIN)
-    mirror = Mirror(
-        None, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
-        pages=pages,
-    )  # fmt: skip
+    pages = PrimaryPages(client, readers, writer, reach, TIMEOUTS * settings.request_timeout + _MARGIN)
+    mirror = PageService(pages, readers, reactor, cache_expiry=settings.mirror_cache_expiry, request_timeout=patience)
     search = None if settings.file_search_path is None else partial(SearchPath(settings.file_search_path).adopt, blobs)
-    downloads = RelayedDownloads(
-        upstream, blobs, Unwritten(), reactor, offload=offload, offline=settings.offline, fail=fail, primary=asking,
-        adopt_stray=search,
-    )  # fmt: skip
-    here = Sidecars(upstream, downloads, blobs, Unwritten(), reactor, offload=offload, offline=settings.offline, fail=fail)
+    sources = PrimaryFiles(client, None if settings.offline else upstream, blobs, search)
+    downloads = FileService(sources, blobs, offload, fail=fail)
+    here = UpstreamMetadata(upstream, downloads, blobs, None, offline=settings.offline, fail=fail)
+    sidecars = MetadataService(PrimaryMetadata(client, downloads, here, blobs, reach), blobs, offload)
     name_lists = NameLists(
-        PrimaryNames(asking), readers, reactor, root=foundation.storage.serverdir.layout.names, offload=offload,
-        call_in_reactor=reactor.callFromThread,
-        cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
+        PrimaryNames(client), readers, reactor, root=foundation.storage.serverdir.layout.names, offload=offload,
+        call_in_reactor=reactor.callFromThread, cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
     )  # fmt: skip
     policy = BlobPolicy.parse(settings.replicate_files)
     files = BlobQueue(
         primary, BlobSearch(readers, blobs, policy, search), downloads, blobs, reactor, offload=offload, policy=policy,
         at_once=settings.replicate_at_once, fail=fail, is_busy=lambda: _is_catching_up(following),
     )  # fmt: skip
-    return Relayed(mirror, downloads, RelayedSidecars(asking, downloads, here, blobs, offload, reach), name_lists, files)
+    return Relayed(mirror, downloads, sidecars, name_lists, files)
 
 
 def _is_catching_up(following: Following) -> bool:

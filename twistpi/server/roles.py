@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 
 from twistpi.blobs.tree import INCOMING
-from twistpi.mirror.download import Downloads
+from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
+from twistpi.mirror.files import FileService, UpstreamFiles
 from twistpi.mirror.names import NameLists, UpstreamNames
-from twistpi.mirror.refresh import Mirror
-from twistpi.mirror.relayed_files import RelayedDownloads
-from twistpi.mirror.sidecar import Sidecars
+from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
 from twistpi.replication.blobs import BlobQueue
@@ -52,19 +52,15 @@ class Parts:
     what only runs by itself.
     """
 
-    mirror: Any
-    """What sees to mirrored pages, with the interface of ``mirror.refresh.Mirror``."""
-    downloads: Any
-    """What fetches files, with the interface of ``mirror.download.Downloads``."""
-    sidecars: Any
-    """What fetches metadata files, with the interface of ``mirror.sidecar.Sidecars``."""
-    name_lists: Any
-    """What keeps the lists of names, with the interface of ``mirror.names.NameLists``."""
+    mirror: PageService
+    downloads: FileService
+    sidecars: MetadataService
+    name_lists: NameLists
     primary: Primary | None = None
     """The server that is followed, as a place to ask; None on a primary."""
     following: Following | None = None
     """What keeps the log up to date; None on a primary."""
-    elsewhere: RelayedDownloads | None = None
+    elsewhere: FileService | None = None
     """What brings files that the log names and the disk lacks; None on a primary."""
     files: BlobQueue | None = None
     """What brings them before anybody asks; None on a primary."""
@@ -201,12 +197,14 @@ def _fetching(foundation: Foundation, *, offline: bool) -> Parts:
     settings, reactor, offload = foundation.settings, foundation.reactor, foundation.offload
     upstream, readers, writer = foundation.upstream, foundation.readers, foundation.writer
     blobs, fail = foundation.storage.blobs, foundation.fail
-    mirror = Mirror(
-        upstream, readers, writer, reactor, offload=offload, cache_expiry=settings.mirror_cache_expiry,
-        request_timeout=settings.request_timeout, offline=offline,
+    source = UpstreamPages(upstream, readers, writer, TIMEOUTS * settings.request_timeout)
+    mirror = PageService(
+        source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, request_timeout=settings.request_timeout,
+        offline=offline,
     )  # fmt: skip
-    downloads = Downloads(upstream, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
-    sidecars = Sidecars(upstream, downloads, blobs, writer, reactor, offload=offload, offline=offline, fail=fail)
+    downloads = FileService(UpstreamFiles(upstream, blobs, writer, offline=offline), blobs, offload, fail=fail)
+    metadata = UpstreamMetadata(upstream, downloads, blobs, writer, offline=offline, fail=fail)
+    sidecars = MetadataService(metadata, blobs, offload)
     name_lists = NameLists(
         UpstreamNames(upstream), readers, reactor, root=foundation.storage.serverdir.layout.names, offload=offload,
         call_in_reactor=reactor.callFromThread,

@@ -18,7 +18,7 @@ from twistpi.web.fast.ready import Account
 from twistpi.web.services import Services
 
 if TYPE_CHECKING:
-    from twistpi.mirror.refresh import PageState
+    from twistpi.mirror.pages import PageState
 
 
 _Told = tuple[Index, "PageState"]

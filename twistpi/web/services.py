@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from twistpi.blobs.interfaces import IBlobs
     from twistpi.changelog.writer import Writer
     from twistpi.gc.collector import GarbageCollector
-    from twistpi.mirror.download import Download, Downloads
+    from twistpi.mirror.core_metadata import MetadataService
+    from twistpi.mirror.files import FileService
+    from twistpi.mirror.local_only import LocalOnly
     from twistpi.mirror.names import NameLists
-    from twistpi.mirror.refresh import Mirror
-    from twistpi.mirror.relayed_sidecars import RelayedSidecars
-    from twistpi.mirror.sidecar import Sidecars
+    from twistpi.mirror.pages import PageService
     from twistpi.push.releases import Pusher
     from twistpi.replication.blobs import BlobQueue
     from twistpi.replication.fencing import Fencing
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twistpi.replication.promoting import Promoting
     from twistpi.rules.permissions import Policy
     from twistpi.view.page_cache import PageCache, PageKey
-    from twistpi.view.read import KeptBlob, Readers
+    from twistpi.view.read import Readers
     from twistpi.web.authentication import Authenticator
     from twistpi.web.fast.ready import ReadyPage
     from twistpi.web.forwarding.forwarder import Forwarder
@@ -49,16 +49,6 @@ class Clock(Protocol):
 
     def seconds(self) -> float:
         """Unix seconds."""
-
-
-class Elsewhere(Protocol):
-    """Whoever brings blobs from another server (``mirror.relayed_files.RelayedDownloads``)."""
-
-    def open_blob(self, blob: KeptBlob) -> Download:
-        """The way of ``blob`` here, joined or started."""
-
-    async def bring(self, blob: KeptBlob) -> None:
-        """Return once ``blob`` is here."""
 
 
 @attrs.frozen
@@ -81,10 +71,10 @@ class Services:
 
     readers: Readers
     blobs: IBlobs
-    mirror: Mirror
-    downloads: Downloads
-    sidecars: Sidecars | RelayedSidecars
-    name_lists: NameLists
+    mirror: PageService
+    downloads: FileService
+    sidecars: MetadataService
+    name_lists: NameLists | LocalOnly
     page_cache: PageCache[PageKey, ReadyPage]
     clock: Clock
     offload: Callable[..., Deferred[Any]]
@@ -130,7 +120,7 @@ class Services:
     """Makes a primary of this server."""
     known_followers: KnownFollowers | None = None
     """Whom the next start asks whether one of them was promoted."""
-    elsewhere: Elsewhere | None = None
+    elsewhere: FileService | None = None
     """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
     files: BlobQueue | None = None
     """Brings them before anybody asks; None on a primary."""

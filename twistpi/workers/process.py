@@ -28,6 +28,10 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
 from twistpi.http.agent import unix_agent
+from twistpi.mirror.core_metadata import MetadataService
+from twistpi.mirror.files import FileService
+from twistpi.mirror.local_only import LocalOnly
+from twistpi.mirror.pages import PageService
 from twistpi.model.errors import TwistpiError
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import login_tokens
@@ -50,7 +54,6 @@ from twistpi.web.transport.connections import Connections
 from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
 from twistpi.workers.control_channel import HURRY, READY, REOPEN, STOP, TRAFFIC, ControlChannel, line_of, read_messages
 from twistpi.workers.inherited_sockets import listen
-from twistpi.workers.local_services import NoBlobs, NoDownloads, NoNameLists, SharedMirror, SharedSidecars
 from twistpi.workers.log_relay import Output, Telling
 from twistpi.workers.shared_state import SharedState, Slot
 
@@ -80,18 +83,17 @@ def make_services(channel: ControlChannel, shared_state: SharedState, reactor: A
         first=FirstProcess(agent_for(f"unix:{channel.first_process}", settings, reactor, {})),
     )  # fmt: skip
     nobody: Any = None  # all that changes something is handed on
-    mirror: Any = SharedMirror(readers, reactor, settings.mirror_cache_expiry, offline=channel.offline)
-    downloads: Any = NoDownloads()
-    sidecars: Any = SharedSidecars(blobs, offload)
-    name_lists: Any = NoNameLists()
+    source = LocalOnly()
+    mirror = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=channel.offline)
+    files, metadata = FileService(source, blobs, offload), MetadataService(source, blobs, offload)
     limit = settings.max_connections or connections_for(raise_descriptor_limit()) * channel.workers
     services = Services(
-        readers=readers, blobs=blobs, mirror=mirror, downloads=downloads, sidecars=sidecars, name_lists=name_lists,
+        readers=readers, blobs=blobs, mirror=mirror, downloads=files, sidecars=metadata, name_lists=source,
         page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, authenticator=authenticator,
         policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
         node=channel.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
         offline=channel.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
-        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=NoBlobs(),
+        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=files,
         connections=Connections(reactor, -(-limit // channel.workers)),
     )  # fmt: skip
     backend = first_process_backend(unix_agent(reactor, channel.first_process, connections=_KEPT, idle=_KEPT_FOR))

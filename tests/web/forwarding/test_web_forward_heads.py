@@ -14,10 +14,10 @@ from twisted.internet.testing import StringTransport
 from tests.web.web_wire import Wire, request_bytes
 from tests.web.web_world import MIRROR, World
 from twistpi.http.agent import Agent, Pool
+from twistpi.mirror.local_only import LocalOnly
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.workers.local_services import NoNameLists
 
 
 @attrs.define(eq=False)
@@ -57,7 +57,7 @@ def endpoint(world: World) -> Endpoint:
 
 @pytest.mark.parametrize("path", ["/+status", f"/{MIRROR}/+simple/"])
 def test_what_strangers_call_their_requests_is_not_handed_on(world: World, endpoint: Endpoint, path: str) -> None:
-    nobody: Any = NoNameLists()
+    nobody: Any = LocalOnly()
     world.services.name_lists = nobody
     Wire(world).send(request_bytes(path, x_request_id="of-a-stranger"))
     assert len(endpoint.written) == 1

@@ -20,8 +20,8 @@ from twistpi.cli.diagnostics.server_survey import Site, survey_server
 from twistpi.cli.diagnostics.survey import Tell
 from twistpi.cli.fetching import Fetcher
 from twistpi.cli.progress import show_progress
-from twistpi.mirror.addresses import Credentials, basic_authorization, origin_of, split_credentials
-from twistpi.mirror.proxies import ProxyRules
+from twistpi.http.proxies import ProxyRules
+from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
 
 _DOCTORS_PATIENCE = 20.0
 """Seconds without a byte."""

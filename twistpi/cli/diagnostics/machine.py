@@ -18,8 +18,8 @@ from twistpi.blobs.address import blob_address
 from twistpi.cli.diagnostics.survey import Exchange, Question, Tell
 from twistpi.cli.fetching import Fetcher
 from twistpi.cli.genconfig import closed_to_others
-from twistpi.mirror.addresses import split_credentials, without_credentials
-from twistpi.mirror.proxies import ProxyRules
+from twistpi.http.proxies import ProxyRules
+from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.accounts import ROOT
 from twistpi.model.errors import ServerdirRefused
 from twistpi.model.records import Index

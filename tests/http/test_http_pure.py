@@ -1,0 +1,153 @@
+"""The parts of the HTTP client that need no reactor."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from twistpi.http.body import decompress
+from twistpi.http.circuit_breaker import CircuitBreaker
+from twistpi.http.errors import RequestFailed
+from twistpi.http.proxies import ProxyRules
+from twistpi.http.ranges import ContentRange, parse_content_range
+from twistpi.http.single_flight import SingleFlight
+from twistpi.http.urls import origin_of, resolve, split_credentials, without_credentials
+
+SOURCE = "https://upstream.example/simple/"
+
+
+def test_credentials_are_taken_out_of_an_address() -> None:
+    clean, credentials = split_credentials("https://me:s%3Acret@upstream.example:8443/simple/?x=1#part")
+    assert clean == "https://upstream.example:8443/simple/?x=1"
+    assert credentials is not None
+    assert credentials.origin == ("https", "upstream.example", 8443)
+    assert credentials.authorization == "Basic bWU6czpjcmV0"
+    assert "bWU6" not in repr(credentials)
+
+
+def test_an_address_without_credentials_stays_as_it_is() -> None:
+    assert split_credentials(SOURCE) == (SOURCE, None)
+    assert without_credentials("http://a:b@c.example/d?e#f") == "http://c.example/d?e"
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "javascript:alert(1)", "http://", "//host/path", "http://h:x/"])
+def test_what_is_no_http_address_has_no_origin(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        origin_of(url)
+
+
+def test_redirects_resolve_against_the_page_and_only_to_http() -> None:
+    assert resolve("https://a.example/b/c", "../d") == "https://a.example/d"
+    assert resolve("https://a.example/b/c", "//e.example/f") == "https://e.example/f"
+    with pytest.raises(ValueError, match="not an http"):
+        resolve("https://a.example/b/c", "file:///etc/passwd")
+
+
+def test_proxies_are_told_by_scheme_and_lower_case_wins() -> None:
+    rules = ProxyRules.from_environment(
+        {"HTTP_PROXY": "http://upper.example:1", "http_proxy": "lower.example:2", "ALL_PROXY": "https://me:pw@all.example"}
+    )
+    http, https = rules.proxy_for("http://x.example/"), rules.proxy_for("https://x.example/")
+    assert http is not None
+    assert https is not None
+    assert (http.host, http.port, http.secure) == ("lower.example", 2, False)
+    assert (https.host, https.port, https.secure) == ("all.example", 443, True)
+    assert https.credentials is not None
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "direct", "proxied"),
+    [
+        ("*", "http://anything.example/", None),
+        ("upstream.example", "http://upstream.example/", "http://other.example/"),
+        ("upstream.example", "http://files.upstream.example/", "http://notupstream.example/"),
+        (".upstream.example", "http://files.upstream.example/", "http://upstream.org/"),
+        ("upstream.example:8080", "http://upstream.example:8080/", "http://upstream.example/"),
+        ("10.0.0.0/8", "http://10.1.2.3/", "http://11.1.2.3/"),
+        ("::1", "http://[::1]/", "http://[::2]/"),
+        (" a.example , UPSTREAM.example ", "http://upstream.example/", "http://b.example/"),
+    ],
+)
+def test_exceptions_from_proxies(exceptions: str, direct: str, proxied: str | None) -> None:
+    rules = ProxyRules.from_environment({"http_proxy": "http://proxy.example:3128", "no_proxy": exceptions})
+    assert rules.proxy_for(direct) is None
+    assert proxied is None or rules.proxy_for(proxied) is not None
+
+
+def test_a_breaker_opens_for_its_pause_unless_somebody_was_answered_meanwhile() -> None:
+    breaker = CircuitBreaker(5.0)
+    breaker.failed("a", started=10.0, now=12.0, reason="silent", unreachable=True)
+    pause = breaker.blocked("a", 16.9)
+    assert pause is not None
+    assert (pause.reason, pause.until) == ("silent", 17.0)
+    assert breaker.blocked("a", 17.0) is None
+    assert breaker.blocked("a", 1.0) is None
+    breaker.answered("b", now=11.0)
+    breaker.failed("b", started=10.0, now=12.0, reason="slow page", unreachable=True)
+    assert breaker.blocked("b", 12.0) is None
+
+
+def test_waiters_share_work_and_whoever_asks_after_the_end_gets_new_work() -> None:
+    flight: SingleFlight[str, int] = SingleFlight()
+    works: list[Deferred[int]] = []
+    heard: list[int] = []
+
+    async def work() -> int:
+        works.append(Deferred())
+        return await works[-1]
+
+    def ask_again(result: int) -> None:
+        heard.append(result)
+        flight.join("key", work).addCallback(heard.append)
+
+    flight.join("key", work).addCallback(ask_again)
+    leaver = flight.join("key", work).addErrback(lambda _: None)
+    flight.join("key", work).addCallback(heard.append)
+    leaver.cancel()
+    works[0].callback(1)
+    assert heard == [1, 1]
+    assert "key" in flight
+    works[1].callback(2)
+    assert heard == [1, 1, 2]
+    assert len(flight) == 0
+
+
+def test_work_that_is_done_at_once_leaves_nothing_behind() -> None:
+    flight: SingleFlight[str, int] = SingleFlight()
+
+    async def work() -> int:
+        return 7
+
+    heard: list[int] = []
+    flight.join("key", work).addCallback(heard.append)
+    assert heard == [7]
+    assert "key" not in flight
+
+
+@given(st.binary(max_size=5000))
+def test_encodings_are_undone(body: bytes) -> None:
+    assert decompress(gzip.compress(body), "gzip", 5000) == body
+    assert decompress(zlib.compress(body), "deflate", 5000) == body
+    assert decompress(body, "", 5000) == body
+
+
+def test_a_decompression_bomb_stops_at_the_limit() -> None:
+    with pytest.raises(RequestFailed, match="longer"):
+        decompress(gzip.compress(bytes(10_000_000)), "gzip", 1_000_000)
+    with pytest.raises(RequestFailed, match="breaks off"):
+        decompress(gzip.compress(b"x" * 1000)[:-10], "gzip", 1_000_000)
+
+
+@pytest.mark.parametrize("header", [None, "", "bytes */10", "bytes 5-4/10", "items 0-1/2", "bytes 0-1/2/3", "bytes 0-1/-2"])
+def test_a_content_range_that_says_nothing_clear_says_nothing(header: str | None) -> None:
+    assert parse_content_range(header) is None
+
+
+def test_content_ranges_are_read() -> None:
+    assert parse_content_range("bytes 0-99/1000") == ContentRange(0, 99, 1000)
+    assert parse_content_range(" bytes 5-5/* ") == ContentRange(5, 5, None)

@@ -1,0 +1,192 @@
+"""A primary as the source of a replica's pages: it asks the upstreams, and what it learned comes with the log.
+
+The server hands in the connection (``replication.primary.Primary``).  An error that the primary met is raised as if it had been
+met here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import quote
+
+import attrs
+import orjson
+from twisted.internet.interfaces import IReactorTime
+
+from twistpi.changelog.writer import Writer
+from twistpi.http.body import Offload
+from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.urls import Credentials
+from twistpi.mirror.config import UpstreamConfig
+from twistpi.mirror.file_transfer import FileResponse
+from twistpi.mirror.page_source import Kind, Known, remembering
+from twistpi.mirror.pages import GONE
+from twistpi.model.carried_errors import carried
+from twistpi.model.errors import TwistpiError, UnknownProject
+from twistpi.model.following_errors import PrimaryUnreachable
+from twistpi.model.records import Freshness, Json
+from twistpi.view.read import Readers
+
+PAGE: Final = "/+relay/page"
+METADATA: Final = "/+relay/metadata"
+_LARGEST_JSON: Final = 1024 * 1024
+"""Bytes of a response in JSON."""
+WaitFor = Callable[[int], Awaitable[object]]
+"""Returns once the view of this server has the entry with that serial; raises a ``TwistpiError`` when that takes too long."""
+
+
+class PrimaryResponse(FileResponse, Protocol):
+    """A response of a primary."""
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body."""
+
+
+_Response = TypeVar("_Response", bound=PrimaryResponse, covariant=True)
+
+
+class PrimaryConnection(Protocol[_Response]):
+    """What ``replication.primary.Primary`` offers."""
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        patience: float | None = None,
+    ) -> _Response:
+        """Return the response to one signed request; raise ``PrimaryUnreachable``."""
+
+
+@attrs.define(eq=False)
+class PrimaryClient:
+    """Requests to the primary; a ``FileClient`` whose addresses are paths."""
+
+    _primary: PrimaryConnection[PrimaryResponse]
+    clock: IReactorTime
+    offload: Offload
+    call_in_reactor: Callable[[Callable[[], object]], object]
+    silence: float
+    """Seconds the primary may be silent: until the head of a response, and in the middle of a body."""
+
+    async def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+        timeout: float | None = None,
+    ) -> PrimaryResponse:
+        """GET the path ``url``; ``credentials``, which are for an upstream, are not sent.  ``timeout`` is in seconds.
+
+        Raise ``RequestFailed`` when the primary cannot be reached, and the error that it met.
+        """
+        fields = {"Accept-Encoding": "identity", **(headers or {})}
+        try:
+            response = await self._primary.ask("GET", url, headers=fields, patience=timeout or self.silence)
+            if response.status >= 400:
+                raise _refusal(response.status, await response.read(_LARGEST_JSON))
+        except PrimaryUnreachable as gone:
+            raise _unreachable(gone) from gone
+        return response
+
+    async def post(self, path: str, question: Json, *, timeout: float | None = None) -> dict[str, Any]:
+        """POST ``question`` as JSON; return the JSON object in the response.  Raise as ``get``."""
+        headers = {"Content-Type": "application/json"}
+        try:
+            response = await self._primary.ask("POST", path, headers=headers, body=orjson.dumps(question), patience=timeout)
+            content = await response.read(_LARGEST_JSON)
+        except PrimaryUnreachable as gone:
+            raise _unreachable(gone) from gone
+        if response.status >= 400:
+            raise _refusal(response.status, content)
+        told = _json(content)
+        if not isinstance(told, dict):
+            raise RequestFailed("the primary answered something that is no answer", Cause.UNUSABLE)
+        return told
+
+
+def file_path(index: str, path: str) -> str:
+    """Return where the primary has the file at ``path`` below the mirror ``index``."""
+    return f"/+relay/file/{quote(index)}/{quote(path)}"
+
+
+def blob_path(relative: str) -> str:
+    """Return where the primary has the blob with the address ``relative``."""
+    return f"/+blob/{quote(relative)}"
+
+
+def names_path(index: str) -> str:
+    """Return where the primary has the name list of the mirror ``index``."""
+    return f"/+relay/names/{quote(index)}"
+
+
+def reason_of(error: TwistpiError) -> str:
+    """Return why the primary failed."""
+    return str(getattr(error, "reason", error))
+
+
+@attrs.define(eq=False)
+class PrimaryPages:
+    """Project pages as the primary has them; a ``PageSource``.
+
+    When a page was last confirmed is remembered here, as on any server, so that a fresh page costs no request.
+    """
+
+    _client: PrimaryClient
+    _readers: Readers
+    _writer: Writer
+    """Keeps what is local."""
+    _wait_for: WaitFor
+    _timeout: float
+    """Seconds until the primary has to answer."""
+    minds_force: bool = attrs.field(default=True, init=False)
+
+    async def refresh(
+        self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
+    ) -> tuple[Kind, Freshness]:
+        """See ``PageSource``."""
+        question: Json = {"index": config.index, "project": project, "force": force}
+        try:
+            told = await self._client.post(PAGE, question, timeout=self._timeout)
+            responding()
+            await self._wait_for(int(told["serial"]))
+        except UnknownProject:
+            raise
+        except TwistpiError as error:
+            cause = Cause.CONNECT if error.status in (503, 504) else Cause.UNUSABLE
+            raise RequestFailed(reason_of(error), cause) from error
+        config.require_current(self._readers.get().index(config.index))
+        if told["kind"] == "stale":
+            raise RequestFailed(str(told["reason"]), Cause.UNUSABLE)
+        checked_at = self._client.clock.seconds() - float(told["age"])
+        learned = Freshness(checked_at, missing=told["reason"] == GONE, source=config.source)
+        await self._writer.keep(remembering(config, project, learned))
+        kind: Kind = told["kind"]
+        return kind, learned
+
+
+def _unreachable(gone: PrimaryUnreachable) -> RequestFailed:
+    return RequestFailed(f"the primary cannot be reached: {gone.reason}", Cause.CONNECT)
+
+
+def _refusal(status: int, content: bytes) -> TwistpiError | RequestFailed:
+    """Return the error that a response of the primary stands for."""
+    told = _json(content)
+    error = carried(told)
+    if error is not None:
+        return error
+    message = told.get("message") if isinstance(told, dict) else None
+    reason = f"the primary answered {status}" + (f": {message}" if isinstance(message, str) else "")
+    return RequestFailed(reason, Cause.UNUSABLE)
+
+
+def _json(content: bytes) -> Json:
+    try:
+        told: Json = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    return told
