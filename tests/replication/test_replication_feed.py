@@ -10,7 +10,7 @@ from twistpi.replication import feed
 from twistpi.replication.feed import FeedLines, Heartbeat, NotAFeed, heartbeat_line
 
 LINES = st.binary(max_size=40).map(lambda content: b"7 " + content.replace(b"\n", b""))
-BEATS = st.builds(Heartbeat, st.integers(0, 2**63), st.integers(0, 2**40).map(lambda time: time / 8))
+BEATS = st.builds(Heartbeat, st.integers(0, 10**18 - 1), st.integers(0, 2**40).map(lambda time: time / 8))
 
 
 @given(items=st.lists(LINES | BEATS), cuts=st.lists(st.integers(0, 2000)), rest=st.sampled_from([b"", b"8 half", b"+ 9"]))
