@@ -20,7 +20,6 @@ from twistpi.model.changes import Change, UserCreated
 from twistpi.server.application import Application
 from twistpi.server.server import Server
 from twistpi.server.settings import Settings
-from twistpi.web.lasting import ProcessState
 from twistpi.web.transport.connections import Connections
 
 reactor: Any = _reactor
@@ -42,13 +41,12 @@ class Node:
     @classmethod
     def below(cls, folder: Path, name: str, **settings: Any) -> Node:
         path, failures = folder / name, list[Exception]()
+        application: Deferred[Application] = Deferred()
         given = Settings(serverdir=str(path), no_root_pypi=True, bcrypt_cost=4, **settings)
         setup = Server(
             given, reactor, {}, lambda: datetime.now(UTC), RealDisk(), failures.append, lambda _storage: None,
-            ProcessState(Connections(reactor)),
+            lambda: None, application.callback, Connections(reactor),
         )  # fmt: skip
-        application: Deferred[Application] = Deferred()
-        setup.served = lambda one: application.callback(one) if one is not None and not application.called else None
         setup.open()
         return cls(path, setup, application, failures)
 
@@ -65,7 +63,7 @@ class Town:
         """The primary."""
         primary = Node.below(self.folder, "primary")
         self.servers.append(primary)
-        self.port = reactor.listenTCP(0, primary.setup.doorway, interface="127.0.0.1")
+        self.port = reactor.listenTCP(0, primary.setup.factory, interface="127.0.0.1")
         return primary
 
     def replica(self, number: int) -> Node:

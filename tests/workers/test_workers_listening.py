@@ -12,7 +12,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from tests.in_reactor import in_reactor, until
-from twistpi.workers.control_channel import Listening
+from twistpi.server.inherited_sockets import Listening
 from twistpi.workers.inherited_sockets import listen
 from twistpi.workers.workers import clear_place, place_for_socket
 
@@ -91,6 +91,8 @@ async def test_a_socket_in_the_file_system_keeps_its_permissions_and_its_file(tm
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     await port.stopListening()  # type: ignore[misc]
     assert path.exists()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))  # the others go on
     server.close()
 
 

@@ -1,8 +1,7 @@
-"""Workers serve what the service serves, and are started anew once when that changes."""
+"""Workers serve what the service serves, and end with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +18,7 @@ WORKERS = 2
 
 
 class RunningReactor(FakeReactor):
-    """Runs from the beginning, and has unix sockets that lead nowhere."""
-
-    def callWhenRunning(self, function: Callable[[], object]) -> None:
-        function()
+    """Has unix sockets that lead nowhere."""
 
     def listenUNIX(self, _place: str, _factory: object, **_more: object) -> Any:
         return SimpleNamespace(stopListening=lambda: None)
@@ -38,39 +34,28 @@ def make_serving() -> Any:
         node=NodeFacts("1" * 32),
         offline=False,
     )
-    return SimpleNamespace(services=services, announcements=[])
+    return SimpleNamespace(services=services, announcements=[], site=None)
 
 
-def test_a_change_of_roles_starts_the_workers_anew_once(tmp_path: Path) -> None:
-    reactor = RunningReactor()
+def test_workers_are_started_and_told_to_end_once(tmp_path: Path) -> None:
+    reactor, application = RunningReactor(), make_serving()
     workers = Workers(Settings(serverdir=str(tmp_path), workers=WORKERS), reactor)
-    first, second = make_serving(), make_serving()
-    workers.serves(first)
-    workers.open(Any)  # type: ignore[arg-type]
-    former = list(reactor.processes)
-    assert len(former) == WORKERS
-
-    # While the former workers end, the service is between its roles, and then in the next one.
-    workers.serves(None)
-    workers.serves(second)
-    for process in former:
-        process.die()
-    assert len(reactor.processes) == 2 * WORKERS
-    assert not any(process.said.rstrip().endswith(STOP) for process in reactor.processes[WORKERS:])
-    assert second.services.workers_at == first.services.workers_at
-
+    workers.start(application, {})
+    assert len(reactor.processes) == WORKERS
+    assert application.services.workers_at == str(tmp_path / "workers.sock")
     closed = workers.close()
-    for process in reactor.processes[WORKERS:]:
+    assert not closed.called
+    for process in reactor.processes:
+        assert process.said.rstrip().endswith(STOP)
         process.die()
     assert closed.called
-    assert len(reactor.processes) == 2 * WORKERS
+    assert len(reactor.processes) == WORKERS
 
 
 def test_what_is_written_when_no_worker_is_left_any_more_is_announced_to_nobody(tmp_path: Path) -> None:
     reactor, application = RunningReactor(), make_serving()
     workers = Workers(Settings(serverdir=str(tmp_path), workers=1), reactor)
-    workers.serves(application)
-    workers.open(Any)  # type: ignore[arg-type]
+    workers.start(application, {})
     (announce,) = application.announcements
     announce(8, (IndexDeleted("alice/dev"),))
     closed = workers.close()

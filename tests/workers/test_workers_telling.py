@@ -9,9 +9,10 @@ import orjson
 import pytest
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 
+from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
 from twistpi.web.traffic import Traffic
-from twistpi.workers.control_channel import ControlChannel, Listening, read_messages, sealed
+from twistpi.workers.control_channel import ControlChannel, read_messages, sealed
 from twistpi.workers.log_relay import Output, Telling, log_again
 
 

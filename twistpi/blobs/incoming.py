@@ -28,7 +28,7 @@ def open_to_others(folder: str) -> None:
 
 
 def close_to_others(folder: str) -> None:
-    """Make ``folder`` accessible to its owner only."""
+    """Let nobody but its owner look into ``folder``."""
     with suppress(PermissionError):
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
 

@@ -1,9 +1,9 @@
-"""Making the primary of a replica while it runs.
+"""Making the primary of a replica whose server runs.
 
 A promotion with the primary at hand loses nothing: the primary is asked to **hold** its writes and says its last serial, this
-server waits until it has that, begins the next epoch, and says so; the writes that were held are then refused there, with the
-name of the new primary.  If this server dies in between, the hold ends by itself and the primary goes on.  With the primary gone,
-or by force, the epoch begins behind what is here.
+server waits until it has that, begins the next epoch, says so, and restarts as the primary; the writes that were held are then
+refused there, with the name of the new primary.  If this server dies in between, the hold ends by itself and the primary goes
+on.  With the primary gone, or by force, the epoch begins behind what is here.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ def check_directness(there: Peer, url: str) -> None:
         raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
 
 
+class TakeOver(Protocol):
+    """What has the server begin an epoch as the primary, and restart."""
+
+    def __call__(self, epoch: int, *, tell: bool) -> Awaitable[object]:
+        """Begin ``epoch``; the former primary is told before the restart with ``tell``, else after it."""
+
+
 class Followed(Protocol):
     """What is asked of the one who follows (``replication.following.Following``)."""
 
@@ -69,8 +76,7 @@ class Promoting:
     _primary: Primary | None
     """Whom this server follows; None on a primary."""
     _following: Followed | None
-    _take_over: Callable[[int], Awaitable[object]]
-    """Has the server become a primary that begins the epoch it is given; whatever belongs to the former role ends with it."""
+    _take_over: TakeOver
     _former_url: Callable[[], str | None]
     """The former primary that has not been told yet."""
     _missing_files: Callable[[], int]
@@ -105,7 +111,7 @@ class Promoting:
     async def _overcome(self, *, force: bool) -> None:
         """Take over again from a server that had been promoted, and is lost."""
         own = await self._fencing.peer()
-        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch)
+        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch, tell=False)
 
     async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
         there = await self._look(primary)
@@ -118,7 +124,7 @@ class Promoting:
         if missing := self._missing_files():
             self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
         _log.info("This server is promoted.")
-        await self._take_over(epoch)
+        await self._take_over(epoch, tell=there is not None)
 
     async def _look(self, primary: Primary) -> Peer | None:
         """What the primary is; None when it is gone, or a server of another log."""

@@ -57,12 +57,12 @@ class Telling:
 
     async def _work(self) -> None:
         pause = FIRST_PAUSE
-        while not await self._attempt():
+        while not await self.attempt():
             await deferLater(self._clock, pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _attempt(self) -> bool:
-        """Whether nothing is left to tell."""
+    async def attempt(self) -> bool:
+        """Tell it once; return whether nothing is left to tell."""
         url = self._other.url
         try:
             told = await tell(self._other, await self._note(), PATIENCE)

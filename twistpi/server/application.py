@@ -38,10 +38,11 @@ from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
-from twistpi.web.lasting import ProcessState
+from twistpi.web.access_log import AccessLog
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.routes import make_site
 from twistpi.web.services import NodeFacts, Services
+from twistpi.web.transport.connections import Connections
 
 _log = Logger()
 _HOUSEKEEPING = 3600.0
@@ -82,12 +83,13 @@ class Application:
         environment: Mapping[str, str],
         now: Callable[[], datetime],
         fail: Callable[[Exception], object],
-        become: Callable[..., Deferred[None]],
-        process_state: ProcessState,
+        restart: Callable[[], object],
+        connections: Connections,
+        access_log: AccessLog | None,
     ) -> Application:
         """Join the rooms over what is kept on disk, in the role that its ``node.json`` says.
 
-        ``fail`` is told what makes it impossible to go on; ``become`` has the running server play another role.
+        ``fail`` is told what makes it impossible to go on, ``access_log`` of every answer; ``restart`` begins anew.
         """
         offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
@@ -105,15 +107,14 @@ class Application:
         agent = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden)
         upstream = HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=wait, silence=wait)
         foundation = Foundation(
-            settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, become
+            settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, restart
         )  # fmt: skip
         parts = make_parts(foundation)
         pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
         pusher = Pusher(pushing, storage.blobs, reactor, offload, os.urandom)
         collector = _make_collector(foundation, parts)
         authentication = Authentication.build(settings, readers, reactor, offload)
-        secret = read_secret(settings.serverdir, settings.secretfile)
-        node = storage.serverdir.node
+        secret, node = read_secret(settings.serverdir, settings.secretfile), storage.serverdir.node
         services = Services(
             readers=readers, blobs=storage.blobs, mirror=parts.mirror, downloads=parts.downloads, sidecars=parts.sidecars,
             name_lists=parts.name_lists, page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
@@ -123,15 +124,15 @@ class Application:
             cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
             max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
             fail=fail, collector=collector, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
-            metrics_from=settings.metrics_from, connections=process_state.connections, traffic=process_state.traffic,
+            metrics_from=settings.metrics_from, connections=connections,
             primary=parts.primary, following=parts.following, **parts.of_epochs(),
             elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds, snapshots=parts.snapshots,
         )  # fmt: skip
         if parts.primary is not None and parts.following is not None:
             services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)
-        _watch(services, foundation, parts, process_state)
+        _watch(services, foundation, parts)
         services.standing.moved(storage.changelog.last.serial)
-        site = make_site(services, access_log=process_state.access_log)
+        site = make_site(services, access_log=access_log)
         announcements += [site.changed, collector.changed, *parts.told]
         return cls(site, parts, services, writer, readers, authentication, collector, reactor, announcements)
 
@@ -143,21 +144,13 @@ class Application:
         self._housekeeping.start(_HOUSEKEEPING)
         self.parts.start()
 
-    async def rest(self) -> None:
-        """Follow, fetch and write no more, but go on answering from what is known: something else takes over."""
+    async def stop(self) -> None:
+        """Stop fetching, write what was decided, and let go of the view."""
         if self._housekeeping.running:
             self._housekeeping.stop()
         await self.parts.stop()
         await self._collector.stop()
         await self._writer.stop()
-
-    async def stop(self) -> None:
-        """Stop fetching, write what was decided, and let go of the view."""
-        await self.rest()
-        await self.let_go()
-
-    async def let_go(self) -> None:
-        """After ``rest``: answer nothing any more."""
         await self._authentication.stop()
         self._readers.close()
 
@@ -171,7 +164,7 @@ class Application:
         _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
 
 
-def _watch(services: Services, foundation: Foundation, parts: Parts, process_state: ProcessState) -> None:
+def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
     """Have ``services`` tell how all of this is."""
     settings, storage, writer = foundation.settings, foundation.storage, foundation.writer
     asks_upstreams = not storage.serverdir.node.is_replica
@@ -180,7 +173,7 @@ def _watch(services: Services, foundation: Foundation, parts: Parts, process_sta
         settings.serverdir, settings.disk_reserve, storage.changelog, writer, parts.mirror if asks_upstreams else None,
         lambda: None if following is None else following.progress, foundation.reactor.seconds,
     )  # fmt: skip
-    services.measuring += [process_state.connections.measures, condition.measures, writer.measures]
+    services.measuring += [services.connections.measures, condition.measures, writer.measures]
     services.measuring += [partial(upstream_measures, foundation.upstream)]
     services.measuring += parts.measuring
     services.checking += [condition.checks]

@@ -114,8 +114,11 @@ class ServerDirectory:
         *,
         primary_url: str | None = None,
         secret: bytes | None = None,
+        lock: int | None = None,
     ) -> ServerDirectory:
         """Lock the directory, making it when it is missing; raises ``ServerdirRefused`` and then has changed nothing.
+
+        ``lock`` is a descriptor that holds the lock already.
 
         While ``node.initialised`` is False the caller writes the first entry, or has a replica receive all there is, and then
         calls ``initialised``.  With ``primary_url`` it is, or becomes, a replica's; ``secret`` is then the primary's, which a
@@ -124,7 +127,7 @@ class ServerDirectory:
         check_role(path, read_node(path), primary_url)  # refuse before anything is made
         with refusing(path):
             _make(path)
-            descriptor = _lock(path)
+            descriptor = _lock(path) if lock is None else lock
         try:
             node = read_node(path)  # again: what was read without the lock may have changed
             check_role(path, node, primary_url)
@@ -163,6 +166,10 @@ class ServerDirectory:
             return not any(name.endswith(".log") for name in os.listdir(self.layout.changelog))
         except FileNotFoundError:
             return True
+
+    def keep_locked(self) -> int:
+        """Return another descriptor that holds the lock, whatever becomes of this object."""
+        return os.dup(self._lock_descriptor)
 
     def close(self) -> None:
         """Let others use the directory."""

@@ -12,14 +12,14 @@ from twisted.logger import Logger
 
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.interfaces import IView
+from twistpi.changelog.writer import Writer
 from twistpi.model.changes import EpochBegan
 from twistpi.model.peers import FenceNote
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.followers import KnownFollowers
+from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
-from twistpi.replication.promoting import Promoting
 from twistpi.replication.telling import Telling
-from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import PRIMARY
 from twistpi.server.storage import Storage
 
@@ -71,18 +71,23 @@ def _become_primary(storage: Storage) -> None:
 
 @attrs.define(eq=False)
 class Epochs:
-    """The parts of that, and what of it runs by itself."""
+    """Has this server heed the epochs of others, and begin one of its own."""
 
     fencing: Fencing
-    promoting: Promoting
     followers: KnownFollowers
     """Who is asked at the next start."""
-    _serverdir: ServerDirectory
+    _storage: Storage
+    _writer: Writer
+    _following: Following | None
+    """None on a primary."""
     _reach: Callable[[str], Primary]
-    """Makes another server a place to ask."""
+    """Makes a client of the server at a URL."""
     _offload: Callable[..., Deferred[Any]]
     """Runs a function in a thread."""
     _clock: Any
+    _now: Callable[[], datetime]
+    _fail: Callable[[Exception], object]
+    _restart: Callable[[], object]
     _telling: Telling | None = attrs.field(default=None, init=False)
     _asking: Deferred[None] | None = attrs.field(default=None, init=False)
 
@@ -91,9 +96,9 @@ class Epochs:
         others = [self._reach(url) for url in self.followers.urls.values()]
         self._asking = self.fencing.start(others)
         self._asking.addErrback(lambda failure: _log.failure("The followers could not be asked", failure=failure))
-        former = self._serverdir.node.former_url
+        former = self._storage.serverdir.node.former_url
         if former is not None and self.fencing.facts.role == PRIMARY:
-            self._telling = Telling(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+            self._telling = self._telling_of(former)
             self._telling.start()
 
     def stop(self) -> None:
@@ -102,12 +107,34 @@ class Epochs:
         if self._telling is not None:
             self._telling.stop()
 
+    async def take_over(self, epoch: int, *, tell: bool) -> None:
+        """Begin ``epoch`` as the primary of the log: write its entry, and restart.
+
+        With ``tell``, the former primary is told before the restart.  It holds its writes, and refuses them from then on.
+        """
+        fence = self.fencing.fence
+        former = self._storage.serverdir.node.primary_url if fence is None else fence.url
+        if self._following is not None:
+            self._following.stop()
+        try:
+            await self._writer.stop()
+            begin_epoch(self._storage, epoch, former, self._now)
+        except Exception as error:  # the next start finds out how far it came
+            self._fail(error)
+            raise
+        if tell and former is not None:
+            await self._telling_of(former).attempt()
+        self._restart()
+
+    def _telling_of(self, former: str) -> Telling:
+        return Telling(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+
     async def _note(self) -> FenceNote:
         own = await self.fencing.peer()
         return FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
 
     def _told(self) -> None:
-        noted: Deferred[None] = self._offload(lambda: self._serverdir.note(former_url=None))
+        noted: Deferred[None] = self._offload(lambda: self._storage.serverdir.note(former_url=None))
         noted.addErrback(
             lambda failure: _log.failure("It could not be written down that the former primary knows", failure=failure)
         )

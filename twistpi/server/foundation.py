@@ -32,5 +32,5 @@ class Foundation:
     writer: Writer
     upstream: HTTPClient
     """Sends requests to upstreams, also for a replica whose primary is gone."""
-    become: Callable[..., Deferred[None]]
-    """``server.server.Server.become``: have the running server play another role."""
+    restart: Callable[[], object]
+    """Has the process begin anew, in the role that ``node.json`` says then."""

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.application.service import IService
 from twisted.python import usage
 
 from twistpi import __version__
 from twistpi.model.errors import TwistpiError
+from twistpi.server.restart import Inherited, continue_twistd
 from twistpi.server.settings import CONFIG, TABLE, Setting, load_settings
 
 
@@ -62,6 +64,13 @@ class Options(usage.Options):
             self.settings = load_settings(given, os.environ)
         except TwistpiError as error:
             raise usage.UsageError(str(error)) from None
+        self.pidfile: str | None = None
+        self.inherited = Inherited.take(os.environ)
+        if self.inherited is not None:
+            # Whom a server follows stands in its directory: the settings of one that was promoted may still name its primary.
+            self.settings = attrs.evolve(self.settings, primary_url=None)
+            assert self.parent is not None
+            self.pidfile = continue_twistd(self.parent)
 
 
 def _repeatable(setting: Setting) -> Callable[[Options, str], None]:
@@ -84,6 +93,6 @@ def makeService(options: Any) -> IService:
     from twistpi.server.service import make_service  # noqa: PLC0415 imports the reactor and Klein
 
     try:
-        return make_service(options.settings)
+        return make_service(options.settings, options.inherited, options.pidfile)
     except TwistpiError as error:
         sys.exit(f"twistpi: {error}")

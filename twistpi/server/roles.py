@@ -1,7 +1,7 @@
 """What differs between a primary, which decides and writes by itself, and a replica, which follows another server.
 
 Everything else is built the same in ``serving.py``, over a ``Foundation``; the joints at which the roles differ are the fields of
-``Parts``.  What a server is stands in its ``node.json``; ``server.server.Server.become`` changes that while the server runs.
+``Parts``.  What a server is stands in its ``node.json``, and lasts as long as the process: what changes it restarts the server.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
 from twistpi.replication.promoting import Promoting
 from twistpi.replication.refusals import Refusals
-from twistpi.rules.promotion import Fence
-from twistpi.server.epochs import Epochs, begin_epoch
+from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
 from twistpi.server.primary_connection import is_far, reach
 from twistpi.server.replica_services import relay
@@ -75,14 +74,17 @@ class Parts:
     snapshots: Snapshots | None = None
     """Makes copies of the view for new followers."""
     epochs: Epochs | None = None
-    """Whether this server may take writes, and how it becomes the primary."""
+    """Whether this server may take writes."""
+    promoting: Promoting | None = None
+    """How it becomes the primary."""
 
     def of_epochs(self) -> Mapping[str, Any]:
         """Those fields of ``web.services.Services`` that have to do with epochs."""
         if self.epochs is None:
             return {}
-        fencing, promoting, followers = self.epochs.fencing, self.epochs.promoting, self.epochs.followers
-        return {"fencing": fencing, "promoting": promoting, "known_followers": followers}
+        return {
+            "fencing": self.epochs.fencing, "promoting": self.promoting, "known_followers": self.epochs.followers
+        }  # fmt: skip
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -109,7 +111,8 @@ def make_parts(foundation: Foundation) -> Parts:
     epochs, feeds, snapshots = make_epochs(foundation, parts), make_feeds(foundation), make_snapshots(foundation)
     measuring = (*parts.measuring, epochs.fencing.measures, feeds.measures, snapshots.measures)
     return attrs.evolve(
-        parts, epochs=epochs, feeds=feeds, snapshots=snapshots, background=(*parts.background, epochs, snapshots, feeds),
+        parts, epochs=epochs, promoting=make_promoting(foundation, parts, epochs), feeds=feeds, snapshots=snapshots,
+        background=(*parts.background, epochs, snapshots, feeds),
         measuring=measuring, told=(*parts.told, feeds.changed),
     )  # fmt: skip
 
@@ -142,30 +145,28 @@ def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
     def to(url: str) -> Primary:
         return reach(url, node.node_id, settings, foundation.reactor, foundation.environment)
 
-    def fenced(_fence: Fence) -> None:
-        foundation.become()
-
-    facts = Self(node.node_id, node.log_id, node.role, settings.outside_url, node.primary_url)
     fencing = Fencing(
-        facts, storage.changelog, foundation.writer, lambda: foundation.readers.get().epochs(), foundation.reactor,
-        foundation.offload, lambda fence: storage.serverdir.note(fence=fence), fenced, node.fence,
+        Self(node.node_id, node.log_id, node.role, settings.outside_url, node.primary_url), storage.changelog, foundation.writer,
+        lambda: foundation.readers.get().epochs(), foundation.reactor, foundation.offload,
+        lambda fence: storage.serverdir.note(fence=fence), lambda _fence: foundation.restart(), node.fence,
+    )  # fmt: skip
+    return Epochs(
+        fencing, KnownFollowers.open(settings.serverdir), storage, foundation.writer, parts.following, to, foundation.offload,
+        foundation.reactor, foundation.now, foundation.fail, foundation.restart,
     )  # fmt: skip
 
-    async def take_over(epoch: int) -> None:
-        fence = fencing.fence
-        former = node.primary_url if fence is None else fence.url
-        await foundation.become(lambda kept: begin_epoch(kept, epoch, former, foundation.now))
+
+def make_promoting(foundation: Foundation, parts: Parts, epochs: Epochs) -> Promoting:
+    """What ``POST /+promote`` begins."""
 
     def missing_files() -> int:
         return 0 if parts.files is None else parts.files.outstanding or int(parts.files.is_searching)
 
-    promoting = Promoting(
-        fencing, parts.primary, parts.following, take_over, lambda: storage.serverdir.node.former_url, missing_files,
+    serverdir = foundation.storage.serverdir
+    return Promoting(
+        epochs.fencing, parts.primary, parts.following, epochs.take_over, lambda: serverdir.node.former_url, missing_files,
         foundation.reactor,
     )  # fmt: skip
-    return Epochs(
-        fencing, promoting, KnownFollowers.open(settings.serverdir), storage.serverdir, to, foundation.offload, foundation.reactor
-    )
 
 
 def replica_parts(foundation: Foundation) -> Parts:

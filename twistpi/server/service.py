@@ -27,13 +27,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet import reactor as _chosen_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -41,8 +42,10 @@ from twistpi import __version__
 from twistpi.changelog.disk import IDisk, RealDisk
 from twistpi.model.errors import CannotListen, TwistpiError
 from twistpi.model.peers import Position
+from twistpi.server.application import Application
 from twistpi.server.clock import ClockWatch
 from twistpi.server.directory import Layout
+from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_own_port
 from twistpi.server.listening import (
     accept_waiting,
     describe,
@@ -61,6 +64,7 @@ from twistpi.server.process import (
     on_second_stop,
     raise_descriptor_limit,
 )
+from twistpi.server.restart import Inherited, execute
 from twistpi.server.run_file import TOLD_SETTINGS, say_running, say_stopped
 from twistpi.server.secret import read_secret
 from twistpi.server.server import Server
@@ -68,24 +72,40 @@ from twistpi.server.settings import Settings, unknown_variables, words_of
 from twistpi.server.storage import Storage, check_usable_by
 from twistpi.server.systemd import Notifier
 from twistpi.server.verification import Verification
-from twistpi.web.lasting import ProcessState
+from twistpi.web.access_log import AccessLog
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.workers import Workers
 
 _log = Logger()
 
 
-def make_service(settings: Settings) -> IService:
-    """The service that ``settings`` describe, for twistd.
+def make_service(settings: Settings, inherited: Inherited | None = None, pidfile: str | None = None) -> IService:
+    """Return the service that ``settings`` describe, for twistd.
 
-    Raises ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
+    ``inherited`` is what a restarted server has from before the restart, and ``pidfile`` the file that it removes in the end.
+    Raise ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
     """
-    service = TwistpiService(settings, _chosen_reactor, os.environ)
+    service = TwistpiService(settings, _chosen_reactor, os.environ, inherited=inherited)
     on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start
-    check_usable_by(settings)
+    if pidfile is not None:
+        _remove_in_the_end(pidfile)
+    if inherited is None or inherited.lock is None:
+        check_usable_by(settings)
     if settings.secretfile is not None or os.path.lexists(Layout(settings.serverdir).secret):
         read_secret(settings.serverdir, settings.secretfile)
     return service
+
+
+def _remove_in_the_end(pidfile: str) -> None:
+    """Remove the pid file when the reactor stops, and when a start fails."""
+
+    def remove() -> None:
+        with suppress(OSError):
+            os.unlink(pidfile)
+
+    atexit.register(remove)
+    chosen: Any = _chosen_reactor
+    chosen.addSystemEventTrigger("after", "shutdown", remove)
 
 
 def _now() -> datetime:
@@ -115,6 +135,8 @@ class TwistpiService(Service):
         environment: Mapping[str, str],
         *,
         disk: IDisk | None = None,
+        inherited: Inherited | None = None,
+        execute: Callable[[Mapping[str, IListeningPort], int | None, str], object] = execute,
         end_with_failure: Callable[[], object] = end_with_failure,
     ) -> None:
         self._settings = settings
@@ -122,17 +144,25 @@ class TwistpiService(Service):
         self._environment = environment
         self._disk = RealDisk() if disk is None else disk
         self._end_with_failure = end_with_failure
-        self._endpoints = {text: make_endpoint(reactor, text) for text in endpoint_strings(settings)}
-        self._ports: list[IListeningPort] = []
-        self._process_state = ProcessState(Connections(reactor))
-        self._server = Server(settings, reactor, environment, _now, self._disk, self._fail, self._verify, self._process_state)
+        self._execute = execute
+        self._inherited = inherited
+        self._directory = os.getcwd()
+        self._endpoints = {text: self._endpoint(text) for text in endpoint_strings(settings)}
+        self._ports: dict[str, IListeningPort] = {}
+        self._connections = Connections(reactor)
+        self._access_log: AccessLog | None = None
+        self._server = Server(
+            settings, reactor, environment, _now, self._disk, self._fail, self._verify, self.restart, self._serves,
+            self._connections,
+        )  # fmt: skip
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
         self._log_output = LogOutput()
         self._workers = Workers(settings, reactor)
         self._clock_watch = ClockWatch(reactor)
-        self._server.served = self._workers.serves
         self._verification: Verification | None = None
         self._failed: Exception | None = None
+        self._closing: Deferred[None] | None = None
+        """Fires when everything is closed but the ports; there once that was begun."""
 
     def startService(self) -> None:
         """Open, build and listen; raises what makes it impossible."""
@@ -152,12 +182,39 @@ class TwistpiService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
+    def restart(self) -> None:
+        """Begin anew in the role that ``node.json`` says, in this process, with its ports open.
+
+        What is being answered is finished within the setting ``stop-timeout``; who connects meanwhile waits for the new program.
+        Should that be impossible, the process ends.
+        """
+        if self._closing is not None or not self.running:
+            return
+        _log.info("The server restarts with its ports open.")
+        self._notifier.reloading()
+        for port in self._ports.values():
+            self._connections.closed(port)
+            of_twisted: Any = port
+            of_twisted.stopReading()
+        lock = None if self._server.serverdir is None else self._server.serverdir.keep_locked()
+        self._closing = Deferred.fromCoroutine(self._close())
+        self._closing.addCallback(lambda _: self._begin_anew(lock))
+        self._closing.addErrback(self._cannot_restart)
+
+    def _cannot_restart(self, failure: Failure) -> None:
+        error = failure.value
+        self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def _begin_anew(self, lock: int | None) -> None:
+        if self.running:  # else it was told to stop in the meantime
+            self._execute(self._ports, lock, self._directory)
+
     def reopen(self) -> None:
         """Open logs and certificates again (SIGHUP)."""
         self._notifier.reloading()
         self._log_output.reopen()
-        if self._process_state.access_log is not None:
-            self._process_state.access_log.reopen()
+        if self._access_log is not None:
+            self._access_log.reopen()
         reload_certificates(list(self._endpoints.values()))
         self._workers.reopen()
         _log.info("Opened logs and certificates again.")
@@ -167,19 +224,28 @@ class TwistpiService(Service):
         give_memory_back()
         ease_collecting()
         descriptors = raise_descriptor_limit()
-        self._process_state.connections.limit = self._settings.max_connections or connections_for(descriptors)
+        self._connections.limit = self._settings.max_connections or connections_for(descriptors)
         # The name sys.stdout leads to the server's own log by now.
-        self._process_state.access_log = open_access_log(self._settings, sys.__stdout__ or sys.stdout)
-        self._server.open()
+        self._access_log = open_access_log(self._settings, sys.__stdout__ or sys.stdout)
+        self._server.open(self._access_log, None if self._inherited is None else self._inherited.lock)
         for text, endpoint in self._endpoints.items():
-            listening = endpoint.listen(self._server.doorway)
+            listening = endpoint.listen(self._server.factory)
             listening.addCallbacks(self._listens, self._cannot_listen, callbackArgs=(text,), errbackArgs=(text,))
         if self._failed is not None:
             say_stopped(self._settings.serverdir)
             raise self._failed
-        self._workers.open(self._server.doorway)
         self._say_where()  # with no port at all, too
         self._reactor.callWhenRunning(self._runs)
+
+    def _endpoint(self, text: str) -> IStreamServerEndpoint:
+        """Where to listen; at the inherited socket, where there is one."""
+        if self._inherited is None or text not in self._inherited.sockets:
+            return make_endpoint(self._reactor, text)
+        return inherited_endpoint(self._reactor, Listening(text, *self._inherited.sockets[text]), make_own_port)
+
+    def _serves(self, application: Application) -> None:
+        """The server has all that it is to serve: leave the ports to workers, where there are any."""
+        self._reactor.callWhenRunning(self._workers.start, application, self._ports)
 
     def _runs(self) -> None:
         """The reactor runs: whoever started the process may rely on it."""
@@ -190,37 +256,42 @@ class TwistpiService(Service):
     def _hurry(self) -> None:
         """Stop without waiting for anybody (a second SIGTERM)."""
         _log.info("Stopping at once.")
-        self._process_state.connections.finish(0)
+        self._connections.finish(0)
         self._workers.hurry()
 
     async def _stop(self) -> None:
-        connections = self._process_state.connections
-        connections.finishing = True
+        self._connections.finishing = True
         self._notifier.stopping()
-        for port in self._ports:
-            connections.closed(port)
-            accept_waiting(port)
+        for port in self._ports.values():
+            self._connections.closed(port)
+            if self._closing is None:
+                accept_waiting(port)
             await maybeDeferred(port.stopListening)
-        if connections:
-            _log.info("Finishing what {number} connections were asked.", number=len(connections))
+        if self._closing is None:
+            self._closing = Deferred.fromCoroutine(self._close())
+        await self._closing
+        say_stopped(self._settings.serverdir)
+        self._notifier.stopped()
+        _log.info("Stopped.")
+
+    async def _close(self) -> None:
+        """Finish what was asked and close everything; the ports accept nobody any more."""
+        if self._connections:
+            _log.info("Finishing what {number} connections were asked.", number=len(self._connections))
         workers = self._workers.close()
-        await connections.finish(self._settings.stop_timeout)
+        await self._connections.finish(self._settings.stop_timeout)
         await workers
         self._clock_watch.stop()
         if self._verification is not None:
             self._verification.stop()
-        say_stopped(self._settings.serverdir)
         await self._server.stop()
-        if self._process_state.access_log is not None:
-            self._process_state.access_log.close()
-        self._notifier.stopped()
-        _log.info("Stopped.")
+        if self._access_log is not None:
+            self._access_log.close()
 
     def _listens(self, port: IListeningPort, text: str) -> None:
-        self._ports.append(port)
-        self._workers.listens(text, port)
+        self._ports[text] = port
         if not self._settings.workers:  # else ports are paused and resumed as there are workers
-            self._process_state.connections.listens(port)
+            self._connections.listens(port)
         self._say_where()
         # Said when all ports are open and a signal ends it in order, for whoever waits for the line.
         said = "twistpi {version} answers at {address}"
@@ -229,7 +300,7 @@ class TwistpiService(Service):
     def _say_where(self) -> None:
         """Let commands on the same machine find this server."""
         try:
-            addresses = [address for port in self._ports if (address := reachable_at(port))]
+            addresses = [address for port in self._ports.values() if (address := reachable_at(port))]
             say_running(self._settings.serverdir, addresses, words_of(self._settings, TOLD_SETTINGS))
         except OSError as error:
             _log.warn("Commands will not find this server: {reason}", reason=str(error))

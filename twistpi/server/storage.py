@@ -128,14 +128,17 @@ class Storage:
             _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
 
 
-def open_directory(settings: Settings) -> ServerDirectory:
-    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``SecretRefused``."""
+def open_directory(settings: Settings, lock: int | None = None) -> ServerDirectory:
+    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``SecretRefused``.
+
+    ``lock`` is a descriptor that holds the lock already.
+    """
     if settings.primary_url is None:
-        return ServerDirectory.open(settings.serverdir)
+        return ServerDirectory.open(settings.serverdir, lock=lock)
     if read_node(settings.serverdir) is None and settings.secretfile is None:
         raise ServerdirRefused(settings.serverdir, _NO_SECRET)
     secret = None if settings.secretfile is None else read_secret(settings.serverdir, settings.secretfile)
-    return ServerDirectory.open(settings.serverdir, primary_url=settings.primary_url, secret=secret)
+    return ServerDirectory.open(settings.serverdir, primary_url=settings.primary_url, secret=secret, lock=lock)
 
 
 def check_usable_by(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a replica answers before it has anything: that it is not ready, and why."""
+"""What a new replica answers until it has all that its primary has: that it is not ready, and why."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IProtocolNegotiationFactory
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from twistpi.model.records import Json
 from twistpi.web.errors import error_reply
@@ -70,3 +72,31 @@ class _NotYet(Resource):
             return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), standing)
         reply = error_reply(503, self._waiting.sentence(), wants_json=speaks_json(request))
         return put(request, reply, standing)
+
+
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
+@attrs.define(eq=False)
+class SiteHolder:
+    """The factory of the listening ports: it has the connections of ``site``, which is set before the first one comes.
+
+    A new replica sets it twice: a ``WaitingSite``, whose connections end with their first answer, and its own site.
+    """
+
+    site: Any = None
+    noisy: bool = False
+    """Twisted asks factories whether their start is worth a line."""
+
+    def doStart(self) -> None:
+        """A port opens (``IProtocolFactory``)."""
+
+    def doStop(self) -> None:
+        """A port closes (``IProtocolFactory``)."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what clients over TLS may choose from (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
+        return [b"http/1.1"]
+
+    def buildProtocol(self, address: IAddress) -> IProtocol | None:
+        """Return a connection of the site."""
+        built: IProtocol | None = self.site.buildProtocol(address)
+        return built

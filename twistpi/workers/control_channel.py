@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 import attrs
 import orjson
 
+from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
 
 STOP: Final = b"stop"
@@ -29,17 +30,6 @@ ACCESS: Final = "access"
 READY: Final = "ready"
 """What a worker says, with its process id, when it serves."""
 _LENGTH: Final = struct.Struct("<Q")
-
-
-@attrs.frozen
-class Listening:
-    """A socket that a worker inherits, and accepts connections from."""
-
-    endpoint: str
-    """The Twisted endpoint it was made for."""
-    descriptor: int
-    family: int
-    """``socket.AF_INET`` and the like."""
 
 
 @attrs.frozen

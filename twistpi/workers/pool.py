@@ -1,7 +1,7 @@
 """The workers, as the first process sees them: started, watched, started again when they die, and ended with it.
 
-While workers serve, the first process leaves the listening sockets to them.  While none does - before the first is ready, when
-all have died, while its role changes - it serves at these sockets itself, so that nobody waits.
+While workers serve, the first process leaves the listening sockets to them.  While none does - before the first is ready, and
+when all have died - it serves at these sockets itself, so that nobody waits.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi.model.monitoring import Measure
+from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
 from twistpi.web.traffic import Traffic
-from twistpi.workers.control_channel import ACCESS, READY, STOP, TRAFFIC, ControlChannel, Listening, sealed
+from twistpi.workers.control_channel import ACCESS, READY, STOP, TRAFFIC, ControlChannel, sealed
 from twistpi.workers.log_relay import log_again
 from twistpi.workers.shared_state import SharedState, Slot
 
@@ -62,6 +63,7 @@ class WorkerPool:
     _offline: bool = attrs.field(default=False, init=False)
     _accepting: bool = attrs.field(default=True, init=False)
     """Whether this process serves at the sockets itself."""
+    _stopped: bool = attrs.field(default=False, init=False)
 
     def start(self, node: Any, *, offline: bool) -> None:
         """Start the workers of a server that is ``node`` (``web.services.NodeFacts``); ``offline`` as its own pages are."""
@@ -71,9 +73,8 @@ class WorkerPool:
             station.begin()
 
     def stop(self) -> Deferred[None]:
-        """Have all end; fires when none is left.  This process serves at the sockets meanwhile, unless they are closed."""
-        self._ending, self._stations = self._stations, []
-        self.look()
+        """Have all end; fires when none is left.  This process leaves the sockets alone from now on."""
+        self._ending, self._stations, self._stopped = self._stations, [], True
         return DeferredList([station.end() for station in self._ending]).addCallback(self._have_ended)
 
     def _have_ended(self, _: object) -> None:
@@ -87,7 +88,7 @@ class WorkerPool:
     def look(self) -> None:
         """Serve at the sockets, or leave them to workers, as there are any."""
         wanted = not any(station.is_ready for station in self._stations)
-        if wanted == self._accepting:
+        if wanted == self._accepting or self._stopped:
             return
         self._accepting = wanted
         for port in self._ports.values():

@@ -162,10 +162,6 @@ class FastChannel(Channel):
             if not self.requests[0].startedWriting:
                 self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def move_to(self, site: FastSite) -> None:
-        """What is asked from now on is for ``site``."""
-        self.site = self.factory = site
-
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Bytes came that are no HTTP: say so with the headers of every other answer."""
         self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
@@ -224,11 +220,6 @@ class FastSite(Site):
             request.clientproto.decode("latin-1"), request.code, request.sentLength, header(request, "referer"),
             header(request, "user-agent"), seconds, request.request_id,
         )  # fmt: skip
-
-    def take_over(self) -> None:
-        """Answer on the connections that are open, too, whoever made them: the server plays another role."""
-        for connection in self.services.connections.all():
-            connection.move_to(self)
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """The entries up to ``serial`` were committed; called in the reactor, before their authors hear of it."""
