@@ -1,7 +1,7 @@
 # make help    this list
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
-# make test-quick   style, types, and the tests that start no other programs: a minute and a half on two quiet cores
+# make test-quick   style, types, and the tests that start no other programs: about two minutes
 # make bench   measure, and write docs/performance.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
@@ -16,8 +16,9 @@ BIN := $(VENV)/bin
 TWISTD := $(BIN)/twistd
 PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCK := requirements-dev.lock
-# The folders whose tests start servers, installers and other programs, or kill servers again and again.
-SLOW_TESTS := crash docs etc live
+# Tests that start servers, installers and other programs, or kill servers again and again; then those that take longest of the others.
+SLOW_TESTS := crash docs etc live archives/test_archives_tar.py changelog/test_changelog_recovery.py \
+	view/test_view_fold_property.py view/test_view_newest.py
 
 .PHONY: help serve test test-quick check-style check-types check-behaviour check-quickly bench soak docs lock programs clean
 

@@ -54,3 +54,10 @@ def test_the_places_that_are_named_exist() -> None:
     places = re.findall(r"``((?:twistpi|etc|tests|bench|docs)/[\w./-]+)``", page)
     assert len(places) > 10
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_the_quick_tests_leave_out_what_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    slow = re.search(r"^SLOW_TESTS := (.+)$", makefile, re.MULTILINE)
+    assert slow
+    assert [name for name in slow[1].split() if not (ROOT / "tests" / name).exists()] == []
