@@ -9,12 +9,13 @@ from typing import Any
 import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from twisted.internet.threads import deferToThread
+from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
-from zope.interface import implementer
+
+from twistpi.http.agent import Agent, make_agent, unix_agent
+from twistpi.http.client import HTTPClient
 
 reactor: Any = the_reactor
 Answering = Callable[[Any], None]
@@ -95,19 +96,12 @@ class FakePrimary:
         self.answering(request)
 
 
-@implementer(IAgentEndpointFactory)
-@attrs.define
-class _ToSocket:
-    path: str
-
-    def endpointForURI(self, _uri: object) -> UNIXClientEndpoint:
-        return UNIXClientEndpoint(reactor, self.path)  # type: ignore[no-untyped-call]
+def client_for(url: str, clock: Any = reactor) -> tuple[HTTPClient, Agent]:
+    """A client that reaches the server at ``url``, with the agent whose connections are to be closed."""
+    agent = unix_agent(reactor, url.removeprefix("unix:")) if url.startswith("unix:") else make_agent(reactor, {})
+    return make_client(agent, clock), agent
 
 
-def agent_for(url: str) -> tuple[IAgent, HTTPConnectionPool]:
-    """An agent that reaches the server at ``url``, with the pool whose connections are to be closed."""
-    pool = HTTPConnectionPool(reactor, persistent=True)  # type: ignore[no-untyped-call]
-    if url.startswith("unix:"):
-        endpoints = _ToSocket(url.removeprefix("unix:"))
-        return Agent.usingEndpointFactory(reactor, endpoints, pool), pool  # type: ignore[no-untyped-call]
-    return Agent(reactor, pool=pool), pool  # type: ignore[no-untyped-call]
+def make_client(agent: IAgent, clock: Any = reactor) -> HTTPClient:
+    """A client over ``agent``."""
+    return HTTPClient(agent, clock, deferToThread, reactor.callFromThread)

@@ -22,7 +22,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from tests.contracts.changelog_contract import raw_lines
-from tests.replication.fake_primary import reactor
+from tests.replication.fake_primary import make_client, reactor
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
@@ -104,6 +104,7 @@ class _Response:
     headers: Headers
     deliver: Callable[[Any], None]
     length: Any = UNKNOWN_LENGTH
+    phrase: bytes = b"OK"
 
     def deliverBody(self, protocol: Any) -> None:
         self.deliver(protocol)
@@ -234,7 +235,7 @@ class Replica:
             changelog, IView(view), now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread,
             announce=lambda serial, changes: [each(serial, changes) for each in told], stop=failed.append, follows=True,
         )  # fmt: skip
-        asked = Primary("http://primary.example", "2" * 32, primary, reactor, _Signer(), os.urandom, patience=SILENCE)
+        asked = Primary("http://primary.example", "2" * 32, make_client(primary), _Signer(), os.urandom, patience=SILENCE)
         readers = Readers(str(folder / "view.sqlite"))
         options = {"silence": 30.0, "pauses": PAUSES, **options}
         following = Following(

@@ -13,10 +13,10 @@ from twisted.web.http_headers import Headers
 
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
-from tests.replication.two_servers import MIRROR, SECRET, STAGE, Answer, Server, reactor
+from tests.replication.fake_primary import client_for
+from tests.replication.two_servers import MIRROR, SECRET, STAGE, Answer, Server
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.blobs.address import blob_address
-from twistpi.http.agent import make_agent
 from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
 from twistpi.replication.primary import Primary
 
@@ -33,7 +33,7 @@ class Principal:
 
     @classmethod
     def of(cls, server: Server) -> Principal:
-        return cls(Primary(server.url, "5" * 32, make_agent(reactor, {}), reactor, NodeTokens(SECRET), os.urandom))
+        return cls(Primary(server.url, "5" * 32, client_for(server.url)[0], NodeTokens(SECRET), os.urandom))
 
     async def get(self, path: str, **headers: str) -> Answer:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
-from tests.replication.fake_primary import FakePrimary, agent_for, reactor
+from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.test_replication_primary import Spoken
+from twistpi.http.agent import Agent
 from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
 from twistpi.model.promotion_errors import Fenced, NotFenced
@@ -95,7 +96,7 @@ class Server:
     gate: FakeGate = attrs.field(init=False)
     site: FakePrimary = attrs.field(init=False)
     fencing: Fencing = attrs.field(init=False)
-    pools: list[Any] = attrs.field(factory=list)
+    agents: list[Agent] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.log = FakeLog(self.serial)
@@ -111,9 +112,9 @@ class Server:
         )
 
     def reach(self, other: Server) -> Primary:
-        agent, pool = agent_for(other.site.url)
-        self.pools.append(pool)
-        return Primary(other.site.url, self.node, agent, reactor, Spoken(), lambda count: bytes(count))
+        client, agent = client_for(other.site.url)
+        self.agents.append(agent)
+        return Primary(other.site.url, self.node, client, Spoken(), lambda count: bytes(count))
 
     def promoted(self) -> FenceNote:
         """What it says once it was promoted behind what is here."""
@@ -155,8 +156,8 @@ class Setup:
 
     async def close(self) -> None:
         for server in self._servers:
-            for pool in server.pools:
-                await pool.closeCachedConnections()
+            for agent in server.agents:
+                agent.close()
             await server.site.stop()
 
 
@@ -322,10 +323,10 @@ async def test_a_primary_that_knows_nobody_takes_writes_at_once_and_a_fenced_one
 async def test_what_is_no_server_of_ours_is_told_apart(setup: Setup) -> None:
     old = setup.server(OLD, 125)
     strange = FakePrimary(lambda request: (request.write(b'{"node_id": 7}'), request.finish())[-1]).start()
-    agent, pool = agent_for(strange.url)
+    client, agent = client_for(strange.url)
     with pytest.raises(StrangePrimary):
-        await ask_peer(Primary(strange.url, old.node, agent, reactor, Spoken(), lambda count: bytes(count)), PATIENCE)
-    await pool.closeCachedConnections()  # type: ignore[no-untyped-call]
+        await ask_peer(Primary(strange.url, old.node, client, Spoken(), lambda count: bytes(count)), PATIENCE)
+    agent.close()
     await strange.stop()
 
 

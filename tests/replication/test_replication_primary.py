@@ -14,9 +14,10 @@ from twisted.internet.task import deferLater
 
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.mirror.mirror_setup import ShiftableClock
-from tests.replication.fake_primary import Answering, FakePrimary, agent_for, reactor
+from tests.replication.fake_primary import Answering, FakePrimary, client_for, reactor
+from twistpi.http.agent import Agent
+from twistpi.http.body import BytesBody
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
-from twistpi.replication.bodies import BytesBody
 from twistpi.replication.primary import Primary, PrimaryAddress
 
 NODE = "ab" * 16
@@ -35,7 +36,7 @@ class World:
 
     folder: Path
     started: list[FakePrimary] = attrs.field(factory=list)
-    pools: list[Any] = attrs.field(factory=list)
+    agents: list[Agent] = attrs.field(factory=list)
 
     def primary(self, answering: Answering, *, unix: bool = False, **options: Any) -> tuple[Primary, FakePrimary]:
         fake = FakePrimary(answering).start(str(self.folder / "socket") if unix else None)
@@ -43,10 +44,10 @@ class World:
         return self.asking(fake.url, **options), fake
 
     def asking(self, url: str, clock: Any = reactor, **options: Any) -> Primary:
-        agent, pool = agent_for(url)
-        self.pools.append(pool)
+        client, agent = client_for(url, clock)
+        self.agents.append(agent)
         counter = iter(range(1000))
-        return Primary(url, NODE, agent, clock, Spoken(), lambda size: next(counter).to_bytes(size, "big"), **options)
+        return Primary(url, NODE, client, Spoken(), lambda size: next(counter).to_bytes(size, "big"), **options)
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     for fake in made.started:
         wait_for(Deferred.fromCoroutine(fake.stop()))
-    for pool in made.pools:
-        wait_for(pool.closeCachedConnections())
+    for agent in made.agents:
+        agent.close()
 
 
 def say(request: Any, status: int, value: object, **headers: str) -> None:

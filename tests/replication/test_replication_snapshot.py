@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, until, wait_for
-from tests.replication.fake_primary import FakePrimary, agent_for, reactor
+from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import RealDisk
@@ -152,11 +152,11 @@ def large(tmp_path: Path) -> Iterator[Large]:
 def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     folder = tmp_path / "replica"
     folder.mkdir()
-    agent, pool = agent_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=60.0)
+    client, agent = client_for(large.fake.url)
+    primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     place = Place(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
     yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, deferToThread))
-    wait_for(pool.closeCachedConnections())  # type: ignore[no-untyped-call]
+    agent.close()
 
 
 def segments(folder: Path) -> dict[str, bytes]:

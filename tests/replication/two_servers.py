@@ -20,7 +20,6 @@ import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
-from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -28,6 +27,7 @@ from zope.interface import implementer
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
 from tests.mirror.mirror_setup import ShiftableClock, offload
+from tests.replication.fake_primary import client_for, make_client
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
 from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address
@@ -218,10 +218,10 @@ class Server:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """What a client gets."""
-        agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))  # type: ignore[no-untyped-call]
-        fields = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
-        response: Any = await agent.request(b"GET", f"{self.url}{path}".encode(), fields, None)
-        return Answer(response.code, response.headers, await read_body(response.deliverBody, reactor, 10.0, 1 << 30))
+        client = make_client(make_agent(reactor, {}, connections_per_host=0))
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = await client.request("GET", f"{self.url}{path}", headers=fields, follow=False)
+        return Answer(response.status, response.headers, await response.read(1 << 30))
 
     @property
     def index(self) -> Index:
@@ -303,10 +303,8 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
             chosen, storage, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, deferToThread, readers,
             writer, upstream, lambda: succeed(None),
         )  # fmt: skip
-        agent = make_agent(reactor, {})
-        primary = Primary(
-            through or parent.url, os.urandom(16).hex(), agent, reactor, NodeTokens(SECRET), os.urandom, patience=60.0
-        )
+        client, _agent = client_for(through or parent.url)
+        primary = Primary(through or parent.url, os.urandom(16).hex(), client, NodeTokens(SECRET), os.urandom, patience=60.0)
         relayed = relay(foundation, primary, following)  # type: ignore[arg-type]
         parts = {
             "mirror": relayed.mirror, "downloads": relayed.downloads, "sidecars": relayed.sidecars,

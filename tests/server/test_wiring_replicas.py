@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor, until, wait_for
-from tests.replication.fake_primary import agent_for, reactor
+from tests.replication.fake_primary import client_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
 from twistpi.changelog.disk import RealDisk
@@ -100,8 +100,8 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     large = Large.build(tmp_path / "primary")
     settings = Settings(serverdir=str(tmp_path / "replica"), primary_url=large.fake.url, secretfile=secretfile)
     serverdir = open_directory(settings)
-    agent, pool = agent_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, agent, reactor, Signer(), lambda size: b"0" * size, patience=60.0)
+    client, agent = client_for(large.fake.url)
+    primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = Place(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
     bootstrap = Bootstrap(primary, place, RealDisk(), reactor, deferToThread)
@@ -109,7 +109,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     large.view.close()
     large.changelog.close()
     wait_for(Deferred.fromCoroutine(large.fake.stop()))
-    wait_for(pool.closeCachedConnections())  # type: ignore[no-untyped-call]
+    agent.close()
 
 
 def answer_without_beginning(large: Large, request: Any) -> None:

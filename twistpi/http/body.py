@@ -5,13 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from threading import Lock
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IReactorTime
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -26,22 +25,15 @@ _FIRST_AHEAD: Final = 128 * 1024
 _MOST_AHEAD: Final = 2 * 1024 * 1024
 """The same after several batches; as many bytes again may be on their way to the disk."""
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 Deliver = Callable[[IProtocol], object]
 """``IResponse.deliverBody``."""
 
 
-class Offload(Protocol):
-    """Runs a blocking function in another thread, as ``deferToThread`` does."""
-
-    def __call__(
-        self, function: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> Deferred[_Result]:
-        """Return a Deferred with the function's result."""
+Offload = Callable[..., "Deferred[Any]"]
+"""Runs a blocking function with its arguments in another thread, as ``deferToThread`` does."""
 
 
-class BodyReader(TwistedProtocol):
+class BodyReader(Protocol):
     """Passes a body on to ``received`` until it ends, breaks off, falls silent or is given up."""
 
     def __init__(self, clock: IReactorTime, silence: float, received: Callable[[bytes], object]) -> None:

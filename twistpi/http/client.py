@@ -77,7 +77,8 @@ class Response:
         coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
         if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
             return decompress(body, coding, limit)
-        return await self._client.offload(decompress, body, coding, limit)
+        plain: bytes = await self._client.offload(decompress, body, coding, limit)
+        return plain
 
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
@@ -148,8 +149,9 @@ class HTTPClient:
         """Send a request; return the response once its head is there, whatever its status.
 
         A GET or HEAD follows up to 10 redirects unless ``follow`` is false.  The user and password in ``url``, or else
-        ``credentials``, are sent to their own origin only.  The body comes as the server has it (``Accept-Encoding: identity``),
-        unless it may be ``compressed``: then ``Response.read`` decompresses it.  ``timeout`` replaces that of the client.
+        ``credentials``, are sent to their own origin only, where ``headers`` has no ``Authorization``.  The body comes as the
+        server has it (``Accept-Encoding: identity``), unless it may be ``compressed``: then ``Response.read`` decompresses it.
+        ``timeout`` replaces that of the client.
         Raise ``RequestFailed``; when this is cancelled, the request is aborted.
         """
         seconds = self.timeout if timeout is None else timeout
@@ -212,9 +214,8 @@ class HTTPClient:
         granted: Credentials | None,
         compressed: bool,
     ) -> Response:
-        if granted is not None and granted.origin == origin_of(url):
-            lines = [line for line in lines if line[0].lower() != b"authorization"]
-            lines.append((b"Authorization", granted.authorization.encode("latin-1")))
+        if granted is not None and granted.origin == origin_of(url) and not any(n.lower() == b"authorization" for n, _ in lines):
+            lines = [*lines, (b"Authorization", granted.authorization.encode("latin-1"))]
         exact = _ExactAgent(self._agent, lines)
         self.requests += 1
         data = BytesBody(body) if isinstance(body, bytes) else body

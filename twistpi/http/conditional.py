@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from werkzeug import http
 
@@ -45,8 +46,12 @@ def http_date(upload_time: str | None) -> str | None:
 
 def not_modified_since(if_modified_since: str, last_modified: str | None) -> bool:
     """Whether nothing changed since the date that the client names; False when either date is missing or unreadable."""
-    modified, since = http.parse_date(last_modified), http.parse_date(if_modified_since)
-    return modified is not None and since is not None and modified <= since
+    if last_modified is None:
+        return False
+    try:  # werkzeug would take a date without a zone for one of GMT
+        return parsedate_to_datetime(last_modified) <= parsedate_to_datetime(if_modified_since)
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def if_range_holds(header: str, etag: str | None, last_modified: str | None) -> bool:

@@ -18,6 +18,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from twistpi.http.backoff import Backoff, Pause
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable
@@ -25,7 +26,6 @@ from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.replication.blob_failures import Failures
-from twistpi.replication.blob_pauses import Pauses
 from twistpi.replication.blob_policy import BlobPolicy
 from twistpi.replication.blob_search import NAMING, BlobSearch, Lack
 from twistpi.replication.blob_tally import Tally
@@ -40,6 +40,9 @@ _ENOUGH: Final = 5_000
 _MOST_NEWS: Final = 5_000
 """Changes that are remembered until somebody looks; beyond, the view is walked through."""
 _NEWS_AT_ONCE: Final = 500
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds in which nothing is asked for after a failure, while nothing gets better in between."""
 _SILENCE: Final = 15.0
 """Seconds."""
 _BUSY: Final = 1.0
@@ -80,9 +83,9 @@ class BlobQueue:
     _forgotten: bool = attrs.field(default=False, init=False)
     """Whether more failed than could be remembered."""
     _looking: bool = attrs.field(default=False, init=False)
-    _pauses: Pauses = attrs.field(init=False)
+    _pauses: Pause = attrs.field(init=False)
     """While nobody is asked for anything."""
-    _waits: Pauses = attrs.field(init=False)
+    _waits: Pause = attrs.field(init=False)
     """While nothing is looked for."""
     _retry: Any = attrs.field(default=None, init=False)
     """Of the next blob that failed."""
@@ -90,7 +93,8 @@ class BlobQueue:
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
 
     def __attrs_post_init__(self) -> None:
-        self._pauses, self._waits = Pauses(self._clock, self._go_on), Pauses(self._clock, self._go_on)
+        self._pauses = Pause(self._clock, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE), self._go_on)
+        self._waits = Pause(self._clock, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE), self._go_on)
 
     def start(self) -> None:
         """Begin, with a walk through the view."""
@@ -240,7 +244,7 @@ class BlobQueue:
         reason: str | None = None
         self._requests += 1
         try:
-            reason = await bring(self._primary, bunch, self._offload, self._clock, _SILENCE)
+            reason = await bring(self._primary, bunch, self._offload, _SILENCE)
         except (PrimaryUnreachable, StorageFull) as error:
             reason = _reason(error)
         except SyncFailed as final:

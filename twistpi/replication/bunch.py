@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import attrs
 import orjson
-from twisted.internet.defer import Deferred
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.http.body import Offload
 from twistpi.model.errors import BlobConflict, TwistpiError
-from twistpi.replication.bodies import BodyBroken
+from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.replication.frames import FrameReader, FramesDamaged
-from twistpi.replication.pouring import Pouring
 from twistpi.replication.primary import Primary
 from twistpi.view.read import KeptBlob
 
@@ -115,7 +114,7 @@ class Bunch:
         return blob
 
 
-async def bring(primary: Primary, bunch: Bunch, offload: Callable[..., Deferred[Any]], clock: Any, silence: float) -> str | None:
+async def bring(primary: Primary, bunch: Bunch, offload: Offload, silence: float) -> str | None:
     """Ask for what is left of ``bunch``; why not all of it came, or None.
 
     Raises ``PrimaryUnreachable``, ``StorageFull``, ``SyncFailed``; in any case ``bunch`` tells what was kept before.
@@ -132,13 +131,13 @@ async def bring(primary: Primary, bunch: Bunch, offload: Callable[..., Deferred[
             for piece in pieces:
                 frames.feed(piece)
 
-    pouring = Pouring(clock, silence, offload, take)
-    answer.deliver(pouring.reader)
     is_cut = True
     try:
-        await pouring.done
-    except (BodyBroken, FramesDamaged) as broken:
-        return str(broken)
+        await answer.write_to(take, silence=silence)
+    except PrimaryUnreachable as broken:
+        return broken.reason
+    except FramesDamaged as damaged:
+        return str(damaged)
     except TwistpiError:
         is_cut = False
         raise

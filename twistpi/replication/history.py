@@ -17,12 +17,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi.changelog.reader import segment_path
+from twistpi.http.backoff import Backoff
+from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import HistoryElsewhere
 from twistpi.replication.overview import SegmentFacts, look_over
-from twistpi.replication.pausing import GrowingPauses
 from twistpi.replication.primary import Primary
-from twistpi.replication.transfer import NotThere, Offload, transfer
+from twistpi.replication.transfer import NotThere, transfer
 
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 600.0
@@ -69,17 +70,17 @@ class History:
             _log.failure("The older history is not fetched", failure=failure)
 
     async def _run(self) -> None:
-        pauses = GrowingPauses(self._clock, self._chance, self._pause, _LONGEST_PAUSE)
+        backoff = Backoff(self._pause, _LONGEST_PAUSE, self._chance)
         told = ""
         while self.missing:
             try:
                 await self._fetch_one()
-                pauses.reset()
+                backoff.reset()
             except (TwistpiError, OSError) as error:  # the latter: the disk, which may have room another time
                 if str(error) != told:
                     told = str(error)
                     _log.warn("The older history is put off: {reason}", reason=told)
-                await pauses.pause()
+                await backoff.wait(self._clock)
         self.whole.callback(None)
 
     async def _fetch_one(self) -> None:
@@ -91,7 +92,7 @@ class History:
         segment = known[-1]
         target = os.path.join(self._incoming, f"segment-{segment.first}")
         try:
-            await transfer(self._primary, f"/+changelog/segments/{segment.first}", target, segment.size, self._clock)
+            await transfer(self._primary, f"/+changelog/segments/{segment.first}", target, segment.size)
         except NotThere:
             raise HistoryElsewhere(self._primary.url, self.missing) from None
         await self._offload(self._prepend, segment, target)

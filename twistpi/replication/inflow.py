@@ -10,9 +10,10 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from twistpi.http.body import BodyReader
+from twistpi.http.errors import RequestFailed
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Position
-from twistpi.replication.bodies import BodyBroken, BodyReader
 from twistpi.replication.feed import FeedLines, Heartbeat, NotAFeed
 from twistpi.replication.primary import PrimaryAnswer
 
@@ -129,14 +130,14 @@ class Inflow:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._ending = error
-        self._reader.give_up("what comes is of no use")
+        self._reader.give_up(error)
         self._pump()
 
     def _ended(self, _: None) -> None:
         self._over("the primary ended the feed")
 
     def _broken(self, failure: Failure) -> None:
-        if failure.trap(BodyBroken, CancelledError) is BodyBroken:  # type: ignore[no-untyped-call]
+        if failure.trap(RequestFailed, CancelledError) is RequestFailed:  # type: ignore[no-untyped-call]
             self._over(failure.getErrorMessage())
 
     def _over(self, reason: str) -> None:

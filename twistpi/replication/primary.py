@@ -13,17 +13,13 @@ from urllib.parse import urlsplit
 
 import attrs
 import orjson
-from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IProtocol
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
+from twisted.web.iweb import IBodyProducer
 
+from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
-from twistpi.model.reasons import explain
-from twistpi.replication.bodies import BodyBroken, BodyReader, BytesBody, abort
 
 PATIENCE = 30.0
 """Seconds to the head of an answer, and between two pieces of a body that is read as a whole."""
@@ -36,8 +32,6 @@ _PEER = "/+peer"
 _CLOSED = "closed"
 _SIGN_AGAIN = frozenset({"expired", "replayed", _CLOSED})
 """Why a token was of no use where another one may be."""
-_DRAINED_UP_TO = 64 * 1024
-"""Bytes of a body that is rather read than its connection closed."""
 
 
 class Signer(Protocol):
@@ -67,27 +61,37 @@ class PrimaryAddress:
         return cls(url.rstrip("/"))
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class PrimaryAnswer:
-    """An answer whose body is yet to come: call ``json``, ``read``, ``deliver`` or ``discard``, once."""
+    """A response whose body is yet to come: call one of ``json``, ``read``, ``write_to``, ``deliver`` and ``discard``, once."""
 
-    status: int
-    headers: Headers
-    length: int | None
-    """Bytes of the body; None when it will end by itself."""
     url: str
-    _response: Any
-    """What has ``deliverBody``."""
-    _clock: Any
+    """The primary's address, for errors."""
+    _response: Response
     _silence: float
+    """Seconds between two pieces of a body."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+        return self._response.status
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body; None when it will end by itself."""
+        return self._response.length
+
+    @property
+    def headers(self) -> Headers:
+        """All headers."""
+        return self._response.headers
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, None when it is not there."""
-        values = self.headers.getRawHeaders(name)
-        return values[0] if values else None
+        """Return the first value of a header, None without it."""
+        return self._response.header(name)
 
     async def json(self) -> Any:
-        """The body as JSON; raises ``PrimaryUnreachable`` when it breaks off, ``StrangePrimary`` when it is no JSON."""
+        """Return the body as JSON; raise ``PrimaryUnreachable`` when it breaks off, ``StrangePrimary`` when it is no JSON."""
         content = await self.read(LONGEST_JSON)
         try:
             return orjson.loads(content)
@@ -95,39 +99,34 @@ class PrimaryAnswer:
             raise StrangePrimary(self.url, f"status {self.status} with a body that is no JSON") from None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body in memory; raises as ``json`` does, ``StrangePrimary`` when it has more than ``limit`` bytes."""
-        pieces: list[bytes] = []
-        size = 0
-
-        def received(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            pieces.append(piece)
-            if size > limit:
-                pieces.clear()
-                reader.give_up("too long")
-
-        reader = BodyReader(self._clock, self._silence, received)
-        self.deliver(reader)
+        """Return the whole body; raise as ``json`` does, ``StrangePrimary`` when it has more than ``limit`` bytes."""
         try:
-            await reader.ended
-        except BodyBroken as broken:
-            if size > limit:
+            return await self._response.read(limit, self._silence)
+        except RequestFailed as failed:
+            if failed.cause is Cause.TOO_LARGE:
                 raise StrangePrimary(self.url, f"it answers with more than {limit:,} bytes") from None
-            raise PrimaryUnreachable(self.url, str(broken)) from None
-        return b"".join(pieces)
+            raise PrimaryUnreachable(self.url, failed.reason) from failed
+
+    async def write_to(
+        self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
+    ) -> None:
+        """Have the body written in another thread, see ``Response.write_to``; raise ``PrimaryUnreachable`` when it breaks off."""
+        try:
+            await self._response.write_to(write, written, self._silence if silence is None else silence)
+        except RequestFailed as failed:
+            raise PrimaryUnreachable(self.url, failed.reason) from failed
 
     def deliver(self, protocol: IProtocol) -> None:
-        """Send the body to ``protocol``, as it comes; ``replication.bodies.BodyReader`` is one that notices silence."""
-        self._response.deliverBody(protocol)
+        """Send the body to ``protocol`` as it comes; ``http.body.BodyReader`` is one that notices silence."""
+        self._response.deliver(protocol)
 
     def discard(self) -> None:
-        """Be done with the body: read it to its end when it is short, so that the connection can serve again, else hang up."""
-        reader = BodyReader(self._clock, 1.0, lambda _piece: None)
-        reader.ended.addErrback(lambda _: None)
-        self.deliver(reader)
-        if self.length is None or self.length > _DRAINED_UP_TO:
-            abort(reader.transport)
+        """Drop the body."""
+        self._response.discard()
+
+    def with_body(self, content: bytes) -> PrimaryAnswer:
+        """Return the same answer with ``content``, which was read from it, yet to be read."""
+        return attrs.evolve(self, response=self._response.with_body(content))
 
 
 @attrs.define(eq=False)
@@ -137,11 +136,9 @@ class Primary:
     url: str
     """``http://host:port/prefix``, ``https://…`` or ``unix:/path``, as the settings say it."""
     node_id: str
-    """Who asks: 32 hexadecimal digits."""
-    _agent: IAgent
-    """Reaches the primary, whether that is on the network or behind a unix socket."""
-    _clock: Any
-    """An ``IReactorTime`` whose seconds are Unix time."""
+    """This server: 32 hexadecimal digits."""
+    _client: HTTPClient
+    """Reaches the primary, whether that is on the network or behind a unix socket; the seconds of its clock are Unix time."""
     _signer: Signer
     _entropy: Callable[[int], bytes]
     outside_url: str | None = None
@@ -183,12 +180,12 @@ class Primary:
 
     def token(self, method: str, target: str, told: str = "") -> str:
         """A token that proves who asks, and tells ``told`` beside it, for one request, by the primary's clock as far as known."""
-        at = self._clock.seconds() + self.offset
+        at = self._client.clock.seconds() + self.offset
         return self._signer.make(self.node_id, method, target, at, self._entropy(16).hex(), told)
 
     def clock_is(self, seconds: float) -> None:
         """The primary found a token too old or too new, and its clock says ``seconds``."""
-        self.offset = seconds - self._clock.seconds()
+        self.offset = seconds - self._client.clock.seconds()
 
     async def _ask_again(
         self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
@@ -197,10 +194,9 @@ class Primary:
         try:
             answer, refusal = await self._heed(await self._signed(method, path, headers, body, patience))
         except PrimaryUnreachable as error:
-            closed = isinstance(error.__cause__, RequestFailed) and error.__cause__.cause is Cause.CLOSED
-            if not closed and not isinstance(error.__cause__, ResponseNeverReceived):
+            if not isinstance(error.__cause__, RequestFailed) or error.__cause__.cause is not Cause.CLOSED:
                 raise
-            refusal = _CLOSED  # a kept connection that had been closed at the other end
+            refusal = _CLOSED  # before anything came back
         if refusal in _SIGN_AGAIN:
             answer, _ = await self._heed(await self._signed(method, path, headers, body, patience))
         return answer
@@ -214,74 +210,25 @@ class Primary:
         reason, time = _reason(content), _number(answer.header(TIME_HEADER))
         if reason == "expired" and time is not None:
             self.clock_is(time)
-        return attrs.evolve(answer, response=_InMemory(content), length=len(content)), reason
+        return answer.with_body(content), reason
 
     async def _signed(
         self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
     ) -> PrimaryAnswer:
-        token = self.token(method, path)
-        fields = Headers({name: [value] for name, value in headers.items()})
-        fields.setRawHeaders("Authorization", [f"{_SCHEME} {token}"])
-        fields.setRawHeaders("X-Devpi-Replica-Uuid", [self.node_id])
-        if self.outside_url:
-            fields.setRawHeaders("X-Devpi-Replica-Outside-Url", [self.outside_url])
-        producer = BytesBody(body) if isinstance(body, bytes) else body
+        fields = {
+            **headers,
+            "Authorization": f"{_SCHEME} {self.token(method, path)}",
+            "X-Devpi-Replica-Uuid": self.node_id,
+            **({"X-Devpi-Replica-Outside-Url": self.outside_url} if self.outside_url else {}),
+        }
         seconds = self.patience if patience is None else patience
-        return await self._once(method.encode("ascii"), path.encode("ascii"), fields, producer, seconds)
-
-    async def _once(
-        self, method: bytes, target: bytes, headers: Headers, body: IBodyProducer | None, patience: float | None
-    ) -> PrimaryAnswer:
-        asking = self._agent.request(method, self._base.encode("ascii") + target, headers, body)
-        late = False
-
-        def give_up() -> None:
-            nonlocal late
-            late = True
-            asking.cancel()
-
-        timer = None if patience is None else self._clock.callLater(patience, give_up)
         try:
-            response = await asking
-        except Exception as error:  # refused connections, broken TLS, lost connections: Twisted raises a large family
-            if late:
-                raise PrimaryUnreachable(self.url, f"no answer within {patience:g} s") from None
-            if _was_cancelled(error):
-                raise CancelledError from error
-            raise PrimaryUnreachable(self.url, explain(error)) from error
-        finally:
-            if timer is not None and timer.active():
-                timer.cancel()
-        length = None if response.length is UNKNOWN_LENGTH else int(response.length)
-        silence = self.patience if patience is None else patience
-        return PrimaryAnswer(response.code, response.headers, length, self.url, response, self._clock, silence)
-
-
-@attrs.frozen
-class _InMemory:
-    """A response whose body was read already, as far as ``PrimaryAnswer`` uses one."""
-
-    _content: bytes
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """All of it at once."""
-        protocol.makeConnection(_Nowhere())  # type: ignore[arg-type]
-        if self._content:
-            protocol.dataReceived(self._content)
-        protocol.connectionLost(Failure(ResponseDone()))  # type: ignore[no-untyped-call]
-
-
-class _Nowhere:
-    """The transport of a body that is in memory."""
-
-    def pauseProducing(self) -> None:
-        """Nothing more comes anyway."""
-
-    def resumeProducing(self) -> None:
-        """Nothing more comes anyway."""
-
-    def loseConnection(self) -> None:
-        """There is none."""
+            response = await self._client.request(
+                method, self._base + path, headers=fields, body=body, timeout=seconds, follow=False
+            )
+        except RequestFailed as failed:
+            raise PrimaryUnreachable(self.url, failed.reason) from failed
+        return PrimaryAnswer(self.url, response, seconds)
 
 
 def _reason(content: bytes) -> str:
@@ -298,9 +245,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _was_cancelled(error: BaseException) -> bool:
-    """Whether we ourselves ended the request: Twisted wraps that into what it was busy with."""
-    reasons = getattr(error, "reasons", None) or ()
-    return isinstance(error, CancelledError) or any(_was_cancelled(reason.value) for reason in reasons)

@@ -21,13 +21,14 @@ from twistpi.changelog.disk import IDisk
 from twistpi.changelog.line import BadLine, check_line
 from twistpi.changelog.reader import segment_path, split_lines
 from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
+from twistpi.http.body import Offload
 from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.peers import Position
 from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.overview import Overview, look_over
 from twistpi.replication.primary import Primary
-from twistpi.replication.transfer import NotThere, Offload, transfer
+from twistpi.replication.transfer import NotThere, transfer
 from twistpi.view.database import FOLD_VERSION, drop_view
 
 
@@ -125,7 +126,7 @@ class Bootstrap:
 
     async def _fetch(self, path: str, target: str, size: int) -> None:
         try:
-            await transfer(self._primary, path, target, size, self._clock, self._count)
+            await transfer(self._primary, path, target, size, self._count)
         except NotThere:
             self._facts = None
             raise StrangePrimary(self._primary.url, "the snapshot is not there any more; a new one is asked for") from None

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Final
-
-from twisted.internet.defer import Deferred
+from functools import partial
+from typing import Final
 
 from twistpi.model.errors import StorageFull
-from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
-from twistpi.replication.bodies import BodyBroken, BodyReader
+from twistpi.model.following_errors import StrangePrimary
 from twistpi.replication.primary import Primary
 
-Offload = Callable[..., "Deferred[Any]"]
-"""Runs a function in a thread."""
 _SILENCE: Final = 30.0
 """Seconds without a byte after which the connection is given up."""
 
@@ -24,16 +20,16 @@ class NotThere(Exception):
 
 
 async def transfer(
-    primary: Primary, path: str, target: str, size: int, clock: Any, received: Callable[[int], object] = lambda _count: None
+    primary: Primary, path: str, target: str, size: int, received: Callable[[int], object] = lambda _count: None
 ) -> None:
     """Fetch the first ``size`` bytes at ``path`` into the file ``target``, after what is in it already.
 
-    ``received`` is told of every piece how many bytes came.  Raises ``PrimaryUnreachable`` when that breaks off (call again: it
-    goes on), ``NotThere``, ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
+    ``received`` is told how many bytes were written, again and again.  Raise ``PrimaryUnreachable`` when the connection breaks
+    (call again: it goes on), ``NotThere``, ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
     """
     descriptor = _open(target)
     try:
-        have = os.fstat(descriptor).st_size
+        have = told = os.fstat(descriptor).st_size
         if have >= size:
             return
         answer = await primary.ask("GET", path, headers={"Range": f"bytes={have}-{size - 1}"})
@@ -44,35 +40,26 @@ async def transfer(
         if not whole and (answer.status != 206 or answer.length != size - have):
             answer.discard()
             raise StrangePrimary(primary.url, f"it answers {answer.status} where it should hand out a part of a file")
-        await _write(answer.deliver, descriptor, primary.url, clock, received)
+
+        def written() -> None:
+            nonlocal told
+            now = os.fstat(descriptor).st_size
+            received(now - told)
+            told = now
+
+        await answer.write_to(partial(_write, descriptor), written, _SILENCE)
+        written()
+    except OSError as error:
+        raise StorageFull("incoming", os.strerror(error.errno or 0)) from error
     finally:
         os.close(descriptor)
 
 
-async def _write(
-    deliver: Callable[[BodyReader], None], descriptor: int, url: str, clock: Any, received: Callable[[int], object]
-) -> None:
-    failed: list[OSError] = []
-
-    def write(piece: bytes) -> None:
-        try:
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        except OSError as error:
-            failed.append(error)
-            reader.give_up("it cannot be written")
-        else:
-            received(len(piece))
-
-    reader = BodyReader(clock, _SILENCE, write)
-    deliver(reader)
-    try:
-        await reader.ended
-    except BodyBroken as broken:
-        if failed:
-            raise StorageFull("incoming", os.strerror(failed[0].errno or 0)) from failed[0]
-        raise PrimaryUnreachable(url, str(broken)) from None
+def _write(descriptor: int, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
 
 
 def _open(target: str) -> int:

@@ -11,9 +11,9 @@ from typing import Any, Final
 import attrs
 from twisted.logger import Logger
 
+from twistpi.http.backoff import Backoff
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.overview import look_over
-from twistpi.replication.pausing import GrowingPauses
 from twistpi.replication.primary import Primary
 from twistpi.replication.progress import Progress, state_after
 from twistpi.replication.snapshot import Bootstrap
@@ -51,7 +51,7 @@ class FirstSync:
 
     async def run(self) -> None:
         """Return when the directory says whose log it is to have; tries for as long as it takes."""
-        pauses = GrowingPauses(self._clock, self._chance, _SHORTEST_PAUSE, _LONGEST_PAUSE)
+        backoff = Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE, self._chance)
         if not self._serverdir.node.log_id:
             await self._bootstrap.clear()  # what a crash may have left
         while not self._serverdir.node.log_id:
@@ -59,7 +59,7 @@ class FirstSync:
                 await self._meet()
             except TwistpiError as error:
                 self._note(error)
-                await pauses.pause()
+                await backoff.wait(self._clock)
 
     async def _meet(self) -> None:
         """Get to know the primary's log, and take a snapshot where it is a long one."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
+from twisted.internet.threads import deferToThreadPool
 
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.http.agent import Agent, make_agent, unix_agent
+from twistpi.http.client import HTTPClient
 from twistpi.http.networks import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
@@ -30,17 +33,18 @@ def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment:
     Raises ``ValueError`` for another address, ``SecretRefused`` when the secret that the servers share is not fit.
     """
     secret = read_secret(settings.serverdir, settings.secretfile)
-    agent = agent_for(url, settings, reactor, environment)
-    return Primary(url, node_id, agent, reactor, NodeTokens(secret), os.urandom, outside_url=settings.outside_url)
+    offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    client = HTTPClient(agent_for(url, settings, reactor, environment), reactor, offload, reactor.callFromThread)
+    return Primary(url, node_id, client, NodeTokens(secret), os.urandom, outside_url=settings.outside_url)
 
 
 def agent_for(url: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Agent:
-    """What sends requests to the server at ``url``; the administrator says where that is, so no network is forbidden."""
+    """Return what sends requests to the server at ``url``; the administrator says where that is, so no network is forbidden."""
     socket = PrimaryAddress.parse(url).socket
-    if socket is None:
-        anywhere = ForbiddenNetworks.parse((NONE,))
-        return make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=anywhere)
-    return unix_agent(reactor, socket)
+    if socket is not None:
+        return unix_agent(reactor, socket)
+    anywhere = ForbiddenNetworks.parse((NONE,))
+    return make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=anywhere)
 
 
 def is_far(url: str) -> bool:
