@@ -23,6 +23,7 @@ from tests.push.fake_repository import FakeRepository, Saying, reactor
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.http.agent import make_agent
+from twistpi.http.client import HTTPClient
 from twistpi.http.networks import ForbiddenNetworks
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
@@ -81,7 +82,9 @@ def make_source(
     path = keep(blobs, "demo-pkg-1.0.doc.zip", docs)
     attachment = Attachment(DOCZIP, "demo-pkg-1.0.doc.zip", path, hashlib.sha256(docs).hexdigest(), 3, ())
     agent = make_agent(reactor, {}, connections_per_host=0, **options)
-    pusher = Pusher(agent, blobs, clock, deferToThread, os.urandom, patience=patience)
+    pusher = Pusher(
+        HTTPClient(agent, clock, deferToThread, reactor.callFromThread, timeout=None), blobs, os.urandom, patience=patience
+    )
     return Source(blobs, pusher, Release("alice/dev", "demo-pkg", "1.0", metadata, files, (attachment,)), attachment)
 
 

@@ -21,6 +21,7 @@ from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, files, release, sdist
 from tests.web.web_wire import GONE, Answer, Wire, read_answer
 from tests.web.web_world import World
 from twistpi.http.agent import make_agent
+from twistpi.http.client import HTTPClient
 from twistpi.push.releases import Pusher
 
 Start = Callable[..., FakeRepository]
@@ -65,7 +66,9 @@ def server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
         folder.mkdir()
         world = World(str(folder))
         agent = make_agent(reactor, {}, connections_per_host=0)
-        world.services.pusher = Pusher(agent, world.blobs, reactor, deferToThread, os.urandom)
+        world.services.pusher = Pusher(
+            HTTPClient(agent, reactor, deferToThread, reactor.callFromThread, timeout=None), world.blobs, os.urandom
+        )
         alice = with_stages(world)
         running.append(Server(world, alice, reactor.listenTCP(0, world.site, interface="127.0.0.1")))
         return running[-1]

@@ -35,7 +35,6 @@ from twistpi.blobs.incoming import ISystem, RealSystem
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
 from twistpi.http.agent import make_agent
-from twistpi.http.body import read_body
 from twistpi.http.client import HTTPClient
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Final
 
@@ -135,6 +136,22 @@ async def read_body(deliver: Deliver, clock: IReactorTime, silence: float, limit
     deliver(reader)
     await reader.ended
     return b"".join(pieces)
+
+
+async def read_beginning(deliver: Deliver, clock: IReactorTime, silence: float, enough: int) -> bytes:
+    """Return what comes of a body until it is ``enough`` bytes, or breaks off."""
+    came = bytearray()
+
+    def received(data: bytes) -> None:
+        came.extend(data)
+        if len(came) >= enough:
+            reader.give_up(too_large(enough))
+
+    reader = BodyReader(clock, silence, received)
+    deliver(reader)
+    with suppress(RequestFailed):
+        await reader.ended
+    return bytes(came)
 
 
 class BodyWriter:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from twistpi import __version__
 from twistpi.http.agent import Agent
-from twistpi.http.body import BodyReader, BodyWriter, BufferedBody, BytesBody, Offload, decompress, read_body
+from twistpi.http.body import BodyReader, BodyWriter, BufferedBody, BytesBody, Offload, decompress, read_beginning, read_body
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
 from twistpi.http.messages import Line
@@ -79,6 +79,10 @@ class Response:
             return decompress(body, coding, limit)
         plain: bytes = await self._client.offload(decompress, body, coding, limit)
         return plain
+
+    async def beginning(self, limit: int) -> bytes:
+        """Return at most the first ``limit`` bytes of the body as they are sent, or what came of them before it broke off."""
+        return (await read_beginning(self._body.deliverBody, self._client.clock, self._client.silence, limit))[:limit]
 
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from twistpi import __version__
-from twistpi.model.reasons import explain
+from twistpi.http.body import Offload
+from twistpi.http.client import HTTPClient, Response
+from twistpi.http.errors import RequestFailed
 from twistpi.push.repository import Repository
 from twistpi.rules.upload_form import EncodedForm
-
-Offload = Callable[..., "Deferred[Any]"]
-"""Runs a blocking function with its arguments in another thread, as ``deferToThread`` does."""
 
 _PIECE: Final = 256 * 1024
 """Bytes of a file that are in memory at a time."""
@@ -45,44 +41,35 @@ class NoAnswer(Exception):
 
 
 async def post(
-    repository: Repository,
-    form: EncodedForm,
-    file: BinaryIO | None,
-    *,
-    agent: IAgent,
-    clock: Any,
-    offload: Offload,
-    patience: float,
+    repository: Repository, form: EncodedForm, file: BinaryIO | None, *, client: HTTPClient, patience: float
 ) -> tuple[int, str]:
-    """Post ``form`` with ``file`` in it: the status, and what the other server says, in one line.
+    """Post ``form`` with ``file`` in it; return the status, and what the other server says, in one line.
 
-    ``patience`` are the seconds in which it has to take a piece, or to answer once it has all.  Raises ``NoAnswer``.
+    ``patience`` is the time in seconds in which it has to take a piece, or to answer once it has all.  Raise ``NoAnswer``.
     """
-    watch = _Watch(clock, patience)
-    body = _Body(form, file, offload, watch.reset)
+    body = _Body(form, file, client.offload, lambda: timer.reset(patience) if timer.active() else None)
+    posting = Deferred.fromCoroutine(_exchange(repository, form, body, client))
+    timer = client.clock.callLater(patience, posting.cancel)
     try:
-        return await watch.over(_exchange(repository, form, body, agent))
-    except Exception as error:  # Twisted raises a large family: refused, broken TLS, lost connections, no HTTP at all
+        return await posting
+    except Exception as error:
         body.stopProducing()
-        reason = f"no answer within {patience:g} s" if watch.is_over else _line(explain(error))
-        raise NoAnswer(reason, not body.started) from error
+        if not timer.active():
+            raise NoAnswer(f"no answer within {patience:g} s", not body.started) from error
+        if not isinstance(error, RequestFailed):
+            raise
+        raise NoAnswer(_line(error.reason), not body.started) from error
+    finally:
+        if timer.active():
+            timer.cancel()
 
 
-async def _exchange(repository: Repository, form: EncodedForm, body: _Body, agent: IAgent) -> tuple[int, str]:
-    headers = Headers(
-        {
-            "User-Agent": [f"twistpi/{__version__}"],
-            "Accept": ["text/plain, application/json; q=0.8, */*; q=0.5"],
-            "Content-Type": [form.content_type],
-        }
-    )
+async def _exchange(repository: Repository, form: EncodedForm, body: _Body, client: HTTPClient) -> tuple[int, str]:
+    headers = {"Accept": "text/plain, application/json; q=0.8, */*; q=0.5", "Content-Type": form.content_type}
     if repository.authorization is not None:
-        headers.setRawHeaders("Authorization", [repository.authorization])
-    response = await agent.request(b"POST", repository.url.encode("ascii"), headers, body)
-    body.hang_up()
-    answer = _Answer()
-    response.deliverBody(answer)  # type: ignore[no-untyped-call]
-    return response.code, _text(response, await answer.done)
+        headers["Authorization"] = repository.authorization
+    response = await client.request("POST", repository.url, headers=headers, body=body, follow=False)
+    return response.status, _text(response, await response.beginning(_LONGEST_ANSWER))
 
 
 @implementer(IBodyProducer)
@@ -104,7 +91,7 @@ class _Body:
         self._file = file
         self._offload = offload
         self._moved = moved
-        self._consumer: Any = None
+        self._consumer: IConsumer | None = None
         self._work: Deferred[None] | None = None
         self._waiting: Deferred[None] | None = None
         self._paused = False
@@ -134,14 +121,6 @@ class _Body:
         if consumer is not None and self._work is not None:
             self._work.cancel()
 
-    def hang_up(self) -> None:
-        """There is an answer: when it came before all was sent, the rest is not wanted, and would keep the connection open."""
-        consumer = self._consumer
-        self.stopProducing()
-        if consumer is not None:
-            # What is handed to producers counts bytes; only the transport behind it can be closed.
-            getattr(consumer, "_consumer", consumer).abortConnection()
-
     async def _produce(self) -> None:
         await self._write(self._form.head)
         while self._left > 0:
@@ -154,7 +133,8 @@ class _Body:
         await self._write(self._form.tail)
 
     async def _write(self, data: bytes) -> None:
-        self._consumer.write(data)
+        if self._consumer is not None:
+            self._consumer.write(data)
         if self._paused:
             self._waiting = Deferred()
             await self._waiting
@@ -170,77 +150,19 @@ class _Body:
             self._done.errback(failure)
 
 
-class _Answer(Protocol):
-    """The beginning of a body; what is wrong with the end of it does not matter."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._close())
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        """A piece came."""
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size >= _LONGEST_ANSWER:
-            self._close()
-            self.connectionLost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """That was it."""
-        if not self.done.called:
-            self.done.callback(b"".join(self._pieces)[:_LONGEST_ANSWER])
-
-    def _close(self) -> None:
-        # What Twisted hands out can only be closed politely, which takes a peer that answers.
-        connection: Any = getattr(self.transport, "_producer", self.transport)
-        if connection is not None:
-            getattr(connection, "abortConnection", connection.loseConnection)()
-
-
-class _Watch:
-    """Gives something up when nothing moves for too long."""
-
-    def __init__(self, clock: Any, seconds: float) -> None:
-        self.is_over = False
-        self._clock = clock
-        self._seconds = seconds
-        self._call: Any = None
-
-    def reset(self) -> None:
-        """Something moved."""
-        if self._call is not None and self._call.active():
-            self._call.reset(self._seconds)
-
-    async def over(self, work: Coroutine[Any, Any, tuple[int, str]]) -> tuple[int, str]:
-        """What comes of ``work``, which is cancelled when it takes too long."""
-        running = Deferred.fromCoroutine(work)
-        self._call = self._clock.callLater(self._seconds, self._give_up, running)
-        try:
-            return await running
-        finally:
-            if self._call.active():
-                self._call.cancel()
-
-    def _give_up(self, running: Deferred[Any]) -> None:
-        self.is_over = True
-        running.cancel()
-
-
-def _text(response: IResponse, body: bytes) -> str:
+def _text(response: Response, body: bytes) -> str:
     """What an answer says for people: in its body or else in its status line, where many servers say nothing new."""
-    if 300 <= response.code < 400:
-        location = (response.headers.getRawHeaders("Location") or ["elsewhere"])[0]
+    if 300 <= response.status < 400:
+        location = response.header("Location") or "elsewhere"
         return _line(f"it redirects to {location}, push to that address instead")
     text = body.decode("utf-8", "replace")
-    kind = (response.headers.getRawHeaders("Content-Type") or [""])[0]
-    if "html" in kind.lower() or text.lstrip().startswith("<"):
+    if "html" in (response.header("Content-Type") or "").lower() or text.lstrip().startswith("<"):
         text = html.unescape(_TAGS.sub(" ", text))
-    phrase = response.phrase.decode("latin-1") if isinstance(response.phrase, bytes) else str(response.phrase)
+    phrase = response.phrase
     said = _line(text)
-    if phrase and phrase not in said and phrase.lower() != _usual_phrase(response.code).lower():
+    if phrase and phrase not in said and phrase.lower() != _usual_phrase(response.status).lower():
         said = f"{_line(phrase)} {said}".strip()
-    return said or _line(phrase) or _usual_phrase(response.code)
+    return said or _line(phrase) or _usual_phrase(response.status)
 
 
 def _usual_phrase(status: int) -> str:

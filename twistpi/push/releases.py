@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 from twisted.logger import Logger
-from twisted.web.iweb import IAgent
 
 from twistpi.blobs.address import BlobAddress
+from twistpi.http.client import HTTPClient
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
-from twistpi.push.posting import NoAnswer, Offload, post
+from twistpi.push.posting import NoAnswer, post
 from twistpi.push.repository import Repository
 from twistpi.rules.upload_form import Fields, encode_form, file_fields, metadata_fields
 from twistpi.rules.uploads import uploaded_path
@@ -37,14 +37,12 @@ _log = Logger()
 class Pusher:
     """Hands releases to other servers.  Only the reactor's thread touches it."""
 
-    _agent: IAgent
+    _client: HTTPClient
     """Keeps away from forbidden networks, and keeps no connections: one may be closed just when it is used again, and uploads are
-    not repeated.
+    not repeated.  Without a time limit of its own.
     """
     _blobs: Any
     """``blobs.interfaces.IBlobs``."""
-    _clock: Any
-    _offload: Offload
     _entropy: Callable[[int], bytes]
     """So many random bytes."""
     _patience: float = attrs.field(default=120.0, kw_only=True)
@@ -81,13 +79,11 @@ class Pusher:
         """
         form = encode_form(fields, self._entropy(16).hex(), attached)
         try:
-            file: BinaryIO | None = None if address is None else await self._offload(self._blobs.open, address)
+            file: BinaryIO | None = None if address is None else await self._client.offload(self._blobs.open, address)
         except OSError as error:
             raise NoAnswer("the file is not on this server's disk any more", is_away=False) from error
         try:
-            return await post(
-                repository, form, file, agent=self._agent, clock=self._clock, offload=self._offload, patience=self._patience
-            )
+            return await post(repository, form, file, client=self._client, patience=self._patience)
         finally:
             if file is not None:
                 file.close()

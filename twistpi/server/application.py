@@ -110,8 +110,11 @@ class Application:
             settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, restart
         )  # fmt: skip
         parts = make_parts(foundation)
-        pushing = make_agent(reactor, environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0)
-        pusher = Pusher(pushing, storage.blobs, reactor, offload, os.urandom)
+        pushing = make_agent(
+            reactor, environment, extra_ca_file=settings.ca_file, connections_per_host=0,
+            forbidden=ForbiddenNetworks.parse(settings.forbidden_networks),
+        )  # fmt: skip
+        pusher = Pusher(HTTPClient(pushing, reactor, offload, reactor.callFromThread, timeout=None), storage.blobs, os.urandom)
         collector = _make_collector(foundation, parts)
         authentication = Authentication.build(settings, readers, reactor, offload)
         secret, node = read_secret(settings.serverdir, settings.secretfile), storage.serverdir.node
