@@ -1,15 +1,14 @@
-"""Bodies of responses: read with an eye on silence and length, written to what blocks, decompressed; and bodies in memory."""
+"""Bodies of responses: read with an eye on silence and length, decompressed; and bodies in memory."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -19,12 +18,6 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from twistpi.http.errors import Cause, RequestFailed, too_large
-from twistpi.http.single_flight import Waiters
-
-_FIRST_AHEAD: Final = 128 * 1024
-"""Bytes that may wait for the thread before the sender is held back, at first: the first must not be late because of the next."""
-_MOST_AHEAD: Final = 2 * 1024 * 1024
-"""The same after several batches; as many bytes again may be on their way to the disk."""
 
 Deliver = Callable[[IProtocol], object]
 """``IResponse.deliverBody``."""
@@ -152,122 +145,6 @@ async def read_beginning(deliver: Deliver, clock: IReactorTime, silence: float, 
     with suppress(RequestFailed):
         await reader.ended
     return bytes(came)
-
-
-class BodyWriter:
-    """Writes a body with a function that blocks, in another thread, one batch at a time; a fast sender is held back.
-
-    The thread takes the next batch itself: the reactor is busy receiving and sending, and writing must not wait for it.
-    """
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        silence: float,
-        offload: Offload,
-        call_in_reactor: Callable[[Callable[[], object]], object],
-        write: Callable[[list[bytes]], object],
-        written: Callable[[], object] = lambda: None,
-    ) -> None:
-        """``write`` gets the pieces of a batch in another thread; ``written`` is called in the reactor after each batch.
-
-        ``silence`` is in seconds, ``call_in_reactor`` is ``IReactorFromThreads.callFromThread``.
-        """
-        self._offload = offload
-        self._call_in_reactor = call_in_reactor
-        self._write = write
-        self._written = written
-        self._lock = Lock()
-        """Held to touch the next three."""
-        self._pieces: list[bytes] = []
-        self._waiting = 0
-        self._taking = False
-        """Whether a thread will look for pieces again."""
-        self._ahead = _FIRST_AHEAD
-        self._works = 0
-        """Threads that were started and have not returned: a second one when pieces come just as the first leaves."""
-        self._paused = False
-        self._outcome: Failure | None = None
-        self._over = False
-        """Whether no more will come."""
-        self._settled: Waiters[None] = Waiters()
-        """Who waits until no more will come and no thread is at work."""
-        self._reader = BodyReader(clock, silence, self._received)
-        self._reader.ended.addCallbacks(lambda _: self._end(None), self._end)
-
-    async def take(self, deliver: Deliver) -> None:
-        """Take the body that ``deliver`` sends; return when all of it came and was written.
-
-        Raise ``RequestFailed`` when not all came, after writing what did; or what ``write`` raised.  When this is cancelled, it
-        ends only when no thread writes any more, so that the file may be closed then.
-        """
-        deliver(self._reader)
-        self._reader.read_size(self._ahead // 2)
-        try:
-            await self._settle()
-        except CancelledError:
-            self._reader.give_up(RequestFailed("nobody wants it any more"))
-            await self._settle()
-            raise
-        if self._outcome is not None:
-            self._outcome.raiseException()
-
-    async def _settle(self) -> None:
-        if self._works or not self._over:
-            await self._settled.wait()
-
-    def _received(self, data: bytes) -> None:
-        with self._lock:
-            self._pieces.append(data)
-            self._waiting += len(data)
-            is_enough = self._waiting >= self._ahead
-            is_taken, self._taking = self._taking, True
-        if not is_taken:
-            self._works += 1
-            self._offload(self._work).addCallbacks(self._done, self._failed)
-        elif is_enough and not self._paused:
-            self._paused = True
-            self._reader.pause()
-
-    def _work(self) -> None:
-        """Write for as long as there is something to write; in the thread."""
-        while pieces := self._take():
-            self._write(pieces)
-            self._call_in_reactor(self._advance)
-
-    def _take(self) -> list[bytes]:
-        with self._lock:
-            pieces, self._pieces, self._waiting = self._pieces, [], 0
-            self._taking = bool(pieces)
-            return pieces
-
-    def _advance(self) -> None:
-        """A batch was written, and what came meanwhile taken."""
-        if self._ahead < _MOST_AHEAD:
-            self._ahead *= 2
-            self._reader.read_size(self._ahead // 2)
-        if self._paused:
-            self._paused = False
-            self._reader.resume()
-        self._written()
-
-    def _done(self, _: object) -> None:
-        self._works -= 1
-        self._look()
-
-    def _failed(self, failure: Failure) -> None:
-        self._outcome = failure
-        self._reader.give_up(RequestFailed("nothing more can be written"))
-        self._done(None)
-
-    def _end(self, failure: Failure | None) -> None:
-        self._over = True
-        self._outcome = self._outcome or failure
-        self._look()
-
-    def _look(self) -> None:
-        if self._over and not self._works:
-            self._settled.fire(None)
 
 
 @implementer(IBodyProducer)

@@ -17,7 +17,8 @@ from zope.interface import implementer
 
 from twistpi import __version__
 from twistpi.http.agent import Agent
-from twistpi.http.body import BodyReader, BodyWriter, BufferedBody, BytesBody, Offload, decompress, read_beginning, read_body
+from twistpi.http.body import BodyReader, BufferedBody, BytesBody, Offload, decompress, read_beginning, read_body
+from twistpi.http.body_writer import BodyWriter
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
 from twistpi.http.messages import Line

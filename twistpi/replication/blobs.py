@@ -40,13 +40,10 @@ _ENOUGH: Final = 5_000
 _MOST_NEWS: Final = 5_000
 """Changes that are remembered until somebody looks; beyond, the view is walked through."""
 _NEWS_AT_ONCE: Final = 500
-_SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 30.0
-"""Seconds in which nothing is asked for after a failure, while nothing gets better in between."""
-_SILENCE: Final = 15.0
-"""Seconds."""
-_BUSY: Final = 1.0
-"""Seconds until it is looked again whether the log is still far behind."""
+_PAUSES: Final = (0.1, 30.0)
+"""Seconds of the shortest and of the longest pause after failures."""
+_SILENCE: Final = 15.0  # seconds
+_BUSY: Final = 1.0  # seconds until it is looked again whether the log is still far behind
 
 
 @attrs.define(eq=False)
@@ -93,8 +90,7 @@ class BlobQueue:
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
 
     def __attrs_post_init__(self) -> None:
-        self._pauses = Pause(self._clock, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE), self._go_on)
-        self._waits = Pause(self._clock, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE), self._go_on)
+        self._pauses, self._waits = (Pause(self._clock, Backoff(*_PAUSES), self._go_on) for _ in range(2))
 
     def start(self) -> None:
         """Begin, with a walk through the view."""

@@ -110,11 +110,7 @@ class Application:
             settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, restart
         )  # fmt: skip
         parts = make_parts(foundation)
-        pushing = make_agent(
-            reactor, environment, extra_ca_file=settings.ca_file, connections_per_host=0,
-            forbidden=ForbiddenNetworks.parse(settings.forbidden_networks),
-        )  # fmt: skip
-        pusher = Pusher(HTTPClient(pushing, reactor, offload, reactor.callFromThread, timeout=None), storage.blobs, os.urandom)
+        pusher = _make_pusher(foundation)
         collector = _make_collector(foundation, parts)
         authentication = Authentication.build(settings, readers, reactor, offload)
         secret, node = read_secret(settings.serverdir, settings.secretfile), storage.serverdir.node
@@ -180,6 +176,16 @@ def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
     services.measuring += [partial(upstream_measures, foundation.upstream)]
     services.measuring += parts.measuring
     services.checking += [condition.checks]
+
+
+def _make_pusher(foundation: Foundation) -> Pusher:
+    settings, reactor = foundation.settings, foundation.reactor
+    forbidden = ForbiddenNetworks.parse(settings.forbidden_networks)
+    agent = make_agent(
+        reactor, foundation.environment, extra_ca_file=settings.ca_file, forbidden=forbidden, connections_per_host=0
+    )
+    client = HTTPClient(agent, reactor, foundation.offload, reactor.callFromThread, timeout=None)
+    return Pusher(client, foundation.storage.blobs, os.urandom)
 
 
 def _make_collector(foundation: Foundation, parts: Parts) -> GarbageCollector:
