@@ -17,7 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, Timeo
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from twistpi.http.body import BodyWriter, Offload
+from twistpi.http.body import Offload
+from twistpi.http.body_writer import BodyWriter
 from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import Cause, RequestFailed
