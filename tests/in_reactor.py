@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from twistpi.http.body import Offload
 
 PATIENCE = 60.0
 """Seconds after which something will not happen in this process, however busy the machine is."""
+offload = cast(Offload, deferToThread)
+"""``deferToThread`` with the type that the product gives it."""
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 

@@ -14,10 +14,9 @@ import attrs
 import pytest
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.in_reactor import PATIENCE, in_reactor, until
+from tests.in_reactor import PATIENCE, in_reactor, offload, until
 from tests.mirror.mirror_setup import ShiftableClock
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from twistpi.blobs.address import blob_address
@@ -82,9 +81,7 @@ def make_source(
     path = keep(blobs, "demo-pkg-1.0.doc.zip", docs)
     attachment = Attachment(DOCZIP, "demo-pkg-1.0.doc.zip", path, hashlib.sha256(docs).hexdigest(), 3, ())
     agent = make_agent(reactor, {}, connections_per_host=0, **options)
-    pusher = Pusher(
-        HTTPClient(agent, clock, deferToThread, reactor.callFromThread, timeout=None), blobs, os.urandom, patience=patience
-    )
+    pusher = Pusher(HTTPClient(agent, clock, offload, reactor.callFromThread, timeout=None), blobs, os.urandom, patience=patience)
     return Source(blobs, pusher, Release("alice/dev", "demo-pkg", "1.0", metadata, files, (attachment,)), attachment)
 
 

@@ -12,9 +12,8 @@ import orjson
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import in_reactor, offload, wait_for
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from tests.web.web_asking import Person, basic
 from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, files, release, sdist, upload, wheel, with_stages
@@ -67,7 +66,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
         world = World(str(folder))
         agent = make_agent(reactor, {}, connections_per_host=0)
         world.services.pusher = Pusher(
-            HTTPClient(agent, reactor, deferToThread, reactor.callFromThread, timeout=None), world.blobs, os.urandom
+            HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=None), world.blobs, os.urandom
         )
         alice = with_stages(world)
         running.append(Server(world, alice, reactor.listenTCP(0, world.site, interface="127.0.0.1")))

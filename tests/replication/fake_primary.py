@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.threads import deferToThread
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.in_reactor import offload
 from twistpi.http.agent import Agent, make_agent, unix_agent
 from twistpi.http.client import HTTPClient
 
@@ -104,4 +104,4 @@ def client_for(url: str, clock: Any = reactor) -> tuple[HTTPClient, Agent]:
 
 def make_client(agent: IAgent, clock: Any = reactor) -> HTTPClient:
     """A client over ``agent``."""
-    return HTTPClient(agent, clock, deferToThread, reactor.callFromThread)
+    return HTTPClient(agent, clock, offload, reactor.callFromThread)

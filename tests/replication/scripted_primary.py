@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
@@ -22,6 +21,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from tests.contracts.changelog_contract import raw_lines
+from tests.in_reactor import offload
 from tests.replication.fake_primary import make_client, reactor
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
@@ -239,7 +239,7 @@ class Replica:
         readers = Readers(str(folder / "view.sqlite"))
         options = {"silence": 30.0, "pauses": PAUSES, **options}
         following = Following(
-            asked, LOG, lambda: changelog.last, writer.receive, lambda: 1, Refusals(asked, changelog, deferToThread), reactor,
+            asked, LOG, lambda: changelog.last, writer.receive, lambda: 1, Refusals(asked, changelog, offload), reactor,
             lambda: 0.5, **options,
         )  # fmt: skip
         told.append(following.changed)

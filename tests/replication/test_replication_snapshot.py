@@ -11,9 +11,8 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import in_reactor, until, wait_for
+from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.catch_up import catch_up
@@ -155,7 +154,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     client, agent = client_for(large.fake.url)
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     place = Place(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
-    yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, deferToThread))
+    yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, offload))
     agent.close()
 
 
@@ -165,7 +164,7 @@ def segments(folder: Path) -> dict[str, bytes]:
 
 async def history_of(fresh: Fresh, changelog: FileChangelog) -> None:
     history = History(
-        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, deferToThread,
+        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, offload,
         lambda: 0.0, 0.001,
     )  # fmt: skip
     history.start()
@@ -264,7 +263,7 @@ async def test_older_history_that_was_stopped_within_a_segment_asks_for_nothing_
     changelog, view = start(fresh.folder)
     large.stalls = True
     history = History(
-        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, deferToThread,
+        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, offload,
         lambda: 0.0, 0.001,
     )  # fmt: skip
     history.start()

@@ -12,9 +12,8 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import in_reactor, until, wait_for
+from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import client_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
@@ -104,7 +103,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = Place(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
-    bootstrap = Bootstrap(primary, place, RealDisk(), reactor, deferToThread)
+    bootstrap = Bootstrap(primary, place, RealDisk(), reactor, offload)
     yield Arriving(serverdir, settings, FirstSync(primary, serverdir, reactor, lambda: 0.0, bootstrap), large)
     large.view.close()
     large.changelog.close()

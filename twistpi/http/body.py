@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -19,15 +20,22 @@ from zope.interface import implementer
 
 from twistpi.http.errors import Cause, RequestFailed, too_large
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 Deliver = Callable[[IProtocol], object]
 """``IResponse.deliverBody``."""
 
 
-Offload = Callable[..., "Deferred[Any]"]
-"""Runs a blocking function with its arguments in another thread, as ``deferToThread`` does."""
+class Offload(Protocol):
+    """Runs a blocking function in another thread, as ``deferToThread`` does."""
+
+    def __call__(
+        self, function: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> Deferred[_Result]:
+        """Return a Deferred with the function's result."""
 
 
-class BodyReader(Protocol):
+class BodyReader(TwistedProtocol):
     """Passes a body on to ``received`` until it ends, breaks off, falls silent or is given up."""
 
     def __init__(self, clock: IReactorTime, silence: float, received: Callable[[bytes], object]) -> None:

@@ -78,8 +78,7 @@ class Response:
         coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
         if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
             return decompress(body, coding, limit)
-        plain: bytes = await self._client.offload(decompress, body, coding, limit)
-        return plain
+        return await self._client.offload(decompress, body, coding, limit)
 
     async def beginning(self, limit: int) -> bytes:
         """Return at most the first ``limit`` bytes of the body as they are sent, or what came of them before it broke off."""

@@ -10,7 +10,8 @@ import attrs
 from twisted.internet.interfaces import IProtocol, IReactorTime
 
 from twistpi.http.backoff import sleep
-from twistpi.http.body import BodyWriter, Offload
+from twistpi.http.body import Offload
+from twistpi.http.body_writer import BodyWriter
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.ranges import parse_content_range
 from twistpi.http.urls import Credentials
