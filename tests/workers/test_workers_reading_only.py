@@ -71,7 +71,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     services.downloads = services.elsewhere = FileService(source, blobs, offload)
     services.sidecars, services.name_lists = MetadataService(source, blobs, offload), source
     services.authenticator = WorkerAuthenticator(
-        made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, first=Passwords()
+        made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, passwords=Passwords()
     )
     services.forward = First()
     yield made
@@ -147,7 +147,7 @@ def test_a_password_is_looked_at_by_the_first_process_and_then_known_for_a_minut
     world.add_user("alice", "secret")
     world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
     authenticator: Any = world.services.authenticator
-    wire, passwords = Wire(world), authenticator.first
+    wire, passwords = Wire(world), authenticator.passwords
 
     def status(user: str, password: str) -> int:
         return wire.ask("/alice/dev/+simple/", authorization=basic(user, password)).status

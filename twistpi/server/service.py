@@ -74,7 +74,7 @@ from twistpi.server.systemd import Notifier
 from twistpi.server.verification import Verification
 from twistpi.web.access_log import AccessLog
 from twistpi.web.transport.connections import Connections
-from twistpi.workers.workers import Workers
+from twistpi.workers.pool import WorkerPool
 
 _log = Logger()
 
@@ -157,7 +157,7 @@ class TwistpiService(Service):
         )  # fmt: skip
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
         self._log_output = LogOutput()
-        self._workers = Workers(settings, reactor)
+        self._workers = WorkerPool(settings, reactor)
         self._clock_watch = ClockWatch(reactor)
         self._verification: Verification | None = None
         self._failed: Exception | None = None

@@ -1,7 +1,7 @@
-"""The workers, as the first process sees them: started, watched, started again when they die, and ended with it.
+"""The worker processes of a server, as its first process has them: started, watched, restarted when they die, and stopped.
 
-While workers serve, the first process leaves the listening sockets to them.  While none does - before the first is ready, and
-when all have died - it serves at these sockets itself, so that nobody waits.
+While workers accept connections, the first process leaves the listening sockets to them.  While none does - before the first is
+ready, and when all have died - it accepts connections itself, so that no client has to wait.
 """
 
 from __future__ import annotations
@@ -9,244 +9,312 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal
 
 import attrs
 import orjson
-from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorTime,
+    IReactorUNIX,
+)
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twistpi.http.backoff import Backoff
+from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measure
+from twistpi.server.application import Application
 from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
+from twistpi.web.fast.invalidation import invalidations_of
+from twistpi.web.services import NodeFacts
 from twistpi.web.traffic import Traffic
-from twistpi.workers.control_channel import ACCESS, READY, STOP, TRAFFIC, ControlChannel, sealed
-from twistpi.workers.log_relay import log_again
+from twistpi.workers.control_channel import (
+    ACCESS,
+    HURRY,
+    READY,
+    REOPEN,
+    STOP,
+    TRAFFIC,
+    WorkerConfig,
+    encode_config,
+    log_relayed,
+)
 from twistpi.workers.shared_state import SharedState, Slot
 
-_FIRST_PAUSE: Final = 0.1
-"""Seconds before a worker that died is started again; they double each time it dies young."""
-_LONGEST_PAUSE: Final = 30.0
+_SHORTEST_DELAY: Final = 0.1
+"""Seconds before a worker that died is started again; doubled each time it dies young."""
+_LONGEST_DELAY: Final = 30.0
 _YOUNG: Final = 60.0
-"""Seconds after which a worker's death is a matter of its own."""
-_PATIENCE: Final = 5.0
+"""Seconds.  After that long a life, a worker's death says nothing about the next one."""
+_STOP_MARGIN: Final = 5.0
 """Seconds beyond the setting stop-timeout after which a worker that was told to stop is killed."""
-_BOARD: Final = 3
-"""The number of the board's descriptor in a worker; the sockets follow."""
-_OF_THE_FIRST: Final = frozenset({"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
-"""Variables with which a service manager speaks to this process alone."""
+_SHARED_STATE: Final = 3
+"""The number of the shared memory's descriptor in a worker; the sockets follow."""
+_OWN_VARIABLES: Final = frozenset({"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
+"""Variables by which a service manager addresses the first process alone."""
 _LONGEST_LINE: Final = 1024 * 1024
+_SOCKET_NAME: Final = "workers.sock"
+_LONGEST_PATH: Final = 100
+"""Bytes of a socket's path; systems take 104 to 108."""
+_MEASURES: Final[Sequence[tuple[str, Literal["counter", "gauge"], str, int]]] = (
+    ("twistpi_worker_up", "gauge", "1 while the worker serves", Slot.ALIVE),
+    ("twistpi_worker_connections", "gauge", "Open connections of clients to the worker", Slot.CONNECTIONS),
+    ("twistpi_worker_requests", "counter", "Requests the worker answered", Slot.ANSWERED),
+    ("twistpi_worker_passed_on", "counter", "Requests the worker passed on to the first process", Slot.PASSED_ON),
+    ("twistpi_worker_page_cache_pages", "gauge", "Ready pages in the worker's memory", Slot.PAGES),
+    ("twistpi_worker_page_cache_bytes", "gauge", "Memory they take", Slot.PAGE_BYTES),
+)
 
 log = Logger()
 
 
+class IWorkersReactor(IReactorTime, IReactorProcess, IReactorUNIX):
+    """A reactor that can run workers."""
+
+
+def socket_path(serverdir: str) -> str:
+    """Return the path for the socket at which workers ask, and remove what a former process left there."""
+    path = os.path.join(os.path.abspath(serverdir), _SOCKET_NAME)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        path = os.path.join(tempfile.mkdtemp(prefix="twistpi-"), _SOCKET_NAME)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return path
+
+
+def remove_socket(path: str) -> None:
+    """Remove the socket at a path of ``socket_path``, and the folder that was made for it."""
+    with suppress(OSError):
+        os.unlink(path)
+    folder = os.path.dirname(path)
+    if os.path.basename(folder).startswith("twistpi-"):
+        with suppress(OSError):  # a server directory of that name is not empty
+            os.rmdir(folder)
+
+
 @attrs.define(eq=False)
 class WorkerPool:
-    """All workers of a server."""
+    """All workers of a server; none where the setting ``workers`` is 0."""
 
     _settings: Settings
-    _reactor: Any
-    _ports: Mapping[str, IListeningPort]
+    _reactor: IWorkersReactor
+    _ports: Mapping[str, IListeningPort] = attrs.field(factory=dict, init=False)
     """By the endpoints they were made for."""
-    _first_process: str
-    """The path of the socket at which this process answers its workers."""
-    shared_state: SharedState
-    traffic: Traffic = attrs.field(factory=Traffic, init=False)
-    """Of the whole server: what workers answered counts there, too."""
-    _stations: list[_Station] = attrs.field(factory=list, init=False)
-    _ending: list[_Station] = attrs.field(factory=list, init=False)
-    _node: Any = attrs.field(default=None, init=False)
+    _node: NodeFacts = attrs.field(default=NodeFacts(""), init=False)
     _offline: bool = attrs.field(default=False, init=False)
+    _path: str = attrs.field(default="", init=False)
+    """Of the socket at which this process answers its workers."""
+    _port: IListeningPort | None = attrs.field(default=None, init=False)
+    """The port at that socket."""
+    shared_state: SharedState | None = attrs.field(default=None, init=False)
+    """None before ``start`` and after ``close``."""
+    traffic: Traffic = attrs.field(factory=Traffic, init=False)
+    """Of the whole server: what workers answered is counted there, too."""
+    _workers: list[_Worker] = attrs.field(factory=list, init=False)
     _accepting: bool = attrs.field(default=True, init=False)
-    """Whether this process serves at the sockets itself."""
-    _stopped: bool = attrs.field(default=False, init=False)
+    """Whether this process accepts connections itself."""
+    _stopping: bool = attrs.field(default=False, init=False)
 
-    def start(self, node: Any, *, offline: bool) -> None:
-        """Start the workers of a server that is ``node`` (``web.services.NodeFacts``); ``offline`` as its own pages are."""
-        self._node, self._offline = node, offline
-        self._stations = [_Station(self, number) for number in range(1, self._settings.workers + 1)]
-        for station in self._stations:
-            station.begin()
+    def start(self, application: Application, ports: Mapping[str, IListeningPort]) -> None:
+        """Have workers accept from ``ports``, given by their endpoints, and answer what they cannot through ``application``.
 
-    def stop(self) -> Deferred[None]:
-        """Have all end; fires when none is left.  This process leaves the sockets alone from now on."""
-        self._ending, self._stations, self._stopped = self._stations, [], True
-        return DeferredList([station.end() for station in self._ending]).addCallback(self._have_ended)
-
-    def _have_ended(self, _: object) -> None:
-        self._ending = []
-
-    def say(self, word: bytes) -> None:
-        """Tell all workers a ``word`` of ``orders``, those that are ending, too."""
-        for station in (*self._stations, *self._ending):
-            station.say(word)
-
-    def look(self) -> None:
-        """Serve at the sockets, or leave them to workers, as there are any."""
-        wanted = not any(station.is_ready for station in self._stations)
-        if wanted == self._accepting or self._stopped:
+        To be called once, when the reactor runs: twistd may fork before.
+        """
+        if not self._settings.workers:
             return
-        self._accepting = wanted
+        services = application.services
+        self._ports, self._node, self._offline, self.traffic = ports, services.node, services.offline, services.traffic
+        self.shared_state = SharedState.make()
+        self.shared_state.begin(services.standing.serial)
+        self._path = services.workers_at = socket_path(self._settings.serverdir)
+        self._port = self._reactor.listenUNIX(self._path, application.site, mode=0o600, backlog=1024)
+        services.measuring.append(self.measures)
+        application.announcements.append(self._announce)
+        self._workers = [_Worker(self, self._reactor, number) for number in range(1, self._settings.workers + 1)]
+        for worker in self._workers:
+            worker.start()
+
+    def reopen(self) -> None:
+        """Have workers open their certificates and logs again."""
+        self._command(REOPEN)
+
+    def hurry(self) -> None:
+        """Have workers end now, whatever they are answering; after ``close``."""
+        self._command(HURRY)
+
+    def close(self) -> Deferred[None]:
+        """Stop all workers; fire when none is left.  This process leaves the listening sockets alone from now on."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._stopping = True
+        timeout = self._settings.stop_timeout + _STOP_MARGIN
+        await DeferredList([worker.stop(timeout) for worker in self._workers])
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+            remove_socket(self._path)
+        if self.shared_state is not None:
+            self.shared_state.close()
+            self.shared_state = None
+
+    def _command(self, command: bytes) -> None:
+        for worker in self._workers:
+            worker.command(command)
+
+    def _announce(self, serial: int, changes: Sequence[Change]) -> None:
+        if self.shared_state is not None:  # else the entry was written after the last worker had ended
+            self.shared_state.announce(serial, invalidations_of(changes))
+
+    # For the workers' protocols -------------------------------------------------------------------------------------
+
+    def worker_changed(self, number: int, *, gone: bool) -> None:
+        """Accept connections, or leave that to workers: one became ready, or is ``gone``."""
+        if gone and self.shared_state is not None:
+            self.shared_state.clear_slot(number)
+        accepting = not any(worker.is_ready for worker in self._workers)
+        if accepting == self._accepting or self._stopping:
+            return
+        self._accepting = accepting
         for port in self._ports.values():
             if getattr(port, "connected", False) and not getattr(port, "disconnecting", False):
-                port.startReading() if wanted else port.stopReading()  # type: ignore[attr-defined]
+                port.startReading() if accepting else port.stopReading()  # type: ignore[attr-defined]
 
-    def channel(self, number: int) -> tuple[ControlChannel, dict[int, int]]:
-        """What the worker ``number`` is told, and which descriptors it inherits: theirs to ours."""
+    def spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
+        """Start a process for the worker ``number`` and send it its configuration.  Raise ``OSError``."""
+        assert self.shared_state is not None
+        descriptors = {_SHARED_STATE: self.shared_state.descriptor}
         listening: list[Listening] = []
-        descriptors = {_BOARD: self.shared_state.descriptor}
-        for endpoint, port in self._ports.items():
-            descriptor = _BOARD + 1 + len(listening)
-            of_port: Any = port
-            descriptors[descriptor] = of_port.fileno()
-            listening.append(Listening(endpoint, descriptor, int(of_port.socket.family)))
-        channel = ControlChannel(
-            number, self._settings.workers, self._settings, self._node, self._first_process, _BOARD, tuple(listening),
-            self._offline,
-        )  # fmt: skip
-        return channel, descriptors
-
-    def spawn(self, protocol: ProcessProtocol, number: int, descriptors: Mapping[int, int]) -> Any:
-        """A process with ``descriptors`` beside three pipes."""
-        environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_FIRST}
-        return self._reactor.spawnProcess(
-            protocol, sys.executable, [sys.executable, "-m", "twistpi.workers.process", str(number)], environment,
-            childFDs={0: "w", 1: "r", 2: "r", **descriptors},
-        )  # fmt: skip
-
-    def call_later(self, seconds: float, work: Callable[[], object]) -> Any:
-        """See ``IReactorTime``."""
-        return self._reactor.callLater(seconds, work)
-
-    @property
-    def patience(self) -> float:
-        """Seconds that a worker has to end."""
-        return self._settings.stop_timeout + _PATIENCE
-
-    def seconds(self) -> float:
-        """See ``IReactorTime``."""
-        seconds: float = self._reactor.seconds()
-        return seconds
+        for descriptor, (endpoint, port) in enumerate(self._ports.items(), _SHARED_STATE + 1):
+            of_twisted: Any = port
+            descriptors[descriptor] = of_twisted.fileno()
+            listening.append(Listening(endpoint, descriptor, int(of_twisted.socket.family)))
+        environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+        command = [sys.executable, "-m", "twistpi.workers.process", str(number)]
+        childFDs: dict[int, int | str] = {0: "w", 1: "r", 2: "r", **descriptors}  # noqa: N806
+        process = self._reactor.spawnProcess(protocol, sys.executable, command, environment, childFDs=childFDs)
+        settings = self._settings
+        config = WorkerConfig(
+            number, settings.workers, settings, self._node, self._path, _SHARED_STATE, tuple(listening), self._offline
+        )
+        process.write(encode_config(config))
+        return process
 
     def measures(self) -> Iterator[Measure]:
-        """See ``Measured``."""
-        words: Sequence[tuple[str, Any, str, int]] = (
-            ("twistpi_worker_up", "gauge", "1 while the worker serves", Slot.ALIVE),
-            ("twistpi_worker_connections", "gauge", "Open connections of clients to the worker", Slot.CONNECTIONS),
-            ("twistpi_worker_requests", "counter", "Requests the worker answered", Slot.ANSWERED),
-            ("twistpi_worker_passed_on", "counter", "Requests the worker passed on to the first process", Slot.PASSED_ON),
-            ("twistpi_worker_page_cache_pages", "gauge", "Ready pages in the worker's memory", Slot.PAGES),
-            ("twistpi_worker_page_cache_bytes", "gauge", "Memory they take", Slot.PAGE_BYTES),
-        )
-        for name, kind, help, word in words:
-            for station in self._stations:
-                yield Measure(name, kind, help, self.shared_state.told(station.number, word), station.labels)
-        for station in self._stations:
-            yield Measure("twistpi_worker_starts", "counter", "How often the worker was started", station.starts, station.labels)
+        """Yield the counters of each worker (``Measured``)."""
+        if self.shared_state is None:
+            return
+        for name, kind, help, word in _MEASURES:
+            for worker in self._workers:
+                yield Measure(name, kind, help, self.shared_state.get(worker.number, word), worker.labels)
+        for worker in self._workers:
+            yield Measure("twistpi_worker_starts", "counter", "How often the worker was started", worker.starts, worker.labels)
 
 
-class _Station(ProcessProtocol):
-    """The place of one worker, whichever process has it."""
+class _Worker(ProcessProtocol):
+    """A worker of a certain number: a process, and the next one when that dies."""
 
-    def __init__(self, pool: WorkerPool, number: int) -> None:
-        self._pool = pool
+    def __init__(self, pool: WorkerPool, reactor: IWorkersReactor, number: int) -> None:
         self.number = number
         self.labels = (("worker", str(number)),)
         self.starts = 0
         self.is_ready = False
-        self._process: Any = None
-        self._began = 0.0
-        self._pause = _FIRST_PAUSE
-        self._timer: Any = None
+        """Whether it accepts connections."""
+        self._pool = pool
+        self._reactor = reactor
+        self._process: IProcessTransport | None = None
+        self._started_at = 0.0
+        self._backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
+        self._timer: IDelayedCall | None = None
+        """Starts the next process, or kills the one that is to end."""
         self._ended: Deferred[None] | None = None
-        """Fires when it is over; there while it is to end."""
+        """Fires when the process has ended; None until ``stop``."""
         self._line = b""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start a process."""
-        channel, descriptors = self._pool.channel(self.number)
-        self.starts += 1
-        self._began = self._pool.seconds()
-        self._line = b""
         self._timer = None
+        self.starts += 1
+        self._started_at = self._reactor.seconds()
+        self._line = b""
         try:
-            self._process = self._pool.spawn(self, self.number, descriptors)
+            self._process = self._pool.spawn(self, self.number)
         except OSError as error:
-            self._begin_later(f"it could not be started: {error}")
-            return
-        self._process.write(sealed(channel))
+            self._start_later(f"it could not be started: {error}")
 
-    def end(self) -> Deferred[None]:
-        """Have it end, soon, and not begin again."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+    def stop(self, timeout: float) -> Deferred[None]:
+        """Have the process end, within ``timeout`` seconds, and start no other."""
+        self._cancel_timer()
         if self._process is None:
             return succeed(None)
         ended: Deferred[None] = Deferred()
         self._ended = ended
-        self.say(STOP)
-        self._timer = self._pool.call_later(self._pool.patience, self._kill)
+        self.command(STOP)
+        self._timer = self._reactor.callLater(timeout, self._process.signalProcess, signal.SIGKILL)
         return ended
 
-    def say(self, word: bytes) -> None:
-        """Tell it something, if it is there."""
+    def command(self, command: bytes) -> None:
+        """Send a command to the process, if there is one."""
         if self._process is not None:
-            self._process.write(word + b"\n")
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.signalProcess(signal.SIGKILL)
+            self._process.write(command + b"\n")
 
     def outReceived(self, data: bytes) -> None:
-        """It says something."""
+        """Handle messages."""
         *lines, self._line = (self._line + data).split(b"\n")
         if len(self._line) > _LONGEST_LINE:
             self._line = b""
         for line in lines:
-            self._heard(line)
+            self._handle(line)
 
     def errReceived(self, data: bytes) -> None:
-        """It complains, which no worker should."""
+        """Log what should not have been printed: a worker logs through messages."""
         log.warn("worker {worker}: {text}", worker=self.number, text=data.decode("utf-8", "replace").rstrip())
 
-    def _heard(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
-            told = orjson.loads(line)
+            message = orjson.loads(line)
         except orjson.JSONDecodeError:
-            told = None
-        if not isinstance(told, dict):
+            message = None
+        if not isinstance(message, dict):
             self.errReceived(line)
-            return
-        if log_again(self.number, told):
-            return
-        if TRAFFIC in told:
-            self._pool.traffic.add(told[TRAFFIC])
-        elif ACCESS in told:
-            (sys.__stdout__ or sys.stdout).write(told[ACCESS])  # sys.stdout leads to the server's log by now
-        elif READY in told:
+        elif log_relayed(self.number, message):
+            pass
+        elif TRAFFIC in message:
+            self._pool.traffic.add(message[TRAFFIC])
+        elif ACCESS in message:
+            (sys.__stdout__ or sys.stdout).write(message[ACCESS])  # sys.stdout leads to the server's log by now
+        elif READY in message:
             self.is_ready = True
-            log.info("Worker {worker} serves (process {pid}).", worker=self.number, pid=told[READY])
-            self._pool.look()
+            log.info("Worker {worker} serves (process {pid}).", worker=self.number, pid=message[READY])
+            self._pool.worker_changed(self.number, gone=False)
 
     def processEnded(self, reason: Failure) -> None:
-        """It is gone."""
+        """Start another process later, unless this one was to end."""
         self._process = None
         self.is_ready = False
-        self._pool.shared_state.clear_slot(self.number)
-        self._pool.look()
-        if self._ended is not None:
-            if self._timer.active():
-                self._timer.cancel()
-            self._ended.callback(None)
+        self._pool.worker_changed(self.number, gone=True)
+        if self._ended is None:
+            self._start_later(f"it died: {reason.getErrorMessage().rstrip('.')}")
             return
-        self._begin_later(f"it died: {reason.getErrorMessage().rstrip('.')}")
+        self._cancel_timer()
+        self._ended.callback(None)
 
-    def _begin_later(self, why: str) -> None:
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE) if self._pool.seconds() - self._began < _YOUNG else _FIRST_PAUSE
-        text = "Worker {worker} is started again in {pause:g} s, because {why}."
-        log.warn(text, worker=self.number, pause=self._pause, why=why)
-        self._timer = self._pool.call_later(self._pause, self.begin)
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _start_later(self, why: str) -> None:
+        if self._reactor.seconds() - self._started_at >= _YOUNG:
+            self._backoff.reset()
+        delay = self._backoff.next()
+        log.warn("Worker {worker} is started again in {pause:g} s, because {why}.", worker=self.number, pause=delay, why=why)
+        self._timer = self._reactor.callLater(delay, self.start)

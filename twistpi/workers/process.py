@@ -1,6 +1,6 @@
-"""A worker: ``python -m twistpi.workers.process``, started by the first process and by nobody else.
+"""A worker: ``python -m twistpi.workers.process``, started by the first process only.
 
-It serves what the view and its own page cache know, and hands everything else on to the first process.  It ends when its standard
+It serves what the view and its own page cache have, and forwards everything else to the first process.  It ends when its standard
 input does: then the first process is gone, however that ended.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import attrs
 from twisted.internet import reactor as _chosen_reactor
@@ -52,100 +52,110 @@ from twistpi.web.routes import make_site
 from twistpi.web.services import Services
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
-from twistpi.workers.control_channel import HURRY, READY, REOPEN, STOP, TRAFFIC, ControlChannel, line_of, read_messages
-from twistpi.workers.inherited_sockets import listen
-from twistpi.workers.log_relay import Output, Telling
+from twistpi.workers.control_channel import (
+    HURRY,
+    READY,
+    REOPEN,
+    STOP,
+    TRAFFIC,
+    LogRelay,
+    RelayedOutput,
+    WorkerConfig,
+    encode_message,
+    read_config,
+)
+from twistpi.workers.fair_ports import listen
 from twistpi.workers.shared_state import SharedState, Slot
 
-_FIGURES: Final = 0.5
-"""Seconds between two times that a worker tells how much it did."""
-_LAST_WORDS: Final = 0.05
-"""Seconds for what was told last to get out."""
-_PATIENCE: Final = 900.0
-"""Seconds in which the first process may be silent; it is the one that knows how long its upstreams may be."""
-_KEPT: Final = 64
-"""Unused connections to the first process."""
-_KEPT_FOR: Final = 20.0
+_REPORT_INTERVAL: Final = 0.5
+"""Seconds between two reports of a worker's counters."""
+_LAST_MESSAGES: Final = 0.05
+"""Seconds for the last messages to be written."""
+_FORWARD_TIMEOUT: Final = 900.0
+"""Seconds in which the first process may be silent: it knows itself how long its upstreams may be."""
+_IDLE_CONNECTIONS: Final = 64
+"""Unused connections to the first process that are kept."""
+_IDLE_TIMEOUT: Final = 20.0
 """Seconds; well before the first process would close them."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 log = Logger()
 
 
-def make_services(channel: ControlChannel, shared_state: SharedState, reactor: Any) -> Services:
-    """What the doors of a worker are handed."""
-    settings, layout = channel.settings, Layout(channel.settings.serverdir)
+def make_services(config: WorkerConfig, shared_state: SharedState, reactor: Any) -> Services:
+    """Return what the handlers of a worker use."""
+    settings, layout = config.settings, Layout(config.settings.serverdir)
     offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     readers, blobs = Readers(layout.view), Tree(settings.serverdir)
     authenticator = WorkerAuthenticator(
         readers, login_tokens(settings), PasswordQueue(offload), reactor, os.urandom, settings.bcrypt_cost,
         trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
-        first=FirstProcess(agent_for(f"unix:{channel.first_process}", settings, reactor, {})),
+        passwords=FirstProcess(agent_for(f"unix:{config.first_process}", settings, reactor, {})),
     )  # fmt: skip
-    nobody: Any = None  # all that changes something is handed on
+    nobody: Any = None  # every request that changes something is forwarded
     source = LocalOnly()
-    mirror = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=channel.offline)
+    mirror = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=config.offline)
     files, metadata = FileService(source, blobs, offload), MetadataService(source, blobs, offload)
-    limit = settings.max_connections or connections_for(raise_descriptor_limit()) * channel.workers
+    limit = settings.max_connections or connections_for(raise_descriptor_limit()) * config.workers
     services = Services(
         readers=readers, blobs=blobs, mirror=mirror, downloads=files, sidecars=metadata, name_lists=source,
         page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, authenticator=authenticator,
         policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
-        node=channel.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
-        offline=channel.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
+        node=config.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
+        offline=config.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
         lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=files,
-        connections=Connections(reactor, -(-limit // channel.workers)),
+        connections=Connections(reactor, -(-limit // config.workers)),
     )  # fmt: skip
-    backend = first_process_backend(unix_agent(reactor, channel.first_process, connections=_KEPT, idle=_KEPT_FOR))
-    services.forward = Forwarder(backend, services, reactor, by_a_worker, patience=_PATIENCE)
+    backend = first_process_backend(unix_agent(reactor, config.first_process, connections=_IDLE_CONNECTIONS, idle=_IDLE_TIMEOUT))
+    services.forward = Forwarder(backend, services, reactor, by_a_worker, patience=_FORWARD_TIMEOUT)
     services.standing.moved(shared_state.serial)
     return services
 
 
 @attrs.define(eq=False)
 class Worker:
-    """What serves, from ``start`` to the end of the process."""
+    """Serves from ``start`` to the end of the process."""
 
-    _channel: ControlChannel
+    _config: WorkerConfig
     _shared_state: SharedState
     _services: Services
     _site: FastSite
     _reactor: Any
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
     _certificates: list[Certificate] = attrs.field(factory=list, init=False)
-    _figures: LoopingCall = attrs.field(init=False)
-    tell: Callable[[bytes], object] = attrs.field(default=lambda line: None, init=False)
-    """Says something to the first process."""
+    _reporting: LoopingCall = attrs.field(init=False)
+    send: Callable[[bytes], object] = attrs.field(default=lambda line: None, init=False)
+    """Sends a message to the first process."""
     _answered: int = attrs.field(default=0, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._figures = LoopingCall(self._tell_figures)
-        self._services.before_looking = self._hear
+        self._reporting = LoopingCall(self._report)
+        self._services.before_looking = self._catch_up
         self._services.connections.watch = self._count
 
     def start(self) -> None:
         """Accept connections."""
-        for listening in self._channel.listening:
+        for listening in self._config.listening:
             port = listen(self._reactor, listening, self._site, self._is_my_turn, self._certificates.append)
             self._ports.append(port)
             self._services.connections.listens(port)
-        self._shared_state.tell(self._channel.number, Slot.ALIVE, 1)
-        self._figures.start(_FIGURES)
+        self._shared_state.set(self._config.number, Slot.ALIVE, 1)
+        self._reporting.start(_REPORT_INTERVAL)
 
     def stop(self) -> None:
-        """Finish what is being answered, and end."""
+        """Finish the requests under way, then end."""
         if self._stopping:
             return
         self._stopping = True
-        self._shared_state.tell(self._channel.number, Slot.ALIVE, 0)
+        self._shared_state.set(self._config.number, Slot.ALIVE, 0)
         for port in self._ports:
             port.stopListening()
-        self._services.connections.finish(self._channel.settings.stop_timeout).addBoth(self._end)
+        self._services.connections.finish(self._config.settings.stop_timeout).addBoth(self._end)
 
     def _end(self, _: object) -> None:
-        self._tell_figures()
-        self._reactor.callLater(_LAST_WORDS, self._reactor.stop)
+        self._report()
+        self._reactor.callLater(_LAST_MESSAGES, self._reactor.stop)
 
     def reopen(self) -> None:
         """Open the access log and certificates again."""
@@ -154,71 +164,72 @@ class Worker:
         for certificate in self._certificates:
             certificate.reload()
 
-    def _hear(self) -> None:
-        news = self._shared_state.news()
-        if news is not None:
-            self._site.invalidated(news.serial, news.invalidations)
+    def _catch_up(self) -> None:
+        announced = self._shared_state.announced()
+        if announced is not None:
+            self._site.invalidated(announced.serial, announced.invalidations)
 
     def _count(self, connections: int) -> None:
-        self._shared_state.tell(self._channel.number, Slot.CONNECTIONS, connections)
+        self._shared_state.set(self._config.number, Slot.CONNECTIONS, connections)
 
     def _is_my_turn(self) -> bool:
         """Whether no other worker has fewer connections."""
-        others = [number for number in range(1, self._channel.workers + 1) if self._shared_state.told(number, Slot.ALIVE)]
-        fewest = min((self._shared_state.told(number, Slot.CONNECTIONS) for number in others), default=0)
+        state = self._shared_state
+        alive = (number for number in range(1, self._config.workers + 1) if state.get(number, Slot.ALIVE))
+        fewest = min((state.get(number, Slot.CONNECTIONS) for number in alive), default=0)
         return len(self._services.connections) <= fewest
 
-    def _tell_figures(self) -> None:
-        services, number = self._services, self._channel.number
+    def _report(self) -> None:
+        services, number = self._services, self._config.number
         count = sum(count for _kind, _status, count in services.traffic.answered)
         if count:
             self._answered += count
-            self.tell(line_of({TRAFFIC: services.traffic.take()}))
-        told = (
+            self.send(encode_message({TRAFFIC: services.traffic.take()}))
+        counters = (
             (Slot.ANSWERED, self._answered),
             (Slot.PASSED_ON, 0 if services.forward is None else services.forward.passed),
             (Slot.PAGES, len(services.page_cache)),
             (Slot.PAGE_BYTES, services.page_cache.size),
         )
-        for word, value in told:
-            self._shared_state.tell(number, word, value)
+        for word, value in counters:
+            self._shared_state.set(number, word, value)
 
 
-class _Ear(Protocol):
-    """Hears what the first process says after the orders."""
+class _Commands(Protocol):
+    """Carries out the commands of the first process."""
 
     def __init__(self, worker: Worker, die: Callable[[], object]) -> None:
         self._die = die
         self._line = b""
-        self._words = {STOP: worker.stop, HURRY: die, REOPEN: worker.reopen}
+        self._commands = {STOP: worker.stop, HURRY: die, REOPEN: worker.reopen}
 
     def dataReceived(self, data: bytes) -> None:
-        """Words, one a line."""
+        """Carry out commands, one a line."""
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
-            self._words[line]()
+            self._commands[line]()
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
-        """The first process is gone: nobody watches any more."""
+        """End: the first process is gone."""
         self._die()
 
 
 def main() -> None:
-    """Serve until the first process says otherwise, or is gone."""
+    """Serve until the first process says to stop, or is gone."""
     with open(0, "rb", buffering=0, closefd=False) as file:
-        channel = read_messages(file)
+        config = read_config(file)
     give_memory_back()
     ease_collecting()
     reactor: Any = _chosen_reactor
-    shared_state = SharedState(channel.shared_state)
-    services = make_services(channel, shared_state, reactor)
-    output: Any = Output()
-    site = make_site(services, access_log=open_access_log(channel.settings, output))
-    worker = Worker(channel, shared_state, services, site, reactor)
-    wire: Any = StandardIO(_Ear(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
-    output.tell = worker.tell = wire.write
-    globalLogBeginner.beginLoggingTo([Telling(wire.write)], redirectStandardIO=False)
-    LogOutput.direct(channel.settings.log_level)
+    shared_state = SharedState(config.shared_state)
+    services = make_services(config, shared_state, reactor)
+    output = RelayedOutput()
+    site = make_site(services, access_log=open_access_log(config.settings, cast(TextIO, output)))
+    worker = Worker(config, shared_state, services, site, reactor)
+    wire: Any = StandardIO(_Commands(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
+    output.send = worker.send = wire.write
+    globalLogBeginner.beginLoggingTo([LogRelay(wire.write)], redirectStandardIO=False)
+    LogOutput.direct(config.settings.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which has every worker stop
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the first process passes on what that means
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
@@ -227,7 +238,7 @@ def main() -> None:
     except TwistpiError as error:  # such as a certificate that is being changed
         sys.exit(str(error))
     ClockWatch(reactor).start()
-    wire.write(line_of({READY: os.getpid()}))
+    wire.write(encode_message({READY: os.getpid()}))
     reactor.run(installSignalHandlers=False)
     sys.stdout.flush()
 

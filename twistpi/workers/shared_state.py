@@ -1,18 +1,18 @@
-"""Memory that the first process and its workers share: the serial that counts now, what was touched lately, who does how much.
+"""Memory that the first process and its workers share: the announced serial, recent invalidations, and counters of each worker.
 
-The first process writes on the board what an entry touched, then moves its serial, and only then answers who made the entry.  A
-worker compares serials before it looks at a request (forty billionths of a second), and reads what it missed.  So whoever was
-told of a change sees it, whichever worker he asks next.
+The first process writes into the ring what an entry made invalid, then moves the serial, and only then answers the request that
+caused the entry.  A worker compares serials before it looks at a request (40 ns) and reads what it missed.  So a client that was
+told of a change sees it at every worker.
 
 ::
 
-    0      serial          the last entry that is announced
-    8      written         bytes that were ever written to the ring
+    0      serial          the last entry that was announced
+    8      written         bytes written to the ring so far
     64     slots           64 bytes for each worker
-    16 Ki  ring            1 MiB: records, around and around
+    16 Ki  ring            1 MiB of records, written around and around
 
-A record is its length, its CRC-32 and a JSON list: the serial and what it touched.  Whoever comes too late, and finds that what
-he missed is overwritten, forgets everything he has in memory.
+A record is its length, its CRC-32 and a JSON list: the serial and the invalidations.  A worker that finds what it missed
+overwritten drops its whole cache.
 """
 
 from __future__ import annotations
@@ -36,56 +36,56 @@ _SLOT_SIZE: Final = 64
 _RING: Final = 16 * 1024
 _RING_SIZE: Final = 1024 * 1024
 _LONGEST: Final = _RING_SIZE // 4
-"""Bytes of a record; an entry that touches more touches everything."""
+"""Bytes of a record.  An entry with more invalidations invalidates everything."""
 _SIZE: Final = _RING + _RING_SIZE
 _FRAME: Final = struct.Struct("<II")
 _SERIAL, _WRITTEN = 0, 1
-"""Words of 8 bytes."""
+"""Their places, in words of 8 bytes."""
 
 
 class Slot:
-    """The words of a worker's slot."""
+    """The words in a worker's slot."""
 
     ALIVE: Final = 0
-    """1 while it serves."""
+    """1 while it accepts connections."""
     CONNECTIONS: Final = 1
-    """That it holds open."""
+    """Open connections of clients."""
     ANSWERED: Final = 2
-    """Requests, so far."""
+    """Requests so far."""
     PASSED_ON: Final = 3
-    """Those among them that the first process answered."""
+    """Requests among them that the first process answered."""
     PAGES: Final = 4
-    """In its page cache."""
+    """Pages in its cache."""
     PAGE_BYTES: Final = 5
-    """Of these pages."""
+    """Bytes of these pages."""
 
 
 @attrs.frozen
-class News:
-    """What a worker missed."""
+class Announced:
+    """What was announced to a worker since it last asked."""
 
     serial: int
-    """What the view shows at least."""
+    """The view has at least this entry."""
     invalidations: Sequence[Invalidation] | None
-    """None when it may be anything."""
+    """None for everything."""
 
 
 class SharedState:
-    """The shared memory; one process writes the ring, each worker its own slot."""
+    """The shared memory.  One process writes the serial and the ring, each worker its own slot."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        """Of the memory, for a process that is to share it."""
+        """The memory's descriptor, for a process that is to share it."""
         self._memory = mmap.mmap(descriptor, _SIZE)
         self._words = memoryview(self._memory)[:_RING].cast("Q")
         self._read = self._words[_WRITTEN]
         """How far this process has read the ring."""
         self._known = self._words[_SERIAL]
-        """The serial up to which it has heard of everything."""
+        """The serial up to which this process has read everything."""
 
     @classmethod
     def make(cls) -> SharedState:
-        """An empty one."""
+        """Make an empty one."""
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("twistpi workers", os.MFD_CLOEXEC)
         else:
@@ -108,19 +108,19 @@ class SharedState:
     # The first process ---------------------------------------------------------------------------------------------
 
     def announce(self, serial: int, invalidations: Iterable[Invalidation]) -> None:
-        """Readers of the view see the entry ``serial``, which touched ``touches``."""
-        told = [[int(touch.kind), touch.index, touch.project] for touch in dict.fromkeys(invalidations)]
-        if told:
-            record = orjson.dumps([serial, told])
+        """Tell workers of the entry ``serial``, which readers of the view see, and what it made invalid."""
+        found = [[int(one.kind), one.index, one.project] for one in dict.fromkeys(invalidations)]
+        if found:
+            record = orjson.dumps([serial, found])
             self._write(record if len(record) <= _LONGEST else orjson.dumps([serial, None]))
         self._words[_SERIAL] = serial
 
     def begin(self, serial: int) -> None:
-        """The view shows ``serial``, and workers that are to start know nothing of before."""
+        """Set the serial without an announcement: no worker has started yet."""
         self._words[_SERIAL] = serial
 
     def clear_slot(self, number: int) -> None:
-        """The worker ``number`` (from 1) is gone."""
+        """Forget the counters of the worker ``number`` (from 1), which has ended."""
         first = (_SLOTS + number * _SLOT_SIZE) // 8
         for word in range(_SLOT_SIZE // 8):
             self._words[first + word] = 0
@@ -137,8 +137,8 @@ class SharedState:
 
     # Workers -------------------------------------------------------------------------------------------------------
 
-    def news(self) -> News | None:
-        """What was announced since this was last asked; None for nothing."""
+    def announced(self) -> Announced | None:
+        """Return what was announced since the last call; None for nothing."""
         serial = self._words[_SERIAL]
         if serial == self._known:
             return None
@@ -146,18 +146,18 @@ class SharedState:
         written, since = self._words[_WRITTEN], self._read
         self._read = written
         if written - since > _RING_SIZE // 2:
-            return News(serial, None)
+            return Announced(serial, None)
         data = self._copy(since, written)
         if self._words[_WRITTEN] - since > _RING_SIZE:  # overwritten while it was copied
-            return News(serial, None)
-        return self._understood(serial, data)
+            return Announced(serial, None)
+        return self._parse(serial, data)
 
-    def tell(self, number: int, word: int, value: int) -> None:
-        """Say something of the worker ``number``: ``word`` is one of ``Slot``."""
+    def set(self, number: int, word: int, value: int) -> None:
+        """Set a word, one of ``Slot``, of the worker ``number``."""
         self._words[(_SLOTS + number * _SLOT_SIZE) // 8 + word] = value
 
-    def told(self, number: int, word: int) -> int:
-        """What the worker ``number`` said last; 0 when it is gone."""
+    def get(self, number: int, word: int) -> int:
+        """Return a word of the worker ``number``; 0 when it has ended."""
         return self._words[(_SLOTS + number * _SLOT_SIZE) // 8 + word]
 
     def _copy(self, since: int, until: int) -> bytes:
@@ -165,16 +165,16 @@ class SharedState:
         first = self._memory[_RING + start : _RING + min(start + size, _RING_SIZE)]
         return first + self._memory[_RING : _RING + size - len(first)]
 
-    def _understood(self, serial: int, data: bytes) -> News:
+    def _parse(self, serial: int, data: bytes) -> Announced:
         invalidations: list[Invalidation] = []
         while data:
             length, check = _FRAME.unpack_from(data)
             record, data = data[_FRAME.size : _FRAME.size + length], data[_FRAME.size + length :]
             if zlib.crc32(record) != check:
-                return News(serial, None)
-            seen, told = orjson.loads(record)
+                return Announced(serial, None)
+            seen, found = orjson.loads(record)
             serial = max(serial, seen)
-            if told is None:
-                return News(serial, None)
-            invalidations += [Invalidation(InvalidationKind(kind), index, project) for kind, index, project in told]
-        return News(serial, invalidations)
+            if found is None:
+                return Announced(serial, None)
+            invalidations += [Invalidation(InvalidationKind(kind), index, project) for kind, index, project in found]
+        return Announced(serial, invalidations)

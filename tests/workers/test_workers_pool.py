@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -12,8 +14,11 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from twistpi.model.changes import IndexDeleted
 from twistpi.server.settings import Settings
-from twistpi.workers.control_channel import HURRY, READY, REOPEN, line_of
+from twistpi.web.services import NodeFacts
+from twistpi.web.traffic import Traffic
+from twistpi.workers.control_channel import READY, STOP, encode_message
 from twistpi.workers.pool import WorkerPool
 from twistpi.workers.shared_state import SharedState, Slot
 
@@ -37,7 +42,7 @@ class FakeProcess:
         self.protocol.processEnded(DIED)
 
     def ready(self) -> None:
-        self.protocol.outReceived(line_of({READY: 4711}))
+        self.protocol.outReceived(encode_message({READY: 4711}))
 
     def die(self) -> None:
         self.protocol.processEnded(DIED)
@@ -50,6 +55,9 @@ class FakeReactor(Clock):
         super().__init__()
         self.processes: list[FakeProcess] = []
         self.refuses = False
+
+    def listenUNIX(self, _path: str, _factory: object, **_more: object) -> Any:
+        return SimpleNamespace(stopListening=lambda: None)
 
     def spawnProcess(self, protocol: Any, *words: Any, childFDs: dict[int, Any]) -> FakeProcess:
         if self.refuses:
@@ -88,24 +96,44 @@ def port() -> Iterator[FakePort]:
     made.socket.close()
 
 
+def make_application() -> Any:
+    """As much of ``server.application.Application`` as the workers' pool uses."""
+    services = SimpleNamespace(
+        workers_at=None,
+        traffic=Traffic(),
+        measuring=[],
+        standing=SimpleNamespace(serial=7),
+        node=NodeFacts("1" * 32),
+        offline=False,
+    )
+    return SimpleNamespace(services=services, announcements=[], site=None)
+
+
 @pytest.fixture
-def pool(reactor: FakeReactor, port: FakePort) -> Iterator[WorkerPool]:
-    shared_state = SharedState.make()
+def application() -> Any:
+    return make_application()
+
+
+@pytest.fixture
+def pool(reactor: FakeReactor, port: FakePort, application: Any, tmp_path: Path) -> WorkerPool:
+    """A pool whose two workers were started."""
+    fake: Any = reactor
     ports: Any = {"tcp:0": port}
-    yield WorkerPool(Settings(workers=2), reactor, ports, "/run/workers.sock", shared_state)
-    shared_state.close()
-
-
-def start(pool: WorkerPool, reactor: FakeReactor) -> list[FakeProcess]:
-    pool.start(None, offline=False)
+    made = WorkerPool(Settings(serverdir=str(tmp_path), workers=2), fake)
+    made.start(application, ports)
     assert len(reactor.processes) == 2
-    return list(reactor.processes)
+    return made
+
+
+def state_of(pool: WorkerPool) -> SharedState:
+    assert pool.shared_state is not None
+    return pool.shared_state
 
 
 def test_the_first_process_serves_until_a_worker_does_and_while_none_does(
     pool: WorkerPool, reactor: FakeReactor, port: FakePort
 ) -> None:
-    first, second = start(pool, reactor)
+    first, second = reactor.processes
     assert port.reads
     first.ready()
     assert not port.reads
@@ -116,9 +144,9 @@ def test_the_first_process_serves_until_a_worker_does_and_while_none_does(
     assert port.reads
 
 
-def test_workers_inherit_the_board_and_the_sockets(pool: WorkerPool, reactor: FakeReactor, port: FakePort) -> None:
-    for process in start(pool, reactor):
-        assert process.descriptors == {0: "w", 1: "r", 2: "r", 3: pool.shared_state.descriptor, 4: port.fileno()}
+def test_workers_inherit_the_shared_memory_and_the_sockets(pool: WorkerPool, reactor: FakeReactor, port: FakePort) -> None:
+    for process in reactor.processes:
+        assert process.descriptors == {0: "w", 1: "r", 2: "r", 3: state_of(pool).descriptor, 4: port.fileno()}
 
 
 def pauses(reactor: FakeReactor, times: int) -> list[float]:
@@ -136,38 +164,37 @@ def pauses(reactor: FakeReactor, times: int) -> list[float]:
 def test_a_worker_that_dies_again_and_again_is_started_ever_later_and_another_one_soon(
     pool: WorkerPool, reactor: FakeReactor
 ) -> None:
-    start(pool, reactor)
-    grown = pauses(reactor, 10)
-    assert grown[:4] == [0.2, 0.4, 0.8, 1.6]
+    grown = pauses(reactor, 11)
+    assert grown[:4] == [0.1, 0.2, 0.4, 0.8]
     assert grown[-2:] == [30.0, 30.0]
     reactor.advance(61)
     assert pauses(reactor, 1) == [0.1]
 
 
 def test_the_slot_of_a_worker_that_is_gone_is_empty(pool: WorkerPool, reactor: FakeReactor) -> None:
-    first, _ = start(pool, reactor)
-    pool.shared_state.tell(1, Slot.ALIVE, 1)
-    pool.shared_state.tell(1, Slot.CONNECTIONS, 7)
+    first, _ = reactor.processes
+    state_of(pool).set(1, Slot.ALIVE, 1)
+    state_of(pool).set(1, Slot.CONNECTIONS, 7)
     first.die()
-    assert (pool.shared_state.told(1, Slot.ALIVE), pool.shared_state.told(1, Slot.CONNECTIONS)) == (0, 0)
+    assert (state_of(pool).get(1, Slot.ALIVE), state_of(pool).get(1, Slot.CONNECTIONS)) == (0, 0)
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(pool: WorkerPool, reactor: FakeReactor) -> None:
-    first, _ = start(pool, reactor)
+    first, _ = reactor.processes
     reactor.refuses = True
     first.die()
-    reactor.pump([0.2, 0.4])
+    reactor.pump([0.1, 0.2])
     assert len(reactor.processes) == 2
     reactor.refuses = False
-    reactor.pump([0.4, 0.5])
+    reactor.pump([0.2, 0.3])
     assert len(reactor.processes) == 3
 
 
 def test_stopping_ends_all_and_kills_who_does_not_end(pool: WorkerPool, reactor: FakeReactor) -> None:
-    first, second = start(pool, reactor)
+    first, second = reactor.processes
     ended: list[None] = []
-    pool.stop().addCallback(ended.append)
-    pool.say(HURRY)
+    pool.close().addCallback(ended.append)
+    pool.hurry()
     assert first.said.endswith(b"stop\nhurry\n")
     first.die()
     assert not ended
@@ -179,10 +206,10 @@ def test_stopping_ends_all_and_kills_who_does_not_end(pool: WorkerPool, reactor:
 
 
 def test_stopping_while_a_worker_waits_to_be_started_starts_none(pool: WorkerPool, reactor: FakeReactor) -> None:
-    first, second = start(pool, reactor)
+    first, second = reactor.processes
     first.die()
     ended: list[None] = []
-    pool.stop().addCallback(ended.append)
+    pool.close().addCallback(ended.append)
     second.die()
     assert ended == [None]
     reactor.advance(3600)
@@ -190,13 +217,36 @@ def test_stopping_while_a_worker_waits_to_be_started_starts_none(pool: WorkerPoo
 
 
 def test_what_workers_are_told_and_what_they_count(pool: WorkerPool, reactor: FakeReactor) -> None:
-    first, second = start(pool, reactor)
-    pool.say(REOPEN)
+    first, second = reactor.processes
+    pool.reopen()
     assert first.said.endswith(b"reopen\n")
-    pool.shared_state.tell(2, Slot.ANSWERED, 12)
+    state_of(pool).set(2, Slot.ANSWERED, 12)
     first.protocol.outReceived(b"no json\n5\n")
     second.protocol.outReceived(b'{"ready"')
     second.protocol.outReceived(b": 12}\n")
     told = {(measure.name, measure.labels[0][1]): measure.value for measure in pool.measures()}
     assert told["twistpi_worker_requests", "2"] == 12
     assert told["twistpi_worker_starts", "1"] == 1
+
+
+def test_workers_are_told_to_end_once(pool: WorkerPool, reactor: FakeReactor, application: Any, tmp_path: Path) -> None:
+    assert application.services.workers_at == str(tmp_path / "workers.sock")
+    closed = pool.close()
+    assert not closed.called
+    for process in reactor.processes:
+        assert process.said.rstrip().endswith(STOP)
+        process.die()
+    assert closed.called
+    assert len(reactor.processes) == 2
+
+
+def test_what_is_written_when_no_worker_is_left_any_more_is_announced_to_nobody(
+    pool: WorkerPool, reactor: FakeReactor, application: Any
+) -> None:
+    (announce,) = application.announcements
+    announce(8, (IndexDeleted("alice/dev"),))
+    closed = pool.close()
+    for process in reactor.processes:
+        process.die()
+    assert closed.called
+    announce(9, (IndexDeleted("alice/prod"),))

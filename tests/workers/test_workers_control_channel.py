@@ -11,9 +11,9 @@ from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 
 from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
+from twistpi.web.services import NodeFacts
 from twistpi.web.traffic import Traffic
-from twistpi.workers.control_channel import ControlChannel, read_messages, sealed
-from twistpi.workers.log_relay import Output, Telling, log_again
+from twistpi.workers.control_channel import LogRelay, RelayedOutput, WorkerConfig, encode_config, log_relayed, read_config
 
 
 class Dripping(io.BytesIO):
@@ -51,35 +51,37 @@ def test_what_a_worker_answered_counts_as_if_the_first_process_had() -> None:
 
 def test_events_of_a_worker_are_logged_again_with_its_number() -> None:
     lines: list[bytes] = []
-    telling = Telling(lines.append)
-    log = Logger("twistpi.somewhere", observer=telling)
+    relay = LogRelay(lines.append)
+    log = Logger("twistpi.somewhere", observer=relay)
     log.warn("It is {what}.", what="late")
     try:
         raise ValueError("broken")
     except ValueError:
         log.failure("That failed")
     with capturedLogs() as events:
-        assert [log_again(2, orjson.loads(line)) for line in lines] == [True, True]
+        assert [log_relayed(2, orjson.loads(line)) for line in lines] == [True, True]
     assert [event["log_level"] for event in events] == [LogLevel.warn, LogLevel.critical]
     assert [event["log_namespace"] for event in events] == ["twistpi.somewhere"] * 2
     assert formatEvent(events[0]) == "worker 2: It is late."
     assert "ValueError: broken" in formatEvent(events[1])
-    assert not log_again(2, {"ready": 1})
+    assert not log_relayed(2, {"ready": 1})
 
 
 def test_text_for_the_standard_output_goes_to_the_first_process() -> None:
     lines: list[bytes] = []
-    output = Output()
-    output.tell = lines.append
+    output = RelayedOutput()
+    output.send = lines.append
     assert output.write("a line\n") == 7
     assert orjson.loads(lines[0]) == {"access": "a line\n"}
 
 
-def test_orders_arrive_as_they_were_given() -> None:
-    channel = ControlChannel(2, 4, Settings(root_passwd="secret"), None, "/run/x.sock", 3, (Listening("tcp:0", 4, 2),), False)
-    assert read_messages(io.BytesIO(sealed(channel))) == channel
+def test_a_configuration_arrives_as_it_was_sent() -> None:
+    config = WorkerConfig(
+        2, 4, Settings(root_passwd="secret"), NodeFacts("1" * 32), "/run/x.sock", 3, (Listening("tcp:0", 4, 2),), False
+    )
+    assert read_config(io.BytesIO(encode_config(config))) == config
     with pytest.raises(EOFError):
-        read_messages(io.BytesIO(sealed(channel)[:-1]))
+        read_config(io.BytesIO(encode_config(config)[:-1]))
     with pytest.raises(EOFError):
-        read_messages(io.BytesIO(b""))
-    assert read_messages(Dripping(sealed(channel))) == channel
+        read_config(io.BytesIO(b""))
+    assert read_config(Dripping(encode_config(config))) == config

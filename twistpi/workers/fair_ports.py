@@ -1,8 +1,8 @@
 """How workers share the listening sockets of the first process.
 
-The kernel gives a waiting connection to whoever asks first, which is not fair: one worker could take all connections of a client
-that opens many at once, and keep them.  So a worker with more open connections than another lets that one go first, for a
-millisecond.
+The kernel gives a waiting connection to the process that accepts first, which is not fair: one worker could take all connections
+of a client that opens many at once, and keep them.  So a worker with more open connections than another one leaves a waiting
+connection to that one for a millisecond.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def listen(
     return ports[0]
 
 
-class _Fair:
-    """How a port takes turns with those of other processes at the same socket."""
+class FairPort(tcp.Port):
+    """A port of the network that takes turns with those of other processes at the same socket."""
 
     is_my_turn: Callable[[], bool]
     reactor: Any
@@ -57,27 +57,23 @@ class _Fair:
         """Accept a waiting connection, or leave it to another process for a moment."""
         if not self._was_polite and not self.is_my_turn():
             self._was_polite = True
-            self.stopReading()  # type: ignore[attr-defined]
+            self.stopReading()  # type: ignore[no-untyped-call]
             self.reactor.callLater(_POLITE, self._go_on)
             return
         self._was_polite = False
-        self.numberAccepts = 1  # Twisted's name for how many it takes at a time
-        super().doRead()  # type: ignore[misc]
+        self.numberAccepts = 1  # Twisted's name for how many it accepts at a time
+        super().doRead()  # type: ignore[no-untyped-call]
 
     def _go_on(self) -> None:
-        if self.connected and not self.disconnecting:  # type: ignore[attr-defined]
-            self.startReading()  # type: ignore[attr-defined]
+        if self.connected and not self.disconnecting:
+            self.startReading()  # type: ignore[no-untyped-call]
 
 
-class FairPort(_Fair, tcp.Port):
-    """A port of the network."""
-
-
-class FairUnixPort(_Fair, unix.Port):
-    """A port of the file system.  Its socket file is the first process's to remove."""
+class FairUnixPort(FairPort, unix.Port):
+    """The same in the file system.  The socket file is the first process's to remove."""
 
     _shouldShutdown = False  # noqa: N815
-    """What Twisted asks a port when it closes: a shutdown would have everybody refused, whichever process accepts."""
+    """What Twisted asks a port when it closes: after a shutdown, connections would be refused whichever process accepts."""
 
     def connectionLost(self, reason: object) -> None:
         """The port is closed."""

@@ -13,8 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 
 from tests.in_reactor import in_reactor, until
 from twistpi.server.inherited_sockets import Listening
-from twistpi.workers.inherited_sockets import listen
-from twistpi.workers.workers import clear_place, place_for_socket
+from twistpi.workers.fair_ports import listen
+from twistpi.workers.pool import remove_socket, socket_path
 
 reactor: Any = installed_reactor
 
@@ -96,12 +96,12 @@ async def test_a_socket_in_the_file_system_keeps_its_permissions_and_its_file(tm
     server.close()
 
 
-def test_a_socket_has_a_place_however_long_the_path_of_the_server_directory_is(tmp_path: Path) -> None:
-    short = place_for_socket("/srv/twistpi")
+def test_there_is_a_path_for_the_socket_however_long_the_path_of_the_server_directory_is(tmp_path: Path) -> None:
+    short = socket_path("/srv/twistpi")
     assert short == "/srv/twistpi/workers.sock"
-    long = place_for_socket(str(tmp_path / ("x" * 100)))
+    long = socket_path(str(tmp_path / ("x" * 100)))
     assert len(long) < 100
     assert stat.S_IMODE(os.stat(os.path.dirname(long)).st_mode) == 0o700
     Path(long).touch()
-    clear_place(long)
+    remove_socket(long)
     assert not os.path.exists(os.path.dirname(long))

@@ -14,7 +14,7 @@ from twistpi.workers.shared_state import SharedState, Slot
 
 HELLO = Invalidation(InvalidationKind.PROJECT, "alice/dev", "hello")
 DEV = Invalidation(InvalidationKind.INDEX, "alice/dev")
-TOUCHES = st.lists(
+INVALIDATIONS = st.lists(
     st.builds(Invalidation, st.sampled_from(InvalidationKind), st.text(max_size=30), st.text(max_size=300)), max_size=5
 )
 
@@ -33,22 +33,22 @@ def reader_of(shared_state: SharedState) -> SharedState:
 
 def test_what_was_announced_is_heard_once(shared_state: SharedState) -> None:
     reader = reader_of(shared_state)
-    assert reader.news() is None
+    assert reader.announced() is None
     shared_state.announce(7, [HELLO, DEV, HELLO])
-    news = reader.news()
-    assert news is not None
-    assert news.serial == 7
-    assert news.invalidations == [HELLO, DEV]
-    assert reader.news() is None
+    announced = reader.announced()
+    assert announced is not None
+    assert announced.serial == 7
+    assert announced.invalidations == [HELLO, DEV]
+    assert reader.announced() is None
     reader.close()
 
 
-def test_an_entry_that_touches_nothing_moves_the_serial(shared_state: SharedState) -> None:
+def test_an_entry_that_invalidates_nothing_moves_the_serial(shared_state: SharedState) -> None:
     reader = reader_of(shared_state)
     shared_state.announce(8, [])
-    news = reader.news()
-    assert news is not None
-    assert (news.serial, news.invalidations) == (8, [])
+    announced = reader.announced()
+    assert announced is not None
+    assert (announced.serial, announced.invalidations) == (8, [])
     reader.close()
 
 
@@ -56,18 +56,18 @@ def test_who_starts_knows_nothing_of_before(shared_state: SharedState) -> None:
     shared_state.announce(1, [HELLO])
     reader = reader_of(shared_state)
     assert reader.serial == 1
-    assert reader.news() is None
+    assert reader.announced() is None
     reader.close()
 
 
-def test_an_entry_that_touches_too_much_touches_everything(shared_state: SharedState) -> None:
+def test_an_entry_that_invalidates_too_much_invalidates_everything(shared_state: SharedState) -> None:
     reader = reader_of(shared_state)
     shared_state.announce(
         9, [Invalidation(InvalidationKind.PROJECT, "alice/dev", f"project-{number}") for number in range(20_000)]
     )
-    news = reader.news()
-    assert news is not None
-    assert (news.serial, news.invalidations) == (9, None)
+    announced = reader.announced()
+    assert announced is not None
+    assert (announced.serial, announced.invalidations) == (9, None)
     reader.close()
 
 
@@ -75,17 +75,17 @@ def test_who_comes_too_late_is_told_that_anything_may_have_changed(shared_state:
     late = reader_of(shared_state)
     for serial in range(1, 20_001):
         shared_state.announce(serial, [Invalidation(InvalidationKind.PROJECT, "alice/dev", f"project-{serial}")])
-    news = late.news()
-    assert news is not None
-    assert (news.serial, news.invalidations) == (20_000, None)
+    announced = late.announced()
+    assert announced is not None
+    assert (announced.serial, announced.invalidations) == (20_000, None)
     shared_state.announce(20_001, [HELLO])
-    news = late.news()
-    assert news is not None
-    assert news.invalidations == [HELLO]
+    announced = late.announced()
+    assert announced is not None
+    assert announced.invalidations == [HELLO]
     late.close()
 
 
-@given(st.lists(st.tuples(TOUCHES, st.booleans()), max_size=60))
+@given(st.lists(st.tuples(INVALIDATIONS, st.booleans()), max_size=60))
 def test_readers_at_any_pace_hear_of_everything_in_order(entries: list[tuple[list[Invalidation], bool]]) -> None:
     shared_state = SharedState.make()
     # Somewhere before the end of the ring, so that it is gone around.
@@ -98,11 +98,11 @@ def test_readers_at_any_pace_hear_of_everything_in_order(entries: list[tuple[lis
         shared_state.announce(serial, invalidations)
         told += dict.fromkeys(invalidations)
         if looks or serial == 5 + len(entries):
-            news = reader.news()
-            assert news is not None
-            assert news.serial == serial
-            assert news.invalidations is not None
-            heard += news.invalidations
+            announced = reader.announced()
+            assert announced is not None
+            assert announced.serial == serial
+            assert announced.invalidations is not None
+            heard += announced.invalidations
     assert heard == told
     reader.close()
     shared_state.close()
@@ -111,10 +111,10 @@ def test_readers_at_any_pace_hear_of_everything_in_order(entries: list[tuple[lis
 def test_slots_are_each_workers_own(shared_state: SharedState) -> None:
     reader = reader_of(shared_state)
     for number in (1, 2, 127):
-        reader.tell(number, Slot.CONNECTIONS, number + 100)
-        reader.tell(number, Slot.PAGE_BYTES, 1 << 40)
-    assert [shared_state.told(number, Slot.CONNECTIONS) for number in (1, 2, 3, 127)] == [101, 102, 0, 227]
+        reader.set(number, Slot.CONNECTIONS, number + 100)
+        reader.set(number, Slot.PAGE_BYTES, 1 << 40)
+    assert [shared_state.get(number, Slot.CONNECTIONS) for number in (1, 2, 3, 127)] == [101, 102, 0, 227]
     shared_state.clear_slot(2)
-    assert [shared_state.told(number, Slot.PAGE_BYTES) for number in (1, 2, 127)] == [1 << 40, 0, 1 << 40]
+    assert [shared_state.get(number, Slot.PAGE_BYTES) for number in (1, 2, 127)] == [1 << 40, 0, 1 << 40]
     assert shared_state.serial == 0
     reader.close()
