@@ -18,7 +18,7 @@ import attrs
 from bench.builds import PROJECT, THIS, Build
 from bench.client import WrongAnswer, get
 
-_START_SECONDS = 30
+_START_SECONDS = 60
 _STOP_SECONDS = 20
 
 

@@ -177,20 +177,20 @@ def test_yank_refuses_what_is_not_there(made: Path, words: tuple[str, ...], refu
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("marked", "expected"),
     [
         (Yank(INDEX, "Demo", "1.0", (), "bad"), ("PUT", "/carol/dev/demo/1.0/+yank", b'{"reason":"bad"}')),
         (Yank(INDEX, "demo", "1.0", (), True), ("PUT", "/carol/dev/demo/1.0/+yank", b"")),
         (Yank(INDEX, "demo", "1.0", (WHEEL,), False), ("DELETE", f"/carol/dev/{{path}}/{WHEEL}/+yank", b"")),
     ],
 )
-def test_yank_asks_a_running_server_as_the_indexs_owner(made: Path, negotiated: Yank, expected: tuple[str, str, bytes]) -> None:
+def test_yank_asks_a_running_server_as_the_indexs_owner(made: Path, marked: Yank, expected: tuple[str, str, bytes]) -> None:
     write(made, uploaded(WHEEL, b"wheel"))
     told = Answering(node_id(made))
     with asking(made, told) as administration:
-        administration.yank(negotiated)
+        administration.yank(marked)
         with pytest.raises(UnknownFile):
-            administration.yank(attrs.evolve(negotiated, filenames=("other.whl",)))
+            administration.yank(attrs.evolve(marked, filenames=("other.whl",)))
     digest = sha256(b"wheel").hexdigest()
     method, path, _, body = told.asked[-1]
     assert (method, path, body) == (expected[0], expected[1].format(path=f"+f/{digest[:3]}/{digest[3:16]}"), expected[2])

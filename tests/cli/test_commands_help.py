@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.fakes.live_server import ROOT, server_environment
-from twistpi.cli.commands.examples import EXAMPLES, every_command
+from twistpi.cli.commands.help import EXAMPLES, every_command
 from twistpi.cli.main import GROUPS, main
 
 PATHS = dict(every_command(main))
@@ -35,7 +35,7 @@ def test_a_command_has_a_summary_examples_and_a_word_on_its_exit_status(path: st
     summary = (PATHS[path].help or "").split("\n\n")[0]
     assert 0 < len(summary) <= LONGEST_SUMMARY, summary
     assert summary.endswith(".")
-    assert path in EXAMPLES, f"give {path} an example in twistpi/cli/commands/examples.py"
+    assert path in EXAMPLES, f"give {path} an example in twistpi/cli/commands/help.py"
     assert all(f"\n  {example}\n" in told.replace("\n    ", "\n  ") for example in EXAMPLES[path]), told
     assert "Exit status: 0 when" in told
     for parameter in PATHS[path].params:
@@ -102,8 +102,8 @@ def test_there_is_a_script_for_each_shell(shell: str) -> None:
 
 def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     program = tmp_path / "twistpi"
-    script = "from twistpi.cli.main import main; main(prog_name='twistpi')"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(script)} "$@"\n')
+    run = 'from twistpi.cli.main import main; main(prog_name="twistpi")'
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", run])} "$@"\n')
     program.chmod(0o755)
     script = (
         f'PATH={shlex.quote(str(tmp_path))}:$PATH; eval "$(twistpi completion bash)"; complete -p twistpi;'

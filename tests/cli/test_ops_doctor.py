@@ -321,6 +321,12 @@ def test_whatever_is_answered_the_doctor_has_something_to_say(answers: list[tupl
     assert all(finding.sentence for finding in diagnose(site, good_machine(), NOW))
 
 
+def test_of_logins_nothing_is_said_where_the_address_has_none() -> None:
+    outside = good_outside()
+    without = attrs.evolve(outside, got={visit: got for visit, got in outside.got.items() if visit is not Visit.OTHER_LOGIN})
+    assert "logins" not in said(without, None)
+
+
 def test_nobody_is_asked_for_a_protected_file_with_a_login() -> None:
     asked: list[Question] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.fakes.live_server import ROOT
-from twistpi.cli.commands.examples import every_command
+from twistpi.cli.commands.help import every_command
 from twistpi.cli.main import main
 from twistpi.server.settings import CONFIG, TABLE
 

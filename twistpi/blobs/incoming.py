@@ -28,7 +28,7 @@ def open_to_others(folder: str) -> None:
 
 
 def close_to_others(folder: str) -> None:
-    """Let nobody but its owner look into ``folder``."""
+    """Make ``folder`` accessible to its owner only."""
     with suppress(PermissionError):
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
 

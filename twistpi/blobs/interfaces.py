@@ -1,4 +1,4 @@
-"""What can be done with blobs, whoever keeps them.  Everything here blocks."""
+"""The interfaces of the blob store.  Every method blocks."""
 
 # ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
 
@@ -65,7 +65,7 @@ class IBlobs(Interface):
         """Make ``incoming``, whose bytes have the SHA-256 ``sha256``, the blob at ``address``; safe on disk when this returns.
 
         The same bytes may be there already.  ``incoming`` stays open for its readers: close it when the last of them is done.
-        Until ``incoming`` is closed nobody withdraws the blob.
+        The blob cannot be withdrawn until ``incoming`` is closed.
 
         Raises ``BlobConflict`` when other bytes are there, ``StorageFull`` when there is no room, ``SyncFailed`` when nobody
         knows what is on disk, which is final (law 10).  Whatever is raised, ``incoming`` is discarded.
@@ -74,7 +74,7 @@ class IBlobs(Interface):
     def claim(address: BlobAddress) -> BinaryIO | None:
         """The blob for reading, as if it had been kept just now, for who is going to name it; None when it is not here.
 
-        Until the file is closed nobody withdraws the blob.
+        The blob cannot be withdrawn until the file is closed.
         """
 
     def last_kept(address: BlobAddress) -> float | None:

@@ -1,6 +1,6 @@
-"""A file that somebody sends: hashed while it is written to ``incoming/``, read when it is whole, and kept or forgotten.
+"""A file that a client sends: hashed while it is written to ``incoming/``, read when complete, then kept or discarded.
 
-``Receiving`` is for whoever has the bytes, ``Received`` for whoever judges them.  Everything here blocks, so it belongs into
+``Receiving`` takes the bytes, ``Received`` is the complete file for checking.  Everything here blocks, so it belongs into
 threads; no two at a time may use a ``Receiving``, while a ``Received`` may be closed by one thread when another uses it.
 """
 

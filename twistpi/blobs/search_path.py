@@ -1,7 +1,7 @@
 """Files that lie about already: looked for in a folder by blob address and by name, and made blobs when their bytes are right.
 
 The folder may be another server directory, the ``+files`` in one, or any folder with files in it.  Nothing in there is changed,
-and the bytes are copied: whoever owns the folder may write to it.
+and the bytes are copied, because the folder's owner may write to it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Storage a blob, step by step; a crash after any of them leaves at most a file th
 4. sync the blob's folder, its parent, and once for each ``ab1/`` the folder of all: new names survive a crash only so.
 
 Withdrawing a blob is one rename into ``incoming/``, where the next start would remove it.  A blob is *claimed* from the moment
-it is found in its place or renamed there until whoever kept it is done, and its time of change says when it was last kept: both
-are noted under the lock under which it would be withdrawn.
+it is found in its place or renamed there until the caller that kept it is done, and its time of change says when it was last
+kept: both are noted under the lock under which it would be withdrawn.
 
 Blobs and their folders can be read by everybody who gets there, whatever the umask says, so that a web server may serve them.
 Who gets there is said at one place, the mode of ``+files``: it is made readable, and never touched again.

@@ -37,8 +37,8 @@ that has reached 64 MiB takes no further line, the next line begins the next seg
 so a copy of a log consists of the same files.  A new segment is written under its name with ``.new`` behind it, synced, renamed,
 and its folder synced: a ``.log`` file is never half-born.
 
-The writer hands over many lines as one batch: one write and one sync for all of them, and nobody is told that a line of the
-batch is written before that sync returned.  Where a batch goes across the end of a segment, the old segment is synced before
+The writer hands over many lines as one batch: one write and one sync for all of them.  No line of the batch is
+acknowledged before that sync returned.  Where a batch goes across the end of a segment, the old segment is synced before
 the new one gets its name, so a crash leaves a first part of the batch, never a gap.
 
 A log that begins later
@@ -77,10 +77,10 @@ part of it and, after a power loss, sectors of 512 bytes that were never written
    and has changed nothing.
 7. The ``.log.new`` files are removed, and the last segment is opened to append.
 
-Lines of an interrupted batch that arrived whole stay: an entry that nobody was told of may be there after a crash, an entry that
-somebody was told of always is.  Two cases cannot be told from a torn tail, by any reader: a log from whose end something was cut
-by hand, and a last line whose line feed became a zero byte; the view, which remembers how far the log once went, notices both.
+Lines of an interrupted batch that arrived whole stay: an entry that was not acknowledged may be there after a crash, an
+acknowledged one always is.  Two cases cannot be told from a torn tail, by any reader: a log from whose end something was cut by
+hand, and a last line whose line feed became a zero byte; the view, which remembers how far the log once went, notices both.
 
 When the disk is full, the batch is taken back (cut off, and that synced), its waiters are refused, and the next batch is
-tried afresh.  When a sync fails, nobody can say what is on disk: the log takes no further line until the next start.
+tried afresh.  When a sync fails, it is unknown what is on disk: the log takes no further line until the next start.
 """

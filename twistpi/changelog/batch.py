@@ -43,36 +43,36 @@ class Committed:
 
 @attrs.define(eq=False)
 class Commit:
-    """A wish to change what is shared."""
+    """A request to append an entry."""
 
     decide: Callable[[Any], Sequence[Change]]
     """Handed the view's reader; returns the changes, or raises the refusal.  Only reads; may be called again."""
     by: str
     """The author."""
     waiter: Any = None
-    """Whoever waits for the answer; of no meaning here."""
+    """The Deferred to answer; not used in this module."""
     local: Callable[[Any], object] | None = None
     """What to remember locally in the same transaction, as ``Keep.work``; not called when the decision is a refusal."""
 
 
 @attrs.define(eq=False)
 class Keep:
-    """A wish to remember what is local."""
+    """A request to store local facts in the view."""
 
     work: Callable[[Any], object]
     """Handed the view within its transaction; may be called again after that was rolled back."""
     waiter: Any = None
-    """Whoever waits for the answer; of no meaning here."""
+    """The Deferred to answer; not used in this module."""
 
 
 @attrs.define(eq=False)
 class Receive:
-    """A wish to take over what the primary wrote."""
+    """A request to append lines that the primary wrote."""
 
     lines: Sequence[bytes]
     """Those that follow the log's last one, without line feeds."""
     waiter: Any = None
-    """Whoever waits for the answer; of no meaning here."""
+    """The Deferred to answer; not used in this module."""
 
 
 Request = Commit | Keep | Receive
@@ -91,7 +91,7 @@ class Outcome:
     fatal: Exception | None = None
     """Why the writer has to end, or None."""
     end: Position | None = None
-    """Up to where readers of the view see the log from now on; None when nobody knows."""
+    """Up to where readers of the view see the log from now on; None when that is unknown."""
 
 
 class _ViewFailed(Exception):
@@ -128,7 +128,7 @@ class _Draft:
 
 @attrs.define
 class Batches:
-    """Turns requests into entries of a changelog and of a view, many at a time with one sync."""
+    """Turn requests into entries of a changelog and of a view: many at a time, with one sync."""
 
     _changelog: IChangelog
     _view: IView

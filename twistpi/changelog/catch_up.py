@@ -1,4 +1,4 @@
-"""A view follows a log: at start, after a rebuild, and when the view could not keep what the log already holds."""
+"""Apply the entries of a log that a view lacks: at start, after a rebuild, and after a failed commit of the view."""
 
 from __future__ import annotations
 

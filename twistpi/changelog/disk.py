@@ -1,4 +1,4 @@
-"""What the changelog asks of a disk: the seam below which tests put full, failing and crashing disks."""
+"""The disk operations that the changelog uses, as an interface, so that tests can supply full, failing and crashing disks."""
 
 # ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
 
@@ -65,7 +65,7 @@ def _sync_function() -> Callable[[int], object]:
     if full_sync is not None:
         command = full_sync
         return lambda descriptor: fcntl.fcntl(descriptor, command)
-    # Without the times of the file, which nobody reads: a third faster, and the size is included where it matters.
+    # fdatasync leaves out the file's times, which are not used, and is a third faster.  It does sync the size.
     return getattr(os, "fdatasync", os.fsync)
 
 

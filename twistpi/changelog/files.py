@@ -290,7 +290,7 @@ def _reason(error: OSError) -> str:
 def prepend(directory: str, disk: IDisk, first_serial: int, before: str, begins_after: Position) -> Position:
     """Have the log in ``directory``, which begins at ``begins_after``, begin with the segment ``first_serial``; its start.
 
-    The file of the segment lies under its name already, whole; nobody looked at it so far.  ``before`` is the chain digest of the
+    The file of the segment is complete and under its final name, but was not checked yet.  ``before`` is the chain digest of the
     line before its first one.  Every line is checked: they must lead to the line after which the log begins.  Durable when this
     returns.  Blocking, about a second for a segment of the usual size.  Raises ``FeedDamaged``, with the log as it was: fetch the
     file anew.

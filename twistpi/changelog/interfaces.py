@@ -1,4 +1,4 @@
-"""What the rooms above know of the changelog, and what the changelog knows of the view."""
+"""The interfaces of the changelog, and of the view as far as the changelog uses it."""
 
 # ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
 
@@ -98,7 +98,7 @@ class IChangelog(Interface):
 class IView(Interface):
     """State folded from the entries 1 … ``position.serial``, as far as the writer needs to know it.
 
-    Only the writer's thread (and whoever catches the view up before that thread starts) calls these.
+    Called by the writer's thread only, and by ``catch_up`` before that thread starts.
     """
 
     position: Position = Attribute("The end of the last entry that is folded in and committed.")

@@ -1,4 +1,4 @@
-"""The one thread through which this process appends, and its face towards the reactor."""
+"""The one thread of this process that appends, and the Deferred-based interface to it."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ class Writer:
         self._running = False
         while self._untold:
             self._tell_one()
-        while not self._waiting.empty():  # only after a fatal error: what came while it happened
+        while not self._waiting.empty():  # only after a fatal error: requests that arrived meanwhile
             for request in self._waiting.get() or ():
                 request.waiter.errback(self._refusal)
         stoppers, self._stoppers = self._stoppers, []

@@ -96,22 +96,15 @@ class Deployment:
             raise CannotBeWritten("the host", host, "it must be an IP address") from None
 
     def __attrs_post_init__(self) -> None:
-        for what, path in (
-            ("the server directory", self.settings.serverdir),
-            ("the directory", self.directory),
-            ("the directory of logs", self.logs),
-            ("the program", self.twistd),
-        ):
-            check_path(what, path)
+        paths = {"directory of logs": self.logs, "program": self.twistd}
+        for what, path in {"server directory": self.settings.serverdir, "directory": self.directory, **paths}.items():
+            check_path(f"the {what}", path)
         if self.settings.port == 0:
             raise CannotBeWritten("the port", "0", "name one, so that those in front can reach it")
-        for what, text, allowed in (
-            ("the hostname", self.hostname, _HOSTNAME),
-            ("the user", self.user, _USER),
-            ("the prefix", self.prefix, _PREFIX),
-        ):
+        names = {"hostname": (self.hostname, _HOSTNAME), "user": (self.user, _USER), "prefix": (self.prefix, _PREFIX)}
+        for what, (text, allowed) in names.items():
             if not allowed.match(text):
-                raise CannotBeWritten(what, text, "it has characters that such names and paths have not")
+                raise CannotBeWritten(f"the {what}", text, "it has characters that such names and paths have not")
 
     def path(self, name: str) -> str:
         """Where the file ``name`` goes."""
@@ -207,16 +200,16 @@ def _backup_command(serverdir: str) -> str:
 def render(deployment: Deployment) -> dict[str, str]:
     """The files by name."""
     templates = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.FunctionLoader(lambda name: files_of("twistpi").joinpath("etc", name).read_text(encoding="utf-8")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     templates.filters.update(FILTERS)
     facts = deployment.facts()
     return {name: templates.get_template(name).render(facts) for name in FILES}
-
-
-def _template(name: str) -> str:
-    return files_of("twistpi").joinpath("etc", name).read_text(encoding="utf-8")
 
 
 def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:

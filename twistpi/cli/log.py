@@ -11,7 +11,7 @@ from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.reader import read_lines
 from twistpi.changelog.segments import read_base
-from twistpi.model.changes import Change, Entry, LinksChanged
+from twistpi.model.changes import Change, LinksChanged
 from twistpi.model.codec import decode_content, encode_change
 from twistpi.model.peers import Position
 from twistpi.model.text import without_secrets
@@ -56,11 +56,9 @@ def as_json(line: RawLine) -> str:
 def as_text(line: RawLine) -> str:
     """The entry for people: serial, time and author on a line, each change on another; without logins in addresses."""
     entry = decode_content(line.body).entry(line.serial)
-    return without_secrets("\n".join([_head(entry), *(f"    {describe(change)}" for change in entry.changes)]))
-
-
-def _head(entry: Entry) -> str:
-    return f"{entry.serial}  {entry.at}  {entry.by}"
+    return without_secrets(
+        "\n".join([f"{entry.serial}  {entry.at}  {entry.by}", *(f"    {describe(one)}" for one in entry.changes)])
+    )
 
 
 def describe(change: Change) -> str:
@@ -73,14 +71,8 @@ def describe(change: Change) -> str:
 
 
 def _describe_links(change: LinksChanged) -> str:
-    counts = {
-        "added": len(change.added),
-        "changed": len(change.changed),
-        "removed": len(change.removed),
-        "versions added": len(change.versions_added),
-        "versions removed": len(change.versions_removed),
-    }
-    told = [f"{count} {name}" for name, count in counts.items() if count]
+    counts = {name: len(getattr(change, name)) for name in ("added", "changed", "removed", "versions_added", "versions_removed")}
+    told = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
     if change.header is not None:
         told.append("header " + _short(attrs.asdict(change.header)))
     return f"LinksChanged index={change.index} project={change.project}: {', '.join(told) or 'nothing'}"

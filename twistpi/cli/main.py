@@ -11,17 +11,13 @@ import click
 
 from twistpi import __version__
 from twistpi.cli.commands.accounts import init, passwd
-from twistpi.cli.commands.checking import check_index, doctor
 from twistpi.cli.commands.common import Commands
-from twistpi.cli.commands.completing import commands_page_, completion
-from twistpi.cli.commands.examples import epilog_of, every_command
-from twistpi.cli.commands.explaining import explain
-from twistpi.cli.commands.garbage import gc
+from twistpi.cli.commands.content import gc, yank
+from twistpi.cli.commands.diagnostics import check_index, doctor
 from twistpi.cli.commands.genconfig import gen_config
-from twistpi.cli.commands.looking import check, log, settings
-from twistpi.cli.commands.marking import yank
+from twistpi.cli.commands.help import commands_page, completion, epilog_of, every_command
+from twistpi.cli.commands.inspection import check, explain, log, settings_, status
 from twistpi.cli.commands.promotion import promote, resync
-from twistpi.cli.commands.standing import status
 from twistpi.cli.commands.tokens import token
 
 
@@ -36,35 +32,16 @@ def main() -> None:
 
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
-    "Set up": (
-        init,
-        passwd,
-        gen_config,
-        settings,
-        doctor,
-        completion,
-    ),
-    "Use": (
-        token,
-        yank,
-        explain,
-    ),
-    "Look after": (
-        status,
-        log,
-        check,
-        gc,
-    ),
-    "Replicate": (
-        promote,
-        resync,
-    ),
+    "Set up": (init, passwd, gen_config, settings_, doctor, completion),
+    "Use": (token, yank, explain),
+    "Look after": (status, log, check, gc),
+    "Replicate": (promote, resync),
     "Judge any index": (check_index,),
 }
 """Every command, under the heading that ``twistpi --help`` shows it by."""
 
 for heading, commands in GROUPS.items():
     main.add_group(heading, commands)
-main.add_command(commands_page_)
+main.add_command(commands_page)
 for path, command in every_command(main):
     command.epilog = epilog_of(path)

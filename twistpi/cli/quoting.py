@@ -15,7 +15,6 @@ from typing import Final
 from twistpi.model.deployment_errors import CannotBeWritten
 
 _IN_NO_PATH: Final = frozenset("\"'`\\$;#{}<>,")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_@+=:./-]", re.ASCII)
 
 
 def check_path(what: str, path: str) -> str:
@@ -27,55 +26,23 @@ def check_path(what: str, path: str) -> str:
     return path
 
 
-def nginx(text: str) -> str:
-    """One word for nginx."""
-    return f'"{text}"'
-
-
-def regex(text: str) -> str:
-    """What matches ``text`` and nothing else."""
-    return re.escape(text)
-
-
-def supervisor_text(text: str) -> str:
-    """A whole value for supervisor, in which a percent sign begins a substitution."""
+def _doubled(text: str) -> str:
+    """Return text for supervisor and systemd, in which a percent sign begins a substitution."""
     return text.replace("%", "%%")
 
 
-def supervisor_path(path: str) -> str:
-    """The path of a file that supervisor makes: there it looks for substitutions twice."""
-    return supervisor_text(supervisor_text(path))
+def _supervisor_command(words: Sequence[str]) -> str:
+    """Return a command. Each odd character has a backslash: quotes do not keep supervisor from seeing comments."""
+    return _doubled(" ".join(re.sub(r"[^A-Za-z0-9_@+=:./-]", r"\\\g<0>", word) for word in words))
 
 
-def supervisor_command(words: Sequence[str]) -> str:
-    """A command for supervisor.  Each odd character has a backslash: quotes do not keep supervisor from seeing comments."""
-    escaped = ("".join(one if _PLAIN.match(one) else f"\\{one}" for one in word) for word in words)
-    return supervisor_text(" ".join(escaped))
+def _systemd(word: str) -> str:
+    return f'"{_doubled(word)}"' if " " in word else _doubled(word)
 
 
-def systemd(word: str) -> str:
-    """One word for systemd, in which a percent sign begins a specifier."""
-    return f'"{word.replace("%", "%%")}"' if " " in word else word.replace("%", "%%")
-
-
-def systemd_command(words: Sequence[str]) -> str:
-    """A command for systemd."""
-    return " ".join(map(systemd, words))
-
-
-def cron_text(command: str) -> str:
-    """A shell command for cron, which makes line feeds of percent signs."""
+def _cron_text(command: str) -> str:
+    """Return a shell command for cron, which makes line feeds of percent signs."""
     return command.replace("%", "\\%")
-
-
-def cron(words: Sequence[str]) -> str:
-    """The same, of words."""
-    return cron_text(shlex.join(words))
-
-
-def uwsgi_command(words: Sequence[str]) -> str:
-    """A command for uWSGI's ``attach-daemon2``.  A shell runs it, and makes the percent signs, which mean something to uWSGI."""
-    return shlex.join(words).replace("%", "'`printf '\\\\045'`'")
 
 
 def toml(value: object) -> str:
@@ -90,17 +57,18 @@ def toml(value: object) -> str:
 
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "nginx": nginx,
-    "regex": regex,
-    "supervisor_text": supervisor_text,
-    "supervisor_path": supervisor_path,
-    "supervisor_command": supervisor_command,
-    "systemd": systemd,
-    "systemd_command": systemd_command,
-    "cron": cron,
-    "cron_text": cron_text,
-    "uwsgi_command": uwsgi_command,
+    "nginx": '"{}"'.format,
+    "regex": re.escape,
+    "supervisor_text": _doubled,
+    "supervisor_path": lambda path: _doubled(_doubled(path)),  # there supervisor looks for substitutions twice
+    "supervisor_command": _supervisor_command,
+    "systemd": _systemd,
+    "systemd_command": lambda words: " ".join(map(_systemd, words)),
+    "cron": lambda words: _cron_text(shlex.join(words)),
+    "cron_text": _cron_text,
+    # A shell runs it, and makes the percent signs, which mean something to uWSGI.
+    "uwsgi_command": lambda words: shlex.join(words).replace("%", "'`printf '\\\\045'`'"),
     "shell": shlex.quote,
     "xml": html.escape,
 }
-"""What templates call these."""
+"""What templates call the ways to write text, a word, a path or a command, by the program that reads it."""

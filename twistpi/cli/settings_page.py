@@ -24,28 +24,26 @@ what would be right. A variable whose name begins with ``TWISTPI_`` and is no se
 at the directory that twistd is started in.
 """
 
-_REPEATABLE = """\
-May be repeated: several ``--{name}`` on the command line, several words in the variable, a list in the file.
-"""
-
-
 GROUPS: Mapping[str, Sequence[str]] = {
     "The server": (
-        "config", "serverdir", "host", "port", "listen", "workers", "max-connections", "stop-timeout", "page-cache-size",
+        *("config", "serverdir", "host", "port", "listen"),
+        *("workers", "max-connections", "stop-timeout", "page-cache-size"),
     ),
     "Mirrors": (
-        "upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout", "offline", "ca-file", "forbidden-networks",
+        *("upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout"),
+        *("offline", "ca-file", "forbidden-networks"),
     ),
     "Users and uploads": (
-        "root-passwd", "root-passwd-hash", "restrict-modify", "login-hours", "bcrypt-cost", "secretfile", "max-upload-size",
-        "lenient-accept",
+        *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
+        *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
     ),
     "Behind a proxy": ("outside-url", "trusted-proxy"),
     "Replicas": (
-        "primary-url", "history", "replicate-files", "replicate-at-once", "file-search-path", "proxy-timeout",
+        *("primary-url", "history", "replicate-files"),
+        *("replicate-at-once", "file-search-path", "proxy-timeout"),
     ),
     "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
-}  # fmt: skip
+}
 """Every setting, under the heading that the page has for it."""
 
 
@@ -62,17 +60,9 @@ def _section(setting: Setting) -> str:
     placeholder = f" {setting.kind.placeholder}" if setting.kind.placeholder else ""
     places = f"``--{setting.name}{placeholder}``, ``{setting.variable}``"
     unit = f" ({setting.unit})" if setting.unit else ""
-    lines = [
-        setting.name,
-        "~" * len(setting.name),
-        "",
-        f"{setting.help[0].upper()}{setting.help[1:]}{unit}.",
-        "",
-        f":given as: {places}",
-        f":default: {setting.shown_default}",
-        f":allowed: {setting.kind.allowed.removeprefix('it must be ').removeprefix('it ')}",
-        "",
-    ]
-    if setting.repeatable:
-        lines += [_REPEATABLE.format(name=setting.name)]
-    return "\n".join(lines)
+    allowed = setting.kind.allowed.removeprefix("it must be ").removeprefix("it ")
+    several = f"several ``--{setting.name}`` on the command line, several words in the variable, a list in the file"
+    about = f"{setting.help[0].upper()}{setting.help[1:]}{unit}."
+    facts = [f":given as: {places}", f":default: {setting.shown_default}", f":allowed: {allowed}"]
+    lines = [setting.name, "~" * len(setting.name), "", about, "", *facts, ""]
+    return "\n".join([*lines, f"May be repeated: {several}.\n"] if setting.repeatable else lines)

@@ -19,7 +19,11 @@ from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
 
 FOLD_VERSION: Final = 3
-"""Raised with every change to ``schema.sql``, or to what the fold writes: older files are then dropped and folded again."""
+"""Raised with every change to ``schema.sql``, or to what the fold writes: older files are then dropped and folded again.
+
+Think twice: a replica whose log begins later has its older state in the view alone, and cannot fold it again.  With the version
+raised its view is lost and it does not start.  Servers also refuse snapshots of another version.
+"""
 
 
 @attrs.frozen
@@ -139,7 +143,7 @@ class ViewDatabase:
     def forget_missing(self, before: float) -> int:
         """Drop the notes of missing projects that are older than ``before`` (Unix seconds); how many there were.
 
-        Without it, every name that anybody ever asked for in vain would stay.
+        Without this, every missing name that was ever requested would stay.
         """
         try:
             return self._connection.execute("DELETE FROM freshness WHERE missing AND checked_at < ?", (before,)).rowcount

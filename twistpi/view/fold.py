@@ -1,7 +1,7 @@
-"""The fold: one entry further (law 4).
+"""The fold: apply one entry to the tables (law 4).
 
 Pure: what an entry does depends on the entry and on the folded tables alone.  Total: every kind of change has its fold, and a
-kind without one stops whoever follows.  A change about a project or a file that was never listed says nothing here.
+kind without one stops a follower.  A change to a project or a file that was never listed has no effect.
 
 A row of ``file`` is a path.  When an upstream gives a file name to other bytes (another SHA-256, or without one another
 folder), the old row becomes *replaced*: pages list it no more, but its path, which lock files hold, goes on leading to it and to
@@ -83,7 +83,7 @@ class Fold:
         self._vanished: set[int] = set()
         """Which of ``_projects`` are marked so."""
         self.newest: Newest | None = None
-        """Told of what is folded, when somebody wants to know."""
+        """Told of what is folded; None when not needed."""
         self._folds: dict[type, Callable[[Any], None]] = {
             LogStarted: self._log_started,
             EpochBegan: self._epoch_began,

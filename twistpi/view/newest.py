@@ -1,4 +1,4 @@
-"""Projects that were folded a moment ago, still at hand: whoever had them fetched is about to read them.
+"""Projects that were folded a moment ago, kept in memory because the request that caused it reads them next.
 
 To read a page of thousands of rows back takes a fifth of the time of its first answer.  What is told from here is what the rows
 say, down to the order of keys: a project stays at hand only until another change speaks of it.
@@ -16,7 +16,7 @@ from twistpi.model.records import KnownProject
 from twistpi.view.rows import header_json, header_of, uncached_files
 
 _MOST_LINKS: Final = 10_000
-"""Of all projects at hand together; 9 MB, should nobody ask for them."""
+"""Of all projects at hand together; about 9 MB."""
 _MOST_PROJECTS: Final = 100
 
 _Name = tuple[str, str]

@@ -54,7 +54,7 @@ class NamedBlob:
     index: str
     """``user/name``."""
     is_private: bool
-    """Whether it was uploaded: nobody but this server's primary has it."""
+    """Whether it was uploaded: it can be had from the primary only."""
     blob: KeptBlob
 
 

@@ -32,7 +32,7 @@ def copy_view(source: str, target: str) -> Copy:
     """Copy the view at ``source``, which may be written meanwhile, to the new file ``target``, which only its owner can read.
 
     When each mirror last heard of a project stays here: another server knows that of itself.  Blocking, for as long as it takes
-    to read and write the view; nobody who reads or writes the view waits.  Raises ``StorageFull``.
+    to read and write the view; readers and writers of the view do not wait.  Raises ``StorageFull``.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -64,3 +64,8 @@ def test_what_strangers_call_their_requests_is_not_handed_on(world: World, endpo
     head = endpoint.written[0].lower()
     assert head.count(b"\r\nx-request-id: ") == 1
     assert b"of-a-stranger" not in head
+
+
+def test_bytes_that_no_target_may_have_are_quoted(world: World, endpoint: Endpoint) -> None:
+    Wire(world).send(request_bytes("/+status").replace(b"/+status", b"/+status/\x80?\x7f"))
+    assert endpoint.written[0].startswith(b"GET /+status/%80?%7F HTTP/1.1\r\n")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import closing
 
 import click
 
 from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import RealDisk
 from twistpi.cli.administering import administer
-from twistpi.cli.commands.common import now, serverdir_option, settings_of
+from twistpi.cli.commands.common import now, settings_options
 from twistpi.model.accounts import ROOT
 from twistpi.model.errors import ServerdirRefused, UnknownUser
 from twistpi.server.first_start import ROOT_MIRROR
@@ -22,63 +23,38 @@ _ATTEMPTS = 3
 
 
 @click.command()
-@serverdir_option
+@settings_options("root_passwd", "root_passwd_hash", "no_root_pypi", "upstream")
 @click.option("--root-passwd", metavar="TEXT", help="The password of root.  [default: blank, good from this machine only]")
 @click.option("--root-passwd-hash", metavar="HASH", help="The hash of that password, instead of the password itself.")
 @click.option("--no-root-pypi", is_flag=True, help=f"Do not make the index {ROOT_MIRROR}.")
 @click.option("--upstream", metavar="URL", help=f"The simple index that {ROOT_MIRROR} mirrors.")
-def init(
-    serverdir: str | None,
-    config: str | None,
-    root_passwd: str | None,
-    root_passwd_hash: str | None,
-    no_root_pypi: bool,
-    upstream: str | None,
-) -> None:
+def init(settings: Settings) -> None:
     """Make a server directory, with the user root and a mirror of the public index.
 
     A server does the same when it starts on a directory that is empty or missing; this says it step by step, and starts nothing.
     """
-    settings = settings_of(
-        serverdir,
-        config,
-        root_passwd=root_passwd,
-        root_passwd_hash=root_passwd_hash,
-        no_root_pypi="true" if no_root_pypi else None,
-        upstream=upstream,
-    )
     node = read_node(settings.serverdir)
     if node is not None and node.initialised:
         raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
-    storage = Storage.open(settings, now, RealDisk())
-    try:
-        _say_made(settings, storage)
-    finally:
-        storage.close()
-
-
-def _say_made(settings: Settings, storage: Storage) -> None:
-    """Tell what was made, and what should come next."""
-    reader = storage.view.reader
+    with closing(Storage.open(settings, now, RealDisk())) as storage:
+        indexes, root = storage.view.reader.indexes(), storage.view.reader.user(ROOT)
     click.echo(f"Made the server directory {settings.serverdir}.")
-    for index in reader.indexes():
+    for index in indexes:
         click.echo(f"The index {index.name} mirrors {index.config.get('mirror_url')}")
-    root = reader.user(ROOT)
     if root is not None and root.password_hash == BLANK:
         command = f"twistpi passwd {ROOT} --serverdir {shlex.quote(settings.serverdir)}"
         click.echo(f"The password of {ROOT} is blank and good from this machine only. Set one: {command}")
 
 
 @click.command()
-@serverdir_option
+@settings_options()
 @click.option("--stdin", is_flag=True, help="Read the password from the first line of the standard input, without asking.")
 @click.argument("user", required=False)
-def passwd(serverdir: str | None, config: str | None, stdin: bool, user: str | None) -> None:
+def passwd(settings: Settings, stdin: bool, user: str | None) -> None:
     """Set the password of USER, which is asked for twice.
 
     For passwords that were forgotten, and for the first one of root. The server may run; the new password counts at once.
     """
-    settings = settings_of(serverdir, config)
     if user is None:
         user = click.prompt("User to set password for")
     with administer(settings, now) as administration:

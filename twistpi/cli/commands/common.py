@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+import orjson
 
 from twistpi.model.errors import TwistpiError
 from twistpi.server.settings import CONFIG, Settings, load_settings
@@ -57,13 +59,35 @@ def serverdir_option(command: Command) -> Command:
     return click.option("--serverdir", metavar="PATH", type=FOLDER, help=text)(command)
 
 
-def settings_of(serverdir: str | None, config: str | None, **others: str | None) -> Settings:
-    """The settings as the server with the same options, environment and file has them; ``others`` by field."""
-    given: Mapping[str, str | None] = {"serverdir": serverdir, CONFIG.name: config, **others}
-    words = {name.replace("_", "-"): [text] for name, text in given.items() if text is not None}
-    return load_settings(words, os.environ)
+def settings_options(*fields: str) -> Callable[[Command], Command]:
+    """Add ``--serverdir`` and ``--config``, and pass the settings as the command's first argument.
+
+    ``fields`` are other options of the command that are settings, too.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(serverdir: str | None, config: str | None, **options: Any) -> None:
+            given = {field: options.pop(field) for field in fields}
+            command(settings_of(serverdir, config, **given), **options)
+
+        return serverdir_option(run)
+
+    return decorate
+
+
+def settings_of(serverdir: str | None, config: str | None, **others: str | bool | None) -> Settings:
+    """Return the settings as the server with the same options, environment and file has them; ``others`` by field."""
+    given: Mapping[str, str | bool | None] = {"serverdir": serverdir, CONFIG.name: config, **others}
+    texts = {name: "true" if value is True else value for name, value in given.items()}
+    return load_settings({name.replace("_", "-"): [text] for name, text in texts.items() if text}, os.environ)
+
+
+def show(fields: object, lines: Iterable[str]) -> None:
+    """Print ``fields`` as JSON; ``lines`` when there are none."""
+    click.echo("\n".join(lines) if fields is None else orjson.dumps(fields, option=orjson.OPT_INDENT_2))
 
 
 def now() -> datetime:
-    """The present time."""
+    """Return the present time."""
     return datetime.now(UTC)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import click
 
-from twistpi.cli.commands.common import FOLDER, serverdir_option, settings_of
+from twistpi.cli.commands.common import FOLDER, settings_options
 from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
+from twistpi.server.settings import Settings
 
 _OWN_USER = "twistpi"
 """Who runs the server where root sets it up."""
@@ -21,7 +22,7 @@ _LOGS = "/var/log/twistpi"
 
 
 @click.command("gen-config")
-@serverdir_option
+@settings_options("host", "port")
 @click.option("--host", metavar="ADDRESS", help="The IP address the server listens on.  [default: 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port it listens on.  [default: 3141]")
 @click.option("--hostname", metavar="NAME", help="How users call this machine.  [default: its name]")
@@ -33,58 +34,36 @@ _LOGS = "/var/log/twistpi"
 )
 @click.option("--directory", metavar="PATH", type=FOLDER, default="gen-config", show_default=True, help="Where the files go.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-def gen_config(
-    serverdir: str | None,
-    config: str | None,
-    host: str | None,
-    port: str | None,
-    hostname: str | None,
-    prefix: str,
-    user: str | None,
-    directory: str,
-    force: bool,
-) -> None:
+def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str | None, directory: str, force: bool) -> None:
     """Write files for supervisor, nginx, systemd, launchd, cron, uWSGI and settings.
 
     Settings that are given, in the environment or in the file of --config too, are written down; passwords are not.
     """
-    settings = settings_of(serverdir, config, host=host, port=port)
     directory = os.path.abspath(directory)
     user = user or _runner(settings.serverdir)
-    deployment = Deployment(
-        settings,
-        directory,
-        find_twistd(sys.executable),
-        hostname or socket.gethostname(),
-        user,
-        prefix,
-        directory if user == _principal() else _LOGS,
-    )
+    hostname, logs = hostname or socket.gethostname(), directory if user == _own_name() else _LOGS
+    deployment = Deployment(settings, directory, find_twistd(sys.executable), hostname, user, prefix, logs)
     write(render(deployment), directory, force=force)
-    click.echo(
-        f"Wrote to {directory}, for the server in {settings.serverdir} at port {settings.port}, run by {deployment.user}:\n"
-    )
+    click.echo(f"Wrote to {directory}, for the server in {settings.serverdir} at port {settings.port}, run by {user}:\n")
     width = max(map(len, FILES))
     for name, what in FILES.items():
         click.echo(f"  {name:{width}}  {what}")
-    for sentence in _closed_doors(deployment):
+    for sentence in _closed_folders(deployment):
         click.echo(f"\n{sentence}")
 
 
-def _closed_doors(deployment: Deployment) -> Iterator[str]:
+def _closed_folders(deployment: Deployment) -> Iterator[str]:
     """A sentence for each folder that keeps somebody out who has to get in."""
-    to_files = closed_to_others(deployment.settings.serverdir)
-    if to_files is not None:
+    if (to_files := closed_to_others(deployment.settings.serverdir)) is not None:
         yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
-    if deployment.user != _principal():
+    if deployment.user != _own_name():
         needed = {"the settings": deployment.directory, "the program": deployment.twistd, "Python": deployment.interpreter}
         for what, path in needed.items():
-            closed = closed_to_others(path)
-            if closed is not None:
+            if (closed := closed_to_others(path)) is not None:
                 yield f"Only the owner of {closed} can enter it, so {deployment.user} cannot get to {what}: chmod o+x {closed}"
 
 
-def _principal() -> str:
+def _own_name() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 

@@ -9,26 +9,26 @@ import click
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.cli.administering import administer
 from twistpi.cli.asking import Asked
-from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of
+from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of, settings_options
 from twistpi.cli.resyncing import Resynced
 from twistpi.cli.resyncing import resync as make_replica
 from twistpi.server.secret import read_secret
+from twistpi.server.settings import Settings
 
 
 @click.command()
-@serverdir_option
+@settings_options()
 @click.option(
     "--force",
     is_flag=True,
     help="Go without what the primary has and this server lacks, or take over again from a successor that is lost.",
 )
-def promote(serverdir: str | None, config: str | None, force: bool) -> None:
+def promote(settings: Settings, force: bool) -> None:
     """Make a replica the primary, whether or not its server runs.
 
     The former primary, if it can be reached, first stops taking writes; then everything it has is waited for. When it comes
     back later, it refuses writes and says what only it has.
     """
-    settings = settings_of(serverdir, config)
     with administer(settings, now) as administration:
         promoted = administration.promote(force=force)
     for sentence in promoted.told:

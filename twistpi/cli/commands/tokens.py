@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import click
-import orjson
 
 from twistpi.auth import tokens as api_tokens
 from twistpi.cli.administering import Administration, administer
-from twistpi.cli.commands.common import now, serverdir_option, settings_of
+from twistpi.cli.commands.common import now, settings_options, show
 from twistpi.model.accounts import ApiToken
 from twistpi.model.errors import UnknownUser
 from twistpi.model.records import Json
 from twistpi.rules.api_tokens import is_expired, read_token_request, token_facts
+from twistpi.server.settings import Settings
 
 _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")
 
@@ -22,65 +22,52 @@ def token() -> None:
 
 
 @token.command()
-@serverdir_option
+@settings_options()
 @click.option("--user", required=True, metavar="USER", help="For whom it speaks; it can never do what that user cannot.")
 @click.option("--may", default="read", show_default=True, metavar="WORDS", help="read, upload or read,upload.")
 @click.option("--index", metavar="USER/INDEX", help="The one index it is good for.  [default: all]")
 @click.option("--project", metavar="NAME", help="The one project it may upload to.  [default: all]")
 @click.option("--days", metavar="NUMBER", help="For how long it is good.  [default: until it is revoked]")
 @click.option("--title", metavar="TEXT", help="What it is for, for people.")
-def create(
-    serverdir: str | None,
-    config: str | None,
-    user: str,
-    may: str,
-    index: str | None,
-    project: str | None,
-    days: str | None,
-    title: str | None,
-) -> None:
+def create(settings: Settings, user: str, **asked: Json) -> None:
     """Make an API token and print it.
 
     It is shown this once, may do what --may says and no more than its user may, and is used as the password of that user or of
     the user __token__.
     """
-    asked: dict[str, Json] = {"may": may, "index": index, "project": project, "days": days, "title": title}
     request = read_token_request({key: value for key, value in asked.items() if value is not None})
-    with administer(settings_of(serverdir, config), now) as administration:
+    with administer(settings, now) as administration:
         text = administration.create_token(user, request)
     click.echo(text)
 
 
 @token.command("list")
-@serverdir_option
+@settings_options()
 @click.option("--user", metavar="USER", help="Whose tokens.  [default: everybody's]")
 @click.option("--json", "json", is_flag=True, help="As a JSON list.")
-def list_(serverdir: str | None, config: str | None, user: str | None, json: bool) -> None:
+def list_(settings: Settings, user: str | None, json: bool) -> None:
     """List API tokens, without their secret halves."""
-    with administer(settings_of(serverdir, config), now) as administration:
+    with administer(settings, now) as administration:
         found = _tokens(administration, user)
-    if json:
-        facts = [token_facts(one) for one in found]
-        click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
-        return
-    rows = [_HEADINGS, *(_row(one) for one in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows if found else ():
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = [_HEADINGS, *(_row(one) for one in found)] if found else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    if json or rows:
+        show([token_facts(one) for one in found] if json else None, lines)
 
 
 @token.command()
-@serverdir_option
+@settings_options()
 @click.option("--user", metavar="USER", help="Whose token it is.  [default: whosever it is]")
 @click.argument("token_", metavar="TOKEN")
-def revoke(serverdir: str | None, config: str | None, user: str | None, token_: str) -> None:
+def revoke(settings: Settings, user: str | None, token_: str) -> None:
     """Make an API token void at once.
 
     TOKEN is its public half, as token list shows it, or all of it.
     """
     halves = api_tokens.split(token_)
     public = token_ if halves is None else halves[0]
-    with administer(settings_of(serverdir, config), now) as administration:
+    with administer(settings, now) as administration:
         known = administration.reader.api_token(public)
         owner = known.user if known is not None and user is None else user
         if owner is None:

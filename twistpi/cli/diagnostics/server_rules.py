@@ -24,13 +24,14 @@ SITE_RULES: Rules = {
     "sending": ("Nobody passes files on that could be sent at once.", (Visit.FILE_RANGE,)),
     "packing": ("Pages travel packed.", (Visit.PAGE_GZIPPED,)),
     "methods": ("The method PUSH, of devpi push, gets through.", ()),
-    "logins": ("A login that comes with a request arrives.", ()),
     "uploads": ("A large upload reaches the server while it comes.", ()),
     "clock": ("The server's clock and this machine's agree.", ()),
     "TLS": ("The way does not leave this machine.", ()),
     "replication": ("The server says what its role is.", ()),
     "forwarding": ("Headers that only a proxy may send are not believed from outside.", ()),
 }
+LOGIN_RULES: Rules = {"logins": ("A login that comes with a request arrives.", ())}
+"""For an address that has a login."""
 BOTH_RULES: Rules = {
     "same server": ("It is the server of the directory.", ()),
     "version": ("It runs the version that is installed.", ()),
@@ -52,7 +53,8 @@ def diagnose(site: Site | None, machine: Machine | None, now: float) -> list[Fin
     if answers.verdict is not OK:
         return [*found, answers]
     examiners = (_answers, _proxy, _files, _logins, _uploads, _time, _replication, _forwarding, _directory)
-    rules = SITE_RULES if site.machine is None else {**SITE_RULES, **BOTH_RULES}
+    has_login, has_machine = Visit.OTHER_LOGIN in site.got, site.machine is not None
+    rules = {**SITE_RULES, **(LOGIN_RULES if has_login else {}), **(BOTH_RULES if has_machine else {})}
     return found + judge(rules, site.got, chain.from_iterable(examine(site) for examine in examiners))
 
 
@@ -149,7 +151,6 @@ def _logins(site: Site) -> Iterator[Said]:
             told = "The login of the address counts in X-Devpi-Auth, but not in Authorization: the proxy drops that header."
             yield "logins", WRONG, f"{told} Let it pass it on, or installers and twine cannot log in."
         yield "logins", UNKNOWN, "The server does not take the login of the address, so whether logins arrive does not show."
-    yield "logins", UNKNOWN, "Whether logins arrive shows with one in the address: https://user:password@…"
 
 
 def _uploads(site: Site) -> Iterator[Said]:

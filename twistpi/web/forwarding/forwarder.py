@@ -31,8 +31,8 @@ from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest, Informed
 from twistpi.web.forwarding.headers import HEADER, NODE, request_lines, token_lines
 
-_LONGEST_HEAD: Final = 16 * 1024
-"""Bytes of a request's head that every server accepts."""
+_LONGEST_HEAD: Final = 16 * 1024 - 128
+"""Bytes of target and headers that every server accepts; Twisted's limit is 16 KiB for all of the head."""
 _SERIAL: Final = re.compile("[0-9]{1,18}", re.ASCII)
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
 
@@ -100,15 +100,17 @@ class Forwarder:
             lines += [*backend.signature(method, target, told), (HEADER.encode("ascii"), told)]
         if backend.closes:
             lines.append((b"Connection", b"close"))
-        outgoing = OutgoingRequest(method, target, tuple(lines), body, informed)
-        if (size := len(outgoing.head())) > _LONGEST_HEAD:
+        size = len(target) + sum(len(name) + len(value) + 4 for name, value in lines)
+        if size > _LONGEST_HEAD:
             raise HeadTooLarge(backend.name, size, _LONGEST_HEAD)
-        return outgoing
+        return OutgoingRequest(method, target, tuple(lines), body, informed)
 
     async def _own_headers(self, method: bytes, response: WireResponse) -> list[Line]:
         """Wait until a change can be read here, too; return the mark, and a header that says so if it cannot."""
+        if self.reach is None or method in (b"GET", b"HEAD") or response.code >= 400:
+            return [*self.mark]
         told = (response.headers.getRawHeaders("X-Devpi-Serial") or [""])[0]
-        if self.reach is None or method in (b"GET", b"HEAD") or response.code >= 400 or not _SERIAL.fullmatch(told):
+        if not _SERIAL.fullmatch(told):
             return [*self.mark]
         if await self.reach(int(told)):
             return [*self.mark]

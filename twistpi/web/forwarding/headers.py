@@ -98,4 +98,5 @@ def _end_to_end(lines: list[Line]) -> list[Line]:
     """Return ``lines`` without those that are for one connection alone."""
     options = (value for name, value in lines if name.lower() == b"connection")
     named = {option.strip().lower() for value in options for option in value.split(b",")} - _NEVER_HOP_BY_HOP
-    return [line for line in lines if line[0].lower() not in HOP_BY_HOP and line[0].lower() not in named]
+    dropped = HOP_BY_HOP | named if named else HOP_BY_HOP
+    return [line for line in lines if line[0].lower() not in dropped]

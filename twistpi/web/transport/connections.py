@@ -1,7 +1,7 @@
-"""Every connection of the process: how many there may be, who has to go when there are too many, and how they end when it stops.
+"""The open connections of the process: their limit, which idle ones are closed to make room, and how they end at a stop.
 
-Over the limit nobody is refused: the listening ports are not looked at any more, and who comes waits in the system's queue.  Room
-is made by closing, gently, connections that lie idle.
+Over the limit nobody is refused: the listening ports are not read any more, and new clients wait in the system's queue. Room is
+made by closing connections that are idle.
 """
 
 from __future__ import annotations
@@ -11,69 +11,79 @@ from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twistpi.model.monitoring import Measure
 
 _SWEEP: Final = 2.0
-"""Seconds between two looks for idle connections, while others wait."""
+"""Seconds between two searches for idle connections, while clients wait."""
 _FIRST_REQUEST: Final = 1.0
-"""Seconds that a connection without any request yet is given when the server stops: its first one may be on its way."""
+"""Seconds that a connection without any request yet gets when the server stops: its first one may be on its way."""
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """One connection of a client."""
 
     quiet: bool | None
-    """Set to True by a sweep, to False by the connection when something comes; None while nothing ever came."""
+    """True since the last sweep, False once something came after it, None while nothing ever came."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being asked or answered."""
+        """Whether no request is arriving or being answered."""
 
     def finish_up(self) -> None:
-        """Answer what was asked, and close then; at once when idle."""
+        """Close after the current answer; at once when idle."""
 
     def cut(self) -> None:
-        """End now, in the midst of whatever it is."""
+        """End now, in the middle of whatever is being sent."""
+
+
+class Port(Protocol):
+    """A listening port: one of Twisted's for TCP, TLS or unix sockets."""
+
+    def stopReading(self) -> None:
+        """Accept no connections."""
+
+    def startReading(self) -> None:
+        """Accept connections."""
 
 
 @attrs.define(eq=False)
 class Connections:
-    """Knows the open connections and the ports that make them; in the reactor's thread."""
+    """The open connections and the ports that accept them; used in the reactor's thread only."""
 
-    _clock: Any
-    """``IReactorTime``."""
+    _clock: IReactorTime
     limit: int = 10_000
-    """How many there may be at once."""
+    """The most connections at once."""
     accepted: int = attrs.field(init=False, default=0)
-    """How many there were."""
+    """Connections so far."""
     watch: Callable[[int], object] = attrs.field(init=False, default=lambda count: None)
-    """Told how many there are whenever that changes."""
+    """Called with the number of connections whenever that changes."""
     finishing: bool = attrs.field(init=False, default=False)
-    """Whether every answer from now on is the last one of its connection."""
+    """Whether the server stops: every answer is the last one of its connection."""
     _open: dict[Connection, None] = attrs.field(init=False, factory=dict)
-    _ports: list[Any] = attrs.field(init=False, factory=list)
+    _ports: list[Port] = attrs.field(init=False, factory=list)
     _full: bool = attrs.field(init=False, default=False)
-    _sweeping: Any = attrs.field(init=False, default=None)
+    _sweeping: IDelayedCall | None = attrs.field(init=False, default=None)
     _empty: Deferred[None] | None = attrs.field(init=False, default=None)
-    _calls: list[Any] = attrs.field(init=False, factory=list)
+    _calls: list[IDelayedCall] = attrs.field(init=False, factory=list)
 
     def __len__(self) -> int:
         return len(self._open)
 
     def listens(self, port: Any) -> None:
-        """``port`` makes connections from now on: one of Twisted's for TCP, TLS or unix sockets."""
+        """Note that ``port``, a ``Port``, accepts connections from now on; the interfaces of Twisted's ports don't say so."""
         self._ports.append(port)
         if self._full:
             port.stopReading()
 
     def closed(self, port: Any) -> None:
-        """``port`` makes none any more."""
+        """Note that ``port`` is closed."""
         if port in self._ports:
             self._ports.remove(port)
 
     def made(self, connection: Connection) -> None:
-        """A client came."""
+        """Note a new connection."""
         self.accepted += 1
         self._open[connection] = None
         self.watch(len(self._open))
@@ -84,7 +94,7 @@ class Connections:
             self._sweep_later()
 
     def lost(self, connection: Connection) -> None:
-        """A connection is no more."""
+        """Note that a connection ended."""
         self._open.pop(connection, None)
         self.watch(len(self._open))
         if self._full and len(self._open) < self.limit and not self.finishing:
@@ -96,9 +106,9 @@ class Connections:
             self._over()
 
     def finish(self, seconds: float) -> Deferred[None]:
-        """Have every connection end: idle ones now, others when what they were asked is answered, all of them after ``seconds``.
+        """End every connection: idle ones now, others after their current answer, all of them after ``seconds``.
 
-        Fires when there is none any more.  May be called again, with fewer seconds.
+        Fires when none is left. May be called again, with fewer seconds.
         """
         self.finishing = True
         self._stop_sweeping()
@@ -154,7 +164,7 @@ class Connections:
         self._sweeping = None
 
     def _sweep(self) -> None:
-        """Close a tenth of what there may be: those connections, oldest first, on which nothing came since the last sweep."""
+        """Close up to a tenth of the limit: connections, oldest first, on which nothing came since the last sweep."""
         self._sweep_later()
         room = max(1, self.limit // 10)
         for connection in list(self._open):

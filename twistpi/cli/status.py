@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,10 +31,12 @@ def status_in(serverdir: str) -> dict[str, Any]:
     asked = _ask(serverdir, node)
     if asked is not None:
         return {**asked, "running": True}
-    view = Layout(serverdir).view
-    serial = _serial_of(view) if os.path.exists(view) else 0
+    serial, view = 0, Layout(serverdir).view
+    if os.path.exists(view):
+        with closing(Readers(view)) as readers:
+            serial = readers.get().serial()
     told = {"uuid": node.node_id, "role": "REPLICA" if node.is_replica else "MASTER", "log-id": node.log_id, "serial": serial}
-    return {**told, "primary-url": node.primary_url, "running": False} if node.is_replica else {**told, "running": False}
+    return {**told, **({"primary-url": node.primary_url} if node.is_replica else {}), "running": False}
 
 
 def wait_for_serial(
@@ -73,9 +76,7 @@ def _replica_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
     if entries is None:
         yield "lag: not known, the primary has told nothing since the start"
     else:
-        told = (
-            "nothing is missing" if entries == 0 else "1 entry is missing" if entries == 1 else f"{entries} entries are missing"
-        )
+        told = {0: "nothing is missing", 1: "1 entry is missing"}.get(entries, f"{entries} entries are missing")
         sure = "" if seconds == 0 else f"; not certain {'yet' if seconds is None else f'for {seconds:.0f} s'}"
         yield f"lag: {told} of the primary's {status.get('primary-serial')}{sure}"
     yield f"last contact: {_moment(status.get('primary-contacted-at'), now)}"
@@ -106,11 +107,3 @@ def _ask(serverdir: str, node: Node) -> dict[str, Any] | None:
         if isinstance(result, dict) and result.get("uuid") == node.node_id:
             return result
     return None
-
-
-def _serial_of(view: str) -> int:
-    readers = Readers(view)
-    try:
-        return readers.get().serial()
-    finally:
-        readers.close()

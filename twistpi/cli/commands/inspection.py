@@ -1,4 +1,4 @@
-"""Commands that look into a server directory and change nothing: ``log``, ``check``, ``settings``."""
+"""Commands that look into a server directory and change nothing: ``status``, ``log``, ``check``, ``explain``, ``settings``."""
 
 from __future__ import annotations
 
@@ -7,29 +7,51 @@ import time
 
 import click
 
-from twistpi.cli.commands.common import serverdir_option, settings_of
+from twistpi.cli.administering import administer
+from twistpi.cli.commands.common import now, settings_options, show
+from twistpi.cli.explaining import explain_project, explanation_lines
 from twistpi.cli.log import as_json, as_text, entries, missing_before
 from twistpi.cli.progress import show_progress
 from twistpi.cli.settings_page import settings_page
+from twistpi.cli.status import status_in, status_lines, wait_for_serial
 from twistpi.model.errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
+from twistpi.server.settings import Settings
 
 _FOLLOW_PAUSE = 0.5
 """Seconds between two looks for new entries."""
 
 
 @click.command()
-@serverdir_option
+@settings_options()
+@click.option("--wait", metavar="SERIAL", type=click.IntRange(min=0), help="First wait until this serial is here.")
+@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait no longer.  [default: for ever]")
+@click.option("--json", "json", is_flag=True, help="What /+status says, as JSON.")
+def status(settings: Settings, wait: int | None, timeout: float | None, json: bool) -> None:
+    """Tell what a server is, how far its log and its files are, and who follows it.
+
+    Without a running server, what the directory says.
+    """
+    path = settings.serverdir
+    found = status_in(path) if wait is None else wait_for_serial(path, wait, timeout, time.monotonic, time.sleep)
+    show(found if json else None, status_lines(found, time.time()))
+    if wait is not None and int(found["serial"]) < wait:
+        click.echo(f"Serial {wait} is not here yet.", err=True)
+        sys.exit(1)
+
+
+@click.command()
+@settings_options()
 @click.option("--after", metavar="SERIAL", type=click.IntRange(min=0), default=0, help="Begin behind this serial.")
 @click.option("--follow", is_flag=True, help="Go on with what is written from now on, until interrupted.")
 @click.option("--json", "json", is_flag=True, help="One JSON object per entry and line.")
-def log(serverdir: str | None, config: str | None, after: int, follow: bool, json: bool) -> None:
+def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
     """Print the entries of the changelog: what happened, when, and by whom.
 
     The chain of checksums is verified on the way. The server may run.
     """
-    path = settings_of(serverdir, config).serverdir
+    path = settings.serverdir
     if read_node(path) is None:
         raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
     render = as_json if json else as_text
@@ -44,15 +66,15 @@ def log(serverdir: str | None, config: str | None, after: int, follow: bool, jso
 
 
 @click.command()
-@serverdir_option
-def check(serverdir: str | None, config: str | None) -> None:
+@settings_options()
+def check(settings: Settings) -> None:
     """Check the changelog, the view and every kept file, and change nothing.
 
     Reads everything there is, so it takes as long as reading the disk does. The server may run.
     """
     from twistpi.cli.check import check as findings  # noqa: PLC0415 opens databases and blobs, which the other commands don't
 
-    path = settings_of(serverdir, config).serverdir
+    path = settings.serverdir
     wrong = 0
     with show_progress(sys.stderr, "bytes") as progress:
         for finding in findings(path, progress):
@@ -64,6 +86,22 @@ def check(serverdir: str | None, config: str | None) -> None:
 
 
 @click.command()
-def settings() -> None:
+@settings_options()
+@click.argument("index", metavar="USER/INDEX")
+@click.argument("project")
+@click.argument("version", required=False)
+def explain(settings: Settings, index: str, project: str, version: str | None) -> None:
+    """Tell which index answers for PROJECT at USER/INDEX, and what hides what.
+
+    With VERSION, which of its files come from where.
+    """
+    with administer(settings, now) as administration:
+        told = explain_project(administration, index, project, version)
+    for line in explanation_lines(index, told):
+        click.echo(line)
+
+
+@click.command("settings")
+def settings_() -> None:
     """Print the documentation of every setting of the server."""
     click.echo(settings_page(), nl=False)

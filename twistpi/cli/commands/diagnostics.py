@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
 from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 import click
-import orjson
 
-from twistpi.cli.commands.common import serverdir_option, settings_of
+from twistpi.cli.commands.common import serverdir_option, settings_of, show
 from twistpi.cli.diagnostics.findings import WRONG, count, doctor_fields, doctor_lines, index_fields, index_lines
 from twistpi.cli.diagnostics.index_rules import judge_index
 from twistpi.cli.diagnostics.index_survey import survey_index
@@ -50,13 +48,8 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
         fetcher.close()
     findings = judge_index(index)
     fields = index_fields(index.base, index.project, len(index.got), findings)
-    _report(fields if json else None, index_lines(index.base, index.project, findings))
+    show(fields if json else None, index_lines(index.base, index.project, findings))
     sys.exit(1 if count(findings, WRONG) else 0)
-
-
-def _report(fields: object, lines: Iterable[str]) -> None:
-    """Print a report, as JSON if there are ``fields``."""
-    click.echo("\n".join(lines) if fields is None else orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode())
 
 
 @click.command()
@@ -77,7 +70,7 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
             machine = look_at_machine(settings, proxies, tell)
         site = _visit(url or _address_of(machine), machine, proxies, tell)
     findings = diagnose(site, machine, time.time())
-    _report(doctor_fields(findings) if json else None, doctor_lines(findings))
+    show(doctor_fields(findings) if json else None, doctor_lines(findings))
     sys.exit(1 if count(findings, WRONG) else 0)
 
 
