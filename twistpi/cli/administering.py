@@ -30,9 +30,8 @@ from twistpi.cli.garbage import collect_by_server
 from twistpi.cli.marking import Yank
 from twistpi.cli.promoting import PATH as PROMOTE_PATH
 from twistpi.cli.promoting import Promoted, promote_by_server, promote_directly
-from twistpi.cli.talking import Address
+from twistpi.cli.talking import Address, Told
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
-from twistpi.http.blocking import BlockingResponse
 from twistpi.model.accounts import ROOT, Principal, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse, ServerdirRefused, UnknownUser
@@ -87,7 +86,7 @@ class Administration(Protocol):
     def promote(self, *, force: bool) -> Promoted:
         """Make a primary of a replica; raises ``NotPromotable`` and, unless by ``force``, ``EntriesOutstanding``."""
 
-    def ask(self, path: str, accept: str) -> BlockingResponse | None:
+    def ask(self, path: str, accept: str) -> Told | None:
         """What the running server answers root to a GET of ``path``; None when no server runs."""
 
 
@@ -138,7 +137,7 @@ def _find_server(
             told = address.ask("GET", "/+api")
         except OSError:
             continue
-        if told.header("X-Devpi-Uuid") == node.node_id:
+        if told.headers.get("X-Devpi-Uuid") == node.node_id:
             return _ByServer(settings, address, now, pause)
     return None
 
@@ -199,7 +198,7 @@ class _Directly:
             primary = Asked(node.primary_url, node.node_id, tokens, settings.ca_file)
         return promote_directly(self._storage, primary, self._now, force=force, url=settings.outside_url)
 
-    def ask(self, path: str, accept: str) -> BlockingResponse | None:
+    def ask(self, path: str, accept: str) -> Told | None:
         """See ``Administration``."""
 
     def _commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> None:
@@ -267,11 +266,11 @@ class _ByServer:
         look = partial(self.ask, PROMOTE_PATH, "application/json")
         return promote_by_server(self._settings.serverdir, begin, look, self._pause)
 
-    def ask(self, path: str, accept: str) -> BlockingResponse:
+    def ask(self, path: str, accept: str) -> Told:
         """See ``Administration``."""
         return self._address.ask("GET", path, accept=accept, user=ROOT, token=self._token_of(ROOT))
 
-    def _ask_as(self, user: str, method: str, path: str, body: Json = None) -> BlockingResponse:
+    def _ask_as(self, user: str, method: str, path: str, body: Json = None) -> Told:
         """Have the server do something as ``user``; raises ``ServerAnsweredOtherwise`` with its words."""
         token = self._token_of(user)
         self._require_trust(user, token)
