@@ -15,7 +15,7 @@ from tests.cli.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import RealDisk
 from twistpi.cli.log import entries
 from twistpi.cli.promoting import Promoted, promote_by_server, promote_directly
-from twistpi.cli.talking import Told
+from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerAnsweredOtherwise, StorageFull
 from twistpi.model.following_errors import PrimaryUnreachable
@@ -231,8 +231,10 @@ def test_a_replica_that_never_reached_its_primary_says_so_instead_of_being_promo
     assert (refused.exit_code, "never reached its primary" in refused.stderr) == (1, True)
 
 
-def _facts(**facts: Any) -> Told:
-    return Told(200, "OK", {}, orjson.dumps({"result": {"role": "replica", "state": "under way", "told": [], **facts}}))
+def _facts(**facts: Any) -> BlockingResponse:
+    return BlockingResponse(
+        200, "OK", (), orjson.dumps({"result": {"role": "replica", "state": "under way", "told": [], **facts}})
+    )
 
 
 def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
@@ -246,6 +248,6 @@ def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
 def test_what_a_running_server_says_against_it_is_told() -> None:
     with pytest.raises(ServerAnsweredOtherwise, match="not yet"):
         promote_by_server("data", _facts, lambda: _facts(state="failed", failure="not yet"), lambda _: None)
-    refusal = Told(409, "Conflict", {}, orjson.dumps({"message": str(NotPromotable("it is a primary already"))}))
+    refusal = BlockingResponse(409, "Conflict", (), orjson.dumps({"message": str(NotPromotable("it is a primary already"))}))
     with pytest.raises(ServerAnsweredOtherwise, match="a primary already"):
         promote_by_server("data", lambda: refusal, _facts, lambda _: None)

@@ -16,7 +16,8 @@ from twistpi.cli.diagnostics.findings import Finding, Verdict, count, doctor_fie
 from twistpi.cli.diagnostics.machine import Machine, Protected, Upstream
 from twistpi.cli.diagnostics.server_rules import diagnose
 from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit, survey_server
-from twistpi.cli.diagnostics.survey import SILENT, UNTRUSTED, Exchange, Question
+from twistpi.cli.diagnostics.survey import Exchange, Question
+from twistpi.http.blocking import SILENT, UNTRUSTED
 from twistpi.server.run_file import Running
 from twistpi.server.settings import Settings
 

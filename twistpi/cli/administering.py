@@ -30,8 +30,9 @@ from twistpi.cli.garbage import collect_by_server
 from twistpi.cli.marking import Yank
 from twistpi.cli.promoting import PATH as PROMOTE_PATH
 from twistpi.cli.promoting import Promoted, promote_by_server, promote_directly
-from twistpi.cli.talking import Address, Told
+from twistpi.cli.talking import Address
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
+from twistpi.http.blocking import BlockingResponse
 from twistpi.model.accounts import ROOT, Principal, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse, ServerdirRefused, UnknownUser
@@ -86,7 +87,7 @@ class Administration(Protocol):
     def promote(self, *, force: bool) -> Promoted:
         """Make a primary of a replica; raises ``NotPromotable`` and, unless by ``force``, ``EntriesOutstanding``."""
 
-    def ask(self, path: str, accept: str) -> Told | None:
+    def ask(self, path: str, accept: str) -> BlockingResponse | None:
         """What the running server answers root to a GET of ``path``; None when no server runs."""
 
 
@@ -137,7 +138,7 @@ def _find_server(
             told = address.ask("GET", "/+api")
         except OSError:
             continue
-        if told.headers.get("X-Devpi-Uuid") == node.node_id:
+        if told.header("X-Devpi-Uuid") == node.node_id:
             return _ByServer(settings, address, now, pause)
     return None
 
@@ -198,7 +199,7 @@ class _Directly:
             primary = Asked(node.primary_url, node.node_id, tokens, settings.ca_file)
         return promote_directly(self._storage, primary, self._now, force=force, url=settings.outside_url)
 
-    def ask(self, path: str, accept: str) -> Told | None:
+    def ask(self, path: str, accept: str) -> BlockingResponse | None:
         """See ``Administration``."""
 
     def _commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> None:
@@ -266,11 +267,11 @@ class _ByServer:
         look = partial(self.ask, PROMOTE_PATH, "application/json")
         return promote_by_server(self._settings.serverdir, begin, look, self._pause)
 
-    def ask(self, path: str, accept: str) -> Told:
+    def ask(self, path: str, accept: str) -> BlockingResponse:
         """See ``Administration``."""
         return self._address.ask("GET", path, accept=accept, user=ROOT, token=self._token_of(ROOT))
 
-    def _ask_as(self, user: str, method: str, path: str, body: Json = None) -> Told:
+    def _ask_as(self, user: str, method: str, path: str, body: Json = None) -> BlockingResponse:
         """Have the server do something as ``user``; raises ``ServerAnsweredOtherwise`` with its words."""
         token = self._token_of(user)
         self._require_trust(user, token)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 import orjson
 
 from twistpi.auth.node_tokens import SCHEME, NodeTokens
-from twistpi.cli.talking import UnixConnection
+from twistpi.http.blocking import BlockingClient, BlockingResponse
+from twistpi.http.errors import RequestFailed
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import FenceNote, Peer, read_peer
 from twistpi.model.promotion_errors import NotFenced
@@ -67,42 +66,36 @@ class Asked:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         """Status and JSON of one signed request, made anew once when the clocks differ."""
-        answer, fields = self._once(method, path, body)
-        at = answer.headers.get(TIME_HEADER)
-        if answer.status == 403 and fields.get("reason") in ("expired", "replayed") and at is not None:
+        answer = self._once(method, path, body)
+        at = answer.header(TIME_HEADER)
+        if answer.status == 403 and answer.json.get("reason") in ("expired", "replayed") and at is not None:
             self._offset = float(at) - time.time()
-            answer, fields = self._once(method, path, body)
-        return answer.status, fields
+            answer = self._once(method, path, body)
+        return answer.status, answer.json
 
-    def _once(self, method: str, path: str, body: Any) -> tuple[HTTPResponse, dict[str, Any]]:
+    def _once(self, method: str, path: str, body: Any) -> BlockingResponse:
         token = self._tokens.make(self.node_id, method, path, time.time() + self._offset, os.urandom(16).hex())
         headers = {"Authorization": f"{SCHEME} {token}", "X-Devpi-Replica-Uuid": self.node_id, "Connection": "close"}
         content = None if body is None else orjson.dumps(body)
-        connection, prefix = self._connection()
+        is_unix = self.url.startswith("unix:")
+        base = "http://localhost" if is_unix else self.url.rstrip("/")
+        client = BlockingClient(
+            _PATIENCE, context=self._context(), unix_socket=self.url.removeprefix("unix:") if is_unix else None
+        )
         try:
-            connection.request(method, prefix + path, content, headers)
-            answer = connection.getresponse()
-            fields = orjson.loads(answer.read() or b"{}")
-        except orjson.JSONDecodeError:
-            fields = {}
-        except (OSError, HTTPException) as error:
-            raise PrimaryUnreachable(self.url, str(error) or type(error).__name__) from None
+            return client.request(method, base + path, headers=headers, body=content)
+        except RequestFailed as failed:
+            raise PrimaryUnreachable(self.url, failed.reason) from None
         finally:
-            connection.close()
-        return answer, fields if isinstance(fields, dict) else {}
+            client.close()
 
-    def _connection(self) -> tuple[HTTPConnection, str]:
-        """A connection, and what stands before paths."""
-        if self.url.startswith("unix:"):
-            return UnixConnection(self.url.removeprefix("unix:")), ""
-        parts = urlsplit(self.url)
-        host, prefix = parts.hostname or "", parts.path.rstrip("/")
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            if self.ca_file is not None:
-                context.load_verify_locations(self.ca_file)
-            return HTTPSConnection(host, parts.port, timeout=_PATIENCE, context=context), prefix
-        return HTTPConnection(host, parts.port, timeout=_PATIENCE), prefix
+    def _context(self) -> ssl.SSLContext | None:
+        """Return what is trusted; None stands for the system's authorities."""
+        if self.ca_file is None:
+            return None
+        context = ssl.create_default_context()
+        context.load_verify_locations(self.ca_file)
+        return context
 
     def _peer(self, status: int, fields: dict[str, Any]) -> Peer:
         if status != 200:

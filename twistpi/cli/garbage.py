@@ -8,8 +8,8 @@ from typing import Any, Final
 import attrs
 
 from twistpi.blobs.tree import ROOT, Tree
-from twistpi.cli.talking import Told
 from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, find_garbage
+from twistpi.http.blocking import BlockingResponse
 from twistpi.model.errors import ServerAnsweredOtherwise
 from twistpi.view.read import Reader
 
@@ -45,7 +45,11 @@ def collected_lines(swept: Collected, *, dry_run: bool) -> Iterator[str]:
 
 
 def collect_by_server(
-    serverdir: str, begin: Callable[[], Told], look: Callable[[], Told], pause: Callable[[float], object], tell: Tell
+    serverdir: str,
+    begin: Callable[[], BlockingResponse],
+    look: Callable[[], BlockingResponse],
+    pause: Callable[[float], object],
+    tell: Tell,
 ) -> Collected:
     """Have the server that runs on ``serverdir`` sweep, and wait for the end.
 
@@ -66,7 +70,7 @@ def collect_by_server(
         pause(_BETWEEN)
 
 
-def _result(serverdir: str, told: Told) -> dict[str, Any]:
+def _result(serverdir: str, told: BlockingResponse) -> dict[str, Any]:
     result = told.json.get("result")
     if told.status >= 400 or not isinstance(result, dict):
         raise ServerAnsweredOtherwise(serverdir, told.message)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from twistpi.cli.talking import Told
+from twistpi.http.blocking import BlockingResponse
 from twistpi.model.errors import ServerAnsweredOtherwise, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Peer
@@ -52,7 +52,7 @@ class Promoted:
 
 
 def promote_by_server(
-    serverdir: str, begin: Callable[[], Told], look: Callable[[], Told], pause: Callable[[float], object]
+    serverdir: str, begin: Callable[[], BlockingResponse], look: Callable[[], BlockingResponse], pause: Callable[[float], object]
 ) -> Promoted:
     """Have the server that runs on ``serverdir`` become the primary, and wait until it is.
 
@@ -71,7 +71,7 @@ def promote_by_server(
     raise ServerAnsweredOtherwise(serverdir, "it is still at it; twistpi status tells what becomes of it")
 
 
-def _result(serverdir: str, told: Told) -> dict[str, Any]:
+def _result(serverdir: str, told: BlockingResponse) -> dict[str, Any]:
     result = told.json.get("result")
     if told.status >= 400 or not isinstance(result, dict):
         raise ServerAnsweredOtherwise(serverdir, told.message)

@@ -1,49 +1,20 @@
-"""Talking to the server that runs on a server directory, as somebody who can read its secret."""
+"""Requests to the server that runs on a server directory, as somebody who can read its secret.  Blocking."""
 
 from __future__ import annotations
 
-import socket
 import ssl
 from base64 import b64encode
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Final
 
 import attrs
 import orjson
 
+from twistpi.http.blocking import BlockingClient, BlockingResponse
+from twistpi.http.errors import RequestFailed
 from twistpi.model.records import Json
 
-_PATIENCE = 120.0
+_PATIENCE: Final = 120.0
 """Seconds; a password is hashed meanwhile, or an upstream asked."""
-
-
-@attrs.frozen
-class Told:
-    """An answer."""
-
-    status: int
-    reason: str
-    headers: Any
-    """As of ``http.client``: a mapping whose keys have no case."""
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Json]:
-        """The body as a JSON object; empty when it is none."""
-        try:
-            content = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    @property
-    def message(self) -> str:
-        """What the server has to say about it, for people."""
-        if message := self.json.get("message"):
-            return str(message)
-        is_text = str(self.headers.get("Content-Type", "")).startswith("text/plain")
-        return self.body.decode("utf-8", "replace").strip() if is_text else f"{self.status} {self.reason}"
 
 
 @attrs.frozen
@@ -54,32 +25,24 @@ class Address:
 
     def ask(
         self, method: str, path: str, *, accept: str = "application/json", body: Json = None, user: str = "", token: str = ""
-    ) -> Told:
-        """One request, with the login ``token`` of ``user`` where it is given; blocking.  Raises ``OSError``."""
+    ) -> BlockingResponse:
+        """Send one request, with the login ``token`` of ``user`` where it is given.  Raise ``OSError``."""
         headers = {"Accept": accept, "Connection": "close"}
         if token:
             headers["X-Devpi-Auth"] = b64encode(f"{user}:{token}".encode()).decode("ascii")
         content = None
         if body is not None:
             content, headers["Content-Type"] = orjson.dumps(body), "application/json"
-        connection = self._connection()
+        is_unix = self.text.startswith("unix:")
+        base = "http://localhost" if is_unix else self.text.rstrip("/")
+        socket = self.text.removeprefix("unix:") if is_unix else None
+        client = BlockingClient(_PATIENCE, context=_this_machine(), unix_socket=socket)
         try:
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            return Told(answer.status, answer.reason, answer.headers, answer.read())
-        except HTTPException as error:
-            raise OSError(f"{self.text} does not speak HTTP: {error!r}") from error
+            return client.request(method, base + path, headers=headers, body=content)
+        except RequestFailed as failed:
+            raise OSError(f"{self.text}: {failed.reason}") from failed
         finally:
-            connection.close()
-
-    def _connection(self) -> HTTPConnection:
-        if self.text.startswith("unix:"):
-            return UnixConnection(self.text.removeprefix("unix:"))
-        parts = urlsplit(self.text)
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            return HTTPSConnection(host, parts.port, timeout=_PATIENCE, context=_this_machine())
-        return HTTPConnection(host, parts.port, timeout=_PATIENCE)
+            client.close()
 
 
 def _this_machine() -> ssl.SSLContext:
@@ -88,17 +51,3 @@ def _this_machine() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-class UnixConnection(HTTPConnection):
-    """HTTP through a socket in the file system."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_PATIENCE)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_PATIENCE)
-        self.sock.connect(self._path)

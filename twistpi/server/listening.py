@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from twistpi.http.errors import explain
 from twistpi.model.errors import InvalidSetting
-from twistpi.model.reasons import explain
 from twistpi.server.run_file import address_of
 from twistpi.server.settings import Settings
 from twistpi.web.access_log import AccessLog

@@ -11,7 +11,8 @@ from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding
 from twistpi.cli.diagnostics.machine import Machine
 from twistpi.cli.diagnostics.machine_rules import DAY, PROXY_LOGIN, days, judge_machine, wants_proxy_login
 from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit
-from twistpi.cli.diagnostics.survey import SILENT, Exchange, as_object, split
+from twistpi.cli.diagnostics.survey import Exchange, as_object, split
+from twistpi.http.blocking import SILENT
 
 SITE_RULES: Rules = {
     "answers": ("The server answers.", ()),

@@ -5,18 +5,14 @@ from __future__ import annotations
 import enum
 import string
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import attrs
 import orjson
 
+from twistpi.http.blocking import UNTRUSTED
 from twistpi.model.records import NOTHING, Json
-
-SILENT: Final = "nothing came in time"
-"""The failure of a request that got no answer although the connection stood."""
-UNTRUSTED: Final = "its certificate is not accepted"
-"""How the failure begins when the server's certificate was refused."""
 
 Tell = Callable[[str, int, int], object]
 """Called with what is counted, how much of it is done, and the total."""

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from twistpi.model.reasons import distrusts, explain
+from twistpi.http.errors import distrusts, explain
 
 
 @attrs.define
