@@ -27,19 +27,19 @@ from twistpi.server.directory import Layout
 from twistpi.server.settings import TABLE, Setting, Settings
 
 FILES: Final[Mapping[str, str]] = {
-    "twistpi.toml": "every setting; all the others have the server read it",
+    "twistpi.toml": "every setting; all other files make the server read it",
     "nginx-twistpi.conf": "link it into /etc/nginx/sites-enabled/, then: nginx -t && nginx -s reload",
     "nginx-twistpi-caching.conf": "instead of that one: nginx keeps pages, and serves them while twistpi is restarted",
     "twistpi.service": "link it and twistpi.socket into /etc/systemd/system/; its first lines say the rest",
     "twistpi.socket": "the port, which systemd keeps open while the server is restarted",
     "supervisor-twistpi.conf": "link it into /etc/supervisor/conf.d/, then: supervisorctl update",
-    "supervisord.conf": "where no supervisor runs: supervisord -c supervisord.conf",
-    "uwsgi-twistpi.ini": "where uWSGI runs other things already: uwsgi --ini uwsgi-twistpi.ini",
+    "supervisord.conf": "if no supervisor runs: supervisord -c supervisord.conf",
+    "uwsgi-twistpi.ini": "if uWSGI runs other applications already: uwsgi --ini uwsgi-twistpi.ini",
     "twistpi.plist": "macOS: copy it to /Library/LaunchDaemons/, then: launchctl bootstrap system …/twistpi.plist",
-    "crontab": "where there is none of these: add its line with crontab -e",
+    "crontab": "if none of these is available: add its line with crontab -e",
     "windows-service.txt": "Windows: what to do",
 }
-"""The templates, which are called as what becomes of them, and a line for each on what to do with it."""
+"""The templates, which have the names of the files made from them, and how to install each."""
 SETTINGS_FILE: Final = "twistpi.toml"
 
 _OPEN_FILES: Final = 65536
