@@ -115,6 +115,6 @@ def as_table(figures: Sequence[Figure]) -> str:
 def as_restructured_text(figures: Sequence[Figure]) -> str:
     """Return ``figures`` as a table with a line for each, and their notes below it."""
     rows = [", ".join(f'"{cell}"' for cell in figure.cells()) for figure in figures]
-    head = [".. csv-table::", f"   :header: {', '.join(_HEAD[:-1])}, \"\"", "   :widths: 34, 16, 24, 8, 12, 6", ""]
+    head = [".. csv-table::", f'   :header: {", ".join(_HEAD[:-1])}, ""', "   :widths: 34, 16, 24, 8, 12, 6", ""]
     notes = [f"* {figure.name}: {figure.note}" for figure in figures if figure.note]
     return "\n".join([*head, *(f"   {row}" for row in rows), "", *notes]).rstrip() + "\n"
