@@ -13,17 +13,17 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import StorageFull, WrongBytes
 from twistpi.model.relaying_errors import FileNotHereYet
-from twistpi.replication.blob_failures import Failures
-from twistpi.replication.blob_policy import BlobPolicy
-from twistpi.replication.blob_search import Lack
-from twistpi.replication.blobs import BlobQueue
+from twistpi.replication.blob_fetcher import BlobFetcher
+from twistpi.replication.blob_queue import FailedBlobs
+from twistpi.replication.blob_search import MissingBlob
+from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob
 
 LARGE = 10_000_000
 
 
-def lack(number: int = 0, *, size: int = LARGE) -> Lack:
-    return Lack(False, KeptBlob(f"{number:016x}", f"demo-{number}.zip", f"{number:064x}", size))
+def lack(number: int = 0, *, size: int = LARGE) -> MissingBlob:
+    return MissingBlob(False, KeptBlob(f"{number:016x}", f"demo-{number}.zip", f"{number:064x}", size))
 
 
 @attrs.define(eq=False)
@@ -31,7 +31,7 @@ class Scene:
     """A queue that looks and fetches as a test says."""
 
     clock: Clock = attrs.field(factory=Clock)
-    lacking: list[Lack] = attrs.field(factory=list)
+    lacking: list[MissingBlob] = attrs.field(factory=list)
     outcome: Exception | None = None
     """What keeps each blob from coming; None when they come."""
     trouble: Exception | None = None
@@ -42,16 +42,16 @@ class Scene:
     """Blobs that are on their way, when that takes time."""
     named: bool = True
 
-    def walk(self, after: object) -> tuple[list[Lack], None]:
+    def walk(self, after: object) -> tuple[list[MissingBlob], None]:
         return self.look(()), None
 
-    def look(self, changes: Sequence[object]) -> list[Lack]:
+    def look(self, changes: Sequence[object]) -> list[MissingBlob]:
         self.looks += 1
         if self.trouble is not None:
             raise self.trouble
         return self.lacking
 
-    def still(self, lacks: Sequence[Lack]) -> list[Lack]:
+    def still(self, lacks: Sequence[MissingBlob]) -> list[MissingBlob]:
         self.looks += 1
         return list(lacks) if self.named else []
 
@@ -67,13 +67,13 @@ class Scene:
     def is_fetching(self, address: BlobAddress) -> bool:
         return False
 
-    def queue(self) -> BlobQueue:
+    def queue(self) -> BlobFetcher:
         anything = cast(Any, self)
 
         def offload(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             return maybeDeferred(work, *arguments)
 
-        return BlobQueue(anything, anything, anything, anything, self.clock, offload=offload, policy=BlobPolicy())
+        return BlobFetcher(anything, anything, anything, anything, self.clock, offload=offload, policy=BlobPolicy())
 
     def pass_time(self, seconds: float) -> None:
         for _ in range(int(seconds * 100)):
@@ -114,7 +114,7 @@ def test_while_the_primary_is_gone_little_is_asked_however_much_is_wanted_or_fai
     assert scene.looks - looks < 40
     scene.outcome = None
     scene.pass_time(60.0)
-    assert (queue.outstanding, queue.tally.fetched) == (0, 50)
+    assert (queue.outstanding, queue.figures.fetched) == (0, 50)
 
 
 def test_what_keeps_from_looking_is_waited_for_and_nothing_is_forgotten_meanwhile() -> None:
@@ -127,7 +127,7 @@ def test_what_keeps_from_looking_is_waited_for_and_nothing_is_forgotten_meanwhil
     assert queue.is_searching
     scene.trouble = None
     scene.pass_time(60.0)
-    assert (queue.is_searching, queue.tally.fetched) == (False, 2)
+    assert (queue.is_searching, queue.figures.fetched) == (False, 2)
 
 
 def test_while_the_log_is_far_behind_nothing_is_looked_for_so_that_it_catches_up() -> None:
@@ -139,7 +139,7 @@ def test_while_the_log_is_far_behind_nothing_is_looked_for_so_that_it_catches_up
     assert (scene.looks, queue.is_searching) == (0, True)
     busy[0] = False
     scene.pass_time(2.0)
-    assert (scene.looks, queue.tally.fetched, queue.is_searching) == (1, 1, False)
+    assert (scene.looks, queue.figures.fetched, queue.is_searching) == (1, 1, False)
 
 
 def test_large_files_leave_a_way_free_and_a_stop_gives_up_what_is_on_its_way() -> None:
@@ -167,7 +167,7 @@ def test_more_changes_than_can_be_remembered_make_it_walk() -> None:
 
 
 def test_of_many_failures_only_so_many_are_remembered_and_the_rest_is_found_again() -> None:
-    failures = Failures()
+    failures = FailedBlobs()
     noted = [failures.note(lack(number), "wrong", 0.0) for number in range(10_001)]
     assert (noted[0], noted[-1], len(failures)) == (0.5, None, 10_000)
     assert len(failures.facts(with_names=True)) == 100

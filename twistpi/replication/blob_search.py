@@ -1,4 +1,4 @@
-"""What a replica lacks: what the view names, of the indexes that matter, and the disk does not have.  Blocking; for threads."""
+"""The search for blobs that the view of a replica names, of the indexes that are replicated, and its disk lacks.  Blocking."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.changes import Change, FileCached, MetadataCached
 from twistpi.model.release_changes import AttachmentAdded, FileUploaded
-from twistpi.replication.blob_policy import BlobPolicy
+from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob, NamedBlob, Reader, Readers
 from twistpi.view.read_blobs import Mark
 
@@ -19,52 +19,55 @@ NAMING = (FileUploaded, FileCached, MetadataCached, AttachmentAdded)
 """The changes that name blobs."""
 _ROWS = 500
 """Of the view, looked at in one go."""
+Key = tuple[str, str]
+"""Digits and file name of a blob."""
 Adopt = Callable[[BlobAddress, str, int], bool]
-"""Makes a file that lies about the blob at an address, with a SHA-256 and a size; whether there was one."""
+"""Makes a blob, of an address, SHA-256 and size, from a file of the search path; tells whether there was one."""
 
 
 @attrs.frozen
-class Lack:
+class MissingBlob:
     """A blob that is named and not here."""
 
-    is_private: bool
+    is_uploaded: bool
+    """Whether it was uploaded, so that no upstream has it."""
     blob: KeptBlob
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from others."""
+    def key(self) -> Key:
+        """Digits and file name."""
         return self.blob.digits, self.blob.filename
 
 
 @attrs.define(eq=False)
 class BlobSearch:
-    """Finds out what is not here; what lies about in a search path is made a blob on the way."""
+    """Finds missing blobs; files of the search path are made blobs on the way."""
 
     _readers: Readers
     _blobs: IBlobs
     _policy: BlobPolicy
     _adopt: Adopt | None = None
 
-    def walk(self, after: Mark) -> tuple[list[Lack], Mark | None]:
-        """The next part of a walk through what the view names: what is lacking there, and how far it came; None at the end."""
+    def walk(self, after: Mark) -> tuple[list[MissingBlob], Mark | None]:
+        """Search the next part of the view.  Return what is missing there, and where the next part begins; None at the end."""
         named, mark = self._readers.get().named_blobs(after, _ROWS)
-        return list(self._lacking(named)), mark
+        return list(self._missing(named)), mark
 
-    def look(self, changes: Sequence[Change]) -> list[Lack]:
-        """What is lacking of that which ``changes`` name, as far as it is named still."""
+    def look(self, changes: Sequence[Change]) -> list[MissingBlob]:
+        """Return the missing blobs that ``changes`` name, as far as they are named still."""
         reader = self._readers.get()
-        return list(self._lacking(named for change in changes for named in _named_by(change, reader)))
+        return list(self._missing(named for change in changes for named in _named_by(change, reader)))
 
-    def still(self, lacks: Sequence[Lack]) -> list[Lack]:
-        """Which of ``lacks`` are named still, and still not here."""
+    def still(self, missing: Sequence[MissingBlob]) -> list[MissingBlob]:
+        """Return those of ``missing`` that are named still, and still not here."""
         reader = self._readers.get()
-        named = [lack for lack in lacks if reader.names_blob(lack.blob.digits, lack.blob.filename)]
-        return [lack for lack in named if not self._is_here(lack.blob)]
+        named = [one for one in missing if reader.names_blob(one.blob.digits, one.blob.filename)]
+        return [one for one in named if not self._is_here(one.blob)]
 
-    def _lacking(self, named: Iterable[NamedBlob]) -> Iterator[Lack]:
+    def _missing(self, named: Iterable[NamedBlob]) -> Iterator[MissingBlob]:
         for one in named:
             if self._policy.wants(one.index) and not self._is_here(one.blob):
-                yield Lack(one.is_private, one.blob)
+                yield MissingBlob(one.is_private, one.blob)
 
     def _is_here(self, blob: KeptBlob) -> bool:
         address = BlobAddress(blob.digits, blob.filename)
@@ -75,12 +78,12 @@ class BlobSearch:
 
 
 def _named_by(change: Any, reader: Reader) -> Iterator[NamedBlob]:
-    """The blobs that ``change`` names, as the view speaks of them now."""
-    is_private = isinstance(change, FileUploaded | AttachmentAdded)
+    """Yield the blobs that ``change`` names, as the view has them now."""
+    is_uploaded = isinstance(change, FileUploaded | AttachmentAdded)
     for address in _addresses(change, reader):
         blob = reader.kept_blob(address.digits, address.filename)
         if blob is not None:
-            yield NamedBlob(change.index, is_private, blob)
+            yield NamedBlob(change.index, is_uploaded, blob)
 
 
 def _addresses(change: Change, reader: Reader) -> Iterator[BlobAddress]:

@@ -13,11 +13,11 @@ from twistpi.mirror.names import NameLists, PrimaryNames
 from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.mirror.primary import PrimaryClient, PrimaryPages
 from twistpi.mirror.primary_files import PrimaryFiles, PrimaryMetadata
-from twistpi.replication.blob_policy import BlobPolicy
+from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.blob_search import BlobSearch
-from twistpi.replication.blobs import BlobQueue
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
+from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.server.foundation import Foundation
 
 _MARGIN = 2.0
@@ -38,7 +38,7 @@ class Relayed:
     downloads: FileService
     sidecars: MetadataService
     name_lists: NameLists
-    files: BlobQueue
+    files: BlobFetcher
 
 
 def relay(foundation: Foundation, primary: Primary, following: Following) -> Relayed:
@@ -62,7 +62,7 @@ def relay(foundation: Foundation, primary: Primary, following: Following) -> Rel
         call_in_reactor=reactor.callFromThread, cache_expiry=settings.mirror_cache_expiry, request_timeout=patience,
     )  # fmt: skip
     policy = BlobPolicy.parse(settings.replicate_files)
-    files = BlobQueue(
+    files = BlobFetcher(
         primary, BlobSearch(readers, blobs, policy, search), downloads, blobs, reactor, offload=offload, policy=policy,
         at_once=settings.replicate_at_once, fail=fail, is_busy=lambda: _is_catching_up(following),
     )  # fmt: skip

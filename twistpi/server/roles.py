@@ -22,7 +22,7 @@ from twistpi.mirror.page_source import UpstreamPages
 from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
-from twistpi.replication.blobs import BlobQueue
+from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.fencing import Fencing, Self
 from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
@@ -61,7 +61,7 @@ class Parts:
     """What keeps the log up to date; None on a primary."""
     elsewhere: FileService | None = None
     """What brings files that the log names and the disk lacks; None on a primary."""
-    files: BlobQueue | None = None
+    files: BlobFetcher | None = None
     """What brings them before anybody asks; None on a primary."""
     background: Sequence[Any] = ()
     """What runs by itself: each has ``start()``, and ``stop()``, which may return something to be awaited."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twistpi.mirror.names import NameLists
     from twistpi.mirror.pages import PageService
     from twistpi.push.releases import Pusher
-    from twistpi.replication.blobs import BlobQueue
+    from twistpi.replication.blob_fetcher import BlobFetcher
     from twistpi.replication.fencing import Fencing
     from twistpi.replication.followers import KnownFollowers
     from twistpi.replication.following import Following
@@ -122,7 +122,7 @@ class Services:
     """Whom the next start asks whether one of them was promoted."""
     elsewhere: FileService | None = None
     """Brings blobs that the view names and the disk lacks; None on a primary, which has them all."""
-    files: BlobQueue | None = None
+    files: BlobFetcher | None = None
     """Brings them before anybody asks; None on a primary."""
     feeds: Feeds | None = None
     """Who follows the changelog; None where nobody may."""

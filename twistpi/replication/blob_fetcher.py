@@ -1,23 +1,25 @@
-"""The files of a replica: what the view names and the disk lacks is fetched from the primary, while the log goes on.
+"""Fetches the files of a replica from its primary before anybody asks for them, while the log goes on.
 
-Blobs come to be wanted in two ways: an entry that names one is announced, or a walk through the view finds one, after a start and
-whenever more was announced than could be remembered.  What was uploaded goes before what mirrors have, because nobody else has
-it.  Small ones are fetched many per request (``bunch.py``); large ones by themselves, as a client would fetch them, so that
-both share one fetch.
+A blob is found missing when an entry that names it is announced, or in a walk through the view: after a start, and whenever more
+was announced than could be remembered.  Uploaded files come before those of mirrors, because nobody else has them.  Small blobs
+are fetched many per request (``bunch.py``), large ones by themselves, as for a client, so that both share one fetch.
 
-Nothing here stops the log.  A blob that comes otherwise than it should is not kept, is tried again after growing pauses, and is
-told of in the status; one that nothing names any more by then is forgotten.  When the primary is gone, everything waits.
+Nothing here stops the log.  A blob that comes otherwise than it should is not kept.  It is shown in the status and tried again
+after growing delays; one that nothing names any more by then is forgotten.  While the primary is gone, everything waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff, Pause
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
@@ -25,13 +27,11 @@ from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
-from twistpi.replication.blob_failures import Failures
-from twistpi.replication.blob_policy import BlobPolicy
-from twistpi.replication.blob_search import NAMING, BlobSearch, Lack
-from twistpi.replication.blob_tally import Tally
-from twistpi.replication.blob_waiting import BlobBringer, Waiting
+from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
+from twistpi.replication.blob_search import NAMING, BlobSearch, Key, MissingBlob
 from twistpi.replication.bunch import Bunch, bring
 from twistpi.replication.primary import Primary
+from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob
 from twistpi.view.read_blobs import BEGINNING, Mark
 
@@ -42,21 +42,31 @@ _MOST_NEWS: Final = 5_000
 _NEWS_AT_ONCE: Final = 500
 _PAUSES: Final = (0.1, 30.0)
 """Seconds of the shortest and of the longest pause after failures."""
-_SILENCE: Final = 15.0  # seconds
-_BUSY: Final = 1.0  # seconds until it is looked again whether the log is still far behind
+_SILENCE: Final = 15.0
+"""Seconds without a byte of an answer."""
+_BUSY: Final = 1.0
+"""Seconds between two looks at whether the log is still far behind."""
+
+
+class FileFetcher(Protocol):
+    """Fetches single blobs, for clients as well (``mirror.files.FileService``)."""
+
+    async def bring(self, blob: KeptBlob) -> None:
+        """Return once ``blob`` is here."""
+
+    def is_fetching(self, address: BlobAddress) -> bool:
+        """Return whether somebody is fetching it."""
 
 
 @attrs.define(eq=False)
-class BlobQueue:
-    """Fetches what is lacking.  Only the reactor's thread touches it."""
+class BlobFetcher:
+    """Fetches missing blobs.  Only the reactor's thread touches it."""
 
     _primary: Primary
     _search: BlobSearch
-    _bringer: BlobBringer
-    _blobs: Any
-    """``blobs.interfaces.IBlobs``."""
-    _clock: Any
-    """``IReactorTime``."""
+    _files: FileFetcher
+    _blobs: IBlobs
+    _clock: IReactorTime
     _offload: Callable[..., Deferred[Any]] = attrs.field(kw_only=True)
     _policy: BlobPolicy = attrs.field(kw_only=True)
     _at_once: int = attrs.field(default=4, kw_only=True)
@@ -65,10 +75,10 @@ class BlobQueue:
     """Told when a sync failed, after which the server has to stop (law 10)."""
     _is_busy: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
     """Whether the log is far behind, and catches up: then what it names is not looked for, which would slow it down."""
-    failures: Failures = attrs.field(factory=Failures, init=False)
-    tally: Tally = attrs.field(factory=Tally, init=False)
-    _waiting: Waiting = attrs.field(factory=Waiting, init=False)
-    _fetching: dict[tuple[str, str], Lack] = attrs.field(factory=dict, init=False)
+    failures: FailedBlobs = attrs.field(factory=FailedBlobs, init=False)
+    figures: BlobFigures = attrs.field(factory=BlobFigures, init=False)
+    _pending: PendingBlobs = attrs.field(factory=PendingBlobs, init=False)
+    _fetching: dict[Key, MissingBlob] = attrs.field(factory=dict, init=False)
     _alone: int = attrs.field(default=0, init=False)
     """How many of the requests under way are for one blob."""
     _work: set[Deferred[None]] = attrs.field(factory=set, init=False)
@@ -84,8 +94,8 @@ class BlobQueue:
     """While nobody is asked for anything."""
     _waits: Pause = attrs.field(init=False)
     """While nothing is looked for."""
-    _retry: Any = attrs.field(default=None, init=False)
-    """Of the next blob that failed."""
+    _retry: IDelayedCall | None = attrs.field(default=None, init=False)
+    """Of the blobs that failed."""
     _stopped: bool = attrs.field(default=True, init=False)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.replication"))
 
@@ -96,14 +106,14 @@ class BlobQueue:
         """Begin, with a walk through the view."""
         self._stopped = False
         if self._policy.wants_nothing:
-            self.tally.searched_at = self._clock.seconds()
+            self.figures.searched_at = self._clock.seconds()
         self.walk()
 
     def walk(self) -> None:
         """Walk through all that the view names, because much of it may be new."""
         if self._stopped or self._policy.wants_nothing:
             return
-        self.tally.in_sync_at = self.in_sync_at(self._clock.seconds())
+        self.figures.in_sync_at = self.in_sync_at(self._clock.seconds())
         if self._mark is None:
             self._mark = BEGINNING
         else:
@@ -117,7 +127,7 @@ class BlobQueue:
         news = [change for change in changes if isinstance(change, NAMING) and self._policy.wants(change.index)]
         if not news:
             return
-        self.tally.in_sync_at = self.in_sync_at(self._clock.seconds())
+        self.figures.in_sync_at = self.in_sync_at(self._clock.seconds())
         self._news += news
         if len(self._news) > _MOST_NEWS:
             self._news.clear()
@@ -136,7 +146,7 @@ class BlobQueue:
     @property
     def outstanding(self) -> int:
         """Blobs that are known to be lacking."""
-        return len(self._waiting) + len(self._fetching) + len(self.failures)
+        return len(self._pending) + len(self._fetching) + len(self.failures)
 
     @property
     def is_searching(self) -> bool:
@@ -145,26 +155,26 @@ class BlobQueue:
 
     def in_sync_at(self, now: float) -> float | None:
         """When every file was last known to be here, in Unix seconds; ``now`` while it is so, None when it never was."""
-        if self.outstanding or self.is_searching or self.tally.searched_at is None:
-            return self.tally.in_sync_at
+        if self.outstanding or self.is_searching or self.figures.searched_at is None:
+            return self.figures.in_sync_at
         return now
 
     def facts(self, *, with_names: bool = False) -> dict[str, Json]:
-        """For the status; see ``Failures.facts``."""
+        """For the status; see ``FailedBlobs.facts``."""
         return {
             "policy": str(self._policy),
             "outstanding": self.outstanding,
             "searching": self.is_searching,
-            "fetched": self.tally.fetched,
-            "fetched-bytes": self.tally.fetched_bytes,
+            "fetched": self.figures.fetched,
+            "fetched-bytes": self.figures.fetched_bytes,
             "failing": self.failures.facts(with_names=with_names),
             "failing-count": len(self.failures),
-            "last-error": self.tally.last_error,
+            "last-error": self.figures.last_error,
         }
 
     def measures(self) -> Iterable[Measure]:
         """See ``Measured``."""
-        return self.tally.measures(self.outstanding, len(self.failures))
+        return self.figures.measures(self.outstanding, len(self.failures))
 
     def _go_on(self) -> None:
         """Fetch what is known to be lacking, and look for more."""
@@ -172,7 +182,7 @@ class BlobQueue:
             return
         while self._requests < self._at_once and self._fetch_next():
             pass
-        has_room = len(self._waiting) < _ENOUGH
+        has_room = len(self._pending) < _ENOUGH
         may_look = self._pauses.until is None and self._waits.until is None and not self._looking
         if may_look and has_room and (self._news or self._mark is not None):
             if self._is_busy():
@@ -194,18 +204,18 @@ class BlobQueue:
             raise
         finally:
             self._looking = False
-        for lack in found:
-            self._want(lack)
+        for missing in found:
+            self._want(missing)
 
     def _note_end_of_walk(self) -> None:
         if self._mark is None and self._walk_again:
             self._mark, self._walk_again = BEGINNING, False
-        elif self._mark is None and self.tally.searched_at is None:
-            self.tally.searched_at = self._clock.seconds()
+        elif self._mark is None and self.figures.searched_at is None:
+            self.figures.searched_at = self._clock.seconds()
 
-    def _want(self, lack: Lack) -> None:
-        if lack.key not in self._fetching and lack.key not in self.failures:
-            self._waiting.put(lack)
+    def _want(self, missing: MissingBlob) -> None:
+        if missing.key not in self._fetching and missing.key not in self.failures:
+            self._pending.put(missing)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Have ``work`` done, and go on afterwards."""
@@ -227,16 +237,16 @@ class BlobQueue:
         """Begin one more request; False when nothing is to be fetched now."""
         # Large ones leave a way free for small ones.
         may_be_alone = self._alone < max(1, self._at_once - 1)
-        lacks = self._waiting.take(alone=may_be_alone, is_fetching=self._bringer.is_fetching)
-        if not lacks:
+        batch = self._pending.take(alone=may_be_alone, is_fetching=self._files.is_fetching)
+        if not batch:
             return False
-        self._fetching.update((lack.key, lack) for lack in lacks)
-        self._begin(self._together(lacks) if len(lacks) > 1 else self._by_itself(lacks[0]))
+        self._fetching.update((missing.key, missing) for missing in batch)
+        self._begin(self._together(batch) if len(batch) > 1 else self._by_itself(batch[0]))
         return True
 
-    async def _together(self, lacks: Sequence[Lack]) -> None:
-        bunch = Bunch.of(self._blobs, [lack.blob for lack in lacks])
-        by_key = {lack.key: lack for lack in lacks}
+    async def _together(self, batch: Sequence[MissingBlob]) -> None:
+        bunch = Bunch.of(self._blobs, [missing.blob for missing in batch])
+        by_key = {missing.key: missing for missing in batch}
         reason: str | None = None
         self._requests += 1
         try:
@@ -253,42 +263,42 @@ class BlobQueue:
             for blob, wrong in bunch.refused:
                 self._note(by_key[blob.digits, blob.filename], wrong)
             for key in by_key:
-                lack = self._fetching.pop(key, None)
-                if lack is not None and key not in self.failures and lack.blob not in bunch.kept:
-                    self._want(lack)
+                missing = self._fetching.pop(key, None)
+                if missing is not None and key not in self.failures and missing.blob not in bunch.kept:
+                    self._want(missing)
         if reason is not None and not bunch.kept:
             self._rest(reason)
-        self.tally.last_error = reason or self.tally.last_error
+        self.figures.last_error = reason or self.figures.last_error
 
-    async def _by_itself(self, lack: Lack) -> None:
+    async def _by_itself(self, missing: MissingBlob) -> None:
         self._requests += 1
         self._alone += 1
         try:
-            await self._bringer.bring(lack.blob)
+            await self._files.bring(missing.blob)
         except (FileNotHereYet, StorageFull) as error:
-            del self._fetching[lack.key]
-            self._want(lack)
+            del self._fetching[missing.key]
+            self._want(missing)
             self._rest(_reason(error))
         except TwistpiError as error:
-            del self._fetching[lack.key]
-            self._note(lack, str(error))
+            del self._fetching[missing.key]
+            self._note(missing, str(error))
         else:
-            self._came(lack.blob)
+            self._came(missing.blob)
         finally:
             self._requests -= 1
             self._alone -= 1
-            self._fetching.pop(lack.key, None)
+            self._fetching.pop(missing.key, None)
 
     def _came(self, blob: KeptBlob) -> None:
         self._fetching.pop((blob.digits, blob.filename), None)
-        self.tally.came(blob)
+        self.figures.came(blob)
         self._pauses.reset()
 
-    def _note(self, lack: Lack, reason: str) -> None:
+    def _note(self, missing: MissingBlob, reason: str) -> None:
         """A blob failed, and will be tried again."""
-        if self.failures.reason(lack.key) != reason:
-            self._log.warn("{filename} did not come from the primary: {reason}", filename=lack.blob.filename, reason=reason)
-        next_at = self.failures.note(lack, reason, self._clock.seconds())
+        if self.failures.reason(missing.key) != reason:
+            self._log.warn("{filename} did not come from the primary: {reason}", filename=missing.blob.filename, reason=reason)
+        next_at = self.failures.note(missing, reason, self._clock.seconds())
         if next_at is None:
             self._forgotten = True
         else:
@@ -312,35 +322,35 @@ class BlobQueue:
     async def _try_again(self) -> None:
         due = self.failures.due(self._clock.seconds())
         try:
-            still = {lack.key for lack in await self._offload(self._search.still, due)}
-            for lack in due:
-                if lack.key not in still:
-                    self.failures.forget(lack.key)
-            for lack in due:
-                if lack.key in still and self._pauses.until is None:
-                    await self._retry_one(lack)
+            still = {missing.key for missing in await self._offload(self._search.still, due)}
+            for missing in due:
+                if missing.key not in still:
+                    self.failures.forget(missing.key)
+            for missing in due:
+                if missing.key in still and self._pauses.until is None:
+                    await self._retry_one(missing)
         finally:
             self._plan_retry(self.failures.next_at())
         if self._forgotten and not self.failures:
             self._forgotten = False
             self.walk()
 
-    async def _retry_one(self, lack: Lack) -> None:
+    async def _retry_one(self, missing: MissingBlob) -> None:
         """By itself, since with others it failed."""
         try:
-            await self._bringer.bring(lack.blob)
+            await self._files.bring(missing.blob)
         except (FileNotHereYet, StorageFull) as error:
-            self.failures.put_off(lack.key, self._clock.seconds())
+            self.failures.put_off(missing.key, self._clock.seconds())
             self._rest(_reason(error))
         except TwistpiError as error:
-            self._note(lack, str(error))
+            self._note(missing, str(error))
         else:
-            self.failures.forget(lack.key)
-            self._came(lack.blob)
+            self.failures.forget(missing.key)
+            self._came(missing.blob)
 
     def _rest(self, reason: str) -> None:
         """Ask for nothing for a while."""
-        self.tally.last_error = reason
+        self.figures.last_error = reason
         if not self._stopped:
             self._pauses.begin()
 

@@ -1,0 +1,168 @@
+"""The blobs that a replica is known to lack: those that wait to be fetched, those that failed, and figures of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import attrs
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.http.backoff import backoff_delay
+from twistpi.model.monitoring import Measure
+from twistpi.model.records import Json
+from twistpi.replication.blob_search import Key, MissingBlob
+from twistpi.view.read import KeptBlob
+
+SMALL: Final = 512 * 1024
+"""Bytes up to which a blob is fetched together with others."""
+_BATCH: Final = 200
+"""Blobs of one request at most."""
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of one request, about."""
+_FIRST_RETRY: Final = 0.5
+"""Seconds before the second attempt; each further one doubles it."""
+_LONGEST_RETRY: Final = 600.0
+_MOST_FAILED: Final = 10_000
+"""Blobs that are remembered; more are found again when the view is walked through."""
+_SHOWN: Final = 100
+_RETRIED_AT_ONCE: Final = 100
+_HIDDEN: Final = "…"
+
+
+@attrs.define(eq=False)
+class PendingBlobs:
+    """Blobs that wait: uploaded ones before those of mirrors, each in the order in which it was found missing."""
+
+    _uploaded: dict[Key, MissingBlob] = attrs.field(factory=dict)
+    _mirrored: dict[Key, MissingBlob] = attrs.field(factory=dict)
+
+    def put(self, missing: MissingBlob) -> None:
+        """Add ``missing``; one that waits already stays where it is."""
+        (self._uploaded if missing.is_uploaded else self._mirrored).setdefault(missing.key, missing)
+
+    def take(self, *, alone: bool, is_fetching: Callable[[BlobAddress], bool]) -> list[MissingBlob]:
+        """Remove and return what the next request is to fetch: several small blobs, or one if one ``alone`` may be, or none.
+
+        Small blobs that somebody fetches already are left for later.
+        """
+        for queue in (self._uploaded, self._mirrored):
+            batch = _batch(queue, is_fetching)
+            if len(batch) < 2:
+                batch = (batch or list(queue.values())[:1]) if alone else []
+            for missing in batch:
+                del queue[missing.key]
+            if batch:
+                return batch
+        return []
+
+    def __len__(self) -> int:
+        return len(self._uploaded) + len(self._mirrored)
+
+
+def _batch(queue: dict[Key, MissingBlob], is_fetching: Callable[[BlobAddress], bool]) -> list[MissingBlob]:
+    batch: list[MissingBlob] = []
+    size = 0
+    for number, missing in enumerate(queue.values()):
+        if number >= 2 * _BATCH or len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            break
+        if missing.blob.size <= SMALL and not is_fetching(BlobAddress(*missing.key)):
+            batch.append(missing)
+            size += missing.blob.size
+    return batch
+
+
+@attrs.define
+class _Failed:
+    missing: MissingBlob
+    reason: str
+    tries: int
+    next_at: float
+    """Unix seconds."""
+
+
+@attrs.define(eq=False)
+class FailedBlobs:
+    """Blobs that could not be fetched: why, how often, and when they are tried again."""
+
+    _known: dict[Key, _Failed] = attrs.field(factory=dict)
+
+    def note(self, missing: MissingBlob, reason: str, now: float) -> float | None:
+        """Note that ``missing`` failed at ``now``.  Return when to try again (Unix seconds), or None: it is not remembered."""
+        before = self._known.get(missing.key)
+        if before is None and len(self._known) >= _MOST_FAILED:
+            return None
+        tries = 1 if before is None else before.tries + 1
+        next_at = now + backoff_delay(tries, _FIRST_RETRY, _LONGEST_RETRY)
+        self._known[missing.key] = _Failed(missing, reason, tries, next_at)
+        return next_at
+
+    def reason(self, key: Key) -> str | None:
+        """Return why a blob failed last; None for one that did not."""
+        failed = self._known.get(key)
+        return None if failed is None else failed.reason
+
+    def put_off(self, key: Key, now: float) -> None:
+        """Try again later, without counting a failure: nobody could be asked."""
+        self._known[key].next_at = now + _FIRST_RETRY
+
+    def forget(self, key: Key) -> None:
+        """The blob was fetched, or is not named any more."""
+        self._known.pop(key, None)
+
+    def due(self, now: float) -> list[MissingBlob]:
+        """Return some of those that are to be tried again at ``now``."""
+        return [failed.missing for failed in self._known.values() if failed.next_at <= now][:_RETRIED_AT_ONCE]
+
+    def next_at(self) -> float | None:
+        """Return when the next one is due, in Unix seconds; None without any."""
+        return min((failed.next_at for failed in self._known.values()), default=None)
+
+    def facts(self, *, with_names: bool) -> list[Json]:
+        """Return the first of them, for the status: ``path`` below ``+f/``, ``reason``, ``tries`` and ``next-at`` (Unix seconds).
+
+        File names are told only ``with_names``: who may not read an index need not learn what is in it.
+        """
+        return [_facts(failed, with_names=with_names) for failed in list(self._known.values())[:_SHOWN]]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _facts(failed: _Failed, *, with_names: bool) -> dict[str, Json]:
+    digits, filename = failed.missing.key
+    path, reason = BlobAddress(digits, filename).relative, failed.reason
+    if not with_names:
+        path, reason = path.replace(filename, _HIDDEN), reason.replace(filename, _HIDDEN)
+    return {"path": path, "reason": reason, "tries": failed.tries, "next-at": failed.next_at}
+
+
+@attrs.define(eq=False)
+class BlobFigures:
+    """Counts since the process began, and when all files were here."""
+
+    fetched: int = 0
+    """Blobs that were fetched before anybody asked for them."""
+    fetched_bytes: int = 0
+    last_error: str | None = None
+    """Why nothing could be fetched, the last time; it stays after it was put right."""
+    searched_at: float | None = None
+    """When it was first known what is missing, in Unix seconds; None before."""
+    in_sync_at: float | None = None
+    """When nothing was last known to be missing, before something was again, in Unix seconds."""
+
+    def came(self, blob: KeptBlob) -> None:
+        """Count a blob that is here now."""
+        self.fetched += 1
+        self.fetched_bytes += blob.size
+
+    def measures(self, outstanding: int, failing: int) -> Iterable[Measure]:
+        """Return the figures for ``/+metrics``."""
+        prefix = "twistpi_replica_files"
+        yield Measure(f"{prefix}_outstanding", "gauge", "Files that this replica is known to lack", outstanding)
+        yield Measure(f"{prefix}_failing", "gauge", "Files that failed to come and will be tried again", failing)
+        yield Measure(f"{prefix}_fetched", "counter", "Files that came from the primary unasked", self.fetched)
+        yield Measure(f"{prefix}_fetched_bytes", "counter", "Bytes of these files", self.fetched_bytes)
