@@ -21,10 +21,9 @@ from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fen
 from twistpi.model.promotion_errors import Fenced, NotFenced
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.replication.fencing import Fencing, Self
-from twistpi.replication.followers import KnownFollowers
-from twistpi.replication.peers import ask_peer, tell
+from twistpi.replication.peers import KnownFollowers, ask_peer, tell
 from twistpi.replication.primary import Primary
-from twistpi.replication.telling import Telling
+from twistpi.replication.promotion import PromotionNotifier
 from twistpi.rules.promotion import Fence
 
 LOG, OLD, NEW = "1" * 32, "a" * 32, "b" * 32
@@ -358,7 +357,7 @@ async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None
     async def refuse(peer: Peer) -> None:
         refused.append(peer)
 
-    telling = Telling(new.reach(old), what, lambda: done.append(True), refuse, clock)
+    telling = PromotionNotifier(new.reach(old), what, lambda: done.append(True), refuse, clock)
     telling.start()
     await _until(clock, lambda: len(silent) >= 3)
     assert (done, old.written) == ([], [])
@@ -381,7 +380,7 @@ async def test_a_server_that_does_not_step_back_is_looked_at(setup: Setup) -> No
     async def refuse(peer: Peer) -> None:
         refused.append(peer)
 
-    telling = Telling(late.reach(new), what, lambda: done.append(True), refuse, Clock())
+    telling = PromotionNotifier(late.reach(new), what, lambda: done.append(True), refuse, Clock())
     telling.start()
     await _until(Clock(), lambda: bool(refused))
     assert refused[0].epoch_start == Epoch(2, NEW, Fork(120, chain_of(120)))

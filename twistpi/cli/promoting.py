@@ -13,7 +13,7 @@ from twistpi.model.errors import ServerAnsweredOtherwise, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
-from twistpi.replication.promoting import AT_ONCE, HOLD, check_directness
+from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
 from twistpi.rules.promotion import PRIMARY, Promotion, decide_promotion
 from twistpi.server.epochs import begin_epoch
 from twistpi.server.storage import Storage

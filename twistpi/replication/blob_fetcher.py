@@ -42,10 +42,8 @@ _MOST_NEWS: Final = 5_000
 _NEWS_AT_ONCE: Final = 500
 _PAUSES: Final = (0.1, 30.0)
 """Seconds of the shortest and of the longest pause after failures."""
-_SILENCE: Final = 15.0
-"""Seconds without a byte of an answer."""
-_BUSY: Final = 1.0
-"""Seconds between two looks at whether the log is still far behind."""
+_SILENCE: Final = 15.0  # seconds without a byte of an answer
+_BUSY: Final = 1.0  # seconds between two looks at whether the log is still far behind
 
 
 class FileFetcher(Protocol):
@@ -274,19 +272,28 @@ class BlobFetcher:
         self._requests += 1
         self._alone += 1
         try:
-            await self._files.bring(missing.blob)
-        except (FileNotHereYet, StorageFull) as error:
-            del self._fetching[missing.key]
-            self._want(missing)
-            self._rest(_reason(error))
-        except TwistpiError as error:
-            del self._fetching[missing.key]
-            self._note(missing, str(error))
-        else:
-            self._came(missing.blob)
+            await self._bring(missing)
         finally:
             self._requests -= 1
             self._alone -= 1
+
+    async def _bring(self, missing: MissingBlob) -> None:
+        """Fetch one blob."""
+        try:
+            await self._files.bring(missing.blob)
+        except (FileNotHereYet, StorageFull) as error:
+            self._fetching.pop(missing.key, None)
+            if missing.key in self.failures:
+                self.failures.put_off(missing.key, self._clock.seconds())
+            else:
+                self._pending.put(missing)
+            self._rest(_reason(error))
+        except TwistpiError as error:
+            self._note(missing, str(error))
+        else:
+            self.failures.forget(missing.key)
+            self._came(missing.blob)
+        finally:
             self._fetching.pop(missing.key, None)
 
     def _came(self, blob: KeptBlob) -> None:
@@ -313,13 +320,10 @@ class BlobFetcher:
             return
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = self._clock.callLater(max(0.0, next_at - self._clock.seconds()), self._retry_due)
-
-    def _retry_due(self) -> None:
-        self._retry = None
-        self._begin(self._try_again())
+        self._retry = self._clock.callLater(max(0.0, next_at - self._clock.seconds()), lambda: self._begin(self._try_again()))
 
     async def _try_again(self) -> None:
+        self._retry = None
         due = self.failures.due(self._clock.seconds())
         try:
             still = {missing.key for missing in await self._offload(self._search.still, due)}
@@ -328,28 +332,14 @@ class BlobFetcher:
                     self.failures.forget(missing.key)
             for missing in due:
                 if missing.key in still and self._pauses.until is None:
-                    await self._retry_one(missing)
+                    await self._bring(missing)  # by itself, since with others it failed
         finally:
             self._plan_retry(self.failures.next_at())
         if self._forgotten and not self.failures:
             self._forgotten = False
             self.walk()
 
-    async def _retry_one(self, missing: MissingBlob) -> None:
-        """By itself, since with others it failed."""
-        try:
-            await self._files.bring(missing.blob)
-        except (FileNotHereYet, StorageFull) as error:
-            self.failures.put_off(missing.key, self._clock.seconds())
-            self._rest(_reason(error))
-        except TwistpiError as error:
-            self._note(missing, str(error))
-        else:
-            self.failures.forget(missing.key)
-            self._came(missing.blob)
-
     def _rest(self, reason: str) -> None:
-        """Ask for nothing for a while."""
         self.figures.last_error = reason
         if not self._stopped:
             self._pauses.begin()

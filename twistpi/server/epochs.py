@@ -16,10 +16,10 @@ from twistpi.changelog.writer import Writer
 from twistpi.model.changes import EpochBegan
 from twistpi.model.peers import FenceNote
 from twistpi.replication.fencing import Fencing
-from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
+from twistpi.replication.peers import KnownFollowers
 from twistpi.replication.primary import Primary
-from twistpi.replication.telling import Telling
+from twistpi.replication.promotion import PromotionNotifier
 from twistpi.server.node import PRIMARY
 from twistpi.server.storage import Storage
 
@@ -88,7 +88,7 @@ class Epochs:
     _now: Callable[[], datetime]
     _fail: Callable[[Exception], object]
     _restart: Callable[[], object]
-    _telling: Telling | None = attrs.field(default=None, init=False)
+    _telling: PromotionNotifier | None = attrs.field(default=None, init=False)
     _asking: Deferred[None] | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
@@ -126,8 +126,8 @@ class Epochs:
             await self._telling_of(former).attempt()
         self._restart()
 
-    def _telling_of(self, former: str) -> Telling:
-        return Telling(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+    def _telling_of(self, former: str) -> PromotionNotifier:
+        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
 
     async def _note(self) -> FenceNote:
         own = await self.fencing.peer()

@@ -24,11 +24,11 @@ from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.fencing import Fencing, Self
-from twistpi.replication.followers import KnownFollowers
 from twistpi.replication.following import Following
 from twistpi.replication.history import History
+from twistpi.replication.peers import KnownFollowers
 from twistpi.replication.primary import Primary
-from twistpi.replication.promoting import Promoting
+from twistpi.replication.promotion import Promotion
 from twistpi.replication.refusals import Refusals
 from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
@@ -75,7 +75,7 @@ class Parts:
     """Makes copies of the view for new followers."""
     epochs: Epochs | None = None
     """Whether this server may take writes."""
-    promoting: Promoting | None = None
+    promoting: Promotion | None = None
     """How it becomes the primary."""
 
     def of_epochs(self) -> Mapping[str, Any]:
@@ -156,14 +156,14 @@ def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
     )  # fmt: skip
 
 
-def make_promoting(foundation: Foundation, parts: Parts, epochs: Epochs) -> Promoting:
+def make_promoting(foundation: Foundation, parts: Parts, epochs: Epochs) -> Promotion:
     """What ``POST /+promote`` begins."""
 
     def missing_files() -> int:
         return 0 if parts.files is None else parts.files.outstanding or int(parts.files.is_searching)
 
     serverdir = foundation.storage.serverdir
-    return Promoting(
+    return Promotion(
         epochs.fencing, parts.primary, parts.following, epochs.take_over, lambda: serverdir.node.former_url, missing_files,
         foundation.reactor,
     )  # fmt: skip

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from twistpi.push.releases import Pusher
     from twistpi.replication.blob_fetcher import BlobFetcher
     from twistpi.replication.fencing import Fencing
-    from twistpi.replication.followers import KnownFollowers
     from twistpi.replication.following import Following
+    from twistpi.replication.peers import KnownFollowers
     from twistpi.replication.primary import Primary
-    from twistpi.replication.promoting import Promoting
+    from twistpi.replication.promotion import Promotion
     from twistpi.rules.permissions import Policy
     from twistpi.view.page_cache import PageCache, PageKey
     from twistpi.view.read import Readers
@@ -116,7 +116,7 @@ class Services:
     """What keeps the log up to date with the primary's; None on a primary."""
     fencing: Fencing | None = None
     """Whether this server may take writes; None where no other server can be promoted."""
-    promoting: Promoting | None = None
+    promoting: Promotion | None = None
     """Makes a primary of this server."""
     known_followers: KnownFollowers | None = None
     """Whom the next start asks whether one of them was promoted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import orjson
@@ -13,6 +13,7 @@ from twistpi.gc.garbage import FOLDERS
 from twistpi.model.accounts import ROOT
 from twistpi.model.monitoring import Check
 from twistpi.model.records import Json
+from twistpi.replication.promotion import Promotion
 from twistpi.rules.permissions import Action
 from twistpi.web.handlers.base import Handler
 from twistpi.web.replies import JSON, NO_STORE, Reply, length_of, result_reply
@@ -48,26 +49,16 @@ def _facts(report: Report | None) -> Json:
     return None if report is None else attrs.asdict(report)
 
 
-class Promoting(Protocol):
-    """What makes a primary of the server."""
-
-    def begin(self, *, force: bool) -> None:
-        """Begin, unless that is under way; raises ``NotPromotable``."""
-
-    def facts(self) -> dict[str, Json]:
-        """How far it is."""
-
-
 @attrs.define(eq=False)
 class PromoteHandler(Handler):
     """Answers ``/+promote``, for who administers the server."""
 
-    _promoting: Promoting
+    _promotion: Promotion
 
     async def show(self, request: Request) -> bytes:
         """The promotion under way or the last one; raises ``Forbidden``."""
         await self._check(request)
-        return self.put(request, result_reply("promotion", self._promoting.facts()))
+        return self.put(request, result_reply("promotion", self._promotion.facts()))
 
     async def promote(self, request: Request) -> bytes:
         """Begin to become the primary: with ``{"force": true}`` without what is outstanding.
@@ -76,8 +67,8 @@ class PromoteHandler(Handler):
         """
         await self._check(request)
         body = json_body(request)
-        self._promoting.begin(force=isinstance(body, dict) and body.get("force") is True)
-        return self.put(request, result_reply("promotion", self._promoting.facts(), 202))
+        self._promotion.begin(force=isinstance(body, dict) and body.get("force") is True)
+        return self.put(request, result_reply("promotion", self._promotion.facts(), 202))
 
     async def _check(self, request: Request) -> None:
         self.check(Action.ADMINISTER, await self.principal(request), user=ROOT, subject="this server")

@@ -1,4 +1,4 @@
-"""Promoting a running replica: with the primary at hand nothing is lost, without it nobody waits."""
+"""Promotion a running replica: with the primary at hand nothing is lost, without it nobody waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.replication.fake_primary import reactor
 from tests.replication.test_replication_fencing import NEW, OLD, Server, Setup
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.promotion_errors import NotPromotable
-from twistpi.replication.promoting import Promoting
+from twistpi.replication.promotion import Promotion
 from twistpi.rules.promotion import Fence
 
 
@@ -44,7 +44,7 @@ class Scene:
 
     old: Server
     new: Server
-    promoting: Promoting
+    promoting: Promotion
     following: Following
     missing: list[str]
     """Files that are not here."""
@@ -79,7 +79,7 @@ def scene_of(setup: Setup, old_serial: int = 123, new_serial: int = 120, **old: 
     async def take_over(epoch: int, *, tell: bool) -> None:
         begun.append((epoch, other.log.serial))
 
-    promoting = Promoting(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing), clock)
+    promoting = Promotion(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing), clock)
     return Scene(one, other, promoting, following, missing, clock, begun)
 
 
@@ -173,7 +173,7 @@ async def test_a_primary_that_knows_a_later_epoch_is_told_of_one_beyond_that(set
 @in_reactor
 async def test_a_former_primary_is_promoted_again_by_force_only(setup: Setup) -> None:
     scene = scene_of(setup)
-    scene.promoting = Promoting(
+    scene.promoting = Promotion(
         scene.old.fencing, None, None, scene.take_over, lambda: None, lambda: 0, scene.clock
     )  # fmt: skip
     scene.old.fencing.fence = Fence(3, NEW, None, 120, 123)
@@ -186,7 +186,7 @@ async def test_a_former_primary_is_promoted_again_by_force_only(setup: Setup) ->
 
 @in_reactor
 async def test_a_primary_cannot_be_promoted(setup: Setup) -> None:
-    promoting = Promoting(
+    promoting = Promotion(
         setup.server(OLD, 5).fencing, None, None, lambda epoch, *, tell: succeed(None), lambda: None, lambda: 0, Clock()
     )
     with pytest.raises(NotPromotable):

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from twistpi.http.backoff import Backoff, sleep
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import FenceNote, Peer
@@ -33,6 +35,13 @@ WAIT = 20.0
 """Seconds for which outstanding entries and files are waited for; well within a hold."""
 PATIENCE = 5.0
 """Seconds after which a primary counts as gone."""
+
+TELLING_PATIENCE = 10.0
+"""Seconds for the answer of a former primary that is told of the promotion."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds between two attempts to tell it.  A former primary that comes back and knows no follower takes writes until it is told,
+and they will not count: so it must not be for long.
+"""
 
 _MANY_FILES = 100
 """So many that are lacking are not waited for while a primary holds its writes."""
@@ -59,7 +68,7 @@ class TakeOver(Protocol):
 
 
 class Followed(Protocol):
-    """What is asked of the one who follows (``replication.following.Following``)."""
+    """As much of ``replication.following.Following`` as is used here."""
 
     def hurry(self) -> None:
         """Ask again at once, if it is waiting to do so."""
@@ -69,8 +78,8 @@ class Followed(Protocol):
 
 
 @attrs.define(eq=False)
-class Promoting:
-    """What ``/+promote`` asks; on a primary it only tells that it is one."""
+class Promotion:
+    """What ``/+promote`` begins and asks for.  On a primary it only says that it is one."""
 
     _fencing: Fencing
     _primary: Primary | None
@@ -81,13 +90,16 @@ class Promoting:
     """The former primary that has not been told yet."""
     _missing_files: Callable[[], int]
     """How many files are known to be lacking here."""
-    _clock: Any
+    _clock: IReactorTime
     _state: State = attrs.field(default="none", init=False)
     _failure: str = attrs.field(default="", init=False)
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
-        """See ``web.handlers.operations.Promoting``."""
+        """Begin, unless that is under way.  Raise ``NotPromotable``.
+
+        With ``force``, go without what the primary has and this server lacks, or take over again from a successor that is lost.
+        """
         if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
             raise NotPromotable("it is a primary already")
         if self._state == "under way":
@@ -97,11 +109,11 @@ class Promoting:
             work = self._overcome(force=force)
         else:
             work = self._promote(self._primary, self._following, force=force)
-        working: Deferred[Any] = Deferred.fromCoroutine(work)
+        working: Deferred[None] = Deferred.fromCoroutine(work)
         working.addErrback(self._failed)
 
     def facts(self) -> dict[str, Json]:
-        """See ``web.handlers.operations.Promoting``."""
+        """Return how far the promotion is, for ``/+promote``."""
         role = "fenced" if self._fencing.fence else self._fencing.facts.role
         return {
             "role": role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
@@ -114,20 +126,20 @@ class Promoting:
         await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch, tell=False)
 
     async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
-        there = await self._look(primary)
+        there = await self._ask(primary)
         epoch = decide_promotion(await self._fencing.peer(), there).epoch_start.epoch
         if there is not None and not force:
             check_directness(there, primary.url)
             if self._missing_files() > _MANY_FILES:
                 raise self._lacks_files()
-            await self._let_it_hold(primary, there, following)
+            await self._hold_writes(primary, there, following)
         if missing := self._missing_files():
             self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
         _log.info("This server is promoted.")
         await self._take_over(epoch, tell=there is not None)
 
-    async def _look(self, primary: Primary) -> Peer | None:
-        """What the primary is; None when it is gone, or a server of another log."""
+    async def _ask(self, primary: Primary) -> Peer | None:
+        """Return what the primary is; None when it is gone, or a server of another log."""
         try:
             there = await ask_peer(primary, PATIENCE)
         except (PrimaryUnreachable, StrangePrimary) as error:
@@ -138,7 +150,7 @@ class Promoting:
             return None
         return there
 
-    async def _let_it_hold(self, primary: Primary, there: Peer, following: Followed) -> None:
+    async def _hold_writes(self, primary: Primary, there: Peer, following: Followed) -> None:
         """Have the primary write no more, and wait until all that it has is here."""
         own = await self._fencing.peer()
         note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).epoch_start, own.url, hold=HOLD)
@@ -152,7 +164,7 @@ class Promoting:
         try:
             await self._catch_up(primary, held.serial, following)
         except TwistpiError:
-            await self._let_it_go(primary, note)
+            await self._release_writes(primary, note)
             raise
 
     async def _catch_up(self, primary: Primary, last: int, following: Followed) -> None:
@@ -170,15 +182,15 @@ class Promoting:
         while self._missing_files():
             if self._clock.seconds() > until:
                 raise self._lacks_files()
-            await deferLater(self._clock, _BETWEEN)
+            await sleep(self._clock, _BETWEEN)
 
     def _lacks_files(self) -> NotPromotable:
         missing = self._missing_files()
         those = "1 file is" if missing == 1 else f"{missing:,} files are"
         return NotPromotable(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
 
-    async def _let_it_go(self, primary: Primary, note: FenceNote) -> None:
-        """Nothing comes of it: have the primary write again, which it otherwise does by itself when the hold is over."""
+    async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
+        """Have the primary write again at once, since nobody is promoted."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
             await tell(primary, attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
@@ -186,7 +198,66 @@ class Promoting:
         self._told.append(sentence)
         _log.info("{sentence}", sentence=sentence)
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         self._state, self._failure = "failed", failure.getErrorMessage()
-        if not failure.check(TwistpiError):
+        if not failure.check(TwistpiError):  # type: ignore[no-untyped-call]
             _log.failure("The promotion failed", failure=failure)
+
+
+@attrs.define(eq=False)
+class PromotionNotifier:
+    """Tells a former primary that this server was promoted, until it knows."""
+
+    _other: Primary
+    _note: Callable[[], Awaitable[FenceNote]]
+    """Returns what it is told."""
+    _done: Callable[[], object]
+    """Called when there is nothing left to tell it."""
+    _refused: Callable[[Peer], Awaitable[None]]
+    """Called with what the other server is when it does not step back: it may be this server that has to."""
+    _clock: IReactorTime
+    _working: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Begin to try."""
+        self._working = Deferred.fromCoroutine(self._work())
+        self._working.addErrback(self._ended)
+
+    def stop(self) -> None:
+        """Give up until the next start of the server."""
+        if self._working is not None:
+            self._working.cancel()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            _log.failure("Telling the former primary at {url} failed", failure=failure, url=self._other.url)
+
+    async def _work(self) -> None:
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        while not await self.attempt():
+            await backoff.wait(self._clock)
+
+    async def attempt(self) -> bool:
+        """Tell it once; return whether nothing is left to tell."""
+        url = self._other.url
+        try:
+            told = await tell(self._other, await self._note(), TELLING_PATIENCE)
+        except NotFenced as refusal:
+            _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
+            return await self._ask_why()
+        except (PrimaryUnreachable, StrangePrimary) as error:
+            _log.debug("The former primary at {url} does not know of its successor yet: {reason}", url=url, reason=str(error))
+            return False
+        _log.info("The former primary at {url} knows that this server was promoted; it has serial {serial}.",
+                  url=url, serial=told.serial)  # fmt: skip
+        self._done()
+        return True
+
+    async def _ask_why(self) -> bool:
+        try:
+            other = await ask_peer(self._other, TELLING_PATIENCE)
+        except (PrimaryUnreachable, StrangePrimary):
+            return False
+        self._done()
+        await self._refused(other)
+        return True
