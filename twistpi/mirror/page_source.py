@@ -43,6 +43,7 @@ class Known:
     is_known: bool
     """Whether there is anything."""
     freshness: Freshness | None
+    """None also for a project that is not known."""
 
 
 class PageSource(Protocol):
@@ -140,7 +141,10 @@ class UpstreamPages:
     def _commit(
         self, decide: Callable[[Reader], Sequence[Change]], config: UpstreamConfig, project: str, learned: Freshness
     ) -> Deferred[Committed]:
-        return self._writer.commit(decide, by="+mirror", local=remembering(config, project, learned))
+        def remember(view: ViewDatabase) -> None:
+            view.remember_freshness(config.index, project, learned)  # the decision found the configuration current
+
+        return self._writer.commit(decide, by="+mirror", local=remember)
 
 
 def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> Callable[[ViewDatabase], None]:

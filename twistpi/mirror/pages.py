@@ -145,8 +145,9 @@ class PageService:
     async def _ensure(self, index: Index, project: str, *, force: bool) -> PageState:
         """As ``ensure``; raise ``StaleConfig`` when ``index`` is not what it was."""
         reader = self._readers.get()
-        known = Known(reader.has_project(index.name, project), reader.freshness(index.name, project))
-        freshness = known.freshness
+        is_known = reader.has_project(index.name, project)
+        freshness = reader.freshness(index.name, project) if is_known else None
+        known = Known(is_known, freshness)
         now = self._clock.seconds()
         try:
             config = upstream_config(index, project, self._cache_expiry)

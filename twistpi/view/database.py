@@ -117,7 +117,7 @@ class ViewDatabase:
             self._fail(error)
         self.position = position
         if self._fold.newest is not None:
-            self._fold.newest.committed(position.serial)
+            self._fold.newest.committed()
 
     def rollback(self) -> None:
         """Undo everything since ``begin``; does nothing when no transaction is open."""

@@ -31,8 +31,8 @@ class Newest:
 
     _folded: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
     """Of the open transaction."""
-    _at_hand: dict[_Name, tuple[int, LinksChanged]] = attrs.field(init=False, factory=dict)
-    """With the serial of the view from which on readers see them."""
+    _at_hand: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
+    """Of committed transactions, so that every reader that is in none sees them."""
     _lock: Lock = attrs.field(init=False, factory=Lock)
 
     def learned(self, change: LinksChanged) -> None:
@@ -51,33 +51,35 @@ class Newest:
             self._folded.clear()
             self._at_hand.clear()
 
-    def committed(self, serial: int) -> None:
-        """Readers see the view up to ``serial``."""
+    def committed(self) -> None:
+        """Readers see what was folded."""
         if not self._folded:
             return
         with self._lock:
-            self._at_hand.update({name: (serial, change) for name, change in self._folded.items()})
+            self._at_hand.update(self._folded)
             self._folded.clear()
-            links = sum(len(change.added) for _, change in self._at_hand.values())
+            links = sum(len(change.added) for change in self._at_hand.values())
             while links > _MOST_LINKS or len(self._at_hand) > _MOST_PROJECTS:
-                _, oldest = self._at_hand.pop(next(iter(self._at_hand)))
+                oldest = self._at_hand.pop(next(iter(self._at_hand)))
                 links -= len(oldest.added)
 
     def rolled_back(self) -> None:
         """The transaction did not happen."""
         self._folded.clear()
 
-    def take(self, index: str, project: str, serial: int) -> KnownProject | None:
-        """What a reader who sees the view at ``serial`` would read of ``project``; None when it has to be read.
+    def take(self, index: str, project: str) -> KnownProject | None:
+        """Return what a reader that is in no transaction would read of ``project``; None when it has to be read.
 
-        Given out once: later answers come out of the page cache, and the room is needed.
+        It is given out once: later answers come out of the page cache, and the room is needed.
         """
         with self._lock:
-            learned_at, change = self._at_hand.get((index, project), (serial, None))
-            if change is None or learned_at > serial:
-                return None
-            self._at_hand.pop((index, project), None)
-        return _known(change)
+            change = self._at_hand.pop((index, project), None)
+        return None if change is None else _known(change)
+
+    def link_count(self, index: str, project: str) -> int | None:
+        """Return how many links such a reader would find; None when they have to be counted."""
+        change = self._at_hand.get((index, project))
+        return None if change is None else len(change.added)
 
 
 def _known(change: LinksChanged) -> KnownProject:

@@ -115,7 +115,7 @@ class Reader(ReleaseReader, BlobReader):
         ``files`` are those the upstream lists, and of those it lists no more the cached ones; in the order in which they were
         first listed.  Of a project that vanished as a whole they are the cached ones, each marked vanished.
         """
-        if self._newest is not None and (known := self._newest.take(index, project, self.serial())) is not None:
+        if (newest := self._newest_of_now()) is not None and (known := newest.take(index, project)) is not None:
             return known
         with self._snapshot():
             row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
@@ -133,6 +133,10 @@ class Reader(ReleaseReader, BlobReader):
                 vanished == 1,
             )
 
+    def _newest_of_now(self) -> Newest | None:
+        """Return what may be told without reading it; nothing inside a snapshot, which may be older."""
+        return None if self._connection.in_transaction else self._newest
+
     def has_project(self, index: str, project: str) -> bool:
         """Whether ``index`` knows ``project``; also when it vanished upstream."""
         return self._execute(f"SELECT 1 FROM project WHERE {_PROJECT}", (index, project)).fetchone() is not None
@@ -144,6 +148,8 @@ class Reader(ReleaseReader, BlobReader):
 
     def link_count(self, index: str, project: str) -> int:
         """How many files ``index`` holds for ``project``, hidden ones included: about what a page of it will cost."""
+        if (newest := self._newest_of_now()) is not None and (count := newest.link_count(index, project)) is not None:
+            return count
         statement = f"SELECT count(*) FROM file WHERE project = (SELECT id FROM project WHERE {_PROJECT})"
         return int(self._execute(statement, (index, project)).fetchone()[0])
 
