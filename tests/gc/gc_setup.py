@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.memory_changelog import MemoryChangelog
+from tests.in_reactor import offload
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.received import Receiving
 from twistpi.blobs.tree import Tree, open_tree
@@ -170,7 +171,7 @@ def build_house(folder: Path, now_: Callable[[], float], grace: float) -> Setup:
 
     folding = cast(IView, view)
     writer = Writer(changelog, folding, now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=stop)
-    collector = GarbageCollector(tree, readers, writer, reactor, offload=deferToThread, now=now_, grace=grace)
+    collector = GarbageCollector(tree, readers, writer, reactor, offload=offload, now=now_, grace=grace)
     announced.append(collector.changed)
     writer.start()
     return Setup(tree, view, readers, writer, collector)

@@ -1,1 +1,1 @@
-"""Who somebody is: passwords, tokens, and what is remembered of both.  Time and chance are arguments."""
+"""Passwords and tokens, and limits on guessing them.  Clock and randomness are arguments."""

@@ -1,4 +1,4 @@
-"""Passwords: hashed and verified with bcrypt (slow: call them in a thread), and verified pairs remembered for a minute."""
+"""Passwords: hashed and verified with bcrypt (slow: to be called in a thread); right ones are remembered for a minute."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import attrs
 import bcrypt
 
 BLANK: Final = ""
-"""What is kept of the blank password; None is kept of a user who cannot log in."""
+"""The hash of the blank password; a user without a hash (None) cannot log in."""
 CHEAPEST, DEAREST = 4, 18
-"""The costs that are accepted: each step doubles the time a check takes, 12 takes about a quarter of a second."""
+"""The accepted costs: each step doubles the time of a check; 12 takes about a quarter of a second."""
 
 _HASH = re.compile(r"\$bcrypt-sha256\$v=2,t=2b,r=(\d{1,2})\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})\Z", re.ASCII)
 
 
 def hash_password(password: str, cost: int, salt: bytes | None = None) -> str:
-    """What is to be kept of ``password``; blank for the blank one.
+    """Return the hash of ``password``; ``BLANK`` for the blank one.
 
-    ``cost`` is bcrypt's: the binary logarithm of its rounds.  ``salt`` is what ``bcrypt.gensalt`` makes, a new one when left out.
+    ``cost`` is the binary logarithm of bcrypt's rounds.  ``salt`` is made by ``bcrypt.gensalt``, a new one by default.
     """
     if not password:
         return BLANK
@@ -34,7 +34,7 @@ def hash_password(password: str, cost: int, salt: bytes | None = None) -> str:
 
 
 def verify_password(password: str, password_hash: str | None) -> bool:
-    """Whether ``password`` is the one ``password_hash`` was made of.  The blank one matches only the blank hash."""
+    """Whether ``password_hash`` is the hash of ``password``.  The blank password matches only ``BLANK``."""
     if not password_hash or not password:
         return password_hash == BLANK and not password
     match = _HASH.match(password_hash)
@@ -46,43 +46,39 @@ def verify_password(password: str, password_hash: str | None) -> bool:
 
 
 def is_password_hash(text: str) -> bool:
-    """Whether ``text`` is something ``hash_password`` makes of a password that is not blank, with a cost that is bearable."""
+    """Whether ``text`` is a hash of ``hash_password``, of a password that is not blank, with an accepted cost."""
     match = _HASH.match(text)
     return match is not None and CHEAPEST <= int(match[1]) <= DEAREST
 
 
 def _condensed(password: str, salt_text: str) -> bytes:
-    """All of the password in 44 bytes without a zero among them."""
-    # Lone surrogates cannot come from a request, and must not end in a surprise when they come from elsewhere.
+    """Return 44 bytes, none of them zero, that depend on all of the password: bcrypt reads 72 bytes at most."""
+    # Lone surrogates cannot come in a request, and must not raise when they come from elsewhere.
     content = password.encode("utf-8", "surrogatepass")
     return base64.b64encode(hmac.digest(salt_text.encode("ascii"), content, hashlib.sha256))
 
 
-_SECONDS: Final = 60.0
-_MOST: Final = 4096
-
-
 @attrs.define
 class Remembered:
-    """Digests of verified pairs, the longest unused first."""
+    """Digests of verified passwords, the longest unused first."""
 
     _key: bytes
     """32 random bytes."""
-    seconds: float = _SECONDS
-    """For how long a pair is remembered after it was used."""
-    most: int = _MOST
-    """How many pairs are remembered at most; the longest unused ones go first."""
+    seconds: float = 60.0
+    """For how long a digest is remembered after its last use."""
+    most: int = 4096
+    """How many digests are remembered; the longest unused ones are forgotten first."""
     _until: OrderedDict[bytes, float] = attrs.field(factory=OrderedDict)
-    """When each is forgotten, on the clock of the caller."""
+    """When each is forgotten, by the clock of the caller."""
 
     def digest(self, user: str, password: str, password_hash: str) -> bytes:
-        """What stands for the pair, for a user of whom ``password_hash`` is kept."""
+        """Return the digest of a password of ``user``, whose hash is ``password_hash``."""
         parts = [part.encode("utf-8", "surrogatepass") for part in (user, password_hash, password)]
         message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.digest(self._key, message, "sha256")
 
     def knows(self, digest: bytes, now: float) -> bool:
-        """Whether the pair was found right lately; if so it is remembered anew from ``now``, in seconds of any steady clock."""
+        """Whether the password was verified lately; if so it is remembered anew from ``now``, in seconds of any steady clock."""
         until = self._until.get(digest)
         if until is None:
             return False
@@ -93,7 +89,7 @@ class Remembered:
         return True
 
     def add(self, digest: bytes, now: float) -> None:
-        """Remember a pair that was found right."""
+        """Remember a password that was verified."""
         self._until[digest] = now + self.seconds
         self._until.move_to_end(digest)
         while self._until and (len(self._until) > self.most or next(iter(self._until.values())) <= now):

@@ -1,7 +1,7 @@
-"""Guessing passwords made slow: each wrong one makes the next look at that user from that address wait longer.
+"""A limit on guessing passwords: after each wrong one, the next check for that user from that address has to wait longer.
 
-The wait comes before the look, and the looks of one user and address stand in line: who guesses through a hundred connections at
-once gets no more answers than who guesses through one.  Others, and the same user from elsewhere, notice nothing.
+The wait is before the check, and the checks of one user and address are queued: guessing over a hundred connections at once is no
+faster than over one.  Other users, and the same user at another address, are not affected.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from typing import Final
 import attrs
 
 FREE: Final = 3
-"""Wrong passwords without a consequence: people mistype."""
+"""Wrong passwords without a wait: people mistype."""
 FIRST_WAIT: Final = 0.5
-"""Seconds after the first one that has one; doubled with each more."""
+"""Seconds; doubled with each further wrong password."""
 LONGEST_WAIT: Final = 8.0
-"""Seconds.  Installers give up on an answer after 15."""
+"""Seconds.  Installers wait 15 s for an answer."""
 FORGOTTEN_AFTER: Final = 900.0
-"""Seconds without a wrong password after which all is forgiven."""
-_MOST: Final = 10_000
+"""Seconds without a wrong password after which all are forgotten."""
 _PREFIX_OF_A_SITE: Final = 64
-"""Bits of an IPv6 address that tell one site from another: within them, everybody may take any address."""
+"""Bits of an IPv6 address that identify a site; a site has all addresses with the same prefix."""
 
 
 @attrs.define
 class _Record:
-    """What is known of one user and address."""
+    """The failures of one user and address."""
 
-    looks: int = 0
-    """At passwords since the last right one; each counts as wrong until it is found right."""
-    next_look: float = 0.0
-    """When the one behind all those in line may have a look."""
+    checks: int = 0
+    """Since the last right password; each counts as wrong until the password turns out to be right."""
+    next_check: float = 0.0
+    """The earliest time of a check behind all that are queued."""
     forgotten_at: float = 0.0
 
 
@@ -41,31 +40,31 @@ class _Record:
 class Throttle:
     """Failed logins per user and address.  Times are seconds of any steady clock."""
 
-    most: int = _MOST
-    """How many users and addresses are known at most; those looked at longest ago go first."""
+    most: int = 10_000
+    """How many users and addresses are remembered; those checked longest ago are forgotten first."""
     _records: OrderedDict[bytes, _Record] = attrs.field(factory=OrderedDict)
 
     def reserve(self, user: str, address: str, now: float) -> float | None:
-        """The seconds to wait before looking at a password of ``user`` from ``address``, which takes a place in line.
+        """Queue a check of a password of ``user`` from ``address``; return the seconds to wait before it.
 
-        None when the wait would be longer than ``LONGEST_WAIT``: refuse at once.
+        None when the wait would be longer than ``LONGEST_WAIT``: then nothing is queued, and the password is to be refused.
         """
         key = _key(user, address)
         record = self._records.get(key)
         if record is None or record.forgotten_at <= now:
             record = self._records[key] = _Record()
-        look = max(now, record.next_look)
-        if look - now > LONGEST_WAIT:
+        time = max(now, record.next_check)
+        if time - now > LONGEST_WAIT:
             return None
-        record.looks += 1
-        record.next_look = look + _pause(record.looks)
-        record.forgotten_at = look + FORGOTTEN_AFTER
+        record.checks += 1
+        record.next_check = time + _delay(record.checks)
+        record.forgotten_at = time + FORGOTTEN_AFTER
         self._records.move_to_end(key)
         self._forget(now)
-        return look - now
+        return time - now
 
     def succeeded(self, user: str, address: str) -> None:
-        """A password was right: all is forgiven."""
+        """Forget all failures: a password was right."""
         self._records.pop(_key(user, address), None)
 
     def __len__(self) -> int:
@@ -76,13 +75,13 @@ class Throttle:
             self._records.popitem(last=False)
 
 
-def _pause(looks: int) -> float:
-    """The seconds between the look of this number and the next one."""
-    return 0.0 if looks < FREE else min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(looks - FREE, 30))
+def _delay(checks: int) -> float:
+    """Return the seconds between the check of this number and the next one."""
+    return 0.0 if checks < FREE else min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(checks - FREE, 30))
 
 
 def _key(user: str, address: str) -> bytes:
-    """Of one size, however long the name that somebody made up."""
+    """Return a key of fixed size, however long the name is."""
     return hashlib.blake2b(f"{user}\0{_site(address)}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

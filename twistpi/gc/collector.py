@@ -1,17 +1,20 @@
-"""Sweeps of a running server: some time after removals, and when somebody asks for one."""
+"""Garbage collection in a running server: some time after removals, and on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
 from twistpi.gc.garbage import GRACE, Collected, Collection, Garbage
+from twistpi.http.backoff import sleep
+from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexDeleted
 from twistpi.model.errors import WriterStopped
 from twistpi.model.release_changes import (
@@ -25,11 +28,11 @@ from twistpi.model.release_changes import (
 from twistpi.view.read import Reader, Readers
 
 _MARGIN: Final = 60.0
-"""Seconds from the end of the grace time after a removal to the sweep: what was uploaded just before is old enough then."""
+"""Seconds from the end of the grace time after a removal to the pass: what was uploaded just before is old enough then."""
 _PAUSE: Final = 0.01
-"""Seconds between two looks: others want the disk, too."""
+"""Seconds between two bunches: requests need the disk, too."""
 _BY: Final = "+sweep"
-"""The author of entries that are never written."""
+"""The author for commits that never write an entry."""
 _LOOSENING: Final = (
     AttachmentAdded,
     AttachmentRemoved,
@@ -44,59 +47,56 @@ _LOOSENING: Final = (
 
 @attrs.define
 class Report:
-    """One sweep of a server."""
+    """The state of one pass."""
 
     number: int
-    """The first one since the server started has the number 1."""
+    """1 for the first pass since the server started."""
     swept: Collected
+    """Named as in the JSON of ``/+gc``."""
     ended: bool = False
     failure: str | None = None
-    """Why it ended before its time."""
+    """Why it ended early; None when it did not."""
 
 
-class _Hindered(Exception):
-    """Nothing may be removed now; the text says why."""
+class _Blocked(Exception):
+    """Nothing may be removed now, for the reason that its text gives."""
 
 
 @attrs.define(eq=False)
 class GarbageCollector:
-    """Sweeps, one after the other.  Only the reactor's thread calls its methods."""
+    """Runs passes, one after the other.  Its methods are called in the reactor's thread."""
 
-    _blobs: Any
-    """``blobs.interfaces.IBlobs``."""
+    _blobs: IBlobs
     _readers: Readers
     _writer: Writer
-    _clock: Any
-    """``IReactorTime``."""
-    _offload: Callable[..., Deferred[Any]] = attrs.field(kw_only=True)
-    """Runs a function in a thread."""
+    _clock: IReactorTime
+    _offload: Offload = attrs.field(kw_only=True)
     _now: Callable[[], float] = attrs.field(kw_only=True)
     """Unix seconds; ``SlowClock.now``."""
     _grace: float = attrs.field(default=GRACE, kw_only=True)
-    """Seconds for which a blob is left alone after it was last kept."""
-    _hindrance: Callable[[], str | None] | None = attrs.field(default=None, kw_only=True)
-    """Where another server's log is followed: why nothing may be removed at this moment, or None.  What is not named yet because
-    the log is not all here may be on the disk already."""
+    """Seconds for which a blob is left alone after it was last stored."""
+    _blocked: Callable[[], str | None] | None = attrs.field(default=None, kw_only=True)
+    """On a replica: returns why nothing may be removed now, or None.  Blobs may be on disk before the entries that name them."""
     running: Report | None = attrs.field(default=None, init=False)
-    """The sweep that is under way."""
+    """The pass under way."""
     last: Report | None = attrs.field(default=None, init=False)
-    """The one that ended before."""
+    """The last pass that ended."""
     _count: int = attrs.field(default=0, init=False)
     _again: bool = attrs.field(default=False, init=False)
-    """Whether another sweep is to follow the running one at once."""
-    _planned: Any = attrs.field(default=None, init=False)
-    """The timer of the next sweep."""
-    _pausing: Deferred[Any] | None = attrs.field(default=None, init=False)
+    """Whether another pass is to follow at once."""
+    _planned: IDelayedCall | None = attrs.field(default=None, init=False)
+    """Starts the next pass."""
+    _pausing: Deferred[None] | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.gc"))
 
     def start(self) -> None:
-        """Plan a sweep, for what the process before this one left behind."""
+        """Plan a pass, for what the former process left behind."""
         self._plan()
 
     def stop(self) -> Deferred[None]:
-        """Collection no more; fires when nothing is under way any more, in the view or on the disk."""
+        """Stop; fire when nothing is under way any more, in the view or on disk."""
         self._stopping = True
         if self._planned is not None:
             self._planned.cancel()
@@ -111,12 +111,12 @@ class GarbageCollector:
         return stopper
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """Entries were committed."""
+        """Plan a pass after committed changes that may have removed the last name of a blob."""
         if any(isinstance(change, _LOOSENING) for change in changes):
             self._plan()
 
     def ask(self) -> int:
-        """Start a collection, now or after the one under way; return the number of the one that will see everything."""
+        """Start a pass, now or after the one under way; return the number of the one that sees everything."""
         if self.running is None:
             self._begin()
             return self._count
@@ -135,65 +135,65 @@ class GarbageCollector:
         if self._stopping:
             return
         self._count += 1
-        sweep = Collection(self._blobs, self._now() - self._grace, spares_listed=self._hindrance is not None)
-        self.running = Report(self._count, sweep.swept)
-        Deferred.fromCoroutine(self._run(sweep, self.running))
+        collection = Collection(self._blobs, self._now() - self._grace, spares_listed=self._blocked is not None)
+        self.running = Report(self._count, collection.counts)
+        Deferred.fromCoroutine(self._run(collection, self.running))
 
-    async def _run(self, sweep: Collection, report: Report) -> None:
+    async def _run(self, collection: Collection, report: Report) -> None:
         try:
-            await self._sweep(sweep)
+            await self._collect(collection)
         except (CancelledError, WriterStopped):
             report.failure = "the server stops"
-        except _Hindered as hindered:
-            report.failure = str(hindered)
+        except _Blocked as blocked:
+            report.failure = str(blocked)
         except Exception as error:
             report.failure = str(error)
             self._log.failure("Files that nothing names could not be removed")
         self._end(report)
 
-    async def _sweep(self, sweep: Collection) -> None:
-        def look() -> list[Garbage] | None:
-            return sweep.look(self._readers.get())
+    async def _collect(self, collection: Collection) -> None:
+        def find() -> list[Garbage] | None:
+            return collection.find(self._readers.get())
 
-        while (found := await self._offload(look)) is not None:
+        while (found := await self._offload(find)) is not None:
             if found:
-                await self._take(sweep, found)
+                await self._take(collection, found)
             if self._stopping:
                 raise CancelledError
-            self._pausing = deferLater(self._clock, _PAUSE)
+            self._pausing = sleep(self._clock, _PAUSE)
             await self._pausing
             self._pausing = None
 
-    async def _take(self, sweep: Collection, found: list[Garbage]) -> None:
-        hindrance = None if self._hindrance is None else self._hindrance()
-        if hindrance is not None:
-            raise _Hindered(hindrance)
+    async def _take(self, collection: Collection, found: list[Garbage]) -> None:
+        reason = None if self._blocked is None else self._blocked()
+        if reason is not None:
+            raise _Blocked(reason)
 
         def decide(reader: Reader) -> Sequence[Change]:
-            """In the writer's thread, where nothing can be named meanwhile; there is nothing to say in the changelog."""
-            sweep.take(found, reader, self._readers.get())
+            """Withdraw blobs in the writer's thread, where none can be named meanwhile; nothing is written to the changelog."""
+            collection.take(found, reader, self._readers.get())
             return ()
 
         try:
-            if self._hindrance is None:
+            if self._blocked is None:
                 await self._writer.commit(decide, _BY)
-            else:  # nothing is decided where another server's log is followed; to keep something writes to the view, for nothing
+            else:  # a replica decides nothing; ``keep`` writes to the view only
                 await self._writer.keep(lambda view: decide(view.reader))
         finally:
-            await self._offload(sweep.empty)
+            await self._offload(collection.empty)
 
     def _end(self, report: Report) -> None:
-        swept = report.swept
+        counts = report.swept
         report.ended = True
         self._pausing, self.running, self.last = None, None, report
-        if swept.removed:
+        if counts.removed:
             self._log.info(
-                "Removed {removed} files with {size} bytes that nothing named.", removed=swept.removed, size=swept.removed_bytes
+                "Removed {removed} files with {size} bytes that nothing named.", removed=counts.removed, size=counts.removed_bytes
             )
         stoppers, self._stoppers = self._stoppers, []
         for stopper in stoppers:
             stopper.callback(None)
-        if swept.young or report.failure is not None:
+        if counts.young or report.failure is not None:
             self._plan()
         if self._again:
             self._again = False

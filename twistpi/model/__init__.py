@@ -1,1 +1,1 @@
-"""Floor 0: the words.  Names, records, changes and errors; no clock, no file, no network."""
+"""Names, records, changes and errors, which every other package uses; no clock, no file, no network."""

@@ -1,4 +1,4 @@
-"""Users, their API tokens, and whoever asks for something, as frozen values."""
+"""Users, API tokens and principals as frozen values."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import attrs
 from twistpi.model.records import NOTHING, Json
 
 ROOT: Final = "root"
-"""The user that every server has, who may administer all others."""
+"""The user that every server has, and that administers all others."""
 ANYBODY: Final = ":ANONYMOUS:"
 """In an access list: everybody, with or without a login."""
 ANY_USER: Final = ":AUTHENTICATED:"
 """In an access list: everybody who is logged in."""
 BY_ANONYMOUS: Final = "+anonymous"
-"""The author of an entry that somebody without a login caused."""
+"""The author of an entry that a request without a login caused."""
 
 
 @attrs.frozen
 class User:
-    """Somebody who can own indexes and, with a password, log in."""
+    """An account that can own indexes and, with a password, log in."""
 
     name: str
     config: Mapping[str, Json] = NOTHING
     """``email``, ``title``, ``description`` and ``custom_data``, where set."""
     password_hash: str | None = None
-    """What ``auth.passwords`` made of the password; empty for the blank password, None for a user who cannot log in."""
+    """The hash that ``auth.passwords`` makes; empty for the blank password, None for a user who cannot log in."""
     created: str = ""
     """UTC, ``2026-11-22T17:12:19Z``."""
     modified: str | None = None
-    """The same of the last change; None before the first."""
+    """Of the last change, in the same form; None before the first."""
 
 
 @attrs.frozen
 class ApiToken:
-    """A password for programs, which may do a few things for a while.  Its secret half is known to its holder alone."""
+    """A password for programs, with limited rights and perhaps for a limited time.  Only its holder knows its secret half."""
 
     token: str
     """Its public half: 16 hexadecimal digits."""
@@ -46,9 +46,9 @@ class ApiToken:
     may: tuple[str, ...]
     """``read``, ``upload`` or both."""
     index: str | None = None
-    """The one index it is good for, ``user/name``; None for all."""
+    """The only index it is valid for, ``user/name``; None for all."""
     project: str | None = None
-    """The one project (normalised) it may upload to; None for all."""
+    """The only project (normalised) it may upload to; None for all."""
     expires: str | None = None
     """UTC, ``2026-11-22T17:00:00Z``; None for never."""
     title: str = ""
@@ -58,20 +58,20 @@ class ApiToken:
 
 @attrs.frozen
 class Principal:
-    """Whoever asks for something, as far as the credentials of the request prove."""
+    """The user, or nobody, that the credentials of a request prove."""
 
     user: str | None = None
-    """None for anybody: without credentials, or with such as prove nothing."""
+    """None without credentials, and with such as prove nothing."""
     groups: tuple[str, ...] = ()
     """Names without the colon."""
     token: ApiToken | None = None
-    """The API token that was shown instead of a password; it narrows what the user may do."""
+    """The API token that was sent instead of a password; it narrows what the user may do."""
 
     @property
     def author(self) -> str:
-        """The author of an entry this asker causes."""
+        """The author of an entry that a request of this principal causes."""
         return BY_ANONYMOUS if self.user is None else self.user
 
 
 NOBODY: Final = Principal()
-"""An asker of whom nothing is known."""
+"""The principal of a request that proves nothing."""

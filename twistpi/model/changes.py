@@ -1,9 +1,9 @@
-"""The changes: one frozen class, in the past tense, for each thing that can happen.
+"""The changes: one frozen class, named in the past tense, for each thing that can happen.
 
-Those of private releases stand in ``model/release_changes.py``.
+The changes of private releases are in ``model/release_changes.py``.
 
-A change holds all its fold needs; time and author stand in the entry around it.  Names of classes and fields are the format of
-the changelog: they may gain fields with defaults, and are otherwise never changed.
+A change holds all that its fold needs; time and author are in the entry around it.  Names of classes and fields are the format of
+the changelog: a class may gain fields with defaults; nothing else is ever changed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from twistpi.model.release_changes import (
 
 @attrs.frozen
 class LogStarted:
-    """The changelog began; always and only the first change of serial 1."""
+    """The changelog began: always and only the first change of serial 1."""
 
     log_id: str
-    """32 hexadecimal digits that tell this log from every other."""
+    """32 hexadecimal digits, unique to this log."""
     log_format: int = 1
     """The version of the line format (``twistpi/changelog``)."""
 
 
 @attrs.frozen
 class EpochBegan:
-    """From this entry on another server is the primary; before the first such change the epoch is 1."""
+    """Another server is the primary from this entry on.  Before the first such change the epoch is 1."""
 
     epoch: int
     """One more than the epoch before."""
@@ -48,38 +48,38 @@ class EpochBegan:
 
 @attrs.frozen
 class UserCreated:
-    """A user came to be."""
+    """A user was created."""
 
     user: str
     config: Mapping[str, Json] = NOTHING
     """``email``, ``title`` and the like, as the devpi client knows them."""
     password_hash: str | None = ""
-    """What ``auth.passwords`` made of the password; empty for the blank password, None for a user who cannot log in."""
+    """The hash that ``auth.passwords`` makes; empty for the blank password, None for a user who cannot log in."""
 
 
 @attrs.frozen
 class UserModified:
-    """A user is described differently, or has another password: only what differs from before."""
+    """Settings or the password of a user changed: only what differs from before."""
 
     user: str
     changed: Mapping[str, Json] = NOTHING
     """Keys with their new values."""
     removed: tuple[str, ...] = ()
-    """Keys that are set no more."""
+    """Keys that are not set any more."""
     password_hash: str | None = None
     """Of the new password, empty for the blank one; None when the password stays."""
 
 
 @attrs.frozen
 class UserDeleted:
-    """A user is gone, with all API tokens; the same entry says so of each of the user's indexes before."""
+    """A user was deleted, with all API tokens; the same entry has deleted the user's indexes before."""
 
     user: str
 
 
 @attrs.frozen
 class IndexCreated:
-    """An index came to be."""
+    """An index was created."""
 
     index: str
     """``user/name``."""
@@ -89,72 +89,72 @@ class IndexCreated:
 
 @attrs.frozen
 class IndexModified:
-    """An index is set up differently: only what differs from before."""
+    """Settings of an index changed: only what differs from before."""
 
     index: str
     changed: Mapping[str, Json] = NOTHING
     """Keys with their new values."""
     removed: tuple[str, ...] = ()
-    """Keys that are set no more."""
+    """Keys that are not set any more."""
 
 
 @attrs.frozen
 class IndexDeleted:
-    """An index is gone with all that was known in it; indexes that inherit from it keep its name among their bases."""
+    """An index was deleted with all it had.  Indexes that inherit from it keep its name among their bases."""
 
     index: str
 
 
 @attrs.frozen
 class TokenCreated:
-    """An API token came to be: a password for programs that may do a few things for a while."""
+    """An API token was created."""
 
     token: str
-    """Its public half: 16 hexadecimal digits, which never name another one."""
+    """Its public half: 16 hexadecimal digits, which are never used again."""
     user: str
-    """For whom it speaks; a token can never do what its user cannot."""
+    """Its user; a token can never do what its user cannot."""
     digest: str
     """SHA-256 of its secret half, as hexadecimal digits."""
     may: tuple[str, ...]
     """``read``, ``upload`` or both."""
     index: str | None = None
-    """The one index it is good for; None for all."""
+    """The only index it is valid for; None for all."""
     project: str | None = None
-    """The one project (normalised) it may upload to; None for all."""
+    """The only project (normalised) it may upload to; None for all."""
     expires: str | None = None
     """UTC, ``2026-11-22T17:00:00Z``; None for never."""
     title: str = ""
-    """What it is for, for people."""
+    """Its purpose, for people."""
 
 
 @attrs.frozen
 class TokenRevoked:
-    """An API token is not accepted any more."""
+    """An API token was revoked."""
 
     token: str
 
 
 @attrs.frozen
 class LinksChanged:
-    """A mirror learned what its upstream lists for a project: only the differences to what it knew."""
+    """An upstream lists other links for a project than before: only the differences."""
 
     index: str
     project: str
     """The normalised name."""
     added: tuple[Link, ...] = ()
     changed: tuple[Link, ...] = ()
-    """Links whose file name was known, with their new values."""
+    """Links whose file name was known already, with their new values."""
     removed: tuple[str, ...] = ()
-    """File names the upstream lists no more."""
+    """Names of files that the upstream does not list any more."""
     versions_added: tuple[str, ...] = ()
     versions_removed: tuple[str, ...] = ()
     header: PageHeader | None = None
-    """The page's header when it is another than before."""
+    """The page's header when it differs from before."""
 
 
 @attrs.frozen
 class ProjectVanished:
-    """An upstream answered that a project it once had does not exist; what is cached of it stays."""
+    """An upstream does not have a project any more; what is cached of it stays."""
 
     index: str
     project: str
@@ -162,7 +162,7 @@ class ProjectVanished:
 
 @attrs.frozen
 class FileCached:
-    """A mirror keeps the bytes of a file from now on; the blob is on disk before this is said."""
+    """A mirror has the bytes of a file from now on; the blob was on disk before."""
 
     index: str
     project: str
@@ -171,13 +171,12 @@ class FileCached:
     size: int
     """Bytes."""
     path: str | None = None
-    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
-    has replaced."""
+    """Of the file below the index; None where the file name and the digest determine it."""
 
 
 @attrs.frozen
 class MetadataCached:
-    """A mirror keeps the core metadata of a file from now on; the blob is on disk before this is said."""
+    """A mirror has the core metadata of a file from now on; the blob was on disk before."""
 
     index: str
     project: str
@@ -187,21 +186,19 @@ class MetadataCached:
     size: int
     """Bytes."""
     path: str | None = None
-    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
-    has replaced."""
+    """Of the file below the index; None where the file name and the digest determine it."""
 
 
 @attrs.frozen
 class MetadataMissing:
-    """It turned out that a file has no core metadata anybody can read, so pages stop to announce it."""
+    """A file has no core metadata that can be read, so pages do not announce it any more."""
 
     index: str
     project: str
     filename: str
     reason: str
     path: str | None = None
-    """Of the file below the index; said only where a file name and a digest leave it open, as for a file that its upstream
-    has replaced."""
+    """Of the file below the index; None where the file name and the digest determine it."""
 
 
 Change = (
@@ -230,17 +227,17 @@ Change = (
     | FileYanked
     | ProjectMarked
 )
-"""Anything that can stand in the changelog."""
+"""Anything that can be in the changelog."""
 
 
 @attrs.frozen
 class Entry:
-    """One line of the changelog: changes that are true together or not at all."""
+    """One line of the changelog: changes that happened together."""
 
     serial: int
     """1, 2, 3 … without gaps."""
     at: str
     """UTC, ``2026-11-22T17:00:00.123456Z``."""
     by: str
-    """The user or ``+anonymous``; ``+mirror`` for what this server learned from an upstream, ``+init`` for what it began with."""
+    """The user or ``+anonymous``; ``+mirror`` for what came from an upstream, ``+init`` for what the server began with."""
     changes: tuple[Change, ...]

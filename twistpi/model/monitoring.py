@@ -1,4 +1,4 @@
-"""What a running server tells its administrators: measures (``/+metrics``, ``/+status``) and health checks (``/+ready``)."""
+"""Records of monitoring: measures (``/+metrics``, ``/+status``) and health checks (``/+ready``)."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ Kind = Literal["counter", "gauge"]
 
 @attrs.frozen
 class Measure:
-    """One figure at this moment."""
+    """One value at this moment."""
 
     name: str
-    """As Prometheus names it, with the unit at its end: ``twistpi_replication_lag_seconds``."""
+    """As in Prometheus, with the unit at its end: ``twistpi_replication_lag_seconds``."""
     kind: Kind
     help: str
     """One sentence without a full stop."""
     value: float
     labels: tuple[tuple[str, str], ...] = ()
-    """Names and values that tell it from others of the same name."""
+    """Names and values of its labels."""
 
 
 Measured = Callable[[], Iterable[Measure]]
-"""Whoever has figures offers them so; called in the reactor, for each reading, and returns at once."""
+"""Yields measures.  Called in the reactor for each reading; it does not block."""
 
 
 @attrs.frozen
 class Check:
-    """What was found out about one thing."""
+    """The result of one health check."""
 
     name: str
     """One word: ``disk``."""
     fine: bool
     sentence: str
-    """How it is, and, where it is not fine, what to do about it.  Everybody may read it, so it tells neither paths nor users."""
+    """The state and, where it is not fine, what to do.  Everybody may read it, so it names neither paths nor users."""
     needed: bool = True
-    """Whether the server is not ready without it; otherwise it is a warning."""
+    """Whether the server is not ready without it; otherwise a failure is a warning."""
 
 
 Checked = Callable[[], Iterable[Check]]
-"""Whoever knows such a thing offers it so; called in the reactor, for each question, and returns at once."""
+"""Yields results.  Called in the reactor for each reading; it does not block."""

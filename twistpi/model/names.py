@@ -20,13 +20,13 @@ _OTHER_SUFFIX = re.compile(
 _VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
 _UNSAFE_IN_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
 _LONGEST_FILENAME = 240
-"""Bytes; leaves room for ``.metadata`` under the 255 bytes that common file systems allow."""
+"""Bytes; leaves room for ``.metadata`` within the 255 bytes of common file systems."""
 
 
 def normalize_project(name: str) -> str:
-    """The normalised form of a project's name: lower case, runs of ``-``, ``_`` and ``.`` as one ``-``.
+    """Return the normalised form of a project's name: lower case, runs of ``-``, ``_`` and ``.`` as one ``-``.
 
-    Raises ``InvalidProjectName`` for what no project may be called.  Source: "Names and normalization".
+    Raise ``InvalidProjectName``.  Source: "Names and normalization".
     """
     if not _PROJECT.match(name):
         raise InvalidProjectName(name)
@@ -35,14 +35,14 @@ def normalize_project(name: str) -> str:
 
 @attrs.frozen(order=True)
 class IndexName:
-    """``user/name``, an index and whose it is."""
+    """The name of an index with that of its owner: ``user/name``."""
 
     user: str
     name: str
 
     @classmethod
     def parse(cls, text: str) -> IndexName:
-        """``"root/pypi"`` as an ``IndexName``; raises ``InvalidIndexName``."""
+        """Parse ``user/name``.  Raise ``InvalidIndexName``."""
         user, slash, name = text.partition("/")
         if not slash or not _INDEX_PART.match(user) or not _INDEX_PART.match(name):
             raise InvalidIndexName(text)
@@ -53,7 +53,7 @@ class IndexName:
 
 
 def check_filename(filename: str) -> str:
-    """``filename`` itself, when it can safely be the last part of a path and of a URL; else ``InvalidFilename``."""
+    """Return ``filename`` when it can safely be the last part of a path and of a URL.  Raise ``InvalidFilename``."""
     if not filename or filename.startswith("."):
         raise InvalidFilename(filename, "it is empty or begins with a dot")
     if _UNSAFE_IN_FILENAME.search(filename):
@@ -73,9 +73,9 @@ def is_wheel(filename: str) -> bool:
 
 
 def version_of_filename(filename: str, project: str) -> str | None:
-    """The version a distribution's file name carries, as it is spelled there, or None when it cannot be told.
+    """Return the version in the file name of a distribution, as it is written there; None when there is none.
 
-    ``project`` is the normalised name: names may hold dashes and digits, so a file name alone is ambiguous.
+    ``project`` is the normalised name: it may contain dashes and digits, so a file name alone is ambiguous.
     """
     if is_wheel(filename):
         parts = filename[:-4].split("-")
@@ -92,7 +92,7 @@ def version_of_filename(filename: str, project: str) -> str | None:
 
 
 def comparable_version(version: str) -> Version | str:
-    """Equal for the spellings of one version; a file name says ``_`` where a version may say ``-``."""
+    """Return what is equal for all spellings of a version; a file name has ``_`` where a version may have ``-``."""
     try:
         return Version(version.replace("_", "-"))
     except InvalidVersion:
@@ -100,9 +100,9 @@ def comparable_version(version: str) -> Version | str:
 
 
 def project_of_filename(filename: str) -> str | None:
-    """The normalised project a distribution's file name most likely belongs to, or None when it cannot be told.
+    """Return the normalised project that a file name most likely belongs to; None when there is none.
 
-    Used only where nothing better is known: for a file URL of a project whose page was never asked for.
+    Used only where nothing better is known: for the URL of a file of a project whose page was never requested.
     """
     if is_wheel(filename):
         head = filename.split("-", 1)[0]
@@ -136,7 +136,7 @@ _LONGEST_VERSION: Final = 240
 
 
 def kind_of_filename(filename: str) -> str:
-    """``WHEEL``, ``SDIST``, ``EGG`` or ``OTHER``."""
+    """Return ``WHEEL``, ``SDIST``, ``EGG`` or ``OTHER``."""
     if is_wheel(filename):
         return WHEEL
     if filename.lower().endswith(".egg"):
@@ -153,7 +153,7 @@ def is_wheel_name(filename: str) -> bool:
 
 
 def is_of_project(filename: str, project: str) -> bool:
-    """Whether the wheel or sdist ``filename`` is one of ``project`` (the normalised name), however it is spelled there."""
+    """Whether the wheel or sdist ``filename`` is one of ``project`` (the normalised name), in any spelling."""
     if not is_wheel(filename):
         return _version(filename, project) is not None
     try:
@@ -163,24 +163,23 @@ def is_of_project(filename: str, project: str) -> bool:
 
 
 def is_of_version(filename: str, project: str, version: str) -> bool:
-    """Whether ``filename``, of ``project`` (the normalised name), is one of ``version``, however it is spelled there."""
-    told = _version(filename, project)
-    return told is not None and is_same_version(told, version)
+    """Whether ``filename``, of ``project`` (the normalised name), is one of ``version``, in any spelling."""
+    found = _version(filename, project)
+    return found is not None and is_same_version(found, version)
 
 
 def _version(filename: str, project: str) -> str | None:
-    """The version in ``filename``; before that of an sdist there is a dash, or installers see another name and version."""
-    told = version_of_filename(filename, project)
-    if told is None or kind_of_filename(filename) != SDIST:
-        return told
-    stem = _EXTENSION.sub("", filename)
-    return told if stem.endswith(f"-{told}") else None
+    """Return the version in ``filename``; in an sdist it follows a dash, or installers see another name and version."""
+    version = version_of_filename(filename, project)
+    if version is None or kind_of_filename(filename) != SDIST:
+        return version
+    return version if _EXTENSION.sub("", filename).endswith(f"-{version}") else None
 
 
 def is_same_version(of_filename: str, version: str) -> bool:
-    """Whether ``of_filename``, where ``_`` stands for what a file name cannot hold, and ``version`` are one version.
+    """Whether ``of_filename``, where ``_`` stands for what a file name cannot contain, and ``version`` are one version.
 
-    Equal by PEP 440 (``1.0`` is ``1.00``); what is no version by PEP 440 must be spelled alike.
+    Equal by PEP 440 (``1.0`` is ``1.00``); what is no version by PEP 440 has to be written alike.
     """
     if max(len(of_filename), len(version)) > _LONGEST_VERSION:
         return False

@@ -1,22 +1,26 @@
-"""What the servers of one log tell each other of themselves: what ``/+peer`` answers and ``/+fence`` is sent."""
+"""How servers of one log describe themselves to each other: the JSON of ``/+peer`` and ``/+fence``, and places in the log."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
+from twistpi.model.records import Json
+
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+_ID_OR_EMPTY = re.compile(r"([0-9a-f]{32})?\Z")
 _CHAIN = re.compile(r"[0-9a-f]{64}\Z")
 NO_CHAIN = "0" * 64
 """The chain before the first entry."""
+_LONGEST_HOLD = 3600
+"""Seconds."""
 
 
 @attrs.frozen
 class Fork:
-    """The end of a line up to which logs that differ afterwards are the same."""
+    """The end of the last line that two logs have in common."""
 
     serial: int = 0
     chain: str = NO_CHAIN
@@ -25,9 +29,9 @@ class Fork:
 
 @attrs.frozen
 class Epoch:
-    """By what a server takes writes: the epoch, who began it, and where.
+    """The epoch in which a server takes writes, which server began it, and where.
 
-    Epoch 1 is the one that a log begins with; each promotion begins the next.
+    A log begins with epoch 1; each promotion begins the next one.
     """
 
     epoch: int = 1
@@ -38,15 +42,15 @@ class Epoch:
 
     @property
     def rank(self) -> tuple[int, int, str]:
-        """Of two reigns over one log the one with the higher rank counts: the later epoch; where two servers were promoted to
-        the same one, that which had more entries.  No two servers' reigns have the same rank, but for epoch 1.
+        """Of two epochs of one log the one with the higher rank counts: the later one, or, where two servers were promoted to
+        the same epoch, that of the server with more entries.  Only in epoch 1 can two servers have the same rank.
         """
         return (self.epoch, self.fork.serial, self.node_id)
 
 
 @attrs.frozen
 class Peer:
-    """One server, as it tells another that holds the same secret."""
+    """A server, as it describes itself to another one that holds the same secret."""
 
     node_id: str
     log_id: str
@@ -58,26 +62,24 @@ class Peer:
     chain: str
     """Its chain."""
     epoch_start: Epoch = Epoch()
-    """The newest that it knows of."""
+    """The newest epoch that it knows of."""
     fenced: bool = False
     """Whether it takes no writes because another server was promoted."""
     url: str | None = None
-    """Where people and servers reach it, as far as it knows."""
+    """Where clients and servers reach it; None when it does not know."""
     primary_url: str | None = None
-    """Whom it follows, or, when it is fenced, whom it should follow."""
+    """The server that it follows, or, when it is fenced, that it should follow."""
 
-    def to_json(self) -> Mapping[str, Any]:
-        """What ``/+peer`` answers."""
-        fields = attrs.asdict(self)
-        epoch_start = fields.pop("epoch_start")
-        return {**fields, "epoch": epoch_start["epoch"], "begun_by": epoch_start["node_id"], "fork": epoch_start["fork"]}
+    def to_json(self) -> Mapping[str, Json]:
+        """Return the answer of ``/+peer``."""
+        return _to_json(self)
 
 
 @attrs.frozen
 class FenceNote:
-    """A server says that it was promoted: whoever took writes by a lower epoch_start stops.
+    """The message of a promoted server: a server that took writes in an epoch of lower rank stops doing so.
 
-    With ``hold`` it says that it is about to be promoted: no writes for so many seconds, and what is the last serial?
+    With ``hold`` it is about to be promoted: it asks for no writes in so many seconds, and for the last serial.
     """
 
     node_id: str
@@ -88,73 +90,69 @@ class FenceNote:
     hold: float = 0.0
     """Seconds; 0 when it is promoted."""
 
-    def to_json(self) -> Mapping[str, Any]:
-        """What ``/+fence`` is sent."""
-        epoch_start = attrs.asdict(self.epoch_start)
-        told = {"epoch": epoch_start["epoch"], "begun_by": epoch_start["node_id"], "fork": epoch_start["fork"]}
-        return {"node_id": self.node_id, "log_id": self.log_id, **told, "url": self.url, "hold": self.hold}
+    def to_json(self) -> Mapping[str, Json]:
+        """Return the body of a request to ``/+fence``."""
+        return _to_json(self)
 
 
-def read_peer(fields: Any) -> Peer:
-    """A ``Peer`` out of JSON; ``ValueError`` for what is none.  Unknown fields are ignored."""
-    node_id, log_id = _id(fields, "node_id"), _text(fields, "log_id")
-    if log_id:
-        _matching(_ID, log_id)
-    chain = _matching(_CHAIN, _text(fields, "chain"))
-    url, primary_url = _text_or_none(fields, "url"), _text_or_none(fields, "primary_url")
-    fenced, epoch_start = fields.get("fenced") is True, _epoch_start(fields)
-    return Peer(node_id, log_id, _text(fields, "role"), _count(fields, "serial"), chain, epoch_start, fenced, url, primary_url)
+def _to_json(record: Peer | FenceNote) -> Mapping[str, Json]:
+    fields = attrs.asdict(record)
+    start = fields.pop("epoch_start")
+    return {**fields, "epoch": start["epoch"], "begun_by": start["node_id"], "fork": start["fork"]}
 
 
-def read_fence_note(fields: Any) -> FenceNote:
-    """A ``FenceNote`` out of JSON; ``ValueError`` for what is none.  Unknown fields are ignored."""
-    note = FenceNote(_id(fields, "node_id"), _id(fields, "log_id"), _epoch_start(fields), _text_or_none(fields, "url"))
+def read_peer(fields: Json) -> Peer:
+    """Return a ``Peer`` from JSON; raise ``ValueError``.  Unknown fields are ignored."""
+    return Peer(
+        _text(fields, "node_id", _ID),
+        _text(fields, "log_id", _ID_OR_EMPTY),
+        _text(fields, "role"),
+        _count(fields, "serial"),
+        _text(fields, "chain", _CHAIN),
+        _read_epoch_start(fields),
+        fields.get("fenced") is True,
+        _text_or_none(fields, "url"),
+        _text_or_none(fields, "primary_url"),
+    )
+
+
+def read_fence_note(fields: Json) -> FenceNote:
+    """Return a ``FenceNote`` from JSON; raise ``ValueError``.  Unknown fields are ignored."""
+    node_id, log_id = _text(fields, "node_id", _ID), _text(fields, "log_id", _ID)
     hold = fields.get("hold", 0.0)
-    if not isinstance(hold, int | float) or not 0 <= hold <= 3600:
+    if not isinstance(hold, int | float) or not 0 <= hold <= _LONGEST_HOLD:
         raise ValueError(f"hold is {hold!r}")
-    return attrs.evolve(note, hold=float(hold))
+    return FenceNote(node_id, log_id, _read_epoch_start(fields), _text_or_none(fields, "url"), float(hold))
 
 
-def _epoch_start(fields: Any) -> Epoch:
+def _read_epoch_start(fields: Json) -> Epoch:
     fork = _field(fields, "fork")
-    begun_by = _text(fields, "begun_by")
-    if begun_by:
-        _matching(_ID, begun_by)
-    return Epoch(_count(fields, "epoch"), begun_by, Fork(_count(fork, "serial"), _matching(_CHAIN, _text(fork, "chain"))))
+    begun_by = _text(fields, "begun_by", _ID_OR_EMPTY)
+    return Epoch(_count(fields, "epoch"), begun_by, Fork(_count(fork, "serial"), _text(fork, "chain", _CHAIN)))
 
 
-def _field(fields: Any, name: str) -> Any:
+def _field(fields: Json, name: str) -> Json:
     if not isinstance(fields, dict) or name not in fields:
         raise ValueError(f"{name} is missing")
     return fields[name]
 
 
-def _text(fields: Any, name: str) -> str:
+def _text(fields: Json, name: str, pattern: re.Pattern[str] | None = None) -> str:
     value = _field(fields, name)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (pattern is not None and not pattern.match(value)):
         raise ValueError(f"{name} is {value!r}")
     return value
 
 
-def _text_or_none(fields: Any, name: str) -> str | None:
+def _text_or_none(fields: Json, name: str) -> str | None:
     return None if fields.get(name) is None else _text(fields, name)
 
 
-def _count(fields: Any, name: str) -> int:
+def _count(fields: Json, name: str) -> int:
     value = _field(fields, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} is {value!r}")
     return value
-
-
-def _id(fields: Any, name: str) -> str:
-    return _matching(_ID, _text(fields, name))
-
-
-def _matching(pattern: re.Pattern[str], text: str) -> str:
-    if not pattern.match(text):
-        raise ValueError(f"{text!r} cannot be")
-    return text
 
 
 @attrs.frozen
@@ -171,5 +169,5 @@ class Position:
     """Bytes from the start of that segment to the end of the line."""
 
 
-BEGINNING = Position(serial=0, chain="0" * 64, segment=1, offset=0)
+BEGINNING = Position(serial=0, chain=NO_CHAIN, segment=1, offset=0)
 """Before the first line."""

@@ -1,4 +1,4 @@
-"""Projects and links as frozen values; each field with the sentence of the specification it follows.
+"""Projects, links and indexes as frozen values.
 
 Source unless said otherwise: "Simple repository API" (PEP 503, 592, 658, 691, 700, 714, 740, 792), version 1.4.
 """
@@ -13,10 +13,10 @@ import attrs
 from twistpi.model.names import is_wheel
 
 Json = Any
-"""Whatever JSON can say: None, bool, int, float, str, lists and string-keyed dicts of these."""
+"""A JSON value: None, bool, int, float, str, or lists and string-keyed dicts of these."""
 
 NOTHING: Final[Mapping[str, Json]] = {}
-"""The shared empty mapping; nobody changes it."""
+"""The shared empty mapping, which is never changed."""
 
 
 @attrs.frozen
@@ -26,15 +26,15 @@ class Link:
     filename: str
     """The name of the file; the last component of its URL."""
     url: str
-    """Where an upstream keeps the bytes: absolute, http or https, without a fragment."""
+    """Where an upstream has the bytes: absolute, http or https, without a fragment."""
     hashes: Mapping[str, str] = NOTHING
     """Algorithm to lower-case hexadecimal digest; "MAY be empty", sha256 is recommended."""
     size: int | None = None
-    """Bytes; "MUST be an integer" since 1.1, None while nobody said."""
+    """Bytes; None when not known."""
     requires_python: str | None = None
     """The ``Requires-Python`` of the release; None when the page has none."""
     upload_time: str | None = None
-    """``yyyy-mm-ddThh:mm:ss.ffffffZ``, UTC, as it came; None when the page has none."""
+    """``yyyy-mm-ddThh:mm:ss.ffffffZ``, UTC, as the page has it; None when it has none."""
     yanked: bool | str = False
     """True or the reason when the file is yanked (PEP 592)."""
     core_metadata: bool | Mapping[str, str] | None = None
@@ -42,7 +42,7 @@ class Link:
     provenance: str | None = None
     """Absolute https URL of the provenance object (PEP 740)."""
     extra: Mapping[str, Json] = NOTHING
-    """Every other key of the JSON page, as it came, so that the next standard works before we know it."""
+    """Every other key of the file in the JSON page, unchanged, so that the next standard works before we know it."""
 
     @property
     def sha256(self) -> str | None:
@@ -57,7 +57,7 @@ class Link:
 
 @attrs.frozen
 class PageHeader:
-    """What a project page says beside its files and versions."""
+    """The rest of a project page beside its files and versions."""
 
     status: str | None = None
     """The project status marker: ``active``, ``archived``, ``quarantined`` or ``deprecated`` (PEP 792); None when not given."""
@@ -66,12 +66,12 @@ class PageHeader:
     last_serial: int | None = None
     """The upstream's own serial for the project; private to upstreams that have one."""
     extra: Mapping[str, Json] = NOTHING
-    """Every other top-level key of the JSON page, as it came."""
+    """Every other top-level key of the JSON page, unchanged."""
 
 
 @attrs.frozen
 class ProjectPage:
-    """A project page as it was parsed from an upstream, or as an index knows it."""
+    """A project page, parsed from an upstream or made by an index."""
 
     project: str
     """The normalised name."""
@@ -84,7 +84,7 @@ class ProjectPage:
 
 @attrs.frozen
 class KnownFile:
-    """A link as this server keeps it: under which path, and which of its bytes are here."""
+    """A link as this server has it: its path, and which of its bytes are here."""
 
     link: Link
     path: str
@@ -98,9 +98,9 @@ class KnownFile:
     metadata_size: int | None = None
     """Bytes of the cached core metadata."""
     metadata_missing: bool = False
-    """True when it is known that no core metadata can be had."""
+    """Whether it is known that there is no readable core metadata."""
     vanished: bool = False
-    """True when the upstream does not list the file any more."""
+    """Whether the upstream does not list the file any more."""
 
     @property
     def cached(self) -> bool:
@@ -109,15 +109,15 @@ class KnownFile:
 
     @property
     def blob_sha256(self) -> str | None:
-        """The digest under which the bytes are kept, or will be; None while nobody knows it."""
+        """The digest under which the bytes are stored, or will be; None while it is not known."""
         return self.sha256 or self.link.sha256
 
     @property
     def metadata_blob_sha256(self) -> str | None:
-        """The digest whose digits stand in the path of the cached core metadata; None while there is nothing to say.
+        """The digest in the path of the cached core metadata; None while it is not known.
 
         The wheel's where the upstream gives one, so that the metadata lies beside the wheel; else the metadata's own, because the
-        path must not change when the wheel arrives.
+        path must not change when the wheel is downloaded.
         """
         return self.link.sha256 or self.metadata_sha256
 
@@ -132,7 +132,7 @@ class KnownProject:
     versions: tuple[str, ...] = ()
     header: PageHeader = PageHeader()
     vanished: bool = False
-    """True when the upstream answered 404 for a project it once had."""
+    """Whether the upstream answered 404 for a project it once had."""
 
     @property
     def quarantined(self) -> bool:
@@ -151,23 +151,23 @@ class KnownProject:
 
 @attrs.frozen
 class Freshness:
-    """When a mirror last heard of a project, and how to ask again; local to this server, never an entry (law 1)."""
+    """When an upstream last answered about a project, and its validators; local to this server, never an entry (law 1)."""
 
     checked_at: float
     """Unix time in seconds of the upstream's last answer."""
     etag: str | None = None
-    """The answer's ``ETag``, as it came."""
+    """The ``ETag`` of the answer, unchanged."""
     last_modified: str | None = None
-    """The answer's ``Last-Modified``, as it came."""
+    """The ``Last-Modified`` of the answer, unchanged."""
     missing: bool = False
-    """True when the answer was that there is no such project."""
+    """Whether the answer was that there is no such project."""
     source: str = ""
-    """The address asked, without credentials: what one upstream said of its pages means nothing to another."""
+    """The address of the page, without credentials: validators of one upstream mean nothing to another."""
 
 
 @attrs.frozen
 class Index:
-    """An index and how it is set up."""
+    """An index with its settings."""
 
     name: str
     """``user/index``."""
@@ -176,7 +176,7 @@ class Index:
 
     @property
     def is_mirror(self) -> bool:
-        """Whether it copies an upstream on demand."""
+        """Whether it copies an upstream."""
         return self.config.get("type") == "mirror"
 
     @property

@@ -12,7 +12,7 @@ from twistpi.model.releases import LogLine
 
 @attrs.frozen
 class ReleaseDescribed:
-    """A release came to be, or its metadata is another: only what differs from before."""
+    """A release was created, or its metadata changed: only what differs from before."""
 
     index: str
     project: str
@@ -21,15 +21,12 @@ class ReleaseDescribed:
     changed: Mapping[str, Json] = NOTHING
     """Fields of the core metadata as the devpi protocol names them, with their new values."""
     removed: tuple[str, ...] = ()
-    """Fields that are not given any more."""
+    """Fields that are not set any more."""
 
 
 @attrs.frozen
 class FileUploaded:
-    """A distribution belongs to a release from now on, in the place of another of the same name.
-
-    Its blobs are on disk before this is said.
-    """
+    """A distribution was added to a release, or replaced one of the same name.  Its blobs were on disk before."""
 
     index: str
     project: str
@@ -39,7 +36,7 @@ class FileUploaded:
     size: int
     """Bytes."""
     hashes: Mapping[str, str] = NOTHING
-    """Other digests that are known, by algorithm."""
+    """Other known digests, by algorithm."""
     requires_python: str | None = None
     metadata_sha256: str | None = None
     """Of the core metadata beside it; None without."""
@@ -48,17 +45,17 @@ class FileUploaded:
     """Of its provenance object (PEP 740), which is kept as ``NAME.provenance`` under its own digits; None without."""
     provenance_size: int | None = None
     uploaded_at: str | None = None
-    """UTC, when it was uploaded before it was pushed here; None for the time of the entry."""
+    """UTC, when it was uploaded where it was pushed from; None for the time of the entry."""
     yanked: bool | str = False
     pushed_from: str | None = None
     """The index a push took it from; None for an upload."""
     log: tuple[LogLine, ...] = ()
-    """What had been done with it where a push took it from."""
+    """Its log in the index it was pushed from."""
 
 
 @attrs.frozen
 class AttachmentAdded:
-    """A test result or documentation belongs to a release from now on; documentation takes the place of that before it."""
+    """A test result or documentation was added to a release; documentation replaces the former one."""
 
     index: str
     project: str
@@ -79,7 +76,7 @@ class AttachmentAdded:
 
 @attrs.frozen
 class AttachmentRemoved:
-    """A test result or documentation is gone."""
+    """A test result or documentation was removed."""
 
     index: str
     project: str
@@ -88,7 +85,7 @@ class AttachmentRemoved:
 
 @attrs.frozen
 class FileRemoved:
-    """A distribution is gone, with its test results; the last one takes its release along, and the last release its project."""
+    """A distribution was removed with its test results; the last one with its release, the last release with its project."""
 
     index: str
     project: str
@@ -97,7 +94,7 @@ class FileRemoved:
 
 @attrs.frozen
 class ReleaseRemoved:
-    """A release is gone with all its files; with the last release the project."""
+    """A release was removed with all its files; the last one with its project."""
 
     index: str
     project: str
@@ -106,7 +103,7 @@ class ReleaseRemoved:
 
 @attrs.frozen
 class ProjectRemoved:
-    """A project is gone from an index, with all that was known of it there."""
+    """A project was removed from an index, with all that was known of it there."""
 
     index: str
     project: str
@@ -114,18 +111,18 @@ class ProjectRemoved:
 
 @attrs.frozen
 class FileYanked:
-    """A distribution of a private release is yanked from now on, or not any more (PEP 592)."""
+    """A distribution of a private release was yanked, or is not yanked any more (PEP 592)."""
 
     index: str
     project: str
     filename: str
     yanked: bool | str
-    """True or the reason; False when it is not any more."""
+    """True or the reason; False when it is not yanked any more."""
 
 
 @attrs.frozen
 class ProjectMarked:
-    """A private project has another status marker (PEP 792)."""
+    """The status marker of a private project changed (PEP 792)."""
 
     index: str
     project: str

@@ -1,4 +1,4 @@
-"""Private releases as frozen values: what was uploaded to a stage, by whom, and what belongs to it.
+"""Private releases, with their files and attachments, as frozen values.
 
 Source: the devpi protocol's version data (``+links`` and their logs).
 """
@@ -19,16 +19,16 @@ DOCZIP: Final = "doczip"
 
 @attrs.frozen
 class LogLine:
-    """One thing that was done with a file."""
+    """One event in the history of a file."""
 
     what: str
     """``upload``, ``push`` or ``overwrite``."""
     who: str | None
-    """The user; None for somebody without a login, and for every ``overwrite``."""
+    """The user; None without a login, and for every ``overwrite``."""
     when: str
     """UTC, ``2026-11-22T17:24:48Z``."""
     dst: str
-    """The index it was done to."""
+    """The index it happened to."""
     src: str | None = None
     """The index a push came from."""
     count: int | None = None
@@ -44,7 +44,7 @@ class UploadedFile:
     provenance_sha256: str | None = None
     """SHA-256 of its provenance object (PEP 740), which is kept as ``NAME.provenance`` under its own digits; None without one."""
     provenance_size: int | None = None
-    """Bytes of the same."""
+    """Bytes of the provenance object."""
 
 
 @attrs.frozen
@@ -74,9 +74,9 @@ class Release:
     version: str
     """As it was uploaded."""
     metadata: Mapping[str, Json] = NOTHING
-    """Every field that was given; ``name`` as it was spelled."""
+    """Every field that was given; ``name`` as it was written."""
     files: tuple[UploadedFile, ...] = ()
-    """In the order of their storing."""
+    """In the order in which they were stored."""
     attachments: tuple[Attachment, ...] = ()
 
 
@@ -100,7 +100,7 @@ TEXT_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "license_expression": "License-Expression",
     }
 )
-"""Key -> header, of the fields that stand once.  A form has ``comment`` as well, which is no field of core metadata."""
+"""Key -> header, of the fields that occur once.  A form also has ``comment``, which is no field of core metadata."""
 
 LIST_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {

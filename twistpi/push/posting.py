@@ -1,4 +1,4 @@
-"""One form posted to another server: its file straight from the disk, piece by piece, as fast as the other server takes it."""
+"""Post a form to another server, its file straight from the disk, piece by piece, as fast as the other server takes it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from zope.interface import implementer
 from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import RequestFailed
+from twistpi.model.text import one_line
 from twistpi.push.repository import Repository
 from twistpi.rules.upload_form import EncodedForm
 
@@ -32,12 +33,12 @@ _TAGS: Final = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.IGNO
 
 @attrs.define(auto_exc=True, str=False)
 class NoAnswer(Exception):
-    """The other server said nothing that could be understood."""
+    """There was no answer that can be understood."""
 
     reason: str
     """For people."""
     is_away: bool
-    """Whether it could not even be connected to, so that it is not worth trying again."""
+    """Whether there was no connection, so that it is not worth trying again."""
 
 
 async def post(
@@ -74,14 +75,14 @@ async def _exchange(repository: Repository, form: EncodedForm, body: _Body, clie
 
 @implementer(IBodyProducer)
 class _Body:
-    """A form on its way, with the file in it."""
+    """A form with its file, as the body of a request."""
 
     def __init__(self, form: EncodedForm, file: BinaryIO | None, offload: Offload, moved: Callable[[], None]) -> None:
         """``file`` stays the caller's; ``moved`` is called with every piece that was taken."""
         self.length = len(form.head) + len(form.tail)
         """Bytes."""
         self.started = False
-        """Whether there was a connection at all."""
+        """Whether there was a connection."""
         self._left = 0
         if file is not None:
             self._left = file.seek(0, 2)
@@ -116,7 +117,7 @@ class _Body:
             waiting.callback(None)
 
     def stopProducing(self) -> None:
-        """Nobody wants the rest; the Deferred of ``startProducing`` is left as it is."""
+        """Stop; the Deferred of ``startProducing`` does not fire any more."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None and self._work is not None:
             self._work.cancel()
@@ -151,7 +152,7 @@ class _Body:
 
 
 def _text(response: Response, body: bytes) -> str:
-    """What an answer says for people: in its body or else in its status line, where many servers say nothing new."""
+    """Return the text of an answer for people: that of its body, and its reason phrase unless that is the usual one."""
     if 300 <= response.status < 400:
         location = response.header("Location") or "elsewhere"
         return _line(f"it redirects to {location}, push to that address instead")
@@ -173,6 +174,6 @@ def _usual_phrase(status: int) -> str:
 
 
 def _line(text: str) -> str:
-    """``text`` as one line that is not endless."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    """Return ``text`` as one line of limited length."""
+    line = one_line(text)
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"

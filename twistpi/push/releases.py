@@ -1,18 +1,19 @@
 """Releases pushed to other servers: each file is posted by itself.
 
-Whatever the other server says of a file, or why it said nothing, becomes a line of the result; one file's trouble is no other's.
-Who pushes chooses the address, so redirects are not followed, and the agent must be one that keeps away from forbidden networks.
+The answer for each file, or the reason why there is none, becomes a line of the result; a failure does not stop the other files.
+A user chooses the address, so redirects are not followed, and the client must keep away from forbidden networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import attrs
 from twisted.logger import Logger
 
 from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
@@ -22,12 +23,12 @@ from twistpi.rules.upload_form import Fields, encode_form, file_fields, metadata
 from twistpi.rules.uploads import uploaded_path
 
 Line = list[Json]
-"""What was done, as the devpi client shows it: a status (-1 when there is none), a word, and what it was done with."""
+"""A line of the result as the devpi client shows it: a status (-1 when there is none), an action, and its object."""
 
 TAKEN: Final = (200, 201)
 """The statuses that mean success."""
 _REGISTERED: Final = (*TAKEN, 410)
-"""The same of a registration; many servers know none any more and say so."""
+"""The same for a registration, which many servers do not support any more."""
 _NO_STATUS: Final = -1
 
 _log = Logger()
@@ -35,16 +36,15 @@ _log = Logger()
 
 @attrs.define(eq=False)
 class Pusher:
-    """Hands releases to other servers.  Only the reactor's thread touches it."""
+    """Pushes releases to other servers.  To be used in the reactor's thread."""
 
     _client: HTTPClient
     """Keeps away from forbidden networks, and keeps no connections: one may be closed just when it is used again, and uploads are
     not repeated.  Without a time limit of its own.
     """
-    _blobs: Any
-    """``blobs.interfaces.IBlobs``."""
+    _blobs: IBlobs
     _entropy: Callable[[int], bytes]
-    """So many random bytes."""
+    """Returns random bytes."""
     _patience: float = attrs.field(default=120.0, kw_only=True)
     """Seconds in which the other server has to take a piece of a file, or to answer once it has all."""
 
@@ -57,9 +57,9 @@ class Pusher:
         *,
         register: bool = False,
     ) -> list[Line]:
-        """Push ``files`` and ``docs`` of ``release``, whose blobs are here, one after the other; a line for each.
+        """Push ``files`` and ``docs`` of ``release``, whose blobs are here, one after the other; return a line for each.
 
-        With ``register`` the repository is told of the release first, and when it refuses that, of nothing else.
+        With ``register`` the release is registered first; when that is refused, nothing else is sent.
         """
         one = _Push(self, release, repository)
         lines = await one.register() if register else []
@@ -73,9 +73,9 @@ class Pusher:
     async def post(
         self, repository: Repository, fields: Fields, attached: str | None = None, address: BlobAddress | None = None
     ) -> tuple[int, str]:
-        """Post ``fields`` and the blob at ``address``, called ``attached``: the status, and what was said.
+        """Post ``fields`` and the blob at ``address`` as a file called ``attached``; return the status and the answer's text.
 
-        Raises ``NoAnswer``.
+        Raise ``NoAnswer``.
         """
         form = encode_form(fields, self._entropy(16).hex(), attached)
         try:
@@ -99,7 +99,7 @@ class _Push:
         self._name = str(release.metadata.get("name") or release.project)
         self._described = metadata_fields({**release.metadata, "name": self._name, "version": release.version})
         self._away = ""
-        """Why it is not worth to try any more."""
+        """Why nothing more is tried; empty while it is."""
 
     async def register(self) -> list[Line]:
         status, text = await self._ask(((":action", "submit"),))
@@ -120,14 +120,14 @@ class _Push:
             return _NO_STATUS, self._away
         try:
             status, text = await self._pusher.post(self._repository, (*self._described, *fields), attached, address)
-        except NoAnswer as trouble:
-            if trouble.is_away:
+        except NoAnswer as error:
+            if error.is_away:
                 self._away = f"not tried, because nobody answers at {self._repository.host}"
-            return _NO_STATUS, trouble.reason
+            return _NO_STATUS, error.reason
         return status, "" if status in TAKEN else text
 
 
 def _address(path: str) -> BlobAddress:
-    """Where the blob lies that ``path`` below an index leads to."""
+    """Return the address of the blob at ``path`` below an index."""
     _, three, thirteen, filename = path.split("/", 3)
     return BlobAddress(three + thirteen, filename)

@@ -1,4 +1,4 @@
-"""Where releases are pushed to: the upload address of another server, and the login for it."""
+"""The upload address of another server, and the login for it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Repository:
 
     @property
     def host(self) -> str:
-        """Host and port, as results and logs call it."""
+        """Host and port, for results and logs."""
         return urlsplit(self.url).netloc
 
 
 def read_repository(url: str, username: str, password: str) -> Repository:
-    """The repository at ``url`` for who logs in there as ``username``; a login in the address counts when no other is given.
+    """Return the repository at ``url``, with the login ``username`` and ``password``, or else with that in ``url``.
 
-    Raises ``InvalidPush`` for what is no http or https address.
+    Raise ``InvalidPush`` for what is no http or https address.
     """
     try:
         parts = urlsplit(url)

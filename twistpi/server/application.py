@@ -193,5 +193,5 @@ def _make_collector(foundation: Foundation, parts: Parts) -> GarbageCollector:
     slow_clock = SlowClock(time.time, time.monotonic)
     return GarbageCollector(
         foundation.storage.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
-        now=slow_clock.now, hindrance=None if parts.following is None else parts.following.hindrance,
+        now=slow_clock.now, blocked=None if parts.following is None else parts.following.hindrance,
     )  # fmt: skip

@@ -58,7 +58,7 @@ class Place:
 
     def taking(self, sweep: Collection) -> Commit:
         """What a server's sweep has the writer do."""
-        found = sweep.look(self.readers.get())
+        found = sweep.find(self.readers.get())
         assert found is not None
 
         def decide(reader: Reader) -> Sequence[Change]:
@@ -170,7 +170,7 @@ def test_what_is_named_between_the_two_looks_stays(place: Place) -> None:
     taking = place.taking(way)
     place.commit(uploaded(WHEEL, b"wheel"))
     place.batches.process([taking])
-    assert (place.names(), way.swept.removed) == ([WHEEL], 0)
+    assert (place.names(), way.counts.removed) == ([WHEEL], 0)
 
 
 def test_what_the_same_batch_names_before_stays(place: Place) -> None:
@@ -179,7 +179,7 @@ def test_what_the_same_batch_names_before_stays(place: Place) -> None:
     taking = place.taking(way)
     naming = Commit(lambda _: [uploaded(WHEEL, b"wheel")], "alice")
     place.batches.process([naming, taking])
-    assert way.swept.removed == 0
+    assert way.counts.removed == 0
     check_blobs(place.tree, place.readers.get())
 
 
@@ -192,7 +192,7 @@ def test_what_the_same_batch_unnames_stays_for_that_may_be_undone(place: Place) 
     unnaming = Commit(lambda _: [removed(WHEEL)], "alice")
     answers = place.batches.process([unnaming, taking]).answers
     assert isinstance(answers[0], StorageFull)
-    assert way.swept.removed == 0
+    assert way.counts.removed == 0
     check_blobs(place.tree, place.readers.get())
 
 
@@ -211,7 +211,7 @@ def test_a_sweep_that_is_decided_again_counts_once(place: Place) -> None:
     way = Collection(place.tree, time.time())
     taking = place.taking(way)
     place.batches.process([taking, taking])
-    assert (way.swept.removed, way.swept.removed_bytes) == (1, 5)
+    assert (way.counts.removed, way.counts.removed_bytes) == (1, 5)
 
 
 def test_a_sweep_needs_no_more_memory_for_more_blobs(place: Place) -> None:
@@ -219,12 +219,12 @@ def test_a_sweep_needs_no_more_memory_for_more_blobs(place: Place) -> None:
         put(place.tree, f"demo-{number}.zip", b"%d" % number, age=True)
     way = Collection(place.tree, time.time())
     looks = []
-    while (found := way.look(place.readers.get())) is not None:
+    while (found := way.find(place.readers.get())) is not None:
         looks.append(len(found))
         way.take(found, place.readers.get())
         way.empty()
     assert max(looks) <= 100
-    assert sum(looks) == way.swept.removed == 350
+    assert sum(looks) == way.counts.removed == 350
     assert place.names() == []
 
 
@@ -246,7 +246,7 @@ def test_a_replica_spares_what_a_mirror_lists_though_the_log_does_not_say_that_i
     place.commit(LinksChanged("root/mirror", "demo", (Link(WHEEL, "https://one.example/x", {"sha256": digest}),)))
     for spares, left in ((True, [listed]), (False, [])):
         way = Collection(place.tree, time.time(), spares_listed=spares)
-        found = way.look(place.readers.get())
+        found = way.find(place.readers.get())
         assert found is not None
         way.take(found, place.readers.get())
         assert [address for address, _ in place.tree.walk()] == left

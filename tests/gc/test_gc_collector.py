@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -17,6 +17,7 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from tests.gc.gc_setup import INDEXES, LOG_ID, LONG_AGO, put, put_first_entry, removed, uploaded
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.gc.collector import GarbageCollector
+from twistpi.http.body import Offload
 from twistpi.model.changes import Change, FileCached, IndexDeleted, UserCreated
 from twistpi.model.errors import StorageFull, WriterStopped
 from twistpi.model.release_changes import AttachmentRemoved, ProjectRemoved, ReleaseRemoved
@@ -96,7 +97,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scenes: list[Scene] = []
     collector = GarbageCollector(
         tree, readers, writer, clock,  # type: ignore[arg-type]
-        offload=lambda *call: scenes[0].offload(*call), now=clock.seconds,
+        offload=cast(Offload, lambda *call: scenes[0].offload(*call)), now=clock.seconds,
     )  # fmt: skip
     scenes.append(Scene(tree, clock, writer, collector))
     yield scenes[0]
@@ -235,7 +236,7 @@ def test_a_stop_without_a_sweep_is_at_once(scene: Scene) -> None:
 
 def test_a_replica_removes_nothing_while_it_has_not_the_whole_log(scene: Scene) -> None:
     hindrances: list[str | None] = ["this replica is behind its primary"]
-    scene.collector._hindrance = lambda: hindrances[0]
+    scene.collector._blocked = lambda: hindrances[0]
     scene.writer.refusal = WriterStopped()  # nobody commits where another server's log is followed
     scene.orphan(age=AFTER)
     scene.collector.ask()
