@@ -25,8 +25,8 @@ from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import BEGINNING
 from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.history import History
-from twistpi.replication.overview import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over
 from twistpi.replication.primary import Primary
+from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over
 from twistpi.replication.snapshot import Bootstrap, Place
 from twistpi.view.database import FOLD_VERSION, open_view
 from twistpi.view.snapshot import Copy, copy_view, dump

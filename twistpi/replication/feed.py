@@ -1,47 +1,69 @@
-"""What comes out of a feed: lines of the changelog, and heartbeats between them.  Pure.
+"""The feed of a primary: lines of its changelog, with heartbeats between them.
 
 A feed is the changelog's own bytes, with lines in between that begin with ``+``, which no line of the changelog does:
-``+ SERIAL TIME`` says the primary's last serial and its clock.
+``+ SERIAL TIME`` is a heartbeat, with the primary's last serial and its clock.  A ``FeedConnection`` hands the lines to the
+writer in batches, and reads no faster than the writer takes them.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from twistpi.http.body import BodyReader
+from twistpi.http.errors import RequestFailed
+from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.peers import Position
+from twistpi.replication.primary import PrimaryAnswer
 
 LONGEST_LINE = 256 * 1024 * 1024
-"""Bytes after which what has no end yet counts as no line at all."""
+"""Bytes."""
 
 _HEARTBEAT = re.compile(rb"\+ (0|[1-9][0-9]{0,17}) ([0-9]{1,18}(?:\.[0-9]{1,18})?)")
+BATCH_BYTES = 1024 * 1024
+"""Of lines that the writer is handed at a time; at least one line, however long."""
+_WAITING_BYTES = 2 * 1024 * 1024
+"""Of lines that wait for the writer, beyond which nothing is read from the connection."""
+_INFLATED_BYTES = 256 * 1024
+"""That are decompressed at a time."""
+_GZIP = 16 + zlib.MAX_WBITS
+
+Receive = Callable[[Sequence[bytes]], "Deferred[Position]"]
+"""Checks, appends and folds lines (``changelog.writer.Writer.receive``)."""
 
 
 class NotAFeed(Exception):
-    """What came is no feed; the message says why."""
+    """The bytes are no feed; the message says why."""
 
 
 @attrs.frozen
 class Heartbeat:
-    """The primary's word that it is there."""
+    """A sign of life of the primary."""
 
     serial: int
-    """The last one that readers there see."""
+    """The last one that readers of the primary see."""
     time: float
     """Its clock, in Unix seconds."""
 
 
 @attrs.define
 class FeedLines:
-    """Cuts what comes, however it is chunked, into whole lines."""
+    """Parses a feed that arrives in pieces into whole lines."""
 
     _rest: list[bytes] = attrs.field(factory=list, init=False)
-    """Pieces of the line that has no end yet."""
+    """Pieces of the line that is not complete yet."""
     _length: int = attrs.field(default=0, init=False)
 
     def take(self, data: bytes) -> tuple[list[bytes], Heartbeat | None]:
-        """The lines of the changelog that ``data`` completes, without their line feeds, and the last heartbeat among them.
+        """Return the lines of the changelog that ``data`` completes, without line feeds, and the last heartbeat among them.
 
-        Raises ``NotAFeed``.
+        Raise ``NotAFeed``.
         """
         begin, feed, end = data.rpartition(b"\n")
         if not feed:
@@ -65,7 +87,7 @@ class FeedLines:
 
 
 def heartbeat_line(beat: Heartbeat) -> bytes:
-    """``beat`` as it stands in a feed, with its line feed."""
+    """Return ``beat`` as a line of a feed, with its line feed."""
     return b"+ %d %.3f\n" % (beat.serial, beat.time)
 
 
@@ -74,3 +96,138 @@ def _heartbeat(line: bytes) -> Heartbeat:
     if found is None:
         raise NotAFeed(f"{line[:80]!r} is no heartbeat")
     return Heartbeat(int(found[1]), float(found[2]))
+
+
+@attrs.define(eq=False)
+class FeedConnection:
+    """Reads one feed, until the connection ends or is of no use any more."""
+
+    _url: str
+    _receive: Receive
+    _clock: IReactorTime
+    _silence: float
+    """Seconds without a byte after which the primary counts as gone."""
+    _heartbeat: Callable[[Heartbeat], object]
+    """Called with each heartbeat."""
+    _feed: FeedLines = attrs.field(factory=FeedLines, init=False)
+    _inflate: Callable[[bytes], Iterator[bytes]] = attrs.field(init=False)
+    _waiting: list[bytes] = attrs.field(factory=list, init=False)
+    _waiting_bytes: int = attrs.field(default=0, init=False)
+    _is_paused: bool = attrs.field(default=False, init=False)
+    _writing: bool = attrs.field(default=False, init=False)
+    """Whether the writer has a batch."""
+    _ending: Exception | None = attrs.field(default=None, init=False)
+    """Why the feed ends, once it does."""
+    _reader: BodyReader = attrs.field(init=False)
+    _done: Deferred[None] = attrs.field(init=False)
+
+    async def run(self, answer: PrimaryAnswer) -> None:
+        """Read the body of ``answer``, and raise in the end.
+
+        Raise ``PrimaryUnreachable`` when the connection ends, ``StrangePrimary`` for what is no feed, and what the writer raises.
+        Whole lines that came before the end are handed to the writer first.
+        """
+        encoding = (answer.header("Content-Encoding") or "identity").strip().lower()
+        if encoding not in ("identity", "gzip"):
+            raise StrangePrimary(self._url, f"the encoding {encoding}, which was not asked for")
+        self._inflate = _inflater() if encoding == "gzip" else _as_it_is
+        self._done = Deferred(lambda _: self._give_up())
+        self._reader = BodyReader(self._clock, self._silence, self._received)
+        answer.deliver(self._reader)
+        self._reader.ended.addCallbacks(self._ended, self._broken)
+        await self._done
+
+    def _give_up(self) -> None:
+        """The caller does not wait any more: drop what the writer was not handed yet."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._reader.ended.cancel()
+
+    def _received(self, data: bytes) -> None:
+        try:
+            for piece in self._inflate(data):
+                lines, beat = self._feed.take(piece)
+                self._waiting += lines
+                self._waiting_bytes += sum(map(len, lines))
+                if beat is not None:
+                    self._heartbeat(beat)
+        except (NotAFeed, zlib.error) as error:
+            self._end(StrangePrimary(self._url, str(error)))
+            return
+        if self._waiting_bytes > _WAITING_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._reader.pause()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand the writer the next batch, unless it has one."""
+        if self._writing:
+            return
+        if not self._waiting:
+            if self._ending is not None and not self._done.called:
+                self._done.errback(self._ending)
+            return
+        self._writing = True
+        self._receive(self._next_batch()).addCallbacks(self._kept, self._refused)
+
+    def _next_batch(self) -> Sequence[bytes]:
+        if self._waiting_bytes <= BATCH_BYTES:
+            batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            return batch
+        size = count = 0
+        while count == 0 or size + len(self._waiting[count]) <= BATCH_BYTES:
+            size += len(self._waiting[count])
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._waiting_bytes -= size
+        return batch
+
+    def _kept(self, _position: Position) -> None:
+        self._writing = False
+        if self._is_paused and self._waiting_bytes <= BATCH_BYTES:
+            self._is_paused = False
+            self._reader.resume()
+        self._pump()
+
+    def _refused(self, failure: Failure) -> None:
+        """The writer did not take a batch, so nothing after it can be used."""
+        self._writing = False
+        error = failure.value
+        self._end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def _end(self, error: Exception) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._ending = error
+        self._reader.give_up(error)
+        self._pump()
+
+    def _ended(self, _: None) -> None:
+        self._over("the primary ended the feed")
+
+    def _broken(self, failure: Failure) -> None:
+        if failure.trap(RequestFailed, CancelledError) is RequestFailed:  # type: ignore[no-untyped-call]
+            self._over(failure.getErrorMessage())
+
+    def _over(self, reason: str) -> None:
+        self._ending = self._ending or PrimaryUnreachable(self._url, reason)
+        self._pump()
+
+
+def _as_it_is(data: bytes) -> Iterator[bytes]:
+    yield data
+
+
+def _inflater() -> Callable[[bytes], Iterator[bytes]]:
+    """Return what decompresses a gzip stream in pieces of bounded size."""
+    stream = zlib.decompressobj(_GZIP)
+
+    def inflate(data: bytes) -> Iterator[bytes]:
+        while data:
+            yield stream.decompress(data, _INFLATED_BYTES)
+            data = stream.unconsumed_tail
+        # What one call leaves inside the stream comes with the next flush of the sender, or now.
+        while piece := stream.decompress(b"", _INFLATED_BYTES):
+            yield piece
+
+    return inflate

@@ -1,9 +1,9 @@
-"""The service of a follower: stays connected to its primary, whatever happens to either, and knows how far it is.
+"""The service of a replica that follows its primary.
 
-It asks for what comes after the last line that is here; what arrives is checked, appended and folded by the writer; when the
-connection is over, for whatever reason, it asks again, after pauses that grow while nothing comes.  Nothing of this needs a
-human, except where the two logs do not belong together: then what is here is served, the status says so, and the primary is
-asked again every minute, since it may be put right.
+It asks for the feed after the last line that is here; the writer checks, appends and folds the lines that come.  When the
+connection ends, it asks again, after delays that grow while nothing comes.  Nothing of this needs a human, except where the two
+logs do not belong together: then what is here is served, the status says so, and the primary is asked again every minute, since
+it may be put right.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twistpi.http.backoff import Backoff
 from twistpi.model.errors import TwistpiError, WriterStopped
 from twistpi.model.following_errors import FollowingRefused, NotHereYet
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.replication.feed import Heartbeat
-from twistpi.replication.inflow import Inflow, Receive
+from twistpi.replication.feed import FeedConnection, Heartbeat, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
 from twistpi.replication.progress import Progress, state_after
 from twistpi.replication.refusals import Refusals
@@ -32,13 +33,13 @@ _log = Logger()
 
 @attrs.frozen
 class PauseLengths:
-    """How long is waited between two attempts to connect, in seconds."""
+    """Seconds between two attempts to connect."""
 
     shortest: float = 0.1
-    """After something went wrong that had not for a while; twice as long each time after."""
+    """After the first failure; each further one doubles it."""
     longest: float = 30.0
     stuck: float = 60.0
-    """When a primary cannot be followed, and a human has to put something right."""
+    """While the primary cannot be followed, and a human has to put something right."""
 
 
 @attrs.define(eq=False)
@@ -54,28 +55,28 @@ class Following:
     _epoch: Callable[[], int]
     """The epoch that the changelog here has reached."""
     _refusals: Refusals
-    _clock: Any
-    """An ``IReactorTime`` whose seconds are Unix time."""
+    _clock: IReactorTime
+    """Its seconds are Unix time."""
     _chance: Callable[[], float]
-    """A number from 0 up to 1, which keeps many replicas from asking at the same moment."""
+    """Returns a number from 0 up to 1, which keeps many replicas from asking at the same moment."""
     _compressed: bool = False
-    """Whether the feed is asked for in gzip, which is worth it where the way is longer than this machine."""
+    """Whether the feed is asked for in gzip, which is worth it over a network."""
     _silence: float = 3 * HEARTBEAT
     """Seconds without a byte after which the primary counts as gone."""
     _pauses: PauseLengths = PauseLengths()
     progress: Progress = attrs.field(init=False)
     complete: Deferred[None] = attrs.field(factory=Deferred, init=False)
-    """Fires once everything is here that the primary had."""
+    """Fires once this replica has everything that its primary has."""
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
-    _pause: Any = attrs.field(default=None, init=False)
-    """The Deferred that ends a pause."""
-    _failures: int = attrs.field(default=0, init=False)
-    """Attempts since the primary was last followed."""
+    _pause: Deferred[None] | None = attrs.field(default=None, init=False)
+    """Ends a pause when it is fired."""
+    _backoff: Backoff = attrs.field(init=False)
     _waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.progress = Progress(self._clock.seconds(), self._last().serial)
+        self._backoff = Backoff(self._pauses.shortest, self._pauses.longest, self._chance)
 
     def start(self) -> None:
         """Begin to follow."""
@@ -83,7 +84,7 @@ class Following:
         self._running.addErrback(lambda failure: _log.failure("Following ended", failure=failure))
 
     def stop(self) -> None:
-        """Follow no more; what the writer was handed it still writes."""
+        """Stop following.  The writer finishes what it was handed."""
         self._stopped = True  # what is cancelled may end with another error
         running, self._running = self._running, None
         if running is not None:
@@ -97,19 +98,19 @@ class Following:
         return self.progress.measures(self._clock.seconds())
 
     def hurry(self) -> None:
-        """End a pause: something happened that makes it likely that the primary is there."""
-        self._failures = 0
+        """End a pause, because the primary is likely to be there."""
+        self._backoff.reset()
         if self._pause is not None and not self._pause.called:
             self._pause.callback(None)
 
     def hindrance(self) -> str | None:
-        """Why it is not certain that the whole log is here; None when it is."""
+        """Return why it is not certain that the whole log is here; None when it is."""
         if self.progress.is_complete:
             return None
         return "this replica does not know at the moment whether it has the whole log of its primary"
 
     def changed(self, serial: int, _changes: object) -> None:
-        """The entries up to ``serial`` are in the view; called in the reactor, after all who forget what they made old."""
+        """Note that readers see the entries up to ``serial``; called in the reactor, after the caches were invalidated."""
         self.progress.applied(serial, self._clock.seconds())
         if self._waiters:
             due = [waiter for wanted, waiter in self._waiters if wanted <= serial]
@@ -117,11 +118,12 @@ class Following:
             for waiter in due:
                 waiter.callback(None)
         if not self.complete.called:
-            self._look_whether_complete()
+            self._note_if_complete()
 
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
-        """Fires when readers of the view see ``serial``; ``NotHereYet`` when they do not within ``timeout`` seconds,
-        ``WriterStopped`` once nobody is followed any more.
+        """Return a Deferred that fires when readers of the view see ``serial``.
+
+        It fails with ``NotHereYet`` after ``timeout`` seconds, and with ``WriterStopped`` once nobody is followed any more.
         """
         if self.progress.serial >= serial:
             return succeed(None)
@@ -161,7 +163,7 @@ class Following:
                 return
 
     async def _follow_once(self) -> None:
-        """Follow until that ends, which it does with an exception."""
+        """Follow until that ends, with an exception."""
         last = self._last()
         path = f"/+changelog?after={last.serial}&chain={last.chain}&epoch={self._epoch()}"
         headers = {"Accept-Encoding": "gzip" if self._compressed else "identity"}
@@ -170,9 +172,9 @@ class Following:
             raise await self._refusals.of(answer, self.log_id)
         self._check_log(answer)
         self.progress.primary_uuid = answer.header("X-Devpi-Primary-Uuid")
-        inflow = Inflow(self.primary.url, self._receive, self._clock, self._silence, self._heard)
+        connection = FeedConnection(self.primary.url, self._receive, self._clock, self._silence, self._heard)
         try:
-            await inflow.run(answer)
+            await connection.run(answer)
         finally:
             self.progress.disconnected(self._clock.seconds())
 
@@ -185,16 +187,16 @@ class Following:
     def _heard(self, beat: Heartbeat) -> None:
         if not self.progress.is_connected:
             _log.info("Following {url}, which is at serial {serial}.", url=self.primary.url, serial=beat.serial)
-        self._failures = 0
+        self._backoff.reset()
         self.progress.heard(beat, self._clock.seconds())
-        self._look_whether_complete()
+        self._note_if_complete()
 
-    def _look_whether_complete(self) -> None:
+    def _note_if_complete(self) -> None:
         if self.progress.is_complete and not self.complete.called:
             self.complete.callback(None)
 
     def _note(self, error: Exception) -> None:
-        """Say what is wrong; the same thing again only in the status."""
+        """Log what is wrong, once, and show it in the status."""
         sentence = str(error)
         if not isinstance(error, TwistpiError):
             _log.failure("Following {url} failed", url=self.primary.url)
@@ -204,13 +206,12 @@ class Following:
         self.progress.failed(state_after(error), sentence, self._clock.seconds())
 
     async def _wait(self, error: Exception) -> None:
-        """Pause for longer each time in a row; returns early for ``hurry``."""
-        longest = min(self._pauses.longest, self._pauses.shortest * 2**self._failures)
+        """Pause, or until ``hurry``."""
+        seconds = self._backoff.next()
         if isinstance(error, FollowingRefused):
-            longest = self._pauses.stuck
-        self._failures = min(self._failures + 1, 16)
+            seconds = self._pauses.stuck * (1 + self._chance()) / 2
         self._pause = Deferred()
-        timer = self._clock.callLater(longest * (1 + self._chance()) / 2, self._pause.callback, None)
+        timer = self._clock.callLater(seconds, self._pause.callback, None)
         try:
             await self._pause
         finally:

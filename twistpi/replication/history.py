@@ -21,9 +21,8 @@ from twistpi.http.backoff import Backoff
 from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import HistoryElsewhere
-from twistpi.replication.overview import SegmentFacts, look_over
 from twistpi.replication.primary import Primary
-from twistpi.replication.transfer import NotThere, transfer
+from twistpi.replication.segments import NotThere, SegmentFacts, look_over, transfer
 
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 600.0

@@ -26,9 +26,8 @@ from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.peers import Position
 from twistpi.model.replication_errors import FeedDamaged
-from twistpi.replication.overview import Overview, look_over
 from twistpi.replication.primary import Primary
-from twistpi.replication.transfer import NotThere, transfer
+from twistpi.replication.segments import NotThere, Overview, look_over, transfer
 from twistpi.view.database import FOLD_VERSION, drop_view
 
 

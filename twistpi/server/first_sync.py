@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from twistpi.http.backoff import Backoff
 from twistpi.model.errors import TwistpiError
-from twistpi.replication.overview import look_over
 from twistpi.replication.primary import Primary
 from twistpi.replication.progress import Progress, state_after
+from twistpi.replication.segments import look_over
 from twistpi.replication.snapshot import Bootstrap
 from twistpi.server.directory import ServerDirectory
 
