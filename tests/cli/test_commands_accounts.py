@@ -77,7 +77,7 @@ def made(tmp_path: Path) -> Path:
 def test_init_makes_a_directory_and_says_that_roots_password_is_blank(tmp_path: Path) -> None:
     done = run(tmp_path / "data", "init", "--upstream", UPSTREAM)
     assert done.exit_code == 0
-    assert f"Made the server directory {tmp_path / 'data'}." in done.output
+    assert f"Created the server directory {tmp_path / 'data'}." in done.output
     assert "twistpi passwd root --serverdir " in done.output
     with looking(tmp_path / "data") as reader:
         root = reader.user("root")

@@ -44,7 +44,7 @@ def test_asking_a_server_that_says_nothing_can_be_given_up() -> None:
         done = interrupted(["check-index", url], asked)
         connections[0].close()
     assert done.returncode == 130
-    assert done.stderr.endswith("\nInterrupted. What was done is whole; what a server was asked for, it goes on with.\n")
+    assert done.stderr.endswith("\nInterrupted. Completed work is kept; a server that is executing the request continues.\n")
     assert "Traceback" not in done.stderr
 
 

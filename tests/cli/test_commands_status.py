@@ -41,7 +41,7 @@ def test_without_a_server_it_says_what_the_directory_does(made: str) -> None:
 def test_waiting_for_what_is_there_is_over_at_once_and_in_vain_is_exit_status_1(made: str) -> None:
     assert run("--serverdir", made, "--wait", "1").exit_code == 0
     told = run("--serverdir", made, "--wait", "2", "--timeout", "0.01")
-    assert (told.exit_code, "Serial 2 is not here yet." in told.output) == (1, True)
+    assert (told.exit_code, "Serial 2 has not arrived yet." in told.output) == (1, True)
 
 
 def test_a_directory_with_nothing_in_it_is_refused(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_an_upstreams_password_is_not_written_down(tmp_path: Path) -> None:
 def test_the_file_of_settings_says_in_sentences_what_may_be(tmp_path: Path) -> None:
     text = render(deployment(tmp_path, python=sys.executable))["twistpi.toml"]
     assert (
-        "\n# The TCP port to listen on; 0 takes any free one and logs which. It must be a whole number from 0 to 65535. Default: "
+        "\n# The TCP port to listen on; 0 chooses a free one and logs it. It must be a whole number from 0 to 65535. Default: "
         in text
     )
 

@@ -194,7 +194,7 @@ def test_a_bad_value_is_refused_even_where_a_better_place_has_a_good_one(config:
     [
         ("prot = 1", "did you mean port?"),
         ("mirror_cache_expiry = 1", "did you mean mirror-cache-expiry?"),
-        ("[server]\nport = 1", "settings stand at the top of the file, in no table"),
+        ("[server]\nport = 1", "settings must be at the top of the file, outside any table"),
         ("config = 'x'", "there is no such setting"),
         ("zzzzzzz = 1", "there is no such setting"),
     ],

@@ -1,4 +1,4 @@
-"""The command ``twistpi``: makes server directories, administers them and looks into them.
+"""The command ``twistpi``: creates, administers and inspects server directories.
 
 The server itself is ``twistd twistpi``.
 """
@@ -21,22 +21,22 @@ from twistpi.cli.commands.promotion import promote, resync
 from twistpi.cli.commands.tokens import token
 
 
-@click.group(cls=Commands, epilog="twistpi COMMAND --help has examples of each.")
+@click.group(cls=Commands, epilog="twistpi COMMAND --help shows examples.")
 @click.version_option(__version__, prog_name="twistpi", message="%(prog)s %(version)s")
 def main() -> None:
-    """Set up, administer and judge Python package index servers.
+    """Set up, administer and check Python package index servers.
 
     The server itself is started with twistd: twistd -n twistpi --serverdir ./data --port 4040 (all its options: twistd twistpi
-    --help). Commands about a server directory work whether or not a server runs on it.
+    --help). Commands for a server directory work whether or not a server runs on it.
     """
 
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "Set up": (init, passwd, gen_config, settings_, doctor, completion),
     "Use": (token, yank, explain),
-    "Look after": (status, log, check, gc),
+    "Maintain": (status, log, check, gc),
     "Replicate": (promote, resync),
-    "Judge any index": (check_index,),
+    "Check any index": (check_index,),
 }
 """Every command, under the heading that ``twistpi --help`` shows it by."""
 

@@ -1,4 +1,4 @@
-"""The documentation page of the settings, made from their table."""
+"""The documentation page of the settings, generated from their table."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Settings
 
 .. Made by "make docs" from twistpi/server/settings.py.
 
-Every setting can be given in three places. The first of these that has it counts:
+Every setting can be given in three places, in order of precedence:
 
 1. on the command line: ``twistd twistpi --request-timeout 10``;
 2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
-3. in a TOML file: ``request-timeout = 10``, and ``--config twistpi.toml`` (or ``TWISTPI_CONFIG``) says where that file is.
+3. in a TOML file: ``request-timeout = 10``, with ``--config twistpi.toml`` or ``TWISTPI_CONFIG``.
 
-A value that is not allowed, or a name in the file that is no setting, ends the start with a message that says where it stands and
-what would be right. A variable whose name begins with ``TWISTPI_`` and is no setting is only mentioned in the log. A flag is
-``true`` by its presence on the command line; in the environment and the file it is ``true`` or ``false``. Relative paths start
-at the directory that twistd is started in.
+The server does not start if a value is not allowed, or if the file has an unknown setting; a message says where the error is and
+what is allowed. An unknown environment variable ``TWISTPI_…`` is only mentioned in the log. A flag is ``true`` if it is on the
+command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the directory in which twistd
+is started.
 """
 
 GROUPS: Mapping[str, Sequence[str]] = {
@@ -44,11 +44,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
 }
-"""Every setting, under the heading that the page has for it."""
+"""Every setting, under its heading on the page."""
 
 
 def settings_page() -> str:
-    """The page, as reStructuredText."""
+    """Return the page as reStructuredText."""
     settings = {setting.name: setting for setting in (*TABLE, CONFIG)}
     parts = [_HEAD]
     for heading, names in GROUPS.items():
@@ -61,8 +61,8 @@ def _section(setting: Setting) -> str:
     places = f"``--{setting.name}{placeholder}``, ``{setting.variable}``"
     unit = f" ({setting.unit})" if setting.unit else ""
     allowed = setting.kind.allowed.removeprefix("it must be ").removeprefix("it ")
-    several = f"several ``--{setting.name}`` on the command line, several words in the variable, a list in the file"
+    several = f"as several options ``--{setting.name}``, as words separated by spaces in the variable, as a list in the file"
     about = f"{setting.help[0].upper()}{setting.help[1:]}{unit}."
     facts = [f":given as: {places}", f":default: {setting.shown_default}", f":allowed: {allowed}"]
     lines = [setting.name, "~" * len(setting.name), "", about, "", *facts, ""]
-    return "\n".join([*lines, f"May be repeated: {several}.\n"] if setting.repeatable else lines)
+    return "\n".join([*lines, f"Can have several values: {several}.\n"] if setting.repeatable else lines)

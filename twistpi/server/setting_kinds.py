@@ -1,6 +1,6 @@
-"""What a setting's value may be: text to a value, or a ``ValueError``; each kind says what it allows.
+"""The kinds of settings: each parses text to a value, or raises ``ValueError``, and says what it allows.
 
-Every source (command line, environment, file) hands in text, so a value means the same wherever it stands.
+Command line, environment and file all provide text, so a value means the same in each of them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Kind:
     """A kind of value."""
 
     placeholder: str
-    """What stands for the value in a usage text; empty for a flag."""
+    """The placeholder for the value in a usage text; empty for a flag."""
     allowed: str
-    """Half a sentence on what is allowed, for the refusal and the documentation."""
+    """What is allowed, for the error message and the documentation: the end of a sentence."""
     parse: Callable[[str], Any]
     """Text to the value; raises ``ValueError``."""
     secret: bool = False
-    """Whether a refusal must not repeat the value."""
+    """Whether an error message must not contain the value."""
 
 
 def _text(text: str) -> str:
@@ -124,7 +124,7 @@ PATH_OR_OUTPUT = Kind(
     "PATH", "it must be a path, or - for the standard output", lambda text: OUTPUT if text == OUTPUT else _path(text)
 )
 READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_file)
-BYTES = Kind("BYTES", "it must be a whole number, optionally with K, M, G or T behind it", _byte_count)
+BYTES = Kind("BYTES", "it must be a whole number, optionally followed by K, M, G or T", _byte_count)
 WEB_ADDRESS = Kind("URL", "it must be an http:// or https:// address without query and fragment", _web_address)
 OUTSIDE_ADDRESS = attrs.evolve(WEB_ADDRESS, parse=lambda text: _web_address(text).rstrip("/"))
 PRIMARY_ADDRESS = Kind(
@@ -134,19 +134,19 @@ ENDPOINT = Kind(
     "ENDPOINT", "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0", _endpoint
 )
 
-PRINCIPALS = Kind("NAMES", "it must be users and :groups, with commas between them", _principals)
-PASSWORD = Kind("PASSWORD", "it may be any text; others can read a command line, so better set it elsewhere", str, secret=True)
+PRINCIPALS = Kind("NAMES", "it must be users and :groups, separated by commas", _principals)
+PASSWORD = Kind("PASSWORD", "it may be any text; others can see a command line, so use another place", str, secret=True)
 PASSWORD_HASH = Kind(
-    "HASH", "it must be what passlib's bcrypt_sha256 makes ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as the log of a server has it",
+    "HASH", "it must be a hash of passlib's bcrypt_sha256 ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as in a server's changelog",
     _password_hash, secret=True,
 )  # fmt: skip
 FILES_TO_REPLICATE = Kind(
-    "FILES", "it must be all, on-demand, or indexes with commas between them, such as root/pypi,alice/dev", _files_to_replicate
+    "FILES", "it must be all, on-demand, or indexes separated by commas, such as root/pypi,alice/dev", _files_to_replicate
 )
 NETWORK = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network)
-"""None stands for no network: it adds nothing to a list."""
+"""None means no network and adds nothing to a list."""
 NETWORK_OR_NONE = attrs.evolve(NETWORK, parse=_network_or_none)
-"""For a list with a default, in which no network is something else than nothing."""
+"""For a list with a default, in which "no network" differs from an empty list."""
 
 
 def whole_number(smallest: int, largest: int) -> Kind:

@@ -48,7 +48,7 @@ _KEY = "setting"
 _YEAR = 365 * 86400
 _NOT_SHOWN = "(not shown)"
 _VARIABLE = "TWISTPI_"
-_NO_TABLE = "; settings stand at the top of the file, in no table"
+_NO_TABLE = "; settings must be at the top of the file, outside any table"
 
 
 @attrs.frozen
@@ -83,7 +83,7 @@ class Setting:
 
     @property
     def shown_default(self) -> str:
-        """The default as people read it."""
+        """The default as the documentation shows it."""
         if self.default_text is not None:
             return self.default_text
         return str(self.default).lower() if self.is_flag else str(self.default)
@@ -99,123 +99,127 @@ class Settings:
     """The value of every setting."""
 
     serverdir: str = _setting(
-        PATH, os.path.expanduser("~/.twistpi/server"), "the directory for all this server knows and keeps; made when missing",
+        PATH, os.path.expanduser("~/.twistpi/server"), "the directory for all data of this server; created if missing",
         shown="~/.twistpi/server",
     )  # fmt: skip
-    host: str = _setting(TEXT, "127.0.0.1", "the address to listen on; 0.0.0.0 or :: for every interface")
-    port: int = _setting(whole_number(0, 65535), 3141, "the TCP port to listen on; 0 takes any free one and logs which")
+    host: str = _setting(TEXT, "127.0.0.1", "the IP address to listen on; 0.0.0.0 or :: for every interface")
+    port: int = _setting(whole_number(0, 65535), 3141, "the TCP port to listen on; 0 chooses a free one and logs it")
     listen: tuple[str, ...] = _setting(
-        ENDPOINT, (), "where to listen instead of host and port: any Twisted endpoint (tcp:, unix:, ssl:, systemd:)",
+        ENDPOINT, (), "a Twisted endpoint to listen on instead of host and port (tcp:, unix:, ssl:, systemd:)",
         shown="host and port", repeatable=True,
     )  # fmt: skip
     upstream: str | None = _setting(
         WEB_ADDRESS, None,
-        "the simple index that root/pypi mirrors; where root/pypi exists already, its mirror_url is changed to this",
+        "the simple index that root/pypi mirrors; if root/pypi exists already, its mirror_url is changed to this",
         shown="the Python Package Index, or what root/pypi mirrors already",
     )  # fmt: skip
-    no_root_pypi: bool = _setting(FLAG, False, "do not make the index root/pypi when the server directory is initialised")
+    no_root_pypi: bool = _setting(FLAG, False, "do not create the index root/pypi when the server directory is initialised")
     root_passwd: str | None = _setting(
         PASSWORD, None,
-        "the password of root in a server directory that is made; with a blank one, root can log in from this machine only",
+        "the password of root in a new server directory; with a blank one, root can log in from this machine only",
         shown="the blank password",
     )  # fmt: skip
     root_passwd_hash: str | None = _setting(
-        PASSWORD_HASH, None, "the hash of that password, instead of the password itself", shown="none"
+        PASSWORD_HASH, None, "the hash of root's password in a new server directory, instead of root-passwd", shown="none"
     )
-    offline: bool = _setting(FLAG, False, "ask nothing upstream, and list only files that are kept here")
+    offline: bool = _setting(FLAG, False, "send no requests to upstreams, and list only stored files")
     mirror_cache_expiry: int = _setting(
-        whole_number(0, _YEAR), 1800, "for how long a mirrored page is served without asking its upstream again", unit="seconds"
+        whole_number(0, _YEAR),
+        1800,
+        "how long a mirrored page is served before it is revalidated",
+        unit="seconds",
     )
     request_timeout: float = _setting(
-        seconds(3600, zero=False), 5.0, "how long an upstream may be silent: until its first byte, and between two of them",
+        seconds(3600, zero=False), 5.0, "how long an upstream may be silent, before its first byte and between two bytes",
         unit="seconds", shown="5",
     )  # fmt: skip
     outside_url: str | None = _setting(
-        OUTSIDE_ADDRESS, None, "the address under which users see this server, when that is not what their requests say",
+        OUTSIDE_ADDRESS, None, "the address of this server as users see it, if requests do not have it",
         shown="from each request",
     )  # fmt: skip
     trusted_proxy: tuple[Network, ...] = _setting(
         NETWORK, (),
-        "the proxies in front of this server whose X-Outside-Url, X-Real-IP, Forwarded and X-Forwarded-* headers are believed",
-        shown="none but what asks through a unix socket", repeatable=True,
+        "the proxies in front of this server whose X-Outside-Url, X-Real-IP, Forwarded and X-Forwarded-* headers are trusted",
+        shown="none, except connections to a unix socket", repeatable=True,
     )  # fmt: skip
     forbidden_networks: tuple[str, ...] = _setting(
-        NETWORK_OR_NONE, (), "where no upstream may be, whatever users enter as mirror_url; what is given replaces the default",
-        shown="link-local addresses and those at which clouds tell machines their secrets", repeatable=True,
+        NETWORK_OR_NONE, (), "networks that this server never connects to for a mirror_url; replaces the default",
+        shown="link-local addresses and those of cloud metadata services", repeatable=True,
     )  # fmt: skip
     secretfile: str | None = _setting(
-        PATH, None, "the file with the secret that signs login tokens; servers that share it accept each other's",
+        PATH, None, "the file with the secret that signs login tokens; replicas need that of their primary",
         shown="secret in the server directory",
     )  # fmt: skip
-    login_hours: float = _setting(hours(8760), 10.0, "how long a login holds", unit="hours", shown="10")
-    bcrypt_cost: int = _setting(
-        BCRYPT_COST, 12, "how dear it is to try a password: each step up doubles the time; counts for passwords set from now on"
-    )
+    login_hours: float = _setting(hours(8760), 10.0, "how long a login is valid", unit="hours", shown="10")
+    bcrypt_cost: int = _setting(BCRYPT_COST, 12, "the cost of bcrypt for new passwords; each step doubles the time to verify one")
     restrict_modify: str | None = _setting(
-        PRINCIPALS, None, "who alone may create, change and delete users and indexes",
+        PRINCIPALS, None, "the only users who may create, change and delete users and indexes",
         shown="root and owners, and everybody may create users",
     )  # fmt: skip
     max_upload_size: int = _setting(
-        BYTES, 4 << 30, "the largest request body that is taken in; a larger one is refused with 413", unit="bytes", shown="4G"
+        BYTES, 4 << 30, "the largest request body that is accepted; a larger one is refused with 413", unit="bytes", shown="4G"
     )
     primary_url: str | None = _setting(
         PRIMARY_ADDRESS, None,
-        "the server to follow: this one is a replica of it; remembered, so that it need be given only when that changes",
+        "the primary that this server follows as a replica; stored, so it is needed again only to change it",
         shown="none: this server is a primary",
     )  # fmt: skip
     history: str = _setting(
         choice("all", "tail"), "all",
-        "how much of the changelog a new replica of a large primary gets: all of it, in the background, or only what is needed",
+        "which part of the changelog a new replica of a large primary fetches: all of it, in the background, or only the end",
     )  # fmt: skip
     proxy_timeout: float = _setting(
-        seconds(3600, zero=False), 30.0, "how long a replica waits until it has what a request that it forwarded has changed",
+        seconds(3600, zero=False), 30.0, "how long a replica waits for the change of a request that it forwarded",
         unit="seconds", shown="30",
     )  # fmt: skip
     workers: int = _setting(
         whole_number(0, 127),
         0,
-        "how many further processes serve pages and files, beside the one that writes and fetches; one for each core pays",
+        "the number of worker processes that serve pages and files, beside the first process; useful: one for each core",
     )
-    log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the least important lines to log")
+    log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the lowest level to log")
     access_log: str | None = _setting(
-        PATH_OR_OUTPUT, None, "the file to log every request to, one line each; - for the standard output",
+        PATH_OR_OUTPUT, None, "the file for the access log, with a line for each request; - for the standard output",
         shown="requests are not logged",
     )  # fmt: skip
     log_format: Literal["text", "json"] = _setting(
-        choice("text", "json"), "text", "how both logs are written: as lines for people, or as a JSON object on each line"
+        choice("text", "json"), "text", "the format of both logs: lines of text, or a JSON object on each line"
     )
     ca_file: str | None = _setting(
-        READABLE_FILE, None, "certificates (PEM) to trust upstream beside the system's", shown="the system's certificates alone"
+        READABLE_FILE,
+        None,
+        "a PEM file with authorities to trust for upstreams, beside the system's",
+        shown="none",
     )
     metrics_from: tuple[Network, ...] = _setting(
         NETWORK, (), "the networks from which /+metrics may be read without a login, beside this machine",
-        shown="this machine alone", repeatable=True,
+        shown="none", repeatable=True,
     )  # fmt: skip
     disk_reserve: int = _setting(
-        BYTES, 256 << 20, "the free space of the disk below which /+ready says that this server is not ready",
+        BYTES, 256 << 20, "the free disk space below which /+ready reports that this server is not ready",
         unit="bytes", shown="256M",
     )  # fmt: skip
     max_connections: int | None = _setting(
-        whole_number(1, 1_000_000), None, "how many clients may be connected at once; further ones wait until there is room",
-        shown="as many as file descriptors allow when each takes two, and no more than 10000",
+        whole_number(1, 1_000_000), None, "the largest number of connected clients; further ones wait",
+        shown="half the number of file descriptors, at most 10000",
     )  # fmt: skip
     stop_timeout: float = _setting(
-        seconds(3600, zero=True), 10.0, "how long a server that stops goes on answering what it was asked before",
+        seconds(3600, zero=True), 10.0, "how long a stopping server may take to finish the requests under way",
         unit="seconds", shown="10",
     )  # fmt: skip
     lenient_accept: bool = _setting(
-        FLAG, False, "answer a page in text/html, instead of 406, when a client accepts none of the types there are"
+        FLAG, False, "send a page as text/html, instead of 406, if a client accepts none of the available types"
     )
     replicate_files: str = _setting(
         FILES_TO_REPLICATE, "all",
-        "which files a replica fetches before anybody asks: all, on-demand, or those of some indexes (root/pypi,alice/dev)",
+        "which files a replica fetches in advance: all, on-demand (none), or those of some indexes (root/pypi,alice/dev)",
     )  # fmt: skip
-    replicate_at_once: int = _setting(whole_number(1, 64), 4, "how many requests for files a replica has under way at a time")
+    replicate_at_once: int = _setting(whole_number(1, 64), 4, "how many requests for files a replica sends at the same time")
     file_search_path: str | None = _setting(
-        PATH, None, "a folder in which a replica looks for files, by path or by name, before it asks its primary for them",
+        PATH, None, "a folder in which a replica looks for files, by path or by name, before it requests them from its primary",
         shown="none",
     )  # fmt: skip
-    page_cache_size: int = _setting(BYTES, 16 << 20, "memory for ready-made pages", unit="bytes", shown="16M")
+    page_cache_size: int = _setting(BYTES, 16 << 20, "the memory for rendered pages, in each process", unit="bytes", shown="16M")
 
 
 def _rows() -> Iterator[Setting]:
@@ -227,7 +231,7 @@ TABLE: Sequence[Setting] = tuple(_rows())
 """Every setting, in the order of the documentation."""
 
 CONFIG = Setting("config", READABLE_FILE, None, "a TOML file with any of these settings", default_text="none")
-"""Where the file is; the one setting that cannot stand in the file."""
+"""The path of the file; the only setting that cannot be in the file."""
 
 
 def _parse(setting: Setting, text: str, source: str) -> Any:
@@ -259,7 +263,7 @@ def _file_text(value: object, setting: Setting, source: str) -> str:
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    """What the TOML file at ``path`` sets, by field."""
+    """Return the settings in the TOML file at ``path``, by field."""
     source = f"the file {path}"
     names = {setting.name: setting for setting in TABLE}
     try:
@@ -279,9 +283,9 @@ def _from_file(path: str) -> dict[str, Any]:
 
 
 def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Settings:
-    """The settings from ``command_line`` (name to the values given, in order), ``environment`` and the file either names.
+    """Return the settings from ``command_line`` (name to values, in order), ``environment`` and the file that either names.
 
-    Raises ``InvalidSetting``, which names the setting, its value, where it stands and what is allowed.
+    Raises ``InvalidSetting``, which names the setting, its value, where that comes from and what is allowed.
     """
     given: dict[str, tuple[Sequence[str], str]] = {}
     for setting in (CONFIG, *TABLE):
@@ -315,9 +319,9 @@ def words_of(settings: Settings, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each ``TWISTPI_*`` variable that is no setting, most likely a slip.
+    """Return a sentence for each ``TWISTPI_*`` variable that is no setting, most likely a typing error.
 
-    They are not refused: container orchestration makes variables of such names on its own.
+    They are not refused, because container orchestration creates variables with such names.
     """
     known = {setting.variable.removeprefix(_VARIABLE) for setting in (CONFIG, *TABLE)}
     given = {name.removeprefix(_VARIABLE) for name in environment if name.startswith(_VARIABLE)}

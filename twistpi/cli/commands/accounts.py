@@ -24,43 +24,43 @@ _ATTEMPTS = 3
 
 @click.command()
 @settings_options("root_passwd", "root_passwd_hash", "no_root_pypi", "upstream")
-@click.option("--root-passwd", metavar="TEXT", help="The password of root.  [default: blank, good from this machine only]")
+@click.option("--root-passwd", metavar="TEXT", help="The password of root.  [default: blank, accepted from this machine only]")
 @click.option("--root-passwd-hash", metavar="HASH", help="The hash of that password, instead of the password itself.")
-@click.option("--no-root-pypi", is_flag=True, help=f"Do not make the index {ROOT_MIRROR}.")
+@click.option("--no-root-pypi", is_flag=True, help=f"Do not create the index {ROOT_MIRROR}.")
 @click.option("--upstream", metavar="URL", help=f"The simple index that {ROOT_MIRROR} mirrors.")
 def init(settings: Settings) -> None:
-    """Make a server directory, with the user root and a mirror of the public index.
+    """Create a server directory, with the user root and a mirror of the public index.
 
-    A server does the same when it starts on a directory that is empty or missing; this says it step by step, and starts nothing.
+    A server does the same when it starts on a directory that is empty or missing. This command starts no server.
     """
     node = read_node(settings.serverdir)
     if node is not None and node.initialised:
         raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
     with closing(Storage.open(settings, now, RealDisk())) as storage:
         indexes, root = storage.view.reader.indexes(), storage.view.reader.user(ROOT)
-    click.echo(f"Made the server directory {settings.serverdir}.")
+    click.echo(f"Created the server directory {settings.serverdir}.")
     for index in indexes:
         click.echo(f"The index {index.name} mirrors {index.config.get('mirror_url')}")
     if root is not None and root.password_hash == BLANK:
         command = f"twistpi passwd {ROOT} --serverdir {shlex.quote(settings.serverdir)}"
-        click.echo(f"The password of {ROOT} is blank and good from this machine only. Set one: {command}")
+        click.echo(f"The password of {ROOT} is blank and accepted from this machine only. Set one: {command}")
 
 
 @click.command()
 @settings_options()
-@click.option("--stdin", is_flag=True, help="Read the password from the first line of the standard input, without asking.")
+@click.option("--stdin", is_flag=True, help="Read the password from the first line of the standard input instead of prompting.")
 @click.argument("user", required=False)
 def passwd(settings: Settings, stdin: bool, user: str | None) -> None:
-    """Set the password of USER, which is asked for twice.
+    """Set the password of USER, and prompt for it twice.
 
-    For passwords that were forgotten, and for the first one of root. The server may run; the new password counts at once.
+    Use it to replace a forgotten password, and to give root its first one. On a running server it takes effect at once.
     """
     if user is None:
         user = click.prompt("User to set password for")
     with administer(settings, now) as administration:
         if administration.reader.user(user) is None:
             raise UnknownUser(user)
-    # Nobody has to wait while people think.
+    # The directory's lock is not held while the prompt waits.
     password = _read_password() if stdin else _ask_password(user)
     with administer(settings, now) as administration:
         administration.set_password(user, password)

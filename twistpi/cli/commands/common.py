@@ -1,4 +1,4 @@
-"""What all commands have in common: the server directory they are about, and how they refuse."""
+"""What all commands share: the options for the server directory, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twistpi.server.settings import CONFIG, Settings, load_settings
 
 Command = Callable[..., None]
 FOLDER, FILE = click.Path(file_okay=False), click.Path(dir_okay=False)
-"""What shells complete; neither need be there."""
+"""For completion in shells; the folder or file need not exist."""
 INTERRUPTED = 130
-"""The exit status of what was ended by Ctrl-C, as shells have it."""
+"""The exit status after Ctrl-C, as in shells."""
 
 
 class Commands(click.Group):
-    """Commands under headings; their refusals are one line on the error stream and exit status 1, Ctrl-C is 130."""
+    """Commands under headings.  Errors are one line on the error stream and exit status 1; Ctrl-C is 130."""
 
     def __init__(self, *words: Any, **more: Any) -> None:
         super().__init__(*words, **more)
@@ -46,7 +46,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. What was done is whole; what a server was asked for, it goes on with.", err=True)
+            click.echo("\nInterrupted. Completed work is kept; a server that is executing the request continues.", err=True)
             context.exit(INTERRUPTED)
         except TwistpiError as error:
             raise click.ClickException(str(error)) from None
@@ -54,7 +54,7 @@ class Commands(click.Group):
 
 def serverdir_option(command: Command) -> Command:
     """Add ``--serverdir`` and ``--config``."""
-    text = "The server directory; TWISTPI_SERVERDIR and --config say it too.  [default: ~/.twistpi/server]"
+    text = "The server directory; also set by TWISTPI_SERVERDIR or in the file of --config.  [default: ~/.twistpi/server]"
     command = click.option("--config", metavar="PATH", type=FILE, help="The TOML file with the server's settings.")(command)
     return click.option("--serverdir", metavar="PATH", type=FOLDER, help=text)(command)
 

@@ -1,4 +1,4 @@
-"""Commands that change what indexes and the server directory hold: ``yank``, ``gc``."""
+"""Commands that change the contents of indexes and of the server directory: ``yank``, ``gc``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from twistpi.server.settings import Settings
 
 @click.command()
 @settings_options()
-@click.option("--reason", metavar="TEXT", help="Why; installers show it to whoever insists on the version.")
-@click.option("--undo", is_flag=True, help="Not yanked any more.")
+@click.option("--reason", metavar="TEXT", help="The reason, which installers show when a user installs the version anyway.")
+@click.option("--undo", is_flag=True, help="Reverse the yank.")
 @click.argument("index", metavar="USER/INDEX")
 @click.argument("project")
 @click.argument("version")
@@ -28,7 +28,7 @@ def yank(
 ) -> None:
     """Yank a release of a private index, or only its files FILENAME.
 
-    Installers take what is yanked only when somebody asks for exactly that version.
+    Installers choose a yanked release only if a requirement names exactly that version.
     """
     if undo and reason is not None:
         raise click.UsageError("--undo needs no --reason")
@@ -41,11 +41,11 @@ def yank(
 
 @click.command()
 @settings_options()
-@click.option("--dry-run", is_flag=True, help="Only tell which files these are.")
+@click.option("--dry-run", is_flag=True, help="Only list the files.")
 def gc(settings: Settings, dry_run: bool) -> None:
-    """Remove the stored files that no index has any more.
+    """Delete stored files that no index uses any more.
 
-    What was stored in the last hour stays. A server does the same by itself, an hour after something was removed.
+    Files stored within the last hour are kept. A running server does this by itself, an hour after something was removed.
     """
     with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as show:
         tell = progress_of(show)

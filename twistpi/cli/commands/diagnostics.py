@@ -1,4 +1,4 @@
-"""Commands that look at servers as their users see them: ``check-index``, ``doctor``."""
+"""Commands that check servers from their users' point of view: ``check-index``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _DOCTORS_PATIENCE = 20.0
 
 
 @click.command("check-index")
-@click.option("--project", metavar="NAME", default="", help="The project to look at.  [default: one that is found]")
-@click.option("--user", metavar="NAME", help="Log in as this user; the address may hold user:password@ instead.")
-@click.option("--password", metavar="TEXT", help="The user's password or token.  [default: asked for]")
-@click.option("--json", "json", is_flag=True, help="The report as JSON.")
+@click.option("--project", metavar="NAME", default="", help="The project to check.  [default: a well-known one, or the first]")
+@click.option("--user", metavar="NAME", help="Log in as this user; the URL may contain user:password@ instead.")
+@click.option("--password", metavar="TEXT", help="The user's password or token.  [default: prompt]")
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
 @click.argument("url")
 def check_index(project: str, user: str | None, password: str | None, json: bool, url: str) -> None:
-    """Check whether the index at URL does what standards and installers ask of it.
+    """Check whether the index at URL meets the standards and the needs of installers.
 
-    URL is what installers are given as index-url. Any index will do, not only one of twistpi's. A few dozen small questions are
-    asked, nothing is changed, and there is a sentence for each requirement.
+    URL is the index-url of installers, of any index, not only of twistpi. The command sends a few dozen small requests,
+    changes nothing, and prints a sentence for each requirement.
     """
     address, credentials, secret = _login(url, user, password)
     fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
@@ -54,14 +54,14 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
 
 @click.command()
 @serverdir_option
-@click.option("--json", "json", is_flag=True, help="The report as JSON.")
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
 @click.argument("url", required=False)
 def doctor(serverdir: str | None, config: str | None, json: bool, url: str | None) -> None:
-    """Tell what is wrong with how a server is set up, and what to change.
+    """Report what is wrong with the set-up of a server, and how to fix it.
 
-    URL is the address users have, such as https://pkgs.example/ or http://pkgs.example/devpi; without it, outside-url, or
-    where the server on this machine answers. The server directory is looked at where there is one on this machine. Nothing
-    is changed; the questions asked through URL are few, and need no login.
+    URL is the address that users have, such as https://pkgs.example/ or http://pkgs.example/devpi. The default is the setting
+    outside-url, or the address of the server on this machine. The server directory is checked if there is one on this machine.
+    The command changes nothing, sends few requests to URL, and needs no login.
     """
     settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
     with show_progress(sys.stderr) as tell:

@@ -16,28 +16,28 @@ from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twis
 from twistpi.server.settings import Settings
 
 _OWN_USER = "twistpi"
-"""Who runs the server where root sets it up."""
+"""The user that runs the server if root sets it up."""
 _LOGS = "/var/log/twistpi"
-"""Where that user writes logs: it had better not write where its settings are."""
+"""Where that user writes logs, because it should not be able to write beside its settings."""
 
 
 @click.command("gen-config")
 @settings_options("host", "port")
 @click.option("--host", metavar="ADDRESS", help="The IP address the server listens on.  [default: 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port it listens on.  [default: 3141]")
-@click.option("--hostname", metavar="NAME", help="How users call this machine.  [default: its name]")
-@click.option("--prefix", metavar="PATH", default="", help="The path below which users see it.  [default: none]")
+@click.option("--hostname", metavar="NAME", help="The host name that users see.  [default: this machine's name]")
+@click.option("--prefix", metavar="PATH", default="", help="The path prefix that users see.  [default: none]")
 @click.option(
     "--user",
     metavar="NAME",
-    help="Who runs the server.  [default: the owner of the server directory; where that is root, twistpi]",
+    help="The user that runs the server.  [default: the owner of the server directory; twistpi if that is root]",
 )
-@click.option("--directory", metavar="PATH", type=FOLDER, default="gen-config", show_default=True, help="Where the files go.")
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option("--directory", metavar="PATH", type=FOLDER, default="gen-config", show_default=True, help="The folder to write to.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str | None, directory: str, force: bool) -> None:
-    """Write files for supervisor, nginx, systemd, launchd, cron, uWSGI and settings.
+    """Write configuration files for supervisor, nginx, systemd, launchd, cron, uWSGI.
 
-    Settings that are given, in the environment or in the file of --config too, are written down; passwords are not.
+    The files contain the settings that are given as options, in the environment or in the file of --config, but no passwords.
     """
     directory = os.path.abspath(directory)
     user = user or _runner(settings.serverdir)
@@ -53,7 +53,7 @@ def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str 
 
 
 def _closed_folders(deployment: Deployment) -> Iterator[str]:
-    """A sentence for each folder that keeps somebody out who has to get in."""
+    """Yield a sentence for each folder whose mode keeps out a user who needs access."""
     if (to_files := closed_to_others(deployment.settings.serverdir)) is not None:
         yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
     if deployment.user != _own_name():
@@ -68,7 +68,7 @@ def _own_name() -> str:
 
 
 def _runner(serverdir: str) -> str:
-    """The owner of the server directory, or else who asks; root leaves that to a user made for it."""
+    """Return the owner of the server directory, or the user of this process; instead of root, the user ``twistpi``."""
     try:
         name = pwd.getpwuid(os.stat(serverdir).st_uid).pw_name
     except (OSError, KeyError):

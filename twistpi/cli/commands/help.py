@@ -1,4 +1,4 @@
-"""What the commands say of themselves: examples, exit status, completion, and the documentation page of all commands."""
+"""The help of the commands: examples, exit status, completion, and the documentation page of all commands."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ twistpi resync --serverdir ./data --primary-url https://pkgs.example/
 twistpi check-index http://localhost:3141/root/pypi/+simple/
 twistpi check-index --user alice --project mypkg https://pkgs.example/alice/dev/+simple/
 """
-_STATUS = "0 when it is done, 1 when it is refused"
+_STATUS = "0 when it is done, 1 when it failed"
 _STATUSES: Mapping[str, str] = {
     "check": "0 when all is well, 1 when something is wrong",
-    "check-index": "0 when nothing failed, 1 when something did or the index cannot be asked",
-    "status": "0 when it is told, 1 when it is refused or waited in vain",
+    "check-index": "0 when nothing failed, 1 when something did or the index cannot be reached",
+    "status": "0 when it is shown, 1 when it failed or the serial did not arrive in time",
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is",
 }
 _PROGRAM, _VARIABLE = "twistpi", "_TWISTPI_COMPLETE"
@@ -60,16 +60,16 @@ Commands
 
 .. Made by "make docs" from twistpi/cli/commands.
 
-The server is ``twistd twistpi``; its options are the :doc:`settings`. Everything else is ``twistpi`` with a command behind it;
-``twistpi COMMAND --help`` says what stands here.
+The server is started with ``twistd twistpi``; its options are the :doc:`settings`. All other tasks have a command of ``twistpi``;
+``twistpi COMMAND --help`` prints the same text as this page.
 
-Commands about a server directory take ``--serverdir``, or find it in ``TWISTPI_SERVERDIR`` or the file that ``--config`` or
-``TWISTPI_CONFIG`` names, as the server does. They work whether or not a server runs on the directory: if one does, they ask it,
-so that what they change counts at once.
+Commands for a server directory take ``--serverdir``, or read it from ``TWISTPI_SERVERDIR`` or the file in ``--config`` or
+``TWISTPI_CONFIG``, like the server. They work whether or not a server runs on the directory. If one runs, they send it a request,
+so that changes take effect at once.
 
-What takes long shows how far it is, as a bar on a terminal, as plain lines on the error stream elsewhere. Ctrl-C ends every
-command and leaves things whole; the exit status is 130 then. Otherwise it is 0, or 1 when something was refused or is wrong, or 2
-when the command line was not understood. ``twistpi completion`` has a shell complete commands and options.
+Long commands show their progress, as a bar on a terminal, otherwise as lines on the error stream. Ctrl-C ends every
+command safely, with exit status 130. Otherwise the exit status is 0, 1 when something failed or is wrong, or 2
+when the command line is wrong. ``twistpi completion`` prints a script that completes commands and options in a shell.
 """
 
 
@@ -90,7 +90,7 @@ def _status_of(path: str) -> str:
 
 
 def epilog_of(path: str) -> str:
-    """Return what stands below the help of the command ``path``; empty where there are no examples."""
+    """Return the end of the help of the command ``path``; empty if it has no examples."""
     if path not in EXAMPLES:
         return ""
     # The mark keeps click from joining the lines.
@@ -110,10 +110,10 @@ def every_command(group: click.Group, above: str = "") -> Iterator[tuple[str, cl
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that has a shell complete twistpi's commands and options.
+    """Print a script with which a shell completes twistpi's commands and options.
 
-    Put it where the shell looks for such scripts, as below, and start a new shell; or try it at once: eval "$(twistpi completion
-    bash)".
+    Save it where the shell looks for such scripts, as in the examples, and start a new shell; or use it at once: eval "$(twistpi
+    completion bash)".
     """
     kind = get_completion_class(shell)
     if kind is None:
@@ -146,5 +146,5 @@ def _section(path: str, command: click.Command) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return one line in which nothing means anything to reStructuredText but double backquotes."""
+    """Return ``text`` on one line, with reStructuredText's special characters escaped, except double backquotes."""
     return " ".join(text.split()).replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")

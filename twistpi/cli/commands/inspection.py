@@ -25,31 +25,31 @@ _FOLLOW_PAUSE = 0.5
 
 @click.command()
 @settings_options()
-@click.option("--wait", metavar="SERIAL", type=click.IntRange(min=0), help="First wait until this serial is here.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait no longer.  [default: for ever]")
-@click.option("--json", "json", is_flag=True, help="What /+status says, as JSON.")
+@click.option("--wait", metavar="SERIAL", type=click.IntRange(min=0), help="First wait until the server has this serial.")
+@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="The longest time to wait.  [default: no limit]")
+@click.option("--json", "json", is_flag=True, help="Print the answer of /+status as JSON.")
 def status(settings: Settings, wait: int | None, timeout: float | None, json: bool) -> None:
-    """Tell what a server is, how far its log and its files are, and who follows it.
+    """Show a server's role, the state of its log and its files, and its followers.
 
-    Without a running server, what the directory says.
+    If no server runs, show what the directory contains.
     """
     path = settings.serverdir
     found = status_in(path) if wait is None else wait_for_serial(path, wait, timeout, time.monotonic, time.sleep)
     show(found if json else None, status_lines(found, time.time()))
     if wait is not None and int(found["serial"]) < wait:
-        click.echo(f"Serial {wait} is not here yet.", err=True)
+        click.echo(f"Serial {wait} has not arrived yet.", err=True)
         sys.exit(1)
 
 
 @click.command()
 @settings_options()
-@click.option("--after", metavar="SERIAL", type=click.IntRange(min=0), default=0, help="Begin behind this serial.")
-@click.option("--follow", is_flag=True, help="Go on with what is written from now on, until interrupted.")
-@click.option("--json", "json", is_flag=True, help="One JSON object per entry and line.")
+@click.option("--after", metavar="SERIAL", type=click.IntRange(min=0), default=0, help="Begin after this serial.")
+@click.option("--follow", is_flag=True, help="Continue with new entries as they are written, until interrupted.")
+@click.option("--json", "json", is_flag=True, help="Print each entry as a JSON object on one line.")
 def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
     """Print the entries of the changelog: what happened, when, and by whom.
 
-    The chain of checksums is verified on the way. The server may run.
+    The chain of checksums is verified at the same time. The server may run.
     """
     path = settings.serverdir
     if read_node(path) is None:
@@ -68,9 +68,9 @@ def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
 @click.command()
 @settings_options()
 def check(settings: Settings) -> None:
-    """Check the changelog, the view and every kept file, and change nothing.
+    """Verify the changelog, the view and every stored file, and change nothing.
 
-    Reads everything there is, so it takes as long as reading the disk does. The server may run.
+    The command reads all data, so it takes as long as reading the disk. The server may run.
     """
     from twistpi.cli.check import check as findings  # noqa: PLC0415 opens databases and blobs, which the other commands don't
 
@@ -91,9 +91,9 @@ def check(settings: Settings) -> None:
 @click.argument("project")
 @click.argument("version", required=False)
 def explain(settings: Settings, index: str, project: str, version: str | None) -> None:
-    """Tell which index answers for PROJECT at USER/INDEX, and what hides what.
+    """Show which index answers for PROJECT at USER/INDEX, and what hides what.
 
-    With VERSION, which of its files come from where.
+    With VERSION, show where each of its files comes from.
     """
     with administer(settings, now) as administration:
         told = explain_project(administration, index, project, version)

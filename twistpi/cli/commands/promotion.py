@@ -1,4 +1,4 @@
-"""The commands ``promote`` and ``resync``: another server becomes the primary, and the former one its replica."""
+"""The commands ``promote`` and ``resync``: a replica becomes the primary, and the former primary its replica."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from twistpi.server.settings import Settings
 @click.option(
     "--force",
     is_flag=True,
-    help="Go without what the primary has and this server lacks, or take over again from a successor that is lost.",
+    help="Continue without entries and files that are missing here, or become the primary again if the new one is lost.",
 )
 def promote(settings: Settings, force: bool) -> None:
     """Make a replica the primary, whether or not its server runs.
 
-    The former primary, if it can be reached, first stops taking writes; then everything it has is waited for. When it comes
-    back later, it refuses writes and says what only it has.
+    If the former primary can be reached, it stops accepting writes, and the replica first receives everything from it. Otherwise,
+    when the former primary comes back, it refuses writes and reports what only it has. A running server restarts in place.
     """
     with administer(settings, now) as administration:
         promoted = administration.promote(force=force)
@@ -36,20 +36,20 @@ def promote(settings: Settings, force: bool) -> None:
     click.echo(f"{settings.serverdir} is the primary from serial {promoted.serial} on; epoch {promoted.epoch} began.")
     if promoted.untold is not None:
         click.echo(f"The former primary at {promoted.untold} does not know yet; a running server tells it until it does.")
-    click.echo("The setting primary-url has to go from its configuration, and other replicas have to be given its address.")
+    click.echo("Remove primary-url from its configuration, and start the other replicas with its address as primary-url.")
 
 
 @click.command()
 @serverdir_option
-@click.option("--primary-url", metavar="URL", help="The server to follow.  [default: the one that is known]")
+@click.option("--primary-url", metavar="URL", help="The server to follow.  [default: the new primary, if known]")
 @click.option(
-    "--secretfile", metavar="PATH", type=FILE, help="A copy of the secret of that server.  [default: the one that is here]"
+    "--secretfile", metavar="PATH", type=FILE, help="A copy of that server's secret.  [default: the server directory's secret]"
 )
 def resync(serverdir: str | None, config: str | None, primary_url: str | None, secretfile: str | None) -> None:
-    """Make a replica of a stopped server whose log went another way.
+    """Make a stopped server whose log diverged a replica.
 
-    What only it has is saved under diverged/. For a former primary after another server was promoted, and for a replica that says
-    it diverged. Interrupted, it can be run again.
+    Use it for a former primary after another server was promoted, and for a replica whose state is diverged. Entries and files
+    that only this server has are saved under diverged/. After an interruption the command can be run again.
     """
     settings = settings_of(serverdir, config, secretfile=secretfile)
     path = os.path.abspath(settings.serverdir)
@@ -60,13 +60,13 @@ def resync(serverdir: str | None, config: str | None, primary_url: str | None, s
 
 def _say(path: str, secretfile: str | None, done: Resynced) -> None:
     if done.other_log:
-        click.echo("That server has another log; everything that is here was saved.")
+        click.echo("That server has another log; everything on this server was saved.")
     elif done.common == 0:
-        click.echo("The logs have nothing in common that could be gone on with.")
+        click.echo("The logs have no entries in common that the replica could continue from.")
     else:
         click.echo(f"The logs are the same up to serial {done.common}.")
     if done.anew:
-        click.echo("The replica begins with nothing, and gets everything from there.")
+        click.echo("The replica starts empty and fetches everything from its primary.")
     if done.saved is not None:
         count = done.last - done.common
         entries = "1 entry" if count == 1 else f"{count:,} entries"
@@ -74,4 +74,4 @@ def _say(path: str, secretfile: str | None, done: Resynced) -> None:
     else:
         click.echo("Nothing existed only here.")
     with_secret = f", and with --secretfile {secretfile}" if secretfile else ""
-    click.echo(f"{path} is a replica's now; start it without settings that only a primary has{with_secret}.")
+    click.echo(f"{path} is now the directory of a replica; start its server without settings for a primary{with_secret}.")

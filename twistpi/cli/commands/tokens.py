@@ -18,22 +18,21 @@ _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke API tokens: passwords for programs."""
+    """Create, list and revoke API tokens, which are passwords for programs."""
 
 
 @token.command()
 @settings_options()
-@click.option("--user", required=True, metavar="USER", help="For whom it speaks; it can never do what that user cannot.")
-@click.option("--may", default="read", show_default=True, metavar="WORDS", help="read, upload or read,upload.")
-@click.option("--index", metavar="USER/INDEX", help="The one index it is good for.  [default: all]")
-@click.option("--project", metavar="NAME", help="The one project it may upload to.  [default: all]")
-@click.option("--days", metavar="NUMBER", help="For how long it is good.  [default: until it is revoked]")
-@click.option("--title", metavar="TEXT", help="What it is for, for people.")
+@click.option("--user", required=True, metavar="USER", help="The user it belongs to; it has no permission that the user lacks.")
+@click.option("--may", default="read", show_default=True, metavar="WORDS", help="What it may do: read, upload or read,upload.")
+@click.option("--index", metavar="USER/INDEX", help="The only index it is valid for.  [default: all]")
+@click.option("--project", metavar="NAME", help="The only project it may upload to.  [default: all]")
+@click.option("--days", metavar="NUMBER", help="How many days it is valid.  [default: until it is revoked]")
+@click.option("--title", metavar="TEXT", help="A note on its purpose.")
 def create(settings: Settings, user: str, **asked: Json) -> None:
-    """Make an API token and print it.
+    """Create an API token and print it.
 
-    It is shown this once, may do what --may says and no more than its user may, and is used as the password of that user or of
-    the user __token__.
+    The token is shown only once. Use it as the password of its user or of the user __token__.
     """
     request = read_token_request({key: value for key, value in asked.items() if value is not None})
     with administer(settings, now) as administration:
@@ -43,10 +42,10 @@ def create(settings: Settings, user: str, **asked: Json) -> None:
 
 @token.command("list")
 @settings_options()
-@click.option("--user", metavar="USER", help="Whose tokens.  [default: everybody's]")
-@click.option("--json", "json", is_flag=True, help="As a JSON list.")
+@click.option("--user", metavar="USER", help="List this user's tokens only.  [default: all users]")
+@click.option("--json", "json", is_flag=True, help="Print a JSON list.")
 def list_(settings: Settings, user: str | None, json: bool) -> None:
-    """List API tokens, without their secret halves."""
+    """List API tokens, without their secret parts."""
     with administer(settings, now) as administration:
         found = _tokens(administration, user)
     rows = [_HEADINGS, *(_row(one) for one in found)] if found else []
@@ -58,12 +57,12 @@ def list_(settings: Settings, user: str | None, json: bool) -> None:
 
 @token.command()
 @settings_options()
-@click.option("--user", metavar="USER", help="Whose token it is.  [default: whosever it is]")
+@click.option("--user", metavar="USER", help="The user it belongs to.  [default: any]")
 @click.argument("token_", metavar="TOKEN")
 def revoke(settings: Settings, user: str | None, token_: str) -> None:
-    """Make an API token void at once.
+    """Revoke an API token, with immediate effect.
 
-    TOKEN is its public half, as token list shows it, or all of it.
+    TOKEN is its public part, as token list shows it, or the whole token.
     """
     halves = api_tokens.split(token_)
     public = token_ if halves is None else halves[0]
