@@ -112,7 +112,7 @@ def test_an_old_page_of_an_upstream_is_stale_not_incomplete(dev: World) -> None:
 
 
 def test_a_project_that_vanished_everywhere_with_nothing_left_is_a_404(dev: World) -> None:
-    """As ``Mirror.ensure`` has it: who has nothing left answers as if there had never been anything."""
+    """As ``PageService.ensure`` has it: who has nothing left answers as if there had never been anything."""
     dev.commit(LinksChanged(MIRROR, "demo", added=(THEIRS,)), ProjectVanished(MIRROR, "demo"))
     dev.mirror.readers = _Forgetful()  # type: ignore[assignment]
     assert Wire(dev).ask(PAGE).status == 404

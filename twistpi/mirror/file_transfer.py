@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import attrs
 from twisted.internet.interfaces import IProtocol, IReactorTime
@@ -83,6 +83,12 @@ class FileClient(Protocol):
         """Send a GET request; raise ``RequestFailed``."""
 
 
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+    def hexdigest(self) -> str: ...
+
+
 class Writable(Protocol):
     """What the bytes are written to."""
 
@@ -108,10 +114,10 @@ class Sink:
     """Bytes the whole file has, None while nobody knows."""
     size: int = 0
     """Bytes written."""
-    _sha256: Any = attrs.field(factory=hashlib.sha256)
-    _other: Any = None
+    _sha256: _Hash = attrs.field(factory=hashlib.sha256)
+    _other: _Hash | None = None
     _to_repeat: int = 0
-    _repeated: Any = None
+    _repeated: _Hash = attrs.field(factory=hashlib.sha256)
 
     def __attrs_post_init__(self) -> None:
         if self._promise is not None and self._promise[0] != "sha256":
@@ -158,7 +164,7 @@ class Sink:
         for size in (listed_size, self._limit):
             if size is not None and size != self.size:
                 raise BytesDiffer(f"there are {self.size:,}, not {size:,}")
-        digest: str = self._sha256.hexdigest()
+        digest = self._sha256.hexdigest()
         if self._promise is not None:
             algorithm, promised = self._promise
             actual = self._other.hexdigest() if self._other is not None else digest

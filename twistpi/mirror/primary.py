@@ -7,7 +7,7 @@ met here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 from urllib.parse import quote
 
 import attrs
@@ -43,10 +43,7 @@ class PrimaryResponse(FileResponse, Protocol):
         """Return the whole body."""
 
 
-_Response = TypeVar("_Response", bound=PrimaryResponse, covariant=True)
-
-
-class PrimaryConnection(Protocol[_Response]):
+class PrimaryConnection(Protocol):
     """What ``replication.primary.Primary`` offers."""
 
     async def ask(
@@ -57,7 +54,7 @@ class PrimaryConnection(Protocol[_Response]):
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         patience: float | None = None,
-    ) -> _Response:
+    ) -> PrimaryResponse:
         """Return the response to one signed request; raise ``PrimaryUnreachable``."""
 
 
@@ -65,7 +62,7 @@ class PrimaryConnection(Protocol[_Response]):
 class PrimaryClient:
     """Requests to the primary; a ``FileClient`` whose addresses are paths."""
 
-    _primary: PrimaryConnection[PrimaryResponse]
+    _primary: PrimaryConnection
     clock: IReactorTime
     offload: Offload
     call_in_reactor: Callable[[Callable[[], object]], object]
@@ -93,7 +90,7 @@ class PrimaryClient:
             raise _unreachable(gone) from gone
         return response
 
-    async def post(self, path: str, question: Json, *, timeout: float | None = None) -> dict[str, Any]:
+    async def post(self, path: str, question: Json, *, timeout: float | None = None) -> dict[str, Json]:
         """POST ``question`` as JSON; return the JSON object in the response.  Raise as ``get``."""
         headers = {"Content-Type": "application/json"}
         try:

@@ -16,7 +16,7 @@ _KEPT_FREE = 4 * 1024 * 1024
 """Bytes at the end of the heap that are not given back."""
 _MAPPED_ALONE = 1280 * 1024
 """Bytes from which on a block is mapped by itself, and so given back when it is freed, whatever was freed before.  Reads from
-sockets are smaller (``mirror/spool.py``): to map, clear and unmap each would cost as much as the read."""
+sockets are smaller (``http/body_writer.py``): to map, clear and unmap each would cost as much as the read."""
 _MOST_DESCRIPTORS = 65_536
 """More are of no use to one process."""
 _OTHER_DESCRIPTORS = 192

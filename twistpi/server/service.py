@@ -6,8 +6,8 @@ The order of a request
 1. A listening port (``--host``, ``--port``, ``--listen``) hands the connection to ``web.routes.make_site``'s factory.
 2. ``web/fast`` answers at once when the bytes that came are one plain GET for a page that lies ready in the page cache.
 3. Otherwise Klein finds the door.  A door reads the view through ``Readers`` and, for a mirror, first asks
-   ``Mirror.ensure``, ``Downloads.open``, ``Sidecars.metadata`` or ``NameLists.ensure`` for what may be missing.
-4. Those fetch through ``Upstream``, decide with the rules, keep blobs, and then commit to the ``Writer``.
+   ``PageService.ensure``, ``FileService.open``, ``MetadataService.metadata`` or ``NameLists.ensure`` for what may be missing.
+4. Those ask their sources, which fetch through ``HTTPClient``, decide with the rules, keep blobs, and commit to the ``Writer``.
 5. The writer's thread appends to the changelog, syncs once for all who wait, folds into the view, and then, in the reactor,
    announces the entries: the site forgets the pages and files that they touch.  Only then do the waiters go on.
 6. The door renders from the view, in a thread when there is much to render, and answers.

@@ -40,7 +40,7 @@ class UpstreamQuestionHandler(NodeHandler):
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
         """See to it that the log has what can be known of a project; ``{"index", "project", "force"}``.
 
-        The answer is a ``PageState`` with the serial of the log.  Raises what ``Mirror.ensure`` raises.
+        The answer is a ``PageState`` with the serial of the log.  Raises what ``PageService.ensure`` raises.
         """
         asked = _read(request, "index", "project")
         project = normalize_project(asked["project"])
@@ -51,7 +51,7 @@ class UpstreamQuestionHandler(NodeHandler):
     async def metadata(self, request: Request, claim: NodeClaim) -> bytes:
         """Have the core metadata of a mirrored file here; ``{"index", "project", "path"}``.
 
-        The answer says which blob it is.  Raises what ``Sidecars.metadata`` raises.
+        The answer says which blob it is.  Raises what ``MetadataService.metadata`` raises.
         """
         asked = _read(request, "index", "path")
         index, known, project = await self._find(asked["index"], asked["path"])
@@ -62,7 +62,7 @@ class UpstreamQuestionHandler(NodeHandler):
     async def file(self, request: Request, claim: NodeClaim, user: str, index: str, path: str) -> bytes | None:
         """A file of a mirror, sent while the one fetch from its upstream goes on, or from the disk.
 
-        Raises what ``Mirror.find_file`` and downloads raise.
+        Raises what ``PageService.find_file`` and downloads raise.
         """
         mirror, known, project = await self._find(f"{user}/{index}", path)
         if known.sha256 is not None:
