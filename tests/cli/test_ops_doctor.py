@@ -23,7 +23,6 @@ from twistpi.server.settings import Settings
 
 URL = "https://pkgs.example/devpi"
 NOW = 1_795_000_000.0
-DAY = 86400.0
 DATE = "Wed, 18 Nov 2026 11:06:40 GMT"
 OURS = {"X-Devpi-Api-Version": "2", "X-Devpi-Serial": "7", "X-Devpi-Uuid": "ab" * 16, "Date": DATE}
 FILE = f"{URL}/root/pypi/+f/ab1/2cd34ef567890/six-1.0.tar.gz"
@@ -70,7 +69,7 @@ def good_outside() -> Site:
         URL,
         NOW,
         4 << 30,
-        NOW + 60 * DAY,
+        60.0,
     )
 
 
@@ -85,11 +84,11 @@ def good_machine() -> Machine:
 
 def said(outside: Site | None, machine: Machine | None) -> dict[str, Finding]:
     site = None if outside is None else attrs.evolve(outside, machine=machine)
-    return {finding.subject: finding for finding in diagnose(site, machine, NOW)}
+    return {finding.subject: finding for finding in diagnose(site, machine)}
 
 
 def test_nothing_is_said_where_nothing_is_wrong() -> None:
-    found = diagnose(attrs.evolve(good_outside(), machine=good_machine()), good_machine(), NOW)
+    found = diagnose(attrs.evolve(good_outside(), machine=good_machine()), good_machine())
     assert [finding for finding in found if finding.verdict is not Verdict.OK] == []
     assert len({finding.subject for finding in found}) == len(found) == 26
     assert count(found, Verdict.WRONG) == 0
@@ -183,7 +182,7 @@ SEEN: dict[str, tuple[str, Verdict, Callable[[Site], Site], str]] = {
     ),
     "a fast clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW - 100), "100 seconds ahead"),
     "a slow clock": ("clock", Verdict.WRONG, lambda outside: attrs.evolve(outside, asked_at=NOW + 4000), "4,000 seconds behind"),
-    "an old certificate": ("TLS", Verdict.WRONG, lambda outside: attrs.evolve(outside, certificate_ends=NOW + 5 * DAY), "5 days"),
+    "an old certificate": ("TLS", Verdict.WRONG, lambda outside: attrs.evolve(outside, certificate_days=5.0), "5 days"),
     "anybody forwards": ("forwarding", Verdict.WRONG, seen(Visit.SPOOFED, body=login(f"http://{STRANGER}")), "of their choice"),
     "a leak": ("seclusion", Verdict.WRONG, seen(Visit.PROTECTED, status=200), "given to everybody, though carol/closed"),
     "an open folder": ("seclusion", Verdict.WRONG, seen(Visit.BLOB, status=200), "+files/ab1"),
@@ -235,15 +234,15 @@ def test_who_cannot_be_asked_is_not_judged() -> None:
 
 def test_who_does_not_answer_is_told_and_nothing_else_guessed() -> None:
     silent = Site({Visit.API: Exchange(Question(URL), failure="Connection refused")}, URL)
-    (only,) = diagnose(silent, None, NOW)
+    (only,) = diagnose(silent, None)
     assert (only.subject, only.verdict) == ("answers", Verdict.WRONG)
     assert "Connection refused" in only.sentence
 
 
 def upstream(**changes: Any) -> dict[str, Any]:
     (old,) = good_machine().upstreams
-    ends = changes.pop("certificate_ends", None)
-    return {"upstreams": (attrs.evolve(old, exchange=attrs.evolve(old.exchange, **changes), certificate_ends=ends),)}
+    ends = changes.pop("certificate_days", None)
+    return {"upstreams": (attrs.evolve(old, exchange=attrs.evolve(old.exchange, **changes), certificate_days=ends),)}
 
 
 TRUSTING = Settings(serverdir="/srv/twistpi", trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::/0")))
@@ -269,7 +268,7 @@ HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
     "an upstream with a login": ("upstream", Verdict.WRONG, upstream(status=401), "user:password@"),
     "an ailing upstream": ("upstream", Verdict.WRONG, upstream(status=503), "as they are known"),
     "an upstream elsewhere": ("upstream", Verdict.ADVICE, upstream(status=404), "address of a simple index"),
-    "an old upstream": ("upstream", Verdict.ADVICE, upstream(certificate_ends=NOW + DAY), "ends in 1 day."),
+    "an old upstream": ("upstream", Verdict.ADVICE, upstream(certificate_days=1.0), "ends in 1 day."),
     "a forward proxy that wants a login": ("upstream", Verdict.WRONG, upstream(status=407), "The forward proxy wants a login"),
     "a tunnel that wants a login": (
         "upstream",
@@ -318,7 +317,7 @@ def test_whatever_is_answered_the_doctor_has_something_to_say(answers: list[tupl
 
     site = survey_server(ask, lambda: NOW, lambda *_: None, URL, good_machine(), "Basic YWxpY2U6c2VjcmV0")
     assert asked < 60
-    assert all(finding.sentence for finding in diagnose(site, good_machine(), NOW))
+    assert all(finding.sentence for finding in diagnose(site, good_machine()))
 
 
 def test_of_logins_nothing_is_said_where_the_address_has_none() -> None:

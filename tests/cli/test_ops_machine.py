@@ -26,7 +26,7 @@ SHA256 = "ab1" + "2cd34ef567890" + "0" * 48
 
 
 def look(path: Path, **more: Any) -> Machine:
-    return look_at_machine(attrs.evolve(settings(path), offline=True, **more), ProxyRules(), lambda *_: None)
+    return look_at_machine(attrs.evolve(settings(path), offline=True, **more), ProxyRules(), lambda *_: None, 0.0)
 
 
 def test_a_directory_that_nobody_serves(made: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_settings_are_those_of_the_server_that_runs(made: Path) -> None:
     )  # fmt: skip
     assert words_of(settings(made), TOLD_SETTINGS) == {}
     say_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, TOLD_SETTINGS))
-    seen = look_at_machine(settings(made), ProxyRules(), lambda *_: None)
+    seen = look_at_machine(settings(made), ProxyRules(), lambda *_: None, 0.0)
     assert seen.settings == attrs.evolve(other, upstream=None)
     assert not seen.asks_upstreams
 

@@ -55,9 +55,10 @@ class Fetcher:
             return Exchange(question, failure=str(failed))
         return Exchange(question, got.status, got.reason, got.headers, got.body, got.is_whole, got.kept_open)
 
-    def certificate_ends(self, url: str) -> float | None:
-        """See ``BlockingClient.certificate_end``."""
-        return self._client.certificate_end(url)
+    def certificate_days(self, url: str, now: float) -> float | None:
+        """Return how long the certificate of ``url`` is good at ``now`` (Unix seconds); None where none is seen and accepted."""
+        end = self._client.certificate_end(url)
+        return None if end is None else (end - now) / 86400
 
     def close(self) -> None:
         """Close the connections."""

@@ -67,9 +67,9 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
     with show_progress(sys.stderr) as tell:
         machine = None
         if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
-            machine = look_at_machine(settings, proxies, tell)
+            machine = look_at_machine(settings, proxies, tell, time.time())
         site = _visit(url or _address_of(machine), machine, proxies, tell)
-    findings = diagnose(site, machine, time.time())
+    findings = diagnose(site, machine)
     show(doctor_fields(findings) if json else None, doctor_lines(findings))
     sys.exit(1 if count(findings, WRONG) else 0)
 
@@ -90,7 +90,7 @@ def _visit(url: str | None, machine: Machine | None, proxies: ProxyRules, tell: 
     fetcher = Fetcher(credentials, proxies, patience=_DOCTORS_PATIENCE)
     try:
         site = survey_server(fetcher.ask, time.time, tell, address, machine, login)
-        return attrs.evolve(site, certificate_ends=fetcher.certificate_ends(f"{site.url}/"))
+        return attrs.evolve(site, certificate_days=fetcher.certificate_days(f"{site.url}/", time.time()))
     finally:
         fetcher.close()
 

@@ -1,18 +1,20 @@
-"""Verdicts, how rules are applied, and the reports of both commands.
+"""Verdicts, tables of rules, and the reports of both commands.
 
-A table of rules has, for each subject, the sentence of the verdict ok and the queries without whose answers nothing can be told.
-Examiners are functions that yield what there is to say about several subjects; of each subject the first thing counts.
+A table has checks for each subject. A check looks at a record and yields verdicts, each with a sentence; the first one counts.
+``{0}`` in sentences stands for what is judged.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeVar
 
 import attrs
 
-from twistpi.cli.diagnostics.survey import Exchange, Query
+from twistpi.cli.diagnostics.survey import Exchange, NotAsked, Query, Record
 
 
 class Verdict(enum.Enum):
@@ -25,30 +27,71 @@ class Verdict(enum.Enum):
 
 
 OK, ADVICE, WRONG, UNKNOWN = Verdict
-Said = tuple[str, Verdict, str]
-"""A subject (``R52`` of check-index, ``disk`` of doctor), a verdict, and a sentence: what was seen, and what should have been."""
-Rules = Mapping[str, tuple[str, tuple[Query, ...]]]
+R = TypeVar("R")
+Queries = Query | Iterable[Query]
+Said = Iterator[tuple[Verdict, str]]
+Check = Callable[[R], Said]
+Rules = Mapping[str, Sequence[Check[R]]]
 
 
 @attrs.frozen
 class Finding:
-    """The verdict on one subject."""
+    """The verdict on one subject (``R52`` of check-index, ``disk`` of doctor), and what was seen, as a sentence."""
 
     subject: str
     verdict: Verdict
     sentence: str
 
 
-def judge(rules: Rules, got: Mapping[Query, Exchange], said: Iterable[Said]) -> list[Finding]:
-    """Return a finding for each rule, from what examiners ``said`` about the answers ``got``."""
-    found: dict[str, Finding] = {}
-    for subject, verdict, sentence in said:
-        found.setdefault(subject, Finding(subject, verdict, sentence))
-    for subject, (otherwise, needed) in rules.items():
-        if missing := [query for query in needed if query not in got]:
-            found[subject] = Finding(subject, Verdict.UNKNOWN, missing[0].missing)
-        found.setdefault(subject, Finding(subject, Verdict.OK, otherwise))
-    return [found[subject] for subject in rules]
+def judge(rules: Rules[R], record: R) -> list[Finding]:
+    """Return a finding for each rule; the verdict is open where a check needs the answer to a query that was not asked."""
+    found = []
+    for subject, checks in rules.items():
+        try:
+            said = next(chain.from_iterable(check(record) for check in checks))
+        except NotAsked as error:
+            said = UNKNOWN, error.query.missing
+        found.append(Finding(subject, *said))
+    return found
+
+
+def fine(sentence: str) -> Check[object]:
+    """Return the last check of a rule: nothing is wrong."""
+    return lambda record: iter([(OK, sentence.format(record))])
+
+
+def when(condition: Callable[[R], object], sentence: str, verdict: Verdict = WRONG) -> Check[R]:
+    """Return a check that has a verdict on a record for which ``condition`` is true."""
+    return lambda record: ((verdict, sentence.format(one)) for one in (record,) if condition(one))
+
+
+def each(queries: Queries, condition: Callable[[Exchange], object], sentence: str, verdict: Verdict = WRONG) -> Check[Record]:
+    """Return a check that has a verdict on answers for which ``condition`` is true.
+
+    A single query must have been asked; of several, those that were not are passed over.
+    """
+    return lambda record: ((verdict, sentence.format(one)) for one in _answers(record, queries) if condition(one))
+
+
+def answered(queries: Queries, *statuses: int) -> Check[Record]:
+    """Return a check that answers have one of some statuses."""
+    wanted = " or ".join(map(str, statuses))
+    return each(queries, lambda one: one.status not in statuses, f"{{0.asked}} is answered {{0.told}} instead of {wanted}.")
+
+
+def has(queries: Queries, name: str, pattern: str = ".", so: str = "", at: Sequence[int] = range(1, 600)) -> Check[Record]:
+    """Return a check that a header, in lower case, has a pattern in the answers with the statuses ``at``."""
+
+    def check(record: Record) -> Said:
+        for one in _answers(record, queries):
+            if one.status in at and not re.search(pattern, one[name].lower()):
+                yield WRONG, f"{one.url} ({one.told}) has {f'{name}: {one[name]}' if one[name] else f'no {name}'}{so}."
+
+    return check
+
+
+def _answers(record: Record, queries: Queries) -> list[Exchange]:
+    return [record[queries]] if isinstance(queries, Query) else record.of(queries)
 
 
 def count(findings: Sequence[Finding], verdict: Verdict) -> int:

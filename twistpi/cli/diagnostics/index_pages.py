@@ -1,29 +1,27 @@
-"""Examiners of check-index: the page in HTML and in JSON, and the list of projects (R18 to R36, R98)."""
+"""The rules of check-index for the page in HTML and in JSON, and for the list of projects (R18 to R36, R98)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from html import unescape
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.version import Version
 
-from twistpi.cli.diagnostics.findings import OK, UNKNOWN, WRONG, Said
-from twistpi.cli.diagnostics.index_survey import JSON, NO_METADATA, Ask, IndexRecord
+from twistpi.cli.diagnostics.findings import UNKNOWN, WRONG, Check, Rules, Said, fine, when
+from twistpi.cli.diagnostics.index_survey import JSON, NO_METADATA, Anchor, Ask, IndexRecord, minor_of
 from twistpi.cli.diagnostics.survey import as_object, split
 
+T = TypeVar("T")
 _HIGHEST_MINOR = 4
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+_VERSION, _STATUS = "pypi:repository-version", "pypi:project-status"
 _STATES = ("active", "archived", "quarantined", "deprecated")
+_LINK = re.compile(r"<a [^>]+>([^<]+)</a>")
+_UNESCAPED = re.compile(r"""data-requires-python=(["'])((?!\1).)*[<>]""")
 _PAGE_KEYS = {"meta", "name", "files", "versions", "project-status"}
 _FILE_KEYS = {
     *("filename", "url", "hashes", "requires-python", "core-metadata", "dist-info-metadata"),
@@ -31,188 +29,206 @@ _FILE_KEYS = {
 }
 
 
-def examine_html(index: IndexRecord) -> Iterator[Said]:
-    """Look at the page in HTML, and compare it with the page in JSON."""
-    if not index.html:
-        for number in range(18, 26):
-            yield f"R{number}", UNKNOWN, "There is no page in text/html."
-        return
-    yield from _markup(index)
-    files, anchors = {str(file.get("filename")): file for file in index.files}, index.anchors
-    pairs = [(anchor, files[anchor.text]) for anchor in anchors if anchor.text in files]
-    if not anchors:
-        yield "R20", UNKNOWN, "The page has no links."
-    stated = re.findall(r"""data-requires-python=(["'])(.*?)\1""", index.html)
-    if not stated and not any(file.get("requires-python") for file in index.files):
-        yield "R21", UNKNOWN, "No file of this page says which Python it needs."
-    for _, text in stated:
-        if "<" in text or ">" in text:
-            yield "R21", WRONG, f'data-requires-python="{text}" is not escaped.'
-    for anchor, file in pairs:
-        known = as_object(file.get("hashes")).get("sha256")
-        if known and not re.fullmatch(r"sha256=[0-9a-f]{64}", split(anchor.href).fragment):
-            yield "R20", WRONG, f"The link of {anchor.text} has no #sha256= in lower case, though the digest is known."
-        if (file.get("requires-python") or None) != (anchor.attributes.get("data-requires-python") or None):
-            yield "R21", WRONG, f"data-requires-python of {anchor.text} is not the requires-python of the page in JSON."
-        if bool(file.get("yanked")) != ("data-yanked" in anchor.attributes):
-            yield "R22", WRONG, f"{anchor.text} is yanked in one form of the page, HTML or JSON, but not in the other."
-    if not files:
-        yield "R22", UNKNOWN, "There is no page in JSON to compare it with."
-    elif not any(file.get("yanked") for file in index.files):
-        yield "R22", OK, "Nothing is yanked, and nothing says so."
-    for anchor in anchors:
-        if anchor.attributes.get("data-core-metadata") != anchor.attributes.get("data-dist-info-metadata"):
-            told = f"data-core-metadata and data-dist-info-metadata of {anchor.text} differ"
-            yield "R23", WRONG, f"{told}; old and new pip read one each."
-    if not any("data-core-metadata" in anchor.attributes for anchor in anchors):
-        yield "R23", UNKNOWN, NO_METADATA
+def _field(
+    key: str, is_right: Callable[[Any], object], form: str, *, since: int | None = None, is_common: bool = False
+) -> Check[IndexRecord]:
+    """Return a check of a field of all files of the page in JSON, which must be there from API version 1.``since`` on.
+
+    Another field that no file has leaves the verdict open, unless it is a common one.
+    """
+
+    def check(index: IndexRecord) -> Said:
+        is_required = since is not None and max(index.minor, 0) >= since
+        if since is None and not is_common and not any(key in file for file in index.files):
+            yield UNKNOWN, f"No file of this page has {key}."
+        for file in index.files:
+            if (is_required or key in file) and not is_right(file.get(key)):
+                yield WRONG, f"{key} of {file.get('filename')} is {file.get(key)!r}, not {form}."
+
+    return check
 
 
-def _markup(index: IndexRecord) -> Iterator[Said]:
-    """Look at the form of the HTML page and its meta tags."""
-    if not index.html.lstrip().lower().startswith("<!doctype html"):
-        yield "R18", WRONG, "The page does not begin with <!DOCTYPE html>."
+def _link(condition: Callable[[Anchor, Mapping[str, Any]], object], sentence: str) -> Check[IndexRecord]:
+    """Return a check of links, each with its file's object in JSON; an empty one where there is none."""
+
+    def check(index: IndexRecord) -> Said:
+        files = {str(file.get("filename")): file for file in index.files}
+        return ((WRONG, sentence.format(one)) for one in index.anchors if condition(one, files.get(one.text, {})))
+
+    return check
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _has_no_digest(one: Anchor, file: Mapping[str, Any]) -> bool:
+    known = as_object(file.get("hashes")).get("sha256")
+    return bool(known) and not re.fullmatch(r"sha256=[0-9a-f]{64}", split(one.href).fragment)
+
+
+def _requires_another(one: Anchor, file: Mapping[str, Any]) -> bool:
+    return bool(file) and (file.get("requires-python") or None) != (one.attributes.get("data-requires-python") or None)
+
+
+def _describes_otherwise(one: Anchor, _: object) -> bool:
+    return one.attributes.get("data-core-metadata") != one.attributes.get("data-dist-info-metadata")
+
+
+def _links(index: IndexRecord) -> Said:
     texts, names = [anchor.text for anchor in index.anchors], {str(file.get("filename")) for file in index.files}
+    if not index.html.lstrip().lower().startswith("<!doctype html"):
+        yield WRONG, "The page does not begin with <!DOCTYPE html>."
     if len(texts) != len(set(texts)):
-        yield "R18", WRONG, "A file has more than one link."
+        yield WRONG, "A file has more than one link."
     if names and names != set(texts):
-        yield "R18", WRONG, f"{min(names ^ set(texts))} is in one form of the page, HTML or JSON, but not in the other."
-    for anchor in index.anchors:
-        last = unquote(split(anchor.href).path.rpartition("/")[2])
-        if anchor.text != last:
-            told = f"The text of a link is {anchor.text!r}, but its address ends in {last!r}"
-            yield "R18", WRONG, f"{told}; both are to be the file's name."
-    yield "R18", OK, f"It is HTML5, and its links ({len(texts)}) have the names of their files."
-    version, status = index.meta_tags.get("pypi:repository-version"), index.meta_tags.get("pypi:project-status")
-    if version is None:
-        yield "R19", WRONG, 'There is no <meta name="pypi:repository-version">.'
-    elif not 0 <= _minor(version) <= _HIGHEST_MINOR:
-        yield "R19", WRONG, f"pypi:repository-version is {version}; in HTML there is none above 1.{_HIGHEST_MINOR}."
-    yield "R19", OK, f"pypi:repository-version is {version}."
-    if status in _STATES:
-        yield "R24", OK, f"The status is {status}."
-    elif status is not None:
-        yield "R24", WRONG, f"There is no status {status!r}: {', '.join(_STATES)}."
-    if [unescape(text).strip() for text in re.findall(r"<a [^>]+>([^<]+)</a>", index.html)] != texts:
-        told = "The pattern that simple programs look for links with misreads some"
-        yield "R25", WRONG, f"{told}; is a > in an attribute not escaped?"
+        yield WRONG, f"{min(names ^ set(texts))} is in one form of the page, HTML or JSON, but not in the other."
+    for one in index.anchors:
+        if one.text != unquote(split(one.href).path.rpartition("/")[2]):
+            yield WRONG, f"The text of a link is {one.text!r}, but its address {one.href}; both are to have the file's name."
 
 
-def _minor(version: object) -> int:
-    """Return the y of version 1.y; -1 for another one."""
-    found = re.fullmatch(r"1\.(\d+)", str(version))
-    return int(found[1]) if found else -1
+def _pattern(index: IndexRecord) -> Said:
+    if [unescape(text).strip() for text in _LINK.findall(index.html)] != [one.text for one in index.anchors]:
+        yield WRONG, "The pattern that simple programs look for links with misreads some; is a > in an attribute not escaped?"
 
 
-def examine_json(index: IndexRecord) -> Iterator[Said]:
-    """Look at the page in JSON."""
-    page, files, meta = index.page, index.files, as_object(index.page.get("meta"))
-    if not page:
-        for number in (26, 27, 28, 29, 30, 31, 33, 34, 35, 98):
-            yield f"R{number}", UNKNOWN, "There is no page in JSON."
-        return
-    minor, name, status = _minor(meta.get("api-version")), page.get("name"), page.get("project-status")
-    if minor < 0:
-        yield "R26", WRONG, 'meta.api-version is not there, or no text like "1.1".'
-        yield "R98", UNKNOWN, "api-version says nothing."
-    elif minor > _HIGHEST_MINOR:
-        yield "R98", WRONG, f"api-version is 1.{minor}, which is not a standard yet."
-    yield "R98", OK, f"api-version is 1.{minor}."
-    if not isinstance(name, str) or name != canonicalize_name(name):
-        yield "R26", WRONG, f"name is {name!r}, which is not a normalised name."
-    if not isinstance(page.get("files"), list) or len(files) != len(page["files"]):
-        yield "R26", WRONG, "files is not a list of objects."
-    if minor >= 1 and not isinstance(page.get("versions"), list):
-        yield "R26", WRONG, "versions is missing, which api-version 1.1 and later demand."
-    yield "R26", OK, f"The page has meta, name, files ({len(files)}) and what else its version demands."
-    yield from _versions(index)
-    for file in files:
-        yield from _file(file, minor)
-    for subject, key in {"R29": "upload-time", "R30": "yanked", "R33": "provenance"}.items():
-        if not any(key in file for file in files):
-            yield subject, UNKNOWN, f"No file of this page has {key}."
-    if "project-status" in meta:
-        yield "R34", WRONG, "project-status stands in meta; it belongs at the top of the page."
-    elif status is not None:
-        told = as_object(status).get("status")
-        if not isinstance(told, str):
-            yield "R34", WRONG, f"project-status is {status!r}, not an object with a status."
-        yield "R34", OK, f"project-status is {told}."
-    yield from _unknown_keys("the page", page, _PAGE_KEYS)
-    yield from _unknown_keys("meta", meta, {"api-version"})
-
-
-def _file(file: Mapping[str, Any], minor: int) -> Iterator[Said]:
-    """Look at a file of the JSON page, whose API version is 1.``minor``."""
-    name, size = file.get("filename"), file.get("size")
-    if not isinstance(name, str) or not isinstance(file.get("url"), str):
-        yield "R27", WRONG, "A file has no filename or no url."
-    elif not isinstance(file.get("hashes"), dict):
-        yield "R27", WRONG, f"hashes of {name} is not an object; where no digest is known it is an empty one."
-    elif minor >= 1 and (not isinstance(size, int) or isinstance(size, bool)):
-        yield "R27", WRONG, f"size of {name} is missing or no number, which api-version 1.1 and later demand."
-    time, yanked = file.get("upload-time", ""), file.get("yanked", False)
-    if "upload-time" in file and not (isinstance(time, str) and _UTC.fullmatch(time)):
-        yield "R29", WRONG, f"upload-time of {name} is {time!r}, not like 2026-11-22T17:00:00.123456Z."
-    if not (isinstance(yanked, bool) or (isinstance(yanked, str) and yanked)):
-        yield "R30", WRONG, f"yanked of {name} is {yanked!r}, neither a boolean nor a reason."
-    if "dist-info-metadata" in file:
-        yield "R31", WRONG, f"{name} has dist-info-metadata, which makes pip 22.3 to 23.0 fail."
-    if not isinstance(file.get("core-metadata", False), bool | dict):
-        yield "R31", WRONG, f"core-metadata of {name} is {file['core-metadata']!r}, neither a boolean nor an object of digests."
-    provenance = file.get("provenance")
-    address = split(provenance if isinstance(provenance, str) else "")
-    if provenance is not None and not (address.scheme == "https" and address.netloc):
-        yield "R33", WRONG, f"provenance of {name} is {provenance!r}, neither null nor an absolute https address."
-    yield from _unknown_keys(name, file, _FILE_KEYS)
-
-
-def _unknown_keys(where: object, fields: Mapping[str, Any], known: set[str]) -> Iterator[Said]:
-    for key in fields:
-        if key not in known and not key.startswith("_"):
-            told = f"{where} has the key {key!r}, which is in no standard"
-            yield "R35", WRONG, f"{told}; keys of one's own begin with an underscore."
-
-
-def _versions(index: IndexRecord) -> Iterator[Said]:
-    """Compare the versions of the JSON page with those in the names of its files."""
+def _versions(index: IndexRecord) -> Said:
     versions = index.page.get("versions")
     if not isinstance(versions, list):
-        yield "R28", UNKNOWN, "The page lists no versions."
+        yield UNKNOWN, "The page lists no versions."
         return
     if len(versions) != len(set(map(str, versions))):
-        yield "R28", WRONG, "versions has one twice."
-    known = {_version(str(version)) for version in versions}
-    for filename in (str(file.get("filename")) for file in index.files):
-        version = _version_of(filename)
-        if version is not None and version not in known:
-            yield "R28", WRONG, f"versions lacks the {version} of {filename}."
-    yield "R28", OK, f"versions has all of them ({len(versions)}), each once."
+        yield WRONG, "versions has one twice."
+    known = {_parsed(Version, str(version)) for version in versions}
+    for name in (str(file.get("filename")) for file in index.files):
+        parsed = _parsed(parse_wheel_filename if name.endswith(".whl") else parse_sdist_filename, name)
+        if parsed is not None and parsed[1] not in known:
+            yield WRONG, f"versions lacks the {parsed[1]} of {name}."
 
 
-def _version(text: str) -> Version | None:
+def _parsed(parse: Callable[[str], T], text: str) -> T | None:
+    """Return what ``parse`` makes of a text; None when it is malformed."""
     try:
-        return Version(text)
-    except InvalidVersion:
+        return parse(text)
+    except ValueError:
         return None
 
 
-def _version_of(filename: str) -> Version | None:
-    try:
-        return (parse_wheel_filename(filename) if filename.endswith(".whl") else parse_sdist_filename(filename))[1]
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
-        return None
+def _status(index: IndexRecord) -> object:
+    return as_object(index.page.get("project-status") or {"status": "active"}).get("status")
 
 
-def examine_list(index: IndexRecord) -> Iterator[Said]:
-    """Look at the list of projects in JSON, or at its beginning."""
-    for one in index.of(Ask.LIST):
-        projects = one.json.get("projects")
-        if one.content_type != JSON:
-            yield "R36", UNKNOWN, "There is no list in JSON."
-        elif not one.is_whole and not re.search(r'"projects"\s*:\s*\[', one.text):
-            yield "R36", UNKNOWN, "The list is too long to read."
-        elif one.is_whole and isinstance(projects, list) and all(isinstance(as_object(x).get("name"), str) for x in projects):
-            yield "R36", OK, f"The list in JSON has projects ({len(projects)}), each with a name."
-        elif one.is_whole:
-            yield "R36", WRONG, "The list in JSON has no projects, each with a name."
+def _unknown_keys(index: IndexRecord) -> Said:
+    files = [(file.get("filename"), file, _FILE_KEYS) for file in index.files]
+    for where, fields, known in [("the page", index.page, _PAGE_KEYS), ("meta", index.meta, {"api-version"}), *files]:
+        for key in fields:
+            if key not in known and not key.startswith("_"):
+                yield WRONG, f"{where} has the key {key!r}, which is in no standard; keys of one's own begin with an underscore."
+
+
+def _list(index: IndexRecord) -> Said:
+    one, projects = index[Ask.LIST], index[Ask.LIST].json.get("projects")
+    if one.content_type != JSON:
+        yield UNKNOWN, "There is no list in JSON."
+    elif not one.is_whole and not re.search(r'"projects"\s*:\s*\[', one.text):
+        yield UNKNOWN, "The list is too long to read."
+    elif one.is_whole and not (isinstance(projects, list) and all(_is_text(as_object(x).get("name")) for x in projects)):
+        yield WRONG, "The list in JSON has no projects, each with a name."
+
+
+_HTML_RULES: Rules[IndexRecord] = {
+    "R18": [_links, fine("It is HTML5, and its links have the names of their files.")],
+    "R19": [
+        when(lambda it: _VERSION not in it.meta_tags, f'There is no <meta name="{_VERSION}">.'),
+        when(
+            lambda it: not 0 <= minor_of(it.meta_tags[_VERSION]) <= _HIGHEST_MINOR,
+            f"{_VERSION} is none of 1.0 to 1.{_HIGHEST_MINOR}.",
+        ),
+        fine(f"{_VERSION} is {{0.meta_tags[{_VERSION}]}}."),
+    ],
+    "R20": [
+        when(lambda it: not it.anchors, "The page has no links.", UNKNOWN),
+        _link(_has_no_digest, "The link of {0.text} has no #sha256= in lower case, though the digest is known."),
+        fine("Links carry the SHA-256 of their files where it is known."),
+    ],
+    "R21": [
+        when(lambda it: _UNESCAPED.search(it.html), "A data-requires-python is not escaped."),
+        _link(_requires_another, "data-requires-python of {0.text} is not the requires-python of the page in JSON."),
+        when(lambda it: "data-requires-python" not in it.html, "No file of this page says which Python it needs.", UNKNOWN),
+        fine("data-requires-python is escaped, and the same as in JSON."),
+    ],
+    "R22": [
+        when(lambda it: not it.files, "There is no page in JSON to compare it with.", UNKNOWN),
+        _link(
+            lambda one, file: file and bool(file.get("yanked")) != ("data-yanked" in one.attributes),
+            "{0.text} is yanked in one form of the page only.",
+        ),
+        fine("Files are yanked in both forms of the page, HTML and JSON, or in none."),
+    ],
+    "R23": [
+        _link(_describes_otherwise, "data-core-metadata and data-dist-info-metadata of {0.text} differ; pips read one each."),
+        when(lambda it: not any("data-core-metadata" in one.attributes for one in it.anchors), NO_METADATA, UNKNOWN),
+        fine("data-core-metadata and data-dist-info-metadata say the same."),
+    ],
+    "R24": [
+        when(lambda it: it.meta_tags.get(_STATUS, "active") not in _STATES, f"There is no status {{0.meta_tags[{_STATUS}]!r}}."),
+        fine("The status is one there is; a page that states none is active."),
+    ],
+    "R25": [_pattern, fine("The pattern that simple programs look for links with finds them all.")],
+}
+_JSON_RULES: Rules[IndexRecord] = {
+    "R26": [
+        when(lambda it: it.minor < 0, 'meta.api-version is not there, or no text like "1.1".'),
+        when(lambda it: (name := it.page.get("name")) != canonicalize_name(str(name)), "name is missing or not normalised."),
+        when(lambda it: it.page.get("files") != it.files, "files is not a list of objects."),
+        when(
+            lambda it: it.minor >= 1 and not isinstance(it.page.get("versions"), list),
+            "versions is missing, as of API version 1.1.",
+        ),
+        fine("The page has meta, name, files and what else its version demands."),
+    ],
+    "R27": [
+        _field("filename", _is_text, "text", since=0),
+        _field("url", _is_text, "text", since=0),
+        _field("hashes", lambda it: isinstance(it, dict), "an object, empty where no digest is known", since=0),
+        _field("size", lambda it: type(it) is int, "the number that api-version 1.1 and later demand", since=1),
+        fine("Every file has filename, url, hashes and what else its version demands."),
+    ],
+    "R28": [_versions, fine("versions has all of them, each once.")],
+    "R29": [
+        _field("upload-time", lambda it: _UTC.fullmatch(str(it)), "like 2026-11-22T17:00:00.123456Z"),
+        fine("upload-time is UTC with at most six digits of a second."),
+    ],
+    "R30": [
+        _field("yanked", lambda it: isinstance(it, bool | str) and it != "", "a boolean or a reason"),
+        fine("yanked is a boolean or a reason."),
+    ],
+    "R31": [
+        _field("dist-info-metadata", lambda _: False, "absent: it makes pip 22.3 to 23.0 fail", is_common=True),
+        _field("core-metadata", lambda it: isinstance(it, bool | dict), "a boolean or an object of digests", is_common=True),
+        fine("core-metadata is a boolean or an object, and there is no dist-info-metadata beside it."),
+    ],
+    "R33": [
+        _field("provenance", lambda it: it is None or re.match("https://[^/]", str(it)), "null or an absolute https address"),
+        fine("provenance is null or an absolute https address."),
+    ],
+    "R34": [
+        when(lambda it: "project-status" in it.meta, "project-status stands in meta; it belongs at the top of the page."),
+        when(lambda it: not _is_text(_status(it)), "project-status is {0.page[project-status]!r}, not an object with a status."),
+        fine("project-status is an object with a status; a page that states none is active."),
+    ],
+    "R35": [_unknown_keys, fine("Keys that are in no standard begin with an underscore, or there are none.")],
+    "R98": [
+        when(lambda it: it.minor < 0, "api-version says nothing.", UNKNOWN),
+        when(lambda it: it.minor > _HIGHEST_MINOR, "api-version is {0.meta[api-version]}, which is not a standard yet."),
+        fine("api-version is {0.meta[api-version]}."),
+    ],
+}
+_has_html: Check[IndexRecord] = when(lambda index: not index.html, "There is no page in text/html.", UNKNOWN)
+_has_json: Check[IndexRecord] = when(lambda index: not index.page, "There is no page in JSON.", UNKNOWN)
+PAGE_RULES: Rules[IndexRecord] = {
+    **{subject: [_has_html, *checks] for subject, checks in _HTML_RULES.items()},
+    **{subject: [_has_json, *checks] for subject, checks in _JSON_RULES.items()},
+    "R36": [_list, fine("The list in JSON has projects with names, as far as it was read.")],
+}

@@ -1,190 +1,340 @@
-"""The rules of check-index, and the examiners of addresses and content types (R1 to R17)."""
+"""The rules of check-index for addresses, content types, files, caching, logins and connections (R1 to R17, R37 to R108)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+import hashlib
+import re
 
-from twistpi.cli.diagnostics.findings import OK, UNKNOWN, WRONG, Finding, Rules, Said, judge
-from twistpi.cli.diagnostics.index_files import examine_caching, examine_files, examine_logins, examine_manners, examine_metadata
-from twistpi.cli.diagnostics.index_pages import examine_html, examine_json, examine_list
-from twistpi.cli.diagnostics.index_survey import HTML, JSON, LATEST, NO_PAGE, TEXT, Ask, IndexRecord
-from twistpi.cli.diagnostics.survey import Exchange, split
+from twistpi.cli.diagnostics.findings import (
+    OK,
+    UNKNOWN,
+    WRONG,
+    Check,
+    Finding,
+    Rules,
+    Said,
+    answered,
+    each,
+    fine,
+    has,
+    judge,
+    when,
+)
+from twistpi.cli.diagnostics.index_pages import PAGE_RULES
+from twistpi.cli.diagnostics.index_survey import HTML, JSON, LATEST, NO_FILE, NO_PAGE, TEXT, Ask, IndexRecord
+from twistpi.cli.diagnostics.survey import Exchange, as_object, split
 
-RULES: Rules = {
-    "R1": ("The list of projects and the page answer 200 to GET and HEAD.", ()),
-    "R2": ("Addresses without their last slash lead to the same pages.", ()),
-    "R3": ("Another spelling of the project redirects to its page.", ()),
-    "R4": ("Names that cannot be are answered 404 or 400.", ()),
-    "R5": ("A percent-encoded letter in a file's address makes no difference.", (Ask.FILE_HEAD, Ask.FILE_ENCODED)),
-    "R6": ("No redirect or link leads to another scheme or host than the one that was asked.", ()),
-    "R7": ("The relative links of the page lead to its files.", (Ask.FILE_HEAD,)),
-    "R8": ("Each type is answered as exactly that type.", (Ask.PAGE, Ask.AS_HTML, Ask.PAGE_HTML)),
-    "R9": (f"No Accept, */* and text/* are answered as {TEXT}.", (Ask.AS_NOTHING, Ask.AS_ANYTHING, Ask.AS_ANY_TEXT)),
-    "R10": ("pip, uv and poetry get JSON.", (Ask.AS_PIP, Ask.AS_UV, Ask.AS_POETRY)),
-    "R11": (f"Old pips, which ask for {TEXT} alone, get it.", (Ask.PAGE_HTML,)),
-    "R12": ("Who prefers HTML gets HTML.", (Ask.AS_RATHER_HTML,)),
-    "R13": (f"{LATEST} is answered as {JSON}.", (Ask.AS_LATEST,)),
-    "R14": ("A type that does not exist is answered 406, for the list and for the page.", (Ask.AS_UNSUPPORTED,)),
-    "R15": ("?format= is ignored.", (Ask.FORMAT,)),
-    "R16": ("What depends on Accept says so with Vary.", ()),
-    "R17": ("Every answer with a body has a Content-Type.", ()),
-    "R18": ("It is HTML5, and its links have the names of their files.", ()),
-    "R19": ("pypi:repository-version is a version of the API.", ()),
-    "R20": ("Links carry the SHA-256 of their files where it is known.", ()),
-    "R21": ("data-requires-python is escaped, and the same as in JSON.", ()),
-    "R22": ("data-yanked stands at the files that are yanked.", ()),
-    "R23": ("data-core-metadata and data-dist-info-metadata say the same.", ()),
-    "R24": ("The page states no status, which means active.", ()),
-    "R25": ("The pattern that simple programs look for links with finds them all.", ()),
-    "R26": ("The page has meta, name, files and what else its version demands.", ()),
-    "R27": ("Every file has filename, url, hashes and what else its version demands.", ()),
-    "R28": ("versions has all of them, each once.", ()),
-    "R29": ("upload-time is UTC with at most six digits of a second.", ()),
-    "R30": ("yanked is a boolean or a reason.", ()),
-    "R31": ("core-metadata is a boolean or an object, and there is no dist-info-metadata beside it.", ()),
-    "R33": ("provenance is null or an absolute https address.", ()),
-    "R34": ("The page states no status, which means active.", ()),
-    "R35": ("Keys that are in no standard begin with an underscore, or there are none.", ()),
-    "R36": ("The list has projects with names, as far as it was read.", ()),
-    "R37": ("The metadata beside a wheel has the digest that the page promises.", (Ask.METADATA,)),
-    "R38": ("The metadata that the page promises is there.", (Ask.METADATA,)),
-    "R40": ("HEAD of files and metadata has length and Accept-Ranges.", (Ask.FILE_HEAD,)),
-    "R41": ("Ranges are answered 206, or 416 beyond the end.", (Ask.FILE_HEAD,)),
-    "R42": ("What is no single range gets the whole file, or a refusal.", (Ask.SEVERAL_RANGES,)),
-    "R43": ("If-Range gives a part of the same file, and the whole of another one.", (Ask.IF_RANGE,)),
-    "R45": ("Files come as they are, whatever Accept-Encoding says.", (Ask.FILE_HEAD,)),
-    "R51": ("A signature beside a file is not confused with it.", (Ask.FILE_SIGNATURE,)),
-    "R52": ("Pages have ETags, and 304 answers who has them.", (Ask.PAGE,)),
-    "R53": ("Pages say Cache-Control.", ()),
-    "R56": ("Files have ETags and are immutable.", (Ask.FILE_HEAD,)),
-    "R57": ("The page that needs a login says so to caches.", ()),
-    "R58": ("Pages are sent gzipped on request, with an ETag of their own.", (Ask.GZIPPED,)),
-    "R59": ("A project that does not exist is a 404, which is not kept for long.", ()),
-    "R69": ("Without a right login the page is 401, with a challenge.", ()),
-    "R70": ("A login that comes with the first request counts, for pages, files, metadata and HEAD.", ()),
-    "R71": ("Files are where the login is sent to.", ()),
-    "R73": ("The password is seen nowhere.", ()),
-    "R85": ("POST to a page is 405.", (Ask.POST,)),
-    "R98": ("api-version is a version of the standard.", ()),
-    "R105": ("Connections are kept open.", ()),
-    "R107": ("429 and 503 say when to come back.", ()),
-    "R108": ("Every answer has a Date.", ()),
-}
-"""What is said when nothing is wrong, and what must have been asked. The numbers are those of ``tests/README.rst``."""
-
-_TYPES: Mapping[str, Mapping[Ask, str]] = {
-    "R8": {Ask.PAGE: JSON, Ask.AS_HTML: HTML, Ask.PAGE_HTML: TEXT},
-    "R9": {Ask.AS_NOTHING: TEXT, Ask.AS_ANYTHING: TEXT, Ask.AS_ANY_TEXT: TEXT},
-    "R10": {Ask.AS_PIP: JSON, Ask.AS_UV: JSON, Ask.AS_POETRY: JSON},
-    "R11": {Ask.PAGE_HTML: TEXT},
-    "R12": {Ask.AS_RATHER_HTML: TEXT},
-}
-"""The exact content types of the answers."""
+_ALGORITHMS = {name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")}
+_PAGES, _HEADS = (Ask.PAGE, Ask.PAGE_HTML), (Ask.FILE_HEAD, Ask.METADATA_HEAD)
+_WITHOUT_LOGIN = (Ask.AS_NOBODY, Ask.AS_SOMEBODY_ELSE)
+_WITH_LOGIN = (Ask.PAGE, Ask.PAGE_HEAD, Ask.FILE_HEAD, Ask.FIRST_BYTES, Ask.METADATA)
+_NEGOTIATED = (*_PAGES, Ask.PAGE_HEAD, Ask.AS_ANYTHING, Ask.AS_UNSUPPORTED, Ask.MATCHING, Ask.LIST)
+_BUSY = (429, 503)
+_LONG = 600
+"""Seconds; a 404 that caches keep longer hides a new project."""
+_MAY_LEAK = "The page needs a login, but neither private nor Vary: Authorization says so; a cache may give it to anybody."
 
 
 def judge_index(index: IndexRecord) -> list[Finding]:
     """Return the verdict on each requirement, in order."""
-    examiners = (
-        *(_addresses, _outside_url, _types, _negotiation, examine_html, examine_json, examine_list, examine_files),
-        *(examine_metadata, examine_caching, examine_logins, examine_manners),
-    )
-    return judge(RULES, index.got, chain.from_iterable(examine(index) for examine in examiners))
+    return judge(RULES, index)
 
 
-def _addresses(index: IndexRecord) -> Iterator[Said]:
-    for one in index.of(Ask.LIST, Ask.LIST_HEAD, Ask.PAGE, Ask.PAGE_HEAD):
-        if one.status != 200:
-            yield "R1", WRONG, f"{one.question.method} {one.url} is answered {one.told} instead of 200."
-    for one in index.of(Ask.LIST_SLASHLESS, Ask.PAGE_SLASHLESS):
-        if one.status in (301, 308) and one.location != one.url.replace("?", "/?", 1):
-            where = one.header("Location")
-            yield "R2", WRONG, f"{one.url} redirects to {where}, which is not the same address with a slash and its query."
-        elif one.status not in (200, 301, 308):
-            right = "right would be 301 or 308 to it with a slash, or the page itself"
-            yield "R2", WRONG, f"{one.url} is answered {one.told}; {right}."
-    for one in index.of(Ask.SPELLED):
-        if one.status // 100 == 3 and one.location.partition("?")[0].rstrip("/") + "/" == index.page_url:
-            yield "R3", OK, f"Another spelling of {index.project} redirects to its page."
-        elif one.status == 200:
-            better = f"a redirect to {index.page_url} keeps caches from holding it twice"
-            yield "R3", WRONG, f"{one.url} is a page of its own; {better}."
-        yield "R3", WRONG, f"{one.url} is answered {one.told} instead of a redirect to {index.page_url}."
-    yield "R3", UNKNOWN, f"{index.project} can be spelled in one way only." if index.project else NO_PAGE
-    for one in index.of(Ask.INVALID, Ask.INVALID_CONTROL):
-        if one.status not in (400, 404):
-            yield "R4", WRONG, f"{one.url}, which names no project that can be, is answered {one.told}, not 404 or 400."
-    for plain, encoded in zip(index.of(Ask.FILE_HEAD), index.of(Ask.FILE_ENCODED), strict=False):
-        is_same = encoded.status == 200 and encoded.header("Content-Length") == plain.header("Content-Length")
-        if plain.status != 200:
-            yield "R5", UNKNOWN, f"The file itself is answered {plain.told}."
-        elif not is_same and not (encoded.status // 100 == 3 and encoded.location == plain.url):
-            yield "R5", WRONG, f"{encoded.url} is answered {encoded.told}, not as the same address without percent-encoding."
+def _typed(kind: str, *asks: Ask) -> Check[IndexRecord]:
+    """Return a check that answers are 200 with exactly the content type ``kind``."""
+
+    def check(index: IndexRecord) -> Said:
+        for one in [index[ask] for ask in asks]:
+            if one.status != 200 or one.content_type != kind:
+                yield WRONG, f"{one.asked} is answered {one.told} as {one.content_type or 'nothing'} instead of 200 as {kind}."
+
+    return check
 
 
-def _outside_url(index: IndexRecord) -> Iterator[Said]:
+def _is_html(one: Exchange) -> bool:
+    return one.status == 200 and one.content_type in (TEXT, HTML)
+
+
+def _is_no_range(one: Exchange) -> bool:
+    return one.status != 200 and (one.status != 206 or one.content_type != "multipart/byteranges")
+
+
+def _is_public(one: Exchange) -> bool:
+    return not re.search("private|no-store|authorization", f"{one['Cache-Control']} {one['Vary']}".lower())
+
+
+def _max_age(one: Exchange) -> int:
+    found = re.search(r"max-age=(\d+)", one["Cache-Control"].lower())
+    return int(found[1]) if found else 0
+
+
+def _is_other_size(index: IndexRecord) -> bool:
+    size = index.file.get("size")
+    return isinstance(size, int) and index.length not in (size, None)
+
+
+def _is_one_etag(index: IndexRecord) -> bool:
+    tag = index[Ask.PAGE]["ETag"]
+    return tag == index[Ask.GZIPPED]["ETag"] and not tag.startswith("W/")
+
+
+def _slashless(index: IndexRecord) -> Said:
+    for one in index.of((Ask.LIST_SLASHLESS, Ask.PAGE_SLASHLESS)):
+        right = one.url.replace("?", "/?", 1)
+        if one.status != 200 and (one.status not in (301, 308) or one.location != right):
+            yield WRONG, f"{one.url} is answered {one.told} {one['Location']}; right is 200, or 301 or 308 to {right}."
+
+
+def _unsupported_type(index: IndexRecord) -> Said:
+    seen = index[Ask.AS_UNSUPPORTED], index[Ask.LIST_UNSUPPORTED]
+    for one in seen:
+        if one.status != 406 and not _is_html(one):
+            yield WRONG, f"{one.asked} is answered {one.told} {one.content_type}; 406 or HTML would be right."
+    if len({one.status for one in seen}) > 1:
+        yield WRONG, "A type that does not exist is answered 406 in one place and 200 in another."
+
+
+def _spelling(index: IndexRecord) -> Said:
+    if Ask.SPELLED not in index.got:
+        yield UNKNOWN, f"{index.project} can be spelled in one way only." if index.project else NO_PAGE
+    one = index[Ask.SPELLED]
+    if one.status // 100 != 3 or one.location.partition("?")[0].rstrip("/") + "/" != index.page_url:
+        yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} keeps caches from holding it twice."
+
+
+def _encoded_address(index: IndexRecord) -> Said:
+    plain, encoded = index[Ask.FILE_HEAD], index[Ask.FILE_ENCODED]
+    is_same = encoded.status == 200 and encoded["Content-Length"] == plain["Content-Length"]
+    if plain.status != 200:
+        yield UNKNOWN, f"The file itself is answered {plain.told}."
+    elif not is_same and not (encoded.status // 100 == 3 and encoded.location == plain.url):
+        yield WRONG, f"{encoded.url} is answered {encoded.told}, not as the same address without percent-encoding."
+
+
+def _outside_url(index: IndexRecord) -> Said:
     here = split(index.base)
     for one in index.got.values():
-        location, url = split(one.header("Location")), split(one.url)
+        location, url = split(one["Location"]), split(one.url)
         if location.netloc and url.netloc == here.netloc and location[:2] != here[:2]:
-            yield "R6", WRONG, f"{url.path} redirects to {location.geturl()}, which is elsewhere; is the outside URL set?"
+            yield WRONG, f"{url.path} redirects to {location.geturl()}, which is elsewhere; is the outside URL set?"
     for file in index.files:
         link = split(str(file.get("url", "")))
         if link.netloc == here.netloc and link.scheme != here.scheme:
-            told = f"The page links to {link.geturl()}, but is read over {here.scheme}"
-            yield "R6", WRONG, f"{told}; is the outside URL set?"
-    for one in index.of(Ask.FILE_HEAD):
-        if "://" in str(index.file.get("url", "")):
-            yield "R7", OK, "The links of the page are absolute."
-        elif one.status in (404, 410):
-            yield "R7", WRONG, f"The relative link {index.file.get('url')} leads to {one.url}, which is {one.told}."
+            yield WRONG, f"The page links to {link.geturl()}, but is read over {here.scheme}; is the outside URL set?"
 
 
-def _mistyped(exchange: Exchange, expected: str) -> str:
-    """Return the sentence that an answer is not 200 with the type ``expected``; an empty one when it is."""
-    accept = exchange.question.headers.get("Accept")
-    asked = "no Accept" if accept is None else f"Accept: {accept}"
-    if exchange.status != 200:
-        return f"{asked} is answered {exchange.told} instead of 200 as {expected}."
-    found = exchange.content_type
-    return "" if found == expected else f"{asked} is answered as {found or 'nothing'} instead of {expected}."
+def _digest(index: IndexRecord) -> Said:
+    one, stated = (
+        index[Ask.METADATA],
+        as_object(index.described.get("core-metadata") or index.described.get("dist-info-metadata")),
+    )
+    known = [algorithm for algorithm in stated if algorithm in _ALGORITHMS]
+    if one.status != 200:
+        yield UNKNOWN, f"The metadata is answered {one.told}."
+    elif not known:
+        yield UNKNOWN, "The page has no digest of it that could be checked."
+    elif hashlib.new(known[0], one.body, usedforsecurity=False).hexdigest() != stated[known[0]]:
+        yield WRONG, f"{one.url} does not have the {known[0]} that the page promises."
 
 
-def _types(index: IndexRecord) -> Iterator[Said]:
-    for subject, wanted in _TYPES.items():
-        for ask, expected in wanted.items():
-            if any(wrong := [_mistyped(one, expected) for one in index.of(ask)]):
-                yield subject, WRONG, wrong[0]
-    for one in index.of(Ask.AS_LATEST):
-        if one.status == 406 or (one.status == 200 and one.content_type in (TEXT, HTML)):
-            yield "R13", OK, f"{LATEST} is not offered, and not pretended."
-        elif wrong_type := _mistyped(one, JSON):
-            yield "R13", WRONG, wrong_type
+def _ranges(index: IndexRecord) -> Said:
+    length = index.length or 0
+    if length <= 20:
+        yield UNKNOWN, NO_FILE
+    expected = {
+        Ask.FIRST_BYTES: (206, f"bytes 0-9/{length}"),
+        Ask.MIDDLE_BYTES: (206, f"bytes 10-{length - 1}/{length}"),
+        Ask.LAST_BYTES: (206, f"bytes {length - 10}-{length - 1}/{length}"),
+        Ask.MORE_BYTES: (206, f"bytes 0-{length - 1}/{length}"),
+        Ask.NO_BYTES: (416, f"bytes */{length}"),
+    }
+    for one, (status, span) in ((index[ask], right) for ask, right in expected.items()):
+        if one.status != status:
+            yield WRONG, f"{one.asked} is answered {one.told} instead of {status}."
+        elif one["Content-Range"] != span:
+            yield WRONG, f"{one.asked} has the Content-Range {one['Content-Range']!r} instead of {span!r}."
+
+
+def _signature(index: IndexRecord) -> Said:
+    one = index[Ask.FILE_SIGNATURE]
+    if one.status >= 500 or not one.status:
+        yield WRONG, f"{one.url} is answered {one.told} instead of 404."
+    if one.status == 200 and index.length is not None and one["Content-Length"] == str(index.length):
+        yield WRONG, f"{one.url} is answered with the file itself."
+
+
+def _etags(index: IndexRecord) -> Said:
+    tags = [one["ETag"] for one in index.of(_PAGES) if one.status == 200]
+    for tag in tags:
+        if not re.fullmatch(r'(W/)?"[^"]*"', tag):
+            yield WRONG, f"The page has no ETag{f' but {tag}' if tag else ''}, so installers fetch it whole every time."
+    if len(tags) == 2 and tags[0] == tags[1]:
+        yield WRONG, "HTML and JSON have the same ETag, so a cache can hand out one for the other."
+    for one in index.of((Ask.MATCHING, Ask.MATCHING_WEAKLY, Ask.MATCHING_LIST)):
+        sent, tag = one.question.headers.get("If-None-Match", ""), one["ETag"].removeprefix("W/")
+        if one.status != 304:
+            yield WRONG, f"If-None-Match: {sent} is answered {one.told} instead of 304."
+        elif one.body or not tag or tag not in sent:
+            yield WRONG, f"If-None-Match: {sent} is answered 304 with a body or without the same ETag."
+    if not tags:
+        yield UNKNOWN, NO_PAGE
+
+
+def _needs_login(index: IndexRecord) -> Said:
+    if not index.project:
+        yield UNKNOWN, NO_PAGE
+    elif not index.is_protected:
+        yield UNKNOWN, "Everybody may read this index; ask one that needs a login, with --user."
+
+
+def _files_elsewhere(index: IndexRecord) -> Said:
+    here, there = split(index.base), split(index.url_of(index.file))
+    if not index.file:
+        yield UNKNOWN, NO_FILE
+    elif here[:2] != there[:2]:
+        where = f"{there.scheme}://{there.netloc}"
+        yield WRONG, f"Files are at {where}, where installers do not send the login for {here.netloc}."
+
+
+def _shown_password(index: IndexRecord) -> Said:
+    if not index.password:
+        yield UNKNOWN, "There is no login whose password could be seen."
     for one in index.got.values():
-        if one.body and one.status != 204 and not one.content_type:
-            yield "R17", WRONG, f"{one.question.method} {one.url} ({one.told}) has a body, but no Content-Type."
+        if index.password.encode() in one.body + repr(one.headers).encode():
+            yield WRONG, f"The answer to {one.url} shows the password."
 
 
-def _negotiation(index: IndexRecord) -> Iterator[Said]:
-    unsupported = index.of(Ask.AS_UNSUPPORTED, Ask.LIST_UNSUPPORTED)
-    for one in unsupported:
-        if one.status != 406 and not (one.status == 200 and one.content_type in (TEXT, HTML)):
-            told = f"A type that does not exist is answered {one.told} {one.content_type}"
-            yield "R14", WRONG, f"{told}; 406 or HTML would be right."
-    if len({one.status for one in unsupported}) > 1:
-        yield "R14", WRONG, "A type that does not exist is answered 406 in one place and 200 in another."
-    for one in unsupported:
-        yield "R14", OK, f"A type that does not exist is answered {one.status}, for the list and for the page."
-    for one in index.of(Ask.FORMAT):
-        if one.status != 200 or one.content_type not in (JSON, TEXT, HTML):
-            told = f"?format= is answered {one.told} {one.content_type}"
-            yield "R15", WRONG, f"{told}; it should win over Accept, or be ignored."
-        elif one.content_type == JSON:
-            yield "R15", OK, "?format= wins over Accept."
-    if len({one.content_type for one in index.of(Ask.PAGE, Ask.PAGE_HTML) if one.status == 200}) == 1:
-        yield "R16", OK, "The page has one form, whatever Accept says."
-    negotiated = (Ask.PAGE, Ask.PAGE_HTML, Ask.PAGE_HEAD, Ask.AS_ANYTHING, Ask.AS_UNSUPPORTED, Ask.MATCHING, Ask.LIST)
-    for one in index.of(*negotiated):
-        varying = {word.strip().lower() for word in one.header("Vary").split(",")}
-        if one.status in (200, 304, 406) and not varying & {"accept", "*"}:
-            yield "R16", WRONG, f"{one.url} ({one.told}) has no Vary: Accept, so caches mix up its forms."
+def _closed_connections(index: IndexRecord) -> Said:
+    whole = [one for one in index.got.values() if one.status and one.is_whole]
+    closed = sum(not one.kept_open for one in whole)
+    if closed > len(whole) // 4:
+        yield WRONG, f"The server closed {closed} of {len(whole)} connections after one answer; each new one costs a round trip."
+
+
+_RULES: Rules[IndexRecord] = {
+    "R1": [
+        answered((Ask.LIST, Ask.LIST_HEAD, Ask.PAGE, Ask.PAGE_HEAD), 200),
+        fine("The list and the page answer 200 to GET and HEAD."),
+    ],
+    "R2": [_slashless, fine("Addresses without their last slash lead to the same pages.")],
+    "R3": [_spelling, fine("Another spelling of the project redirects to its page.")],
+    "R4": [answered((Ask.INVALID, Ask.INVALID_CONTROL), 404, 400), fine("Names that cannot be are answered 404 or 400.")],
+    "R5": [_encoded_address, fine("A percent-encoded letter in a file's address makes no difference.")],
+    "R6": [_outside_url, fine("No redirect or link leads to another scheme or host than the one that was asked.")],
+    "R7": [
+        each(Ask.FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.told}."),
+        fine("The links of the page lead to its files."),
+    ],
+    "R8": [
+        _typed(JSON, Ask.PAGE),
+        _typed(HTML, Ask.AS_HTML),
+        _typed(TEXT, Ask.PAGE_HTML),
+        fine("Each type is answered as that type."),
+    ],
+    "R9": [
+        _typed(TEXT, Ask.AS_NOTHING, Ask.AS_ANYTHING, Ask.AS_ANY_TEXT),
+        fine(f"No Accept, */* and text/* are answered as {TEXT}."),
+    ],
+    "R10": [_typed(JSON, Ask.AS_PIP, Ask.AS_UV, Ask.AS_POETRY), fine("pip, uv and poetry get JSON.")],
+    "R11": [_typed(TEXT, Ask.PAGE_HTML), fine(f"Old pips, which ask for {TEXT} alone, get it.")],
+    "R12": [_typed(TEXT, Ask.AS_RATHER_HTML), fine("A client that prefers HTML gets HTML.")],
+    "R13": [
+        each(Ask.AS_LATEST, lambda one: one.status == 406 or _is_html(one), f"{LATEST} is not offered, and not pretended.", OK),
+        _typed(JSON, Ask.AS_LATEST),
+        fine(f"{LATEST} is answered as {JSON}."),
+    ],
+    "R14": [_unsupported_type, fine("A type that does not exist is answered 406, or with HTML, for the list and for the page.")],
+    "R15": [answered(Ask.FORMAT, 200), fine("?format= is ignored, or wins over Accept.")],
+    "R16": [
+        when(lambda it: len({one.content_type for one in it.of(_PAGES) if one.status == 200}) == 1, "The page has one form.", OK),
+        has(_NEGOTIATED, "Vary", r"(^|[\s,])(accept|\*)($|[\s,])", ", so caches mix up its forms", (200, 304, 406)),
+        fine("What depends on Accept says so with Vary."),
+    ],
+    "R17": [
+        each(Ask, lambda it: it.body and it.status != 204 and not it.content_type, "{0.asked} ({0.told}) has no Content-Type."),
+        fine("Every answer with a body has a Content-Type."),
+    ],
+    "R37": [_digest, fine("The metadata beside a wheel has the digest that the page promises.")],
+    "R38": [answered(Ask.METADATA, 200), fine("The metadata that the page promises is there.")],
+    "R40": [
+        answered(Ask.FILE_HEAD, 200),
+        answered(_HEADS, 200),
+        has(_HEADS, "Content-Length", r"^\d+$"),
+        has(_HEADS, "Accept-Ranges", "^bytes$", ", so pip reads no metadata out of wheels"),
+        when(_is_other_size, "The page says that {0.file[url]} has {0.file[size]} bytes, HEAD says {0.length}."),
+        fine("HEAD of files and metadata has length and Accept-Ranges."),
+    ],
+    "R41": [_ranges, fine("Ranges are answered 206, or 416 beyond the end.")],
+    "R42": [
+        each(Ask.SEVERAL_RANGES, _is_no_range, "{0.asked} is answered {0.told} instead of the whole file."),
+        answered(Ask.MALFORMED_RANGE, 200, 416),
+        fine("What is no single range gets the whole file, or a refusal."),
+    ],
+    "R43": [
+        answered(Ask.IF_RANGE, 206),
+        answered(Ask.IF_OTHER_RANGE, 200),
+        fine("If-Range gives a part of the same file, and the whole of another one."),
+    ],
+    "R45": [
+        has(Ask.FILE_HEAD, "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
+        has((Ask.FILE_GZIPPED, Ask.METADATA), "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
+        fine("Files come as they are, whatever Accept-Encoding says."),
+    ],
+    "R51": [_signature, fine("A signature beside a file is not confused with it.")],
+    "R52": [_etags, fine("Pages have ETags, and 304 answers who has them.")],
+    "R53": [
+        has((*_PAGES, Ask.LIST), "Cache-Control", so="; with Last-Modified, uv may not ask again for months", at=(200,)),
+        when(lambda it: all(one.status != 200 for one in it.of((*_PAGES, Ask.LIST))), NO_PAGE, UNKNOWN),
+        fine("Pages say Cache-Control."),
+    ],
+    "R56": [
+        each(Ask.FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.told}.", UNKNOWN),
+        has(Ask.FILE_HEAD, "ETag"),
+        has(Ask.FILE_HEAD, "Cache-Control", "immutable", ", without immutable"),
+        has(Ask.FILE_HEAD, "Cache-Control", r"max-age=[1-9]\d{4,}", ", without a long max-age"),
+        fine("Files have ETags and are immutable."),
+    ],
+    "R57": [_needs_login, each(_PAGES, _is_public, _MAY_LEAK), fine("The page that needs a login says so to caches.")],
+    "R58": [
+        has(Ask.GZIPPED, "Content-Encoding", "^gzip$", "; a page of a thousand files is ten times as large as it need be"),
+        when(_is_one_etag, "The packed page has the strong ETag of the plain one."),
+        fine("Pages are sent gzipped on request, with an ETag of their own."),
+    ],
+    "R59": [
+        answered(Ask.UNKNOWN, 404),
+        each(
+            Ask.UNKNOWN,
+            lambda one: _max_age(one) > _LONG,
+            "A 404 has {0[Cache-Control]}; a project that comes later is not seen.",
+        ),
+        fine("A project that does not exist is a 404, which is not kept for long."),
+    ],
+    "R69": [
+        _needs_login,
+        answered(_WITHOUT_LOGIN, 401),
+        has(_WITHOUT_LOGIN, "WWW-Authenticate", "^basic", ", so installers do not look for a login"),
+        fine("Without a right login the page is 401, with a challenge."),
+    ],
+    "R70": [
+        _needs_login,
+        when(lambda it: not it.password, "It needs a login; --user gives one.", UNKNOWN),
+        each(
+            _WITH_LOGIN,
+            lambda one: one.status in (401, 403),
+            "{0.asked} is answered {0.told}, though the login came with it.",
+        ),
+        fine("A login that comes with the first request counts, for pages, files, metadata and HEAD."),
+    ],
+    "R71": [_needs_login, _files_elsewhere, fine("Files are where the login is sent to.")],
+    "R73": [_shown_password, fine("The password is seen nowhere.")],
+    "R85": [answered(Ask.POST, 405), fine("POST to a page is 405.")],
+    "R105": [_closed_connections, fine("Connections are kept open.")],
+    "R107": [
+        when(lambda it: all(one.status not in _BUSY for one in it.got.values()), "The server was never too busy.", UNKNOWN),
+        has(Ask, "Retry-After", at=_BUSY),
+        fine("429 and 503 say when to come back."),
+    ],
+    "R108": [has(Ask, "Date", at=[status for status in range(100, 500) if status != 429]), fine("Every answer has a Date.")],
+}
+RULES: Rules[IndexRecord] = dict(sorted({**_RULES, **PAGE_RULES}.items(), key=lambda rule: int(rule[0][1:])))
+"""The numbers are those of ``tests/README.rst``."""

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from selectolax.lexbor import LexborHTMLParser
 
-from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, join
+from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
 from twistpi.model.errors import InvalidProjectName, TwistpiError
 from twistpi.model.names import normalize_project
 from twistpi.model.records import NOTHING
@@ -99,6 +99,12 @@ class IndexUnreachable(TwistpiError):
     reason: str
 
 
+def minor_of(version: object) -> int:
+    """Return the y of version 1.y; -1 for another one."""
+    found = re.fullmatch(r"1\.(\d+)", str(version))
+    return int(found[1]) if found else -1
+
+
 @attrs.frozen
 class Anchor:
     """A link of an HTML page."""
@@ -140,7 +146,26 @@ class IndexRecord(Record):
     @property
     def is_protected(self) -> bool:
         """Whether the page needs a login."""
-        return any(exchange.status in (401, 403) for exchange in self.of(Ask.AS_NOBODY))
+        return any(exchange.status in (401, 403) for exchange in self.of((Ask.AS_NOBODY,)))
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The object ``meta`` of the page in JSON; empty when there is none."""
+        return as_object(self.page.get("meta"))
+
+    @property
+    def minor(self) -> int:
+        """The y of the API version 1.y of the page in JSON; -1 for another one."""
+        return minor_of(self.meta.get("api-version"))
+
+    @property
+    def length(self) -> int | None:
+        """The bytes of the file, as HEAD or the page says; None when neither does."""
+        for one in self.of((Ask.FILE_HEAD,)):
+            if one.status == 200 and one["Content-Length"].isdigit():
+                return int(one["Content-Length"])
+        size = self.file.get("size")
+        return size if isinstance(size, int) else None
 
     def url_of(self, file: Mapping[str, Any]) -> str:
         """Return the absolute URL of a file, without a fragment."""
@@ -162,7 +187,7 @@ def survey_index(
     if not name:
         del survey.got[Ask.PAGE]
         return IndexRecord(survey.got, f"{base}/", password=password or "")
-    etag = survey.got[Ask.PAGE].header("ETag")
+    etag = survey.got[Ask.PAGE]["ETag"]
     other = name.replace("-", "__") if "-" in name else name.upper()
     survey.learn(
         page=f"{base}/{name}",
@@ -178,7 +203,7 @@ def survey_index(
     if file:
         address = record.url_of(file)
         survey.learn(file=address, file_encoded=_encode_otherwise(address))
-        if etag := survey.got[Ask.FILE_HEAD].header("ETag"):
+        if etag := survey.got[Ask.FILE_HEAD]["ETag"]:
             survey.learn(file_etag=etag, other_etag='"another-file"')
     if described:
         survey.learn(described=record.url_of(described))
@@ -193,7 +218,7 @@ def _find(survey: Survey, url: str) -> str:
         exchange = survey.put(Ask.LIST, base=base)
         if not exchange.status:
             raise IndexUnreachable(exchange.url, exchange.failure)
-        if exchange.status not in (301, 302, 303, 307, 308) or not exchange.header("Location"):
+        if exchange.status not in (301, 302, 303, 307, 308) or not exchange["Location"]:
             return base
         base = exchange.location.partition("?")[0].rstrip("/")
     raise IndexUnreachable(url, "it redirects for ever")
@@ -238,9 +263,9 @@ def _normalized(names: Iterator[str]) -> Sequence[str]:
 
 def _read_pages(record: IndexRecord) -> IndexRecord:
     """Return the record with what the pages in JSON and HTML say."""
-    page = next((one.json for one in record.of(Ask.PAGE) if one.status == 200), {})
+    page = next((one.json for one in record.of((Ask.PAGE,)) if one.status == 200), {})
     files = page.get("files")
-    html = next((one.text for one in record.of(Ask.PAGE_HTML) if one.status == 200), "")
+    html = next((one.text for one in record.of((Ask.PAGE_HTML,)) if one.status == 200), "")
     tree = LexborHTMLParser(html)
     links = [(node.text().strip(), node.attributes) for node in tree.css("a[href]")]
     metas = [node.attributes for node in tree.css("meta[name]")]

@@ -1,4 +1,4 @@
-"""Look at a server directory, the process that serves it, and the upstreams of its mirrors.  Nothing is changed."""
+"""What doctor looks at on the server's machine, and the rules for it: directory, process, upstreams. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ import ssl
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
+from typing import Final
 
 import attrs
 
 from twistpi import __version__
 from twistpi.auth.passwords import BLANK
 from twistpi.blobs.address import blob_address
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, fine, judge, when
 from twistpi.cli.diagnostics.survey import Exchange, Question, Tell
 from twistpi.cli.fetching import Fetcher
 from twistpi.cli.genconfig import closed_to_others
+from twistpi.http.blocking import UNTRUSTED
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.accounts import ROOT
 from twistpi.model.errors import ServerdirRefused
 from twistpi.model.records import Index
+from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
@@ -34,6 +39,10 @@ _PATIENCE = 10.0
 """Seconds for an upstream."""
 _UPSTREAMS, _SAMPLES = 20, 50
 """How many upstreams are asked, and how many folders and files of ``+files`` are looked at."""
+_DESCRIPTORS = 4096
+PROXY_LOGIN: Final = (
+    "The forward proxy wants a login: HTTPS_PROXY=http://user:password@… (HTTP_PROXY); or name the host in NO_PROXY."
+)
 
 
 @attrs.frozen
@@ -44,8 +53,8 @@ class Upstream:
     url: str
     """Without credentials."""
     exchange: Exchange
-    certificate_ends: float | None = None
-    """Unix time in seconds; None without a certificate that is accepted."""
+    certificate_days: float | None = None
+    """How long its certificate is still good; None without one that is accepted."""
 
 
 @attrs.frozen
@@ -92,9 +101,14 @@ class Machine:
     cached: tuple[str, str] | None = None
     """An index that everybody may read, and a project of which it has files."""
 
+    @property
+    def disk_left(self) -> str:
+        """The free space of the disk, for a sentence."""
+        return f"{in_words(self.disk_free)} of {in_words(self.disk_total)}"
 
-def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell) -> Machine:
-    """Return what there is to see.  Raises ``ServerdirRefused`` for a directory that is no server's."""
+
+def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell, now: float) -> Machine:
+    """Return what there is to see ``now`` (Unix seconds); raise ``ServerdirRefused`` for a directory that is no server's."""
     serverdir, layout = settings.serverdir, Layout(settings.serverdir)
     node = read_node(serverdir)
     if node is None or not node.initialised:
@@ -126,7 +140,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell) -> Mach
         closed=closed_to_others(serverdir),
         hidden=_hidden(serverdir),
         root_is_blank=root is not None and root.password_hash == BLANK,
-        upstreams=tuple(_ask_upstreams(indexes, settings, proxies, tell)) if asks_upstreams else (),
+        upstreams=tuple(_ask_upstreams(indexes, settings, proxies, tell, now)) if asks_upstreams else (),
         protected=protected,
         cached=next(((index.name, project) for index, project in projects if is_open(index)), None),
     )
@@ -149,24 +163,19 @@ def _descriptors(pid: int) -> int | None:
 
 
 def _hidden(serverdir: str) -> str | None:
-    """Return the first of some folders and files that another user cannot read."""
-    for number, (path, mode) in enumerate(_walk(os.path.join(serverdir, "+files"))):
-        wanted = 0o005 if stat.S_ISDIR(mode) else 0o004
-        if mode & wanted != wanted:
-            return path
-        if number >= _SAMPLES:
-            break
+    """Return the first of some folders and files of ``+files`` that another user cannot read."""
+    for path in islice(_walk(os.path.join(serverdir, "+files")), _SAMPLES):
+        wanted = 0o005 if os.path.isdir(path) else 0o004
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_mode & wanted != wanted:
+                return path
     return None
 
 
-def _walk(folder: str) -> Iterator[tuple[str, int]]:
-    with contextlib.suppress(OSError):
-        yield folder, os.stat(folder).st_mode
-        for entry in sorted(os.scandir(folder), key=lambda one: one.name):
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            else:
-                yield entry.path, entry.stat().st_mode
+def _walk(top: str) -> Iterator[str]:
+    for folder, folders, files in os.walk(top):
+        folders.sort()
+        yield from (folder, *(os.path.join(folder, name) for name in sorted(files)))
 
 
 def _protected(reader: Reader, projects: Iterable[tuple[Index, str]]) -> Protected | None:
@@ -179,7 +188,9 @@ def _protected(reader: Reader, projects: Iterable[tuple[Index, str]]) -> Protect
     return None
 
 
-def _ask_upstreams(indexes: list[Index], settings: Settings, proxies: ProxyRules, tell: Tell) -> Iterator[Upstream]:
+def _ask_upstreams(
+    indexes: Sequence[Index], settings: Settings, proxies: ProxyRules, tell: Tell, now: float
+) -> Iterator[Upstream]:
     """Ask each mirror's upstream for the beginning of its list, as the server would."""
     context = ssl.create_default_context()
     if settings.ca_file is not None:
@@ -187,7 +198,7 @@ def _ask_upstreams(indexes: list[Index], settings: Settings, proxies: ProxyRules
     mirrors = [index for index in indexes if index.is_mirror and index.config.get("mirror_url")][:_UPSTREAMS]
     for number, index in enumerate(mirrors, 1):
         url = str(index.config["mirror_url"])
-        shown, ends = without_credentials(url), None
+        shown = without_credentials(url)
         try:
             address, credentials = split_credentials(url)
         except ValueError as error:
@@ -198,5 +209,102 @@ def _ask_upstreams(indexes: list[Index], settings: Settings, proxies: ProxyRules
         exchange = fetcher.ask(Question(address, headers=accept, most=1))
         fetcher.close()
         tell("upstreams", number, len(mirrors))
-        ends = fetcher.certificate_ends(address) if exchange.status else None
-        yield Upstream(index.name, shown, exchange, ends)
+        yield Upstream(index.name, shown, exchange, fetcher.certificate_days(address, now) if exchange.status else None)
+
+
+def judge_machine(machine: Machine) -> list[Finding]:
+    """Return what there is to say about the machine and the upstreams of its mirrors."""
+    found = judge(MACHINE_RULES, machine)
+    if not machine.asks_upstreams:
+        found.append(Finding("upstream", OK, "The server asks no upstream: it is offline by its settings, or a replica."))
+    return [*found, *(finding for upstream in machine.upstreams for finding in judge(UPSTREAM_RULES, upstream))]
+
+
+def wants_proxy_login(exchange: Exchange) -> bool:
+    """Return whether a forward proxy refused the request, by itself or as the way to an HTTPS server."""
+    return exchange.status == 407 or (not exchange.status and " 407 " in exchange.failure)
+
+
+def in_days(number: float) -> str:
+    """Return a number of days in words."""
+    return "1 day" if round(number) == 1 else f"{number:,.0f} days"
+
+
+def _disk(machine: Machine) -> Said:
+    serverdir, reserve = machine.settings.serverdir, machine.settings.disk_reserve
+    if machine.disk_free < reserve:
+        told = f"The disk of {serverdir} has only {machine.disk_left} left"
+        yield WRONG, f"{told}, and the setting disk-reserve asks for {in_words(reserve)}. Make room."
+    if machine.inodes_free < machine.inodes_total * 0.02:
+        yield WRONG, f"The disk of {serverdir} can hold only {machine.inodes_free:,} more files. Make room."
+    if machine.disk_free < min(machine.disk_total * 0.05, 10 << 30):
+        yield ADVICE, f"The disk of {serverdir} has {machine.disk_left} left. twistpi gc removes what no index has any more."
+
+
+def _process(machine: Machine) -> Said:
+    if machine.running is None:
+        serverdir = machine.settings.serverdir
+        yield WRONG, f"No server runs on {serverdir}. Start it: twistd twistpi --serverdir {serverdir}"
+    elif not machine.running.addresses:
+        yield ADVICE, "A process has the directory, but does not say where it answers; it may just be starting."
+
+
+def _few_descriptors(machine: Machine) -> Said:
+    limit, how = machine.descriptors, "LimitNOFILE in systemd, minfds in supervisord.conf, ulimit -n in a shell"
+    if limit is None:
+        yield UNKNOWN, "How many files and connections it may have open is not known."
+    elif limit < _DESCRIPTORS:
+        told = f"The process may have {limit} files and connections open; a thousand clients need more."
+        yield ADVICE, f"{told} Give it at least {_DESCRIPTORS}: {how}."
+
+
+def _file_modes(machine: Machine) -> Said:
+    web, hidden, closed = "a web server that is to send files itself", machine.hidden, machine.closed
+    if hidden is not None:
+        yield ADVICE, f"{hidden} can be read by its owner only. For {web} as another user: chmod o+rX {hidden}"
+    if closed is not None:  # as most homes are
+        yield OK, f"Only the owner of {closed} can get to the kept files. For {web}: chmod o+x {closed}"
+
+
+def _trust(machine: Machine) -> Said:
+    if any(network.prefixlen == 0 for network in machine.settings.trusted_proxy):
+        risk = "anybody can say from where a request comes and what the server is called"
+        yield WRONG, f"The setting trusted-proxy names every address there is, so {risk}. Name the proxies alone."
+
+
+def _upstream(upstream: Upstream) -> Said:
+    exchange, name = upstream.exchange, f"{upstream.index} mirrors {upstream.url}"
+    status, gives = exchange.status, f"{name}, which gives {exchange.told}."
+    if wants_proxy_login(exchange):
+        yield WRONG, f"{gives} {PROXY_LOGIN}"
+    elif exchange.failure.startswith(UNTRUSTED):
+        yield WRONG, f"{gives} If it is the right server, name the authority behind its certificate with the setting ca-file."
+    elif not status:
+        yield WRONG, f"{gives} Is mirror_url right? Look at HTTPS_PROXY and NO_PROXY in the server's environment."
+    elif status in (401, 403):
+        yield WRONG, f"{gives} Write a login into its mirror_url: https://user:password@…"
+    elif status >= 500:
+        yield WRONG, f"{gives} Pages go on being served as they are known."
+    elif status == 404:
+        yield ADVICE, f"{gives} Is mirror_url the address of a simple index?"
+    elif upstream.certificate_days is not None and upstream.certificate_days < 7:
+        ends = in_days(upstream.certificate_days)
+        yield ADVICE, f"{name}, whose certificate ends in {ends}. Tell those who run it."
+
+
+MACHINE_RULES: Rules[Machine] = {
+    "process": [_process, fine("The process {0.running.pid} serves {0.settings.serverdir}.")],
+    "disk": [_disk, fine("The disk has {0.disk_left} left.")],
+    "descriptors": [_few_descriptors, fine("It may have {0.descriptors:,} files and connections open.")],
+    "secret": [
+        when(lambda it: it.secret_mode & 0o077, "Others may read the secret that signs logins. chmod 600 {0.secret}"),
+        fine("Nobody else may read the secret that signs logins."),
+    ],
+    "file modes": [_file_modes, fine("A web server in front can read the kept files.")],
+    "root": [
+        when(lambda it: it.root_is_blank, "The password of root is blank, good for everybody here. twistpi passwd root", ADVICE),
+        fine("root has a password."),
+    ],
+    "trust": [_trust, fine("The setting trusted-proxy does not name everybody.")],
+}
+UPSTREAM_RULES: Rules[Upstream] = {"upstream": [_upstream, fine("{0.index} mirrors {0.url}, which answers.")]}

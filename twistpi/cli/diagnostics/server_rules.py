@@ -2,140 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from itertools import chain
 
-from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, judge
-from twistpi.cli.diagnostics.machine import Machine
-from twistpi.cli.diagnostics.machine_rules import DAY, PROXY_LOGIN, days, judge_machine, wants_proxy_login
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge
+from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
 from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit
 from twistpi.cli.diagnostics.survey import Exchange, as_object, split
-from twistpi.http.blocking import SILENT
-
-SITE_RULES: Rules = {
-    "answers": ("The server answers.", ()),
-    "headers": ("The server's headers arrive.", ()),
-    "address": ("The server knows the address that users see.", ()),
-    "ready": ("It says that it is ready.", ()),
-    "links": ("Pages lead to files that are there.", (Visit.FILE_HEAD,)),
-    "ranges": ("Parts of files can be had.", (Visit.FILE_RANGE,)),
-    "sending": ("Nobody passes files on that could be sent at once.", (Visit.FILE_RANGE,)),
-    "packing": ("Pages travel packed.", (Visit.PAGE_GZIPPED,)),
-    "methods": ("The method PUSH, of devpi push, gets through.", ()),
-    "uploads": ("A large upload reaches the server while it comes.", ()),
-    "clock": ("The server's clock and this machine's agree.", ()),
-    "TLS": ("The way does not leave this machine.", ()),
-    "replication": ("The server says what its role is.", ()),
-    "forwarding": ("Headers that only a proxy may send are not believed from outside.", ()),
-}
-LOGIN_RULES: Rules = {"logins": ("A login that comes with a request arrives.", ())}
-"""For an address that has a login."""
-BOTH_RULES: Rules = {
-    "same server": ("It is the server of the directory.", ()),
-    "version": ("It runs the version that is installed.", ()),
-    "seclusion": ("No kept file is for some only.", ()),
-}
-"""For a server whose directory is on this machine."""
+from twistpi.http.blocking import SILENT, UNTRUSTED
 
 _OURS = "X-Devpi-Api-Version"
 """A header of every answer that the server itself gave."""
 
 
-def diagnose(site: Site | None, machine: Machine | None, now: float) -> list[Finding]:
-    """Return everything there is to say; ``now`` is this machine's Unix time in seconds."""
-    found = [] if machine is None else judge_machine(machine, now)
+def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
+    """Return everything there is to say."""
+    found = [] if machine is None else judge_machine(machine)
     if site is None:
         told = "It was not asked anything. Name the address that users have: twistpi doctor URL"
         return [*found, Finding("answers", UNKNOWN, told)]
-    answers = next(Finding(*said) for said in _answers(site))
-    if answers.verdict is not OK:
-        return [*found, answers]
-    examiners = (_answers, _proxy, _files, _logins, _uploads, _time, _replication, _forwarding, _directory)
+    found += judge({"answers": SITE_RULES["answers"]}, site)
+    if found[-1].verdict is not OK:
+        return found
     has_login, has_machine = Visit.OTHER_LOGIN in site.got, site.machine is not None
-    rules = {**SITE_RULES, **(LOGIN_RULES if has_login else {}), **(BOTH_RULES if has_machine else {})}
-    return found + judge(rules, site.got, chain.from_iterable(examine(site) for examine in examiners))
+    return found[:-1] + judge({**SITE_RULES, **(LOGIN_RULES if has_login else {}), **(BOTH_RULES if has_machine else {})}, site)
 
 
-def _is_ours(exchange: Exchange) -> bool:
-    return bool(exchange.header(_OURS))
-
-
-def _answers(site: Site) -> Iterator[Said]:
+def _answers(site: Site) -> Said:
     api = site[Visit.API]
+    is_ours, proxy, gives = api[_OURS], f"The proxy at {site.url} answers {api.told}", f"{site.url} gives {api.told}."
     if wants_proxy_login(api):
-        yield "answers", WRONG, f"{site.url} is not reached: {api.told}. {PROXY_LOGIN}"
-    if api.is_untrusted:
+        yield WRONG, f"{gives} {PROXY_LOGIN}"
+    elif api.failure.startswith(UNTRUSTED):
         how = "Give it one that its users' machines trust; SSL_CERT_FILE has this command trust another authority."
-        yield "answers", WRONG, f"{site.url} gives {api.told}. {how}"
-    if not api.status:
-        yield "answers", WRONG, f"{site.url} gives {api.told}. Is the server started, and the address right?"
-    if api.status in (502, 503, 504) and not _is_ours(api):
-        told = f"The proxy at {site.url} answers {api.told}: it does not reach twistpi."
-        yield "answers", WRONG, f"{told} Is that started, and at that port?"
-    if api.status == 401 and not _is_ours(api):
+        yield WRONG, f"{gives} {how}"
+    elif not api.status:
+        yield WRONG, f"{gives} Is the server started, and the address right?"
+    elif api.status in (502, 503, 504) and not is_ours:
+        yield WRONG, f"{proxy}: it does not reach twistpi. Is that started, and at that port?"
+    elif api.status == 401 and not is_ours:
         how = "If that is wanted, write a login into the address: https://user:password@…"
-        yield "answers", WRONG, f"The proxy at {site.url} answers {api.told} before it asks twistpi. {how}"
-    if "login" not in as_object(api.json.get("result")):
+        yield WRONG, f"{proxy} before it asks twistpi. {how}"
+    elif "login" not in as_object(api.json.get("result")):
         told = f"{site.url}/+api is answered {api.told}, but not by twistpi."
-        yield "answers", WRONG, f"{told} Is the address right, prefix included?"
-    yield "answers", OK, f"{site.url} answers."
+        yield WRONG, f"{told} Is the address right, prefix included?"
 
 
-def _proxy(site: Site) -> Iterator[Said]:
-    api, push, ready = site[Visit.API], site[Visit.PUSH], site[Visit.READY]
-    if missing := [name for name in (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not api.header(name)]:
-        told = f"The proxy drops {', '.join(missing)}, which clients and replicas read."
-        yield "headers", WRONG, f"{told} Let it pass all headers on."
-    login = str(as_object(api.json.get("result")).get("login"))
-    if login != f"{site.url}/+login" and not login.startswith("/"):
-        believed, seen = split(login), split(site.url)
-        why = "under which address it was asked"
-        if believed.scheme != seen.scheme and believed.netloc:
-            why = "which scheme it was asked with"
-        elif believed.netloc == seen.netloc:
-            why = "below which path it passes requests on, or says a wrong one"
-        how = f"Have it send X-Outside-Url: {site.url}, and name it in the setting trusted-proxy; or set outside-url."
-        told = f"The server believes its address is {login.removesuffix('/+login')}, not {site.url}"
-        yield "address", WRONG, f"{told}: the proxy does not say {why}. {how}"
-    if not _is_ours(push):
-        told = f"PUSH is answered {push.told} before it reaches twistpi, so devpi push fails."
-        yield "methods", WRONG, f"{told} Let the proxy pass all methods on."
-    checks = ready.json.get("checks")
-    if not isinstance(checks, list):
-        yield "ready", UNKNOWN, "It does not say whether it is ready."
+def _headers(site: Site) -> Said:
+    names = (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date")
+    if missing := ", ".join(name for name in names if not site[Visit.API][name]):
+        yield WRONG, f"The proxy drops {missing}, which clients and replicas read. Let it pass all headers on."
+
+
+def _address(site: Site) -> Said:
+    login = str(as_object(site[Visit.API].json.get("result")).get("login"))
+    if login == f"{site.url}/+login" or login.startswith("/"):
         return
-    troubles = [str(as_object(check).get("message")) for check in checks if as_object(check).get("result", "fine") != "fine"]
+    believed, seen = split(login), split(site.url)
+    why = "under which address it was asked"
+    if believed.scheme != seen.scheme and believed.netloc:
+        why = "which scheme it was asked with"
+    elif believed.netloc == seen.netloc:
+        why = "below which path it passes requests on, or says a wrong one"
+    told = f"The server believes its address is {login.removesuffix('/+login')}, not {site.url}: the proxy does not say {why}."
+    yield WRONG, f"{told} Have it send X-Outside-Url: {site.url}, and name it in the setting trusted-proxy; or set outside-url."
+
+
+def _ready(site: Site) -> Said:
+    ready, checks = site[Visit.READY], site[Visit.READY].json.get("checks")
+    if not isinstance(checks, list):
+        yield UNKNOWN, "It does not say whether it is ready."
+        return
+    messages = [str(as_object(check).get("message")) for check in checks if as_object(check).get("result", "fine") != "fine"]
     if ready.status != 200:
-        yield "ready", WRONG, f"It says that it is not ready. {' '.join(troubles)}"
-    if troubles:
-        yield "ready", ADVICE, f"It is ready, but warns. {' '.join(troubles)}"
+        yield WRONG, f"It says that it is not ready. {' '.join(messages)}"
+    elif messages:
+        yield ADVICE, f"It is ready, but warns. {' '.join(messages)}"
 
 
-def _files(site: Site) -> Iterator[Said]:
-    for page, file in zip(site.of(Visit.PAGE), site.of(Visit.FILE_HEAD), strict=False):
-        if file.status in (404, 410):
-            how = "If there is a path prefix, the proxy has to say so: X-Outside-Url, or the setting outside-url."
-            yield "links", WRONG, f"{page.url} links to {file.url}, which is answered {file.told}. {how}"
-        elif file.status != 200:
-            yield "links", WRONG, f"{file.url} is answered {file.told}. The server's log says why."
-            yield "ranges", UNKNOWN, "There is no file to ask a part of."
-    for part in site.of(Visit.FILE_RANGE):
-        if part.status != 206 or len(part.body) != 10 or not part.is_whole:
-            told = f"Ten bytes of a file are answered {part.told} instead of 206: the proxy drops Range."
-            yield "ranges", WRONG, f"{told} Let it pass that header on."
-        if part.status not in (200, 206):
-            yield "sending", UNKNOWN, "There is no file to look at."
-        if part.header("Server").lower().startswith("nginx") and part.header("Cache-Status").startswith("twistpi; hit"):
-            how = "The files of twistpi gen-config have it do that, if its user can read the folder +files."
-            yield "sending", ADVICE, f"nginx has twistpi send files that it could send itself. {how}"
-    for page in site.of(Visit.PAGE_GZIPPED):
-        if page.status != 200:
-            yield "packing", UNKNOWN, "There is no page yet."
-        if page.header("Content-Encoding").lower() not in ("gzip", "zstd", "br"):
-            how = "Let it pass that header on, and large pages are a tenth."
-            yield "packing", ADVICE, f"Pages travel unpacked: the proxy drops Accept-Encoding. {how}"
+def _links(site: Site) -> Said:
+    file = site[Visit.FILE_HEAD]
+    if file.status in (404, 410):
+        told = f"{site[Visit.PAGE].url} links to {file.url}, which is answered {file.told}."
+        yield WRONG, f"{told} If there is a path prefix, the proxy has to say so: X-Outside-Url, or the setting outside-url."
+    elif file.status != 200:
+        yield WRONG, f"{file.url} is answered {file.told}. The server's log says why."
+
+
+def _ranges(site: Site) -> Said:
+    part, file = site[Visit.FILE_RANGE], site[Visit.FILE_HEAD]
+    if file.status not in (200, 404, 410):
+        yield UNKNOWN, "There is no file to ask a part of."
+    elif part.status != 206 or len(part.body) != 10 or not part.is_whole:
+        told = f"Ten bytes of a file are answered {part.told} instead of 206: the proxy drops Range."
+        yield WRONG, f"{told} Let it pass that header on."
+
+
+def _sending(site: Site) -> Said:
+    part = site[Visit.FILE_RANGE]
+    if part.status not in (200, 206):
+        yield UNKNOWN, "There is no file to look at."
+    elif part["Server"].lower().startswith("nginx") and part["Cache-Status"].startswith("twistpi; hit"):
+        how = "The files of twistpi gen-config have it do that, if its user can read the folder +files."
+        yield ADVICE, f"nginx has twistpi send files that it could send itself. {how}"
+
+
+def _packing(site: Site) -> Said:
+    page = site[Visit.PAGE_GZIPPED]
+    if page.status != 200:
+        yield UNKNOWN, "There is no page yet."
+    elif page["Content-Encoding"].lower() not in ("gzip", "zstd", "br"):
+        how = "Let it pass that header on, and large pages are a tenth."
+        yield ADVICE, f"Pages travel unpacked: the proxy drops Accept-Encoding. {how}"
 
 
 def _is_logged_in(exchange: Exchange) -> bool:
@@ -143,76 +121,75 @@ def _is_logged_in(exchange: Exchange) -> bool:
     return isinstance(status, list) and status[:1] == ["ok"]
 
 
-def _logins(site: Site) -> Iterator[Said]:
+def _logins(site: Site) -> Said:
     if _is_logged_in(site[Visit.API]):
         return
-    for other in site.of(Visit.OTHER_LOGIN):
-        if _is_logged_in(other):
-            told = "The login of the address counts in X-Devpi-Auth, but not in Authorization: the proxy drops that header."
-            yield "logins", WRONG, f"{told} Let it pass it on, or installers and twine cannot log in."
-        yield "logins", UNKNOWN, "The server does not take the login of the address, so whether logins arrive does not show."
+    if _is_logged_in(site[Visit.OTHER_LOGIN]):
+        told = "The login of the address counts in X-Devpi-Auth, but not in Authorization: the proxy drops that header."
+        yield WRONG, f"{told} Let it pass it on, or installers and twine cannot log in."
+    yield UNKNOWN, "The server does not take the login of the address, so whether logins arrive does not show."
 
 
-def _uploads(site: Site) -> Iterator[Said]:
-    upload, size, mib = site[Visit.UPLOAD], f"{site.upload_length >> 20:,} MiB", site.upload_length >> 20
-    if upload.status == 413 and not _is_ours(upload):
+def _uploads(site: Site) -> Said:
+    upload, mib = site[Visit.UPLOAD], site.upload_length >> 20
+    one = f"an upload of {mib:,} MiB"
+    if upload.status == 413 and not upload[_OURS]:
         how = f"In nginx: client_max_body_size {mib}m; or 0 for no limit of its own."
-        yield "uploads", WRONG, f"The proxy refuses an upload of {size}. {how}"
+        yield WRONG, f"The proxy refuses {one}. {how}"
     elif upload.status == 413:
-        yield "uploads", ADVICE, f"The server refuses an upload of {size}, by its setting max-upload-size."
-    elif upload.status and upload.status < 500:
-        told = f"An upload of {size} would not be refused for its size, and reaches the server while it comes."
-        yield "uploads", OK, told
-    elif upload.failure == SILENT and site[Visit.API].header("Server").lower().startswith("nginx"):
-        told = f"The proxy takes in a whole upload, such as one of {size}, before it passes it on."
-        yield "uploads", ADVICE, f"{told} In nginx: proxy_request_buffering off."
+        yield ADVICE, f"The server refuses {one}, by its setting max-upload-size."
+    elif upload.failure == SILENT and site[Visit.API]["Server"].lower().startswith("nginx"):
+        told = f"The proxy takes in the whole of {one} before it passes it on."
+        yield ADVICE, f"{told} In nginx: proxy_request_buffering off."
     elif upload.failure == SILENT:  # Apache and Varnish pass uploads on, but answers only when all of them has come
-        yield "uploads", UNKNOWN, f"Whether the proxy passes an upload of {size} on while it comes does not show."
-    else:
-        yield "uploads", UNKNOWN, f"What becomes of an upload of {size} does not show: {upload.told}."
+        yield UNKNOWN, f"Whether the proxy passes {one} on while it comes does not show."
+    elif not upload.status or upload.status >= 500:
+        yield UNKNOWN, f"What becomes of {one} does not show: {upload.told}."
 
 
-def _time(site: Site) -> Iterator[Said]:
+def _clock(site: Site) -> Said:
     try:
-        ahead = parsedate_to_datetime(site[Visit.API].header("Date")).timestamp() - site.asked_at
+        ahead = parsedate_to_datetime(site[Visit.API]["Date"]).timestamp() - site.asked_at
     except (ValueError, TypeError, OverflowError, OSError):
-        yield "clock", UNKNOWN, "The server does not say what time it is."
-    else:
-        if abs(ahead) > 30.0:
-            told = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
-            yield "clock", WRONG, f"The server's clock is {told}. Have both set by NTP."
-    parts, ends = split(site.url), site.certificate_ends
+        yield UNKNOWN, "The server does not say what time it is."
+        return
+    if abs(ahead) > 30.0:
+        told = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
+        yield WRONG, f"The server's clock is {told}. Have both set by NTP."
+
+
+def _tls(site: Site) -> Said:
+    parts, days = split(site.url), site.certificate_days
     if parts.scheme != "https":
         if not _is_loopback(parts.hostname):
-            how = "Put TLS in front, or have the server do it (--listen ssl:…)."
-            yield "TLS", ADVICE, f"Passwords and tokens travel readable. {how}"
-    elif ends is None:
-        yield "TLS", UNKNOWN, "The certificate could not be looked at."
-    elif (left := ends - site.asked_at) < 14 * DAY:
-        yield "TLS", WRONG, f"The certificate of {parts.netloc} ends in {days(left)}. Renew it."
+            yield ADVICE, "Passwords and tokens travel readable. Put TLS in front, or have the server do it (--listen ssl:…)."
+    elif days is None:
+        yield UNKNOWN, "The certificate could not be looked at."
+    elif days < 14:
+        yield WRONG, f"The certificate of {parts.netloc} ends in {in_days(days)}. Renew it."
     else:
-        yield "TLS", OK, f"The certificate is good for {days(left)}."
+        yield OK, f"The certificate is good for {in_days(days)}."
 
 
-def _replication(site: Site) -> Iterator[Said]:
+def _replication(site: Site) -> Said:
     facts = site[Visit.STATUS].json.get("result")
     if not isinstance(facts, dict):
-        yield "replication", UNKNOWN, "The server does not say what its role is."
+        yield UNKNOWN, "The server does not say what its role is."
         return
     if fenced := facts.get("fenced"):
-        yield "replication", WRONG, f"It takes no writes. {fenced} Stop it and make it a replica: twistpi resync"
+        yield WRONG, f"It takes no writes. {fenced} Stop it and make it a replica: twistpi resync"
     if facts.get("role") != "REPLICA":
         number = len(as_object(facts.get("polling_replicas")))
-        yield "replication", OK, f"It is a primary, followed by {number} {'server' if number == 1 else 'servers'}."
+        yield OK, f"It is a primary, followed by {number} {'server' if number == 1 else 'servers'}."
     primary, lag, missing = facts.get("primary-url"), facts.get("lag-seconds"), as_object(facts.get("replication-errors"))
     if not isinstance(lag, int | float) or lag > 60.0:
         known = f"is {lag:,.0f} seconds behind" if isinstance(lag, int | float) else "does not know how far it is behind"
         why = facts.get("last-error") or "Can it reach that address, and has it the same secretfile?"
-        yield "replication", WRONG, f"It {known} its primary {primary}. {why}"
+        yield WRONG, f"It {known} its primary {primary}. {why}"
     if missing:
         told = f"{len(missing)} files do not come from its primary {primary}, such as {min(missing, key=str)}"
-        yield "replication", WRONG, f"{told}; /+status says why."
-    yield "replication", OK, f"It is a replica, and has what its primary {primary} has."
+        yield WRONG, f"{told}; /+status says why."
+    yield OK, f"It is a replica, and has what its primary {primary} has."
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -222,39 +199,73 @@ def _is_loopback(host: str | None) -> bool:
         return host == "localhost" or (host or "").endswith(".localhost")
 
 
-def _forwarding(site: Site) -> Iterator[Said]:
-    told, here = site[Visit.SPOOFED].text, split(site.url)
+def _forwarding(site: Site) -> Said:
+    told, here, machine = site[Visit.SPOOFED].text, split(site.url), site.machine
     if STRANGER not in told and "gopher://" not in told:
         return
-    addresses = site.machine.running.addresses if site.machine is not None and site.machine.running is not None else ()
+    addresses = machine.running.addresses if machine is not None and machine.running is not None else ()
     ports = [split(address).port for address in addresses if address.startswith("http")]
-    if _is_loopback(here.hostname) and (site.machine is None or here.port in ports):
+    if _is_loopback(here.hostname) and (machine is None or here.port in ports):
         how = "Name the address that they have, and ask again."
-        yield "forwarding", UNKNOWN, f"This machine may speak for users (setting trusted-proxy). {how}"
+        yield UNKNOWN, f"This machine may speak for users (setting trusted-proxy). {how}"
     how = "Have the proxy set X-Outside-Url, Forwarded and X-Forwarded-* itself, and let trusted-proxy name it alone."
-    yield "forwarding", WRONG, f"Anybody can make the server give links to a host of their choice. {how}"
+    yield WRONG, f"Anybody can make the server give links to a host of their choice. {how}"
 
 
-def _directory(site: Site) -> Iterator[Said]:
-    """Compare what answers with the server directory of this machine."""
-    if (machine := site.machine) is None:
-        return
-    serverdir, node_id = machine.settings.serverdir, site[Visit.API].header("X-Devpi-Uuid")
-    if node_id and node_id != machine.node_id:
-        told = f"{site.url} is another server than the one of {serverdir}."
-        yield "same server", WRONG, f"{told} Correct the proxy, or --serverdir."
-    yield "same server", OK, f"It is the server of {serverdir}."
+def _same_server(site: Site) -> Said:
+    node_id, machine = site[Visit.API]["X-Devpi-Uuid"], site.machine
+    if machine is not None and node_id not in ("", machine.node_id):
+        told = f"{site.url} is another server than the one of {machine.settings.serverdir}."
+        yield WRONG, f"{told} Correct the proxy, or --serverdir."
+
+
+def _version(site: Site) -> Said:
     running = as_object(as_object(site[Visit.STATUS].json.get("result")).get("versioninfo")).get("twistpi")
     if running is None:
-        yield "version", UNKNOWN, "The server does not say which version it is."
-    elif running != machine.version:
-        yield "version", ADVICE, f"The server still runs version {running}, but {machine.version} is installed. Restart it."
-    yield "version", OK, f"It runs version {running}, the one that is installed."
-    if machine.protected is None:
-        return
-    for one in site.of(Visit.PROTECTED, Visit.BLOB):
-        if one.status in (200, 206):
+        yield UNKNOWN, "The server does not say which version it is."
+    elif site.machine is not None and running != site.machine.version:
+        yield ADVICE, f"The server still runs version {running}, but {site.machine.version} is installed. Restart it."
+
+
+def _seclusion(site: Site) -> Said:
+    file = None if site.machine is None else site.machine.protected
+    for one in site.of((Visit.PROTECTED, Visit.BLOB)):
+        if file is not None and one.status in (200, 206):
+            told = f"{one.url} is given to everybody, though {file.index} is not for all."
             how = "Let nginx ask twistpi first, as the files of twistpi gen-config do, and offer the folder +files to nobody."
-            told = f"{one.url} is given to everybody, though {machine.protected.index} is not for all."
-            yield "seclusion", WRONG, f"{told} {how}"
-    yield "seclusion", OK, f"Files of {machine.protected.index}, which is not for all, are not given to everybody."
+            yield WRONG, f"{told} {how}"
+    if file is not None:
+        yield OK, f"Files of {file.index}, which is not for all, are not given to everybody."
+
+
+SITE_RULES: Rules[Site] = {
+    "answers": [_answers, fine("{0.url} answers.")],
+    "headers": [_headers, fine("The server's headers arrive.")],
+    "address": [_address, fine("The server knows the address that users see.")],
+    "ready": [_ready, fine("It says that it is ready.")],
+    "links": [_links, fine("Pages lead to files that are there.")],
+    "ranges": [_ranges, fine("Parts of files can be had.")],
+    "sending": [_sending, fine("Nobody passes files on that could be sent at once.")],
+    "packing": [_packing, fine("Pages travel packed.")],
+    "methods": [
+        each(
+            Visit.PUSH,
+            lambda one: not one[_OURS],
+            "The proxy answers PUSH {0.told}, so devpi push fails. Let it pass all methods.",
+        ),
+        fine("The method PUSH, of devpi push, gets through."),
+    ],
+    "uploads": [_uploads, fine("A large upload is not refused for its size, and reaches the server while it comes.")],
+    "clock": [_clock, fine("The server's clock and this machine's agree.")],
+    "TLS": [_tls, fine("The way does not leave this machine.")],
+    "replication": [_replication, fine("The server says what its role is.")],
+    "forwarding": [_forwarding, fine("Headers that only a proxy may send are not believed from outside.")],
+}
+LOGIN_RULES: Rules[Site] = {"logins": [_logins, fine("A login that comes with a request arrives.")]}
+"""For an address that has a login."""
+BOTH_RULES: Rules[Site] = {
+    "same server": [_same_server, fine("It is the server of {0.machine.settings.serverdir}.")],
+    "version": [_version, fine("It runs the version that is installed.")],
+    "seclusion": [_seclusion, fine("No kept file is for some only.")],
+}
+"""For a server whose directory is on this machine."""

@@ -58,8 +58,8 @@ class Site(Record):
     """Unix time in seconds by this machine's clock, when ``Visit.API`` was answered."""
     upload_length: int = 0
     """Bytes that the large upload announced."""
-    certificate_ends: float | None = None
-    """Unix time in seconds; None without a certificate that is accepted."""
+    certificate_days: float | None = None
+    """How long the certificate is still good; None without one that is accepted."""
     machine: Machine | None = None
     """What was seen on this machine, if the server's directory is here."""
 

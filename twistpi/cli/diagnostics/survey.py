@@ -1,17 +1,16 @@
-"""Requests to a server, what came of them, and the record that rules judge."""
+"""Requests to a server, the answers to them, and the record that rules judge."""
 
 from __future__ import annotations
 
 import enum
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import attrs
 import orjson
 
-from twistpi.http.blocking import UNTRUSTED
 from twistpi.model.records import NOTHING, Json
 
 Tell = Callable[[str, int, int], object]
@@ -36,7 +35,7 @@ class Question:
 
 @attrs.frozen
 class Exchange:
-    """A request and what came of it."""
+    """A request and its answer. ``exchange["ETag"]`` is a header: several are joined by commas, a missing one is empty."""
 
     question: Question
     status: int = 0
@@ -52,8 +51,8 @@ class Exchange:
     failure: str = ""
     """Why no answer came."""
 
-    def header(self, name: str) -> str:
-        """Return the value of a header, several joined by commas; empty when it is absent."""
+    def __getitem__(self, name: str) -> str:
+        """Return the value of a header."""
         return ", ".join(value for key, value in self.headers if key.lower() == name.lower())
 
     @property
@@ -62,23 +61,28 @@ class Exchange:
         return self.question.url
 
     @property
+    def asked(self) -> str:
+        """Method, URL and headers of the request, for a sentence."""
+        headers = ", ".join(f"{name}: {value}" for name, value in self.question.headers.items() if name != "Authorization")
+        return f"{self.question.method} {self.url}{' with ' if headers else ''}{headers}"
+
+    @property
     def content_type(self) -> str:
         """The media type without parameters, in lower case."""
-        return self.header("Content-Type").partition(";")[0].strip().lower()
+        return self["Content-Type"].partition(";")[0].strip().lower()
 
     @property
     def location(self) -> str:
         """The absolute URL of the ``Location`` header; the request's own without one."""
-        return join(self.url, self.header("Location"))
+        return join(self.url, self["Location"])
 
     @property
-    def json(self) -> dict[str, Json]:
+    def json(self) -> Mapping[str, Json]:
         """The body as a JSON object; empty when it is none."""
         try:
-            found = orjson.loads(self.body)
+            return as_object(orjson.loads(self.body))
         except orjson.JSONDecodeError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def text(self) -> str:
@@ -86,21 +90,16 @@ class Exchange:
         return self.body.decode("utf-8", "replace")
 
     @property
-    def is_untrusted(self) -> bool:
-        """Whether the server's certificate was refused."""
-        return self.failure.startswith(UNTRUSTED)
-
-    @property
     def told(self) -> str:
-        """The status line's end, or why there is no answer, for a sentence."""
+        """The status with its reason, or why there is no answer, for a sentence."""
         return f"{self.status} {self.reason}".strip() if self.status else f"no answer ({self.failure})"
 
 
 class Query(enum.Enum):
-    """A template for one request of a survey.
+    """A template for one request: URL, method, ``Accept``, other headers, bytes of the body to read.
 
-    ``{names}`` in the URL and in header values stand for facts that the survey learns; a query is asked as soon as all its facts
-    are known. The header ``Authorization``, also an empty one, replaces the credentials.
+    ``{names}`` in the URL and in headers stand for facts that the survey learns; a query is asked as soon as all its facts are
+    known. The header ``Authorization``, also an empty one, replaces the credentials.
     """
 
     def __init__(
@@ -147,6 +146,13 @@ class Survey:
         return exchange
 
 
+@attrs.frozen(auto_exc=True)
+class NotAsked(Exception):
+    """A query was not asked, because a fact that it needs did not become known."""
+
+    query: Query
+
+
 @attrs.frozen
 class Record:
     """The answers of a survey."""
@@ -154,10 +160,12 @@ class Record:
     got: Mapping[Query, Exchange]
 
     def __getitem__(self, query: Query) -> Exchange:
-        """Return the answer to a query; raises ``KeyError`` when it was not asked."""
+        """Return the answer to a query; raise ``NotAsked``."""
+        if query not in self.got:
+            raise NotAsked(query)
         return self.got[query]
 
-    def of(self, *queries: Query) -> list[Exchange]:
+    def of(self, queries: Iterable[Query]) -> list[Exchange]:
         """Return the answers to those of ``queries`` that were asked."""
         return [self.got[query] for query in queries if query in self.got]
 
