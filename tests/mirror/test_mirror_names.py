@@ -18,8 +18,8 @@ from twisted.internet.defer import gatherResults
 from tests.fakes.upstream import JSON, CutOff, Document, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, pause, reactor, start
-from twistpi.mirror.name_store import home_of
-from twistpi.mirror.names import NameList, search_names
+from twistpi.mirror.name_store import home_of, search_names
+from twistpi.mirror.names import NameList
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 
 LIST = "/simple/"

@@ -35,7 +35,6 @@ from twistpi.mirror.name_store import (
     new_folder,
     remove,
     save,
-    search_names,
     sweep,
 )
 from twistpi.mirror.page_source import Kind
@@ -45,8 +44,6 @@ from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
 from twistpi.view.read import Readers
-
-__all__ = ["AGE", "NameList", "NameLists", "NameSource", "PrimaryNames", "UpstreamNames", "search_names"]
 
 AGE: Final = "X-Twistpi-Age"
 """A header of a primary's answer: seconds since the upstream confirmed the list."""
