@@ -17,7 +17,7 @@ from tests.replication.fake_primary import client_for
 from tests.replication.two_servers import MIRROR, SECRET, STAGE, Answer, Server
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.blobs.address import blob_address
-from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
+from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.replication.primary import Primary
 
 WHEEL = "demo-1.0-py3-none-any.whl"

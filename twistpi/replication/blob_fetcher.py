@@ -2,7 +2,7 @@
 
 A blob is found missing when an entry that names it is announced, or in a walk through the view: after a start, and whenever more
 was announced than could be remembered.  Uploaded files come before those of mirrors, because nobody else has them.  Small blobs
-are fetched many per request (``bunch.py``), large ones by themselves, as for a client, so that both share one fetch.
+are fetched many per request (``blob_batch.py``), large ones by themselves, as for a client, so that both share one fetch.
 
 Nothing here stops the log.  A blob that comes otherwise than it should is not kept.  It is shown in the status and tried again
 after growing delays; one that nothing names any more by then is forgotten.  While the primary is gone, everything waits.
@@ -27,9 +27,9 @@ from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
+from twistpi.replication.blob_batch import Batch, fetch, store_in
 from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
 from twistpi.replication.blob_search import NAMING, BlobSearch, Key, MissingBlob
-from twistpi.replication.bunch import Bunch, bring
 from twistpi.replication.primary import Primary
 from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob
@@ -242,13 +242,13 @@ class BlobFetcher:
         self._begin(self._together(batch) if len(batch) > 1 else self._by_itself(batch[0]))
         return True
 
-    async def _together(self, batch: Sequence[MissingBlob]) -> None:
-        bunch = Bunch.of(self._blobs, [missing.blob for missing in batch])
-        by_key = {missing.key: missing for missing in batch}
+    async def _together(self, together: Sequence[MissingBlob]) -> None:
+        batch = Batch.of(store_in(self._blobs), [missing.blob for missing in together])
+        by_key = {missing.key: missing for missing in together}
         reason: str | None = None
         self._requests += 1
         try:
-            reason = await bring(self._primary, bunch, self._offload, _SILENCE)
+            reason = await fetch(self._primary, batch, _SILENCE)
         except (PrimaryUnreachable, StorageFull) as error:
             reason = _reason(error)
         except SyncFailed as final:
@@ -256,15 +256,15 @@ class BlobFetcher:
             raise
         finally:
             self._requests -= 1
-            for blob in bunch.kept:
+            for blob in batch.stored:
                 self._came(blob)
-            for blob, wrong in bunch.refused:
+            for blob, wrong in batch.refused:
                 self._note(by_key[blob.digits, blob.filename], wrong)
             for key in by_key:
                 missing = self._fetching.pop(key, None)
-                if missing is not None and key not in self.failures and missing.blob not in bunch.kept:
+                if missing is not None and key not in self.failures and missing.blob not in batch.stored:
                     self._want(missing)
-        if reason is not None and not bunch.kept:
+        if reason is not None and not batch.stored:
             self._rest(reason)
         self.figures.last_error = reason or self.figures.last_error
 

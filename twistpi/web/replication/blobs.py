@@ -21,7 +21,7 @@ from twistpi.mirror.download import Download
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
 from twistpi.model.records import Index, KnownFile
-from twistpi.replication.frames import BEGINNING, END, begin_line, missing_line
+from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 from twistpi.web.handlers.files import Facts, FileHandler
 from twistpi.web.replication.authentication import Nodes
@@ -118,7 +118,7 @@ class BlobFeedHandler(NodeHandler):
                     yield index, project, known
 
     async def blobs(self, request: Request, claim: NodeClaim) -> None:
-        """Those of the blobs in a JSON list of ``[digits, filename]`` that are here, in its order; see ``replication/frames.py``.
+        """Send those of a JSON list of ``[digits, filename]`` that are here, in its order; see ``replication/blob_batch.py``.
 
         Raises ``BadRequest``.
         """
