@@ -68,7 +68,7 @@ def test_one_version_is_told_apart_from_the_others_in_any_spelling() -> None:
 
 def test_an_upstream_that_cannot_be_asked_is_named_with_its_reason() -> None:
     fate = told(root_pypi="no route").fates[2]
-    assert (fate.verdict, fate.reason) == (Verdict.TROUBLED, "no route")
+    assert (fate.verdict, fate.reason) == (Verdict.FAILED, "no route")
     stale = told(known("root/pypi", "demo-1.0.tar.gz"), root_pypi="no route").fates[2]
     assert (stale.verdict, stale.reason) == (Verdict.ANSWERS, "no route"), "what is known answers"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.rules.confusion_cases import CASES, Case
 from twistpi.model.records import Index
-from twistpi.rules.inheritance import Ruling, mirrors_allowed, resolution_order, rule_on_mirrors, sources
+from twistpi.rules.inheritance import Ruling, resolution_order, rule_on_mirrors, sources
 
 MIRROR: dict[str, Any] = {"type": "mirror"}
 
@@ -40,7 +40,7 @@ def allowed(start: str, indexes: Mapping[str, dict[str, Any]], *having: str, pro
         assert indexes[name]["type"] == "stage", "mirrors are never asked"
         return name in having
 
-    return mirrors_allowed(project, order_in(start, indexes), has_project)
+    return rule_on_mirrors(project, order_in(start, indexes), has_project).allowed
 
 
 # The order ---------------------------------------------------------------------------------------------------------

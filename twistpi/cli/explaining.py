@@ -67,7 +67,7 @@ def explanation_lines(index: str, told: Explanation) -> Iterator[str]:
 def _outcome(subject: str, told: Explanation) -> str:
     if told.answering:
         return f"{subject} comes from {' and '.join(told.answering)}"
-    if any(fate.verdict is Verdict.TROUBLED for fate in told.fates):
+    if any(fate.verdict is Verdict.FAILED for fate in told.fates):
         return f"nobody can tell now whether there is {subject}"
     return f"nothing answers for {subject}"
 

@@ -1,1 +1,1 @@
-"""What may happen, decided from what is known: pure functions that give changes or refuse."""
+"""Decisions: pure functions that return changes, or raise when a request is refused."""

@@ -1,4 +1,4 @@
-"""Users: which names and settings they may have, and what creating, modifying and deleting one changes."""
+"""Users: their names and settings, and the changes when one is created, modified or deleted."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from twistpi.model.accounts import ROOT, User
 from twistpi.model.changes import Change, IndexDeleted, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import UnknownUser
 from twistpi.model.records import NOTHING, Index, Json
-from twistpi.rules.json_bodies import is_same, is_storable, shown
+from twistpi.rules.json_bodies import differing, is_storable, shown, unknown_keys
 
 _FORBIDDEN_IN_NAMES: Final = re.compile(r"[ !\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~]")
 _LONGEST_NAME: Final = 200
-"""Bytes: a name becomes that of a folder."""
+"""Bytes: a name becomes the name of a folder."""
 
 _TEXTS: Final = ("email", "title", "description")
 _CUSTOM: Final = "custom_data"
 _INFORMATIONAL: Final = frozenset({"username", "indexes", "created", "modified"})
-"""What ``GET`` shows beside the settings; clients send it back."""
+"""Keys that ``GET`` shows beside the settings, and that clients send back."""
 _FOREIGN: Final = frozenset({"pwhash", "pwsalt"})
-"""Digests of passwords that other servers made; without meaning here."""
+"""Password hashes of other servers, which have no meaning here."""
 
 
 @attrs.frozen
 class UserRequest:
-    """What somebody asks a user to become."""
+    """What a request wants to change of a user."""
 
     changed: Mapping[str, Json] = NOTHING
     """Settings with their new values."""
     removed: tuple[str, ...] = ()
-    """Settings that shall be set no more."""
+    """Settings to remove."""
     password: str | None = attrs.field(default=None, repr=False)
-    """None when not given: a new user cannot log in then, an old one keeps the password."""
+    """None when not given: then a new user cannot log in, and an existing one keeps the password."""
 
 
 def is_name_allowed(name: str) -> bool:
-    """Whether a user or an index (the part behind the slash) may be called ``name``: nothing in it may be invisible."""
+    """Whether ``name`` is allowed for a user, or for an index (the part after the slash)."""
     return bool(name) and name.isprintable() and name not in (".", "..") and not _FORBIDDEN_IN_NAMES.search(name)
 
 
 def is_name_too_long(name: str) -> bool:
-    """Whether ``name`` does not fit where names of users and indexes have to."""
+    """Whether ``name`` is too long for a user or an index."""
     return len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME
 
 
 def check_user_name(name: str) -> str:
-    """``name`` itself when a new user may be called so; else ``InvalidUserName``, or ``InvalidUserConfig`` for its length."""
+    """Return ``name`` when it is allowed for a new user.  Raise ``InvalidUserName``, or ``InvalidUserConfig`` for its length."""
     if is_name_too_long(name):
         raise InvalidUserConfig(f"the username is longer than {_LONGEST_NAME} bytes")
     if not is_name_allowed(name):
@@ -59,41 +59,40 @@ def check_user_name(name: str) -> str:
 
 
 def read_new_user(body: Json) -> UserRequest:
-    """What ``body`` asks for a new user; raises ``BadRequest`` when it is no object, ``InvalidUserConfig`` for what is in it.
+    """Read the body of a request for a new user.  Raise ``BadRequest`` when it is no object, else ``InvalidUserConfig``.
 
-    A password has to be there; ``null`` is one with which nobody can log in.
+    It must have a password; with ``null`` the user cannot log in.
     """
     given = _object(body)
     if "password" not in given:
         raise InvalidUserConfig("password needs to be set")
-    unknown = sorted(set(given) - {*_TEXTS, _CUSTOM, "password"} - _INFORMATIONAL - _FOREIGN)
-    if unknown:
-        raise InvalidUserConfig(f"Unknown keys in user config: {shown(', '.join(unknown), quoted=False)}")
+    if unknown := unknown_keys(given, {*_TEXTS, _CUSTOM, "password", *_INFORMATIONAL, *_FOREIGN}):
+        raise InvalidUserConfig(f"Unknown keys in user config: {unknown}")
     return _request(given, None if given["password"] is None else _password(given["password"]))
 
 
 def read_user_patch(body: Json) -> UserRequest:
-    """What ``body`` asks of a user; raises ``BadRequest`` when it is no object, ``InvalidUserConfig`` for what is in it.
+    """Read the body of a request that modifies a user.  Raise ``BadRequest`` when it is no object, else ``InvalidUserConfig``.
 
-    Keys without meaning are passed over: clients send back whatever they were shown.
+    Unknown keys are ignored: clients send back all that ``GET`` showed.
     """
     given = _object(body)
     return _request(given, _password(given["password"]) if "password" in given else None)
 
 
 def needs_full_rights(request: UserRequest, user: User) -> bool:
-    """Whether more than the right to change ``user``'s password is needed: not when nothing but the password really changes.
+    """Whether more than the right to change the password of ``user`` is needed: not when nothing but the password differs.
 
-    Clients that change a password send all they were shown along with it.
+    Clients that change a password send all other settings with it.
     """
     changed, removed = _differences(request, user)
     return request.password is None or bool(changed) or bool(removed)
 
 
 def decide_user_created(existing: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """The change that makes a user; ``password_hash`` is of the request's password, None for none.
+    """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none.
 
-    Raises ``UserExists``, ``InvalidUserName`` and ``InvalidUserConfig``.
+    Raise ``UserExists``, ``InvalidUserName`` or ``InvalidUserConfig``.
     """
     if existing is not None:
         raise UserExists(name)
@@ -101,9 +100,9 @@ def decide_user_created(existing: User | None, name: str, request: UserRequest, 
 
 
 def decide_user_modified(user: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """The change that gives ``user`` what ``request`` asks for, none when nothing differs; raises ``UnknownUser``.
+    """Return the change that modifies ``user``, none when nothing differs.  Raise ``UnknownUser``.
 
-    ``password_hash`` is of the request's password, None when it has none.
+    ``password_hash`` is that of the request's password, None when it has none.
     """
     if user is None:
         raise UnknownUser(name)
@@ -114,10 +113,9 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
 
 
 def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) -> tuple[Change, ...]:
-    """The changes that remove ``user`` and all its ``indexes``.
+    """Return the changes that delete ``user`` and all its ``indexes``.
 
-    Raises ``UnknownUser``, ``UserKept`` when an index is not volatile, and ``Forbidden`` for root, without whom nobody could
-    administer the server.
+    Raise ``UnknownUser``, ``UserKept`` when an index is not volatile, or ``Forbidden`` for root, who administers the server.
     """
     if user is None:
         raise UnknownUser(name)
@@ -160,7 +158,5 @@ def _request(given: Mapping[str, Json], password: str | None) -> UserRequest:
 
 
 def _differences(request: UserRequest, user: User) -> tuple[dict[str, Json], tuple[str, ...]]:
-    """What of ``request`` is not so already."""
-    former = user.config
-    changed = {key: value for key, value in request.changed.items() if key not in former or not is_same(former[key], value)}
-    return changed, tuple(key for key in request.removed if key in former)
+    """Return what ``request`` changes and removes of the settings of ``user``."""
+    return differing(request.changed, user.config), tuple(key for key in request.removed if key in user.config)

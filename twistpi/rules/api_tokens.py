@@ -1,4 +1,4 @@
-"""API tokens: what one may be asked to be, and what creating and revoking one changes."""
+"""API tokens: requests for new ones, and the changes when one is created or revoked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twistpi.model.changes import Change, TokenCreated, TokenRevoked
 from twistpi.model.errors import InvalidIndexName, InvalidProjectName, UnknownIndex, UnknownUser
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import Index, Json
-from twistpi.rules.json_bodies import shown
+from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.permissions import MAY_READ, MAY_UPLOAD
 
 _KEYS: Final = frozenset({"may", "index", "project", "days", "title"})
@@ -26,30 +26,29 @@ _STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 @attrs.frozen
 class TokenRequest:
-    """What a new API token shall be good for."""
+    """The rights that a new API token is to have."""
 
     may: tuple[str, ...]
     """``read``, ``upload`` or both, in this order."""
     index: str | None = None
-    """The one index it is good for, ``user/name``; None for all."""
+    """The only index it is valid for, ``user/name``; None for all."""
     project: str | None = None
-    """The one project (normalised) it may upload to; None for all."""
+    """The only project (normalised) it may upload to; None for all."""
     days: float | None = None
-    """How long it is good; None for ever."""
+    """For how long it is valid; None for ever."""
     title: str = ""
-    """What it is for, for people."""
+    """Its purpose, for people."""
 
 
 def read_token_request(body: Json) -> TokenRequest:
-    """The request in ``body``: ``{"may": ["read", "upload"], "index": "u/i", "project": "p", "days": 90, "title": "ci"}``.
+    """Read a request: ``{"may": ["read", "upload"], "index": "u/i", "project": "p", "days": 90, "title": "ci"}``.
 
-    Only ``may`` is needed, which can be text (``read,upload``) too.  Raises ``InvalidTokenRequest``.
+    Only ``may`` is required, which can also be text (``read,upload``).  Raise ``InvalidTokenRequest``.
     """
     if not isinstance(body, dict):
         raise InvalidTokenRequest('a JSON object is needed, like {"may": ["read"], "days": 90}')
-    unknown = sorted(set(body) - _KEYS)
-    if unknown:
-        raise InvalidTokenRequest(f"unknown: {shown(', '.join(unknown), quoted=False)}; known: {', '.join(sorted(_KEYS))}")
+    if unknown := unknown_keys(body, _KEYS):
+        raise InvalidTokenRequest(f"unknown: {unknown}; known: {', '.join(sorted(_KEYS))}")
     may = _may(body.get("may"))
     project = _project(body.get("project"))
     if project is not None and MAY_UPLOAD not in may:
@@ -60,9 +59,10 @@ def read_token_request(body: Json) -> TokenRequest:
 def decide_token_created(
     user: User | None, name: str, index: Index | None, request: TokenRequest, token: str, digest: str, now: datetime
 ) -> tuple[Change, ...]:
-    """The change that gives the user ``name`` an API token with the public half ``token`` and a secret half of ``digest``.
+    """Return the change that creates an API token of the user ``name``.
 
-    ``index`` is that of the request, where it names one.  Raises ``UnknownUser`` and ``UnknownIndex``.
+    ``token`` is its public half, ``digest`` is of its secret half, ``index`` is that of the request, if it names one.  Raise
+    ``UnknownUser`` or ``UnknownIndex``.
     """
     if user is None:
         raise UnknownUser(name)
@@ -73,29 +73,21 @@ def decide_token_created(
 
 
 def decide_token_revoked(token: ApiToken | None, user: str, public: str) -> tuple[Change, ...]:
-    """The change that makes ``token``, with the public half ``public``, void; raises ``UnknownToken`` unless it is ``user``'s."""
+    """Return the change that revokes ``token``.  Raise ``UnknownToken`` unless it exists and is ``user``'s."""
     if token is None or token.user != user:
         raise UnknownToken(user, public)
     return (TokenRevoked(token.token),)
 
 
 def is_expired(token: ApiToken, now: datetime) -> bool:
-    """Whether the time of ``token`` is over."""
+    """Whether ``token`` has expired."""
     return token.expires is not None and now >= datetime.strptime(token.expires, _STAMP).replace(tzinfo=UTC)
 
 
 def token_facts(token: ApiToken) -> dict[str, Json]:
-    """What may be shown of ``token``: all but the digest of its secret half."""
-    return {
-        "token": token.token,
-        "user": token.user,
-        "title": token.title,
-        "may": list(token.may),
-        "index": token.index,
-        "project": token.project,
-        "created": token.created,
-        "expires": token.expires,
-    }
+    """Return what may be shown of ``token``: all but the digest of its secret half."""
+    shown_fields = ("token", "user", "title", "may", "index", "project", "created", "expires")
+    return {**{name: getattr(token, name) for name in shown_fields}, "may": list(token.may)}
 
 
 def _may(value: Json) -> tuple[str, ...]:

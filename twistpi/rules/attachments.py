@@ -1,4 +1,4 @@
-"""Test results and documentation: how they are called, and what adding them changes."""
+"""Test results and documentation: their file names, and the changes when one is added."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _VERSION: Final = "version"
 
 @attrs.frozen
 class Docs:
-    """Documentation of a release whose blob, called ``docs_filename``, is on disk."""
+    """Documentation of a release.  Its blob is on disk under the name of ``docs_filename``."""
 
     name: str
-    """Of the project, as the form spells it."""
+    """Of the project, as in the form."""
     version: str
-    """What ``read_docs_version`` told."""
+    """From ``read_docs``."""
     filename: str
-    """What the upload called it, which only a refusal repeats."""
+    """The name of the uploaded file, for messages."""
     sha256: str
     size: int
     """Bytes."""
@@ -46,13 +46,13 @@ class Docs:
 
 
 def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) -> tuple[str, str]:
-    """The name, as it is spelled, and the version that documentation in ``form`` is for: by default the latest of ``releases``.
+    """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``.
 
-    Raises ``InvalidMetadata``, and ``NoVersionForDocs`` when there is neither a field nor a release.
+    Raise ``InvalidMetadata``, or ``NoVersionForDocs`` when there is neither a version nor a release.
     """
     if form.get(_VERSION):
-        told = read_metadata({"name": form.get("name", ()), _VERSION: form[_VERSION]})
-        return told["name"], told[_VERSION]
+        metadata = read_metadata({"name": form.get("name", ()), _VERSION: form[_VERSION]})
+        return metadata["name"], metadata[_VERSION]
     name = read_metadata({"name": form.get("name", ()), _VERSION: ("0",)})["name"]
     latest = latest_version([release.version for release in releases])
     if latest is None:
@@ -61,21 +61,21 @@ def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) ->
 
 
 def docs_filename(project: str, version: str) -> str:
-    """How documentation of a version of ``project`` (the normalised name) is kept; ``InvalidFilename`` when that is too long."""
+    """Return the file name of the documentation of ``project`` (normalised).  Raise ``InvalidFilename`` when it is too long."""
     return check_filename(f"{project}-{version}.doc.zip")
 
 
 def docs_of(release: Release | None) -> Attachment | None:
-    """The documentation of ``release``, if any."""
+    """Return the documentation of ``release``, if there is any."""
     attachments = () if release is None else release.attachments
     return next((one for one in attachments if one.kind == DOCZIP), None)
 
 
 def decide_docs_uploaded(index: Index, release: Release | None, status: str | None, docs: Docs) -> tuple[Change, ...]:
-    """What ``docs`` change, nothing when the same are there already.
+    """Return the changes that add ``docs``, none when the same are there already.
 
-    A release that is not there yet (None) is registered.  On an index that is not volatile nothing takes the place of other
-    documentation.  Raises ``FileExists``, ``ProjectClosed`` and ``NoUploadToMirror``.
+    A new release (None) is registered.  On an index that is not volatile documentation is not replaced.  Raise ``FileExists``,
+    ``ProjectClosed`` or ``NoUploadToMirror``.
     """
     check_open(index, docs.project, status)
     existing = docs_of(release)
@@ -93,7 +93,7 @@ def decide_docs_uploaded(index: Index, release: Release | None, status: str | No
 
 
 def latest_version(versions: Sequence[str]) -> str | None:
-    """The newest of ``versions`` by PEP 440, pre-releases included; what is no version by it is older than all that are."""
+    """Return the newest of ``versions`` by PEP 440, pre-releases included; what is no such version is older than all that are."""
     return max(versions, key=_age, default=None)
 
 
@@ -109,14 +109,14 @@ def _age(version: str) -> tuple[bool, Version | str]:
 
 @attrs.frozen
 class Toxresult:
-    """The result of testing a distribution, whose blob is on disk beside that of the distribution."""
+    """The result of testing a distribution.  Its blob is on disk beside that of the distribution."""
 
     project: str
     """The normalised name."""
     tested: str
     """The path of the distribution below its index."""
     filename: str
-    """What ``toxresult_filename`` told."""
+    """From ``toxresult_filename``."""
     sha256: str
     size: int
     """Bytes."""
@@ -128,30 +128,30 @@ class Toxresult:
 
     @property
     def path(self) -> str:
-        """Where the result is going to be, below the index."""
+        """Of the result, below the index."""
         return f"{self.tested.rpartition('/')[0]}/{self.filename}"
 
 
 def toxresult_filename(tested: str, now: datetime, number: int) -> str:
-    """How the result of testing the distribution called ``tested`` is kept.
+    """Return the file name of a result of testing the distribution called ``tested``.
 
-    ``number`` is how many of its results there are already, or more when that name is taken; ``InvalidFilename`` when it is too
+    ``number`` is how many results there are already, or more when that name is taken.  Raise ``InvalidFilename`` when it is too
     long.
     """
     return check_filename(f"{tested}.toxresult-{now.astimezone(UTC):%Y%m%d%H%M%S}-{number}")
 
 
 def toxresults_of(release: Release | None, tested: str) -> tuple[Attachment, ...]:
-    """The results of testing the distribution called ``tested``, oldest first."""
+    """Return the results of testing the distribution called ``tested``, oldest first."""
     attachments = () if release is None else release.attachments
     return tuple(one for one in attachments if one.kind == TOXRESULT and one.for_filename == tested)
 
 
 def decide_toxresult(index: Index, release: Release | None, result: Toxresult) -> tuple[Change, ...]:
-    """What ``result`` changes, nothing when it is there already; ``release`` is the one that has the tested file.
+    """Return the change that adds ``result``, none when it is there already; ``release`` is that of the tested file.
 
-    Raises ``NoFileForToxresult`` when there is no such file of a release, as on a mirror, and ``BlobConflict`` when another
-    result is called the same: another number will do.
+    Raise ``NoFileForToxresult`` when there is no such file of a release, as on a mirror, or ``BlobConflict`` when another result
+    has the same name: then another number is needed.
     """
     file = file_of(release, result.tested_filename)
     if index.is_mirror or release is None or file is None or file.known.path != result.tested:
@@ -177,5 +177,5 @@ def decide_toxresult(index: Index, release: Release | None, result: Toxresult) -
 
 
 def toxresult_link(index: str, result: Toxresult) -> Json:
-    """How the answer calls ``result``: its path, the index included, and its digest."""
+    """Return ``result`` as the answer names it: its path, with the index, and its digest."""
     return f"{index}/{result.path}#sha256={result.sha256}"

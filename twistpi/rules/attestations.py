@@ -1,7 +1,7 @@
-"""Attestations (PEP 740): what an upload may bring to say where its file comes from.
+"""Attestations (PEP 740): signed statements in an upload about where its file comes from.
 
-Checked are the shape of each attestation and that what it states is about this very file.  Who signed it, and whether the
-signature is good, is for those to judge who know whom they trust: an index without publishers has nobody to compare with.
+Checked are the form of each attestation, and that it is about the uploaded file.  Signature and signer are not checked: an index
+without trusted publishers has no identity to compare with.  That is for installers, which know whom they trust.
 
 Source: PEP 740 and "Index hosted attestations" of the packaging specifications; "Statement" of in-toto, version 1.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import orjson
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
@@ -23,20 +23,20 @@ from twistpi.model.upload_errors import InvalidAttestations
 from twistpi.rules.json_bodies import is_storable, shown
 
 _MOST: Final = 20
-"""Attestations of one file; signers make one or two."""
+"""Attestations of one file; tools make one or two."""
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 _SEQUENCE: Final = 0x30
 """The first byte of a certificate in DER."""
 PUBLISHER: Final[Mapping[str, Json]] = {"kind": "twistpi-upload", "claims": None}
-"""The "publisher" of every bundle: whoever was allowed to upload.  No kind that a verifier could take for a trusted one."""
+"""The "publisher" of every bundle: a user who was allowed to upload, and no kind that a verifier would trust."""
 
 
 def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> bytes | None:
-    """The provenance object, as JSON, of the file ``filename`` whose bytes have this ``sha256``; None without attestations.
+    """Return the provenance object, as JSON, of the file ``filename`` with this ``sha256``; None without attestations.
 
     ``values`` are those of the form's field ``attestations``, each a JSON array.  The same values always give the same bytes.
-    Raises ``InvalidAttestations`` for what is no attestation, or one of another file.
+    Raise ``InvalidAttestations`` for what is no attestation, or one of another file.
     """
     attestations = [attestation for value in values for attestation in _array(value)]
     if not attestations:
@@ -55,11 +55,11 @@ def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> 
 
 
 class _Wrong(Exception):
-    """What is wrong with an attestation, for people."""
+    """The text says what is wrong with an attestation."""
 
 
 def _array(value: str | bytes) -> list[Json]:
-    """The items of one field, which may be empty: some tools send every field."""
+    """Return the items of a field, which may be empty: some tools send every field."""
     if not value.strip():
         return []
     try:
@@ -115,12 +115,12 @@ def _check_statement(statement: bytes, filename: str, sha256: str) -> None:
 
 
 def _is_same_file(name: str, filename: str) -> bool:
-    """Whether two file names mean the same distribution, since a statement may spell it normalised."""
+    """Whether two file names are those of the same distribution: a statement may have the normalised one."""
     if name == filename:
         return True
-    parse: Any = parse_wheel_filename if is_wheel(filename) else parse_sdist_filename
+    parse: Callable[[str], object] = parse_wheel_filename if is_wheel(filename) else parse_sdist_filename
     try:
-        return bool(parse(name) == parse(filename)) and name.rpartition(".")[2] == filename.rpartition(".")[2]
+        return parse(name) == parse(filename) and name.rpartition(".")[2] == filename.rpartition(".")[2]
     except (InvalidWheelFilename, InvalidSdistFilename):
         return False
 
@@ -133,7 +133,7 @@ def _object(parent: Mapping[str, Json], key: str) -> Mapping[str, Json]:
 
 
 def _bytes(parent: Mapping[str, Json], key: str) -> bytes:
-    """What ``key`` holds in base64: some bytes at least."""
+    """Return the bytes, at least one, that ``key`` has in base64."""
     text = parent.get(key)
     try:
         found = b64decode(text, validate=True) if isinstance(text, str) else b""

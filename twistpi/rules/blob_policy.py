@@ -1,4 +1,4 @@
-"""Which files a replica fetches before anybody asks for them."""
+"""Which files a replica fetches before they are requested."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class BlobPolicy:
 
     everything: bool = True
     indexes: frozenset[str] = frozenset()
-    """The indexes whose files are fetched where it is not everything."""
+    """The indexes whose files are fetched when not everything is."""
 
     @classmethod
     def parse(cls, text: str) -> BlobPolicy:
-        """``all``, ``on-demand``, or indexes with commas between them; raises ``ValueError``."""
+        """Parse ``all``, ``on-demand``, or a comma-separated list of indexes.  Raise ``ValueError``."""
         if text in (ALL, ON_DEMAND):
             return cls(everything=text == ALL)
         names = [name.strip() for name in text.split(",")]
@@ -33,12 +33,12 @@ class BlobPolicy:
             raise ValueError(text) from error
 
     def wants(self, index: str) -> bool:
-        """Whether files of ``index`` are fetched unasked."""
+        """Whether files of ``index`` are fetched."""
         return self.everything or index in self.indexes
 
     @property
     def wants_nothing(self) -> bool:
-        """Whether no file is ever fetched unasked."""
+        """Whether no files are fetched."""
         return not self.everything and not self.indexes
 
     def __str__(self) -> str:

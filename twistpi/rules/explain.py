@@ -1,22 +1,19 @@
-"""Why an index shows what it shows for a project: which index answers, and which rule hides what."""
+"""An explanation of the files that an index shows for a project: which indexes contribute, and which rule hides which file."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import attrs
 
 from twistpi.model.names import comparable_version, version_of_filename
-from twistpi.model.records import Index, KnownFile, KnownProject
+from twistpi.model.records import NOTHING, Index, KnownFile, KnownProject
 from twistpi.rules.inheritance import Ruling, bases_of, rule_on_mirrors
-
-_NO_TROUBLES: Final[Mapping[str, str]] = {}
 
 
 class Verdict(enum.Enum):
-    """What an index has to do with the answer; the value says it in words."""
+    """How an index contributes to the page; the value is for people."""
 
     ANSWERS = "answers"
     SHADOWED = "has only files that a nearer index has, too"
@@ -24,18 +21,18 @@ class Verdict(enum.Enum):
     NO_VERSION = "has the project, but not this version"
     ABSENT = "has no such project"
     SILENCED = "is hidden by the whitelist rule"
-    TROUBLED = "cannot tell"
+    FAILED = "cannot tell"
 
 
 @attrs.frozen
 class FileFate:
-    """A file of an index, and whether it is shown."""
+    """A file of an index, with the reason why it is not shown."""
 
     filename: str
     shadowed_by: str | None = None
-    """The nearer index whose file of that name is shown instead; None when this one is shown."""
+    """The nearer index whose file of that name is shown instead; None when there is none."""
     withheld: str | None = None
-    """Why it is not offered at all: ``quarantined``, ``vanished``, or ``silenced``; None when it is."""
+    """Why it is not offered: ``quarantined``, ``vanished``, or ``silenced``; None when it is."""
 
     @property
     def shown(self) -> bool:
@@ -45,35 +42,35 @@ class FileFate:
 
 @attrs.frozen
 class IndexFate:
-    """What becomes of one index of the order."""
+    """How one index of the resolution order contributes."""
 
     index: Index
     verdict: Verdict
     files: tuple[FileFate, ...] = ()
-    """Those of the version that was asked about, or all; of a silenced mirror those it is known to have."""
+    """Those of the requested version, or all; of a silenced mirror those that are known."""
     silenced_by: str | None = None
-    """The private index that has the project and so hides this mirror."""
+    """The private index that has the project and therefore hides this mirror."""
     reason: str | None = None
-    """Why it cannot tell."""
+    """Why it is not known what the index has."""
 
 
 @attrs.frozen
 class Explanation:
-    """Who answers for a project."""
+    """The contributions of all indexes to a project."""
 
     project: str
     version: str | None
-    """None when all of the project was asked about."""
+    """None for all versions."""
     ruling: Ruling
     """Whether mirrors may contribute, and why."""
     fates: tuple[IndexFate, ...]
     """One for each index, nearest first."""
     missing_bases: tuple[tuple[str, str], ...] = ()
-    """Pairs of an index and a base it names that does not exist."""
+    """Pairs of an index and a base of it that does not exist."""
 
     @property
     def answering(self) -> tuple[str, ...]:
-        """The names of the indexes of which something is shown, nearest first."""
+        """The names of the indexes with a shown file, nearest first."""
         return tuple(fate.index.name for fate in self.fates if fate.verdict is Verdict.ANSWERS)
 
 
@@ -82,34 +79,33 @@ def explain(
     project: str,
     version: str | None,
     knowledge: Mapping[str, KnownProject],
-    troubles: Mapping[str, str] = _NO_TROUBLES,
+    failures: Mapping[str, str] = NOTHING,
 ) -> Explanation:
     """Explain what ``order`` (of ``resolution_order``) shows for ``project`` (normalised), or for one ``version`` of it.
 
-    ``knowledge`` says by index what each one knows of the project; an index that is not in it has none.  ``troubles`` says by
-    index why an upstream could not be asked.
+    ``knowledge`` has the project of each index that has it, ``failures`` the reasons why upstreams could not be asked, by index.
     """
     ruling = rule_on_mirrors(project, order, lambda name: name in knowledge)
     owners: dict[str, str] = {}
-    fates = [_fate(index, version, knowledge.get(index.name), troubles.get(index.name), ruling, owners) for index in order]
+    fates = [_fate(index, version, knowledge.get(index.name), failures.get(index.name), ruling, owners) for index in order]
     names = {index.name for index in order}
     missing = tuple((index.name, base) for index in order for base in dict.fromkeys(bases_of(index)) if base not in names)
     return Explanation(project, version, ruling, tuple(fates), missing)
 
 
 def _fate(
-    index: Index, version: str | None, known: KnownProject | None, trouble: str | None, ruling: Ruling, owners: dict[str, str]
+    index: Index, version: str | None, known: KnownProject | None, failure: str | None, ruling: Ruling, owners: dict[str, str]
 ) -> IndexFate:
-    """The fate of one index; ``owners``, file name to index, learns which files it shows."""
+    """Return the contribution of one index; the files it shows are added to ``owners`` (file name -> index)."""
     files = () if known is None else _files(known, version)
     if index.is_mirror and not ruling.allowed:
         silenced = tuple(FileFate(file.link.filename, withheld="silenced") for file in files)
         return IndexFate(index, Verdict.SILENCED, silenced, silenced_by=ruling.private)
     if known is None:
-        return IndexFate(index, Verdict.ABSENT if trouble is None else Verdict.TROUBLED, reason=trouble)
+        return IndexFate(index, Verdict.ABSENT if failure is None else Verdict.FAILED, reason=failure)
     offered = {file.link.filename for file in known.offered}
     fates = tuple(_file_fate(index, known, file.link.filename, offered, owners) for file in files)
-    return IndexFate(index, _verdict(known, version, fates), fates, reason=trouble)
+    return IndexFate(index, _verdict(known, version, fates), fates, reason=failure)
 
 
 def _files(known: KnownProject, version: str | None) -> tuple[KnownFile, ...]:

@@ -1,7 +1,7 @@
-"""The settings of an index: one table for private indexes (``stage``) and one for mirrors, with what each key takes.
+"""The settings of an index: a table for private indexes (``stage``) and one for mirrors, with the accepted values of each key.
 
-Clients send text (``volatile=False``, ``bases=root/pypi,alice/dev``) or JSON; both become the same normalised values here, or a
-refusal in the words of the devpi protocol.
+Clients send text (``volatile=False``, ``bases=root/pypi,alice/dev``) or JSON; both are normalised to the same values.  Messages
+are those of the devpi protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Exists = Callable[[str], bool]
 _LONGEST_EXPIRY: Final = 2**31 - 1
 """Seconds."""
 _MOST_ITEMS: Final = 1000
-"""Of a list: each base costs something with every request."""
+"""Of a list: each base takes time in every request."""
 _LONGEST_MESSAGE: Final = 2000
 """Characters."""
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}\s*\Z")
@@ -33,7 +33,7 @@ _WITHOUT_VALUE: Final = object()
 
 
 class Unfit(Exception):
-    """A value that a key does not take; the text is for people."""
+    """A value is not accepted; the text says why."""
 
 
 @attrs.frozen
@@ -42,11 +42,11 @@ class Key:
 
     name: str
     normalise: Callable[[str, Json], Json]
-    """The value to keep, given the key's name and what was sent; raises ``Unfit``."""
+    """Returns the value to store for the key's name and the value that was sent; raises ``Unfit``."""
     default: Json = _WITHOUT_VALUE
     is_list: bool = False
     unset_means: tuple[str, ...] = ()
-    """What a list that is not set counts as when something is added or taken away."""
+    """The value of a list that is not set, when an item is added or removed."""
 
     @property
     def has_default(self) -> bool:
@@ -64,7 +64,7 @@ def _boolean(_key: str, value: Json) -> bool:
 
 
 def _texts(key: str, value: Json) -> list[str]:
-    """A list of texts, or a text of several with commas between them."""
+    """Accept a list of texts, or a comma-separated text."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise Unfit(f"Unknown list value {shown(value)}.")
@@ -106,7 +106,7 @@ def _seconds(key: str, value: Json) -> int:
 
 
 def _url(key: str, value: Json) -> str:
-    """An http or https address; user and password that are both empty are left out, which is how to be rid of former ones."""
+    """Accept an http or https address; when user and password are empty they are removed, so that former ones can be."""
     if not isinstance(value, str) or not _is_url(value.strip()):
         raise Unfit(f"'{key}' option must be a URL.")
     url = value.strip()
@@ -126,7 +126,7 @@ def _is_url(text: str) -> bool:
 
 
 def _url_format(key: str, value: Json) -> str:
-    """An address for people with ``{name}`` in it, or nothing."""
+    """Accept an address with ``{name}`` in it, or nothing."""
     if value == "":
         return ""
     return _url(key, value)
@@ -160,7 +160,7 @@ STAGE_KEYS: Final = (
     Key("reuse_filenames", _boolean),
     *_FOR_ALL,
 )
-"""What a private index can be told; the default of ``acl_upload`` is its owner."""
+"""The settings of a private index; the default of ``acl_upload`` is its owner."""
 MIRROR_KEYS: Final = (
     Key("volatile", _boolean, default=True),
     Key("mirror_url", _url),
@@ -172,7 +172,7 @@ MIRROR_KEYS: Final = (
     Key("mirror_web_url_fmt", _url_format),
     *_FOR_ALL,
 )
-"""What a mirror can be told."""
+"""The settings of a mirror."""
 
 KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     "stage": {key.name: key for key in STAGE_KEYS},
@@ -183,11 +183,11 @@ IGNORED: Final[Mapping[str, frozenset[str]]] = {
     "stage": frozenset({"pypi_whitelist"}),
     "mirror": frozenset({"bases", "acl_upload", "mirror_whitelist", "pypi_whitelist"}),
 }
-"""Type of index -> keys of former times that are passed over without a word."""
+"""Type of index -> obsolete keys that are ignored."""
 
 
 def defaults(kind: str, owner: str) -> dict[str, Json]:
-    """What a new index of the type ``kind`` that belongs to ``owner`` is told when nobody says otherwise."""
+    """Return the default settings of a new index of the type ``kind`` that belongs to ``owner``."""
     config: dict[str, Json] = {"type": kind}
     for key in KEYS[kind].values():
         if key.has_default:
@@ -198,13 +198,13 @@ def defaults(kind: str, owner: str) -> dict[str, Json]:
 
 
 def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str, Json]:
-    """``given`` as an index of the type ``kind`` keeps it, without keys that are passed over.
+    """Return ``given`` as an index of the type ``kind`` stores it, without ignored keys.
 
-    Raises ``InvalidIndexConfig`` with everything that is wrong with it.
+    Raise ``InvalidIndexConfig`` with all that is wrong.
     """
     config: dict[str, Json] = {}
     wrong: list[str] = []
-    # In the order of the table, so that both forms of a body hear the same.
+    # In the order of the table, so that both forms of a body get the same message.
     for name, key in KEYS[kind].items():
         if name in given:
             try:
@@ -219,17 +219,12 @@ def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str
     ]
     if unexpected:
         wrong.append(unexpected_keys(unexpected))
-    refuse(wrong)
+    if wrong:
+        message = ", ".join(wrong)
+        raise InvalidIndexConfig(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
     return config
 
 
 def unexpected_keys(items: Sequence[str]) -> str:
-    """The message about ``items``, each one a ``key=value`` whose key does not exist."""
+    """Return the message about ``items``, each a ``key=value`` whose key does not exist."""
     return f"indexconfig got unexpected keyword arguments: {shown(', '.join(items), quoted=False)}"
-
-
-def refuse(wrong: Sequence[str]) -> None:
-    """Raise ``InvalidIndexConfig`` when there is something in ``wrong``."""
-    if wrong:
-        message = ", ".join(wrong)
-        raise InvalidIndexConfig(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")

@@ -1,4 +1,4 @@
-"""Indexes: what creating, modifying and deleting one changes, the two forms of a body that modifies one, and how one is shown."""
+"""Indexes: the changes when one is created, modified or deleted, and the settings that are shown."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModif
 from twistpi.model.records import Index, Json
 from twistpi.rules.accounts import is_name_allowed, is_name_too_long
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, Unfit, defaults, normalised, unexpected_keys
-from twistpi.rules.json_bodies import is_same, shown
+from twistpi.rules.json_bodies import differing, shown
 
+_TYPE: Final = "type"
+_URL: Final = "mirror_url"
 _ENVELOPE: Final = "indexconfig"
 _NO_SETTINGS: Final = frozenset({"projects"})
-"""What ``GET`` shows beside the settings; clients send it back."""
+"""Keys that ``GET`` shows beside the settings, and that clients send back."""
 
 
 def read_object(body: Json) -> dict[str, Json]:
-    """The settings in ``body``: an object of them, or the whole answer that showed them; raises ``BadRequest``."""
+    """Return the settings in ``body``: an object of them, or a whole answer of ``GET``.  Raise ``BadRequest``."""
     settings = body
     if isinstance(body, dict) and body.get("type") == _ENVELOPE and "result" in body:
         settings = body["result"]
@@ -29,9 +31,9 @@ def read_object(body: Json) -> dict[str, Json]:
 
 
 def apply_items(kind: str, config: Mapping[str, Json], items: Sequence[Json]) -> dict[str, Json]:
-    """``config`` of an index of the type ``kind`` after ``items``, from left to right; the values are as they were sent.
+    """Return ``config`` of an index of the type ``kind`` after ``items``, from left to right, with the values as they were sent.
 
-    Raises ``BadRequest`` for an item that is no text, ``InvalidIndexConfig`` for one that cannot be applied.
+    Raise ``BadRequest`` for an item that is no text, ``InvalidIndexConfig`` for one that cannot be applied.
     """
     result = dict(config)
     for item in items:
@@ -69,7 +71,7 @@ def _add_or_remove(kind: str, config: dict[str, Json], name: str, operator: str,
 
 
 def _held(key: Key, config: Mapping[str, Json]) -> list[str]:
-    """What the list ``key`` holds, be it as it is kept, as an item before has set it, or not set at all."""
+    """Return the list ``key``: as stored, as a former item has set it, or its default."""
     if key.name not in config:
         return list(key.default if key.has_default else key.unset_means)
     value = config[key.name]
@@ -77,22 +79,17 @@ def _held(key: Key, config: Mapping[str, Json]) -> list[str]:
 
 
 def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
-    """Whether nothing is added by ``value``: not to what was sent, nor to what would be kept of it."""
+    """Whether ``value`` is in the list already, as it was sent or normalised."""
     try:
         return value in held or set(key.normalise(key.name, [value])) <= set(key.normalise(key.name, list(held)))
     except Unfit:
         return False
 
 
-_TYPE: Final = "type"
-_URL: Final = "mirror_url"
-_TYPE_STAYS: Final = "the 'type' of an index can't be changed"
-
-
 def check_index_name(name: str) -> str:
-    """``name`` itself when a new index may be called so behind its user's name and the slash.
+    """Return ``name`` when it is allowed for a new index, after its user's name and the slash.
 
-    Raises ``InvalidNewIndexName``, or ``InvalidIndexConfig`` when it is too long.
+    Raise ``InvalidNewIndexName``, or ``InvalidIndexConfig`` when it is too long.
     """
     if is_name_too_long(name):
         raise InvalidIndexConfig("the indexname is too long")
@@ -102,10 +99,9 @@ def check_index_name(name: str) -> str:
 
 
 def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
-    """The change that makes the index ``name`` (``user/index``) as ``body`` describes it, with all defaults spelled out.
+    """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults.
 
-    ``exists`` says whether there is an index of a name.  Raises ``IndexExists``, ``BadRequest``, ``InvalidNewIndexName`` and
-    ``InvalidIndexConfig``.
+    Raise ``IndexExists``, ``BadRequest``, ``InvalidNewIndexName`` or ``InvalidIndexConfig``.
     """
     if existing is not None:
         raise IndexExists(name)
@@ -119,12 +115,12 @@ def decide_index_created(existing: Index | None, name: str, body: Json, exists: 
 
 
 def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_noop: bool = False) -> tuple[Change, ...]:
-    """The change that ``body`` asks of ``index``, none when nothing differs.
+    """Return the change of ``index`` that ``body`` asks for, none when nothing differs.
 
-    An object of new values is checked by itself; with a list of ``key=value``, ``key+=value`` and ``key-=value`` all settings
-    that result are.  A ``mirror_url`` that comes back as it is shown to strangers keeps its user and password; an empty user
-    (``https://@upstream.example/``) takes them away.  Raises ``BadRequest`` and ``InvalidIndexConfig``, also when nothing
-    differs and ``error_on_noop``.
+    Of an object of new values only these are checked; of a list of ``key=value``, ``key+=value`` and ``key-=value`` all resulting
+    settings are.  A ``mirror_url`` that is sent back as it is shown without credentials keeps them; an empty user
+    (``https://@upstream.example/``) removes them.  Raise ``BadRequest`` or ``InvalidIndexConfig``, also when nothing differs and
+    ``error_on_noop``.
     """
     kind = "mirror" if index.is_mirror else "stage"
     former = index.config
@@ -135,25 +131,25 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
         checked = read_object(body)
         asked = {**former, **checked}
     if checked.pop(_TYPE, kind) != kind:
-        raise InvalidIndexConfig(_TYPE_STAYS)
+        raise InvalidIndexConfig("the 'type' of an index can't be changed")
     _keep_credentials(checked, former)
     settings = normalised(kind, checked, exists)
     if error_on_noop and _is_noop(asked, former):
         raise InvalidIndexConfig("The requested modifications resulted in no changes")
-    changed = {key: value for key, value in settings.items() if key not in former or not is_same(former[key], value)}
+    changed = differing(settings, former)
     removed = tuple(key for key in former if key not in asked)
     return (IndexModified(index.name, changed, removed),) if changed or removed else ()
 
 
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:
-    """The change that removes ``index``; raises ``IndexKept`` unless it is volatile."""
+    """Return the change that deletes ``index``.  Raise ``IndexKept`` unless it is volatile."""
     if not index.config.get("volatile", True):
         raise IndexKept(index.name)
     return (IndexDeleted(index.name),)
 
 
 def index_facts(index: Index, *, with_credentials: bool) -> dict[str, Json]:
-    """The settings of ``index`` as they are shown; user and password within ``mirror_url`` only ``with_credentials``."""
+    """Return the settings of ``index`` to show; user and password in ``mirror_url`` only ``with_credentials``."""
     facts = dict(index.config)
     if not with_credentials and _URL in facts:
         facts[_URL] = _public_url(facts[_URL])
@@ -161,12 +157,12 @@ def index_facts(index: Index, *, with_credentials: bool) -> dict[str, Json]:
 
 
 def _is_noop(asked: Mapping[str, Json], former: Mapping[str, Json]) -> bool:
-    """Whether what was ``asked`` for, before anything is normalised, is how it was."""
+    """Whether ``asked``, before it is normalised, equals the former settings."""
     return set(asked) == set(former) and all(asked[key] == former[key] for key in former)
 
 
 def _is_foreign(kind: str, key: str, former: Mapping[str, Json], value: Json) -> bool:
-    """Whether ``key`` has no meaning here but was set before, and is still the same: nobody is to blame for it now."""
+    """Whether ``key`` is unknown but was set before and is not modified: then it is not refused."""
     return key not in KEYS[kind] and key != _TYPE and key in former and value == former[key]
 
 

@@ -1,4 +1,4 @@
-"""Which indexes answer for a project, in which order, when a mirror must stay silent, and which of them a caller may read."""
+"""Inheritance: which indexes contribute to a project, in which order, when mirrors do, and which of them a principal may read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _EVERY_PROJECT: Final = "*"
 
 
 def bases_of(index: Index) -> tuple[str, ...]:
-    """The names of the indexes that ``index`` inherits from by itself, existing or not: none for a mirror."""
+    """Return the names of the bases of ``index``, existing or not; a mirror has none."""
     return () if index.is_mirror else index.bases
 
 
 def resolution_order(index: Index, lookup: Callable[[str], Index | None]) -> list[Index]:
-    """``index`` and all it inherits from, nearest first: breadth first through the bases, mirrors at the very end.
+    """Return ``index`` and all it inherits from, nearest first: breadth first through the bases, mirrors last.
 
-    ``lookup`` gives an index by its name.  Bases that do not exist are passed over; each index comes once, so cycles and
-    diamonds do no harm.  A mirror inherits nothing.
+    ``lookup`` returns an index by its name.  Bases that do not exist are skipped; each index comes once, so cycles and diamonds
+    do no harm.
     """
     order = {index.name: index}
     waiting = deque([index])
@@ -43,18 +43,17 @@ class Ruling:
 
     allowed: bool
     private: str | None = None
-    """The first private index that has the project and was reached before any whitelist allowed it; None when none has."""
+    """The first private index that has the project, before any whitelist allows it; None when there is none."""
     whitelisted: str | None = None
-    """The private index at which the whitelist held the project; None when none did."""
+    """The private index at which the whitelist allows the project; None when there is none."""
 
 
 def rule_on_mirrors(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> Ruling:
     """Whether mirrors in ``order`` may contribute to ``project`` (normalised).
 
-    They may when no private index has the project, and when the whitelist allows it.  The whitelist is the first private
-    index's ``mirror_whitelist``, which each further one narrows or, if the first index of ``order`` says
-    ``mirror_whitelist_inheritance: union``, widens; it is consulted at every step, before the index there is asked
-    ``has_project``.
+    They may when no private index has the project, and when the whitelist allows it.  The whitelist is the
+    ``mirror_whitelist`` of the first private index; each further one narrows it or, with ``mirror_whitelist_inheritance: union``
+    in the first index of ``order``, widens it.  At each private index it is consulted before ``has_project`` is called.
     """
     widens = bool(order) and order[0].config.get("mirror_whitelist_inheritance", "union") == "union"
     whitelist: frozenset[str] | None = None
@@ -71,38 +70,34 @@ def rule_on_mirrors(project: str, order: Sequence[Index], has_project: Callable[
     return Ruling(private is None, private)
 
 
-def mirrors_allowed(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> bool:
-    """Whether mirrors in ``order`` may contribute to ``project``, as ``rule_on_mirrors`` has it."""
-    return rule_on_mirrors(project, order, has_project).allowed
-
-
 def sources(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> list[Index]:
-    """The indexes of ``order`` that contribute to ``project``: the private ones, and the mirrors where they are allowed.
+    """Return the indexes of ``order`` that contribute to ``project``: the private ones, and the mirrors where they are allowed.
 
-    ``has_project`` says whether a private index has the project, given the index's name; mirrors are never asked.
+    ``has_project`` tells whether the private index of a name has the project; it is not called for mirrors.
     """
-    return list(order) if mirrors_allowed(project, order, has_project) else [index for index in order if not index.is_mirror]
+    allowed = rule_on_mirrors(project, order, has_project).allowed
+    return [index for index in order if allowed or not index.is_mirror]
 
 
 EVERYBODY: Final = ""
-"""The audience of what is open to everybody."""
+"""The audience of an index that everybody may read."""
 
 
 @attrs.frozen
 class Inheritance:
-    """An index and everything it inherits from, as they are set up at one moment."""
+    """An index and all it inherits from, as they are at one moment."""
 
     index: Index
     order: tuple[Index, ...]
     """As ``resolution_order`` gives it."""
     names: frozenset[str]
-    """Of all of them, and of the bases that do not exist but might: what any answer depends on."""
+    """Of all of them, and of bases that do not exist: every index that an answer depends on."""
     is_open: bool
     """Whether everybody may read all of them."""
 
 
 def inheritance_of(index: Index, lookup: Callable[[str], Index | None]) -> Inheritance:
-    """What ``index`` inherits from; ``lookup`` gives an index by its name."""
+    """Return what ``index`` inherits from; ``lookup`` returns an index by its name."""
     order = resolution_order(index, lookup)
     names = frozenset(name for one in order for name in (one.name, *bases_of(one)))
     return Inheritance(index, tuple(order), names, all(map(is_open, order)))
@@ -110,53 +105,53 @@ def inheritance_of(index: Index, lookup: Callable[[str], Index | None]) -> Inher
 
 @attrs.frozen
 class VisibleIndexes:
-    """What one asker may see of an index and of what it inherits."""
+    """What a principal may read of an index and of what it inherits."""
 
     inheritance: Inheritance
     audience: str = EVERYBODY
-    """The same for all who see the same; never ``EVERYBODY`` where an index is not open, even when the asker sees it all."""
+    """The same for all principals that may read the same; ``EVERYBODY`` only where all indexes are open."""
     hidden: frozenset[str] = frozenset()
-    """The names of the indexes the asker may not see."""
+    """The names of the indexes that the principal may not read."""
     principal: Principal = NOBODY
-    """Who it is; nobody in particular where everything is open."""
+    """``NOBODY`` where everything is open."""
 
     @property
     def index(self) -> Index:
-        """The index that was asked."""
+        """The requested index."""
         return self.inheritance.index
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody sees the same."""
+        """Whether everybody may read all."""
         return self.inheritance.is_open
 
     @property
     def visible(self) -> tuple[Index, ...]:
-        """The indexes the asker may see, nearest first."""
+        """The indexes that the principal may read, nearest first."""
         order = self.inheritance.order
         return tuple(index for index in order if index.name not in self.hidden) if self.hidden else order
 
 
 def visible_indexes(principal: Principal, inheritance: Inheritance) -> VisibleIndexes:
-    """What ``asker`` sees; raises ``LoginNeeded`` or ``Forbidden`` when that is not even the index itself."""
+    """Return what ``principal`` may read.  Raise ``LoginNeeded`` or ``Forbidden`` when that is not even the index itself."""
     if inheritance.is_open:
         return VisibleIndexes(inheritance)
     check(Action.READ, principal, Policy(), index=inheritance.index)
     closed = [index for index in inheritance.order if not is_open(index)]
-    seen = sorted(index.name for index in closed if may_read(principal, index))
+    readable = sorted(index.name for index in closed if may_read(principal, index))
     return VisibleIndexes(
         inheritance,
-        "+" + ",".join(seen),  # a name holds neither character
-        frozenset(index.name for index in closed if index.name not in seen),
+        "+" + ",".join(readable),  # a name holds neither character
+        frozenset(index.name for index in closed if index.name not in readable),
         principal,
     )
 
 
 def visible_sources(project: str, visibility: VisibleIndexes, has_project: Callable[[str], bool]) -> list[Index]:
-    """The indexes that contribute to ``project`` (normalised), as far as the asker may see them.
+    """Return the indexes that contribute to ``project`` (normalised) and are visible.
 
-    Whether mirrors are allowed is decided over all indexes, hidden ones included.  Raises ``LoginNeeded`` or ``Forbidden`` when
-    something is hidden and no private index that the asker sees has the project: whatever else was said would tell of the hidden.
+    Whether mirrors are allowed is decided over all indexes, hidden ones included.  Raise ``LoginNeeded`` or ``Forbidden`` when
+    an index is hidden and no visible private index has the project: any other answer would reveal what the hidden one has.
     """
     found = sources(project, visibility.inheritance.order, has_project)
     if not visibility.hidden:

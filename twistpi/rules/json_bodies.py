@@ -1,7 +1,8 @@
-"""What may be kept of a JSON body, and how a refusal shows a part of one."""
+"""JSON bodies of requests: which values can be stored, how two differ, and how a message shows one."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import orjson
@@ -9,13 +10,13 @@ import orjson
 from twistpi.model.records import Json
 
 _LONGEST_SHOWN: Final = 200
-"""Characters of a value that a message repeats."""
+"""Characters of a value in a message."""
 _LEVELS_AROUND: Final = 16
-"""How deep a kept value may come to lie within an entry or an answer."""
+"""How deep a stored value may be nested within an entry or an answer."""
 
 
 def shown(value: Json, *, quoted: bool = True) -> str:
-    """``value`` as a message shows it, cut when it is long; text in quotes unless ``quoted`` is False."""
+    """Return ``value`` for a message, cut when it is long; text in quotes unless ``quoted`` is False."""
     try:
         text = value if isinstance(value, str) and not quoted else repr(value)
     except RecursionError:
@@ -24,9 +25,7 @@ def shown(value: Json, *, quoted: bool = True) -> str:
 
 
 def is_storable(value: Json) -> bool:
-    """Whether ``value`` can be written as JSON wherever it is going to stand: not when its nesting is too deep, or a number in it
-    too large.
-    """
+    """Whether ``value`` can be written as part of a JSON document: not when it is nested too deeply, or a number is too large."""
     for _ in range(_LEVELS_AROUND):
         value = [value]
     try:
@@ -36,6 +35,15 @@ def is_storable(value: Json) -> bool:
     return True
 
 
-def is_same(one: Json, other: Json) -> bool:
-    """Whether two storable values are the same JSON: unlike for ``==``, true is not 1."""
-    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+def unknown_keys(body: Mapping[str, Json], known: Collection[str]) -> str:
+    """Return the keys of ``body`` that are not ``known``, for a message; empty when there are none."""
+    return shown(", ".join(sorted(set(body) - set(known))), quoted=False)
+
+
+def differing(given: Mapping[str, Json], former: Mapping[str, Json]) -> dict[str, Json]:
+    """Return those items of ``given`` that are not the same in ``former``, as JSON: unlike for ``==``, true is not 1."""
+    return {key: value for key, value in given.items() if key not in former or _json(former[key]) != _json(value)}
+
+
+def _json(value: Json) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

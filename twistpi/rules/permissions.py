@@ -1,8 +1,7 @@
-"""Who may do what: one table, asked with everything it depends on.
+"""Permissions: which principal may do which action.
 
-Principals are user names, ``:group`` for the groups of a login, ``:ANONYMOUS:`` for everybody and ``:AUTHENTICATED:`` for every
-login.  An API token narrows what its user may do to reading and uploading; nothing that is open to everybody is closed to who
-shows one.
+Access lists contain user names, ``:group`` for the groups of a login, ``:ANONYMOUS:`` for everybody and ``:AUTHENTICATED:`` for
+every login.  An API token narrows what its user may do to reading and uploading; what is open to everybody stays open with one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MAY_UPLOAD: Final = "upload"
 
 
 class Action(enum.Enum):
-    """What somebody may want to do; the value is how a refusal calls it."""
+    """An action; the value is its name in messages."""
 
     CREATE_USER = "create user"
     MODIFY_USER = "modify user"
@@ -43,28 +42,28 @@ class Action(enum.Enum):
 
 @attrs.frozen
 class Policy:
-    """What an administrator restricts."""
+    """The restrictions that an administrator sets."""
 
     restrict_modify: tuple[str, ...] | None = None
-    """The principals who alone create, modify and delete users and indexes; None: root and owners may, and everybody may create
+    """The only principals that create, modify and delete users and indexes; None: root and owners may, and everybody may create
     users."""
 
     @classmethod
     def parse(cls, restrict_modify: str | None) -> Policy:
-        """The policy of a comma-separated list of users and ``:groups``; None restricts nothing, an empty list everybody."""
+        """Parse a comma-separated list of users and ``:groups``; None restricts nobody, an empty list everybody."""
         if restrict_modify is None:
             return cls()
         return cls(tuple(name for part in restrict_modify.split(",") if (name := part.strip())))
 
 
 def is_open(index: Index) -> bool:
-    """Whether everybody may read ``index``: it has no ``acl_read``, or one that says so."""
+    """Whether everybody may read ``index``: it has no ``acl_read``, or one with ``:ANONYMOUS:``."""
     readers = index.config.get("acl_read")
     return readers is None or ANYBODY in readers
 
 
 def may_read(principal: Principal, index: Index) -> bool:
-    """Whether ``asker`` may see pages, files and JSON of ``index``: all may, or its ``acl_read``, its owner and root."""
+    """Whether ``principal`` may read ``index``: everybody may, or those in ``acl_read``, the owner and root."""
     if is_open(index):
         return True
     if not _token_allows(MAY_READ, principal, index, None):
@@ -81,10 +80,10 @@ def is_allowed(
     index: Index | None = None,
     project: str | None = None,
 ) -> bool:
-    """Whether ``asker`` may do ``action``.
+    """Whether ``principal`` may do ``action``.
 
-    ``user`` is the user it is done to, or for whom an index is created; ``index`` the index it is done to, None for one that does
-    not exist, to which nobody may do anything.  ``project`` is the normalised name of what is uploaded.
+    ``user`` is the user it is done to, or for whom an index is created; ``index`` is the index it is done to, None for one that
+    does not exist, to which nobody may do anything; ``project`` is the normalised name of what is uploaded.
     """
     if action is Action.READ:
         return index is not None and may_read(principal, index)
@@ -110,10 +109,9 @@ def check(
     project: str | None = None,
     subject: str | None = None,
 ) -> None:
-    """Refuse what ``is_allowed`` does not allow.
+    """Raise an error when ``is_allowed`` is false: ``LoginNeeded`` for reading and uploading without a login, else ``Forbidden``.
 
-    ``subject`` is what a refusal names, by default the index or else the user.  Raises ``LoginNeeded`` when somebody without a
-    login wants to read or upload, ``Forbidden`` for all else.
+    ``subject`` is what the message names, by default the index or else the user.
     """
     if is_allowed(action, principal, policy, user=user, index=index, project=project):
         return
@@ -125,7 +123,7 @@ def check(
 
 _ABOUT_INDEXES: Final = frozenset({Action.MODIFY_INDEX, Action.DELETE_INDEX, Action.UPLOAD_TOXRESULT, Action.REMOVE})
 _BY_ONESELF: Final = frozenset({Action.CHANGE_PASSWORD, Action.MANAGE_TOKENS, Action.ADMINISTER})
-"""What users may do to themselves whatever is restricted; to administer the server is something that is done to root."""
+"""What users may do to themselves whatever is restricted; to administer the server is an action on root."""
 
 
 def _may_with_index(action: Action, principal: Principal, policy: Policy, index: Index) -> bool:
@@ -139,26 +137,26 @@ def _may_with_index(action: Action, principal: Principal, policy: Policy, index:
 
 
 def _may_with_user(action: Action, principal: Principal, policy: Policy, user: str) -> bool:
-    """What is done to a user, and creating an index, which is done to its owner."""
+    """Whether an action on a user is allowed; creating an index is an action on its owner."""
     if action is Action.DELETE_USER and user == ROOT:
         return False
     if policy.restrict_modify is None:
         return principal.user in (ROOT, user)
     if principal.user == user and action in _BY_ONESELF:
         return True
-    # Who may administer users must not be able to lock the last administrator out by deleting oneself.
+    # An administrator of users must not be able to delete the last one, which may be itself.
     if principal.user == user and action is Action.DELETE_USER:
         return False
     return _is_among(principal, policy.restrict_modify)
 
 
 def _may_upload(principal: Principal, index: Index) -> bool:
-    """Only who stands in ``acl_upload``: not even root or the owner otherwise, and nobody to a mirror."""
+    """Whether ``principal`` is in ``acl_upload``: root and the owner have to be, too.  Nobody may upload to a mirror."""
     return not index.is_mirror and _is_among(principal, index.config.get("acl_upload", ()))
 
 
 def _token_allows(what: str, principal: Principal, index: Index, project: str | None) -> bool:
-    """Whether ``asker``'s API token, if any, is good for this."""
+    """Whether the principal's API token, if there is one, allows this."""
     token = principal.token
     if token is None:
         return True

@@ -1,8 +1,8 @@
-"""Who is the primary: what a promotion decides, who is fenced by it, and where two logs fork.  Pure.
+"""Promotion: its conditions, the servers that are fenced by it, and where two logs fork.  Pure.
 
 A promotion begins an **epoch**: the promoted server appends ``EpochBegan`` and takes writes from then on.  The line before that
-is the **fork**: what a former primary has beyond it exists only there.  Whoever took writes by a lower epoch (``Epoch.rank``)
-is **fenced**: it serves what it has and takes no write, until ``twistpi resync`` makes a replica of it.
+is the **fork**: entries that a former primary has after it exist only there.  A server that took writes in an epoch of lower rank
+(``Epoch.rank``) is **fenced**: it serves what it has and takes no writes, until ``twistpi resync`` makes a replica of it.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ REPLICA = "replica"
 
 @attrs.frozen
 class Fence:
-    """Why a former primary takes no writes any more; kept in ``node.json``."""
+    """Why a former primary takes no writes any more; stored in ``node.json``."""
 
     epoch: int
-    """That began elsewhere."""
+    """The epoch that began elsewhere."""
     node_id: str = ""
-    """Who was promoted; empty when only the epoch is known so far."""
+    """The promoted server; empty while only the epoch is known."""
     url: str | None = None
-    """Where the promoted server answers, when it told."""
+    """The address of the promoted server, when it is known."""
     serial: int | None = None
-    """The fork's; None when that is not known, or when the logs differ before it already."""
+    """Of the fork; None when it is not known, or when the logs differ already before it."""
     last: int = 0
-    """The serial of the newest entry here when this was decided; no more come."""
+    """The serial of the last entry here."""
 
     @property
     def successor(self) -> str:
-        """How to call the promoted server."""
+        """The promoted server, for messages."""
         return self.url or (f"the server {self.node_id}" if self.node_id else "another server")
 
     @property
     def beyond(self) -> str:
-        """A sentence about what only this server has."""
+        """A sentence about the entries that only this server has."""
         if self.serial is None:
             return "The logs differ; what exists only here is not known yet."
         return beyond_sentence(self.serial, self.last)
 
     def error(self) -> Fenced:
-        """What whoever wants to write here is told."""
+        """Return the error for a write."""
         return Fenced(self.successor, self.epoch, self.beyond)
 
 
 def beyond_sentence(common: int, last: int) -> str:
-    """A sentence about the entries after serial ``common`` up to ``last``, which exist only here."""
+    """Return a sentence about the entries after serial ``common`` up to ``last``, which exist only here."""
     if last <= common:
         return "Nothing exists only here."
     if last == common + 1:
@@ -58,15 +58,15 @@ def beyond_sentence(common: int, last: int) -> str:
 
 
 def is_stale(own: Peer, other: Epoch) -> bool:
-    """Whether ``own``, which takes writes, has to stop because of the epoch_start ``other`` over the same log."""
+    """Whether ``own`` takes writes and has to stop because of the epoch ``other`` of the same log."""
     return own.role == PRIMARY and other.epoch > 1 and other.node_id != own.node_id and other.rank > own.epoch_start.rank
 
 
 def decide_fence(own: Peer, note: FenceNote, chain_at_fork: str | None, known: Fence | None) -> Fence | None:
-    """The fence that ``note`` puts up before ``own``; None when it does not concern it, being older or its own.
+    """Return the fence of ``own`` that follows from ``note``; None when the note is older, of another log or its own.
 
-    ``chain_at_fork`` is the chain of the line here with the fork's serial, None when there is no such line; ``known`` the fence
-    that stands already, which a note about the same epoch may complete.
+    ``chain_at_fork`` is the chain of the line here with the fork's serial, None when there is no such line.  ``known`` is the
+    present fence, which a note about the same epoch may complete.
     """
     if note.log_id != own.log_id or not is_stale(own, note.epoch_start):
         return None
@@ -85,14 +85,14 @@ def _knows_better(known: Fence, note: FenceNote) -> bool:
 
 
 def fence_by_epoch(own: Peer, epoch: int) -> Fence | None:
-    """The fence when all that is known is that some follower of this log knows ``epoch``; None when that is not a later one."""
+    """Return the fence when a follower of this log knows ``epoch`` and nothing else is known; None when it is not a later one."""
     if own.role != PRIMARY or epoch <= own.epoch_start.epoch:
         return None
     return Fence(epoch, last=own.serial)
 
 
 def fence_by_peer(own: Peer, other: Peer, chain_at_fork: str | None) -> Fence | None:
-    """The fence that follows from what another server of the log says of itself; None when it says nothing against ``own``."""
+    """Return the fence that follows from the description of another server of the log; None when none does."""
     begun_by_other = other.epoch_start.node_id == other.node_id
     url = other.url if begun_by_other else other.primary_url
     return decide_fence(own, FenceNote(other.node_id, other.log_id, other.epoch_start, url), chain_at_fork, None)
@@ -100,19 +100,19 @@ def fence_by_peer(own: Peer, other: Peer, chain_at_fork: str | None) -> Fence | 
 
 @attrs.frozen
 class Promotion:
-    """What a promotion comes to."""
+    """The outcome of a promotion."""
 
     epoch_start: Epoch
-    """By which the promoted server takes writes from now on."""
+    """The epoch that begins with it."""
     missing: tuple[int, int] | None
-    """The serials, first and last, that the former primary has and that are not here; None when there are none, or when nobody
-    can tell because it does not answer."""
+    """The first and last serial of the entries that only the former primary has; None when there are none, or when it does not
+    answer."""
 
 
 def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = None) -> Promotion:
-    """What it means to promote ``own`` now; ``primary`` is what the server it follows says, None when that does not answer.
+    """Return the outcome of promoting ``own`` now; ``primary`` is the server it follows, None when that does not answer.
 
-    A former primary is promoted again only when its fence is to be ``overcome``.  Raises ``NotPromotable``.
+    A former primary is promoted again only when its fence is to be ``overcome``.  Raise ``NotPromotable``.
     """
     if own.role == PRIMARY and not own.fenced:
         raise NotPromotable("it is a primary already")
@@ -129,33 +129,33 @@ def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = N
 
 @attrs.define
 class ForkSearch:
-    """Finds the last serial up to which two logs are the same, with few looks at either.
+    """Finds the last serial up to which two logs are the same, by comparing few lines.
 
-    A chain ties a line to all before it, so logs that agree at a serial agree before it, and logs that differ at one differ
-    after it.  While ``wanted`` is a serial, look at both logs there and ``learn``.
+    The chain of a line depends on all lines before it: logs that agree at a serial agree before it, and logs that differ at one
+    differ after it.  While ``wanted`` is a serial, compare both logs there and ``learn``.
     """
 
     agreed: int
     """The logs are known to be the same up to here."""
     differ: int
-    """They are known to differ here, or one of them ends before."""
+    """The logs are known to differ here, or one of them ends before."""
     _untried: bool = attrs.field(default=True, init=False)
 
     @classmethod
     def between(cls, agreed: int, one: int, other: int) -> ForkSearch:
-        """For logs that end at the serials ``one`` and ``other`` and are the same up to ``agreed``, at least."""
+        """Begin a search in logs that end at the serials ``one`` and ``other`` and agree up to ``agreed``, at least."""
         return cls(agreed, min(one, other) + 1)
 
     @property
     def wanted(self) -> int | None:
-        """The serial to look at next; None when ``agreed`` is the last common one."""
+        """The serial to compare next; None when ``agreed`` is the last common one."""
         if self.differ - self.agreed <= 1:
             return None
-        # The end first: mostly one log is a part of the other, or only a few entries too long.
+        # The end first: mostly one log is a part of the other, or has only a few entries more.
         return self.differ - 1 if self._untried else (self.agreed + self.differ) // 2
 
     def learn(self, serial: int, *, same: bool) -> None:
-        """The logs are the same up to ``serial``, or are not."""
+        """Record whether the logs are the same up to ``serial``."""
         self._untried = False
         if same:
             self.agreed = max(self.agreed, serial)

@@ -1,4 +1,4 @@
-"""Pushing a release: what a request asks for, and, inside this server, the one entry that it becomes."""
+"""Pushes of releases: requests for them, and the changes of a push within this server, which make one entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUplo
 from twistpi.model.releases import Attachment, Release, UploadedFile
 from twistpi.model.upload_errors import FileExists, FileNotFetched, InvalidPush, NoFilesToPush, NothingToPush, ProjectQuarantined
 from twistpi.rules.attachments import docs_of, toxresults_of
-from twistpi.rules.json_bodies import shown
+from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.releases import find_release
 from twistpi.rules.upload_checks import described, every_field
 from twistpi.rules.uploads import check_open, check_replaceable, file_of, is_volatile, uploaded_path
@@ -27,15 +27,15 @@ _TARGET: Final = "targetindex"
 
 @attrs.frozen
 class Selection:
-    """Which release to push, and which parts of it."""
+    """The release to push, and which parts of it."""
 
     name: str
-    """Of the project, as it was asked for."""
+    """Of the project, as in the request."""
     version: str
     no_docs: bool = False
-    """Leave the documentation out."""
+    """Without the documentation."""
     only_docs: bool = False
-    """Leave everything else out."""
+    """Nothing but the documentation."""
 
     @property
     def project(self) -> str:
@@ -45,7 +45,7 @@ class Selection:
 
 @attrs.frozen
 class InternalPush:
-    """To an index of this server."""
+    """A push to an index of this server."""
 
     selection: Selection
     target: str
@@ -54,35 +54,26 @@ class InternalPush:
 
 @attrs.frozen
 class ExternalPush:
-    """To the upload address of another server."""
+    """A push to the upload address of another server."""
 
     selection: Selection
     url: str
     username: str
     password: str = attrs.field(repr=False)
     register_project: bool = False
-    """Tell the other server of the project first."""
+    """Register the release first."""
 
 
 def read_push(body: Json) -> InternalPush | ExternalPush:
-    """What the JSON ``body`` asks for; raises ``InvalidPush``."""
+    """Read the body of a request.  Raise ``InvalidPush``."""
     if not isinstance(body, dict):
         raise InvalidPush("the body must be a JSON object")
-    internal = _TARGET in body
-    if internal:
-        unknown = sorted(key for key in body if key not in (*_WHAT, *_SELECTING, _TARGET))
-        if unknown:
-            raise InvalidPush(f"unknown additional options: {shown(', '.join(unknown), quoted=False)}")
-    selection = _selection(body)
-    if internal:
-        return InternalPush(selection, _index(body[_TARGET]))
-    return ExternalPush(
-        selection,
-        _text(body, "posturl"),
-        _text(body, "username", ""),
-        _text(body, "password", ""),
-        _flag(body, "register_project"),
-    )
+    if _TARGET in body:
+        if unknown := unknown_keys(body, (*_WHAT, *_SELECTING, _TARGET)):
+            raise InvalidPush(f"unknown additional options: {unknown}")
+        return InternalPush(_selection(body), _index(body[_TARGET]))
+    login = _text(body, "username", ""), _text(body, "password", "")
+    return ExternalPush(_selection(body), _text(body, "posturl"), *login, _flag(body, "register_project"))
 
 
 def _selection(body: dict[str, Json]) -> Selection:
@@ -124,23 +115,23 @@ def _flag(body: dict[str, Json], key: str) -> bool:
 
 QUARANTINED: Final = "quarantined"
 ActionLog = list[list[Json]]
-"""What was done, line by line, as the devpi client shows it."""
+"""The lines that the devpi client shows of a push."""
 
 
 @attrs.frozen
 class PushSource:
-    """Where a push takes a release from."""
+    """The release that is pushed, where it is."""
 
     index: Index
     release: Release | None
-    """``Reader.release``, or ``mirrored_release``; None when there is none."""
+    """From ``Reader.release`` or ``mirrored_release``; None when there is none."""
     status: str | None = None
     """The project's status marker there."""
 
 
 @attrs.frozen
 class PushTarget:
-    """Where a push puts a release, as it is there before."""
+    """The target of a push, as it is before."""
 
     index: Index
     releases: Sequence[Release] = ()
@@ -148,24 +139,23 @@ class PushTarget:
     status: str | None = None
     """The project's status marker there."""
     gone: Mapping[str, Collection[str]] = attrs.field(factory=dict)
-    """File name -> the paths that led to files called so and lead nowhere now; matters where nothing may be replaced."""
+    """File name -> the paths of former files of that name; needed where nothing may be replaced."""
 
     def release(self, version: str) -> Release | None:
-        """The release of this very ``version``."""
+        """Return the release of exactly this ``version``."""
         return next((release for release in self.releases if release.version == version), None)
 
     def holder(self, filename: str) -> Release | None:
-        """The release that has a file called ``filename``."""
+        """Return the release that has a file called ``filename``."""
         return next((release for release in self.releases if file_of(release, filename) is not None), None)
 
 
 def mirrored_release(
-    known: KnownProject | None, version: str, sidecars: Mapping[str, tuple[str, int]] = NOTHING
+    known: KnownProject | None, version: str, metadata_files: Mapping[str, tuple[str, int]] = NOTHING
 ) -> Release | None:
-    """A release of a mirror as if it was uploaded there; None when the mirror has none such.
+    """Return a release of a mirror as if it had been uploaded there; None when the mirror does not have it.
 
-    ``sidecars`` says, by file name, the digest and size of core metadata that lie beside a cached file though the mirror does not
-    know of them.
+    ``metadata_files`` has, by file name, digest and size of core metadata that lie beside cached files without an entry.
     """
     found = None if known is None else find_release(version, known)
     if known is None or found is None:
@@ -173,23 +163,23 @@ def mirrored_release(
     spelled, files = found
     required = next((file.link.requires_python for file in files if file.link.requires_python), None)
     metadata = {"name": known.project, "version": spelled, **({} if required is None else {"requires_python": required})}
-    uploaded = tuple(UploadedFile(_beside(file, sidecars), ()) for file in files)
+    uploaded = tuple(UploadedFile(_with_metadata(file, metadata_files), ()) for file in files)
     return Release(known.index, known.project, spelled, metadata, uploaded)
 
 
 def selected_files(release: Release, selection: Selection) -> tuple[UploadedFile, ...]:
-    """The distributions of ``release`` that are pushed, by name."""
+    """Return the distributions of ``release`` that are pushed, by name."""
     files = () if selection.only_docs else release.files
     return tuple(sorted(files, key=lambda file: file.known.link.filename))
 
 
 def selected_docs(release: Release, selection: Selection) -> Attachment | None:
-    """The documentation of ``release`` that is pushed."""
+    """Return the documentation of ``release`` if it is pushed."""
     return None if selection.no_docs else docs_of(release)
 
 
 def checked_release(source: PushSource, selection: Selection) -> Release:
-    """The release to push, which has something to push; raises ``NoFilesToPush``, ``NothingToPush``, ``ProjectQuarantined``."""
+    """Return the release to push.  Raise ``NoFilesToPush``, ``NothingToPush`` or ``ProjectQuarantined``."""
     release = source.release
     if release is None:
         raise NoFilesToPush(source.index.name, selection.name, selection.version)
@@ -201,10 +191,10 @@ def checked_release(source: PushSource, selection: Selection) -> Release:
 
 
 def decide_push(source: PushSource, target: PushTarget, selection: Selection) -> tuple[tuple[Change, ...], ActionLog]:
-    """What pushing the ``selection`` changes on ``target``, and the lines about it.
+    """Return the changes of pushing the ``selection`` to ``target``, and the lines about them.
 
-    What the target has already, byte for byte, stays as it is there; only on an index that is not volatile even that is refused.
-    Raises what ``checked_release`` does, ``FileExists``, ``FilenameUsed``, ``ProjectClosed``, ``NoUploadToMirror``, and
+    Files that the target has already, byte for byte, stay as they are; on an index that is not volatile even they are refused.
+    Raise as ``checked_release``, or ``FileExists``, ``FilenameUsed``, ``ProjectClosed``, ``NoUploadToMirror``, and
     ``FileNotFetched`` for a mirror's file that is not cached.
     """
     release = checked_release(source, selection)
@@ -224,7 +214,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
     docs = selected_docs(release, selection)
     if docs is not None and docs_of(target.release(release.version)) is not None and not is_volatile(target.index):
         raise FileExists(docs.filename)
-    # Last, so that nothing is fetched for a push that is refused anyway.
+    # Last, so that nothing is fetched for a push that is refused for another reason.
     missing = next((file.known.path for file in files if file.known.sha256 is None), None)
     if missing is not None:
         raise FileNotFetched(release.index, missing)
@@ -232,7 +222,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:
     index, project, there = target.index.name, release.project, target.release(release.version)
-    # A mirror's release says so little of itself that it replaces nothing else.
+    # A mirror knows so little of its release that nothing else is replaced.
     metadata = release.metadata if source.index.is_mirror else every_field(release.metadata)
     yield from described(there, index, project, {**metadata, "version": release.version})
     for file in selected_files(release, selection):
@@ -257,7 +247,7 @@ def _lines(release: Release, target: str, selection: Selection) -> ActionLog:
     name = release.metadata.get("name") or release.project
     lines: ActionLog = [[200, "register", name, release.version, "->", target]]
     for file in selected_files(release, selection):
-        path = _target_path(file.known)
+        path = uploaded_path(file.known.link.filename, file.known.sha256 or "")
         lines.append([200, "store_releasefile", f"{target}/{path}"])
         for result in toxresults_of(release, file.known.link.filename):
             lines.append([200, "store_toxresult", f"{target}/{result.path}"])
@@ -266,15 +256,11 @@ def _lines(release: Release, target: str, selection: Selection) -> ActionLog:
     return lines
 
 
-def _target_path(known: KnownFile) -> str:
-    return uploaded_path(known.link.filename, known.sha256 or "")
-
-
-def _beside(known: KnownFile, sidecars: Mapping[str, tuple[str, int]]) -> KnownFile:
-    """``known`` with the core metadata that lies beside its bytes, where those of an upload do."""
-    sidecar = sidecars.get(known.link.filename)
-    if sidecar is not None:
-        return attrs.evolve(known, metadata_sha256=sidecar[0], metadata_size=sidecar[1])
+def _with_metadata(known: KnownFile, metadata_files: Mapping[str, tuple[str, int]]) -> KnownFile:
+    """Return ``known`` with the core metadata that lies beside the file, as it does beside an uploaded one."""
+    found = metadata_files.get(known.link.filename)
+    if found is not None:
+        return attrs.evolve(known, metadata_sha256=found[0], metadata_size=found[1])
     if known.link.sha256 is None:
         return attrs.evolve(known, metadata_sha256=None, metadata_size=None)
     return known
@@ -282,8 +268,7 @@ def _beside(known: KnownFile, sidecars: Mapping[str, tuple[str, int]]) -> KnownF
 
 def _uploaded(file: UploadedFile, release: Release, index: str) -> FileUploaded:
     known, link = file.known, file.known.link
-    assert known.sha256 is not None, "looked at before"
-    assert known.size is not None
+    assert known.sha256 is not None and known.size is not None, "checked before"  # noqa: PT018
     return FileUploaded(
         index,
         release.project,

@@ -1,4 +1,4 @@
-"""The releases of an index: which there are, which files they have, and what removing files, releases and projects changes."""
+"""The releases of an index with their files, and the changes when files, releases or projects are removed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from twistpi.rules.uploads import is_volatile
 
 
 def releases(known: KnownProject) -> Mapping[str, tuple[KnownFile, ...]]:
-    """Version -> its files, as ``known.offered`` orders them.
+    """Return version -> its files, in the order of ``known.offered``.
 
-    A version is spelled as the index names it, else as the first file does.  Files whose names tell no version belong to
-    none, and a version without files is no release.
+    A version is written as the index has it, else as in the first file name.  Files without a version in their names belong to no
+    release, and a version without files is no release.
     """
     named = {comparable_version(version): version for version in reversed(known.versions)}
     spelled = frozenset(known.versions)
@@ -45,9 +45,9 @@ def releases(known: KnownProject) -> Mapping[str, tuple[KnownFile, ...]]:
 
 
 def find_release(version: str, known: KnownProject) -> tuple[str, tuple[KnownFile, ...]] | None:
-    """The release that ``version`` names, as the index spells it, with its files; None when the index has none such.
+    """Return the release ``version``, as the index writes it, with its files; None when the index does not have it.
 
-    The very spelling wins over another one of the same version.
+    An exact match is preferred to another spelling of the same version.
     """
     found = releases(known)
     if version in found:
@@ -58,25 +58,30 @@ def find_release(version: str, known: KnownProject) -> tuple[str, tuple[KnownFil
 
 @attrs.frozen
 class Found:
-    """What lies at a path below an index."""
+    """The result of looking up a path below an index."""
 
     path: str
     file: tuple[str, KnownFile] | None = None
-    """A distribution and its project, as ``Reader.file_by_path`` tells."""
+    """A project and its distribution, from ``Reader.file_by_path``."""
     attachment: tuple[str, str, Attachment] | None = None
-    """A test result or documentation with its project and version, as ``Reader.attachment_by_path`` tells."""
+    """Project, version, and the test result or documentation, from ``Reader.attachment_by_path``."""
     removed: bool = False
-    """Whether something lay there once, as ``Reader.was_removed`` tells."""
+    """Whether a file was there once, from ``Reader.was_removed``."""
 
 
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
-    """What removing the distribution, test result or documentation at a path changes.
+    """Return the change that removes the distribution, test result or documentation at a path.
 
-    Raises ``ReleaseStays``, ``NoFileToRemove``, ``FileGone``; for mirrors ``FileNotCached`` and ``CachedFilesStay``.
+    Raise ``ReleaseStays``, ``NoFileToRemove`` or ``FileGone``; for mirrors ``FileNotCached`` or ``CachedFilesStay``.
     """
-    _check_version_goes(index, force)
+    _check_volatile(index, force)
     if index.is_mirror:
-        return _cached_file_removed(index, found)
+        if found.file is None:
+            raise NoFileToRemove(index.name, found.path)
+        project, known = found.file
+        if not known.cached:
+            raise FileNotCached(index.name, found.path)
+        raise CachedFilesStay(index.name, project)
     if found.file is not None:
         project, known = found.file
         return (FileRemoved(index.name, project, known.link.filename),)
@@ -89,12 +94,11 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
 def decide_release_removed(
     index: Index, project: str, version: str, release: Release | None, known: KnownProject | None, *, force: bool
 ) -> tuple[Change, ...]:
-    """What removing a release with all its files changes; ``known`` is what the index knows of its project.
+    """Return the change that removes a release with all its files; ``known`` is its project in the index.
 
-    Raises ``ReleaseStays``, ``NoReleasesOnStage`` and ``NoVersionOnStage``; ``CachedFilesStay`` for files of a mirror that are
-    here.
+    Raise ``ReleaseStays``, ``NoReleasesOnStage`` or ``NoVersionOnStage``; ``CachedFilesStay`` for cached files of a mirror.
     """
-    _check_version_goes(index, force)
+    _check_volatile(index, force)
     if known is None:
         raise NoReleasesOnStage(index.name, project)
     if index.is_mirror:
@@ -108,9 +112,9 @@ def decide_release_removed(
 
 
 def decide_project_removed(index: Index, project: str, *, exists: bool, force: bool) -> tuple[Change, ...]:
-    """What removing a project with all its releases changes; of a mirror, all that it knows and has of it.
+    """Return the change that removes a project with all its releases; of a mirror, all that it knows and has of it.
 
-    Raises ``ProjectStays`` and, unless the index itself knows the project (``exists``), ``NoProjectToRemove``.
+    Raise ``ProjectStays`` or, unless the index itself has the project (``exists``), ``NoProjectToRemove``.
     """
     if not force and not is_volatile(index):
         raise ProjectStays(index.name, project)
@@ -120,29 +124,20 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
 
 
 def file_removed_message(index: str, path: str) -> str:
-    """What is told of a file that was removed."""
+    """Return the message about a file that was removed."""
     return f"package '{index}/{path}' deleted"
 
 
 def release_removed_message(project: str, version: str) -> str:
-    """What is told of a release that was removed."""
+    """Return the message about a release that was removed."""
     return f"project {project!r} version {version!r} deleted"
 
 
 def project_removed_message(index: str, project: str) -> str:
-    """What is told of a project that was removed."""
+    """Return the message about a project that was removed."""
     return f"project {project} deleted from stage {index}"
 
 
-def _check_version_goes(index: Index, force: bool) -> None:
+def _check_volatile(index: Index, force: bool) -> None:
     if not force and not is_volatile(index):
         raise ReleaseStays(index.name)
-
-
-def _cached_file_removed(index: Index, found: Found) -> tuple[Change, ...]:
-    if found.file is None:
-        raise NoFileToRemove(index.name, found.path)
-    project, known = found.file
-    if not known.cached:
-        raise FileNotCached(index.name, found.path)
-    raise CachedFilesStay(index.name, project)

@@ -1,11 +1,11 @@
-"""Checks of an upload: its form, the core metadata inside its file, and its file name must agree."""
+"""Checks of an upload: form, core metadata in the file, and file name must agree."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from twistpi.model.errors import InvalidFilename
@@ -39,10 +39,10 @@ _SEPARATORS = re.compile(r"[-_.]+")
 
 
 def check_upload_filename(filename: str, project: str, version: str) -> None:
-    """Refuse a ``filename`` that cannot be one of ``project`` and ``version``, both in any spelling.
+    """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling.
 
-    Raises ``InvalidFilename``, ``InvalidProjectName``, ``VersionNotInFilename``, ``NotAnArchiveName`` or
-    ``ProjectNotInFilename``; order and texts of the last three are the devpi protocol's.
+    Raise ``InvalidFilename``, ``InvalidProjectName``, ``VersionNotInFilename``, ``NotAnArchiveName`` or ``ProjectNotInFilename``;
+    order and texts of the last three are those of the devpi protocol.
     """
     check_filename(filename)
     normal = normalize_project(project)
@@ -59,9 +59,9 @@ def check_upload_filename(filename: str, project: str, version: str) -> None:
 
 
 def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> None:
-    """Refuse a form whose name and version are not those ``found`` in the metadata of ``filename``, in any spelling.
+    """Check that name and version in a form are those ``found`` in the metadata of ``filename``, in any spelling.
 
-    Raises ``FormDisagrees``, which names the field, or ``InvalidProjectName``.
+    Raise ``FormDisagrees``, which names the field, or ``InvalidProjectName``.
     """
     if normalize_project(form[0]) != normalize_project(found[0]):
         raise FormDisagrees(filename, "name", form[0], found[0])
@@ -70,7 +70,7 @@ def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> 
 
 
 def _contains(filename: str, version: str) -> bool:
-    """Whether ``version`` stands in ``filename``, literally or as wheels spell it."""
+    """Whether ``filename`` contains ``version``, literally or as in wheels."""
     return version in filename or _UNLIKE_IN_WHEELS.sub("_", version) in filename
 
 
@@ -80,7 +80,7 @@ def _check_exactly(filename: str, project: str, normal: str, version: str, fits:
     if not is_of_project(filename, normal):
         raise ProjectNotInFilename(filename, project)
     if not fits:
-        # The name alone cannot tell where a project's name ends: say what is more likely wrong.
+        # The file name alone does not show where the project name ends: name what is more likely wrong.
         if kind_of_filename(filename) == SDIST and project_of_filename(filename) != normal:
             raise ProjectNotInFilename(filename, project)
         raise VersionNotInFilename(filename, version)
@@ -99,11 +99,11 @@ _OTHER_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "import_namespaces": ("import_namespace",),
 }
 _YOUNG: Final = frozenset({"import_names", "import_namespaces"})
-"""Fields that clients of the devpi protocol have never heard of: shown only where they are given."""
+"""Fields that are no part of the devpi protocol: shown only where they are given."""
 _IDENTITY: Final = ("name", "version")
 
 _LONGEST: Final = 200
-"""Characters of a name or a version: both become parts of file names."""
+"""Characters of a name or a version: both are parts of file names."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
 _VERSION: Final = re.compile(
     r"(?!\.{1,2}\Z)[^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029+][^\x00-\x20<>%#\"/\\\x7f-\xa0\u2028\u2029]*\Z"
@@ -111,7 +111,7 @@ _VERSION: Final = re.compile(
 
 
 class Digests(Protocol):
-    """What is known of the bytes that came; all lower-case hexadecimal digits."""
+    """Digests of the uploaded bytes, in lower-case hexadecimal digits."""
 
     @property
     def sha256(self) -> str:
@@ -127,10 +127,10 @@ class Digests(Protocol):
 
 
 def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
-    """The fields of core metadata that ``form`` gives, empty ones too: text, or a list for those that may be repeated.
+    """Return the fields of core metadata in ``form``, also empty ones: text, or a list for those that may be repeated.
 
-    ``name`` and ``version`` are always among them.  ``UNKNOWN``, as old tools write for what they were not told, is empty;
-    unknown fields are left out.  Raises ``InvalidMetadata`` in the words of the devpi protocol.
+    ``name`` and ``version`` are always among them.  ``UNKNOWN``, which old tools send for empty fields, is empty; unknown fields
+    are left out.  Raise ``InvalidMetadata`` with the messages of the devpi protocol.
     """
     metadata: dict[str, Json] = {}
     for key in _TEXTS:
@@ -139,32 +139,29 @@ def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
     for key in LIST_FIELDS:
         spellings = [form[name] for name in (key, *_OTHER_SPELLINGS.get(key, ())) if name in form]
         if spellings:
-            told = ([value for value in values if value not in ("", "UNKNOWN")] for values in spellings)
-            metadata[key] = next((values for values in told if values), [])
+            cleaned = ([value for value in values if value not in ("", "UNKNOWN")] for values in spellings)
+            metadata[key] = next((values for values in cleaned if values), [])
     _check_identity(metadata.get("name", ""), metadata.get("version", ""))
     return metadata
 
 
 def merge_metadata(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> Mapping[str, Json]:
-    """What an upload says of its release: what is ``found`` in the file itself, and from the ``form`` whatever is not.
+    """Return the metadata of an upload: what is ``found`` in the file itself, and all other fields of the ``form``.
 
-    ``found`` are the fields of the archive's core metadata, None when it has none.  Name and version are the form's, as whoever
-    uploads spells them.
+    ``found`` is the archive's core metadata, None when it has none.  Name and version are written as in the form.
     """
     return {**form, **(found or {}), **{key: form[key] for key in _IDENTITY}}
 
 
 def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> str | None:
-    """What pages say that a file requires: what it says itself, and what the ``form`` says only where it says nothing at all."""
-    told = form if found is None else found
-    return told.get("requires_python") or None
+    """Return the ``Requires-Python`` of a file: that of its own metadata, or of the ``form`` when it has none."""
+    return (form if found is None else found).get("requires_python") or None
 
 
 def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
-    """Refuse a ``form`` that names another project or version than the file, or another digest than its bytes have.
+    """Check that a ``form`` names the project and version of the file, and only digests that its bytes have.
 
-    Every digest that is given is compared, none has to be.  Raises ``FormDisagrees`` and ``DigestDisagrees``, which name the
-    field.
+    Every given digest is compared; none is required.  Raise ``FormDisagrees`` or ``DigestDisagrees``, which name the field.
     """
     if found is not None:
         named = read_metadata(form)
@@ -180,9 +177,9 @@ def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, 
 
 
 def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:
-    """The change after which ``release`` has the fields ``given``, those that are empty not any more; others stay.
+    """Return the change that sets the fields ``given`` of ``release``, and removes those that are empty; others stay.
 
-    None when nothing differs; always one for a release that is not there yet (None).
+    There is none when nothing differs, and always one for a new release (None).
     """
     former = {} if release is None else release.metadata
     changed = {key: value for key, value in given.items() if value and former.get(key) != value}
@@ -194,17 +191,17 @@ def described(release: Release | None, index: str, project: str, given: Mapping[
 
 
 def shown_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
-    """``Release.metadata`` as version data show it: every field the devpi protocol knows, empty ones too, and whatever else."""
-    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
-    empty.update((key, []) for key in LIST_FIELDS if key not in _YOUNG)
-    return {**empty, **metadata}
+    """Return ``Release.metadata`` for version data: with empty values for all missing fields of the devpi protocol."""
+    return {**_empty_fields(LIST_FIELDS.keys() - _YOUNG), **metadata}
 
 
 def every_field(metadata: Mapping[str, Json]) -> Mapping[str, Json]:
-    """``metadata`` with all fields that can be given, so that it takes the place of whatever a release was told before."""
-    empty: dict[str, Json] = dict.fromkeys(_TEXTS, "")
-    empty.update((key, []) for key in LIST_FIELDS)
-    return {**empty, **metadata}
+    """Return ``metadata`` with empty values for all other fields, so that it replaces all former metadata of a release."""
+    return {**_empty_fields(LIST_FIELDS), **metadata}
+
+
+def _empty_fields(list_fields: Iterable[str]) -> dict[str, Json]:
+    return {**dict.fromkeys(_TEXTS, ""), **{key: [] for key in list_fields}}
 
 
 def _check_identity(name: str, version: str) -> None:
@@ -226,7 +223,7 @@ def _check_identity(name: str, version: str) -> None:
 
 
 def _is_digest(given: str, digest: str) -> bool:
-    """Whether ``given`` is ``digest``, in hexadecimal digits of any case or in URL-safe base64 as MD5 once was."""
+    """Whether ``given`` is ``digest``, in hexadecimal digits of any case, or in URL-safe base64 as once used for MD5."""
     if given.lower() == digest:
         return True
     try:

@@ -1,4 +1,4 @@
-"""The form with which releases are handed to another server, as every upload tool sends it and every package index takes it.
+"""The form that uploads a file to another server, as every upload tool sends it and every package index accepts it.
 
 Source: the legacy upload API of the public index.
 """
@@ -16,22 +16,22 @@ from twistpi.model.records import Json
 from twistpi.rules.upload_checks import shown_metadata
 
 Fields = tuple[tuple[str, str], ...]
-"""Names and values, in the order they are sent; names may be repeated."""
+"""Names and values, in the order in which they are sent; names may be repeated."""
 _OTHER_SPELLINGS: Final = {
     "provides_extras": "provides_extra",
     "import_names": "import_name",
     "import_namespaces": "import_namespace",
 }
-"""Fields that other servers call otherwise; they are sent under both names."""
+"""Fields with another name on other servers; they are sent under both names."""
 _INSTALLERS: Final = {".exe": "bdist_wininst", ".msi": "bdist_msi", ".rpm": "bdist_rpm", ".dmg": "bdist_dmg"}
 _PYTHON: Final = re.compile(r"-py(\d+(?:\.\d+)?)(?=[-.])")
 _OLDEST: Final = "2.1"
-"""The metadata version of releases that do not tell theirs, which servers insist on."""
+"""The metadata version of releases without one, which servers require."""
 
 
 @attrs.frozen
 class EncodedForm:
-    """A form as it goes over the wire; the bytes of its file, if any, belong between ``head`` and ``tail``."""
+    """A form as it is sent; the bytes of its file, if any, come between ``head`` and ``tail``."""
 
     content_type: str
     head: bytes
@@ -39,7 +39,7 @@ class EncodedForm:
 
 
 def metadata_fields(metadata: Mapping[str, Json]) -> Fields:
-    """What is known of a release (``Release.metadata``); empty text is sent, too, while empty lists are left out."""
+    """Return the fields of ``Release.metadata``; empty text is sent, empty lists are left out."""
     fields: list[tuple[str, str]] = []
     for key, value in {**shown_metadata(metadata), "metadata_version": metadata.get("metadata_version") or _OLDEST}.items():
         names = (key, _OTHER_SPELLINGS[key]) if key in _OTHER_SPELLINGS else (key,)
@@ -49,13 +49,13 @@ def metadata_fields(metadata: Mapping[str, Json]) -> Fields:
 
 
 def file_fields(filename: str, sha256: str) -> Fields:
-    """What is said of a distribution beside the metadata of its release."""
+    """Return the fields of a distribution beside the metadata of its release."""
     filetype, pyversion = file_type(filename)
     return ((":action", "file_upload"), ("filetype", filetype), ("pyversion", pyversion), ("sha256_digest", sha256))
 
 
 def file_type(filename: str) -> tuple[str, str]:
-    """``filetype`` and ``pyversion`` of a distribution, told from its name."""
+    """Return ``filetype`` and ``pyversion`` of a distribution, according to its name."""
     kind = kind_of_filename(filename)
     if kind == SDIST:
         return "sdist", "source"
@@ -70,9 +70,9 @@ def file_type(filename: str) -> tuple[str, str]:
 
 
 def encode_form(fields: Iterable[tuple[str, str]], boundary: str, attached: str | None = None) -> EncodedForm:
-    """``fields`` as ``multipart/form-data`` (RFC 7578), with a file called ``attached`` as the field ``content`` unless None.
+    """Return ``fields`` as ``multipart/form-data`` (RFC 7578), with a file called ``attached``, unless None, as ``content``.
 
-    ``boundary`` is ASCII, at most 70 characters, and nowhere in what is sent.
+    ``boundary`` is ASCII, has at most 70 characters, and does not occur in what is sent.
     """
     parts: list[bytes] = []
     for name, value in fields:
@@ -89,6 +89,6 @@ def encode_form(fields: Iterable[tuple[str, str]], boundary: str, attached: str 
 
 
 def _quoted(name: str) -> bytes:
-    """``name`` between quotes, as browsers write it."""
+    """Return ``name`` for between quotes, as browsers write it."""
     escaped = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     return escaped.encode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""Uploads to private indexes: what a distribution or a registration changes.
+"""Uploads to private indexes: the changes of a distribution or a registration.
 
-A file name belongs to one release of a project.  On a volatile index other bytes take the place of those that were there, on
-others they are refused; the same bytes again change nothing.
+A file name belongs to one release of a project.  On a volatile index other bytes replace those that were there; on others they
+are refused.  The same bytes again change nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from twistpi.rules.mirrors import file_path
 from twistpi.rules.upload_checks import described, every_field
 
 IDENTICAL: Final = "Upload of identical file to non volatile index."
-"""How a success is called that changed nothing, on an index that is not volatile."""
+"""The message of a success that changed nothing, on an index that is not volatile."""
 CLOSED: Final = frozenset({"archived", "quarantined"})
-"""Status markers (PEP 792) of projects that take no uploads."""
+"""Status markers (PEP 792) of projects that accept no uploads."""
 
 
 @attrs.frozen
@@ -33,13 +33,13 @@ class Upload:
     project: str
     """The normalised name."""
     version: str
-    """As the form spells it."""
+    """As in the form."""
     filename: str
     sha256: str
     size: int
     """Bytes."""
     metadata: Mapping[str, Json]
-    """What is said of the release, empty fields too (``upload_metadata.merge_metadata``)."""
+    """Of the release, with empty fields (``upload_checks.merge_metadata``)."""
     hashes: Mapping[str, str] = NOTHING
     """Other digests, by algorithm."""
     requires_python: str | None = None
@@ -52,22 +52,22 @@ class Upload:
 
     @property
     def path(self) -> str:
-        """Where the file is going to be, below its index."""
+        """The path of the file below its index."""
         return uploaded_path(self.filename, self.sha256)
 
 
 def uploaded_path(filename: str, sha256: str) -> str:
-    """The path below its index of an uploaded file, or of documentation."""
+    """Return the path below its index of an uploaded file, or of documentation."""
     return file_path(Link(filename, "", {"sha256": sha256}))
 
 
 def is_volatile(index: Index) -> bool:
-    """Whether what is there may be replaced and removed."""
+    """Whether files may be replaced and removed."""
     return bool(index.config.get("volatile", True))
 
 
 def check_open(index: Index, project: str, status: str | None) -> None:
-    """Refuse uploads to a mirror (``NoUploadToMirror``) and to a project whose ``status`` forbids them (``ProjectClosed``)."""
+    """Raise ``NoUploadToMirror`` for a mirror, ``ProjectClosed`` for a project whose ``status`` forbids uploads."""
     if index.is_mirror:
         raise NoUploadToMirror(index.name)
     if status in CLOSED:
@@ -83,13 +83,13 @@ def decide_file_uploaded(
     holder: Release | None = None,
     gone: Collection[str] = (),
 ) -> tuple[Change, ...]:
-    """What ``upload`` changes, nothing when the same bytes are there already.
+    """Return the changes of an upload, none when the same bytes are there already.
 
-    ``release`` is the one it is for, ``holder`` the one of the project that has a file of this name (``Reader.release_of_file``):
-    another one when their versions are spelled differently.  ``gone`` are the paths that led to files of this name and lead
-    nowhere now (``Reader.removed_paths``); they matter on an index that is not volatile.  ``status`` is the project's.
+    ``release`` is that of the upload, ``holder`` the one of the project with a file of this name (``Reader.release_of_file``):
+    another one when their versions are written differently.  ``gone`` are the paths of former files of this name
+    (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
 
-    Raises ``FileExists``, ``FilenameUsed``, ``ProjectClosed`` and ``NoUploadToMirror``, and then nothing has changed.
+    Raise ``FileExists``, ``FilenameUsed``, ``ProjectClosed`` or ``NoUploadToMirror``.
     """
     check_open(index, upload.project, status)
     holder = holder or release
@@ -99,7 +99,7 @@ def decide_file_uploaded(
     check_replaceable(index, upload.filename, upload.sha256, existing, gone)
     changes: list[Change] = [*described(release, index.name, upload.project, upload.metadata)]
     if existing is not None and holder is not None and holder.version != upload.version:
-        # After the release is there: a project that was empty for a moment would lose its status.
+        # After the release is described: a project that was empty for a moment would lose its status.
         changes.append(FileRemoved(index.name, upload.project, upload.filename))
     return (*changes, _uploaded(index.name, upload))
 
@@ -107,24 +107,24 @@ def decide_file_uploaded(
 def decide_registered(
     index: Index, release: Release | None, project: str, status: str | None, metadata: Mapping[str, Json]
 ) -> tuple[Change, ...]:
-    """What registering changes: the release, made anew where there is none, has the ``metadata`` of the form and no other.
+    """Return the changes of a registration: the release, perhaps a new one, has the ``metadata`` of the form and no other.
 
-    Raises ``ProjectClosed`` and ``NoUploadToMirror``.
+    Raise ``ProjectClosed`` or ``NoUploadToMirror``.
     """
     check_open(index, project, status)
     return described(release, index.name, project, every_field(metadata))
 
 
 def file_of(release: Release | None, filename: str) -> UploadedFile | None:
-    """The file of ``release`` that is called ``filename``."""
+    """Return the file of ``release`` that is called ``filename``."""
     files = () if release is None else release.files
     return next((file for file in files if file.known.link.filename == filename), None)
 
 
 def check_replaceable(index: Index, filename: str, sha256: str, existing: UploadedFile | None, gone: Collection[str]) -> None:
-    """Refuse new bytes under a name that has, or had, others on an index that is not volatile: ``FileExists``, ``FilenameUsed``.
+    """Raise ``FileExists`` or ``FilenameUsed`` for new bytes under a used name on an index that is not volatile.
 
-    With the index's setting ``reuse_filenames`` names of removed files may be used again.
+    With the setting ``reuse_filenames`` of the index, names of removed files may be used again.
     """
     if is_volatile(index):
         return

@@ -10,26 +10,27 @@ from twistpi.model.errors import UnknownFile, UnknownProject
 from twistpi.model.records import Index, Json, PageHeader
 from twistpi.model.release_changes import FileYanked, ProjectMarked
 from twistpi.model.releases import Release
+from twistpi.model.text import one_line
 from twistpi.model.upload_errors import InvalidMark, MarkedUpstream
-from twistpi.rules.json_bodies import shown
+from twistpi.rules.json_bodies import shown, unknown_keys
 
 STATUSES: Final = ("active", "archived", "deprecated", "quarantined")
-"""What a project may be marked as."""
+"""The status markers of a project."""
 _LONGEST_REASON: Final = 1000
-"""Characters: every page of the project repeats it for every file."""
+"""Characters: pages repeat it for every file."""
 _REASON: Final = "reason"
 _STATUS: Final = "status"
 
 
 def read_yank(body: Json) -> bool | str:
-    """What ``body``, ``{"reason": "…"}`` or nothing, yanks with: the reason, or True without one.  Raises ``InvalidMark``."""
+    """Read ``{"reason": "…"}`` or nothing: return the reason, or True without one.  Raise ``InvalidMark``."""
     return _reason(_object(body, (_REASON,)).get(_REASON)) or True
 
 
 def read_status(body: Json) -> tuple[str | None, str | None]:
-    """The status and the reason in ``body``, ``{"status": "archived", "reason": "…"}``; None for what is not given.
+    """Read ``{"status": "archived", "reason": "…"}``: return status and reason, None for what is not given.
 
-    Raises ``InvalidMark``.
+    Raise ``InvalidMark``.
     """
     given = _object(body, (_STATUS, _REASON))
     status = given.get(_STATUS)
@@ -42,10 +43,9 @@ def read_status(body: Json) -> tuple[str | None, str | None]:
 
 
 def decide_yank(index: Index, release: Release, filenames: Collection[str] | None, yanked: bool | str) -> tuple[Change, ...]:
-    """The changes after which the files of ``release`` called ``filenames``, or all (None), are yanked, or not any more.
+    """Return the changes that yank the files ``filenames``, or all (None), of ``release``, or undo that.
 
-    ``yanked`` is True, the reason, or False.  Nothing is changed for files that are marked so already.  Raises
-    ``MarkedUpstream`` and, for a name that is not the release's, ``UnknownFile``.
+    ``yanked`` is True, the reason, or False.  Raise ``MarkedUpstream`` or, for a name that is not the release's, ``UnknownFile``.
     """
     check_markable(index)
     wanted = None if filenames is None else frozenset(filenames)
@@ -64,9 +64,9 @@ def decide_yank(index: Index, release: Release, filenames: Collection[str] | Non
 def decide_status(
     index: Index, project: str, header: PageHeader | None, status: str | None, reason: str | None = None
 ) -> tuple[Change, ...]:
-    """The change after which ``project`` (the normalised name) has this ``status``, or none (None); none when it has it already.
+    """Return the change that gives ``project`` (normalised) this ``status``, or none (None).
 
-    ``header`` is what the index says of the project now, None when it has no such project.  Raises ``MarkedUpstream`` and
+    ``header`` is the present one, None when the index does not have the project.  Raise ``MarkedUpstream`` or
     ``UnknownProject``.
     """
     check_markable(index)
@@ -78,7 +78,7 @@ def decide_status(
 
 
 def check_markable(index: Index) -> None:
-    """Refuse to mark what belongs to a mirror: ``MarkedUpstream``."""
+    """Raise ``MarkedUpstream`` for a mirror."""
     if index.is_mirror:
         raise MarkedUpstream(index.name)
 
@@ -88,19 +88,17 @@ def _object(body: Json, keys: Collection[str]) -> dict[str, Json]:
         return {}
     if not isinstance(body, dict):
         raise InvalidMark("the body must be a JSON object")
-    unknown = sorted(key for key in body if key not in keys)
-    if unknown:
-        raise InvalidMark(f"unknown keys: {shown(', '.join(unknown), quoted=False)}")
+    if unknown := unknown_keys(body, keys):
+        raise InvalidMark(f"unknown keys: {unknown}")
     return body
 
 
 def _reason(value: Json) -> str:
-    """A reason as one line."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise InvalidMark("the reason must be text")
-    reason = " ".join("".join(character if character.isprintable() else " " for character in value).split())
+    reason = one_line(value)
     if len(reason) > _LONGEST_REASON:
         raise InvalidMark(f"the reason is longer than {_LONGEST_REASON} characters")
     return reason
