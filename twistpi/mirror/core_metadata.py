@@ -158,7 +158,7 @@ class UpstreamMetadata:
         return await self._from_whole(index, project, known_file)
 
     async def _from_upstream(self, config: UpstreamConfig, known_file: KnownFile) -> bytes:
-        """The file that the page announces beside the distribution."""
+        """Return the file that the page announces beside the distribution."""
         link = known_file.link
         response = await self._client.get(_metadata_url(link.url), credentials=config.credentials)
         if response.status != 200:
@@ -169,7 +169,7 @@ class UpstreamMetadata:
         return body
 
     async def _from_ranges(self, config: UpstreamConfig, known_file: KnownFile) -> bytes:
-        """The end of the wheel upstream, and the piece it points to."""
+        """Read the directory at the end of the wheel upstream, then the piece it points to."""
         link = known_file.link
         size = link.size
         if size is None:
@@ -182,7 +182,7 @@ class UpstreamMetadata:
         return step
 
     async def _from_whole(self, index: Index, project: str, known_file: KnownFile) -> bytes:
-        """The whole wheel, which is cached on the way."""
+        """Download the whole wheel, which caches it, and read the metadata in it."""
         try:
             kept = await self._files.open(index, project, known_file).finished()
         except (UnknownFile, WrongBytes) as error:
@@ -261,7 +261,7 @@ def _provides_metadata(index: Index) -> bool:
 
 
 def _metadata_url(url: str) -> str:
-    """``.metadata`` is added to the path; what follows it stays."""
+    """Return ``url`` with ``.metadata`` added to its path (PEP 658)."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"{parts.path}.metadata"))
 
@@ -282,7 +282,7 @@ def _verify(filename: str, body: bytes, announced: bool | Mapping[str, str] | No
 
 
 def _step(walk: Generator[ByteRange, bytes, bytes], piece: bytes | None) -> ByteRange | bytes:
-    """One step of a search for metadata: the next range it needs, or what it found."""
+    """Return the next range that a search for metadata needs, or the metadata it found.  ``piece`` is the range before."""
     try:
         return next(walk) if piece is None else walk.send(piece)
     except StopIteration as found:

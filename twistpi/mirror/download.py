@@ -56,7 +56,7 @@ class Download:
     available: int = 0
     """Bytes that may be read from ``fileno()`` now, from the beginning."""
     readers: int = 0
-    """How many read the file; the descriptor stays open while there are any."""
+    """How many clients read the file; the descriptor stays open while there are any."""
     _began: bool = False
     _whole: bool = False
     _ended: bool = False
@@ -129,7 +129,7 @@ class Download:
             self._growth.fire(None)
 
     def become_whole(self, size: int) -> None:
-        """All bytes are there and right."""
+        """All bytes are there and verified."""
         self.size = self.available = size
         self._whole = True
         if not self._began:
@@ -148,7 +148,7 @@ class Download:
         return KeptFile(address, sha256, size)
 
     def end(self, kept: KeptFile | None, error: Exception | None) -> None:
-        """It is recorded, or failed."""
+        """It is recorded, or it failed."""
         self._kept, self._error, self._ended = kept, error, True
         for waiters in (self._beginnings, self._growth, self._ends):
             waiters.fire(None)

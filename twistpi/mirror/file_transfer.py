@@ -111,7 +111,7 @@ class Sink:
     _target: Writable
     _promise: tuple[str, str] | None
     _limit: int | None = None
-    """Bytes the whole file has, None while nobody knows."""
+    """Bytes of the whole file, None while unknown."""
     size: int = 0
     """Bytes written."""
     _sha256: _Hash = attrs.field(factory=hashlib.sha256)
@@ -124,20 +124,20 @@ class Sink:
             self._other = hashlib.new(self._promise[0], usedforsecurity=False)
 
     def expect(self, size: int | None) -> None:
-        """The file has ``size`` bytes."""
+        """Set the size of the whole file in bytes; None when it is unknown."""
         self._limit = size
 
     def repeat(self) -> None:
-        """The file comes again from its beginning: what is here already is compared instead of written."""
+        """The file comes again from its beginning: compare what is here already instead of writing it."""
         self._to_repeat = self.size
         self._repeated = hashlib.sha256()
 
     def go_on(self) -> None:
-        """The file comes from where it broke off."""
+        """The file continues where it broke off."""
         self._to_repeat = 0
 
     def write(self, pieces: list[bytes]) -> None:
-        """The next bytes; raises ``BytesDiffer`` for too many, or others than before, and what the target raises."""
+        """Write the next bytes; raise ``BytesDiffer`` for too many, or others than before, and what the target raises."""
         for data in _of_some_size(pieces):
             self._add(self._compare(data) if self._to_repeat else data)
 
@@ -160,7 +160,7 @@ class Sink:
         return data[len(again) :]
 
     def verified(self, listed_size: int | None) -> str:
-        """The SHA-256 of the whole file, when it keeps what was promised; raises ``BytesDiffer``."""
+        """Return the SHA-256 of the whole file; raise ``BytesDiffer`` when size or digest is not what was promised."""
         for size in (listed_size, self._limit):
             if size is not None and size != self.size:
                 raise BytesDiffer(f"there are {self.size:,}, not {size:,}")
@@ -174,7 +174,7 @@ class Sink:
 
 
 def _of_some_size(pieces: list[bytes]) -> list[bytes]:
-    """The same bytes in pieces that are worth a call each: small ones, as they come out of TLS, are put together."""
+    """Return the same bytes in fewer pieces when they are small, as they come out of TLS."""
     if len(pieces) > 1 and sum(map(len, pieces)) < len(pieces) * _WORTH_A_CALL:
         return [b"".join(pieces)]
     return pieces
