@@ -357,7 +357,10 @@ async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None
     async def refuse(peer: Peer) -> None:
         refused.append(peer)
 
-    telling = PromotionNotifier(new.reach(old), what, lambda: done.append(True), refuse, clock)
+    async def note_done() -> None:
+        done.append(True)
+
+    telling = PromotionNotifier(new.reach(old), what, note_done, refuse, clock)
     telling.start()
     await _until(clock, lambda: len(silent) >= 3)
     assert (done, old.written) == ([], [])
@@ -380,7 +383,10 @@ async def test_a_server_that_does_not_step_back_is_looked_at(setup: Setup) -> No
     async def refuse(peer: Peer) -> None:
         refused.append(peer)
 
-    telling = PromotionNotifier(late.reach(new), what, lambda: done.append(True), refuse, Clock())
+    async def note_done() -> None:
+        done.append(True)
+
+    telling = PromotionNotifier(late.reach(new), what, note_done, refuse, Clock())
     telling.start()
     await _until(Clock(), lambda: bool(refused))
     assert refused[0].epoch_start == Epoch(2, NEW, Fork(120, chain_of(120)))

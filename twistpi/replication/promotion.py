@@ -211,7 +211,7 @@ class PromotionNotifier:
     _other: Primary
     _note: Callable[[], Awaitable[FenceNote]]
     """Returns what it is told."""
-    _done: Callable[[], object]
+    _done: Callable[[], Awaitable[object]]
     """Called when there is nothing left to tell it."""
     _refused: Callable[[Peer], Awaitable[None]]
     """Called with what the other server is when it does not step back: it may be this server that has to."""
@@ -250,7 +250,7 @@ class PromotionNotifier:
             return False
         _log.info("The former primary at {url} knows that this server was promoted; it has serial {serial}.",
                   url=url, serial=told.serial)  # fmt: skip
-        self._done()
+        await self._done()
         return True
 
     async def _ask_why(self) -> bool:
@@ -258,6 +258,6 @@ class PromotionNotifier:
             other = await ask_peer(self._other, TELLING_PATIENCE)
         except (PrimaryUnreachable, StrangePrimary):
             return False
-        self._done()
+        await self._done()
         await self._refused(other)
         return True

@@ -133,8 +133,8 @@ class Epochs:
         own = await self.fencing.peer()
         return FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
 
-    def _told(self) -> None:
-        noted: Deferred[None] = self._offload(lambda: self._storage.serverdir.note(former_url=None))
-        noted.addErrback(
-            lambda failure: _log.failure("It could not be written down that the former primary knows", failure=failure)
-        )
+    async def _told(self) -> None:
+        try:
+            await self._offload(lambda: self._storage.serverdir.note(former_url=None))
+        except Exception:
+            _log.failure("It could not be written down that the former primary knows")
