@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -20,6 +20,8 @@ from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob
 
 LARGE = 10_000_000
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def lack(number: int = 0, *, size: int = LARGE) -> MissingBlob:
@@ -70,8 +72,8 @@ class Scene:
     def queue(self) -> BlobFetcher:
         anything = cast(Any, self)
 
-        def offload(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-            return maybeDeferred(work, *arguments)
+        def offload(work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Deferred[T]:
+            return maybeDeferred(work, *arguments, **named)
 
         return BlobFetcher(anything, anything, anything, anything, self.clock, offload=offload, policy=BlobPolicy())
 

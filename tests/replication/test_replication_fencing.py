@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import pytest
@@ -20,13 +20,15 @@ from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
 from twistpi.model.promotion_errors import Fenced, NotFenced
 from twistpi.model.replication_errors import UnknownSerial
-from twistpi.replication.fencing import Fencing, Self
+from twistpi.replication.fencing import Fencing, ServerFacts
 from twistpi.replication.peers import KnownFollowers, ask_peer, tell
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import PromotionNotifier
 from twistpi.rules.promotion import Fence
 
 LOG, OLD, NEW = "1" * 32, "a" * 32, "b" * 32
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def chain_of(serial: int) -> str:
@@ -101,10 +103,10 @@ class Server:
         self.log = FakeLog(self.serial)
         self.gate = FakeGate(self.log)
         self.site = FakePrimary(self._answer).start()
-        facts = Self(self.node, self.log_id, self.role, self.site.url, self.primary_url)
+        facts = ServerFacts(self.node, self.log_id, self.role, self.site.url, self.primary_url)
 
-        def offload(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-            return Deferred.fromCoroutine(_later(work, *arguments))
+        def offload(work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Deferred[T]:
+            return Deferred.fromCoroutine(_later(work, *arguments, **named))
 
         self.fencing = Fencing(
             facts, self.log, self.gate, lambda: self.epochs, self.clock, offload, self.written.append, self.heard.append
@@ -138,8 +140,8 @@ class Server:
         request.finish()
 
 
-async def _later(work: Callable[..., Any], *arguments: Any) -> Any:
-    return work(*arguments)
+async def _later(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    return work(*arguments, **named)
 
 
 class Setup:

@@ -17,10 +17,12 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff, Pause
+from twistpi.http.body import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable
@@ -29,7 +31,7 @@ from twistpi.model.records import Json
 from twistpi.model.relaying_errors import FileNotHereYet
 from twistpi.replication.blob_batch import Batch, fetch, store_in
 from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
-from twistpi.replication.blob_search import NAMING, BlobSearch, Key, MissingBlob
+from twistpi.replication.blob_search import BlobSearch, Key, MissingBlob, Naming
 from twistpi.replication.primary import Primary
 from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob
@@ -65,7 +67,7 @@ class BlobFetcher:
     _files: FileFetcher
     _blobs: IBlobs
     _clock: IReactorTime
-    _offload: Callable[..., Deferred[Any]] = attrs.field(kw_only=True)
+    _offload: Offload = attrs.field(kw_only=True)
     _policy: BlobPolicy = attrs.field(kw_only=True)
     _at_once: int = attrs.field(default=4, kw_only=True)
     """How many requests are under way at a time."""
@@ -81,17 +83,15 @@ class BlobFetcher:
     """How many of the requests under way are for one blob."""
     _work: set[Deferred[None]] = attrs.field(factory=set, init=False)
     _requests: int = attrs.field(default=0, init=False)
-    _news: list[Change] = attrs.field(factory=list, init=False)
+    _news: list[Naming] = attrs.field(factory=list, init=False)
     _mark: Mark | None = attrs.field(default=None, init=False)
     """How far the walk through the view has come; None while there is none."""
     _walk_again: bool = attrs.field(default=False, init=False)
     _forgotten: bool = attrs.field(default=False, init=False)
     """Whether more failed than could be remembered."""
     _looking: bool = attrs.field(default=False, init=False)
-    _pauses: Pause = attrs.field(init=False)
-    """While nobody is asked for anything."""
-    _waits: Pause = attrs.field(init=False)
-    """While nothing is looked for."""
+    _pauses: Pause = attrs.field(init=False)  # while nobody is asked for anything
+    _waits: Pause = attrs.field(init=False)  # while nothing is looked for
     _retry: IDelayedCall | None = attrs.field(default=None, init=False)
     """Of the blobs that failed."""
     _stopped: bool = attrs.field(default=True, init=False)
@@ -122,7 +122,7 @@ class BlobFetcher:
         """Entries were announced, which brought ``changes``."""
         if self._policy.wants_nothing or self._stopped:
             return
-        news = [change for change in changes if isinstance(change, NAMING) and self._policy.wants(change.index)]
+        news = [change for change in changes if isinstance(change, Naming) and self._policy.wants(change.index)]
         if not news:
             return
         self.figures.in_sync_at = self.in_sync_at(self._clock.seconds())
@@ -192,7 +192,7 @@ class BlobFetcher:
     async def _look(self) -> None:
         news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
         try:
-            if news:
+            if self._mark is None or news:
                 found = await self._offload(self._search.look, news)
             else:
                 found, self._mark = await self._offload(self._search.walk, self._mark)
@@ -224,10 +224,10 @@ class BlobFetcher:
         running.addBoth(lambda _: self._work.discard(running))
         running.addBoth(lambda _: self._go_on())
 
-    def _surprised(self, failure: Any) -> None:
-        if failure.check(CancelledError):  # the server stops
+    def _surprised(self, failure: Failure) -> None:
+        if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # the server stops
             return
-        if not failure.check(TwistpiError):
+        if not failure.check(TwistpiError):  # type: ignore[no-untyped-call]
             self._log.failure("Files could not be fetched", failure)
         self._rest(_reason(failure.value))
 
@@ -345,6 +345,6 @@ class BlobFetcher:
             self._pauses.begin()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     """Why nothing comes, without the names of files and folders: everybody may know."""
     return str(getattr(error, "reason", type(error).__name__))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import attrs
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.changes import Change, FileCached, MetadataCached
+from twistpi.model.changes import FileCached, MetadataCached
 from twistpi.model.release_changes import AttachmentAdded, FileUploaded
 from twistpi.rules.blob_policy import BlobPolicy
 from twistpi.view.read import KeptBlob, NamedBlob, Reader, Readers
 from twistpi.view.read_blobs import Mark
 
-NAMING = (FileUploaded, FileCached, MetadataCached, AttachmentAdded)
+Naming = FileUploaded | FileCached | MetadataCached | AttachmentAdded
 """The changes that name blobs."""
 _ROWS = 500
 """Of the view, looked at in one go."""
@@ -53,7 +52,7 @@ class BlobSearch:
         named, mark = self._readers.get().named_blobs(after, _ROWS)
         return list(self._missing(named)), mark
 
-    def look(self, changes: Sequence[Change]) -> list[MissingBlob]:
+    def look(self, changes: Sequence[Naming]) -> list[MissingBlob]:
         """Return the missing blobs that ``changes`` name, as far as they are named still."""
         reader = self._readers.get()
         return list(self._missing(named for change in changes for named in _named_by(change, reader)))
@@ -77,7 +76,7 @@ class BlobSearch:
         return found == blob.size
 
 
-def _named_by(change: Any, reader: Reader) -> Iterator[NamedBlob]:
+def _named_by(change: Naming, reader: Reader) -> Iterator[NamedBlob]:
     """Yield the blobs that ``change`` names, as the view has them now."""
     is_uploaded = isinstance(change, FileUploaded | AttachmentAdded)
     for address in _addresses(change, reader):
@@ -86,7 +85,7 @@ def _named_by(change: Any, reader: Reader) -> Iterator[NamedBlob]:
             yield NamedBlob(change.index, is_uploaded, blob)
 
 
-def _addresses(change: Change, reader: Reader) -> Iterator[BlobAddress]:
+def _addresses(change: Naming, reader: Reader) -> Iterator[BlobAddress]:
     match change:
         case FileUploaded():
             file = blob_address(change.sha256, change.filename)
@@ -105,5 +104,3 @@ def _addresses(change: Change, reader: Reader) -> Iterator[BlobAddress]:
         case AttachmentAdded():
             _, three, thirteen, filename = change.path.split("/")
             yield BlobAddress(three + thirteen, filename)
-        case _:
-            pass

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twistpi.http.body import Offload
 from twistpi.model.errors import WriterStopped
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
@@ -35,7 +36,7 @@ _log = Logger()
 
 
 class Log(Protocol):
-    """What is asked of the changelog."""
+    """As much of the changelog as is used here."""
 
     @property
     def last(self) -> Position:
@@ -46,7 +47,7 @@ class Log(Protocol):
 
 
 class Gate(Protocol):
-    """What is asked of the writer."""
+    """As much of the writer as is used here."""
 
     def hold(self) -> Deferred[None]:
         """Let commits wait."""
@@ -59,8 +60,8 @@ class Gate(Protocol):
 
 
 @attrs.frozen
-class Self:
-    """What this server is, as it tells others."""
+class ServerFacts:
+    """What this server tells others of itself."""
 
     node_id: str
     log_id: str
@@ -75,45 +76,44 @@ class Self:
 class Fencing:
     """Whether this server may take writes; ``fence`` says why not."""
 
-    facts: Self
+    facts: ServerFacts
     _log: Log
     _gate: Gate
     _epochs: Callable[[], Sequence[tuple[int, str, int]]]
-    """Of the view: epoch, node id and first serial of each, but for the first one."""
-    _clock: Any
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
+    """Returns epoch, node id and first serial of each epoch in the view, but for the first one."""
+    _clock: IReactorTime
+    _offload: Offload
     _persist: Callable[[Fence], object]
     """Writes the fence down, durably; called in a thread."""
     _on_fence: Callable[[Fence], object]
-    """Told, in the reactor, of a fence that went up."""
+    """Called in the reactor when a fence went up."""
     fence: Fence | None = None
     _epoch_start: Epoch = attrs.field(factory=Epoch, init=False)
-    """The last that was looked up."""
+    """The newest epoch, as it was looked up last."""
     _hold: IDelayedCall | None = attrs.field(default=None, init=False)
 
     @property
     def serial(self) -> int:
-        """Of the newest entry here."""
+        """The serial of the newest entry here."""
         return self._log.last.serial
 
     @property
     def epoch(self) -> int:
-        """The newest that is known here."""
+        """The newest epoch that is known here."""
         epochs = self._epochs()
         return epochs[-1][0] if epochs else 1
 
     async def peer(self) -> Peer:
-        """What this server tells another one of itself."""
+        """Return what this server tells another one of itself."""
         last, facts = self._log.last, self.facts
         primary_url = self.fence.url if self.fence is not None else facts.primary_url
         return Peer(
-            facts.node_id, facts.log_id, facts.role, last.serial, last.chain, await self._newest_reign(),
+            facts.node_id, facts.log_id, facts.role, last.serial, last.chain, await self._newest_epoch(),
             self.fence is not None, facts.url, primary_url,
         )  # fmt: skip
 
     async def note(self, note: FenceNote) -> Peer:
-        """Heed that another server was promoted, or is about to be; what this server is then.  Raises ``NotFenced``."""
+        """React to a server that was promoted, or is about to be.  Return what this server is then.  Raise ``NotFenced``."""
         own = await self.peer()
         if note.log_id != own.log_id:
             raise NotFenced("the log here is another one")
@@ -131,41 +131,41 @@ class Fencing:
         return await self.peer()
 
     def epoch_seen(self, epoch: int) -> None:
-        """Heed that a follower knows of ``epoch``."""
+        """React to a follower that knows of ``epoch``."""
         fence = None if self.facts.role != PRIMARY else fence_by_epoch(self._quick_peer(), epoch)
         if fence is not None and self.fence is None:
             putting_up: Deferred[None] = Deferred.fromCoroutine(self._put_up(fence))
             putting_up.addErrback(lambda failure: _log.failure("The fence could not be written down", failure=failure))
 
     async def ask(self, others: Iterable[Primary]) -> None:
-        """Ask ``others``, all at once and for ``ASKING`` seconds at most, whether one of them was promoted; then heed it."""
+        """Ask ``others``, all at once and for ``ASKING`` seconds at most, whether one of them was promoted, and react to it."""
         asking = [Deferred.fromCoroutine(ask_peer(other, ASKING)) for other in others]
         for succeeded, told in await DeferredList(asking, consumeErrors=True):
             if succeeded and self.fence is None and isinstance(told, Peer):
-                await self.heed(told)
+                await self.learn(told)
 
     def start(self, others: Sequence[Primary]) -> Deferred[None]:
-        """Before the first write: put up the fence that stands already, or ask ``others`` and let writes wait meanwhile.
+        """Before the first write, put up the fence of an earlier run, or ask ``others`` while writes wait.
 
-        What is returned fires when that is decided.
+        Return a Deferred that fires when that is decided.
         """
         return Deferred.fromCoroutine(self._start(others))
 
     def stop(self) -> None:
-        """Forget what was to happen later."""
+        """Cancel the end of a hold."""
         if self._hold is not None and self._hold.active():
             self._hold.cancel()
         self._hold = None
 
     def measures(self) -> Iterable[Measure]:
-        """For administrators."""
+        """Return the figures for ``/+metrics``."""
         yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", self.epoch)
         fenced = float(self.fence is not None)
         yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
 
     @property
     def _is_holding(self) -> bool:
-        """Whether a server that is about to be promoted had writes held."""
+        """Whether writes wait for a server that is about to be promoted."""
         return self._hold is not None and self._hold.active()
 
     async def _start(self, others: Sequence[Primary]) -> None:
@@ -180,8 +180,8 @@ class Fencing:
             if self.fence is None and not self._is_holding:
                 self._gate.release()
 
-    async def heed(self, other: Peer) -> None:
-        """Heed what another server says of itself."""
+    async def learn(self, other: Peer) -> None:
+        """React to what another server says of itself."""
         own = await self.peer()
         fence = fence_by_peer(own, other, await self._chain_at(other.epoch_start.fork.serial))
         if fence is not None:
@@ -202,14 +202,14 @@ class Fencing:
 
     async def _hold_for(self, seconds: float) -> None:
         self.stop()
-        self._hold = self._clock.callLater(seconds, self._release)  # at once: another hold may come while this one is awaited
+        self._hold = self._clock.callLater(seconds, self._release)  # now: another hold may come while this one is awaited
         await self._gate.hold()
 
     def _release(self) -> None:
         _log.warn("The server that was to be promoted did not say that it was; writes go on here.")
         self._gate.release()
 
-    async def _newest_reign(self) -> Epoch:
+    async def _newest_epoch(self) -> Epoch:
         epochs = self._epochs()
         if not epochs:
             return Epoch()
@@ -220,7 +220,7 @@ class Fencing:
         return self._epoch_start
 
     async def _chain_at(self, serial: int) -> str | None:
-        """The chain of a line here; None when there is no such line."""
+        """Return the chain of a line here; None when there is no such line."""
         if serial == self._log.last.serial:
             return self._log.last.chain
         try:
@@ -230,7 +230,7 @@ class Fencing:
         return position.chain
 
     def _quick_peer(self) -> Peer:
-        """As ``peer``, when only role, serial and epoch matter."""
+        """Return the same as ``peer``, without the fork of the epoch."""
         last, facts, epochs = self._log.last, self.facts, self._epochs()
         epoch_start = Epoch(epochs[-1][0], epochs[-1][1]) if epochs else Epoch()
         return Peer(facts.node_id, facts.log_id, facts.role, last.serial, last.chain, epoch_start)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import segment_path
 from twistpi.http.backoff import Backoff
 from twistpi.http.body import Offload
@@ -35,12 +37,11 @@ class History:
     """Brings what is missing before the beginning of ``changelog``."""
 
     _primary: Primary
-    _changelog: Any
-    """A ``FileChangelog``."""
+    _changelog: FileChangelog
     _folder: str
     """That of the changelog."""
     _incoming: str
-    _clock: Any
+    _clock: IReactorTime
     _offload: Offload
     _chance: Callable[[], float]
     _pause: float = _SHORTEST_PAUSE
@@ -51,7 +52,7 @@ class History:
     @property
     def missing(self) -> int:
         """How many entries before the first one here are not here."""
-        return int(self._changelog.begins_after.serial)
+        return self._changelog.begins_after.serial
 
     def start(self) -> None:
         """Begin, where anything is missing."""

@@ -1,4 +1,4 @@
-"""Why a primary will not be followed: its answer, made into an error that says what to do.
+"""Why a primary refuses to be followed: its answer as an error that says what to do.
 
 Where two logs diverged is found by halving: the primary tells the chain of any serial, and two logs whose chains are the same at
 a serial are the same up to it.
@@ -6,12 +6,11 @@ a serial are the same up to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
 
+from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import (
     Diverged,
@@ -22,23 +21,38 @@ from twistpi.model.following_errors import (
     PrimaryUnreachable,
     StrangePrimary,
 )
+from twistpi.model.peers import Position
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.replication.primary import Primary, PrimaryAnswer
 
 
+class Changelog(Protocol):
+    """As much of the changelog as is used here (``changelog.files.FileChangelog``)."""
+
+    @property
+    def last(self) -> Position:
+        """The end of the newest line."""
+
+    @property
+    def begins_after(self) -> Position:
+        """The end of the line before the first one."""
+
+    def position(self, serial: int) -> Position:
+        """Return the end of a line.  Raise ``UnknownSerial``.  Blocking."""
+
+
 @attrs.define(eq=False)
 class Refusals:
-    """Understands one primary's refusals."""
+    """Reads the refusals of one primary."""
 
     _primary: Primary
-    _changelog: Any
-    """An ``IChangelog``: ours."""
-    _offload: Callable[..., Deferred[Any]]
+    _changelog: Changelog
+    _offload: Offload
 
     async def of(self, answer: PrimaryAnswer, log_id: str) -> TwistpiError:
-        """The error that ``answer``, which is no feed, amounts to; ``log_id`` is that of our log.
+        """Return the error that ``answer``, which is no feed, means; ``log_id`` is that of the log here.
 
-        Raises ``PrimaryUnreachable`` when the primary is gone before everything is understood.
+        Raise ``PrimaryUnreachable`` when the primary is gone before everything is understood.
         """
         url = self._primary.url
         if answer.status in (502, 503, 504):
@@ -54,7 +68,7 @@ class Refusals:
         return await self._conflict(fields, log_id)
 
     def other_log(self, theirs: str, ours: str) -> OtherLog:
-        """The refusal to follow a primary whose log is ``theirs``."""
+        """Return the error for a primary whose log is ``theirs``."""
         return OtherLog(self._primary.url, f"that is {theirs or 'unknown'}, and this one is {ours}")
 
     async def _conflict(self, fields: dict[str, Any], log_id: str) -> TwistpiError:
@@ -71,7 +85,7 @@ class Refusals:
         return FollowingRefused(url, str(fields.get("message", reason)))
 
     async def _diverged(self, theirs: int) -> Diverged:
-        """Where the logs part; ``theirs`` is the primary's last serial."""
+        """Return the error with the serial at which the logs diverge; ``theirs`` is the primary's last one."""
         ours = self._changelog.last.serial
         same, other = self._changelog.begins_after.serial, min(ours, theirs) + 1
         while other - same > 1:  # the same at ``same``, not at ``other``

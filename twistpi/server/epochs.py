@@ -127,7 +127,7 @@ class Epochs:
         self._restart()
 
     def _telling_of(self, former: str) -> PromotionNotifier:
-        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.heed, self._clock)
+        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.learn, self._clock)
 
     async def _note(self) -> FenceNote:
         own = await self.fencing.peer()

@@ -23,7 +23,7 @@ from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
 from twistpi.replication.blob_fetcher import BlobFetcher
-from twistpi.replication.fencing import Fencing, Self
+from twistpi.replication.fencing import Fencing, ServerFacts
 from twistpi.replication.following import Following
 from twistpi.replication.history import History
 from twistpi.replication.peers import KnownFollowers
@@ -145,8 +145,9 @@ def make_epochs(foundation: Foundation, parts: Parts) -> Epochs:
     def to(url: str) -> Primary:
         return reach(url, node.node_id, settings, foundation.reactor, foundation.environment)
 
+    facts = ServerFacts(node.node_id, node.log_id, node.role, settings.outside_url, node.primary_url)
     fencing = Fencing(
-        Self(node.node_id, node.log_id, node.role, settings.outside_url, node.primary_url), storage.changelog, foundation.writer,
+        facts, storage.changelog, foundation.writer,
         lambda: foundation.readers.get().epochs(), foundation.reactor, foundation.offload,
         lambda fence: storage.serverdir.note(fence=fence), lambda _fence: foundation.restart(), node.fence,
     )  # fmt: skip
