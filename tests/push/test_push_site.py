@@ -65,9 +65,8 @@ def server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
         folder.mkdir()
         world = World(str(folder))
         agent = make_agent(reactor, {}, connections_per_host=0)
-        world.services.pusher = Pusher(
-            HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=None), world.blobs, os.urandom
-        )
+        client = HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=None)
+        world.rebuild(pusher=Pusher(client, world.blobs, os.urandom))
         alice = with_stages(world)
         running.append(Server(world, alice, reactor.listenTCP(0, world.site, interface="127.0.0.1")))
         return running[-1]

@@ -191,7 +191,7 @@ async def test_a_client_that_leaves_does_not_stop_what_is_brought(primary: Serve
         leaving.addErrback(lambda _: None)
         await until(lambda: stall in proxy.happened)
         leaving.cancel()
-        for connection in list(replica.services.connections._open):
+        for connection in list(replica.components.connections._open):
             connection.cut()
         proxy.release()
         await until(lambda: replica.has(LARGE, WHEEL))

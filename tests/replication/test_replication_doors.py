@@ -58,7 +58,7 @@ async def test_nobody_without_the_secret_gets_a_byte_not_even_of_what_a_server_j
     fake.add_project("hello", {"hello-1.0.zip": CONTENT})
     fake.set_names(["hello"])
     await primary.commit(*primary.upload(WHEEL, CONTENT))
-    await primary.services.mirror.ensure(primary.index, "hello")
+    await primary.components.mirrors.pages.ensure(primary.index, "hello")
     path = primary.file("hello", "hello-1.0.zip").path
     principal = Principal.of(primary)
     for door in (BLOB, f"/+relay/file/{MIRROR}/{path}", f"/+relay/names/{MIRROR}"):

@@ -55,11 +55,16 @@ from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.access import Access
 from twistpi.web.authentication import Authenticator
+from twistpi.web.commits import UploadStorage
+from twistpi.web.components import Components
+from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.routes import make_site
-from twistpi.web.services import NodeFacts, Services
+from twistpi.web.services import MirrorServices, NodeFacts, ReplicationServices
+from twistpi.web.transport.connections import Connections
 
 reactor: Any = the_reactor
 LOG_ID = "0" * 32
@@ -143,7 +148,7 @@ class Server:
     readers: Readers
     writer: Writer
     blobs: Tree
-    services: Services
+    components: Components
     site: Any
     clock: ShiftableClock
     system: RoomySystem
@@ -174,7 +179,7 @@ class Server:
         port, self._port = self._port, None
         if port is not None:
             await port.stopListening()
-        for connection in list(self.services.connections._open):
+        for connection in list(self.components.connections._open):
             connection.cut()
 
     async def pull(self) -> None:
@@ -246,7 +251,12 @@ class Server:
     async def close(self) -> None:
         if self.relayed is not None:
             self.relayed.files.stop()
-        parts: Any = (self.services.name_lists, self.services.sidecars, self.services.mirror, self.services.downloads)
+        parts: Any = (
+            self.components.mirrors.names,
+            self.components.mirrors.metadata,
+            self.components.mirrors.pages,
+            self.components.mirrors.files,
+        )
         for part in parts:
             part.stop()
         await self.vanish()
@@ -312,15 +322,18 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(deferToThread), clock, os.urandom, 4)
     nobody: Any = None
     nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
-    services = Services(
-        readers=readers, blobs=blobs, page_cache=PageCache(1 << 20), clock=clock, offload=deferToThread,
-        authenticator=authenticator, policy=Policy(), pusher=nobody, writer=writer, now=lambda: datetime.now(UTC),
-        node=NodeFacts(os.urandom(16).hex()),
-        nodes=nodes, software="twistpi/1.0", **parts,
+    components = Components(
+        node=NodeFacts(os.urandom(16).hex()), software="twistpi/1.0", access=Access(readers, authenticator, Policy()),
+        writer=writer, storage=UploadStorage(blobs, deferToThread, lambda error: None), pusher=nobody,
+        mirrors=MirrorServices(
+            parts["mirror"], parts["downloads"], parts["sidecars"], parts["name_lists"], parts.get("elsewhere")
+        ),
+        replication=ReplicationServices(nodes, queue=parts.get("files")), ready=ReadyAnswers(PageCache(1 << 20)),
+        connections=Connections(clock), clock=clock, offload=deferToThread, now=lambda: datetime.now(UTC),
     )  # fmt: skip
-    site = make_site(services)
+    site = make_site(components)
     server = Server(
-        folder, changelog, view, readers, writer, blobs, services, site, clock, system, nodes.asked, following, relayed, parent
+        folder, changelog, view, readers, writer, blobs, components, site, clock, system, nodes.asked, following, relayed, parent
     )
 
     def hand_on(_serial: int, _changes: object) -> None:
@@ -331,7 +344,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     told += [site.changed, parts["name_lists"].changed, hand_on]
     if relayed is not None:
         told += [relayed.files.changed, following.changed]
-    services.standing.moved(changelog.last.serial)
+    components.responder.default_headers.moved(changelog.last.serial)
     writer.start()
     server.listen()
     if parent is not None:

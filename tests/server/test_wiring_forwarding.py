@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -12,6 +11,7 @@ from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import Replica, ScriptedPrimary
 from twistpi.server.primary_connection import forward_to
 from twistpi.server.settings import Settings
+from twistpi.web.addresses import Addresses
 from twistpi.web.forwarding.forwarder import Forwarder
 
 
@@ -20,8 +20,8 @@ async def test_a_write_that_was_done_is_answered_as_done_when_this_server_stops_
     tmp_path: Path,
 ) -> None:
     replica = Replica.build(tmp_path, ScriptedPrimary())
-    services: Any = None
-    forward = forward_to(replica.following.primary, replica.following, services, Settings(serverdir=str(tmp_path)), reactor)
+    forward = forward_to(replica.following.primary, replica.following, Addresses(), Settings(serverdir=str(tmp_path)), reactor)
+    assert forward is not None
     reaching = Deferred.fromCoroutine(reach_of(forward, 9))
     replica.following.stop()
     assert await reaching is False

@@ -87,7 +87,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 
 async def _write(application: Application, first: int, count: int) -> None:
-    commit = application.services.writer.commit
+    commit = application.components.writer.commit
     await gatherResults([commit(_creating(f"user{number}"), "root") for number in range(first, first + count)])
 
 
@@ -102,7 +102,7 @@ async def test_twenty_replicas_at_once_are_the_same_as_their_primary(town: Town)
     await _write(application, 0, ENTRIES)
     replicas = await gatherResults([town.replica(number).application for number in range(REPLICAS)])
     await _write(application, ENTRIES, LATER)
-    last = application.services.standing.serial
+    last = application.components.responder.serial
     assert last == 1 + ENTRIES + LATER
     for replica in replicas:
         following = replica.parts.following

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web.test.requesthelper import DummyRequest
 
-from twistpi.web.addresses import UNIX, client_address, is_local, outside_prefix, outside_url
+from twistpi.web.addresses import UNIX, Addresses, client_address, is_local, outside_prefix, outside_url
 
 PROXY = "10.0.0.1"
 STRANGER = "192.0.2.9"
@@ -21,17 +21,13 @@ _TELLING = [
 ]  # fmt: skip
 
 
-class _Set:
-    """What is set up about addresses."""
-
-    def __init__(self, outside: str = "", *trusted: str) -> None:
-        self.outside_url = outside
-        self.trusted_proxies = tuple(ip_network(one) for one in trusted)
+def _configured(outside: str = "", *trusted: str) -> Addresses:
+    return Addresses(tuple(ip_network(one) for one in trusted), outside)
 
 
-NOTHING = _Set()
-BEHIND = _Set("", "10.0.0.0/8")
-NEAR_PROXY = _Set("", "127.0.0.1/32", "10.0.0.0/8")
+NOTHING = _configured()
+BEHIND = _configured("", "10.0.0.0/8")
+NEAR_PROXY = _configured("", "127.0.0.1/32", "10.0.0.0/8")
 
 
 def asking(peer: str = STRANGER, **headers: str) -> Any:
@@ -50,14 +46,14 @@ def asking(peer: str = STRANGER, **headers: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("services", "peer", "headers", "expected"),
+    ("addresses", "peer", "headers", "expected"),
     [
         (NOTHING, STRANGER, {}, "http://devpi.example:3141"),
         (NOTHING, STRANGER, {"host": "[2001:db8::1]:80"}, "http://[2001:db8::1]:80"),
         (NOTHING, STRANGER, {"host": 'evil"><script>'}, "http://192.0.2.1:3141"),
         (NOTHING, STRANGER, {"host": "a/b"}, "http://192.0.2.1:3141"),
         (NOTHING, STRANGER, {"host": ""}, "http://192.0.2.1:3141"),
-        (_Set("https://pkgs.example/devpi"), STRANGER, {}, "https://pkgs.example/devpi"),
+        (_configured("https://pkgs.example/devpi"), STRANGER, {}, "https://pkgs.example/devpi"),
         # Nobody believes a stranger.
         (NOTHING, STRANGER, {"x_outside_url": "https://evil.example"}, "http://devpi.example:3141"),
         (BEHIND, STRANGER, {"x_outside_url": "https://evil.example"}, "http://devpi.example:3141"),
@@ -67,8 +63,13 @@ def asking(peer: str = STRANGER, **headers: str) -> Any:
         (BEHIND, PROXY, {"x_outside_url": "https://pkgs.example/devpi/"}, "https://pkgs.example/devpi"),
         (BEHIND, UNIX, {"x_outside_url": "https://pkgs.example"}, "https://pkgs.example"),
         (BEHIND, "::ffff:10.0.0.1", {"x_outside_url": "https://pkgs.example"}, "https://pkgs.example"),
-        (_Set("https://set.example", "10.0.0.1"), PROXY, {"x_outside_url": "https://told.example"}, "https://told.example"),
-        (_Set("https://set.example", "10.0.0.1"), PROXY, {"x_forwarded_host": "told.example"}, "https://set.example"),
+        (
+            _configured("https://set.example", "10.0.0.1"),
+            PROXY,
+            {"x_outside_url": "https://told.example"},
+            "https://told.example",
+        ),
+        (_configured("https://set.example", "10.0.0.1"), PROXY, {"x_forwarded_host": "told.example"}, "https://set.example"),
         (BEHIND, PROXY, {"x_forwarded_proto": "https"}, "https://devpi.example:3141"),
         (BEHIND, PROXY, {"x_forwarded_proto": "https, http"}, "http://devpi.example:3141"),
         (BEHIND, PROXY, {"x_forwarded_proto": "javascript"}, "http://devpi.example:3141"),
@@ -111,8 +112,10 @@ def asking(peer: str = STRANGER, **headers: str) -> Any:
         (BEHIND, PROXY, {"x_outside_url": "https://pkgs.example/?q"}, "http://devpi.example:3141"),
     ],
 )
-def test_R06_the_outside_url_comes_from_who_may_say_it(services: _Set, peer: str, headers: dict[str, str], expected: str) -> None:
-    assert outside_url(asking(peer, **headers), services) == expected
+def test_R06_the_outside_url_comes_from_who_may_say_it(
+    addresses: Addresses, peer: str, headers: dict[str, str], expected: str
+) -> None:
+    assert outside_url(asking(peer, **headers), addresses) == expected
 
 
 def test_R06_the_prefix_is_the_path_of_the_outside_url() -> None:
@@ -121,7 +124,7 @@ def test_R06_the_prefix_is_the_path_of_the_outside_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("services", "peer", "headers", "expected"),
+    ("addresses", "peer", "headers", "expected"),
     [
         (NOTHING, STRANGER, {}, STRANGER),
         (NOTHING, "::1", {}, "::1"),
@@ -150,12 +153,14 @@ def test_R06_the_prefix_is_the_path_of_the_outside_url() -> None:
         (BEHIND, PROXY, {"forwarded": "for=_hidden"}, "0.0.0.0"),
     ],
 )
-def test_the_client_is_whom_a_trusted_proxy_names(services: _Set, peer: str, headers: dict[str, str], expected: str) -> None:
-    assert client_address(asking(peer, **headers), services) == expected
+def test_the_client_is_whom_a_trusted_proxy_names(
+    addresses: Addresses, peer: str, headers: dict[str, str], expected: str
+) -> None:
+    assert client_address(asking(peer, **headers), addresses) == expected
 
 
 @pytest.mark.parametrize(
-    ("services", "peer", "headers", "expected"),
+    ("addresses", "peer", "headers", "expected"),
     [
         (NOTHING, "127.0.0.1", {}, True),
         (NOTHING, "127.8.9.1", {}, True),
@@ -186,8 +191,10 @@ def test_the_client_is_whom_a_trusted_proxy_names(services: _Set, peer: str, hea
         (NOTHING, UNIX, {"x_real_ip": "127.0.0.1"}, True),
     ],
 )
-def test_local_is_what_nobody_untrusted_passed_on(services: _Set, peer: str, headers: dict[str, str], *, expected: bool) -> None:
-    assert is_local(asking(peer, **headers), services) is expected
+def test_local_is_what_nobody_untrusted_passed_on(
+    addresses: Addresses, peer: str, headers: dict[str, str], *, expected: bool
+) -> None:
+    assert is_local(asking(peer, **headers), addresses) is expected
 
 
 @given(

@@ -216,12 +216,12 @@ def test_spellings_of_one_version_shadow_each_other_when_one_is_asked_for(dev: W
 def test_a_large_project_is_told_beside_the_reactor(world: World) -> None:
     world.list_links("demo", [link(f"demo-1.{number}.tar.gz") for number in range(150)])
     works: list[str] = []
-    real = world.services.offload
+    real = world.offload
 
     def offload(work: Any, *arguments: Any) -> Any:
         works.append(work.__name__)
         return real(work, *arguments)
 
-    world.services.offload = offload
+    world.offload = offload
     assert len(get(world, f"/{MIRROR}/demo").json()["result"]) == 150
     assert works

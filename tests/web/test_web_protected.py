@@ -237,15 +237,15 @@ def test_nothing_of_it_is_learnt_by_the_fast_way(closed: World, what: str) -> No
     for _ in range(3):
         assert Wire(closed).ask(path, **headers, authorization=login).status == 200
         assert Wire(closed).ask(path, **headers).status == 401
-    assert not closed.services.tables.files
-    assert not closed.services.tables.pages
+    assert not closed.components.ready.files
+    assert not closed.components.ready.pages
 
 
 def test_pages_of_those_who_see_the_same_are_shared_and_of_others_not(closed: World) -> None:
     logged_in(closed, "alice").get(PAGE)
-    kept = len(closed.services.page_cache)
+    kept = len(closed.components.ready.page_cache)
     logged_in(closed, "root").get(PAGE)
-    assert len(closed.services.page_cache) == kept
+    assert len(closed.components.ready.page_cache) == kept
     add_stage(closed, "alice/dev", bases=[CLOSED])
     closed.list_links("demo", [link("demo-3.0.tar.gz")], index="alice/dev")
     path = "/alice/dev/+simple/demo/"
@@ -261,7 +261,7 @@ def test_pages_of_those_who_see_the_same_are_shared_and_of_others_not(closed: Wo
 def test_nobody_is_asked_who_they_are_where_all_is_open(closed: World) -> None:
     add_stage(closed, "alice/dev", bases=[MIRROR], acl_read=[":ANONYMOUS:", "alice"])
     path = closed.cache_file("demo", PUBLIC, b"public")
-    counting = closed.services.authenticator = CountingIdentify(closed.authenticator)  # type: ignore[assignment]
+    counting = closed.components.access.authenticator = CountingIdentify(closed.authenticator)  # type: ignore[assignment]
     login = f"Basic {basic('alice:wrong')}"
     for asked in (f"/{MIRROR}/+simple/demo/", "/alice/dev/+simple/demo/", path, "/alice/dev/demo", "/alice/dev/+simple/demo"):
         for headers in ({}, {"user_agent": "pip/26.3"}, {"accept": "application/json"}):
@@ -277,7 +277,7 @@ def test_a_warm_page_of_an_open_index_reads_nothing_from_the_view(closed: World)
     wire = Wire(closed, fast=False)
     path = "/alice/dev/+simple/demo/"
     warm = wire.ask(path)
-    closed.services.readers = None  # type: ignore[assignment]
+    closed.components.access.readers = None  # type: ignore[assignment]
     assert wire.ask(path).raw == warm.raw
     assert Wire(closed).ask(path).raw == warm.raw
 
@@ -421,7 +421,7 @@ def test_what_changes_while_an_upstream_is_asked_counts(world: World, change: An
     world.commit(change)
     world.mirror.gate.callback(None)
     assert read_answer(bytes(wire.transport.value())).status == status
-    assert not world.services.tables.pages
+    assert not world.components.ready.pages
 
 
 def test_a_file_that_is_cached_while_its_index_closes_is_not_learnt(world: World) -> None:
@@ -434,11 +434,11 @@ def test_a_file_that_is_cached_while_its_index_closes_is_not_learnt(world: World
             await finding
             return await world.mirror.find_file(*arguments)
 
-    world.services.mirror = SlowMirror()  # type: ignore[assignment]
+    world.components.mirrors.pages = SlowMirror()  # type: ignore[assignment]
     wire = Wire(world)
     assert wire.send(request_bytes(path)) == b""
     world.commit(IndexModified(MIRROR, {"acl_read": []}), FileCached(MIRROR, "demo", PUBLIC.filename, PUBLIC.sha256 or "", 6))
     finding.callback(None)
     answer = read_answer(bytes(wire.transport.value()))
     assert "public" not in answer.headers["cache-control"]
-    assert not world.services.tables.files
+    assert not world.components.ready.files

@@ -26,6 +26,7 @@ from twistpi.model.release_changes import (
     ReleaseRemoved,
 )
 from twistpi.view.page_cache import PageCache
+from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.routes import make_site
 
 STAGES = ("alice/dev", "corp/base")
@@ -106,9 +107,9 @@ class AnotherServer:
 
     @classmethod
     def of(cls, world: World) -> AnotherServer:
-        services = attrs.evolve(world.services, page_cache=PageCache(1024 * 1024))
-        services.standing.moved(world.view.position.serial, world.clock.seconds())
-        return cls(make_site(services), world.clock)
+        components = attrs.evolve(world.components, ready=ReadyAnswers(PageCache(1024 * 1024)))
+        components.responder.default_headers.moved(world.view.position.serial, world.clock.seconds())
+        return cls(make_site(components), world.clock)
 
 
 def _path_of_file(index: str) -> str:

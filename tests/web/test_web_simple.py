@@ -122,7 +122,7 @@ def test_R14_what_nobody_can_serve_is_refused(wire: Wire, path: str) -> None:
 
 def test_R14_or_served_as_html_when_so_set(world: World) -> None:
     world.list_links("hello", [WHEEL])
-    world.services.lenient_accept = True
+    world.rebuild(lenient_accept=True)
     assert Wire(world, fast=False).ask(PAGE, accept="image/png").headers["content-type"].startswith("text/html")
 
 
@@ -279,7 +279,8 @@ def test_R68_the_name_list_is_sent_from_disk_with_tags(world: World, wire: Wire)
 
 
 def test_R68_offline_only_what_is_here_is_named(world: World) -> None:
-    world.services.offline = True
+    world.components.mirrors.offline = True
+    world.rebuild()
     here = link("here-1.0.tar.gz")
     world.list_links("gone", [link("gone-1.0.tar.gz")])
     world.list_links("here", [here])
@@ -348,7 +349,7 @@ def test_many_askers_share_one_rendering_and_one_that_leaves_stops_nobody(world:
         threads.append(begun)
         return begun
 
-    world.services.offload = offload
+    world.offload = offload
     wires = [Wire(world) for _ in range(5)]
     for wire in wires:
         assert wire.send(request_bytes(PAGE)) == b""
@@ -368,7 +369,7 @@ def test_a_page_rendered_before_a_change_is_not_kept_and_not_joined_after_it(wor
         threads.append((work(*arguments), begun))
         return begun
 
-    world.services.offload = offload
+    world.offload = offload
     early, late = Wire(world), Wire(world)
     early.send(request_bytes(PAGE))
     world.commit(LinksChanged(MIRROR, "hello", added=(link("hello-2.0.tar.gz"),)))
@@ -386,9 +387,9 @@ def test_caching_a_file_changes_only_pages_that_tell_it(world: World, wire: Wire
     world.list_links("other", [unsized])
     wire.ask(f"/{MIRROR}/+simple/settled/")
     before = wire.ask(f"/{MIRROR}/+simple/other/", accept=JSON_PAGE)
-    kept = len(world.services.page_cache)
+    kept = len(world.components.ready.page_cache)
     world.commit(FileCached(MIRROR, "settled", sdist.filename, sdist.sha256 or "", 5))
-    assert len(world.services.page_cache) == kept
+    assert len(world.components.ready.page_cache) == kept
     world.commit(FileCached(MIRROR, "other", unsized.filename, unsized.sha256 or "", 5))
     after = wire.ask(f"/{MIRROR}/+simple/other/", accept=JSON_PAGE)
     assert b'"size":5' in after.body

@@ -213,7 +213,7 @@ def test_R68_a_large_name_list_is_made_piece_by_piece_beside_the_reactor(dev: Wo
             pieces.append(len(made))
         return succeed(made)
 
-    dev.services.offload = offload
+    dev.offload = offload
     answer = Wire(dev).ask("/alice/dev/+simple/", accept=JSON_PAGE)
     assert answer.headers["transfer-encoding"] == "chunked"
     assert len(answer.json()["projects"]) == 30_000
@@ -230,7 +230,7 @@ def test_a_client_that_leaves_gets_no_more_of_a_name_list(listed: World) -> None
         waiting.append(Deferred())
         return waiting[-1]
 
-    listed.services.offload = offload
+    listed.offload = offload
     wire = Wire(listed)
     assert wire.send(request_bytes("/alice/dev/+simple/", accept=JSON_PAGE)) == b""
     wire.channel.connectionLost(GONE)
@@ -245,7 +245,7 @@ def test_a_name_list_that_breaks_is_never_taken_for_whole(listed: World) -> None
             return fail(OSError("the disk is gone"))
         return succeed(work(*arguments))
 
-    listed.services.offload = offload
+    listed.offload = offload
     wire = Wire(listed)
     raw = wire.send(request_bytes("/alice/dev/+simple/", accept=JSON_PAGE))
     assert not raw.endswith(b"0\r\n\r\n")
@@ -257,7 +257,7 @@ def test_a_dead_mirror_leaves_the_names_that_are_known(listed: World) -> None:
         async def ensure(self, index: Index, *, force: bool = False) -> Any:
             raise UpstreamFailed(index.name, "the list of projects", "it answered 500")
 
-    listed.services.name_lists = DeadNames()  # type: ignore[assignment]
+    listed.components.mirrors.names = DeadNames()  # type: ignore[assignment]
     listed.list_links("seen", [])
     answer = Wire(listed).ask("/alice/dev/+simple/", accept=JSON_PAGE)
     assert [project["name"] for project in answer.json()["projects"]] == ["apple", "demo", "seen"]

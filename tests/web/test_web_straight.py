@@ -117,7 +117,7 @@ def test_a_file_that_is_gone_from_the_disk_is_left_to_its_door(setup: World) -> 
 @pytest.mark.parametrize("written", ["%2Bf", "+f"])
 def test_the_prefix_and_the_spelling_of_a_path_do_not_matter(setup: World, written: str) -> None:
     path = "/pkgs" + address(nobody(setup), MIRROR).replace("+f", written)
-    setup.services.outside_url = "https://pypi.example/pkgs"
+    setup.components.addresses.outside_url = "https://pypi.example/pkgs"
     assert where(nobody(setup), path).status == 204
 
 

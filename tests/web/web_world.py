@@ -30,11 +30,18 @@ from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
+from twistpi.web.addresses import Addresses
 from twistpi.web.authentication import Authenticator
+from twistpi.web.commits import UploadStorage
+from twistpi.web.components import Components
+from twistpi.web.fast.ready import ReadyAnswers
+from twistpi.web.forwarding.trusted_peers import TrustedPeers
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.routes import make_site
-from twistpi.web.services import NodeFacts, Services
+from twistpi.web.services import MirrorServices, NodeFacts, ReplicationServices
+from twistpi.web.transport.connections import Connections
 
 MIRROR = "root/pypi"
 UPSTREAM = "https://upstream.example/simple/"
@@ -241,7 +248,7 @@ class FakeWriter:
 class World:
     """Everything a site needs, in one folder.
 
-    ``settings`` are fields of ``Services``; ``hash_offload`` runs what takes long for passwords.
+    ``settings`` are fields of ``Components`` and of what these hold; ``hash_offload`` runs what takes long for passwords.
     """
 
     def __init__(
@@ -261,35 +268,52 @@ class World:
         """The author and the changes of each entry."""
         self.authenticator = Authenticator(
             self.readers, LoginTokens(SECRET, 36000), PasswordQueue(hash_offload), self.clock, os.urandom, BCRYPT_COST,
-            trusted_proxies=settings.get("trusted_proxies", ()),
+            Addresses(settings.pop("trusted_proxies", ()), settings.pop("outside_url", "")),
         )  # fmt: skip
-        services: dict[str, Any] = {
-            "readers": self.readers,
-            "blobs": self.blobs,
-            "mirror": self.mirror,
-            "downloads": self.downloads,
-            "sidecars": FakeSidecars(),
-            "name_lists": self.names,
-            "page_cache": PageCache(64 * 1024 * 1024),
-            "clock": self.clock,
-            "offload": at_once,
-            "authenticator": self.authenticator,
-            "policy": Policy(),
-            "pusher": self.pusher,
-            "writer": FakeWriter(self),
-            "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
+        self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
+        """Runs what takes long; a test may set another one."""
+        addresses = self.authenticator.addresses
+        fakes: tuple[Any, ...] = (self.mirror, self.downloads, FakeSidecars(), self.names)
+        mirrors = MirrorServices(*fakes)
+        mirrors.offline = settings.pop("offline", False)
+        replication = ReplicationServices(
+            **{name: settings.pop(name) for name in ("nodes", "feeds", "snapshots", "fencing") if name in settings}
+        )
+        components: dict[str, Any] = {
             "node": NodeFacts(NODE_ID),
             "software": "twistpi/1.0",
+            "addresses": addresses,
+            "access": Access(self.readers, self.authenticator, settings.pop("policy", Policy())),
+            "writer": FakeWriter(self),
+            "storage": UploadStorage(self.blobs, self._offload, lambda error: None),
+            "mirrors": mirrors,
+            "pusher": self.pusher,
+            "replication": replication,
+            "ready": ReadyAnswers(PageCache(64 * 1024 * 1024)),
+            "connections": Connections(self.clock),
+            "clock": self.clock,
+            "offload": self._offload,
+            "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
             **settings,
         }
-        self.services = Services(**services)
+        self.components = Components(**components)
         self.access_log = None if access_log is None else AccessLog(access_log, "text", sys.stdout)
-        self.site = make_site(self.services, access_log=self.access_log)
+        self.site = make_site(self.components, access_log=self.access_log)
         self.commit(
             LogStarted("1" * 32),
             UserCreated("root"),
             IndexCreated(MIRROR, {"type": "mirror", "mirror_url": "https://me:secret@upstream.example/simple/"}),
         )
+
+    def rebuild(self, **changes: Any) -> None:
+        """Make the site anew, after ``changes`` of its components."""
+        for name, value in changes.items():
+            setattr(self.components, name, value)
+        self.components.trusted_peers = TrustedPeers(self.components.addresses, self.components.replication.nodes)
+        self.site = make_site(self.components, access_log=self.access_log)
+
+    def _offload(self, work: Any, *arguments: Any) -> Deferred[Any]:
+        return self.offload(work, *arguments)
 
     def close(self) -> None:
         self.readers.close()

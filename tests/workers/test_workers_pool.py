@@ -98,15 +98,15 @@ def port() -> Iterator[FakePort]:
 
 def make_application() -> Any:
     """As much of ``server.application.Application`` as the workers' pool uses."""
-    services = SimpleNamespace(
-        workers_at=None,
+    components = SimpleNamespace(
+        trusted_peers=SimpleNamespace(workers_at=None),
         traffic=Traffic(),
         measuring=[],
-        standing=SimpleNamespace(serial=7),
+        responder=SimpleNamespace(serial=7),
         node=NodeFacts("1" * 32),
-        offline=False,
+        mirrors=SimpleNamespace(offline=False),
     )
-    return SimpleNamespace(services=services, announcements=[], site=None)
+    return SimpleNamespace(components=components, announcements=[], site=None)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_what_workers_are_told_and_what_they_count(pool: WorkerPool, reactor: Fa
 
 
 def test_workers_are_told_to_end_once(pool: WorkerPool, reactor: FakeReactor, application: Any, tmp_path: Path) -> None:
-    assert application.services.workers_at == str(tmp_path / "workers.sock")
+    assert application.components.trusted_peers.workers_at == str(tmp_path / "workers.sock")
     closed = pool.close()
     assert not closed.called
     for process in reactor.processes:

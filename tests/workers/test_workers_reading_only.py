@@ -62,24 +62,25 @@ class Passwords:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(str(tmp_path))
-    services: Any = made.services
+    mirrors: Any = made.components.mirrors
+    site: Any = made.site
     source = LocalOnly()
     blobs: Any = made.blobs
     clock: Any = made.clock
     offload: Any = at_once
-    services.mirror = PageService(source, made.readers, clock, cache_expiry=1800.0)
-    services.downloads = services.elsewhere = FileService(source, blobs, offload)
-    services.sidecars, services.name_lists = MetadataService(source, blobs, offload), source
-    services.authenticator = WorkerAuthenticator(
+    mirrors.pages = PageService(source, made.readers, clock, cache_expiry=1800.0)
+    mirrors.files = mirrors.blobs = FileService(source, blobs, offload)
+    mirrors.metadata, mirrors.names = MetadataService(source, blobs, offload), source
+    made.components.access.authenticator = WorkerAuthenticator(
         made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, passwords=Passwords()
     )
-    services.forward = First()
+    site.forwarder = First()
     yield made
     made.close()
 
 
 def asked(world: World) -> list[str]:
-    forward: Any = world.services.forward
+    forward: Any = world.site.forwarder
     return forward.asked  # type: ignore[no-any-return]
 
 
@@ -103,7 +104,7 @@ def test_a_page_is_answered_while_it_is_fresh_and_handed_on_when_it_is_not(world
 
 @in_reactor
 async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(world: World) -> None:
-    mirror: Any = world.services.mirror
+    mirror: Any = world.components.mirrors.pages
     index = world.view.reader.index(MIRROR)
     world.list_links("hello", [WHEEL])
     for doubtful in (None, Freshness(NOW, source="https://other.example/simple/")):
@@ -146,7 +147,7 @@ def test_lists_of_names_are_for_the_first_process_and_tokens_are_not(world: Worl
 def test_a_password_is_looked_at_by_the_first_process_and_then_known_for_a_minute(world: World) -> None:
     world.add_user("alice", "secret")
     world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
-    authenticator: Any = world.services.authenticator
+    authenticator: Any = world.components.access.authenticator
     wire, passwords = Wire(world), authenticator.passwords
 
     def status(user: str, password: str) -> int:

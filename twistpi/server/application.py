@@ -38,10 +38,15 @@ from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
+from twistpi.web.addresses import Addresses
+from twistpi.web.commits import UploadStorage
+from twistpi.web.components import Components
+from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.routes import make_site
-from twistpi.web.services import NodeFacts, Services
+from twistpi.web.services import MirrorServices, NodeFacts
 from twistpi.web.transport.connections import Connections
 
 _log = Logger()
@@ -59,8 +64,8 @@ class Application:
     """The factory of the listening ports."""
     parts: Parts
     """What differs by the role of the server."""
-    services: Services
-    """What the doors were handed."""
+    components: Components
+    """What the site was built from."""
     _writer: Writer
     _readers: Readers
     _authentication: Authentication
@@ -113,27 +118,30 @@ class Application:
         pusher = _make_pusher(foundation)
         collector = _make_collector(foundation, parts)
         authentication = Authentication.build(settings, readers, reactor, offload)
-        secret, node = read_secret(settings.serverdir, settings.secretfile), storage.serverdir.node
-        services = Services(
-            readers=readers, blobs=storage.blobs, mirror=parts.mirror, downloads=parts.downloads, sidecars=parts.sidecars,
-            name_lists=parts.name_lists, page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload,
-            authenticator=authentication.authenticator, policy=Policy.parse(settings.restrict_modify), pusher=pusher,
-            writer=writer, now=now, node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url),
-            trusted_proxies=settings.trusted_proxy,
-            cache_expiry=settings.mirror_cache_expiry, offline=settings.offline, outside_url=settings.outside_url or "",
-            max_upload_size=settings.max_upload_size, lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}",
-            fail=fail, collector=collector, nodes=Nodes(NodeTokens(secret), time.monotonic, reactor.seconds()),
-            metrics_from=settings.metrics_from, connections=connections,
-            primary=parts.primary, following=parts.following, **parts.of_epochs(),
-            elsewhere=parts.elsewhere, files=parts.files, feeds=parts.feeds, snapshots=parts.snapshots,
+        secret = read_secret(settings.serverdir, settings.secretfile)
+        node = storage.serverdir.node
+        addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
+        components = Components(
+            node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url), software=f"twistpi/{__version__}",
+            addresses=addresses,
+            access=Access(readers, authentication.authenticator, Policy.parse(settings.restrict_modify)),
+            writer=writer, storage=UploadStorage(storage.blobs, offload, fail, settings.max_upload_size),
+            mirrors=MirrorServices(
+                parts.mirror, parts.downloads, parts.sidecars, parts.name_lists, parts.elsewhere, settings.offline,
+                settings.mirror_cache_expiry,
+            ),
+            pusher=pusher,
+            replication=parts.replication(Nodes(NodeTokens(secret), time.monotonic, reactor.seconds())),
+            ready=ReadyAnswers(PageCache(settings.page_cache_size)), connections=connections,
+            clock=reactor, offload=offload, now=now, collector=collector,
+            forwarder=forward_to(parts.primary, parts.following, addresses, settings, reactor),
+            lenient_accept=settings.lenient_accept, metrics_from=settings.metrics_from,
         )  # fmt: skip
-        if parts.primary is not None and parts.following is not None:
-            services.forward = forward_to(parts.primary, parts.following, services, settings, reactor)
-        _watch(services, foundation, parts)
-        services.standing.moved(storage.changelog.last.serial)
-        site = make_site(services, access_log=access_log)
+        _watch(components, foundation, parts)
+        components.responder.default_headers.moved(storage.changelog.last.serial)
+        site = make_site(components, access_log=access_log)
         announcements += [site.changed, collector.changed, *parts.told]
-        return cls(site, parts, services, writer, readers, authentication, collector, reactor, announcements)
+        return cls(site, parts, components, writer, readers, authentication, collector, reactor, announcements)
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -163,8 +171,8 @@ class Application:
         _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
 
 
-def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
-    """Have ``services`` tell how all of this is."""
+def _watch(components: Components, foundation: Foundation, parts: Parts) -> None:
+    """Add the figures and checks of everything to those of the site."""
     settings, storage, writer = foundation.settings, foundation.storage, foundation.writer
     asks_upstreams = not storage.serverdir.node.is_replica
     following = parts.following
@@ -172,10 +180,10 @@ def _watch(services: Services, foundation: Foundation, parts: Parts) -> None:
         settings.serverdir, settings.disk_reserve, storage.changelog, writer, parts.mirror if asks_upstreams else None,
         lambda: None if following is None else following.progress, foundation.reactor.seconds,
     )  # fmt: skip
-    services.measuring += [services.connections.measures, condition.measures, writer.measures]
-    services.measuring += [partial(upstream_measures, foundation.upstream)]
-    services.measuring += parts.measuring
-    services.checking += [condition.checks]
+    components.measuring += [components.connections.measures, condition.measures, writer.measures]
+    components.measuring += [partial(upstream_measures, foundation.upstream)]
+    components.measuring += parts.measuring
+    components.checking += [condition.checks]
 
 
 def _make_pusher(foundation: Foundation) -> Pusher:

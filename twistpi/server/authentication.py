@@ -20,6 +20,7 @@ from twistpi.model.accounts import ROOT
 from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers
+from twistpi.web.addresses import Addresses
 from twistpi.web.authentication import Authenticator
 from twistpi.web.password_queue import THREADS, PasswordQueue
 
@@ -48,7 +49,7 @@ class Authentication:
         pool = ThreadPool(0, THREADS, "twistpi passwords")
         authenticator = Authenticator(
             readers, login_tokens(settings), PasswordQueue(partial(deferToThreadPool, reactor, pool)), reactor, os.urandom,
-            settings.bcrypt_cost, trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
+            settings.bcrypt_cost, addresses=Addresses(settings.trusted_proxy, settings.outside_url or ""),
         )  # fmt: skip
         return cls(authenticator, readers, pool, offload, settings.serverdir)
 

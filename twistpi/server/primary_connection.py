@@ -21,10 +21,10 @@ from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.server.secret import read_secret
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
+from twistpi.web.addresses import Addresses
 from twistpi.web.forwarding.answered_here import by_a_replica
 from twistpi.web.forwarding.backend import primary_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.services import Services
 
 
 def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
@@ -58,8 +58,15 @@ _MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
 """The devpi protocol's way of saying who passed an answer on."""
 
 
-def forward_to(primary: Primary, following: Following, services: Services, settings: Settings, reactor: Any) -> Forwarder:
-    """Return what forwards requests to ``primary``, and waits until ``following`` has received what they changed."""
+def forward_to(
+    primary: Primary | None, following: Following | None, addresses: Addresses, settings: Settings, reactor: Any
+) -> Forwarder | None:
+    """Return what forwards requests to ``primary``, and waits until ``following`` has received what they changed.
+
+    None on a server that follows no other.
+    """
+    if primary is None or following is None:
+        return None
     address = PrimaryAddress.parse(primary.url)
     # Straight, whatever proxies the environment names, and each request over a connection of its own.
     if address.socket is not None:
@@ -70,7 +77,7 @@ def forward_to(primary: Primary, following: Following, services: Services, setti
     backend = primary_backend(primary.url, address.base, agent, primary)
     reach = _Reach(following, settings.proxy_timeout)
     return Forwarder(
-        backend, services, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK
+        backend, addresses, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import isawaitable
 from typing import Any
 
@@ -34,8 +34,10 @@ from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
 from twistpi.server.primary_connection import is_far, reach
 from twistpi.server.replica_services import relay
+from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replication.snapshots import Snapshots
+from twistpi.web.services import ReplicationServices
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 
@@ -78,13 +80,13 @@ class Parts:
     promoting: Promotion | None = None
     """How it becomes the primary."""
 
-    def of_epochs(self) -> Mapping[str, Any]:
-        """Those fields of ``web.services.Services`` that have to do with epochs."""
-        if self.epochs is None:
-            return {}
-        return {
-            "fencing": self.epochs.fencing, "promoting": self.promoting, "known_followers": self.epochs.followers
-        }  # fmt: skip
+    def replication(self, nodes: Nodes) -> ReplicationServices:
+        """Return the services that the site needs for replication; ``nodes`` authenticates other servers."""
+        services = ReplicationServices(nodes, self.following, queue=self.files, feeds=self.feeds, snapshots=self.snapshots)
+        if self.epochs is not None:
+            services.fencing, services.promoting = self.epochs.fencing, self.promoting
+            services.known_followers = self.epochs.followers
+        return services
 
     def start(self) -> None:
         """Start what runs by itself."""

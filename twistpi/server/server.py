@@ -34,7 +34,7 @@ from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, open_directory
 from twistpi.web.access_log import AccessLog
 from twistpi.web.handlers.status import replica_facts
-from twistpi.web.replies import Standing
+from twistpi.web.replies import DefaultHeaders
 from twistpi.web.transport.connections import Connections
 from twistpi.web.waiting import SiteHolder, Waiting, WaitingSite
 
@@ -131,7 +131,7 @@ class Server:
         offload = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         bootstrap = Bootstrap(primary, place, self._disk, self._reactor, offload)
         first_sync = FirstSync(primary, serverdir, self._reactor, random.random, bootstrap)
-        standing = Standing(f"twistpi/{__version__}", node.node_id)
+        standing = DefaultHeaders(f"twistpi/{__version__}", node.node_id)
         waiting = Waiting(
             lambda: standing.at(self._reactor.seconds()),
             lambda: self._sentence(first_sync),
@@ -172,7 +172,7 @@ class Server:
         there = "" if progress.primary_serial is None else f" of {progress.primary_serial}"
         return f"This replica is receiving what its primary has: serial {progress.serial}{there} is here. Try again in a moment."
 
-    def _facts(self, first_sync: FirstSync, standing: Standing) -> Mapping[str, Any]:
+    def _facts(self, first_sync: FirstSync, standing: DefaultHeaders) -> Mapping[str, Any]:
         assert self.serverdir is not None
         node, (software, _, version) = self.serverdir.node, standing.software.partition("/")
         progress = self._progress(first_sync)

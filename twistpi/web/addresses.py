@@ -11,9 +11,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
@@ -34,37 +35,31 @@ _NOBODYS = IPv4Address(0)
 _SIGNS_OF_A_PROXY = (b"forwarded", b"via", b"x-real-ip", b"x-outside-url")
 
 
-class TrustedProxies(Protocol):
-    """Who knows whose word about addresses counts (``Services``, ``Authenticator``)."""
+@attrs.define
+class Addresses:
+    """What is configured about the addresses of this server and of the proxies in front of it."""
 
-    @property
-    def trusted_proxies(self) -> tuple[Network, ...]:
-        """The networks of the proxies that are believed."""
-
-
-class Addressing(TrustedProxies, Protocol):
-    """Who knows all that is set up about addresses (``Services``)."""
-
-    @property
-    def outside_url(self) -> str:
-        """What people and proxies call this server, without a slash at the end; empty when it is not known."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """The networks of the proxies whose forwarding headers are trusted."""
+    outside_url: str = ""
+    """The public URL of this server, without a slash at the end; empty if it is not configured."""
 
 
-def outside_url(request: Request, services: Addressing) -> str:
+def outside_url(request: Request, addresses: Addresses) -> str:
     """The address of this server as the asker knows it, without a slash at the end; absolute URLs begin with it.
 
     In this order: what a server says that passed the request on, ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded``
     or ``X-Forwarded-Proto`` and ``-Host``, with ``-Port`` and ``-Prefix``, of a trusted proxy, and what the request itself says.
     """
     passed_on = passed_on_of(request)
-    return _own_outside_url(request, services) if passed_on is None else passed_on.outside
+    return _own_outside_url(request, addresses) if passed_on is None else passed_on.outside
 
 
-def outside_prefix(request: Request, services: Addressing) -> str:
+def outside_prefix(request: Request, addresses: Addresses) -> str:
     """What stands before the paths of this server where ``request`` was sent to: with a slash at its beginning and none at its
     end, or empty.  It is that of ``outside_url``, unless another server passed the request on, who sends it here by another one.
     """
-    return urlsplit(_own_outside_url(request, services)).path
+    return urlsplit(_own_outside_url(request, addresses)).path
 
 
 def bare_path(raw: bytes, prefix: str) -> bytes:
@@ -73,23 +68,23 @@ def bare_path(raw: bytes, prefix: str) -> bytes:
     return bare if bare.startswith(b"/") else raw
 
 
-def principal_of(request: Request, services: Addressing) -> PassedOn:
+def principal_of(request: Request, addresses: Addresses) -> PassedOn:
     """What another server is to be told of who asks with ``request``."""
     return passed_on_of(request) or PassedOn(
-        outside_url(request, services), client_address(request, services), is_local(request, services)
+        outside_url(request, addresses), client_address(request, addresses), is_local(request, addresses)
     )
 
 
-def _own_outside_url(request: Request, services: Addressing) -> str:
-    is_trusted = is_trusted_peer(request, services)
+def _own_outside_url(request: Request, addresses: Addresses) -> str:
+    is_trusted = is_trusted_peer(request, addresses)
     if is_trusted and (told := _web_address(header(request, "x-outside-url"))):
         return told
-    if services.outside_url:
-        return services.outside_url
+    if addresses.outside_url:
+        return addresses.outside_url
     scheme = "https" if request.isSecure() else "http"  # type: ignore[no-untyped-call]
     host, prefix = header(request, "host") or "", ""
     if is_trusted:
-        chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _NOBODYS, services))
+        chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _NOBODYS, addresses))
         scheme = _known_scheme(_first(chain, "proto") if chain else _last(request, "x-forwarded-proto")) or scheme
         host = _valid_host(_first(chain, "host") or _last(request, "x-forwarded-host")) or host
         host = _with_port(host, _last(request, "x-forwarded-port"))
@@ -97,7 +92,7 @@ def _own_outside_url(request: Request, services: Addressing) -> str:
     return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
 
 
-def client_address(request: Request, services: TrustedProxies) -> str:
+def client_address(request: Request, addresses: Addresses) -> str:
     """Where the request comes from: an IP address, or ``unix``.
 
     Behind a trusted proxy it is what the proxy tells; when its headers contradict each other, somebody made one of them up, and
@@ -107,16 +102,16 @@ def client_address(request: Request, services: TrustedProxies) -> str:
     if passed_on is not None:
         return passed_on.address
     peer = _peer(request)
-    if is_trusted_peer(request, services):
+    if is_trusted_peer(request, addresses):
         told = _told_addresses(request)
-        outside = {named[-1] for addresses in told if (named := [one for one in addresses if not _is_trusted(one, services)])}
-        clients = outside or {addresses[-1] for addresses in told}
+        outside = {named[-1] for chain in told if (named := [one for one in chain if not _is_trusted(one, addresses)])}
+        clients = outside or {chain[-1] for chain in told}
         if len(clients) == 1:
             return str(clients.pop())
     return UNIX if peer is None else str(peer)
 
 
-def is_local(request: Request, services: TrustedProxies) -> bool:
+def is_local(request: Request, addresses: Addresses) -> bool:
     """Whether the request comes from this very machine and nobody untrusted passed it on."""
     peer = _peer(request)
     passed_on = passed_on_of(request)
@@ -124,8 +119,8 @@ def is_local(request: Request, services: TrustedProxies) -> bool:
         return passed_on.is_local and (peer is None or peer.is_loopback)
     if not _was_forwarded(request):
         return peer is None or peer.is_loopback
-    told = [address for addresses in _told_addresses(request) for address in addresses]
-    return is_trusted_peer(request, services) and bool(told) and all(address.is_loopback for address in told)
+    told = [address for chain in _told_addresses(request) for address in chain]
+    return is_trusted_peer(request, addresses) and bool(told) and all(address.is_loopback for address in told)
 
 
 def _peer(request: Request) -> _Address | None:
@@ -141,14 +136,14 @@ def _parsed(host: str) -> _Address:
     return _ip(host) or _NOBODYS
 
 
-def is_trusted_peer(request: Request, services: TrustedProxies) -> bool:
+def is_trusted_peer(request: Request, addresses: Addresses) -> bool:
     """Whether the other end of the connection is a proxy that is believed."""
     peer = _peer(request)
-    return peer is None or _is_trusted(peer, services)
+    return peer is None or _is_trusted(peer, addresses)
 
 
-def _is_trusted(address: _Address, services: TrustedProxies) -> bool:
-    return any(address.version == network.version and address in network for network in services.trusted_proxies)
+def _is_trusted(address: _Address, addresses: Addresses) -> bool:
+    return any(address.version == network.version and address in network for network in addresses.trusted_proxies)
 
 
 def _ip(text: str) -> _Address | None:

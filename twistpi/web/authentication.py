@@ -23,7 +23,7 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.rules.api_tokens import is_expired
-from twistpi.web.addresses import Network, client_address, is_local
+from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.request import header
 
@@ -97,9 +97,7 @@ class Authenticator:
     entropy: Callable[[int], bytes]
     """Random bytes, as ``os.urandom`` makes them."""
     bcrypt_cost: int
-    trusted_proxies: tuple[Network, ...] = ()
-    """The networks of the proxies who are believed whom they ask for."""
-    outside_url: str = ""
+    addresses: Addresses = attrs.field(factory=Addresses)
     _remembered: Remembered = attrs.field(init=False)
     _throttle: Throttle = attrs.field(init=False, factory=Throttle)
     _tries: SingleFlight[tuple[bytes, str], bool] = attrs.field(init=False, factory=SingleFlight)
@@ -165,7 +163,7 @@ class Authenticator:
         halves = api_tokens.split(credentials.secret)
         if halves is not None:
             return self._with_api_token(*halves)
-        address, local = client_address(request, self), is_local(request, self)
+        address, local = client_address(request, self.addresses), is_local(request, self.addresses)
         try:
             found = await self._with_password(credentials.user, credentials.secret, address, local=local)
         except LoginOnlyHere as refusal:

@@ -14,14 +14,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from twistpi.model.forwarding_errors import SenderRefused
-from twistpi.web.addresses import outside_prefix
+from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
 from twistpi.web.forwarding.headers import REFUSED
+from twistpi.web.forwarding.trusted_peers import TrustedPeers
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
-from twistpi.web.replies import Reply, put
+from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import TwistpiRequest, speaks_json
-from twistpi.web.services import Services
 
 
 class Front(Resource):
@@ -29,17 +29,21 @@ class Front(Resource):
 
     isLeaf = True  # noqa: N815
 
-    def __init__(self, services: Services, app: Klein) -> None:
+    def __init__(
+        self, app: Klein, responder: Responder, addresses: Addresses, trusted_peers: TrustedPeers, max_upload_size: int
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._services = services
+        self._responder = responder
+        self._addresses = addresses
+        self._trusted_peers = trusted_peers
+        self._max_upload_size = max_upload_size
         self._routes: KleinResource = app.resource()
 
     def render(self, request: Request) -> object:
         """Route the request, hand it on, or refuse it."""
         content: object = request.content
-        self._services.before_looking()
         if isinstance(request, TwistpiRequest) and request.refusal is not None:
-            return self._put(request, self._not_believed(request.refusal))
+            return self._responder.put(request, self._not_believed(request.refusal))
         if isinstance(content, ForwardedRequest):
             content.complete()
             _render_forwarded(request, content, self._not_forwarded)
@@ -49,26 +53,23 @@ class Front(Resource):
             check_path(request.path, segments)
             self._check_body(request)
         except RequestRefused as refusal:
-            return self._put(request, error_reply(refusal.status, refusal.reason, wants_json=speaks_json(request)))
-        request.postpath = without_prefix(segments, outside_prefix(request, self._services))
+            return self._responder.put(request, error_reply(refusal.status, refusal.reason, wants_json=speaks_json(request)))
+        request.postpath = without_prefix(segments, outside_prefix(request, self._addresses))
         return self._routes.render(request)
 
     def _check_body(self, request: Request) -> None:
-        limit = self._services.max_upload_size
+        limit = self._max_upload_size
         if isinstance(request, TwistpiRequest) and request.body_length > limit:
             size = request.body_length
             raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
 
     def _not_believed(self, refusal: SenderRefused) -> Reply:
         """What a server hears that passes a request on with a token that is not good."""
-        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._services.trusted_peers.headers())
+        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
         return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
 
     def _not_forwarded(self, request: Request, failure: Failure) -> bytes:
-        return self._put(request, failure_reply(request, failure, wants_json=True))
-
-    def _put(self, request: Request, reply: Reply) -> bytes:
-        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
+        return self._responder.put(request, failure_reply(request, failure, wants_json=True))
 
 
 def _render_forwarded(request: Request, forwarding: ForwardedRequest, fail: Callable[[Request, Failure], bytes]) -> None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import UnknownProject
@@ -17,11 +18,13 @@ from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, render_project
 from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
+from twistpi.web.access import Access
 from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
-from twistpi.web.fast.ready import PAGE_BASE, Account, ReadyPage
-from twistpi.web.project_sources import Found, Reading, Sources
-from twistpi.web.services import Services
+from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, ReadyAnswers, ReadyPage
+from twistpi.web.project_sources import ContributingIndexes, ProjectSources
+from twistpi.web.services import Offload
 from twistpi.web.stage_files import PROVENANCE
+from twistpi.web.traffic import Traffic
 from twistpi.web.transport.bodies import keep
 
 FEW_LINKS = 100
@@ -30,11 +33,11 @@ _MOST_SETTLED = 20_000
 
 
 @attrs.frozen
-class Ask:
-    """Which page is wanted."""
+class PageRequest:
+    """Which page is requested."""
 
     visibility: VisibleIndexes
-    """The index, and what the asker may see of it."""
+    """The index, and what the caller sees of it."""
     project: str
     """The normalised name."""
     representation: Representation
@@ -42,7 +45,7 @@ class Ask:
     base: str = PAGE_BASE
     """How a link on the page reaches the index: ``../../`` from ``+simple/{project}/``."""
     outside: str = ""
-    """The ``https`` address of this server as the asker knows it; empty when it is not safe.  Provenance has absolute URLs."""
+    """The ``https`` address of this server as the caller knows it, else empty.  URLs of provenance are absolute."""
     key: PageKey = attrs.field(init=False)
     """Where the page cache keeps it."""
 
@@ -61,44 +64,48 @@ class Ask:
 class Pages:
     """Makes and keeps the simple pages."""
 
-    _services: Services
-    reading: Reading = attrs.field(init=False)
-    """What may be read; shared with the other doors."""
-    sources: Sources = attrs.field(init=False)
-    """Who answers for a project; shared, too."""
-    _rendering: SingleFlight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=SingleFlight)
-    _settled: OrderedDict[tuple[str, str], None] = attrs.field(factory=OrderedDict)
+    _access: Access
+    sources: ProjectSources
+    _ready: ReadyAnswers
+    _offload: Offload
+    _traffic: Traffic
+    _clock: IReactorTime
+    _offline: bool
+    """Whether pages list only files that are here."""
+    _rendering: SingleFlight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=SingleFlight, init=False)
+    _settled: OrderedDict[tuple[str, str], None] = attrs.field(factory=OrderedDict, init=False)
     """Index and project of pages that say the same whether or not their files and metadata are here."""
 
-    def __attrs_post_init__(self) -> None:
-        self.reading = Reading(self._services)
-        self.sources = Sources(self._services)
+    async def page(self, asked: PageRequest) -> tuple[ReadyPage, CacheStatus] | None:
+        """Return the page and how fresh it is; None if indexes were reconfigured meanwhile, and the caller has to begin again.
 
-    async def page(self, ask: Ask) -> tuple[ReadyPage, Account] | None:
-        """The page and how it came about; None when indexes were set up otherwise meanwhile: look anew, and ask again.
-
-        Raises ``UnknownIndex``, ``UnknownProject``, ``UpstreamFailed``, ``UpstreamUnreachable``, ``LoginNeeded``, ``Forbidden``.
+        Raise ``UnknownIndex``, ``UnknownProject``, ``UpstreamFailed``, ``UpstreamUnreachable``, ``LoginNeeded``, ``Forbidden``.
         """
-        cache, now = self._services.page_cache, self._services.clock.seconds()
-        page = cache.get(ask.key)
-        if page is not None and page.fresh_until > now and page.suits(ask.outside):
-            self._services.traffic.pages["memory"] += 1
-            return page, page.account
-        found = await self.sources.ask(ask.visibility, ask.project)
-        if not self.reading.is_current(ask.visibility):
+        cache, now = self._ready.page_cache, self._clock.seconds()
+        page = cache.get(asked.key)
+        if page is not None and page.fresh_until > now and page.suits(asked.outside):
+            self._traffic.pages["memory"] += 1
+            return page, page.status
+        found = await self.sources.ask(asked.visibility, asked.project)
+        if not self._access.is_current(asked.visibility):
             return None
-        page = cache.get(ask.key)
-        if page is None or not page.suits(ask.outside):
+        page = cache.get(asked.key)
+        if page is None or not page.suits(asked.outside):
             # Who asks after a change must not join a rendering of what was before it; the mark moves with every change.
             mark = cache.mark()
-            page = await self._rendering.join((ask.key, ask.outside, mark), lambda: self._make(ask, found, mark))
-        page.renew(found.account.as_kept(), found.fresh_until)
-        self._services.traffic.pages[found.account.kind] += 1
-        return page, found.account
+            page = await self._rendering.join((asked.key, asked.outside, mark), lambda: self._make(asked, found, mark))
+        page.renew(found.status.as_kept(), found.fresh_until)
+        self._traffic.pages[found.status.kind] += 1
+        return page, found.status
+
+    def learn(self, path: bytes, variant: str, asked: PageRequest) -> None:
+        """Have the fast path answer requests for ``path`` in ``variant`` with this page, if everybody may see it."""
+        if asked.visibility.is_open and self._access.is_current(asked.visibility):
+            self._ready.learn_page(path, variant, asked.key)
 
     def invalidated(self, invalidations: Iterable[Invalidation]) -> None:
         """Forget what is not true any more."""
-        cache, tables = self._services.page_cache, self._services.tables
+        ready, cache = self._ready, self._ready.page_cache
         for touch in invalidations:
             match touch.kind:
                 case InvalidationKind.PROJECT:
@@ -109,33 +116,32 @@ class Pages:
                     if (touch.index, touch.project) not in self._settled:
                         cache.forget_project(touch.index, touch.project)
                 case InvalidationKind.INDEX:
-                    self.reading.forget()
+                    self._access.forget()
                     cache.forget_index(touch.index)
-                    tables.forget_files(touch.index)
+                    ready.forget_files(touch.index)
 
     def forget_everything(self) -> None:
         """Forget all that is in memory, true or not."""
-        self.reading.forget()
+        self._access.forget()
         self._settled.clear()
-        self._services.page_cache.clear()
-        self._services.tables.clear()
+        self._ready.page_cache.clear()
+        self._ready.clear()
 
     def _forget_project(self, index: str, project: str) -> None:
         self._settled.pop((index, project), None)
-        self._services.page_cache.forget_project(index, project)
-        self._services.tables.forget_files(index, project)
+        self._ready.page_cache.forget_project(index, project)
+        self._ready.forget_files(index, project)
 
-    async def _make(self, ask: Ask, found: Found, mark: int) -> ReadyPage:
-        services = self._services
-        reader = services.readers.get()
+    async def _make(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> ReadyPage:
+        reader = self._access.reader
         page: ReadyPage
-        if sum(reader.link_count(index.name, ask.project) for index in found.indexes) > FEW_LINKS:
-            page, settled = await services.offload(self._build, ask, found.indexes)
+        if sum(reader.link_count(index.name, asked.project) for index in found.indexes) > FEW_LINKS:
+            page, settled = await self._offload(self._build, asked, found.indexes)
         else:
-            page, settled = self._build(ask, found.indexes)
-        if services.page_cache.put(ask.key, page, since=mark):
+            page, settled = self._build(asked, found.indexes)
+        if self._ready.page_cache.put(asked.key, page, since=mark):
             for owner, is_settled in settled.items():
-                self._note_settled(owner, is_settled=is_settled and not services.offline)
+                self._note_settled(owner, is_settled=is_settled and not self._offline)
         return page
 
     def _note_settled(self, owner: tuple[str, str], *, is_settled: bool) -> None:
@@ -145,35 +151,35 @@ class Pages:
             if len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
 
-    def _build(self, ask: Ask, indexes: Sequence[Index]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
+    def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
         """Read, merge and render; runs in whatever thread."""
-        reader = self._services.readers.get()
+        reader = self._access.reader
         attested = {
-            (index.name, filename): f"{ask.outside}/{quote_path(index.name)}/"
+            (index.name, filename): f"{asked.outside}/{quote_path(index.name)}/"
             for index in indexes
             if not index.is_mirror
-            for filename in reader.attested_files(index.name, ask.project)
+            for filename in reader.attested_files(index.name, asked.project)
         }
-        found = [project for index in indexes if (project := reader.project(index.name, ask.project)) is not None]
-        known = [_with_provenance(project, attested) for project in found] if attested and ask.outside else found
+        found = [project for index in indexes if (project := reader.project(index.name, asked.project)) is not None]
+        known = [_with_provenance(project, attested) for project in found] if attested and asked.outside else found
         if not known:
-            raise UnknownProject(ask.index, ask.project)
+            raise UnknownProject(asked.index, asked.project)
         # Where an upstream has nothing left, what it once said must not colour what others say.
-        merged = merge(ask.index, ask.project, [one for one in known if one.files or not one.vanished] or known)
-        body = render_project(merged, ask.representation, base=ask.base, offline=self._services.offline)
-        tag = etag(body, ask.representation.content_type)
-        if ask.gzip:
+        merged = merge(asked.index, asked.project, [one for one in known if one.files or not one.vanished] or known)
+        body = render_project(merged, asked.representation, base=asked.base, offline=self._offline)
+        tag = etag(body, asked.representation.content_type)
+        if asked.gzip:
             body, tag = gzip.compress(body, 6, mtime=0), tag[:-1] + '-gzip"'
         page = ReadyPage(
             content=keep(body),
             etag=tag,
-            content_type=ask.representation.content_type.encode("ascii"),
-            gzip=ask.gzip,
-            alias=ask.base != PAGE_BASE,
-            sources=ask.visibility.inheritance.names,
-            private=not ask.visibility.is_open,
+            content_type=asked.representation.content_type.encode("ascii"),
+            gzip=asked.gzip,
+            alias=asked.base != PAGE_BASE,
+            sources=asked.visibility.inheritance.names,
+            private=not asked.visibility.is_open,
             last_serial=merged.header.last_serial,
-            outside=ask.outside if attested else None,
+            outside=asked.outside if attested else None,
         )
         return page, {(project.index, project.project): _is_settled(project) for project in known}
 

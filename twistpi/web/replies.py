@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import attrs
 import orjson
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
@@ -41,15 +42,15 @@ class Reply:
 
     status: int
     headers: Headers
-    """Without the standing ones (``Standing``)."""
+    """Without the default ones (``DefaultHeaders``)."""
     body: bytes = b""
     reason: str | None = None
     """What the status line says instead of the usual phrase (``phrase_of``): clients that upload show nothing else."""
 
 
 @attrs.define
-class Standing:
-    """The headers every answer begins with; made anew once a second and whenever the serial moves."""
+class DefaultHeaders:
+    """The headers with which every response begins; they change once a second and with the serial."""
 
     software: str
     """``twistpi/1.0``; ``Server``."""
@@ -106,7 +107,7 @@ def head_bytes(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], reason: str | None = None) -> None:
-    """Make ``headers``, standing ones included, those of the answer to ``request``."""
+    """Make ``headers``, the default ones included, those of the response to ``request``."""
     request.setResponseCode(status, (reason or HTTPStatus(status).phrase).encode("latin-1"))
     forget_headers(request)
     for name, value in headers:
@@ -130,10 +131,39 @@ def phrase_of(text: str) -> str:
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."
 
 
-def put(request: Request, reply: Reply, standing: Headers) -> bytes:
-    """Make ``reply`` the answer to ``request``; returns the body for klein to write."""
-    put_head(request, reply.status, (*standing, *reply.headers), reply.reason)
+def put(request: Request, reply: Reply, default_headers: Headers) -> bytes:
+    """Make ``reply`` the response to ``request``; return the body, which klein writes."""
+    put_head(request, reply.status, (*default_headers, *reply.headers), reply.reason)
     return reply.body
+
+
+@attrs.define(eq=False)
+class Responder:
+    """Gives every response the default headers of the moment."""
+
+    default_headers: DefaultHeaders
+    clock: IReactorTime
+
+    @property
+    def serial(self) -> int:
+        """The last serial that was announced."""
+        return self.default_headers.serial
+
+    def now(self) -> float:
+        """Return the time in Unix seconds."""
+        return self.clock.seconds()
+
+    def headers(self) -> Headers:
+        """Return the default headers of this moment."""
+        return self.default_headers.at(self.clock.seconds())
+
+    def put(self, request: Request, reply: Reply) -> bytes:
+        """Make ``reply`` the response to ``request``; return the body, which klein writes."""
+        return put(request, reply, self.headers())
+
+    def put_head(self, request: Request, status: int, headers: Headers) -> None:
+        """Begin the response to ``request``, whose body is sent by the caller."""
+        put_head(request, status, (*self.headers(), *headers))
 
 
 def length_of(body: bytes) -> tuple[bytes, bytes]:

@@ -205,7 +205,12 @@ class TwistpiRequest(Request):
 
     def lasted(self) -> float:
         """Seconds since all headers were here."""
-        return 0.0 if self._began is None else max(0.0, self.channel.site.services.clock.seconds() - self._began)
+        return 0.0 if self._began is None else max(0.0, self.channel.site.clock.seconds() - self._began)
+
+    def process(self) -> None:
+        """Answer the request, which is complete, from the newest view."""
+        self.channel.site.before_answer()
+        super().process()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:
         """The asker is gone, or its connection was cut."""
@@ -220,22 +225,22 @@ class TwistpiRequest(Request):
         """Called with the announced length of the body, None when it comes in chunks."""
         channel = self.channel
         site, (method, raw) = channel.site, channel.request_line
-        self._began = site.services.clock.seconds()
+        self._began = site.clock.seconds()
         try:
-            self.passed_on = site.passed_on(self, method, raw)
+            self.passed_on = site.trusted_peers.passed_on(self, method, raw)
         except SenderRefused as refusal:
             self.refusal = refusal
         self.request_id = site.request_ids.name(self)
         if self.refusal is not None:
             self._refuse(length)
             return
-        forward = site.services.forward
-        if forward is not None:  # now, or when it turns out that only the other server can answer
+        forwarder = site.forwarder
+        if forwarder is not None:  # now, or when it turns out that only the other server can answer
             self.requestHeaders.setRawHeaders(b"X-Request-Id", [self.request_id.encode("ascii")])
-        if forward is not None and forward.takes(self, method, raw):
-            self.content = forward.begin(self, method, raw, length)
+        if forwarder is not None and forwarder.takes(self, method, raw):
+            self.content = forwarder.begin(self, method, raw, length)
         else:
-            self.content = choose_body(self, site.services, length, site.admit) or _BoundedBody()
+            self.content = choose_body(self, site.storage, length, site.admit) or _BoundedBody()
 
     def _refuse(self, length: int | None) -> None:
         """Say so without looking at the body."""

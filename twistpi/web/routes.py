@@ -7,8 +7,9 @@ from memory are noted in ``tables``, and ``fast`` gives them to the next asker b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+import attrs
 from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -19,37 +20,42 @@ from twistpi.model.accounts import Principal
 from twistpi.model.errors import FileLost, TwistpiError
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.web.access_log import AccessLog
+from twistpi.web.commits import Commits
+from twistpi.web.components import Components
 from twistpi.web.errors import failure_reply
 from twistpi.web.fast.site import FastSite
+from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
-from twistpi.web.handlers.attachments import AttachmentHandler
 from twistpi.web.handlers.auth_subrequest import AuthSubrequestHandler
 from twistpi.web.handlers.docs import DocsHandler
+from twistpi.web.handlers.files import FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
 from twistpi.web.handlers.login import LoginHandler, TokensHandler
-from twistpi.web.handlers.metrics import MetricsHandler
+from twistpi.web.handlers.metrics import Figures, MetricsHandler
 from twistpi.web.handlers.operations import GarbageHandler, HealthHandler, PromoteHandler
 from twistpi.web.handlers.projects import ProjectsHandler
-from twistpi.web.handlers.push import PushHandler
+from twistpi.web.handlers.push import PushHandler, ReleaseFetcher
 from twistpi.web.handlers.removals import RemovalHandler
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.handlers.status import StatusHandler
 from twistpi.web.handlers.toxresults import ToxresultsHandler
-from twistpi.web.handlers.upload_storage import Storing
 from twistpi.web.handlers.uploads import UploadHandler
 from twistpi.web.handlers.users import UsersHandler
 from twistpi.web.handlers.yanks import YankHandler
+from twistpi.web.name_lists import NameListHandler
 from twistpi.web.pages import Pages
+from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.result_reader import is_result_path
 from twistpi.web.replication.routes import Route, node_routes
-from twistpi.web.replies import put
+from twistpi.web.replies import Responder
 from twistpi.web.request import speaks_json
-from twistpi.web.services import Services
 
 _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""
 _ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH"]
 _INDEX = "/<name:user>/<name:index>"
+_RELEASE = f"{_INDEX}/<name:project>/<version>"
+_FILE = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"
 
 
 class _NameConverter(BaseConverter):
@@ -59,153 +65,180 @@ class _NameConverter(BaseConverter):
     part_isolating = True
 
 
-def make_site(services: Services, *, timeout: float = _IDLE_TIMEOUT, access_log: AccessLog | None = None) -> FastSite:
-    """The factory for HTTP connections; its ``changed`` must be told of every committed entry.
+def make_site(components: Components, *, timeout: float = _IDLE_TIMEOUT, access_log: AccessLog | None = None) -> FastSite:
+    """Return the factory for HTTP connections; its ``changed`` must be called for every committed entry.
 
-    ``access_log`` is told of every answer.
+    ``access_log`` gets a line for every response.
     """
-    pages, storing = Pages(services), Storing(services)
-    uploads = UploadHandler(services, storing, PushHandler(services, pages.reading, storing).push)
-    toxresults = ToxresultsHandler(services, storing)
-
-    async def admit(request: Request, raw_path: bytes) -> Principal:
-        door = toxresults if is_result_path(raw_path) else uploads
-        return await door.admit(request, raw_path)
-
-    resource = make_resource(services, pages, uploads, toxresults)
-    return FastSite(services, pages, resource, admit, timeout=timeout, access_log=access_log)
+    return _Routes.build(components).site(timeout, access_log)
 
 
-def make_resource(services: Services, pages: Pages, uploads: UploadHandler, toxresults: ToxresultsHandler) -> IResource:
-    """The doors alone, without the fast way."""
-    app = Klein()
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
-    app.url_map.redirect_defaults = False
-    app.url_map.converters["name"] = _NameConverter
-    simple = SimpleHandler(services, pages)
-    routes = (
-        *_server_routes(app, services, simple),
-        *_project_routes(services, pages, simple),
-        *_writing_routes(services, pages, uploads),
-        *_attachment_routes(services, pages, toxresults),
-        *node_routes(services, pages.reading),
-    )
-    for path, methods, handler in routes:
-        for slash in ("", "/") if path != "/" else ("",):
-            endpoint = f"{' '.join(methods)} {path}{slash}"
-            app.route(path + slash, methods=list(methods), endpoint=endpoint)(handler)
-    app.handle_errors(Exception)(_fail(services))  # type: ignore[arg-type]
-    return Front(services, app)
+@attrs.define(eq=False)
+class _Routes:
+    """Builds the handlers, and maps paths to them."""
+
+    _parts: Components
+    _app: Klein
+    _sources: ProjectSources
+    _pages: Pages
+    _commits: Commits
+    _sender: FileSender
+    _simple: SimpleHandler
+    _uploads: UploadHandler
+    _toxresults: ToxresultsHandler
+
+    @classmethod
+    def build(cls, parts: Components) -> _Routes:
+        """Build what several routes share."""
+        access, responder, addresses, storage = parts.access, parts.responder, parts.addresses, parts.storage
+        sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
+        pages = Pages(access, sources, parts.ready, parts.offload, parts.traffic, parts.clock, parts.mirrors.offline)
+        name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
+        simple = SimpleHandler(access, pages, name_lists, responder, addresses, parts.lenient_accept)
+        commits = Commits(access.readers, parts.writer)
+        fetcher = ReleaseFetcher(access.readers, parts.mirrors, storage)
+        push = PushHandler(access, commits, responder, storage, fetcher, parts.pusher)
+        uploads = UploadHandler(access, addresses, commits, responder, storage, push.push)
+        toxresults = ToxresultsHandler(access, addresses, commits, responder, storage, parts.now)
+        sender = FileSender(storage.blobs, parts.ready, responder)
+        return cls(parts, Klein(), sources, pages, commits, sender, simple, uploads, toxresults)
+
+    def site(self, timeout: float, access_log: AccessLog | None) -> FastSite:
+        """Return the site that answers on these routes."""
+        site = FastSite(self._parts, self._pages, self._resource(), self._admit, timeout=timeout, access_log=access_log)
+        self._app.handle_errors(Exception)(_error_handler(site, self._parts.responder))  # type: ignore[arg-type]
+        return site
+
+    async def _admit(self, request: Request, raw_path: bytes) -> Principal:
+        return await (self._toxresults if is_result_path(raw_path) else self._uploads).admit(request, raw_path)
+
+    def _resource(self) -> IResource:
+        app = self._app
+        app.url_map.merge_slashes = False
+        app.url_map.strict_slashes = False
+        app.url_map.redirect_defaults = False
+        app.url_map.converters["name"] = _NameConverter
+        routes = (
+            *self._of_accounts(),
+            *self._of_operations(),
+            *self._of_projects(),
+            *self._of_changes(),
+            *self._of_attachments(),
+            *node_routes(self._parts, self._sender),
+        )
+        for path, methods, handler in routes:
+            for slash in ("", "/") if path != "/" else ("",):
+                endpoint = f"{' '.join(methods)} {path}{slash}"
+                app.route(path + slash, methods=list(methods), endpoint=endpoint)(handler)
+        parts = self._parts
+        return Front(app, parts.responder, parts.addresses, parts.trusted_peers, parts.storage.max_upload_size)
+
+    def _of_accounts(self) -> Sequence[Route]:
+        """The server, its users and its indexes."""
+        parts, commits = self._parts, self._commits
+        access, responder, addresses = parts.access, parts.responder, parts.addresses
+        api, login = ApiHandler(access, responder, addresses), LoginHandler(access, responder, addresses, self._app.url_map)
+        tokens = TokensHandler(access, commits, responder, parts.now)
+        users = UsersHandler(access, commits, responder, addresses, parts.offload)
+        indexes = IndexesHandler(access, commits, responder, addresses, parts.offload, self._simple)
+        return (
+            ("/", ["GET"], users.list),
+            ("/+api", ["GET", "POST"], api.server),
+            ("/+login", ["POST"], login.login),
+            ("/+authcheck", _ANY, login.authcheck),
+            ("/<name:user>", ["GET"], users.show),
+            ("/<name:user>", ["PUT"], users.create),
+            ("/<name:user>", ["PATCH"], users.modify),
+            ("/<name:user>", ["DELETE"], users.delete),
+            ("/<name:user>/+api", ["GET", "POST"], api.server),
+            ("/<name:user>/+tokens", ["GET"], tokens.list),
+            ("/<name:user>/+tokens", ["POST"], tokens.create),
+            ("/<name:user>/+tokens/<name:token>", ["DELETE"], tokens.revoke),
+            (_INDEX, ["GET"], indexes.show),
+            (_INDEX, ["PUT"], indexes.create),
+            (_INDEX, ["PATCH"], indexes.modify),
+            (_INDEX, ["DELETE"], indexes.delete),
+            (f"{_INDEX}/+api", ["GET", "POST"], api.index),
+        )
+
+    def _of_operations(self) -> Iterator[Route]:
+        """Monitoring, garbage collection and promotion."""
+        parts = self._parts
+        access, responder, node = parts.access, parts.responder, parts.node
+        health = HealthHandler(responder, parts.checking)
+        status = StatusHandler(access, responder, parts.addresses, node, parts.software, parts.replication, parts.ready)
+        figures = Figures(node, parts.software, parts.traffic, parts.ready, access, responder, parts.measuring)
+        metrics = MetricsHandler(access, responder, parts.addresses, parts.metrics_from, figures)
+        yield "/+status", ["GET"], status.status
+        yield "/+health", ["GET"], health.health
+        yield "/+ready", ["GET"], health.ready
+        yield "/+metrics", ["GET"], metrics.metrics
+        if parts.collector is not None:
+            garbage = GarbageHandler(access, responder, parts.collector)
+            yield "/+gc", ["GET"], garbage.show
+            yield "/+gc", ["POST"], garbage.sweep
+        if parts.replication.promoting is not None:
+            promote = PromoteHandler(access, responder, parts.replication.promoting)
+            yield "/+promote", ["GET"], promote.show
+            yield "/+promote", ["POST"], promote.promote
+
+    def _of_projects(self) -> Sequence[Route]:
+        """Reading an index."""
+        parts, simple = self._parts, self._simple
+        access, responder, addresses = parts.access, parts.responder, parts.addresses
+        files = FileHandler(access, parts.mirrors, self._sender, responder)
+        projects = ProjectsHandler(access, self._sources, simple, responder, addresses, parts.offload)
+        subrequest = AuthSubrequestHandler(access, parts.storage.blobs, responder, addresses)
+        return (
+            (f"{_INDEX}/<name:project>", ["GET"], projects.project),
+            (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
+            (f"{_INDEX}/+simple", ["GET"], simple.names),
+            (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),
+            (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
+            (_FILE, ["GET"], files.digest_file),
+            (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
+            ("/+straight", ["GET"], subrequest.where),
+        )
+
+    def _of_attachments(self) -> Sequence[Route]:
+        """Test results and documentation."""
+        parts = self._parts
+        docs = DocsHandler(parts.access, self._sender, parts.responder, parts.storage.blobs, parts.mirrors.blobs, parts.offload)
+        return (
+            (_FILE, ["POST"], self._toxresults.post),
+            (f"{_RELEASE}/+doc", ["GET"], docs.first),
+            (f"{_RELEASE}/+doc/<path:path>", ["GET"], docs.file),
+            (f"{_RELEASE}/+d", ["GET"], docs.first),
+            (f"{_RELEASE}/+d/<path:path>", ["GET"], docs.frame),
+        )
+
+    def _of_changes(self) -> Sequence[Route]:
+        """Changing the content of an index."""
+        removals = RemovalHandler(self._parts.access, self._commits, self._parts.responder)
+        yanks = YankHandler(self._parts.access, self._commits, self._parts.responder)
+        return (
+            (_INDEX, ["POST", "PUSH"], self._uploads.submit),
+            (f"{_INDEX}/<name:project>", ["DELETE"], removals.project),
+            (_RELEASE, ["DELETE"], removals.release),
+            (_FILE, ["DELETE"], removals.digest_file),
+            (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removals.external_file),
+            (f"{_FILE}/+yank", ["PUT", "DELETE"], yanks.yank_file),
+            (f"{_RELEASE}/+yank", ["PUT", "DELETE"], yanks.yank_release),
+            (f"{_INDEX}/<name:project>/+status", ["GET"], yanks.show_status),
+            (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], yanks.set_status),
+        )
 
 
-def _server_routes(app: Klein, services: Services, simple: SimpleHandler) -> Sequence[Route]:
-    """The server, its users and its indexes."""
-    api, login, tokens = ApiHandler(services), LoginHandler(services, app.url_map), TokensHandler(services)
-    users, indexes = UsersHandler(services), IndexesHandler(services, simple)
-    return (
-        ("/", ["GET"], users.list),
-        ("/+api", ["GET", "POST"], api.server),
-        ("/+login", ["POST"], login.login),
-        ("/+authcheck", _ANY, login.authcheck),
-        *_watching_routes(services),
-        *_gc_routes(services),
-        *_promotion_routes(services),
-        ("/<name:user>", ["GET"], users.show),
-        ("/<name:user>", ["PUT"], users.create),
-        ("/<name:user>", ["PATCH"], users.modify),
-        ("/<name:user>", ["DELETE"], users.delete),
-        ("/<name:user>/+api", ["GET", "POST"], api.server),
-        ("/<name:user>/+tokens", ["GET"], tokens.list),
-        ("/<name:user>/+tokens", ["POST"], tokens.create),
-        ("/<name:user>/+tokens/<name:token>", ["DELETE"], tokens.revoke),
-        (_INDEX, ["GET"], indexes.show),
-        (_INDEX, ["PUT"], indexes.create),
-        (_INDEX, ["PATCH"], indexes.modify),
-        (_INDEX, ["DELETE"], indexes.delete),
-        (f"{_INDEX}/+api", ["GET", "POST"], api.index),
-    )
-
-
-def _watching_routes(services: Services) -> Sequence[Route]:
-    """How the server is."""
-    health = HealthHandler(services)
-    return (
-        ("/+status", ["GET"], StatusHandler(services).status),
-        ("/+health", ["GET"], health.health),
-        ("/+ready", ["GET"], health.ready),
-        ("/+metrics", ["GET"], MetricsHandler(services).metrics),
-    )
-
-
-def _gc_routes(services: Services) -> Sequence[Route]:
-    if services.collector is None:
-        return ()
-    garbage = GarbageHandler(services, services.collector)
-    return ("/+gc", ["GET"], garbage.show), ("/+gc", ["POST"], garbage.sweep)
-
-
-def _promotion_routes(services: Services) -> Sequence[Route]:
-    if services.promoting is None:
-        return ()
-    promote = PromoteHandler(services, services.promoting)
-    return ("/+promote", ["GET"], promote.show), ("/+promote", ["POST"], promote.promote)
-
-
-def _project_routes(services: Services, pages: Pages, simple: SimpleHandler) -> Sequence[Route]:
-    """What is in an index."""
-    files, projects = AttachmentHandler(services, pages.reading), ProjectsHandler(services, pages, simple)
-    return (
-        (f"{_INDEX}/<name:project>", ["GET"], projects.project),
-        (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
-        (f"{_INDEX}/+simple", ["GET"], simple.names),
-        (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),
-        (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
-        (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["GET"], files.digest_file),
-        (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
-        ("/+straight", ["GET"], AuthSubrequestHandler(services, pages.reading).where),
-    )
-
-
-def _attachment_routes(services: Services, pages: Pages, toxresults: ToxresultsHandler) -> Sequence[Route]:
-    """Test results and documentation."""
-    docs, release = DocsHandler(services, pages.reading), f"{_INDEX}/<name:project>/<version>"
-    return (
-        (f"{_INDEX}/+f/<three>/<thirteen>/<filename>", ["POST"], toxresults.post),
-        (f"{release}/+doc", ["GET"], docs.first),
-        (f"{release}/+doc/<path:path>", ["GET"], docs.file),
-        (f"{release}/+d", ["GET"], docs.first),
-        (f"{release}/+d/<path:path>", ["GET"], docs.frame),
-    )
-
-
-def _writing_routes(services: Services, pages: Pages, uploads: UploadHandler) -> Sequence[Route]:
-    """What changes what is in an index."""
-    removal, marks = RemovalHandler(services), YankHandler(services, pages.reading)
-    file = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"
-    return (
-        (_INDEX, ["POST", "PUSH"], uploads.submit),
-        (f"{_INDEX}/<name:project>", ["DELETE"], removal.project),
-        (f"{_INDEX}/<name:project>/<version>", ["DELETE"], removal.release),
-        (file, ["DELETE"], removal.digest_file),
-        (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removal.external_file),
-        (f"{file}/+yank", ["PUT", "DELETE"], marks.yank_file),
-        (f"{_INDEX}/<name:project>/<version>/+yank", ["PUT", "DELETE"], marks.yank_release),
-        (f"{_INDEX}/<name:project>/+status", ["GET"], marks.show_status),
-        (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], marks.set_status),
-    )
-
-
-def _fail(services: Services) -> Callable[[Request, Failure], Awaitable[bytes | None]]:
+def _error_handler(site: FastSite, responder: Responder) -> Callable[[Request, Failure], Awaitable[bytes | None]]:
     async def fail(request: Request, failure: Failure) -> bytes | None:
-        if services.forward is not None and failure.check(AskFirst, FileLost):  # type: ignore[no-untyped-call]
+        """Answer ``request`` with what went wrong, or have another server answer it that knows more."""
+        if site.forwarder is not None and failure.check(AskFirst, FileLost):  # type: ignore[no-untyped-call]
             try:
-                await services.forward.ask_first(request)
+                await site.forwarder.ask_first(request)
             except TwistpiError:
                 failure = Failure()  # type: ignore[no-untyped-call]
             else:
                 return None
-        reply = failure_reply(request, failure, wants_json=speaks_json(request))
-        return put(request, reply, services.standing.at(services.clock.seconds()))
+        return responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))
 
     return fail

@@ -132,13 +132,18 @@ class WorkerPool:
         """
         if not self._settings.workers:
             return
-        services = application.services
-        self._ports, self._node, self._offline, self.traffic = ports, services.node, services.offline, services.traffic
+        components = application.components
+        self._ports, self._node, self._offline, self.traffic = (
+            ports,
+            components.node,
+            components.mirrors.offline,
+            components.traffic,
+        )
         self.shared_state = SharedState.make()
-        self.shared_state.begin(services.standing.serial)
-        self._path = services.workers_at = socket_path(self._settings.serverdir)
+        self.shared_state.begin(components.responder.serial)
+        self._path = components.trusted_peers.workers_at = socket_path(self._settings.serverdir)
         self._port = self._reactor.listenUNIX(self._path, application.site, mode=0o600, backlog=1024)
-        services.measuring.append(self.measures)
+        components.measuring.append(self.measures)
         application.announcements.append(self._announce)
         self._workers = [_Worker(self, self._reactor, number) for number in range(1, self._settings.workers + 1)]
         for worker in self._workers:

@@ -43,13 +43,18 @@ from twistpi.server.primary_connection import agent_for
 from twistpi.server.process import connections_for, ease_collecting, give_memory_back, raise_descriptor_limit
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses
+from twistpi.web.commits import UploadStorage
+from twistpi.web.components import Components
+from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.fast.site import FastSite
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.routes import make_site
-from twistpi.web.services import Services
+from twistpi.web.services import MirrorServices
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
 from twistpi.workers.control_channel import (
@@ -82,34 +87,35 @@ _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 log = Logger()
 
 
-def make_services(config: WorkerConfig, shared_state: SharedState, reactor: Any) -> Services:
-    """Return what the handlers of a worker use."""
+def make_components(config: WorkerConfig, shared_state: SharedState, reactor: Any) -> Components:
+    """Return what the site of a worker is built from."""
     settings, layout = config.settings, Layout(config.settings.serverdir)
     offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     readers, blobs = Readers(layout.view), Tree(settings.serverdir)
+    addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
     authenticator = WorkerAuthenticator(
-        readers, login_tokens(settings), PasswordQueue(offload), reactor, os.urandom, settings.bcrypt_cost,
-        trusted_proxies=settings.trusted_proxy, outside_url=settings.outside_url or "",
+        readers, login_tokens(settings), PasswordQueue(offload), reactor, os.urandom, settings.bcrypt_cost, addresses,
         passwords=FirstProcess(agent_for(f"unix:{config.first_process}", settings, reactor, {})),
     )  # fmt: skip
-    nobody: Any = None  # every request that changes something is forwarded
+    nobody: Any = None  # changes are forwarded
     source = LocalOnly()
-    mirror = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=config.offline)
+    pages = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=config.offline)
     files, metadata = FileService(source, blobs, offload), MetadataService(source, blobs, offload)
     limit = settings.max_connections or connections_for(raise_descriptor_limit()) * config.workers
-    services = Services(
-        readers=readers, blobs=blobs, mirror=mirror, downloads=files, sidecars=metadata, name_lists=source,
-        page_cache=PageCache(settings.page_cache_size), clock=reactor, offload=offload, authenticator=authenticator,
-        policy=Policy.parse(settings.restrict_modify), pusher=nobody, writer=nobody, now=lambda: datetime.now(UTC),
-        node=config.node, trusted_proxies=settings.trusted_proxy, cache_expiry=settings.mirror_cache_expiry,
-        offline=config.offline, outside_url=settings.outside_url or "", max_upload_size=settings.max_upload_size,
-        lenient_accept=settings.lenient_accept, software=f"twistpi/{__version__}", elsewhere=files,
-        connections=Connections(reactor, -(-limit // config.workers)),
-    )  # fmt: skip
     backend = first_process_backend(unix_agent(reactor, config.first_process, connections=_IDLE_CONNECTIONS, idle=_IDLE_TIMEOUT))
-    services.forward = Forwarder(backend, services, reactor, by_a_worker, patience=_FORWARD_TIMEOUT)
-    services.standing.moved(shared_state.serial)
-    return services
+    components = Components(
+        node=config.node, software=f"twistpi/{__version__}", addresses=addresses,
+        access=Access(readers, authenticator, Policy.parse(settings.restrict_modify)),
+        writer=nobody, storage=UploadStorage(blobs, offload, nobody, settings.max_upload_size),
+        mirrors=MirrorServices(pages, files, metadata, source, files, config.offline, settings.mirror_cache_expiry),
+        pusher=nobody, ready=ReadyAnswers(PageCache(settings.page_cache_size)),
+        connections=Connections(reactor, -(-limit // config.workers)),
+        clock=reactor, offload=offload, now=lambda: datetime.now(UTC),
+        forwarder=Forwarder(backend, addresses, reactor, by_a_worker, patience=_FORWARD_TIMEOUT),
+        lenient_accept=settings.lenient_accept,
+    )  # fmt: skip
+    components.responder.default_headers.moved(shared_state.serial)
+    return components
 
 
 @attrs.define(eq=False)
@@ -118,7 +124,7 @@ class Worker:
 
     _config: WorkerConfig
     _shared_state: SharedState
-    _services: Services
+    _components: Components
     _site: FastSite
     _reactor: Any
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
@@ -131,15 +137,15 @@ class Worker:
 
     def __attrs_post_init__(self) -> None:
         self._reporting = LoopingCall(self._report)
-        self._services.before_looking = self._catch_up
-        self._services.connections.watch = self._count
+        self._site.before_answer = self._catch_up
+        self._components.connections.watch = self._count
 
     def start(self) -> None:
         """Accept connections."""
         for listening in self._config.listening:
             port = listen(self._reactor, listening, self._site, self._is_my_turn, self._certificates.append)
             self._ports.append(port)
-            self._services.connections.listens(port)
+            self._components.connections.listens(port)
         self._shared_state.set(self._config.number, Slot.ALIVE, 1)
         self._reporting.start(_REPORT_INTERVAL)
 
@@ -151,7 +157,7 @@ class Worker:
         self._shared_state.set(self._config.number, Slot.ALIVE, 0)
         for port in self._ports:
             port.stopListening()
-        self._services.connections.finish(self._config.settings.stop_timeout).addBoth(self._end)
+        self._components.connections.finish(self._config.settings.stop_timeout).addBoth(self._end)
 
     def _end(self, _: object) -> None:
         self._report()
@@ -177,19 +183,19 @@ class Worker:
         state = self._shared_state
         alive = (number for number in range(1, self._config.workers + 1) if state.get(number, Slot.ALIVE))
         fewest = min((state.get(number, Slot.CONNECTIONS) for number in alive), default=0)
-        return len(self._services.connections) <= fewest
+        return len(self._components.connections) <= fewest
 
     def _report(self) -> None:
-        services, number = self._services, self._config.number
-        count = sum(count for _kind, _status, count in services.traffic.answered)
+        components, number = self._components, self._config.number
+        count = sum(count for _kind, _status, count in components.traffic.answered)
         if count:
             self._answered += count
-            self.send(encode_message({TRAFFIC: services.traffic.take()}))
+            self.send(encode_message({TRAFFIC: components.traffic.take()}))
         counters = (
             (Slot.ANSWERED, self._answered),
-            (Slot.PASSED_ON, 0 if services.forward is None else services.forward.passed),
-            (Slot.PAGES, len(services.page_cache)),
-            (Slot.PAGE_BYTES, services.page_cache.size),
+            (Slot.PASSED_ON, 0 if components.forwarder is None else components.forwarder.passed),
+            (Slot.PAGES, len(components.ready.page_cache)),
+            (Slot.PAGE_BYTES, components.ready.page_cache.size),
         )
         for word, value in counters:
             self._shared_state.set(number, word, value)
@@ -222,10 +228,10 @@ def main() -> None:
     ease_collecting()
     reactor: Any = _chosen_reactor
     shared_state = SharedState(config.shared_state)
-    services = make_services(config, shared_state, reactor)
+    components = make_components(config, shared_state, reactor)
     output = RelayedOutput()
-    site = make_site(services, access_log=open_access_log(config.settings, cast(TextIO, output)))
-    worker = Worker(config, shared_state, services, site, reactor)
+    site = make_site(components, access_log=open_access_log(config.settings, cast(TextIO, output)))
+    worker = Worker(config, shared_state, components, site, reactor)
     wire: Any = StandardIO(_Commands(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
     output.send = worker.send = wire.write
     globalLogBeginner.beginLoggingTo([LogRelay(wire.write)], redirectStandardIO=False)

@@ -54,8 +54,8 @@ class Setup:
         self.reaches = True
         base = f"http://127.0.0.1:{port}{path}"
         backend = primary_backend(base, base, make_agent(reactor, {}, connections_per_host=0), signer)
-        self.forward = self.replica.services.forward = Forwarder(
-            backend, self.replica.services, reactor, by_a_replica, patience=patience, reach=self._reach,
+        self.forward = self.replica.site.forwarder = Forwarder(
+            backend, self.replica.components.addresses, reactor, by_a_replica, patience=patience, reach=self._reach,
             serial=lambda: 1, mark=((b"X-Devpi-Proxy", b"replica"),),
         )  # fmt: skip
         self._listening = reactor.listenTCP(0, self.replica.site, interface="127.0.0.1")
@@ -77,7 +77,9 @@ class Primary:
     def __init__(self, folder: Path, **settings: Any) -> None:
         folder.mkdir()
         self.world = World(str(folder), **settings)
-        self.world.services.nodes = nodes = Nodes(NodeTokens(SECRET), reactor.seconds, self.world.clock.seconds() - 10)
+        nodes = Nodes(NodeTokens(SECRET), reactor.seconds, self.world.clock.seconds() - 10)
+        self.world.components.replication.nodes = nodes
+        self.world.rebuild()
         self.seconds = nodes.now
         self._listening = reactor.listenTCP(0, self.world.site, interface="127.0.0.1")
         self.port: int = self._listening.getHost().port

@@ -77,8 +77,8 @@ async def worker(folder: Path, act: Callable[[socket.socket, bytes], None]) -> A
     server = KeepingServer(folder / "first", act)
     setup = Setup(folder / "worker", 0, Signer(reactor.seconds))
     backend = first_process_backend(unix_agent(reactor, str(folder / "first")))
-    services = setup.replica.services
-    setup.forward = services.forward = Forwarder(backend, services, reactor, by_a_worker)
+    replica = setup.replica
+    setup.forward = replica.site.forwarder = Forwarder(backend, replica.components.addresses, reactor, by_a_worker)
     try:
         yield setup, server
     finally:

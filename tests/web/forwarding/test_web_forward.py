@@ -34,7 +34,6 @@ from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.project_sources import Reading
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replication.routes import node_routes
 
@@ -134,7 +133,7 @@ async def test_reads_and_what_is_about_this_server_are_answered_here(setup: Setu
 
 @in_reactor
 async def test_links_fit_the_address_the_asker_used(setup: Setup, primary: Primary) -> None:
-    primary.world.services.outside_url = "https://primary.example/pkgs"
+    primary.world.components.addresses.outside_url = "https://primary.example/pkgs"
     logged_in = await asked(setup, request("POST", "/+login", LOGIN))
     assert json_of(logged_in)["message"] == "login successful"
     moved = await asked(setup, request("POST", "/root/pypi/+simple/hello/refresh", b"{}"))
@@ -146,7 +145,7 @@ async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary
     setup = Setup(tmp_path / "replica", primary.port, Signer(primary.seconds), trusted_proxies=(ip_network("127.0.0.0/8"),))
     try:
         listening: Any = ListeningIdentify()
-        primary.world.services.authenticator = listening
+        primary.world.components.access.authenticator = listening
         await asked(setup, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
         await asked(setup, request("POST", "/+login", LOGIN))
         await asked(setup, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
@@ -224,10 +223,9 @@ async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(prima
 @in_reactor
 async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
     worker = Setup(tmp_path / "worker", primary.port, Signer(primary.seconds))
-    worker.forward = worker.replica.services.forward = Forwarder(
-        first_process_backend(make_agent(reactor, {}), f"http://127.0.0.1:{primary.port}"), worker.replica.services, reactor,
-        by_a_worker,
-    )  # fmt: skip
+    backend = first_process_backend(make_agent(reactor, {}), f"http://127.0.0.1:{primary.port}")
+    worker.forward = Forwarder(backend, worker.replica.components.addresses, reactor, by_a_worker)
+    worker.replica.site.forwarder = worker.forward
     setup = Setup(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
     try:
         made = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
@@ -240,7 +238,7 @@ async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_the
 
 @in_reactor
 async def test_prefixes_of_either_side_do_not_get_in_the_way(primary: Primary, tmp_path: Path) -> None:
-    primary.world.services.outside_url = "https://primary.example/pkgs"
+    primary.world.components.addresses.outside_url = "https://primary.example/pkgs"
     setup = Setup(
         tmp_path / "replica", primary.port, Signer(primary.seconds), path="/pkgs", outside_url="https://replica.example/devpi"
     )
@@ -516,10 +514,11 @@ def test_a_replica_hands_on_what_changes_something() -> None:
 
 def test_a_door_for_other_servers_is_never_handed_on(tmp_path: Path) -> None:
     world, anything = World(str(tmp_path)), object()
-    services: Any = world.services
-    services.nodes = Nodes(NodeTokens(SECRET), lambda: 0.0, 0.0)
-    services.feeds = services.snapshots = services.fencing = anything
-    routes = node_routes(services, Reading(services))
+    replication: Any = world.components.replication
+    replication.nodes = Nodes(NodeTokens(SECRET), lambda: 0.0, 0.0)
+    replication.feeds = replication.snapshots = replication.fencing = anything
+    sender: Any = anything
+    routes = list(node_routes(world.components, sender))
     assert len(routes) >= 14
     for path, methods, _handler in routes:
         assert all(by_a_replica(method.encode(), path.encode()) for method in methods), path

@@ -50,7 +50,7 @@ def endpoint(world: World) -> Endpoint:
     """Where a first process would be; ``world`` is its worker."""
     endpoint: Any = Endpoint()
     backend = first_process_backend(Agent(lambda _route: endpoint, Pool(world.clock, 64)))
-    world.services.forward = Forwarder(backend, world.services, world.clock, by_a_worker)
+    world.site.forwarder = Forwarder(backend, world.components.addresses, world.clock, by_a_worker)
     made: Endpoint = endpoint
     return made
 
@@ -58,7 +58,7 @@ def endpoint(world: World) -> Endpoint:
 @pytest.mark.parametrize("path", ["/+status", f"/{MIRROR}/+simple/"])
 def test_what_strangers_call_their_requests_is_not_handed_on(world: World, endpoint: Endpoint, path: str) -> None:
     nobody: Any = LocalOnly()
-    world.services.name_lists = nobody
+    world.components.mirrors.names = nobody
     Wire(world).send(request_bytes(path, x_request_id="of-a-stranger"))
     assert len(endpoint.written) == 1
     head = endpoint.written[0].lower()

@@ -313,18 +313,18 @@ async def test_each_request_of_a_shared_connection_is_that_of_its_own_asker(tmp_
     path, folder = str(tmp_path / "socket"), tmp_path / "real"
     folder.mkdir()
     first = World(str(folder))
-    first.services.workers_at = path
+    first.components.trusted_peers.workers_at = path
     listening = reactor.listenUNIX(path, first.site)
     setup = Setup(tmp_path / "worker", 0, Signer(reactor.seconds))
-    services, backend = setup.replica.services, first_process_backend(unix_agent(reactor, path))
-    services.forward = Forwarder(backend, services, reactor, lambda method, path: False)
+    components, backend = setup.replica.components, first_process_backend(unix_agent(reactor, path))
+    setup.replica.site.forwarder = Forwarder(backend, components.addresses, reactor, lambda method, path: False)
     try:
         for host in (b"one.example", b"two.example", b"three.example"):
             told = await body_of(setup, request("GET", "/+api").replace(b"worker.example", host))
             assert orjson.loads(told)["result"]["login"] == f"http://{host.decode()}/+login"
-        assert first.services.connections.accepted == 1
-        assert list(first.services.traffic.answered) == [], "the worker counts them"
-        assert list(services.traffic.answered) == [("reading", 200, 3)]
+        assert first.components.connections.accepted == 1
+        assert list(first.components.traffic.answered) == [], "the worker counts them"
+        assert list(components.traffic.answered) == [("reading", 200, 3)]
     finally:
         await listening.stopListening()
         await setup.close()

@@ -29,6 +29,7 @@ from twistpi.model.changes import Change, Entry, LogStarted, TokenCreated, Token
 from twistpi.model.peers import Position
 from twistpi.view.database import open_view
 from twistpi.view.read import Readers
+from twistpi.web.addresses import Addresses
 from twistpi.web.authentication import Authenticator, Credentials, credentials_of
 from twistpi.web.password_queue import PasswordQueue
 
@@ -348,7 +349,7 @@ def test_it_proves_nothing_from_afar_and_a_login_is_told_what_to_do(setup: Setup
 )
 @pytest.mark.parametrize("trusted", [(), (ip_network("127.0.0.0/8"),)])
 def test_a_proxy_on_this_machine_makes_nobody_local_who_is_not(tmp_path: Path, name: str, value: str, trusted: Any) -> None:
-    setup = Setup(str(tmp_path), trusted_proxies=trusted)
+    setup = Setup(str(tmp_path), addresses=Addresses(trusted))
     is_local = bool(trusted) and "127.0.0.1" in value
     principal = setup.asks(basic("root", "", HERE, **{name: value})).now()
     assert principal == (Principal("root") if is_local else NOBODY)

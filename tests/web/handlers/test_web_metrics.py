@@ -74,7 +74,7 @@ def test_requests_are_counted_by_kind_and_status_however_they_were_answered(worl
     assert samples["twistpi_response_bytes_total", ()] > 0
     assert samples["twistpi_pages_total", (("origin", "memory"),)] == 5
     assert samples["twistpi_pages_total", (("origin", "hit"),)] == 1
-    assert samples["twistpi_view_serial", ()] == world.services.standing.serial
+    assert samples["twistpi_view_serial", ()] == world.components.responder.serial
     assert samples["process_open_fds", ()] > 0
     assert samples["process_resident_memory_bytes", ()] > 0
     assert ("twistpi_info", (("node", "2" * 32), ("role", "primary"), ("version", "1.0"))) in samples
@@ -87,13 +87,13 @@ def test_who_does_not_wait_for_an_answer_is_counted_and_logged_too(tmp_path: Pat
     wire = _wire(world)
     wire.send(request_bytes(f"/{MIRROR}/+simple/hello/"))
     wire.channel.connectionLost(GONE)
-    assert list(world.services.traffic.answered) == [("page", 499, 1)]
+    assert list(world.components.traffic.answered) == [("page", 499, 1)]
     assert '+simple/hello/ HTTP/1.1" 499 -' in (tmp_path / "access.log").read_text()
     world.close()
 
 
 def test_whoever_has_figures_finds_them_among_the_others(world: World) -> None:
-    world.services.measuring.append(
+    world.components.measuring.append(
         lambda: [
             Measure("twistpi_lag_seconds", "gauge", "How far behind", 2.5, (("peer", 'a"b'),)),
             Measure("twistpi_lag_seconds", "gauge", "How far behind", 3, (("peer", "c"),)),
@@ -139,7 +139,7 @@ def test_figures_are_for_this_machine_named_networks_and_root(
 
 
 def test_health_is_told_to_everybody_as_long_as_the_process_answers(world: World) -> None:
-    world.services.checking.append(lambda: [Check("disk", False, "It is full.")])
+    world.components.checking.append(lambda: [Check("disk", False, "It is full.")])
     answer = _wire(world, "198.51.100.1").ask("/+health")
     assert (answer.status, answer.json()) == (200, {"status": "alive"})
     assert answer.headers["cache-control"] == "no-store"
@@ -148,11 +148,11 @@ def test_health_is_told_to_everybody_as_long_as_the_process_answers(world: World
 def test_ready_is_a_server_whose_needed_checks_are_fine(world: World) -> None:
     wire = _wire(world, "198.51.100.1")
     assert wire.ask("/+ready").json() == {"ready": True, "checks": []}
-    world.services.checking.append(lambda: [Check("upstream", False, "It is away.", needed=False), Check("log", True, "Fine.")])
+    world.components.checking.append(lambda: [Check("upstream", False, "It is away.", needed=False), Check("log", True, "Fine.")])
     answer = wire.ask("/+ready")
     assert answer.status == 200
     assert [check["result"] for check in answer.json()["checks"]] == ["warning", "fine"]
-    world.services.checking.append(lambda: [Check("disk", False, "It is full.")])
+    world.components.checking.append(lambda: [Check("disk", False, "It is full.")])
     answer = wire.ask("/+ready")
     assert answer.status == 503
     assert answer.headers["retry-after"] == "5"

@@ -259,7 +259,7 @@ UP = {"name": "up", "version": "2.0"}
 def with_upstream(world: World, *, hashless: bool = False) -> Upstream:
     bodies = {UP_WHEEL: make_wheel("up", "2.0"), UP_SDIST: sdist("2.0", name="up")}
     upstream = Upstream(world, bodies)
-    world.services.downloads = upstream  # type: ignore[assignment]
+    world.components.mirrors.files = upstream  # type: ignore[assignment]
     links = [link(name, body, requires_python=">=3.8", hashes={} if hashless else {"sha256": sha256(body)})
              for name, body in bodies.items()]  # fmt: skip
     world.list_links("up", links)
@@ -299,7 +299,7 @@ def test_a_file_that_was_removed_from_the_disk_is_fetched_again(world: World, al
 
 def test_metadata_goes_along_where_the_mirror_lists_no_digests(world: World, alice: Person) -> None:
     upstream = with_upstream(world, hashless=True)
-    world.services.sidecars = HashlessSidecars(world)  # type: ignore[assignment]
+    world.components.mirrors.metadata = HashlessSidecars(world)  # type: ignore[assignment]
     assert push(alice, MIRROR, **UP).status == 200
     page = files(world, "alice/tgt", "up")
     assert page[UP_WHEEL]["core-metadata"] == {"sha256": sha256(METADATA)}

@@ -109,7 +109,7 @@ def test_content_type_and_spelling_of_the_path_do_not_matter(
 
 
 def test_below_a_prefix_it_is_the_same_file(world: World, alice: Person, tested: str) -> None:
-    world.services.outside_url = "https://pkgs.example/devpi"
+    world.components.addresses.outside_url = "https://pkgs.example/devpi"
     assert alice.ask("POST", f"/devpi{tested}", RESULT).status == 200
     assert len(results(alice)) == 1
 
@@ -287,7 +287,7 @@ class Threads:
 
 def test_results_that_come_at_the_same_instant_are_all_kept(world: World, alice: Person, tested: str) -> None:
     bodies = [b'{"n": %d}' % number for number in range(8)]
-    threads = world.services.offload = Threads()
+    threads = world.offload = Threads()
     wires = [Wire(world) for _body in bodies]
     for wire, body in zip(wires, bodies, strict=True):
         wire.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (tested.encode(), len(body), body))
@@ -296,12 +296,12 @@ def test_results_that_come_at_the_same_instant_are_all_kept(world: World, alice:
     assert [answer.status for answer in answers] == [200] * len(bodies)
     paths = [answer.json()["result"].partition("#")[0] for answer in answers]
     assert len(set(paths)) == len(bodies)
-    world.services.offload = at_once
+    world.offload = at_once
     assert [Wire(world).ask(f"/{path}").body for path in paths] == bodies
 
 
 def test_a_file_that_is_removed_meanwhile_takes_no_result(world: World, alice: Person, tested: str) -> None:
-    threads = world.services.offload = Threads()
+    threads = world.offload = Threads()
     wire = Wire(world)
     wire.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" % tested.encode())
     world.commit(FileRemoved(DEV, NAME, SDIST))

@@ -106,8 +106,8 @@ def test_an_sdist_has_no_metadata_beside_it_since_it_may_change_when_it_is_built
 
 
 def test_an_entry_is_not_written_before_its_blobs_are_kept(world: World, alice: Person) -> None:
-    writer = Observed(world, world.services.writer)
-    world.services.writer = writer  # type: ignore[assignment]
+    writer = Observed(world, world.components.writer)
+    world.rebuild(writer=writer)
     upload(alice, DEV, WHEEL, wheel())
     assert writer.present == [{WHEEL, f"{WHEEL}.metadata"}]
 

@@ -191,7 +191,7 @@ def test_who_leaves_has_uploaded_all_or_nothing(meeting: Meeting) -> None:
 def test_an_upload_that_cannot_be_kept_changes_nothing(meeting: Meeting, error: Exception) -> None:
     meeting.number += 1
     told: list[Exception] = []
-    meeting.world.services.fail = told.append
+    meeting.world.components.storage.fail = told.append
     before = serial_of(meeting.world)
     wire = meeting.begin("a", DEV, b"")
     meeting.threads.step("a")

@@ -358,7 +358,8 @@ async def nothing_can_be_read(setup: Setup, target: str) -> None:
 
 @in_reactor
 async def test_doors_of_servers_are_no_doors_where_there_is_no_house(setup: Setup) -> None:
-    setup.world.services.feeds = None
+    setup.world.components.replication.feeds = None
+    setup.world.rebuild()
     for target in DOORS:
         client = await setup.connect(target, "POST", Connection="close", Content_Length="0")
         await client.ended

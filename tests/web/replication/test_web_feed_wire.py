@@ -131,7 +131,7 @@ def open_segments(desk: Desk) -> int:
 
 
 def test_a_prefix_that_a_proxy_puts_before_does_not_matter(desk: Desk) -> None:
-    desk.world.services.outside_url = "https://packages.example/pypi"
+    desk.world.components.addresses.outside_url = "https://packages.example/pypi"
     desk.clock.advance(2)
     token = TOKENS.make(NODE, "GET", "/+changelog/segments", desk.nodes.now(), "ff")
     signed = {"authorization": f"Twistpi-Node {token}"}

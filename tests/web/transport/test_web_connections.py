@@ -56,8 +56,8 @@ def _lose(wire: Wire) -> None:
 
 def _limit(world: World, limit: int) -> FakePort:
     port = FakePort()
-    world.services.connections.limit = limit
-    world.services.connections.listens(port)
+    world.components.connections.limit = limit
+    world.components.connections.listens(port)
     return port
 
 
@@ -69,13 +69,13 @@ def test_over_the_limit_nobody_is_accepted_until_somebody_leaves(world: World) -
     wires = [Wire(world) for _ in range(3)]
     assert not port.reading
     late = FakePort()
-    world.services.connections.listens(late)
+    world.components.connections.listens(late)
     assert not late.reading, "a port that opens meanwhile waits, too"
     assert all(wire.ask(PAGE).status == 200 for wire in wires)
     _lose(wires[0])
     assert port.reading
     assert late.reading
-    figures = {measure.name: measure.value for measure in world.services.connections.measures()}
+    figures = {measure.name: measure.value for measure in world.components.connections.measures()}
     assert figures["twistpi_connections"] == 2
     assert figures["twistpi_connections_accepted"] == 3
 
@@ -95,9 +95,9 @@ def test_while_others_wait_idle_connections_make_room_and_busy_ones_stay(world: 
 
 @later
 async def test_at_a_real_port_the_next_client_waits_and_is_answered_when_there_is_room(world: World) -> None:
-    world.services.connections.limit = 2
+    world.components.connections.limit = 2
     port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
-    world.services.connections.listens(port)
+    world.components.connections.listens(port)
 
     def open_and_ask() -> socket.socket:
         client = socket.create_connection(("127.0.0.1", port.getHost().port))
@@ -139,7 +139,7 @@ def test_below_the_limit_idle_connections_are_left_alone(world: World) -> None:
 
 def _finish(world: World, seconds: float) -> list[None]:
     done: list[None] = []
-    world.services.connections.finish(seconds).addCallback(done.append)
+    world.components.connections.finish(seconds).addCallback(done.append)
     return done
 
 
@@ -170,7 +170,7 @@ def test_a_page_out_of_memory_is_the_last_one_at_the_end_too(world: World) -> No
     wire = Wire(world)
     wire.ask(PAGE)
     wire.ask(PAGE)
-    world.services.connections.finishing = True
+    world.components.connections.finishing = True
     answer = wire.ask(PAGE)
     assert answer.headers["connection"] == "close"
     assert wire.transport.disconnecting
@@ -334,8 +334,8 @@ async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_n
             clock.advance(76)
             await settle()
             if turn == 0:
-                assert len(world.services.connections) == 4
-        assert len(world.services.connections) == 2, "the two that read"
+                assert len(world.components.connections) == 4
+        assert len(world.components.connections) == 2, "the two that read"
         for client in clients:
             client.close()
         await settle()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import attrs
 
-from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, Headers, Reply, Standing, head_bytes
+from twistpi.view.page_cache import PageCache, PageKey
+from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, DefaultHeaders, Headers, Reply, head_bytes
 from twistpi.web.transport.bodies import SMALL, Content
 
 PAGE_BASE = "../../"
@@ -15,8 +18,12 @@ _CREDENTIALS = b"Authorization, X-Devpi-Auth"
 """The request headers on which depends what is not open to everybody."""
 
 
+_MOST = 10_000
+"""Entries of each table; the oldest leave first."""
+
+
 @attrs.frozen
-class Account:
+class CacheStatus:
     """How what is known about a project came to be known, for the headers that tell it."""
 
     kind: str = "hit"
@@ -32,8 +39,8 @@ class Account:
     missing: str | None = None
     """Which upstreams could not say what they have, and why: the page may lack some of it.  None when all could."""
 
-    def as_kept(self) -> Account:
-        """The account of the next answers, which are served from memory."""
+    def as_kept(self) -> CacheStatus:
+        """Return the status of the next responses, which come from memory."""
         return self if self.kind == "stale" else attrs.evolve(self, kind="hit")
 
     def headers(self, now: float) -> Headers:
@@ -98,7 +105,7 @@ class ReadyPage:
     """The address of this server that stands in its links; None when none does."""
     fresh_until: float = float("inf")
     """Unix seconds until which it is served without asking anybody."""
-    account: Account = Account()
+    status: CacheStatus = CacheStatus()
     _version: int = -1
     _full: bytes = b""
     _unchanged: bytes = b""
@@ -112,22 +119,22 @@ class ReadyPage:
         """Whether the page is the right one for who knows this server by the address ``outside``."""
         return self.outside is None or self.outside == outside
 
-    def renew(self, account: Account, fresh_until: float) -> None:
+    def renew(self, status: CacheStatus, fresh_until: float) -> None:
         """What an upstream just said holds for this page."""
-        self.account = account
+        self.status = status
         self.fresh_until = fresh_until
         self._version = -1
 
-    def validators(self, account: Account, now: float) -> Headers:
+    def validators(self, status: CacheStatus, now: float) -> Headers:
         """The headers a 200 and a 304 share."""
         return (
             (b"ETag", self.etag.encode("ascii")),
             *page_policy(alias=self.alias, private=self.private),
-            *account.headers(now),
+            *status.headers(now),
         )
 
-    def headers(self, account: Account, now: float) -> Headers:
-        """The headers of a 200, but for the standing ones."""
+    def headers(self, status: CacheStatus, now: float) -> Headers:
+        """The headers of a 200, without the default ones."""
         extra: Headers = ((b"Content-Encoding", b"gzip"),) if self.gzip else ()
         if self.last_serial is not None:
             extra = (*extra, (b"X-Pypi-Last-Serial", b"%d" % self.last_serial))
@@ -135,23 +142,23 @@ class ReadyPage:
             (b"Content-Type", self.content_type),
             (b"Content-Length", b"%d" % self.size),
             *extra,
-            *self.validators(account, now),
+            *self.validators(status, now),
         )
 
-    def reply(self, account: Account, now: float, *, unchanged: bool) -> Reply:
+    def reply(self, status: CacheStatus, now: float, *, unchanged: bool) -> Reply:
         """The answer for the slow way."""
         if unchanged:
-            return Reply(304, self.validators(account, now))
-        return Reply(200, self.headers(account, now), self.content.read())
+            return Reply(304, self.validators(status, now))
+        return Reply(200, self.headers(status, now), self.content.read())
 
-    def ready(self, standing: Standing, now: float) -> tuple[bytes, bytes, bool]:
+    def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
         """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
-        standing_headers = standing.at(now)
-        if self._version != standing.version:
-            self._version = standing.version
-            head = head_bytes(200, (*standing_headers, *self.headers(self.account, now)))
+        default_headers = defaults.at(now)
+        if self._version != defaults.version:
+            self._version = defaults.version
+            head = head_bytes(200, (*default_headers, *self.headers(self.status, now)))
             self._full = head + self.content.read() if self.size <= SMALL else head
-            self._unchanged = head_bytes(304, (*standing_headers, *self.validators(self.account, now)))
+            self._unchanged = head_bytes(304, (*default_headers, *self.validators(self.status, now)))
         return self._full, self._unchanged, self.size <= SMALL
 
 
@@ -178,17 +185,74 @@ class ReadyFile:
         return file_validators(self.etag, self.last_modified)
 
     def headers(self) -> Headers:
-        """The headers of a 200, but for the standing ones."""
+        """The headers of a 200, without the default ones."""
         return file_headers(self.content_type, self.size, self.validators(), b"twistpi; hit")
 
-    def ready(self, standing: Standing, now: float) -> tuple[bytes, bytes, bool]:
+    def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
         """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
-        standing_headers = standing.at(now)
-        if self._version != standing.version:
-            self._version = standing.version
-            self._full = head_bytes(200, (*standing_headers, *self.headers())) + (self.content or b"")
-            self._unchanged = head_bytes(304, (*standing_headers, *self.validators()))
+        default_headers = defaults.at(now)
+        if self._version != defaults.version:
+            self._version = defaults.version
+            self._full = head_bytes(200, (*default_headers, *self.headers())) + (self.content or b"")
+            self._unchanged = head_bytes(304, (*default_headers, *self.validators()))
         return self._full, self._unchanged, self.content is not None
+
+
+@attrs.define(eq=False)
+class ReadyAnswers:
+    """The pages and files that are ready to be sent, by the bytes of a request's path.
+
+    A path leads to a key of the page cache, or to a file, which is forgotten when its project changes.  Only requests without a
+    query, for whole answers, are learned.
+    """
+
+    page_cache: PageCache[PageKey, ReadyPage]
+    small_bytes: int = 16 * 1024 * 1024
+    """Bytes of small files that are kept in memory."""
+    pages: OrderedDict[tuple[bytes, str], PageKey] = attrs.field(factory=OrderedDict)
+    """By path and ``Negotiated.variant``."""
+    files: OrderedDict[bytes, ReadyFile] = attrs.field(factory=OrderedDict)
+    _paths: dict[tuple[str, str], set[bytes]] = attrs.field(factory=dict)
+    _small: int = 0
+
+    def learn_page(self, path: bytes, variant: str, key: PageKey) -> None:
+        """``path``, requested with ``variant``, is the page under ``key``."""
+        self.pages[path, variant] = key
+        if len(self.pages) > _MOST:
+            self.pages.popitem(last=False)
+
+    def learn_file(self, path: bytes, file: ReadyFile) -> None:
+        """``path`` is ``file``, whole and on disk."""
+        self.forget_file(path)
+        self.files[path] = file
+        self._paths.setdefault(file.owner, set()).add(path)
+        self._small += len(file.content or b"")
+        while len(self.files) > _MOST or self._small > self.small_bytes:
+            self.forget_file(next(iter(self.files)))
+
+    def forget_file(self, path: bytes) -> None:
+        """Forget the file at ``path``."""
+        file = self.files.pop(path, None)
+        if file is None:
+            return
+        self._small -= len(file.content or b"")
+        paths = self._paths[file.owner]
+        paths.discard(path)
+        if not paths:
+            del self._paths[file.owner]
+
+    def clear(self) -> None:
+        """Forget all paths."""
+        self.pages.clear()
+        for path in list(self.files):
+            self.forget_file(path)
+
+    def forget_files(self, index: str, project: str | None = None) -> None:
+        """Forget every file of a project, or of a whole index."""
+        owners = [(index, project)] if project else [owner for owner in self._paths if owner[0] == index]
+        for owner in owners:
+            for path in list(self._paths.get(owner, ())):
+                self.forget_file(path)
 
 
 def file_validators(etag: str | None, last_modified: str | None, *, private: bool = False) -> Headers:

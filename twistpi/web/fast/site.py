@@ -8,7 +8,7 @@ straight to the socket.  Everything else goes to klein unchanged, which gives th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -21,17 +21,16 @@ from twistpi.http.conditional import tags_match
 from twistpi.model.changes import Change
 from twistpi.web.access_log import AccessLog, Logged, logged_head
 from twistpi.web.addresses import client_address
+from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.invalidation import Invalidation, invalidations_of
 from twistpi.web.fast.ready import ReadyFile, ReadyPage
 from twistpi.web.fast.request_head import RequestHead, RequestHeadParser
-from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.pages import Pages
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import head_bytes
 from twistpi.web.request import TwistpiRequest, header
 from twistpi.web.request_ids import RequestIds
-from twistpi.web.services import Services
 from twistpi.web.transport.bodies import Body, FileBody
 from twistpi.web.transport.channel import Channel
 from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_plain, write_now
@@ -67,7 +66,7 @@ class FastChannel(Channel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._plain = is_plain(self.transport)
         self._held: list[bytes] = []
-        self.site.services.connections.made(self)
+        self.site.connections.made(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came: answer at once what can be, in the order it was asked."""
@@ -79,7 +78,7 @@ class FastChannel(Channel):
 
     def _answer(self, data: bytes) -> bool:
         """Whether ``data`` was a question that could be answered here."""
-        self.site.services.before_looking()
+        self.site.before_answer()
         seen = self.site.heads.look(data)
         if seen is None:
             return False
@@ -95,7 +94,7 @@ class FastChannel(Channel):
             self._send(answer.body)
         if self.site.access_log is not None:
             logged = logged_head(self.transport.getPeer(), data, answer.status, answer.length)
-            self.site.access_log.note(logged, self.site.services.clock.seconds())
+            self.site.access_log.note(logged, self.site.clock.seconds())
         return True
 
     def _send(self, body: Body) -> None:
@@ -120,7 +119,7 @@ class FastChannel(Channel):
     def _sent(self, _: None) -> None:
         self._stop_sending()
         self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
-        if self.site.services.connections.finishing:
+        if self.site.connections.finishing:
             self.close_soon()
             return
         held, self._held = self._held, []
@@ -136,7 +135,7 @@ class FastChannel(Channel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether another request may follow ``request``: not when the server stops."""
-        if super().checkPersistence(request, version) and not self.site.services.connections.finishing:
+        if super().checkPersistence(request, version) and not self.site.connections.finishing:
             return True
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         return False
@@ -172,7 +171,7 @@ class FastChannel(Channel):
             self._sender.stop()
             self._stop_sending()
         super().connectionLost(reason)
-        self.site.services.connections.lost(self)
+        self.site.connections.lost(self)
 
 
 class FastSite(Site):
@@ -183,7 +182,7 @@ class FastSite(Site):
 
     def __init__(
         self,
-        services: Services,
+        components: Components,
         pages: Pages,
         resource: IResource,
         admit: Admit,
@@ -192,15 +191,24 @@ class FastSite(Site):
         access_log: AccessLog | None,
     ) -> None:
         super().__init__(resource, TwistpiRequest, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
-        self.request_ids = RequestIds(services, services.authenticator.entropy)
-        self.heads = RequestHeadParser(services.lenient_accept)
         self.access_log = access_log
-        self.services = services
-        """For requests, which choose by it what becomes of their bodies."""
         self.admit = admit
-        """Tells, before the body comes, whether a request may upload."""
+        """Decides, before the body comes, whether a request may upload."""
+        self.before_answer: Callable[[], object] = lambda: None
+        """Called before a request is answered; a worker learns here what another process wrote."""
+        self.clock = components.clock
+        self.connections = components.connections
+        self.forwarder = components.forwarder
+        self.heads = RequestHeadParser(components.lenient_accept)
+        self.request_ids = RequestIds(components.addresses, components.access.authenticator.entropy)
+        self.storage = components.storage
+        """Stores the files of uploads while they arrive."""
+        self.trusted_peers = components.trusted_peers
+        self._addresses = components.addresses
         self._pages = pages
-        self._traffic = services.traffic
+        self._ready = components.ready
+        self._responder = components.responder
+        self._traffic = components.traffic
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return what is offered to clients over TLS (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
@@ -208,15 +216,15 @@ class FastSite(Site):
 
     def log(self, request: Any) -> None:
         """Count a request that was answered, and note it in the access log, when there is one."""
-        if isinstance(request, TwistpiRequest) and not self.services.trusted_peers.is_worker(request):  # who counts it himself
+        if isinstance(request, TwistpiRequest) and not self.trusted_peers.is_worker(request):  # who counts it himself
             seconds = request.lasted()
             self._traffic.count(request.method, request.path, request.code, seconds, request.sentLength)
             if self.access_log is not None:
-                self.access_log.note(self._logged(request, seconds), self.services.clock.seconds())
+                self.access_log.note(self._logged(request, seconds), self.clock.seconds())
 
     def _logged(self, request: TwistpiRequest, seconds: float) -> Logged:
         return Logged(
-            client_address(request, self.services), request.method.decode("latin-1"), request.uri.decode("latin-1"),
+            client_address(request, self._addresses), request.method.decode("latin-1"), request.uri.decode("latin-1"),
             request.clientproto.decode("latin-1"), request.code, request.sentLength, header(request, "referer"),
             header(request, "user-agent"), seconds, request.request_id,
         )  # fmt: skip
@@ -227,41 +235,35 @@ class FastSite(Site):
 
     def invalidated(self, serial: int, invalidations: Iterable[Invalidation] | None) -> None:
         """The view shows the entries up to ``serial``, which touched ``touches``; anything, when those are None."""
-        self.services.standing.moved(serial, self.services.clock.seconds())
+        self._responder.default_headers.moved(serial, self.clock.seconds())
         if invalidations is None:
             self._pages.forget_everything()
         else:
             self._pages.invalidated(invalidations)
 
-    def passed_on(self, request: TwistpiRequest, method: bytes, raw: bytes) -> PassedOn | None:
-        """Whom another server passes ``request`` on for, as far as it is believed; raises ``SenderRefused``."""
-        return self.services.trusted_peers.passed_on(request, method, raw)
-
     def refusal(self, status: int, message: str) -> bytes:
         """The whole answer to what is no request."""
         reply = error_reply(status, message, wants_json=False)
-        standing = self.services.standing.at(self.services.clock.seconds())
-        return head_bytes(reply.status, (*standing, *reply.headers, (b"Connection", b"close"))) + reply.body
+        return head_bytes(reply.status, (*self._responder.headers(), *reply.headers, (b"Connection", b"close"))) + reply.body
 
     def answer(self, path: bytes, head: RequestHead) -> Answer | None:
         """What is ready for who asks for ``path``; None when nothing is, or when the answer has to be a last one."""
-        services = self.services
-        if services.connections.finishing:
+        if self.connections.finishing:
             return None
-        key = services.tables.pages.get((path, head.negotiated.variant))
+        key = self._ready.pages.get((path, head.negotiated.variant))
         if key is not None:
-            page = services.page_cache.get(key)
-            now = services.clock.seconds()
+            page = self._ready.page_cache.get(key)
+            now = self.clock.seconds()
             if page is None or page.fresh_until <= now or page.private or page.outside is not None:
                 return None
             return self._page_answer(page, head, now)
-        file = services.tables.files.get(path)
+        file = self._ready.files.get(path)
         if file is None or head.negotiated.json:
             return None
-        return self._file_answer(path, file, head, services.clock.seconds())
+        return self._file_answer(path, file, head, self.clock.seconds())
 
     def _page_answer(self, page: ReadyPage, head: RequestHead, now: float) -> Answer | None:
-        full, unchanged, whole = page.ready(self.services.standing, now)
+        full, unchanged, whole = page.ready(self._responder.default_headers, now)
         if head.tags is not None and tags_match(head.tags, page.etag):
             self._traffic.unchanged_pages += 1
             return Answer(304, unchanged, None, 0)
@@ -274,7 +276,7 @@ class FastSite(Site):
         return Answer(200, full, body, page.size)
 
     def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
-        full, unchanged, whole = file.ready(self.services.standing, now)
+        full, unchanged, whole = file.ready(self._responder.default_headers, now)
         if head.tags is not None and tags_match(head.tags, file.etag):
             self._traffic.unchanged_files += 1
             return Answer(304, unchanged, None, 0)
@@ -284,7 +286,7 @@ class FastSite(Site):
         try:
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self.services.tables.forget_file(path)
+            self._ready.forget_file(path)
             return None
         self._count_file(path, file.size)
         return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)

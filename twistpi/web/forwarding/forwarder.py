@@ -26,7 +26,7 @@ from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
 from twistpi.model.forwarding_errors import HeadTooLarge
-from twistpi.web.addresses import Addressing, bare_path, outside_prefix, principal_of
+from twistpi.web.addresses import Addresses, bare_path, outside_prefix, principal_of
 from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest, Informed
 from twistpi.web.forwarding.headers import HEADER, NODE, request_lines, token_lines
@@ -44,7 +44,7 @@ class Forwarder:
     """Knows the server that answers, and which requests are for it."""
 
     backend: Backend
-    _addressing: Addressing
+    _addresses: Addresses
     _clock: IReactorTime
     _is_answered_here: Callable[[bytes, bytes], bool]
     """Whether a request, by its method and its path without query and prefix, is answered by this server."""
@@ -96,7 +96,7 @@ class Forwarder:
         if backend.signer is None and headers.hasHeader(NODE):
             lines += token_lines(headers)
         else:
-            told = principal_of(request, self._addressing).text.encode("latin-1", "replace")
+            told = principal_of(request, self._addresses).text.encode("latin-1", "replace")
             lines += [*backend.signature(method, target, told), (HEADER.encode("ascii"), told)]
         if backend.closes:
             lines.append((b"Connection", b"close"))
@@ -119,4 +119,4 @@ class Forwarder:
         return [*self.mark, (b"X-Twistpi-Behind", b"serial %d is here, the answer is of %s" % (here, told.encode("ascii")))]
 
     def _bare(self, request: Request, raw: bytes) -> bytes:
-        return bare_path(raw, outside_prefix(request, self._addressing))
+        return bare_path(raw, outside_prefix(request, self._addresses))

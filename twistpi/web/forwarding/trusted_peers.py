@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
 
 import attrs
 from twisted.internet.address import UNIXAddress
@@ -11,40 +10,32 @@ from twisted.web.server import Request
 
 from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.replication_errors import NodeRefused
-from twistpi.web.addresses import Addressing, bare_path, outside_prefix
+from twistpi.web.addresses import Addresses, bare_path, outside_prefix
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 
 
-class PeerServices(Addressing, Protocol):
-    """The services that ``TrustedPeers`` needs."""
-
-    @property
-    def nodes(self) -> Nodes | None:
-        """Verifies the tokens of other servers; None where there are none."""
-
-    @property
-    def workers_at(self) -> str | None:
-        """The path of the socket that this server's own workers use; None without workers."""
-
-
 @attrs.define(eq=False)
 class TrustedPeers:
     """Checks requests when their headers are here."""
 
-    _services: PeerServices
+    _addresses: Addresses
+    _nodes: Nodes | None = None
+    """Verifies the tokens of other servers; None where there are none."""
+    workers_at: str | None = None
+    """The path of the socket that this server's own workers use; None without workers."""
 
     def passed_on(self, request: Request, method: bytes, raw: bytes) -> PassedOn | None:
         """Return for whom ``request`` is forwarded; None if no trusted server says so. ``raw`` is its target.
 
         Raise ``SenderRefused`` for a token that is not valid.
         """
-        token, text, nodes = header(request, NODE), header(request, HEADER), self._services.nodes
+        token, text, nodes = header(request, NODE), header(request, HEADER), self._nodes
         if token is not None and nodes is not None:
             # The prefix is not signed: a proxy in front of this server may or may not remove it.
-            target = bare_path(raw, outside_prefix(request, self._services)).decode("latin-1")
+            target = bare_path(raw, outside_prefix(request, self._addresses)).decode("latin-1")
             try:
                 nodes.claim(token, method.decode("latin-1"), target, text or "")
             except NodeRefused as refusal:
@@ -60,11 +51,11 @@ class TrustedPeers:
 
     def headers(self) -> Headers:
         """Return the headers that answers to other servers have beside the default ones."""
-        return () if self._services.nodes is None else self._services.nodes.headers()
+        return () if self._nodes is None else self._nodes.headers()
 
     def is_worker(self, request: Request) -> bool:
         """Return whether ``request`` comes from a worker of this server."""
-        path = self._services.workers_at
+        path = self.workers_at
         if path is None:
             return False
         host: object = request.getHost()  # type: ignore[no-untyped-call]

@@ -8,15 +8,15 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import http_date
 from twistpi.model.errors import TwistpiError
-from twistpi.web.addresses import outside_prefix
+from twistpi.web.access import Access, project_status
+from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.fast.ready import file_validators
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
-from twistpi.web.project_sources import Reading
-from twistpi.web.replies import NO_STORE, Headers, Reply, put
+from twistpi.web.replies import NO_STORE, Headers, Reply, Responder
 from twistpi.web.request import header
-from twistpi.web.services import Services
 from twistpi.web.stage_files import METADATA, stage_file
 
 _REMEMBERED: Final = 10
@@ -38,31 +38,33 @@ class _Stored:
 class AuthSubrequestHandler:
     """Answers ``/+straight``."""
 
-    _services: Services
-    _reading: Reading
+    _access: Access
+    _blobs: IBlobs
+    _responder: Responder
+    _addresses: Addresses
 
     async def where(self, request: Request) -> bytes:
         """Which blob to send to whoever asked, as headers; 403 for whatever else there is to say."""
         try:
             name, path = self._asked(request)
-            await self._reading.index(request, name)
+            await self._access.index(request, name)
             file = self._stored(name, path)
             reply = _NO if file is None else self._found(name, file)
         except (TwistpiError, RequestRefused, ValueError):
             reply = _NO
-        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
+        return self._responder.put(request, reply)
 
     def _asked(self, request: Request) -> tuple[str, str]:
         """The index and the path below it that the web server was asked for; ``ValueError`` when that is no file's."""
         parts = segments_of(header(request, "x-original-uri") or "")
-        user, index, *path = (part.decode() for part in without_prefix(parts, outside_prefix(request, self._services)))
+        user, index, *path = (part.decode() for part in without_prefix(parts, outside_prefix(request, self._addresses)))
         if len(path) not in (3, 4) or path[0] not in ("+f", "+e"):
             raise ValueError(path)
         return f"{user}/{index}", "/".join(path)
 
     def _stored(self, name: str, path: str) -> _Stored | None:
         """What lies here under ``path``; None when it has to be fetched, or may not be seen.  Raises what ``stage_file`` does."""
-        view = self._services.readers.get()
+        view = self._access.reader
         index = view.index(name)
         if index is None:
             return None
@@ -73,8 +75,7 @@ class AuthSubrequestHandler:
         if found is None:
             return None
         project, known = found
-        seen = view.header(name, project)
-        if seen is not None and seen[0] == "quarantined":
+        if project_status(view, name, project) == "quarantined":
             return None
         digest = known.metadata_blob_sha256 if path.endswith(METADATA) else known.sha256
         kept = known.metadata_sha256 if path.endswith(METADATA) else known.sha256
@@ -85,10 +86,10 @@ class AuthSubrequestHandler:
         return self._present(lies_at, kept, http_date(known.link.upload_time))
 
     def _present(self, address: BlobAddress, sha256: str, last_modified: str | None) -> _Stored | None:
-        return None if self._services.blobs.find(address) is None else _Stored(address, sha256, last_modified)
+        return None if self._blobs.find(address) is None else _Stored(address, sha256, last_modified)
 
     def _found(self, name: str, file: _Stored) -> Reply:
-        is_open = self._reading.is_open(name)
+        is_open = self._access.is_open(name)
         validators = file_validators(f'"{file.sha256}"', file.last_modified, private=not is_open)
         told: Headers = tuple((b"X-Twistpi-" + field, value) for field, value in validators)
         blob = (b"X-Twistpi-Blob", file.address.relative.encode())

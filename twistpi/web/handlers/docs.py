@@ -18,7 +18,9 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.single_flight import SingleFlight
+from twistpi.mirror.files import FileService
 from twistpi.model.docs_errors import DocsUnreadable, NoDocs, NoDocsFile, NoStableDocs
 from twistpi.model.names import normalize_project
 from twistpi.model.releases import Attachment
@@ -26,12 +28,14 @@ from twistpi.model.upload_errors import InvalidDistribution
 from twistpi.rules.attachments import latest_version
 from twistpi.simple.urls import escape, quote_path
 from twistpi.view.read import KeptBlob
+from twistpi.web.access import Access
 from twistpi.web.fast.ready import made_private
-from twistpi.web.handlers.attachments import address_of, check_offered, stored_at
+from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
 from twistpi.web.handlers.docs_archive import Contents, Member, MemberBody, read_contents, type_of, unpack
-from twistpi.web.handlers.files import Facts, FileHandler
-from twistpi.web.replies import Headers, Reply, html_reply, redirect_reply
+from twistpi.web.handlers.files import address_of, check_offered, stored_at
+from twistpi.web.replies import Headers, Reply, Responder, html_reply, redirect_reply
 from twistpi.web.request import ends_with_slash, query_of
+from twistpi.web.services import Offload
 
 SANDBOX: Final = (
     "allow-scripts allow-forms allow-modals allow-downloads allow-popups allow-popups-to-escape-sandbox"
@@ -131,7 +135,7 @@ class _Place:
 
 
 @attrs.frozen
-class _DocsFacts(Facts):
+class _DocsFacts(FileFacts):
     """What the head of an answer says that holds a part of documentation."""
 
     expires: bytes
@@ -153,13 +157,13 @@ class _Shelf:
     _kept: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict)
     """By the archive's SHA-256."""
     _members: int = 0
-    _reading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight)
+    _loading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight)
 
     async def get(self, sha256: str, read: Callable[[], Deferred[Contents]]) -> Contents:
         """The table of contents of an archive, ``read`` once; raises what ``read`` does."""
         found = self._kept.get(sha256)
         if found is None:
-            return await self._reading.join(sha256, lambda: self._put(sha256, read))
+            return await self._loading.join(sha256, lambda: self._put(sha256, read))
         self._kept.move_to_end(sha256)
         return found
 
@@ -173,9 +177,16 @@ class _Shelf:
 
 
 @attrs.define(eq=False)
-class DocsHandler(FileHandler):
+class DocsHandler:
     """Answers ``/{user}/{index}/{project}/{version}/+doc/…`` and ``…/+d/…``; what an index inherits does not count."""
 
+    _access: Access
+    _sender: FileSender
+    _responder: Responder
+    _blobs: IBlobs
+    _remote_blobs: FileService | None
+    """Fetches archives that another server has; None on a primary."""
+    _offload: Offload
     _shelf: _Shelf = attrs.field(init=False, factory=_Shelf)
 
     async def first(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
@@ -183,7 +194,7 @@ class DocsHandler(FileHandler):
         if not ends_with_slash(request):
             raise NotFound
         await self._place(request, f"{user}/{index}", normalize_project(project), version, "index.html")
-        return self._put(request, redirect_reply(f"index.html{query_of(request)}", 302))
+        return self._responder.put(request, redirect_reply(f"index.html{query_of(request)}", 302))
 
     async def file(self, request: Request, user: str, index: str, project: str, version: str, path: str) -> bytes | None:
         """``+doc/{path}``: a file as it is in the archive."""
@@ -192,12 +203,12 @@ class DocsHandler(FileHandler):
             return elsewhere
         place = await self._place(request, f"{user}/{index}", normalize_project(project), version, _asked(request, path))
         facts = self._docs_facts(f"{user}/{index}", place)
-        if self._is_unchanged(request, facts):
-            return self._put(request, Reply(304, facts.validators))
+        if is_unchanged(request, facts):
+            return self._responder.put(request, Reply(304, facts.validators))
         member, open_file = place.member, partial(self._open, place.attachment)
-        body = MemberBody(-1, 0, member.unpacked, partial(unpack, open_file, member), self._services.offload)
+        body = MemberBody(-1, 0, member.unpacked, partial(unpack, open_file, member), self._offload)
         try:
-            return await self._send(request, body, facts, member.unpacked, b"twistpi; hit")
+            return await self._sender.send(request, body, facts, member.unpacked, b"twistpi; hit")
         finally:
             body.close()
 
@@ -208,14 +219,14 @@ class DocsHandler(FileHandler):
             return elsewhere
         name, normal = f"{user}/{index}", normalize_project(project)
         place = await self._place(request, name, normal, version, _asked(request, path))
-        spelled = await self._services.offload(self._versions, name, normal)
+        spelled = await self._offload(self._versions, name, normal)
         newest = latest_version(_stable(spelled) if version == _STABLE else spelled)
         frame = Frame(
             name, normal, place.version, version, place.path, query_of(request),
             is_outdated=version in (_LATEST, _STABLE) and newest != place.version,
             latest=latest_version(place.others), stable=latest_version(_stable(place.others)),
         )  # fmt: skip
-        return self._put(request, frame_reply(frame))
+        return self._responder.put(request, frame_reply(frame))
 
     def _elsewhere(self, request: Request, project: str, version: str, kind: str, path: str) -> bytes | None:
         """The redirect to the normalised name, None when that was asked for."""
@@ -224,12 +235,12 @@ class DocsHandler(FileHandler):
             return None
         tail = f"{version}/{kind}/{_asked(request, path)}"
         up = "../" * (tail.count("/") + 1)
-        return self._put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
+        return self._responder.put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
 
     async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _Place:
         """Where the file ``path`` is; raises ``NoDocs``, ``NoDocsFile``, ``DocsUnreadable``, and what reading the index may."""
-        await self._reading.index(request, name)
-        view = self._services.readers.get()
+        await self._access.index(request, name)
+        view = self._access.reader
         docs = dict(view.docs(name, project))
         found = _choose(list(docs), version)
         if found is None:
@@ -238,7 +249,7 @@ class DocsHandler(FileHandler):
         attachment = docs[found]
         try:
             await self._bring(attachment)
-            contents = await self._shelf.get(attachment.sha256, lambda: self._services.offload(self._read, attachment))
+            contents = await self._shelf.get(attachment.sha256, lambda: self._offload(self._read, attachment))
         except InvalidDistribution as error:
             raise DocsUnreadable(project, found, error.reason) from error
         except FileNotFoundError as error:
@@ -250,23 +261,23 @@ class DocsHandler(FileHandler):
 
     async def _bring(self, attachment: Attachment) -> None:
         """Have the archive here, where another server has it."""
-        services, address = self._services, address_of(attachment)
-        if services.elsewhere is not None and await services.offload(services.blobs.find, address) is None:
-            await services.elsewhere.bring(KeptBlob(address.digits, address.filename, attachment.sha256, attachment.size))
+        address = address_of(attachment)
+        if self._remote_blobs is not None and await self._offload(self._blobs.find, address) is None:
+            await self._remote_blobs.bring(KeptBlob(address.digits, address.filename, attachment.sha256, attachment.size))
 
     def _read(self, attachment: Attachment) -> Contents:
         with self._open(attachment) as file:
             return read_contents(file, attachment.filename)
 
     def _open(self, attachment: Attachment) -> BinaryIO:
-        return self._services.blobs.open(address_of(attachment))
+        return self._blobs.open(address_of(attachment))
 
     def _versions(self, index: str, project: str) -> list[str]:
-        return [release.version for release in self._services.readers.get().releases(index, project)]
+        return [release.version for release in self._access.reader.releases(index, project)]
 
-    def _docs_facts(self, index: str, place: _Place) -> Facts:
-        expires = datetimeToString(self._services.clock.seconds() + _FRESH)  # type: ignore[no-untyped-call]
-        private = not self._reading.is_open(index)
+    def _docs_facts(self, index: str, place: _Place) -> FileFacts:
+        expires = datetimeToString(self._responder.now() + _FRESH)  # type: ignore[no-untyped-call]
+        private = not self._access.is_open(index)
         etag, modified = f'"{place.attachment.sha256}"', stored_at(place.attachment)
         return _DocsFacts(etag, type_of(place.path), modified, private, expires)
 

@@ -17,13 +17,15 @@ from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.rules.releases import find_release, releases
 from twistpi.rules.upload_checks import shown_metadata
 from twistpi.simple.urls import quote_path
-from twistpi.web.addresses import outside_url
-from twistpi.web.fast.ready import Account
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses, outside_url
+from twistpi.web.fast.ready import CacheStatus
 from twistpi.web.handlers.simple import SimpleHandler
-from twistpi.web.pages import FEW_LINKS, Pages
-from twistpi.web.replies import Reply, put, redirect_reply, result_reply
-from twistpi.web.request import ends_with_slash, has_parameter, negotiated_of, query_of, wants_html
-from twistpi.web.services import Services
+from twistpi.web.pages import FEW_LINKS
+from twistpi.web.project_sources import ProjectSources
+from twistpi.web.replies import Reply, Responder, redirect_reply, result_reply
+from twistpi.web.request import ends_with_slash, has_parameter, query_of, wants_html
+from twistpi.web.services import Offload
 
 Data = dict[str, Json]
 
@@ -120,70 +122,75 @@ def _log_line(line: LogLine) -> Data:
 class ProjectsHandler:
     """Answers ``/{user}/{index}/{project}`` and ``/{user}/{index}/{project}/{version}``."""
 
-    _services: Services
-    _pages: Pages
+    _access: Access
+    _sources: ProjectSources
     _simple: SimpleHandler
+    _responder: Responder
+    _addresses: Addresses
+    _offload: Offload
 
     async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
         """Every release of a project; what is no question for JSON is answered as ``SimpleHandler.alias`` does.
 
         With ``?ignore_bases`` only what the index has by itself.
         """
-        negotiated = negotiated_of(request, lenient=self._services.lenient_accept)
+        negotiated = self._simple.negotiated(request)
         if negotiated.installer or not negotiated.json:
             return await self._simple.alias(request, user, index, project)
         normal = normalize_project(project)
         if normal != project and request.method == b"GET":
             up = "../" if ends_with_slash(request) else ""
-            return self._put(request, redirect_reply(f"{up}{normal}{query_of(request)}", 302))
+            return self._responder.put(request, redirect_reply(f"{up}{normal}{query_of(request)}", 302))
         name = f"{user}/{index}"
         own = has_parameter(request, b"ignore_bases")
-        data, account = await self._data(request, name, normal, None, own=own)
-        return self._put(request, _with_account(result_reply("projectconfig", data), account, self._services.clock.seconds()))
+        data, status = await self._data(request, name, normal, None, own=own)
+        return self._responder.put(request, _with_status(result_reply("projectconfig", data), status, self._responder.now()))
 
     async def version(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
         """One release; people are led to the page of the project."""
         normal = normalize_project(project)
         up = "../../" if ends_with_slash(request) else "../"
         if wants_html(request):
-            return self._put(request, redirect_reply(f"{up}+simple/{normal}/", 302))
+            return self._responder.put(request, redirect_reply(f"{up}+simple/{normal}/", 302))
         if normal != project and request.method == b"GET":
             here = f"{up}{normal}/{quote(version, safe='+')}"
-            return self._put(request, redirect_reply(f"{here}{query_of(request)}", 302))
+            return self._responder.put(request, redirect_reply(f"{here}{query_of(request)}", 302))
 
-        data, account = await self._data(request, f"{user}/{index}", normal, version, own=False)
+        data, status = await self._data(request, f"{user}/{index}", normal, version, own=False)
         if version not in data:
             raise UnknownVersion(normal, version)
         reply = result_reply("versiondata", data[version])
-        return self._put(request, _with_account(reply, account, self._services.clock.seconds()))
+        return self._responder.put(request, _with_status(reply, status, self._responder.now()))
 
-    async def _data(self, request: Request, name: str, project: str, version: str | None, *, own: bool) -> tuple[Data, Account]:
+    async def _data(
+        self, request: Request, name: str, project: str, version: str | None, *, own: bool
+    ) -> tuple[Data, CacheStatus]:
         """Version -> version data of every release, or of ``version`` alone, as far as the asker may see it.
 
         Raises ``NoProject`` and whatever the page of the project would.
         """
-        visibility = await self._pages.reading.visibility(request, name)
-        indexes, account = await self._indexes(visibility, project, own=own)
-        while not self._pages.reading.is_current(visibility):
-            visibility = await self._pages.reading.visibility(request, name)
-            indexes, account = await self._indexes(visibility, project, own=own)
-        outside = outside_url(request, self._services)
-        reader = self._services.readers.get()
+        visibility = await self._access.visibility(request, name)
+        indexes, status = await self._indexes(visibility, project, own=own)
+        while not self._access.is_current(visibility):
+            visibility = await self._access.visibility(request, name)
+            indexes, status = await self._indexes(visibility, project, own=own)
+        outside = outside_url(request, self._addresses)
+        reader = self._access.reader
         if sum(reader.link_count(index.name, project) for index in indexes) > FEW_LINKS:
-            data: Data = await self._services.offload(self._build, indexes, project, version, outside)
-            return data, account
-        return self._build(indexes, project, version, outside), account
+            data: Data = await self._offload(self._build, indexes, project, version, outside)
+            return data, status
+        return self._build(indexes, project, version, outside), status
 
-    async def _indexes(self, visibility: VisibleIndexes, project: str, *, own: bool) -> tuple[Sequence[Index], Account]:
+    async def _indexes(self, visibility: VisibleIndexes, project: str, *, own: bool) -> tuple[Sequence[Index], CacheStatus]:
         """The indexes whose releases are told; with ``own`` nobody but the index itself, though others make the project exist."""
-        sources, reader = self._pages.sources, self._services.readers.get()
+        reader = self._access.reader
         if own and not visibility.index.is_mirror and reader.has_project(visibility.index.name, project):
-            return (visibility.index,), Account()
+            return (visibility.index,), CacheStatus()
         try:
-            found = await sources.ask(visibility, project)
+            found = await self._sources.ask(visibility, project)
         except UnknownProject as error:
             raise NoProject(project) from error
-        return [index for index in found.indexes if not own or index.name == visibility.index.name], found.account
+        return [index for index in found.indexes if not own or index.name == visibility.index.name], found.status
 
     def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
         """Read and put together; runs in whatever thread."""
@@ -196,7 +203,7 @@ class ProjectsHandler:
         return data
 
     def _told(self, index: Index, project: str, version: str | None, outside: str) -> Mapping[str, Data]:
-        reader = self._services.readers.get()
+        reader = self._access.reader
         if index.is_mirror:
             known = reader.project(index.name, project)
             return {} if known is None else mirrored_data(known, version, outside)
@@ -204,10 +211,7 @@ class ProjectsHandler:
         is_quarantined = header is not None and header[0] == "quarantined"
         return private_data(reader.releases(index.name, project), version, outside, is_quarantined=is_quarantined)
 
-    def _put(self, request: Request, reply: Reply) -> bytes:
-        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))
 
-
-def _with_account(reply: Reply, account: Account, now: float) -> Reply:
+def _with_status(reply: Reply, status: CacheStatus, now: float) -> Reply:
     """``reply``, which also says how fresh it is."""
-    return attrs.evolve(reply, headers=(*reply.headers, *account.headers(now)))
+    return attrs.evolve(reply, headers=(*reply.headers, *status.headers(now)))

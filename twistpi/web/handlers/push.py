@@ -17,11 +17,11 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.model.account_errors import Forbidden, LoginToPush
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
-from twistpi.model.errors import NoMetadata, UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed
+from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject, UpstreamFailed
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.releases import Release
 from twistpi.model.upload_errors import CannotPushTo, FileNotFetched
-from twistpi.push.releases import TAKEN, Line
+from twistpi.push.releases import TAKEN, Line, Pusher
 from twistpi.push.repository import read_repository
 from twistpi.rules.permissions import Action, is_allowed
 from twistpi.rules.pushes import (
@@ -39,15 +39,14 @@ from twistpi.rules.pushes import (
     selected_files,
 )
 from twistpi.rules.uploads import is_volatile
-from twistpi.web.handlers.base import Handler
-from twistpi.web.handlers.upload_storage import Storing
-from twistpi.web.project_sources import Reading
-from twistpi.web.replies import result_reply
+from twistpi.web.access import Access, existing_index, project_status
+from twistpi.web.commits import Commits, UploadStorage
+from twistpi.web.replies import Responder, result_reply
 from twistpi.web.request import json_body
-from twistpi.web.services import Services
+from twistpi.web.services import MirrorServices
 
 if TYPE_CHECKING:
-    from twistpi.view.read import Reader
+    from twistpi.view.read import Reader, Readers
 
 
 Sidecar = tuple[str, int]
@@ -55,11 +54,12 @@ Sidecar = tuple[str, int]
 
 
 @attrs.define(eq=False)
-class Fetching:
-    """Has upstreams asked for all of a release."""
+class ReleaseFetcher:
+    """Fetches all of a release from the upstream of a mirror."""
 
-    _services: Services
-    _storing: Storing
+    _readers: Readers
+    _mirrors: MirrorServices
+    _storage: UploadStorage
 
     async def learn(self, index: Index, project: str) -> None:
         """See to it that is known what the mirror ``index`` has of ``project``, be it nothing.
@@ -67,7 +67,7 @@ class Fetching:
         Raises ``UpstreamFailed`` and ``UpstreamUnreachable``.
         """
         with suppress(UnknownProject):
-            await self._services.mirror.ensure(index, project)
+            await self._mirrors.pages.ensure(index, project)
 
     async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, Sidecar]:
         """Bring the selected files of ``release`` here, which ``index`` mirrors.
@@ -81,7 +81,7 @@ class Fetching:
             if known is None or not known.link.is_wheel:
                 continue
             with suppress(NoMetadata):
-                address = await self._services.sidecars.metadata(index, release.project, known)
+                address = await self._mirrors.metadata.metadata(index, release.project, known)
                 if known.link.sha256 is None:
                     beside[known.link.filename] = await self._put_beside(known, address)
         return beside
@@ -92,43 +92,43 @@ class Fetching:
         if known is None or await self._is_here(known):
             return known
         try:
-            await self._services.downloads.open(index, project, known).finished()
+            await self._mirrors.files.open(index, project, known).finished()
         except UnknownFile as error:
             raise UpstreamFailed(index.name, known.link.filename, "it lists the file, but has it no more") from error
         return self._known(index, path)
 
     def _known(self, index: Index, path: str) -> KnownFile | None:
-        found = self._services.readers.get().file_by_path(index.name, path)
+        found = self._readers.get().file_by_path(index.name, path)
         return None if found is None else found[1]
 
     async def _is_here(self, known: KnownFile) -> bool:
         if known.sha256 is None:
             return False
         address = blob_address(known.sha256, known.link.filename)
-        return await self._services.offload(self._services.blobs.find, address) is not None
+        return await self._storage.is_here(address)
 
     async def _put_beside(self, known: KnownFile, address: BlobAddress) -> Sidecar:
         """Where a mirror's file has no digest, its metadata does not lie where that of an upload does."""
         assert known.sha256 is not None, "it was fetched"
-        data: bytes = await self._services.offload(self._read, address)
-        kept = await self._storing.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
+        data: bytes = await self._storage.offload(self._read, address)
+        kept = await self._storage.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
         return kept.sha256, kept.size
 
     def _read(self, address: BlobAddress) -> bytes:
-        with self._services.blobs.open(address) as file:
+        with self._storage.blobs.open(address) as file:
             return file.read()
 
 
 @attrs.define(eq=False)
-class PushHandler(Handler):
+class PushHandler:
     """Answers ``PUSH``, and a ``POST`` that is no upload, at ``/{user}/{index}``."""
 
-    _reading: Reading
-    _storing: Storing
-    _fetching: Fetching = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._fetching = Fetching(self._services, self._storing)
+    _access: Access
+    _commits: Commits
+    _responder: Responder
+    _storage: UploadStorage
+    _fetcher: ReleaseFetcher
+    _pusher: Pusher
 
     async def push(self, request: Request, user: str, index: str) -> bytes:
         """Push a release out of an index, whose bases do not count.
@@ -136,13 +136,15 @@ class PushHandler(Handler):
         Raises ``UnknownIndex``, ``LoginNeeded`` and ``Forbidden`` when that may not be read, ``InvalidPush``, ``BadRequest``,
         what ``decide_push`` raises, ``CannotPushTo``, and what keeps a mirror from getting its files.
         """
-        source = await self._reading.index(request, f"{user}/{index}")
+        source = await self._access.index(request, f"{user}/{index}")
         wanted = read_push(json_body(request))
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         if isinstance(wanted, InternalPush):
-            return self.put(request, result_reply("actionlog", await self._inside(source, wanted, principal), secret=True))
+            return self._responder.put(
+                request, result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
+            )
         lines = await self._outside(source, wanted, principal)
-        return self.put(request, result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True))
+        return self._responder.put(request, result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True))
 
     async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
         told: list[ActionLog] = []
@@ -157,13 +159,13 @@ class PushHandler(Handler):
             return changes
 
         if source.is_mirror:
-            await self._fetching.learn(source, wanted.selection.project)
+            await self._fetcher.learn(source, wanted.selection.project)
             with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
-                decide(self.reader)
+                decide(self._access.reader)
             sidecars.update(
-                await self._fetching.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
+                await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
             )
-        await self.commit(decide, principal)
+        await self._commits.commit(decide, principal)
         return told[-1]
 
     async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
@@ -174,44 +176,36 @@ class PushHandler(Handler):
         repository = read_repository(wanted.url, wanted.username, wanted.password)
         selection = wanted.selection
         if source.is_mirror:
-            await self._fetching.learn(source, selection.project)
-            await self._fetching.fetch(source, self._release(source, selection, principal), selection)
+            await self._fetcher.learn(source, selection.project)
+            await self._fetcher.fetch(source, self._release(source, selection, principal), selection)
         release = self._release(source, selection, principal)
         files, docs = selected_files(release, selection), selected_docs(release, selection)
         # Half a release on the other server helps nobody: it goes on when the client leaves.
-        return await self._storing.finish(
-            lambda: self._services.pusher.push(release, files, docs, repository, register=wanted.register_project)
+        return await self._storage.finish(
+            lambda: self._pusher.push(release, files, docs, repository, register=wanted.register_project)
         )
 
     def _release(self, source: Index, selection: Selection, principal: Principal) -> Release:
-        return checked_release(self._source(self.reader, source.name, selection, principal, {}), selection)
+        return checked_release(self._source(self._access.reader, source.name, selection, principal, {}), selection)
 
     def _source(
         self, view: Reader, name: str, selection: Selection, principal: Principal, sidecars: Mapping[str, Sidecar]
     ) -> PushSource:
         """Where the release comes from, as it is now."""
-        index = self.existing(view, name)
-        self.check(Action.READ, principal, index=index)
+        index = existing_index(view, name)
+        self._access.check(Action.READ, principal, index=index)
         project = selection.project
         if index.is_mirror:
             release = mirrored_release(view.project(name, project), selection.version, sidecars)
         else:
             release = view.release(name, project, selection.version)
-        return PushSource(index, release, _status(view, name, project))
+        return PushSource(index, release, project_status(view, name, project))
 
     def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:
         """Where it goes, as it is now."""
         name, project = wanted.target, wanted.selection.project
-        index = view.index(name)
-        if index is None:
-            raise UnknownIndex(name)
-        if not is_allowed(Action.UPLOAD, principal, self._services.policy, index=index, project=project):
+        index = existing_index(view, name)
+        if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=project):
             raise CannotPushTo(principal.user, name)
         gone = {} if is_volatile(index) else {filename: view.removed_paths(name, filename) for filename in filenames}
-        return PushTarget(index, view.releases(name, project), _status(view, name, project), gone)
-
-
-def _status(view: Reader, index: str, project: str) -> str | None:
-    """The project's status marker (PEP 792)."""
-    known = view.header(index, project)
-    return None if known is None else known[0]
+        return PushTarget(index, view.releases(name, project), project_status(view, name, project), gone)

@@ -20,8 +20,9 @@ from twistpi.rules.releases import (
     project_removed_message,
     release_removed_message,
 )
-from twistpi.web.handlers.base import Handler
-from twistpi.web.replies import message_reply
+from twistpi.web.access import Access
+from twistpi.web.commits import Commits
+from twistpi.web.replies import Responder, message_reply
 from twistpi.web.request import has_parameter
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ _FORCE = b"force"
 
 
 @attrs.define(eq=False)
-class RemovalHandler(Handler):
+class RemovalHandler:
     """Answers ``DELETE`` of what is in an index.
 
     Every method raises ``Forbidden``, and what the rule of its kind raises.
     """
+
+    _access: Access
+    _commits: Commits
+    _responder: Responder
 
     async def digest_file(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
         """``+f/{3}/{13}/{filename}``: a distribution with its test results, one test result, or documentation."""
@@ -48,39 +53,39 @@ class RemovalHandler(Handler):
 
     async def release(self, request: Request, user: str, index: str, project: str, version: str) -> bytes:
         """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         name, normal = f"{user}/{index}", normalize_project(project)
         force = has_parameter(request, _FORCE)
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self.allowed(Action.REMOVE, principal, view, name)
+            found = self._access.allowed(Action.REMOVE, principal, view, name)
             release = view.release(name, normal, version)
             return decide_release_removed(found, normal, version, release, view.project(name, normal), force=force)
 
-        await self.commit(decide, principal)
-        return self.put(request, message_reply(release_removed_message(normal, version)))
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(release_removed_message(normal, version)))
 
     async def project(self, request: Request, user: str, index: str, project: str) -> bytes:
         """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         name, normal = f"{user}/{index}", normalize_project(project)
         force = has_parameter(request, _FORCE)
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self.allowed(Action.REMOVE, principal, view, name)
+            found = self._access.allowed(Action.REMOVE, principal, view, name)
             return decide_project_removed(found, normal, exists=view.has_project(name, normal), force=force)
 
-        await self.commit(decide, principal)
-        return self.put(request, message_reply(project_removed_message(name, normal)))
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(project_removed_message(name, normal)))
 
     async def _file(self, request: Request, name: str, path: str) -> bytes:
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         force = has_parameter(request, _FORCE)
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = self.allowed(Action.REMOVE, principal, view, name)
+            index = self._access.allowed(Action.REMOVE, principal, view, name)
             found = Found(path, view.file_by_path(name, path), view.attachment_by_path(name, path), view.was_removed(name, path))
             return decide_file_removed(index, found, force=force)
 
-        await self.commit(decide, principal)
-        return self.put(request, message_reply(file_removed_message(name, path)))
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(file_removed_message(name, path)))

@@ -8,96 +8,94 @@ from twisted.web.server import Request
 from twistpi.model.errors import NotAcceptable
 from twistpi.model.names import normalize_project
 from twistpi.simple.negotiate import Representation
-from twistpi.web.addresses import outside_url
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.fast.ready import PAGE_BASE
 from twistpi.web.name_lists import NameListHandler, has_already
-from twistpi.web.pages import Ask, Pages
-from twistpi.web.replies import Reply, put, redirect_reply
+from twistpi.web.pages import PageRequest, Pages
+from twistpi.web.replies import Responder, redirect_reply
 from twistpi.web.request import Negotiated, ends_with_slash, header, negotiated_of, query_of
-from twistpi.web.services import Services
 
 
 @attrs.define(eq=False)
 class SimpleHandler:
     """Answers below ``/{user}/{index}/+simple/`` and, to installers, below ``/{user}/{index}/`` itself."""
 
-    _services: Services
+    _access: Access
     _pages: Pages
-    _name_lists: NameListHandler = attrs.field(init=False)
-
-    @_name_lists.default
-    def _make_name_lists(self) -> NameListHandler:
-        return NameListHandler(self._services)
+    _name_lists: NameListHandler
+    _responder: Responder
+    _addresses: Addresses
+    _lenient: bool
+    """Whether HTML is served to clients that accept no available representation."""
 
     async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
         """``/{user}/{index}/+simple/{project}/``; without the slash a redirect, but for installers."""
-        negotiated = self._negotiated(request)
+        negotiated = self.negotiated(request)
         normal = normalize_project(project)
         slash = ends_with_slash(request)
         if normal != project or not (slash or negotiated.installer):
             location = f"{'../' if slash else ''}{normal}/{query_of(request)}"
-            return self._put(request, redirect_reply(location))
+            return self._responder.put(request, redirect_reply(location))
         return await self._project_page(request, f"{user}/{index}", normal, negotiated, PAGE_BASE if slash else "../")
 
     async def alias(self, request: Request, user: str, index: str, project: str) -> bytes | None:
         """``/{user}/{index}/{project}``: the page itself for installers, the way to it for everybody else."""
-        negotiated = self._negotiated(request)
+        negotiated = self.negotiated(request)
         normal = normalize_project(project)
         slash = ends_with_slash(request)
         up = "../" if slash else ""
         if not negotiated.installer:
-            return self._put(request, redirect_reply(f"{up}+simple/{normal}/{query_of(request)}", 302))
+            return self._responder.put(request, redirect_reply(f"{up}+simple/{normal}/{query_of(request)}", 302))
         if normal != project:
-            return self._put(request, redirect_reply(f"{up}{normal}{'/' if slash else ''}{query_of(request)}"))
+            return self._responder.put(request, redirect_reply(f"{up}{normal}{'/' if slash else ''}{query_of(request)}"))
         return await self._project_page(request, f"{user}/{index}", normal, negotiated, up)
 
     async def refresh(self, request: Request, user: str, index: str, project: str) -> bytes:
         """``POST …/+simple/{project}/refresh``: ask the upstream now, then show the page."""
         normal = normalize_project(project)
-        visibility = await self._pages.reading.visibility(request, f"{user}/{index}")
+        visibility = await self._access.visibility(request, f"{user}/{index}")
         await self._pages.sources.refresh(visibility, normal)
         up = "../../" if ends_with_slash(request) else "../"
-        return self._put(request, redirect_reply(f"{up}{normal}/", 302))
+        return self._responder.put(request, redirect_reply(f"{up}{normal}/", 302))
 
     async def names(self, request: Request, user: str, index: str) -> bytes | None:
         """``/{user}/{index}/+simple/``: every project; without the slash a redirect, but for installers."""
-        negotiated = self._negotiated(request)
+        negotiated = self.negotiated(request)
         if not ends_with_slash(request) and not negotiated.installer:
-            return self._put(request, redirect_reply(f"+simple/{query_of(request)}"))
+            return self._responder.put(request, redirect_reply(f"+simple/{query_of(request)}"))
         return await self.name_list(request, f"{user}/{index}", negotiated, alias=not ends_with_slash(request))
 
     async def name_list(self, request: Request, name: str, negotiated: Negotiated, *, alias: bool) -> bytes | None:
-        """The name list of the index ``name`` in the representation of ``wish``, as far as the asker may see it."""
-        visibility = await self._pages.reading.visibility(request, name)
+        """Answer with the name list of the index ``name``, as far as the caller sees it."""
+        visibility = await self._access.visibility(request, name)
         return await self._name_lists.answer(
             request, visibility, self._representation(request, negotiated), negotiated, alias=alias
         )
 
     async def _project_page(self, request: Request, name: str, project: str, negotiated: Negotiated, base: str) -> bytes | None:
         representation = self._representation(request, negotiated)
-        reading, outside = self._pages.reading, outside_url(request, self._services)
+        outside = outside_url(request, self._addresses)
         found = None
-        while found is None:  # until no index is set up otherwise while the upstream is asked
-            visibility = await reading.visibility(request, name)
-            ask = Ask(
+        while found is None:  # until no index is reconfigured while the upstream is asked
+            visibility = await self._access.visibility(request, name)
+            asked = PageRequest(
                 visibility, project, representation, negotiated.gzip, base, outside if outside.startswith("https://") else ""
             )
-            found = await self._pages.page(ask)
-        page, account = found
+            found = await self._pages.page(asked)
+        page, status = found
         unchanged = has_already(request, page.etag)
-        reply = page.reply(account, self._services.clock.seconds(), unchanged=unchanged)
-        if request.method == b"GET" and b"?" not in request.uri and visibility.is_open and reading.is_current(visibility):
-            self._services.tables.learn_page(request.uri, negotiated.variant, ask.key)
-        return self._put(request, reply)
+        reply = page.reply(status, self._responder.now(), unchanged=unchanged)
+        if request.method == b"GET" and b"?" not in request.uri:
+            self._pages.learn(request.uri, negotiated.variant, asked)
+        return self._responder.put(request, reply)
 
-    def _negotiated(self, request: Request) -> Negotiated:
-        return negotiated_of(request, lenient=self._services.lenient_accept)
+    def negotiated(self, request: Request) -> Negotiated:
+        """Return which representation and coding ``request`` asks for."""
+        return negotiated_of(request, lenient=self._lenient)
 
     def _representation(self, request: Request, negotiated: Negotiated) -> Representation:
         if negotiated.representation is None:
             asked = b",".join(request.args.get(b"format", ())).decode("latin-1")
             raise NotAcceptable(asked or header(request, "accept") or "")
         return negotiated.representation
-
-    def _put(self, request: Request, reply: Reply) -> bytes:
-        return put(request, reply, self._services.standing.at(self._services.clock.seconds()))

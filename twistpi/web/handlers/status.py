@@ -13,9 +13,12 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
-from twistpi.web.handlers.base import Handler
-from twistpi.web.replies import result_reply
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses
+from twistpi.web.fast.ready import ReadyAnswers
+from twistpi.web.replies import Responder, result_reply
 from twistpi.web.request import passed_on_of
+from twistpi.web.services import NodeFacts, ReplicationServices
 
 _ROLES = {"primary": "MASTER", "standalone": "MASTER", "replica": "REPLICA"}
 """Our words, and those of the devpi protocol."""
@@ -24,39 +27,47 @@ _NOT_TOLD = "…"
 
 
 @attrs.define(eq=False)
-class StatusHandler(Handler):
+class StatusHandler:
     """Answers ``/+status``."""
+
+    _access: Access
+    _responder: Responder
+    _addresses: Addresses
+    _node: NodeFacts
+    _software: str
+    _replication: ReplicationServices
+    _ready: ReadyAnswers
 
     async def status(self, request: Request) -> bytes:
         """Everything that may be known by everybody; to root also the names of files that fail to come."""
         with_names = await self._is_root(request)
-        return self.put(request, result_reply("status", self._facts(request, with_names=with_names)))
+        return self._responder.put(request, result_reply("status", self._facts(request, with_names=with_names)))
 
     async def _is_root(self, request: Request) -> bool:
         """Whether whoever administers the server asks; how that is, others are told all the same."""
         try:
-            principal = await self.principal(request)
+            principal = await self._access.principal(request)
         except TwistpiError:
             return False
-        return is_allowed(Action.ADMINISTER, principal, self._services.policy, user=ROOT)
+        return is_allowed(Action.ADMINISTER, principal, self._access.policy, user=ROOT)
 
     def _facts(self, request: Request, *, with_names: bool) -> dict[str, Json]:
-        services = self._services
-        software, _, version = services.software.partition("/")
+        replication, headers = self._replication, self._responder.default_headers
+        software, _, version = self._software.partition("/")
         host, port = _place(request)
-        serial, moved_at = services.standing.serial, services.standing.moved_at
-        now = services.clock.seconds()
-        following = services.following
-        replica = {} if following is None else replica_facts(following.progress, services.node.primary_url, now)
+        serial, moved_at = headers.serial, headers.moved_at
+        now = self._responder.now()
+        following = replication.following
+        replica = {} if following is None else replica_facts(following.progress, self._node.primary_url, now)
         return {
             "serverdir": _NOT_TOLD,
-            "uuid": services.node.node_id,
-            "role": _ROLES.get(services.node.role, services.node.role.upper()),
+            "uuid": self._node.node_id,
+            "role": _ROLES.get(self._node.role, self._node.role.upper()),
             "versioninfo": {software: version},
             "server-code": _NOT_TOLD,
             "host": host,
             "port": port,
-            "outside-url": services.outside_url or None,
+            "outside-url": self._addresses.outside_url or None,
             "serial": serial,
             "last-commit-timestamp": moved_at,
             "event-serial": serial,
@@ -64,17 +75,17 @@ class StatusHandler(Handler):
             "event-serial-in-sync-at": now,
             "metrics": self._metrics(),
             "polling_replicas": self._followers(),
-            "log-id": services.node.log_id,
-            "log-begins-after": 0 if services.feeds is None else services.feeds.changelog.begins_after.serial,
-            "epoch": self.reader.epoch(),
-            "fenced": None if (fencing := services.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
+            "log-id": self._node.log_id,
+            "log-begins-after": 0 if replication.feeds is None else replication.feeds.changelog.begins_after.serial,
+            "epoch": self._access.reader.epoch(),
+            "fenced": None if (fencing := replication.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
             **replica,
             **self._files(replica.get("replica-metadata-in-sync-at"), now, with_names=with_names),
         }
 
     def _files(self, log_complete_at: float | None, now: float, *, with_names: bool) -> dict[str, Json]:
         """What the status of a replica says of its files: the protocol's words, and ours under ``files``."""
-        files = self._services.files
+        files = self._replication.queue
         if files is None:
             return {}
         facts = files.facts(with_names=with_names)
@@ -89,7 +100,7 @@ class StatusHandler(Handler):
 
     def _followers(self) -> dict[str, Json]:
         """Which servers follow this one, by their ids, in the words of the devpi protocol."""
-        feeds = self._services.feeds
+        feeds = self._replication.feeds
         return (
             {}
             if feeds is None
@@ -107,12 +118,11 @@ class StatusHandler(Handler):
         )
 
     def _metrics(self) -> list[Json]:
-        services = self._services
         return [
-            ["twistpi_page_cache_pages", "gauge", len(services.page_cache)],
-            ["twistpi_page_cache_bytes", "gauge", services.page_cache.size],
-            ["twistpi_passwords_hashed", "counter", services.authenticator.line.hashed],
-            ["twistpi_ready_paths", "gauge", len(services.tables.pages) + len(services.tables.files)],
+            ["twistpi_page_cache_pages", "gauge", len(self._ready.page_cache)],
+            ["twistpi_page_cache_bytes", "gauge", self._ready.page_cache.size],
+            ["twistpi_passwords_hashed", "counter", self._access.authenticator.line.hashed],
+            ["twistpi_ready_paths", "gauge", len(self._ready.pages) + len(self._ready.files)],
         ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,10 +20,10 @@ from twistpi.model.releases import Release
 from twistpi.model.upload_errors import NoFileForToxresult, ToxresultForbidden
 from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_filename, toxresult_link, toxresults_of
 from twistpi.rules.permissions import Action, is_allowed
-from twistpi.web.handlers.upload_storage import Storing
+from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.handlers.uploads import Admission
 from twistpi.web.receiving.streamed_body import StreamedBody
-from twistpi.web.replies import result_reply
+from twistpi.web.replies import Responder, result_reply
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 class ToxresultsHandler(Admission):
     """Answers ``POST`` at ``/{user}/{index}/+f/…``."""
 
-    _storing: Storing
+    _commits: Commits
+    _responder: Responder
+    _storage: UploadStorage
+    _now: Callable[[], datetime]
     _reserved: set[BlobAddress] = attrs.field(init=False, factory=set)
     """Where results are about to be kept: two of one second must not have one name."""
 
@@ -45,8 +49,8 @@ class ToxresultsHandler(Admission):
         parts = self.parts(request, raw_path)
         if len(parts) < 3:
             raise BadRequest("only files take test results")
-        principal = await self.principal(request)
-        self._find(self.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
+        principal = await self._access.principal(request)
+        self._find(self._access.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
         return principal
 
     async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
@@ -56,19 +60,19 @@ class ToxresultsHandler(Admission):
         principal = await body.admitted()
         content = await body.result()
         name, path = f"{user}/{index}", f"+f/{three}/{thirteen}/{filename}"
-        result = await self._storing.finish(lambda: self._store(name, path, content, principal))
-        return self.put(request, result_reply("toxresultpath", toxresult_link(name, result), secret=True))
+        result = await self._storage.finish(lambda: self._store(name, path, content, principal))
+        return self._responder.put(request, result_reply("toxresultpath", toxresult_link(name, result), secret=True))
 
     async def _store(self, name: str, path: str, content: Received, principal: Principal) -> Toxresult:
-        _, project, release = self._find(self.reader, name, path, principal)
+        _, project, release = self._find(self._access.reader, name, path, principal)
         async with self._place(project, release, path, content) as result:
-            await self._storing.keep_at(content, _address(result.path))
+            await self._storage.keep_at(content, _address(result.path))
 
             def decide(view: Reader) -> Sequence[Change]:
                 index, _, release = self._find(view, name, path, principal)
                 return decide_toxresult(index, release, result)
 
-            await self.commit(decide, principal)
+            await self._commits.commit(decide, principal)
             return result
 
     @asynccontextmanager
@@ -77,13 +81,13 @@ class ToxresultsHandler(Admission):
         filename = path.rpartition("/")[2]
         number = len(toxresults_of(release, filename))
         while True:
-            name = toxresult_filename(filename, self._services.now(), number)
+            name = toxresult_filename(filename, self._now(), number)
             result = Toxresult(project, path, name, content.sha256, content.size)
             address = _address(result.path)
             if address not in self._reserved:
                 self._reserved.add(address)
                 try:
-                    if await self._services.offload(self._services.blobs.find, address) is None:
+                    if not await self._storage.is_here(address):
                         yield result
                         return
                 finally:
@@ -94,10 +98,10 @@ class ToxresultsHandler(Admission):
         """The index, the project and the release of the tested file."""
         index = view.index(name)
         if index is not None:
-            self.check(Action.READ, principal, index=index)
+            self._access.check(Action.READ, principal, index=index)
         # What everybody may do, an API token does not take away.
         if index is None or not any(
-            is_allowed(Action.UPLOAD_TOXRESULT, one, self._services.policy, index=index) for one in (principal, NOBODY)
+            is_allowed(Action.UPLOAD_TOXRESULT, one, self._access.policy, index=index) for one in (principal, NOBODY)
         ):
             raise ToxresultForbidden
         found = None if index.is_mirror else view.file_by_path(name, path)

@@ -28,13 +28,13 @@ from twistpi.rules.attestations import provenance_of
 from twistpi.rules.permissions import Action
 from twistpi.rules.upload_checks import check_upload_filename, compare, merge_metadata, read_metadata, requires_python
 from twistpi.rules.uploads import IDENTICAL, Upload, decide_file_uploaded, decide_registered, is_volatile
-from twistpi.web.addresses import outside_prefix
-from twistpi.web.handlers.base import Handler
-from twistpi.web.handlers.upload_storage import Storing
+from twistpi.web.access import Access, project_status, stage_index
+from twistpi.web.addresses import Addresses, outside_prefix
+from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
 from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
-from twistpi.web.replies import NO_STORE, Reply, length_of
+from twistpi.web.replies import NO_STORE, Reply, Responder, length_of
 from twistpi.web.request import is_form, kept_body
 
 if TYPE_CHECKING:
@@ -42,8 +42,11 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class Admission(Handler):
-    """Tells who may upload; in the devpi protocol's order, which looks for the index before it asks for a login."""
+class Admission:
+    """Checks who may upload, in the order of the devpi protocol: the index has to exist before a login is asked for."""
+
+    _access: Access
+    _addresses: Addresses
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Who wants to upload with ``request``, of which only headers and path (as it came, without query) are here.
@@ -62,22 +65,24 @@ class Admission(Handler):
             segments = segments_of(raw_path.decode("latin-1"))
         except RequestRefused as refusal:
             raise BadRequest(refusal.reason) from None
-        parts = [part.decode() for part in without_prefix(segments, outside_prefix(request, self._services))]
+        parts = [part.decode() for part in without_prefix(segments, outside_prefix(request, self._addresses))]
         if len(parts) > 1 and not parts[-1]:
             parts.pop()
         return parts
 
     async def uploader(self, request: Request, name: str) -> Principal:
         """Who wants to upload something to the index ``name``; raises what ``admit`` raises."""
-        self.stage(self.reader, name)
-        principal = await self.principal(request)
+        stage_index(self._access.reader, name)
+        principal = await self._access.principal(request)
         # What an API token for one project alone is used for is known only when the form is read.
-        self.may_upload(principal, self.stage(self.reader, name), None if principal.token is None else principal.token.project)
+        self.may_upload(
+            principal, stage_index(self._access.reader, name), None if principal.token is None else principal.token.project
+        )
         return principal
 
     def may_upload(self, principal: Principal, index: Index, project: str | None) -> None:
         """Refuse uploads of ``asker`` to ``project`` (the normalised name) of ``index``: ``LoginNeeded``, ``Forbidden``."""
-        self.check(Action.UPLOAD, principal, index=index, project=project)
+        self._access.check(Action.UPLOAD, principal, index=index, project=project)
 
 
 _ACTION: Final = ":action"
@@ -105,7 +110,9 @@ class _Distribution:
 class UploadHandler(Admission):
     """Answers ``POST`` and ``PUSH`` at ``/{user}/{index}``."""
 
-    _storing: Storing
+    _commits: Commits
+    _responder: Responder
+    _storage: UploadStorage
     _push: Push
 
     async def submit(self, request: Request, user: str, index: str) -> bytes:
@@ -143,23 +150,23 @@ class UploadHandler(Admission):
         project = normalize_project(metadata["name"])
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = self.stage(view, name)
+            index = stage_index(view, name)
             self.may_upload(principal, index, project)
             release = view.release(name, project, metadata["version"])
-            return decide_registered(index, release, project, _status(view, name, project), metadata)
+            return decide_registered(index, release, project, project_status(view, name, project), metadata)
 
-        await self.commit(decide, principal)
+        await self._commits.commit(decide, principal)
         return self._accept(request)
 
     async def _upload_file(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> bytes:
         given = read_metadata(form.fields)
         check_upload_filename(form.filename, given["name"], given["version"])
-        self.may_upload(principal, self.stage(self.reader, name), normalize_project(given["name"]))
+        self.may_upload(principal, stage_index(self._access.reader, name), normalize_project(given["name"]))
         file = await self._distribution(form, content, given)
-        changes = self._decide(name, principal, file.upload)(self.reader)
+        changes = self._decide(name, principal, file.upload)(self._access.reader)
         if changes:
-            changes = await self._storing.finish(lambda: self._store(name, principal, file))
-        is_same = not changes and not is_volatile(self.stage(self.reader, name))
+            changes = await self._storage.finish(lambda: self._store(name, principal, file))
+        is_same = not changes and not is_volatile(stage_index(self._access.reader, name))
         return self._accept(request, IDENTICAL if is_same else None)
 
     async def _distribution(self, form: Form, content: Received, given: Mapping[str, Json]) -> _Distribution:
@@ -167,7 +174,7 @@ class UploadHandler(Admission):
         filename = form.filename
         # What was broken on the way is better told so than by what is wrong with the pieces.
         compare(form.fields, filename, content, None)
-        inspected: Inspected = await self._services.offload(_inspect, content, filename)
+        inspected: Inspected = await self._storage.offload(_inspect, content, filename)
         found = None if inspected.core is None else inspected.core.fields
         compare(form.fields, filename, content, found)
         upload = Upload(
@@ -184,61 +191,58 @@ class UploadHandler(Admission):
 
     def _decide(self, name: str, principal: Principal, upload: Upload) -> Callable[[Reader], Sequence[Change]]:
         def decide(view: Reader) -> Sequence[Change]:
-            index = self.stage(view, name)
+            index = stage_index(view, name)
             self.may_upload(principal, index, upload.project)
             gone = () if is_volatile(index) else view.removed_paths(name, upload.filename)
             release = view.release(name, upload.project, upload.version)
             holder = view.release_of_file(name, upload.project, upload.filename)
-            return decide_file_uploaded(index, release, _status(view, name, upload.project), upload, holder=holder, gone=gone)
+            return decide_file_uploaded(
+                index, release, project_status(view, name, upload.project), upload, holder=holder, gone=gone
+            )
 
         return decide
 
     async def _store(self, name: str, principal: Principal, file: _Distribution) -> Sequence[Change]:
         """Keep everything, then say so."""
         upload, filename = file.upload, file.upload.filename
-        await self._storing.keep(file.content, filename)
+        await self._storage.keep(file.content, filename)
         if file.metadata is not None:
             address = metadata_address(blob_address(upload.sha256, filename))
-            kept = await self._storing.keep_bytes(address, file.metadata)
+            kept = await self._storage.keep_bytes(address, file.metadata)
             upload = attrs.evolve(upload, metadata_sha256=kept.sha256, metadata_size=kept.size)
         if file.provenance is not None:
             address = provenance_address(hashlib.sha256(file.provenance).hexdigest(), filename)
-            kept = await self._storing.keep_bytes(address, file.provenance)
+            kept = await self._storage.keep_bytes(address, file.provenance)
             upload = attrs.evolve(upload, provenance_sha256=kept.sha256, provenance_size=kept.size)
-        return await self.commit(self._decide(name, principal, upload), principal)
+        return await self._commits.commit(self._decide(name, principal, upload), principal)
 
     async def _upload_docs(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> bytes:
         spelled = read_metadata({**form.fields, "version": ("0",)})["name"]
         project = normalize_project(spelled)
-        _, version = read_docs(form.fields, self.reader.releases(name, project))
+        _, version = read_docs(form.fields, self._access.reader.releases(name, project))
         filename = docs_filename(project, version)
         docs = Docs(spelled, version, form.filename, content.sha256, content.size)
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = self.stage(view, name)
+            index = stage_index(view, name)
             self.may_upload(principal, index, project)
             release = view.release(name, project, version)
-            return decide_docs_uploaded(index, release, _status(view, name, project), docs)
+            return decide_docs_uploaded(index, release, project_status(view, name, project), docs)
 
         async def store() -> None:
-            await self._storing.keep(content, filename)
-            await self.commit(decide, principal)
+            await self._storage.keep(content, filename)
+            await self._commits.commit(decide, principal)
 
-        if decide(self.reader):
-            await self._storing.finish(store)
+        if decide(self._access.reader):
+            await self._storage.finish(store)
         return self._accept(request)
 
     def _accept(self, request: Request, reason: str | None = None) -> bytes:
         """Exactly 200: the devpi client takes every other code, 201 and 204 as well, for a failure."""
-        return self.put(request, Reply(200, (length_of(b""), NO_STORE), b"", reason))
+        return self._responder.put(request, Reply(200, (length_of(b""), NO_STORE), b"", reason))
 
 
 def _inspect(content: Received, filename: str) -> Inspected:
     """Blocking."""
     with content.open() as file:
         return inspect(file, filename, content.size)
-
-
-def _status(view: Reader, index: str, project: str) -> str | None:
-    header = view.header(index, project)
-    return None if header is None else header[0]

@@ -29,9 +29,9 @@ from twistpi.model.releases import Release
 from twistpi.model.upload_errors import FileGone
 from twistpi.rules.permissions import Action
 from twistpi.rules.yanks import check_markable, decide_status, decide_yank, read_status, read_yank
-from twistpi.web.handlers.base import Handler
-from twistpi.web.project_sources import Reading
-from twistpi.web.replies import message_reply, result_reply
+from twistpi.web.access import Access
+from twistpi.web.commits import Commits
+from twistpi.web.replies import Responder, message_reply, result_reply
 from twistpi.web.request import kept_body, read_json
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ _Target = tuple[Release, Collection[str] | None]
 
 
 @attrs.define(eq=False)
-class YankHandler(Handler):
-    """Sets marks and takes them away."""
+class YankHandler:
+    """Sets and removes yanks and statuses."""
 
-    _reading: Reading
+    _access: Access
+    _commits: Commits
+    _responder: Responder
 
     async def yank_release(self, request: Request, user: str, index: str, project: str, version: str) -> bytes:
         """``PUT``: yank every file of a release; ``DELETE``: not any more."""
@@ -76,44 +78,44 @@ class YankHandler(Handler):
     async def show_status(self, request: Request, user: str, index: str, project: str) -> bytes:
         """The status of a project and the reason; both null where nobody said anything."""
         name, normal = f"{user}/{index}", normalize_project(project)
-        await self._reading.index(request, name)
-        known = self.reader.project(name, normal)
+        await self._access.index(request, name)
+        known = self._access.reader.project(name, normal)
         if known is None:
             raise NoProject(normal)
         status: Json = {"status": known.header.status, "reason": known.header.status_reason}
-        return self.put(request, result_reply("projectstatus", status))
+        return self._responder.put(request, result_reply("projectstatus", status))
 
     async def set_status(self, request: Request, user: str, index: str, project: str) -> bytes:
         """``PUT``: a project has this status; ``DELETE``: it has none any more."""
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         name, normal, body = f"{user}/{index}", normalize_project(project), _body(request)
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self.allowed(Action.REMOVE, principal, view, name)
+            found = self._access.allowed(Action.REMOVE, principal, view, name)
             status, reason = (None, None) if request.method == b"DELETE" else read_status(body)
             known = view.project(name, normal)
             header = None if known is None else known.header
             if _QUARANTINED in (status, None if header is None else header.status):
-                self.check(Action.MODIFY_INDEX, principal, index=found)
+                self._access.check(Action.MODIFY_INDEX, principal, index=found)
             return decide_status(found, normal, header, status, reason)
 
-        await self.commit(decide, principal)
-        return self.put(request, message_reply(f"status of project {normal} on {name} {_set_or_not(request)}"))
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(f"status of project {normal} on {name} {_set_or_not(request)}"))
 
     async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader, Index], _Target]) -> bytes:
-        principal = await self.principal(request)
+        principal = await self._access.principal(request)
         body = _body(request)
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = self.allowed(Action.REMOVE, principal, view, name)
+            index = self._access.allowed(Action.REMOVE, principal, view, name)
             check_markable(index)
             yanked = False if request.method == b"DELETE" else read_yank(body)
             release, filenames = find(view, index)
             return decide_yank(index, release, filenames, yanked)
 
-        await self.commit(decide, principal)
+        await self._commits.commit(decide, principal)
         verb = "not yanked any more" if request.method == b"DELETE" else "yanked"
-        return self.put(request, message_reply(f"{what} on {name} is {verb}"))
+        return self._responder.put(request, message_reply(f"{what} on {name} is {verb}"))
 
 
 def _body(request: Request) -> Json:

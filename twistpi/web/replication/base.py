@@ -1,4 +1,4 @@
-"""What the doors for other servers of the house share: nobody else gets in, and refusals are told as servers read them."""
+"""What the endpoints for other servers share: who may use them, and how errors are reported there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from twisted.web.server import Request
 from twistpi.http.conditional import if_range_holds
 from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import TwistpiError
-from twistpi.web.handlers.base import Handler
 from twistpi.web.replication.authentication import Nodes
-from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, length_of, put_head
+from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
 from twistpi.web.request import header
 from twistpi.web.stage_files import BINARY
 from twistpi.web.transport.bodies import FileBody
@@ -28,13 +27,14 @@ NodeRoute = Callable[..., Awaitable[bytes | None]]
 
 
 @attrs.define(eq=False)
-class NodeHandler(Handler):
-    """A group of handlers for other servers; each is made a route by ``only``."""
+class NodeResponder:
+    """Answers other servers, and only them; every answer tells the time by which tokens are to be made."""
 
+    _responder: Responder
     _nodes: Nodes
 
     def only(self, handler: NodeRoute) -> Callable[..., Awaitable[bytes | None]]:
-        """``handler`` as a route that lets in servers of the house only; what it raises is told as they read it."""
+        """Return ``handler`` as a route for other servers only, which answers what ``handler`` raises as they read it."""
 
         async def guarded(request: Request, **parts: Any) -> bytes | None:
             try:
@@ -53,7 +53,7 @@ class NodeHandler(Handler):
         """
         size = body.end
         try:
-            span = self._span(request, size, etag)
+            span = _span(request, size, etag)
             if isinstance(span, Unsatisfiable):
                 refusal = node_json({"message": f"The file has {size} bytes."}, 416)
                 headers = (*refusal.headers, (b"Content-Range", b"bytes */%d" % size))
@@ -73,23 +73,13 @@ class NodeHandler(Handler):
         finally:
             body.close()
 
-    def _span(self, request: Request, size: int, etag: str | None) -> Span | Unsatisfiable | None:
-        asked = header(request, "range")
-        if asked is None or request.method != b"GET":
-            return None
-        condition = header(request, "if-range")
-        if condition is not None and not if_range_holds(condition, etag, None):
-            return None
-        return parse_range(asked, size)
-
     def put(self, request: Request, reply: Reply) -> bytes:
         """Make ``reply`` the answer to a server's ``request``."""
-        return super().put(request, attrs.evolve(reply, headers=(*reply.headers, *self._nodes.headers())))
+        return self._responder.put(request, attrs.evolve(reply, headers=(*reply.headers, *self._nodes.headers())))
 
     def head(self) -> Headers:
         """The headers with which an answer to a server begins, for one that does not go through ``put``."""
-        services = self._services
-        return (*services.standing.at(services.clock.seconds()), NO_STORE, *self._nodes.headers())
+        return (*self._responder.headers(), NO_STORE, *self._nodes.headers())
 
 
 def node_json(value: object, status: int = 200) -> Reply:
@@ -102,3 +92,13 @@ def refusal_reply(error: TwistpiError) -> Reply:
     """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
     fields = {field.name: getattr(error, field.name) for field in attrs.fields(type(error))}
     return node_json({**fields, "error": type(error).__name__, "message": str(error), "fields": fields}, error.status)
+
+
+def _span(request: Request, size: int, etag: str | None) -> Span | Unsatisfiable | None:
+    asked = header(request, "range")
+    if asked is None or request.method != b"GET":
+        return None
+    condition = header(request, "if-range")
+    if condition is not None and not if_range_holds(condition, etag, None):
+        return None
+    return parse_range(asked, size)

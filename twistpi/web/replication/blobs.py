@@ -17,17 +17,20 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.mirror.download import Download
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
 from twistpi.model.records import Index, KnownFile
 from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
-from twistpi.web.handlers.files import Facts, FileHandler
+from twistpi.web.access import Access
+from twistpi.web.file_sender import FileFacts, FileSender
 from twistpi.web.replication.authentication import Nodes
-from twistpi.web.replication.base import NodeHandler
+from twistpi.web.replication.base import NodeResponder
 from twistpi.web.replies import NO_STORE, Headers, put_head
 from twistpi.web.request import json_body
+from twistpi.web.services import MirrorServices, Offload
 from twistpi.web.stage_files import BINARY, METADATA
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body
@@ -40,7 +43,7 @@ _PIECE: Final = 256 * 1024
 
 
 @attrs.frozen
-class NodeFacts(Facts):
+class NodeFileFacts(FileFacts):
     """What the head of an answer says that is for another server: nobody in between keeps it."""
 
     nodes: Nodes
@@ -53,29 +56,35 @@ class NodeFacts(Facts):
 
 
 @attrs.define(eq=False)
-class NodeFiles(FileHandler):
+class NodeFiles:
     """Sends files to other servers."""
 
+    _sender: FileSender
     _nodes: Nodes
 
     async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> bytes | None:
         """A blob that is here; raises ``FileNotFoundError`` when it is not."""
-        return await self._complete(request, ("", ""), address, self.facts_of(sha256))
+        return await self._sender.stored(request, ("", ""), address, self.facts_of(sha256))
 
     async def coming(self, request: Request, download: Download, sha256: str | None) -> bytes | None:
         """A file that is on its way; raises what keeps it from coming, while nothing was sent."""
-        return await self._growing(request, download, self.facts_of(sha256))
+        return await self._sender.arriving(request, download, self.facts_of(sha256))
 
-    def facts_of(self, sha256: str | None) -> NodeFacts:
+    def facts_of(self, sha256: str | None) -> NodeFileFacts:
         """The facts about a file with this digest; it counts as private, so that nobody gets it from memory, unasked."""
-        return NodeFacts(f'"{sha256}"' if sha256 else None, BINARY, None, private=True, nodes=self._nodes)
+        return NodeFileFacts(f'"{sha256}"' if sha256 else None, BINARY, None, private=True, nodes=self._nodes)
 
 
 @attrs.define(eq=False)
-class BlobFeedHandler(NodeHandler):
+class BlobFeedHandler:
     """Answers ``GET /+blob/{3}/{13}/{filename}`` and ``POST /+blobs``."""
 
+    _respond: NodeResponder
     _files: NodeFiles
+    _access: Access
+    _mirrors: MirrorServices
+    _blobs: IBlobs
+    _offload: Offload
 
     async def blob(self, request: Request, claim: NodeClaim, three: str, thirteen: str, filename: str) -> bytes | None:
         """One blob, or a range of it.
@@ -87,14 +96,13 @@ class BlobFeedHandler(NodeHandler):
             address = BlobAddress(three + thirteen, filename)
         except (ValueError, InvalidFilename) as error:
             raise UnknownFile("the primary", path) from error
-        named = self.reader.kept_blob(address.digits, address.filename)
+        named = self._access.reader.kept_blob(address.digits, address.filename)
         if named is None:
             raise UnknownFile("the primary", path)
         with suppress(FileNotFoundError):
             return await self._files.stored(request, address, named.sha256)
-        elsewhere = self._services.elsewhere
-        if elsewhere is not None:
-            return await self._files.coming(request, elsewhere.open_blob(named), named.sha256)
+        if self._mirrors.blobs is not None:
+            return await self._files.coming(request, self._mirrors.blobs.open_blob(named), named.sha256)
         return await self._anew(request, address, named)
 
     async def _anew(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
@@ -102,19 +110,19 @@ class BlobFeedHandler(NodeHandler):
         distribution = address.filename.removesuffix(METADATA)
         for index, project, known in self._mirrored(distribution):
             if known.sha256 == named.sha256:
-                return await self._files.coming(request, self._services.downloads.open(index, project, known), named.sha256)
+                return await self._files.coming(request, self._mirrors.files.open(index, project, known), named.sha256)
             if known.metadata_sha256 == named.sha256:
-                found = await self._services.sidecars.metadata(index, project, known)
+                found = await self._mirrors.metadata.metadata(index, project, known)
                 if found == address:
                     return await self._files.stored(request, address, named.sha256)
         raise FileLost("the primary", f"+f/{address.relative}")
 
     def _mirrored(self, filename: str) -> Iterator[tuple[Index, str, KnownFile]]:
         """What mirrors know of files called ``filename``, each with its project."""
-        for name in self.reader.mirrors_with(filename):
-            index = self.reader.index(name)
+        for name in self._access.reader.mirrors_with(filename):
+            index = self._access.reader.index(name)
             if index is not None and index.is_mirror:
-                for project, known in self.reader.files_by_filename(name, filename):
+                for project, known in self._access.reader.files_by_filename(name, filename):
                     yield index, project, known
 
     async def blobs(self, request: Request, claim: NodeClaim) -> None:
@@ -123,20 +131,20 @@ class BlobFeedHandler(NodeHandler):
         Raises ``BadRequest``.
         """
         wanted = _read_wanted(json_body(request))
-        put_head(request, 200, (*self.head(), (b"Content-Type", STREAM)))
-        await send_body(request, PiecesBody(_gathered(self._stream(wanted)), self._services.offload), length=None)
+        put_head(request, 200, (*self._respond.head(), (b"Content-Type", STREAM)))
+        await send_body(request, PiecesBody(_gathered(self._stream(wanted)), self._offload), length=None)
 
     def _stream(self, wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
         """The stream piece by piece; blocking."""
         yield BEGINNING
         for digits, filename in wanted:
-            named = self.reader.kept_blob(digits, filename)
+            named = self._access.reader.kept_blob(digits, filename)
             yield from missing_pieces(digits, filename) if named is None else self._pieces(named)
         yield END
 
     def _pieces(self, named: KeptBlob) -> Iterator[bytes]:
         try:
-            file = self._services.blobs.open(BlobAddress(named.digits, named.filename))
+            file = self._blobs.open(BlobAddress(named.digits, named.filename))
         except FileNotFoundError:
             yield from missing_pieces(named.digits, named.filename)
             return

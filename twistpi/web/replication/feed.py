@@ -67,11 +67,13 @@ from twistpi.model.account_errors import BadRequest
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
-from twistpi.web.replication.base import NodeHandler, node_json
+from twistpi.web.access import Access
+from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.feed_body import GzipBody
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replies import put_head
 from twistpi.web.request import header
+from twistpi.web.services import Offload, ReplicationServices
 from twistpi.web.transport.bodies import FileBody
 from twistpi.web.transport.send import send_stream
 
@@ -92,27 +94,31 @@ class Asked:
 
 
 @attrs.define(eq=False)
-class FeedHandler(NodeHandler):
+class FeedHandler:
     """Answers ``/+changelog`` and what is below."""
 
+    _respond: NodeResponder
     _feeds: Feeds
+    _access: Access
+    _replication: ReplicationServices
+    _offload: Offload
 
     async def changelog(self, request: Request, claim: NodeClaim) -> bytes | None:
         """The feed."""
         feeds = self._feeds
-        epoch = self.reader.epoch()
+        epoch = self._access.reader.epoch()
         asked = _read_asked(request)
         self._heed(request, claim, asked)
         position = await self._place(asked, epoch)
         compressed = accepts_gzip(header(request, "accept-encoding"))
         coding = ((b"Content-Encoding", b"gzip"),) if compressed else ()
         told = ((b"X-Twistpi-Log-Id", feeds.log_id.encode()), (b"X-Twistpi-Epoch", b"%d" % epoch), (b"X-Accel-Buffering", b"no"))
-        put_head(request, 200, (*self.head(), _TYPE, *coding, *told))
+        put_head(request, 200, (*self._respond.head(), _TYPE, *coding, *told))
         if request.method == b"HEAD":
             return b""
         body = feeds.open(position, claim.node, _address(request), _outside_url(request))
         try:
-            await send_stream(request, GzipBody(body, self._services.offload) if compressed else body)
+            await send_stream(request, GzipBody(body, self._offload) if compressed else body)
         finally:
             feeds.closed(body)
         return None
@@ -123,9 +129,9 @@ class FeedHandler(NodeHandler):
         last = self._feeds.seen().serial
         if serial > last:
             raise UnknownSerial(serial, self._feeds.changelog.begins_after.serial + 1, last)
-        found: Position = await self._services.offload(self._feeds.changelog.position, serial)
-        facts = {"log_id": self._feeds.log_id, "epoch": self.reader.epoch()}
-        return self.put(request, node_json({**attrs.asdict(found), **facts}))
+        found: Position = await self._offload(self._feeds.changelog.position, serial)
+        facts = {"log_id": self._feeds.log_id, "epoch": self._access.reader.epoch()}
+        return self._respond.put(request, node_json({**attrs.asdict(found), **facts}))
 
     async def segments(self, request: Request, _claim: NodeClaim) -> bytes:
         """Which files the log consists of."""
@@ -133,7 +139,7 @@ class FeedHandler(NodeHandler):
         base = changelog.begins_after
         segments = [attrs.asdict(segment) for segment in await self._seen_segments()]
         facts = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
-        return self.put(request, node_json({**facts, "segments": segments}))
+        return self._respond.put(request, node_json({**facts, "segments": segments}))
 
     async def segment(self, request: Request, _claim: NodeClaim, first: str) -> bytes | None:
         """The bytes of one of them."""
@@ -141,12 +147,12 @@ class FeedHandler(NodeHandler):
         if not known:
             raise UnknownSegment(first)
         path = self._feeds.changelog.segment_path(known[0].first)
-        return await self.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
+        return await self._respond.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
 
     async def _seen_segments(self) -> list[Segment]:
         """The files of the log, as far as everybody sees their lines."""
         seen = self._feeds.seen()
-        segments: list[Segment] = await self._services.offload(self._feeds.changelog.segments)
+        segments: list[Segment] = await self._offload(self._feeds.changelog.segments)
         return [
             attrs.evolve(one, size=seen.offset, sealed=False) if one.first == seen.segment else one
             for one in segments
@@ -155,13 +161,12 @@ class FeedHandler(NodeHandler):
 
     def _heed(self, request: Request, claim: NodeClaim, asked: Asked) -> None:
         """Remember who follows, for the next start, and notice that another server was promoted."""
-        services = self._services
         if asked.log_id not in (None, self._feeds.log_id):
             return
-        if services.known_followers is not None:
-            services.known_followers.came(claim.node, _outside_url(request))
-        if services.fencing is not None:
-            services.fencing.epoch_seen(asked.epoch)
+        if self._replication.known_followers is not None:
+            self._replication.known_followers.came(claim.node, _outside_url(request))
+        if self._replication.fencing is not None:
+            self._replication.fencing.epoch_seen(asked.epoch)
 
     async def _place(self, asked: Asked, epoch: int) -> Position:
         """Where the line ``asked.after`` ends; raises ``FeedRefused``."""
@@ -172,7 +177,7 @@ class FeedHandler(NodeHandler):
 
         if asked.log_id not in (None, feeds.log_id):
             raise refuse("other log", f"it is another log ({feeds.log_id}, not {asked.log_id})")
-        fence = None if self._services.fencing is None else self._services.fencing.fence
+        fence = None if self._replication.fencing is None else self._replication.fencing.fence
         if fence is not None:
             raise refuse("fenced", f"{fence.successor} was promoted and is the one to follow")
         if asked.epoch > epoch:
@@ -181,7 +186,7 @@ class FeedHandler(NodeHandler):
             raise refuse("diverged", f"it ends at serial {seen.serial}")
         if asked.after < feeds.changelog.begins_after.serial:
             raise refuse("behind", f"its first line here is {feeds.changelog.begins_after.serial + 1}")
-        position: Position = await self._services.offload(feeds.changelog.position, asked.after)
+        position: Position = await self._offload(feeds.changelog.position, asked.after)
         if position.chain != asked.chain:
             raise refuse("diverged", f"the line of that serial has the chain {position.chain}, not {asked.chain}")
         return position

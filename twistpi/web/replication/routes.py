@@ -2,73 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from twistpi.web.project_sources import Reading
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.components import Components
+from twistpi.web.file_sender import FileSender
+from twistpi.web.replication.base import NodeResponder
 from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
 from twistpi.web.replication.feed import FeedHandler
-from twistpi.web.replication.snapshot_handler import SnapshotHandler
+from twistpi.web.replication.snapshots import SnapshotHandler
 from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
-from twistpi.web.services import Services
 
 Route = tuple[str, Sequence[str], Callable[..., Any]]
 """Path, methods and handler."""
 
 
-def node_routes(services: Services, reading: Reading) -> Sequence[Route]:
-    """Those for which ``services`` has what they need."""
-    nodes = services.nodes
-    if nodes is None:
-        return ()
-    return (
-        *_feed_routes(services, nodes),
-        *_snapshot_routes(services, nodes),
-        *_blob_routes(services, nodes, reading),
-        *_epoch_routes(services, nodes),
-    )
-
-
-def _feed_routes(services: Services, nodes: Nodes) -> Sequence[Route]:
-    if services.feeds is None:
-        return ()
-    feed = FeedHandler(services, nodes, services.feeds)
-    return (
-        ("/+changelog", ["GET"], feed.only(feed.changelog)),
-        ("/+changelog/position", ["GET"], feed.only(feed.position)),
-        ("/+changelog/segments", ["GET"], feed.only(feed.segments)),
-        ("/+changelog/segments/<first>", ["GET"], feed.only(feed.segment)),
-    )
-
-
-def _snapshot_routes(services: Services, nodes: Nodes) -> Sequence[Route]:
-    if services.snapshots is None:
-        return ()
-    door = SnapshotHandler(services, nodes, services.snapshots)
-    return (
-        ("/+snapshot", ["POST"], door.only(door.make)),
-        ("/+snapshot/<name>", ["GET"], door.only(door.read)),
-    )
-
-
-def _blob_routes(services: Services, nodes: Nodes, reading: Reading) -> Sequence[Route]:
-    """What is asked for beside the log."""
-    files = NodeFiles(services, reading, nodes)
-    feed, relay = BlobFeedHandler(services, nodes, files), UpstreamQuestionHandler(services, nodes, files)
-    return (
-        ("/+blob/<three>/<thirteen>/<filename>", ["GET"], feed.only(feed.blob)),
-        ("/+blobs", ["POST"], feed.only(feed.blobs)),
-        ("/+relay/page", ["POST"], relay.only(relay.page)),
-        ("/+relay/metadata", ["POST"], relay.only(relay.metadata)),
-        ("/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], relay.only(relay.file)),
-        ("/+relay/names/<name:user>/<name:index>", ["GET"], relay.only(relay.names)),
-    )
-
-
-def _epoch_routes(services: Services, nodes: Nodes) -> Sequence[Route]:
-    """Who is the primary."""
-    if services.fencing is None:
-        return ()
-    peers = PeerHandler(services, nodes, services.fencing)
-    return ("/+peer", ["GET"], peers.only(peers.peer)), ("/+fence", ["POST"], peers.only(peers.fence))
+def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
+    """Return the routes for which ``parts`` has what they need."""
+    replication, access, offload = parts.replication, parts.access, parts.offload
+    if replication.nodes is None:
+        return
+    node = NodeResponder(parts.responder, replication.nodes)
+    if replication.feeds is not None:
+        feed = FeedHandler(node, replication.feeds, access, replication, offload)
+        yield "/+changelog", ["GET"], node.only(feed.changelog)
+        yield "/+changelog/position", ["GET"], node.only(feed.position)
+        yield "/+changelog/segments", ["GET"], node.only(feed.segments)
+        yield "/+changelog/segments/<first>", ["GET"], node.only(feed.segment)
+    if replication.snapshots is not None:
+        snapshots = SnapshotHandler(node, replication.snapshots)
+        yield "/+snapshot", ["POST"], node.only(snapshots.make)
+        yield "/+snapshot/<name>", ["GET"], node.only(snapshots.read)
+    files = NodeFiles(sender, replication.nodes)
+    blobs = BlobFeedHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
+    relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload, parts.responder)
+    yield "/+blob/<three>/<thirteen>/<filename>", ["GET"], node.only(blobs.blob)
+    yield "/+blobs", ["POST"], node.only(blobs.blobs)
+    yield "/+relay/page", ["POST"], node.only(relay.page)
+    yield "/+relay/metadata", ["POST"], node.only(relay.metadata)
+    yield "/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], node.only(relay.file)
+    yield "/+relay/names/<name:user>/<name:index>", ["GET"], node.only(relay.names)
+    if replication.fencing is not None:
+        peers = PeerHandler(node, replication.fencing)
+        yield "/+peer", ["GET"], node.only(peers.peer)
+        yield "/+fence", ["POST"], node.only(peers.fence)

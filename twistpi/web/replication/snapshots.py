@@ -1,4 +1,12 @@
-"""The snapshots of the view that are kept for new replicas: made one at a time, shared, and removed when nobody asks any more."""
+"""``/+snapshot``: the view as a file, from which a new replica starts instead of folding a long log.
+
+``POST /+snapshot`` makes one, or tells of one that was made less than a minute ago: ``id``, ``serial``, ``chain``, ``segment``
+and ``offset`` (the place in the log it stands for), ``size``, ``sha256``, ``fold_version`` and ``log_id``.  ``GET /+snapshot/ID``
+is the file, in ranges where asked.  It is the fold of the lines up to ``serial``, in every table; when mirrors were last
+refreshed is not in it.  One that nobody has asked for within an hour is removed; then, and after a restart, ``ID`` is 404.
+
+For servers of the house only, as everything here holds hashes of passwords.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +20,14 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.web.server import Request
 
+from twistpi.auth.node_tokens import NodeClaim
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.monitoring import Measure
 from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.snapshot import Copy, copy_view
+from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
@@ -138,3 +149,27 @@ class Snapshots:
     def _remove(self, copy: Copy) -> None:
         with suppress(OSError):  # the next start empties the folder
             os.remove(copy.path)
+
+
+@attrs.define(eq=False)
+class SnapshotHandler:
+    """Answers ``/+snapshot``."""
+
+    _respond: NodeResponder
+    _snapshots: Snapshots
+
+    async def make(self, request: Request, _claim: NodeClaim) -> bytes:
+        """A snapshot of about now."""
+        snapshot = await self._snapshots.get()
+        stamp = snapshot.copy.stamp
+        facts = {"id": snapshot.id, **attrs.asdict(stamp.position), "size": snapshot.copy.size, "sha256": snapshot.copy.sha256}
+        return self._respond.put(request, node_json({**facts, "fold_version": stamp.fold_version, "log_id": stamp.log_id}))
+
+    async def read(self, request: Request, _claim: NodeClaim, name: str) -> bytes | None:
+        """Its bytes."""
+        snapshot = self._snapshots.find(name)
+        body = self._snapshots.read(snapshot)
+        try:
+            return await self._respond.send_file(request, body, f'"{snapshot.copy.sha256}"')
+        finally:
+            self._snapshots.was_read(snapshot)

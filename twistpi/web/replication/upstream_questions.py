@@ -13,6 +13,7 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.mirror.names import AGE
 from twistpi.model.account_errors import BadRequest
@@ -21,10 +22,12 @@ from twistpi.model.names import normalize_project
 from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.fencing import Fencing
-from twistpi.web.replication.base import NodeHandler, node_json
+from twistpi.web.access import Access
+from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
-from twistpi.web.replies import JSON, Reply, put_head
+from twistpi.web.replies import JSON, Reply, Responder, put_head
 from twistpi.web.request import header, json_body
+from twistpi.web.services import MirrorServices, Offload
 from twistpi.web.transport.bodies import FileBody, open_file
 from twistpi.web.transport.send import send_body
 
@@ -32,10 +35,16 @@ _PAGE: Final = "page.json.gz"
 
 
 @attrs.define(eq=False)
-class UpstreamQuestionHandler(NodeHandler):
+class UpstreamQuestionHandler:
     """Answers below ``/+relay/``."""
 
+    _respond: NodeResponder
     _files: NodeFiles
+    _access: Access
+    _mirrors: MirrorServices
+    _blobs: IBlobs
+    _offload: Offload
+    _responder: Responder
 
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
         """See to it that the log has what can be known of a project; ``{"index", "project", "force"}``.
@@ -45,8 +54,8 @@ class UpstreamQuestionHandler(NodeHandler):
         asked = _read(request, "index", "project")
         project = normalize_project(asked["project"])
         index = self._mirror(asked["index"], project)
-        state = await self._services.mirror.ensure(index, project, force=bool(asked.get("force")))
-        return self.put(request, node_json({**attrs.asdict(state), "serial": self._services.standing.serial}))
+        state = await self._mirrors.pages.ensure(index, project, force=bool(asked.get("force")))
+        return self._respond.put(request, node_json({**attrs.asdict(state), "serial": self._responder.serial}))
 
     async def metadata(self, request: Request, claim: NodeClaim) -> bytes:
         """Have the core metadata of a mirrored file here; ``{"index", "project", "path"}``.
@@ -55,9 +64,9 @@ class UpstreamQuestionHandler(NodeHandler):
         """
         asked = _read(request, "index", "path")
         index, known, project = await self._find(asked["index"], asked["path"])
-        address: BlobAddress = await self._services.sidecars.metadata(index, project, known)
-        told: dict[str, Json] = await self._services.offload(self._describe, address)
-        return self.put(request, node_json({**told, "serial": self._services.standing.serial}))
+        address: BlobAddress = await self._mirrors.metadata.metadata(index, project, known)
+        told: dict[str, Json] = await self._offload(self._describe, address)
+        return self._respond.put(request, node_json({**told, "serial": self._responder.serial}))
 
     async def file(self, request: Request, claim: NodeClaim, user: str, index: str, path: str) -> bytes | None:
         """A file of a mirror, sent while the one fetch from its upstream goes on, or from the disk.
@@ -71,29 +80,31 @@ class UpstreamQuestionHandler(NodeHandler):
                 return await self._files.stored(request, address, known.sha256)
             except FileNotFoundError:
                 pass  # somebody removed it from the disk; it is fetched again
-        download = self._services.downloads.open(mirror, project, known)
+        download = self._mirrors.files.open(mirror, project, known)
         return await self._files.coming(request, download, known.blob_sha256)
 
     async def names(self, request: Request, claim: NodeClaim, user: str, index: str) -> bytes | None:
         """The name list of a mirror, as JSON; raises what ``NameLists.ensure`` raises."""
-        names = await self._services.name_lists.ensure(self._mirror(f"{user}/{index}", "the list of projects"))
+        names = await self._mirrors.names.ensure(self._mirror(f"{user}/{index}", "the list of projects"))
         tag = names.etags[_PAGE]
         told = ((b"ETag", tag.encode("ascii")), (AGE.encode("ascii"), b"%.3f" % names.age))
         tags = header(request, "if-none-match")
         if tags is not None and tags_match(parse_tags(tags), tag):
-            return self.put(request, Reply(304, told))
+            return self._respond.put(request, Reply(304, told))
         descriptor, size = open_file(os.path.join(names.folder, _PAGE))
         body = FileBody(descriptor, 0, size)
         try:
             length = (b"Content-Length", b"%d" % size)
-            put_head(request, 200, (*self.head(), (b"Content-Type", JSON), (b"Content-Encoding", b"gzip"), length, *told))
+            put_head(
+                request, 200, (*self._respond.head(), (b"Content-Type", JSON), (b"Content-Encoding", b"gzip"), length, *told)
+            )
             await send_body(request, body, length=size)
         finally:
             body.close()
         return None
 
     def _mirror(self, name: str, project: str) -> Index:
-        index = self.reader.index(name)
+        index = self._access.reader.index(name)
         if index is None:
             raise UnknownIndex(name)
         if not index.is_mirror:
@@ -101,16 +112,16 @@ class UpstreamQuestionHandler(NodeHandler):
         return index
 
     async def _find(self, name: str, path: str) -> tuple[Index, KnownFile, str]:
-        index = self.reader.index(name)
+        index = self._access.reader.index(name)
         if index is None or not index.is_mirror:
             raise UnknownFile(name, path)
-        project, known = await self._services.mirror.find_file(index, path)
+        project, known = await self._mirrors.pages.find_file(index, path)
         return index, known, project
 
     def _describe(self, address: BlobAddress) -> dict[str, Json]:
         """Which blob is at ``address``; blocking."""
-        blobs = self._services.blobs
-        named = self.reader.kept_blob(address.digits, address.filename)
+        blobs = self._blobs
+        named = self._access.reader.kept_blob(address.digits, address.filename)
         sha256 = blobs.digest(address) if named is None else named.sha256
         size = blobs.find(address) if named is None else named.size
         return {"digits": address.digits, "filename": address.filename, "sha256": sha256, "size": size}
@@ -125,14 +136,15 @@ def _read(request: Request, *needed: str) -> dict[str, Any]:
 
 
 @attrs.define(eq=False)
-class PeerHandler(NodeHandler):
+class PeerHandler:
     """Answers ``/+peer`` and ``/+fence``, for servers of the house."""
 
+    _respond: NodeResponder
     _fencing: Fencing
 
     async def peer(self, request: Request, claim: NodeClaim) -> bytes:
         """What this server is: its log, its role, its newest serial and epoch, and whether it takes writes."""
-        return self.put(request, node_json((await self._fencing.peer()).to_json()))
+        return self._respond.put(request, node_json((await self._fencing.peer()).to_json()))
 
     async def fence(self, request: Request, claim: NodeClaim) -> bytes:
         """Heed that another server was or is to be promoted; answered with what this one is then.
@@ -143,4 +155,4 @@ class PeerHandler(NodeHandler):
             note = read_fence_note(json_body(request))
         except ValueError as error:
             raise BadRequest(f"this tells of no promotion: {error}") from None
-        return self.put(request, node_json((await self._fencing.note(note)).to_json()))
+        return self._respond.put(request, node_json((await self._fencing.note(note)).to_json()))

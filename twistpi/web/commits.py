@@ -1,0 +1,111 @@
+"""How handlers change things: blobs are stored first, then an entry names them (laws 2 and 3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.interfaces import IBlobs
+from twistpi.blobs.received import Received
+from twistpi.http.single_flight import SingleFlight
+from twistpi.model.accounts import Principal
+from twistpi.model.changes import Change
+from twistpi.model.errors import BlobConflict, SyncFailed
+from twistpi.web.services import Offload
+
+if TYPE_CHECKING:
+    from twistpi.changelog.writer import Writer
+    from twistpi.view.read import Reader, Readers
+
+_Result = TypeVar("_Result")
+
+
+@attrs.define(eq=False)
+class Commits:
+    """Commits changes through the writer."""
+
+    _readers: Readers
+    writer: Writer
+
+    async def commit(self, decide: Callable[[Reader], Sequence[Change]], principal: Principal) -> Sequence[Change]:
+        """Commit the changes that ``decide`` returns, and return them, perhaps none, once readers see them.
+
+        ``decide`` is called on the current view first, so that refusals and changes without effect never wait for the writer;
+        then in the writer's thread, for what was committed in between.  Raise what ``decide`` and the writer raise.
+        """
+        if not decide(self._readers.get()):
+            return ()
+        committed = await self.writer.commit(decide, principal.author)
+        return committed.changes
+
+
+@attrs.frozen
+class StoredBlob:
+    """A small blob."""
+
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@attrs.define(eq=False)
+class UploadStorage:
+    """Stores uploaded content as blobs.
+
+    Storing goes on when the client leaves: half an upload is worth nothing, and a whole one is kept.
+    """
+
+    blobs: IBlobs
+    offload: Offload
+    fail: Callable[[Exception], object]
+    """Called when a sync failed, after which the server has to stop (law 10)."""
+    max_upload_size: int = 4 << 30
+    """The most bytes of a request's body."""
+    _work: SingleFlight[object, Any] = attrs.field(init=False, factory=SingleFlight)
+
+    def finish(self, work: Callable[[], Coroutine[Any, Any, _Result]]) -> Deferred[_Result]:
+        """Return the result of ``work``, which goes on when the Deferred is cancelled."""
+        return self._work.join(object(), work)
+
+    async def keep(self, content: Received, filename: str) -> BlobAddress:
+        """Make ``content`` the blob ``filename``; raise what ``Received.keep`` raises."""
+        address: BlobAddress = await self._blocking(content.keep, filename)
+        return address
+
+    async def keep_at(self, content: Received, address: BlobAddress) -> None:
+        """Make ``content`` the blob at ``address``; raise what ``Received.keep_at`` raises."""
+        await self._blocking(content.keep_at, address)
+
+    async def keep_bytes(self, address: BlobAddress, data: bytes) -> StoredBlob:
+        """Make ``data`` the blob at ``address``, unless there is one already; return the one that is there then.
+
+        Raise ``StorageFull`` and ``SyncFailed``.
+        """
+        kept: StoredBlob = await self._blocking(self._write, address, data)
+        return kept
+
+    async def is_here(self, address: BlobAddress) -> bool:
+        """Return whether there is a blob at ``address``."""
+        return await self.offload(self.blobs.find, address) is not None
+
+    async def _blocking(self, work: Callable[..., object], *arguments: object) -> Any:
+        try:
+            return await self.offload(work, *arguments)
+        except SyncFailed as final:
+            self.fail(final)
+            raise
+
+    def _write(self, address: BlobAddress, data: bytes) -> StoredBlob:
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self.blobs.incoming() as incoming:
+            incoming.write(data)
+            try:
+                self.blobs.keep(incoming, address, sha256)
+            except BlobConflict:
+                return StoredBlob(self.blobs.digest(address), self.blobs.find(address) or 0)
+        return StoredBlob(sha256, len(data))

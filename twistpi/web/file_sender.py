@@ -1,0 +1,126 @@
+"""Sends files: whole or in part, from the disk or while they arrive; what is complete is remembered for the fast path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.web.server import Request
+
+from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.interfaces import IBlobs
+from twistpi.http.conditional import if_range_holds, not_modified_since, parse_tags, tags_match
+from twistpi.http.ranges import Span, Unsatisfiable, parse_range
+from twistpi.web.errors import error_reply
+from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, file_headers, file_validators
+from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, Responder
+from twistpi.web.request import header
+from twistpi.web.transport.bodies import SMALL, UNKNOWN_END, FileBody, GrowingBody, open_file
+from twistpi.web.transport.send import send_body
+
+if TYPE_CHECKING:
+    from twistpi.mirror.download import Download
+
+
+@attrs.frozen
+class FileFacts:
+    """What the head of a file's response says."""
+
+    etag: str | None
+    """None until a file without a digest was received to its end."""
+    content_type: bytes
+    last_modified: str | None
+    private: bool
+    """Whether the index is not open to everybody."""
+
+    @property
+    def validators(self) -> Headers:
+        """The headers that a 200, a 206 and a 304 share."""
+        return file_validators(self.etag, self.last_modified, private=self.private)
+
+
+@attrs.define(eq=False)
+class FileSender:
+    """Answers requests with files."""
+
+    _blobs: IBlobs
+    _ready: ReadyAnswers
+    _responder: Responder
+
+    async def stored(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: FileFacts) -> bytes | None:
+        """Send a blob that is here; raise ``FileNotFoundError`` if it is not.  ``owner`` is its index and project."""
+        path = self._blobs.path(address)
+        descriptor, size = open_file(path)
+        body = FileBody(descriptor, 0, size)
+        try:
+            if is_unchanged(request, facts):
+                return self._responder.put(request, Reply(304, facts.validators))
+            is_plain = request.method == b"GET" and b"?" not in request.uri
+            if is_plain and facts.etag is not None and not facts.private:
+                self._learn(request, ReadyFile(path, size, facts.etag, facts.content_type, facts.last_modified, owner), body)
+            return await self.send(request, body, facts, size, b"twistpi; hit")
+        finally:
+            body.close()
+
+    async def arriving(self, request: Request, download: Download, facts: FileFacts) -> bytes | None:
+        """Send a file while it is fetched, at the client's pace; raise what keeps it from arriving, while nothing was sent."""
+        if is_unchanged(request, facts):
+            return self._responder.put(request, Reply(304, facts.validators))
+        download.retain()
+        try:
+            size = await download.headers()
+            body = GrowingBody(download.fileno(), 0, UNKNOWN_END if size is None else size, download, download.available)
+            return await self.send(request, body, facts, size, b"twistpi; fwd=miss; stored")
+        finally:
+            download.release()
+
+    async def send(
+        self, request: Request, body: FileBody | None, facts: FileFacts, size: int | None, cache_status: bytes
+    ) -> bytes | None:
+        """Send the whole file or the requested range; ``body`` may be None for a HEAD request."""
+        span = _span(request, facts, size)
+        if isinstance(span, Unsatisfiable):
+            return self._responder.put(request, _unsatisfiable(size or 0))
+        status, length, headers = 200, size, facts.validators
+        if span is not None:
+            status, length = 206, span.end - span.start
+            headers = (*headers, (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.end - 1, size or 0)))
+        if body is not None and request.method != b"HEAD":
+            if span is not None:
+                body.offset, body.end = span.start, span.end
+            if not body.over and not body.ready:
+                await body.more()  # while nothing was sent, an error can still be reported
+        self._responder.put_head(request, status, file_headers(facts.content_type, length, headers, cache_status))
+        if body is not None and request.method != b"HEAD" and length != 0:
+            await send_body(request, body, length=length)
+        return None
+
+    def _learn(self, request: Request, file: ReadyFile, body: FileBody) -> None:
+        if file.size <= SMALL:
+            file.content = FileBody(body.descriptor, 0, file.size).read(file.size) if file.size else b""
+        self._ready.learn_file(request.uri, file)
+
+
+def is_unchanged(request: Request, facts: FileFacts) -> bool:
+    """Return whether the client has these very bytes; an entity tag, if one is given, decides alone (RFC 9110, 13.2.2)."""
+    tags = header(request, "if-none-match")
+    if tags is not None:
+        return facts.etag is not None and tags_match(parse_tags(tags), facts.etag)
+    since = header(request, "if-modified-since")
+    return since is not None and not_modified_since(since, facts.last_modified)
+
+
+def _span(request: Request, facts: FileFacts, size: int | None) -> Span | Unsatisfiable | None:
+    asked = header(request, "range")
+    if asked is None or size is None or request.method != b"GET":
+        return None
+    condition = header(request, "if-range")
+    if condition is not None and not if_range_holds(condition, facts.etag, facts.last_modified):
+        return None
+    return parse_range(asked, size)
+
+
+def _unsatisfiable(size: int) -> Reply:
+    reply = error_reply(416, f"The file has {size} bytes.", wants_json=False)
+    kept = tuple(line for line in reply.headers if line not in (NO_STORE, VARY))
+    return attrs.evolve(reply, headers=(*kept, NO_STORE, (b"Content-Range", b"bytes */%d" % size)))
