@@ -115,28 +115,9 @@ class Application:
             settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, restart
         )  # fmt: skip
         parts = make_parts(foundation)
-        pusher = _make_pusher(foundation)
         collector = _make_collector(foundation, parts)
         authentication = Authentication.build(settings, readers, reactor, offload)
-        secret = read_secret(settings.serverdir, settings.secretfile)
-        node = storage.serverdir.node
-        addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
-        components = Components(
-            node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url), software=f"twistpi/{__version__}",
-            addresses=addresses,
-            access=Access(readers, authentication.authenticator, Policy.parse(settings.restrict_modify)),
-            writer=writer, storage=UploadStorage(storage.blobs, offload, fail, settings.max_upload_size),
-            mirrors=MirrorServices(
-                parts.mirror, parts.downloads, parts.sidecars, parts.name_lists, parts.elsewhere, settings.offline,
-                settings.mirror_cache_expiry,
-            ),
-            pusher=pusher,
-            replication=parts.replication(Nodes(NodeTokens(secret), time.monotonic, reactor.seconds())),
-            ready=ReadyAnswers(PageCache(settings.page_cache_size)), connections=connections,
-            clock=reactor, offload=offload, now=now, collector=collector,
-            forwarder=forward_to(parts.primary, parts.following, addresses, settings, reactor),
-            lenient_accept=settings.lenient_accept, metrics_from=settings.metrics_from,
-        )  # fmt: skip
+        components = _make_components(foundation, parts, authentication, collector, connections)
         _watch(components, foundation, parts)
         components.responder.default_headers.moved(storage.changelog.last.serial)
         site = make_site(components, access_log=access_log)
@@ -169,6 +150,33 @@ class Application:
     def _not_kept(self, failure: Failure) -> None:
         """A failure must not end the rounds; the next one catches up."""
         _log.warn("Housekeeping is put off: {reason}", reason=failure.getErrorMessage())
+
+
+def _make_components(
+    foundation: Foundation, parts: Parts, authentication: Authentication, collector: GarbageCollector, connections: Connections
+) -> Components:
+    """Return what the site is built from."""
+    settings, storage, reactor = foundation.settings, foundation.storage, foundation.reactor
+    readers, offload = foundation.readers, foundation.offload
+    secret = read_secret(settings.serverdir, settings.secretfile)
+    node = storage.serverdir.node
+    addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
+    return Components(
+        node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url), software=f"twistpi/{__version__}",
+        addresses=addresses,
+        access=Access(readers, authentication.authenticator, Policy.parse(settings.restrict_modify)),
+        writer=foundation.writer, storage=UploadStorage(storage.blobs, offload, foundation.fail, settings.max_upload_size),
+        mirrors=MirrorServices(
+            parts.mirror, parts.downloads, parts.sidecars, parts.name_lists, parts.elsewhere, settings.offline,
+            settings.mirror_cache_expiry,
+        ),
+        pusher=_make_pusher(foundation),
+        replication=parts.replication(Nodes(NodeTokens(secret), time.monotonic, reactor.seconds())),
+        ready=ReadyAnswers(PageCache(settings.page_cache_size)), connections=connections,
+        clock=reactor, offload=offload, now=foundation.now, collector=collector,
+        forwarder=forward_to(parts.primary, parts.following, addresses, settings, reactor),
+        lenient_accept=settings.lenient_accept, metrics_from=settings.metrics_from,
+    )  # fmt: skip
 
 
 def _watch(components: Components, foundation: Foundation, parts: Parts) -> None:

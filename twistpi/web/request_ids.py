@@ -33,4 +33,8 @@ class RequestIds:
         is_trusted = passed_on_of(request) is not None or is_trusted_peer(request, self._addresses)
         if told is not None and _SENSIBLE.match(told) and is_trusted:
             return told
+        return self.new()
+
+    def new(self) -> str:
+        """Return an id for a request that brings none."""
         return f"{self._prefix}{next(self._numbers):08x}"

@@ -34,6 +34,8 @@ class RequestHead:
     negotiated: Negotiated
     tags: frozenset[str] | None
     """Of ``If-None-Match``; None without one."""
+    json_errors: bool
+    """Whether errors are told as JSON."""
 
 
 @attrs.define(eq=False)
@@ -85,4 +87,5 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     joined = {name: ", ".join(values) for name, values in headers.items()}
     negotiated = negotiate(joined.get("accept"), joined.get("accept-encoding"), joined.get("user-agent"), lenient=lenient)
     tags = joined.get("if-none-match")
-    return RequestHead(negotiated, None if tags is None else parse_tags(tags))
+    json_errors = "application/json" in joined.get("accept", "").lower()
+    return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors)

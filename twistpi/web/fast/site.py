@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -23,18 +24,22 @@ from twistpi.web.access_log import AccessLog, Logged, logged_head
 from twistpi.web.addresses import client_address
 from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
+from twistpi.web.fast.cold_pages import ColdPages, PendingPage
 from twistpi.web.fast.invalidation import Invalidation, invalidations_of
 from twistpi.web.fast.ready import ReadyFile, ReadyPage
 from twistpi.web.fast.request_head import RequestHead, RequestHeadParser
 from twistpi.web.pages import Pages
 from twistpi.web.receiving.streamed_body import Admit
-from twistpi.web.replies import head_bytes
+from twistpi.web.replies import Reply, head_bytes
 from twistpi.web.request import TwistpiRequest, header
 from twistpi.web.request_ids import RequestIds
+from twistpi.web.traffic import ABANDONED
 from twistpi.web.transport.bodies import Body, FileBody
 from twistpi.web.transport.channel import Channel
 from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_plain, write_now
 
+_MOST_HELD = 16 * 1024
+"""Bytes of further requests that are read while a page is made."""
 _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 
@@ -60,6 +65,7 @@ class FastChannel(Channel):
     """See ``Connection``."""
     _sender: SocketSender | WritingSender | None = None
     _watch_sending: Watch | None = None
+    _pending: PendingPage | None = None
 
     def connectionMade(self) -> None:
         """A client came."""
@@ -73,18 +79,22 @@ class FastChannel(Channel):
         self.quiet = False
         if self._sender is not None:
             self._held.append(data)
+        elif self._pending is not None:
+            self._held.append(data)
+            if sum(map(len, self._held)) > _MOST_HELD:
+                self._networkProducer.pauseProducing()
         elif self.requests or self._buffer or not self.persistent or not self._answer(data):
             super().dataReceived(data)
 
     def _answer(self, data: bytes) -> bool:
-        """Whether ``data`` was a question that could be answered here."""
+        """Answer ``data``, or begin to; return False if the ordinary path has to."""
         self.site.before_answer()
         seen = self.site.heads.look(data)
         if seen is None:
             return False
         answer = self.site.answer(*seen)
         if answer is None:
-            return False
+            return self._begin_page(data, *seen)
         self.resetTimeout()  # type: ignore[no-untyped-call]
         if self._plain:
             write_now(self.transport, answer.head, more=answer.body is not None)
@@ -96,6 +106,39 @@ class FastChannel(Channel):
             logged = logged_head(self.transport.getPeer(), data, answer.status, answer.length)
             self.site.access_log.note(logged, self.site.clock.seconds())
         return True
+
+    def _begin_page(self, data: bytes, path: bytes, head: RequestHead) -> bool:
+        """Make a page that is not ready; return False if ``data`` requests something else."""
+        site = self.site
+        asked = site.cold_pages.request_for(path, head, secure=self.isSecure())  # type: ignore[no-untyped-call]
+        if asked is None:
+            return False
+        request_id = site.request_ids.new()
+        forwards = site.forwarder is not None
+        work = Deferred.fromCoroutine(site.cold_pages.reply(asked, path, head, request_id, forwards=forwards))
+        self._pending = PendingPage(data, path, request_id, site.clock.seconds(), work)
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        work.addBoth(self._page_made, self._pending)
+        return True
+
+    def _page_made(self, reply: Reply | Failure | None, pending: PendingPage) -> None:
+        if self._pending is not pending:
+            return  # the client left
+        self._pending = None
+        self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        if isinstance(reply, Reply):
+            finishing = self.site.connections.finishing
+            self.transport.write(self.site.cold_pages.encode(reply, pending.request_id, close=finishing))
+            self.site.cold_pages.count(self.transport.getPeer(), pending, reply.status, len(reply.body))
+            if finishing:
+                self.close_soon()
+                return
+        else:
+            super().dataReceived(pending.data)
+        held, self._held = self._held, []
+        if held:
+            self._networkProducer.resumeProducing()
+            self.dataReceived(b"".join(held))
 
     def _send(self, body: Body) -> None:
         """Send a large body; what comes meanwhile waits."""
@@ -147,7 +190,7 @@ class FastChannel(Channel):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being asked or answered."""
-        return not self.requests and not self._buffer and self._sender is None
+        return not self.requests and not self._buffer and self._sender is None and self._pending is None
 
     def finish_up(self) -> None:
         """Close when what was asked is answered."""
@@ -170,6 +213,10 @@ class FastChannel(Channel):
         if self._sender is not None:
             self._sender.stop()
             self._stop_sending()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.work.cancel()
+            self.site.cold_pages.count(self.transport.getPeer(), pending, ABANDONED, 0)
         super().connectionLost(reason)
         self.site.connections.lost(self)
 
@@ -197,6 +244,9 @@ class FastSite(Site):
         self.before_answer: Callable[[], object] = lambda: None
         """Called before a request is answered; a worker learns here what another process wrote."""
         self.clock = components.clock
+        self.cold_pages = ColdPages(
+            components.access, pages, components.addresses, components.responder, components.traffic, access_log
+        )
         self.connections = components.connections
         self.forwarder = components.forwarder
         self.heads = RequestHeadParser(components.lenient_accept)
