@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.cli.asking import Asked
+from twistpi.cli.clients import PeerClient
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.promotion_errors import NotFenced
@@ -73,8 +73,8 @@ def setup() -> Iterator[Setup]:
     thread.join()
 
 
-def _asked(setup: Setup, secret: bytes = SECRET, prefix: str = "") -> Asked:
-    return Asked(setup.url + prefix, "c" * 32, NodeTokens(secret))
+def _asked(setup: Setup, secret: bytes = SECRET, prefix: str = "") -> PeerClient:
+    return PeerClient(setup.url + prefix, "c" * 32, NodeTokens(secret))
 
 
 def test_a_server_is_asked_and_told(setup: Setup) -> None:

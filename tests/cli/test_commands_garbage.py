@@ -16,9 +16,9 @@ from tests.cli.test_commands_reaching import Answering, answering, asking, held,
 from tests.gc.gc_setup import put
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.cli.administering import administer
+from twistpi.cli.administration import administer
 from twistpi.cli.check import check
-from twistpi.cli.marking import Yank
+from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.model.changes import Change
 from twistpi.model.errors import ServerAnsweredOtherwise, UnknownFile
@@ -118,7 +118,7 @@ def test_gc_has_the_server_sweep_and_waits_for_the_sweep_it_asked_for(made: Path
 
     seen: list[Collected] = []
     with answering(told) as address, held(made, address), administer(settings(made), now, pause) as administration:
-        swept = administration.sweep(seen.append)
+        swept = administration.collect_garbage(seen.append)
     assert swept == Collected(0x800, 9, 2, 30, 1)
     assert len(seen) == 1, "only how far the sweep is that was asked for"
     assert len(pauses) == 3
@@ -129,10 +129,10 @@ def test_gc_says_why_the_servers_sweep_failed(made: Path) -> None:
     told = Answering(node_id(made), authstatus=("ok", "root", []))
     told.body = {"result": {"number": 1, "running": None, "last": _report(1, ended=True, failure="the disk is gone")}}
     with asking(made, told) as administration, pytest.raises(ServerAnsweredOtherwise, match="the disk is gone"):
-        administration.sweep(lambda _: None)
+        administration.collect_garbage(lambda _: None)
     told.status, told.body = 404, {"message": "nothing here"}
     with asking(made, told) as administration, pytest.raises(ServerAnsweredOtherwise, match="nothing here"):
-        administration.sweep(lambda _: None)
+        administration.collect_garbage(lambda _: None)
 
 
 # yank --------------------------------------------------------------------------------------------------------------

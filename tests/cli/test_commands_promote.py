@@ -14,7 +14,8 @@ import pytest
 from tests.cli.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import RealDisk
 from twistpi.cli.log import entries
-from twistpi.cli.promoting import Promoted, promote_by_server, promote_directly
+from twistpi.cli.promotion import Promoted, promote_directly
+from twistpi.cli.server_administration import promote_by_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerAnsweredOtherwise, StorageFull

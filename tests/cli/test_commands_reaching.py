@@ -19,8 +19,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from tests.cli.test_commands_accounts import made, now, settings
 from twistpi.auth.tokens import LoginTokens, is_valid_for
-from twistpi.cli.administering import Administration, administer
-from twistpi.cli.talking import Address
+from twistpi.cli.administration import Administration, administer
+from twistpi.cli.clients import LocalClient
 from twistpi.model.errors import ServerAnsweredOtherwise, ServerdirInUse
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import read_node
@@ -224,4 +224,4 @@ def test_an_address_where_something_else_than_http_is_spoken_is_no_server() -> N
     with socketserver.TCPServer(("127.0.0.1", 0), Babble) as server:
         threading.Thread(target=server.handle_request).start()
         with pytest.raises(OSError, match="does not speak HTTP"):
-            Address(f"http://127.0.0.1:{server.server_address[1]}/").ask("GET", "/")
+            LocalClient(f"http://127.0.0.1:{server.server_address[1]}/").ask("GET", "/")

@@ -21,7 +21,7 @@ from twistpi.blobs.tree import open_tree
 from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.cli.log import entries
-from twistpi.cli.resyncing import Resynced, resync
+from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 from twistpi.model.peers import Epoch, Fork, Peer

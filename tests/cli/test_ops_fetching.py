@@ -15,8 +15,8 @@ import attrs
 import pytest
 
 from tests.fakes.certificates import write_certificate
+from twistpi.cli.diagnostics.fetcher import Fetcher
 from twistpi.cli.diagnostics.survey import Question
-from twistpi.cli.fetching import Fetcher
 from twistpi.http.blocking import SILENT
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials

@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.etc.places import ODD, deployment, written
+from twistpi.cli.config_quoting import check_path, toml
 from twistpi.cli.genconfig import FILES, closed_to_others, find_twistd, render, write
 from twistpi.cli.main import main
-from twistpi.cli.quoting import check_path, toml
 from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, NoTwistd
 from twistpi.server.settings import TABLE, Settings, load_settings
 

@@ -21,7 +21,7 @@ import jinja2
 
 from twistpi import __version__
 from twistpi.blobs.tree import ROOT
-from twistpi.cli.quoting import FILTERS, check_path, toml
+from twistpi.cli.config_quoting import FILTERS, check_path, toml
 from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, FilesInTheWay, NoTwistd
 from twistpi.server.directory import Layout
 from twistpi.server.settings import TABLE, Setting, Settings

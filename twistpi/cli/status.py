@@ -1,4 +1,4 @@
-"""How the server of a server directory is: what ``twistpi status`` shows, and waits for."""
+"""``twistpi status``: the state of a server directory and of the server that runs on it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from twistpi.cli.talking import Address
+from twistpi.cli.clients import ask_local_server
+from twistpi.http.blocking import BlockingResponse
 from twistpi.model.errors import ServerdirRefused
 from twistpi.server.directory import Layout
-from twistpi.server.node import Node, read_node
-from twistpi.server.run_file import read_running
+from twistpi.server.node import read_node
 from twistpi.view.read import Readers
 
-PATH = "/+status"
 _BETWEEN = 0.05
 """Seconds between two looks while something is waited for."""
 
 
 def status_in(serverdir: str) -> dict[str, Any]:
-    """What the running server says of itself, or, when none runs, what the directory says; ``running`` tells which.
+    """Return what the running server says of itself, or what the directory says when none runs; ``running`` tells which.
 
-    Blocking.  Raises ``ServerdirRefused`` when nothing is there.
+    Blocking. Raise ``ServerdirRefused`` when nothing is there.
     """
     node = read_node(serverdir)
     if node is None:
         raise ServerdirRefused(serverdir, "nothing is in it yet; start twistpi once, or name another directory")
-    asked = _ask(serverdir, node)
-    if asked is not None:
-        return {**asked, "running": True}
+    match ask_local_server(serverdir, node, "/+status"):
+        case (_, BlockingResponse(json={"result": dict(result)})):
+            return {**result, "running": True}
     serial, view = 0, Layout(serverdir).view
     if os.path.exists(view):
         with closing(Readers(view)) as readers:
@@ -42,7 +41,7 @@ def status_in(serverdir: str) -> dict[str, Any]:
 def wait_for_serial(
     serverdir: str, serial: int, seconds: float | None, monotonic: Callable[[], float], pause: Callable[[float], object]
 ) -> dict[str, Any]:
-    """The status once ``serial`` is there, or after ``seconds`` the status of then; blocking.  Raises what ``status_in`` does."""
+    """Return the status once ``serial`` is there, or after ``seconds``. Blocking; raise as ``status_in`` does."""
     until = None if seconds is None else monotonic() + seconds
     while True:
         status = status_in(serverdir)
@@ -52,7 +51,7 @@ def wait_for_serial(
 
 
 def status_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
-    """``status`` for people."""
+    """Yield the status for people."""
     is_replica = status["role"] == "REPLICA"
     yield f"role: {'replica' if is_replica else 'primary'}{'' if status['running'] else ' (no server runs)'}"
     yield f"serial: {status['serial']}"
@@ -94,16 +93,3 @@ def _moment(at: float | None, now: float) -> str:
     if at is None:
         return "never"
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC ({max(0, round(now - at))} s ago)"
-
-
-def _ask(serverdir: str, node: Node) -> dict[str, Any] | None:
-    running = read_running(serverdir)
-    for text in () if running is None else running.addresses:
-        try:
-            told = Address(text).ask("GET", PATH)
-        except OSError:
-            continue
-        result = told.json.get("result")
-        if isinstance(result, dict) and result.get("uuid") == node.node_id:
-            return result
-    return None

@@ -10,7 +10,7 @@ import click
 
 from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import RealDisk
-from twistpi.cli.administering import administer
+from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options
 from twistpi.model.accounts import ROOT
 from twistpi.model.errors import ServerdirRefused, UnknownUser

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import click
 
-from twistpi.cli.administering import administer
+from twistpi.blobs.tree import ROOT, Tree
+from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options
-from twistpi.cli.garbage import collected_lines, find_garbage_in, garbage_line, progress_of
-from twistpi.cli.marking import Yank
 from twistpi.cli.progress import show_progress
+from twistpi.cli.yank import Yank
+from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, find_garbage
 from twistpi.rules.yanks import read_yank
 from twistpi.server.settings import Settings
 
@@ -47,12 +49,30 @@ def gc(settings: Settings, dry_run: bool) -> None:
 
     Files stored within the last hour are kept. A running server does this by itself, an hour after something was removed.
     """
-    with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as show:
-        tell = progress_of(show)
+    with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as progress:
+
+        def tell(collected: Collected) -> None:
+            progress("files", collected.folders, FOLDERS)
+
+        def name(garbage: Garbage) -> None:
+            progress.say(f"{ROOT}/{garbage.address.relative} ({garbage.size:,} bytes)")
+
         if dry_run:
-            path, present = settings.serverdir, now().timestamp()
-            swept = find_garbage_in(path, administration.reader, present, tell, lambda one: show.say(garbage_line(one)))
+            stored_before = now().timestamp() - GRACE
+            collected = find_garbage(Tree(settings.serverdir), administration.reader, stored_before, tell, name)
         else:
-            swept = administration.sweep(tell)
-    for line in collected_lines(swept, dry_run=dry_run):
+            collected = administration.collect_garbage(tell)
+    for line in _collected_lines(collected, dry_run=dry_run):
         click.echo(line)
+
+
+def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
+    if collected.removed:
+        files = "1 file" if collected.removed == 1 else f"{collected.removed:,} files"
+        told = f"{files} with {collected.removed_bytes:,} bytes {'has' if collected.removed == 1 else 'have'} no name any more"
+        yield f"{told}; {'nothing was changed' if dry_run else 'removed'}."
+    else:
+        yield "There is nothing to remove yet." if collected.young else f"Every one of {collected.blobs:,} files is needed."
+    if collected.young:
+        those = "1 more was" if collected.young == 1 else f"{collected.young:,} more were"
+        yield f"{those} stored in the last hour: what has no name may be getting one, so it stays for now."

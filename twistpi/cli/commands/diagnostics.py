@@ -11,6 +11,7 @@ import attrs
 import click
 
 from twistpi.cli.commands.common import serverdir_option, settings_of, show
+from twistpi.cli.diagnostics.fetcher import Fetcher
 from twistpi.cli.diagnostics.findings import WRONG, count, doctor_fields, doctor_lines, index_fields, index_lines
 from twistpi.cli.diagnostics.index_rules import judge_index
 from twistpi.cli.diagnostics.index_survey import survey_index
@@ -18,7 +19,6 @@ from twistpi.cli.diagnostics.machine import Machine, look_at_machine
 from twistpi.cli.diagnostics.server_rules import diagnose
 from twistpi.cli.diagnostics.server_survey import Site, survey_server
 from twistpi.cli.diagnostics.survey import Tell
-from twistpi.cli.fetching import Fetcher
 from twistpi.cli.progress import show_progress
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials

@@ -7,9 +7,9 @@ import time
 
 import click
 
-from twistpi.cli.administering import administer
+from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options, show
-from twistpi.cli.explaining import explain_project, explanation_lines
+from twistpi.cli.explanation import explain_project, explanation_lines
 from twistpi.cli.log import as_json, as_text, entries, missing_before
 from twistpi.cli.progress import show_progress
 from twistpi.cli.settings_page import settings_page

@@ -7,11 +7,11 @@ import os
 import click
 
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.cli.administering import administer
-from twistpi.cli.asking import Asked
+from twistpi.cli.administration import administer
+from twistpi.cli.clients import PeerClient
 from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of, settings_options
-from twistpi.cli.resyncing import Resynced
-from twistpi.cli.resyncing import resync as make_replica
+from twistpi.cli.resync import Resynced
+from twistpi.cli.resync import resync as make_replica
 from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 
@@ -55,7 +55,7 @@ def resync(serverdir: str | None, config: str | None, primary_url: str | None, s
     path = os.path.abspath(settings.serverdir)
     tokens = NodeTokens(read_secret(settings.serverdir, settings.secretfile))
     url = primary_url.rstrip("/") if primary_url else settings.primary_url
-    _say(path, secretfile, make_replica(path, url, lambda one, node_id: Asked(one, node_id, tokens, settings.ca_file)))
+    _say(path, secretfile, make_replica(path, url, lambda one, node_id: PeerClient(one, node_id, tokens, settings.ca_file)))
 
 
 def _say(path: str, secretfile: str | None, done: Resynced) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from twistpi.auth import tokens as api_tokens
-from twistpi.cli.administering import Administration, administer
+from twistpi.cli.administration import Administration, administer
 from twistpi.cli.commands.common import now, settings_options, show
 from twistpi.model.accounts import ApiToken
 from twistpi.model.errors import UnknownUser

@@ -17,9 +17,9 @@ import attrs
 from twistpi import __version__
 from twistpi.auth.passwords import BLANK
 from twistpi.blobs.address import blob_address
+from twistpi.cli.diagnostics.fetcher import Fetcher
 from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, fine, judge, when
 from twistpi.cli.diagnostics.survey import Exchange, Question, Tell
-from twistpi.cli.fetching import Fetcher
 from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED
 from twistpi.http.proxies import ProxyRules

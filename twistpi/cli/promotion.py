@@ -1,37 +1,30 @@
-"""``twistpi promote``: by the server that runs, or directly where none does."""
+"""``twistpi promote`` without a running server: the replica in a server directory becomes the primary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import attrs
 
-from twistpi.http.blocking import BlockingResponse
-from twistpi.model.errors import ServerAnsweredOtherwise, TwistpiError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
 from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
-from twistpi.rules.promotion import PRIMARY, Promotion, decide_promotion
+from twistpi.rules.promotion import Promotion, decide_promotion
 from twistpi.server.epochs import begin_epoch
 from twistpi.server.storage import Storage
 
-PATH: Final = "/+promote"
-"""Where a server is asked to become the primary."""
-_BETWEEN: Final = 0.2
-"""Seconds between two looks at what the server does."""
-_LOOKS: Final = 600
-
 
 class Primary(Protocol):
-    """The server that was followed, as it is asked (``cli.asking.Asked``)."""
+    """The server that was followed, as it is asked (``cli.clients.Asked``)."""
 
     url: str
 
     def peer(self) -> Peer:
-        """What it says of itself."""
+        """Return what it says of itself."""
 
     def tell(self, note: FenceNote) -> Peer:
         """Tell it of a promotion."""
@@ -39,51 +32,24 @@ class Primary(Protocol):
 
 @attrs.frozen
 class Promoted:
-    """What came of it."""
+    """A promotion that was done."""
 
     epoch: int
-    """That began."""
+    """The epoch that began."""
     serial: int
-    """With which entry."""
+    """The entry with which it began."""
     untold: str | None
-    """The former primary that does not know of it yet."""
+    """The URL of the former primary, if that does not know of it yet."""
     told: tuple[str, ...]
-    """What happened on the way."""
-
-
-def promote_by_server(
-    serverdir: str, begin: Callable[[], BlockingResponse], look: Callable[[], BlockingResponse], pause: Callable[[float], object]
-) -> Promoted:
-    """Have the server that runs on ``serverdir`` become the primary, and wait until it is.
-
-    ``begin`` asks it to, ``look`` how far it is.  Raises ``ServerAnsweredOtherwise`` when it does not.
-    """
-    told: Sequence[str] = ()
-    facts = _result(serverdir, begin())
-    for _ in range(_LOOKS):
-        if facts.get("role") == PRIMARY:
-            return Promoted(int(facts["epoch"]), int(facts["serial"]), facts.get("former"), tuple(told))
-        if facts.get("state") == "failed":
-            raise ServerAnsweredOtherwise(serverdir, str(facts.get("failure")))
-        told = facts.get("told") or told
-        pause(_BETWEEN)
-        facts = _result(serverdir, look())
-    raise ServerAnsweredOtherwise(serverdir, "it is still at it; twistpi status tells what becomes of it")
-
-
-def _result(serverdir: str, told: BlockingResponse) -> dict[str, Any]:
-    result = told.json.get("result")
-    if told.status >= 400 or not isinstance(result, dict):
-        raise ServerAnsweredOtherwise(serverdir, told.message)
-    return result
+    """Sentences on what happened meanwhile."""
 
 
 def promote_directly(
     storage: Storage, primary: Primary | None, now: Callable[[], datetime], *, force: bool, url: str | None
 ) -> Promoted:
-    """Make a primary of the replica whose server does not run, and tell its former ``primary`` once that it will be at ``url``.
+    """Make a primary of a replica, and tell its former ``primary`` once that the new one is at ``url``. Blocking.
 
-    Raises ``NotPromotable``, and ``EntriesOutstanding`` unless by ``force``.  Blocking.
+    Raise ``NotPromotable``, and unless by ``force`` ``EntriesOutstanding``.
     """
     own, told = _own(storage), list[str]()
     if not storage.serverdir.node.initialised and (not force or own.serial == 0):
@@ -134,7 +100,7 @@ def _refuse_missing(decision: Promotion, primary: Primary, own: Peer) -> None:
 
 
 def _tell(primary: Primary, note: FenceNote) -> bool:
-    """Whether the former primary knows."""
+    """Tell the former primary; return whether it knows."""
     try:
         primary.tell(note)
     except TwistpiError:

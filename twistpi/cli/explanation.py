@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from twistpi.cli.administering import Administration
+from twistpi.cli.administration import Administration
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import Index

@@ -1,4 +1,4 @@
-"""``twistpi yank``: files of a private release are yanked, or not any more."""
+"""``twistpi yank``: the change to a release of a private index, and the requests that have a server make it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from twistpi.view.read import Reader
 
 @attrs.frozen
 class Yank:
-    """What is to be marked, and how."""
+    """Files to yank or to offer again. Methods raise when the index, release or file does not exist or is a mirror's."""
 
     index: str
     """``user/index``."""
     project: str
-    """However it is spelled."""
+    """In any spelling."""
     version: str
     """As it was uploaded."""
     filenames: tuple[str, ...] = ()
-    """None for every file of the release."""
+    """Empty for every file of the release."""
     yanked: bool | str = True
-    """True, the reason, or False for not any more."""
+    """True, the reason, or False to take that back."""
 
     @property
     def owner(self) -> str:
-        """The user whose index it is."""
+        """The owner of the index."""
         return self.index.partition("/")[0]
 
     def decide(self, reader: Reader) -> Sequence[Change]:
-        """The changes; raises ``UnknownIndex``, ``MarkedUpstream``, ``NoProject``, ``UnknownVersion`` and ``UnknownFile``."""
+        """Return the changes."""
         index, release = self._target(reader)
         return decide_yank(index, release, self.filenames or None, self.yanked)
 
     def requests(self, reader: Reader) -> Iterator[tuple[str, str, Json]]:
-        """Method, path and body of what a server is asked for; raises as ``decide`` does."""
+        """Yield method, path and body of requests to a server."""
         _, release = self._target(reader)
         paths = {file.known.link.filename: file.known.path for file in release.files}
         body = {"reason": self.yanked} if isinstance(self.yanked, str) else None

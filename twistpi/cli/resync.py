@@ -38,7 +38,7 @@ from twistpi.view.database import drop_view, open_view
 
 
 class Other(Protocol):
-    """The server to follow, as it is asked (``cli.asking.Asked``)."""
+    """The server to follow, as it is asked (``cli.clients.PeerClient``)."""
 
     url: str
 
