@@ -61,8 +61,8 @@ def _section(setting: Setting) -> str:
     places = f"``--{setting.name}{placeholder}``, ``{setting.variable}``"
     unit = f" ({setting.unit})" if setting.unit else ""
     allowed = setting.kind.allowed.removeprefix("it must be ").removeprefix("it ")
-    several = f"as several options ``--{setting.name}``, as words separated by spaces in the variable, as a list in the file"
+    several = f"as repeated options ``--{setting.name}``, as words separated by spaces in the variable, or as a list in the file"
     about = f"{setting.help[0].upper()}{setting.help[1:]}{unit}."
     facts = [f":given as: {places}", f":default: {setting.shown_default}", f":allowed: {allowed}"]
     lines = [setting.name, "~" * len(setting.name), "", about, "", *facts, ""]
-    return "\n".join([*lines, f"Can have several values: {several}.\n"] if setting.repeatable else lines)
+    return "\n".join([*lines, f"Several values can be given {several}.\n"] if setting.repeatable else lines)

@@ -175,7 +175,7 @@ class Settings:
     workers: int = _setting(
         whole_number(0, 127),
         0,
-        "the number of worker processes that serve pages and files, beside the first process; useful: one for each core",
+        "how many worker processes serve pages and files beside the first process; one for each core is useful",
     )
     log_level: str = _setting(choice("debug", "info", "warn", "error", "critical"), "info", "the lowest level to log")
     access_log: str | None = _setting(
