@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,31 @@ INSIDE_FUNCTIONS = {
     ("twistpi/cli/commands/inspection.py", "twistpi.cli.check"): "takes longer than the other commands run",
 }
 """The imports that stand inside a function, and why."""
+
+RETIRED_WORDS = re.compile(
+    r"askers?|believing|crew|doctoring|doors?|doorway|glance|house|inflight|inflow|keeping|lasting|pouring|reign|sidecars?|spool"
+    r"|staff|standing|sweeper|sweeping|telling|touches|troubles?|trusting|wish"
+)
+"""Words of a former private language, which are no part of any name; ``docs/contributing.rst`` says where things are."""
+RETIRED_NAMES = frozenset({"Account", "Board", "Nodes", "Orders", "Outdated", "Place", "Reach", "Serving", "Sight", "Way"})
+"""Names that said nothing; as parts of others they are plain English."""
+STILL_NAMED_SO = {
+    "twistpi/server/replica_services.py": {"sidecars"},
+    "twistpi/server/roles.py": {"sidecars"},
+    "twistpi/server/server.py": {"standing"},
+    "twistpi/web/authentication.py": {"_askers"},
+    "twistpi/web/fast/ready.py": {"Account", "standing", "standing_headers"},
+    "twistpi/web/handlers/docs.py": {"_Place"},
+    "twistpi/web/handlers/push.py": {"sidecars", "Sidecar"},
+    "twistpi/web/replication/authentication.py": {"Nodes"},
+    "twistpi/web/replies.py": {"Standing", "standing"},
+    "twistpi/web/request_ids.py": {"trusting"},
+    "twistpi/web/services.py": {"sidecars", "standing", "_standing"},
+    "twistpi/web/transport/connections.py": {"_sweeping", "_stop_sweeping"},
+    "twistpi/web/waiting.py": {"standing"},
+}
+"""Names that are to be replaced."""
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 60
@@ -172,3 +198,25 @@ def test_every_module_and_public_name_is_documented(path: Path) -> None:
     for node in _public(tree):
         overload = any("setter" in ast.dump(decorator) or "overload" in ast.dump(decorator) for decorator in node.decorator_list)
         assert overload or ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"
+
+
+def _names(path: Path) -> Iterator[tuple[str, int]]:
+    """The names of a module and its package, its classes and functions, their arguments and annotated attributes."""
+    yield from ((part, 1) for part in path.relative_to(ROOT).with_suffix("").parts)
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.AnnAssign):
+            yield ast.unparse(node.target).rpartition(".")[2], node.lineno
+
+
+@PATHS
+def test_names_are_words_of_the_field(path: Path) -> None:
+    excepted: set[str] = STILL_NAMED_SO.get(str(path.relative_to(ROOT)), frozenset())
+    for name, line in _names(path):
+        is_retired = name.lstrip("_") in RETIRED_NAMES or any(
+            RETIRED_WORDS.fullmatch(word.lower()) for word in _WORD.findall(name)
+        )
+        assert name in excepted or not is_retired, f"{path}:{line}: {name}"

@@ -27,7 +27,7 @@ from twistpi.model.replication_errors import FeedDamaged
 from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
 from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over
-from twistpi.replication.snapshot import Bootstrap, Place
+from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.view.database import FOLD_VERSION, open_view
 from twistpi.view.snapshot import Copy, copy_view, dump
 
@@ -153,7 +153,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     folder.mkdir()
     client, agent = client_for(large.fake.url)
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
-    place = Place(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
+    place = SnapshotPaths(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
     yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, offload))
     agent.close()
 

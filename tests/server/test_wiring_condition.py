@@ -16,10 +16,10 @@ from twistpi.server.health import ServerHealth
 MB = 1 << 20
 
 
-def _condition(tmp_path: Path, *, free: int = 1000 * MB, trouble: Exception | None = None, failing: Any = None) -> ServerHealth:
+def _condition(tmp_path: Path, *, free: int = 1000 * MB, failure: Exception | None = None, failing: Any = None) -> ServerHealth:
     disk = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_blocks=2000 * MB // 4096)
     changelog: Any = SimpleNamespace(last=SimpleNamespace(serial=7))
-    writer: Any = SimpleNamespace(trouble=trouble)
+    writer: Any = SimpleNamespace(failure=failure)
     mirror: Any = SimpleNamespace(failing=lambda: failing or {})
     return ServerHealth(str(tmp_path), 256 * MB, changelog, writer, mirror, statvfs=lambda path: disk)
 
@@ -56,7 +56,7 @@ def test_a_disk_that_is_gone_is_told_without_its_path(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_is_no_log(tmp_path: Path) -> None:
     assert _check(_condition(tmp_path), "log").fine
-    check = _check(_condition(tmp_path, trouble=StorageFull(str(tmp_path), "No space left on device")), "log")
+    check = _check(_condition(tmp_path, failure=StorageFull(str(tmp_path), "No space left on device")), "log")
     assert (check.fine, check.needed) == (False, True)
     assert "No space left" in check.sentence
     assert str(tmp_path) not in check.sentence

@@ -20,7 +20,7 @@ from tests.replication.test_replication_snapshot import Large, Signer
 from twistpi.changelog.disk import RealDisk
 from twistpi.model.errors import ServerdirRefused
 from twistpi.replication.primary import Primary
-from twistpi.replication.snapshot import Bootstrap, Place
+from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.first_sync import FirstSync
 from twistpi.server.node import read_node
@@ -102,7 +102,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     client, agent = client_for(large.fake.url)
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
-    place = Place(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
+    place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
     bootstrap = Bootstrap(primary, place, RealDisk(), reactor, offload)
     yield Arriving(serverdir, settings, FirstSync(primary, serverdir, reactor, lambda: 0.0, bootstrap), large)
     large.view.close()

@@ -118,7 +118,7 @@ class Writer:
         return self.keep(lambda _view: None)
 
     @property
-    def trouble(self) -> Exception | None:
+    def failure(self) -> Exception | None:
         """Why nothing can be written now; None as far as is known."""
         return self._refusal or self._shortage
 

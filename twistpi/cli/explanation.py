@@ -31,23 +31,23 @@ def explain_project(administration: Administration, name: str, project: str, ver
     normal = normalize_project(project)
     order = resolution_order(index, reader.index)
     ruling = rule_on_mirrors(normal, order, lambda other: reader.has_project(other, normal))
-    troubles = _ask_mirrors(administration, order, normal) if ruling.allowed else {}
+    failures = _ask_mirrors(administration, order, normal) if ruling.allowed else {}
     known = {one.name: reader.project(one.name, normal) for one in order}
     knowledge = {other: found for other, found in known.items() if found is not None}
-    return explain(order, normal, version, knowledge, troubles)
+    return explain(order, normal, version, knowledge, failures)
 
 
 def _ask_mirrors(administration: Administration, order: Sequence[Index], project: str) -> Mapping[str, str]:
     """Have each mirror ask its upstream; by name, why one cannot tell."""
-    troubles = {}
+    failures = {}
     for mirror in (index for index in order if index.is_mirror):
         told = administration.ask(f"/{quote(mirror.name)}/+simple/{project}/", _PAGE)
         if told is None:
             if not administration.reader.has_project(mirror.name, project):
-                troubles[mirror.name] = "no server runs here that could ask its upstream, and nothing of the project is known yet"
+                failures[mirror.name] = "no server runs here that could ask its upstream, and nothing of the project is known yet"
         elif told.status >= 500:
-            troubles[mirror.name] = told.message
-    return troubles
+            failures[mirror.name] = told.message
+    return failures
 
 
 def explanation_lines(index: str, told: Explanation) -> Iterator[str]:

@@ -36,7 +36,7 @@ WAIT = 20.0
 PATIENCE = 5.0
 """Seconds after which a primary counts as gone."""
 
-TELLING_PATIENCE = 10.0
+NOTIFICATION_TIMEOUT = 10.0
 """Seconds for the answer of a former primary that is told of the promotion."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two attempts to tell it.  A former primary that comes back and knows no follower takes writes until it is told,
@@ -241,7 +241,7 @@ class PromotionNotifier:
         """Tell it once; return whether nothing is left to tell."""
         url = self._other.url
         try:
-            told = await tell(self._other, await self._note(), TELLING_PATIENCE)
+            told = await tell(self._other, await self._note(), NOTIFICATION_TIMEOUT)
         except NotFenced as refusal:
             _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
             return await self._ask_why()
@@ -255,7 +255,7 @@ class PromotionNotifier:
 
     async def _ask_why(self) -> bool:
         try:
-            other = await ask_peer(self._other, TELLING_PATIENCE)
+            other = await ask_peer(self._other, NOTIFICATION_TIMEOUT)
         except (PrimaryUnreachable, StrangePrimary):
             return False
         await self._done()

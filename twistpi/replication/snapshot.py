@@ -32,14 +32,14 @@ from twistpi.view.database import FOLD_VERSION, drop_view
 
 
 @attrs.frozen
-class Place:
-    """Where in a server directory things go."""
+class SnapshotPaths:
+    """The paths in a server directory of what a snapshot brings."""
 
     changelog: str
     """The folder of the segments."""
     view: str
     incoming: str
-    """The folder for what is not whole yet."""
+    """The folder of files that are not complete yet."""
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Bootstrap:
     """Brings a snapshot and what belongs to it; called again after an error, it goes on where it was."""
 
     _primary: Primary
-    _place: Place
+    _paths: SnapshotPaths
     _disk: IDisk
     _clock: Any
     _offload: Offload
@@ -88,7 +88,7 @@ class Bootstrap:
             await self._bring(facts)
         except OSError as error:  # what is on the disk now is not known, least of all after a sync that failed
             self._facts = None
-            raise StorageFull(self._place.incoming, os.strerror(error.errno or 0)) from error
+            raise StorageFull(self._paths.incoming, os.strerror(error.errno or 0)) from error
         return facts.log_id
 
     async def _bring(self, facts: SnapshotFacts) -> None:
@@ -96,14 +96,14 @@ class Bootstrap:
         await self._fetch(f"/+snapshot/{facts.id}", self._view, facts.size)
         await self._offload(self._check_view, facts)
         first = facts.end.segment
-        os.makedirs(self._place.changelog, mode=0o700, exist_ok=True)
-        segment = segment_path(self._place.changelog, first) + NEW_SUFFIX
+        os.makedirs(self._paths.changelog, mode=0o700, exist_ok=True)
+        segment = segment_path(self._paths.changelog, first) + NEW_SUFFIX
         await self._fetch(f"/+changelog/segments/{first}", segment, facts.end.offset)
         await self._offload(self._install, facts, self._before(overview, first), segment)
 
     @property
     def _view(self) -> str:
-        return os.path.join(self._place.incoming, "view")
+        return os.path.join(self._paths.incoming, "view")
 
     async def _make(self) -> SnapshotFacts:
         answer = await self._primary.ask("POST", "/+snapshot", patience=600.0)
@@ -145,9 +145,9 @@ class Bootstrap:
     def _clear(self) -> None:
         """Begin from nothing."""
         self.received = 0
-        os.makedirs(self._place.incoming, mode=0o700, exist_ok=True)
-        drop_view(self._place.view)
-        folders = [self._place.incoming, *([self._place.changelog] if os.path.isdir(self._place.changelog) else [])]
+        os.makedirs(self._paths.incoming, mode=0o700, exist_ok=True)
+        drop_view(self._paths.view)
+        folders = [self._paths.incoming, *([self._paths.changelog] if os.path.isdir(self._paths.changelog) else [])]
         for folder in folders:
             for name in os.listdir(folder):
                 os.remove(os.path.join(folder, name))
@@ -172,11 +172,11 @@ class Bootstrap:
             file.sync()
         finally:
             file.close()
-        write_base(self._place.changelog, self._disk, before)
+        write_base(self._paths.changelog, self._disk, before)
         self._disk.rename(segment, segment.removesuffix(NEW_SUFFIX))
-        self._disk.sync_folder(self._place.changelog)
-        os.replace(self._view, self._place.view)
-        self._disk.sync_folder(os.path.dirname(self._place.view))
+        self._disk.sync_folder(self._paths.changelog)
+        os.replace(self._view, self._paths.view)
+        self._disk.sync_folder(os.path.dirname(self._paths.view))
 
 
 def check_segment(disk: IDisk, path: str, before: Position, end: Position) -> None:

@@ -76,7 +76,7 @@ class Application:
     _housekeeping: LoopingCall = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping = LoopingCall(self._do_housekeeping)
         self._housekeeping.clock = self._clock
 
     @classmethod
@@ -142,7 +142,7 @@ class Application:
         await self._authentication.stop()
         self._readers.close()
 
-    def _keep_house(self) -> Deferred[None]:
+    def _do_housekeeping(self) -> Deferred[None]:
         before = self._clock.seconds() - _MISSING_REMEMBERED
         kept = self._writer.keep(lambda view: view.forget_missing(before))
         return kept.addErrback(self._not_kept)

@@ -88,7 +88,7 @@ class Epochs:
     _now: Callable[[], datetime]
     _fail: Callable[[Exception], object]
     _restart: Callable[[], object]
-    _telling: PromotionNotifier | None = attrs.field(default=None, init=False)
+    _notifier: PromotionNotifier | None = attrs.field(default=None, init=False)
     _asking: Deferred[None] | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
@@ -98,14 +98,14 @@ class Epochs:
         self._asking.addErrback(lambda failure: _log.failure("The followers could not be asked", failure=failure))
         former = self._storage.serverdir.node.former_url
         if former is not None and self.fencing.facts.role == PRIMARY:
-            self._telling = self._telling_of(former)
-            self._telling.start()
+            self._notifier = self._notifier_of(former)
+            self._notifier.start()
 
     def stop(self) -> None:
         """Stop asking and telling."""
         self.fencing.stop()
-        if self._telling is not None:
-            self._telling.stop()
+        if self._notifier is not None:
+            self._notifier.stop()
 
     async def take_over(self, epoch: int, *, tell: bool) -> None:
         """Begin ``epoch`` as the primary of the log: write its entry, and restart.
@@ -123,10 +123,10 @@ class Epochs:
             self._fail(error)
             raise
         if tell and former is not None:
-            await self._telling_of(former).attempt()
+            await self._notifier_of(former).attempt()
         self._restart()
 
-    def _telling_of(self, former: str) -> PromotionNotifier:
+    def _notifier_of(self, former: str) -> PromotionNotifier:
         return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.learn, self._clock)
 
     async def _note(self) -> FenceNote:

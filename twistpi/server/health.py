@@ -70,10 +70,10 @@ class ServerHealth:
         return Check("disk", True, f"{in_words(free)} of the disk are free; {reserve}.")
 
     def _check_log(self) -> Check:
-        trouble = self._writer.trouble
-        if trouble is None:
+        failure = self._writer.failure
+        if failure is None:
             return Check("log", True, "The changelog can be written.")
-        reason = getattr(trouble, "reason", None) or str(trouble)  # whole sentences name paths
+        reason = getattr(failure, "reason", None) or str(failure)  # whole sentences name paths
         return Check("log", False, f"The changelog cannot be written ({reason}); the server's log tells more.")
 
 

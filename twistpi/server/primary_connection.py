@@ -75,14 +75,14 @@ def forward_to(
         anywhere = ForbiddenNetworks.parse((NONE,))
         agent = make_agent(reactor, {}, extra_ca_file=settings.ca_file, forbidden=anywhere, connections_per_host=0)
     backend = primary_backend(primary.url, address.base, agent, primary)
-    reach = _Reach(following, settings.proxy_timeout)
+    reach = _SerialWait(following, settings.proxy_timeout)
     return Forwarder(
         backend, addresses, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK
     )
 
 
 @attrs.frozen
-class _Reach:
+class _SerialWait:
     """Waits for serials."""
 
     _following: Following

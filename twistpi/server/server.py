@@ -24,7 +24,7 @@ from twistpi import __version__
 from twistpi.blobs.tree import INCOMING
 from twistpi.changelog.disk import IDisk
 from twistpi.replication.progress import Progress
-from twistpi.replication.snapshot import Bootstrap, Place
+from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.application import Application
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.epochs import finish_promotion
@@ -127,7 +127,7 @@ class Server:
         assert node.primary_url is not None
         primary = reach(node.primary_url, node.node_id, self._settings, self._reactor, self._environment)
         layout = serverdir.layout
-        place = Place(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
+        place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
         offload = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         bootstrap = Bootstrap(primary, place, self._disk, self._reactor, offload)
         first_sync = FirstSync(primary, serverdir, self._reactor, random.random, bootstrap)
