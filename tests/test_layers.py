@@ -214,9 +214,8 @@ def _names(path: Path) -> Iterator[tuple[str, int]]:
 
 @PATHS
 def test_names_are_words_of_the_field(path: Path) -> None:
-    excepted: set[str] = STILL_NAMED_SO.get(str(path.relative_to(ROOT)), frozenset())
+    excepted = STILL_NAMED_SO.get(str(path.relative_to(ROOT)), set[str]())
     for name, line in _names(path):
-        is_retired = name.lstrip("_") in RETIRED_NAMES or any(
-            RETIRED_WORDS.fullmatch(word.lower()) for word in _WORD.findall(name)
-        )
+        words = (word.lower() for word in _WORD.findall(name))
+        is_retired = name.lstrip("_") in RETIRED_NAMES or any(map(RETIRED_WORDS.fullmatch, words))
         assert name in excepted or not is_retired, f"{path}:{line}: {name}"

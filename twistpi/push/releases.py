@@ -17,8 +17,7 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
-from twistpi.push.posting import NoAnswer, post
-from twistpi.push.repository import Repository
+from twistpi.push.repository import NoAnswer, Repository, post
 from twistpi.rules.upload_form import Fields, encode_form, file_fields, metadata_fields
 from twistpi.rules.uploads import uploaded_path
 

@@ -113,7 +113,7 @@ def _files(known: KnownProject, version: str | None) -> tuple[KnownFile, ...]:
         return known.files
     wanted = comparable_version(version)
     found = [(file, version_of_filename(file.link.filename, known.project)) for file in known.files]
-    return tuple(file for file, told in found if told is not None and comparable_version(told) == wanted)
+    return tuple(file for file, named in found if named is not None and comparable_version(named) == wanted)
 
 
 def _file_fate(index: Index, known: KnownProject, filename: str, offered: set[str], owners: dict[str, str]) -> FileFate:

@@ -101,7 +101,8 @@ def decide_file_uploaded(
     if existing is not None and holder is not None and holder.version != upload.version:
         # After the release is described: a project that was empty for a moment would lose its status.
         changes.append(FileRemoved(index.name, upload.project, upload.filename))
-    return (*changes, _uploaded(index.name, upload))
+    fields = attrs.asdict(upload, recurse=False, filter=attrs.filters.exclude("metadata"))
+    return (*changes, FileUploaded(index.name, **fields))
 
 
 def decide_registered(
@@ -132,20 +133,3 @@ def check_replaceable(index: Index, filename: str, sha256: str, existing: Upload
         raise FileExists(filename)
     if gone and uploaded_path(filename, sha256) not in gone and not index.config.get("reuse_filenames", False):
         raise FilenameUsed(index.name, filename)
-
-
-def _uploaded(index: str, upload: Upload) -> FileUploaded:
-    return FileUploaded(
-        index,
-        upload.project,
-        upload.version,
-        upload.filename,
-        upload.sha256,
-        upload.size,
-        upload.hashes,
-        upload.requires_python,
-        upload.metadata_sha256,
-        upload.metadata_size,
-        upload.provenance_sha256,
-        upload.provenance_size,
-    )
