@@ -1,4 +1,4 @@
-"""The page about HTTP names every door there is, and no other, and its examples answer what it says."""
+"""The page about HTTP lists every route of the server and no other, and its examples are true."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PORT = "3141"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH")
 
 
-def doors_of_the_page() -> set[tuple[str, str]]:
-    """Method and path of each door that is documented; ``ANY`` stands for every method."""
+def routes_of_the_page() -> set[tuple[str, str]]:
+    """Return method and path of each documented route; ``ANY`` stands for every method."""
     found = re.findall(rf"``({'|'.join(_METHODS)}|ANY) (/[^`\s]*)``", PAGE.read_text(encoding="utf-8"))
     return {(each, path) for method, path in found for each in (_METHODS if method == "ANY" else (method,))}
 
 
-def doors_of_the_program() -> Iterator[tuple[str, str]]:
-    """Method and path of each route that a module of ``web/`` names, whatever kind of server has it."""
+def routes_of_the_program() -> Iterator[tuple[str, str]]:
+    """Yield method and path of each route in the modules of ``web/``, for any role."""
     for path in (ROOT / "twistpi" / "web").rglob("*.py"):
         yield from _routes_in(ast.parse(path.read_text(encoding="utf-8")))
 
@@ -64,11 +64,11 @@ def _value(node: ast.expr, known: dict[str, Any]) -> Any:
         return None
 
 
-def test_every_door_is_documented_and_every_documented_door_is_there() -> None:
-    program, page = set(doors_of_the_program()), doors_of_the_page()
+def test_every_route_is_documented_and_every_documented_route_exists() -> None:
+    program, page = set(routes_of_the_program()), routes_of_the_page()
     assert len(program) > 60
     assert program - page == set(), "write these into docs/http.rst"
-    assert page - program == set(), "docs/http.rst tells of doors that are not there"
+    assert page - program == set(), "docs/http.rst has routes that do not exist"
 
 
 @in_reactor
