@@ -101,7 +101,7 @@ def decide_file_uploaded(
     if existing is not None and holder is not None and holder.version != upload.version:
         # After the release is described: a project that was empty for a moment would lose its status.
         changes.append(FileRemoved(index.name, upload.project, upload.filename))
-    fields = attrs.asdict(upload, recurse=False, filter=attrs.filters.exclude("metadata"))
+    fields = attrs.asdict(upload, recurse=False, filter=lambda field, _value: field.name != "metadata")
     return (*changes, FileUploaded(index.name, **fields))
 
 
