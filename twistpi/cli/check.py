@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -33,7 +32,7 @@ from twistpi.view.snapshot import copy_view, dump
 Progress = Callable[[str, int, int], object]
 """Told what is being read, and how many bytes of how many are done."""
 
-Row = tuple[Any, ...]
+Row = tuple[object, ...]
 _FOLDED_AT_ONCE = 1000
 _REBUILD = "stop the server, remove view.sqlite, and start it again"
 _MOST_EXAMPLES = 3

@@ -1,8 +1,8 @@
-"""``SERVERDIR/diverged/``: what only this server had, saved before it becomes a replica of another one.
+"""``SERVERDIR/diverged/``: entries that only this server had, saved before it becomes a replica of another one.
 
-Each folder in there is named by the serials that it holds and by the chain of the last: saved again, it is the same folder.  It
-is born under another name and renamed when all is in it, so one that is there is whole.  Blobs are hard links, which cost nothing
-and stay when the blobs themselves are removed for having no name any more.
+Each folder is named by the serials that it holds and by the chain of the last: saved again, it is the same folder. It is written
+under another name and renamed when complete. Blobs are hard links, which need no space and stay when garbage collection removes
+the blobs themselves.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ SUMMARY: Final = "summary.txt"
 
 
 def saved_name(first: int, last: int, chain: str) -> str:
-    """The name of the folder for the entries ``first`` to ``last``, whose last line has the chain ``chain``."""
+    """Return the name of the folder for the entries ``first`` to ``last``, where ``chain`` is that of ``last``."""
     return f"{first}-{last}-{chain[:8]}"
 
 
 def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, whole_log: bool) -> tuple[str, int]:
-    """Save ``lines`` and what they name as ``diverged/NAME``, durably; the folder's path, and how many blobs are in it.
+    """Save ``lines`` and the blobs that they name as ``diverged/NAME``, durably; return the folder and how many blobs are in it.
 
-    ``heading`` begins the summary.  With ``whole_log`` the segments are kept as they are, by links.  Blocking; raises
-    ``OSError`` and then has changed nothing but what begins again the next time.
+    ``heading`` begins the summary. With ``whole_log`` the segments are kept, by links. Blocking; after an ``OSError`` it can be
+    called again.
     """
     target = os.path.join(serverdir, FOLDER, name)
     if os.path.isdir(target):
         return target, sum(len(files) for _path, _folders, files in os.walk(os.path.join(target, ROOT)))
-    unborn = f"{target}.new"
-    shutil.rmtree(unborn, ignore_errors=True)
-    os.makedirs(unborn, mode=0o700)
-    blobs = _write_entries(serverdir, unborn, lines, heading, raw=not whole_log)
+    unfinished = f"{target}.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    os.makedirs(unfinished, mode=0o700)
+    blobs = _write_entries(serverdir, unfinished, lines, heading, raw=not whole_log)
     if whole_log:
-        _link_log(serverdir, unborn)
-    for path, _folders, _files in os.walk(unborn, topdown=False):
+        _link_log(serverdir, unfinished)
+    for path, _folders, _files in os.walk(unfinished, topdown=False):
         _sync(path)
-    os.rename(unborn, target)
+    os.rename(unfinished, target)
     _sync(os.path.join(serverdir, FOLDER))
     _sync(serverdir)
     return target, blobs
 
 
 def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], heading: str, *, raw: bool) -> int:
-    """Write the entries, for programs (``raw``) and for people, and link the blobs they name; how many these are."""
+    """Write the entries, for programs (``raw``) and for people, and link the blobs they name; return how many these are."""
     blobs = 0
-    # Whoever reads these files may read the log, too: they hold hashes of passwords.
+    # Like the log, these files hold hashes of passwords.
     with _private(folder, ENTRIES if raw else None) as entries, _private(folder, SUMMARY) as summary:
         summary.write(f"{heading}\n\n".encode())
         for line in lines:
@@ -74,13 +74,13 @@ def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], headin
 
 
 def _private(folder: str, name: str | None) -> BinaryIO:
-    """A new file that nobody else may read; without ``name``, nowhere."""
+    """Open a new file that other users cannot read; one that goes nowhere without ``name``."""
     path = os.devnull if name is None else os.path.join(folder, name)
     return open(path, "wb", opener=lambda one, flags: os.open(one, flags, 0o600))
 
 
 def _named_by(change: Change) -> Iterator[BlobAddress]:
-    """Where the blobs may lie that ``change`` says are here."""
+    """Yield the addresses of the blobs that a change names."""
     try:
         if isinstance(change, FileUploaded | FileCached):
             file = blob_address(change.sha256, change.filename)
@@ -98,7 +98,7 @@ def _named_by(change: Change) -> Iterator[BlobAddress]:
 
 
 def _link(serverdir: str, folder: str, address: BlobAddress) -> bool:
-    """Whether there is such a blob that was not linked yet; it is now."""
+    """Link a blob into the folder; return False when there is no such blob, or it is linked already."""
     target = os.path.join(folder, ROOT, address.relative)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:

@@ -15,14 +15,14 @@ from twistpi.rules.inheritance import Ruling, resolution_order, rule_on_mirrors
 
 _PAGE: Final = "application/vnd.pypi.simple.v1+json"
 _MOST_FILES: Final = 10
-"""Files of an index that are listed when nobody asked for one version."""
+"""Files of an index that are listed when no version is named."""
 
 
 def explain_project(administration: Administration, name: str, project: str, version: str | None) -> Explanation:
-    """What the index ``name`` shows for ``project``, or for one version of it, and why.
+    """Return what the index ``name`` shows for ``project``, or for one version of it, and why.
 
-    A running server has the mirrors ask their upstreams first, those that may contribute and no other: names that are private
-    are nobody's business.  Raises ``InvalidIndexName``, ``InvalidProjectName``, ``UnknownIndex``.
+    A running server first has the mirrors that may contribute ask their upstreams; no upstream learns a private name. Raise
+    ``InvalidIndexName``, ``InvalidProjectName``, ``UnknownIndex``.
     """
     reader = administration.reader
     index = reader.index(str(IndexName.parse(name)))
@@ -38,47 +38,47 @@ def explain_project(administration: Administration, name: str, project: str, ver
 
 
 def _ask_mirrors(administration: Administration, order: Sequence[Index], project: str) -> Mapping[str, str]:
-    """Have each mirror ask its upstream; by name, why one cannot tell."""
+    """Have each mirror ask its upstream; return why some cannot tell, by index."""
     failures = {}
     for mirror in (index for index in order if index.is_mirror):
-        told = administration.ask(f"/{quote(mirror.name)}/+simple/{project}/", _PAGE)
-        if told is None:
+        response = administration.ask(f"/{quote(mirror.name)}/+simple/{project}/", _PAGE)
+        if response is None:
             if not administration.reader.has_project(mirror.name, project):
                 failures[mirror.name] = "no server runs here that could ask its upstream, and nothing of the project is known yet"
-        elif told.status >= 500:
-            failures[mirror.name] = told.message
+        elif response.status >= 500:
+            failures[mirror.name] = response.message
     return failures
 
 
-def explanation_lines(index: str, told: Explanation) -> Iterator[str]:
-    """``told`` for people."""
-    subject = told.project if told.version is None else f"{told.project} {told.version}"
-    yield f"{index}: {_outcome(subject, told)}"
-    yield f"Mirrors: {_ruling_text(told.ruling, told)}."
-    for owner, base in told.missing_bases:
+def explanation_lines(index: str, explanation: Explanation) -> Iterator[str]:
+    """Yield the explanation for people."""
+    subject = explanation.project if explanation.version is None else f"{explanation.project} {explanation.version}"
+    yield f"{index}: {_outcome(subject, explanation)}"
+    yield f"Mirrors: {_ruling_text(explanation.ruling, explanation)}."
+    for owner, base in explanation.missing_bases:
         yield f"Note: {owner} names the base {base}, which does not exist."
-    width = max(len(fate.index.name) for fate in told.fates)
-    for number, fate in enumerate(told.fates, 1):
+    width = max(len(fate.index.name) for fate in explanation.fates)
+    for number, fate in enumerate(explanation.fates, 1):
         kind = "mirror" if fate.index.is_mirror else "stage "
         yield f"{number:2}. {kind}  {fate.index.name:{width}}  {_verdict_text(fate)}"
-        yield from _file_lines(fate, everything=told.version is not None)
+        yield from _file_lines(fate, everything=explanation.version is not None)
 
 
-def _outcome(subject: str, told: Explanation) -> str:
-    if told.answering:
-        return f"{subject} comes from {' and '.join(told.answering)}"
-    if any(fate.verdict is Verdict.FAILED for fate in told.fates):
+def _outcome(subject: str, explanation: Explanation) -> str:
+    if explanation.answering:
+        return f"{subject} comes from {' and '.join(explanation.answering)}"
+    if any(fate.verdict is Verdict.FAILED for fate in explanation.fates):
         return f"nobody can tell now whether there is {subject}"
     return f"nothing answers for {subject}"
 
 
-def _ruling_text(ruling: Ruling, told: Explanation) -> str:
-    project = told.project
+def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:
+    project = explanation.project
     if ruling.whitelisted is not None:
         return f"may answer, because the mirror_whitelist allows {project} at {ruling.whitelisted}"
     if not ruling.allowed:
         owner = ruling.private
-        advice = f"devpi index {told.fates[0].index.name} mirror_whitelist+={project}"
+        advice = f"devpi index {explanation.fates[0].index.name} mirror_whitelist+={project}"
         return f"stay silent, because {owner} has {project} and no mirror_whitelist allows it (to allow it: {advice})"
     return f"may answer, because no private index has {project}"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.resources import files as files_of
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import jinja2
@@ -118,7 +118,7 @@ class Deployment:
     def _address(self, host: str) -> str:
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What the templates call all this."""
         serverdir, config = self.settings.serverdir, self.path(SETTINGS_FILE)
         log_file, pid_file = os.path.join(self.logs, "twistpi.log"), os.path.join(self.logs, "twistpi.pid")

@@ -1,23 +1,23 @@
-"""``twistpi resync``: a server whose log went another way becomes a replica, and what only it had is saved.
+"""``twistpi resync``: a server whose log diverged becomes a replica, and what only it had is saved.
 
-In this order, so that it can be interrupted at any point and begun again, and nothing is lost:
+The order of the steps lets it be interrupted at any point and begun again, and loses nothing:
 
-1. find the last entry that both logs have, asking the other server;
-2. save what comes after it, and the blobs that it names, under ``diverged/`` (``cli/diverged.py``);
-3. write into ``node.json`` that this is a replica: started now, it would follow, and say that it diverged;
+1. find the last entry that both logs have, by questions to the other server;
+2. save the entries after it, and the blobs that they name, under ``diverged/`` (``cli/diverged.py``);
+3. write into ``node.json`` that this is a replica: started now, it would follow, and report that it diverged;
 4. drop the view, which may never be ahead of its log, and cut the log.
 
-Where the logs have nothing in common, everything is saved, and ``node.json`` says at the very end that this replica has nothing
-yet; between the cut and that, the directory is refused by a start, for its log is empty.  A replica without the older history
-that has to be cut begins with nothing, too: its view could not be made anew.
+When the logs have nothing in common, everything is saved, and ``node.json`` says only at the very end that this replica is empty.
+Between the cut and that, a start refuses the directory, because its log is empty. A replica without the older history whose log
+has to be cut begins empty, too, because its view cannot be folded again.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import closing, contextmanager
+from typing import Final, Protocol
 
 import attrs
 
@@ -33,188 +33,152 @@ from twistpi.model.promotion_errors import CannotResync
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import ServerDirectory
-from twistpi.server.node import read_node
+from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view
+
+_DISK: Final = RealDisk()
 
 
 class Other(Protocol):
-    """The server to follow, as it is asked (``cli.clients.PeerClient``)."""
+    """The server to follow: a ``PeerClient``."""
 
     url: str
 
     def peer(self) -> Peer:
-        """What it says of itself."""
+        """Return what it says of itself."""
 
     def chain_at(self, serial: int) -> str | None:
-        """The chain of a line of its log; None when it has no such line."""
+        """Return the chain of a line of its log; None when it has no such line."""
 
     def beginning(self) -> tuple[int, str]:
-        """Serial and chain of the line before the first one that it has."""
+        """Return serial and chain of the line before its first one."""
 
 
 @attrs.frozen
 class Resynced:
-    """What came of it."""
+    """A resync that was done."""
 
     common: int
     """The last serial that both logs have; 0 when there is none."""
     last: int
     """The last serial that this server had."""
     saved: str | None
-    """The folder in which what comes between is; None when there was nothing."""
+    """The folder with the entries between the two; None when there were none."""
     blobs: int
-    """How many blobs are in there."""
+    """How many blobs are in that folder."""
     other_log: bool
-    """Whether that server has another log altogether."""
+    """Whether the other server has another log altogether."""
     anew: bool
-    """Whether the replica begins with nothing."""
+    """Whether the replica begins empty."""
 
 
-def resync(serverdir: str, primary_url: str | None, reach: Callable[[str, str], Other]) -> Resynced:
-    """Make a replica of the stopped server of ``serverdir``, which follows ``primary_url``, or else whom it knows to be the
-    primary.  ``reach(url, node_id)`` makes what is asked.  Blocking.
+def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str], Other]) -> Resynced:
+    """Make a replica of the stopped server of ``serverdir``; it follows ``primary_url``, or else the primary that it knows.
 
-    Raises ``ServerdirRefused``, ``CannotResync``, ``PrimaryUnreachable``, ``StrangePrimary``, and then has changed nothing that
-    matters; ``OSError`` in the midst of it, after which it is to be begun again.
+    ``connect(url, node_id)`` makes the client of the other server. Blocking. Raise ``ServerdirRefused``, ``CannotResync``,
+    ``PrimaryUnreachable`` and ``StrangePrimary`` before anything is changed; after an ``OSError`` it can be run again.
     """
     if read_node(serverdir) is None:
         raise ServerdirRefused(serverdir, "nothing is in it; start a new replica there, with --primary-url and --secretfile")
-    opened = ServerDirectory.open(serverdir)
-    try:
-        return _Resync(opened, _whom(opened, primary_url), reach).run()
-    finally:
-        opened.close()
+    with closing(ServerDirectory.open(serverdir)) as opened:
+        node = opened.node
+        url = primary_url or node.primary_url or (None if node.fence is None else node.fence.url)
+        if url is None:
+            reason = "which server it is to follow is not known; say it with --primary-url"
+            raise CannotResync(opened.layout.path, "another server", reason)
+        return _resync(opened, connect(url, node.node_id))
 
 
-def _whom(opened: ServerDirectory, primary_url: str | None) -> str:
-    fence = opened.node.fence
-    url = primary_url or opened.node.primary_url or (None if fence is None else fence.url)
-    if url is None:
-        reason = "which server it is to follow is not known; say it with --primary-url"
-        raise CannotResync(opened.layout.path, "another server", reason)
-    return url
-
-
-@attrs.define
-class _Resync:
-    """One run of it."""
-
-    _serverdir: ServerDirectory
-    _url: str
-    _reach: Callable[[str, str], Other]
-    _disk: RealDisk = attrs.field(factory=RealDisk)
-
-    def run(self) -> Resynced:
-        """Do it."""
-        node, layout = self._serverdir.node, self._serverdir.layout
-        other = self._reach(self._url, node.node_id)
-        peer = other.peer()
-        with self._log() as (log, epoch_start):
-            self._check(peer, epoch_start)
-            other_log = bool(node.log_id) and peer.log_id != node.log_id
-            common = BEGINNING if other_log else self._find_common(log, other, peer)
-            last, begins_after = log.last, log.begins_after
-            saved, blobs = self._save(log, common, last)
-        # Without its older history, a log does not make the view as it was at an earlier entry.
-        anew = common.serial == 0 or (begins_after.serial > 0 and last.serial > common.serial)
-        if anew:
-            self._begin_anew()
-        else:
-            self._become_replica()
-            if last.serial > common.serial:
-                drop_view(layout.view)
-                truncate_log(layout.changelog, self._disk, common)
-        return Resynced(common.serial, last.serial, saved, blobs, other_log, anew)
-
-    @contextmanager
-    def _log(self) -> Iterator[tuple[FileChangelog, Epoch]]:
-        """The log here, and the newest epoch in it."""
-        layout, log_id = self._serverdir.layout, self._serverdir.node.log_id
-        view = open_view(layout.view, log_id)
-        try:
-            log = FileChangelog.open(layout.changelog, self._disk, trusted=view.position)
-        except UnknownPosition:  # what was interrupted after the view was dropped, or a log that lost entries
-            view.close()
-            drop_view(layout.view)
-            view = open_view(layout.view, log_id)
-            log = FileChangelog.open(layout.changelog, self._disk)
-        try:
-            if view.position.serial >= log.begins_after.serial:
-                catch_up(log, IView(view))
-            epochs = view.reader.epochs()
-            yield log, self._epoch_start(log, epochs[-1] if epochs else None)
-        finally:
-            view.close()
-            log.close()
-
-    def _epoch_start(self, log: FileChangelog, newest: tuple[int, str, int] | None) -> Epoch:
-        if newest is None:
-            return Epoch()
-        epoch, node_id, serial = newest
-        return Epoch(epoch, node_id, Fork(serial - 1, self._chain_at(log, serial - 1) or Fork().chain))
-
-    def _check(self, peer: Peer, epoch_start: Epoch) -> None:
-        """Refuse a server that should rather follow this one."""
-        node = self._serverdir.node
-        if peer.node_id == node.node_id:
-            raise self._refusal("that is this very server")
-        if not peer.log_id:
-            raise self._refusal("it is a replica that has nothing yet")
-        if peer.fenced:
-            raise self._refusal(f"it is fenced itself; follow its successor: --primary-url {peer.primary_url or 'URL'}")
-        if peer.log_id != node.log_id:
-            return
-        if peer.epoch_start.rank < epoch_start.rank:
-            raise self._refusal(
-                f"its epoch is {peer.epoch_start.epoch}, and here began epoch {epoch_start.epoch}: it has to follow this one"
-            )
-        if node.role == PRIMARY and peer.role != PRIMARY and peer.epoch_start.rank == epoch_start.rank:
-            raise self._refusal("it is a replica, of this server perhaps, and none of a later primary; promote it first")
-
-    def _find_common(self, log: FileChangelog, other: Other, peer: Peer) -> Position:
-        """The end of the last line that both logs have; ``BEGINNING`` when they can have none."""
-        theirs, _ = other.beginning()
-        low = max(log.begins_after.serial, theirs)
-        if low > min(log.last.serial, peer.serial) or not self._same(log, other, low):
-            return BEGINNING
-        search = ForkSearch.between(low, log.last.serial, peer.serial)
-        while (serial := search.wanted) is not None:
-            search.learn(serial, same=self._same(log, other, serial))
-        return log.position(search.agreed)
-
-    def _same(self, log: FileChangelog, other: Other, serial: int) -> bool:
-        return serial == 0 or self._chain_at(log, serial) == other.chain_at(serial)
-
-    @staticmethod
-    def _chain_at(log: FileChangelog, serial: int) -> str | None:
-        try:
-            return log.position(serial).chain
-        except UnknownSerial:
-            return None
-
-    def _save(self, log: FileChangelog, common: Position, last: Position) -> tuple[str | None, int]:
-        """Save what comes after ``common``; where, and how many blobs."""
-        if last.serial <= common.serial:
-            return None, 0
-        whole = common.serial == 0
-        after = log.begins_after if whole else common
-        name = saved_name(after.serial + 1, last.serial, last.chain)
-        heading = (
-            f"The entries {after.serial + 1} to {last.serial}, which only this server had when it became a replica of"
-            f" {self._url}.\nThe files that they name are in +files. What matters of it can be uploaded again."
-        )
-        return save(self._serverdir.layout.path, name, log.read(after), heading, whole_log=whole)
-
-    def _begin_anew(self) -> None:
-        layout = self._serverdir.layout
+def _resync(serverdir: ServerDirectory, other: Other) -> Resynced:
+    node, layout, peer = serverdir.node, serverdir.layout, other.peer()
+    with _open_log(serverdir) as (log, epoch_start):
+        if reason := _objection(node, peer, epoch_start):
+            raise CannotResync(layout.path, other.url, reason)
+        other_log = bool(node.log_id) and peer.log_id != node.log_id
+        common = BEGINNING if other_log else _find_common(log, other, peer)
+        last, begins_after = log.last, log.begins_after
+        saved, blobs = _save(layout.path, log, common, other.url) if last.serial > common.serial else (None, 0)
+    as_replica = {"role": REPLICA, "primary_url": other.url, "fence": None, "former_url": None, "promoting": None}
+    # Without its older history, a log does not make the view as it was at an earlier entry.
+    anew = common.serial == 0 or (begins_after.serial > 0 and last.serial > common.serial)
+    if anew:
         drop_view(layout.view)
         shutil.rmtree(layout.names, ignore_errors=True)
-        truncate_log(layout.changelog, self._disk, BEGINNING)
-        self._become_replica(log_id="", initialised=False)
+        truncate_log(layout.changelog, _DISK, BEGINNING)
+        serverdir.note(**as_replica, log_id="", initialised=False)
+    else:
+        serverdir.note(**as_replica)
+        if last.serial > common.serial:
+            drop_view(layout.view)
+            truncate_log(layout.changelog, _DISK, common)
+    return Resynced(common.serial, last.serial, saved, blobs, other_log, anew)
 
-    def _become_replica(self, **changed: Any) -> None:
-        node = {"role": REPLICA, "primary_url": self._url, "fence": None, "former_url": None, "promoting": None}
-        self._serverdir.note(**node, **changed)
 
-    def _refusal(self, reason: str) -> CannotResync:
-        return CannotResync(self._serverdir.layout.path, self._url, reason)
+@contextmanager
+def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Epoch]]:
+    """Open the log of this server; yield it, and the newest epoch in it."""
+    layout, log_id = serverdir.layout, serverdir.node.log_id
+    view = open_view(layout.view, log_id)
+    try:
+        log = FileChangelog.open(layout.changelog, _DISK, trusted=view.position)
+    except UnknownPosition:  # interrupted after the view was dropped, or a log that lost entries
+        view.close()
+        drop_view(layout.view)
+        view = open_view(layout.view, log_id)
+        log = FileChangelog.open(layout.changelog, _DISK)
+    with closing(view), closing(log):
+        if view.position.serial >= log.begins_after.serial:
+            catch_up(log, IView(view))
+        epoch_start = Epoch()
+        for epoch, node_id, serial in view.reader.epochs()[-1:]:
+            epoch_start = Epoch(epoch, node_id, Fork(serial - 1, _chain_at(log, serial - 1) or Fork().chain))
+        yield log, epoch_start
+
+
+def _objection(node: Node, peer: Peer, epoch_start: Epoch) -> str | None:
+    """Return why the other server should rather follow this one, or cannot be followed; None when it can."""
+    if peer.node_id == node.node_id:
+        return "that is this very server"
+    if not peer.log_id:
+        return "it is a replica that has nothing yet"
+    if peer.fenced:
+        return f"it is fenced itself; follow its successor: --primary-url {peer.primary_url or 'URL'}"
+    if peer.log_id == node.log_id and peer.epoch_start.rank < epoch_start.rank:
+        return f"its epoch is {peer.epoch_start.epoch}, and here began epoch {epoch_start.epoch}: it has to follow this one"
+    if peer.log_id == node.log_id and node.role == PRIMARY != peer.role and peer.epoch_start.rank == epoch_start.rank:
+        return "it is a replica, of this server perhaps, and none of a later primary; promote it first"
+    return None
+
+
+def _find_common(log: FileChangelog, other: Other, peer: Peer) -> Position:
+    """Return the end of the last line that both logs have; ``BEGINNING`` when they can have none."""
+
+    def is_same(serial: int) -> bool:
+        return serial == 0 or _chain_at(log, serial) == other.chain_at(serial)
+
+    low = max(log.begins_after.serial, other.beginning()[0])
+    if low > min(log.last.serial, peer.serial) or not is_same(low):
+        return BEGINNING
+    search = ForkSearch.between(low, log.last.serial, peer.serial)
+    while (serial := search.wanted) is not None:
+        search.learn(serial, same=is_same(serial))
+    return log.position(search.agreed)
+
+
+def _chain_at(log: FileChangelog, serial: int) -> str | None:
+    try:
+        return log.position(serial).chain
+    except UnknownSerial:
+        return None
+
+
+def _save(serverdir: str, log: FileChangelog, common: Position, url: str) -> tuple[str, int]:
+    """Save the entries after ``common``; return the folder, and how many blobs are in it."""
+    is_whole, last = common.serial == 0, log.last
+    after = log.begins_after if is_whole else common
+    heading = (
+        f"The entries {after.serial + 1} to {last.serial}, which only this server had when it became a replica of {url}.\n"
+        "The files that they name are in +files. What matters of it can be uploaded again."
+    )
+    name = saved_name(after.serial + 1, last.serial, last.chain)
+    return save(serverdir, name, log.read(after), heading, whole_log=is_whole)

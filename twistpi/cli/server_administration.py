@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import attrs
@@ -115,7 +115,7 @@ class ServerAdministration:
         return self._tokens.make(found, self._now().timestamp())
 
 
-def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Any]:
+def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Json]:
     """Return the ``result`` of an answer; raise ``ServerAnsweredOtherwise`` for a refusal."""
     result = response.json.get("result")
     if response.status >= 400 or not isinstance(result, dict):

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 from twistpi.cli.clients import ask_local_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.errors import ServerdirRefused
+from twistpi.model.records import Json
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.view.read import Readers
@@ -19,7 +19,7 @@ _BETWEEN = 0.05
 """Seconds between two looks while something is waited for."""
 
 
-def status_in(serverdir: str) -> dict[str, Any]:
+def status_in(serverdir: str) -> dict[str, Json]:
     """Return what the running server says of itself, or what the directory says when none runs; ``running`` tells which.
 
     Blocking. Raise ``ServerdirRefused`` when nothing is there.
@@ -40,7 +40,7 @@ def status_in(serverdir: str) -> dict[str, Any]:
 
 def wait_for_serial(
     serverdir: str, serial: int, seconds: float | None, monotonic: Callable[[], float], pause: Callable[[float], object]
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Return the status once ``serial`` is there, or after ``seconds``. Blocking; raise as ``status_in`` does."""
     until = None if seconds is None else monotonic() + seconds
     while True:
@@ -50,7 +50,7 @@ def wait_for_serial(
         pause(_BETWEEN)
 
 
-def status_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
+def status_lines(status: Mapping[str, Json], now: float) -> Iterator[str]:
     """Yield the status for people."""
     is_replica = status["role"] == "REPLICA"
     yield f"role: {'replica' if is_replica else 'primary'}{'' if status['running'] else ' (no server runs)'}"
@@ -69,7 +69,7 @@ def status_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"follower {node[:8]}: {name}, at serial {one.get('serial')}, {here} {_moment(one.get('last-request'), now)}"
 
 
-def _replica_lines(status: Mapping[str, Any], now: float) -> Iterator[str]:
+def _replica_lines(status: Mapping[str, Json], now: float) -> Iterator[str]:
     yield f"state: {status.get('replica-state')}"
     entries, seconds = status.get("lag-entries"), status.get("lag-seconds")
     if entries is None:

@@ -10,11 +10,12 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from twistpi.cli.diagnostics.survey import Exchange, NotAsked, Query, Record
+from twistpi.model.records import Json
 
 
 class Verdict(enum.Enum):
@@ -109,7 +110,7 @@ def index_lines(base: str, project: str, findings: Sequence[Finding]) -> Iterato
     yield f"{count(findings, OK)} ok, {count(findings, WRONG)} failed, {count(findings, UNKNOWN)} cannot be told"
 
 
-def index_fields(base: str, project: str, questions: int, findings: Sequence[Finding]) -> dict[str, Any]:
+def index_fields(base: str, project: str, questions: int, findings: Sequence[Finding]) -> dict[str, Json]:
     """Return the report of check-index for programs; ``questions`` is how many were asked."""
     names = {OK: "ok", WRONG: "fails", UNKNOWN: "unknown"}
     requirements = [{"number": int(one.subject[1:]), "outcome": names[one.verdict], "sentence": one.sentence} for one in findings]

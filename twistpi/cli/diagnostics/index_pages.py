@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from html import unescape
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
@@ -14,6 +14,7 @@ from packaging.version import Version
 from twistpi.cli.diagnostics.findings import UNKNOWN, WRONG, Check, Rules, Said, fine, when
 from twistpi.cli.diagnostics.index_survey import JSON, NO_METADATA, Anchor, Ask, IndexRecord, minor_of
 from twistpi.cli.diagnostics.survey import as_object, split
+from twistpi.model.records import Json
 
 T = TypeVar("T")
 _HIGHEST_MINOR = 4
@@ -30,7 +31,7 @@ _FILE_KEYS = {
 
 
 def _field(
-    key: str, is_right: Callable[[Any], object], form: str, *, since: int | None = None, is_common: bool = False
+    key: str, is_right: Callable[[Json], object], form: str, *, since: int | None = None, is_common: bool = False
 ) -> Check[IndexRecord]:
     """Return a check of a field of all files of the page in JSON, which must be there from API version 1.``since`` on.
 
@@ -48,7 +49,7 @@ def _field(
     return check
 
 
-def _link(condition: Callable[[Anchor, Mapping[str, Any]], object], sentence: str) -> Check[IndexRecord]:
+def _link(condition: Callable[[Anchor, Mapping[str, Json]], object], sentence: str) -> Check[IndexRecord]:
     """Return a check of links, each with its file's object in JSON; an empty one where there is none."""
 
     def check(index: IndexRecord) -> Said:
@@ -62,12 +63,12 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _has_no_digest(one: Anchor, file: Mapping[str, Any]) -> bool:
+def _has_no_digest(one: Anchor, file: Mapping[str, Json]) -> bool:
     known = as_object(file.get("hashes")).get("sha256")
     return bool(known) and not re.fullmatch(r"sha256=[0-9a-f]{64}", split(one.href).fragment)
 
 
-def _requires_another(one: Anchor, file: Mapping[str, Any]) -> bool:
+def _requires_another(one: Anchor, file: Mapping[str, Json]) -> bool:
     return bool(file) and (file.get("requires-python") or None) != (one.attributes.get("data-requires-python") or None)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 from selectolax.lexbor import LexborHTMLParser
@@ -13,7 +12,7 @@ from selectolax.lexbor import LexborHTMLParser
 from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
 from twistpi.model.errors import InvalidProjectName, TwistpiError
 from twistpi.model.names import normalize_project
-from twistpi.model.records import NOTHING
+from twistpi.model.records import NOTHING, Json
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
@@ -124,18 +123,18 @@ class IndexRecord(Record):
     """The normalised name of the project that was looked at; empty when none was found."""
     password: str = attrs.field(default="", repr=False)
     """The secret of the login, which no answer may show."""
-    page: Mapping[str, Any] = NOTHING
+    page: Mapping[str, Json] = NOTHING
     """The page in JSON; empty when there is none."""
-    files: Sequence[Mapping[str, Any]] = ()
+    files: Sequence[Mapping[str, Json]] = ()
     """The files of that page which are objects."""
     html: str = ""
     """The page in HTML; empty when there is none."""
     anchors: Sequence[Anchor] = ()
     meta_tags: Mapping[str, str] = NOTHING
     """Name and content of the ``<meta>`` tags of the HTML page."""
-    file: Mapping[str, Any] = NOTHING
+    file: Mapping[str, Json] = NOTHING
     """The file that was looked at, as the JSON page has it, or as much as the HTML page says."""
-    described: Mapping[str, Any] = NOTHING
+    described: Mapping[str, Json] = NOTHING
     """The file whose metadata was looked at, likewise."""
 
     @property
@@ -149,7 +148,7 @@ class IndexRecord(Record):
         return any(exchange.status in (401, 403) for exchange in self.of((Ask.AS_NOBODY,)))
 
     @property
-    def meta(self) -> Mapping[str, Any]:
+    def meta(self) -> Mapping[str, Json]:
         """The object ``meta`` of the page in JSON; empty when there is none."""
         return as_object(self.page.get("meta"))
 
@@ -167,7 +166,7 @@ class IndexRecord(Record):
         size = self.file.get("size")
         return size if isinstance(size, int) else None
 
-    def url_of(self, file: Mapping[str, Any]) -> str:
+    def url_of(self, file: Mapping[str, Json]) -> str:
         """Return the absolute URL of a file, without a fragment."""
         return join(self.page_url, str(file.get("url", ""))).partition("#")[0]
 
@@ -279,7 +278,7 @@ def _read_pages(record: IndexRecord) -> IndexRecord:
     )
 
 
-def _choose_files(record: IndexRecord) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _choose_files(record: IndexRecord) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
     """Return a small file, and one whose metadata is offered; empty where there is none."""
     files = list(record.files) or [_file_of(anchor) for anchor in record.anchors]
     by_size = sorted((file for file in files if record.url_of(file).startswith(("http://", "https://"))), key=_size)
@@ -287,17 +286,17 @@ def _choose_files(record: IndexRecord) -> tuple[Mapping[str, Any], Mapping[str, 
     return (described or by_size or [{}])[0], (described or [{}])[0]
 
 
-def _file_of(anchor: Anchor) -> Mapping[str, Any]:
+def _file_of(anchor: Anchor) -> Mapping[str, Json]:
     """Return what a link says about its file, as the JSON page would say it."""
     address, _, fragment = anchor.href.partition("#")
     algorithm, _, digest = fragment.partition("=")
     stated = anchor.attributes.get("data-core-metadata") or anchor.attributes.get("data-dist-info-metadata") or ""
     name, equals, value = stated.partition("=")
-    metadata: dict[str, Any] = {"core-metadata": {name: value} if equals else True} if stated else {}
+    metadata: dict[str, Json] = {"core-metadata": {name: value} if equals else True} if stated else {}
     return {"filename": anchor.text, "url": address, "hashes": {algorithm: digest} if digest else {}, **metadata}
 
 
-def _size(file: Mapping[str, Any]) -> int:
+def _size(file: Mapping[str, Json]) -> int:
     size = file.get("size")
     return size if isinstance(size, int) else _FAR
 

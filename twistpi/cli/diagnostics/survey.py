@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import string
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import attrs
@@ -170,7 +169,7 @@ class Record:
         return [self.got[query] for query in queries if query in self.got]
 
 
-def as_object(value: Any) -> Mapping[str, Any]:
+def as_object(value: Json) -> Mapping[str, Json]:
     """Return a JSON object; an empty one for everything else."""
     return value if isinstance(value, dict) else {}
 
