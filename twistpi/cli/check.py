@@ -1,7 +1,7 @@
-"""``twistpi check``: is everything in a server directory as it should be?
+"""``twistpi check``: verify a server directory.
 
-The chain of the changelog is read from its beginning, the view is compared with a fresh fold, and every blob is read and its
-digest taken.  Nothing is changed.  The server may be running: then what is checked is what it had written when the check came by.
+The chain of the changelog is verified from its beginning, the view is compared with a fresh fold, and the digest of every blob is
+computed. Nothing is changed. The server may run: then what it had written when the check came by is verified.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from twistpi.view.read import KeptBlob, Readers
 from twistpi.view.snapshot import copy_view, dump
 
 Progress = Callable[[str, int, int], object]
-"""Told what is being read, and how many bytes of how many are done."""
+"""Called with what is read, how many of its bytes are done, and their total."""
 
 Row = tuple[object, ...]
 _FOLDED_AT_ONCE = 1000
@@ -40,15 +40,15 @@ _MOST_EXAMPLES = 3
 
 @attrs.frozen
 class Finding:
-    """Something there is to say."""
+    """Something to report."""
 
     text: str
     wrong: bool = True
-    """False for what is only worth knowing."""
+    """False for a mere note."""
 
 
 def check(path: str, progress: Progress) -> Iterator[Finding]:
-    """Everything there is to say about the server directory ``path``; raises ``ServerdirRefused`` when it is none."""
+    """Yield what there is to report on the server directory ``path``; raise ``ServerdirRefused`` when it is none."""
     node = read_node(path)
     if node is None or not (node.initialised or node.is_replica):
         raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
@@ -71,7 +71,7 @@ def check(path: str, progress: Progress) -> Iterator[Finding]:
 
 
 def _take_over_view(layout: Layout, fresh_path: str, base: Position) -> Iterator[Finding]:
-    """Begin with a copy of the view: the log does not say how it came to be."""
+    """Begin with a copy of the view, because the log lacks the entries that made it."""
     told = f"the changelog begins after serial {base.serial}; what the view says of earlier entries is not checked"
     yield Finding(told, wrong=False)
     try:
@@ -81,7 +81,7 @@ def _take_over_view(layout: Layout, fresh_path: str, base: Position) -> Iterator
 
 
 def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | None]:
-    """The last serial before anything is wrong, and what that is."""
+    """Return the last serial before the first damage, and that damage."""
     disk = RealDisk()
     serial = 0
     try:
@@ -98,7 +98,7 @@ def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | Non
 def _check_view(
     layout: Layout, log_id: str, fresh: ViewDatabase, fresh_path: str, serial: int, progress: Progress
 ) -> Iterator[Finding]:
-    """Fold the log anew into ``fresh``, as far as the view goes, and compare the two."""
+    """Fold the log into ``fresh``, as far as the view goes, and compare the two."""
     rows = dump(layout.view)  # of one moment, though the server may go on writing
     try:
         stamp = next(rows)
@@ -125,7 +125,7 @@ def _compare(rows: Iterator[Row], expected_rows: Iterator[Row]) -> Iterator[Find
 
 
 def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -> Iterator[Finding]:
-    """Take ``fresh`` up to serial ``until``."""
+    """Fold the log into ``fresh`` up to serial ``until``."""
     disk = RealDisk()
     lines = report_progress(
         read_lines(layout.changelog, disk, fresh.position, until),
@@ -147,7 +147,7 @@ def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -
 
 
 def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: bool) -> Iterator[Finding]:
-    """Read every blob that the changelog says is here, and look for others; ``partly`` when some may come later."""
+    """Read every blob that the changelog names, and look for others; ``partly`` if some may arrive later."""
     tree = Tree(path)
     is_named_now = _later_names(Layout(path).view, fresh.position.serial)
     kept: dict[BlobAddress, KeptBlob] = {}
@@ -175,8 +175,9 @@ def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: 
 
 
 def _later_names(view: str, serial: int) -> Callable[[BlobAddress], bool]:
-    """Whether a blob is still named by the ``view``, which a server may have taken further than ``serial``, and have removed the
-    blob; True when nobody knows.
+    """Return a function that tells whether a blob is still named, True if unknown.
+
+    A server may have taken the ``view`` further than ``serial`` meanwhile, and have removed the blob.
     """
 
     def names(address: BlobAddress) -> bool:

@@ -1,4 +1,4 @@
-"""How a word is written in the files of other programs, so that they read it as it is.
+"""Quoting of words in the configuration files of other programs.
 
 What no two of these programs write alike, and no path needs, is refused beforehand (``check_path``); what is left of characters
 with a meaning is the space, the percent sign, and what only shells and XML care about.
@@ -18,7 +18,7 @@ _IN_NO_PATH: Final = frozenset("\"'`\\$;#{}<>,")
 
 
 def check_path(what: str, path: str) -> str:
-    """``path``, which ``what`` is about; raises ``CannotBeWritten`` for one with characters that mean something elsewhere."""
+    """Return the path of ``what``; raise ``CannotBeWritten`` if it has characters that mean something in such files."""
     strange = sorted({character for character in path if character in _IN_NO_PATH or not character.isprintable()})
     if strange:
         shown = " ".join(character if character.isprintable() else repr(character)[1:-1] for character in strange)
@@ -46,7 +46,7 @@ def _cron_text(command: str) -> str:
 
 
 def toml(value: object) -> str:
-    """A value in TOML: a flag, a number, text, or a sequence of these."""
+    """Return a value in TOML: a flag, a number, text, or a sequence of these."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Files for the programs that start a server, keep it running, and stand in front of it, out of the templates of ``etc/``."""
+"""Configuration files for process supervisors and web servers, made from the templates of ``etc/``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SETTINGS_FILE: Final = "twistpi.toml"
 _OPEN_FILES: Final = 65536
 """Descriptors: two for each connection, and one for each file that is sent or received."""
 _TO_CLOSE: Final = 50
-"""Seconds that a server gets for closing what it keeps, after it finished what it was asked."""
+"""Seconds that a server gets for closing its storage, after the last request."""
 _CACHE_ROOT: Final = "/var/cache"
 _LOOPBACK: Final = (ip_network("127.0.0.1"), ip_network("::1"))
 _ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -62,7 +62,7 @@ def _as_prefix(text: str) -> str:
 
 @attrs.frozen
 class Deployment:
-    """What the files say: where a server is, who runs it, and how it is called.
+    """The values that the files contain.
 
     Raises ``CannotBeWritten`` for what some of the files could not hold.
     """
@@ -73,13 +73,13 @@ class Deployment:
     twistd: str
     """The program; absolute."""
     hostname: str
-    """How users call the machine."""
+    """The name that users have for the machine."""
     user: str
     """The user the server runs as."""
     prefix: str = attrs.field(default="", converter=_as_prefix)
-    """The path below which users see it, with a slash at its beginning and none at its end; or empty."""
+    """The URL path of the server, with a slash at its beginning and none at its end; or empty."""
     logs: str = attrs.field()
-    """Where logs and pid files go: the user has to be able to write there."""
+    """The directory of logs and pid files, which the user must be able to write to."""
     host: str = attrs.field(init=False)
     """The IP address it listens on."""
 
@@ -107,19 +107,19 @@ class Deployment:
                 raise CannotBeWritten(f"the {what}", text, "it has characters that such names and paths have not")
 
     def path(self, name: str) -> str:
-        """Where the file ``name`` goes."""
+        """Return the path of the file ``name``."""
         return os.path.join(self.directory, name)
 
     @property
     def interpreter(self) -> str:
-        """The Python that runs the program, wherever its environment takes it from."""
+        """The Python that runs the program, with symbolic links resolved."""
         return os.path.realpath(os.path.join(os.path.dirname(self.twistd), "python3"))
 
     def _address(self, host: str) -> str:
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
     def facts(self) -> dict[str, object]:
-        """What the templates call all this."""
+        """Return the variables of the templates."""
         serverdir, config = self.settings.serverdir, self.path(SETTINGS_FILE)
         log_file, pid_file = os.path.join(self.logs, "twistpi.log"), os.path.join(self.logs, "twistpi.pid")
         run = ["twistpi", "--config", config]
@@ -156,7 +156,7 @@ class Deployment:
         }
 
     def _value(self, setting: Setting) -> object:
-        """What ``setting`` is to be in the file; None when the default is right, or when it is better not written down."""
+        """Return the value of ``setting`` in the file; None for the default, and for secrets."""
         value = getattr(self.settings, setting.field)
         if setting.name in ("serverdir", "port"):
             return value
@@ -170,10 +170,10 @@ class Deployment:
 
 @attrs.frozen
 class _Line:
-    """A setting in the file of settings."""
+    """A setting in ``twistpi.toml``."""
 
     about: str
-    """Lines of a comment."""
+    """Its comment, without the first mark."""
     line: str
 
     @classmethod
@@ -191,14 +191,14 @@ class _Line:
 
 
 def _backup_command(serverdir: str) -> str:
-    """First what names the files, then the files: so each that is named is there."""
+    """Return the command for a backup: the log first, then the files, so that every file it names is there."""
     layout, backup = Layout(serverdir), "/var/backups/twistpi/"
     named = [os.path.join(serverdir, "node.json"), layout.secret, layout.changelog]
     return f"rsync -a {shlex.join(named)} {backup} && rsync -a {shlex.quote(os.path.join(serverdir, ROOT))} {backup}"
 
 
 def render(deployment: Deployment) -> dict[str, str]:
-    """The files by name."""
+    """Return the contents of the files by name."""
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: files_of("twistpi").joinpath("etc", name).read_text(encoding="utf-8")),
         undefined=jinja2.StrictUndefined,
@@ -213,9 +213,9 @@ def render(deployment: Deployment) -> dict[str, str]:
 
 
 def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
-    """Write the files to ``directory``, which is made when it is missing; each is then the whole new one, or what it was before.
+    """Write the files to ``directory``, which is created if missing. Each file is replaced at once.
 
-    Raises ``FilesInTheWay``, unless ``force``, and ``DirectoryRefused``, which mean that nothing was changed.
+    Raise ``FilesInTheWay``, unless by ``force``, and ``DirectoryRefused``.
     """
     there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
     if there and not force:
@@ -232,10 +232,7 @@ def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
 
 
 def find_twistd(python: str, search: str | None = None) -> str:
-    """The twistd of the environment that ``python``, a path, belongs to, or else the first on ``search``, or on PATH.
-
-    Raises ``NoTwistd``.
-    """
+    """Return the path of twistd beside the interpreter ``python``, or else on ``search`` or PATH; raise ``NoTwistd``."""
     beside = os.path.join(os.path.dirname(os.path.abspath(python)), "twistd")
     found = beside if os.access(beside, os.X_OK) else shutil.which("twistd", path=search)
     if found is None:
@@ -244,7 +241,7 @@ def find_twistd(python: str, search: str | None = None) -> str:
 
 
 def closed_to_others(path: str) -> str | None:
-    """The outermost folder on the way to ``path``, ``path`` included, that other users cannot enter; None when they can."""
+    """Return the outermost folder above or at ``path`` that other users cannot enter; None if they can enter all."""
     parts = os.path.abspath(path).split("/")
     for depth in range(2, len(parts) + 1):
         folder = "/".join(parts[:depth])

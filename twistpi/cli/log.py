@@ -17,16 +17,16 @@ from twistpi.model.peers import Position
 from twistpi.model.text import without_secrets
 
 _LONGEST_VALUE = 100
-"""Characters of one value that people are shown."""
+"""Characters of one value that are shown to people."""
 _UNSHOWN = "password_hash"
-"""Nobody should try it on a screen's photograph."""
+"""A field that is not shown: screens get photographed."""
 
 
 def entries(directory: str, after: int, wait: Callable[[], object] | None = None) -> Iterator[RawLine]:
-    """The lines of the log in ``directory`` after serial ``after``, the chain checked from the log's beginning.
+    """Yield the lines of the log in ``directory`` after serial ``after``; the chain is verified from the log's beginning.
 
-    With ``wait``, never ends: it is called when nothing new is there.  Also for the log of a running server, whose newest lines
-    may not be acknowledged yet.  Raises ``LogDamaged``.
+    With ``wait``, which is called when there is nothing new, this never ends. The newest lines of a running server may not be
+    acknowledged yet. Raise ``LogDamaged``.
     """
     disk = RealDisk()
     position: Position | None = None
@@ -41,7 +41,7 @@ def entries(directory: str, after: int, wait: Callable[[], object] | None = None
 
 
 def missing_before(directory: str, after: int) -> str | None:
-    """A sentence about the lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
+    """Return a sentence about lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
     base, _segments = read_base(directory, RealDisk())
     if after >= base.serial:
         return None
@@ -49,12 +49,12 @@ def missing_before(directory: str, after: int) -> str | None:
 
 
 def as_json(line: RawLine) -> str:
-    """One line of JSON: the entry as it stands in the log, with its serial and chain before."""
+    """Return one line of JSON: the entry as in the log, after its serial and chain."""
     return f'{{"serial":{line.serial},"chain":"{line.chain}",{line.body[1:].decode()}'
 
 
 def as_text(line: RawLine) -> str:
-    """The entry for people: serial, time and author on a line, each change on another; without logins in addresses."""
+    """Return the entry for people: a line with serial, time and author, and one for each change; without logins in URLs."""
     entry = decode_content(line.body).entry(line.serial)
     return without_secrets(
         "\n".join([f"{entry.serial}  {entry.at}  {entry.by}", *(f"    {describe(one)}" for one in entry.changes)])
@@ -62,7 +62,7 @@ def as_text(line: RawLine) -> str:
 
 
 def describe(change: Change) -> str:
-    """What a change says, in one line."""
+    """Return a change in one line."""
     if isinstance(change, LinksChanged):
         return _describe_links(change)
     fields = encode_change(change)

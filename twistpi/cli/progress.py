@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, now and then a plain line elsewhere."""
+"""Progress of long commands: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import click
 _STEPS = 10
 """Plain lines for one thing that is read, at most."""
 _BETWEEN = 5.0
-"""Seconds before the first plain line, and between two: what takes no time says nothing."""
+"""Seconds before the first plain line, and between two: quick work prints nothing."""
 
 
 class Progress(Protocol):
-    """Where a command says how far it is."""
+    """Shows how far a command is."""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of ``what`` is done."""
+        """Show that so much of ``what`` is done."""
 
     def say(self, line: str) -> None:
-        """Print a line on the standard output meanwhile."""
+        """Print a line on the standard output."""
 
 
 @attrs.define
@@ -83,7 +83,7 @@ class _Lines:
 
 @contextmanager
 def show_progress(stream: TextIO, unit: str = "", seconds: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
-    """Something to tell how far the work is, in ``unit``; ``seconds`` is a steady clock."""
+    """Return what shows progress on a stream, counted in ``unit``; ``seconds`` is a steady clock."""
     shown = _Bars(stream) if stream.isatty() else _Lines(stream, unit, seconds)
     try:
         yield shown

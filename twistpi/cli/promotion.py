@@ -19,7 +19,7 @@ from twistpi.server.storage import Storage
 
 
 class Primary(Protocol):
-    """The server that was followed, as it is asked (``cli.clients.Asked``)."""
+    """The server that was followed: a ``PeerClient``."""
 
     url: str
 

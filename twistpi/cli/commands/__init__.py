@@ -1,1 +1,1 @@
-"""."""
+"""The commands of ``twistpi``, as click parses them."""

@@ -75,7 +75,7 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
 
 
 def _address_of(machine: Machine | None) -> str | None:
-    """Where the server of a directory answers, as far as it tells; with TLS, only users' own address fits the certificate."""
+    """Return where the server of a directory answers, if known. A TLS address is useless: it would not fit the certificate."""
     if machine is None or machine.settings.outside_url is not None:
         return machine.settings.outside_url if machine is not None else None
     addresses = machine.running.addresses if machine.running is not None else ()
