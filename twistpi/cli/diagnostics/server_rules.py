@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
-from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge, when
 from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
 from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit
 from twistpi.cli.diagnostics.survey import Exchange, as_object, split
@@ -49,9 +49,9 @@ def _answers(site: Site) -> Said:
 
 
 def _headers(site: Site) -> Said:
-    names = (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date")
-    if missing := ", ".join(name for name in names if not site[Visit.API][name]):
-        yield WRONG, f"The proxy drops {missing}, which clients and replicas read. Let it pass all headers on."
+    missing = [name for name in (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not site[Visit.API][name]]
+    if missing:
+        yield WRONG, f"The proxy drops {', '.join(missing)}, which clients and replicas read. Let it pass all headers on."
 
 
 def _address(site: Site) -> Said:
@@ -81,39 +81,24 @@ def _ready(site: Site) -> Said:
 
 
 def _links(site: Site) -> Said:
-    file = site[Visit.FILE_HEAD]
+    page, file = site[Visit.PAGE], site[Visit.FILE_HEAD]
+    told = f"{page.url} links to {file.url}, which is answered {file.told}."
     if file.status in (404, 410):
-        told = f"{site[Visit.PAGE].url} links to {file.url}, which is answered {file.told}."
         yield WRONG, f"{told} If there is a path prefix, the proxy has to say so: X-Outside-Url, or the setting outside-url."
     elif file.status != 200:
-        yield WRONG, f"{file.url} is answered {file.told}. The server's log says why."
+        yield WRONG, f"{told} The server's log says why."
 
 
-def _ranges(site: Site) -> Said:
-    part, file = site[Visit.FILE_RANGE], site[Visit.FILE_HEAD]
-    if file.status not in (200, 404, 410):
-        yield UNKNOWN, "There is no file to ask a part of."
-    elif part.status != 206 or len(part.body) != 10 or not part.is_whole:
-        told = f"Ten bytes of a file are answered {part.told} instead of 206: the proxy drops Range."
-        yield WRONG, f"{told} Let it pass that header on."
+def _is_part(one: Exchange) -> bool:
+    return one.status == 206 and len(one.body) == 10 and one.is_whole
 
 
-def _sending(site: Site) -> Said:
-    part = site[Visit.FILE_RANGE]
-    if part.status not in (200, 206):
-        yield UNKNOWN, "There is no file to look at."
-    elif part["Server"].lower().startswith("nginx") and part["Cache-Status"].startswith("twistpi; hit"):
-        how = "The files of twistpi gen-config have it do that, if its user can read the folder +files."
-        yield ADVICE, f"nginx has twistpi send files that it could send itself. {how}"
+def _is_sent_by_us(one: Exchange) -> bool:
+    return one["Server"].lower().startswith("nginx") and one["Cache-Status"].startswith("twistpi; hit")
 
 
-def _packing(site: Site) -> Said:
-    page = site[Visit.PAGE_GZIPPED]
-    if page.status != 200:
-        yield UNKNOWN, "There is no page yet."
-    elif page["Content-Encoding"].lower() not in ("gzip", "zstd", "br"):
-        how = "Let it pass that header on, and large pages are a tenth."
-        yield ADVICE, f"Pages travel unpacked: the proxy drops Accept-Encoding. {how}"
+def _is_packed(one: Exchange) -> bool:
+    return one["Content-Encoding"].lower() in ("gzip", "zstd", "br")
 
 
 def _is_logged_in(exchange: Exchange) -> bool:
@@ -152,10 +137,10 @@ def _clock(site: Site) -> Said:
         ahead = parsedate_to_datetime(site[Visit.API]["Date"]).timestamp() - site.asked_at
     except (ValueError, TypeError, OverflowError, OSError):
         yield UNKNOWN, "The server does not say what time it is."
-        return
-    if abs(ahead) > 30.0:
-        told = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
-        yield WRONG, f"The server's clock is {told}. Have both set by NTP."
+    else:
+        if abs(ahead) > 30.0:
+            told = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
+            yield WRONG, f"The server's clock is {told}. Have both set by NTP."
 
 
 def _tls(site: Site) -> Said:
@@ -172,8 +157,8 @@ def _tls(site: Site) -> Said:
 
 
 def _replication(site: Site) -> Said:
-    facts = site[Visit.STATUS].json.get("result")
-    if not isinstance(facts, dict):
+    facts = site.status
+    if not facts:
         yield UNKNOWN, "The server does not say what its role is."
         return
     if fenced := facts.get("fenced"):
@@ -219,12 +204,8 @@ def _same_server(site: Site) -> Said:
         yield WRONG, f"{told} Correct the proxy, or --serverdir."
 
 
-def _version(site: Site) -> Said:
-    running = as_object(as_object(site[Visit.STATUS].json.get("result")).get("versioninfo")).get("twistpi")
-    if running is None:
-        yield UNKNOWN, "The server does not say which version it is."
-    elif site.machine is not None and running != site.machine.version:
-        yield ADVICE, f"The server still runs version {running}, but {site.machine.version} is installed. Restart it."
+def _is_outdated(site: Site) -> bool:
+    return site.machine is not None and site.version != site.machine.version
 
 
 def _seclusion(site: Site) -> Said:
@@ -244,9 +225,28 @@ SITE_RULES: Rules[Site] = {
     "address": [_address, fine("The server knows the address that users see.")],
     "ready": [_ready, fine("It says that it is ready.")],
     "links": [_links, fine("Pages lead to files that are there.")],
-    "ranges": [_ranges, fine("Parts of files can be had.")],
-    "sending": [_sending, fine("Nobody passes files on that could be sent at once.")],
-    "packing": [_packing, fine("Pages travel packed.")],
+    "ranges": [
+        each(Visit.FILE_HEAD, lambda one: one.status not in (200, 404, 410), "There is no file to ask a part of.", UNKNOWN),
+        each(Visit.FILE_RANGE, lambda one: not _is_part(one), "The proxy drops Range: parts are answered {0.told}."),
+        fine("Parts of files can be had."),
+    ],
+    "sending": [
+        each(Visit.FILE_RANGE, lambda one: one.status not in (200, 206), "There is no file to look at.", UNKNOWN),
+        each(
+            Visit.FILE_RANGE,
+            _is_sent_by_us,
+            "nginx could send files itself: see twistpi gen-config.",
+            ADVICE,
+        ),
+        fine("Nobody passes files on that could be sent at once."),
+    ],
+    "packing": [
+        each(Visit.PAGE_GZIPPED, lambda one: one.status != 200, "There is no page yet.", UNKNOWN),
+        each(
+            Visit.PAGE_GZIPPED, lambda one: not _is_packed(one), "The proxy drops Accept-Encoding: pages are not packed.", ADVICE
+        ),
+        fine("Pages travel packed."),
+    ],
     "methods": [
         each(
             Visit.PUSH,
@@ -265,7 +265,11 @@ LOGIN_RULES: Rules[Site] = {"logins": [_logins, fine("A login that comes with a 
 """For an address that has a login."""
 BOTH_RULES: Rules[Site] = {
     "same server": [_same_server, fine("It is the server of {0.machine.settings.serverdir}.")],
-    "version": [_version, fine("It runs the version that is installed.")],
+    "version": [
+        when(lambda it: it.version is None, "The server does not say which version it is.", UNKNOWN),
+        when(_is_outdated, "The server runs version {0.version}, but {0.machine.version} is installed. Restart it.", ADVICE),
+        fine("It runs version {0.version}, the one that is installed."),
+    ],
     "seclusion": [_seclusion, fine("No kept file is for some only.")],
 }
 """For a server whose directory is on this machine."""

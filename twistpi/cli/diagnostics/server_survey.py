@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
 from twistpi.cli.diagnostics.index_survey import GET, HEAD, JSON, KNOWN_PROJECTS, LARGE, names_in
 from twistpi.cli.diagnostics.machine import Machine
 from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
-from twistpi.model.records import NOTHING
+from twistpi.model.records import NOTHING, Json
 
 STRANGER = "twistpi-doctor.invalid"
 """A host that no answer may contain."""
@@ -62,6 +62,16 @@ class Site(Record):
     """How long the certificate is still good; None without one that is accepted."""
     machine: Machine | None = None
     """What was seen on this machine, if the server's directory is here."""
+
+    @property
+    def status(self) -> Mapping[str, Json]:
+        """What the server says of itself; empty when it says nothing."""
+        return as_object(self[Visit.STATUS].json.get("result"))
+
+    @property
+    def version(self) -> str | None:
+        """The version of twistpi that answers; None when it is not known."""
+        return as_object(self.status.get("versioninfo")).get("twistpi")
 
 
 def survey_server(
