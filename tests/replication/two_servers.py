@@ -56,14 +56,12 @@ from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
-from twistpi.web.authentication import Authenticator
+from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components
+from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.routes import make_site
-from twistpi.web.services import MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.transport.connections import Connections
 
 reactor: Any = the_reactor
@@ -324,12 +322,12 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
     components = Components(
         node=NodeFacts(os.urandom(16).hex()), software="twistpi/1.0", access=Access(readers, authenticator, Policy()),
-        writer=writer, storage=UploadStorage(blobs, deferToThread, lambda error: None), pusher=nobody,
+        writer=writer, storage=UploadStorage(blobs, offload, lambda error: None), pusher=nobody,
         mirrors=MirrorServices(
             parts["mirror"], parts["downloads"], parts["sidecars"], parts["name_lists"], parts.get("elsewhere")
         ),
         replication=ReplicationServices(nodes, queue=parts.get("files")), ready=ReadyAnswers(PageCache(1 << 20)),
-        connections=Connections(clock), clock=clock, offload=deferToThread, now=lambda: datetime.now(UTC),
+        connections=Connections(clock), clock=clock, offload=offload, now=lambda: datetime.now(UTC),
     )  # fmt: skip
     site = make_site(components)
     server = Server(

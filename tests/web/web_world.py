@@ -33,14 +33,12 @@ from twistpi.view.read import Readers
 from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import Authenticator
+from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components
+from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.forwarding.trusted_peers import TrustedPeers
-from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.routes import make_site
-from twistpi.web.services import MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.transport.connections import Connections
 
 MIRROR = "root/pypi"
@@ -272,6 +270,7 @@ class World:
         )  # fmt: skip
         self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
         """Runs what takes long; a test may set another one."""
+        offload: Any = lambda work, *arguments: self.offload(work, *arguments)  # noqa: E731
         addresses = self.authenticator.addresses
         fakes: tuple[Any, ...] = (self.mirror, self.downloads, FakeSidecars(), self.names)
         mirrors = MirrorServices(*fakes)
@@ -285,14 +284,14 @@ class World:
             "addresses": addresses,
             "access": Access(self.readers, self.authenticator, settings.pop("policy", Policy())),
             "writer": FakeWriter(self),
-            "storage": UploadStorage(self.blobs, self._offload, lambda error: None),
+            "storage": UploadStorage(self.blobs, offload, lambda error: None),
             "mirrors": mirrors,
             "pusher": self.pusher,
             "replication": replication,
             "ready": ReadyAnswers(PageCache(64 * 1024 * 1024)),
             "connections": Connections(self.clock),
             "clock": self.clock,
-            "offload": self._offload,
+            "offload": offload,
             "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
             **settings,
         }
@@ -311,9 +310,6 @@ class World:
             setattr(self.components, name, value)
         self.components.trusted_peers = TrustedPeers(self.components.addresses, self.components.replication.nodes)
         self.site = make_site(self.components, access_log=self.access_log)
-
-    def _offload(self, work: Any, *arguments: Any) -> Deferred[Any]:
-        return self.offload(work, *arguments)
 
     def close(self) -> None:
         self.readers.close()

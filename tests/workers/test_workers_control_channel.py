@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 
 from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
-from twistpi.web.services import NodeFacts
+from twistpi.web.components import NodeFacts
 from twistpi.web.traffic import Traffic
 from twistpi.workers.control_channel import LogRelay, RelayedOutput, WorkerConfig, encode_config, log_relayed, read_config
 

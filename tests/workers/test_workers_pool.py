@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from twistpi.model.changes import IndexDeleted
 from twistpi.server.settings import Settings
-from twistpi.web.services import NodeFacts
+from twistpi.web.components import NodeFacts
 from twistpi.web.traffic import Traffic
 from twistpi.workers.control_channel import READY, STOP, encode_message
 from twistpi.workers.pool import WorkerPool

@@ -22,7 +22,7 @@ from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.forwarding_errors import AskFirst
 from twistpi.model.records import Freshness
 from twistpi.rules.mirrors import file_path
-from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.authentication import PasswordQueue
 from twistpi.workers.authentication import WorkerAuthenticator
 
 WHEEL = link("hello-1.0-py3-none-any.whl")

@@ -42,11 +42,10 @@ from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components
+from twistpi.web.components import Components, MirrorServices, NodeFacts
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.routes import make_site
-from twistpi.web.services import MirrorServices, NodeFacts
 from twistpi.web.transport.connections import Connections
 
 _log = Logger()

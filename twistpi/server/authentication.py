@@ -21,8 +21,7 @@ from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import Authenticator
-from twistpi.web.password_queue import THREADS, PasswordQueue
+from twistpi.web.authentication import THREADS, Authenticator, PasswordQueue
 
 _log = Logger()
 

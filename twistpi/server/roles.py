@@ -34,10 +34,10 @@ from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
 from twistpi.server.primary_connection import is_far, reach
 from twistpi.server.replica_services import relay
+from twistpi.web.components import ReplicationServices
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replication.snapshots import Snapshots
-from twistpi.web.services import ReplicationServices
 
 __all__ = ["Foundation", "Parts", "Told", "make_parts"]
 

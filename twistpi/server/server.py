@@ -33,10 +33,10 @@ from twistpi.server.primary_connection import reach
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, open_directory
 from twistpi.web.access_log import AccessLog
+from twistpi.web.front import SiteHolder, Waiting, WaitingSite
 from twistpi.web.handlers.status import replica_facts
 from twistpi.web.replies import DefaultHeaders
 from twistpi.web.transport.connections import Connections
-from twistpi.web.waiting import SiteHolder, Waiting, WaitingSite
 
 _log = Logger()
 

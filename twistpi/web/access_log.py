@@ -1,20 +1,26 @@
-"""The access log: a line for every answer, in the combined format or in JSON.
+"""The access log: a line for every response, in the combined format or in JSON; and the ids of requests.
 
-Nothing that lets anybody in may get here: of a query only the names of its parameters are written, of a referrer neither query
-nor credentials, headers with credentials not at all, and a whole line is looked through once more for what looks like a secret.
+No secret may get here: of a query only the names of its parameters are written, of a referrer neither query nor credentials,
+headers with credentials not at all, and each line is searched once more for what looks like a secret.
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, Literal, TextIO
 from urllib.parse import urlsplit
 
 import attrs
 import orjson
 from twisted.logger import Logger
+from twisted.web.server import Request
 
 from twistpi.model.text import without_secrets
+from twistpi.web.addresses import Addresses, is_trusted_peer
+from twistpi.web.request import header, passed_on_of
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONGEST: Final = 2000
@@ -155,3 +161,28 @@ def logged_head(peer: Any, data: bytes, status: int, sent: int) -> Logged:
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     client = str(getattr(peer, "host", "unix"))
     return Logged(client, method, target, protocol, status, sent, fields.get("referer"), fields.get("user-agent"))
+
+
+HEADER = b"X-Request-Id"
+_SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
+
+
+class RequestIds:
+    """Names requests; no two of this process alike, and hardly any two of different ones."""
+
+    def __init__(self, addresses: Addresses, entropy: Callable[[int], bytes]) -> None:
+        self._addresses = addresses
+        self._prefix = entropy(4).hex()
+        self._numbers = count(int.from_bytes(entropy(3), "big"))
+
+    def name(self, request: Request) -> str:
+        """What ``request`` is called."""
+        told = header(request, "x-request-id")
+        is_trusted = passed_on_of(request) is not None or is_trusted_peer(request, self._addresses)
+        if told is not None and _SENSIBLE.match(told) and is_trusted:
+            return told
+        return self.new()
+
+    def new(self) -> str:
+        """Return an id for a request that brings none."""
+        return f"{self._prefix}{next(self._numbers):08x}"

@@ -1,8 +1,9 @@
-"""What askers call this server, and where they come from: the one place that reads forwarding headers, and knows whose count.
+"""Addresses of requests: the public URL of this server, and where clients come from.
 
-A proxy is trusted when it was named in the settings, or when it talks through a unix socket, whose file permissions say who may.
-What anybody else says about addresses is ignored, except that it shows that a request was forwarded.  What another server of the
-house tells of a request that it passes on (``passed_on``) counts before all that.
+This is the one place that reads forwarding headers (``Forwarded``, ``X-Forwarded-*``, ``X-Real-IP``, ``X-Outside-Url``).  A proxy
+is trusted if the settings name it, or if it connects through a unix socket, whose file permissions say who may.  From anybody
+else, these headers only show that a request was forwarded.  What another server of this installation says of a request that it
+forwards (``passed_on``) counts before all that.
 """
 
 from __future__ import annotations

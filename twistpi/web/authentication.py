@@ -1,16 +1,22 @@
-"""Authentication of requests: passwords, login tokens and API tokens, verified off the reactor."""
+"""Authentication of requests: passwords, login tokens and API tokens.
+
+A bcrypt takes a quarter of a second of a processor, so passwords are hashed in threads of their own, in a bounded queue:
+otherwise a handful of logins would delay pages, and a flood of them would fill the memory.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import math
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.server import Request
@@ -20,15 +26,72 @@ from twistpi.auth.passwords import BLANK, Remembered, hash_password, verify_pass
 from twistpi.auth.throttle import LONGEST_WAIT, Throttle
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooManyFailures
+from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooBusy, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.rules.api_tokens import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
-from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.request import header
 
 if TYPE_CHECKING:
     from twistpi.view.read import Readers
+
+
+THREADS = 2
+"""How many hash at the same time."""
+_LONGEST = 64
+_LONGEST_OF_ONE = 32
+
+_Result = TypeVar("_Result")
+
+
+@attrs.define(eq=False)
+class PasswordQueue:
+    """Runs what takes long for passwords, first come, first served."""
+
+    _offload: Callable[..., Deferred[Any]]
+    """Runs a function in a thread, as ``deferToThread`` does; at least ``threads`` at the same time."""
+    threads: int = THREADS
+    longest: int = _LONGEST
+    """How many may wait."""
+    longest_of_one: int = _LONGEST_OF_ONE
+    """How many of one address may wait, so that a single one never fills the line."""
+    hashed: int = 0
+    """How many were hashed so far."""
+    _working: int = 0
+    _waiting: deque[tuple[str, Deferred[None]]] = attrs.field(factory=deque)
+
+    async def run(self, address: str, work: Callable[..., _Result], *arguments: object) -> _Result:
+        """``work(*arguments)``, run in a thread for somebody at ``address``; ``TooBusy`` when the line is full.
+
+        Must not be cancelled: the thread would go on, and others would take its place in line.
+        """
+        if self._working >= self.threads:
+            if len(self._waiting) >= self.longest or self._count(address) >= self.longest_of_one:
+                raise TooBusy
+            turn: Deferred[None] = Deferred()
+            self._waiting.append((address, turn))
+            await turn
+        else:
+            self._working += 1
+        self.hashed += 1
+        try:
+            result: _Result = await self._offload(work, *arguments)
+            return result
+        finally:
+            self._next()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def _count(self, address: str) -> int:
+        return sum(1 for other, _turn in self._waiting if other == address)
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._waiting.popleft()[1].callback(None)
+        else:
+            self._working -= 1
 
 
 @attrs.frozen

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received
+from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import BlobConflict, SyncFailed
-from twistpi.web.services import Offload
 
 if TYPE_CHECKING:
     from twistpi.changelog.writer import Writer

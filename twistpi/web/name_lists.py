@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
+from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
@@ -21,10 +22,10 @@ from twistpi.simple.names import render_names
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag
 from twistpi.web.access import Access
+from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, page_policy
 from twistpi.web.replies import Headers, Reply, Responder
 from twistpi.web.request import Negotiated, header
-from twistpi.web.services import MirrorServices, Offload
 from twistpi.web.transport.bodies import FileBody, PiecesBody, open_file
 from twistpi.web.transport.send import send_body
 

@@ -1,4 +1,4 @@
-"""Paths as they come, taken apart, and what no route may ever see of them."""
+"""Splits paths of requests into segments, and refuses those that no route may see."""
 
 from __future__ import annotations
 

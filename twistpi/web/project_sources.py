@@ -14,8 +14,8 @@ from twistpi.model.errors import TwistpiError, UnknownIndex, UnknownProject, Ups
 from twistpi.model.records import Index
 from twistpi.rules.inheritance import VisibleIndexes, visible_sources
 from twistpi.web.access import Access
+from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, ReadyAnswers
-from twistpi.web.services import MirrorServices
 
 if TYPE_CHECKING:
     from twistpi.mirror.pages import PageState

@@ -1,13 +1,14 @@
-"""The routes: which door answers which path.
+"""The routes: which handler answers which path.
 
-A request passes ``front.Front`` (what no route may see), klein (these routes), a door, and comes back as a ``replies.Reply`` or
-as a body that is sent while it comes.  Whatever a door raises becomes an answer in ``failures``.  Answers that can be had again
-from memory are noted in ``tables``, and ``fast`` gives them to the next asker before any of this begins.
+A request passes ``front.Front``, klein, and a handler, which returns a ``replies.Reply`` or sends a body.  Errors become
+responses in ``errors``.  Responses that can be repeated from memory are noted in ``ReadyAnswers``, and ``fast`` sends them before
+any of this begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import attrs
 from klein import Klein
@@ -26,29 +27,65 @@ from twistpi.web.errors import failure_reply
 from twistpi.web.fast.site import FastSite
 from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
+from twistpi.web.handlers.accounts import LoginHandler, TokensHandler, UsersHandler
 from twistpi.web.handlers.auth_subrequest import AuthSubrequestHandler
 from twistpi.web.handlers.docs import DocsHandler
 from twistpi.web.handlers.files import FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
-from twistpi.web.handlers.login import LoginHandler, TokensHandler
-from twistpi.web.handlers.metrics import Figures, MetricsHandler
-from twistpi.web.handlers.operations import GarbageHandler, HealthHandler, PromoteHandler
+from twistpi.web.handlers.operations import Figures, GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
 from twistpi.web.handlers.projects import ProjectsHandler
 from twistpi.web.handlers.push import PushHandler, ReleaseFetcher
-from twistpi.web.handlers.removals import RemovalHandler
+from twistpi.web.handlers.release_edits import RemovalHandler, YankHandler
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.handlers.status import StatusHandler
 from twistpi.web.handlers.toxresults import ToxresultsHandler
 from twistpi.web.handlers.uploads import UploadHandler
-from twistpi.web.handlers.users import UsersHandler
-from twistpi.web.handlers.yanks import YankHandler
 from twistpi.web.name_lists import NameListHandler
 from twistpi.web.pages import Pages
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.result_reader import is_result_path
-from twistpi.web.replication.routes import Route, node_routes
+from twistpi.web.replication.base import NodeResponder
+from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
+from twistpi.web.replication.feed import FeedHandler
+from twistpi.web.replication.snapshots import SnapshotHandler
+from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
 from twistpi.web.replies import Responder
 from twistpi.web.request import speaks_json
+
+Route = tuple[str, Sequence[str], Callable[..., Any]]
+"""Path, methods and handler."""
+
+
+def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
+    """Return the routes for which ``parts`` has what they need."""
+    replication, access, offload = parts.replication, parts.access, parts.offload
+    if replication.nodes is None:
+        return
+    node = NodeResponder(parts.responder, replication.nodes)
+    if replication.feeds is not None:
+        feed = FeedHandler(node, replication.feeds, access, replication, offload)
+        yield "/+changelog", ["GET"], node.only(feed.changelog)
+        yield "/+changelog/position", ["GET"], node.only(feed.position)
+        yield "/+changelog/segments", ["GET"], node.only(feed.segments)
+        yield "/+changelog/segments/<first>", ["GET"], node.only(feed.segment)
+    if replication.snapshots is not None:
+        snapshots = SnapshotHandler(node, replication.snapshots)
+        yield "/+snapshot", ["POST"], node.only(snapshots.make)
+        yield "/+snapshot/<name>", ["GET"], node.only(snapshots.read)
+    files = NodeFiles(sender, replication.nodes)
+    blobs = BlobFeedHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
+    relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload, parts.responder)
+    yield "/+blob/<three>/<thirteen>/<filename>", ["GET"], node.only(blobs.blob)
+    yield "/+blobs", ["POST"], node.only(blobs.blobs)
+    yield "/+relay/page", ["POST"], node.only(relay.page)
+    yield "/+relay/metadata", ["POST"], node.only(relay.metadata)
+    yield "/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], node.only(relay.file)
+    yield "/+relay/names/<name:user>/<name:index>", ["GET"], node.only(relay.names)
+    if replication.fencing is not None:
+        peers = PeerHandler(node, replication.fencing)
+        yield "/+peer", ["GET"], node.only(peers.peer)
+        yield "/+fence", ["POST"], node.only(peers.fence)
+
 
 _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""

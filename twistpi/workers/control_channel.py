@@ -20,7 +20,7 @@ from zope.interface import implementer
 from twistpi.model.records import Json
 from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
-from twistpi.web.services import NodeFacts
+from twistpi.web.components import NodeFacts
 
 STOP: Final = b"stop"
 """Command: finish the requests under way, then end."""

@@ -35,8 +35,8 @@ from twistpi.model.monitoring import Measure
 from twistpi.server.application import Application
 from twistpi.server.inherited_sockets import Listening
 from twistpi.server.settings import Settings
+from twistpi.web.components import NodeFacts
 from twistpi.web.fast.invalidation import invalidations_of
-from twistpi.web.services import NodeFacts
 from twistpi.web.traffic import Traffic
 from twistpi.workers.control_channel import (
     ACCESS,

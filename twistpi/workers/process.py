@@ -45,16 +45,15 @@ from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
+from twistpi.web.authentication import PasswordQueue
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components
+from twistpi.web.components import Components, MirrorServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.fast.site import FastSite
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.password_queue import PasswordQueue
 from twistpi.web.routes import make_site
-from twistpi.web.services import MirrorServices
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
 from twistpi.workers.control_channel import (

@@ -35,7 +35,7 @@ from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.replication.authentication import Nodes
-from twistpi.web.replication.routes import node_routes
+from twistpi.web.routes import node_routes
 
 JSON = b"Content-Type: application/json\r\n"
 LOGIN = orjson.dumps({"user": "alice", "password": "secret"})

@@ -30,8 +30,7 @@ from twistpi.model.peers import Position
 from twistpi.view.database import open_view
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import Authenticator, Credentials, credentials_of
-from twistpi.web.password_queue import PasswordQueue
+from twistpi.web.authentication import Authenticator, Credentials, PasswordQueue, credentials_of
 
 NOW = 1_795_000_000.25
 COST = 4

@@ -20,7 +20,7 @@ from twisted.web.server import Site
 
 from twistpi.http.conditional import tags_match
 from twistpi.model.changes import Change
-from twistpi.web.access_log import AccessLog, Logged, logged_head
+from twistpi.web.access_log import AccessLog, Logged, RequestIds, logged_head
 from twistpi.web.addresses import client_address
 from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
@@ -32,7 +32,6 @@ from twistpi.web.pages import Pages
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import Reply, head_bytes
 from twistpi.web.request import TwistpiRequest, header
-from twistpi.web.request_ids import RequestIds
 from twistpi.web.traffic import ABANDONED
 from twistpi.web.transport.bodies import Body, FileBody
 from twistpi.web.transport.channel import Channel

@@ -19,6 +19,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
 from twistpi.blobs.interfaces import IBlobs
+from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
 from twistpi.model.docs_errors import DocsUnreadable, NoDocs, NoDocsFile, NoStableDocs
@@ -35,7 +36,6 @@ from twistpi.web.handlers.docs_archive import Contents, Member, MemberBody, read
 from twistpi.web.handlers.files import address_of, check_offered, stored_at
 from twistpi.web.replies import Headers, Reply, Responder, html_reply, redirect_reply
 from twistpi.web.request import ends_with_slash, query_of
-from twistpi.web.services import Offload
 
 SANDBOX: Final = (
     "allow-scripts allow-forms allow-modals allow-downloads allow-popups allow-popups-to-escape-sandbox"

@@ -15,11 +15,11 @@ from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
 from twistpi.simple.urls import without_credentials
 from twistpi.web.access import Access, project_status
+from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
 from twistpi.web.replies import Reply, Responder, redirect_reply, result_reply
 from twistpi.web.request import header
-from twistpi.web.services import MirrorServices
 from twistpi.web.stage_files import BINARY, METADATA, content_type, stage_file, stage_file_facts
 
 if TYPE_CHECKING:

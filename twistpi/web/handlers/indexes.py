@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.web.server import Request
 
+from twistpi.http.body import Offload
 from twistpi.model.account_errors import IndexExists
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
@@ -16,11 +18,11 @@ from twistpi.model.records import Index, Json
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation
+from twistpi.simple.urls import without_credentials
 from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.simple import SimpleHandler
-from twistpi.web.listing import listing
 from twistpi.web.replies import Reply, Responder, html_reply, message_reply, redirect_reply, result_reply
 from twistpi.web.request import (
     ends_with_slash,
@@ -30,10 +32,35 @@ from twistpi.web.request import (
     read_json,
     wants_html,
 )
-from twistpi.web.services import Offload
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body><h1>{title}</h1>
+{content}
+</body></html>
+"""
+
+
+def listing(title: str, indexes: Sequence[Index], root: str, up: str) -> str:
+    """A page about ``indexes``; ``root`` is the server's address, and ``up`` how a link on the page reaches it."""
+    content = "".join(_item(index, root, up) for index in indexes)
+    return _PAGE.format(title=html.escape(title), content=f"<ul>{content}</ul>" if content else "<p>Nothing yet.</p>")
+
+
+def _item(index: Index, root: str, up: str) -> str:
+    name = html.escape(index.name)
+    upstream = html.escape(without_credentials(str(index.config.get("mirror_url", ""))))
+    about = f" — a mirror of {upstream}" if index.is_mirror else ""
+    bases = ", ".join(index.bases)
+    about = f" — inherits from {html.escape(bases)}" if bases else about
+    return (
+        f'<li><a href="{up}{name}">{name}</a>{about} (<a href="{up}{name}/+simple/">every project</a>)'
+        f"<pre>pip install --index-url {html.escape(root)}/{name}/+simple/ PROJECT</pre></li>"
+    )
 
 
 @attrs.define(eq=False)

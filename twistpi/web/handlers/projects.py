@@ -9,6 +9,7 @@ from urllib.parse import quote
 import attrs
 from twisted.web.server import Request
 
+from twistpi.http.body import Offload
 from twistpi.model.errors import NoProject, UnknownProject, UnknownVersion
 from twistpi.model.names import comparable_version, normalize_project
 from twistpi.model.records import Index, Json, KnownFile, KnownProject
@@ -25,7 +26,6 @@ from twistpi.web.pages import FEW_LINKS
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.replies import Reply, Responder, redirect_reply, result_reply
 from twistpi.web.request import ends_with_slash, has_parameter, query_of, wants_html
-from twistpi.web.services import Offload
 
 Data = dict[str, Json]
 

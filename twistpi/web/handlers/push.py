@@ -41,9 +41,9 @@ from twistpi.rules.pushes import (
 from twistpi.rules.uploads import is_volatile
 from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.commits import Commits, UploadStorage
+from twistpi.web.components import MirrorServices
 from twistpi.web.replies import Responder, result_reply
 from twistpi.web.request import json_body
-from twistpi.web.services import MirrorServices
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader, Readers

@@ -15,10 +15,10 @@ from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
+from twistpi.web.components import NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.replies import Responder, result_reply
 from twistpi.web.request import passed_on_of
-from twistpi.web.services import NodeFacts, ReplicationServices
 
 _ROLES = {"primary": "MASTER", "standalone": "MASTER", "replica": "REPLICA"}
 """Our words, and those of the devpi protocol."""

@@ -18,6 +18,7 @@ from twisted.web.server import Request
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
+from twistpi.http.body import Offload
 from twistpi.mirror.download import Download
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
@@ -25,12 +26,12 @@ from twistpi.model.records import Index, KnownFile
 from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 from twistpi.web.access import Access
+from twistpi.web.components import MirrorServices
 from twistpi.web.file_sender import FileFacts, FileSender
 from twistpi.web.replication.authentication import Nodes
 from twistpi.web.replication.base import NodeResponder
 from twistpi.web.replies import NO_STORE, Headers, put_head
 from twistpi.web.request import json_body
-from twistpi.web.services import MirrorServices, Offload
 from twistpi.web.stage_files import BINARY, METADATA
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body

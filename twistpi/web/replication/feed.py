@@ -63,17 +63,18 @@ from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.changelog.interfaces import Segment
+from twistpi.http.body import Offload
 from twistpi.model.account_errors import BadRequest
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
+from twistpi.web.components import ReplicationServices
 from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.feed_body import GzipBody
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replies import put_head
 from twistpi.web.request import header
-from twistpi.web.services import Offload, ReplicationServices
 from twistpi.web.transport.bodies import FileBody
 from twistpi.web.transport.send import send_stream
 

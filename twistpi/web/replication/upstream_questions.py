@@ -14,6 +14,7 @@ from twisted.web.server import Request
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
+from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.mirror.names import AGE
 from twistpi.model.account_errors import BadRequest
@@ -23,11 +24,11 @@ from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.fencing import Fencing
 from twistpi.web.access import Access
+from twistpi.web.components import MirrorServices
 from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replies import JSON, Reply, Responder, put_head
 from twistpi.web.request import header, json_body
-from twistpi.web.services import MirrorServices, Offload
 from twistpi.web.transport.bodies import FileBody, open_file
 from twistpi.web.transport.send import send_body
 

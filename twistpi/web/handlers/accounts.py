@@ -1,0 +1,274 @@
+"""Users, logins (``+login``), ``+authcheck``, and API tokens (``+tokens``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.web.server import Request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import Map
+
+from twistpi.http.body import Offload
+from twistpi.model.account_errors import BadRequest, Forbidden, LoginNeeded, UserExists
+from twistpi.model.accounts import Principal, User
+from twistpi.model.changes import Change
+from twistpi.model.errors import UnknownUser
+from twistpi.model.records import Index, Json
+from twistpi.rules.accounts import (
+    UserRequest,
+    check_user_name,
+    decide_user_created,
+    decide_user_deleted,
+    decide_user_modified,
+    needs_full_rights,
+    read_new_user,
+    read_user_patch,
+)
+from twistpi.rules.api_tokens import decide_token_created, decide_token_revoked, read_token_request, token_facts
+from twistpi.rules.permissions import Action, may_read
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses, client_address, is_local, outside_prefix, outside_url
+from twistpi.web.commits import Commits
+from twistpi.web.handlers.indexes import listing
+from twistpi.web.paths import RequestRefused, segments_of, without_prefix
+from twistpi.web.replies import Reply, Responder, html_reply, message_reply, result_reply
+from twistpi.web.request import ends_with_slash, header, json_body, wants_html
+
+if TYPE_CHECKING:
+    from twistpi.view.read import Reader
+
+
+@attrs.define(eq=False)
+class UsersHandler:
+    """Answers ``/`` and ``/{user}``.  Indexes that the caller may not read are not shown."""
+
+    _access: Access
+    _commits: Commits
+    _responder: Responder
+    _addresses: Addresses
+    _offload: Offload
+
+    async def list(self, request: Request) -> bytes:
+        """Every user with every index."""
+        principal = await self._access.principal(request)
+        root = outside_url(request, self._addresses) if wants_html(request) else None
+        return self._responder.put(request, await self._offload(self._list_reply, principal, root))
+
+    async def show(self, request: Request, user: str) -> bytes:
+        """One user with every index; raises ``UnknownUser``."""
+        principal = await self._access.principal(request)
+        reader = self._access.reader
+        found = reader.user(user)
+        if found is None:
+            raise UnknownUser(user)
+        indexes = [index for index in reader.indexes_of(user) if may_read(principal, index)]
+        if wants_html(request):
+            up = "../" if ends_with_slash(request) else ""
+            return self._responder.put(
+                request, html_reply(listing(f"Indexes of {user}", indexes, outside_url(request, self._addresses), up))
+            )
+        return self._responder.put(request, result_reply("userconfig", self._user_facts(found, indexes, principal)))
+
+    async def create(self, request: Request, user: str) -> bytes:
+        """Make a user; raises ``Forbidden``, ``UserExists``, and what ``read_new_user`` and ``decide_user_created`` raise."""
+        principal = await self._access.principal(request)
+        self._access.check(Action.CREATE_USER, principal, user=user)
+        if self._access.reader.user(user) is not None:
+            raise UserExists(user)
+        negotiated = read_new_user(json_body(request))
+        check_user_name(user)
+        password_hash = await self._hash(negotiated)
+        await self._commits.commit(lambda view: decide_user_created(view.user(user), user, negotiated, password_hash), principal)
+        return self._responder.put(request, result_reply("userconfig", self._now(user, principal), 201))
+
+    async def modify(self, request: Request, user: str) -> bytes:
+        """Change what is kept of a user; a new password is answered with a new login token.
+
+        Raises ``UnknownUser``, ``Forbidden``, and what ``read_user_patch`` raises.
+        """
+        principal = await self._access.principal(request)
+        negotiated = read_user_patch(json_body(request))
+        self._decide_modified(self._access.reader, user, negotiated, principal, "" if negotiated.password is not None else None)
+        password_hash = await self._hash(negotiated)
+        await self._commits.commit(
+            lambda view: self._decide_modified(view, user, negotiated, principal, password_hash), principal
+        )
+        found = self._access.reader.user(user)
+        if negotiated.password is None or found is None:
+            return self._responder.put(request, message_reply("user updated"))
+        token, seconds = await self._access.authenticator.token_for(found)
+        result = {"password": token, "expiration": seconds}
+        return self._responder.put(
+            request, result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
+        )
+
+    async def delete(self, request: Request, user: str) -> bytes:
+        """Delete a user with all indexes; raises ``Forbidden``, ``UnknownUser``, ``UserKept``."""
+        principal = await self._access.principal(request)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            self._access.check(Action.DELETE_USER, principal, user=user)
+            return decide_user_deleted(view.user(user), user, view.indexes_of(user))
+
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(f"user {user!r} deleted"))
+
+    def _decide_modified(
+        self, view: Reader, user: str, negotiated: UserRequest, principal: Principal, password_hash: str | None
+    ) -> Sequence[Change]:
+        found = view.user(user)
+        if found is None:
+            raise UnknownUser(user)
+        action = Action.MODIFY_USER if needs_full_rights(negotiated, found) else Action.CHANGE_PASSWORD
+        self._access.check(action, principal, user=user)
+        return decide_user_modified(found, user, negotiated, password_hash)
+
+    async def _hash(self, negotiated: UserRequest) -> str | None:
+        return None if negotiated.password is None else await self._access.authenticator.hash_password(negotiated.password)
+
+    def _now(self, user: str, principal: Principal) -> dict[str, Json]:
+        reader = self._access.reader
+        found = reader.user(user)
+        if found is None:
+            raise UnknownUser(user)  # deleted at once
+        return self._user_facts(found, [index for index in reader.indexes_of(user) if may_read(principal, index)], principal)
+
+    def _list_reply(self, principal: Principal, root: str | None) -> Reply:
+        """Runs in whatever thread; ``root`` is the server's address for a page, None for JSON."""
+        reader = self._access.reader
+        indexes = [index for index in reader.indexes() if may_read(principal, index)]
+        if root is not None:
+            return html_reply(listing("Python package indexes", indexes, root, ""))
+        owned: dict[str, list[Index]] = {}
+        for index in indexes:
+            owned.setdefault(index.name.partition("/")[0], []).append(index)
+        users = {user.name: self._user_facts(user, owned.get(user.name, []), principal) for user in reader.users()}
+        return result_reply("list:userconfig", users)
+
+    def _user_facts(self, user: User, indexes: Sequence[Index], principal: Principal) -> dict[str, Json]:
+        own = {index.name.partition("/")[2]: self._access.settings_of(index, principal) for index in indexes}
+        modified = {} if user.modified is None else {"modified": user.modified}
+        return {**user.config, "username": user.name, "created": user.created, **modified, "indexes": own}
+
+
+_OPEN_END = "/+api"
+"""Of an index, this may be asked by everybody: what it answers is decided when it is asked."""
+
+
+@attrs.define(eq=False)
+class LoginHandler:
+    """Answers ``/+login`` and ``/+authcheck``."""
+
+    _access: Access
+    _responder: Responder
+    _addresses: Addresses
+    _url_map: Map
+
+    async def login(self, request: Request) -> bytes:
+        """A login token; raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures``, ``TooBusy``, ``BadRequest``."""
+        body = json_body(request)
+        given: Mapping[str, Any] = body if isinstance(body, dict) else {}
+        user, password = given.get("user"), given.get("password")
+        if user is None or password is None:
+            raise BadRequest("no user/password specified")
+        if not isinstance(user, str) or not isinstance(password, str):
+            raise BadRequest("user and password have to be strings")
+        address, local = client_address(request, self._addresses), is_local(request, self._addresses)
+        token, seconds = await self._access.authenticator.login(user, password, address, local=local)
+        result = {"password": token, "expiration": seconds}
+        return self._responder.put(request, result_reply("proxyauth", result, message="login successful", secret=True))
+
+    async def authcheck(self, request: Request) -> bytes:
+        """Whether the request's credentials are good for reading ``X-Original-URI``, or the request's own address.
+
+        Raises ``Forbidden`` when they are not, or nothing is there; ``LoginNeeded`` when others might be.
+        """
+        original = header(request, "x-original-uri") or request.uri.decode("latin-1")
+        route, arguments = self._route(request, original)
+        if "index" in arguments and not route.rstrip("/").endswith(_OPEN_END):
+            found = self._access.reader.index(f"{arguments['user']}/{arguments['index']}")
+            if found is not None:
+                await self._check_reading(request, found.name)
+        return self._responder.put(request, message_reply(""))
+
+    async def _check_reading(self, request: Request, name: str) -> None:
+        principal = await self._access.principal(request)
+        try:
+            self._access.check(Action.READ, principal, index=self._access.reader.index(name))
+        except LoginNeeded:
+            if "devpi-client" in (header(request, "user-agent") or ""):
+                raise Forbidden(f"read index {name}") from None  # that client understands nothing else
+            raise
+
+    def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, Any]]:
+        """The route that ``address`` takes here, and its parts; raises ``Forbidden`` when it leads nowhere."""
+        try:
+            segments = without_prefix(segments_of(address), outside_prefix(request, self._addresses))
+            path = "/" + "/".join(segment.decode() for segment in segments)
+            routes = self._url_map.bind("localhost")
+            try:
+                rule, arguments = routes.match(path, method="GET", return_rule=True)
+            except MethodNotAllowed as error:
+                rule, arguments = routes.match(path, method=next(iter(error.valid_methods or ())), return_rule=True)
+        except (NotFound, RequestRefused):
+            raise Forbidden(f"look at {address[:200]!r}, which leads nowhere") from None
+        return rule.rule, arguments
+
+
+@attrs.define(eq=False)
+class TokensHandler:
+    """Answers ``/{user}/+tokens``."""
+
+    _access: Access
+    _commits: Commits
+    _responder: Responder
+    _now: Callable[[], datetime]
+
+    async def list(self, request: Request, user: str) -> bytes:
+        """The API tokens of a user, without what makes them work; raises ``Forbidden``, ``UnknownUser``."""
+        principal = await self._access.principal(request)
+        self._access.check(Action.MANAGE_TOKENS, principal, user=user)
+        reader = self._access.reader
+        if reader.user(user) is None:
+            raise UnknownUser(user)
+        return self._responder.put(
+            request, result_reply("list:apitoken", [token_facts(token) for token in reader.api_tokens(user)])
+        )
+
+    async def create(self, request: Request, user: str) -> bytes:
+        """Make an API token, whose text is told in this answer and never again.
+
+        Raises ``Forbidden``, ``UnknownUser``, ``UnknownIndex``, ``BadRequest``, ``InvalidTokenRequest``.
+        """
+        principal = await self._access.principal(request)
+        self._access.check(Action.MANAGE_TOKENS, principal, user=user)
+        negotiated = read_token_request(json_body(request))
+        text, public, digest = self._access.authenticator.new_api_token()
+
+        def decide(view: Reader) -> Sequence[Change]:
+            index = None if negotiated.index is None else view.index(negotiated.index)
+            if index is not None and not may_read(principal, index):
+                index = None  # nobody learns of an index by asking for a token
+            return decide_token_created(view.user(user), user, index, negotiated, public, digest, self._now())
+
+        await self._commits.commit(decide, principal)
+        made = self._access.reader.api_token(public)
+        facts = {} if made is None else token_facts(made)
+        message = "API token created; its password is shown only now"
+        return self._responder.put(
+            request, result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
+        )
+
+    async def revoke(self, request: Request, user: str, token: str) -> bytes:
+        """Make an API token void; ``token`` is its public half.  Raises ``Forbidden``, ``UnknownToken``."""
+        principal = await self._access.principal(request)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            self._access.check(Action.MANAGE_TOKENS, principal, user=user)
+            return decide_token_revoked(view.api_token(token), user, token)
+
+        await self._commits.commit(decide, principal)
+        return self._responder.put(request, message_reply(f"API token {token} revoked"))
