@@ -26,6 +26,27 @@ FLOORS = {
 """A room, which is a package or a module directly in ``twistpi``, and its floor."""
 WIRING = 5
 
+INSIDE_WEB = (
+    "paths", "replies", "stage_files", "traffic",
+    "transport",
+    "receiving",
+    "forwarding.headers", "request",
+    "addresses", "errors",
+    "access_log", "authentication", "access", "commits",
+    "replication.authentication",
+    "forwarding",
+    "fast.invalidation", "fast.ready", "fast.request_head", "file_sender",
+    "replication.base", "replication.feed_body", "replication.followers", "replication.snapshots",
+    "components",
+    "name_lists", "project_sources", "pages",
+    "replication",
+    "handlers",
+    "front",
+    "fast",
+    "routes",
+)  # fmt: skip
+"""The modules and packages of ``twistpi.web``, lower ones first; a module that is named is not part of its package here."""
+
 NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", "random"})
 """What floors 0 and 1 do without."""
 
@@ -111,6 +132,31 @@ def test_a_module_imports_only_lower_floors_and_its_own_room(path: Path) -> None
         assert other in FLOORS, f"{path}:{line}: {imported} has no floor"
         allowed = FLOORS[other] < FLOORS[room] or FLOORS[room] >= WIRING
         assert allowed, f"{path}:{line}: {room} (floor {FLOORS[room]}) imports {imported} (floor {FLOORS[other]})"
+
+
+def _place_inside_web(module: str) -> int | None:
+    """The place in ``INSIDE_WEB`` of the longest entry that ``module`` belongs to."""
+    inside = module.removeprefix("twistpi.web.")
+    if inside == module:
+        return None
+    found = [entry for entry in INSIDE_WEB if inside == entry or inside.startswith(f"{entry}.")]
+    assert found, f"{module} has no place in INSIDE_WEB"
+    return INSIDE_WEB.index(max(found, key=len))
+
+
+@PATHS
+def test_a_module_of_web_imports_only_lower_ones_and_its_own_package(path: Path) -> None:
+    place = _place_inside_web(_name(path))
+    if place is None:
+        return
+    for imported, line in _imports(_tree(path)):
+        other = _place_inside_web(imported) if imported in _names() else None
+        assert other is None or other <= place, f"{path}:{line}: {INSIDE_WEB[place]} imports {imported}"
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    return frozenset(map(_name, _modules()))
 
 
 @PATHS
