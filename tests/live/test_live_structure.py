@@ -7,8 +7,8 @@ from pathlib import Path
 from bench.builds import THIS
 from bench.entered_files import entered_files
 
-MOST_COLD = 70
-MOST_HOT = 10
+MOST_COLD = 56
+MOST_HOT = 7
 
 
 def test_a_project_page_passes_through_few_files(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ UNIX: Final = "unix"
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(?::\d{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?\Z", re.ASCII)
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*\Z", re.ASCII)
 _PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
-_NOBODYS = IPv4Address(0)
+_UNKNOWN = IPv4Address(0)
 _SIGNS_OF_A_PROXY = (b"forwarded", b"via", b"x-real-ip", b"x-outside-url")
 
 
@@ -47,7 +47,7 @@ class Addresses:
 
 
 def outside_url(request: Request, addresses: Addresses) -> str:
-    """The address of this server as the asker knows it, without a slash at the end; absolute URLs begin with it.
+    """Return the URL of this server as the client knows it, without a slash at the end; absolute URLs begin with it.
 
     In this order: what a server says that passed the request on, ``X-Outside-Url`` of a trusted proxy, the setting, ``Forwarded``
     or ``X-Forwarded-Proto`` and ``-Host``, with ``-Port`` and ``-Prefix``, of a trusted proxy, and what the request itself says.
@@ -70,7 +70,7 @@ def bare_path(raw: bytes, prefix: str) -> bytes:
 
 
 def principal_of(request: Request, addresses: Addresses) -> PassedOn:
-    """What another server is to be told of who asks with ``request``."""
+    """Return what another server is to be told of the client of ``request``."""
     return passed_on_of(request) or PassedOn(
         outside_url(request, addresses), client_address(request, addresses), is_local(request, addresses)
     )
@@ -85,7 +85,7 @@ def _own_outside_url(request: Request, addresses: Addresses) -> str:
     scheme = "https" if request.isSecure() else "http"  # type: ignore[no-untyped-call]
     host, prefix = header(request, "host") or "", ""
     if is_trusted:
-        chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _NOBODYS, addresses))
+        chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _UNKNOWN, addresses))
         scheme = _known_scheme(_first(chain, "proto") if chain else _last(request, "x-forwarded-proto")) or scheme
         host = _valid_host(_first(chain, "host") or _last(request, "x-forwarded-host")) or host
         host = _with_port(host, _last(request, "x-forwarded-port"))
@@ -94,7 +94,7 @@ def _own_outside_url(request: Request, addresses: Addresses) -> str:
 
 
 def client_address(request: Request, addresses: Addresses) -> str:
-    """Where the request comes from: an IP address, or ``unix``.
+    """Return where the request comes from: an IP address, or ``unix``.
 
     Behind a trusted proxy it is what the proxy tells; when its headers contradict each other, somebody made one of them up, and
     the address is the proxy's own.
@@ -113,7 +113,7 @@ def client_address(request: Request, addresses: Addresses) -> str:
 
 
 def is_local(request: Request, addresses: Addresses) -> bool:
-    """Whether the request comes from this very machine and nobody untrusted passed it on."""
+    """Return whether the request comes from this machine and was not forwarded by an untrusted server."""
     peer = _peer(request)
     passed_on = passed_on_of(request)
     if passed_on is not None:
@@ -134,7 +134,7 @@ def _peer(request: Request) -> _Address | None:
 
 @lru_cache(maxsize=1000)  # each request asks several times
 def _parsed(host: str) -> _Address:
-    return _ip(host) or _NOBODYS
+    return _ip(host) or _UNKNOWN
 
 
 def is_trusted_peer(request: Request, addresses: Addresses) -> bool:
@@ -167,13 +167,13 @@ def _was_forwarded(request: Request) -> bool:
 
 
 def _told_addresses(request: Request) -> list[list[_Address]]:
-    """The addresses in each of the forwarding headers that has any, the client's first; unreadable ones are nobody's."""
+    """Return the addresses in each forwarding header that has any, the client's first; 0.0.0.0 for unreadable ones."""
     lists = [
         (header(request, "x-forwarded-for") or "").split(","),
         _forwarded_for(request),
         [header(request, "x-real-ip") or ""],
     ]
-    return [[_ip(text) or _NOBODYS for text in texts if text.strip()] for texts in lists if any(map(str.strip, texts))]
+    return [[_ip(text) or _UNKNOWN for text in texts if text.strip()] for texts in lists if any(map(str.strip, texts))]
 
 
 def _forwarded(request: Request) -> tuple[Element, ...] | None:
@@ -182,7 +182,7 @@ def _forwarded(request: Request) -> tuple[Element, ...] | None:
 
 
 def _forwarded_for(request: Request) -> list[str]:
-    """For whom the proxies in ``Forwarded`` ask; nobody's address where nothing in it can be believed."""
+    """Return the ``for`` values of ``Forwarded``; an unreadable one if the header is malformed."""
     elements = _forwarded(request)
     return ["unknown"] if elements is None else [element["for"] for element in elements if "for" in element]
 

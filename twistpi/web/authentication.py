@@ -46,7 +46,7 @@ _Result = TypeVar("_Result")
 
 @attrs.define(eq=False)
 class PasswordQueue:
-    """Runs what takes long for passwords, first come, first served."""
+    """Runs what takes long for passwords, in order of arrival."""
 
     _offload: Callable[..., Deferred[Any]]
     """Runs a function in a thread, as ``deferToThread`` does; at least ``threads`` at the same time."""
@@ -54,16 +54,16 @@ class PasswordQueue:
     longest: int = _LONGEST
     """How many may wait."""
     longest_of_one: int = _LONGEST_OF_ONE
-    """How many of one address may wait, so that a single one never fills the line."""
+    """How many of one address may wait, so that a single one never fills the queue."""
     hashed: int = 0
     """How many were hashed so far."""
     _working: int = 0
     _waiting: deque[tuple[str, Deferred[None]]] = attrs.field(factory=deque)
 
     async def run(self, address: str, work: Callable[..., _Result], *arguments: object) -> _Result:
-        """``work(*arguments)``, run in a thread for somebody at ``address``; ``TooBusy`` when the line is full.
+        """Return ``work(*arguments)``, run in a thread for a client at ``address``; raise ``TooBusy`` if the queue is full.
 
-        Must not be cancelled: the thread would go on, and others would take its place in line.
+        Must not be cancelled: the thread would go on, and others would take its place in the queue.
         """
         if self._working >= self.threads:
             if len(self._waiting) >= self.longest or self._count(address) >= self.longest_of_one:
@@ -105,7 +105,7 @@ class Credentials:
 def credentials_of(request: Request) -> Credentials | None:
     """The credentials of ``request``: those of ``X-Devpi-Auth``, else those of ``Authorization: Basic``.
 
-    None without any, and for such as cannot be read: whoever shows those is nobody, and never refused for it.
+    None without any, and for such as cannot be read: those count as none, and are never refused.
     """
     devpi = header(request, "x-devpi-auth")
     if devpi is not None:
@@ -132,7 +132,7 @@ _log = Logger()
 
 @attrs.frozen
 class _Try:
-    """A user and a password that somebody shows."""
+    """A user and a password, as presented."""
 
     user: User | None
     """None when there is none of that name."""
@@ -144,13 +144,13 @@ class _Try:
 
     @property
     def counted_as(self) -> str:
-        """The name under which wrong passwords are counted: one for all names that nobody has."""
+        """The name under which wrong passwords are counted: one for all users that do not exist."""
         return "" if self.user is None else self.user.name
 
 
 @attrs.define(eq=False)
 class Authenticator:
-    """Tells who asks, lets people log in, and makes what is kept of passwords and tokens."""
+    """Authenticates callers, lets users log in, and makes hashes of passwords and tokens."""
 
     readers: Readers
     tokens: LoginTokens
@@ -168,23 +168,23 @@ class Authenticator:
     _checks: SingleFlight[bytes, bool] = attrs.field(init=False, factory=SingleFlight)
     """By what is shown: one bcrypt each."""
     _hashing: SingleFlight[object, str] = attrs.field(init=False, factory=SingleFlight)
-    _askers: WeakKeyDictionary[Request, Principal] = attrs.field(init=False, factory=WeakKeyDictionary)
-    """Who asks with the requests at hand, so that a door may ask twice."""
+    _principals: WeakKeyDictionary[Request, Principal] = attrs.field(init=False, factory=WeakKeyDictionary)
+    """The callers of the requests in progress, so that a handler may call ``principal`` twice."""
 
     @_remembered.default
     def _new_memory(self) -> Remembered:
         return Remembered(self.entropy(32))
 
     async def principal(self, request: Request) -> Principal:
-        """Who asks with ``request``: ``NOBODY`` without credentials, and with such as prove nothing.
+        """Return the caller of ``request``: ``NOBODY`` without valid credentials.
 
         Raises ``TooBusy`` only: nothing is known then.
         """
-        known = self._askers.get(request)
+        known = self._principals.get(request)
         if known is None:
             credentials = credentials_of(request)
             known = NOBODY if credentials is None else await self._prove(request, credentials)
-            self._askers[request] = known
+            self._principals[request] = known
         return known
 
     async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
@@ -206,7 +206,7 @@ class Authenticator:
         """What is to be kept of ``password``; ``TooBusy`` when many others wait for the same."""
         if not password:
             return BLANK
-        # Under a key of its own: whoever leaves meanwhile must not make room for another thread's worth of work.
+        # Under a key of its own: a client that leaves meanwhile must not make room in the queue while its thread works.
         return await self._hashing.join(object(), lambda: self.line.run("", hash_password, password, self.bcrypt_cost))
 
     def new_api_token(self) -> tuple[str, str, str]:
@@ -254,7 +254,7 @@ class Authenticator:
         return Principal(token.user, token=token)
 
     async def _with_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
-        """The user whose password it is; None when it is nobody's."""
+        """Return the user whose password it is; None if it is wrong."""
         user = self.readers.get().user(name)
         kept = None if user is None else user.password_hash
         if kept == BLANK and not password:
@@ -279,7 +279,7 @@ class Authenticator:
             self._throttle.succeeded(shown.counted_as, shown.address)
             self._remembered.add(shown.digest, self.clock.seconds())
         else:
-            # A name that nobody has may be a password that slipped into the wrong field.
+            # An unknown name may be a password that slipped into the wrong field.
             user = "a user who does not exist" if shown.user is None else shown.user.name
             _log.info("A login of {user} from {address} failed.", user=user, address=shown.address)
         return right

@@ -32,9 +32,9 @@ log = Logger()
 
 
 def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
-    """What an asker of ``path`` hears about ``failure``.
+    """Return the response to a request for ``path`` that failed.
 
-    Expected refusals are logged as information, surprises with their traceback.
+    Errors with a status of 500 and more are logged as warnings, unexpected ones with their traceback.
     """
     error = GivenUp() if isinstance(failure.value, CancelledError) else failure.value
     if isinstance(error, TwistpiError):
@@ -49,14 +49,14 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
 
 
 def failure_reply(request: Request, failure: Failure, *, wants_json: bool) -> Reply:
-    """What whoever sent ``request`` hears about ``failure``."""
+    """Return the response to ``request``, which failed."""
     answer = _submit_reply if request.method == b"POST" and is_form(request) else reply_to
     path, named = request.path.decode("ascii", "replace"), getattr(request, "request_id", "-")
     return answer(failure, wants_json=wants_json, path=path, request_id=named)
 
 
 def _submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:
-    """The same for clients that upload: most show the status line and nothing else, others the ``code`` of a JSON body."""
+    """Return the same for clients that upload: most show only the status line, others the ``code`` of a JSON body."""
     plain = reply_to(failure, wants_json=False, path=path, request_id=request_id)
     reason = phrase_of(plain.body.decode().rstrip("\n"))
     if not wants_json:
@@ -68,7 +68,7 @@ def _submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: 
 
 
 def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers = ()) -> Reply:
-    """``message`` as JSON for who asks so, else as text; never to be stored by a cache."""
+    """Return ``message`` as JSON or as text; no cache may store it."""
     if wants_json:
         kind, body = JSON, orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE)
     else:
@@ -79,7 +79,7 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
 
 
 def _told_outside(error: TwistpiError) -> str:
-    """What askers hear of ``error``: all of it, but for paths of the server's disk."""
+    """Return what clients are told of ``error``: all of it, without paths of the server's disk."""
     if isinstance(error, WrittenNotShown):
         return (
             f"The change is recorded for good, as entry {error.serial}, but the server's disk takes nothing now "
@@ -91,7 +91,7 @@ def _told_outside(error: TwistpiError) -> str:
 
 
 def _headers_of(error: TwistpiError) -> Headers:
-    """What an error says beside its message."""
+    """Return the headers that belong to an error."""
     if isinstance(error, LoginNeeded | CannotPushTo):
         return (_CHALLENGE,)
     if isinstance(error, TooManyFailures):
@@ -100,7 +100,7 @@ def _headers_of(error: TwistpiError) -> Headers:
 
 
 def _routing_reply(error: HTTPException, *, wants_json: bool, path: str) -> Reply:
-    """The router found nothing, or something that takes other methods."""
+    """Return the response if no route matches, or only one for other methods."""
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         extra = ((b"Allow", allowed.encode("ascii")),) if allowed else ()

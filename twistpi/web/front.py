@@ -119,7 +119,7 @@ class Waiting:
 class WaitingSite(Site):
     """The factory of connections on which all but the status is put off.
 
-    Every connection is closed after its answer, so that the next one finds whoever answers then.
+    Every connection is closed after its answer, so that the next one reaches the site that serves then.
     """
 
     noisy = False

@@ -169,7 +169,7 @@ class NameListHandler:
 
 
 def has_already(request: Request, tag: str) -> bool:
-    """Whether the asker holds what ``tag`` stands for."""
+    """Return whether the client has the content with the entity tag ``tag``."""
     asked = header(request, "if-none-match")
     return asked is not None and tags_match(parse_tags(asked), tag)
 

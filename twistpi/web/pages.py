@@ -91,7 +91,7 @@ class Pages:
             return None
         page = cache.get(asked.key)
         if page is None or not page.suits(asked.outside):
-            # Who asks after a change must not join a rendering of what was before it; the mark moves with every change.
+            # A request after a change must not join a rendering that began before it; the mark moves with every change.
             mark = cache.mark()
             page = await self._rendering.join((asked.key, asked.outside, mark), lambda: self._make(asked, found, mark))
         page.renew(found.status.as_kept(), found.fresh_until)

@@ -56,8 +56,8 @@ class ProjectSources:
     async def ask(self, visibility: VisibleIndexes, project: str) -> ContributingIndexes:
         """Ask the upstreams that contribute to ``project``.
 
-        Raises what ``of`` raises; ``UnknownProject`` when nobody has the project; ``UpstreamFailed`` or ``UpstreamUnreachable``
-        when nobody is known to have it and somebody could not be asked.
+        Raises what ``of`` raises; ``UnknownProject`` if no index has the project; ``UpstreamFailed`` or ``UpstreamUnreachable``
+        if no index is known to have it and an upstream did not answer.
         """
         indexes = self.of(visibility, project)
         mirrors = [index for index in indexes if index.is_mirror]
@@ -111,7 +111,7 @@ class ProjectSources:
     def _require(
         self, visibility: VisibleIndexes, project: str, indexes: Sequence[Index], told: Sequence[_Told], failed: Sequence[_Failed]
     ) -> None:
-        """Somebody has the project, or it is an error: not to have it, or not to know."""
+        """Raise an error unless an index has the project: it is unknown, or an upstream did not answer."""
         knowing = [index for index in indexes if not index.is_mirror] + [mirror for mirror, _error in failed]
         reader = self._access.reader
         if told or any(reader.has_project(index.name, project) for index in knowing):

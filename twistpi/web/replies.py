@@ -1,4 +1,4 @@
-"""Answers as values, and the one place where an answer's head is written: the slow way and the fast one share it."""
+"""Responses as values, and the one place where a response's head is written, for the ordinary path and the fast one."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ VARY_ALIAS = (b"Vary", b"Accept, Accept-Encoding, User-Agent")
 HTML = b"text/html; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 PRIVATE = (b"Cache-Control", b"private, no-cache")
-"""For what depends on who asks."""
-VARY_ASKER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
+"""For what depends on the caller."""
+VARY_CALLER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
 """The same; no credentials are a value, too."""
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
 _UUID = b"X-Devpi-Uuid"
 _PRIMARY_UUIDS = (b"X-Devpi-Master-Uuid", b"X-Devpi-Primary-Uuid")
 _LONGEST_REASON = 200
-"""Characters; file names, which reasons name, are somebody else's idea."""
+"""Characters; reasons contain file names, which uploaders choose."""
 
 
 @attrs.frozen
@@ -58,7 +58,7 @@ class DefaultHeaders:
     """32 hexadecimal digits that tell this server from others; ``X-Devpi-Uuid``."""
     primary_uuid: Callable[[], str | None] = lambda: None
     """The same of the primary whose log this server follows, once that is known; ``X-Devpi-Primary-Uuid``.  None where this
-    server follows nobody: then it is its own."""
+    server follows no other: then it is its own."""
     serial: int = 0
     """The last serial announced; ``X-Devpi-Serial``."""
     moved_at: float | None = None
@@ -172,9 +172,9 @@ def length_of(body: bytes) -> tuple[bytes, bytes]:
 
 
 def html_reply(markup: str) -> Reply:
-    """A page for people, as far as whoever asks may see it."""
+    """Return a page for people, private to the caller."""
     body = markup.encode()
-    return Reply(200, ((b"Content-Type", HTML), length_of(body), PRIVATE, VARY_ASKER), body)
+    return Reply(200, ((b"Content-Type", HTML), length_of(body), PRIVATE, VARY_CALLER), body)
 
 
 def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] = PRIVATE) -> Reply:
@@ -182,7 +182,7 @@ def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] =
     body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if not body.isascii():
         body = f"{json.dumps(value, indent=2)}\n".encode("ascii")
-    return Reply(status, ((b"Content-Type", JSON), length_of(body), caching, VARY_ASKER), body)
+    return Reply(status, ((b"Content-Type", JSON), length_of(body), caching, VARY_CALLER), body)
 
 
 def message_reply(message: str, status: int = 200) -> Reply:

@@ -1,4 +1,4 @@
-"""What a request asks for, read once and the same way by the slow path and the fast one."""
+"""What a request asks for, read in the same way by the ordinary path and the fast one."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _JSON_ONLY = (b"/+api", b"/+login", b"/+status", b"/+authcheck", b"/+tokens")
 
 @attrs.frozen
 class Negotiated:
-    """How an asker wants to be answered."""
+    """The negotiated form of a response."""
 
     representation: Representation | None
     """Of a simple page; None when nothing acceptable can be served."""
     gzip: bool
     """Whether a gzip-coded answer is understood."""
     installer: bool
-    """Whether the asker is a tool that installs, by its ``User-Agent``."""
+    """Whether the client is an installer, by its ``User-Agent``."""
     json: bool
     """Whether ``application/json`` stands in ``Accept``: the devpi client's way to ask for facts."""
     variant: str = attrs.field(init=False)
@@ -51,7 +51,7 @@ class Negotiated:
 
 
 def negotiate(accept: str | None, accept_encoding: str | None, user_agent: str | None, *, lenient: bool) -> Negotiated:
-    """The wish these headers express; ``lenient`` serves HTML where nothing acceptable can be served.
+    """Return what these headers ask for; ``lenient`` serves HTML if no acceptable representation is available.
 
     So does ``application/json``: the devpi client follows redirects to simple pages with it, and needs them to end well.
     """
@@ -76,12 +76,12 @@ def header(request: Request, name: str) -> str | None:
 
 
 def passed_on_of(request: Request) -> PassedOn | None:
-    """Whom another server that is believed passes ``request`` on for; None when nobody did."""
+    """Return for whom a trusted server forwards ``request``; None if it was not forwarded."""
     return request.passed_on if isinstance(request, TwistpiRequest) else None
 
 
 def negotiated_of(request: Request, *, lenient: bool) -> Negotiated:
-    """The wish of ``request``; a ``?format=`` beats ``Accept``."""
+    """Return what ``request`` asks for; ``?format=`` has precedence over ``Accept``."""
     negotiated = negotiate(
         header(request, "accept"), header(request, "accept-encoding"), header(request, "user-agent"), lenient=lenient
     )
@@ -107,7 +107,7 @@ def is_form(request: Request) -> bool:
 
 
 def speaks_json(request: Request) -> bool:
-    """Whether a refusal of ``request`` is best told in JSON: who asks for it, and who uses what knows nothing else."""
+    """Return whether errors of ``request`` are reported as JSON: if it is accepted, or the only format of the endpoint."""
     if "application/json" in (header(request, "accept") or "").lower():
         return True
     if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH"):
@@ -195,9 +195,9 @@ class TwistpiRequest(Request):
     endless = False
     """Whether its answer has no end of its own: it is not waited for when the server stops."""
     passed_on: PassedOn | None = None
-    """Whom another server passes this on for."""
+    """For whom another server forwards this."""
     refusal: SenderRefused | None = None
-    """Why such a server is not believed, so that this is not looked at any further."""
+    """Why such a server is not trusted; the request is then refused."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
         super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)  # type: ignore[no-untyped-call]
@@ -213,9 +213,9 @@ class TwistpiRequest(Request):
         super().process()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:
-        """The asker is gone, or its connection was cut."""
+        """The client is gone, or its connection was cut."""
         was_answered = self.finished or self.channel is None
-        if self.path is not None and not was_answered:  # nobody else will tell of this one
+        if self.path is not None and not was_answered:  # it is logged nowhere else
             if not self.startedWriting:
                 self.code = ABANDONED
             self.channel.site.log(self)
@@ -243,7 +243,7 @@ class TwistpiRequest(Request):
             self.content = choose_body(self, site.storage, length, site.admit) or _BoundedBody()
 
     def _refuse(self, length: int | None) -> None:
-        """Say so without looking at the body."""
+        """Refuse the request without reading its body."""
         self.content = _BoundedBody()
         self.requestHeaders.removeHeader(b"Expect")
         if length != 0:

@@ -1,6 +1,6 @@
 """What lies at a path below a private index: a distribution, or what is kept beside one.
 
-Everything is on this server, so nobody is asked for it: what is not here is gone, or never was.
+Everything is on this server: what is not here is gone, or never was.
 """
 
 from __future__ import annotations

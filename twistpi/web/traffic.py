@@ -1,7 +1,7 @@
-"""What was answered, counted with plain integers: a page out of memory takes less time than a clever counter.
+"""Counters of responses, as plain integers: anything more would take longer than a page from memory.
 
-What is sent before a request object exists (``fast``) is counted by incrementing attributes, and takes well under a millisecond,
-so its time is not taken.  Everything else is counted when it is finished, with its time.
+Responses of the fast path are counted by incrementing attributes; they take well under a millisecond, so their time is not
+measured.  All others are counted when they are complete, with their time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 BUCKETS: Final[Sequence[float]] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds; one more bucket has what took longer."""
 ABANDONED: Final = 499
-"""The status under which an answer counts that its asker did not wait for."""
+"""The status under which a response counts for which the client did not wait."""
 _NAMES = re.compile(rb"/\+simple/?\Z")
 _DOCS = re.compile(rb"/\+(?:d|doc)(?:/|\Z)")
 _NUMBERS: Final = ("ready_pages", "unchanged_pages", "ready_files", "ready_metadata", "unchanged_files", "sent")
@@ -26,7 +26,7 @@ _WATCHED = (b"/+status", b"/+health", b"/+ready", b"/+metrics")
 
 
 def kind_of(method: bytes, path: bytes) -> str:
-    """What a request is about, in one of a few words: ``page``, ``names``, ``file``, ``metadata``, ``docs``, ``watching``,
+    """Return the kind of a request: ``page``, ``names``, ``file``, ``metadata``, ``docs``, ``watching``,
     ``login``, ``reading`` for whatever else is read, ``writing``.
     """
     if path.endswith(b"/+login"):
@@ -47,33 +47,33 @@ class Traffic:
     """The counters of one process."""
 
     ready_pages: int = 0
-    """Pages sent the fast way."""
+    """Ready pages that were sent."""
     unchanged_pages: int = 0
-    """Askers told the fast way that they have the page already."""
+    """304 responses for ready pages."""
     ready_files: int = 0
-    """Files begun the fast way."""
+    """Ready files of which sending began."""
     ready_metadata: int = 0
-    """Metadata of files sent the fast way."""
+    """Ready core metadata files that were sent."""
     unchanged_files: int = 0
-    """Askers told the fast way that they have a file, or its metadata, already."""
+    """304 responses for ready files and metadata."""
     sent: int = 0
     """Bytes of bodies."""
     pages: Counter[str] = attrs.field(factory=Counter)
-    """Pages sent the ordinary way, by how they came about: ``memory``, ``hit``, ``miss``, ``revalidated``, ``stale``."""
+    """All other pages, by their origin: ``memory``, ``hit``, ``miss``, ``revalidated``, ``stale``."""
     _answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
     """By kind and status."""
     _buckets: list[int] = attrs.field(factory=lambda: [0] * (len(BUCKETS) + 1))
     _seconds: float = 0.0
 
     def count(self, method: bytes, path: bytes, status: int, seconds: float, sent: int) -> None:
-        """An answer of ``sent`` bytes is finished, ``seconds`` after its request was read."""
+        """Count a response of ``sent`` bytes, complete ``seconds`` after its request was read."""
         self._answered[kind_of(method, path), status] += 1
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
         self.sent += sent
 
     def take(self) -> dict[str, Any]:
-        """What was counted since this was called last, for ``add`` of another process; counting begins anew."""
+        """Return what was counted since the last call, for ``add`` in another process."""
         told: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
         told |= {"pages": dict(self.pages), "buckets": self._buckets, "seconds": self._seconds}
         told["answered"] = [[kind, status, number] for (kind, status), number in self._answered.items()]
@@ -85,7 +85,7 @@ class Traffic:
         return told
 
     def add(self, told: Mapping[str, Any]) -> None:
-        """Count what another process counted, and told by ``take``."""
+        """Add what ``take`` returned in another process."""
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + told[name])
         self.pages.update(told["pages"])
@@ -96,7 +96,7 @@ class Traffic:
 
     @property
     def answered(self) -> Iterator[tuple[str, int, int]]:
-        """Kind, status and number of all that was answered, whichever way."""
+        """Kind, status and number of all responses."""
         counts = self._answered.copy()
         counts["page", 200] += self.ready_pages
         counts["page", 304] += self.unchanged_pages
@@ -109,12 +109,12 @@ class Traffic:
 
     @property
     def durations(self) -> tuple[Sequence[int], float]:
-        """How many answers fell into each bucket, the fast ones into the first, and the seconds of all others together."""
+        """The number of responses in each bucket, ready ones in the first, and the seconds of all others together."""
         fast = self.ready_pages + self.unchanged_pages + self.ready_files + self.ready_metadata + self.unchanged_files
         return [self._buckets[0] + fast, *self._buckets[1:]], self._seconds
 
     @property
     def pages_by_origin(self) -> dict[str, int]:
-        """As ``pages``, with those sent the fast way."""
+        """The same as ``pages``, with the ready ones."""
         fast = self.ready_pages + self.unchanged_pages
         return {**self.pages, "memory": self.pages["memory"] + fast}

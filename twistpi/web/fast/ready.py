@@ -1,4 +1,4 @@
-"""Answers that are ready to be sent: simple pages and cached files, with the heads both the slow way and the fast one send."""
+"""Responses that are ready to be sent: simple pages and cached files, with the heads that both paths send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_BASE = "../../"
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
 _PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, immutable, private")
 _CREDENTIALS = b"Authorization, X-Devpi-Auth"
-"""The request headers on which depends what is not open to everybody."""
+"""The request headers on which responses depend that are not open to everybody."""
 
 
 _MOST = 10_000
@@ -24,7 +24,7 @@ _MOST = 10_000
 
 @attrs.frozen
 class CacheStatus:
-    """How what is known about a project came to be known, for the headers that tell it."""
+    """How fresh what is known about a project is, for the headers that say so."""
 
     kind: str = "hit"
     """``hit``, ``miss``, ``revalidated`` or ``stale``."""
@@ -67,13 +67,13 @@ class CacheStatus:
 
 
 def page_policy(*, alias: bool, private: bool) -> Headers:
-    """Who may keep a page, and on which request headers it depends."""
+    """Return who may cache a page, and on which request headers it depends."""
     vary = VARY_ALIAS if alias else VARY
     return (PRIVATE, (b"Vary", b"%s, %s" % (vary[1], _CREDENTIALS))) if private else (NO_CACHE, vary)
 
 
 def made_private(reply: Reply) -> Reply:
-    """``reply`` for its asker alone."""
+    """Return ``reply`` for its caller alone."""
     kept = tuple(line for line in reply.headers if line[0] not in (b"Cache-Control", b"Vary"))
     vary = next((value for name, value in reply.headers if name == b"Vary"), VARY[1])
     return attrs.evolve(reply, headers=(*kept, PRIVATE, (b"Vary", b"%s, %s" % (vary, _CREDENTIALS))))
@@ -98,7 +98,7 @@ class ReadyPage:
     sources: frozenset[str]
     """The indexes its content depends on."""
     private: bool = False
-    """Whether somebody else may see another page, or none."""
+    """Whether other callers may see another page, or none."""
     last_serial: int | None = None
     """The upstream's own serial of the project."""
     outside: str | None = None
@@ -112,15 +112,15 @@ class ReadyPage:
 
     @property
     def size(self) -> int:
-        """Bytes of the page itself."""
+        """Bytes of the page."""
         return self.content.size
 
     def suits(self, outside: str) -> bool:
-        """Whether the page is the right one for who knows this server by the address ``outside``."""
+        """Return whether the page is right for callers that know this server by the URL ``outside``."""
         return self.outside is None or self.outside == outside
 
     def renew(self, status: CacheStatus, fresh_until: float) -> None:
-        """What an upstream just said holds for this page."""
+        """Note that an upstream confirmed what this page says."""
         self.status = status
         self.fresh_until = fresh_until
         self._version = -1
@@ -146,7 +146,7 @@ class ReadyPage:
         )
 
     def reply(self, status: CacheStatus, now: float, *, unchanged: bool) -> Reply:
-        """The answer for the slow way."""
+        """Return the response for the ordinary path."""
         if unchanged:
             return Reply(304, self.validators(status, now))
         return Reply(200, self.headers(status, now), self.content.read())
@@ -258,7 +258,7 @@ class ReadyAnswers:
 def file_validators(etag: str | None, last_modified: str | None, *, private: bool = False) -> Headers:
     """What tells one file from another; a file never changes under its URL.
 
-    One that is ``private`` may be kept by the asker alone, for the credentials it was asked with.
+    A ``private`` one may be cached by the caller alone, for the credentials of the request.
     """
     headers: Headers = (_PRIVATE_FILE, (b"Vary", _CREDENTIALS)) if private else (IMMUTABLE,)
     if last_modified is not None:
@@ -269,7 +269,7 @@ def file_validators(etag: str | None, last_modified: str | None, *, private: boo
 
 
 def file_headers(content_type: bytes, length: int | None, validators: Headers, cache_status: bytes) -> Headers:
-    """The headers of a file; ``length`` is None while nobody knows it, and ranges are then not promised."""
+    """The headers of a file; ``length`` is None while it is not known, and ranges are then not offered."""
     length_headers: Headers = ()
     if length is not None:
         length_headers = ((b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes"))

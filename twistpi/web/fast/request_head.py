@@ -1,7 +1,7 @@
-"""Decides over the bytes of a connection whether they are one plain GET that may be answered without a request object.
+"""Decides whether the bytes of a connection are one plain GET that may be answered without a request object.
 
-A pure function but for its memory: clients repeat their headers with every request, so what a block of headers means is
-remembered under its very bytes.  Everything that is not plainly understood here is left to the ordinary way.
+Clients repeat their headers with every request, so the meaning of a block of headers is remembered under its bytes.  Everything
+that is not plainly understood here is left to the ordinary path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNUSUAL = re.compile(
     r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*"
     r"|x-real-ip|x-request-id|x-twistpi-.*)\Z"
 )
-"""Headers whose meaning, now or one day, is more than this file knows."""
+"""Headers that this module does not interpret."""
 
 
 @attrs.frozen
@@ -43,11 +43,11 @@ class RequestHeadParser:
     """Reads requests."""
 
     lenient: bool = False
-    """Whether who accepts nothing that can be served gets HTML."""
+    """Whether HTML is served to clients that accept no available representation."""
     _blocks: dict[bytes, RequestHead | None] = attrs.field(factory=dict)
 
     def look(self, data: bytes) -> tuple[bytes, RequestHead] | None:
-        """Path and wish, when ``data`` is exactly one GET without anything unusual; else None."""
+        """Return path and head if ``data`` is exactly one GET without anything unusual; else None."""
         if data[:5] != b"GET /" or data[-4:] != b"\r\n\r\n" or len(data) > _LONGEST:
             return None
         end = data.find(b" HTTP/1.1\r\n", 4)
@@ -70,7 +70,7 @@ class RequestHeadParser:
 
 
 def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
-    """What the header lines ``block``, with the empty line at their end, ask for; None when that is unusual."""
+    """Return what the header lines ``block``, with the empty line at their end, ask for; None if that is unusual."""
     if not _BLOCK.match(block):
         return None
     headers: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The fast way: what is ready is sent before a request object exists.
+"""The fast path: responses that are ready are sent before a request object exists.
 
 ``FastChannel.dataReceived`` looks at the bytes of an idle keep-alive connection.  When they are exactly one plain GET
 (``glance``) for a page in the page cache that is fresh, or for a file that was sent before (``tables``), the ready bytes go
@@ -44,7 +44,7 @@ _DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 
 @attrs.frozen
 class Answer:
-    """Ready bytes, and the body that follows them when it is large."""
+    """A response: its first bytes, and the body that follows them if it is large."""
 
     status: int
     head: bytes
@@ -67,7 +67,7 @@ class FastChannel(Channel):
     _pending: PendingPage | None = None
 
     def connectionMade(self) -> None:
-        """A client came."""
+        """A client connected."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._plain = is_plain(self.transport)
         self._held: list[bytes] = []
@@ -140,7 +140,7 @@ class FastChannel(Channel):
             self.dataReceived(b"".join(held))
 
     def _send(self, body: Body) -> None:
-        """Send a large body; what comes meanwhile waits."""
+        """Send a large body; further requests wait."""
         sender: SocketSender | WritingSender = WritingSender(body, self, self.transport.write)
         if self._plain:
             sender = SocketSender(body, self.transport)
@@ -170,7 +170,7 @@ class FastChannel(Channel):
             self.dataReceived(b"".join(held))
 
     def _broken(self, failure: Failure) -> None:
-        """An answer that ends early must never look whole."""
+        """Cut the connection: a body that ends early must never look complete."""
         self._stop_sending()
         self._held = []
         self.cut()
@@ -183,16 +183,16 @@ class FastChannel(Channel):
         return False
 
     def too_slow(self) -> None:
-        """A request takes too long to come."""
+        """Refuse a request that takes too long to arrive."""
         self.refuse(self.site.refusal(408, "The request came too slowly."))
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being asked or answered."""
+        """Whether no request is arriving or being answered."""
         return not self.requests and not self._buffer and self._sender is None and self._pending is None
 
     def finish_up(self) -> None:
-        """Close when what was asked is answered."""
+        """Close after the current response; at once when idle."""
         if self.is_idle:
             self.close_soon()
         elif self._sender is None and not self.line_mode and self.requests:  # its head is complete
@@ -204,7 +204,7 @@ class FastChannel(Channel):
                 self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Bytes came that are no HTTP: say so with the headers of every other answer."""
+        """Refuse bytes that are no HTTP, with the headers of every other response."""
         self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
@@ -264,8 +264,8 @@ class FastSite(Site):
         return [b"http/1.1"]
 
     def log(self, request: Any) -> None:
-        """Count a request that was answered, and note it in the access log, when there is one."""
-        if isinstance(request, TwistpiRequest) and not self.trusted_peers.is_worker(request):  # who counts it himself
+        """Count a request that was answered, and write it to the access log, if there is one."""
+        if isinstance(request, TwistpiRequest) and not self.trusted_peers.is_worker(request):  # which counts it itself
             seconds = request.lasted()
             self._traffic.count(request.method, request.path, request.code, seconds, request.sentLength)
             if self.access_log is not None:
@@ -283,7 +283,7 @@ class FastSite(Site):
         self.invalidated(serial, invalidations_of(changes))
 
     def invalidated(self, serial: int, invalidations: Iterable[Invalidation] | None) -> None:
-        """The view shows the entries up to ``serial``, which touched ``touches``; anything, when those are None."""
+        """The view shows the entries up to ``serial``, which invalidate ``invalidations``; everything, if those are None."""
         self._responder.default_headers.moved(serial, self.clock.seconds())
         if invalidations is None:
             self._pages.forget_everything()
@@ -291,12 +291,12 @@ class FastSite(Site):
             self._pages.invalidated(invalidations)
 
     def refusal(self, status: int, message: str) -> bytes:
-        """The whole answer to what is no request."""
+        """Return the complete response to what is no request."""
         reply = error_reply(status, message, wants_json=False)
         return head_bytes(reply.status, (*self._responder.headers(), *reply.headers, (b"Connection", b"close"))) + reply.body
 
     def answer(self, path: bytes, head: RequestHead) -> Answer | None:
-        """What is ready for who asks for ``path``; None when nothing is, or when the answer has to be a last one."""
+        """Return the ready response to a request for ``path``; None without one, and while the server stops."""
         if self.connections.finishing:
             return None
         key = self._ready.pages.get((path, head.negotiated.variant))

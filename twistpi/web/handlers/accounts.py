@@ -155,7 +155,7 @@ class UsersHandler:
 
 
 _OPEN_END = "/+api"
-"""Of an index, this may be asked by everybody: what it answers is decided when it is asked."""
+"""Everybody may request this of an index; its handler checks permissions itself."""
 
 
 @attrs.define(eq=False)
@@ -251,7 +251,7 @@ class TokensHandler:
         def decide(view: Reader) -> Sequence[Change]:
             index = None if negotiated.index is None else view.index(negotiated.index)
             if index is not None and not may_read(principal, index):
-                index = None  # nobody learns of an index by asking for a token
+                index = None  # a token request must not tell which indexes exist
             return decide_token_created(view.user(user), user, index, negotiated, public, digest, self._now())
 
         await self._commits.commit(decide, principal)

@@ -44,7 +44,7 @@ class AuthSubrequestHandler:
     _addresses: Addresses
 
     async def where(self, request: Request) -> bytes:
-        """Which blob to send to whoever asked, as headers; 403 for whatever else there is to say."""
+        """Return the blob that the web server is to send, as headers; 403 in every other case."""
         try:
             name, path = self._asked(request)
             await self._access.index(request, name)

@@ -1,6 +1,6 @@
 """Documentation on the web, straight out of the archives in which it was uploaded.
 
-Whoever may upload decides what is in there, so it comes with headers that keep a hostile page away from this server: no script in
+Uploaders decide what is in there, so it is sent with headers that keep a hostile page away from this server: no script in
 it has the server's origin, and nothing is taken for what it does not say it is.
 """
 

@@ -59,7 +59,7 @@ def read_contents(file: BinaryIO, filename: str) -> Contents:
 
 
 def unpack(open_file: Callable[[], BinaryIO], member: Member, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of ``member`` from ``start`` to ``end``, in pieces; some are empty, so that nobody has to wait long for one.
+    """The bytes of ``member`` from ``start`` to ``end``, in pieces; some are empty, so that none takes long.
 
     Raises ``OSError`` instead of the last piece when they are not what the archive's table of contents says.
     """
@@ -116,7 +116,7 @@ class MemberBody(BufferedBody, FileBody):
     """A file out of an archive, or a part of it, unpacked in threads while it is sent."""
 
     _unpack: Callable[[int, int], Iterator[bytes]]
-    """Makes the pieces from one place to another; they give back what they hold when nobody refers to them any more."""
+    """Returns the pieces from one offset to another; the iterator closes the archive when it is dropped."""
     _offload: Callable[..., Deferred[Any]]
     """Runs a function in a thread."""
     _pieces: Iterator[bytes] | None = None

@@ -75,7 +75,7 @@ class IndexesHandler:
     _simple: SimpleHandler
 
     async def show(self, request: Request, user: str, index: str) -> bytes | None:
-        """One index; to installers, and to who asks for the simple API's JSON, its name list.
+        """One index; its name list for installers and for clients that accept the JSON of the simple API.
 
         Raises ``UnknownIndex``, ``LoginNeeded``, ``Forbidden``.
         """

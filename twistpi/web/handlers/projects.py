@@ -52,7 +52,7 @@ def private_data(found: Sequence[Release], version: str | None, outside: str, *,
 
 
 def _mirrored(known: KnownProject, version: str, files: Sequence[KnownFile], outside: str) -> Data:
-    """Nobody uploaded it here: no more than its files tell."""
+    """Return what the files of a mirrored release tell."""
     data: Data = {"name": known.project, "version": version}
     requires = next((file.link.requires_python for file in files if file.link.requires_python is not None), None)
     if requires is not None:
@@ -165,7 +165,7 @@ class ProjectsHandler:
     async def _data(
         self, request: Request, name: str, project: str, version: str | None, *, own: bool
     ) -> tuple[Data, CacheStatus]:
-        """Version -> version data of every release, or of ``version`` alone, as far as the asker may see it.
+        """Return version -> version data of every visible release, or of ``version`` alone.
 
         Raises ``NoProject`` and whatever the page of the project would.
         """
@@ -182,7 +182,7 @@ class ProjectsHandler:
         return self._build(indexes, project, version, outside), status
 
     async def _indexes(self, visibility: VisibleIndexes, project: str, *, own: bool) -> tuple[Sequence[Index], CacheStatus]:
-        """The indexes whose releases are told; with ``own`` nobody but the index itself, though others make the project exist."""
+        """Return the indexes whose releases are shown; with ``own`` only the index itself."""
         reader = self._access.reader
         if own and not visibility.index.is_mirror and reader.has_project(visibility.index.name, project):
             return (visibility.index,), CacheStatus()

@@ -180,7 +180,7 @@ class PushHandler:
             await self._fetcher.fetch(source, self._release(source, selection, principal), selection)
         release = self._release(source, selection, principal)
         files, docs = selected_files(release, selection), selected_docs(release, selection)
-        # Half a release on the other server helps nobody: it goes on when the client leaves.
+        # Half a release on the other server is of no use, so this goes on when the client leaves.
         return await self._storage.finish(
             lambda: self._pusher.push(release, files, docs, repository, register=wanted.register_project)
         )

@@ -149,7 +149,7 @@ class YankHandler:
         return await self._yank(request, f"{user}/{index}", f"file {filename}", find)
 
     async def show_status(self, request: Request, user: str, index: str, project: str) -> bytes:
-        """The status of a project and the reason; both null where nobody said anything."""
+        """The status of a project and the reason; both null if none was set."""
         name, normal = f"{user}/{index}", normalize_project(project)
         await self._access.index(request, name)
         known = self._access.reader.project(name, normal)

@@ -40,7 +40,7 @@ class SimpleHandler:
         return await self._project_page(request, f"{user}/{index}", normal, negotiated, PAGE_BASE if slash else "../")
 
     async def alias(self, request: Request, user: str, index: str, project: str) -> bytes | None:
-        """``/{user}/{index}/{project}``: the page itself for installers, the way to it for everybody else."""
+        """``/{user}/{index}/{project}``: the page itself for installers, a redirect for other clients."""
         negotiated = self.negotiated(request)
         normal = normalize_project(project)
         slash = ends_with_slash(request)

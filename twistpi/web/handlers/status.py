@@ -23,7 +23,7 @@ from twistpi.web.request import passed_on_of
 _ROLES = {"primary": "MASTER", "standalone": "MASTER", "replica": "REPLICA"}
 """Our words, and those of the devpi protocol."""
 _NOT_TOLD = "…"
-"""Paths are nobody's business."""
+"""Shown instead of paths."""
 
 
 @attrs.define(eq=False)
@@ -39,12 +39,12 @@ class StatusHandler:
     _ready: ReadyAnswers
 
     async def status(self, request: Request) -> bytes:
-        """Everything that may be known by everybody; to root also the names of files that fail to come."""
+        """The status; for root with the names of files that cannot be fetched."""
         with_names = await self._is_root(request)
         return self._responder.put(request, result_reply("status", self._facts(request, with_names=with_names)))
 
     async def _is_root(self, request: Request) -> bool:
-        """Whether whoever administers the server asks; how that is, others are told all the same."""
+        """Return whether the caller is an administrator; errors of authentication count as no."""
         try:
             principal = await self._access.principal(request)
         except TwistpiError:

@@ -41,7 +41,7 @@ class ToxresultsHandler(Admission):
     """Where results are about to be kept: two of one second must not have one name."""
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
-        """Who has a test result, of which only the headers and the path of ``request`` are here.
+        """Return the caller that may post a test result with ``request``, of which only headers and path are here.
 
         Raises ``ToxresultForbidden``, ``LoginNeeded`` and ``Forbidden`` for an index that may not be read,
         ``NoFileForToxresult``, ``BadRequest``.
@@ -77,7 +77,7 @@ class ToxresultsHandler(Admission):
 
     @asynccontextmanager
     async def _place(self, project: str, release: Release, path: str, content: Received) -> AsyncIterator[Toxresult]:
-        """A result under a name that nobody else has or gets."""
+        """Reserve a file name for a result."""
         filename = path.rpartition("/")[2]
         number = len(toxresults_of(release, filename))
         while True:
@@ -99,7 +99,7 @@ class ToxresultsHandler(Admission):
         index = view.index(name)
         if index is not None:
             self._access.check(Action.READ, principal, index=index)
-        # What everybody may do, an API token does not take away.
+        # A caller with an API token may do what anybody may.
         if index is None or not any(
             is_allowed(Action.UPLOAD_TOXRESULT, one, self._access.policy, index=index) for one in (principal, NOBODY)
         ):

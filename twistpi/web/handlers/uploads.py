@@ -49,10 +49,10 @@ class Admission:
     _addresses: Addresses
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
-        """Who wants to upload with ``request``, of which only headers and path (as it came, without query) are here.
+        """Return the caller that may upload with ``request``, of which only headers and path (as sent, without query) are here.
 
         Raises ``UnknownIndex``, ``NoUploadToMirror``, ``LoginNeeded``, ``Forbidden``, and ``BadRequest`` for what is no path of
-        an index: nothing of such a request may reach the disk, whatever else the door at that path does with it.
+        an index: nothing of such a request may reach the disk, whatever its handler does with it.
         """
         parts = self.parts(request, raw_path)
         if len(parts) != 2 or not all(parts) or any("+" in part for part in parts):
@@ -71,7 +71,7 @@ class Admission:
         return parts
 
     async def uploader(self, request: Request, name: str) -> Principal:
-        """Who wants to upload something to the index ``name``; raises what ``admit`` raises."""
+        """Return the caller if they may upload to the index ``name``; raise what ``admit`` raises."""
         stage_index(self._access.reader, name)
         principal = await self._access.principal(request)
         # What an API token for one project alone is used for is known only when the form is read.
@@ -81,7 +81,7 @@ class Admission:
         return principal
 
     def may_upload(self, principal: Principal, index: Index, project: str | None) -> None:
-        """Refuse uploads of ``asker`` to ``project`` (the normalised name) of ``index``: ``LoginNeeded``, ``Forbidden``."""
+        """Refuse uploads of ``principal`` to ``project`` (the normalised name) of ``index``: ``LoginNeeded``, ``Forbidden``."""
         self._access.check(Action.UPLOAD, principal, index=index, project=project)
 
 

@@ -1,11 +1,11 @@
-"""The doors' guard for what only servers of the same house may read: ``+changelog``, ``+snapshot``, blobs and the like.
+"""Authenticates other servers, for what only they may read: ``+changelog``, ``+snapshot``, blobs and the like.
 
 Such a request carries ``Authorization: Twistpi-Node TOKEN`` (``auth/node_tokens.py``).  A token is good for one request: for its
 method, path and query, within a minute, and once.  Nonces are remembered for as long as their tokens would be good; tokens older
 than this process are not good, so that a restart forgets nothing that matters.
 
-The time that counts is this guard's own, which does not jump: it begins with the clock's and goes on steadily.  Each answer tells
-it in ``X-Twistpi-Time``, and who is refused as ``expired`` asks again by that time.  So clocks need not agree.
+Time is measured here by a clock that does not jump, set once at the start.  Each response tells it in ``X-Twistpi-Time``, and a
+server that is refused as ``expired`` repeats its request by that time.  So clocks need not agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_NONCES: Final = 100_000
 
 @attrs.define(eq=False)
 class Nodes:
-    """Tells which server of the house asks."""
+    """Verifies the tokens of other servers."""
 
     _tokens: NodeTokens
     _seconds: Callable[[], float]
@@ -40,14 +40,14 @@ class Nodes:
     most_nonces: int = attrs.field(default=_MOST_NONCES, kw_only=True)
     _offset: float = attrs.field(init=False)
     _earliest: float = attrs.field(init=False)
-    """No token that is older is good."""
+    """No older token is valid."""
     _seen: set[str] = attrs.field(factory=set, init=False)
     _by_age: list[tuple[float, str]] = attrs.field(factory=list, init=False)
-    """A heap of what was seen."""
+    """A heap of the nonces."""
 
     def __attrs_post_init__(self) -> None:
         self._offset = self.started - self._seconds()
-        # A token of an asker whose clock is ahead may have served before this process began.
+        # A token of a server whose clock is ahead may have been used before this process began.
         self._earliest = math.nextafter(self.started + AHEAD, math.inf)
 
     def now(self) -> float:
@@ -58,15 +58,16 @@ class Nodes:
         return self._seconds() + self._offset
 
     def node(self, request: Request) -> NodeClaim:
-        """Who asks; raises ``NodeRefused``.  The same request is not let in a second time."""
+        """Return the server that sent ``request``; raise ``NodeRefused``, also for a request that was accepted before."""
         scheme, _, text = (header(request, "authorization") or "").partition(" ")
         if scheme.lower() != SCHEME.lower():
             raise NodeRefused("missing")
         return self.claim(text.strip(), request.method.decode("latin-1"), request.uri.decode("latin-1"))
 
     def claim(self, text: str, method: str, target: str, told: str = "") -> NodeClaim:
-        """Who shows the token ``text`` with a request for ``target``, and tells ``told`` beside it; raises ``NodeRefused``, also
-        when the token was shown before.
+        """Return the server that sent the token ``text`` with a request for ``target``; ``told`` is signed, too.
+
+        Raise ``NodeRefused``, also for a token that was used before.
         """
         claim = self._tokens.read(text, method, target, self._time(), told)
         self._use(claim)
@@ -78,11 +79,11 @@ class Nodes:
         return len(self._seen)
 
     def headers(self) -> Headers:
-        """What every answer to a node has beside the standing headers."""
+        """Return the headers that every response to a server has beside the default ones."""
         return ((TIME.encode("ascii"), repr(self.now()).encode("ascii")),)
 
     def _use(self, claim: NodeClaim) -> None:
-        """Take note of a token that was found good; raises ``NodeRefused`` for one that served before."""
+        """Remember a valid token; raise ``NodeRefused`` for one that was used before."""
         now = self._time()
         while self._by_age and (len(self._by_age) >= self.most_nonces or self._by_age[0][0] < now - WINDOW):
             at, nonce = heapq.heappop(self._by_age)

@@ -1,8 +1,8 @@
-"""Blobs for other servers of the house: one at a time, with ranges, or many small ones in one stream.
+"""Blobs for other servers: one at a time, with ranges, or many small ones in one stream.
 
-Whoever follows this server may have every blob that the view names, whatever index it belongs to.  A blob that is not here yet,
+Followers may read every blob that the view names, whatever index it belongs to.  A blob that is not here yet,
 because this server follows another one, is sent as it comes from there.  One that a mirror had and the disk lost is had from the
-upstream again, so that a replica which lacks it needs nobody's help; what was uploaded and lost is lost.
+upstream again, so that a replica which lacks it gets it without further ado; what was uploaded and lost is lost.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PIECE: Final = 256 * 1024
 
 @attrs.frozen
 class NodeFileFacts(FileFacts):
-    """What the head of an answer says that is for another server: nobody in between keeps it."""
+    """What the head of a response to another server says; no cache keeps it."""
 
     nodes: Nodes
 
@@ -72,7 +72,7 @@ class NodeFiles:
         return await self._sender.arriving(request, download, self.facts_of(sha256))
 
     def facts_of(self, sha256: str | None) -> NodeFileFacts:
-        """The facts about a file with this digest; it counts as private, so that nobody gets it from memory, unasked."""
+        """The facts about a file with this digest; it counts as private, so that the fast path never serves it."""
         return NodeFileFacts(f'"{sha256}"' if sha256 else None, BINARY, None, private=True, nodes=self._nodes)
 
 
@@ -151,7 +151,7 @@ class BlobFeedHandler:
             return
         with file:
             if file.seek(0, os.SEEK_END) != named.size:
-                yield from missing_pieces(named.digits, named.filename)  # what is damaged here helps nobody
+                yield from missing_pieces(named.digits, named.filename)  # a damaged blob is as good as missing
                 return
             file.seek(0)
             yield begin_line(named.digits, named.filename, named.size)

@@ -1,6 +1,6 @@
 """``/+changelog``: the changelog as other servers follow it.  This page is the specification of the feed.
 
-All of it is for servers of the house only (see ``guard``): who has not the secret gets 403 and nothing else.  Refusals are JSON
+All of it is for servers with the shared secret only (see ``authentication``); others get 403 and nothing else.  Refusals are JSON
 with ``message``, ``error`` (a name) and the facts beside them.
 
 The feed
@@ -18,7 +18,7 @@ zeros, or nothing, when ``N`` is 0), for a server whose view has reached the epo
     + 1041 1795000005.123456
 
 * Lines of the log come in order, whole, byte for byte as they stand in the segments, each with its line feed.  Each was synced
-  and is in the view of the server that sends it, so nobody who follows ever knows more than its clients can.
+  and is in the view of the server that sends it, so no follower ever knows more than its clients can.
 * Lines that begin with ``+`` are heartbeats: the last serial that this server has, and its time in Unix seconds.  One comes
   first, one whenever everything has been sent, and one within every five seconds while there is nothing else to send.  While
   there is, one comes at the first end of a MiB of lines after about five seconds.
@@ -85,8 +85,8 @@ _LONGEST_URL: Final = 1000
 
 
 @attrs.frozen
-class Asked:
-    """From where somebody wants to follow."""
+class FeedRequest:
+    """From where a follower wants to read."""
 
     after: int
     chain: str
@@ -151,7 +151,7 @@ class FeedHandler:
         return await self._respond.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
 
     async def _seen_segments(self) -> list[Segment]:
-        """The files of the log, as far as everybody sees their lines."""
+        """Return the segments, up to the last line that readers see."""
         seen = self._feeds.seen()
         segments: list[Segment] = await self._offload(self._feeds.changelog.segments)
         return [
@@ -160,7 +160,7 @@ class FeedHandler:
             if one.first <= seen.serial
         ]
 
-    def _heed(self, request: Request, claim: NodeClaim, asked: Asked) -> None:
+    def _heed(self, request: Request, claim: NodeClaim, asked: FeedRequest) -> None:
         """Remember who follows, for the next start, and notice that another server was promoted."""
         if asked.log_id not in (None, self._feeds.log_id):
             return
@@ -169,7 +169,7 @@ class FeedHandler:
         if self._replication.fencing is not None:
             self._replication.fencing.epoch_seen(asked.epoch)
 
-    async def _place(self, asked: Asked, epoch: int) -> Position:
+    async def _place(self, asked: FeedRequest, epoch: int) -> Position:
         """Where the line ``asked.after`` ends; raises ``FeedRefused``."""
         feeds, seen = self._feeds, self._feeds.seen()
 
@@ -193,13 +193,13 @@ class FeedHandler:
         return position
 
 
-def _read_asked(request: Request) -> Asked:
+def _read_asked(request: Request) -> FeedRequest:
     after = _number(request, "after")
     chain = _parameter(request, "chain") or BEGINNING.chain
     if not _CHAIN.fullmatch(chain):
         raise BadRequest("chain must be the 64 hexadecimal digits that stand in the line")
     epoch = _number(request, "epoch") if _parameter(request, "epoch") is not None else 0
-    return Asked(after, chain, epoch, _parameter(request, "log_id"))
+    return FeedRequest(after, chain, epoch, _parameter(request, "log_id"))
 
 
 def _number(request: Request, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The bytes of a feed: lines straight from the log's files, with heartbeats between them, for as long as somebody reads.
+"""The bytes of a feed: lines straight from the log's files, with heartbeats between them, for as long as the follower reads.
 
 Nothing is kept in memory but where the reader is.  A reader that is slow is waited for: a body is asked for bytes only when the
 connection takes some.
@@ -32,7 +32,7 @@ class Source(Protocol):
     """Where a feed's lines come from (``feeding.Feeds``)."""
 
     def seen(self) -> Position:
-        """The end of the last entry that everybody sees."""
+        """Return the end of the last entry that readers see."""
 
     def lines(self, segment: int, offset: int, until: Position) -> Extent | Deferred[Extent | None] | None:
         """The next lines after ``offset`` of ``segment`` and not beyond ``until``; at once where that is quick."""
@@ -126,7 +126,7 @@ class FeedBody:
                 self._waiting = None
 
     def end(self) -> None:
-        """Say no more, not even the rest of a line; whoever reads drops what is no whole line."""
+        """Send no more, not even the rest of a line; a follower drops what is no whole line."""
         self.over = True
         self._beat = b""
         self._end = self._place

@@ -1,4 +1,4 @@
-"""Who follows this server's changelog: the open feeds, their heartbeats, and what is known of those who read them."""
+"""The followers of this server's changelog: open feeds, their heartbeats, and what is known of each follower."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MOST_FOLLOWERS: Final = 1000
 
 @attrs.define(eq=False)
 class Follower:
-    """A server that reads, or read, the feed."""
+    """A server that reads or has read the feed."""
 
     node: str
     """Its id."""
     address: str
-    """From where it asked last."""
+    """The address of its last request."""
     outside_url: str | None
-    """What it is called by people, as it says."""
+    """Its public URL, as it says."""
     last_request: float
     """When, in Unix seconds."""
     serial: int
@@ -64,7 +64,7 @@ class Feeds:
     """By their ids, those who asked last at the end."""
     _waiting: dict[Deferred[None], None] = attrs.field(factory=dict, init=False)
     _told: Position | None = attrs.field(default=None, init=False)
-    """Up to where those who wait were told that there is something."""
+    """The position of the last notification."""
     _ticking: LoopingCall = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
 

@@ -3,9 +3,9 @@
 ``POST /+snapshot`` makes one, or tells of one that was made less than a minute ago: ``id``, ``serial``, ``chain``, ``segment``
 and ``offset`` (the place in the log it stands for), ``size``, ``sha256``, ``fold_version`` and ``log_id``.  ``GET /+snapshot/ID``
 is the file, in ranges where asked.  It is the fold of the lines up to ``serial``, in every table; when mirrors were last
-refreshed is not in it.  One that nobody has asked for within an hour is removed; then, and after a restart, ``ID`` is 404.
+refreshed is not in it.  One that was not requested for an hour is removed; then, and after a restart, ``ID`` is 404.
 
-For servers of the house only, as everything here holds hashes of passwords.
+For other servers only: it holds hashes of passwords.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
-"""Seconds for which a snapshot is good enough for whoever wants a new one."""
+"""Seconds for which a snapshot is new enough to be shared."""
 KEPT: Final = 3600.0
 """Seconds without a question after which it is removed."""
 _LOOK: Final = 300.0
@@ -61,7 +61,7 @@ class Snapshots:
     _view: str
     """The path of the view."""
     _folder: str
-    """Where they are kept; emptied at start by whoever owns it."""
+    """Where they are kept; emptied at start by its owner."""
     _clock: Any
     """The reactor."""
     _offload: Callable[..., Deferred[Any]]
@@ -91,7 +91,7 @@ class Snapshots:
             self._drop(snapshot)
 
     async def get(self) -> Snapshot:
-        """A snapshot of about now; raises ``StorageFull``.  Who stops waiting for it does not stop its making."""
+        """A snapshot of about now; raises ``StorageFull``.  Cancelling does not stop it being made."""
         newest = next(reversed(self._kept.values()), None)
         now = self._clock.seconds()
         if newest is not None and (0 <= now - newest.made < SHARED or len(self._kept) >= _MOST):

@@ -80,7 +80,7 @@ class UpstreamQuestionHandler:
                 address = blob_address(known.sha256, known.link.filename)
                 return await self._files.stored(request, address, known.sha256)
             except FileNotFoundError:
-                pass  # somebody removed it from the disk; it is fetched again
+                pass  # it was removed from the disk; it is fetched again
         download = self._mirrors.files.open(mirror, project, known)
         return await self._files.coming(request, download, known.blob_sha256)
 
@@ -138,7 +138,7 @@ def _read(request: Request, *needed: str) -> dict[str, Any]:
 
 @attrs.define(eq=False)
 class PeerHandler:
-    """Answers ``/+peer`` and ``/+fence``, for servers of the house."""
+    """Answers ``/+peer`` and ``/+fence``."""
 
     _respond: NodeResponder
     _fencing: Fencing
