@@ -1,4 +1,4 @@
-"""Blobs, a log, a view and a writer, small but real, with a sweeper over them."""
+"""Blobs, a log, a view and a writer, small but real, with a collector of garbage over them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Setup:
     collector: GarbageCollector
 
     async def upload(self, filename: str, content: bytes, index: str, pause: float = 0.0) -> None:
-        """As a door does: the file is open from its first byte to the end of the commit."""
+        """As a handler does: the file is open from its first byte to the end of the commit."""
 
         def receive() -> Any:
             receiving = Receiving(self.tree)
@@ -154,8 +154,8 @@ class Setup:
         self.view.close()
 
 
-def build_house(folder: Path, now_: Callable[[], float], grace: float) -> Setup:
-    """A house in ``folder`` whose writer runs."""
+def make_setup(folder: Path, now_: Callable[[], float], grace: float) -> Setup:
+    """Make one in ``folder`` whose writer runs."""
     path = str(folder / "view.sqlite")
     tree, changelog, view = open_tree(str(folder)), MemoryChangelog(), open_view(path, LOG_ID)
     put_first_entry(changelog, view)

@@ -55,7 +55,7 @@ class FakeWriter:
 
 @attrs.define(eq=False)
 class Scene:
-    """A sweeper in a world where time passes when a test says so."""
+    """A collector in a world where time passes when a test says so."""
 
     tree: Tree
     clock: Clock

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from twisted.internet.task import deferLater
 
-from tests.gc.gc_setup import INDEXES, Setup, all_done, build_house, put, reactor, removed, uploaded
+from tests.gc.gc_setup import INDEXES, Setup, all_done, make_setup, put, reactor, removed, uploaded
 from tests.in_reactor import PATIENCE, in_reactor
 
 FILES = [(f"demo-1.{number}.zip", b"content %d" % (number % 3)) for number in range(4)]
@@ -66,7 +66,7 @@ async def sweep(setup: Setup, tally: Tally) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @in_reactor
 async def test_with_no_grace_at_all_claims_alone_keep_what_is_going_to_be_named(tmp_path: Path, seed: int) -> None:
-    setup = build_house(tmp_path, lambda: time.time() + 1000, grace=0.0)
+    setup = make_setup(tmp_path, lambda: time.time() + 1000, grace=0.0)
     try:
         tally = Tally(2.0, least_done=50, least_swept=5)
         clients = [work(setup, random.Random(seed * 100 + number), tally) for number in range(8)]
@@ -80,7 +80,7 @@ async def test_with_no_grace_at_all_claims_alone_keep_what_is_going_to_be_named(
 
 @in_reactor
 async def test_without_any_claim_the_grace_time_keeps_what_is_going_to_be_named(tmp_path: Path) -> None:
-    setup = build_house(tmp_path, time.time, grace=3600.0)
+    setup = make_setup(tmp_path, time.time, grace=3600.0)
     files = [(f"demo-{number}.zip", b"old %d" % number) for number in range(200)]
     try:
         for filename, content in files:

@@ -1,4 +1,4 @@
-"""Releases on their way to other servers: what is sent, what is told, and what becomes of all kinds of trouble."""
+"""Releases on their way to other servers: what is sent, what is told, and what becomes of all kinds of failures."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ async def test_a_redirect_is_told_and_not_followed(source: Source, repository: S
     assert not elsewhere.asked
 
 
-# Trouble -----------------------------------------------------------------------------------------------------------
+# Failures ----------------------------------------------------------------------------------------------------------
 
 
 @in_reactor
@@ -253,7 +253,7 @@ async def test_a_name_is_checked_as_it_is_resolved(tmp_path: Path, repository: S
 
 
 @in_reactor
-async def test_a_connection_that_breaks_is_the_trouble_of_one_file(source: Source, repository: Start) -> None:
+async def test_a_connection_that_breaks_fails_one_file(source: Source, repository: Start) -> None:
     lines = await source.push(repository(Saying(breaks=True), Saying()))
     assert [line[0] for line in lines] == [-1, 200]
     assert lines[0][3]

@@ -1,4 +1,4 @@
-"""Every case of the dependency-confusion rule, for the pure functions and for the doors.
+"""Every case of the dependency-confusion rule, for the pure functions and for the handlers.
 
 ``alice/dev`` is asked for ``demo``.  Every mirror has it; of the private indexes those named ``private``.
 """

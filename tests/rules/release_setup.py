@@ -47,7 +47,7 @@ def upload(filename: str = WHEEL, content: str = "one", version: str = "1.0", **
 
 @attrs.frozen
 class Setup:
-    """A view, and decisions that are asked as the doors ask them."""
+    """A view, and decisions that are made as the handlers have them made."""
 
     view: ViewDatabase
 
@@ -113,7 +113,7 @@ class Setup:
 
 
 @contextlib.contextmanager
-def a_house() -> Iterator[Setup]:
+def make_setup() -> Iterator[Setup]:
     """An empty one."""
     with (
         tempfile.TemporaryDirectory(dir=MEMORY) as folder,

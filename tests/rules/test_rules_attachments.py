@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, ReleaseDescribed
@@ -31,7 +31,7 @@ NOON = datetime(2026, 11, 22, 17, 25, 41, 999999, tzinfo=UTC)
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
-    with a_house() as setup:
+    with make_setup() as setup:
         yield setup
 
 

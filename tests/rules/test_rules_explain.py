@@ -23,8 +23,8 @@ def known(index: str, *filenames: str, header: PageHeader = PageHeader()) -> Kno
     return KnownProject(index, "demo", files, header=header)
 
 
-def told(*projects: KnownProject, version: str | None = None, order: tuple[Index, ...] = FREE, **troubles: str) -> Explanation:
-    by_name = {name.replace("_", "/"): reason for name, reason in troubles.items()}
+def told(*projects: KnownProject, version: str | None = None, order: tuple[Index, ...] = FREE, **failures: str) -> Explanation:
+    by_name = {name.replace("_", "/"): reason for name, reason in failures.items()}
     return explain(order, "demo", version, {project.index: project for project in projects}, by_name)
 
 

@@ -17,7 +17,7 @@ OPEN = Policy()
 RESTRICTED = Policy.parse("carol, :admins")
 """Carol and the group ``admins`` are listed; root and alice are not."""
 
-ASKERS = {
+PRINCIPALS = {
     "nobody": NOBODY,
     "root": Principal("root"),
     "alice": Principal("alice"),
@@ -127,18 +127,18 @@ def cases() -> Iterator[Case]:
     for row in TABLE.strip().splitlines():
         action, target, *columns = (cell.strip() for cell in row.split("|"))
         for policy, column in zip((OPEN, RESTRICTED), columns, strict=True):
-            for who in ASKERS:
+            for who in PRINCIPALS:
                 yield Case(SPELLED[action], target, policy, who, who in column.split())
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=str)
 def test_the_table_says_who_may_do_what(case: Case) -> None:
-    assert is_allowed(case.action, ASKERS[case.who], case.policy, **case.about) is case.allowed
+    assert is_allowed(case.action, PRINCIPALS[case.who], case.policy, **case.about) is case.allowed
     if case.allowed:
-        check(case.action, ASKERS[case.who], case.policy, **case.about)
+        check(case.action, PRINCIPALS[case.who], case.policy, **case.about)
     else:
         with pytest.raises((Forbidden, LoginNeeded)):
-            check(case.action, ASKERS[case.who], case.policy, **case.about)
+            check(case.action, PRINCIPALS[case.who], case.policy, **case.about)
 
 
 def test_the_table_has_a_row_for_every_action() -> None:
@@ -146,10 +146,10 @@ def test_the_table_has_a_row_for_every_action() -> None:
 
 
 @pytest.mark.parametrize("action", [Action.READ, Action.UPLOAD, Action.MODIFY_INDEX, Action.DELETE_INDEX, Action.REMOVE])
-@pytest.mark.parametrize("who", ASKERS)
+@pytest.mark.parametrize("who", PRINCIPALS)
 @pytest.mark.parametrize("policy", [OPEN, RESTRICTED], ids=["open", "restricted"])
 def test_nobody_may_do_anything_to_an_index_that_does_not_exist(action: Action, who: str, policy: Policy) -> None:
-    assert not is_allowed(action, ASKERS[who], policy, index=None)
+    assert not is_allowed(action, PRINCIPALS[who], policy, index=None)
 
 
 def test_without_a_name_nobody_may_do_anything_to_a_user() -> None:
@@ -158,15 +158,15 @@ def test_without_a_name_nobody_may_do_anything_to_a_user() -> None:
 
 def test_an_index_is_created_for_its_owner_also_when_it_is_handed_over_itself() -> None:
     index = Index("alice/new", {})
-    assert is_allowed(Action.CREATE_INDEX, ASKERS["alice"], OPEN, index=index)
-    assert not is_allowed(Action.CREATE_INDEX, ASKERS["bob"], OPEN, index=index)
+    assert is_allowed(Action.CREATE_INDEX, PRINCIPALS["alice"], OPEN, index=index)
+    assert not is_allowed(Action.CREATE_INDEX, PRINCIPALS["bob"], OPEN, index=index)
 
 
 def test_an_empty_restriction_leaves_nobody_who_may_modify() -> None:
     nobody_at_all = Policy.parse("")
-    for who, principal in ASKERS.items():
+    for who, principal in PRINCIPALS.items():
         assert not is_allowed(Action.MODIFY_INDEX, principal, nobody_at_all, index=INDEXES["stage"]), who
-    assert is_allowed(Action.CHANGE_PASSWORD, ASKERS["alice"], nobody_at_all, user="alice")
+    assert is_allowed(Action.CHANGE_PASSWORD, PRINCIPALS["alice"], nobody_at_all, user="alice")
 
 
 def test_no_setting_is_no_restriction() -> None:
@@ -229,14 +229,14 @@ def test_a_token_narrows_what_its_user_may_do(
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.action not in (Action.READ, Action.UPLOAD)], ids=str)
 def test_a_token_is_good_for_nothing_but_reading_and_uploading(case: Case) -> None:
-    principal = ASKERS[case.who]
+    principal = PRINCIPALS[case.who]
     token = ApiToken("0" * 16, principal.user or "", "", ("read", "upload"))
     assert not is_allowed(case.action, attrs.evolve(principal, token=token), case.policy, **case.about)
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.action in (Action.READ, Action.UPLOAD)], ids=str)
 def test_a_token_never_gives_what_its_user_has_not(case: Case) -> None:
-    principal = ASKERS[case.who]
+    principal = PRINCIPALS[case.who]
     token = ApiToken("0" * 16, principal.user or "", "", ("read", "upload"))
     allowed = is_allowed(case.action, attrs.evolve(principal, token=token), case.policy, **case.about)
     assert allowed is case.allowed
@@ -273,7 +273,7 @@ def test_an_index_is_open_when_somebody_unknown_may_read_it(name: str) -> None:
 )
 def test_a_refusal_names_what_was_refused(action: Action, about: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Forbidden) as caught:
-        check(action, ASKERS["bob"], OPEN, **about)
+        check(action, PRINCIPALS["bob"], OPEN, **about)
     assert str(caught.value) == sentence
     assert caught.value.status == 403
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, digest, kinds, make_setup, upload
 from tests.view.small_world import cached, listed
 from tests.view.small_world import link as mirrored
 from twistpi.model.changes import LinksChanged, MetadataCached
@@ -32,7 +32,7 @@ AT = "2026-11-22T17:00:00Z"
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
-    with a_house() as setup:
+    with make_setup() as setup:
         yield setup
 
 
@@ -349,7 +349,7 @@ def live(setup: Setup, steps: list[tuple[str, Index, str, str, str]]) -> None:
 @settings(max_examples=80, deadline=None)
 @given(steps=steps(), version=st.sampled_from(["1.0", "1.00"]))
 def test_a_push_to_where_nothing_was_makes_equal_releases(steps: list[tuple[str, Index, str, str, str]], version: str) -> None:
-    with a_house() as setup:
+    with make_setup() as setup:
         live(setup, steps)
         if setup.view.reader.release(DEV.name, "demo", version) is not None:
             setup.push(DEV, PROD, version)
@@ -361,7 +361,7 @@ def test_a_push_to_where_nothing_was_makes_equal_releases(steps: list[tuple[str,
 def test_after_a_push_the_target_has_all_of_the_source_and_lost_nothing_else(
     steps: list[tuple[str, Index, str, str, str]], version: str, no_docs: bool
 ) -> None:
-    with a_house() as setup:
+    with make_setup() as setup:
         live(setup, steps)
         source = setup.view.reader.release(DEV.name, "demo", version)
         if source is None or (no_docs and not source.files):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, a_house, digest, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, digest, make_setup, upload
 from tests.view.small_world import cached, listed
 from tests.view.small_world import link as mirrored
 from twistpi.model.changes import Change
@@ -26,7 +26,7 @@ MIRROR = Index("root/pypi", {"type": "mirror", "volatile": True})
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
-    with a_house() as setup:
+    with make_setup() as setup:
         yield setup
 
 

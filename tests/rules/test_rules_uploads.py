@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, a_house, digest, kinds, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.release_changes import (
@@ -23,7 +23,7 @@ from twistpi.rules.uploads import IDENTICAL, Upload, decide_registered
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
-    with a_house() as setup:
+    with make_setup() as setup:
         yield setup
 
 
@@ -215,7 +215,7 @@ UPLOADS = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(uploads=st.lists(UPLOADS, max_size=8))
 def test_on_a_volatile_index_every_upload_ends_with_its_bytes_there(uploads: list[Upload]) -> None:
-    with a_house() as setup:
+    with make_setup() as setup:
         for one in uploads:
             changes = setup.upload(DEV, one)
             holders = [
@@ -234,7 +234,7 @@ def test_on_a_volatile_index_every_upload_ends_with_its_bytes_there(uploads: lis
 @given(uploads=st.lists(UPLOADS, max_size=8), removals=st.lists(st.sampled_from([WHEEL, SDIST]), max_size=2))
 def test_on_an_index_that_is_not_volatile_a_name_never_means_other_bytes(uploads: list[Upload], removals: list[str]) -> None:
     first: dict[str, str] = {}
-    with a_house() as setup:
+    with make_setup() as setup:
         for position, one in enumerate(uploads):
             if position < len(removals):
                 setup.fold(FileRemoved(PROD.name, "demo", removals[position]))

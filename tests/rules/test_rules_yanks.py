@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_setup import DEV, PYPI, SDIST, WHEEL, Setup, a_house, kinds, upload
+from tests.rules.release_setup import DEV, PYPI, SDIST, WHEEL, Setup, kinds, make_setup, upload
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.errors import TwistpiError, UnknownFile
 from twistpi.model.records import PageHeader
@@ -17,7 +17,7 @@ from twistpi.rules.yanks import STATUSES, decide_status, decide_yank, read_statu
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
-    with a_house() as setup:
+    with make_setup() as setup:
         setup.upload(DEV, upload())
         setup.upload(DEV, upload(SDIST))
         yield setup

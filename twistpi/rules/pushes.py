@@ -268,7 +268,8 @@ def _with_metadata(known: KnownFile, metadata_files: Mapping[str, tuple[str, int
 
 def _uploaded(file: UploadedFile, release: Release, index: str) -> FileUploaded:
     known, link = file.known, file.known.link
-    assert known.sha256 is not None and known.size is not None, "checked before"  # noqa: PT018
+    assert known.sha256 is not None
+    assert known.size is not None
     return FileUploaded(
         index,
         release.project,
