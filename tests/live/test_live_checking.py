@@ -109,11 +109,11 @@ def doctor(server: LiveServer) -> None:
     wrong = {line.split()[1]: line for line in told.splitlines() if line.startswith("WRONG")}
     assert set(wrong) == {"address", "methods", "uploads", "forwarding", "seclusion"}, told
     assert "client_max_body_size 4096m" in wrong["uploads"]
-    assert "is given to everybody, though carol/closed is not for all" in wrong["seclusion"]
+    assert "although carol/closed is protected" in wrong["seclusion"]
     assert "packing" in told
     assert "5 things are wrong" in told
     nobody = twistpi(server, "doctor", "http://127.0.0.1:9/", status=1, both=True)
-    assert "Is the server started, and the address right?" in nobody
+    assert "Does the server run, and is the address right?" in nobody
 
 
 @in_reactor

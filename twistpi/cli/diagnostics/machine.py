@@ -213,10 +213,10 @@ def _ask_upstreams(
 
 
 def judge_machine(machine: Machine) -> list[Finding]:
-    """Return what there is to say about the machine and the upstreams of its mirrors."""
+    """Return the findings about the machine and the upstreams of its mirrors."""
     found = judge(MACHINE_RULES, machine)
     if not machine.asks_upstreams:
-        found.append(Finding("upstream", OK, "The server asks no upstream: it is offline by its settings, or a replica."))
+        found.append(Finding("upstream", OK, "The server uses no upstream: it is offline by its settings, or a replica."))
     return [*found, *(finding for upstream in machine.upstreams for finding in judge(UPSTREAM_RULES, upstream))]
 
 
@@ -234,11 +234,11 @@ def _disk(machine: Machine) -> Said:
     serverdir, reserve = machine.settings.serverdir, machine.settings.disk_reserve
     if machine.disk_free < reserve:
         told = f"The disk of {serverdir} has only {machine.disk_left} left"
-        yield WRONG, f"{told}, and the setting disk-reserve asks for {in_words(reserve)}. Make room."
+        yield WRONG, f"{told}, and the setting disk-reserve requires {in_words(reserve)}. Free some space."
     if machine.inodes_free < machine.inodes_total * 0.02:
-        yield WRONG, f"The disk of {serverdir} can hold only {machine.inodes_free:,} more files. Make room."
+        yield WRONG, f"The disk of {serverdir} can hold only {machine.inodes_free:,} more files. Free some inodes."
     if machine.disk_free < min(machine.disk_total * 0.05, 10 << 30):
-        yield ADVICE, f"The disk of {serverdir} has {machine.disk_left} left. twistpi gc removes what no index has any more."
+        yield ADVICE, f"The disk of {serverdir} has {machine.disk_left} left. twistpi gc deletes files that no index uses."
 
 
 def _process(machine: Machine) -> Said:
@@ -246,16 +246,16 @@ def _process(machine: Machine) -> Said:
         serverdir = machine.settings.serverdir
         yield WRONG, f"No server runs on {serverdir}. Start it: twistd twistpi --serverdir {serverdir}"
     elif not machine.running.addresses:
-        yield ADVICE, "A process has the directory, but does not say where it answers; it may just be starting."
+        yield ADVICE, "A process uses the directory, but listens nowhere yet; it may just be starting."
 
 
 def _few_descriptors(machine: Machine) -> Said:
     limit, how = machine.descriptors, "LimitNOFILE in systemd, minfds in supervisord.conf, ulimit -n in a shell"
     if limit is None:
-        yield UNKNOWN, "How many files and connections it may have open is not known."
+        yield UNKNOWN, "The number of files and connections that the process may open is not known."
     elif limit < _DESCRIPTORS:
-        told = f"The process may have {limit} files and connections open; a thousand clients need more."
-        yield ADVICE, f"{told} Give it at least {_DESCRIPTORS}: {how}."
+        told = f"The process may open {limit} files and connections; a thousand clients need more."
+        yield ADVICE, f"{told} Allow at least {_DESCRIPTORS}: {how}."
 
 
 def _file_modes(machine: Machine) -> Said:
@@ -263,13 +263,13 @@ def _file_modes(machine: Machine) -> Said:
     if hidden is not None:
         yield ADVICE, f"{hidden} can be read by its owner only. For {web} as another user: chmod o+rX {hidden}"
     if closed is not None:  # as most homes are
-        yield OK, f"Only the owner of {closed} can get to the kept files. For {web}: chmod o+x {closed}"
+        yield OK, f"Only the owner of {closed} can reach the stored files. For {web}: chmod o+x {closed}"
 
 
 def _trust(machine: Machine) -> Said:
     if any(network.prefixlen == 0 for network in machine.settings.trusted_proxy):
-        risk = "anybody can say from where a request comes and what the server is called"
-        yield WRONG, f"The setting trusted-proxy names every address there is, so {risk}. Name the proxies alone."
+        risk = "any client can forge its own address and the server's"
+        yield WRONG, f"The setting trusted-proxy contains all addresses, so {risk}. Name the proxies only."
 
 
 def _upstream(upstream: Upstream) -> Said:
@@ -278,33 +278,37 @@ def _upstream(upstream: Upstream) -> Said:
     if wants_proxy_login(exchange):
         yield WRONG, f"{gives} {PROXY_LOGIN}"
     elif exchange.failure.startswith(UNTRUSTED):
-        yield WRONG, f"{gives} If it is the right server, name the authority behind its certificate with the setting ca-file."
+        yield WRONG, f"{gives} If it is the right server, add the authority of its certificate with the setting ca-file."
     elif not status:
-        yield WRONG, f"{gives} Is mirror_url right? Look at HTTPS_PROXY and NO_PROXY in the server's environment."
+        yield WRONG, f"{gives} Is mirror_url right? Check HTTPS_PROXY and NO_PROXY in the server's environment."
     elif status in (401, 403):
-        yield WRONG, f"{gives} Write a login into its mirror_url: https://user:password@…"
+        yield WRONG, f"{gives} Add a login to its mirror_url: https://user:password@…"
     elif status >= 500:
-        yield WRONG, f"{gives} Pages go on being served as they are known."
+        yield WRONG, f"{gives} Known pages are still served."
     elif status == 404:
         yield ADVICE, f"{gives} Is mirror_url the address of a simple index?"
     elif upstream.certificate_days is not None and upstream.certificate_days < 7:
         ends = in_days(upstream.certificate_days)
-        yield ADVICE, f"{name}, whose certificate ends in {ends}. Tell those who run it."
+        yield ADVICE, f"{name}, whose certificate ends in {ends}. Tell its administrators."
 
 
 MACHINE_RULES: Rules[Machine] = {
     "process": [_process, fine("The process {0.running.pid} serves {0.settings.serverdir}.")],
     "disk": [_disk, fine("The disk has {0.disk_left} left.")],
-    "descriptors": [_few_descriptors, fine("It may have {0.descriptors:,} files and connections open.")],
+    "descriptors": [_few_descriptors, fine("The process may open {0.descriptors:,} files and connections.")],
     "secret": [
         when(lambda it: it.secret_mode & 0o077, "Others may read the secret that signs logins. chmod 600 {0.secret}"),
-        fine("Nobody else may read the secret that signs logins."),
+        fine("Only the server's user may read the secret that signs logins."),
     ],
-    "file modes": [_file_modes, fine("A web server in front can read the kept files.")],
+    "file modes": [_file_modes, fine("A web server in front can read the stored files.")],
     "root": [
-        when(lambda it: it.root_is_blank, "The password of root is blank, good for everybody here. twistpi passwd root", ADVICE),
+        when(
+            lambda it: it.root_is_blank,
+            "root has a blank password, accepted from this machine: twistpi passwd root",
+            ADVICE,
+        ),
         fine("root has a password."),
     ],
-    "trust": [_trust, fine("The setting trusted-proxy does not name everybody.")],
+    "trust": [_trust, fine("The setting trusted-proxy does not contain all addresses.")],
 }
 UPSTREAM_RULES: Rules[Upstream] = {"upstream": [_upstream, fine("{0.index} mirrors {0.url}, which answers.")]}
