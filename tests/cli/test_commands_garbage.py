@@ -18,10 +18,11 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.cli.administration import administer
 from twistpi.cli.check import check
+from twistpi.cli.errors import CommandRefused
 from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.model.changes import Change
-from twistpi.model.errors import ServerAnsweredOtherwise, UnknownFile
+from twistpi.model.errors import UnknownFile
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
 from twistpi.server.directory import ServerDirectory
 
@@ -128,10 +129,10 @@ def test_gc_has_the_server_sweep_and_waits_for_the_sweep_it_asked_for(made: Path
 def test_gc_says_why_the_servers_sweep_failed(made: Path) -> None:
     told = Answering(node_id(made), authstatus=("ok", "root", []))
     told.body = {"result": {"number": 1, "running": None, "last": _report(1, ended=True, failure="the disk is gone")}}
-    with asking(made, told) as administration, pytest.raises(ServerAnsweredOtherwise, match="the disk is gone"):
+    with asking(made, told) as administration, pytest.raises(CommandRefused, match="the disk is gone"):
         administration.collect_garbage(lambda _: None)
     told.status, told.body = 404, {"message": "nothing here"}
-    with asking(made, told) as administration, pytest.raises(ServerAnsweredOtherwise, match="nothing here"):
+    with asking(made, told) as administration, pytest.raises(CommandRefused, match="nothing here"):
         administration.collect_garbage(lambda _: None)
 
 

@@ -13,12 +13,13 @@ import pytest
 
 from tests.cli.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import RealDisk
+from twistpi.cli.errors import CommandRefused
 from twistpi.cli.log import entries
 from twistpi.cli.promotion import Promoted, promote_directly
 from twistpi.cli.server_administration import promote_by_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
-from twistpi.model.errors import ServerAnsweredOtherwise, StorageFull
+from twistpi.model.errors import StorageFull
 from twistpi.model.following_errors import PrimaryUnreachable
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
 from twistpi.model.promotion_errors import EntriesOutstanding, NotPromotable
@@ -246,9 +247,21 @@ def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
     assert len(pauses) == 2
 
 
+def test_a_running_server_that_restarts_as_the_primary_is_asked_again() -> None:
+    answers: list[BlockingResponse | OSError] = [ConnectionResetError(), _facts(role="primary", epoch=2, serial=7, former=None)]
+
+    def look() -> BlockingResponse:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    assert promote_by_server("data", _facts, look, lambda _: None).serial == 7
+
+
 def test_what_a_running_server_says_against_it_is_told() -> None:
-    with pytest.raises(ServerAnsweredOtherwise, match="not yet"):
+    with pytest.raises(CommandRefused, match="not yet"):
         promote_by_server("data", _facts, lambda: _facts(state="failed", failure="not yet"), lambda _: None)
     refusal = BlockingResponse(409, "Conflict", (), orjson.dumps({"message": str(NotPromotable("it is a primary already"))}))
-    with pytest.raises(ServerAnsweredOtherwise, match="a primary already"):
+    with pytest.raises(CommandRefused, match="a primary already"):
         promote_by_server("data", lambda: refusal, _facts, lambda _: None)

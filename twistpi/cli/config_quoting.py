@@ -12,17 +12,23 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from twistpi.model.deployment_errors import CannotBeWritten
+from twistpi.cli.errors import CommandRefused
 
 _IN_NO_PATH: Final = frozenset("\"'`\\$;#{}<>,")
 
 
+def cannot_be_written(what: str, value: str, reason: str) -> CommandRefused:
+    """Return the refusal of a value that some file could not hold."""
+    return CommandRefused(f"No configuration can be written for {what} {value!r}: {reason}.")
+
+
 def check_path(what: str, path: str) -> str:
-    """Return the path of ``what``; raise ``CannotBeWritten`` if it has characters that mean something in such files."""
+    """Return the path of ``what``; raise ``CommandRefused`` if it has characters that mean something in such files."""
     strange = sorted({character for character in path if character in _IN_NO_PATH or not character.isprintable()})
     if strange:
         shown = " ".join(character if character.isprintable() else repr(character)[1:-1] for character in strange)
-        raise CannotBeWritten(what, path, f"the characters {shown} mean something in such files; use a path without them")
+        reason = f"the characters {shown} mean something in such files; use a path without them"
+        raise cannot_be_written(what, path, reason)
     return path
 
 

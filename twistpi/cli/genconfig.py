@@ -21,8 +21,8 @@ import jinja2
 
 from twistpi import __version__
 from twistpi.blobs.tree import ROOT
-from twistpi.cli.config_quoting import FILTERS, check_path, toml
-from twistpi.model.deployment_errors import CannotBeWritten, DirectoryRefused, FilesInTheWay, NoTwistd
+from twistpi.cli.config_quoting import FILTERS, cannot_be_written, check_path, toml
+from twistpi.cli.errors import CommandRefused
 from twistpi.server.directory import Layout
 from twistpi.server.settings import TABLE, Setting, Settings
 
@@ -64,7 +64,7 @@ def _as_prefix(text: str) -> str:
 class Deployment:
     """The values that the files contain.
 
-    Raises ``CannotBeWritten`` for what some of the files could not hold.
+    Raise ``CommandRefused`` for what some of the files could not hold.
     """
 
     settings: Settings
@@ -93,18 +93,18 @@ class Deployment:
         try:
             return str(ip_address(host))
         except ValueError:
-            raise CannotBeWritten("the host", host, "it must be an IP address") from None
+            raise cannot_be_written("the host", host, "it must be an IP address") from None
 
     def __attrs_post_init__(self) -> None:
         paths = {"directory of logs": self.logs, "program": self.twistd}
         for what, path in {"server directory": self.settings.serverdir, "directory": self.directory, **paths}.items():
             check_path(f"the {what}", path)
         if self.settings.port == 0:
-            raise CannotBeWritten("the port", "0", "name one, so that those in front can reach it")
+            raise cannot_be_written("the port", "0", "name one, so that those in front can reach it")
         names = {"hostname": (self.hostname, _HOSTNAME), "user": (self.user, _USER), "prefix": (self.prefix, _PREFIX)}
         for what, (text, allowed) in names.items():
             if not allowed.match(text):
-                raise CannotBeWritten(f"the {what}", text, "it has characters that such names and paths have not")
+                raise cannot_be_written(f"the {what}", text, "it has characters that such names and paths have not")
 
     def path(self, name: str) -> str:
         """Return the path of the file ``name``."""
@@ -215,11 +215,12 @@ def render(deployment: Deployment) -> dict[str, str]:
 def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
     """Write the files to ``directory``, which is created if missing. Each file is replaced at once.
 
-    Raise ``FilesInTheWay``, unless by ``force``, and ``DirectoryRefused``.
+    Raise ``CommandRefused`` when it cannot be written, and, unless by ``force``, when files are there.
     """
     there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
     if there and not force:
-        raise FilesInTheWay(directory, ", ".join(there))
+        advice = "name another --directory, or overwrite them with --force"
+        raise CommandRefused(f"{directory} has {', '.join(there)} already, and nothing was written: {advice}.")
     try:
         os.makedirs(directory, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as beside:
@@ -228,15 +229,16 @@ def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
             for name in rendered:
                 os.replace(os.path.join(beside, name), os.path.join(directory, name))
     except OSError as error:
-        raise DirectoryRefused(directory, f"{error.strerror}: {error.filename}") from None
+        raise CommandRefused(f"Nothing can be written to {directory}: {error.strerror}: {error.filename}.") from None
 
 
 def find_twistd(python: str, search: str | None = None) -> str:
-    """Return the path of twistd beside the interpreter ``python``, or else on ``search`` or PATH; raise ``NoTwistd``."""
+    """Return the path of twistd beside the interpreter ``python``, or else on ``search`` or PATH; raise ``CommandRefused``."""
     beside = os.path.join(os.path.dirname(os.path.abspath(python)), "twistd")
     found = beside if os.access(beside, os.X_OK) else shutil.which("twistd", path=search)
     if found is None:
-        raise NoTwistd(python)
+        advice = "install twistpi into the environment that will run it, and run its own twistpi"
+        raise CommandRefused(f"There is no twistd beside {python}: {advice}.")
     return os.path.abspath(found)
 
 

@@ -27,9 +27,9 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.tail import truncate_log
 from twistpi.cli.diverged import save, saved_name
+from twistpi.cli.errors import CommandRefused
 from twistpi.model.errors import ServerdirRefused, UnknownPosition
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
-from twistpi.model.promotion_errors import CannotResync
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import ServerDirectory
@@ -75,7 +75,7 @@ class Resynced:
 def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str], Other]) -> Resynced:
     """Make a replica of the stopped server of ``serverdir``; it follows ``primary_url``, or else the primary that it knows.
 
-    ``connect(url, node_id)`` makes the client of the other server. Blocking. Raise ``ServerdirRefused``, ``CannotResync``,
+    ``connect(url, node_id)`` makes the client of the other server. Blocking. Raise ``ServerdirRefused``, ``CommandRefused``,
     ``PrimaryUnreachable`` and ``StrangePrimary`` before anything is changed; after an ``OSError`` it can be run again.
     """
     if read_node(serverdir) is None:
@@ -85,15 +85,19 @@ def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str]
         url = primary_url or node.primary_url or (None if node.fence is None else node.fence.url)
         if url is None:
             reason = "which server it is to follow is not known; say it with --primary-url"
-            raise CannotResync(opened.layout.path, "another server", reason)
+            raise _refused(opened.layout.path, "another server", reason)
         return _resync(opened, connect(url, node.node_id))
+
+
+def _refused(serverdir: str, other: str, reason: str) -> CommandRefused:
+    return CommandRefused(f"{serverdir} cannot become a replica of {other}: {reason}. Nothing was changed.")
 
 
 def _resync(serverdir: ServerDirectory, other: Other) -> Resynced:
     node, layout, peer = serverdir.node, serverdir.layout, other.peer()
     with _open_log(serverdir) as (log, epoch_start):
         if reason := _objection(node, peer, epoch_start):
-            raise CannotResync(layout.path, other.url, reason)
+            raise _refused(layout.path, other.url, reason)
         other_log = bool(node.log_id) and peer.log_id != node.log_id
         common = BEGINNING if other_log else _find_common(log, other, peer)
         last, begins_after = log.last, log.begins_after

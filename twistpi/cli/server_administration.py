@@ -13,12 +13,13 @@ import attrs
 
 from twistpi.auth.tokens import LoginTokens
 from twistpi.cli.clients import LocalClient
+from twistpi.cli.errors import CommandRefused
 from twistpi.cli.promotion import Promoted
 from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.accounts import ROOT
-from twistpi.model.errors import ServerAnsweredOtherwise, UnknownUser
+from twistpi.model.errors import UnknownUser
 from twistpi.model.records import Json
 from twistpi.rules.api_tokens import TokenRequest
 from twistpi.rules.promotion import PRIMARY
@@ -38,7 +39,7 @@ Pause = Callable[[float], object]
 
 @attrs.define(eq=False)
 class ServerAdministration:
-    """Requests to the running server. What it refuses is raised as ``ServerAnsweredOtherwise``, with its words."""
+    """Requests to the running server. What it refuses is raised as ``CommandRefused``, with its words."""
 
     _settings: Settings
     _client: LocalClient
@@ -102,10 +103,10 @@ class ServerAdministration:
                 pass
             case _:
                 advice = "give this command the settings that the server has, above all --config or TWISTPI_SECRETFILE"
-                raise ServerAnsweredOtherwise(serverdir, f"it has another secret than this command found; {advice}.")
+                raise _refused(serverdir, f"it has another secret than this command found; {advice}.")
         response = self._client.ask(method, path, body=body, user=user, token=token)
         if response.status >= 400:
-            raise ServerAnsweredOtherwise(serverdir, response.message)
+            raise _refused(serverdir, response.message)
         return response
 
     def _token_of(self, user: str) -> str:
@@ -115,11 +116,15 @@ class ServerAdministration:
         return self._tokens.make(found, self._now().timestamp())
 
 
+def _refused(serverdir: str, reason: str) -> CommandRefused:
+    return CommandRefused(f"The server that runs on {serverdir} refused: {reason}")
+
+
 def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Json]:
-    """Return the ``result`` of an answer; raise ``ServerAnsweredOtherwise`` for a refusal."""
+    """Return the ``result`` of an answer; raise ``CommandRefused`` for a refusal."""
     result = response.json.get("result")
     if response.status >= 400 or not isinstance(result, dict):
-        raise ServerAnsweredOtherwise(serverdir, response.message)
+        raise _refused(serverdir, response.message)
     return result
 
 
@@ -132,7 +137,7 @@ def collect_by_server(serverdir: str, begin: Send, look: Send, pause: Pause, tel
             collected = Collected(**{field.name: report["swept"][field.name] for field in attrs.fields(Collected)})
             if report["ended"] and report["number"] >= number:
                 if report["failure"] is not None:
-                    raise ServerAnsweredOtherwise(serverdir, report["failure"])
+                    raise _refused(serverdir, report["failure"])
                 return collected
             if report["number"] == number:
                 tell(collected)
@@ -147,9 +152,9 @@ def promote_by_server(serverdir: str, begin: Send, look: Send, pause: Pause) -> 
         if facts.get("role") == PRIMARY:
             return Promoted(int(facts["epoch"]), int(facts["serial"]), facts.get("former"), tuple(told))
         if facts.get("state") == "failed":
-            raise ServerAnsweredOtherwise(serverdir, str(facts.get("failure")))
+            raise _refused(serverdir, str(facts.get("failure")))
         told = facts.get("told") or told
         pause(_BETWEEN)
         with contextlib.suppress(OSError):  # the server restarts as the primary
             facts = result_of(serverdir, look())
-    raise ServerAnsweredOtherwise(serverdir, "it is still at it; twistpi status tells what becomes of it")
+    raise _refused(serverdir, "it is still at it; twistpi status tells what becomes of it")

@@ -308,14 +308,6 @@ class ServerdirInUse(ServerdirRefused):
 
 
 @attrs.define(auto_exc=True, str=False)
-class ServerAnsweredOtherwise(TwistpiError):
-    """The server that runs on {path} refused: {reason}"""
-
-    path: str
-    reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
 class CannotListen(TwistpiError):
     """Listening at {endpoint} is not possible: {reason}. Stop what listens there, or choose another place with --port, --host
     or --listen.

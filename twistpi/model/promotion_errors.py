@@ -56,12 +56,3 @@ class NotFenced(TwistpiError):
 
     status = 409
     reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class CannotResync(TwistpiError):
-    """{path} cannot become a replica of {url}: {reason}. Nothing was changed."""
-
-    path: str
-    url: str
-    reason: str

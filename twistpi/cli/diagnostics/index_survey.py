@@ -10,7 +10,8 @@ import attrs
 from selectolax.lexbor import LexborHTMLParser
 
 from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
-from twistpi.model.errors import InvalidProjectName, TwistpiError
+from twistpi.cli.errors import CommandRefused
+from twistpi.model.errors import InvalidProjectName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import NOTHING, Json
 
@@ -88,14 +89,6 @@ class Ask(Query):
         """The sentence to say when this could not be asked."""
         reasons = {"other_etag": NO_ETAG, "file_etag": NO_ETAG, "described": NO_METADATA, "page": NO_PAGE}
         return next((reason for fact, reason in reasons.items() if fact in self.facts), NO_FILE)
-
-
-@attrs.define(auto_exc=True, str=False)
-class IndexUnreachable(TwistpiError):
-    """{url} cannot be checked: {reason}."""
-
-    url: str
-    reason: str
 
 
 def minor_of(version: object) -> int:
@@ -176,7 +169,7 @@ def survey_index(
 ) -> IndexRecord:
     """Ask the index at ``url`` about ``project``, or about one that it has.
 
-    ``password`` is that of the login which ``ask`` sends; None without a login. Raises ``IndexUnreachable``.
+    ``password`` is that of the login which ``ask`` sends; None without a login. Raises ``CommandRefused``.
     """
     survey = Survey(Ask, ask, tell)
     base = _find(survey, url)
@@ -216,11 +209,15 @@ def _find(survey: Survey, url: str) -> str:
     for _ in range(_HOPS):
         exchange = survey.put(Ask.LIST, base=base)
         if not exchange.status:
-            raise IndexUnreachable(exchange.url, exchange.failure)
+            raise _unreachable(exchange.url, exchange.failure)
         if exchange.status not in (301, 302, 303, 307, 308) or not exchange["Location"]:
             return base
         base = exchange.location.partition("?")[0].rstrip("/")
-    raise IndexUnreachable(url, "it redirects for ever")
+    raise _unreachable(url, "it redirects for ever")
+
+
+def _unreachable(url: str, reason: str) -> CommandRefused:
+    return CommandRefused(f"{url} cannot be checked: {reason}.")
 
 
 def _choose_project(survey: Survey, project: str) -> str:
@@ -235,14 +232,14 @@ def _choose_project(survey: Survey, project: str) -> str:
 
 
 def _require_an_index(survey: Survey, has_login: bool) -> None:
-    """Raise ``IndexUnreachable`` where there is neither a list nor a page: there is nothing to judge."""
+    """Raise ``CommandRefused`` where there is neither a list nor a page: there is nothing to judge."""
     listing = survey.got[Ask.LIST]
     if listing.status < 400 or survey.got[Ask.PAGE].status == 200:
         return
     advice = "is it what installers are given as index-url? If it has no list of projects, --project names one"
     if listing.status in (401, 403):
         advice = "does it take this login?" if has_login else "it needs a login, which --user gives"
-    raise IndexUnreachable(listing.url, f"it is answered {listing.told}; {advice}")
+    raise _unreachable(listing.url, f"it is answered {listing.told}; {advice}")
 
 
 def names_in(listing: str) -> Iterator[str]:
