@@ -67,17 +67,7 @@ RETIRED_NAMES = frozenset({"Account", "Board", "Nodes", "Orders", "Outdated", "P
 STILL_NAMED_SO = {
     "twistpi/server/replica_services.py": {"sidecars"},
     "twistpi/server/roles.py": {"sidecars"},
-    "twistpi/server/server.py": {"standing"},
-    "twistpi/web/authentication.py": {"_askers"},
-    "twistpi/web/fast/ready.py": {"Account", "standing", "standing_headers"},
-    "twistpi/web/handlers/docs.py": {"_Place"},
-    "twistpi/web/handlers/push.py": {"sidecars", "Sidecar"},
-    "twistpi/web/replication/authentication.py": {"Nodes"},
-    "twistpi/web/replies.py": {"Standing", "standing"},
-    "twistpi/web/request_ids.py": {"trusting"},
-    "twistpi/web/services.py": {"sidecars", "standing", "_standing"},
     "twistpi/web/transport/connections.py": {"_sweeping", "_stop_sweeping"},
-    "twistpi/web/waiting.py": {"standing"},
 }
 """Names that are to be replaced."""
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
@@ -149,14 +139,10 @@ def test_a_module_of_web_imports_only_lower_ones_and_its_own_package(path: Path)
     place = _place_inside_web(_name(path))
     if place is None:
         return
+    modules = set(map(_name, _modules()))
     for imported, line in _imports(_tree(path)):
-        other = _place_inside_web(imported) if imported in _names() else None
+        other = _place_inside_web(imported) if imported in modules else None
         assert other is None or other <= place, f"{path}:{line}: {INSIDE_WEB[place]} imports {imported}"
-
-
-@functools.cache
-def _names() -> frozenset[str]:
-    return frozenset(map(_name, _modules()))
 
 
 @PATHS

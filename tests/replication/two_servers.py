@@ -60,7 +60,7 @@ from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -124,7 +124,7 @@ class RoomySystem(RealSystem):
 
 
 @attrs.define(eq=False)
-class NotingNodes(Nodes):
+class NotingNodes(NodeAuthenticator):
     """A guard that notes who asked for what."""
 
     asked: list[str] = attrs.field(factory=list)

@@ -44,7 +44,7 @@ from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices, NodeFacts
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -170,7 +170,7 @@ def _make_components(
             settings.mirror_cache_expiry,
         ),
         pusher=_make_pusher(foundation),
-        replication=parts.replication(Nodes(NodeTokens(secret), time.monotonic, reactor.seconds())),
+        replication=parts.replication(NodeAuthenticator(NodeTokens(secret), time.monotonic, reactor.seconds())),
         ready=ReadyAnswers(PageCache(settings.page_cache_size)), connections=connections,
         clock=reactor, offload=offload, now=foundation.now, collector=collector,
         forwarder=forward_to(parts.primary, parts.following, addresses, settings, reactor),

@@ -35,7 +35,7 @@ from twistpi.server.foundation import Foundation
 from twistpi.server.primary_connection import is_far, reach
 from twistpi.server.replica_services import relay
 from twistpi.web.components import ReplicationServices
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replication.snapshots import Snapshots
 
@@ -80,7 +80,7 @@ class Parts:
     promoting: Promotion | None = None
     """How it becomes the primary."""
 
-    def replication(self, nodes: Nodes) -> ReplicationServices:
+    def replication(self, nodes: NodeAuthenticator) -> ReplicationServices:
         """Return the services that the site needs for replication; ``nodes`` authenticates other servers."""
         services = ReplicationServices(nodes, self.following, queue=self.files, feeds=self.feeds, snapshots=self.snapshots)
         if self.epochs is not None:

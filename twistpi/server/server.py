@@ -131,11 +131,11 @@ class Server:
         offload = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         bootstrap = Bootstrap(primary, place, self._disk, self._reactor, offload)
         first_sync = FirstSync(primary, serverdir, self._reactor, random.random, bootstrap)
-        standing = DefaultHeaders(f"twistpi/{__version__}", node.node_id)
+        default_headers = DefaultHeaders(f"twistpi/{__version__}", node.node_id)
         waiting = Waiting(
-            lambda: standing.at(self._reactor.seconds()),
+            lambda: default_headers.at(self._reactor.seconds()),
             lambda: self._sentence(first_sync),
-            lambda: self._facts(first_sync, standing),
+            lambda: self._facts(first_sync, default_headers),
         )
         self.factory.site = WaitingSite(waiting)
         # Not before the reactor runs: until then, what goes wrong ends the start.
@@ -172,9 +172,9 @@ class Server:
         there = "" if progress.primary_serial is None else f" of {progress.primary_serial}"
         return f"This replica is receiving what its primary has: serial {progress.serial}{there} is here. Try again in a moment."
 
-    def _facts(self, first_sync: FirstSync, standing: DefaultHeaders) -> Mapping[str, Any]:
+    def _facts(self, first_sync: FirstSync, default_headers: DefaultHeaders) -> Mapping[str, Any]:
         assert self.serverdir is not None
-        node, (software, _, version) = self.serverdir.node, standing.software.partition("/")
+        node, (software, _, version) = self.serverdir.node, default_headers.software.partition("/")
         progress = self._progress(first_sync)
         told = {"uuid": node.node_id, "role": "REPLICA", "versioninfo": {software: version}, "serial": progress.serial}
         return {**told, **replica_facts(progress, node.primary_url, self._reactor.seconds())}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twistpi.replication.peers import KnownFollowers
     from twistpi.replication.promotion import Promotion
     from twistpi.web.forwarding.forwarder import Forwarder
-    from twistpi.web.replication.authentication import Nodes
+    from twistpi.web.replication.authentication import NodeAuthenticator
     from twistpi.web.replication.followers import Feeds
     from twistpi.web.replication.snapshots import Snapshots
 
@@ -74,7 +74,7 @@ class MirrorServices:
 class ReplicationServices:
     """The services with which servers follow each other; each is None where it does not apply."""
 
-    nodes: Nodes | None = None
+    nodes: NodeAuthenticator | None = None
     """Authenticates other servers."""
     following: Following | None = None
     """Keeps the log of a replica up to date with the primary's."""

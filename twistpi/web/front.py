@@ -108,7 +108,7 @@ _STATUS = frozenset({b"/+status", b"/+status/"})
 class Waiting:
     """What there is to say meanwhile."""
 
-    standing: Callable[[], Headers]
+    default_headers: Callable[[], Headers]
     """The headers that every answer begins with."""
     sentence: Callable[[], str]
     """Why nothing is served yet."""
@@ -146,13 +146,13 @@ class _NotYet(Resource):
         """The status, or 503."""
         if isinstance(request.channel, HTTPChannel):
             request.channel.persistent = False
-        standing = (*self._waiting.standing(), *_CLOSE)
+        default_headers = (*self._waiting.default_headers(), *_CLOSE)
         if request.path in _STATUS:
-            return put(request, result_reply("status", dict(self._waiting.facts())), standing)
+            return put(request, result_reply("status", dict(self._waiting.facts())), default_headers)
         if request.path in _ALIVE:
-            return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), standing)
+            return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), default_headers)
         reply = error_reply(503, self._waiting.sentence(), wants_json=speaks_json(request))
-        return put(request, reply, standing)
+        return put(request, reply, default_headers)
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)

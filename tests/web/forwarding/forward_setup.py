@@ -20,7 +20,7 @@ from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica
 from twistpi.web.forwarding.backend import primary_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 
 reactor: Any = installed_reactor
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Devpi-Serial: 3\r\n\r\nok"
@@ -77,7 +77,7 @@ class Primary:
     def __init__(self, folder: Path, **settings: Any) -> None:
         folder.mkdir()
         self.world = World(str(folder), **settings)
-        nodes = Nodes(NodeTokens(SECRET), reactor.seconds, self.world.clock.seconds() - 10)
+        nodes = NodeAuthenticator(NodeTokens(SECRET), reactor.seconds, self.world.clock.seconds() - 10)
         self.world.components.replication.nodes = nodes
         self.world.rebuild()
         self.seconds = nodes.now

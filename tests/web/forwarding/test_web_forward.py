@@ -34,7 +34,7 @@ from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import node_routes
 
 JSON = b"Content-Type: application/json\r\n"
@@ -515,7 +515,7 @@ def test_a_replica_hands_on_what_changes_something() -> None:
 def test_a_door_for_other_servers_is_never_handed_on(tmp_path: Path) -> None:
     world, anything = World(str(tmp_path)), object()
     replication: Any = world.components.replication
-    replication.nodes = Nodes(NodeTokens(SECRET), lambda: 0.0, 0.0)
+    replication.nodes = NodeAuthenticator(NodeTokens(SECRET), lambda: 0.0, 0.0)
     replication.feeds = replication.snapshots = replication.fencing = anything
     sender: Any = anything
     routes = list(node_routes(world.components, sender))

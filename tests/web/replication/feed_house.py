@@ -25,7 +25,7 @@ from twistpi.changelog.disk import RealDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import ProjectVanished
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.followers import Feeds
 
 reactor: Any = installed_reactor
@@ -50,7 +50,7 @@ class Setup:
         )  # fmt: skip
         self.feeds = Feeds(self.log, LOG_ID, lambda: self.writer.seen, self.beats, deferToThread)
         self.tokens = NodeTokens(SECRET)
-        self.nodes = Nodes(self.tokens, reactor.seconds, reactor.seconds())
+        self.nodes = NodeAuthenticator(self.tokens, reactor.seconds, reactor.seconds())
         os.mkdir(os.path.join(folder, "site"))
         self.world = World(os.path.join(folder, "site"), nodes=self.nodes, feeds=self.feeds, offload=deferToThread)
         self.after_announcing: Callable[[int], object] = lambda serial: None

@@ -26,7 +26,7 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import next_extent, segment_path
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.model.peers import BEGINNING
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.feed_body import FeedBody, GzipBody
 from twistpi.web.replication.followers import Feeds
 
@@ -50,7 +50,7 @@ class Desk:
         self.clock = Clock()
         self.feeds = Feeds(log, LOG_ID, lambda: self.seen, self.clock, at_once)
         self.feeds.start()
-        self.nodes = Nodes(TOKENS, self.clock.seconds, NOW)
+        self.nodes = NodeAuthenticator(TOKENS, self.clock.seconds, NOW)
         self._nonces = iter(range(10**9))
         (folder / "site").mkdir()
         self.world = World(str(folder / "site"), nodes=self.nodes, feeds=self.feeds)

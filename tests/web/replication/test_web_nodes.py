@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 
 from twistpi.auth.node_tokens import AHEAD, WINDOW, NodeTokens
 from twistpi.model.replication_errors import NodeRefused
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 
 TOKENS = NodeTokens(b"s" * 32)
 NODE = "5" * 32
@@ -37,7 +37,7 @@ class Guarded:
 
     def __init__(self) -> None:
         self.elapsed = 7.0
-        self.nodes = Nodes(TOKENS, lambda: self.elapsed, START)
+        self.nodes = NodeAuthenticator(TOKENS, lambda: self.elapsed, START)
         self.elapsed += 0.001
         self._nonces = itertools.count()
 
@@ -66,7 +66,7 @@ def test_who_has_the_secret_is_let_in(guarded: Guarded) -> None:
     assert guarded.ask(guarded.token()) == NODE
 
 
-@pytest.mark.parametrize("header", [None, "", "Basic cm9vdDo=", "Bearer x", "Twistpi-Nodes x"])
+@pytest.mark.parametrize("header", [None, "", "Basic cm9vdDo=", "Bearer x", "Twistpi-NodeAuthenticator x"])
 def test_who_brings_no_token_is_told_so(guarded: Guarded, header: str | None) -> None:
     asking: Any = Asking(header)
     with pytest.raises(NodeRefused) as refusal:
@@ -96,7 +96,7 @@ def test_what_served_before_a_restart_does_not_serve_after_it(guarded: Guarded) 
     tokens = [guarded.token(at=now + early) for early in (-WINDOW, -5, 0, AHEAD)]
     assert {guarded.ask(token) for token in tokens} == {NODE}
     restarted = Guarded()
-    restarted.nodes = Nodes(TOKENS, lambda: restarted.elapsed, now)
+    restarted.nodes = NodeAuthenticator(TOKENS, lambda: restarted.elapsed, now)
     for _moment in range(30):
         assert {restarted.ask(token) for token in tokens} == {"expired"}
         restarted.elapsed += 0.1
@@ -104,7 +104,7 @@ def test_what_served_before_a_restart_does_not_serve_after_it(guarded: Guarded) 
 
 
 def test_only_so_many_nonces_are_remembered_and_none_serves_twice(guarded: Guarded) -> None:
-    few = Nodes(TOKENS, lambda: guarded.elapsed, START, most_nonces=50)
+    few = NodeAuthenticator(TOKENS, lambda: guarded.elapsed, START, most_nonces=50)
     guarded.nodes = few
     guarded.elapsed += 10
     tokens = []

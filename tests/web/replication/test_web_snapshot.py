@@ -19,7 +19,7 @@ from twistpi.auth.node_tokens import NodeTokens
 from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.database import FOLD_VERSION
 from twistpi.view.snapshot import dump
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.snapshots import KEPT, SHARED, Snapshot, Snapshots
 
 NODE = "5" * 32
@@ -35,7 +35,7 @@ class Site:
         self.incoming.mkdir()
         self.clock = Clock()
         self.elapsed = 7.0
-        self.nodes = Nodes(TOKENS, lambda: self.elapsed, NOW)
+        self.nodes = NodeAuthenticator(TOKENS, lambda: self.elapsed, NOW)
         self._nonces = iter(range(10**9))
         self.snapshots = self.of(at_once)
         self.world = World(str(folder), nodes=self.nodes, snapshots=self.snapshots)

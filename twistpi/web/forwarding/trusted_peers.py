@@ -12,7 +12,7 @@ from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
 
@@ -22,7 +22,7 @@ class TrustedPeers:
     """Checks requests when their headers are here."""
 
     _addresses: Addresses
-    _nodes: Nodes | None = None
+    _nodes: NodeAuthenticator | None = None
     """Verifies the tokens of other servers; None where there are none."""
     workers_at: str | None = None
     """The path of the socket that this server's own workers use; None without workers."""

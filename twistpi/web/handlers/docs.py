@@ -120,7 +120,7 @@ _EVERYBODY: Final = (b"Access-Control-Allow-Origin", b"*")
 
 
 @attrs.frozen
-class _Place:
+class _DocsFile:
     """A file in the documentation of a release."""
 
     project: str
@@ -237,7 +237,7 @@ class DocsHandler:
         up = "../" * (tail.count("/") + 1)
         return self._responder.put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
 
-    async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _Place:
+    async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
         """Where the file ``path`` is; raises ``NoDocs``, ``NoDocsFile``, ``DocsUnreadable``, and what reading the index may."""
         await self._access.index(request, name)
         view = self._access.reader
@@ -257,7 +257,7 @@ class DocsHandler:
         member = contents.get(path)
         if member is None:
             raise NoDocsFile(path)
-        return _Place(project, found, attachment, path, member, list(docs))
+        return _DocsFile(project, found, attachment, path, member, list(docs))
 
     async def _bring(self, attachment: Attachment) -> None:
         """Have the archive here, where another server has it."""
@@ -275,7 +275,7 @@ class DocsHandler:
     def _versions(self, index: str, project: str) -> list[str]:
         return [release.version for release in self._access.reader.releases(index, project)]
 
-    def _docs_facts(self, index: str, place: _Place) -> FileFacts:
+    def _docs_facts(self, index: str, place: _DocsFile) -> FileFacts:
         expires = datetimeToString(self._responder.now() + _FRESH)  # type: ignore[no-untyped-call]
         private = not self._access.is_open(index)
         etag, modified = f'"{place.attachment.sha256}"', stored_at(place.attachment)

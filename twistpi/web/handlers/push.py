@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from twistpi.view.read import Reader, Readers
 
 
-Sidecar = tuple[str, int]
+CoreMetadata = tuple[str, int]
 """SHA-256 and size of core metadata."""
 
 
@@ -69,13 +69,13 @@ class ReleaseFetcher:
         with suppress(UnknownProject):
             await self._mirrors.pages.ensure(index, project)
 
-    async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, Sidecar]:
+    async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, CoreMetadata]:
         """Bring the selected files of ``release`` here, which ``index`` mirrors.
 
         Returns, by file name, the metadata that was put beside files which the upstream lists without a digest.  Raises
         ``UpstreamFailed``, ``UpstreamUnreachable``, ``WrongBytes``, ``StorageFull``.
         """
-        beside: dict[str, Sidecar] = {}
+        beside: dict[str, CoreMetadata] = {}
         for file in selected_files(release, selection):
             known = await self._file(index, release.project, file.known.path)
             if known is None or not known.link.is_wheel:
@@ -107,7 +107,7 @@ class ReleaseFetcher:
         address = blob_address(known.sha256, known.link.filename)
         return await self._storage.is_here(address)
 
-    async def _put_beside(self, known: KnownFile, address: BlobAddress) -> Sidecar:
+    async def _put_beside(self, known: KnownFile, address: BlobAddress) -> CoreMetadata:
         """Where a mirror's file has no digest, its metadata does not lie where that of an upload does."""
         assert known.sha256 is not None, "it was fetched"
         data: bytes = await self._storage.offload(self._read, address)
@@ -148,10 +148,10 @@ class PushHandler:
 
     async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
         told: list[ActionLog] = []
-        sidecars: dict[str, Sidecar] = {}
+        metadata: dict[str, CoreMetadata] = {}
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self._source(view, source.name, wanted.selection, principal, sidecars)
+            found = self._source(view, source.name, wanted.selection, principal, metadata)
             release = checked_release(found, wanted.selection)
             target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
             changes, lines = decide_push(found, target, wanted.selection)
@@ -162,7 +162,7 @@ class PushHandler:
             await self._fetcher.learn(source, wanted.selection.project)
             with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
                 decide(self._access.reader)
-            sidecars.update(
+            metadata.update(
                 await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
             )
         await self._commits.commit(decide, principal)
@@ -189,14 +189,14 @@ class PushHandler:
         return checked_release(self._source(self._access.reader, source.name, selection, principal, {}), selection)
 
     def _source(
-        self, view: Reader, name: str, selection: Selection, principal: Principal, sidecars: Mapping[str, Sidecar]
+        self, view: Reader, name: str, selection: Selection, principal: Principal, metadata: Mapping[str, CoreMetadata]
     ) -> PushSource:
         """Where the release comes from, as it is now."""
         index = existing_index(view, name)
         self._access.check(Action.READ, principal, index=index)
         project = selection.project
         if index.is_mirror:
-            release = mirrored_release(view.project(name, project), selection.version, sidecars)
+            release = mirrored_release(view.project(name, project), selection.version, metadata)
         else:
             release = view.release(name, project, selection.version)
         return PushSource(index, release, project_status(view, name, project))

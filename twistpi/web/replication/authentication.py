@@ -29,7 +29,7 @@ _MOST_NONCES: Final = 100_000
 
 
 @attrs.define(eq=False)
-class Nodes:
+class NodeAuthenticator:
     """Verifies the tokens of other servers."""
 
     _tokens: NodeTokens

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from twistpi.http.conditional import if_range_holds
 from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import TwistpiError
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
 from twistpi.web.request import header
 from twistpi.web.stage_files import BINARY
@@ -31,7 +31,7 @@ class NodeResponder:
     """Answers other servers, and only them; every answer tells the time by which tokens are to be made."""
 
     _responder: Responder
-    _nodes: Nodes
+    _nodes: NodeAuthenticator
 
     def only(self, handler: NodeRoute) -> Callable[..., Awaitable[bytes | None]]:
         """Return ``handler`` as a route for other servers only, which answers what ``handler`` raises as they read it."""

@@ -28,7 +28,7 @@ from twistpi.view.read import KeptBlob
 from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.file_sender import FileFacts, FileSender
-from twistpi.web.replication.authentication import Nodes
+from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.base import NodeResponder
 from twistpi.web.replies import NO_STORE, Headers, put_head
 from twistpi.web.request import json_body
@@ -47,7 +47,7 @@ _PIECE: Final = 256 * 1024
 class NodeFileFacts(FileFacts):
     """What the head of a response to another server says; no cache keeps it."""
 
-    nodes: Nodes
+    nodes: NodeAuthenticator
 
     @property
     def validators(self) -> Headers:
@@ -61,7 +61,7 @@ class NodeFiles:
     """Sends files to other servers."""
 
     _sender: FileSender
-    _nodes: Nodes
+    _nodes: NodeAuthenticator
 
     async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> bytes | None:
         """A blob that is here; raises ``FileNotFoundError`` when it is not."""
