@@ -21,7 +21,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
@@ -119,7 +119,7 @@ async def measure(clock: Any, folder: Path, rounds: int) -> None:
     """Print the rates of ``rounds`` rounds."""
     ease_collecting()  # these two as the server does
     log_id = "0" * 32
-    changelog = FileChangelog.open(str(folder / "changelog"), RealDisk())
+    changelog = FileChangelog.open(str(folder / "changelog"), Disk())
     begin: Sequence[Change] = [LogStarted(log_id), IndexCreated(_INDEX, {"type": "mirror"})]
     changelog.append([encode_content("2026-03-14T09:26:53.589793Z", "+init", begin)], 0)
     view = open_view(str(folder / "view.sqlite"), log_id)

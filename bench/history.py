@@ -17,7 +17,7 @@ import orjson
 from bench.builds import PROJECT
 from bench.servers import Twistpi
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached
@@ -60,7 +60,7 @@ class History:
     def rebuild(self) -> float:
         """Drop the view and fold the whole log again; entries a second."""
         path = str(self.serverdir / "view.sqlite")
-        changelog = FileChangelog.open(str(self.serverdir / "changelog"), RealDisk())
+        changelog = FileChangelog.open(str(self.serverdir / "changelog"), Disk())
         drop_view(path)
         started = time.perf_counter()
         view = open_view(path, self._log_id())
@@ -82,7 +82,7 @@ class History:
         return log_id
 
     def _write(self) -> None:
-        changelog = FileChangelog.open(str(self.serverdir / "changelog"), RealDisk())
+        changelog = FileChangelog.open(str(self.serverdir / "changelog"), Disk())
         bodies = (encode_content(_AT, "+mirror", [change]) for change in islice(changes(), self.entries - changelog.last.serial))
         while batch := list(islice(bodies, _BATCH)):
             changelog.append(batch, changelog.last.serial)

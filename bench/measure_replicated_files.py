@@ -23,7 +23,7 @@ from bench.servers import Twistpi
 from bench.stage import Stage
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.tree import Tree
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.changes import Change, IndexCreated
 from twistpi.model.codec import encode_content
@@ -82,7 +82,7 @@ def _fill(serverdir: Path, count: int) -> list[BlobAddress]:
             described = ReleaseDescribed(_INDEX, project, "1.0", {"name": project, "version": "1.0"})
             yield _entry(described, FileUploaded(_INDEX, project, "1.0", filename, digest, _BYTES))
 
-    changelog = FileChangelog.open(str(serverdir / "changelog"), RealDisk())
+    changelog = FileChangelog.open(str(serverdir / "changelog"), Disk())
     changelog.append(list(bodies()), changelog.last.serial)
     changelog.close()
     return addresses

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zope.interface.verify import verifyObject
 
 from tests.contracts.changelog_contract import ChangelogContract, bodies
 from tests.fakes.faulty_disk import FaultyDisk
-from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
 from twistpi.model.peers import BEGINNING
@@ -20,7 +19,7 @@ class TestOnRealDisk(ChangelogContract):
 
     @pytest.fixture
     def changelog(self, tmp_path: Path) -> FileChangelog:
-        return FileChangelog.open(str(tmp_path / "changelog"), RealDisk())
+        return FileChangelog.open(str(tmp_path / "changelog"), Disk())
 
 
 class TestOnFaultyDisk(ChangelogContract):
@@ -54,13 +53,6 @@ def filled(disk: FaultyDisk, lines: int, segment_limit: int = 300) -> FileChange
     for number in range(1, lines + 1):
         log.append(bodies(number), number - 1)
     return log
-
-
-def test_both_disks_provide_the_interfaces(tmp_path: Path, disk: FaultyDisk) -> None:
-    assert verifyObject(IDisk, RealDisk())
-    assert verifyObject(IDisk, disk)
-    assert verifyObject(IAppendFile, RealDisk().create(str(tmp_path / "file")))
-    assert verifyObject(IAppendFile, disk.create("/file"))
 
 
 # Segments

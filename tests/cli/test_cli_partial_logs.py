@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tests.view.small_world import INDEX, link
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.reader import segment_path
@@ -60,13 +60,13 @@ def replica(tmp_path: Path) -> Replica:
     for number in range(12):
         changes.append([LinksChanged(INDEX, "demo", added=(link(),)), ProjectVanished(INDEX, f"gone{number}")])
     changes.append([FileCached(INDEX, "demo", link().filename, link().sha256 or "", 5)])
-    log = FileChangelog.open(layout.changelog, RealDisk(), segment_limit=1000)
+    log = FileChangelog.open(layout.changelog, Disk(), segment_limit=1000)
     log.append([encode_content(AT, "root", one) for one in changes], 0)
     with closing(open_view(layout.view, "1" * 32)) as view:
         catch_up(log, IView(view))
     first, second, third = log.segments()[:3]
     log.close()
-    write_base(layout.changelog, RealDisk(), segment_start(third.first, third.before))
+    write_base(layout.changelog, Disk(), segment_start(third.first, third.before))
     for segment in (first, second):
         os.remove(segment_path(layout.changelog, segment.first))
     os.makedirs(tmp_path / "replica" / "+files")
@@ -106,4 +106,4 @@ def test_without_a_view_nobody_knows_what_was_before(replica: Replica) -> None:
     assert any("there is no view" in text for text in replica.wrong())
     settings = Settings(serverdir=replica.path)
     with pytest.raises(ServerdirRefused, match=f"begins after serial {replica.begins_after}.*remove both"):
-        Storage.open(settings, lambda: datetime.now(UTC), RealDisk())
+        Storage.open(settings, lambda: datetime.now(UTC), Disk())

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import hash_password, verify_password
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.cli.main import main
 from twistpi.model.changes import Change, IndexCreated, TokenCreated, UserCreated
 from twistpi.model.codec import encode_content
@@ -43,7 +43,7 @@ def run(path: Path, *words: str, told: str | None = None, **variables: str) -> R
 @contextmanager
 def looking(path: Path) -> Iterator[Reader]:
     """The view of a directory that nobody has."""
-    storage = Storage.open(settings(path), now, RealDisk())
+    storage = Storage.open(settings(path), now, Disk())
     try:
         yield storage.view.reader
     finally:
@@ -52,11 +52,11 @@ def looking(path: Path) -> Iterator[Reader]:
 
 def write(path: Path, *changes: Change) -> None:
     """Append an entry."""
-    storage = Storage.open(settings(path), now, RealDisk())
+    storage = Storage.open(settings(path), now, Disk())
     body = encode_content("2026-11-22T17:00:00.000000Z", "root", list(changes))
     storage.changelog.append([body], expect=storage.changelog.last.serial)
     storage.close()
-    Storage.open(settings(path), now, RealDisk()).close()
+    Storage.open(settings(path), now, Disk()).close()
 
 
 def entries(path: Path, after: int) -> Sequence[Any]:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.cli.test_commands_accounts import made, now, run, settings, write
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.cli.errors import CommandRefused
 from twistpi.cli.log import entries
 from twistpi.cli.promotion import Promoted, promote_directly
@@ -67,7 +67,7 @@ def replica(made: Path) -> Iterator[Storage]:
     opened = ServerDirectory.open(str(made))
     opened.note(role="replica", primary_url=URL)
     opened.close()
-    storage = Storage.open(settings(made), now, RealDisk())
+    storage = Storage.open(settings(made), now, Disk())
     yield storage
     storage.close()
 

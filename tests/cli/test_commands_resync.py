@@ -18,7 +18,7 @@ from tests.cli.test_commands_accounts import made, now, settings, write
 from tests.cli.test_commands_garbage import INDEX, put_at
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.cli.errors import CommandRefused
 from twistpi.cli.log import entries
@@ -54,7 +54,7 @@ class Directory:
 
     @contextmanager
     def _kept(self) -> Iterator[Storage]:
-        storage = Storage.open(settings(self.path), now, RealDisk())
+        storage = Storage.open(settings(self.path), now, Disk())
         try:
             yield storage
         finally:
@@ -154,7 +154,7 @@ def test_a_former_primary_saves_what_only_it_has_and_becomes_a_replica(made: Pat
     node = _node(made)
     assert (node.role, node.primary_url, node.fence, node.initialised) == ("replica", URL, None, True)
     assert _is_a_beginning_of(made, new)
-    Storage.open(settings(made), now, RealDisk()).close()
+    Storage.open(settings(made), now, Disk()).close()
 
 
 def test_where_nothing_was_written_beyond_the_fork_nothing_is_saved(made: Path, new: Directory) -> None:
@@ -181,7 +181,7 @@ def test_the_fork_is_found_with_few_questions(made: Path, new: Directory) -> Non
 def test_another_log_is_saved_whole_and_the_replica_begins_with_nothing(made: Path, new: Directory, tmp_path: Path) -> None:
     _go_on(made)
     other = tmp_path / "other"
-    Storage.open(settings(other), now, RealDisk()).close()
+    Storage.open(settings(other), now, Disk()).close()
     log = {path.name: path.read_bytes() for path in (made / "changelog").iterdir()}
     done = _run(made, Directory(other), URL)
     saved = Path(done.saved or "")
@@ -196,7 +196,7 @@ def test_another_log_is_saved_whole_and_the_replica_begins_with_nothing(made: Pa
 
 
 def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with_nothing(made: Path, new: Directory) -> None:
-    storage = Storage.open(settings(made), now, RealDisk())
+    storage = Storage.open(settings(made), now, Disk())
     base = storage.changelog.position(3)
     storage.close()
     _go_on(made)
@@ -204,7 +204,7 @@ def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with
     segment = made / "changelog" / f"{1:020}.log"
     (made / "changelog" / f"{4:020}.log").write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[3:]))
     segment.unlink()
-    write_base(str(made / "changelog"), RealDisk(), segment_start(4, base.chain))
+    write_base(str(made / "changelog"), Disk(), segment_start(4, base.chain))
     done = _run(made, new)
     assert (done.common, done.last, done.blobs, done.anew) == (4, 7, 1, True)
     assert len(Path(done.saved or "", "entries.log").read_bytes().splitlines()) == 3
@@ -261,7 +261,7 @@ def test_interrupted_after_any_step_it_is_begun_again_and_nothing_is_lost(
     _go_on(made)
     followed = new
     if other_log:
-        Storage.open(settings(tmp_path / "other"), now, RealDisk()).close()
+        Storage.open(settings(tmp_path / "other"), now, Disk()).close()
         followed = Directory(tmp_path / "other")
     beyond = (made / "changelog" / f"{1:020}.log").read_bytes().splitlines(keepends=True)[0 if other_log else 4 :]
     for steps in range(200):

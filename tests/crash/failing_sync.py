@@ -8,19 +8,17 @@ import os
 import attrs
 from twisted.application.service import Application
 from twisted.internet import reactor
-from zope.interface import implementer
 
-from twistpi.changelog.disk import IAppendFile, IDisk, RealDisk
+from twistpi.changelog.disk import AppendFile, Disk
 from twistpi.server.service import TwistpiService
 from twistpi.server.settings import load_settings
 
 
-@implementer(IAppendFile)
 @attrs.frozen
-class _File:
+class _File(AppendFile):
     """A real file whose sync fails when the time has come."""
 
-    _real: IAppendFile
+    _real: AppendFile
 
     def write(self, content: bytes) -> None:
         self._real.write(content)
@@ -37,14 +35,13 @@ class _File:
         self._real.close()
 
 
-@implementer(IDisk)
-class FailingDisk(RealDisk):
+class FailingDisk(Disk):
     """The real disk with such files."""
 
-    def append_to(self, path: str) -> IAppendFile:  # type: ignore[override]
+    def append_to(self, path: str) -> AppendFile:
         return _File(super().append_to(path))
 
-    def create(self, path: str) -> IAppendFile:  # type: ignore[override]
+    def create(self, path: str) -> AppendFile:
         return _File(super().create(path))
 
 

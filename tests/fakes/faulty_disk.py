@@ -7,9 +7,8 @@ import os
 import random
 
 import attrs
-from zope.interface import implementer
 
-from twistpi.changelog.disk import IAppendFile, IDisk
+from twistpi.changelog.disk import AppendFile, Disk
 
 SECTOR = 512
 
@@ -22,9 +21,8 @@ class _Content:
     synced: bytes = b""
 
 
-@implementer(IAppendFile)
 @attrs.define
-class _File:
+class _File(AppendFile):
     _disk: FaultyDisk
     _content: _Content
 
@@ -52,9 +50,8 @@ class _File:
         self._disk.note("close")
 
 
-@implementer(IDisk)
 @attrs.define(eq=False)
-class FaultyDisk:
+class FaultyDisk(Disk):
     """Keeps apart what was written and what was synced, for files and for names in folders."""
 
     room: int | None = None
@@ -73,7 +70,7 @@ class FaultyDisk:
         if operation in self.broken:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    # IDisk
+    # What the changelog does with it
 
     def make_folder(self, path: str) -> None:
         self._folders.add(path)
@@ -89,10 +86,10 @@ class FaultyDisk:
     def read(self, path: str, offset: int, length: int) -> bytes:
         return bytes(self._files[path].written[offset : offset + length])
 
-    def append_to(self, path: str) -> IAppendFile:
+    def append_to(self, path: str) -> AppendFile:
         return _File(self, self._files[path])
 
-    def create(self, path: str) -> IAppendFile:
+    def create(self, path: str) -> AppendFile:
         self.note("create")
         self._files[path] = _Content()
         return _File(self, self._files[path])

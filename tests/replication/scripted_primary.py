@@ -23,7 +23,7 @@ from zope.interface import implementer
 from tests.contracts.changelog_contract import raw_lines
 from tests.in_reactor import offload
 from tests.replication.fake_primary import make_client, reactor
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.line import read_header
@@ -227,7 +227,7 @@ class Replica:
     @classmethod
     def build(cls, folder: Path, primary: ScriptedPrimary, disk: Any = None, **options: Any) -> Replica:
         """In ``folder``, its log on ``disk``; not started."""
-        changelog = FileChangelog.open(str(folder / "changelog"), disk or RealDisk(), segment_limit=SEGMENT_LIMIT)
+        changelog = FileChangelog.open(str(folder / "changelog"), disk or Disk(), segment_limit=SEGMENT_LIMIT)
         view = open_view(str(folder / "view.sqlite"), LOG)
         failed: list[Exception] = []
         told: list[Callable[..., object]] = []

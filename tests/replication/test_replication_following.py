@@ -20,7 +20,7 @@ from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILEN
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, LogStarted, UserCreated
@@ -274,7 +274,7 @@ async def test_after_any_faults_once_healed_logs_and_views_are_equal(
             await replica.following.wait_for(len(primary.lines), PATIENCE)
         await replica.stop()
         assert replica.failed == []
-        expected = FileChangelog.open(str(Path(folder) / "primary"), RealDisk(), segment_limit=SEGMENT_LIMIT)
+        expected = FileChangelog.open(str(Path(folder) / "primary"), Disk(), segment_limit=SEGMENT_LIMIT)
         expected.receive(primary.lines, 0)
         view = open_view(str(Path(folder) / "primary.sqlite"), LOG)
         catch_up(expected, IView(view))

@@ -16,7 +16,7 @@ from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
@@ -39,7 +39,7 @@ class Signer:
 
 def start(folder: Path) -> tuple[FileChangelog, Any]:
     return (
-        FileChangelog.open(str(folder / "changelog"), RealDisk(), segment_limit=SEGMENT_LIMIT),
+        FileChangelog.open(str(folder / "changelog"), Disk(), segment_limit=SEGMENT_LIMIT),
         open_view(str(folder / "view.sqlite"), LOG),
     )
 
@@ -154,7 +154,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     client, agent = client_for(large.fake.url)
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     place = SnapshotPaths(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
-    yield Fresh(folder, primary, Bootstrap(primary, place, RealDisk(), reactor, offload))
+    yield Fresh(folder, primary, Bootstrap(primary, place, Disk(), reactor, offload))
     agent.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from twistpi.auth.passwords import hash_password, verify_password
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.changes import FileCached
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import ServerdirRefused
@@ -26,7 +26,7 @@ def _now() -> datetime:
 
 
 def _open(path: Path, **more: Any) -> Storage:
-    return Storage.open(Settings(serverdir=str(path), upstream=_UPSTREAM, bcrypt_cost=4, **more), _now, RealDisk())
+    return Storage.open(Settings(serverdir=str(path), upstream=_UPSTREAM, bcrypt_cost=4, **more), _now, Disk())
 
 
 def _body(number: int) -> bytes:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from tests.in_reactor import in_reactor
 from twistpi.auth.tokens import is_valid_for
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.account_errors import LoginFailed, SecretRefused
 from twistpi.model.changes import UserModified
 from twistpi.model.codec import encode_content
@@ -51,7 +51,7 @@ class Setup:
 
     @classmethod
     def open(cls, settings: Settings) -> Setup:
-        storage = Storage.open(settings, _now, RealDisk())
+        storage = Storage.open(settings, _now, Disk())
         readers = Readers(storage.serverdir.layout.view)
         offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         setup = cls(storage, readers, Authentication.build(settings, readers, reactor, offload))
@@ -145,7 +145,7 @@ async def test_a_password_set_by_another_program_counts_at_the_next_start(tmp_pa
 
 
 def test_a_server_whose_secret_is_not_fit_is_not_built(tmp_path: Path) -> None:
-    Storage.open(_settings(tmp_path), _now, RealDisk()).close()
+    Storage.open(_settings(tmp_path), _now, Disk()).close()
     (tmp_path / "secret").chmod(0o644)
     for settings in (_settings(tmp_path), _settings(tmp_path, secretfile=str(tmp_path / "missing"))):
         with pytest.raises(SecretRefused):

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.crash.soaking import are_the_same
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.changes import Change, UserCreated
 from twistpi.server.application import Application
 from twistpi.server.server import Server
@@ -44,7 +44,7 @@ class Node:
         application: Deferred[Application] = Deferred()
         given = Settings(serverdir=str(path), no_root_pypi=True, bcrypt_cost=4, **settings)
         setup = Server(
-            given, reactor, {}, lambda: datetime.now(UTC), RealDisk(), failures.append, lambda _storage: None,
+            given, reactor, {}, lambda: datetime.now(UTC), Disk(), failures.append, lambda _storage: None,
             lambda: None, application.callback, Connections(reactor),
         )  # fmt: skip
         setup.open()

@@ -17,7 +17,7 @@ from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import client_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
@@ -69,7 +69,7 @@ def test_a_new_replica_without_the_secret_of_its_primary_is_refused_and_nothing_
 
 def test_the_directory_of_a_primary_follows_nobody(tmp_path: Path, secretfile: str) -> None:
     path = str(tmp_path / "primary")
-    Storage.open(Settings(serverdir=path, no_root_pypi=True, bcrypt_cost=4), now, RealDisk()).close()
+    Storage.open(Settings(serverdir=path, no_root_pypi=True, bcrypt_cost=4), now, Disk()).close()
     before = (tmp_path / "primary" / "node.json").read_bytes()
     for attempt in (check_usable_by, open_directory):
         with pytest.raises(ServerdirRefused, match="twistpi resync --serverdir"):
@@ -81,7 +81,7 @@ def test_a_replica_that_never_reached_its_primary_is_opened_by_no_command(tmp_pa
     settings = Settings(serverdir=str(tmp_path / "replica"), primary_url=URL, secretfile=secretfile)
     open_directory(settings).close()
     with pytest.raises(ServerdirRefused, match="never reached its primary"):
-        Storage.open(settings, now, RealDisk())
+        Storage.open(settings, now, Disk())
 
 
 @attrs.define
@@ -103,7 +103,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
-    bootstrap = Bootstrap(primary, place, RealDisk(), reactor, offload)
+    bootstrap = Bootstrap(primary, place, Disk(), reactor, offload)
     yield Arriving(serverdir, settings, FirstSync(primary, serverdir, reactor, lambda: 0.0, bootstrap), large)
     large.view.close()
     large.changelog.close()
@@ -132,14 +132,14 @@ async def test_an_arrival_takes_a_snapshot_through_failures_and_is_opened_like_a
     await arriving.first_sync.run()
     assert arriving.serverdir.node.log_id == LOG
     assert "broke before the answer was complete" in str(arriving.first_sync.progress.last_error)
-    storage = Storage.over(arriving.serverdir, arriving.settings, now, RealDisk())
+    storage = Storage.over(arriving.serverdir, arriving.settings, now, Disk())
     assert storage.view.position == storage.changelog.last == arriving.large.copy.stamp.position
     assert storage.changelog.begins_after.serial > 0
     storage.close()
     # Its view cannot be made anew from a log without a beginning: that is said instead of served.
     Path(arriving.serverdir.layout.view).unlink()
     with pytest.raises(ServerdirRefused, match=r"begins after serial \d+, .* remove both"):
-        Storage.open(arriving.settings, now, RealDisk())
+        Storage.open(arriving.settings, now, Disk())
 
 
 @in_reactor

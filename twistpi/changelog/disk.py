@@ -1,62 +1,10 @@
-"""The disk operations that the changelog uses, as an interface, so that tests can supply full, failing and crashing disks."""
-
-# ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
+"""The disk operations of the changelog.  Tests derive full, failing and crashing disks from these classes."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Callable
-
-import attrs
-from zope.interface import Interface, implementer
-
-
-class IAppendFile(Interface):
-    """A file that grows at its end.  Everything here is blocking and raises ``OSError``."""
-
-    def write(content: bytes) -> None:
-        """Put ``content`` at the end: all of it, or ``OSError`` after which any first part of it may be there."""
-
-    def truncate(size: int) -> None:
-        """Drop everything after the first ``size`` bytes."""
-
-    def sync() -> None:
-        """Return when the content is on disk and will survive a power loss.  A failure is final: never ask again."""
-
-    def close() -> None:
-        """Give the file back; does not sync."""
-
-
-class IDisk(Interface):
-    """A file system with folders.  Everything here is blocking and raises ``OSError``."""
-
-    def make_folder(path: str) -> None:
-        """Make ``path`` durably, unless it is there; its parent must be."""
-
-    def names(folder: str) -> list[str]:
-        """The names in ``folder``, in any order."""
-
-    def size(path: str) -> int:
-        """Bytes."""
-
-    def read(path: str, offset: int, length: int) -> bytes:
-        """At most ``length`` bytes from ``offset``; fewer only at the end of the file."""
-
-    def append_to(path: str) -> IAppendFile:
-        """An existing file, to add to it."""
-
-    def create(path: str) -> IAppendFile:
-        """A new, empty file, to add to it; whatever was there is replaced."""
-
-    def rename(old: str, new: str) -> None:
-        """Give a file another name in the same folder; durable after ``sync_folder``."""
-
-    def remove(path: str) -> None:
-        """Remove a file."""
-
-    def sync_folder(path: str) -> None:
-        """Return when the names in ``path`` are on disk and will survive a power loss."""
 
 
 def _sync_function() -> Callable[[int], object]:
@@ -72,75 +20,72 @@ def _sync_function() -> Callable[[int], object]:
 _SYNC = _sync_function()
 
 
-@implementer(IAppendFile)
-@attrs.frozen
-class RealAppendFile:
-    """A file of the operating system."""
+class AppendFile:
+    """A file that grows at its end.  Everything here is blocking and raises ``OSError``."""
 
-    _descriptor: int
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def write(self, content: bytes) -> None:
-        """See ``IAppendFile``; goes on after short writes, so a full disk ends in ``OSError`` with its reason."""
+        """Put ``content`` at the end: all of it, or ``OSError`` after which any first part of it may be there."""
         rest = memoryview(content)
-        while rest:
+        while rest:  # the write after a short one tells why it was short
             rest = rest[os.write(self._descriptor, rest) :]
 
     def truncate(self, size: int) -> None:
-        """See ``IAppendFile``."""
+        """Drop everything after the first ``size`` bytes."""
         os.ftruncate(self._descriptor, size)
 
     def sync(self) -> None:
-        """See ``IAppendFile``."""
+        """Return when the content is on disk and will survive a power loss.  A failure is final: never call it again."""
         _SYNC(self._descriptor)
 
     def close(self) -> None:
-        """See ``IAppendFile``."""
+        """Close the descriptor; does not sync."""
         os.close(self._descriptor)
 
 
-@implementer(IDisk)
-@attrs.frozen
-class RealDisk:
-    """The operating system's file system."""
+class Disk:
+    """The operating system's file system.  Everything here is blocking and raises ``OSError``."""
 
     def make_folder(self, path: str) -> None:
-        """See ``IDisk``."""
+        """Make ``path`` durably, unless it is there; its parent must be."""
         if not os.path.isdir(path):
             os.mkdir(path)
             self.sync_folder(os.path.dirname(os.path.abspath(path)))
 
     def names(self, folder: str) -> list[str]:
-        """See ``IDisk``."""
+        """The names in ``folder``, in any order."""
         return os.listdir(folder)
 
     def size(self, path: str) -> int:
-        """See ``IDisk``."""
+        """Bytes."""
         return os.path.getsize(path)
 
     def read(self, path: str, offset: int, length: int) -> bytes:
-        """See ``IDisk``."""
+        """At most ``length`` bytes from ``offset``; fewer only at the end of the file."""
         with open(path, "rb", buffering=0) as file:
             file.seek(offset)
             return file.read(length) or b""
 
-    def append_to(self, path: str) -> RealAppendFile:
-        """See ``IDisk``."""
-        return RealAppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+    def append_to(self, path: str) -> AppendFile:
+        """An existing file, to add to it."""
+        return AppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
 
-    def create(self, path: str) -> RealAppendFile:
-        """See ``IDisk``."""
-        return RealAppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC, 0o666))
+    def create(self, path: str) -> AppendFile:
+        """A new, empty file, to add to it; a file of that name is emptied."""
+        return AppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC, 0o666))
 
     def rename(self, old: str, new: str) -> None:
-        """See ``IDisk``."""
+        """Give a file another name in the same folder; durable after ``sync_folder``."""
         os.rename(old, new)
 
     def remove(self, path: str) -> None:
-        """See ``IDisk``."""
+        """Remove a file."""
         os.remove(path)
 
     def sync_folder(self, path: str) -> None:
-        """See ``IDisk``."""
+        """Return when the names in ``path`` are on disk and will survive a power loss."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
 
 import attrs
 from zope.interface import implementer
 
-from twistpi.changelog.disk import IAppendFile, IDisk
+from twistpi.changelog.disk import AppendFile, Disk
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
-from twistpi.changelog.line import BadLine, check_line, check_lines, make_line, read_header
+from twistpi.changelog.line import BadLine, check_lines, make_line, read_header
 from twistpi.changelog.reader import (
     Extent,
     Progress,
@@ -46,22 +45,13 @@ VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""
 
 
-@attrs.frozen
-class _NewSegment:
-    """A segment under its temporary name, with its first lines, and the name it gets once they are synced."""
-
-    file: IAppendFile
-    temporary: str
-    path: str
-
-
 @implementer(IChangelog)
 @attrs.define
 class FileChangelog:
-    """Chained lines in the segment files of one folder; ``open`` makes one."""
+    """Chained lines in the segment files of one folder; made by ``open``."""
 
     _directory: str
-    _disk: IDisk
+    _disk: Disk
     _segment_limit: int
     begins_after: Position
     last: Position
@@ -70,26 +60,25 @@ class FileChangelog:
     _segment: int
     """The first serial of the segment that grows."""
     _size: int
-    """Bytes in it."""
-    _file: IAppendFile | None
-    """It, or None while there is no segment at all."""
+    """Bytes in that segment."""
+    _file: AppendFile | None
+    """That segment, or None while there is none at all."""
     _dead: SyncFailed | None = None
 
     @classmethod
     def open(
         cls,
         directory: str,
-        disk: IDisk,
+        disk: Disk,
         *,
         trusted: Position | None = None,
         segment_limit: int = SEGMENT_LIMIT,
         verify_all_below: int = VERIFY_ALL_BELOW,
     ) -> FileChangelog:
-        """The log in ``directory``, which is made when it is missing; blocking.
+        """Open the log in ``directory``, which is made when it is missing; blocking.
 
-        Up to ``trusted`` (the place a view is stamped with: it was synced before the stamp was written; None for the log's
-        beginning) the chain is taken as verified, unless the whole log is smaller than ``verify_all_below`` bytes; from there on
-        every line is checked, and what an interrupted write left at the end is cut off (``cut`` tells).
+        Lines after ``trusted`` are checked (the position of a view's stamp, which was synced before the stamp was written), or
+        all of a log smaller than ``verify_all_below`` bytes.  What an interrupted write left at the end is cut off.
 
         Raises ``UnknownPosition`` when ``trusted`` is not in this log: drop the view, and open again without.  Raises
         ``LogDamaged`` for any other damage, and then has changed nothing.
@@ -104,11 +93,11 @@ class FileChangelog:
         if file and cut:
             file.truncate(cut.offset)
             file.sync()
-        for name in sort_unfinished(disk.names(directory)):
-            disk.remove(os.path.join(directory, name))
         segment = segments[-1] if segments else base.segment
         size = last.offset if segment == last.segment else 0
-        return cls(directory, disk, segment_limit, base, last, cut, segment, size, file)
+        log = cls(directory, disk, segment_limit, base, last, cut, segment, size, file)
+        log._remove_unfinished()
+        return log
 
     def append(self, bodies: Sequence[bytes], expect: int) -> Position:
         """See ``IChangelog``: one write and one sync, unless a new segment begins within the batch."""
@@ -149,11 +138,33 @@ class FileChangelog:
         return self.last
 
     def prepend(self, first_serial: int, before: str) -> Position:
-        """Have the log begin with the segment ``first_serial``, whose file is here by now; see ``prepending.prepend``.  In any
-        thread, one at a time.
+        """Have the log begin with the segment ``first_serial``, and return its start; durable when this returns.
+
+        The file of the segment is complete and under its final name, but was not checked yet.  ``before`` is the chain digest of
+        the line before its first one.  Its lines must lead to ``begins_after``.  In any thread, one at a time; blocking, about a
+        second for a segment of the usual size.  Raises ``FeedDamaged``, with the log as it was: fetch the file anew.
         """
-        self.begins_after = prepend(self._directory, self._disk, first_serial, before, self.begins_after)
-        return self.begins_after
+        disk, path = self._disk, self.segment_path(first_serial)
+        start = segment_start(first_serial, before)
+        serial, digest, rest = start.serial, bytes.fromhex(before), b""
+        for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
+            _bodies, digest = check_lines(lines, serial + 1, digest)
+            serial += len(lines)
+        if rest:
+            raise FeedDamaged(serial + 1, "the line is incomplete")
+        base = self.begins_after
+        if (serial, digest.hex()) != (base.serial, base.chain):
+            told = f"the segment {first_serial} ends there and does not lead to serial {base.serial}"
+            raise FeedDamaged(serial, f"{told}, after which the log begins")
+        file = disk.append_to(path)
+        try:
+            file.sync()
+        finally:
+            file.close()
+        disk.sync_folder(self._directory)
+        write_base(self._directory, disk, start)
+        self.begins_after = start
+        return start
 
     def position(self, serial: int) -> Position:
         """See ``IChangelog``."""
@@ -186,11 +197,11 @@ class FileChangelog:
             raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
 
     def next_extent(self, segment: int, offset: int, until: Position) -> Extent | None:
-        """The next lines after ``offset`` of ``segment`` and not beyond ``until``, as a part of a file; see ``next_extent``."""
+        """See ``reader.next_extent``."""
         return next_extent(self._directory, self._disk, segment, offset, until)
 
     def segment_path(self, first_serial: int) -> str:
-        """Where the segment that begins with ``first_serial`` lies, if there is one."""
+        """See ``reader.segment_path``."""
         return segment_path(self._directory, first_serial)
 
     def read(self, after: Position) -> Iterator[RawLine]:
@@ -208,10 +219,9 @@ class FileChangelog:
         return find_line(self._directory, self._disk, self.last)
 
     def verify(self, on_progress: Progress) -> Position:
-        """Check the chain from the first line to ``last`` as it is now, and return that place; blocking.
+        """Check the chain from the first line to the present ``last``, and return that; blocking.  Raises ``LogDamaged``.
 
-        ``on_progress(bytes done, bytes in all)`` is called about every 256 KiB, which take a few milliseconds of Python: a
-        background pass sleeps in it to leave the interpreter to others, and raises from it to end early.  Raises ``LogDamaged``.
+        ``on_progress`` is called about every 256 KiB (a few milliseconds of Python); it may sleep, and raise to end early.
         """
         until = self.last
         total = log_bytes(self._directory, self._disk)
@@ -225,37 +235,34 @@ class FileChangelog:
             self._file.close()
             self._file = None
 
-    def _write(self, parts: Sequence[SegmentPart]) -> list[_NewSegment]:
-        """Write every part, new segments under their temporary names; after an error all is as before, or the log is dead."""
-        created: list[_NewSegment] = []
+    def _write(self, parts: Sequence[SegmentPart]) -> list[tuple[AppendFile, str]]:
+        """Write every part; return the new segments, still under temporary names, with their final paths.
+
+        After ``StorageFull`` all is as before.
+        """
+        created: list[tuple[AppendFile, str]] = []
         try:
-            for part in filter(attrgetter("content"), parts):
+            for part in parts:
+                if not part.content:
+                    continue
                 if part.segment == self._segment and self._file:
                     self._file.write(part.content)
                 else:
-                    created.append(self._create_segment(part))
+                    path = self.segment_path(part.segment)
+                    file = self._disk.create(path + NEW_SUFFIX)
+                    created.append((file, path))
+                    file.write(part.content)
         except OSError as error:
             self._undo(created)
             raise StorageFull(self._directory, _reason(error)) from error
         return created
 
-    def _create_segment(self, part: SegmentPart) -> _NewSegment:
-        path = segment_path(self._directory, part.segment)
-        file = self._disk.create(path + NEW_SUFFIX)
-        try:
-            file.write(part.content)
-        except OSError:
-            file.close()
-            raise
-        return _NewSegment(file, path + NEW_SUFFIX, path)
-
-    def _undo(self, created: Sequence[_NewSegment]) -> None:
+    def _undo(self, created: Sequence[tuple[AppendFile, str]]) -> None:
         """Take back what was written of a batch, durably: its waiters are told that it did not happen."""
-        for new in created:
-            new.file.close()
+        for file, _path in created:
+            file.close()
         with contextlib.suppress(OSError):  # what stays is replaced by the next one of its name, and removed at start
-            for name in sort_unfinished(self._disk.names(self._directory)):
-                self._disk.remove(os.path.join(self._directory, name))
+            self._remove_unfinished()
         if self._file:
             try:
                 self._file.truncate(self._size)
@@ -263,18 +270,22 @@ class FileChangelog:
             except OSError as error:
                 raise self._die(error) from error
 
-    def _sync(self, created: Sequence[_NewSegment]) -> None:
+    def _remove_unfinished(self) -> None:
+        for name in sort_unfinished(self._disk.names(self._directory)):
+            self._disk.remove(os.path.join(self._directory, name))
+
+    def _sync(self, created: Sequence[tuple[AppendFile, str]]) -> None:
         """Sync what was written, in the order of the lines, so that a crash leaves no gap."""
         try:
             if self._file:
                 self._file.sync()
-            for new in created:
-                new.file.sync()
-                self._disk.rename(new.temporary, new.path)
+            for file, path in created:
+                file.sync()
+                self._disk.rename(path + NEW_SUFFIX, path)
                 self._disk.sync_folder(self._directory)
                 if self._file:
                     self._file.close()
-                self._file = new.file
+                self._file = file
         except OSError as error:
             raise self._die(error) from error
 
@@ -285,36 +296,3 @@ class FileChangelog:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def prepend(directory: str, disk: IDisk, first_serial: int, before: str, begins_after: Position) -> Position:
-    """Have the log in ``directory``, which begins at ``begins_after``, begin with the segment ``first_serial``; its start.
-
-    The file of the segment is complete and under its final name, but was not checked yet.  ``before`` is the chain digest of the
-    line before its first one.  Every line is checked: they must lead to the line after which the log begins.  Durable when this
-    returns.  Blocking, about a second for a segment of the usual size.  Raises ``FeedDamaged``, with the log as it was: fetch the
-    file anew.
-    """
-    place = segment_start(first_serial, before)
-    path = segment_path(directory, first_serial)
-    serial, digest, rest = place.serial, bytes.fromhex(before), b""
-    for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
-        for line in lines:
-            try:
-                digest, _body = check_line(line, serial + 1, digest)
-            except BadLine as problem:
-                raise FeedDamaged(serial + 1, str(problem)) from None
-            serial += 1
-    if rest:
-        raise FeedDamaged(serial + 1, "the line is incomplete")
-    if serial != begins_after.serial or digest.hex() != begins_after.chain:
-        told = f"the segment {first_serial} ends there and does not lead to serial {begins_after.serial}"
-        raise FeedDamaged(serial, f"{told}, after which the log begins")
-    file = disk.append_to(path)
-    try:
-        file.sync()
-    finally:
-        file.close()
-    disk.sync_folder(directory)
-    write_base(directory, disk, place)
-    return place

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
 from twistpi.changelog.segments import read_base, segment_name
@@ -23,7 +23,7 @@ CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""
 
 Progress = Callable[[int, int], object]
-"""Told the bytes that are done and the bytes in all."""
+"""Called with the bytes done and the bytes in all."""
 
 
 def segment_path(directory: str, first_serial: int) -> str:
@@ -31,12 +31,12 @@ def segment_path(directory: str, first_serial: int) -> str:
     return os.path.join(directory, segment_name(first_serial))
 
 
-def log_bytes(directory: str, disk: IDisk) -> int:
+def log_bytes(directory: str, disk: Disk) -> int:
     """The size of all segments together, in bytes."""
     return sum(disk.size(segment_path(directory, first)) for first in read_base(directory, disk)[1])
 
 
-def read_lines(directory: str, disk: IDisk, after: Position | None = None, until: int | None = None) -> Iterator[RawLine]:
+def read_lines(directory: str, disk: Disk, after: Position | None = None, until: int | None = None) -> Iterator[RawLine]:
     """The whole lines after ``after`` (None: from the log's beginning), up to serial ``until`` or to the end, each checked.
 
     A last line without its line feed is left out: it is being written, or torn.  To follow a log that grows, call again with the
@@ -44,10 +44,8 @@ def read_lines(directory: str, disk: IDisk, after: Position | None = None, until
 
     Raises ``UnknownPosition`` when no line ends at ``after``, ``LogDamaged`` at a line that is not what was written.
     """
-    if after is None:
-        after = read_base(directory, disk)[0]
-    find_line(directory, disk, after)
-    position = after
+    position = after or read_base(directory, disk)[0]
+    find_line(directory, disk, position)
     while until is None or position.serial < until:
         # The folder first, then the segment: once a later segment is there, nothing is added to this one.
         _base, segments = read_base(directory, disk)
@@ -67,33 +65,35 @@ def read_lines(directory: str, disk: IDisk, after: Position | None = None, until
         position = Position(position.serial, position.chain, later[0], 0)
 
 
-def find_line(directory: str, disk: IDisk, position: Position) -> RawLine | None:
+def find_line(directory: str, disk: Disk, position: Position) -> RawLine | None:
     """The line that ends at ``position``, its chain not recomputed, or None at the log's beginning.
 
     Raises ``UnknownPosition`` when there is none.
     """
     base, segments = read_base(directory, disk)
+    segment, offset = position.segment, position.offset
+
+    def unknown(reason: str) -> UnknownPosition:
+        return UnknownPosition(position.serial, segment_name(position.segment), position.offset, reason)
+
     if position == base:
         return None
-    name = segment_name(position.segment)
     if position.serial <= base.serial:
-        reason = f"the log begins after serial {base.serial} with the chain {base.chain}"
-        raise UnknownPosition(position.serial, name, position.offset, reason)
-    if position.segment not in segments:
-        raise UnknownPosition(position.serial, name, position.offset, "there is no such segment")
-    segment, offset = position.segment, position.offset
+        raise unknown(f"the log begins after serial {base.serial} with the chain {base.chain}")
+    if segment not in segments:
+        raise unknown("there is no such segment")
     if offset == 0 and segment != segments[0]:  # the beginning of a segment is the end of the one before
         segment = segments[segments.index(segment) - 1]
         offset = disk.size(segment_path(directory, segment))
     line = last_line(disk, segment_path(directory, segment), offset)
     if line is None:
-        raise UnknownPosition(position.serial, name, position.offset, "no line ends there")
+        raise unknown("no line ends there")
     try:
         serial, chain, body = read_header(line)
     except BadLine as problem:
-        raise UnknownPosition(position.serial, name, position.offset, str(problem)) from None
+        raise unknown(str(problem)) from None
     if (serial, chain) != (position.serial, position.chain):
-        raise UnknownPosition(position.serial, name, position.offset, f"serial {serial} with the chain {chain} ends there")
+        raise unknown(f"serial {serial} with the chain {chain} ends there")
     return RawLine(serial, chain, body, segment, offset)
 
 
@@ -114,7 +114,7 @@ def _missing(serial: int, segment: int) -> LogDamaged:
 
 
 def _read_segment(
-    directory: str, disk: IDisk, position: Position, until: int | None
+    directory: str, disk: Disk, position: Position, until: int | None
 ) -> Generator[RawLine, None, tuple[Position, bool]]:
     """Yield the lines of the segment of ``position`` after it; return where that ended, and whether more follows."""
     serial, segment, offset = position.serial, position.segment, position.offset
@@ -134,7 +134,7 @@ def _read_segment(
     return Position(serial, digest.hex(), segment, offset), bool(rest)
 
 
-def split_lines(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:
+def split_lines(disk: Disk, path: str, offset: int) -> Iterator[tuple[list[bytes], bytes]]:
     """The lines of a file from ``offset`` on, in bunches, and with each what follows it without a line feed so far."""
     rest, length = b"", CHUNK
     while content := disk.read(path, offset, length):
@@ -144,7 +144,7 @@ def split_lines(disk: IDisk, path: str, offset: int) -> Iterator[tuple[list[byte
         yield lines, rest
 
 
-def last_line(disk: IDisk, path: str, end: int) -> bytes | None:
+def last_line(disk: Disk, path: str, end: int) -> bytes | None:
     """The line of the file at ``path`` whose line feed is the last byte before ``end``, without it; None when there is none."""
     length = 4096
     while True:
@@ -163,7 +163,7 @@ _FIRST_READ = 512
 _LONGEST_READ = 256 * 1024
 
 
-def locate(directory: str, disk: IDisk, serial: int, last: Position, segments: Sequence[int]) -> Position:
+def locate(directory: str, disk: Disk, serial: int, last: Position, segments: Sequence[int]) -> Position:
     """The end of the line ``serial``, which is one of those up to ``last`` in the ``segments``.  Blocking, for a millisecond.
 
     Its chain is as the line states it.  Raises ``LogDamaged`` when the line is not where it has to be.
@@ -172,7 +172,8 @@ def locate(directory: str, disk: IDisk, serial: int, last: Position, segments: S
     path = segment_path(directory, segment)
     size = last.offset if segment == last.segment else disk.size(path)
     start = _find_start(disk, path, size, serial)
-    line = _read_line(disk, path, start, size)
+    feed = _find_feed(disk, path, start, size)
+    line = disk.read(path, start, (size if feed is None else feed) - start)
     try:
         found, chain, _body = read_header(line)
     except BadLine as problem:
@@ -182,55 +183,38 @@ def locate(directory: str, disk: IDisk, serial: int, last: Position, segments: S
     return Position(serial, chain, segment, start + len(line) + 1)
 
 
-def _find_start(disk: IDisk, path: str, size: int, serial: int) -> int:
+def _find_start(disk: Disk, path: str, size: int, serial: int) -> int:
     """Where the line ``serial`` begins in a file that begins with an earlier line, or with this one."""
     low, high = 0, size  # A line not later than ``serial`` begins at ``low``; those that begin at ``high`` or after are later.
     while high - low > 1:
         middle = (low + high) // 2
-        start = _next_start(disk, path, middle, high)
-        if start is not None and _serial_at(disk, path, start) <= serial:
-            low = start
+        feed = _find_feed(disk, path, middle - 1, high - 1)
+        if feed is not None and _serial_at(disk, path, feed + 1) <= serial:
+            low = feed + 1
         else:
             high = middle
     return low
 
 
-def _next_start(disk: IDisk, path: str, middle: int, high: int) -> int | None:
-    """Where the first line begins that does not begin before ``middle``; None when that is not before ``high``."""
-    place, length = middle - 1, _FIRST_READ
-    while place < high - 1:
-        content = disk.read(path, place, min(length, high - 1 - place))
-        if not content:
-            return None
-        feed = content.find(b"\n")
-        if feed >= 0:
-            return place + feed + 1
-        place += len(content)
-        length = min(2 * length, _LONGEST_READ)
-    return None
-
-
-def _serial_at(disk: IDisk, path: str, start: int) -> int:
+def _serial_at(disk: Disk, path: str, start: int) -> int:
     digits = disk.read(path, start, 24).split(b" ", 1)[0]
     return int(digits) if digits.isdigit() else 0
 
 
-def _read_line(disk: IDisk, path: str, start: int, size: int) -> bytes:
-    """The line that begins at ``start``, without its line feed."""
-    parts, place, length = [], start, _FIRST_READ
-    while place < size:
-        content = disk.read(path, place, min(length, size - place))
-        head, feed, _rest = content.partition(b"\n")
-        parts.append(head)
-        if feed or not content:
-            break
-        place += len(content)
+def _find_feed(disk: Disk, path: str, start: int, end: int) -> int | None:
+    """The offset of the first line feed from ``start`` on and before ``end``, or None."""
+    length = _FIRST_READ
+    while start < end and (content := disk.read(path, start, min(length, end - start))):
+        feed = content.find(b"\n")
+        if feed >= 0:
+            return start + feed
+        start += len(content)
         length = min(2 * length, _LONGEST_READ)
-    return b"".join(parts)
+    return None
 
 
 MOST: Final = 1024 * 1024
-"""Bytes of a extent, unless a line is longer."""
+"""Bytes of an extent, unless a line is longer."""
 _CHUNK: Final = 64 * 1024
 
 
@@ -245,29 +229,29 @@ class Extent:
     end: int
 
 
-def next_extent(directory: str, disk: IDisk, segment: int, offset: int, until: Position, most: int = MOST) -> Extent | None:
+def next_extent(directory: str, disk: Disk, segment: int, offset: int, until: Position, most: int = MOST) -> Extent | None:
     """About ``most`` bytes of whole lines after those that end at ``offset`` of ``segment``, none beyond ``until``.
 
     None when there are none.  Blocking; quick where the rest of the segment is not more than ``most``.
     """
-    if offset == end_of(directory, disk, segment, until):
+    if offset == _end_of(directory, disk, segment, until):
         if segment >= until.segment:
             return None
         _base, segments = read_base(directory, disk)
         segment, offset = next(first for first in segments if first > segment), 0
     path = segment_path(directory, segment)
-    end = end_of(directory, disk, segment, until)
+    end = _end_of(directory, disk, segment, until)
     if end - offset > most:
         end = _end_of_a_line(disk, path, offset, offset + most, end)
     return Extent(segment, path, offset, end)
 
 
-def end_of(directory: str, disk: IDisk, segment: int, until: Position) -> int:
+def _end_of(directory: str, disk: Disk, segment: int, until: Position) -> int:
     """Where the lines of ``segment`` end that are not beyond ``until``."""
     return until.offset if segment == until.segment else disk.size(segment_path(directory, segment))
 
 
-def _end_of_a_line(disk: IDisk, path: str, offset: int, near: int, end: int) -> int:
+def _end_of_a_line(disk: Disk, path: str, offset: int, near: int, end: int) -> int:
     """Where the last line ends that ends between ``offset`` and ``near``; else the first that ends after ``near``."""
     place = near
     while place > offset:
@@ -276,13 +260,5 @@ def _end_of_a_line(disk: IDisk, path: str, offset: int, near: int, end: int) -> 
         if feed >= 0:
             return start + feed + 1
         place = start
-    place = near
-    while place < end:
-        content = disk.read(path, place, _CHUNK)
-        feed = content.find(b"\n")
-        if feed >= 0:
-            return place + feed + 1
-        if not content:
-            break
-        place += len(content)
-    return end
+    following = _find_feed(disk, path, near, end)
+    return end if following is None else following + 1

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import orjson
 
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.errors import LogDamaged
 from twistpi.model.peers import BEGINNING, Position
 
@@ -85,7 +85,7 @@ def segment_start(first_serial: int, chain: str) -> Position:
     return Position(first_serial - 1, chain, first_serial, 0)
 
 
-def read_base(directory: str, disk: IDisk) -> tuple[Position, list[int]]:
+def read_base(directory: str, disk: Disk) -> tuple[Position, list[int]]:
     """Where the log in ``directory`` begins, and the first serials of its segments, ascending.
 
     Raises ``LogDamaged`` when ``base.json`` cannot be read.
@@ -100,7 +100,7 @@ def read_base(directory: str, disk: IDisk) -> tuple[Position, list[int]]:
     return base, [first for first in sort_segments(names) if first >= base.segment]
 
 
-def write_base(directory: str, disk: IDisk, base: Position) -> None:
+def write_base(directory: str, disk: Disk, base: Position) -> None:
     """Have the log in ``directory`` begin at ``base``, a place as ``segment_start`` makes it; at once and durably.  Blocking.
 
     The segments that are to be part of the log from now on have their names already.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.line import BadLine, check_line, has_shape
 from twistpi.changelog.reader import Progress, find_line, log_bytes, read_lines, report_progress, segment_path
 from twistpi.changelog.segments import read_base, segment_name, sort_segments, sort_unfinished, write_base
@@ -33,7 +33,7 @@ class TornTail:
 
 
 def find_end(
-    directory: str, disk: IDisk, start: Position | None = None, on_progress: Progress = lambda _done, _total: None
+    directory: str, disk: Disk, start: Position | None = None, on_progress: Progress = lambda _done, _total: None
 ) -> tuple[Position, TornTail | None]:
     """The end of the last right line, and what an interrupted write left behind it; changes nothing.  Blocking.
 
@@ -105,7 +105,7 @@ def _holes(written: bytes, offset: int) -> Iterator[tuple[int, int]]:
             yield begin, end
 
 
-def truncate_log(directory: str, disk: IDisk, position: Position) -> None:
+def truncate_log(directory: str, disk: Disk, position: Position) -> None:
     """Remove every line after ``position`` durably; at serial 0 nothing is left, and the log begins anew with serial 1.
 
     Segments go from the newest on, so whatever an interruption leaves is a log: the same one, with fewer lines.  No view may be

@@ -19,7 +19,7 @@ from twistpi.auth import tokens as api_tokens
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.auth.passwords import hash_password
 from twistpi.changelog.batch import Batches, Commit
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import IView
 from twistpi.cli.clients import PeerClient, ask_local_server
 from twistpi.cli.promotion import Promoted, promote_directly
@@ -55,7 +55,7 @@ def administer(
     node = require_made(settings.serverdir)
     for _ in range(_ATTEMPTS):
         try:
-            storage = Storage.open(settings, now, RealDisk())
+            storage = Storage.open(settings, now, Disk())
         except ServerdirInUse:
             answered = ask_local_server(settings.serverdir, node, "/+api")
         else:

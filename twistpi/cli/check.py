@@ -17,7 +17,7 @@ import attrs
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import Tree
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.reader import log_bytes, read_lines, report_progress
 from twistpi.changelog.segments import read_base
 from twistpi.model.codec import decode_content
@@ -58,7 +58,7 @@ def check(path: str, progress: Progress) -> Iterator[Finding]:
         yield problem
     with tempfile.TemporaryDirectory(prefix="twistpi-check-") as folder:
         fresh_path = str(Path(folder, "view.sqlite"))
-        base, _segments = read_base(layout.changelog, RealDisk())
+        base, _segments = read_base(layout.changelog, Disk())
         if base != BEGINNING:
             yield from _take_over_view(layout, fresh_path, base)
         with closing(open_view(fresh_path, node.log_id)) as fresh:
@@ -82,7 +82,7 @@ def _take_over_view(layout: Layout, fresh_path: str, base: Position) -> Iterator
 
 def _check_chain(layout: Layout, progress: Progress) -> tuple[int, Finding | None]:
     """Return the last serial before the first damage, and that damage."""
-    disk = RealDisk()
+    disk = Disk()
     serial = 0
     try:
         serial = read_base(layout.changelog, disk)[0].serial
@@ -126,7 +126,7 @@ def _compare(rows: Iterator[Row], expected_rows: Iterator[Row]) -> Iterator[Find
 
 def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -> Iterator[Finding]:
     """Fold the log into ``fresh`` up to serial ``until``."""
-    disk = RealDisk()
+    disk = Disk()
     lines = report_progress(
         read_lines(layout.changelog, disk, fresh.position, until),
         log_bytes(layout.changelog, disk),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import attrs
 import orjson
 
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.reader import read_lines
 from twistpi.changelog.segments import read_base
@@ -28,7 +28,7 @@ def entries(directory: str, after: int, wait: Callable[[], object] | None = None
     With ``wait``, which is called when there is nothing new, this never ends. The newest lines of a running server may not be
     acknowledged yet. Raise ``LogDamaged``.
     """
-    disk = RealDisk()
+    disk = Disk()
     position: Position | None = None
     while True:
         for line in read_lines(directory, disk, position):
@@ -42,7 +42,7 @@ def entries(directory: str, after: int, wait: Callable[[], object] | None = None
 
 def missing_before(directory: str, after: int) -> str | None:
     """Return a sentence about lines after serial ``after`` that the log in ``directory`` never had; None when there are none."""
-    base, _segments = read_base(directory, RealDisk())
+    base, _segments = read_base(directory, Disk())
     if after >= base.serial:
         return None
     return f"This log begins after serial {base.serial} ({base.chain}); the primary has the older entries."

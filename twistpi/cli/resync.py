@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import attrs
 
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.tail import truncate_log
@@ -36,7 +36,7 @@ from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view
 
-_DISK: Final = RealDisk()
+_DISK: Final = Disk()
 
 
 class Other(Protocol):

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.line import BadLine, check_line
 from twistpi.changelog.reader import segment_path, split_lines
 from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
@@ -61,7 +61,7 @@ class Bootstrap:
 
     _primary: Primary
     _paths: SnapshotPaths
-    _disk: IDisk
+    _disk: Disk
     _clock: Any
     _offload: Offload
     received: int = attrs.field(default=0, init=False)
@@ -179,7 +179,7 @@ class Bootstrap:
         self._disk.sync_folder(os.path.dirname(self._paths.view))
 
 
-def check_segment(disk: IDisk, path: str, before: Position, end: Position) -> None:
+def check_segment(disk: Disk, path: str, before: Position, end: Position) -> None:
     """Check that the lines of the file at ``path`` lead from ``before`` to ``end``; raises ``FeedDamaged``.  Blocking."""
     serial, digest, rest = before.serial, bytes.fromhex(before.chain), b""
     for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop

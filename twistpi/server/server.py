@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import INCOMING
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.replication.progress import Progress
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.application import Application
@@ -49,7 +49,7 @@ class Server:
     _reactor: Any
     _environment: Mapping[str, str]
     _now: Callable[[], datetime]
-    _disk: IDisk
+    _disk: Disk
     _fail: Callable[[Exception], object]
     """Told what makes it impossible to go on."""
     _opened: Callable[[Storage], object]

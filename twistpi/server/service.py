@@ -39,7 +39,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
-from twistpi.changelog.disk import IDisk, RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.model.errors import CannotListen, TwistpiError
 from twistpi.model.peers import Position
 from twistpi.server.application import Application
@@ -134,7 +134,7 @@ class TwistpiService(Service):
         reactor: Any,
         environment: Mapping[str, str],
         *,
-        disk: IDisk | None = None,
+        disk: Disk | None = None,
         inherited: Inherited | None = None,
         execute: Callable[[Mapping[str, IListeningPort], int | None, str], object] = execute,
         end_with_failure: Callable[[], object] = end_with_failure,
@@ -142,7 +142,7 @@ class TwistpiService(Service):
         self._settings = settings
         self._reactor = reactor
         self._environment = environment
-        self._disk = RealDisk() if disk is None else disk
+        self._disk = Disk() if disk is None else disk
         self._end_with_failure = end_with_failure
         self._execute = execute
         self._inherited = inherited

@@ -13,7 +13,7 @@ from zope.interface import classImplements
 from twistpi.auth.passwords import hash_password
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.catch_up import catch_up
-from twistpi.changelog.disk import IDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.segments import read_base
@@ -48,7 +48,7 @@ class Storage:
     blobs: Tree
 
     @classmethod
-    def open(cls, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Storage:
+    def open(cls, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
         """Open or initialise the server directory; blocking, and long only when the view has to be built anew.
 
         The changelog is on ``disk``.
@@ -62,7 +62,7 @@ class Storage:
         return cls.over(serverdir, settings, now, disk)
 
     @classmethod
-    def over(cls, serverdir: ServerDirectory, settings: Settings, now: Callable[[], datetime], disk: IDisk) -> Storage:
+    def over(cls, serverdir: ServerDirectory, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
         """The same over a directory that is open already, whose log has an id; it is closed when that is impossible."""
         try:
             with making_private():
@@ -150,7 +150,7 @@ def check_usable_by(settings: Settings) -> None:
         raise ServerdirRefused(settings.serverdir, _NO_SECRET)
 
 
-def _open_log_and_view(serverdir: ServerDirectory, disk: IDisk) -> tuple[FileChangelog, ViewDatabase]:
+def _open_log_and_view(serverdir: ServerDirectory, disk: Disk) -> tuple[FileChangelog, ViewDatabase]:
     layout: Layout = serverdir.layout
     view = open_view(layout.view, serverdir.node.log_id)
     try:
@@ -169,7 +169,7 @@ def _open_log_and_view(serverdir: ServerDirectory, disk: IDisk) -> tuple[FileCha
     return changelog, view
 
 
-def _refuse_without_view(layout: Layout, disk: IDisk) -> None:
+def _refuse_without_view(layout: Layout, disk: Disk) -> None:
     """A log without the older history cannot be folded: what those lines said is in the view alone."""
     disk.make_folder(layout.changelog)
     base, _segments = read_base(layout.changelog, disk)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from tests.fakes.list_view import ListView
 from tests.web.web_world import World
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import ProjectVanished
@@ -40,7 +40,7 @@ class Setup:
 
     def __init__(self, folder: str, *, segment_limit: int = 3000) -> None:
         self.folder = os.path.join(folder, "changelog")
-        self.log = FileChangelog.open(self.folder, RealDisk(), segment_limit=segment_limit)
+        self.log = FileChangelog.open(self.folder, Disk(), segment_limit=segment_limit)
         self.view = ListView()
         self.beats = Clock()
         self.beats.advance(1_795_000_000.25)

@@ -21,7 +21,7 @@ from tests.web.replication.feed_house import LOG_ID, NODE, Client
 from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import NOW, World, at_once
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import next_extent, segment_path
 from twistpi.changelog.segments import segment_start, write_base
@@ -38,13 +38,13 @@ class Desk:
 
     def __init__(self, folder: Path, *, lines: int = 30, tail: int = 0) -> None:
         self.folder = str(folder / "changelog")
-        log = FileChangelog.open(self.folder, RealDisk(), segment_limit=600)
+        log = FileChangelog.open(self.folder, Disk(), segment_limit=600)
         log.append(bodies(*range(1, lines + 1)), 0)
         self.written = b"".join(Path(segment_path(self.folder, part.first)).read_bytes() for part in log.segments())
         if tail:
             parts = log.segments()
-            write_base(self.folder, RealDisk(), segment_start(parts[tail].first, parts[tail].before))
-            log = FileChangelog.open(self.folder, RealDisk(), segment_limit=600)
+            write_base(self.folder, Disk(), segment_start(parts[tail].first, parts[tail].before))
+            log = FileChangelog.open(self.folder, Disk(), segment_limit=600)
         self.log = log
         self.seen = log.last
         self.clock = Clock()
@@ -201,7 +201,7 @@ def test_a_body_gives_every_announced_line_once_in_order_and_whole(
     actions: list[tuple[str, int]], after: int, compressed: bool
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        log = FileChangelog.open(os.path.join(folder, "changelog"), RealDisk(), segment_limit=500)
+        log = FileChangelog.open(os.path.join(folder, "changelog"), Disk(), segment_limit=500)
         log.append(bodies(*range(1, 11)), 0)
         seen, clock = [log.last], Clock()
         feeds = Feeds(log, LOG_ID, lambda: seen[0], clock, lambda work, *arguments: maybeDeferred(work, *arguments))
@@ -238,14 +238,14 @@ def test_a_body_gives_every_announced_line_once_in_order_and_whole(
 @settings(max_examples=60, deadline=None)
 def test_stretches_are_whole_lines_and_none_is_left_out(sizes: list[int], limit: int, most: int, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        log = FileChangelog.open(os.path.join(folder, "log"), RealDisk(), segment_limit=limit)
+        log = FileChangelog.open(os.path.join(folder, "log"), Disk(), segment_limit=limit)
         log.append([b'{"n":"%b"}' % (b"x" * size) for size in sizes], 0)
         after = data.draw(st.integers(0, len(sizes)))
         until = log.position(data.draw(st.integers(after, len(sizes))))
         place, got = log.position(after), b""
         segment, offset = place.segment, place.offset
-        while extent := next_extent(log._directory, RealDisk(), segment, offset, until, most):
-            content = RealDisk().read(extent.path, extent.offset, extent.end - extent.offset)
+        while extent := next_extent(log._directory, Disk(), segment, offset, until, most):
+            content = Disk().read(extent.path, extent.offset, extent.end - extent.offset)
             assert content.endswith(b"\n")
             assert len(content) <= most or content.count(b"\n") == 1
             got, segment, offset = got + content, extent.segment, extent.end

@@ -9,7 +9,7 @@ from contextlib import closing
 import click
 
 from twistpi.auth.passwords import BLANK
-from twistpi.changelog.disk import RealDisk
+from twistpi.changelog.disk import Disk
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options
 from twistpi.model.accounts import ROOT
@@ -36,7 +36,7 @@ def init(settings: Settings) -> None:
     node = read_node(settings.serverdir)
     if node is not None and node.initialised:
         raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
-    with closing(Storage.open(settings, now, RealDisk())) as storage:
+    with closing(Storage.open(settings, now, Disk())) as storage:
         indexes, root = storage.view.reader.indexes(), storage.view.reader.user(ROOT)
     click.echo(f"Created the server directory {settings.serverdir}.")
     for index in indexes:
