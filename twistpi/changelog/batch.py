@@ -33,12 +33,12 @@ FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange
 
 @attrs.frozen
 class Committed:
-    """What became of a commit that was not refused."""
+    """The answer to a commit that was not refused."""
 
     serial: int
-    """The entry's, or the one the decision was made at when nothing had to change."""
+    """Of the entry; when nothing had to change, the one at which that was decided."""
     changes: tuple[Change, ...]
-    """What was written; empty when nothing had to change."""
+    """Those written; empty when nothing had to change."""
 
 
 @attrs.define(eq=False)
@@ -46,13 +46,13 @@ class Commit:
     """A request to append an entry."""
 
     decide: Callable[[Any], Sequence[Change]]
-    """Handed the view's reader; returns the changes, or raises the refusal.  Only reads; may be called again."""
+    """Called with the view's reader; returns the changes, or raises the refusal.  Only reads; may be called again."""
     by: str
     """The author."""
     waiter: Any = None
-    """The Deferred to answer; not used in this module."""
+    """The Deferred to answer, as in the other requests; not used in this module."""
     local: Callable[[Any], object] | None = None
-    """What to remember locally in the same transaction, as ``Keep.work``; not called when the decision is a refusal."""
+    """Stores local facts in the same transaction, as ``Keep.work``; not called when the decision is a refusal."""
 
 
 @attrs.define(eq=False)
@@ -60,19 +60,16 @@ class Keep:
     """A request to store local facts in the view."""
 
     work: Callable[[Any], object]
-    """Handed the view within its transaction; may be called again after that was rolled back."""
+    """Called with the view within its transaction, and again after that was rolled back."""
     waiter: Any = None
-    """The Deferred to answer; not used in this module."""
 
 
 @attrs.define(eq=False)
 class Receive:
-    """A request to append lines that the primary wrote."""
+    """A request to append ``lines`` that the primary wrote after the log's last one; without line feeds."""
 
     lines: Sequence[bytes]
-    """Those that follow the log's last one, without line feeds."""
     waiter: Any = None
-    """The Deferred to answer; not used in this module."""
 
 
 Request = Commit | Keep | Receive
@@ -95,29 +92,27 @@ class Outcome:
 
 
 class _ViewFailed(Exception):
-    """The view could not keep what the log has; ``refusal`` is what those are told who come too late for the log."""
+    """The view could not commit what the log has.
 
-    def __init__(self, error: Exception) -> None:
+    ``refusal`` is the answer to requests that are not in the log yet, ``answers`` those to the requests under way.
+    """
+
+    def __init__(self, error: Exception, answers: Iterable[Answer] = ()) -> None:
         super().__init__(str(error))
         self.refusal = error if isinstance(error, StorageFull) else StorageFull("the view", str(error) or type(error).__name__)
         if self.refusal is not error:
             self.refusal.__cause__ = error
-        self.answers: list[Answer] = []
-        """What those are told whose requests were under way."""
+        self.answers = [self._corrected(answer) for answer in answers]
 
-    def tell(self, answers: Iterable[Answer]) -> None:
-        """Have ``answers`` say what became of them: who has an entry in the log must not be told that it is not written."""
-        refusal = self.refusal
-        for answer in answers:
-            if isinstance(answer, Committed) and answer.changes:
-                self.answers.append(WrittenNotShown(refusal.path, refusal.reason, answer.serial))
-            else:
-                self.answers.append(answer if isinstance(answer, Exception) else refusal)
+    def _corrected(self, answer: Answer) -> Exception:
+        if isinstance(answer, Committed) and answer.changes:  # in the log: the author must not be told that it is not written
+            return WrittenNotShown(self.refusal.path, self.refusal.reason, answer.serial)
+        return answer if isinstance(answer, Exception) else self.refusal
 
 
 @attrs.define
 class _Draft:
-    """What a batch comes to, before the log has it."""
+    """The result of deciding a batch, before it is in the log."""
 
     answers: list[Answer] = attrs.field(factory=list)
     applied: list[tuple[int, tuple[Change, ...]]] = attrs.field(factory=list)
@@ -136,11 +131,11 @@ class Batches:
     _latest: str = attrs.field(default="", init=False)
 
     def process(self, requests: Sequence[Request]) -> Outcome:
-        """Answer ``requests``, each as if it came alone, in their order.  Blocking; raises nothing that is foreseen."""
+        """Answer ``requests`` in their order, each as if it came alone.  Blocking; expected errors are in the outcome."""
         outcome = Outcome()
         try:
             self._catch_up(outcome)
-            for are_received, group in groupby(requests, key=_is_received):
+            for are_received, group in groupby(requests, key=lambda request: isinstance(request, Receive)):
                 if are_received:
                     self._receive_all(cast(Iterable[Receive], group), outcome)
                 else:
@@ -155,7 +150,7 @@ class Batches:
         return outcome
 
     def _catch_up(self, outcome: Outcome) -> None:
-        """Bring the view to the end of the log, which it misses after a commit of its own that failed."""
+        """Bring the view to the end of the log; it lags behind after a failed commit, or when another process appended."""
         if self._view.position.serial == self._changelog.last.serial:
             return
         try:
@@ -166,11 +161,11 @@ class Batches:
             raise _ViewFailed(error) from error
 
     def _receive_all(self, requests: Iterable[Receive], outcome: Outcome) -> None:
-        """Take over the lines of each request; what is wrong with them is told and changes nothing, here or there."""
+        """Append the lines of each request; lines that are wrong change nothing."""
         for request in requests:
             try:
                 outcome.answers.append(self._receive(request.lines, outcome))
-            except (UnknownChange, MalformedChange) as error:  # of the lines that came: the log did not get them
+            except (UnknownChange, MalformedChange) as error:  # fatal elsewhere, but these lines are not in the log
                 outcome.answers.append(error)
             except (*FATAL, _ViewFailed):
                 raise
@@ -237,18 +232,14 @@ class Batches:
         except BaseException:
             view.rollback()
             raise
-        if not draft.has_writes:
+        if draft.has_writes:
+            self._commit_view(end, draft.answers)
+        else:
             view.rollback()
-            return draft
-        try:
-            self._commit_view(end)
-        except _ViewFailed as failed:
-            failed.tell(draft.answers)
-            raise
         return draft
 
-    def _commit_view(self, end: Position) -> None:
-        """Make what was folded visible; the log has it."""
+    def _commit_view(self, end: Position, answers: Sequence[Answer] = ()) -> None:
+        """Commit the view's transaction, whose entries are in the log by now."""
         try:
             self._view.commit(end)
         except FATAL:
@@ -256,7 +247,7 @@ class Batches:
         except Exception as error:
             with contextlib.suppress(Exception):  # the log has the batch: whatever else fails, it must not be tried again
                 self._view.rollback()
-            raise _ViewFailed(error) from error
+            raise _ViewFailed(error, answers) from error
 
     def _fold(self, requests: Sequence[Commit | Keep], serial: int) -> _Draft:
         """Decide ``requests`` one after the other, each seeing what those before it changed, and fold them into the view."""
@@ -289,12 +280,8 @@ class Batches:
         return draft
 
     def _time(self) -> str:
-        """The time that the entries of one batch carry: never before that of an earlier entry, whatever the clock does."""
+        """The time of a batch's entries: never before that of an earlier entry, even when the clock was set back."""
         if not self._latest and (newest := self._changelog.newest()):
             self._latest = decode_content(newest.body).at
         self._latest = max(self._latest, self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         return self._latest
-
-
-def _is_received(request: Request) -> bool:
-    return isinstance(request, Receive)

@@ -24,24 +24,24 @@ class RawLine:
     body: bytes
     """The JSON, without line feed; ``model.codec.decode_content`` reads it."""
     segment: int
-    """The first serial of the segment that holds it."""
+    """The first serial of its segment."""
     offset: int
-    """Bytes from the start of that segment to its end."""
+    """Bytes from the start of the segment to the end of the line."""
 
     @property
     def position(self) -> Position:
-        """Where the line ends: read on from here."""
+        """The end of the line."""
         return Position(self.serial, self.chain, self.segment, self.offset)
 
 
 @attrs.frozen
 class Segment:
-    """One file of a log, as others are told of it."""
+    """One file of a log."""
 
     first: int
     """The serial of its first line."""
     size: int
-    """Bytes, as far as they are synced."""
+    """Bytes that are synced."""
     sealed: bool
     """Whether no further line will be added."""
     before: str
@@ -52,24 +52,21 @@ class IChangelog(Interface):
     """Chained lines in order.  One writer; any number of readers, in any thread."""
 
     last: Position = Attribute("The end of the newest line that is synced; ``begins_after`` while there is none.")
-    begins_after: Position = Attribute(
-        "The place before the first line that is here: ``BEGINNING``, or a later one on a replica without the older lines."
-    )
+    begins_after: Position = Attribute("``BEGINNING``, or a later position on a replica without the older lines.")
 
     def append(bodies: Sequence[bytes], expect: int) -> Position:
         """Write ``bodies`` as the lines after serial ``expect``, sync them once, and return the new end.
 
         Blocking.  Raises ``LogConflict`` when the log does not end at ``expect``, ``StorageFull`` when there is no room (the
-        log is as before, and the next append may succeed), ``SyncFailed`` when it is unknown what is on disk: that is final,
-        every later append raises it too.
+        log is as before), ``SyncFailed`` when it is unknown what is on disk: every later append raises it too.
         """
 
     def receive(lines: Sequence[bytes], expect: int, approve: Callable[[Sequence[bytes]], object] = ...) -> Position:
         """Append ``lines``, without their line feeds, as another log has them after serial ``expect``; return the new end.
 
-        Each is checked against the chain; then the very bytes are written and synced, once for all of them.  In between
-        ``approve(bodies)`` is called with the JSON of each: what it raises is raised, and nothing is written.  Blocking.  Raises
-        ``FeedDamaged`` for a line that does not follow, with nothing written, and what ``append`` raises.
+        Each is checked against the chain, then ``approve(bodies)`` is called with their JSON, then they are written and synced.
+        Blocking.  Raises ``FeedDamaged`` for a line that does not follow and what ``approve`` raises, with nothing written, and
+        what ``append`` raises.
         """
 
     def position(serial: int) -> Position:
