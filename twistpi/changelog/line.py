@@ -21,20 +21,14 @@ class BadLine(Exception):
 
 
 def make_line(serial: int, previous: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """The line of ``body`` under ``serial``, with its line feed, and its digest (32 bytes).
-
-    ``previous`` is the digest of the line before.
-    """
+    """The line of ``body`` with its line feed, and its digest (32 bytes); ``previous`` is the digest of the line before."""
     number = b"%d " % serial
     digest = sha256(previous + number + body).digest()
     return b"%b%b %b\n" % (number, hexlify(digest), body), digest
 
 
 def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]:
-    """The digest and the body of ``line`` (without line feed), which must be the one of ``serial`` after ``previous``.
-
-    Raises ``BadLine``.
-    """
+    """The digest and the body of ``line`` (without line feed); ``BadLine`` unless it is ``serial`` after ``previous``."""
     number = b"%d " % serial
     start = len(number)
     body = line[start + 65 :]
@@ -49,14 +43,13 @@ def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]
 
 
 def check_lines(lines: Sequence[bytes], first_serial: int, previous: bytes) -> tuple[list[bytes], bytes]:
-    """The bodies of ``lines`` (without line feeds), which must be those from ``first_serial`` on, and the digest of the last.
+    """The bodies of ``lines`` (without line feeds) and the digest of the last one.
 
-    ``previous`` is the digest of the line before them.  Raises ``FeedDamaged``.
+    Raises ``FeedDamaged`` unless they are the lines from ``first_serial`` on, after one with the digest ``previous``.
     """
     bodies = []
-    serial = first_serial
     digest = previous
-    for line in lines:
+    for serial, line in enumerate(lines, first_serial):
         try:
             digest, body = check_line(line, serial, digest)
         except BadLine as problem:
@@ -64,7 +57,6 @@ def check_lines(lines: Sequence[bytes], first_serial: int, previous: bytes) -> t
         if b"\n" in line:
             raise FeedDamaged(serial, "it holds a line feed")
         bodies.append(body)
-        serial += 1
     return bodies, digest
 
 

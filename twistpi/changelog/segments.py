@@ -1,8 +1,6 @@
 """Segment files: their names, where one ends and the next begins, and ``base.json``, which says where a log begins.
 
-A log begins with serial 1, or, on a replica without the older history, after a line that is known by its digest only.  In that
-case ``base.json`` in the log's folder holds ``{"chain": …, "serial": N}`` of the line before the first one that is here, and the
-first segment is named by serial N + 1.  Segments before it are ignored: they are being fetched.
+The package's docstring specifies them.
 """
 
 from __future__ import annotations
@@ -54,10 +52,9 @@ class SegmentPart:
 
 
 def split_by_segment(lines: Sequence[bytes], first_serial: int, segment: int, size: int, limit: int) -> list[SegmentPart]:
-    """Which of ``lines``, beginning with ``first_serial``, go on into ``segment`` (``size`` bytes by now), which into new ones.
+    """Divide ``lines``, of which the first is ``first_serial``, between ``segment``, which has ``size`` bytes, and new segments.
 
-    A segment of ``limit`` bytes or more takes no further line.  So where a segment ends depends on nothing but the lines, and
-    two logs of the same lines are the same files.  The first part is the present segment's, even when it is empty.
+    A segment of ``limit`` bytes or more takes no further line.  The first part is the present segment's, even when it is empty.
     """
     content = b"".join(lines)
     if size + len(content) < limit:
@@ -95,15 +92,15 @@ def read_base(directory: str, disk: Disk) -> tuple[Position, list[int]]:
         return BEGINNING, sort_segments(names)
     try:
         base = _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
-    except FileNotFoundError:  # the last of the older history came this very moment
+    except FileNotFoundError:  # the oldest segment was just prepended
         base = BEGINNING
     return base, [first for first in sort_segments(names) if first >= base.segment]
 
 
 def write_base(directory: str, disk: Disk, base: Position) -> None:
-    """Have the log in ``directory`` begin at ``base``, a place as ``segment_start`` makes it; at once and durably.  Blocking.
+    """Have the log in ``directory`` begin at ``base``, a position from ``segment_start``; atomic and durable.  Blocking.
 
-    The segments that are to be part of the log from now on have their names already.
+    The segments that are to be part of the log have their names already.
     """
     path = os.path.join(directory, BASE_NAME)
     if base == BEGINNING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import attrs
 
@@ -21,12 +22,12 @@ from twistpi.model.peers import BEGINNING, Position
 
 @attrs.frozen
 class TornTail:
-    """What an interrupted write left at the end of the log, to be cut off; nothing of it was ever acknowledged."""
+    """Bytes that an interrupted write left at the end of the log, to be cut off; they were never acknowledged."""
 
     segment: str
     """The file name of the segment."""
     offset: int
-    """Where the segment ends without it, in bytes."""
+    """Bytes of the segment before the torn tail."""
     length: int
     """Bytes."""
     reason: str
@@ -35,10 +36,9 @@ class TornTail:
 def find_end(
     directory: str, disk: Disk, start: Position | None = None, on_progress: Progress = lambda _done, _total: None
 ) -> tuple[Position, TornTail | None]:
-    """The end of the last right line, and what an interrupted write left behind it; changes nothing.  Blocking.
+    """The end of the last right line, and the torn tail after it; changes nothing.  Not for a log that is being written.
 
-    Every line after ``start`` (None: the log's beginning) is checked.  ``on_progress(bytes done, bytes in all)`` is called about
-    every 256 KiB.  Raises ``LogDamaged`` for what no interrupted write leaves.  Not for a log that is being written.
+    Checks every line after ``start`` (None: the log's beginning).  Blocking.  Raises ``LogDamaged``.
     """
     base, segments = read_base(directory, disk)
     end, damage = start or base, None
@@ -72,15 +72,17 @@ _NULS = re.compile(rb"\0+")
 def why_torn(tail: bytes, offset: int, serial: int, previous: bytes) -> str | None:
     """Why ``tail`` was never acknowledged and may be cut off, or None when it is damage.
 
-    ``tail`` is everything from the first line that is not right to the end of the last segment, ``offset`` where it begins in
-    that segment, ``serial`` the one that is due there and ``previous`` the digest of the line before.
+    ``tail`` begins with the first line that is not right, at ``offset`` in the last segment.  The line ``serial`` is due there,
+    after one with the digest ``previous``.
     """
     written = tail.rstrip(b"\0")
     if not written:
         return "nothing but bytes that were never written"
     if b"\n" not in written:
-        if written == tail and _is_right(tail[:-1], serial, previous):
-            return None  # a whole line whose line feed became another byte: no interrupted write does that
+        if written == tail:
+            with suppress(BadLine):
+                check_line(tail[:-1], serial, previous)
+                return None  # a whole line whose line feed became another byte: no interrupted write does that
         return "the last line is incomplete"
     for begin, end in _holes(written, offset):
         if b"\n" in written[:begin] or any(map(has_shape, written[end:].split(b"\n")[:-1])):
@@ -89,16 +91,8 @@ def why_torn(tail: bytes, offset: int, serial: int, previous: bytes) -> str | No
     return None
 
 
-def _is_right(line: bytes, serial: int, previous: bytes) -> bool:
-    try:
-        check_line(line, serial, previous)
-    except BadLine:
-        return False
-    return True
-
-
 def _holes(written: bytes, offset: int) -> Iterator[tuple[int, int]]:
-    """Where in ``written`` whole sectors are missing; a single NUL among text is no hole."""
+    """The ranges of whole sectors of zero bytes in ``written``; a single NUL among text is no hole."""
     for match in _NULS.finditer(written):
         begin, end = match.span()
         if (begin == 0 or (offset + begin) % SECTOR == 0) and (offset + end) % SECTOR == 0:
@@ -108,8 +102,8 @@ def _holes(written: bytes, offset: int) -> Iterator[tuple[int, int]]:
 def truncate_log(directory: str, disk: Disk, position: Position) -> None:
     """Remove every line after ``position`` durably; at serial 0 nothing is left, and the log begins anew with serial 1.
 
-    Segments go from the newest on, so whatever an interruption leaves is a log: the same one, with fewer lines.  No view may be
-    ahead of it any more, so a view goes first.  Blocking.  Raises ``UnknownPosition`` when no line ends there, ``OSError``.
+    The newest segment goes first, so an interruption leaves a log with fewer lines.  Drop the view before: it must not be ahead
+    of the log.  Blocking.  Raises ``UnknownPosition`` when no line ends there, ``OSError``.
     """
     if position.serial > 0:
         find_line(directory, disk, position)
