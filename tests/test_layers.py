@@ -1,4 +1,4 @@
-"""The house stands: who may import what, where, and how large a module may be."""
+"""The layers of the code: which package may import which, where, and how large a module may be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "twistpi"
 
-FLOORS = {
+LAYERS = {
     "model": 0,
     "http": 1, "simple": 1, "rules": 1, "auth": 1, "archives": 1,
     "changelog": 2, "blobs": 2, "view": 2,
@@ -23,8 +23,8 @@ FLOORS = {
     "server": 5,
     "workers": 6, "cli": 6,
 }  # fmt: skip
-"""A room, which is a package or a module directly in ``twistpi``, and its floor."""
-WIRING = 5
+"""The packages of ``twistpi`` and their layers."""
+SERVER_LAYER = 5
 
 INSIDE_WEB = (
     "paths", "replies", "stage_files", "traffic",
@@ -48,7 +48,7 @@ INSIDE_WEB = (
 """The modules and packages of ``twistpi.web``, lower ones first; a module that is named is not part of its package here."""
 
 NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", "random"})
-"""What floors 0 and 1 do without."""
+"""What layers 0 and 1 do not import."""
 
 INSIDE_FUNCTIONS = {
     ("twistpi/server/options.py", "twistpi.server.service"): "imports the reactor, which twistd chooses first",
@@ -102,7 +102,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def _room(module: str) -> str | None:
+def _package(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if parts[0] == "twistpi" and len(parts) > 1 and not parts[1].startswith("__") else None
 
@@ -111,17 +111,17 @@ PATHS = pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.re
 
 
 @PATHS
-def test_a_module_imports_only_lower_floors_and_its_own_room(path: Path) -> None:
-    room = _room(_name(path))
-    if room is None:
+def test_a_module_imports_only_lower_layers_and_its_own_package(path: Path) -> None:
+    package = _package(_name(path))
+    if package is None:
         return
     for imported, line in _imports(_tree(path)):
-        other = _room(imported)
-        if other is None or other == room:
+        other = _package(imported)
+        if other is None or other == package:
             continue
-        assert other in FLOORS, f"{path}:{line}: {imported} has no floor"
-        allowed = FLOORS[other] < FLOORS[room] or FLOORS[room] >= WIRING
-        assert allowed, f"{path}:{line}: {room} (floor {FLOORS[room]}) imports {imported} (floor {FLOORS[other]})"
+        assert other in LAYERS, f"{path}:{line}: {imported} has no layer"
+        allowed = LAYERS[other] < LAYERS[package] or LAYERS[package] >= SERVER_LAYER
+        assert allowed, f"{path}:{line}: {package} (layer {LAYERS[package]}) imports {imported} (layer {LAYERS[other]})"
 
 
 def _place_inside_web(module: str) -> int | None:
@@ -146,18 +146,18 @@ def test_a_module_of_web_imports_only_lower_ones_and_its_own_package(path: Path)
 
 
 @PATHS
-def test_the_pure_floors_know_no_network_clock_database_or_chance(path: Path) -> None:
-    room = _room(_name(path))
-    if room is None or room == "http" or FLOORS[room] > 1:
+def test_the_pure_layers_know_no_network_clock_database_or_randomness(path: Path) -> None:
+    package = _package(_name(path))
+    if package is None or package == "http" or LAYERS[package] > 1:
         return
     for imported, line in _imports(_tree(path)):
-        assert imported.split(".")[0] not in NOT_BELOW, f"{path}:{line}: {imported} on floor {FLOORS[room]}"
+        assert imported.split(".")[0] not in NOT_BELOW, f"{path}:{line}: {imported} in layer {LAYERS[package]}"
 
 
 @PATHS
-def test_only_the_wiring_imports_the_reactor(path: Path) -> None:
-    room = _room(_name(path))
-    if room is not None and FLOORS[room] >= WIRING:
+def test_only_the_upper_layers_import_the_reactor(path: Path) -> None:
+    package = _package(_name(path))
+    if package is not None and LAYERS[package] >= SERVER_LAYER:
         return
     for imported, line in _imports(_tree(path)):
         assert imported != "twisted.internet.reactor", f"{path}:{line}"
