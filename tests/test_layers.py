@@ -36,7 +36,7 @@ INSIDE_WEB = (
     "replication.authentication",
     "forwarding",
     "fast.invalidation", "fast.ready", "fast.request_head", "file_sender",
-    "replication.base", "replication.feed_body", "replication.followers", "replication.snapshots",
+    "replication.base", "replication.followers", "replication.snapshots",
     "components",
     "name_lists", "project_sources", "pages",
     "replication",

@@ -317,7 +317,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
             "mirror": relayed.mirror, "downloads": relayed.downloads, "sidecars": relayed.sidecars,
             "name_lists": relayed.name_lists, "elsewhere": relayed.downloads, "files": relayed.files,
         }  # fmt: skip
-    authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(deferToThread), clock, os.urandom, 4)
+    authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(offload), clock, os.urandom, 4)
     nobody: Any = None
     nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
     components = Components(

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -41,6 +41,8 @@ from twistpi.web.forwarding.trusted_peers import TrustedPeers
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 MIRROR = "root/pypi"
 UPSTREAM = "https://upstream.example/simple/"
 NOW = 1_795_000_000.25
@@ -222,9 +224,9 @@ class FakeNames:
         self.etags[file] = f'"{sha256(body)[:16]}"'
 
 
-def at_once(work: Any, *arguments: Any) -> Deferred[Any]:
+def at_once(work: Callable[_P, _R], /, *arguments: _P.args, **named: _P.kwargs) -> Deferred[_R]:
     """A thread that needs no time."""
-    return maybeDeferred(work, *arguments)
+    return maybeDeferred(work, *arguments, **named)
 
 
 @attrs.define(eq=False)

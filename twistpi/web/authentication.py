@@ -12,11 +12,12 @@ import math
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.server import Request
@@ -25,6 +26,7 @@ from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import BLANK, Remembered, hash_password, verify_password
 from twistpi.auth.throttle import LONGEST_WAIT, Throttle
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
+from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooBusy, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
@@ -48,8 +50,8 @@ _Result = TypeVar("_Result")
 class PasswordQueue:
     """Runs what takes long for passwords, in order of arrival."""
 
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread, as ``deferToThread`` does; at least ``threads`` at the same time."""
+    _offload: Offload
+    """Runs at least ``threads`` functions at the same time."""
     threads: int = THREADS
     longest: int = _LONGEST
     """How many may wait."""
@@ -155,8 +157,7 @@ class Authenticator:
     readers: Readers
     tokens: LoginTokens
     line: PasswordQueue
-    clock: Any
-    """The reactor, for the time in Unix seconds and for waiting."""
+    clock: IReactorTime
     entropy: Callable[[int], bytes]
     """Random bytes, as ``os.urandom`` makes them."""
     bcrypt_cost: int

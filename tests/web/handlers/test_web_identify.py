@@ -74,7 +74,8 @@ class Setup:
         self.view = open_view(os.path.join(folder, "view.sqlite"), "1" * 32)
         self.readers = Readers(os.path.join(folder, "view.sqlite"))
         self.threads = Threads()
-        line = PasswordQueue(self.threads.run, **settings.pop("line", {}))
+        run: Any = self.threads.run
+        line = PasswordQueue(run, **settings.pop("line", {}))
         tokens = LoginTokens(b"s" * 32, 36000)
         self.authenticator = Authenticator(self.readers, tokens, line, self.clock, os.urandom, COST, **settings)
         self.commit(
@@ -455,7 +456,7 @@ def test_a_blank_password_needs_no_hashing(setup: Setup) -> None:
 
 
 def test_a_failing_thread_is_no_answer_and_ends_nothing(setup: Setup) -> None:
-    def broken(*_arguments: object) -> Deferred[Any]:
+    def broken(*_arguments: Any, **_named: Any) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
         done.errback(RuntimeError("no threads left"))
         return done

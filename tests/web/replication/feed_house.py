@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from tests.fakes.list_view import ListView
+from tests.in_reactor import offload
 from tests.web.web_world import World
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.disk import Disk
@@ -48,7 +49,7 @@ class Setup:
             self.log, self.view, now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread,
             announce=self._announce, stop=lambda error: None,
         )  # fmt: skip
-        self.feeds = Feeds(self.log, LOG_ID, lambda: self.writer.seen, self.beats, deferToThread)
+        self.feeds = Feeds(self.log, LOG_ID, lambda: self.writer.seen, self.beats, offload)
         self.tokens = NodeTokens(SECRET)
         self.nodes = NodeAuthenticator(self.tokens, reactor.seconds, reactor.seconds())
         os.mkdir(os.path.join(folder, "site"))

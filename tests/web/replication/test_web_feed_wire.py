@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.contracts.changelog_contract import bodies
@@ -27,8 +27,8 @@ from twistpi.changelog.reader import next_extent, segment_path
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.model.peers import BEGINNING
 from twistpi.web.replication.authentication import NodeAuthenticator
-from twistpi.web.replication.feed_body import FeedBody, GzipBody
-from twistpi.web.replication.followers import Feeds
+from twistpi.web.replication.feed import GzipBody
+from twistpi.web.replication.followers import FeedBody, Feeds
 
 TOKENS = NodeTokens(b"s" * 32)
 
@@ -204,7 +204,7 @@ def test_a_body_gives_every_announced_line_once_in_order_and_whole(
         log = FileChangelog.open(os.path.join(folder, "changelog"), Disk(), segment_limit=500)
         log.append(bodies(*range(1, 11)), 0)
         seen, clock = [log.last], Clock()
-        feeds = Feeds(log, LOG_ID, lambda: seen[0], clock, lambda work, *arguments: maybeDeferred(work, *arguments))
+        feeds = Feeds(log, LOG_ID, lambda: seen[0], clock, at_once)
         feeds.start()
         position = log.position(after)
         body = feeds.open(position, NODE, "", None)

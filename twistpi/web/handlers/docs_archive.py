@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from twistpi.archives.source import DEFAULT_LIMITS, PIECE, Source
 from twistpi.archives.zip_directory import DEFLATED, LOCAL_HEADER
 from twistpi.archives.zip_members import checked_members, directory_of
+from twistpi.http.body import Offload
 from twistpi.web.transport.bodies import BufferedBody, FileBody
 
 _TYPES: Final[Mapping[str, bytes]] = {
@@ -117,8 +117,7 @@ class MemberBody(BufferedBody, FileBody):
 
     _unpack: Callable[[int, int], Iterator[bytes]]
     """Returns the pieces from one offset to another; the iterator closes the archive when it is dropped."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
+    _offload: Offload
     _pieces: Iterator[bytes] | None = None
     _piece: bytes = b""
 

@@ -140,18 +140,18 @@ class BlobFeedHandler:
         yield BEGINNING
         for digits, filename in wanted:
             named = self._access.reader.kept_blob(digits, filename)
-            yield from missing_pieces(digits, filename) if named is None else self._pieces(named)
+            yield from [missing_line(digits, filename)] if named is None else self._pieces(named)
         yield END
 
     def _pieces(self, named: KeptBlob) -> Iterator[bytes]:
         try:
             file = self._blobs.open(BlobAddress(named.digits, named.filename))
         except FileNotFoundError:
-            yield from missing_pieces(named.digits, named.filename)
+            yield missing_line(named.digits, named.filename)
             return
         with file:
             if file.seek(0, os.SEEK_END) != named.size:
-                yield from missing_pieces(named.digits, named.filename)  # a damaged blob is as good as missing
+                yield missing_line(named.digits, named.filename)  # a damaged blob is as good as missing
                 return
             file.seek(0)
             yield begin_line(named.digits, named.filename, named.size)
@@ -162,11 +162,6 @@ class BlobFeedHandler:
                     raise OSError(f"{named.filename} is shorter than it was")
                 left -= len(piece)
                 yield piece
-
-
-def missing_pieces(digits: str, filename: str) -> Iterator[bytes]:
-    """What stands for a blob that is not here."""
-    yield missing_line(digits, filename)
 
 
 def _read_wanted(told: Any) -> list[tuple[str, str]]:

@@ -56,6 +56,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from typing import Any, Final
 
 import attrs
@@ -71,17 +72,22 @@ from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
 from twistpi.web.components import ReplicationServices
 from twistpi.web.replication.base import NodeResponder, node_json
-from twistpi.web.replication.feed_body import GzipBody
-from twistpi.web.replication.followers import Feeds
+from twistpi.web.replication.followers import FeedBody, Feeds
 from twistpi.web.replies import put_head
 from twistpi.web.request import header
-from twistpi.web.transport.bodies import FileBody
+from twistpi.web.transport.bodies import BufferedBody, FileBody
 from twistpi.web.transport.send import send_stream
 
 _CHAIN: Final = re.compile(r"[0-9a-f]{64}")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TYPE: Final = (b"Content-Type", b"application/octet-stream")
 _LONGEST_URL: Final = 1000
+_PIECE: Final = 256 * 1024
+"""Bytes that are compressed at a time."""
+_SMALL: Final = 4 * 1024
+"""Bytes that are compressed in the reactor's thread."""
+_LEVEL: Final = 3
+"""Of zlib: lines repeat themselves, so more effort saves little."""
 
 
 @attrs.frozen
@@ -191,6 +197,48 @@ class FeedHandler:
         if position.chain != asked.chain:
             raise refuse("diverged", f"the line of that serial has the chain {position.chain}, not {asked.chain}")
         return position
+
+
+@attrs.define(eq=False)
+class GzipBody(BufferedBody):
+    """A feed, compressed in threads; each piece is flushed, so that a follower can read it at once."""
+
+    inner: FeedBody
+    _offload: Offload
+    offset: int = attrs.field(default=0, init=False)
+    _finished: bool = attrs.field(default=False, init=False)
+    _compressor: Any = attrs.field(init=False, factory=lambda: zlib.compressobj(_LEVEL, wbits=31))
+    _piece: bytes = attrs.field(default=b"", init=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether all was sent."""
+        return self._finished and not self._piece
+
+    async def more(self) -> None:
+        """Compress what the feed has, once it has something."""
+        inner = self.inner
+        while not self._piece and not self._finished:
+            if not inner.ready:
+                if inner.over:
+                    self._piece, self._finished = self._compressor.flush(), True
+                    return
+                await inner.more()
+                continue
+            content = inner.read(_PIECE)
+            if len(content) <= _SMALL:
+                self._piece = self._compress(content)
+            else:
+                self._piece = await self._offload(self._compress, content)
+
+    def close(self) -> None:
+        """Give back the feed's file."""
+        self.inner.close()
+
+    def _compress(self, content: bytes) -> bytes:
+        begun: bytes = self._compressor.compress(content)
+        rest: bytes = self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        return begun + rest
 
 
 def _read_asked(request: Request) -> FeedRequest:

@@ -2,26 +2,140 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import MOST, Extent
+from twistpi.http.body import Offload
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.web.replication.feed_body import FeedBody
 
 HEARTBEAT: Final = 5.0
 """Seconds within which something is said, be it only that there is nothing new."""
 _LOOKS: Final = 5
 """How often in that time it is seen to who has not heard anything for long."""
+_ONE_SEND: Final = 512 * 1024
+"""The most bytes handed to the kernel in one call, so that a fast reader does not keep the reactor to itself."""
 _MOST_FOLLOWERS: Final = 1000
 """Remembered; those that left longest ago are forgotten first."""
+
+
+@attrs.define(eq=False)
+class FeedBody:
+    """What is sent to one follower; see ``bodies.Body``."""
+
+    _source: Feeds
+    _segment: int
+    _place: int
+    """Where in the segment the bytes begin that were not handed out yet."""
+    _end: int = attrs.field(init=False)
+    """Where those end that may be."""
+    offset: int = attrs.field(default=0, init=False)
+    over: bool = attrs.field(default=False, init=False)
+    sent: int = attrs.field(default=0, init=False)
+    """The serial up to which everything was handed out at some time; 0 before there was such a time."""
+    _descriptor: int = attrs.field(default=-1, init=False)
+    _beat: bytes = attrs.field(default=b"", init=False)
+    _last_beat: float = attrs.field(default=float("-inf"), init=False)
+    _quiet: bool = attrs.field(default=False, init=False)
+    """Whether nothing was sent since a heartbeat."""
+    _waiting: Deferred[None] | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._end = self._place
+
+    @property
+    def ready(self) -> int:
+        """Bytes that can be handed out at once."""
+        return len(self._beat) or self._end - self._place
+
+    def send(self, socket_number: int) -> int:
+        """Send some ready bytes to a non-blocking socket."""
+        if self._beat:
+            sent = os.write(socket_number, self._beat)
+            self._beat = self._beat[sent:]
+        else:
+            sent = os.sendfile(socket_number, self._descriptor, self._place, min(self._end - self._place, _ONE_SEND))
+            self._handed_out(sent)
+        self.offset += sent
+        return sent
+
+    def read(self, limit: int) -> bytes:
+        """The next bytes, for transports that must see them."""
+        if self._beat:
+            data, self._beat = self._beat[:limit], self._beat[limit:]
+        else:
+            data = os.pread(self._descriptor, min(self._end - self._place, limit), self._place)
+            self._handed_out(len(data))
+        self.offset += len(data)
+        return data
+
+    async def more(self) -> None:
+        """Wait for lines, or until it is time for a heartbeat."""
+        source = self._source
+        while not self.over:
+            if source.is_due(self._last_beat):
+                self._say_heartbeat()
+                return
+            until = source.seen()
+            found = source.lines(self._segment, self._place, until)
+            lines = await found if isinstance(found, Deferred) else found
+            if self.over:
+                return
+            if lines is not None:
+                self._open(lines)
+                return
+            self.sent = until.serial
+            if not self._quiet:
+                self._say_heartbeat()
+                return
+            self._waiting = source.wait()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+
+    def end(self) -> None:
+        """Send no more, not even the rest of a line; a follower drops what is no whole line."""
+        self.over = True
+        self._beat = b""
+        self._end = self._place
+        if self._waiting is not None and not self._waiting.called:
+            self._waiting.callback(None)
+
+    def close(self) -> None:
+        """Give back the file; may be called again."""
+        self.over = True
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _handed_out(self, size: int) -> None:
+        if size == 0:
+            raise OSError("the segment is shorter than it was")
+        self._place += size
+
+    def _say_heartbeat(self) -> None:
+        self._beat = self._source.heartbeat()
+        self._last_beat = self._source.seconds()
+        self._quiet = True
+
+    def _open(self, lines: Extent) -> None:
+        if self._descriptor < 0 or lines.segment != self._segment:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = -1
+            self._descriptor = os.open(lines.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._segment, self._place, self._end = lines.segment, lines.offset, lines.end
+        self._quiet = False
 
 
 @attrs.define(eq=False)
@@ -55,10 +169,8 @@ class Feeds:
     log_id: str
     seen: Callable[[], Position]
     """The end of the last entry that readers of the view see (``Writer.seen``)."""
-    _clock: Any
-    """The reactor."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
+    _clock: IReactorTime
+    _offload: Offload
     heartbeat_seconds: float = attrs.field(default=HEARTBEAT, kw_only=True)
     followers: dict[str, Follower] = attrs.field(factory=dict, init=False)
     """By their ids, those who asked last at the end."""
@@ -121,29 +233,27 @@ class Feeds:
         """See ``Measured``."""
         yield Measure("twistpi_feeds", "gauge", "Followers that read the changelog at this moment", self.count)
 
-    # What a body asks for
-
     def lines(self, segment: int, offset: int, until: Position) -> Extent | Deferred[Extent | None] | None:
-        """See ``feed_body.Source``."""
+        """Return the next lines after ``offset`` of ``segment`` and not beyond ``until``; at once where that is quick."""
         if segment == until.segment and until.offset - offset <= MOST:
             return self.changelog.next_extent(segment, offset, until)
         return self._offload(self.changelog.next_extent, segment, offset, until)
 
     def heartbeat(self) -> bytes:
-        """See ``feed_body.Source``."""
+        """Return a heartbeat line."""
         return b"+ %d %.6f\n" % (self.seen().serial, self._clock.seconds())
 
     def is_due(self, last: float) -> bool:
-        """See ``feed_body.Source``."""
+        """Return whether a heartbeat is due, when the last one was at ``last``."""
         # One look early, since the next would be late; and at once when the clock was set back.
         return not 0 <= self._clock.seconds() - last < self.heartbeat_seconds * (_LOOKS - 1) / _LOOKS
 
     def seconds(self) -> float:
-        """See ``feed_body.Source``."""
+        """Return the time in Unix seconds."""
         return float(self._clock.seconds())
 
     def wait(self) -> Deferred[None]:
-        """See ``feed_body.Source``."""
+        """Return a Deferred that fires when there may be something new, or it is time for a heartbeat."""
         waiter: Deferred[None] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
         self._waiting[waiter] = None
         return waiter

@@ -14,15 +14,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.auth.node_tokens import NodeClaim
+from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.monitoring import Measure
 from twistpi.model.replication_errors import UnknownSnapshot
@@ -62,10 +63,8 @@ class Snapshots:
     """The path of the view."""
     _folder: str
     """Where they are kept; emptied at start by its owner."""
-    _clock: Any
-    """The reactor."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
+    _clock: IReactorTime
+    _offload: Offload
     _entropy: Callable[[int], bytes]
     _kept: dict[str, Snapshot] = attrs.field(factory=dict, init=False)
     """By id, in the order they were made."""
