@@ -24,9 +24,7 @@ _BLANK = re.compile(rb"\r\n|\r|\n")
 _HEADER = re.compile(rb"([!-9;-~]*):")
 _BREAK = re.compile(r"\r\n|\r|\n")
 _INDENT = re.compile(r" {7}\|| {8}|\t| +")
-_KEYS: Final[Mapping[bytes, str]] = {
-    header.lower().encode(): key for key, header in {**TEXT_FIELDS, **LIST_FIELDS}.items()
-}  # fmt: skip
+_KEYS: Final = {header.lower().encode(): key for key, header in {**TEXT_FIELDS, **LIST_FIELDS}.items()}
 _METADATA_VERSION = re.compile(r"[12]\.\d{1,3}\Z", re.ASCII)
 _VERSION = re.compile(r"[^\x00-\x20<>%#\"/\\\x7f-\xa0]{1,200}\Z")
 _LONGEST_NAME: Final = 200
@@ -80,10 +78,7 @@ def _split(raw: bytes, filename: str, limits: Limits) -> tuple[dict[str, list[by
     """Return key -> the values of its headers, still folded, and the body."""
     found: dict[str, list[bytes]] = {}
     position = count = 0
-    while True:
-        header = _HEADER.match(raw, position)
-        if header is None:
-            break
+    while header := _HEADER.match(raw, position):
         start, count = header.end(), count + 1
         line_end = _END_OF_VALUE.search(raw, start, limits.largest_headers + 1)
         end, position = line_end.span() if line_end else (len(raw), len(raw))
@@ -132,26 +127,24 @@ def _check_identity(filename: str, fields: Mapping[str, Json]) -> None:
 def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Raise ``InvalidDistribution`` unless ``body`` is the metadata of the distribution ``filename``.
 
-    This is for files of other servers: whatever identifies itself is accepted.
+    This is for files of other servers, so only name and version are checked.
     """
     if len(body) > limits.largest_metadata:
         _refuse(filename, "its metadata is too large")
     headers = re.split(rb"\r?\n\r?\n", body, maxsplit=1)[0].decode("utf-8", errors="replace")
-    _metadata_version, name, version = (_header(headers, filename, header) for header in ("Metadata-Version", "Name", "Version"))
+    values: list[str] = []
+    for field in ("Metadata-Version", "Name", "Version"):
+        found = re.search(rf"^{field}[ \t]*:[ \t]*([^\r\n]*)", headers, re.IGNORECASE | re.MULTILINE)
+        values.append(found[1].strip() if found else "")
+        if not values[-1]:
+            _refuse(filename, f"its metadata has no {field}")
+    _metadata_version, name, version = values
     try:
         project = normalize_project(name)
     except InvalidProjectName:
         _refuse(filename, f"its metadata is of {shown(name)}, which is no project name")
     if not is_of_project(filename, project) or not is_of_version(filename, project, version):
         _refuse(filename, f"its metadata is of {shown(name)} {shown(version)}")
-
-
-def _header(headers: str, filename: str, name: str) -> str:
-    found = re.search(rf"^{name}[ \t]*:[ \t]*([^\r\n]*)", headers, re.IGNORECASE | re.MULTILINE)
-    value = found[1].strip() if found else ""
-    if not value:
-        _refuse(filename, f"its metadata has no {name}")
-    return value
 
 
 def _refuse(filename: str, reason: str) -> NoReturn:

@@ -13,7 +13,7 @@ import attrs
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
 from twistpi.archives.paths import TopFolder, member_path
 from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, shown
-from twistpi.archives.tar_members import TarArchive
+from twistpi.archives.tar import TarArchive
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import read_member, read_members
 from twistpi.model.errors import InvalidProjectName
@@ -30,7 +30,6 @@ from twistpi.model.names import (
 )
 
 _SDIST_METADATA: Final = ("PKG-INFO",)
-_EGG_METADATA: Final = ("EGG-INFO", "PKG-INFO")
 
 
 @attrs.frozen
@@ -104,7 +103,8 @@ def _is_info_of(filename: str, folder: str) -> bool:
 
 
 def _egg_metadata(source: Source, limits: Limits) -> bytes:
-    found = [member for member in read_members(source, limits) if member_path(source, member.name, limits) == _EGG_METADATA]
+    wanted = ("EGG-INFO", "PKG-INFO")
+    found = [member for member in read_members(source, limits) if member_path(source, member.name, limits) == wanted]
     if len(found) != 1:
         raise source.refusal("it holds PKG-INFO more than once" if found else "it holds no EGG-INFO/PKG-INFO")
     return read_member(source, found[0], limits.largest_metadata)
@@ -138,6 +138,6 @@ def _tar_metadata(source: Source, limits: Limits) -> bytes | None:
             raise source.refusal("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is no file")
         if found is not None:
             raise source.refusal("it holds PKG-INFO more than once")
-        found = archive.read(member)
+        found = archive.read(member.size)
     top.finish()
     return found

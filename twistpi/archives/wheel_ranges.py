@@ -56,7 +56,7 @@ def find_metadata(filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> 
     """
     if not is_wheel(filename):
         raise InvalidDistribution(filename, "only wheels tell their metadata without being built")
-    window = _Window(filename, size)
+    window = _Window(filename, size, size)
     start = max(0, size - TAIL_LENGTH)
     tail = yield from window.read(start, size - start)
     directory = find_directory(filename, size, tail, limits, strict=False)
@@ -72,10 +72,9 @@ def read_from(ranges: Ranges, read: Callable[[int, int], bytes]) -> bytes:
     try:
         wanted = next(ranges)
         while True:
-            wanted = ranges.send(read(wanted.start, wanted.length))
+            wanted = ranges.send(read(*wanted))
     except StopIteration as end:
-        result: bytes = end.value
-        return result
+        return bytes(end.value)
 
 
 @attrs.define
@@ -84,11 +83,8 @@ class _Window:
 
     filename: str
     size: int
-    start: int = attrs.field(init=False)
+    start: int
     tail: bytes = b""
-
-    def __attrs_post_init__(self) -> None:
-        self.start = self.size
 
     def read(self, start: int, length: int) -> Ranges:
         """Return the bytes at ``start``; ask only for those never seen."""

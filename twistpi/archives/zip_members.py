@@ -106,19 +106,14 @@ def _fault(member: Member) -> str | None:
 def _check_layout(source: Source, members: Sequence[Member], directory_start: int) -> None:
     """Refuse members that overlap, leave gaps, or say something else of themselves than the directory does."""
     expected, before = 0, 0
-    for member in members:
-        _check_gap(source, expected, member.offset, before)
-        expected, before = _end_of(source, member), member.flags
-    _check_gap(source, expected, directory_start, before)
-
-
-def _check_gap(source: Source, expected: int, actual: int, flags_before: int) -> None:
-    gap = actual - expected
-    is_descriptor = bool(flags_before & DESCRIBED_LATER) and gap in _DESCRIPTORS
-    if gap < 0:
-        raise source.refusal("its members overlap")
-    if gap and not is_descriptor:
-        raise source.refusal("it has bytes that belong to no member")
+    for member in (*members, None):
+        gap = (directory_start if member is None else member.offset) - expected
+        if gap < 0:
+            raise source.refusal("its members overlap")
+        if gap and not (before & DESCRIBED_LATER and gap in _DESCRIPTORS):
+            raise source.refusal("it has bytes that belong to no member")
+        if member is not None:
+            expected, before = _end_of(source, member), member.flags
 
 
 def _end_of(source: Source, member: Member) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi.http.body import BytesBody
@@ -58,11 +58,11 @@ class Pool:
     _idle: float = _IDLE
     """Seconds."""
     _kept: dict[Route, dict[Connection, float]] = attrs.field(factory=dict, init=False)
-    """The connections of a route, and since when each waits; in that order."""
+    """The connections of a route in the order in which they began to wait, with that time."""
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
 
     def take(self, route: Route) -> Connection | None:
-        """Return the connection that was used last; None without any.  The server may be closing it just now."""
+        """Return the connection that was used last, which the server may be closing just now; None without any."""
         kept = self._kept.get(route)
         return kept.popitem()[0] if kept else None
 
@@ -85,17 +85,17 @@ class Pool:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        for connections in list(self._kept.values()):
-            for connection in list(connections):
-                connection.abort()
+        for connection in [one for connections in self._kept.values() for one in connections]:
+            connection.abort()
         self._kept.clear()
 
     def _sweep(self) -> None:
         """Close what waited too long, and look again when the next one may have."""
         self._timer = None
         now = self._clock.seconds()
-        for connections in list(self._kept.values()):
-            for connection in [one for one, since in connections.items() if not now - self._idle < since <= now]:
+        waiting = [item for connections in self._kept.values() for item in connections.items()]
+        for connection, since in waiting:
+            if not now - self._idle < since <= now:
                 connection.abort()
         self._kept = {route: connections for route, connections in self._kept.items() if connections}
         if self._kept:
@@ -135,10 +135,10 @@ class Agent:
         connection was closed before any byte of a response.
         """
         try:
-            request, route = self._prepare(method, uri, lines, body, informed)
+            target, lines, route = self._prepare(uri.decode("ascii"), lines)
         except (RequestFailed, ValueError) as error:
             return fail(error)
-        return self._send(route, request)
+        return self._send(route, Request(method, target.encode("ascii"), tuple(lines), body, informed))
 
     def exchange(self, request: Request, origin: Origin, *, fresh: bool = False) -> Deferred[WireResponse]:
         """Send ``request`` to ``origin`` exactly as it is, straight, whatever the proxies; ``Host`` is among its headers.
@@ -152,15 +152,8 @@ class Agent:
         """Close the kept connections."""
         self._pool.close()
 
-    def _prepare(
-        self,
-        method: bytes,
-        uri: bytes,
-        lines: list[Line],
-        body: IBodyProducer | None,
-        informed: Callable[[int, list[Line]], object] | None,
-    ) -> tuple[Request, Route]:
-        url = uri.decode("ascii")
+    def _prepare(self, url: str, lines: list[Line]) -> tuple[str, list[Line], Route]:
+        """Return the target of a request, its headers and the route."""
         origin = origin_of(url)
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -176,21 +169,21 @@ class Agent:
                     lines = [*lines, (b"Proxy-Authorization", proxy.credentials.authorization.encode("latin-1"))]
         if not any(name.lower() == b"host" for name, _ in lines):
             lines = [(b"Host", _netloc(origin).encode("ascii")), *lines]
-        return Request(method, target.encode("ascii"), tuple(lines), body, informed), route
+        return target, lines, route
 
     def _send(self, route: Route, request: Request) -> Deferred[WireResponse]:
         connection = self._pool.take(route)
         if connection is None:
             return Deferred.fromCoroutine(self._send_anew(route, request))
-        response = connection.send(request)
-        if request.method in _REPEATABLE and (request.body is None or isinstance(request.body, BytesBody)):
-            response.addErrback(self._repeat, route, request)
-        return response
 
-    def _repeat(self, failure: Failure, route: Route, request: Request) -> Failure | Deferred[WireResponse]:
-        if isinstance(failure.value, RequestFailed) and failure.value.cause is Cause.CLOSED:
-            return Deferred.fromCoroutine(self._send_anew(route, request))
-        return failure
+        def repeat(failure: Failure) -> Failure | Deferred[WireResponse]:
+            is_closed = isinstance(failure.value, RequestFailed) and failure.value.cause is Cause.CLOSED
+            return Deferred.fromCoroutine(self._send_anew(route, request)) if is_closed else failure
+
+        response = connection.send(request)
+        if request.method in _REPEATABLE and isinstance(request.body, BytesBody | None):
+            response.addErrback(repeat)
+        return response
 
     async def _send_anew(self, route: Route, request: Request) -> WireResponse:
         """Send ``request`` over a new connection."""
@@ -229,43 +222,34 @@ def make_agent(
     """
     refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
     trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
-    endpoints = _Endpoints(reactor, GuardedReactor(reactor, refusing), HostnameCachingHTTPSPolicy(trusting), connect_timeout)
-    rules = ProxyRules.from_environment(environ)
-    return Agent(endpoints.endpoint, Pool(reactor, connections_per_host, idle), rules, refusing)
+    policy = HostnameCachingHTTPSPolicy(trusting)
+    guarded = GuardedReactor(reactor, refusing)
+
+    def secured(host: str, port: int, plain: IStreamClientEndpoint) -> IStreamClientEndpoint:
+        return wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), plain)
+
+    def direct(connecting: Any, is_secure: bool, host: str, port: int) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(connecting, host.encode("ascii"), port, connect_timeout)
+        return secured(host, port, endpoint) if is_secure else endpoint
+
+    def endpoint(route: Route) -> IStreamClientEndpoint:
+        if route.proxy is None:
+            assert route.origin is not None
+            scheme, host, port = route.origin
+            return direct(guarded, scheme == "https", host, port)
+        # The administrator names the proxies, so no network is forbidden to them.
+        to_proxy = direct(reactor, route.proxy.secure, route.proxy.host, route.proxy.port)
+        if route.origin is None:
+            return to_proxy
+        _, host, port = route.origin
+        return secured(host, port, ConnectEndpoint(to_proxy, host, port, route.proxy.credentials))
+
+    return Agent(endpoint, Pool(reactor, connections_per_host, idle), ProxyRules.from_environment(environ), refusing)
 
 
 def unix_agent(reactor: Any, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:
     """Return an agent that reaches every origin through the unix socket at ``path``."""
     return Agent(lambda _route: UNIXClientEndpoint(reactor, path), Pool(reactor, connections, idle))  # type: ignore[no-untyped-call]
-
-
-@attrs.frozen
-class _Endpoints:
-    """Makes the endpoints of routes."""
-
-    _reactor: Any
-    """Connects to proxies: the administrator names them, so no network is forbidden to them."""
-    _guarded: Any
-    _policy: IPolicyForHTTPS
-    _timeout: float
-
-    def endpoint(self, route: Route) -> IStreamClientEndpoint:
-        """Return the endpoint of ``route``."""
-        if route.proxy is None:
-            assert route.origin is not None
-            scheme, host, port = route.origin
-            return self._endpoint(self._guarded, scheme == "https", host, port)
-        to_proxy = self._endpoint(self._reactor, route.proxy.secure, route.proxy.host, route.proxy.port)
-        if route.origin is None:
-            return to_proxy
-        authorization = route.proxy.credentials.authorization if route.proxy.credentials else None
-        _, host, port = route.origin
-        tunnel = ConnectEndpoint(to_proxy, host, port, authorization)
-        return wrapClientTLS(self._policy.creatorForNetloc(host.encode("ascii"), port), tunnel)
-
-    def _endpoint(self, reactor: Any, secure: bool, host: str, port: int) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, host.encode("ascii"), port, self._timeout)
-        return wrapClientTLS(self._policy.creatorForNetloc(host.encode("ascii"), port), endpoint) if secure else endpoint
 
 
 @lru_cache(maxsize=256)
@@ -281,14 +265,10 @@ def _trust_root(extra_ca_file: str | None) -> Any:
         return None
     with open(extra_ca_file, "rb") as file:
         extra = [Certificate.loadPEM(part + _PEM_END) for part in file.read().split(_PEM_END) if part.strip()]
-    return trustRootFromCertificates([*_system_certificates(), *extra])  # type: ignore[no-untyped-call]
-
-
-def _system_certificates() -> Iterator[Certificate]:
     paths = ssl.get_default_verify_paths()
     context = ssl.create_default_context()
     if paths.cafile is None and paths.capath is not None:
         for name in os.listdir(paths.capath):
             context.load_verify_locations(os.path.join(paths.capath, name))
-    for encoded in context.get_ca_certs(binary_form=True):
-        yield Certificate.load(encoded)
+    system = [Certificate.load(encoded) for encoded in context.get_ca_certs(binary_form=True)]
+    return trustRootFromCertificates([*system, *extra])  # type: ignore[no-untyped-call]

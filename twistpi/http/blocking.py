@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -52,7 +53,7 @@ class BlockingResponse:
 
     @property
     def message(self) -> str:
-        """What a server of ours has to say in the body, for people."""
+        """The message in the body of a response of ours, for people; else the status."""
         if message := self.json.get("message"):
             return str(message)
         is_text = (self.header("Content-Type") or "").startswith("text/plain")
@@ -91,7 +92,7 @@ class BlockingClient:
                 origin = origin_of(url)
                 is_kept = origin in self._kept
                 connection = self._kept[origin] if is_kept else self._kept.setdefault(origin, self.connect(url))
-                return self._exchange(connection, origin, method, url, headers or {}, body, limit)
+                return self._exchange(connection, method, url, headers or {}, body, limit)
             except (OSError, HTTPException, ValueError) as error:
                 self._drop(url)
                 if not is_kept or body is not None or isinstance(error, TimeoutError):
@@ -119,10 +120,8 @@ class BlockingClient:
             return None
         context = self.context or ssl.create_default_context()
         try:
-            with (
-                socket.create_connection((host, port), self.timeout) as plain,
-                context.wrap_socket(plain, server_hostname=host) as secured,
-            ):
+            plain = socket.create_connection((host, port), self.timeout)
+            with plain, context.wrap_socket(plain, server_hostname=host) as secured:
                 ends = (secured.getpeercert() or {}).get("notAfter")
                 return ssl.cert_time_to_seconds(str(ends)) if ends else None
         except OSError:
@@ -137,7 +136,6 @@ class BlockingClient:
     def _exchange(
         self,
         connection: HTTPConnection,
-        origin: Origin,
         method: str,
         url: str,
         headers: Mapping[str, str],
@@ -151,19 +149,16 @@ class BlockingClient:
             target, headers = url, {**headers, **_proxy_login(proxy)}
         connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
         response = connection.getresponse()
-        content, is_whole = _read(response, limit)
+        content = response.read(limit)
+        is_whole = limit is None or response.isclosed() or not response.read(1)
         if not is_whole or response.will_close:
             self._drop(url)
         fields = tuple(response.getheaders())
         return BlockingResponse(response.status, response.reason, fields, content, is_whole, not response.will_close)
 
     def _drop(self, url: str) -> None:
-        try:
-            connection = self._kept.pop(origin_of(url), None)
-        except ValueError:
-            return
-        if connection is not None:
-            connection.close()
+        with suppress(ValueError, KeyError):
+            self._kept.pop(origin_of(url)).close()
 
 
 class _UnixConnection(HTTPConnection):
@@ -193,11 +188,3 @@ def request_failed(error: OSError | HTTPException | ValueError) -> RequestFailed
 
 def _proxy_login(proxy: Proxy) -> dict[str, str]:
     return {} if proxy.credentials is None else {"Proxy-Authorization": proxy.credentials.authorization}
-
-
-def _read(response: HTTPResponse, limit: int | None) -> tuple[bytes, bool]:
-    """Return at most so many bytes, and whether that was all."""
-    if limit is None:
-        return response.read(), True
-    content = response.read(limit)
-    return content, response.isclosed() or not response.read(1)

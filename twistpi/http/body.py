@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 import attrs
@@ -81,16 +81,14 @@ class BodyReader(TwistedProtocol):
 
     def read_size(self, size: int) -> None:
         """Have a connection read up to ``size`` bytes at a time, where it can: Twisted's 64 KiB are slow for a fast sender."""
-        set_size = getattr(self.transport, "read_size", None)
-        if set_size is not None:
-            set_size(size)
+        getattr(self.transport, "read_size", lambda _: None)(size)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The body ended, or the connection."""
         self._rest()
         if self._closed or self.ended.called:
             return
-        if reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
+        if isinstance(reason.value, ResponseDone | PotentialDataLoss):
             self.ended.callback(None)
         elif isinstance(reason.value, RequestFailed):
             self.ended.errback(reason.value)
@@ -119,40 +117,26 @@ class BodyReader(TwistedProtocol):
         self.give_up(RequestFailed(reason, Cause.SILENT))
 
 
-async def read_body(deliver: Deliver, clock: IReactorTime, silence: float, limit: int) -> bytes:
-    """Return a whole body; raise ``RequestFailed``, also for more than ``limit`` bytes."""
+async def read_body(deliver: Deliver, clock: IReactorTime, silence: float, limit: int, *, beginning: bool = False) -> bytes:
+    """Return a whole body; raise ``RequestFailed``, also for more than ``limit`` bytes.
+
+    With ``beginning`` return at most the first ``limit`` bytes of it, or what came before it broke off.
+    """
     pieces: list[bytes] = []
     size = 0
 
     def received(data: bytes) -> None:
         nonlocal size
         size += len(data)
-        if size > limit:
-            pieces.clear()
+        pieces.append(data)
+        if size > limit or (beginning and size == limit):
             reader.give_up(too_large(limit))
-        else:
-            pieces.append(data)
 
     reader = BodyReader(clock, silence, received)
     deliver(reader)
-    await reader.ended
-    return b"".join(pieces)
-
-
-async def read_beginning(deliver: Deliver, clock: IReactorTime, silence: float, enough: int) -> bytes:
-    """Return what comes of a body until it is ``enough`` bytes, or breaks off."""
-    came = bytearray()
-
-    def received(data: bytes) -> None:
-        came.extend(data)
-        if len(came) >= enough:
-            reader.give_up(too_large(enough))
-
-    reader = BodyReader(clock, silence, received)
-    deliver(reader)
-    with suppress(RequestFailed):
+    with suppress(RequestFailed) if beginning else nullcontext():
         await reader.ended
-    return bytes(came)
+    return b"".join(pieces)[:limit]
 
 
 @implementer(IBodyProducer)
@@ -161,10 +145,11 @@ class BytesBody:
     """A request body in memory, which can be sent again."""
 
     content: bytes
-    length: int = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.length = len(self.content)
+    @property
+    def length(self) -> int:
+        """Bytes of it."""
+        return len(self.content)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """Write all of it."""
@@ -172,13 +157,13 @@ class BytesBody:
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Nothing is left to wait with."""
+        """Do nothing, as the next two: all is written."""
 
     def resumeProducing(self) -> None:
-        """Nothing is left to go on with."""
+        """Do nothing."""
 
     def stopProducing(self) -> None:
-        """Nothing is left to stop."""
+        """Do nothing."""
 
 
 @attrs.frozen
@@ -204,19 +189,15 @@ BODY_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 
 
 class _NoTransport:
-    """The transport of a body that is in memory."""
+    """The transport of a body that is in memory: nothing more comes, and there is no connection."""
 
-    def pauseProducing(self) -> None:
-        """Nothing more comes anyway."""
+    def pauseProducing(self) -> None: ...
 
-    def resumeProducing(self) -> None:
-        """Nothing more comes anyway."""
+    def resumeProducing(self) -> None: ...
 
-    def abortConnection(self) -> None:
-        """There is no connection."""
+    def abortConnection(self) -> None: ...
 
-    def loseConnection(self) -> None:
-        """There is no connection."""
+    def loseConnection(self) -> None: ...
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:

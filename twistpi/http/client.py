@@ -10,14 +10,14 @@ from hyperlink import EncodedURL
 from treq.client import HTTPClient as Treq
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi import __version__
 from twistpi.http.agent import Agent
-from twistpi.http.body import BodyReader, BufferedBody, BytesBody, Offload, decompress, read_beginning, read_body
+from twistpi.http.body import BodyReader, BufferedBody, BytesBody, Offload, decompress, read_body
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
@@ -82,7 +82,7 @@ class Response:
 
     async def beginning(self, limit: int) -> bytes:
         """Return at most the first ``limit`` bytes of the body as they are sent, or what came of them before it broke off."""
-        return (await read_beginning(self._body.deliverBody, self._client.clock, self._client.silence, limit))[:limit]
+        return await read_body(self._body.deliverBody, self._client.clock, self._client.silence, limit, beginning=True)
 
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
@@ -159,14 +159,16 @@ class HTTPClient:
         Raise ``RequestFailed``; when this is cancelled, the request is aborted.
         """
         seconds = self.timeout if timeout is None else timeout
+        data = BytesBody(body) if isinstance(body, bytes) else body
+        is_followed = follow and method in ("GET", "HEAD")
         sending = Deferred.fromCoroutine(
-            self._follow(method, url, _lines(headers, compressed), body, credentials, follow, compressed)
+            self._follow(method, url, _lines(headers, compressed), data, credentials, is_followed, compressed)
         )
         timer = None if seconds is None else self.clock.callLater(seconds, sending.cancel)
         try:
             return await sending
         except (RequestFailed, CancelledError) as error:
-            if _is_over(timer):
+            if timer is not None and not timer.active():
                 # Giving up surfaces as whatever the request was busy with; the reason is the time.
                 self.failures += 1
                 raise RequestFailed(f"no answer within {seconds:g} s", Cause.TIMEOUT) from error
@@ -185,9 +187,9 @@ class HTTPClient:
         method: str,
         url: str,
         lines: list[Line],
-        body: bytes | IBodyProducer | None,
+        body: IBodyProducer | None,
         credentials: Credentials | None,
-        follow: bool,
+        is_followed: bool,
         compressed: bool,
     ) -> Response:
         try:
@@ -197,7 +199,7 @@ class HTTPClient:
         granted = own or credentials
         for _ in range(_MOST_REDIRECTS):
             response = await self._once(method, url, lines, body, granted, compressed)
-            if response.status not in _REDIRECTS or not follow or method not in ("GET", "HEAD"):
+            if response.status not in _REDIRECTS or not is_followed:
                 return response
             response.discard()
             try:
@@ -214,7 +216,7 @@ class HTTPClient:
         method: str,
         url: str,
         lines: list[Line],
-        body: bytes | IBodyProducer | None,
+        body: IBodyProducer | None,
         granted: Credentials | None,
         compressed: bool,
     ) -> Response:
@@ -222,10 +224,9 @@ class HTTPClient:
             lines = [*lines, (b"Authorization", granted.authorization.encode("latin-1"))]
         exact = _ExactAgent(self._agent, lines)
         self.requests += 1
-        data = BytesBody(body) if isinstance(body, bytes) else body
         try:
             await Treq(exact, _NO_COOKIES).request(
-                method, _ExactURL(quoted(url)), data=data, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
+                method, _ExactURL(quoted(url)), data=body, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
             )
         except Exception as error:  # an agent may raise a large family: parse errors, broken TLS, lost connections
             raise request_failed(error) from error
@@ -233,7 +234,10 @@ class HTTPClient:
         assert response is not None
         self.failures += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
-        lines = response.lines if isinstance(response, WireResponse) else _lines_of(response.headers)
+        if isinstance(response, WireResponse):
+            lines = response.lines
+        else:
+            lines = [(name, value) for name, values in response.headers.getAllRawHeaders() for value in values]
         return Response(response.code, url, length, _text(response.phrase), lines, self, response, compressed)
 
 
@@ -317,10 +321,6 @@ def _headers(lines: list[Line]) -> Headers:
     return headers
 
 
-def _lines_of(headers: Headers) -> list[Line]:
-    return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
-
-
 def _text(value: bytes | str) -> str:
     if isinstance(value, str):
         return value
@@ -328,7 +328,3 @@ def _text(value: bytes | str) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _is_over(timer: IDelayedCall | None) -> bool:
-    return timer is not None and not timer.active()

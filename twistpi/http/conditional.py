@@ -23,9 +23,7 @@ def parse_tags(if_none_match: str) -> frozenset[str]:
 
     ``*`` stands in the result as ``ANY_TAG``.
     """
-    if if_none_match.strip() == "*":
-        return frozenset((ANY_TAG,))
-    return frozenset(_TAG.findall(if_none_match))
+    return frozenset((ANY_TAG,) if if_none_match.strip() == ANY_TAG else _TAG.findall(if_none_match))
 
 
 def tags_match(tags: frozenset[str], etag: str) -> bool:
@@ -35,10 +33,8 @@ def tags_match(tags: frozenset[str], etag: str) -> bool:
 
 def http_date(upload_time: str | None) -> str | None:
     """Return ``2026-11-22T17:00:00.123456Z`` as an HTTP date, which has whole seconds; None when it is no such time."""
-    if upload_time is None:
-        return None
     try:
-        moment = datetime.fromisoformat(upload_time)
+        moment = datetime.fromisoformat(upload_time or "")
         return None if moment.tzinfo is None else http.http_date(moment.astimezone(UTC))
     except (ValueError, OverflowError):
         return None
@@ -46,10 +42,8 @@ def http_date(upload_time: str | None) -> str | None:
 
 def not_modified_since(if_modified_since: str, last_modified: str | None) -> bool:
     """Whether nothing changed since the date that the client names; False when either date is missing or unreadable."""
-    if last_modified is None:
-        return False
     try:  # werkzeug would take a date without a zone for one of GMT
-        return parsedate_to_datetime(last_modified) <= parsedate_to_datetime(if_modified_since)
+        return last_modified is not None and parsedate_to_datetime(last_modified) <= parsedate_to_datetime(if_modified_since)
     except (ValueError, TypeError, OverflowError):
         return False
 
@@ -57,8 +51,4 @@ def not_modified_since(if_modified_since: str, last_modified: str | None) -> boo
 def if_range_holds(header: str, etag: str | None, last_modified: str | None) -> bool:
     """Whether the part that the client has is of this very file: a strong tag or the exact date (RFC 9110, 13.1.5)."""
     validator = header.strip()
-    if validator.startswith('"'):
-        return etag is not None and validator == etag
-    if validator.startswith("W/") or last_modified is None:
-        return False
-    return validator == last_modified
+    return validator == (etag if validator.startswith('"') else last_modified)

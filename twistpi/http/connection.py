@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
 from twistpi.http.body import BODY_DONE, BytesBody
@@ -97,11 +97,11 @@ class WireResponse:
             self._connection.abort()
 
     def loseConnection(self) -> None:
-        """The same: closing politely would wait, behind TLS, for a peer that may be silent for ever."""
+        """Do the same: closing politely would wait, behind TLS, for a peer that may be silent for ever."""
         self.abortConnection()
 
     def stopProducing(self) -> None:
-        """The same."""
+        """Do the same."""
         self.abortConnection()
 
     def read_size(self, size: int) -> None:
@@ -147,9 +147,8 @@ class Connection(Protocol):
         self._released, self._lost = released, lost
         self.served = 0
         """Requests that were sent over it."""
-        self._request: Request | None = None
-        """That whose response has not come entirely."""
         self._parser: ResponseParser | None = None
+        """Reads the response that has not come entirely; None between requests."""
         self._waiting: Deferred[WireResponse] | None = None
         self._response: WireResponse | None = None
         self._sending: RequestBody | None = None
@@ -167,10 +166,10 @@ class Connection(Protocol):
         It fails with ``RequestFailed``, ``ValueError`` for what cannot be sent, or what the body's producer failed with;
         cancelling it closes the connection.
         """
-        assert self._request is None, "one request at a time"
+        assert self._parser is None, "one request at a time"
         head = request.head()
         self.served += 1
-        self._request, self._response, self._sending = request, None, None
+        self._response = self._sending = None
         self._parser = ResponseParser(request.method == b"HEAD", request.informed)
         waiting: Deferred[WireResponse] = Deferred(lambda _: self.abort())
         self._waiting = waiting
@@ -179,7 +178,7 @@ class Connection(Protocol):
         else:
             self.transport.write(head)
             if request.body is not None:
-                self._send_body(request, request.body)
+                self._send_body(RequestBody(self.transport, request.body))
         return waiting
 
     def abort(self) -> None:
@@ -191,8 +190,8 @@ class Connection(Protocol):
 
     # The request's body -----------------------------------------------------------------------------------------------
 
-    def _send_body(self, request: Request, body: IBodyProducer) -> None:
-        self._sending = sending = RequestBody(self.transport, request)
+    def _send_body(self, sending: RequestBody) -> None:
+        self._sending = sending
         self.transport.registerProducer(self, True)
 
         def sent(_: object) -> None:
@@ -206,24 +205,24 @@ class Connection(Protocol):
                 self._fail(failure)
                 self.abort()
 
-        maybeDeferred(body.startProducing, sending).addCallback(sent).addErrback(failed)
+        maybeDeferred(sending.producer.startProducing, sending).addCallback(sent).addErrback(failed)
 
     def _stop_sending(self) -> None:
         sending, self._sending = self._sending, None
-        if sending is not None and self._request is not None and self._request.body is not None:
+        if sending is not None:
             sending.detach()
             self.transport.unregisterProducer()
-            self._request.body.stopProducing()  # type: ignore[no-untyped-call]
+            sending.producer.stopProducing()  # type: ignore[no-untyped-call]
 
     def pauseProducing(self) -> None:
         """The transport has enough of the request's body for now."""
-        if self._sending is not None and self._request is not None and self._request.body is not None:
-            self._request.body.pauseProducing()
+        if self._sending is not None:
+            self._sending.producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The transport takes more of the request's body."""
-        if self._sending is not None and self._request is not None and self._request.body is not None:
-            self._request.body.resumeProducing()
+        if self._sending is not None:
+            self._sending.producer.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection is gone, which ``connectionLost`` tells."""
@@ -241,9 +240,9 @@ class Connection(Protocol):
         except RequestFailed as error:
             self._fail(error)
             self.abort()
-            return
-        if parser.has_head:
-            self._proceed(parser, pieces)
+        else:
+            if parser.has_head:
+                self._proceed(parser, pieces)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection ended, and perhaps the response with it."""
@@ -259,7 +258,7 @@ class Connection(Protocol):
         except RequestFailed as error:
             self._fail(error)
             return
-        self._parser = self._request = None
+        self._parser = None
         if self._response is not None:
             self._response.ended(_BODY_ENDED)
 
@@ -272,8 +271,10 @@ class Connection(Protocol):
             self._waiting = None
         else:
             waiting = None
-        if parser.status >= 300:
-            self._stop_early(parser)
+        if parser.status >= 300 and self._sending is not None:
+            # An error came before all of the request was sent: the server does not want the rest.
+            parser.is_persistent = False
+            self._stop_sending()
         if is_over:
             response.detach()
             self._finish(parser)
@@ -285,17 +286,11 @@ class Connection(Protocol):
         if not is_over and self._response is response:
             response.hold()
 
-    def _stop_early(self, parser: ResponseParser) -> None:
-        """An error came before all of the request was sent: the server does not want the rest."""
-        if self._sending is not None:
-            parser.is_persistent = False
-            self._stop_sending()
-
     def _finish(self, parser: ResponseParser) -> None:
         """All of the response came."""
         is_sent = self._sending is None
         self._stop_sending()
-        self._parser = self._request = self._response = None
+        self._parser = self._response = None
         if parser.is_persistent and is_sent and not self._is_aborted:
             self._released(self)
         else:
@@ -306,7 +301,7 @@ class Connection(Protocol):
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
         self._stop_sending()
-        self._parser = self._request = None
+        self._parser = None
         failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
         if waiting is not None and not waiting.called:
             waiting.errback(failure)

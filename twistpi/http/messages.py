@@ -62,26 +62,22 @@ class Request:
         lines = [line for line in self.lines if line[0].lower() not in _SENT_BY_US]
         if self.body is None:
             lines += [(b"Content-Length", b"0")] if self.method in _EXPECTED_BODY else []
-        elif self.is_chunked:
+        elif self.body.length is UNKNOWN_LENGTH:
             lines.append((b"Transfer-Encoding", b"chunked"))
         else:
             lines.append((b"Content-Length", b"%d" % self.body.length))
         return request_head(self.method, self.target, lines)
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the length of the body is not known."""
-        return self.body is not None and self.body.length is UNKNOWN_LENGTH
 
 
 @implementer(IConsumer)
 class RequestBody:
     """What a request's body is written to: counts and frames it."""
 
-    def __init__(self, transport: ITransport, request: Request) -> None:
+    def __init__(self, transport: ITransport, producer: IBodyProducer) -> None:
+        self.producer = producer
         self._transport: ITransport | None = transport
-        self._is_chunked = request.is_chunked
-        self._missing = 0 if self._is_chunked or request.body is None else int(request.body.length)
+        self._is_chunked = producer.length is UNKNOWN_LENGTH
+        self._missing = 0 if self._is_chunked else int(producer.length)
 
     def write(self, data: bytes) -> None:
         """Send a piece; raise ``ValueError`` for more than was announced."""
@@ -96,7 +92,7 @@ class RequestBody:
         self._transport.write(data)
 
     def finish(self) -> None:
-        """All is written; raise ``ValueError`` for less than was announced."""
+        """End the body; raise ``ValueError`` for less than was announced."""
         if self._missing:
             raise ValueError("the body is shorter than it was announced")
         if self._is_chunked and self._transport is not None:
@@ -125,11 +121,9 @@ class ResponseParser:
         self.length: int | None = None
         """Bytes of the body as the response announces them, also where none is sent."""
         self.is_begun = False
-        """Whether any byte came."""
+        """Whether any byte came; the next two tell of the head and of the body whether all of it did."""
         self.has_head = False
-        """Whether all of the head came."""
         self.is_complete = False
-        """Whether all of the body came."""
         self.is_persistent = False
         """Whether another request may follow over the same connection (RFC 9112, 9.3)."""
         self.ends_with_connection = False
@@ -222,7 +216,11 @@ class ResponseParser:
         assert self._parser is not None
         status = self._parser.get_status_code()
         if status < 200:
-            self._inform(status)
+            lines, self.lines, self.phrase = self.lines, [], b""
+            if status < 100 or status == 101:
+                self._wrong = f"the status {status}"
+            elif self._informed is not None:
+                self._informed(status, lines)
             return
         self.status, self.has_head = status, True
         codings, options = [], b""
@@ -238,7 +236,7 @@ class ResponseParser:
             self._wrong = f"the coding {b', '.join(codings)!r}"
             return
         self.version = (1, int(self._parser.get_http_version()[-1]))
-        closes = b"close" in [option.strip() for option in options.split(b",")] if options else False
+        closes = b"close" in [option.strip() for option in options.split(b",")]
         self.is_persistent = self.version == (1, 1) and not closes
         if self._is_head or status in _BODILESS:
             self.is_complete = True
@@ -259,14 +257,6 @@ class ResponseParser:
         """The end of the body, unless that of a 1xx response."""
         if self.has_head:
             self.is_complete = True
-
-    def _inform(self, status: int) -> None:
-        if not 100 <= status < 200 or status == 101:
-            self._wrong = f"the status {status}"
-            return
-        lines, self.lines, self.phrase = self.lines, [], b""
-        if self._informed is not None:
-            self._informed(status, lines)
 
 
 def _malformed(reason: str) -> RequestFailed:

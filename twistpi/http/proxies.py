@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -24,7 +25,7 @@ class Proxy:
     """One proxy server."""
 
     secure: bool
-    """Whether the proxy itself is spoken to over TLS."""
+    """Whether connections to the proxy itself use TLS."""
     host: str
     port: int
     credentials: Credentials | None = None
@@ -35,39 +36,32 @@ class ProxyRules:
     """Which proxy serves which addresses."""
 
     proxies: Mapping[str, Proxy] = attrs.field(factory=dict)
-    """Scheme of the address asked for -> proxy."""
+    """By the scheme of the requested URL."""
     exceptions: tuple[str, ...] = ()
     """Entries of ``NO_PROXY``, lower case."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ProxyRules:
-        """The rules ``environ`` states; lower-case names win over upper-case ones, as curl and pip have it.
+        """Return the rules of ``environ``; lower-case names win over upper-case ones, as with curl and pip.
 
-        Raises ``ValueError`` for a proxy that is not an http or https address.
+        A proxy is ``http://user:password@proxy.example:3128``, perhaps without the scheme.  Raise ``ValueError`` for another.
         """
         proxies = {}
         for scheme in ("http", "https"):
-            address = _lookup(environ, f"{scheme}_proxy") or _lookup(environ, "all_proxy")
-            if address:
-                proxies[scheme] = parse_proxy(address)
+            if address := _lookup(environ, f"{scheme}_proxy") or _lookup(environ, "all_proxy"):
+                url, credentials = split_credentials(address if "://" in address else f"http://{address}")
+                spoken, host, port = origin_of(url)
+                proxies[scheme] = Proxy(spoken == "https", host, port, credentials)
         exceptions = tuple(entry.strip().lower() for entry in _lookup(environ, "no_proxy").split(",") if entry.strip())
         return cls(proxies, exceptions)
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy for an absolute address, None when it is asked directly."""
+        """Return the proxy for an absolute URL; None when requests go there directly."""
         scheme, host, port = origin_of(url)
         proxy = self.proxies.get(scheme)
         if proxy is None or any(_is_covered(host, port, entry) for entry in self.exceptions):
             return None
         return proxy
-
-
-def parse_proxy(address: str) -> Proxy:
-    """``http://user:password@proxy.example:3128`` (the scheme may be left out) as a ``Proxy``; raises ``ValueError``."""
-    url = address if "://" in address else f"http://{address}"
-    clean, credentials = split_credentials(url)
-    scheme, host, port = origin_of(clean)
-    return Proxy(scheme == "https", host, port, credentials)
 
 
 def _lookup(environ: Mapping[str, str], name: str) -> str:
@@ -84,10 +78,8 @@ def _is_covered(host: str, port: int, entry: str) -> bool:
             return False
         entry = name
     domain = entry.lstrip("*").lstrip(".")
-    return host == domain or (bool(domain) and host.endswith(f".{domain}")) or _in_network(host, entry)
-
-
-def _in_network(host: str, entry: str) -> bool:
+    if host == domain or (domain and host.endswith(f".{domain}")):
+        return True
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
     except ValueError:
@@ -102,25 +94,21 @@ class ConnectEndpoint:
     to_proxy: IStreamClientEndpoint
     host: str
     port: int
-    authorization: str | None = attrs.field(default=None, repr=False)
+    credentials: Credentials | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """A Deferred with the protocol once the tunnel is open; fails with ``RequestFailed`` or why the proxy is not reached."""
-        factory = Factory.forProtocol(lambda: _Tunnel(self._request(), protocolFactory))
-        factory.noisy = False
-        return Deferred.fromCoroutine(self._open(factory))
+        """Return a Deferred with the protocol once the tunnel is open.
 
-    async def _open(self, factory: IProtocolFactory) -> IProtocol:
-        tunnel = await self.to_proxy.connect(factory)
-        assert isinstance(tunnel, _Tunnel)
-        return await tunnel.opened
-
-    def _request(self) -> bytes:
+        It fails with ``RequestFailed``, or as the connection to the proxy failed.
+        """
         target = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if self.authorization is not None:
-            lines.append(f"Proxy-Authorization: {self.authorization}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        if self.credentials is not None:
+            lines.append(f"Proxy-Authorization: {self.credentials.authorization}")
+        request = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        factory = Factory.forProtocol(lambda: _Tunnel(request, protocolFactory))
+        factory.noisy = False
+        return self.to_proxy.connect(factory).addCallback(lambda tunnel: cast(_Tunnel, tunnel).opened)
 
 
 class _Tunnel(Protocol):
@@ -140,7 +128,7 @@ class _Tunnel(Protocol):
         self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
-        """The proxy's answer, then whatever comes through the tunnel."""
+        """Take the proxy's answer, and then pass on what comes through the tunnel."""
         if self._inner is not None:
             self._inner.dataReceived(data)
             return
@@ -150,13 +138,10 @@ class _Tunnel(Protocol):
             if len(self._answer) > _LONGEST_ANSWER:
                 self._refuse("its answer is too long")
             return
-        status = head.split(b"\r\n", 1)[0].split(b" ", 2)
-        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or not status[1].startswith(b"2"):
-            self._refuse(b" ".join(status[1:]).decode("latin-1") or "its answer is not HTTP")
+        version, *status = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        if not status or not version.startswith(b"HTTP/1.") or not status[0].startswith(b"2"):
+            self._refuse(b" ".join(status).decode("latin-1") or "its answer is not HTTP")
             return
-        self._open(rest)
-
-    def _open(self, rest: bytes) -> None:
         assert self.transport is not None
         inner = self._factory.buildProtocol(self.transport.getPeer())
         if inner is None:
@@ -178,7 +163,7 @@ class _Tunnel(Protocol):
         self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection ended: the inner protocol's loss, or a tunnel that was never opened."""
+        """Tell the protocol inside, or fail when the tunnel was never open."""
         if self._inner is not None:
             self._inner.connectionLost(reason)
         elif not self.opened.called:

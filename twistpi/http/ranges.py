@@ -33,20 +33,12 @@ def parse_range(header: str, size: int) -> Span | Unsatisfiable | None:
     if match is None:
         return None
     first, last = match.groups()
-    if not first:
-        return _suffix(int(last), size) if last else None
-    start = int(first)
-    if last and int(last) < start:
+    if (first and last and int(last) < int(first)) or not (first or last):
         return None
+    start = int(first) if first else max(0, size - int(last))
     if start >= size:
         return Unsatisfiable()
-    return Span(start, min(int(last) + 1, size) if last else size)
-
-
-def _suffix(length: int, size: int) -> Span | Unsatisfiable:
-    if length == 0 or size == 0:
-        return Unsatisfiable()
-    return Span(max(0, size - length), size)
+    return Span(start, min(int(last) + 1, size) if first and last else size)
 
 
 @attrs.frozen

@@ -84,9 +84,8 @@ def clean_size(value: Json) -> int | None:
 
 def clean_requires_python(value: Json) -> str | None:
     """Return a version specifier.  Whether it is valid is for installers to say."""
-    if not isinstance(value, str) or len(value) > _LONGEST_SPECIFIER or _CONTROL.search(value):
-        return None
-    return value
+    is_valid = isinstance(value, str) and len(value) <= _LONGEST_SPECIFIER and not _CONTROL.search(value)
+    return value if is_valid else None
 
 
 def clean_upload_time(value: Json) -> str | None:
@@ -121,17 +120,13 @@ def clean_core_metadata(value: Json) -> bool | Mapping[str, str] | None:
 
 def clean_provenance(value: Json) -> str | None:
     """Return the absolute https URL of a provenance object (PEP 740)."""
-    if not isinstance(value, str):
-        return None
-    url = absolute("", value)
+    url = absolute("", value) if isinstance(value, str) else None
     return url if url is not None and urlsplit(url).scheme == "https" else None
 
 
 def clean_status(value: Json) -> str | None:
     """Return a known project status marker (PEP 792)."""
-    if not isinstance(value, str):
-        return None
-    status = value.strip().lower()
+    status = value.strip().lower() if isinstance(value, str) else None
     return status if status in _STATUSES else None
 
 
@@ -149,18 +144,15 @@ def clean_extra(fields: Mapping[str, Json], known: frozenset[str]) -> Mapping[st
     """Return the ``fields`` to pass on: neither ``known`` nor private (``_…``), and not too large."""
     if fields.keys() <= known:
         return NOTHING
-    names = [name for name in fields if name not in known and not name.startswith("_")]
-    return {name: fields[name] for name in names if _is_small(name, fields[name])} or NOTHING
-
-
-def _is_small(name: str, value: Json) -> bool:
-    return not _is_deep(value, _DEEPEST_EXTRA) and len(orjson.dumps({name: value})) <= _LONGEST_EXTRA
+    others = {name: value for name, value in fields.items() if name not in known and not name.startswith("_")}
+    return {
+        name: value
+        for name, value in others.items()
+        if not _is_deep(value, _DEEPEST_EXTRA) and len(orjson.dumps({name: value})) <= _LONGEST_EXTRA
+    } or NOTHING
 
 
 def _is_deep(value: Json, levels: int) -> bool:
     """Return whether ``value`` nests deeper than ``levels``; such a value could not be serialised again."""
-    if isinstance(value, dict):
-        return levels == 0 or any(_is_deep(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels == 0 or any(_is_deep(item, levels - 1) for item in value)
-    return False
+    items = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list) and (levels == 0 or any(_is_deep(item, levels - 1) for item in items))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Final
 
 import attrs
@@ -62,7 +62,7 @@ class NameListParser:
         start = b""
         while len(start) < _SNIFFED and (piece := next(self.pieces, b"")):
             start += piece
-        body = (piece for pieces in ((start,), self.pieces) for piece in pieces)
+        body = chain((start,), self.pieces)
         if is_json(start, self.content_type, self.url):
             yield from self._json_names(_JsonScanner(_decoded(body, "utf-8-sig", "strict"), self._not_json))
             return
@@ -172,11 +172,10 @@ class _JsonScanner:
 
     def _more(self) -> bool:
         """Add the next piece to the text and forget what was read; return whether there was one."""
-        for piece in self._pieces:
-            if piece:
-                self._text, self._place = self._text[self._place :] + piece, 0
-                return True
-        return False
+        piece = next(filter(None, self._pieces), "")
+        if piece:
+            self._text, self._place = self._text[self._place :] + piece, 0
+        return bool(piece)
 
 
 def _entries(projects: Iterable[Json]) -> Iterator[Name]:
@@ -240,18 +239,12 @@ def render_names(
         return _html(index, iter(names))
     if serials is None:
         return _json(({"name": name} for name in names), last_serial)
-    return _json(_with_serials(names, serials), last_serial)
+    return _json(({"name": name, "_last-serial": serial} for name, serial in zip(names, serials, strict=True)), last_serial)
 
 
-def _with_serials(names: Iterable[str], serials: Iterable[int]) -> Iterator[dict[str, str | int]]:
-    return ({"name": name, "_last-serial": serial} for name, serial in zip(names, serials, strict=True))
-
-
-def _json(projects: Iterator[dict[str, str | int]] | Iterator[dict[str, str]], last_serial: int | None) -> Iterator[bytes]:
-    meta: dict[str, str | int] = {"api-version": JSON_VERSION}
-    if last_serial is not None:
-        meta["_last-serial"] = last_serial
-    yield b'{"meta":' + orjson.dumps(meta) + b',"projects":['
+def _json(projects: Iterator[Mapping[str, str | int]], last_serial: int | None) -> Iterator[bytes]:
+    serial = {} if last_serial is None else {"_last-serial": last_serial}
+    yield b'{"meta":' + orjson.dumps({"api-version": JSON_VERSION, **serial}) + b',"projects":['
     separator = b""
     while some := list(islice(projects, _NAMES_AT_ONCE)):
         yield separator + orjson.dumps(some)[1:-1]
@@ -267,10 +260,6 @@ def _html(index: str, names: Iterator[str]) -> Iterator[bytes]:
         f"<body><h1>{title}</h1>\n"
     ).encode()
     while some := list(islice(names, _NAMES_AT_ONCE)):
-        yield _html_anchors(some)
+        # Normalised names hold nothing to escape.
+        yield "".join([f'<a href="{name}/">{name}</a><br>\n' for name in some]).encode()
     yield b"</body></html>\n"
-
-
-def _html_anchors(names: Sequence[str]) -> bytes:
-    """Normalised names hold nothing to escape."""
-    return "".join([f'<a href="{name}/">{name}</a><br>\n' for name in names]).encode()

@@ -141,6 +141,9 @@ def _link(entry: dict[str, Any], base: str) -> Link | None:
     if url is None:
         return None
     get = entry.get
+    if (metadata := get("core-metadata")) is None and "core-metadata" not in entry:
+        # The names that it had before (PEP 714).
+        metadata = get("data-dist-info-metadata", get("dist-info-metadata"))
     return Link(
         filename,
         url,
@@ -149,12 +152,7 @@ def _link(entry: dict[str, Any], base: str) -> Link | None:
         field.clean_requires_python(get("requires-python")),
         field.clean_upload_time(get("upload-time")),
         field.clean_yanked(get("yanked")),
-        field.clean_core_metadata(entry["core-metadata"] if "core-metadata" in entry else _old_core_metadata(entry)),
+        field.clean_core_metadata(metadata),
         field.clean_provenance(get("provenance")),
         field.clean_extra(entry, _KNOWN_OF_A_FILE),
     )
-
-
-def _old_core_metadata(entry: Mapping[str, Any]) -> Json:
-    """Return the value under the names that ``core-metadata`` had before (PEP 714)."""
-    return entry.get("data-dist-info-metadata", entry.get("dist-info-metadata"))

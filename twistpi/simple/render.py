@@ -87,10 +87,6 @@ def _digests(file: KnownFile) -> Mapping[str, str]:
     return hashes if file.sha256 is None or "sha256" in hashes else {**hashes, "sha256": file.sha256}
 
 
-def _size(file: KnownFile) -> int | None:
-    return file.link.size if file.link.size is not None else file.size
-
-
 # JSON --------------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +111,7 @@ def _json_page(page: MergedPage, entries: list[dict[str, Any]]) -> dict[str, Any
 def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Any]:
     link = file.link
     entry: dict[str, Any] = {"filename": link.filename, "url": prefix + quote_path(file.path), "hashes": _digests(file)}
-    if (size := _size(file)) is not None:
+    if (size := file.size if link.size is None else link.size) is not None:
         entry["size"] = size
     if link.upload_time is not None:
         entry["upload-time"] = link.upload_time
@@ -157,7 +153,7 @@ def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
     link = file.link
     attributes = ""
     if metadata := offered_metadata(file, offline=offline):
-        value = _metadata_attribute(metadata)
+        value = (_best_digest(metadata) if isinstance(metadata, Mapping) else "") or "true"
         attributes += f' data-dist-info-metadata="{value}" data-core-metadata="{value}"'
     if link.requires_python is not None:
         attributes += _requires_python_attribute(link.requires_python)
@@ -167,7 +163,9 @@ def _html_file(start: str, file: KnownFile, *, offline: bool) -> str:
         attributes += f' data-provenance="{escape(link.provenance)}"'
     if file.vanished:
         attributes += ' data-vanished="true"'
-    return f'{start}{quote_path(file.path)}{_fragment(file)}"{attributes}>{escape(link.filename)}</a><br>\n'
+    digest = _best_digest(_digests(file))
+    fragment = digest and f"#{digest}"
+    return f'{start}{quote_path(file.path)}{fragment}"{attributes}>{escape(link.filename)}</a><br>\n'
 
 
 @functools.lru_cache(maxsize=256)
@@ -176,17 +174,8 @@ def _requires_python_attribute(specifier: str) -> str:
     return f' data-requires-python="{escape(specifier)}"'
 
 
-def _fragment(file: KnownFile) -> str:
-    digest = _best_digest(_digests(file))
-    return f"#{digest}" if digest else ""
-
-
-def _metadata_attribute(metadata: bool | Mapping[str, str]) -> str:
-    return (_best_digest(metadata) if isinstance(metadata, Mapping) else None) or "true"
-
-
-def _best_digest(hashes: Mapping[str, str]) -> str | None:
+def _best_digest(hashes: Mapping[str, str]) -> str:
     for algorithm in _HTML_DIGESTS:
         if algorithm in hashes:
             return f"{algorithm}={hashes[algorithm]}"
-    return None
+    return ""
