@@ -67,7 +67,6 @@ RETIRED_NAMES = frozenset({"Account", "Board", "Nodes", "Orders", "Outdated", "P
 STILL_NAMED_SO = {
     "twistpi/server/replica_services.py": {"sidecars"},
     "twistpi/server/roles.py": {"sidecars"},
-    "twistpi/web/transport/connections.py": {"_sweeping", "_stop_sweeping"},
 }
 """Names that are to be replaced."""
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twistpi.model.monitoring import Measure
 
-_SWEEP: Final = 2.0
+_IDLE_CHECK: Final = 2.0
 """Seconds between two searches for idle connections, while clients wait."""
 _FIRST_REQUEST: Final = 1.0
 """Seconds that a connection without any request yet gets when the server stops: its first one may be on its way."""
@@ -25,7 +25,7 @@ class Connection(Protocol):
     """One connection of a client."""
 
     quiet: bool | None
-    """True since the last sweep, False once something came after it, None while nothing ever came."""
+    """True since the last check, False once something came after it, None while nothing ever came."""
 
     @property
     def is_idle(self) -> bool:
@@ -64,7 +64,7 @@ class Connections:
     _open: dict[Connection, None] = attrs.field(init=False, factory=dict)
     _ports: list[Port] = attrs.field(init=False, factory=list)
     _full: bool = attrs.field(init=False, default=False)
-    _sweeping: IDelayedCall | None = attrs.field(init=False, default=None)
+    _idle_check: IDelayedCall | None = attrs.field(init=False, default=None)
     _empty: Deferred[None] | None = attrs.field(init=False, default=None)
     _calls: list[IDelayedCall] = attrs.field(init=False, factory=list)
 
@@ -91,7 +91,7 @@ class Connections:
             self._full = True
             for port in self._ports:
                 port.stopReading()
-            self._sweep_later()
+            self._check_idle_later()
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection ended."""
@@ -99,7 +99,7 @@ class Connections:
         self.watch(len(self._open))
         if self._full and len(self._open) < self.limit and not self.finishing:
             self._full = False
-            self._stop_sweeping()
+            self._stop_checking_idle()
             for port in self._ports:
                 port.startReading()
         if self._empty is not None and not self._open:
@@ -111,7 +111,7 @@ class Connections:
         Fires when none is left. May be called again, with fewer seconds.
         """
         self.finishing = True
-        self._stop_sweeping()
+        self._stop_checking_idle()
         if self._empty is None:
             self._empty = Deferred()
         done: Deferred[None] = Deferred()
@@ -155,17 +155,17 @@ class Connections:
         for connection in list(self._open):
             work(connection)
 
-    def _sweep_later(self) -> None:
-        self._sweeping = self._clock.callLater(_SWEEP, self._sweep)
+    def _check_idle_later(self) -> None:
+        self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
 
-    def _stop_sweeping(self) -> None:
-        if self._sweeping is not None and self._sweeping.active():
-            self._sweeping.cancel()
-        self._sweeping = None
+    def _stop_checking_idle(self) -> None:
+        if self._idle_check is not None and self._idle_check.active():
+            self._idle_check.cancel()
+        self._idle_check = None
 
-    def _sweep(self) -> None:
-        """Close up to a tenth of the limit: connections, oldest first, on which nothing came since the last sweep."""
-        self._sweep_later()
+    def _check_idle(self) -> None:
+        """Close up to a tenth of the limit: connections, oldest first, on which nothing came since the last check."""
+        self._check_idle_later()
         room = max(1, self.limit // 10)
         for connection in list(self._open):
             if room and connection.is_idle and connection.quiet:
