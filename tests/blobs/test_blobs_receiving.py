@@ -14,7 +14,7 @@ import pytest
 from tests.contracts.blobs_contract import NAME, content_of
 from tests.fakes.faulty_system import FaultySystem
 from tests.fakes.memory_blobs import MemoryBlobs
-from twistpi.blobs.incoming import RealSystem
+from twistpi.blobs.incoming import System
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received, Receiving
 from twistpi.blobs.tree import Tree, open_tree
@@ -170,7 +170,7 @@ def test_what_is_opened_can_be_read_after_everything_else_is_closed(blobs: IBlob
             use()
 
 
-class SlowSystem(RealSystem):
+class SlowSystem(System):
     """Syncs only when a test says so."""
 
     def __init__(self) -> None:

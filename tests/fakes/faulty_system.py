@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
-from zope.interface import implementer
 
-from twistpi.blobs.incoming import ISystem, RealSystem
+from twistpi.blobs.incoming import System
 
 T = TypeVar("T")
 
@@ -18,9 +17,8 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@implementer(ISystem)
 @attrs.define
-class FaultySystem:
+class FaultySystem(System):
     """The real system, which before call number ``at`` (counted from 0) raises ``fault`` instead."""
 
     at: int = -1
@@ -29,7 +27,7 @@ class FaultySystem:
     """After ``Killed`` nothing is done any more, as in a process that is gone."""
     calls: list[tuple[str, str]] = attrs.field(factory=list)
     """What was called, with the name of the file or folder it was about."""
-    _real: RealSystem = attrs.field(factory=RealSystem, init=False)
+    _real: System = attrs.field(factory=System, init=False)
 
     def _do(self, call: str, path: str, work: Callable[[], T]) -> T:
         if self.dead:

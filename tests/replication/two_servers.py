@@ -22,7 +22,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
@@ -31,7 +30,7 @@ from tests.replication.fake_primary import client_for, make_client
 from twistpi.auth.node_tokens import NodeClaim, NodeTokens
 from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.blobs.incoming import ISystem, RealSystem
+from twistpi.blobs.incoming import System
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.writer import Writer
 from twistpi.http.agent import make_agent
@@ -111,8 +110,7 @@ def _late(serial: int, seconds: float, here: int) -> None:
     raise NotHereYet(serial, seconds, here)
 
 
-@implementer(ISystem)
-class RoomySystem(RealSystem):
+class RoomySystem(System):
     """A disk that is full while a test says so."""
 
     has_room = True

@@ -1,18 +1,16 @@
 """Files in ``incoming/``: written there first, then renamed into the tree; and the system calls this depends on."""
 
-# ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
-
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final
 
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from twistpi.blobs.interfaces import IIncoming
 from twistpi.model.errors import StorageFull
@@ -22,7 +20,7 @@ _LOOKING: Final = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
 
 
 def open_to_others(folder: str) -> None:
-    """Let others look into ``folder``, which was just made, as a web server has to; twistd as a daemon has a umask of 0077."""
+    """Let others, such as a web server, look into ``folder``; twistd as a daemon has a umask of 0077."""
     with suppress(PermissionError):  # some file systems know no modes
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | _LOOKING)
 
@@ -33,38 +31,14 @@ def close_to_others(folder: str) -> None:
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
 
 
-class ISystem(Interface):
-    """As in ``os``; every method raises ``OSError``."""
-
-    def create(path: str) -> int:
-        """A new file, open for reading and writing; ``FileExistsError`` when there is one."""
-
-    def write(descriptor: int, data: memoryview) -> int:
-        """Write some of ``data``; how many bytes."""
-
-    def sync(descriptor: int) -> None:
-        """Return when the file or folder is on disk."""
-
-    def make_folder(path: str) -> None:
-        """A new folder; ``FileExistsError`` when there is something."""
-
-    def rename(source: str, target: str) -> None:
-        """Give a file another name."""
-
-    def remove(path: str) -> None:
-        """Remove a file."""
-
-    def touch(path: str) -> None:
-        """Make the present time that of a file's last change."""
-
-
-@implementer(ISystem)
-class RealSystem:
-    """The system itself."""
+class System:
+    """The system calls that keeping a blob depends on.  Every method raises ``OSError``.  Tests derive failing ones from it."""
 
     def create(self, path: str) -> int:
-        """See ``ISystem``.  Others may read it whatever the umask says, since a web server will; until it is in its place
-        nobody else gets into the folder of files on their way.
+        """Create a file and open it for reading and writing; ``FileExistsError`` when there is one.
+
+        Others may read it whatever the umask says, since a web server will; until it is in its place nobody else gets into the
+        folder ``incoming/``.
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with suppress(PermissionError):  # some file systems know no modes
@@ -72,48 +46,59 @@ class RealSystem:
         return descriptor
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """See ``ISystem``."""
+        """Write some of ``data``; return how many bytes."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
-        """See ``ISystem``."""
+        """Return when the file or folder is on disk."""
         os.fsync(descriptor)
 
     def make_folder(self, path: str) -> None:
-        """See ``ISystem``.  Others may look into it, whatever the umask says."""
+        """Make a folder that others may look into whatever the umask says; ``FileExistsError`` when there is something."""
         os.mkdir(path)
         open_to_others(path)
 
     def rename(self, source: str, target: str) -> None:
-        """See ``ISystem``."""
+        """Give a file another name."""
         os.rename(source, target)
 
     def remove(self, path: str) -> None:
-        """See ``ISystem``."""
+        """Remove a file."""
         os.remove(path)
 
     def touch(self, path: str) -> None:
-        """See ``ISystem``."""
+        """Set the time of a file's last change to the present."""
         os.utime(path, follow_symlinks=False)
 
 
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What an ``OSError`` says when the disk, the quota or the largest file is full."""
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The ``errno`` of a full disk, an exhausted quota and a file that is too large."""
+
+
+@contextmanager
+def storage_full(path: str) -> Iterator[None]:
+    """Turn an ``OSError`` that says that there is no room for ``path`` into ``StorageFull``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StorageFull(path, error.strerror or str(error)) from error
+        raise
 
 
 @implementer(IIncoming)
 class IncomingFile:
     """See ``IIncoming``; made by ``Tree.incoming``."""
 
-    def __init__(self, path: str, system: ISystem) -> None:
+    def __init__(self, path: str, system: System) -> None:
         self.path = path
         self.size = 0
         self._system = system
-        self._descriptor: int | None = _create(path, system)
         self._named = True
-        """Whether the file has its name in ``incoming/`` still."""
-        self._let_go: Callable[[], object] | None = None
-        """What to do when it is closed."""
+        """Whether the file still has its name in ``incoming/``."""
+        self._on_close: Callable[[], object] = lambda: None
+        with storage_full(path):
+            self._descriptor: int | None = system.create(path)
 
     def fileno(self) -> int:
         """See ``IIncoming``; ``ValueError`` after ``close``."""
@@ -125,15 +110,16 @@ class IncomingFile:
         """See ``IIncoming``."""
         rest = memoryview(data)
         try:
-            while rest:
-                written = self._system.write(self.fileno(), rest)
-                self.size += written
-                rest = rest[written:]
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            self._free()
-            raise StorageFull(self.path, error.strerror or str(error)) from error
+            with storage_full(self.path):
+                while rest:
+                    written = self._system.write(self.fileno(), rest)
+                    self.size += written
+                    rest = rest[written:]
+        except StorageFull:
+            self.discard()
+            with suppress(OSError):  # give the room back even while readers hold the descriptor
+                os.ftruncate(self.fileno(), 0)
+            raise
 
     def read(self, offset: int, length: int) -> bytes:
         """See ``IIncoming``."""
@@ -158,35 +144,19 @@ class IncomingFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        let_go, self._let_go = self._let_go, None
-        if let_go is not None:
-            let_go()
+        on_close, self._on_close = self._on_close, lambda: None
+        on_close()
 
-    def holds(self, let_go: Callable[[], object]) -> None:
-        """Somebody waits for the end: ``let_go`` is called when this is closed."""
-        self._let_go = let_go
+    def call_on_close(self, on_close: Callable[[], object]) -> None:
+        """Have ``on_close`` called once when this is closed."""
+        self._on_close = on_close
 
     def renamed(self) -> None:
-        """Its name is a blob's now: nothing is left to discard."""
+        """Note that the name is a blob's now: nothing is left to discard."""
         self._named = False
-
-    def _free(self) -> None:
-        """Discard, and give the room back even while readers hold the descriptor."""
-        self.discard()
-        with suppress(OSError):
-            os.ftruncate(self.fileno(), 0)
 
     def __enter__(self) -> IncomingFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _create(path: str, system: ISystem) -> int:
-    try:
-        return system.create(path)
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise StorageFull(path, error.strerror or str(error)) from error

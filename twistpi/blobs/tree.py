@@ -1,18 +1,18 @@
 """Blobs in a folder, under the paths that nginx serves.
 
-Storage a blob, step by step; a crash after any of them leaves at most a file that nothing names:
+The steps of storing a blob; a crash after any of them leaves at most a file that nothing names:
 
 1. sync the bytes in ``incoming/``;
 2. make ``ab1/`` and ``ab1/2cd34ef567890/``;
 3. if there is a file of that name already, compare; else rename into place;
 4. sync the blob's folder, its parent, and once for each ``ab1/`` the folder of all: new names survive a crash only so.
 
-Withdrawing a blob is one rename into ``incoming/``, where the next start would remove it.  A blob is *claimed* from the moment
-it is found in its place or renamed there until the caller that kept it is done, and its time of change says when it was last
-kept: both are noted under the lock under which it would be withdrawn.
+Withdrawing a blob is one rename into ``incoming/``, which the next start empties.  A blob is *claimed* from the moment it is
+found in its place or renamed there until its keeper is done, and its modification time says when it was last kept: both are
+noted under the lock of ``withdraw``.
 
-Blobs and their folders can be read by everybody who gets there, whatever the umask says, so that a web server may serve them.
-Who gets there is said at one place, the mode of ``+files``: it is made readable, and never touched again.
+Blobs and their folders are readable by everybody, whatever the umask says, so that a web server may serve them.  Access is
+governed by the mode of ``+files``, which is made readable and never changed again.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from typing import BinaryIO, Final
 from zope.interface import implementer
 
 from twistpi.blobs.address import BlobAddress, sha256_of
-from twistpi.blobs.incoming import NO_ROOM, IncomingFile, ISystem, RealSystem, close_to_others
+from twistpi.blobs.incoming import IncomingFile, System, close_to_others, storage_full
 from twistpi.blobs.interfaces import IBlobs, IIncoming
-from twistpi.model.errors import BlobConflict, InvalidFilename, ServerdirRefused, StorageFull, SyncFailed, TwistpiError
+from twistpi.model.errors import BlobConflict, InvalidFilename, ServerdirRefused, SyncFailed, TwistpiError
 
 ROOT: Final = "+files"
 """The folder of blobs below the server directory."""
@@ -51,19 +51,18 @@ class Tree:
     Making one touches nothing, which is enough for reading; ``open_tree`` makes one that can be written.
     """
 
-    def __init__(self, serverdir: str, system: ISystem | None = None) -> None:
+    def __init__(self, serverdir: str, system: System | None = None) -> None:
         self._serverdir = serverdir
         self._root = os.path.join(serverdir, ROOT)
         self._incoming = os.path.join(serverdir, INCOMING)
-        self._system = RealSystem() if system is None else system
+        self._system = System() if system is None else system
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
-        """Between looking whether a name is free and taking it, and around claims.  Python may close a forgotten claimed file in
-        the midst of either, in the same thread."""
+        """From looking whether a name is free to taking it, and around claims.  Reentrant: Python may close a forgotten claimed
+        file in the midst of either, in the same thread."""
         self._claims: Counter[BlobAddress] = Counter()
-        """How many hold a blob back from being withdrawn."""
         self._settled: set[str] = set()
-        """The folders ``ab1`` that are known to survive a crash; at most 4,096."""
+        """The folders ``ab1`` whose names are synced; at most 4,096."""
 
     def prepare(self) -> None:
         """Make the folders, durably, and empty ``incoming/``; see ``open_tree``."""
@@ -71,7 +70,11 @@ class Tree:
             with suppress(FileExistsError):
                 self._system.make_folder(folder)
         close_to_others(self._incoming)
-        _empty(self._incoming)
+        for entry in os.scandir(self._incoming):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.remove(entry.path)
         with ExitStack() as folders:
             self._sync(self._hold(self._serverdir, folders), self._serverdir)
         if os.stat(self._root).st_dev != os.stat(self._incoming).st_dev:
@@ -107,13 +110,13 @@ class Tree:
         assert isinstance(incoming, IncomingFile)
         path = self.path(address)
         try:
-            self._sync(incoming.fileno(), incoming.path)
-            with ExitStack() as folders:
+            with storage_full(path), ExitStack() as folders:
+                self._sync(incoming.fileno(), incoming.path)
                 with self._lock:
                     to_sync = [(folder, self._hold(folder, folders)) for folder in self._make_folders(address)]
                     is_free = not os.path.lexists(path)
                     self._touch(incoming.path if is_free else path)
-                    incoming.holds(self._claimed(address))
+                    incoming.call_on_close(self._claimed(address))
                     if is_free:
                         self._system.rename(incoming.path, path)
                         incoming.renamed()
@@ -123,12 +126,7 @@ class Tree:
                 for folder, descriptor in to_sync:
                     self._sync(descriptor, folder)
                 self._settled.add(address.digits[:3])
-        except OSError as error:
-            incoming.discard()
-            if error.errno in NO_ROOM:
-                raise StorageFull(path, error.strerror or str(error)) from error
-            raise
-        except TwistpiError:
+        except (OSError, TwistpiError):
             incoming.discard()
             raise
 
@@ -193,7 +191,7 @@ class Tree:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _claimed(self, address: BlobAddress) -> Callable[[], None]:
-        """Hold a blob back from being withdrawn, until what is returned is called."""
+        """Claim a blob; return the function that ends the claim."""
         self._claims[address] += 1
 
         def let_go() -> None:
@@ -205,7 +203,6 @@ class Tree:
         return let_go
 
     def _touch(self, path: str) -> None:
-        """Note that a blob is kept; under the lock."""
         with suppress(PermissionError, FileNotFoundError):  # another owner's file: it is claimed all the same
             self._system.touch(path)
 
@@ -225,7 +222,7 @@ class Tree:
         return [inner, outer] if address.digits[:3] in self._settled else [inner, outer, self._root]
 
     def _settle_for(self, path: str, address: BlobAddress, sha256: str) -> None:
-        """Make sure that what is at ``path`` already has the right bytes, and that they are on disk."""
+        """Sync the existing file at ``path``; ``BlobConflict`` when it has other bytes."""
         if self.find(address) is None:
             raise BlobConflict(path)
         with self.open(address) as file:
@@ -246,29 +243,21 @@ class Tree:
 
 
 class ClaimedFile(io.BufferedReader):
-    """A blob that stays while this is open."""
+    """A blob that is claimed while this is open."""
 
     def __init__(self, raw: io.FileIO, let_go: Callable[[], object]) -> None:
         super().__init__(raw)
         self._let_go = let_go
 
     def close(self) -> None:
-        """Close, and let go of the blob.  May be called again."""
+        """Close, and end the claim.  May be called again."""
         if not self.closed:
             self._let_go()
         super().close()
 
 
-def _empty(folder: str) -> None:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.remove(entry.path)
-
-
-def open_tree(serverdir: str, system: ISystem | None = None) -> Tree:
-    """The tree of ``serverdir``, which this process must hold: its folders are made, and ``incoming/`` is emptied.
+def open_tree(serverdir: str, system: System | None = None) -> Tree:
+    """Open the tree of ``serverdir``, which this process must hold: make its folders and empty ``incoming/``.
 
     Raises ``ServerdirRefused`` when the folders cannot be used.
     """
@@ -281,16 +270,21 @@ def open_tree(serverdir: str, system: ISystem | None = None) -> Tree:
 
 
 _LEVELS: Final = (re.compile(r"[0-9a-f]{3}\Z"), re.compile(r"[0-9a-f]{13}\Z"))
-"""What the folders of the two levels are called."""
+"""The names of the folders of the two levels."""
 
 
 def _scan(root: str, digits: str = "", below: str = "") -> Iterator[tuple[BlobAddress, int] | str]:
     """Each blob below the folder ``root`` with its size, and the path of everything else there, ordered by name.
 
-    A symbolic link is never a blob, and nothing below a stranger is looked at.  What disappears meanwhile is passed over.
+    A symbolic link is never a blob, and other folders are not searched.  What disappears meanwhile is passed over.
     """
     level = (0, 3, 16).index(len(digits))
-    for entry in _sorted_entries(os.path.join(root, below)):
+    try:
+        with os.scandir(os.path.join(root, below)) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
         path = os.path.join(below, entry.name)
         if level < 2 and _LEVELS[level].match(entry.name) and entry.is_dir(follow_symlinks=False):
             yield from _scan(root, digits + entry.name, path)
@@ -303,11 +297,3 @@ def _scan(root: str, digits: str = "", below: str = "") -> Iterator[tuple[BlobAd
                 continue
         else:
             yield path
-
-
-def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []

@@ -30,7 +30,7 @@ from tests.fakes.certificates import write_certificate
 from tests.fakes.faulty_system import FaultySystem
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.receiving.form_samples import COMMON, WHEEL, encode, text
-from twistpi.blobs.incoming import ISystem, RealSystem
+from twistpi.blobs.incoming import System
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.tree import open_tree
 from twistpi.model.account_errors import LoginNeeded
@@ -125,7 +125,7 @@ class UploadSite(Site):
 class Setup:
     """A server on loopback with a folder of blobs."""
 
-    def __init__(self, folder: Path, system: ISystem) -> None:
+    def __init__(self, folder: Path, system: System) -> None:
         self.folder = folder
         self.services = Services(open_tree(str(folder), system), deferToThread)
         self.site = UploadSite(self.services)
@@ -167,12 +167,12 @@ class Setup:
 
 
 @pytest.fixture
-def system() -> ISystem:
-    return RealSystem()
+def system() -> System:
+    return System()
 
 
 @pytest.fixture
-def setup(tmp_path: Path, system: ISystem) -> Iterator[Setup]:
+def setup(tmp_path: Path, system: System) -> Iterator[Setup]:
     made = Setup(tmp_path, system)
     yield made
     wait_for(made.stop())
