@@ -16,7 +16,7 @@ class CachedPage:
     sources: frozenset[str]
 
 
-Cache = PageCache[PageKey, CachedPage]
+Cache = PageCache[CachedPage]
 
 
 def key(project: str = "demo", index: str = "root/pypi", gzip: bool = False) -> PageKey:
@@ -164,4 +164,4 @@ def test_the_books_are_right_whatever_happens(steps: list[Put | PageKey | tuple[
         assert cache.size <= 20_000
     for index in "abc":
         cache.forget_index(index)
-    assert (len(cache), cache.size, cache._of_fact, cache._of_index, cache._sizes) == (0, 0, {}, {}, {})
+    assert (len(cache), cache.size, cache._groups, cache._sizes) == (0, 0, {}, {})

@@ -18,10 +18,10 @@ _PROVENANCE: Final = ".provenance"
 
 @attrs.frozen
 class BlobAddress:
-    """Where a blob lies.  ``InvalidFilename`` or ``ValueError`` for what could lead anywhere else."""
+    """The place of a blob.  ``InvalidFilename`` or ``ValueError`` for parts that could lead anywhere else."""
 
     digits: str = attrs.field()
-    """The first 16 digits of a SHA-256, lower-case: of the blob's, or for core metadata of its distribution's."""
+    """The first 16 digits of the blob's SHA-256, or for core metadata of its distribution's."""
     filename: str = attrs.field()
     """The last part of the path; at most 240 bytes, not counting ``.metadata`` and ``.provenance``."""
 
@@ -61,12 +61,9 @@ def provenance_address(sha256: str, filename: str) -> BlobAddress:
     return blob_address(sha256, filename + _PROVENANCE)
 
 
-_CHUNK: Final = 256 * 1024
-
-
 def sha256_of(file: BinaryIO) -> str:
     """The SHA-256 of everything from where ``file`` stands to its end, as lower-case hexadecimal digits."""
     digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(256 * 1024):
         digest.update(chunk)
     return digest.hexdigest()

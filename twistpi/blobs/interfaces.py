@@ -14,15 +14,13 @@ from twistpi.blobs.address import BlobAddress
 
 
 class IIncoming(Interface):
-    """Bytes on their way to become a blob: one writer, any number of readers of what is there already."""
+    """Bytes that may become a blob: one writer, any number of readers meanwhile."""
 
     path: str = Attribute("Where the bytes are, for messages.")
-    size: int = Attribute("How many bytes were written.")
+    size: int = Attribute("Bytes written.")
 
     def fileno() -> int:
-        """A descriptor to read the bytes from with ``os.pread`` or ``sendfile``, also after ``keep`` or ``discard``; until
-        ``close``.
-        """
+        """A descriptor for ``os.pread`` or ``sendfile``; valid until ``close``, also after ``keep`` or ``discard``."""
 
     def write(data: bytes) -> None:
         """Add ``data`` at the end.  ``StorageFull`` when there is no room; the bytes are discarded then."""
@@ -34,10 +32,10 @@ class IIncoming(Interface):
         """Keep the first ``size`` bytes only."""
 
     def discard() -> None:
-        """Forget the bytes, unless they were kept.  May be called again."""
+        """Remove the bytes, unless they were kept.  May be called again."""
 
     def close() -> None:
-        """Discard, and give the descriptor back.  May be called again."""
+        """Discard, and close the descriptor.  May be called again."""
 
     def __enter__() -> IIncoming:
         """The same object."""
@@ -50,7 +48,7 @@ class IBlobs(Interface):
     """Blobs by address.  All methods may be called in any thread."""
 
     def path(address: BlobAddress) -> str:
-        """Where the blob lies or would lie; not looked at."""
+        """The blob's path, whether or not it is there."""
 
     def find(address: BlobAddress) -> int | None:
         """The size of the blob in bytes, or None when it is not here."""
@@ -59,42 +57,39 @@ class IBlobs(Interface):
         """The blob for reading; ``FileNotFoundError`` when it is not here."""
 
     def incoming() -> IIncoming:
-        """A new, empty file on its way.  ``StorageFull`` when there is no room for it."""
+        """A new, empty file.  ``StorageFull`` when there is no room for it."""
 
     def keep(incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
         """Make ``incoming``, whose bytes have the SHA-256 ``sha256``, the blob at ``address``; safe on disk when this returns.
 
-        The same bytes may be there already.  ``incoming`` stays open for its readers: close it when the last of them is done.
-        The blob cannot be withdrawn until ``incoming`` is closed.
+        The same bytes may be there already.  ``incoming`` stays open for its readers; until it is closed the blob cannot be
+        withdrawn.
 
-        Raises ``BlobConflict`` when other bytes are there, ``StorageFull`` when there is no room, ``SyncFailed`` when nobody
-        knows what is on disk, which is final (law 10).  Whatever is raised, ``incoming`` is discarded.
+        Raises ``BlobConflict`` when other bytes are there, ``StorageFull`` when there is no room, ``SyncFailed`` when it is
+        unknown what is on disk, which is final (law 10).  Whatever is raised, ``incoming`` is discarded.
         """
 
     def claim(address: BlobAddress) -> BinaryIO | None:
-        """The blob for reading, as if it had been kept just now, for who is going to name it; None when it is not here.
-
-        The blob cannot be withdrawn until the file is closed.
-        """
+        """The blob for reading, as if kept just now; None when it is not here.  Until it is closed, the blob stays."""
 
     def last_kept(address: BlobAddress) -> float | None:
         """When the blob was last kept or claimed, in Unix seconds; None when it is not here."""
 
     def withdraw(address: BlobAddress, before: float) -> Callable[[], object] | None:
-        """Take the blob out of its place, if it was last kept before ``before`` (Unix seconds) and nobody claims it.
+        """Take the blob out of its place, if it was last kept before ``before`` (Unix seconds) and is not claimed.
 
-        Quick, whatever the blob's size.  Returns what gives its room back, in whichever thread, and not later than the next
-        start does; None when the blob stays, or is not here.
+        Quick, whatever the blob's size.  Returns a function that frees its room, for any thread (else the next start does); None
+        when the blob stays, or is not here.
         """
 
     def remove(address: BlobAddress) -> bool:
         """Remove the blob; whether it was there."""
 
     def walk() -> Iterator[tuple[BlobAddress, int]]:
-        """Every blob with its size in bytes, by address.  What is not a blob is passed over."""
+        """Every blob with its size in bytes, by address."""
 
     def foreign_paths() -> Iterator[str]:
-        """The paths among the blobs that are not blobs', by name; nothing below such a path is told."""
+        """The paths among the blobs that are not blobs', by name; nothing below such a path is listed."""
 
     def digest(address: BlobAddress) -> str:
         """The SHA-256 of the blob's bytes as they are now; constant memory.  ``FileNotFoundError`` when it is not here."""

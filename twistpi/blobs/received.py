@@ -1,7 +1,7 @@
 """A file that a client sends: hashed while it is written to ``incoming/``, read when complete, then kept or discarded.
 
-``Receiving`` takes the bytes, ``Received`` is the complete file for checking.  Everything here blocks, so it belongs into
-threads; no two at a time may use a ``Receiving``, while a ``Received`` may be closed by one thread when another uses it.
+``Receiving`` takes the bytes, ``Received`` is the complete file.  Everything here blocks.  A ``Receiving`` is for one thread at a
+time; a ``Received`` may be closed by one thread while another uses it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Receiving:
         return self._incoming.size
 
     def write(self, data: bytes) -> None:
-        """Add ``data``.  ``StorageFull`` when there is no room and ``OSError`` for other trouble; nothing is left behind then."""
+        """Add ``data``.  After ``StorageFull`` (no room) or ``OSError`` nothing is left behind."""
         try:
             self._incoming.write(data)
         except BaseException:
@@ -45,7 +45,7 @@ class Receiving:
             digest.update(data)
 
     def finish(self) -> Received:
-        """All has come: what it is.  From here on the ``Received`` owns the file."""
+        """Return the complete file, which owns the bytes from here on."""
         digests = (self._sha256.hexdigest(), self._md5.hexdigest(), self._blake2.hexdigest())
         return Received(self._blobs, self._incoming, *digests)
 
@@ -55,7 +55,7 @@ class Receiving:
 
 
 class Received:
-    """A whole file that is not a blob yet, and is forgotten when it is closed before it was kept."""
+    """A complete file that is not a blob yet; closing it discards it, unless it was kept."""
 
     def __init__(self, blobs: IBlobs, incoming: IIncoming, sha256: str, md5: str, blake2_256: str) -> None:
         self.size = incoming.size
@@ -68,39 +68,30 @@ class Received:
         self._blobs = blobs
         self._incoming = incoming
         self._lock = threading.Lock()
-        """Held for a moment only, never while the disk is waited for."""
+        """Never held while waiting for the disk."""
         self._busy = 0
         self._closed = False
 
     def open(self) -> BinaryIO:
-        """The file for reading, at its beginning.  It can be read on, and must be closed, whatever becomes of this object.
-
-        ``ValueError`` after ``close``.
-        """
+        """The file for reading; close it, also after this object was closed.  ``ValueError`` after ``close``."""
         with self._lock:
-            if self._closed:
-                raise ValueError("the file was let go of")
+            self._check_open()
             raw = _Pages(os.dup(self._incoming.fileno()), self.size)
         return cast(BinaryIO, io.BufferedReader(raw, _READ_AHEAD))
 
     def keep(self, filename: str) -> BlobAddress:
-        """Make the file a blob called ``filename``, once; safe on disk when this returns (law 2).
-
-        Raises ``InvalidFilename`` for a name that leads elsewhere, before anything was touched, and what ``keep_at`` raises.
-        """
+        """Make the file a blob called ``filename``, as ``keep_at`` does; ``InvalidFilename`` before anything was touched."""
         address = blob_address(self.sha256, filename)
         self.keep_at(address)
         return address
 
     def keep_at(self, address: BlobAddress) -> None:
-        """Make the file the blob at ``address``, the same way.
+        """Make the file the blob at ``address``, once; safe on disk when this returns (law 2).  A ``close`` meanwhile is delayed.
 
-        Raises ``ValueError`` after ``close``, and what ``IBlobs.keep`` raises, after which the file is gone.  A ``close`` that
-        comes meanwhile takes effect afterwards.
+        Raises ``ValueError`` after ``close``, and what ``IBlobs.keep`` raises, after which the file is gone.
         """
         with self._lock:
-            if self._closed:
-                raise ValueError("the file was let go of")
+            self._check_open()
             self._busy += 1
         try:
             self._blobs.keep(self._incoming, address, self.sha256)
@@ -112,16 +103,20 @@ class Received:
                 self._incoming.close()
 
     def close(self) -> None:
-        """Forget the file, unless it was kept, and give the descriptor back.  May be called again, in any thread."""
+        """Discard the file, unless it was kept, and close the descriptor.  May be called again, in any thread."""
         with self._lock:
             self._closed = True
             if self._busy:
                 return
         self._incoming.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the file was let go of")
+
 
 class _Pages(io.RawIOBase):
-    """Reads by offset, so that readers of one file do not disturb each other nor its writer."""
+    """Reads by offset, so that readers of one file and its writer do not share a position."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor

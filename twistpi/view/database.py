@@ -19,32 +19,20 @@ from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
 
 FOLD_VERSION: Final = 3
-"""Raised with every change to ``schema.sql``, or to what the fold writes: older files are then dropped and folded again.
+"""To be raised with every change to ``schema.sql`` or to what the fold writes: older files are then dropped and folded again.
 
-Think twice: a replica whose log begins later has its older state in the view alone, and cannot fold it again.  With the version
-raised its view is lost and it does not start.  Servers also refuse snapshots of another version.
+Avoid that: a replica whose log begins later cannot fold its older state again, and does not start.  Servers also refuse
+snapshots of another version.
 """
 
 
 @attrs.frozen
 class Stamp:
-    """What a view's file says about itself."""
+    """The log that a view was folded from, by which version of the fold, and up to where."""
 
     log_id: str
-    """Of the changelog it was folded from."""
     fold_version: int
-    """``FOLD_VERSION`` of the program that folded it."""
     position: Position
-    """The end of the last entry that is in it."""
-
-
-def write_stamp(connection: sqlite3.Connection, stamp: Stamp) -> None:
-    """Give an empty view its first stamp."""
-    at = stamp.position
-    connection.execute(
-        "INSERT INTO stamp VALUES (?, ?, ?, ?, ?, ?)",
-        (stamp.log_id, stamp.fold_version, at.serial, at.chain, at.segment, at.offset),
-    )
 
 
 def read_stamp(connection: sqlite3.Connection) -> Stamp:
@@ -55,29 +43,19 @@ def read_stamp(connection: sqlite3.Connection) -> Stamp:
     return Stamp(row[0], row[1], Position(*row[2:]))
 
 
-def move_stamp(connection: sqlite3.Connection, position: Position) -> None:
-    """Say that the view goes up to ``position`` now."""
-    connection.execute(
-        "UPDATE stamp SET serial = ?, chain = ?, segment = ?, position = ?",
-        (position.serial, position.chain, position.segment, position.offset),
-    )
-
-
 _CACHE_KIB: Final = 4 * 1024
-"""SQLite's page cache of the writing connection; filled only by a rebuild or a busy day."""
-
+"""SQLite's page cache of the writing connection."""
 _CHECKED_BELOW: Final = 32 * 1024 * 1024
 """Bytes.  Smaller files are checked as a whole when they are opened; larger ones only where they are read."""
-
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class ViewDatabase:
-    """The folded state as a writer sees it: transactions of entries, each stamped with how far it goes.
+    """The view's writing connection: transactions of entries, each stamped with the position it ends at.
 
-    For one thread at a time.  ``StorageFull`` from any method means that nothing of the transaction stays: ``rollback`` and try
-    again later.  ``ViewDamaged`` means that the file was found damaged and is gone: stop, and start anew.
+    For one thread at a time.  After ``StorageFull`` from any method nothing of the transaction stays: ``rollback`` and try again
+    later.  ``ViewDamaged`` means that the file was damaged and has been removed: stop, and start anew.
     """
 
     def __init__(self, path: str, connection: sqlite3.Connection, position: Position) -> None:
@@ -90,7 +68,7 @@ class ViewDatabase:
         """Sees the open transaction."""
 
     def keep_newest(self) -> Newest:
-        """Have what is learned from now on at hand for ``Readers``; to be called once."""
+        """Keep new projects in memory from now on, for ``Readers``; to be called once."""
         self._fold.newest = newest = Newest()
         return newest
 
@@ -111,7 +89,7 @@ class ViewDatabase:
     def commit(self, position: Position) -> None:
         """Make the transaction visible to readers, with the stamp ``position`` in it."""
         try:
-            move_stamp(self._connection, position)
+            self._connection.execute("UPDATE stamp SET serial = ?, chain = ?, segment = ?, position = ?", attrs.astuple(position))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -130,7 +108,7 @@ class ViewDatabase:
             self._fail(error)
 
     def remember_freshness(self, index: str, project: str, freshness: Freshness) -> None:
-        """Note when ``index`` last heard of ``project``: a local fact, in the open transaction or in one of its own."""
+        """Store when ``index`` last checked ``project``: a local fact, in the open transaction or in one of its own."""
         try:
             self._connection.execute(
                 "INSERT OR REPLACE INTO freshness (index_name, project, checked_at, etag, last_modified, missing, source)"
@@ -141,17 +119,14 @@ class ViewDatabase:
             self._fail(error)
 
     def forget_missing(self, before: float) -> int:
-        """Drop the notes of missing projects that are older than ``before`` (Unix seconds); how many there were.
-
-        Without this, every missing name that was ever requested would stay.
-        """
+        """Drop the freshness of missing projects from before ``before`` (Unix seconds), which would pile up; return how many."""
         try:
             return self._connection.execute("DELETE FROM freshness WHERE missing AND checked_at < ?", (before,)).rowcount
         except sqlite3.Error as error:
             self._fail(error)
 
     def close(self) -> None:
-        """Give the file back; an open transaction is undone."""
+        """Close the file; an open transaction is undone."""
         self._fold.close()
         self._connection.close()
 
@@ -166,10 +141,9 @@ class ViewDatabase:
 
 
 def open_view(path: str, log_id: str) -> ViewDatabase:
-    """The view at ``path`` of the log ``log_id``, or an empty one at ``BEGINNING`` in place of a file that is of no use.
+    """The view at ``path`` of the log ``log_id``, or an empty one in place of a file that is damaged or no view of that log.
 
-    Of no use is what was folded from another log or by another fold, is not a view, or is damaged.  Blocking.  Raises
-    ``ServerdirRefused`` when the file cannot be opened, ``StorageFull`` when an empty one cannot be made.
+    Blocking.  Raises ``ServerdirRefused`` when the file cannot be opened, ``StorageFull`` when there is no room for a new one.
     """
     opened = _open_existing(path, log_id) if os.path.exists(path) else None
     return opened if opened is not None else _create(path, log_id)
@@ -184,7 +158,7 @@ def drop_view(path: str) -> None:
 
 
 def _open_existing(path: str, log_id: str) -> ViewDatabase | None:
-    """The view at ``path``, or None after dropping a file that is of no use."""
+    """The view at ``path``, or None after dropping a file that cannot be used."""
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path)
@@ -215,7 +189,7 @@ def _create(path: str, log_id: str) -> ViewDatabase:
     try:
         connection = _connect(path)
         connection.executescript("BEGIN IMMEDIATE;" + files("twistpi.view").joinpath("schema.sql").read_text("utf-8"))
-        write_stamp(connection, Stamp(log_id, FOLD_VERSION, BEGINNING))
+        connection.execute("INSERT INTO stamp VALUES (?, ?, ?, ?, ?, ?)", (log_id, FOLD_VERSION, *attrs.astuple(BEGINNING)))
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         if _primary_code(error) in _FULL:

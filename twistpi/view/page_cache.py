@@ -1,13 +1,13 @@
-"""Finished pages in memory: least recently used go first, and what a page was made of makes it go at once.
+"""Finished pages in memory: the least recently used go first, and a change of a page's sources drops it at once.
 
-A page of an index that inherits from others depends on each of them.  It names them in ``sources``, and is forgotten when the
-project changes in any of them.  For the reactor's thread alone; every operation costs the same however much is kept.
+A page of an index that inherits from others depends on each of them: they are its ``sources``.  For the reactor's thread alone;
+every operation costs the same however much is kept.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -15,19 +15,7 @@ import attrs
 _OVERHEAD: Final = 1024
 """Bytes that a page costs beside its body: key, headers, places in the tables."""
 _MARKS: Final = 1024
-"""How many forgettings a mark looks back on; older marks count as outdated."""
-
-
-class IPageKey(Protocol):
-    """What tells pages apart, as far as the cache must know it; hashable."""
-
-    @property
-    def index(self) -> str:
-        """The index that was asked."""
-
-    @property
-    def project(self) -> str:
-        """The project that the page is about; "" for a name list."""
+"""How many changes a mark looks back on; older marks count as outdated."""
 
 
 class IPage(Protocol):
@@ -58,21 +46,18 @@ class PageKey:
     """Who may see it: empty for everybody, else the same for all who see the same."""
 
 
-Key = TypeVar("Key", bound=IPageKey)
 Page = TypeVar("Page", bound=IPage)
-_Fact = tuple[str, str]
-"""An index and a project."""
 
 
-class PageCache(Generic[Key, Page]):
+class PageCache(Generic[Page]):
     """Pages of at most ``limit_bytes`` bytes together."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._pages: OrderedDict[Key, Page] = OrderedDict()
-        self._sizes: dict[Key, int] = {}
-        self._of_fact: dict[_Fact, set[Key]] = {}
-        self._of_index: dict[str, set[Key]] = {}
+        self._pages: OrderedDict[PageKey, Page] = OrderedDict()
+        self._sizes: dict[PageKey, int] = {}
+        self._groups: dict[tuple[str, str | None], set[PageKey]] = {}
+        """The pages made of an index and a project, and those made of an index, whose project is None."""
         self._forgettings: deque[tuple[str, str | None]] = deque(maxlen=_MARKS)
         self._count = 0
         self.size = 0
@@ -81,7 +66,7 @@ class PageCache(Generic[Key, Page]):
     def __len__(self) -> int:
         return len(self._pages)
 
-    def get(self, key: Key) -> Page | None:
+    def get(self, key: PageKey) -> Page | None:
         """The page of ``key``, which is the most recently used one now; or None."""
         page = self._pages.get(key)
         if page is not None:
@@ -89,13 +74,13 @@ class PageCache(Generic[Key, Page]):
         return page
 
     def mark(self) -> int:
-        """The present moment, for ``put``: take it before reading what a page will be made of."""
+        """The present moment, for ``put``; to be taken before reading the facts for a page."""
         return self._count
 
-    def put(self, key: Key, page: Page, since: int | None = None) -> bool:
-        """Keep ``page``; False when it is larger than the whole cache, or when what it is made of changed after ``since``.
+    def put(self, key: PageKey, page: Page, since: int | None = None) -> bool:
+        """Keep ``page``; False when it is larger than the whole cache, or when its sources changed after the mark ``since``.
 
-        Without that mark, a page that was rendered beside the reactor from yesterday's facts could outlive them.
+        Without the mark, a page that was rendered in a thread from older facts could outlive them.
         """
         size = page.size + _OVERHEAD
         if size > self._limit or (since is not None and self._is_outdated(key, page, since)):
@@ -104,66 +89,57 @@ class PageCache(Generic[Key, Page]):
         self._pages[key] = page
         self._sizes[key] = size
         self.size += size
-        for index in self._indexes(key, page):
-            self._of_fact.setdefault((index, key.project), set()).add(key)
-            self._of_index.setdefault(index, set()).add(key)
+        for group in self._groups_of(key, page):
+            self._groups.setdefault(group, set()).add(key)
         while self.size > self._limit:
             self.drop(next(iter(self._pages)))
         return True
 
-    def drop(self, key: Key) -> None:
-        """Let go of one page, if it is here."""
+    def drop(self, key: PageKey) -> None:
+        """Drop one page, if it is here."""
         page = self._pages.pop(key, None)
         if page is None:
             return
         self.size -= self._sizes.pop(key)
-        for index in self._indexes(key, page):
-            _discard(self._of_fact, (index, key.project), key)
-            _discard(self._of_index, index, key)
+        for group in self._groups_of(key, page):
+            keys = self._groups[group]
+            keys.discard(key)
+            if not keys:
+                del self._groups[group]
 
     def forget_project(self, index: str, project: str) -> int:
-        """Let go of every page that shows what ``index`` has of ``project``; how many there were."""
-        self._note(index, project)
-        return self._drop_all(self._of_fact.get((index, project), ()))
+        """Drop every page made of what ``index`` has of ``project``; return how many there were."""
+        return self._forget(index, project)
 
     def forget_index(self, index: str) -> int:
-        """Let go of every page that shows anything of ``index``; how many there were."""
-        self._note(index, None)
-        return self._drop_all(self._of_index.get(index, ()))
+        """Drop every page made of anything of ``index``; return how many there were."""
+        return self._forget(index, None)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self._drop_all(self._pages)
         self._count += _MARKS + 1  # every mark is outdated
 
-    def _drop_all(self, keys: Iterable[Key]) -> int:
+    def _drop_all(self, keys: Iterable[PageKey]) -> int:
         found = tuple(keys)
         for key in found:
             self.drop(key)
         return len(found)
 
-    def _note(self, index: str, project: str | None) -> None:
+    def _forget(self, index: str, project: str | None) -> int:
         self._forgettings.append((index, project))
         self._count += 1
+        return self._drop_all(self._groups.get((index, project), ()))
 
-    def _is_outdated(self, key: Key, page: Page, since: int) -> bool:
+    def _is_outdated(self, key: PageKey, page: Page, since: int) -> bool:
         missed = self._count - since
         if missed > len(self._forgettings):
             return True
-        indexes = self._indexes(key, page)
-        recent = (self._forgettings[-number] for number in range(1, missed + 1))
-        return any(index in indexes and project in (None, key.project) for index, project in recent)
+        groups = set(self._groups_of(key, page))
+        return any(self._forgettings[-number] in groups for number in range(1, missed + 1))
 
     @staticmethod
-    def _indexes(key: Key, page: Page) -> frozenset[str]:
-        return page.sources | {key.index}
-
-
-Group = TypeVar("Group", str, _Fact)
-
-
-def _discard(table: dict[Group, set[Key]], group: Group, key: Key) -> None:
-    keys = table[group]
-    keys.discard(key)
-    if not keys:
-        del table[group]
+    def _groups_of(key: PageKey, page: Page) -> Iterator[tuple[str, str | None]]:
+        for index in page.sources | {key.index}:
+            yield index, key.project
+            yield index, None

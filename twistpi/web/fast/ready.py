@@ -206,7 +206,7 @@ class ReadyAnswers:
     query, for whole answers, are learned.
     """
 
-    page_cache: PageCache[PageKey, ReadyPage]
+    page_cache: PageCache[ReadyPage]
     small_bytes: int = 16 * 1024 * 1024
     """Bytes of small files that are kept in memory."""
     pages: OrderedDict[tuple[bytes, str], PageKey] = attrs.field(factory=OrderedDict)
