@@ -194,7 +194,7 @@ class Authenticator:
         ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
         Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``TooBusy``.
         """
-        found = await self._with_password(user, password, address, local=local)
+        found = await self.check_password(user, password, address, local=local)
         if found is None:
             raise LoginFailed(user)
         return await self.token_for(found)
@@ -229,7 +229,7 @@ class Authenticator:
             return self._with_api_token(*halves)
         address, local = client_address(request, self.addresses), is_local(request, self.addresses)
         try:
-            found = await self._with_password(credentials.user, credentials.secret, address, local=local)
+            found = await self.check_password(credentials.user, credentials.secret, address, local=local)
         except LoginOnlyHere as refusal:
             _log.info("A request from {address} counts as anybody's: {reason}", address=address, reason=str(refusal))
             return NOBODY
@@ -254,8 +254,8 @@ class Authenticator:
             return NOBODY
         return Principal(token.user, token=token)
 
-    async def _with_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
-        """Return the user whose password it is; None if it is wrong."""
+    async def check_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
+        """Return the user ``name`` when ``password`` is right, else None; a worker asks the first process instead."""
         user = self.readers.get().user(name)
         kept = None if user is None else user.password_hash
         if kept == BLANK and not password:

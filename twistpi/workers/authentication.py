@@ -53,10 +53,11 @@ class WorkerAuthenticator(Authenticator):
 
     passwords: PasswordCheck = attrs.field(kw_only=True)
 
-    async def _with_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
+    async def check_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
+        """See ``Authenticator``; raise ``AskFirst`` where only the first process can decide."""
         user = self.readers.get().user(name)
         if user is None or not user.password_hash or not password:
-            raise AskFirst  # the first process decides about unknown users and blank passwords
+            raise AskFirst
         digest = self._remembered.digest(name, password, user.password_hash)
         if self._remembered.knows(digest, self.clock.seconds()):
             return user
