@@ -32,7 +32,7 @@ _log = Logger()
 
 @attrs.frozen
 class Logged:
-    """What is known of an answer."""
+    """What is logged of a response."""
 
     client: str
     """The address of the client, or ``unix``."""
@@ -51,7 +51,7 @@ class Logged:
 
 
 class AccessLog:
-    """Writes it, a line at a time."""
+    """Writes the log, a line at a time."""
 
     def __init__(self, path: str, format: Literal["text", "json"], standard_output: TextIO) -> None:
         """``path`` may be ``-``, which is the standard output.  Raises ``OSError``."""
@@ -74,7 +74,7 @@ class AccessLog:
             self._failing = True
 
     def reopen(self) -> None:
-        """Go on in a new file: the old one was moved away.  When that cannot be, go on in the old one."""
+        """Go on in a new file, after the old one was moved; in the old one if that fails."""
         if self._path == "-":
             return
         try:
@@ -86,7 +86,7 @@ class AccessLog:
         former.close()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the file."""
         if self._path != "-":
             self._file.close()
 
@@ -154,7 +154,7 @@ def _json(logged: Logged, now: float) -> str:
 
 
 def logged_head(peer: Any, data: bytes, status: int, sent: int) -> Logged:
-    """The same for the bytes ``data`` of a whole request, which was answered before there was an object for it."""
+    """Return the same for the bytes ``data`` of a request that was answered without a request object."""
     first, *lines = data.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     target, _, protocol = rest.rpartition(" ")
@@ -168,7 +168,7 @@ _SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
 
 
 class RequestIds:
-    """Names requests; no two of this process alike, and hardly any two of different ones."""
+    """Makes request ids, unique in this process and, almost certainly, among processes."""
 
     def __init__(self, addresses: Addresses, entropy: Callable[[int], bytes]) -> None:
         self._addresses = addresses
@@ -176,7 +176,7 @@ class RequestIds:
         self._numbers = count(int.from_bytes(entropy(3), "big"))
 
     def name(self, request: Request) -> str:
-        """What ``request`` is called."""
+        """Return the id of ``request``: its ``X-Request-Id`` if the sender is trusted, else a new one."""
         told = header(request, "x-request-id")
         is_trusted = passed_on_of(request) is not None or is_trusted_peer(request, self._addresses)
         if told is not None and _SENSIBLE.match(told) and is_trusted:

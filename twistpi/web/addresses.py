@@ -57,8 +57,9 @@ def outside_url(request: Request, addresses: Addresses) -> str:
 
 
 def outside_prefix(request: Request, addresses: Addresses) -> str:
-    """What stands before the paths of this server where ``request`` was sent to: with a slash at its beginning and none at its
-    end, or empty.  It is that of ``outside_url``, unless another server passed the request on, who sends it here by another one.
+    """Return the prefix of the paths of this server where ``request`` was sent: empty, or with a slash before and none after it.
+
+    It is the path of ``outside_url``, unless another server forwards the request, which may use another URL of this one.
     """
     return urlsplit(_own_outside_url(request, addresses)).path
 
@@ -125,7 +126,7 @@ def is_local(request: Request, addresses: Addresses) -> bool:
 
 
 def _peer(request: Request) -> _Address | None:
-    """The other end of the connection; None for a unix socket."""
+    """Return the other end of the connection; None for a unix socket."""
     address: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
     if isinstance(address, UNIXAddress):
         return None
@@ -138,7 +139,7 @@ def _parsed(host: str) -> _Address:
 
 
 def is_trusted_peer(request: Request, addresses: Addresses) -> bool:
-    """Whether the other end of the connection is a proxy that is believed."""
+    """Return whether the other end of the connection is a trusted proxy."""
     peer = _peer(request)
     return peer is None or _is_trusted(peer, addresses)
 
@@ -148,7 +149,7 @@ def _is_trusted(address: _Address, addresses: Addresses) -> bool:
 
 
 def _ip(text: str) -> _Address | None:
-    """An address as headers spell it (``[::1]:80``, ``192.0.2.1:80``); one IPv4 address has one form."""
+    """Return an address as headers spell it (``[::1]:80``, ``192.0.2.1:80``); one IPv4 address has one form."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -177,7 +178,7 @@ def _told_addresses(request: Request) -> list[list[_Address]]:
 
 
 def _forwarded(request: Request) -> tuple[Element, ...] | None:
-    """The elements of ``Forwarded``, nearest proxy last; None when they cannot be told apart."""
+    """Return the elements of ``Forwarded``, nearest proxy last; None if it is malformed."""
     return parse_forwarded(header(request, "forwarded") or "")
 
 
@@ -188,7 +189,7 @@ def _forwarded_for(request: Request) -> list[str]:
 
 
 def _first(elements: Sequence[Element], name: str) -> str | None:
-    """What the outermost of those says of ``name`` who say anything."""
+    """Return the value of ``name`` in the first element that has one."""
     return next((element[name] for element in elements if name in element), None)
 
 
@@ -203,7 +204,7 @@ def _with_port(host: str, port: str | None) -> str:
 
 
 def _last(request: Request, name: str) -> str | None:
-    """The last value of a list, which the nearest proxy wrote."""
+    """Return the last value of a list, which the nearest proxy wrote."""
     value = header(request, name)
     return None if value is None else value.rpartition(",")[2].strip()
 
@@ -222,7 +223,7 @@ def _valid_prefix(text: str | None) -> str:
 
 
 def _web_address(text: str | None) -> str | None:
-    """An ``http`` or ``https`` URL without query, ready to be put before a path; None when it is none."""
+    """Return ``text`` as an ``http`` or ``https`` URL without query and slash at the end; None if it is none."""
     scheme, mark, rest = (text or "").strip().partition("://")
     host, slash, path = rest.partition("/")
     path = (slash + path).rstrip("/")
@@ -232,7 +233,7 @@ def _web_address(text: str | None) -> str | None:
 
 
 def _own_host(request: Request) -> str:
-    """Where the connection arrived, for who did not say what it called."""
+    """Return where the connection arrived, for requests without a valid ``Host``."""
     address: Any = request.getHost()  # type: ignore[no-untyped-call]
     host, port = getattr(address, "host", "localhost"), getattr(address, "port", None)
     shown = f"[{host}]" if ":" in host else host

@@ -83,7 +83,7 @@ class PasswordQueue:
             self._next()
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many wait."""
         return len(self._waiting)
 
     def _count(self, address: str) -> int:
@@ -98,14 +98,14 @@ class PasswordQueue:
 
 @attrs.frozen
 class Credentials:
-    """A name and a secret as they came; neither is checked."""
+    """A name and a secret as sent; neither is checked."""
 
     user: str
     secret: str = attrs.field(repr=False)
 
 
 def credentials_of(request: Request) -> Credentials | None:
-    """The credentials of ``request``: those of ``X-Devpi-Auth``, else those of ``Authorization: Basic``.
+    """Return the credentials of ``request``: those of ``X-Devpi-Auth``, else those of ``Authorization: Basic``.
 
     None without any, and for such as cannot be read: those count as none, and are never refused.
     """
@@ -189,7 +189,7 @@ class Authenticator:
         return known
 
     async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
-        """A login token for ``user`` and the seconds it is good for.
+        """Return a login token for ``user`` and the seconds for which it is valid.
 
         ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
         Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``TooBusy``.
@@ -200,22 +200,22 @@ class Authenticator:
         return await self.token_for(found)
 
     async def token_for(self, user: User) -> tuple[str, int]:
-        """A login token for ``user``, whose rights were seen to, and the seconds it is good for."""
+        """Return a login token for ``user``, who was authenticated, and the seconds for which it is valid."""
         return self.tokens.make(user, self.clock.seconds()), self.tokens.lifetime_seconds
 
     async def hash_password(self, password: str) -> str:
-        """What is to be kept of ``password``; ``TooBusy`` when many others wait for the same."""
+        """Return the hash of ``password``; raise ``TooBusy`` if the queue is full."""
         if not password:
             return BLANK
         # Under a key of its own: a client that leaves meanwhile must not make room in the queue while its thread works.
         return await self._hashing.join(object(), lambda: self.line.run("", hash_password, password, self.bcrypt_cost))
 
     def new_api_token(self) -> tuple[str, str, str]:
-        """The text of a new API token, which is shown once, its public half, and the digest that is kept."""
+        """Return the text of a new API token, which is shown once, its public half, and the digest to be stored."""
         return api_tokens.make(self.entropy)
 
     def stop(self) -> None:
-        """Drop everything that waits, because the server stops."""
+        """Cancel everything that waits, because the server stops."""
         for work in (self._tries, self._checks, self._hashing):
             work.cancel_all()
 
@@ -244,7 +244,7 @@ class Authenticator:
         return Principal(claim.user, claim.groups)
 
     def _with_api_token(self, public: str, secret: str) -> Principal:
-        """Any user name is fine with an API token; ``__token__`` is customary."""
+        """Return the owner of an API token; the user name is ignored, ``__token__`` is customary."""
         reader = self.readers.get()
         token = reader.api_token(public)
         if token is None or not api_tokens.matches(secret, token.digest) or reader.user(token.user) is None:

@@ -32,7 +32,7 @@ from twistpi.web.request import TwistpiRequest, speaks_json
 
 
 class Front(Resource):
-    """Strips the prefix of the outside URL and refuses paths that could mean two things."""
+    """Removes the prefix of the outside URL from paths, and refuses ambiguous ones."""
 
     isLeaf = True  # noqa: N815
 
@@ -47,7 +47,7 @@ class Front(Resource):
         self._routes: KleinResource = app.resource()
 
     def render(self, request: Request) -> object:
-        """Route the request, hand it on, or refuse it."""
+        """Route the request, forward it, or refuse it."""
         content: object = request.content
         if isinstance(request, TwistpiRequest) and request.refusal is not None:
             return self._responder.put(request, self._not_believed(request.refusal))
@@ -71,7 +71,7 @@ class Front(Resource):
             raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
 
     def _not_believed(self, refusal: SenderRefused) -> Reply:
-        """What a server hears that passes a request on with a token that is not good."""
+        """Return the response to a server that forwards a request with an invalid token."""
         told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
         return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
 
@@ -106,7 +106,7 @@ _STATUS = frozenset({b"/+status", b"/+status/"})
 
 @attrs.frozen
 class Waiting:
-    """What there is to say meanwhile."""
+    """What a replica says until it can serve."""
 
     default_headers: Callable[[], Headers]
     """The headers that every answer begins with."""
@@ -117,7 +117,7 @@ class Waiting:
 
 
 class WaitingSite(Site):
-    """The factory of connections on which all but the status is put off.
+    """The factory of connections on which only the status is served.
 
     Every connection is closed after its answer, so that the next one reaches the site that serves then.
     """
@@ -132,7 +132,7 @@ class WaitingSite(Site):
         return [b"http/1.1"]
 
     def log(self, request: Any) -> None:
-        """Note nothing: there will be many of these for a while."""
+        """Log nothing: there may be many of these requests."""
 
 
 class _NotYet(Resource):
@@ -143,7 +143,7 @@ class _NotYet(Resource):
         self._waiting = waiting
 
     def render(self, request: Request) -> bytes:
-        """The status, or 503."""
+        """Answer with the status, or 503."""
         if isinstance(request.channel, HTTPChannel):
             request.channel.persistent = False
         default_headers = (*self._waiting.default_headers(), *_CLOSE)

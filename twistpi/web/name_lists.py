@@ -100,11 +100,11 @@ class NameListHandler:
         return self._whole(attrs.evolve(asked, gzip=False), body, status)
 
     def _has_list(self, index: Index) -> bool:
-        """Whether the upstream of ``index`` tells all its names."""
+        """Return whether the upstream of ``index`` provides a list of its projects."""
         return index.is_mirror and not self._mirrors.offline and not index.config.get("mirror_no_project_list")
 
     async def _mirrored(self, asked: _Requested) -> bytes | None:
-        """The upstream's list, which lies rendered on disk and is never in memory."""
+        """Answer with the upstream's list, which lies rendered on disk and is never in memory."""
         names = await self._mirrors.names.ensure(asked.visibility.index)
         file = f"page.{'json' if asked.representation.is_json else 'html'}{'.gz' if asked.gzip else ''}"
         # The same bytes under the two names of HTML must not share a tag.
@@ -122,7 +122,7 @@ class NameListHandler:
     async def _merged(
         self, asked: _Requested, known: Sequence[str], lists: Sequence[NameList], status: CacheStatus
     ) -> bytes | None:
-        """The union, sorted, made while it is sent: an upstream's list is never in memory."""
+        """Answer with the sorted union, made while it is sent: an upstream's list is never in memory."""
         name, representation = asked.visibility.index.name, asked.representation
         digest = hashlib.sha256(f"{name} {representation.value} {asked.gzip}".encode())
         for part in (*(names.etags["page.json"] for names in lists), *known):
@@ -159,7 +159,7 @@ class NameListHandler:
         return self._responder.put(asked.request, Reply(200, headers, body))
 
     def _known(self, indexes: Sequence[Index]) -> list[str]:
-        """The projects of ``indexes`` that this server knows by itself, sorted."""
+        """Return the projects of ``indexes`` that the view knows, sorted."""
         reader = self._access.reader
         offline = self._mirrors.offline
         names: set[str] = set()
@@ -183,7 +183,7 @@ def _render(index: str, names: Sequence[str], representation: Representation) ->
 
 
 def _union(known: Iterable[str], paths: Sequence[str]) -> Iterator[str]:
-    """Sorted names and the lines of sorted files as one sorted list without repetition."""
+    """Yield sorted names and the lines of sorted files in order, without repetition."""
     with ExitStack() as files:
         lines = [map(str.rstrip, files.enter_context(open(path, encoding="ascii"))) for path in paths]
         last = ""

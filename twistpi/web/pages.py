@@ -104,7 +104,7 @@ class Pages:
             self._ready.learn_page(path, variant, asked.key)
 
     def invalidated(self, invalidations: Iterable[Invalidation]) -> None:
-        """Forget what is not true any more."""
+        """Forget what is not valid any more."""
         ready, cache = self._ready, self._ready.page_cache
         for touch in invalidations:
             match touch.kind:
@@ -121,7 +121,7 @@ class Pages:
                     ready.forget_files(touch.index)
 
     def forget_everything(self) -> None:
-        """Forget all that is in memory, true or not."""
+        """Forget all that is in memory."""
         self._access.forget()
         self._settled.clear()
         self._ready.page_cache.clear()
@@ -152,7 +152,7 @@ class Pages:
                 self._settled.popitem(last=False)
 
     def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
-        """Read, merge and render; runs in whatever thread."""
+        """Read, merge and render; called in any thread."""
         reader = self._access.reader
         attested = {
             (index.name, filename): f"{asked.outside}/{quote_path(index.name)}/"
@@ -198,12 +198,12 @@ def _with_provenance(known: KnownProject, attested: Mapping[tuple[str, str], str
 
 
 def _is_settled(project: KnownProject) -> bool:
-    """Whether nothing on the project's page depends on which bytes are here."""
+    """Return whether nothing on the project's page depends on which files are here."""
     return not project.vanished and all(not file.vanished and _tells_all(file.link) for file in project.files)
 
 
 def _tells_all(link: Link) -> bool:
-    """Whether a page will say no more of a file, or of its metadata, once they are here."""
+    """Return whether a page will say no more of a file, or of its metadata, once they are here."""
     if link.size is None or "sha256" not in link.hashes:
         return False
     claim = link.core_metadata

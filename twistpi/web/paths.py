@@ -10,7 +10,7 @@ _LONGEST_PATH = 2048
 
 
 class RequestRefused(Exception):
-    """A request can be refused without looking at what it asks for."""
+    """A request whose path is refused."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -21,7 +21,7 @@ class RequestRefused(Exception):
 
 
 def check_path(path: bytes, segments: Sequence[bytes]) -> None:
-    """Refuse a ``path``, decoded into ``segments``, of which nothing good can come; raises ``RequestRefused``."""
+    """Refuse a ``path``, decoded into ``segments``, that is too long, ambiguous or not UTF-8; raise ``RequestRefused``."""
     if len(path) > _LONGEST_PATH:
         raise RequestRefused(414, f"The path has {len(path)} bytes; no more than {_LONGEST_PATH} are looked at.")
     for segment in segments:
@@ -37,7 +37,7 @@ def check_path(path: bytes, segments: Sequence[bytes]) -> None:
 
 
 def segments_of(address: str) -> list[bytes]:
-    """The decoded parts of the path of ``address``, a URL or a path with or without a query; raises ``RequestRefused``."""
+    """Return the decoded segments of the path of ``address``, a URL or a path; raise ``RequestRefused``."""
     path = address.partition("?")[0].partition("#")[0]
     if path.startswith(("http://", "https://")):
         path = "/" + path.partition("://")[2].partition("/")[2]

@@ -73,7 +73,7 @@ class ProjectSources:
         return ContributingIndexes(now, status, fresh_until if now == indexes else 0.0)
 
     async def refresh(self, visibility: VisibleIndexes, project: str) -> None:
-        """Ask the upstreams that contribute to ``project`` however lately they were asked, and be content with nothing old.
+        """Ask the upstreams that contribute to ``project`` however lately they were asked; stale data is an error.
 
         Without any there is nothing to do.  Raises what ``ask`` raises, and what keeps an upstream from answering.
         """
@@ -94,9 +94,7 @@ class ProjectSources:
     async def _ask_each(
         self, mirrors: Sequence[Index], project: str, *, force: bool = False
     ) -> tuple[list[_Told], list[_Failed]]:
-        """Ask several; one that fails takes nothing away from what the others know, and one that is gone says nothing,
-        nor does one without the project.
-        """
+        """Ask several mirrors; those that were deleted or lack the project are left out of both lists."""
         asked = [Deferred.fromCoroutine(self._mirrors.pages.ensure(mirror, project, force=force)) for mirror in mirrors]
         outcomes: Sequence[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
         told: list[_Told] = []
@@ -119,7 +117,7 @@ class ProjectSources:
         raise failed[0][1] if failed else UnknownProject(visibility.index.name, project)
 
     def _status(self, told: Sequence[_Told], failed: Sequence[_Failed]) -> tuple[CacheStatus, float]:
-        """The least fresh of what the upstreams said counts for all; what one could not say is asked again every time."""
+        """Return the status of the least fresh mirror, and until when it holds; if one failed, that is not at all."""
         missing = "; ".join(f"{mirror.name}: {getattr(error, 'reason', error)}" for mirror, error in failed) or None
         if not told:
             return CacheStatus(missing=missing), float("inf") if missing is None else 0.0
@@ -133,7 +131,7 @@ class ProjectSources:
 
 
 def _expected(failure: Failure) -> TwistpiError:
-    """The error of ``failure``; what is no refusal of ours is raised."""
+    """Return the error of ``failure``; raise an unexpected one."""
     if isinstance(failure.value, TwistpiError):
         return failure.value
     failure.raiseException()

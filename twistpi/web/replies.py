@@ -38,7 +38,7 @@ _LONGEST_REASON = 200
 
 @attrs.frozen
 class Reply:
-    """A complete answer."""
+    """A complete response."""
 
     status: int
     headers: Headers
@@ -76,7 +76,7 @@ class DefaultHeaders:
         return self.headers
 
     def moved(self, serial: int, now: float | None = None) -> None:
-        """Say ``serial`` from ``now`` on; None when it was so before."""
+        """Use ``serial`` from ``now`` on; None at the start."""
         self.serial = serial
         self.moved_at = now
         self._second = -1
@@ -118,7 +118,7 @@ def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes
 
 
 def forget_headers(request: Request) -> None:
-    """Drop the headers of the answer to ``request``, but for ``Connection``, which is not the answer's own."""
+    """Drop the headers of the response to ``request``, except ``Connection``, which belongs to the connection."""
     for name, _values in list(request.responseHeaders.getAllRawHeaders()):
         if name.lower() != b"connection":
             request.responseHeaders.removeHeader(name)
@@ -178,7 +178,7 @@ def html_reply(markup: str) -> Reply:
 
 
 def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] = PRIVATE) -> Reply:
-    """A JSON answer as the devpi client reads it: indented, ending with a line feed, ASCII only."""
+    """Return a JSON response as the devpi client reads it: indented, ending with a line feed, ASCII only."""
     body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if not body.isascii():
         body = f"{json.dumps(value, indent=2)}\n".encode("ascii")
@@ -186,18 +186,18 @@ def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] =
 
 
 def message_reply(message: str, status: int = 200) -> Reply:
-    """The devpi envelope without a result: something was done."""
+    """Return a devpi message without a result."""
     return json_reply({"message": message}, status, caching=NO_STORE)
 
 
 def result_reply(kind: str, result: Json, status: int = 200, *, message: str | None = None, secret: bool = False) -> Reply:
-    """The devpi envelope around ``result``; one that is ``secret`` is kept by no cache at all."""
+    """Return ``result`` in the devpi envelope; no cache may store a ``secret`` one."""
     told = {} if message is None else {"message": message}
     return json_reply({"type": kind, **told, "result": result}, status, caching=NO_STORE if secret else PRIVATE)
 
 
 def redirect_reply(location: str, status: int = 301) -> Reply:
-    """A redirect; ``location`` is relative to the request, so it holds under every prefix and behind every proxy."""
+    """Return a redirect; ``location`` is relative to the request, so it holds under every prefix and behind every proxy."""
     location = quote(location, safe="/:?#[]@!$&'()*+,;=%~")
     body = f"This is at {location}\n".encode("ascii")
     headers = ((b"Location", location.encode("ascii")), (b"Content-Type", TEXT), length_of(body), NO_CACHE, VARY_ALIAS)

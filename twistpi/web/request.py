@@ -65,12 +65,12 @@ def negotiate(accept: str | None, accept_encoding: str | None, user_agent: str |
 
 
 def is_installer(user_agent: str | None) -> bool:
-    """Whether some word of ``user_agent`` is that of a tool that installs, followed by its version."""
+    """Return whether ``user_agent`` names an installer and its version."""
     return user_agent is not None and any(word.startswith(_INSTALLERS) for word in user_agent.split(" "))
 
 
 def header(request: Request, name: str) -> str | None:
-    """The value of a request header, several lines joined as one list (RFC 9110, 5.3); None without any."""
+    """Return the value of a request header, several lines joined as one list (RFC 9110, 5.3); None without any."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
     return ", ".join(value.decode("latin-1") for value in values) if values else None
 
@@ -95,13 +95,13 @@ def negotiated_of(request: Request, *, lenient: bool) -> Negotiated:
 
 
 def wants_html(request: Request) -> bool:
-    """Whether a page for people is asked for: ``text/html`` stands in ``Accept`` and ``application/json`` does not."""
+    """Return whether ``Accept`` contains ``text/html`` and not ``application/json``, as that of browsers."""
     accept = (header(request, "accept") or "").lower()
     return "text/html" in accept and "application/json" not in accept
 
 
 def is_form(request: Request) -> bool:
-    """Whether the body of ``request`` is a form, as clients that upload send it."""
+    """Return whether the body of ``request`` is a form, as clients that upload send it."""
     kind = (header(request, "content-type") or "").strip().lower()
     return kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded"))
 
@@ -116,7 +116,7 @@ def speaks_json(request: Request) -> bool:
 
 
 def kept_body(request: Request) -> bytes:
-    """The body of ``request``; raises ``BodyTooLarge`` for one that was too large to be kept."""
+    """Return the body of ``request``; raise ``BodyTooLarge`` for one that was not kept."""
     if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
         raise BodyTooLarge(_LARGEST_BODY)
     content: Any = request.content
@@ -125,12 +125,12 @@ def kept_body(request: Request) -> bytes:
 
 
 def json_body(request: Request) -> Json:
-    """What the body of ``request`` says, whatever its ``Content-Type``; raises ``BadRequest`` and ``BodyTooLarge``."""
+    """Return the JSON in the body of ``request``, whatever its ``Content-Type``; raise ``BadRequest`` and ``BodyTooLarge``."""
     return read_json(kept_body(request))
 
 
 def read_json(body: bytes) -> Json:
-    """What ``body`` says; raises ``BadRequest``."""
+    """Return the JSON in ``body``; raise ``BadRequest``."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -141,7 +141,7 @@ def read_json(body: bytes) -> Json:
 
 
 def _is_deeper(value: Json, levels: int) -> bool:
-    """Whether ``value`` has containers within containers beyond ``levels``."""
+    """Return whether ``value`` is nested more than ``levels`` deep."""
     level: list[Json] = [value]
     for _ in range(levels):
         level = [
@@ -162,18 +162,18 @@ def has_parameter(request: Request, name: bytes) -> bool:
 
 
 def query_of(request: Request) -> str:
-    """The query with its question mark, as it came; empty without one."""
+    """Return the query with its question mark, as sent; empty without one."""
     _path, mark, query = request.uri.partition(b"?")
     return (mark + query).decode("latin-1").encode("ascii", "ignore").decode("ascii")
 
 
 def ends_with_slash(request: Request) -> bool:
-    """Whether the path as it was asked ends with a slash: relative links depend on it."""
+    """Return whether the path as sent ends with a slash: relative links depend on it."""
     return request.path.endswith(b"/")
 
 
 class _BoundedBody(io.BytesIO):
-    """Keeps the beginning of a body and lets the rest go, so that no request can fill memory or disk."""
+    """Keeps the beginning of a body and drops the rest, so that no request can fill memory or disk."""
 
     received = 0
     """Bytes that came, whether they were kept or not."""
@@ -204,7 +204,7 @@ class TwistpiRequest(Request):
         self._began: float | None = None
 
     def lasted(self) -> float:
-        """Seconds since all headers were here."""
+        """Return the seconds since all headers were here."""
         return 0.0 if self._began is None else max(0.0, self.channel.site.clock.seconds() - self._began)
 
     def process(self) -> None:

@@ -96,7 +96,7 @@ _FILE = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"
 
 
 class _NameConverter(BaseConverter):
-    """A part of a path that can be a name: what holds a ``+`` is an endpoint, or nothing."""
+    """A segment that may be a name: one with a ``+`` is an endpoint, or nothing."""
 
     regex = "[^+/]+"
     part_isolating = True

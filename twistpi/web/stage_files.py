@@ -1,4 +1,4 @@
-"""What lies at a path below a private index: a distribution, or what is kept beside one.
+"""What is at a path below a private index: a distribution, or a file beside one.
 
 Everything is on this server: what is not here is gone, or never was.
 """
@@ -50,13 +50,13 @@ class StageFile:
 
 
 def content_type(filename: str) -> bytes:
-    """The media type of a distribution, guessed from its name alone: what it is must not depend on the machine."""
+    """Return the media type of a distribution, by its name alone: it must not depend on the machine."""
     lower = filename.lower()
     return next((kind for suffix, kind in _TYPES if lower.endswith(suffix)), BINARY)
 
 
 def stage_file(view: Reader, index: str, path: str) -> StageFile:
-    """What ``path`` below the private index ``index`` leads to.
+    """Return the file at ``path`` below the private index ``index``.
 
     Raises ``UnknownFile``, ``FileGone``, ``FileBlocked`` in quarantine, and ``NoMetadata``.
     """

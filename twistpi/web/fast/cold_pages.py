@@ -44,7 +44,7 @@ class PendingPage:
 
 @attrs.define(eq=False)
 class ColdPages:
-    """Makes the responses."""
+    """Makes pages that are not ready."""
 
     _access: Access
     _pages: Pages

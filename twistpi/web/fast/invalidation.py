@@ -1,4 +1,4 @@
-"""What of the pages and files in memory an entry makes untrue, in a few words, so that another process can be told.  Pure."""
+"""Which pages and files in memory an entry invalidates, in a form that can be sent to another process.  Pure."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from twistpi.model.release_changes import (
 
 
 class InvalidationKind(enum.IntEnum):
-    """How far the consequences go."""
+    """What an invalidation is about."""
 
     PROJECT = 0
-    """What an index has of a project is not what it was."""
+    """The files of a project in an index changed."""
     PAGES = 1
-    """Its pages say something more."""
+    """Its pages changed, but none of its files."""
     BYTES = 2
-    """The bytes of a file, or of its metadata, are here now: a page that says the same with and without them stays true."""
+    """The bytes of a file, or of its metadata, are here now; a page that says the same without them stays valid."""
     INDEX = 3
-    """An index was made, removed, or set up otherwise."""
+    """An index was created, deleted or reconfigured."""
 
 
 @attrs.frozen
 class Invalidation:
-    """One thing that is not what it was."""
+    """One project or index that changed."""
 
     kind: InvalidationKind
     index: str
@@ -55,7 +55,7 @@ class Invalidation:
 
 
 def invalidations_of(changes: Iterable[Change]) -> Iterator[Invalidation]:
-    """What ``changes`` touch of what is shown to readers."""
+    """Return what ``changes`` invalidate."""
     for change in changes:
         match change:  # what comes by the million first
             case FileCached() | MetadataCached():

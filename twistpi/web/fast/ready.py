@@ -152,7 +152,7 @@ class ReadyPage:
         return Reply(200, self.headers(status, now), self.content.read())
 
     def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
-        """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
+        """Return the bytes of the 200 and the 304, and whether the former includes the body."""
         default_headers = defaults.at(now)
         if self._version != defaults.version:
             self._version = defaults.version
@@ -189,7 +189,7 @@ class ReadyFile:
         return file_headers(self.content_type, self.size, self.validators(), b"twistpi; hit")
 
     def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
-        """Ready bytes of the 200 and the 304, and whether the first holds the body, too."""
+        """Return the bytes of the 200 and the 304, and whether the former includes the body."""
         default_headers = defaults.at(now)
         if self._version != defaults.version:
             self._version = defaults.version
@@ -256,7 +256,7 @@ class ReadyAnswers:
 
 
 def file_validators(etag: str | None, last_modified: str | None, *, private: bool = False) -> Headers:
-    """What tells one file from another; a file never changes under its URL.
+    """Return the validators of a file and how long it may be cached; a file never changes under its URL.
 
     A ``private`` one may be cached by the caller alone, for the credentials of the request.
     """
@@ -269,7 +269,7 @@ def file_validators(etag: str | None, last_modified: str | None, *, private: boo
 
 
 def file_headers(content_type: bytes, length: int | None, validators: Headers, cache_status: bytes) -> Headers:
-    """The headers of a file; ``length`` is None while it is not known, and ranges are then not offered."""
+    """Return the headers of a file; ``length`` is None while it is not known, and ranges are then not offered."""
     length_headers: Headers = ()
     if length is not None:
         length_headers = ((b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes"))

@@ -40,7 +40,7 @@ class RequestHead:
 
 @attrs.define(eq=False)
 class RequestHeadParser:
-    """Reads requests."""
+    """Parses requests, and remembers blocks of headers."""
 
     lenient: bool = False
     """Whether HTML is served to clients that accept no available representation."""

@@ -1,7 +1,7 @@
 """The fast path: responses that are ready are sent before a request object exists.
 
 ``FastChannel.dataReceived`` looks at the bytes of an idle keep-alive connection.  When they are exactly one plain GET
-(``glance``) for a page in the page cache that is fresh, or for a file that was sent before (``tables``), the ready bytes go
+(``request_head``) for a page in the page cache that is fresh, or for a file that was sent before (``ready``), the ready bytes go
 straight to the socket.  Everything else goes to klein unchanged, which gives the very same answers, a little later.
 """
 
@@ -74,7 +74,7 @@ class FastChannel(Channel):
         self.site.connections.made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes came: answer at once what can be, in the order it was asked."""
+        """Answer at once what can be answered, in the order of the requests."""
         self.quiet = False
         if self._sender is not None:
             self._held.append(data)
@@ -176,7 +176,7 @@ class FastChannel(Channel):
         self.cut()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Whether another request may follow ``request``: not when the server stops."""
+        """Return whether another request may follow ``request``: not while the server stops."""
         if super().checkPersistence(request, version) and not self.site.connections.finishing:
             return True
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])

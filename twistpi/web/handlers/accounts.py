@@ -85,7 +85,7 @@ class UsersHandler:
         return self._responder.put(request, result_reply("userconfig", self._now(user, principal), 201))
 
     async def modify(self, request: Request, user: str) -> bytes:
-        """Change what is kept of a user; a new password is answered with a new login token.
+        """Change a user; the response to a new password is a new login token.
 
         Raises ``UnknownUser``, ``Forbidden``, and what ``read_user_patch`` raises.
         """
@@ -137,7 +137,7 @@ class UsersHandler:
         return self._user_facts(found, [index for index in reader.indexes_of(user) if may_read(principal, index)], principal)
 
     def _list_reply(self, principal: Principal, root: str | None) -> Reply:
-        """Runs in whatever thread; ``root`` is the server's address for a page, None for JSON."""
+        """Called in any thread; ``root`` is the server's address for a page, None for JSON."""
         reader = self._access.reader
         indexes = [index for index in reader.indexes() if may_read(principal, index)]
         if root is not None:
@@ -204,7 +204,7 @@ class LoginHandler:
             raise
 
     def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, Any]]:
-        """The route that ``address`` takes here, and its parts; raises ``Forbidden`` when it leads nowhere."""
+        """Return the route of ``address``, and its arguments; raise ``Forbidden`` if there is none."""
         try:
             segments = without_prefix(segments_of(address), outside_prefix(request, self._addresses))
             path = "/" + "/".join(segment.decode() for segment in segments)
@@ -228,7 +228,7 @@ class TokensHandler:
     _now: Callable[[], datetime]
 
     async def list(self, request: Request, user: str) -> bytes:
-        """The API tokens of a user, without what makes them work; raises ``Forbidden``, ``UnknownUser``."""
+        """The API tokens of a user, without their secrets; raises ``Forbidden``, ``UnknownUser``."""
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         reader = self._access.reader
@@ -239,7 +239,7 @@ class TokensHandler:
         )
 
     async def create(self, request: Request, user: str) -> bytes:
-        """Make an API token, whose text is told in this answer and never again.
+        """Create an API token, whose text is in this response and never again.
 
         Raises ``Forbidden``, ``UnknownUser``, ``UnknownIndex``, ``BadRequest``, ``InvalidTokenRequest``.
         """
@@ -263,7 +263,7 @@ class TokensHandler:
         )
 
     async def revoke(self, request: Request, user: str, token: str) -> bytes:
-        """Make an API token void; ``token`` is its public half.  Raises ``Forbidden``, ``UnknownToken``."""
+        """Revoke an API token; ``token`` is its public half.  Raises ``Forbidden``, ``UnknownToken``."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:

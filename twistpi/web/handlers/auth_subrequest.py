@@ -55,7 +55,7 @@ class AuthSubrequestHandler:
         return self._responder.put(request, reply)
 
     def _asked(self, request: Request) -> tuple[str, str]:
-        """The index and the path below it that the web server was asked for; ``ValueError`` when that is no file's."""
+        """Return the index and the path below it that the web server was asked for; raise ``ValueError`` if it is no file's."""
         parts = segments_of(header(request, "x-original-uri") or "")
         user, index, *path = (part.decode() for part in without_prefix(parts, outside_prefix(request, self._addresses)))
         if len(path) not in (3, 4) or path[0] not in ("+f", "+e"):
@@ -63,7 +63,7 @@ class AuthSubrequestHandler:
         return f"{user}/{index}", "/".join(path)
 
     def _stored(self, name: str, path: str) -> _Stored | None:
-        """What lies here under ``path``; None when it has to be fetched, or may not be seen.  Raises what ``stage_file`` does."""
+        """Return the blob at ``path``; None if it is not here or not offered.  Raise what ``stage_file`` raises."""
         view = self._access.reader
         index = view.index(name)
         if index is None:

@@ -65,7 +65,7 @@ _NOTE: Final = "<p>The latest available documentation (version {version}) isn't 
 
 @attrs.frozen
 class Frame:
-    """What a page around documentation tells."""
+    """What the page around documentation says."""
 
     index: str
     project: str
@@ -87,7 +87,7 @@ class Frame:
 
 
 def frame_reply(frame: Frame) -> Reply:
-    """The page as an answer."""
+    """Return the page as a response."""
     up = "../" * (frame.path.count("/") + 1)
     links = [f'<a href="{up}../../../../{quote_path(frame.index)}/{frame.project}">{escape(frame.project)}</a>']
     for word, version in (("latest", frame.latest), ("stable", frame.stable)):
@@ -136,7 +136,7 @@ class _DocsFile:
 
 @attrs.frozen
 class _DocsFacts(FileFacts):
-    """What the head of an answer says that holds a part of documentation."""
+    """What the head of a response with a file of documentation says."""
 
     expires: bytes
     """An HTTP date."""
@@ -151,8 +151,8 @@ class _DocsFacts(FileFacts):
 
 
 @attrs.define(eq=False)
-class _Shelf:
-    """The tables of contents of archives that were asked for lately."""
+class _ContentsCache:
+    """The tables of contents of archives that were used lately."""
 
     _kept: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict)
     """By the archive's SHA-256."""
@@ -160,7 +160,7 @@ class _Shelf:
     _loading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight)
 
     async def get(self, sha256: str, read: Callable[[], Deferred[Contents]]) -> Contents:
-        """The table of contents of an archive, ``read`` once; raises what ``read`` does."""
+        """Return the table of contents of an archive, ``read`` once; raise what ``read`` raises."""
         found = self._kept.get(sha256)
         if found is None:
             return await self._loading.join(sha256, lambda: self._put(sha256, read))
@@ -187,7 +187,7 @@ class DocsHandler:
     _remote_blobs: FileService | None
     """Fetches archives that another server has; None on a primary."""
     _offload: Offload
-    _shelf: _Shelf = attrs.field(init=False, factory=_Shelf)
+    _contents: _ContentsCache = attrs.field(init=False, factory=_ContentsCache)
 
     async def first(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
         """``+doc/`` and ``+d/``: to the first page; without a slash at the end there is nothing."""
@@ -229,7 +229,7 @@ class DocsHandler:
         return self._responder.put(request, frame_reply(frame))
 
     def _elsewhere(self, request: Request, project: str, version: str, kind: str, path: str) -> bytes | None:
-        """The redirect to the normalised name, None when that was asked for."""
+        """Redirect to the normalised name; return None if the name is normalised."""
         normal = normalize_project(project)
         if normal == project or request.method != b"GET":
             return None
@@ -238,7 +238,7 @@ class DocsHandler:
         return self._responder.put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
 
     async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
-        """Where the file ``path`` is; raises ``NoDocs``, ``NoDocsFile``, ``DocsUnreadable``, and what reading the index may."""
+        """Return the file ``path``; raise ``NoDocs``, ``NoDocsFile``, ``DocsUnreadable``, and what reading the index may."""
         await self._access.index(request, name)
         view = self._access.reader
         docs = dict(view.docs(name, project))
@@ -249,7 +249,7 @@ class DocsHandler:
         attachment = docs[found]
         try:
             await self._bring(attachment)
-            contents = await self._shelf.get(attachment.sha256, lambda: self._offload(self._read, attachment))
+            contents = await self._contents.get(attachment.sha256, lambda: self._offload(self._read, attachment))
         except InvalidDistribution as error:
             raise DocsUnreadable(project, found, error.reason) from error
         except FileNotFoundError as error:
@@ -260,7 +260,7 @@ class DocsHandler:
         return _DocsFile(project, found, attachment, path, member, list(docs))
 
     async def _bring(self, attachment: Attachment) -> None:
-        """Have the archive here, where another server has it."""
+        """Fetch the archive if another server has it."""
         address = address_of(attachment)
         if self._remote_blobs is not None and await self._offload(self._blobs.find, address) is None:
             await self._remote_blobs.bring(KeptBlob(address.digits, address.filename, attachment.sha256, attachment.size))
@@ -288,7 +288,7 @@ def _asked(request: Request, path: str) -> str:
 
 
 def _choose(versions: Sequence[str], asked: str) -> str | None:
-    """Which of the ``versions`` is meant by ``asked``, that may be ``latest`` or ``stable``."""
+    """Return which of ``versions`` is ``asked``, which may be ``latest`` or ``stable``."""
     if asked == _LATEST:
         return latest_version(versions)
     if asked == _STABLE:
@@ -297,7 +297,7 @@ def _choose(versions: Sequence[str], asked: str) -> str | None:
 
 
 def _stable(versions: Sequence[str]) -> list[str]:
-    """Those that are no pre-releases; what is no version by PEP 440 is none either."""
+    """Return those that are no pre-releases; invalid versions (PEP 440) count as none."""
     return [version for version in versions if not _is_prerelease(version)]
 
 

@@ -32,7 +32,7 @@ _TYPES: Final[Mapping[str, bytes]] = {
 
 @attrs.frozen
 class Member:
-    """Where a file in the archive lies."""
+    """The place of a file in the archive."""
 
     offset: int
     """Of what stands before its bytes."""
@@ -49,7 +49,7 @@ Contents = Mapping[str, Member]
 
 
 def read_contents(file: BinaryIO, filename: str) -> Contents:
-    """What is in the archive ``file``; raises ``InvalidDistribution`` for one that is broken or wants too much."""
+    """Return the contents of the archive ``file``; raise ``InvalidDistribution`` if it is broken or exceeds the limits."""
     source = Source(file, filename, file.seek(0, 2))
     return {
         member.name: Member(member.offset, member.packed, member.unpacked, member.crc, member.method == DEFLATED)
@@ -59,7 +59,7 @@ def read_contents(file: BinaryIO, filename: str) -> Contents:
 
 
 def unpack(open_file: Callable[[], BinaryIO], member: Member, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of ``member`` from ``start`` to ``end``, in pieces; some are empty, so that none takes long.
+    """Yield the bytes of ``member`` from ``start`` to ``end``, in pieces; some are empty, so that none takes long.
 
     Raises ``OSError`` instead of the last piece when they are not what the archive's table of contents says.
     """
@@ -132,10 +132,10 @@ class MemberBody(BufferedBody, FileBody):
             self._piece = piece
 
     def close(self) -> None:
-        """Let go of the archive; a piece that is being unpacked is finished first."""
+        """Close the archive; a piece that is being unpacked is finished first."""
         self._pieces, self._piece = iter(()), b""
 
 
 def type_of(path: str) -> bytes:
-    """The media type of a file in documentation, told from its name alone: it must not depend on the machine."""
+    """Return the media type of a file in documentation, by its name alone: it must not depend on the machine."""
     return _TYPES.get(path.rpartition("/")[2].rpartition(".")[2].lower(), b"application/octet-stream")

@@ -46,7 +46,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def listing(title: str, indexes: Sequence[Index], root: str, up: str) -> str:
-    """A page about ``indexes``; ``root`` is the server's address, and ``up`` how a link on the page reaches it."""
+    """Return an HTML page that lists ``indexes``; ``root`` is the server's URL, and ``up`` the relative link to it."""
     content = "".join(_item(index, root, up) for index in indexes)
     return _PAGE.format(title=html.escape(title), content=f"<ul>{content}</ul>" if content else "<p>Nothing yet.</p>")
 
@@ -137,7 +137,7 @@ class IndexesHandler:
         return self._responder.put(request, message_reply(f"index {name} deleted", 201))
 
     def _reply_with_projects(self, index: Index, principal: Principal) -> Reply:
-        """Runs in whatever thread."""
+        """Called in any thread."""
         return result_reply(
             "indexconfig",
             {**self._access.settings_of(index, principal), "projects": sorted(self._access.reader.projects(index.name))},

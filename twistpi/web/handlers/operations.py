@@ -81,7 +81,7 @@ class PromoteHandler:
         return self._responder.put(request, result_reply("promotion", self._promotion.facts()))
 
     async def promote(self, request: Request) -> bytes:
-        """Begin to become the primary: with ``{"force": true}`` without what is outstanding.
+        """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.
 
         Raises ``Forbidden``, ``NotPromotable``.  What comes of it is told by ``show``.
         """
@@ -107,11 +107,11 @@ class HealthHandler:
     _checking: Sequence[Checked]
 
     async def health(self, request: Request) -> bytes:
-        """Always 200: it is the answer itself that tells."""
+        """Always 200: the process answers."""
         return self._responder.put(request, _reply(200, ALIVE))
 
     async def ready(self, request: Request) -> bytes:
-        """200, or 503 when something that is needed is not fine; each check in JSON, with a sentence."""
+        """200, or 503 if a needed check failed; with each check as JSON."""
         checks = [check for checking in self._checking for check in checking()]
         is_ready = all(check.fine for check in checks if check.needed)
         told = {"ready": is_ready, "checks": [_told(check) for check in checks]}
@@ -186,7 +186,7 @@ class Figures(Collector):
     _measuring: Sequence[Measured]
 
     def collect(self) -> Iterator[Metric]:
-        """Everything at this moment."""
+        """Yield all metrics."""
         software, _, version = self._software.partition("/")
         about = GaugeMetricFamily(f"{software}_info", "What this server is; always 1", labels=("version", "role", "node"))
         about.add_metric((version, self._node.role, self._node.node_id), 1)

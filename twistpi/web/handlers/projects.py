@@ -31,7 +31,7 @@ Data = dict[str, Json]
 
 
 def mirrored_data(known: KnownProject, version: str | None, outside: str) -> Mapping[str, Data]:
-    """Version -> what is told of each release of a mirrored project, or of the one that ``version`` names.
+    """Return version -> data of each release of a mirrored project, or of the one that ``version`` names.
 
     ``outside`` is the address of this server, without a slash at the end.
     """
@@ -43,7 +43,7 @@ def mirrored_data(known: KnownProject, version: str | None, outside: str) -> Map
 
 
 def private_data(found: Sequence[Release], version: str | None, outside: str, *, is_quarantined: bool) -> Mapping[str, Data]:
-    """The same of a private project, whose releases are ``found``; in quarantine its files are not offered."""
+    """Return the same for a private project, whose releases are ``found``; in quarantine its files are not offered."""
     if version is not None:
         found = [release for release in found if release.version == version] or [
             release for release in found if comparable_version(release.version) == comparable_version(version)
@@ -130,7 +130,7 @@ class ProjectsHandler:
     _offload: Offload
 
     async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
-        """Every release of a project; what is no question for JSON is answered as ``SimpleHandler.alias`` does.
+        """Every release of a project; requests that do not ask for JSON are answered by ``SimpleHandler.alias``.
 
         With ``?ignore_bases`` only what the index has by itself.
         """
@@ -147,7 +147,7 @@ class ProjectsHandler:
         return self._responder.put(request, _with_status(result_reply("projectconfig", data), status, self._responder.now()))
 
     async def version(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
-        """One release; people are led to the page of the project."""
+        """One release; browsers are redirected to the page of the project."""
         normal = normalize_project(project)
         up = "../../" if ends_with_slash(request) else "../"
         if wants_html(request):
@@ -193,7 +193,7 @@ class ProjectsHandler:
         return [index for index in found.indexes if not own or index.name == visibility.index.name], found.status
 
     def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
-        """Read and put together; runs in whatever thread."""
+        """Read and merge; called in any thread."""
         data: Data = {}
         for index in indexes:
             for spelled, told in self._told(index, project, version, outside).items():

@@ -62,7 +62,7 @@ class ReleaseFetcher:
     _storage: UploadStorage
 
     async def learn(self, index: Index, project: str) -> None:
-        """See to it that is known what the mirror ``index`` has of ``project``, be it nothing.
+        """Have the view know what the mirror ``index`` has of ``project``, if anything.
 
         Raises ``UpstreamFailed`` and ``UpstreamUnreachable``.
         """
@@ -70,7 +70,7 @@ class ReleaseFetcher:
             await self._mirrors.pages.ensure(index, project)
 
     async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, CoreMetadata]:
-        """Bring the selected files of ``release`` here, which ``index`` mirrors.
+        """Fetch the selected files of ``release``, which ``index`` mirrors.
 
         Returns, by file name, the metadata that was put beside files which the upstream lists without a digest.  Raises
         ``UpstreamFailed``, ``UpstreamUnreachable``, ``WrongBytes``, ``StorageFull``.
@@ -87,7 +87,7 @@ class ReleaseFetcher:
         return beside
 
     async def _file(self, index: Index, project: str, path: str) -> KnownFile | None:
-        """The file at ``path``, whose bytes are here; None when it went away."""
+        """Return the file at ``path``, and have its bytes here; None if it went away."""
         known = self._known(index, path)
         if known is None or await self._is_here(known):
             return known
@@ -108,7 +108,7 @@ class ReleaseFetcher:
         return await self._storage.is_here(address)
 
     async def _put_beside(self, known: KnownFile, address: BlobAddress) -> CoreMetadata:
-        """Where a mirror's file has no digest, its metadata does not lie where that of an upload does."""
+        """Copy core metadata beside the file: that of a mirror's file without a digest lies elsewhere."""
         assert known.sha256 is not None, "it was fetched"
         data: bytes = await self._storage.offload(self._read, address)
         kept = await self._storage.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
@@ -191,7 +191,7 @@ class PushHandler:
     def _source(
         self, view: Reader, name: str, selection: Selection, principal: Principal, metadata: Mapping[str, CoreMetadata]
     ) -> PushSource:
-        """Where the release comes from, as it is now."""
+        """Return the source of the release as it is now."""
         index = existing_index(view, name)
         self._access.check(Action.READ, principal, index=index)
         project = selection.project
@@ -202,7 +202,7 @@ class PushHandler:
         return PushSource(index, release, project_status(view, name, project))
 
     def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:
-        """Where it goes, as it is now."""
+        """Return the target as it is now."""
         name, project = wanted.target, wanted.selection.project
         index = existing_index(view, name)
         if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=project):

@@ -192,7 +192,7 @@ class YankHandler:
 
 
 def _body(request: Request) -> Json:
-    """What the body says; None for none, which says nothing."""
+    """Return the JSON of the body; None without one."""
     body = kept_body(request)
     return read_json(body) if body.strip() else None
 

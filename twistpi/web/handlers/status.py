@@ -54,7 +54,7 @@ class StatusHandler:
     def _facts(self, request: Request, *, with_names: bool) -> dict[str, Json]:
         replication, headers = self._replication, self._responder.default_headers
         software, _, version = self._software.partition("/")
-        host, port = _place(request)
+        host, port = _host_and_port(request)
         serial, moved_at = headers.serial, headers.moved_at
         now = self._responder.now()
         following = replication.following
@@ -84,7 +84,7 @@ class StatusHandler:
         }
 
     def _files(self, log_complete_at: float | None, now: float, *, with_names: bool) -> dict[str, Json]:
-        """What the status of a replica says of its files: the protocol's words, and ours under ``files``."""
+        """Return the status of a replica's files: names of the protocol, and ours under ``files``."""
         files = self._replication.queue
         if files is None:
             return {}
@@ -99,7 +99,7 @@ class StatusHandler:
         }
 
     def _followers(self) -> dict[str, Json]:
-        """Which servers follow this one, by their ids, in the words of the devpi protocol."""
+        """Return the followers of this server by their ids, in the format of the devpi protocol."""
         feeds = self._replication.feeds
         return (
             {}
@@ -127,7 +127,7 @@ class StatusHandler:
 
 
 def replica_facts(progress: Progress, primary_url: str | None, now: float) -> dict[str, Json]:
-    """What the status of a replica says beside that of a primary: the protocol's words, and then ours.
+    """Return what the status of a replica says beside that of a primary: names of the protocol, and then ours.
 
     All times are Unix seconds.  ``lag-entries`` and ``lag-seconds`` are null while nothing is known of the primary.
     """
@@ -161,8 +161,8 @@ def strip_credentials(url: str) -> str:
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
-def _place(request: Request) -> tuple[str | None, int | None]:
-    """Host and port at which ``request`` arrived, perhaps at a worker."""
+def _host_and_port(request: Request) -> tuple[str | None, int | None]:
+    """Return host and port at which ``request`` arrived, perhaps at a worker."""
     passed_on = passed_on_of(request)
     if passed_on is not None:
         asked = urlsplit(passed_on.outside)

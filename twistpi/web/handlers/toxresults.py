@@ -54,7 +54,7 @@ class ToxresultsHandler(Admission):
         return principal
 
     async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
-        """Keep a test result; raises what ``admit`` raises, ``BodyTooLarge``, and ``BadRequest`` for what is no JSON."""
+        """Store a test result; raises what ``admit`` raises, ``BodyTooLarge``, and ``BadRequest`` for what is no JSON."""
         body = request.content
         assert isinstance(body, StreamedBody), "chosen by the path"
         principal = await body.admitted()
@@ -95,7 +95,7 @@ class ToxresultsHandler(Admission):
             number += 1
 
     def _find(self, view: Reader, name: str, path: str, principal: Principal) -> tuple[Index, str, Release]:
-        """The index, the project and the release of the tested file."""
+        """Return the index, the project and the release of the tested file."""
         index = view.index(name)
         if index is not None:
             self._access.check(Action.READ, principal, index=index)
@@ -112,6 +112,6 @@ class ToxresultsHandler(Admission):
 
 
 def _address(path: str) -> BlobAddress:
-    """Where the blob of a result lies: beside the file that was tested."""
+    """Return where the blob of a result lies: beside the tested file."""
     _, three, thirteen, filename = path.split("/")
     return BlobAddress(three + thirteen, filename)

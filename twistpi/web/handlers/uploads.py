@@ -60,7 +60,7 @@ class Admission:
         return await self.uploader(request, "/".join(parts))
 
     def parts(self, request: Request, raw_path: bytes) -> list[str]:
-        """The parts of a path as it came, without the prefix of the outside URL and a slash at the end; ``BadRequest``."""
+        """Return the segments of a path as sent, without the prefix of the outside URL and a slash at the end; ``BadRequest``."""
         try:
             segments = segments_of(raw_path.decode("latin-1"))
         except RequestRefused as refusal:
@@ -95,7 +95,7 @@ Push = Callable[[Request, str, str], Awaitable[bytes]]
 
 @attrs.frozen
 class _Distribution:
-    """A file that was looked into and found good."""
+    """A file that was inspected and is valid."""
 
     upload: Upload
     """What is to be said of it, but for what lies beside it."""
@@ -116,7 +116,7 @@ class UploadHandler(Admission):
     _push: Push
 
     async def submit(self, request: Request, user: str, index: str) -> bytes:
-        """A form with an ``:action`` is an upload, everything else a push.
+        """Handle a form with an ``:action`` as an upload, everything else as a push.
 
         Raises ``UnknownIndex``, ``NoUploadToMirror``, ``LoginNeeded``, ``Forbidden``, ``UnknownAction``, the refusals of forms,
         and those of each action.
@@ -139,7 +139,7 @@ class UploadHandler(Admission):
         return await upload(request, name, principal, form, form.content)
 
     async def _form(self, request: Request) -> Form | None:
-        """The form in the body of ``request``; None when that is none.  A form with files waits for leave to upload first."""
+        """Return the form in the body of ``request``; None if it is none.  A form with files waits for permission first."""
         if isinstance(request.content, StreamedBody):
             await request.content.admitted()
             return await request.content.form()
@@ -170,7 +170,7 @@ class UploadHandler(Admission):
         return self._accept(request, IDENTICAL if is_same else None)
 
     async def _distribution(self, form: Form, content: Received, given: Mapping[str, Json]) -> _Distribution:
-        """The file of ``form``, once it was looked into."""
+        """Return the file of ``form``, inspected."""
         filename = form.filename
         # What was broken on the way is better told so than by what is wrong with the pieces.
         compare(form.fields, filename, content, None)
@@ -203,7 +203,7 @@ class UploadHandler(Admission):
         return decide
 
     async def _store(self, name: str, principal: Principal, file: _Distribution) -> Sequence[Change]:
-        """Keep everything, then say so."""
+        """Store the blobs, then commit the entry."""
         upload, filename = file.upload, file.upload.filename
         await self._storage.keep(file.content, filename)
         if file.metadata is not None:
@@ -238,7 +238,7 @@ class UploadHandler(Admission):
         return self._accept(request)
 
     def _accept(self, request: Request, reason: str | None = None) -> bytes:
-        """Exactly 200: the devpi client takes every other code, 201 and 204 as well, for a failure."""
+        """Answer with exactly 200: the devpi client takes every other code, also 201 and 204, for a failure."""
         return self._responder.put(request, Reply(200, (length_of(b""), NO_STORE), b"", reason))
 
 

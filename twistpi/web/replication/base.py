@@ -47,7 +47,7 @@ class NodeResponder:
         return guarded
 
     async def send_file(self, request: Request, body: FileBody, etag: str | None = None) -> bytes | None:
-        """The file that ``body`` is the whole of, or the part that is asked for; closes it.
+        """Send the file ``body``, or the requested range; close it.
 
         ``etag``, with its quotes, is for files that never change: only with it does ``If-Range`` hold.
         """
@@ -74,11 +74,11 @@ class NodeResponder:
             body.close()
 
     def put(self, request: Request, reply: Reply) -> bytes:
-        """Make ``reply`` the answer to a server's ``request``."""
+        """Make ``reply`` the response to another server's ``request``."""
         return self._responder.put(request, attrs.evolve(reply, headers=(*reply.headers, *self._nodes.headers())))
 
     def head(self) -> Headers:
-        """The headers with which an answer to a server begins, for one that does not go through ``put``."""
+        """Return the headers with which a response to another server begins, for one that does not go through ``put``."""
         return (*self._responder.headers(), NO_STORE, *self._nodes.headers())
 
 

@@ -64,15 +64,15 @@ class NodeFiles:
     _nodes: NodeAuthenticator
 
     async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> bytes | None:
-        """A blob that is here; raises ``FileNotFoundError`` when it is not."""
+        """Send a blob that is here; raise ``FileNotFoundError`` if it is not."""
         return await self._sender.stored(request, ("", ""), address, self.facts_of(sha256))
 
-    async def coming(self, request: Request, download: Download, sha256: str | None) -> bytes | None:
-        """A file that is on its way; raises what keeps it from coming, while nothing was sent."""
+    async def arriving(self, request: Request, download: Download, sha256: str | None) -> bytes | None:
+        """Send a file while it is fetched; raise what keeps it from arriving, while nothing was sent."""
         return await self._sender.arriving(request, download, self.facts_of(sha256))
 
     def facts_of(self, sha256: str | None) -> NodeFileFacts:
-        """The facts about a file with this digest; it counts as private, so that the fast path never serves it."""
+        """Return the facts about a file with this digest; it counts as private, so that the fast path never serves it."""
         return NodeFileFacts(f'"{sha256}"' if sha256 else None, BINARY, None, private=True, nodes=self._nodes)
 
 
@@ -103,15 +103,15 @@ class BlobFeedHandler:
         with suppress(FileNotFoundError):
             return await self._files.stored(request, address, named.sha256)
         if self._mirrors.blobs is not None:
-            return await self._files.coming(request, self._mirrors.blobs.open_blob(named), named.sha256)
-        return await self._anew(request, address, named)
+            return await self._files.arriving(request, self._mirrors.blobs.open_blob(named), named.sha256)
+        return await self._fetch_again(request, address, named)
 
-    async def _anew(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
-        """A blob that the disk lost, from the upstream of a mirror that had it; raises ``FileLost`` without such a mirror."""
+    async def _fetch_again(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
+        """Fetch a blob that the disk lost from a mirror's upstream; raise ``FileLost`` if no mirror had it."""
         distribution = address.filename.removesuffix(METADATA)
         for index, project, known in self._mirrored(distribution):
             if known.sha256 == named.sha256:
-                return await self._files.coming(request, self._mirrors.files.open(index, project, known), named.sha256)
+                return await self._files.arriving(request, self._mirrors.files.open(index, project, known), named.sha256)
             if known.metadata_sha256 == named.sha256:
                 found = await self._mirrors.metadata.metadata(index, project, known)
                 if found == address:
@@ -136,7 +136,7 @@ class BlobFeedHandler:
         await send_body(request, PiecesBody(_gathered(self._stream(wanted)), self._offload), length=None)
 
     def _stream(self, wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
-        """The stream piece by piece; blocking."""
+        """Yield the stream in pieces; blocking."""
         yield BEGINNING
         for digits, filename in wanted:
             named = self._access.reader.kept_blob(digits, filename)
@@ -179,7 +179,7 @@ def _read_wanted(told: Any) -> list[tuple[str, str]]:
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that are worth a turn of the reactor each."""
+    """Yield the same bytes in pieces of at least ``_PIECE`` bytes."""
     gathered: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -115,7 +115,7 @@ class FeedHandler:
         feeds = self._feeds
         epoch = self._access.reader.epoch()
         asked = _read_asked(request)
-        self._heed(request, claim, asked)
+        self._note_follower(request, claim, asked)
         position = await self._place(asked, epoch)
         compressed = accepts_gzip(header(request, "accept-encoding"))
         coding = ((b"Content-Encoding", b"gzip"),) if compressed else ()
@@ -166,8 +166,8 @@ class FeedHandler:
             if one.first <= seen.serial
         ]
 
-    def _heed(self, request: Request, claim: NodeClaim, asked: FeedRequest) -> None:
-        """Remember who follows, for the next start, and notice that another server was promoted."""
+    def _note_follower(self, request: Request, claim: NodeClaim, asked: FeedRequest) -> None:
+        """Remember the follower, for the next start, and notice that another server was promoted."""
         if asked.log_id not in (None, self._feeds.log_id):
             return
         if self._replication.known_followers is not None:
@@ -176,7 +176,7 @@ class FeedHandler:
             self._replication.fencing.epoch_seen(asked.epoch)
 
     async def _place(self, asked: FeedRequest, epoch: int) -> Position:
-        """Where the line ``asked.after`` ends; raises ``FeedRefused``."""
+        """Return where the line ``asked.after`` ends; raise ``FeedRefused``."""
         feeds, seen = self._feeds, self._feeds.seen()
 
         def refuse(reason: str, told: str) -> FeedRefused:

@@ -157,7 +157,7 @@ class Follower:
 
     @property
     def reached(self) -> int:
-        """Up to where it is known to have been sent everything."""
+        """The serial up to which everything was sent."""
         return max([self.serial, *(body.sent for body in self.bodies)])
 
 
@@ -185,7 +185,7 @@ class Feeds:
         self._ticking.clock = self._clock
 
     def start(self) -> None:
-        """Begin with the heartbeats."""
+        """Start the heartbeats."""
         self._ticking.start(self.heartbeat_seconds / _LOOKS, now=False)
 
     def open(self, position: Position, node: str, address: str, outside_url: str | None) -> FeedBody:
@@ -215,7 +215,7 @@ class Feeds:
         return sum(len(follower.bodies) for follower in self.followers.values())
 
     def changed(self, _serial: int, _changes: tuple[Change, ...]) -> None:
-        """Entries were announced; the feeds that wait get them in this very turn of the reactor, all together."""
+        """Wake the waiting feeds: entries were announced."""
         seen = self.seen()
         if seen is not self._told:
             self._told = seen

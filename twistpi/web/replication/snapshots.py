@@ -44,7 +44,7 @@ _log = Logger()
 
 @attrs.define(eq=False)
 class Snapshot:
-    """One that is kept."""
+    """A copy of the view."""
 
     id: str
     copy: Copy
@@ -78,7 +78,7 @@ class Snapshots:
         self._looking.clock = self._clock
 
     def start(self) -> None:
-        """Begin to look after what is kept."""
+        """Start to remove unused snapshots."""
         self._looking.start(_LOOK, now=False)
 
     def stop(self) -> None:
@@ -99,20 +99,20 @@ class Snapshots:
         return await self._making.join("", self._make)
 
     def find(self, name: str) -> Snapshot:
-        """The one with the id ``name``; raises ``UnknownSnapshot``."""
+        """Return the snapshot with the id ``name``; raise ``UnknownSnapshot``."""
         if name not in self._kept:
             raise UnknownSnapshot(name)
         self._kept[name].used = self._clock.seconds()
         return self._kept[name]
 
     def read(self, snapshot: Snapshot) -> FileBody:
-        """Its bytes; ``was_read`` once they were sent, or not."""
+        """Open its file; ``was_read`` must be called afterwards."""
         file = os.open(snapshot.copy.path, os.O_RDONLY | os.O_CLOEXEC)
         snapshot.readers += 1  # only now: what could not be opened has no reader that ends
         return FileBody(file, 0, snapshot.copy.size)
 
     def was_read(self, snapshot: Snapshot) -> None:
-        """What ``read`` gave is closed."""
+        """Note that the file of ``read`` was closed."""
         snapshot.readers -= 1
         snapshot.used = self._clock.seconds()
 
@@ -165,7 +165,7 @@ class SnapshotHandler:
         return self._respond.put(request, node_json({**facts, "fold_version": stamp.fold_version, "log_id": stamp.log_id}))
 
     async def read(self, request: Request, _claim: NodeClaim, name: str) -> bytes | None:
-        """Its bytes."""
+        """The bytes of a snapshot."""
         snapshot = self._snapshots.find(name)
         body = self._snapshots.read(snapshot)
         try:

@@ -48,7 +48,7 @@ class UpstreamQuestionHandler:
     _responder: Responder
 
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
-        """See to it that the log has what can be known of a project; ``{"index", "project", "force"}``.
+        """Have the log contain what can be known of a project; ``{"index", "project", "force"}``.
 
         The answer is a ``PageState`` with the serial of the log.  Raises what ``PageService.ensure`` raises.
         """
@@ -82,7 +82,7 @@ class UpstreamQuestionHandler:
             except FileNotFoundError:
                 pass  # it was removed from the disk; it is fetched again
         download = self._mirrors.files.open(mirror, project, known)
-        return await self._files.coming(request, download, known.blob_sha256)
+        return await self._files.arriving(request, download, known.blob_sha256)
 
     async def names(self, request: Request, claim: NodeClaim, user: str, index: str) -> bytes | None:
         """The name list of a mirror, as JSON; raises what ``NameLists.ensure`` raises."""
@@ -120,7 +120,7 @@ class UpstreamQuestionHandler:
         return index, known, project
 
     def _describe(self, address: BlobAddress) -> dict[str, Json]:
-        """Which blob is at ``address``; blocking."""
+        """Return which blob is at ``address``; blocking."""
         blobs = self._blobs
         named = self._access.reader.kept_blob(address.digits, address.filename)
         sha256 = blobs.digest(address) if named is None else named.sha256
@@ -129,7 +129,7 @@ class UpstreamQuestionHandler:
 
 
 def _read(request: Request, *needed: str) -> dict[str, Any]:
-    """The question in the body of ``request``, with texts under what is ``needed``; raises ``BadRequest``."""
+    """Return the JSON object in the body of ``request``, with strings under ``needed``; raise ``BadRequest``."""
     told = json_body(request)
     if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in needed):
         raise BadRequest(f"a JSON object with {' and '.join(needed)} is needed")
@@ -148,7 +148,7 @@ class PeerHandler:
         return self._respond.put(request, node_json((await self._fencing.peer()).to_json()))
 
     async def fence(self, request: Request, claim: NodeClaim) -> bytes:
-        """Heed that another server was or is to be promoted; answered with what this one is then.
+        """Note that another server was or is to be promoted; the response says what this one is then.
 
         Raises ``NotFenced`` when it knows a later epoch, ``BadRequest``.
         """
