@@ -100,7 +100,7 @@ def _versions(index: IndexRecord) -> Said:
         yield UNKNOWN, "The page lists no versions."
         return
     if len(versions) != len(set(map(str, versions))):
-        yield WRONG, "versions has one twice."
+        yield WRONG, "A version is in versions twice."
     known = {_parsed(Version, str(version)) for version in versions}
     for name in (str(file.get("filename")) for file in index.files):
         parsed = _parsed(parse_wheel_filename if name.endswith(".whl") else parse_sdist_filename, name)
@@ -125,7 +125,7 @@ def _unknown_keys(index: IndexRecord) -> Said:
     for where, fields, known in [("the page", index.page, _PAGE_KEYS), ("meta", index.meta, {"api-version"}), *files]:
         for key in fields:
             if key not in known and not key.startswith("_"):
-                yield WRONG, f"{where} has the key {key!r}, which is in no standard; keys of one's own begin with an underscore."
+                yield WRONG, f"{where} has the key {key!r}, which is in no standard; other keys must begin with an underscore."
 
 
 def _list(index: IndexRecord) -> Said:
@@ -139,7 +139,7 @@ def _list(index: IndexRecord) -> Said:
 
 
 _HTML_RULES: Rules[IndexRecord] = {
-    "R18": [_links, fine("It is HTML5, and its links have the names of their files.")],
+    "R18": [_links, fine("The page is HTML5, and the texts of its links are the names of the files.")],
     "R19": [
         when(lambda it: _VERSION not in it.meta_tags, f'There is no <meta name="{_VERSION}">.'),
         when(
@@ -151,13 +151,13 @@ _HTML_RULES: Rules[IndexRecord] = {
     "R20": [
         when(lambda it: not it.anchors, "The page has no links.", UNKNOWN),
         _link(_has_no_digest, "The link of {0.text} has no #sha256= in lower case, though the digest is known."),
-        fine("Links carry the SHA-256 of their files where it is known."),
+        fine("Links have the SHA-256 of their files, if it is known."),
     ],
     "R21": [
         when(lambda it: _UNESCAPED.search(it.html), "A data-requires-python is not escaped."),
         _link(_requires_another, "data-requires-python of {0.text} is not the requires-python of the page in JSON."),
         when(lambda it: "data-requires-python" not in it.html, "No file of this page says which Python it needs.", UNKNOWN),
-        fine("data-requires-python is escaped, and the same as in JSON."),
+        fine("data-requires-python is escaped, and equal to requires-python in JSON."),
     ],
     "R22": [
         when(lambda it: not it.files, "There is no page in JSON to compare it with.", UNKNOWN),
@@ -170,13 +170,13 @@ _HTML_RULES: Rules[IndexRecord] = {
     "R23": [
         _link(_describes_otherwise, "data-core-metadata and data-dist-info-metadata of {0.text} differ; pips read one each."),
         when(lambda it: not any("data-core-metadata" in one.attributes for one in it.anchors), NO_METADATA, UNKNOWN),
-        fine("data-core-metadata and data-dist-info-metadata say the same."),
+        fine("data-core-metadata and data-dist-info-metadata are equal."),
     ],
     "R24": [
         when(lambda it: it.meta_tags.get(_STATUS, "active") not in _STATES, f"There is no status {{0.meta_tags[{_STATUS}]!r}}."),
-        fine("The status is one there is; a page that states none is active."),
+        fine("The status is a known one, or absent, which means active."),
     ],
-    "R25": [_pattern, fine("The pattern that simple programs look for links with finds them all.")],
+    "R25": [_pattern, fine("The pattern with which simple programs look for links finds them all.")],
 }
 _JSON_RULES: Rules[IndexRecord] = {
     "R26": [
@@ -187,16 +187,16 @@ _JSON_RULES: Rules[IndexRecord] = {
             lambda it: it.minor >= 1 and not isinstance(it.page.get("versions"), list),
             "versions is missing, as of API version 1.1.",
         ),
-        fine("The page has meta, name, files and what else its version demands."),
+        fine("The page has meta, name, files and what else its version requires."),
     ],
     "R27": [
         _field("filename", _is_text, "text", since=0),
         _field("url", _is_text, "text", since=0),
         _field("hashes", lambda it: isinstance(it, dict), "an object, empty where no digest is known", since=0),
-        _field("size", lambda it: type(it) is int, "the number that api-version 1.1 and later demand", since=1),
-        fine("Every file has filename, url, hashes and what else its version demands."),
+        _field("size", lambda it: type(it) is int, "the number that api-version 1.1 and later require", since=1),
+        fine("Every file has filename, url, hashes and what else the version requires."),
     ],
-    "R28": [_versions, fine("versions has all of them, each once.")],
+    "R28": [_versions, fine("versions has the version of every file, each once.")],
     "R29": [
         _field("upload-time", lambda it: _UTC.fullmatch(str(it)), "like 2026-11-22T17:00:00.123456Z"),
         fine("upload-time is UTC with at most six digits of a second."),
@@ -217,9 +217,9 @@ _JSON_RULES: Rules[IndexRecord] = {
     "R34": [
         when(lambda it: "project-status" in it.meta, "project-status stands in meta; it belongs at the top of the page."),
         when(lambda it: not _is_text(_status(it)), "project-status is {0.page[project-status]!r}, not an object with a status."),
-        fine("project-status is an object with a status; a page that states none is active."),
+        fine("project-status is an object with a status, or absent, which means active."),
     ],
-    "R35": [_unknown_keys, fine("Keys that are in no standard begin with an underscore, or there are none.")],
+    "R35": [_unknown_keys, fine("Every key is in a standard, or begins with an underscore.")],
     "R98": [
         when(lambda it: it.minor < 0, "api-version says nothing.", UNKNOWN),
         when(lambda it: it.minor > _HIGHEST_MINOR, "api-version is {0.meta[api-version]}, which is not a standard yet."),

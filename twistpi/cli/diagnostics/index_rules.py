@@ -96,7 +96,7 @@ def _unsupported_type(index: IndexRecord) -> Said:
 
 def _spelling(index: IndexRecord) -> Said:
     if Ask.SPELLED not in index.got:
-        yield UNKNOWN, f"{index.project} can be spelled in one way only." if index.project else NO_PAGE
+        yield UNKNOWN, f"The name {index.project} has only one spelling." if index.project else NO_PAGE
     one = index[Ask.SPELLED]
     if one.status // 100 != 3 or one.location.partition("?")[0].rstrip("/") + "/" != index.page_url:
         yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} keeps caches from holding it twice."
@@ -116,7 +116,7 @@ def _outside_url(index: IndexRecord) -> Said:
     for one in index.got.values():
         location, url = split(one["Location"]), split(one.url)
         if location.netloc and url.netloc == here.netloc and location[:2] != here[:2]:
-            yield WRONG, f"{url.path} redirects to {location.geturl()}, which is elsewhere; is the outside URL set?"
+            yield WRONG, f"{url.path} redirects to {location.geturl()}, which leads elsewhere; is the outside URL set?"
     for file in index.files:
         link = split(str(file.get("url", "")))
         if link.netloc == here.netloc and link.scheme != here.scheme:
@@ -184,7 +184,7 @@ def _needs_login(index: IndexRecord) -> Said:
     if not index.project:
         yield UNKNOWN, NO_PAGE
     elif not index.is_protected:
-        yield UNKNOWN, "Everybody may read this index; ask one that needs a login, with --user."
+        yield UNKNOWN, "Everybody may read this index. These rules need a protected one, and a login: --user."
 
 
 def _files_elsewhere(index: IndexRecord) -> Said:
@@ -198,7 +198,7 @@ def _files_elsewhere(index: IndexRecord) -> Said:
 
 def _shown_password(index: IndexRecord) -> Said:
     if not index.password:
-        yield UNKNOWN, "There is no login whose password could be seen."
+        yield UNKNOWN, "There is no password that an answer could show."
     for one in index.got.values():
         if index.password.encode() in one.body + repr(one.headers).encode():
             yield WRONG, f"The answer to {one.url} shows the password."
@@ -216,11 +216,11 @@ _RULES: Rules[IndexRecord] = {
         answered((Ask.LIST, Ask.LIST_HEAD, Ask.PAGE, Ask.PAGE_HEAD), 200),
         fine("The list and the page answer 200 to GET and HEAD."),
     ],
-    "R2": [_slashless, fine("Addresses without their last slash lead to the same pages.")],
+    "R2": [_slashless, fine("URLs without the final slash lead to the same pages.")],
     "R3": [_spelling, fine("Another spelling of the project redirects to its page.")],
-    "R4": [answered((Ask.INVALID, Ask.INVALID_CONTROL), 404, 400), fine("Names that cannot be are answered 404 or 400.")],
-    "R5": [_encoded_address, fine("A percent-encoded letter in a file's address makes no difference.")],
-    "R6": [_outside_url, fine("No redirect or link leads to another scheme or host than the one that was asked.")],
+    "R4": [answered((Ask.INVALID, Ask.INVALID_CONTROL), 404, 400), fine("Impossible project names are answered 404 or 400.")],
+    "R5": [_encoded_address, fine("A percent-encoded letter in a file's URL makes no difference.")],
+    "R6": [_outside_url, fine("No redirect or link leads to another scheme or host.")],
     "R7": [
         each(Ask.FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.told}."),
         fine("The links of the page lead to its files."),
@@ -229,14 +229,14 @@ _RULES: Rules[IndexRecord] = {
         _typed(JSON, Ask.PAGE),
         _typed(HTML, Ask.AS_HTML),
         _typed(TEXT, Ask.PAGE_HTML),
-        fine("Each type is answered as that type."),
+        fine("Each content type is answered as exactly that type."),
     ],
     "R9": [
         _typed(TEXT, Ask.AS_NOTHING, Ask.AS_ANYTHING, Ask.AS_ANY_TEXT),
         fine(f"No Accept, */* and text/* are answered as {TEXT}."),
     ],
     "R10": [_typed(JSON, Ask.AS_PIP, Ask.AS_UV, Ask.AS_POETRY), fine("pip, uv and poetry get JSON.")],
-    "R11": [_typed(TEXT, Ask.PAGE_HTML), fine(f"Old pips, which ask for {TEXT} alone, get it.")],
+    "R11": [_typed(TEXT, Ask.PAGE_HTML), fine(f"Old versions of pip, which accept only {TEXT}, get it.")],
     "R12": [_typed(TEXT, Ask.AS_RATHER_HTML), fine("A client that prefers HTML gets HTML.")],
     "R13": [
         each(Ask.AS_LATEST, lambda one: one.status == 406 or _is_html(one), f"{LATEST} is not offered, and not pretended.", OK),
@@ -248,7 +248,7 @@ _RULES: Rules[IndexRecord] = {
     "R16": [
         when(lambda it: len({one.content_type for one in it.of(_PAGES) if one.status == 200}) == 1, "The page has one form.", OK),
         has(_NEGOTIATED, "Vary", r"(^|[\s,])(accept|\*)($|[\s,])", ", so caches mix up its forms", (200, 304, 406)),
-        fine("What depends on Accept says so with Vary."),
+        fine("Answers that depend on Accept have Vary: Accept."),
     ],
     "R17": [
         each(Ask, lambda it: it.body and it.status != 204 and not it.content_type, "{0.asked} ({0.told}) has no Content-Type."),
@@ -266,26 +266,26 @@ _RULES: Rules[IndexRecord] = {
     ],
     "R41": [_ranges, fine("Ranges are answered 206, or 416 beyond the end.")],
     "R42": [
-        each(Ask.SEVERAL_RANGES, _is_no_range, "{0.asked} is answered {0.told} instead of the whole file."),
+        each(Ask.SEVERAL_RANGES, _is_no_range, "{0.asked} is answered {0.told} instead of 200 with the whole file."),
         answered(Ask.MALFORMED_RANGE, 200, 416),
-        fine("What is no single range gets the whole file, or a refusal."),
+        fine("Several or malformed ranges get the whole file, or a refusal."),
     ],
     "R43": [
         answered(Ask.IF_RANGE, 206),
         answered(Ask.IF_OTHER_RANGE, 200),
-        fine("If-Range gives a part of the same file, and the whole of another one."),
+        fine("If-Range with the file's ETag gets a part, and with another one the whole file."),
     ],
     "R45": [
         has(Ask.FILE_HEAD, "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
         has((Ask.FILE_GZIPPED, Ask.METADATA), "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
-        fine("Files come as they are, whatever Accept-Encoding says."),
+        fine("Files are sent without a Content-Encoding."),
     ],
-    "R51": [_signature, fine("A signature beside a file is not confused with it.")],
-    "R52": [_etags, fine("Pages have ETags, and 304 answers who has them.")],
+    "R51": [_signature, fine("The URL of a signature is not answered with the file.")],
+    "R52": [_etags, fine("Pages have ETags, and requests with a matching one are answered 304.")],
     "R53": [
         has((*_PAGES, Ask.LIST), "Cache-Control", so="; with Last-Modified, uv may not ask again for months", at=(200,)),
         when(lambda it: all(one.status != 200 for one in it.of((*_PAGES, Ask.LIST))), NO_PAGE, UNKNOWN),
-        fine("Pages say Cache-Control."),
+        fine("Pages have Cache-Control."),
     ],
     "R56": [
         each(Ask.FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.told}.", UNKNOWN),
@@ -294,7 +294,11 @@ _RULES: Rules[IndexRecord] = {
         has(Ask.FILE_HEAD, "Cache-Control", r"max-age=[1-9]\d{4,}", ", without a long max-age"),
         fine("Files have ETags and are immutable."),
     ],
-    "R57": [_needs_login, each(_PAGES, _is_public, _MAY_LEAK), fine("The page that needs a login says so to caches.")],
+    "R57": [
+        _needs_login,
+        each(_PAGES, _is_public, _MAY_LEAK),
+        fine("The headers of a protected page keep shared caches from storing it."),
+    ],
     "R58": [
         has(Ask.GZIPPED, "Content-Encoding", "^gzip$", "; a page of a thousand files is ten times as large as it need be"),
         when(_is_one_etag, "The packed page has the strong ETag of the plain one."),
@@ -305,34 +309,34 @@ _RULES: Rules[IndexRecord] = {
         each(
             Ask.UNKNOWN,
             lambda one: _max_age(one) > _LONG,
-            "A 404 has {0[Cache-Control]}; a project that comes later is not seen.",
+            "A 404 has {0[Cache-Control]}; a project that is created meanwhile is not found.",
         ),
-        fine("A project that does not exist is a 404, which is not kept for long."),
+        fine("A missing project is answered 404, which caches may not keep for long."),
     ],
     "R69": [
         _needs_login,
         answered(_WITHOUT_LOGIN, 401),
         has(_WITHOUT_LOGIN, "WWW-Authenticate", "^basic", ", so installers do not look for a login"),
-        fine("Without a right login the page is 401, with a challenge."),
+        fine("Without a valid login the page is answered 401 with WWW-Authenticate."),
     ],
     "R70": [
         _needs_login,
-        when(lambda it: not it.password, "It needs a login; --user gives one.", UNKNOWN),
+        when(lambda it: not it.password, "This needs a login: --user.", UNKNOWN),
         each(
             _WITH_LOGIN,
             lambda one: one.status in (401, 403),
             "{0.asked} is answered {0.told}, though the login came with it.",
         ),
-        fine("A login that comes with the first request counts, for pages, files, metadata and HEAD."),
+        fine("The login is accepted with the first request, for pages, files, metadata and HEAD."),
     ],
-    "R71": [_needs_login, _files_elsewhere, fine("Files are where the login is sent to.")],
-    "R73": [_shown_password, fine("The password is seen nowhere.")],
-    "R85": [answered(Ask.POST, 405), fine("POST to a page is 405.")],
+    "R71": [_needs_login, _files_elsewhere, fine("Files are on the host of the index, to which installers send the login.")],
+    "R73": [_shown_password, fine("No answer shows the password.")],
+    "R85": [answered(Ask.POST, 405), fine("POST to a page is answered 405.")],
     "R105": [_closed_connections, fine("Connections are kept open.")],
     "R107": [
-        when(lambda it: all(one.status not in _BUSY for one in it.got.values()), "The server was never too busy.", UNKNOWN),
+        when(lambda it: all(one.status not in _BUSY for one in it.got.values()), "No answer was 429 or 503.", UNKNOWN),
         has(Ask, "Retry-After", at=_BUSY),
-        fine("429 and 503 say when to come back."),
+        fine("Answers 429 and 503 have Retry-After."),
     ],
     "R108": [has(Ask, "Date", at=[status for status in range(100, 500) if status != 429]), fine("Every answer has a Date.")],
 }
