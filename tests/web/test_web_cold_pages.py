@@ -124,6 +124,20 @@ def test_requests_that_come_meanwhile_are_answered_in_order(world: World) -> Non
     assert wire.channel.is_idle
 
 
+def test_no_more_than_a_few_requests_are_read_meanwhile(world: World) -> None:
+    world.mirror.gate = Deferred()
+    wire = Wire(world)
+    wire.send(request_bytes(PAGE))
+    wire.send(request_bytes("/+api"))
+    assert wire.transport.producerState == "producing"
+    further = request_bytes("/+api") * 500
+    wire.send(further)
+    assert wire.transport.producerState == "paused"
+    world.mirror.gate.callback(None)
+    assert wire.transport.producerState == "producing"
+    assert bytes(wire.transport.value()).count(b'"apiconfig"') == 501
+
+
 def test_a_client_that_leaves_stops_nothing_and_is_counted(world: World, tmp_path: Path) -> None:
     world.mirror.gate = Deferred()
     wire = Wire(world)

@@ -81,7 +81,7 @@ class FastChannel(Channel):
         elif self._pending is not None:
             self._held.append(data)
             if sum(map(len, self._held)) > _MOST_HELD:
-                self._networkProducer.pauseProducing()
+                self.pause_reading()
         elif self.requests or self._buffer or not self.persistent or not self._answer(data):
             super().dataReceived(data)
 
@@ -136,7 +136,7 @@ class FastChannel(Channel):
             super().dataReceived(pending.data)
         held, self._held = self._held, []
         if held:
-            self._networkProducer.resumeProducing()
+            self.resume_reading()
             self.dataReceived(b"".join(held))
 
     def _send(self, body: Body) -> None:
