@@ -4,14 +4,14 @@ Pure: what an entry does depends on the entry and on the folded tables alone.  T
 kind without one stops a follower.  A change to a project or a file that was never listed has no effect.
 
 A row of ``file`` is a path.  When an upstream gives a file name to other bytes (another SHA-256, or without one another
-folder), the old row becomes *replaced*: pages list it no more, but its path, which lock files hold, goes on leading to it and to
-what is cached of it.  When the upstream takes that back, the old row is listed again.
+folder), the old row becomes *replaced*: pages do not list it, but its path, which lock files hold, still leads to it and to its
+cached bytes.  When the upstream takes that back, the old row is listed again.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -28,23 +28,22 @@ from twistpi.model.changes import (
     MetadataMissing,
     ProjectVanished,
 )
+from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Link
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_accounts import AccountFold
 from twistpi.view.fold_releases import ReleaseFold
 from twistpi.view.newest import Newest
-from twistpi.view.rows import LINK_COLUMNS, Row, header_json, link_row
+from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Row, header_json, link_row
 
 _PROJECTS_AT_HAND: Final = 20_000
 """Ids of projects that are remembered; about 4 MB."""
 
 _NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)"
-_PLACES: Final = ", ".join("?" * len(LINK_COLUMNS.split(",")))
-_LIST: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
 _AT_ONCE: Final = 20
 """Rows in one statement: to begin and end one for each row takes a quarter of the time."""
-_LIST_MANY: Final = f"{_LIST}{f', ({_PLACES})' * (_AT_ONCE - 1)}"
-_LIST_NEW_NAME: Final = f"INSERT OR IGNORE INTO file ({LINK_COLUMNS}) VALUES ({_PLACES})"
+_LIST_MANY: Final = INSERT_FILE + f", {INSERT_FILE.partition(' VALUES ')[2]}" * (_AT_ONCE - 1)
+_LIST_NEW_NAME: Final = INSERT_FILE.replace("INSERT", "INSERT OR IGNORE", 1)
 _LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".format(
     ", ".join(f"{column} = ?" for column in LINK_COLUMNS.split(", ")[3:])
 )
@@ -75,16 +74,13 @@ class Fold:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
-        self._accounts = AccountFold(self._cursor)
         self._releases = ReleaseFold(self._cursor)
-        self._serial = 0
-        """Of the entry that is being folded."""
         self._projects: dict[tuple[str, str], int] = {}
         self._vanished: set[int] = set()
-        """Which of ``_projects`` are marked so."""
+        """Those of ``_projects`` that vanished."""
         self.newest: Newest | None = None
-        """Told of what is folded; None when not needed."""
-        self._folds: dict[type, Callable[[Any], None]] = {
+        """Notified of every change; None when not needed."""
+        self._folds: dict[type, Callable[[Any, Entry], None]] = {
             LogStarted: self._log_started,
             EpochBegan: self._epoch_began,
             IndexDeleted: self._index_deleted,
@@ -93,41 +89,40 @@ class Fold:
             FileCached: self._file_cached,
             MetadataCached: self._metadata_cached,
             MetadataMissing: self._metadata_missing,
+            **AccountFold(self._cursor).folds,
+            **self._releases.folds,
         }
 
     def apply(self, entry: Entry) -> None:
         """Take the tables one entry further; ``UnknownChange`` for a kind that has no fold."""
-        self._serial = entry.serial
         for change in entry.changes:
-            fold = self._folds.get(type(change))
+            kind = type(change)
+            if kind not in self._folds:
+                raise UnknownChange(kind.__name__)
             if self.newest is not None:
                 self.newest.invalidated(change)
-            if fold is not None:
-                fold(change)
-            elif type(change) in self._releases.kinds:
+            if kind in self._releases.folds:
                 self.forget()  # ids of projects may be given again
-                self._releases.apply(change, entry)
-            else:
-                self._accounts.apply(change, entry.at)
+            self._folds[kind](change, entry)
 
     def forget(self) -> None:
-        """Drop what was remembered about the tables: they were rolled back."""
+        """Drop the cached ids of projects, as after a rollback."""
         self._projects.clear()
         self._vanished.clear()
         if self.newest is not None:
             self.newest.rolled_back()
 
     def close(self) -> None:
-        """Let go of the connection, which otherwise would not close."""
+        """Close the cursor, without which the connection would not close."""
         self._cursor.close()
 
-    def _log_started(self, change: LogStarted) -> None:
-        """Nothing: the log's id stands in the stamp since before the first entry."""
+    def _log_started(self, _change: LogStarted, _entry: Entry) -> None:
+        """Do nothing: the log's id is in the stamp from the beginning."""
 
-    def _epoch_began(self, change: EpochBegan) -> None:
-        self._cursor.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, self._serial))
+    def _epoch_began(self, change: EpochBegan, entry: Entry) -> None:
+        self._cursor.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, entry.serial))
 
-    def _index_deleted(self, change: IndexDeleted) -> None:
+    def _index_deleted(self, change: IndexDeleted, _entry: Entry) -> None:
         execute = self._cursor.execute
         self.forget()  # ids of projects may be given again
         self._releases.index_deleted(change.index)
@@ -135,9 +130,9 @@ class Fold:
         execute(f"DELETE FROM kept WHERE file IN (SELECT id FROM file WHERE project IN {projects})", (change.index,))
         execute(f"DELETE FROM file WHERE project IN {projects}", (change.index,))
         execute(f"DELETE FROM version WHERE project IN {projects}", (change.index,))
-        execute("DELETE FROM project WHERE index_name = ?", (change.index,))
-        execute("DELETE FROM freshness WHERE index_name = ?", (change.index,))
-        self._accounts.index_deleted(change)
+        for table in ("project", "freshness", "api_token"):  # a token for this index is not one for a later one of its name
+            execute(f"DELETE FROM {table} WHERE index_name = ?", (change.index,))
+        execute("DELETE FROM package_index WHERE name = ?", (change.index,))
 
     # Projects ------------------------------------------------------------------------------------------------------
 
@@ -161,12 +156,12 @@ class Fold:
         return project
 
     def _list_project(self, index: str, name: str) -> tuple[int, bool]:
-        """The id of a project that is there from now on, and whether it was not before."""
+        """The id of a project, which is made when it is missing, and whether it was."""
         if (index, name) not in self._projects and self._cursor.execute(_NEW_PROJECT, (index, name)).rowcount == 1:
             return self._remember_project(index, name, self._cursor.lastrowid or 0), True
         return self._find_project(index, name) or 0, False
 
-    def _project_vanished(self, change: ProjectVanished) -> None:
+    def _project_vanished(self, change: ProjectVanished, _entry: Entry) -> None:
         project = self._find_project(change.index, change.project)
         if project is not None:
             self._cursor.execute("UPDATE project SET vanished = 1 WHERE id = ?", (project,))
@@ -174,7 +169,7 @@ class Fold:
 
     # Links ---------------------------------------------------------------------------------------------------------
 
-    def _links_changed(self, change: LinksChanged) -> None:
+    def _links_changed(self, change: LinksChanged, _entry: Entry) -> None:
         execute, executemany = self._cursor.execute, self._cursor.executemany
         project, is_new = self._list_project(change.index, change.project)
         if project in self._vanished:
@@ -183,15 +178,18 @@ class Fold:
         if change.header is not None:
             execute("UPDATE project SET header = ? WHERE id = ?", (header_json(change.header), project))
         if change.removed:
-            vanished = [(filename, project) for filename in change.removed]
-            executemany(f"UPDATE file SET gone = 1 WHERE {_OF_NAME} AND replaced = 0", vanished)
+            gone = [(filename, project) for filename in change.removed]
+            executemany(f"UPDATE file SET gone = 1 WHERE {_OF_NAME} AND replaced = 0", gone)
         if change.added or change.changed:
             # Should a change name a file twice, its last word counts.
             links = {link.filename: link for link in (*change.added, *change.changed)}
             if is_new:
                 self._list_all([link_row(project, link) for link in links.values()])
             else:
-                self._list(project, links.values(), {link.filename for link in change.changed})
+                known = {link.filename for link in change.changed}
+                for row in (link_row(project, link) for link in links.values()):
+                    if row[0] in known or execute(_LIST_NEW_NAME, row).rowcount != 1:
+                        self._list_name_again(row)
         if change.versions_removed:
             versions = [(project, version) for version in change.versions_removed]
             executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
@@ -205,15 +203,7 @@ class Fold:
         whole = len(rows) - len(rows) % _AT_ONCE
         bunches = (tuple(chain.from_iterable(rows[start : start + _AT_ONCE])) for start in range(0, whole, _AT_ONCE))
         self._cursor.executemany(_LIST_MANY, bunches)
-        self._cursor.executemany(_LIST, rows[whole:])
-
-    def _list(self, project: int, links: Iterable[Link], known: Set[str]) -> None:
-        """List files beside others; the names ``known`` are those of some."""
-        execute = self._cursor.execute
-        for link in links:
-            row = link_row(project, link)
-            if link.filename in known or execute(_LIST_NEW_NAME, row).rowcount != 1:
-                self._list_name_again(row)
+        self._cursor.executemany(INSERT_FILE, rows[whole:])
 
     def _list_name_again(self, row: Row) -> None:
         """List a file whose name the project had before: the same file, or another in its place."""
@@ -229,7 +219,7 @@ class Fold:
             if sha256 is not None and kept_sha256 == sha256:
                 bytes_here = (sha256, kept_size)
         if same is None:
-            number = execute(_LIST, row).lastrowid
+            number = execute(INSERT_FILE, row).lastrowid
             if bytes_here is not None:
                 # The link had no SHA-256 before, and now the one that its cached bytes have.
                 execute(_KEEP_FILE_OF_ID, (*bytes_here, number))
@@ -242,12 +232,12 @@ class Fold:
         if _other_bytes(known, row):
             self._cursor.execute("DELETE FROM kept WHERE file = ?", (number,))
         elif metadata_missing and core_metadata != row[10]:
-            # An upstream that says something new about the metadata is asked again.
+            # The upstream lists other metadata now: it is worth fetching again.
             self._cursor.execute("UPDATE kept SET metadata_missing = 0 WHERE file = ?", (number,))
 
     # What is here --------------------------------------------------------------------------------------------------
 
-    def _file_cached(self, change: FileCached) -> None:
+    def _file_cached(self, change: FileCached, _entry: Entry) -> None:
         project, sha256, size = self._find_project(change.index, change.project), change.sha256, change.size
         if change.path is None:
             self._cursor.execute(_KEEP_FILE_OF_NAME, (sha256, size, change.filename, project, sha256))
@@ -255,10 +245,10 @@ class Fold:
             number = self._find_file(change.path, change.filename, project, sha256)
             self._cursor.execute(_KEEP_FILE_OF_ID, (sha256, size, number))
 
-    def _metadata_cached(self, change: MetadataCached) -> None:
+    def _metadata_cached(self, change: MetadataCached, _entry: Entry) -> None:
         self._keep_metadata(change, (change.sha256, change.size, 0))
 
-    def _metadata_missing(self, change: MetadataMissing) -> None:
+    def _metadata_missing(self, change: MetadataMissing, _entry: Entry) -> None:
         self._keep_metadata(change, (None, None, 1))
 
     def _keep_metadata(self, change: MetadataCached | MetadataMissing, values: Row) -> None:
@@ -280,7 +270,7 @@ class Fold:
 
 
 def _other_bytes(known: Row, row: Row) -> bool:
-    """Whether the link of ``row`` tells of other bytes than those of ``known``, a row of ``_NAMESAKES`` with the same path."""
+    """Whether the link of ``row`` has other bytes than ``known``, a row of ``_NAMESAKES`` with the same path."""
     _, _, _, sha256, hashes, _, _, size, _ = known
     if sha256 is not None:
         return bool(sha256 != row[4])  # only 16 digits of it stand in the path

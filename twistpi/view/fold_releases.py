@@ -1,8 +1,7 @@
-"""The fold of private releases: what is uploaded to stages, and removed from them.
+"""The fold of private releases: uploads to stages, and removals.
 
-A distribution of a release is a row of ``file`` like those that mirrors list, with its bytes ``kept``, so that pages need not
-know the difference; ``uploaded`` holds what only uploads have.  What is removed leaves its path behind in ``removed``: its URL
-says "gone", not "never heard of".
+A distribution of a release is a row of ``file`` and ``kept`` like those of mirrors, so that pages need not know the difference;
+``uploaded`` holds the facts of uploads.  A removed file leaves its path in ``removed``: its URL is answered with 410, not 404.
 """
 
 from __future__ import annotations
@@ -30,19 +29,17 @@ from twistpi.model.release_changes import (
 )
 from twistpi.model.releases import DOCZIP, LogLine
 from twistpi.rules.mirrors import file_path
-from twistpi.view.rows import LINK_COLUMNS, Row, header_json, header_of, link_row, log_json, log_of, to_json
+from twistpi.view.rows import INSERT_FILE, Row, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
 
-_SECONDS: Final = len("2026-11-22T17:00:00")
 _OVERWRITE: Final = "overwrite"
-_NEW_FILE: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({', '.join('?' * len(LINK_COLUMNS.split(',')))})"
 
 
 class ReleaseFold:
-    """Folds what happens to private releases through one cursor."""
+    """Folds changes to private releases through one cursor."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._execute = cursor.execute
-        self._folds: dict[type, Callable[[Any, Entry], None]] = {
+        self.folds: dict[type, Callable[[Any, Entry], None]] = {
             ReleaseDescribed: self._described,
             FileUploaded: self._uploaded,
             AttachmentAdded: self._attached,
@@ -53,12 +50,6 @@ class ReleaseFold:
             FileYanked: self._yanked,
             ProjectMarked: self._marked,
         }
-        self.kinds = frozenset(self._folds)
-        """The kinds of changes that are folded here."""
-
-    def apply(self, change: object, entry: Entry) -> None:
-        """Fold ``change`` of ``entry``; one of ``kinds``."""
-        self._folds[type(change)](change, entry)
 
     def index_deleted(self, index: str) -> None:
         """Forget all releases of an index; its projects are still there."""
@@ -81,7 +72,7 @@ class ReleaseFold:
         project = self._project(change.index, change.project)
         link = _link(change, entry)
         overwritten = self._take_away(change.index, project, change.filename)
-        number = self._execute(_NEW_FILE, link_row(project or 0, link)).lastrowid
+        number = self._execute(INSERT_FILE, link_row(project or 0, link)).lastrowid
         self._execute(
             "INSERT INTO kept (file, sha256, size, metadata_sha256, metadata_size) VALUES (?, ?, ?, ?, ?)",
             (number, change.sha256, change.size, change.metadata_sha256, change.metadata_size),
@@ -168,12 +159,11 @@ class ReleaseFold:
         self._forget_release(project, release)
 
     def _remove_empty(self, project: int | None, release: int) -> None:
-        """Remove a release that has nothing any more, and a project that has no release any more."""
-        for table in ("uploaded", "attachment"):
-            if self._execute(f"SELECT 1 FROM {table} WHERE release = ?", (release,)).fetchone() is not None:
-                return
-        self._forget_release(project, release)
-        self._remove_project_if_empty(project)
+        """Remove ``release`` if it has no files, and then ``project`` if it has no releases."""
+        used = "SELECT 1 FROM uploaded WHERE release = ?1 UNION ALL SELECT 1 FROM attachment WHERE release = ?1"
+        if self._execute(used, (release,)).fetchone() is None:
+            self._forget_release(project, release)
+            self._remove_project_if_empty(project)
 
     def _forget_release(self, project: int | None, release: int) -> None:
         version = self._execute("SELECT version FROM release WHERE id = ?", (release,)).fetchone()
@@ -181,17 +171,16 @@ class ReleaseFold:
         self._execute("DELETE FROM release WHERE id = ?", (release,))
 
     def _remove_project_if_empty(self, project: int | None) -> None:
-        for table in ("release", "file"):
-            if self._execute(f"SELECT 1 FROM {table} WHERE project = ?", (project,)).fetchone() is not None:
-                return
-        self._remove_project(project)
+        used = "SELECT 1 FROM release WHERE project = ?1 UNION ALL SELECT 1 FROM file WHERE project = ?1"
+        if self._execute(used, (project,)).fetchone() is None:
+            self._remove_project(project)
 
     def _remove_project(self, project: int | None) -> None:
         self._execute("DELETE FROM version WHERE project = ?", (project,))
         self._execute("DELETE FROM project WHERE id = ?", (project,))
 
     def _take_away(self, index: str, project: int | None, filename: str) -> tuple[LogLine, ...]:
-        """Remove a distribution with its test results; what its successor's log begins with."""
+        """Remove a distribution with its test results; return the first lines of the log of a successor."""
         found = self._execute(
             "SELECT file.id, link_sha256, uploaded.log FROM file LEFT JOIN uploaded ON uploaded.file = file.id"
             " WHERE filename = ? AND project = ? AND replaced = 0",
@@ -227,7 +216,7 @@ class ReleaseFold:
         return None if row is None else int(row[0])
 
     def _release(self, index: str, project: str, version: str) -> tuple[int, dict[str, Any]]:
-        """The id and metadata of a release that is there from now on."""
+        """The id and metadata of a release, which is made when it is missing."""
         self._execute("INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)", (index, project))
         number = self._project(index, project)
         self._execute("INSERT OR IGNORE INTO release (project, version, metadata) VALUES (?, ?, '{}')", (number, version))
@@ -239,7 +228,7 @@ class ReleaseFold:
 
 
 def _link(change: FileUploaded, entry: Entry) -> Link:
-    """How pages list an uploaded file; it has no address at an upstream."""
+    """The link of an uploaded file; it has no URL at an upstream."""
     return Link(
         change.filename,
         "",
@@ -253,21 +242,16 @@ def _link(change: FileUploaded, entry: Entry) -> Link:
 
 
 def _log(change: FileUploaded | AttachmentAdded, entry: Entry, overwritten: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
-    """Overwriting first, then what was done with it elsewhere, then what was done just now."""
-    counted = tuple(
-        attrs.evolve(line, when=_when(entry), dst=change.index, count=(line.count or 0) + 1) for line in overwritten[:1]
-    )
+    """The log of a new file: overwriting first, then its former log, then the present action."""
+    now = entry_time(entry)
+    counted = tuple(attrs.evolve(line, when=now, dst=change.index, count=(line.count or 0) + 1) for line in overwritten[:1])
     former = tuple(line for line in change.log if line.what != _OVERWRITE)
     what = "upload" if change.pushed_from is None else "push"
     who = None if entry.by == BY_ANONYMOUS else entry.by
-    return (*counted, *former, LogLine(what, who, _when(entry), change.index, change.pushed_from))
+    return (*counted, *former, LogLine(what, who, now, change.index, change.pushed_from))
 
 
 def _overwritten(log: str, index: str) -> tuple[LogLine, ...]:
-    """What the log of the successor of something with ``log`` begins with, not counted up yet."""
+    """The first lines of the log of a file that overwrites one with ``log``, not counted up yet."""
     lines = tuple(line for line in log_of(log) if line.what == _OVERWRITE)
     return lines or (LogLine(_OVERWRITE, None, "", index, count=0),)
-
-
-def _when(entry: Entry) -> str:
-    return f"{entry.at[:_SECONDS]}Z"

@@ -1,7 +1,7 @@
-"""Projects that were folded a moment ago, kept in memory because the request that caused it reads them next.
+"""New projects of the last transactions, kept in memory because the request that caused them reads them next.
 
-To read a page of thousands of rows back takes a fifth of the time of its first answer.  What is told from here is what the rows
-say, down to the order of keys: a project stays at hand only until another change speaks of it.
+Reading a page of thousands of rows back takes a fifth of the time of its first answer.  The results here equal those of reading
+the rows, down to the order of keys; another change of a project drops it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twistpi.model.records import KnownProject
 from twistpi.view.rows import header_json, header_of, uncached_files
 
 _MOST_LINKS: Final = 10_000
-"""Of all projects at hand together; about 9 MB."""
+"""Of all projects together; about 9 MB."""
 _MOST_PROJECTS: Final = 100
 
 _Name = tuple[str, str]
@@ -27,20 +27,20 @@ _OfOneProject = LinksChanged | ProjectVanished | FileCached | MetadataCached | M
 
 @attrs.define(eq=False)
 class Newest:
-    """Filled by the thread that folds, along with its transactions; emptied by readers in others."""
+    """Filled by the writer's thread, along with its transactions; emptied by readers in other threads."""
 
     _folded: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
-    """Of the open transaction."""
+    """Projects of the open transaction."""
     _at_hand: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
-    """Of committed transactions, so that every reader that is in none sees them."""
+    """Projects of committed transactions."""
     _lock: Lock = attrs.field(init=False, factory=Lock)
 
     def learned(self, change: LinksChanged) -> None:
-        """``change`` was folded, and is all that was ever said of its project."""
+        """Note that ``change``, the first of its project, was folded."""
         self._folded[change.index, change.project] = change
 
     def invalidated(self, change: Change) -> None:
-        """``change`` is about to be folded: what it speaks of is no more what it was."""
+        """Drop the projects that ``change``, which is about to be folded, concerns."""
         if not self._folded and not self._at_hand:
             return
         if isinstance(change, _OfOneProject):
@@ -52,7 +52,7 @@ class Newest:
             self._at_hand.clear()
 
     def committed(self) -> None:
-        """Readers see what was folded."""
+        """Note that the open transaction was committed."""
         if not self._folded:
             return
         with self._lock:
@@ -64,26 +64,26 @@ class Newest:
                 links -= len(oldest.added)
 
     def rolled_back(self) -> None:
-        """The transaction did not happen."""
+        """Note that the open transaction was rolled back."""
         self._folded.clear()
 
     def take(self, index: str, project: str) -> KnownProject | None:
-        """Return what a reader that is in no transaction would read of ``project``; None when it has to be read.
+        """Remove and return the new project, as a reader outside a transaction would read it; None when it has to be read.
 
-        It is given out once: later answers come out of the page cache, and the room is needed.
+        Later requests are answered from the page cache.
         """
         with self._lock:
             change = self._at_hand.pop((index, project), None)
         return None if change is None else _known(change)
 
     def link_count(self, index: str, project: str) -> int | None:
-        """Return how many links such a reader would find; None when they have to be counted."""
+        """The number of links of a new project; None when they have to be counted."""
         change = self._at_hand.get((index, project))
         return None if change is None else len(change.added)
 
 
 def _known(change: LinksChanged) -> KnownProject:
-    """The project of which ``change`` is all that is known; as ``Fold`` writes it and ``Reader`` reads it."""
+    """The project of which ``change`` is the only change; as ``Fold`` writes it and ``Reader`` reads it."""
     links = {link.filename: link for link in (*change.added, *change.changed)}
     return KnownProject(
         change.index,

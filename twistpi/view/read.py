@@ -1,7 +1,7 @@
-"""Questions to the view, each one answered from one snapshot.
+"""Queries of the view, each answered from one snapshot.
 
-A ``Reader`` is bound to a connection and belongs to one thread; ``Readers`` gives every thread its own.  Readers see what was
-committed and nothing else, except the one that the writing connection hands to decisions.
+A ``Reader`` is bound to a connection and belongs to one thread; ``Readers`` gives every thread its own.  Readers see committed
+entries only, except the reader of the writing connection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_
 __all__ = ["KeptBlob", "NamedBlob", "Reader", "Readers"]
 
 _CACHE_KIB: Final = 1024
-"""SQLite's page cache of one reading connection; the operating system caches the rest."""
+"""SQLite's page cache of one reading connection."""
 
 _PROJECT: Final = "index_name = ? AND name = ?"
 _USER_COLUMNS: Final = "name, config, password_hash, created, modified"
@@ -35,15 +35,15 @@ _FILES: Final = "file LEFT JOIN kept ON kept.file = file.id"
 
 
 class Reader(ReleaseReader, BlobReader):
-    """Asks the view through one connection."""
+    """The queries of one connection."""
 
     def __init__(self, connection: sqlite3.Connection, newest: Newest | None = None) -> None:
-        """``newest`` is what may be told without reading it; not for a connection that sees its own open transaction."""
+        """``newest`` spares reading new projects; not for a connection that sees its own open transaction."""
         super().__init__(connection)
         self._newest = newest
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._connection.close()
 
     @contextmanager
@@ -65,11 +65,11 @@ class Reader(ReleaseReader, BlobReader):
         return int(self._execute("SELECT serial FROM stamp").fetchone()[0])
 
     def epoch(self) -> int:
-        """The epoch that the log has reached: how often another server became the primary, and one."""
+        """The present epoch: one more than how often another server became the primary."""
         return int(self._execute("SELECT coalesce(max(epoch), 1) FROM epoch").fetchone()[0])
 
     def epochs(self) -> list[tuple[int, str, int]]:
-        """Each epoch but the first, with the id of its primary and the serial of the entry with which it began; in order."""
+        """Each epoch but the first, with the id of its primary and the serial of its first entry; in order."""
         return self._execute("SELECT epoch, node_id, serial FROM epoch ORDER BY epoch").fetchall()
 
     def users(self) -> list[User]:
@@ -82,7 +82,7 @@ class Reader(ReleaseReader, BlobReader):
         return None if row is None else _user(row)
 
     def api_token(self, token: str) -> ApiToken | None:
-        """The API token with the public half ``token``, expired or not; None for one that was never made or is revoked."""
+        """The API token with the public half ``token``, expired or not; None when unknown or revoked."""
         row = self._execute(f"SELECT {_TOKEN_COLUMNS} FROM api_token WHERE token = ?", (token,)).fetchone()
         return None if row is None else _api_token(row)
 
@@ -112,10 +112,10 @@ class Reader(ReleaseReader, BlobReader):
     def project(self, index: str, project: str) -> KnownProject | None:
         """What ``index`` knows of ``project``, or None when it never had it.
 
-        ``files`` are those the upstream lists, and of those it lists no more the cached ones; in the order in which they were
-        first listed.  Of a project that vanished as a whole they are the cached ones, each marked vanished.
+        ``files`` are those the upstream lists, and the cached ones among the others, in the order of their first listing.  Of a
+        vanished project they are the cached ones, each marked vanished.
         """
-        if (newest := self._newest_of_now()) is not None and (known := newest.take(index, project)) is not None:
+        if (newest := self._newest_if_current()) is not None and (known := newest.take(index, project)) is not None:
             return known
         with self._snapshot():
             row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
@@ -133,8 +133,8 @@ class Reader(ReleaseReader, BlobReader):
                 vanished == 1,
             )
 
-    def _newest_of_now(self) -> Newest | None:
-        """Return what may be told without reading it; nothing inside a snapshot, which may be older."""
+    def _newest_if_current(self) -> Newest | None:
+        """``newest``, except inside a snapshot, which may be older."""
         return None if self._connection.in_transaction else self._newest
 
     def has_project(self, index: str, project: str) -> bool:
@@ -147,8 +147,8 @@ class Reader(ReleaseReader, BlobReader):
         return None if row is None else (header_of(row[0]).status, row[1] == 1)
 
     def link_count(self, index: str, project: str) -> int:
-        """How many files ``index`` holds for ``project``, hidden ones included: about what a page of it will cost."""
-        if (newest := self._newest_of_now()) is not None and (count := newest.link_count(index, project)) is not None:
+        """How many files ``index`` has of ``project``, hidden ones included: an estimate of a page's cost."""
+        if (newest := self._newest_if_current()) is not None and (count := newest.link_count(index, project)) is not None:
             return count
         statement = f"SELECT count(*) FROM file WHERE project = (SELECT id FROM project WHERE {_PROJECT})"
         return int(self._execute(statement, (index, project)).fetchone()[0])
@@ -166,10 +166,9 @@ class Reader(ReleaseReader, BlobReader):
     # Files ---------------------------------------------------------------------------------------------------------
 
     def file_by_path(self, index: str, path: str) -> tuple[str, KnownFile] | None:
-        """The project and the file to which ``path`` below ``index`` leads, or None.
+        """The project and the file at ``path`` below ``index``, which is not percent-encoded, or None.
 
-        Every path that was ever listed leads somewhere; ``+f`` paths made of another digest than SHA-256 do too, while the link
-        has that digest.  ``path`` is not percent-encoded.
+        Every path that was ever listed is found; so are ``+f`` paths made of another digest than SHA-256 of the present link.
         """
         known = self.files_by_filename(index, path.rpartition("/")[2])
         return next((found for found in known if found[1].path == path), None) or next(
@@ -177,9 +176,7 @@ class Reader(ReleaseReader, BlobReader):
         )
 
     def files_by_filename(self, index: str, filename: str) -> list[tuple[str, KnownFile]]:
-        """The files that were ever called ``filename`` in ``index``, each with its project: cached before others, listed before
-        vanished ones.
-        """
+        """The files ever called ``filename`` in ``index``, with their projects: cached first, then listed before vanished."""
         rows = self._execute(
             f"SELECT project.name, project.vanished, {FILE_COLUMNS} FROM {_FILES} CROSS JOIN project ON project.id = file.project"
             " WHERE filename = ? AND index_name = ? ORDER BY sha256 IS NULL, gone, replaced, file.id",
@@ -190,7 +187,7 @@ class Reader(ReleaseReader, BlobReader):
     # Local facts ---------------------------------------------------------------------------------------------------
 
     def freshness(self, index: str, project: str) -> Freshness | None:
-        """When ``index`` last heard of ``project``; None when it never did, or when the view was folded anew since."""
+        """When ``index`` last checked ``project``; None for never, or when the view was folded anew since."""
         row = self._execute(
             "SELECT checked_at, etag, last_modified, missing, source FROM freshness WHERE index_name = ? AND project = ?",
             (index, project),
@@ -199,7 +196,7 @@ class Reader(ReleaseReader, BlobReader):
 
 
 class Readers:
-    """One read-only connection for each thread that asks."""
+    """One read-only connection for each thread that calls ``get``."""
 
     def __init__(self, path: str, newest: Newest | None = None) -> None:
         self._path = path

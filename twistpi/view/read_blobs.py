@@ -1,4 +1,4 @@
-"""Questions to the view about blobs: which of them anything names."""
+"""Queries about the blobs that files, attachments and provenance objects name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _METADATA: Final = ".metadata"
 _PROVENANCE: Final = ".provenance"
 
 Mark = tuple[int, int]
-"""How far a walk through what is named has come."""
+"""A stage of ``named_blobs`` and the last id read in it."""
 BEGINNING: Final[Mark] = (0, 0)
 
 _OWNER: Final = "JOIN project ON project.id = file.project"
@@ -42,36 +42,31 @@ class KeptBlob:
     filename: str
     """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
     sha256: str
-    """Of its bytes."""
     size: int
     """Bytes."""
 
 
 @attrs.frozen
 class NamedBlob:
-    """A blob, and for whom it is here."""
+    """A blob of one index."""
 
     index: str
     """``user/name``."""
     is_private: bool
-    """Whether it was uploaded: it can be had from the primary only."""
+    """Whether it was uploaded: only the primary has it."""
     blob: KeptBlob
 
 
 class BlobReader:
-    """Asks for blobs through one connection; the part of ``Reader`` that knows how they are named."""
+    """The part of ``Reader`` for blobs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._execute = connection.execute
 
     def kept_blobs(self) -> Iterator[KeptBlob]:
-        """Every blob that the view says is here; one that several indexes hold comes several times."""
-        rows = self._execute(
-            "SELECT filename, link_sha256, sha256, size, metadata_sha256, metadata_size"
-            " FROM kept CROSS JOIN file ON file.id = kept.file"
-        )
-        for row in rows:
+        """Every blob that the view says is here; once for each index that holds it."""
+        for row in self._execute(f"SELECT {_FILE} FROM kept CROSS JOIN file ON file.id = kept.file"):
             yield from _blobs_of_file(*row)
         rows = self._execute(
             "SELECT filename, provenance_sha256, provenance_size"
@@ -83,10 +78,9 @@ class BlobReader:
             yield _attached_blob(*row)
 
     def named_blobs(self, after: Mark, limit: int) -> tuple[list[NamedBlob], Mark | None]:
-        """What ``kept_blobs`` tells, a piece of it at a time, with the index it is for: first what was uploaded.
+        """The next blobs of ``kept_blobs`` after a mark, with their indexes: uploaded ones first.
 
-        ``after`` is ``BEGINNING`` or what was returned before; ``limit`` is how many rows are read.  None in place of a mark says
-        that this was the end.
+        ``after`` is ``BEGINNING`` or the mark returned before; ``limit`` is how many rows are read.  The mark is None at the end.
         """
         stage, last = after
         rows = self._execute(_STAGES[stage], (last, limit)).fetchall()
@@ -100,7 +94,7 @@ class BlobReader:
         return found, (stage + 1, 0) if stage + 1 < len(_STAGES) else None
 
     def kept_blob(self, digits: str, filename: str) -> KeptBlob | None:
-        """The blob with these ``digits`` and this ``filename`` that ``kept_blobs`` tells of, or None; a few look-ups."""
+        """The blob of ``kept_blobs`` with these ``digits`` and this ``filename``, or None; a few look-ups."""
         for columns, source, values in _ways_to(digits, filename):
             row = self._execute(f"SELECT {columns} {source}", values).fetchone()
             if row is not None:
@@ -123,15 +117,12 @@ class BlobReader:
         return any(self._execute(listed, (name, digits)).fetchone() is not None for name in names)
 
     def names_blob(self, digits: str, filename: str) -> bool:
-        """Whether ``kept_blobs`` tells of a blob with these ``digits`` and this ``filename``; a few look-ups, however large the
-        view is.
-        """
-        ways = _ways_to(digits, filename)
-        return any(self._execute(f"SELECT 1 {source}", values).fetchone() is not None for _, source, values in ways)
+        """Whether ``kept_blobs`` has a blob with these ``digits`` and this ``filename``; a few look-ups."""
+        return self.kept_blob(digits, filename) is not None
 
 
 def _ways_to(digits: str, filename: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """What may name a blob: the columns with its digest and size, where they are, and the values to look for."""
+    """The queries that may find a blob: columns of its digest and size, FROM clause, and values."""
     kept = "FROM file CROSS JOIN kept ON kept.file = file.id WHERE filename = ? AND"
     yield "kept.sha256, kept.size", f"{kept} substr(sha256, 1, 16) = ?", (filename, digits)
     yield "sha256, size", "FROM attachment WHERE path = ?", (f"+f/{digits[:3]}/{digits[3:]}/{filename}",)
@@ -154,7 +145,7 @@ def _blobs_of_file(
     provenance_sha256: str | None = None,
     provenance_size: int = 0,
 ) -> Iterator[KeptBlob]:
-    """The blobs that one file needs."""
+    """The blobs of one file."""
     if sha256 is not None:
         yield KeptBlob(sha256[:16], filename, sha256, size)
     if metadata_sha256 is not None:

@@ -1,4 +1,4 @@
-"""Questions to the view about private releases."""
+"""Queries about private releases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTACHMENT = "attachment.kind, attachment.filename, attachment.path, attachment
 
 
 class ReleaseReader:
-    """Asks for private releases through one connection; the part of ``Reader`` that knows of them."""
+    """The part of ``Reader`` for private releases."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -28,7 +28,7 @@ class ReleaseReader:
         return None if row is None else self._release(index, project, row)
 
     def releases(self, index: str, project: str) -> list[Release]:
-        """Every release of a private project, in the order in which they came to be."""
+        """Every release of a private project, oldest first."""
         rows = self._execute(
             f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project)
         ).fetchall()
@@ -54,7 +54,7 @@ class ReleaseReader:
         return [filename for (filename,) in rows]
 
     def docs(self, index: str, project: str) -> list[tuple[str, Attachment]]:
-        """Every version of a private project that has documentation, with it, in the order in which they were stored."""
+        """The versions of a private project that have documentation, with it, oldest first."""
         rows = self._execute(
             f"SELECT release.version, {_ATTACHMENT}, NULL FROM attachment JOIN release ON release.id = attachment.release"
             f" WHERE attachment.kind = ? AND release.project = {_PROJECT} ORDER BY attachment.id",
@@ -105,7 +105,7 @@ class ReleaseReader:
                 for log, provenance, provenance_size, *rest in files
                 for known in known_files([tuple(rest)])
             ),
-            tuple(_attachment(row) for row in attachments),
+            tuple(map(_attachment, attachments)),
         )
 
 

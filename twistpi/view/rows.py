@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from twistpi.model.changes import Entry
 from twistpi.model.records import NOTHING, Json, KnownFile, Link, PageHeader
 from twistpi.model.releases import LogLine
 from twistpi.rules.mirrors import file_path
@@ -19,16 +20,23 @@ LINK_COLUMNS: Final = (
     "filename, path, project, url, link_sha256, hashes, link_size, requires_python, upload_time, yanked, core_metadata,"
     " provenance, extra"
 )
-"""What ``link_row`` makes."""
+"""Those of ``link_row``."""
+
+INSERT_FILE: Final = f"INSERT INTO file ({LINK_COLUMNS}) VALUES ({', '.join('?' * len(LINK_COLUMNS.split(',')))})"
 
 FILE_COLUMNS: Final = (
     "filename, url, link_sha256, hashes, link_size, requires_python, upload_time, yanked, core_metadata, provenance, extra,"
     " path, sha256, size, metadata_sha256, metadata_size, metadata_missing, gone"
 )
-"""Of ``file LEFT JOIN kept ON kept.file = file.id``; what ``known_files`` takes."""
+"""Those that ``known_files`` takes, of ``file LEFT JOIN kept ON kept.file = file.id``."""
 
 _LARGEST: Final = 2**63
-"""SQLite's integers end here.  A link that claims more says nothing about its size."""
+"""The end of SQLite's integers.  A larger size in a link is ignored."""
+
+
+def entry_time(entry: Entry) -> str:
+    """When ``entry`` was written: UTC, to the second, as ``2026-11-22T17:00:00Z``."""
+    return f"{entry.at[:19]}Z"
 
 
 def to_json(value: Json) -> str:
@@ -59,7 +67,7 @@ def link_row(project: int, link: Link) -> Row:
 def known_files(
     rows: Iterable[Row], *, vanished: bool = False, loads: Callable[[str], Json] = orjson.loads
 ) -> Iterator[KnownFile]:
-    """The files that ``rows`` of ``FILE_COLUMNS`` say; all of them vanished when their project is.
+    """The files of ``rows``, whose columns are ``FILE_COLUMNS``; all of them vanished when their project is.
 
     One loop over positional values: a page of 4,000 files passes here.
     """
@@ -92,7 +100,7 @@ def known_files(
 
 
 def uncached_files(links: Iterable[Link]) -> Iterator[KnownFile]:
-    """What ``known_files`` would say of ``links`` once they were listed, nothing of them being here yet."""
+    """What ``known_files`` returns for ``links`` that were just listed and are not cached."""
     for link in links:
         if _comes_back_equal(link):
             yield KnownFile(link, file_path(link))
@@ -102,7 +110,7 @@ def uncached_files(links: Iterable[Link]) -> Iterator[KnownFile]:
 
 
 def _comes_back_equal(link: Link) -> bool:
-    """Whether ``link`` is surely the same after its way through a row, the order of keys included."""
+    """Whether ``link`` is certainly read from its row as it was written, with keys in the same order."""
     claim = link.core_metadata
     return (
         len(link.hashes) < 2
@@ -113,7 +121,7 @@ def _comes_back_equal(link: Link) -> bool:
 
 
 def digest_paths(link: Link) -> list[str]:
-    """The paths below ``+f`` that devpi would make of ``link``'s digests other than SHA-256."""
+    """The paths that devpi gives a file by its other digests than SHA-256."""
     return [
         f"+f/{digest[:3]}/{digest[3:16]}/{link.filename}" for algorithm, digest in link.hashes.items() if algorithm != "sha256"
     ]
@@ -125,15 +133,15 @@ def header_json(header: PageHeader) -> str | None:
 
 
 def header_of(text: str | None) -> PageHeader:
-    """What ``header_json`` made ``text`` of."""
+    """The inverse of ``header_json``."""
     return PageHeader() if text is None else PageHeader(**orjson.loads(text))
 
 
 def log_json(log: Iterable[LogLine]) -> str:
-    """What was done with a file, as text."""
+    """``log`` as text."""
     return to_json([attrs.asdict(line, filter=lambda _field, value: value is not None) for line in log])
 
 
 def log_of(text: str) -> tuple[LogLine, ...]:
-    """What ``log_json`` made ``text`` of."""
+    """The inverse of ``log_json``."""
     return tuple(LogLine(**{"who": None, **fields}) for fields in orjson.loads(text))

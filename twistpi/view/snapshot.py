@@ -22,7 +22,6 @@ class Copy:
 
     path: str
     stamp: Stamp
-    """Of which log it is the fold, by which fold, and up to where."""
     size: int
     """Bytes."""
     sha256: str
@@ -31,8 +30,8 @@ class Copy:
 def copy_view(source: str, target: str) -> Copy:
     """Copy the view at ``source``, which may be written meanwhile, to the new file ``target``, which only its owner can read.
 
-    When each mirror last heard of a project stays here: another server knows that of itself.  Blocking, for as long as it takes
-    to read and write the view; readers and writers of the view do not wait.  Raises ``StorageFull``.
+    Without freshness, which is local to a server.  Blocking, for as long as it takes to read and write the view; readers and
+    writers of the view do not wait.  Raises ``StorageFull``.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -42,7 +41,10 @@ def copy_view(source: str, target: str) -> Copy:
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("DELETE FROM freshness")
             stamp = read_stamp(connection)
-        return Copy(target, stamp, *_finish(target))
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return Copy(target, stamp, file.tell(), sha256)
     except BaseException as error:
         for suffix in ("", "-journal"):
             with suppress(OSError):
@@ -50,14 +52,6 @@ def copy_view(source: str, target: str) -> Copy:
         if isinstance(error, sqlite3.OperationalError | OSError):
             raise StorageFull(target, str(error)) from error
         raise
-
-
-def _finish(path: str) -> tuple[int, str]:
-    """Sync the file at ``path``; its size and digest."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest
 
 
 _FOLDED: Final = {
@@ -83,11 +77,8 @@ def dump(path: str) -> Iterator[tuple[Any, ...]]:
 
     Constant memory.  Blocking.
     """
-    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         for table, order in _FOLDED.items():
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
                 yield (table, *row)
-    finally:
-        connection.close()
