@@ -10,7 +10,7 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
-from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.errors import BlobConflict
 
 NAME = "Demo-1.0-py3-none-any.whl"
@@ -35,10 +35,8 @@ def content_of(blobs: IBlobs, address: BlobAddress) -> bytes:
 class BlobsContract:
     """The behaviour that downloads, pages and checks rely upon."""
 
-    def test_it_provides_the_interfaces(self, blobs: IBlobs) -> None:
+    def test_it_provides_the_interface(self, blobs: IBlobs) -> None:
         assert verifyObject(IBlobs, blobs)
-        with blobs.incoming() as incoming:
-            assert verifyObject(IIncoming, incoming)
 
     def test_nothing_is_there_at_first(self, blobs: IBlobs) -> None:
         address = BlobAddress("0" * 16, NAME)

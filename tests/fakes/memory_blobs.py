@@ -10,66 +10,26 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import BinaryIO
 
 import attrs
 from zope.interface import implementer
 
 from twistpi.blobs.address import BlobAddress, sha256_of
-from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.blobs.incoming import IncomingFile, System
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.errors import BlobConflict
 
 
-@implementer(IIncoming)
-class IncomingMemory:
-    """See ``IIncoming``; a file without a name, because readers want a descriptor."""
+class _Nameless(System):
+    """Makes files without a name; not in memory proper, because readers want a descriptor."""
 
-    path = "memory:incoming"
+    def create(self, path: str) -> int:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return os.dup(file.fileno())
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- closed by close()
-        self._let_go: Callable[[], object] | None = None
-
-    def fileno(self) -> int:
-        """See ``IIncoming``; ``ValueError`` after ``close``."""
-        return self._file.fileno()
-
-    def write(self, data: bytes) -> None:
-        """See ``IIncoming``."""
-        self._file.write(data)
-        self.size += len(data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See ``IIncoming``."""
-        return os.pread(self.fileno(), length, offset)
-
-    def truncate(self, size: int) -> None:
-        """See ``IIncoming``."""
-        self._file.truncate(size)
-        self._file.seek(size)
-        self.size = size
-
-    def discard(self) -> None:
-        """See ``IIncoming``."""
-
-    def close(self) -> None:
-        """See ``IIncoming``."""
-        self._file.close()
-        let_go, self._let_go = self._let_go, None
-        if let_go is not None:
-            let_go()
-
-    def holds(self, let_go: Callable[[], object]) -> None:
-        """Somebody waits for the end: ``let_go`` is called when this is closed."""
-        self._let_go = let_go
-
-    def __enter__(self) -> IncomingMemory:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+    def remove(self, path: str) -> None:
+        pass
 
 
 @implementer(IBlobs)
@@ -97,15 +57,14 @@ class MemoryBlobs:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(address))
         return io.BytesIO(blob)
 
-    def incoming(self) -> IncomingMemory:
+    def incoming(self) -> IncomingFile:
         """See ``IBlobs``."""
-        return IncomingMemory()
+        return IncomingFile("memory:incoming", _Nameless())
 
-    def keep(self, incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
+    def keep(self, incoming: IncomingFile, address: BlobAddress, sha256: str) -> None:
         """See ``IBlobs``."""
-        assert isinstance(incoming, IncomingMemory)
         blob = incoming.read(0, incoming.size)
-        incoming.holds(self._claimed(address))
+        incoming.call_on_close(self._claimed(address))
         known = self._blobs.setdefault(address, blob)
         if known is not blob and hashlib.sha256(known).hexdigest() != sha256:
             raise BlobConflict(self.path(address))

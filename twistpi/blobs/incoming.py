@@ -10,9 +10,6 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final
 
-from zope.interface import implementer
-
-from twistpi.blobs.interfaces import IIncoming
 from twistpi.model.errors import StorageFull
 
 _FILE_MODE: Final = 0o644
@@ -86,13 +83,13 @@ def storage_full(path: str) -> Iterator[None]:
         raise
 
 
-@implementer(IIncoming)
 class IncomingFile:
-    """See ``IIncoming``; made by ``Tree.incoming``."""
+    """A file in ``incoming/`` that may become a blob: one writer, any number of readers meanwhile."""
 
     def __init__(self, path: str, system: System) -> None:
         self.path = path
         self.size = 0
+        """Bytes written."""
         self._system = system
         self._named = True
         """Whether the file still has its name in ``incoming/``."""
@@ -101,13 +98,13 @@ class IncomingFile:
             self._descriptor: int | None = system.create(path)
 
     def fileno(self) -> int:
-        """See ``IIncoming``; ``ValueError`` after ``close``."""
+        """A descriptor for ``os.pread`` or ``sendfile``, also after ``keep`` or ``discard``; ``ValueError`` after ``close``."""
         if self._descriptor is None:
             raise ValueError(f"{self.path} is closed")
         return self._descriptor
 
     def write(self, data: bytes) -> None:
-        """See ``IIncoming``."""
+        """Add ``data`` at the end.  After ``StorageFull`` the bytes are discarded."""
         rest = memoryview(data)
         try:
             with storage_full(self.path):
@@ -122,24 +119,24 @@ class IncomingFile:
             raise
 
     def read(self, offset: int, length: int) -> bytes:
-        """See ``IIncoming``."""
+        """At most ``length`` bytes from ``offset`` on; none at the end."""
         return os.pread(self.fileno(), length, offset)
 
     def truncate(self, size: int) -> None:
-        """See ``IIncoming``."""
+        """Keep the first ``size`` bytes only."""
         os.ftruncate(self.fileno(), size)
         os.lseek(self.fileno(), size, os.SEEK_SET)
         self.size = size
 
     def discard(self) -> None:
-        """See ``IIncoming``."""
+        """Remove the bytes, unless they were kept.  May be called again."""
         if self._named:
             self._named = False
             with suppress(FileNotFoundError):
                 self._system.remove(self.path)
 
     def close(self) -> None:
-        """See ``IIncoming``."""
+        """Discard, and close the descriptor.  May be called again."""
         self.discard()
         if self._descriptor is not None:
             os.close(self._descriptor)

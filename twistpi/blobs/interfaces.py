@@ -1,47 +1,16 @@
-"""The interfaces of the blob store.  Every method blocks."""
+"""The interface of the blob store.  Every method blocks."""
 
 # ruff: noqa: N805 -- methods of a zope interface are declared as they are called, without self
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import BinaryIO
 
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
 from twistpi.blobs.address import BlobAddress
-
-
-class IIncoming(Interface):
-    """Bytes that may become a blob: one writer, any number of readers meanwhile."""
-
-    path: str = Attribute("Where the bytes are, for messages.")
-    size: int = Attribute("Bytes written.")
-
-    def fileno() -> int:
-        """A descriptor for ``os.pread`` or ``sendfile``; valid until ``close``, also after ``keep`` or ``discard``."""
-
-    def write(data: bytes) -> None:
-        """Add ``data`` at the end.  ``StorageFull`` when there is no room; the bytes are discarded then."""
-
-    def read(offset: int, length: int) -> bytes:
-        """At most ``length`` bytes from ``offset`` on; none at the end."""
-
-    def truncate(size: int) -> None:
-        """Keep the first ``size`` bytes only."""
-
-    def discard() -> None:
-        """Remove the bytes, unless they were kept.  May be called again."""
-
-    def close() -> None:
-        """Discard, and close the descriptor.  May be called again."""
-
-    def __enter__() -> IIncoming:
-        """The same object."""
-
-    def __exit__(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """``close``."""
+from twistpi.blobs.incoming import IncomingFile
 
 
 class IBlobs(Interface):
@@ -56,10 +25,10 @@ class IBlobs(Interface):
     def open(address: BlobAddress) -> BinaryIO:
         """The blob for reading; ``FileNotFoundError`` when it is not here."""
 
-    def incoming() -> IIncoming:
+    def incoming() -> IncomingFile:
         """A new, empty file.  ``StorageFull`` when there is no room for it."""
 
-    def keep(incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
+    def keep(incoming: IncomingFile, address: BlobAddress, sha256: str) -> None:
         """Make ``incoming``, whose bytes have the SHA-256 ``sha256``, the blob at ``address``; safe on disk when this returns.
 
         The same bytes may be there already.  ``incoming`` stays open for its readers; until it is closed the blob cannot be

@@ -13,7 +13,8 @@ import threading
 from typing import Any, BinaryIO, Final, cast
 
 from twistpi.blobs.address import BlobAddress, blob_address
-from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.blobs.incoming import IncomingFile
+from twistpi.blobs.interfaces import IBlobs
 
 _READ_AHEAD: Final = 64 * 1024
 
@@ -24,7 +25,7 @@ class Receiving:
     def __init__(self, blobs: IBlobs) -> None:
         """Begin an empty file; ``StorageFull`` when there is no room for it."""
         self._blobs = blobs
-        self._incoming: IIncoming = blobs.incoming()
+        self._incoming: IncomingFile = blobs.incoming()
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._blake2 = hashlib.blake2b(digest_size=32)
@@ -57,7 +58,7 @@ class Receiving:
 class Received:
     """A complete file that is not a blob yet; closing it discards it, unless it was kept."""
 
-    def __init__(self, blobs: IBlobs, incoming: IIncoming, sha256: str, md5: str, blake2_256: str) -> None:
+    def __init__(self, blobs: IBlobs, incoming: IncomingFile, sha256: str, md5: str, blake2_256: str) -> None:
         self.size = incoming.size
         """Bytes."""
         self.sha256 = sha256

@@ -35,7 +35,7 @@ from zope.interface import implementer
 
 from twistpi.blobs.address import BlobAddress, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System, close_to_others, storage_full
-from twistpi.blobs.interfaces import IBlobs, IIncoming
+from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.errors import BlobConflict, InvalidFilename, ServerdirRefused, SyncFailed, TwistpiError
 
 ROOT: Final = "+files"
@@ -105,9 +105,8 @@ class Tree:
         """See ``IBlobs``."""
         return IncomingFile(self._new_path(), self._system)
 
-    def keep(self, incoming: IIncoming, address: BlobAddress, sha256: str) -> None:
+    def keep(self, incoming: IncomingFile, address: BlobAddress, sha256: str) -> None:
         """See ``IBlobs``; ``incoming`` is one of this tree's."""
-        assert isinstance(incoming, IncomingFile)
         path = self.path(address)
         try:
             with storage_full(path), ExitStack() as folders:

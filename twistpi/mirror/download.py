@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 import attrs
 
 from twistpi.blobs.address import BlobAddress
-from twistpi.blobs.interfaces import IIncoming
+from twistpi.blobs.incoming import IncomingFile
 from twistpi.http.single_flight import Waiters
 from twistpi.model.records import Index, KnownFile
 
@@ -61,7 +61,7 @@ class Download:
     _whole: bool = False
     _ended: bool = False
     _error: Exception | None = None
-    _file: IIncoming | BinaryIO | None = None
+    _file: IncomingFile | BinaryIO | None = None
     _kept: KeptFile | None = None
     _beginnings: Waiters[None] = attrs.field(factory=Waiters)
     _growth: Waiters[None] = attrs.field(factory=Waiters)
@@ -136,7 +136,7 @@ class Download:
             self.begin(size, None)
         self._growth.fire(None)
 
-    def use(self, file: IIncoming | BinaryIO) -> None:
+    def use(self, file: IncomingFile | BinaryIO) -> None:
         """``file`` is where the bytes are."""
         self._file = file
 
