@@ -38,14 +38,10 @@ class CoreMetadata:
     """The core metadata of a distribution."""
 
     name: str
-    """As it is spelled there, not normalised."""
+    """As it is spelled there, not normalised; likewise ``version``."""
     version: str
-    """As it is spelled there, not normalised."""
     fields: Mapping[str, Json]
-    """Every known field that is not empty, ``name`` and ``version`` as well, by the keys of ``model/releases.py``.
-
-    A value is a text, or a list of texts for the fields that may be repeated.
-    """
+    """Every known field that is not empty, by the keys of ``model/releases.py``: a text, or a list where it may be repeated."""
 
 
 def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> CoreMetadata:

@@ -67,7 +67,7 @@ class Source:
         if start < 0 or length < 0 or start + length > self.size:
             raise self.refusal("a record points outside of the file")
         self.file.seek(start)
-        found = self.file.read(length)
+        found = b""
         while len(found) < length and (more := self.file.read(length - len(found))):
             found += more
         if len(found) != length:

@@ -59,9 +59,8 @@ class Member:
     method: int
     crc: int
     packed: int
-    """Bytes; -1 when the archive refers to a ZIP64 field that is missing.  The same holds for the next two."""
+    """Bytes, as the next two; -1 when the archive refers to a ZIP64 field that is missing."""
     unpacked: int
-    """Bytes."""
     offset: int
     """Of its local header."""
     disk: int

@@ -27,13 +27,15 @@ from zope.interface import implementer
 from twistpi.http.body import BytesBody
 from twistpi.http.connection import Connection, WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
-from twistpi.http.messages import Line, Request
+from twistpi.http.messages import Line, Request, lines_of
 from twistpi.http.networks import ForbiddenNetworks, GuardedReactor
 from twistpi.http.proxies import ConnectEndpoint, Proxy, ProxyRules
 from twistpi.http.urls import Origin, origin_of
 
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods of requests that may be sent twice (RFC 9110, 9.2.2)."""
+_CONNECT_TIMEOUT: Final = 10.0
+"""Seconds."""
 _IDLE: Final = 60.0
 """Seconds for which an unused connection is kept."""
 _PEM_END: Final = b"-----END CERTIFICATE-----"
@@ -118,8 +120,7 @@ class Agent:
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         """Issue a request; see ``IAgent``.  Fails with ``RequestFailed``, ``ValueError``, or what the producer failed with."""
-        lines = [] if headers is None else [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
-        return self.send(method, uri, lines, bodyProducer)  # type: ignore[return-value]
+        return self.send(method, uri, [] if headers is None else lines_of(headers), bodyProducer)  # type: ignore[return-value]
 
     def send(
         self,
@@ -209,16 +210,13 @@ def make_agent(
     *,
     extra_ca_file: str | None = None,
     forbidden: ForbiddenNetworks | None = None,
-    connect_timeout: float = 10,
     connections_per_host: int = 32,
-    idle: float = _IDLE,
 ) -> Agent:
     """Return an agent that obeys the proxy variables of ``environ``; an empty one means no proxies.
 
     ``extra_ca_file`` holds PEM certificates that are trusted beside the system's.  To ``forbidden`` networks (link-local ones and
-    those of cloud metadata when None) it does not connect, except to a proxy.  ``connect_timeout`` and ``idle`` are in seconds.
-    With 0 ``connections_per_host`` none is kept.  Raise ``ValueError`` for a proxy variable that is no address, ``OSError`` for a
-    file that cannot be read.
+    those of cloud metadata when None) it does not connect, except to a proxy.  With 0 ``connections_per_host`` none is kept.
+    Raise ``ValueError`` for a proxy variable that is no address, ``OSError`` for a file that cannot be read.
     """
     refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
     trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
@@ -229,7 +227,7 @@ def make_agent(
         return wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), plain)
 
     def direct(connecting: Any, is_secure: bool, host: str, port: int) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(connecting, host.encode("ascii"), port, connect_timeout)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(connecting, host.encode("ascii"), port, _CONNECT_TIMEOUT)
         return secured(host, port, endpoint) if is_secure else endpoint
 
     def endpoint(route: Route) -> IStreamClientEndpoint:
@@ -244,7 +242,7 @@ def make_agent(
         _, host, port = route.origin
         return secured(host, port, ConnectEndpoint(to_proxy, host, port, route.proxy.credentials))
 
-    return Agent(endpoint, Pool(reactor, connections_per_host, idle), ProxyRules.from_environment(environ), refusing)
+    return Agent(endpoint, Pool(reactor, connections_per_host), ProxyRules.from_environment(environ), refusing)
 
 
 def unix_agent(reactor: Any, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:

@@ -34,7 +34,6 @@ class BlockingResponse:
     """As they came; a name may be repeated."""
     body: bytes = b""
     is_whole: bool = True
-    """Whether ``body`` is complete."""
     kept_open: bool = True
     """Whether the server keeps the connection open."""
 

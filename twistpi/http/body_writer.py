@@ -21,7 +21,7 @@ _MOST_AHEAD: Final = 2 * 1024 * 1024
 
 
 class BodyWriter:
-    """Writes a body with a function that blocks, in another thread, one batch at a time; a fast sender is held back.
+    """Writes a body with a function that blocks, in another thread, one batch at a time.
 
     The thread takes the next batch itself: the reactor is busy receiving and sending, and writing must not wait for it.
     """
@@ -57,7 +57,7 @@ class BodyWriter:
         self._over = False
         """Whether no more will come."""
         self._settled: Waiters[None] = Waiters()
-        """Who waits until no more will come and no thread is at work."""
+        """Wait until no more will come and no thread is at work."""
         self._reader = BodyReader(clock, silence, self._received)
         self._reader.ended.addCallbacks(lambda _: self._end(None), self._end)
 
@@ -90,7 +90,7 @@ class BodyWriter:
             is_taken, self._taking = self._taking, True
         if not is_taken:
             self._works += 1
-            self._offload(self._work).addCallbacks(self._done, self._failed)
+            self._offload(self._work).addBoth(self._done)
         elif is_enough and not self._paused:
             self._paused = True
             self._reader.pause()
@@ -117,14 +117,12 @@ class BodyWriter:
             self._reader.resume()
         self._written()
 
-    def _done(self, _: object) -> None:
+    def _done(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._outcome = failure
+            self._reader.give_up(RequestFailed("nothing more can be written"))
         self._works -= 1
         self._look()
-
-    def _failed(self, failure: Failure) -> None:
-        self._outcome = failure
-        self._reader.give_up(RequestFailed("nothing more can be written"))
-        self._done(None)
 
     def _end(self, failure: Failure | None) -> None:
         self._over = True

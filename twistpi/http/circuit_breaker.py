@@ -1,14 +1,15 @@
-"""Leaving a server that fails alone for a moment, so that a dead one costs one time limit and not one per request."""
+"""A pause after a server failed, so that a dead one costs one time limit and not one per request."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
 _MOST_REMEMBERED: Final = 10_000
+Value = TypeVar("Value")
 
 
 @attrs.frozen
@@ -24,7 +25,7 @@ class Blocked:
 
 @attrs.define
 class CircuitBreaker:
-    """Keys (origins, or single projects) that failed lately.  At most 10,000 are remembered."""
+    """Keys (origins, or single projects) that failed lately; at most 10,000."""
 
     _pause: float
     """Seconds."""
@@ -46,19 +47,20 @@ class CircuitBreaker:
         """Block ``key``, whose attempt began at ``started`` and failed; not when another attempt succeeded since then."""
         if self._answered.get(key, -1.0) >= started:
             return
-        self._blocked[key] = Blocked(now + self._pause, reason, unreachable)
-        self._blocked.move_to_end(key)
-        if len(self._blocked) > _MOST_REMEMBERED:
-            self._blocked.popitem(last=False)
+        _remember(self._blocked, key, Blocked(now + self._pause, reason, unreachable))
 
     def answered(self, key: Hashable, now: float) -> None:
         """Unblock ``key``: an attempt succeeded."""
-        self._answered[key] = now
-        self._answered.move_to_end(key)
-        if len(self._answered) > _MOST_REMEMBERED:
-            self._answered.popitem(last=False)
-        self._blocked.pop(key, None)
+        _remember(self._answered, key, now)
+        self.forget(key)
 
     def forget(self, key: Hashable) -> None:
         """Unblock ``key``."""
         self._blocked.pop(key, None)
+
+
+def _remember(known: OrderedDict[Hashable, Value], key: Hashable, value: Value) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > _MOST_REMEMBERED:
+        known.popitem(last=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, cast
 
 import attrs
@@ -21,7 +22,7 @@ from twistpi.http.body import BodyReader, BufferedBody, BytesBody, Offload, deco
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
-from twistpi.http.messages import Line
+from twistpi.http.messages import Line, headers_of, lines_of
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
 
 USER_AGENT: Final = f"twistpi/{__version__}"
@@ -35,6 +36,7 @@ _DECOMPRESSED_AT_ONCE: Final = 16 * 1024
 """Bytes of a compressed body that are decompressed in the reactor's thread."""
 
 HeaderValues = Mapping[str, str | Sequence[str]]
+_Send = Callable[[str, list[Line]], Awaitable["Response"]]
 
 
 @attrs.define(eq=False)
@@ -62,7 +64,7 @@ class Response:
     @property
     def headers(self) -> Headers:
         """The headers in Twisted's form."""
-        return _headers(self.lines)
+        return headers_of(self.lines)
 
     async def read(self, limit: int, silence: float | None = None) -> bytes:
         """Return the whole body, decompressed where compression was asked for; at most ``limit`` bytes of it.
@@ -161,9 +163,8 @@ class HTTPClient:
         seconds = self.timeout if timeout is None else timeout
         data = BytesBody(body) if isinstance(body, bytes) else body
         is_followed = follow and method in ("GET", "HEAD")
-        sending = Deferred.fromCoroutine(
-            self._follow(method, url, _lines(headers, compressed), data, credentials, is_followed, compressed)
-        )
+        once = partial(self._once, method, data, compressed)
+        sending = Deferred.fromCoroutine(self._follow(once, url, _lines(headers, compressed), credentials, is_followed))
         timer = None if seconds is None else self.clock.callLater(seconds, sending.cancel)
         try:
             return await sending
@@ -183,14 +184,7 @@ class HTTPClient:
         return await self.request("GET", url, headers=headers, credentials=credentials)
 
     async def _follow(
-        self,
-        method: str,
-        url: str,
-        lines: list[Line],
-        body: IBodyProducer | None,
-        credentials: Credentials | None,
-        is_followed: bool,
-        compressed: bool,
+        self, once: _Send, url: str, lines: list[Line], credentials: Credentials | None, is_followed: bool
     ) -> Response:
         try:
             url, own = split_credentials(url)
@@ -198,7 +192,10 @@ class HTTPClient:
             raise RequestFailed(str(error), Cause.REDIRECT) from error
         granted = own or credentials
         for _ in range(_MOST_REDIRECTS):
-            response = await self._once(method, url, lines, body, granted, compressed)
+            secrets: list[Line] = []
+            if granted is not None and granted.origin == origin_of(url) and b"authorization" not in _names(lines):
+                secrets = [(b"Authorization", granted.authorization.encode("latin-1"))]
+            response = await once(url, lines + secrets)
             if response.status not in _REDIRECTS or not is_followed:
                 return response
             response.discard()
@@ -211,17 +208,7 @@ class HTTPClient:
             url = target
         raise RequestFailed("it redirects in circles", Cause.REDIRECT)
 
-    async def _once(
-        self,
-        method: str,
-        url: str,
-        lines: list[Line],
-        body: IBodyProducer | None,
-        granted: Credentials | None,
-        compressed: bool,
-    ) -> Response:
-        if granted is not None and granted.origin == origin_of(url) and not any(n.lower() == b"authorization" for n, _ in lines):
-            lines = [*lines, (b"Authorization", granted.authorization.encode("latin-1"))]
+    async def _once(self, method: str, body: IBodyProducer | None, compressed: bool, url: str, lines: list[Line]) -> Response:
         exact = _ExactAgent(self._agent, lines)
         self.requests += 1
         try:
@@ -234,10 +221,7 @@ class HTTPClient:
         assert response is not None
         self.failures += response.code >= 500
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
-        if isinstance(response, WireResponse):
-            lines = response.lines
-        else:
-            lines = [(name, value) for name, values in response.headers.getAllRawHeaders() for value in values]
+        lines = response.lines if isinstance(response, WireResponse) else lines_of(response.headers)
         return Response(response.code, url, length, _text(response.phrase), lines, self, response, compressed)
 
 
@@ -259,7 +243,7 @@ class _ExactAgent:
         """Issue a request; see ``IAgent``."""
         if isinstance(self._agent, Agent):
             return self._agent.send(method, uri, self._lines, bodyProducer).addCallback(self._keep)
-        return self._agent.request(method, uri, _headers(self._lines), bodyProducer).addCallback(self._keep)
+        return self._agent.request(method, uri, headers_of(self._lines), bodyProducer).addCallback(self._keep)
 
     def _keep(self, response: IResponse) -> IResponse:
         self.response = response
@@ -310,15 +294,12 @@ def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
         for one in ((value,) if isinstance(value, str) else value)
     ]
     ours = ((b"User-Agent", USER_AGENT.encode("ascii")), (b"Accept-Encoding", b"gzip" if compressed else b"identity"))
-    names = {name.lower() for name, _ in given}
+    names = _names(given)
     return [line for line in ours if line[0].lower() not in names] + given
 
 
-def _headers(lines: list[Line]) -> Headers:
-    headers = Headers()
-    for name, value in lines:
-        headers.addRawHeader(name, value)
-    return headers
+def _names(lines: list[Line]) -> set[bytes]:
+    return {name.lower() for name, _ in lines}
 
 
 def _text(value: bytes | str) -> str:

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from twistpi.http.body import BODY_DONE, BytesBody
 from twistpi.http.errors import Cause, RequestFailed, request_failed
-from twistpi.http.messages import Request, RequestBody, ResponseParser
+from twistpi.http.messages import Request, RequestBody, ResponseParser, headers_of
 
 _BODY_ENDED: Final = Failure(PotentialDataLoss())  # type: ignore[no-untyped-call]
 
@@ -50,9 +50,7 @@ class WireResponse:
     def headers(self) -> Headers:
         """The headers; ``lines`` has them as they came."""
         if self._headers is None:
-            self._headers = Headers()
-            for name, value in self.lines:
-                self._headers.addRawHeader(name, value)
+            self._headers = headers_of(self.lines)
         return self._headers
 
     def setPreviousResponse(self, response: IResponse) -> None:

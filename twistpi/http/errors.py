@@ -50,7 +50,7 @@ class RequestFailed(Exception):
 
     @property
     def unreachable(self) -> bool:
-        """Whether nobody answered at all, as opposed to a response that cannot be used."""
+        """Whether there was no response at all, as opposed to one that cannot be used."""
         return self.cause in _UNREACHABLE
 
     def __str__(self) -> str:
@@ -62,9 +62,8 @@ def request_failed(error: BaseException) -> RequestFailed | CancelledError:
     error = _innermost(error)
     if isinstance(error, RequestFailed | CancelledError):
         return error
-    if isinstance(error, ConnectError | ConnectTimeout | DNSLookupError) or distrusts(error):
-        return RequestFailed(explain(error), Cause.CONNECT)
-    return RequestFailed(explain(error), Cause.BROKEN)
+    is_unconnected = isinstance(error, ConnectError | ConnectTimeout | DNSLookupError) or distrusts(error)
+    return RequestFailed(explain(error), Cause.CONNECT if is_unconnected else Cause.BROKEN)
 
 
 def too_large(limit: int) -> RequestFailed:
@@ -73,7 +72,7 @@ def too_large(limit: int) -> RequestFailed:
 
 
 def explain(error: BaseException) -> str:
-    """Why a request failed, in words that name no address."""
+    """Return why a request failed, in words that name no address."""
     cause = _innermost(error)
     told = _tls_reason(cause)
     if distrusts(cause):
@@ -82,19 +81,19 @@ def explain(error: BaseException) -> str:
 
 
 def distrusts(error: BaseException) -> bool:
-    """Whether a request was not made because of the other side's certificate."""
+    """Return whether the server's certificate was refused."""
     cause = _innermost(error)
     return _tls_reason(cause) == _DISTRUST or type(cause).__name__ == "VerificationError"
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What Twisted's client wrapped, once or several times."""
+    """Return what Twisted's client wrapped, once or several times."""
     reasons = getattr(error, "reasons", None)
     return _innermost(reasons[0].value) if reasons else error
 
 
 def _tls_reason(error: BaseException) -> str:
-    """What OpenSSL says, which gives its errors a list of (library, function, reason); empty for any other error."""
+    """Return OpenSSL's reason, whose errors hold a list of (library, function, reason); empty for any other error."""
     told = error.args[0] if error.args else None
     if isinstance(told, list) and told and isinstance(told[-1], tuple) and told[-1]:
         return str(told[-1][-1])

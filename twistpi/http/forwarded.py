@@ -1,8 +1,7 @@
-"""The header ``Forwarded`` (RFC 7239): what each proxy on the way tells of the request as it came to it.
+"""The header ``Forwarded`` (RFC 7239): what each proxy on the way tells of the request as it received it.
 
 ``Forwarded: for=192.0.2.43;proto=https;host=pkgs.example, for="[2001:db8::1]:4711"`` has an element for each proxy, the nearest
-last.  What is not written by the rules is not guessed at: a quote that a client left open would swallow what the proxies behind
-it say.
+last.  An invalid header is not guessed at: a quote that a client left open would swallow what later proxies say.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ _BETWEEN: Final = re.compile(r"[ \t]*([;,])[ \t]*|[ \t]*\Z", re.ASCII)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 Element = Mapping[str, str]
-"""What one proxy tells: ``for``, ``by``, ``proto``, ``host``, and what others invented; names in lower case, values unquoted."""
+"""What one proxy tells: ``for``, ``by``, ``proto``, ``host`` and extensions; names in lower case, values unquoted."""
 
 
 def parse_forwarded(text: str) -> tuple[Element, ...] | None:
-    """The elements of ``text``, several lines joined with commas, without the empty ones; None when it breaks the rules."""
+    """Return the elements of ``text``, several lines joined with commas, without empty ones; None when it is invalid."""
     elements: list[dict[str, str]] = [{}]
     at, text = 0, text.strip(" \t")
     while at < len(text):
@@ -42,10 +41,10 @@ def parse_forwarded(text: str) -> tuple[Element, ...] | None:
 
 
 def outermost(elements: Sequence[Element], is_trusted: Callable[[str], bool]) -> tuple[Element, ...]:
-    """The last of ``elements`` that trusted proxies wrote, the one of the outermost first.
+    """Return the last of ``elements`` that trusted proxies wrote, that of the outermost first.
 
-    The last element is the word of who asks this server, who is trusted.  ``is_trusted`` tells of a ``for`` whether that is a
-    trusted proxy, too: then the element before it counts as well.
+    The last one is of the proxy that connected, which is trusted.  When ``is_trusted`` says so of its ``for``, the one before it
+    counts as well, and so on.
     """
     first = len(elements) - 1
     while first > 0 and is_trusted(elements[first].get("for", "")):

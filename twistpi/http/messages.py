@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
@@ -30,6 +31,19 @@ _BODILESS: Final = frozenset({204, 304})
 _VERSION: Final = b"HTTP/1."
 _EXPECTED_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _SENT_BY_US: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def headers_of(lines: Iterable[Line]) -> Headers:
+    """Return headers in Twisted's form."""
+    headers = Headers()
+    for name, value in lines:
+        headers.addRawHeader(name, value)
+    return headers
+
+
+def lines_of(headers: Headers) -> list[Line]:
+    """Return headers as they are on the wire."""
+    return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
 def request_head(method: bytes, target: bytes, lines: Iterable[Line]) -> bytes:

@@ -1,8 +1,7 @@
-"""Networks to which this server connects for nobody, because what answers there is not for its users.
+"""Networks to which this server does not connect, because what responds there is not for its users.
 
-Users set up mirrors, so they choose what the server requests.  Addresses are checked at the last moment, as they are connected
-to: what a name resolves to may change between two look-ups, and a redirect leads anywhere.  Behind a proxy it is the proxy that
-resolves names and connects; there only addresses that are spelled out can be checked.
+Users set up mirrors, so they choose what the server requests.  Addresses are checked as they are connected to: what a name
+resolves to may change, and a redirect leads anywhere.  Behind a proxy only addresses that are spelled out can be checked.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import socket
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import unquote
@@ -38,28 +38,26 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 _COMPATIBLE: Final = ip_network("::/96")
 _LOWEST_32_BITS: Final = 0xFFFFFFFF
 
-Address = IPv4Address | IPv6Address
-
 
 @attrs.frozen
 class ForbiddenNetworks:
-    """The networks nobody is connected to."""
+    """Networks to which no connection is made."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
 
     @classmethod
     def parse(cls, texts: Iterable[str] = ()) -> ForbiddenNetworks:
-        """Of addresses and networks such as ``10.0.0.0/8``; the default for no text at all, nothing for ``none`` alone.
+        """Return those of addresses and networks such as ``10.0.0.0/8``; the default for no text, nothing for ``none`` alone.
 
-        Raises ``ValueError`` for what is neither.
+        Raise ``ValueError`` for another text.
         """
         given = tuple(texts) or DEFAULT
         return cls(tuple(ip_network(text, strict=False) for text in given if text != NONE))
 
     def check_address(self, address: str) -> None:
-        """Raise ``RequestFailed`` when the IP address ``address``, as a socket takes it, is in one of the networks.
+        """Raise ``RequestFailed`` when ``address``, an IP address as a socket takes it, is in one of the networks.
 
-        The text does not say which: whoever entered a name need not learn what it means to this server.
+        The text does not name it: a user need not learn what a name resolves to here.
         """
         for meant in _meant_by(ip_address(address.partition("%")[0])):
             if any(meant in network for network in self.networks):
@@ -67,17 +65,16 @@ class ForbiddenNetworks:
                 raise RequestFailed(reason, Cause.FORBIDDEN)
 
     def check_host(self, host: str) -> None:
-        """The same for a host that spells out an IP address, in whatever way; names pass: they have to be resolved first."""
-        literal = _literal(host)
-        if literal is not None:
+        """Do the same for a host that spells out an IP address, in any way; names, which are to be resolved first, pass."""
+        if (literal := _literal(host)) is not None:
             self.check_address(literal)
 
 
-def _meant_by(address: Address) -> Iterable[Address]:
-    """The address, and those at which packets to it arrive in the end."""
+def _meant_by(address: IPv4Address | IPv6Address) -> Iterable[IPv4Address | IPv6Address]:
+    """Yield the address, and those at which packets to it arrive in the end."""
     yield address
     if address.is_unspecified:
-        # Who connects to 0.0.0.0 or :: is connected to the machine itself.
+        # Connections to 0.0.0.0 or :: lead to the machine itself.
         yield from (IPv4Address("127.0.0.1"), IPv6Address("::1"))
     elif isinstance(address, IPv6Address):
         if address.sixtofour is not None:
@@ -87,16 +84,14 @@ def _meant_by(address: Address) -> Iterable[Address]:
 
 
 def _literal(host: str) -> str | None:
-    """The IP address that ``host`` spells out, None for a name.
+    """Return the IP address that ``host`` spells out, None for a name.
 
     Some clients and proxies understand ``169.254.43518``, ``0xa9fea9fe``, other scripts' digits and percent-encoding as well.
     """
     text = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".").strip("[]").rstrip(".")
     bare = text.partition("%")[0]
-    try:
+    with suppress(ValueError):
         return str(ip_address(bare))
-    except ValueError:
-        pass
     try:
         return socket.inet_ntoa(socket.inet_aton(bare))
     except (OSError, UnicodeError, ValueError):
@@ -104,7 +99,7 @@ def _literal(host: str) -> str | None:
 
 
 class GuardedReactor:
-    """A reactor that connects to everybody but forbidden networks; all else it leaves to the real one."""
+    """A reactor that does not connect to forbidden networks; it leaves all else to the real one."""
 
     def __init__(self, reactor: Any, forbidden: ForbiddenNetworks) -> None:
         self._reactor = reactor
@@ -115,6 +110,6 @@ class GuardedReactor:
         return getattr(self._reactor, name)
 
     def connectTCP(self, host: str, port: int, *arguments: Any, **keywords: Any) -> Any:
-        """Connect to the IP address ``host``, as ``IReactorTCP`` has it; raises ``RequestFailed``."""
+        """Connect to the IP address ``host``, as ``IReactorTCP`` has it; raise ``RequestFailed``."""
         self._forbidden.check_address(host)
         return self._reactor.connectTCP(host, port, *arguments, **keywords)

@@ -25,9 +25,9 @@ class Unsatisfiable:
 
 
 def parse_range(header: str, size: int) -> Span | Unsatisfiable | None:
-    """Return what a ``Range`` asks of a file of ``size`` bytes; None for all that is answered with the whole file.
+    """Return what a ``Range`` asks of a file of ``size`` bytes.
 
-    That is: several ranges, other units, and whatever is malformed.
+    None means the whole file: for several ranges, other units and malformed headers.
     """
     match = _RANGE.match(header)
     if match is None:

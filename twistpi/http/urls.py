@@ -59,10 +59,7 @@ def without_credentials(url: str) -> str:
 
 
 def resolve(base: str, location: str) -> str:
-    """Return where a ``Location`` header in a response from ``base`` leads, without user and password.
-
-    Raise ``ValueError`` when that is no http or https address.
-    """
+    """Return where a ``Location`` in a response from ``base`` leads, without user and password; raise ``ValueError``."""
     target = urljoin(base, location.strip())
     origin_of(target)
     return without_credentials(target)

@@ -60,11 +60,8 @@ def choose(accept: str | None, format_parameter: str | None = None, *, fallback:
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Return whether a client with this ``Accept-Encoding`` header accepts gzip and does not prefer plain bytes."""
-    if accept_encoding is None:
-        return False
-    qualities = dict(_preferences(accept_encoding))
-    wildcard = qualities.get("*", 0.0)
-    gzip = qualities.get("gzip", qualities.get("x-gzip", wildcard))
+    qualities = dict(_preferences(accept_encoding or ""))
+    gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
     return gzip > 0 and gzip >= qualities.get("identity", 0.0)
 
 
@@ -88,16 +85,16 @@ def _chosen(accept: str) -> Representation | None:
         kind = representation.value.partition("/")[0]
         return ranges.get(f"{kind}/*", ranges.get("*/*", 0.0))
 
-    html = max((Representation.TEXT_HTML, Representation.HTML_V1), key=lambda one: _html_rank(one, quality_of(one), one in named))
+    def rank(html: Representation) -> tuple[float, bool, bool]:
+        """Order by quality, then named before unnamed, then specific before general; unnamed, ``text/html`` is first."""
+        is_named = html in named
+        return quality_of(html), is_named, (html is Representation.HTML_V1) is is_named
+
+    html = max((Representation.TEXT_HTML, Representation.HTML_V1), key=rank)
     json, best_html = quality_of(Representation.JSON_V1), quality_of(html)
     if json > 0 and (best_html == 0 or (Representation.JSON_V1 in named and json >= best_html)):
         return Representation.JSON_V1
     return html if best_html > 0 else None
-
-
-def _html_rank(representation: Representation, quality: float, is_named: bool) -> tuple[float, bool, bool]:
-    """Order HTML types by quality, then named before unnamed, then specific before general; unnamed, ``text/html`` is first."""
-    return quality, is_named, (representation is Representation.HTML_V1) is is_named
 
 
 def _preferences(header: str) -> Iterator[tuple[str, float]]:

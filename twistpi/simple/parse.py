@@ -6,7 +6,7 @@ are dropped one by one; only a page that is none at all is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -93,25 +93,21 @@ def _parse_json(body: bytes, url: str) -> tuple[PageHeader, tuple[str, ...], Ite
     if not isinstance(page, dict):
         raise BadUpstreamPage(url, "it is JSON, but not an object")
     meta = page.get("meta")
-    field.check_api_version(meta.get("api-version") if isinstance(meta, dict) else None, url)
+    meta = meta if isinstance(meta, dict) else {}
+    field.check_api_version(meta.get("api-version"), url)
     files = page.get("files")
     if not isinstance(files, list):
         raise BadUpstreamPage(url, "it has no list of files")
-    return _header(page), _versions(page.get("versions")), _links(files, url)
-
-
-def _header(page: Mapping[str, Any]) -> PageHeader:
-    meta = page.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
     # The specification's example has it in "meta", its prose at the top level.
     status = page.get("project-status", meta.get("project-status"))
     status = status if isinstance(status, dict) else {"status": status}
-    return PageHeader(
+    header = PageHeader(
         status=field.clean_status(status.get("status")),
         status_reason=field.clean_reason(status.get("reason")),
         last_serial=field.clean_serial(meta.get("_last-serial")),
         extra=field.clean_extra(page, _KNOWN_OF_A_PAGE),
     )
+    return header, _versions(page.get("versions")), _links(files, url)
 
 
 def _versions(value: Json) -> tuple[str, ...]:

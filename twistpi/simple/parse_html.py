@@ -43,7 +43,10 @@ def parse_html(body: bytes, content_type: str, url: str, project: str) -> tuple[
         status_reason=field.clean_reason(metas.get("pypi:project-status-reason")),
         last_serial=field.clean_serial(int(serial[1])) if serial else None,
     )
-    return header, _links(tree, _base(tree, url), project)
+    node = tree.css_first("base[href]")
+    reference = node.attributes["href"] if node is not None else None
+    base = (absolute(url, reference) if reference else None) or url
+    return header, filter(None, (_link(node, base, project) for node in tree.css("a[href]")))
 
 
 def charset_of(content_type: str) -> str:
@@ -75,18 +78,6 @@ def _metas(tree: LexborHTMLParser) -> Mapping[str, str | None]:
     return metas
 
 
-def _base(tree: LexborHTMLParser, url: str) -> str:
-    node = tree.css_first("base[href]")
-    reference = node.attributes["href"] if node is not None else None
-    return (absolute(url, reference) if reference else None) or url
-
-
-def _links(tree: LexborHTMLParser, base: str, project: str) -> Iterator[Link]:
-    for node in tree.css("a[href]"):
-        if link := _link(node, base, project):
-            yield link
-
-
 def _link(node: LexborNode, base: str, project: str) -> Link | None:
     attributes = node.attributes
     reference = attributes["href"]
@@ -102,11 +93,12 @@ def _link(node: LexborNode, base: str, project: str) -> Link | None:
     # Folder listings link to other things, too; a file that is no distribution counts if its link shows its name.
     if not (is_named or filename.lower().endswith(_SUFFIXES)) or not _belongs(filename, project):
         return None
+    size = attributes.get("data-size")
     return Link(
         filename,
         url,
         field.hash_of_fragment(reference),
-        _size(attributes.get("data-size")),
+        field.clean_size(int(size)) if size and len(size) <= 16 and size.isascii() and size.isdigit() else None,
         field.clean_requires_python(attributes.get("data-requires-python")),
         field.clean_upload_time(attributes.get("data-upload-time")),
         "data-yanked" in attributes and (field.clean_yanked(attributes["data-yanked"]) or True),
@@ -131,10 +123,6 @@ def _belongs(filename: str, project: str) -> bool:
 def _beginning(project: str, separator: str, end: str) -> re.Pattern[str]:
     """Match the beginning of a file name of ``project``, in any spelling of the name."""
     return re.compile(separator.join(map(re.escape, project.split("-"))) + end, re.IGNORECASE)
-
-
-def _size(text: str | None) -> int | None:
-    return field.clean_size(int(text)) if text and len(text) <= 16 and text.isascii() and text.isdigit() else None
 
 
 def _core_metadata(attributes: Mapping[str, str | None]) -> bool | Mapping[str, str] | None:
