@@ -19,7 +19,6 @@ from typing import Any
 import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThread
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
@@ -36,20 +35,19 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
-from twistpi.mirror.files import FileService, UpstreamFiles
-from twistpi.mirror.names import NameLists, UpstreamNames
-from twistpi.mirror.page_source import UpstreamPages
-from twistpi.mirror.pages import TIMEOUTS, PageService
+from twistpi.mirror.core_metadata import MetadataService
+from twistpi.mirror.files import FileService
+from twistpi.mirror.pages import PageService
 from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.following_errors import NotHereYet
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
 from twistpi.server.foundation import Foundation
-from twistpi.server.replica_services import Relayed, relay
+from twistpi.server.mirror_services import blob_fetcher, primary_mirrors, upstream_mirrors
 from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
@@ -57,7 +55,7 @@ from twistpi.view.read import Readers
 from twistpi.web.access import Access
 from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
+from twistpi.web.components import Components, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import make_site
@@ -132,6 +130,17 @@ class NotingNodes(NodeAuthenticator):
         ranged = request.requestHeaders.getRawHeaders("Range") or [""]
         self.asked.append(f"{request.method.decode()} {request.uri.decode()} {ranged[0]}")
         return claim
+
+
+@attrs.define(eq=False)
+class Relayed:
+    """What a replica has over its primary."""
+
+    mirror: PageService
+    downloads: FileService
+    sidecars: MetadataService
+    name_lists: Any
+    files: BlobFetcher
 
 
 @attrs.define(eq=False)
@@ -296,40 +305,37 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     blobs = open_tree(str(folder), system)
     timeout = chosen.request_timeout
     upstream = HTTPClient(make_agent(reactor, {}), clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
-    relayed, following = None, Waiting()
-    parts: dict[str, Any]
+    node = SimpleNamespace(fence=None)
+    storage: Any = SimpleNamespace(
+        blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")), node=node)
+    )
+    foundation = Foundation(
+        chosen, storage, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, offload, readers,
+        writer, upstream, lambda: None,
+    )  # fmt: skip
+    relayed, waiting = None, Waiting()
+    following: Any = waiting
     if parent is None:
-        parts = _asking_upstream(folder, upstream, readers, writer, blobs, clock, chosen)
+        mirrors = upstream_mirrors(foundation)
     else:
-        storage: Any = SimpleNamespace(
-            blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")))
-        )
-        foundation = Foundation(
-            chosen, storage, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, deferToThread, readers,
-            writer, upstream, lambda: succeed(None),
-        )  # fmt: skip
         client, _agent = client_for(through or parent.url)
         primary = Primary(through or parent.url, os.urandom(16).hex(), client, NodeTokens(SECRET), os.urandom, patience=60.0)
-        relayed = relay(foundation, primary, following)  # type: ignore[arg-type]
-        parts = {
-            "mirror": relayed.mirror, "downloads": relayed.downloads, "sidecars": relayed.sidecars,
-            "name_lists": relayed.name_lists, "elsewhere": relayed.downloads, "files": relayed.files,
-        }  # fmt: skip
+        mirrors = primary_mirrors(foundation, primary, following)
+        fetcher = blob_fetcher(foundation, primary, following, mirrors.files)
+        relayed = Relayed(mirrors.pages, mirrors.files, mirrors.metadata, mirrors.names, fetcher)
     authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(offload), clock, os.urandom, 4)
     nobody: Any = None
     nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
     components = Components(
         node=NodeFacts(os.urandom(16).hex()), software="twistpi/1.0", access=Access(readers, authenticator, Policy()),
         writer=writer, storage=UploadStorage(blobs, offload, lambda error: None), pusher=nobody,
-        mirrors=MirrorServices(
-            parts["mirror"], parts["downloads"], parts["sidecars"], parts["name_lists"], parts.get("elsewhere")
-        ),
-        replication=ReplicationServices(nodes, queue=parts.get("files")), ready=ReadyAnswers(PageCache(1 << 20)),
+        mirrors=mirrors, replication=ReplicationServices(nodes, queue=None if relayed is None else relayed.files),
+        ready=ReadyAnswers(PageCache(1 << 20)),
         connections=Connections(clock), clock=clock, offload=offload, now=lambda: datetime.now(UTC),
     )  # fmt: skip
     site = make_site(components)
     server = Server(
-        folder, changelog, view, readers, writer, blobs, components, site, clock, system, nodes.asked, following, relayed, parent
+        folder, changelog, view, readers, writer, blobs, components, site, clock, system, nodes.asked, waiting, relayed, parent
     )
 
     def hand_on(_serial: int, _changes: object) -> None:
@@ -337,9 +343,10 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
             if child.follows:
                 Deferred.fromCoroutine(child.pull())
 
-    told += [site.changed, parts["name_lists"].changed, hand_on]
+    names: Any = mirrors.names
+    told += [site.changed, names.changed, hand_on]
     if relayed is not None:
-        told += [relayed.files.changed, following.changed]
+        told += [relayed.files.changed, waiting.changed]
     components.responder.default_headers.moved(changelog.last.serial)
     writer.start()
     server.listen()
@@ -360,25 +367,3 @@ class _Shifted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
-
-
-def _asking_upstream(
-    folder: Path, upstream: HTTPClient, readers: Readers, writer: Writer, blobs: Tree, clock: ShiftableClock, settings: Settings
-) -> dict[str, Any]:
-    timeout = settings.request_timeout
-    downloads = FileService(UpstreamFiles(upstream, blobs, writer), blobs, offload)
-    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout)
-    return {
-        "mirror": PageService(pages, readers, clock, request_timeout=timeout),
-        "downloads": downloads,
-        "sidecars": MetadataService(UpstreamMetadata(upstream, downloads, blobs, writer), blobs, offload),
-        "name_lists": NameLists(
-            UpstreamNames(upstream),
-            readers,
-            clock,
-            root=str(folder / "names"),
-            offload=offload,
-            call_in_reactor=reactor.callFromThread,
-            request_timeout=timeout,
-        ),
-    }

@@ -105,7 +105,7 @@ async def test_twenty_replicas_at_once_are_the_same_as_their_primary(town: Town)
     last = application.components.responder.serial
     assert last == 1 + ENTRIES + LATER
     for replica in replicas:
-        following = replica.parts.following
+        following = replica.role.following
         assert following is not None
         await following.wait_for(last, 5 * PATIENCE)
     await deferToThread(_all_are_the_same, town)

@@ -1,4 +1,4 @@
-"""What answers requests: the rooms above the disk, joined."""
+"""What answers requests, built over what is kept on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
-from twistpi.auth.node_tokens import NodeTokens
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.gc.collector import GarbageCollector
@@ -30,10 +29,10 @@ from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import Authentication
+from twistpi.server.foundation import Foundation
 from twistpi.server.health import ServerHealth
 from twistpi.server.primary_connection import forward_to
-from twistpi.server.roles import Foundation, Parts, Told, make_parts
-from twistpi.server.secret import read_secret
+from twistpi.server.roles import EntryListener, Role, build_role
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.page_cache import PageCache
@@ -42,9 +41,8 @@ from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components, MirrorServices, NodeFacts
+from twistpi.web.components import Components, NodeFacts
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -61,8 +59,8 @@ class Application:
 
     site: Any
     """The factory of the listening ports."""
-    parts: Parts
-    """What differs by the role of the server."""
+    role: Role
+    """What the server has by its role."""
     components: Components
     """What the site was built from."""
     _writer: Writer
@@ -70,8 +68,8 @@ class Application:
     _authentication: Authentication
     _collector: GarbageCollector
     _clock: Any
-    announcements: list[Told]
-    """Who is told of entries, in this order; whoever is added in time hears of all from then on."""
+    announcements: list[EntryListener]
+    """Told of entries, in this order."""
     _housekeeping: LoopingCall = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,13 +89,13 @@ class Application:
         connections: Connections,
         access_log: AccessLog | None,
     ) -> Application:
-        """Join the rooms over what is kept on disk, in the role that its ``node.json`` says.
+        """Return what answers requests over ``storage``, in the role that its ``node.json`` says.
 
         ``fail`` is told what makes it impossible to go on, ``access_log`` of every answer; ``restart`` begins anew.
         """
         offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
-        announcements: list[Told] = []
+        announcements: list[EntryListener] = []
 
         def announce(serial: int, changes: tuple[Change, ...]) -> None:
             for told in announcements:
@@ -113,15 +111,15 @@ class Application:
         foundation = Foundation(
             settings, storage, reactor, environment, now, fail, offload, readers, writer, upstream, restart
         )  # fmt: skip
-        parts = make_parts(foundation)
-        collector = _make_collector(foundation, parts)
+        role = build_role(foundation)
+        collector = _make_collector(foundation, role)
         authentication = Authentication.build(settings, readers, reactor, offload)
-        components = _make_components(foundation, parts, authentication, collector, connections)
-        _watch(components, foundation, parts)
+        components = _make_components(foundation, role, authentication, collector, connections)
+        _watch(components, foundation, role)
         components.responder.default_headers.moved(storage.changelog.last.serial)
         site = make_site(components, access_log=access_log)
-        announcements += [site.changed, collector.changed, *parts.told]
-        return cls(site, parts, components, writer, readers, authentication, collector, reactor, announcements)
+        announcements += [site.changed, collector.changed, *role.listeners]
+        return cls(site, role, components, writer, readers, authentication, collector, reactor, announcements)
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -129,13 +127,13 @@ class Application:
         self._authentication.start()
         self._collector.start()
         self._housekeeping.start(_HOUSEKEEPING)
-        self.parts.start()
+        self.role.start()
 
     async def stop(self) -> None:
         """Stop fetching, write what was decided, and let go of the view."""
         if self._housekeeping.running:
             self._housekeeping.stop()
-        await self.parts.stop()
+        await self.role.stop()
         await self._collector.stop()
         await self._writer.stop()
         await self._authentication.stop()
@@ -152,12 +150,11 @@ class Application:
 
 
 def _make_components(
-    foundation: Foundation, parts: Parts, authentication: Authentication, collector: GarbageCollector, connections: Connections
+    foundation: Foundation, role: Role, authentication: Authentication, collector: GarbageCollector, connections: Connections
 ) -> Components:
     """Return what the site is built from."""
     settings, storage, reactor = foundation.settings, foundation.storage, foundation.reactor
     readers, offload = foundation.readers, foundation.offload
-    secret = read_secret(settings.serverdir, settings.secretfile)
     node = storage.serverdir.node
     addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
     return Components(
@@ -165,31 +162,28 @@ def _make_components(
         addresses=addresses,
         access=Access(readers, authentication.authenticator, Policy.parse(settings.restrict_modify)),
         writer=foundation.writer, storage=UploadStorage(storage.blobs, offload, foundation.fail, settings.max_upload_size),
-        mirrors=MirrorServices(
-            parts.mirror, parts.downloads, parts.sidecars, parts.name_lists, parts.elsewhere, settings.offline,
-            settings.mirror_cache_expiry,
-        ),
+        mirrors=role.mirrors,
         pusher=_make_pusher(foundation),
-        replication=parts.replication(NodeAuthenticator(NodeTokens(secret), time.monotonic, reactor.seconds())),
+        replication=role.replication,
         ready=ReadyAnswers(PageCache(settings.page_cache_size)), connections=connections,
         clock=reactor, offload=offload, now=foundation.now, collector=collector,
-        forwarder=forward_to(parts.primary, parts.following, addresses, settings, reactor),
+        forwarder=forward_to(role.primary, role.following, addresses, settings, reactor),
         lenient_accept=settings.lenient_accept, metrics_from=settings.metrics_from,
     )  # fmt: skip
 
 
-def _watch(components: Components, foundation: Foundation, parts: Parts) -> None:
+def _watch(components: Components, foundation: Foundation, role: Role) -> None:
     """Add the figures and checks of everything to those of the site."""
     settings, storage, writer = foundation.settings, foundation.storage, foundation.writer
     asks_upstreams = not storage.serverdir.node.is_replica
-    following = parts.following
+    following = role.following
     condition = ServerHealth(
-        settings.serverdir, settings.disk_reserve, storage.changelog, writer, parts.mirror if asks_upstreams else None,
+        settings.serverdir, settings.disk_reserve, storage.changelog, writer, role.mirrors.pages if asks_upstreams else None,
         lambda: None if following is None else following.progress, foundation.reactor.seconds,
     )  # fmt: skip
     components.measuring += [components.connections.measures, condition.measures, writer.measures]
     components.measuring += [partial(upstream_measures, foundation.upstream)]
-    components.measuring += parts.measuring
+    components.measuring += role.measuring
     components.checking += [condition.checks]
 
 
@@ -203,10 +197,10 @@ def _make_pusher(foundation: Foundation) -> Pusher:
     return Pusher(client, foundation.storage.blobs, os.urandom)
 
 
-def _make_collector(foundation: Foundation, parts: Parts) -> GarbageCollector:
+def _make_collector(foundation: Foundation, role: Role) -> GarbageCollector:
     """What removes files that nothing names; on a replica only while that has the whole log."""
     slow_clock = SlowClock(time.time, time.monotonic)
     return GarbageCollector(
         foundation.storage.blobs, foundation.readers, foundation.writer, foundation.reactor, offload=foundation.offload,
-        now=slow_clock.now, blocked=None if parts.following is None else parts.following.hindrance,
+        now=slow_clock.now, blocked=None if role.following is None else role.following.hindrance,
     )  # fmt: skip

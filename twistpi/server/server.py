@@ -150,8 +150,8 @@ class Server:
         await first_sync.run()
         self._open_storage(serverdir)
         application = self._start()
-        assert application.parts.following is not None
-        await application.parts.following.complete
+        assert application.role.following is not None
+        await application.role.following.complete
         serverdir.initialised()
         self._answer(application)
         _log.info("This replica has all that its primary has, and serves it.")
@@ -162,7 +162,7 @@ class Server:
             self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _progress(self, first_sync: FirstSync) -> Progress:
-        following = None if self._application is None else self._application.parts.following
+        following = None if self._application is None else self._application.role.following
         return first_sync.progress if following is None else following.progress
 
     def _sentence(self, first_sync: FirstSync) -> str:
