@@ -34,7 +34,7 @@ def test_every_setting_is_an_option_with_its_help_and_default() -> None:
     usage = " ".join(_parse().getUsage().split())
     for setting in (CONFIG, *TABLE):
         assert f"--{setting.name}" in usage
-        assert setting.help in usage.replace("mirror- ", "mirror-")
+        assert setting.help in usage.replace("mirror- ", "mirror-").replace("on- ", "on-")
 
 
 @pytest.mark.parametrize("words", [["--port", "http"], ["--prot", "1"], ["extra"], ["--config", "/nowhere.toml"], ["--port"]])
