@@ -14,7 +14,7 @@ import attrs
 
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.line import BadLine, check_line, has_shape
-from twistpi.changelog.reader import Progress, find_line, log_bytes, read_lines, report_progress, segment_path
+from twistpi.changelog.reader import find_line, read_lines, segment_path
 from twistpi.changelog.segments import read_base, segment_name, sort_segments, sort_unfinished, write_base
 from twistpi.model.errors import LogDamaged
 from twistpi.model.peers import BEGINNING, Position
@@ -33,9 +33,7 @@ class TornTail:
     reason: str
 
 
-def find_end(
-    directory: str, disk: Disk, start: Position | None = None, on_progress: Progress = lambda _done, _total: None
-) -> tuple[Position, TornTail | None]:
+def find_end(directory: str, disk: Disk, start: Position | None = None) -> tuple[Position, TornTail | None]:
     """The end of the last right line, and the torn tail after it; changes nothing.  Not for a log that is being written.
 
     Checks every line after ``start`` (None: the log's beginning).  Blocking.  Raises ``LogDamaged``.
@@ -43,7 +41,7 @@ def find_end(
     base, segments = read_base(directory, disk)
     end, damage = start or base, None
     try:
-        for line in report_progress(read_lines(directory, disk, end), log_bytes(directory, disk), on_progress):
+        for line in read_lines(directory, disk, end):
             end = line.position
     except LogDamaged as error:
         damage = error

@@ -115,7 +115,7 @@ class Writer:
     def deny(self, reason: Exception) -> Deferred[None]:
         """Refuse commits, held ones too, with ``reason`` from now on; fires once all earlier requests are done."""
         self._denial = reason
-        self._answer_held(reason)
+        self._refuse_held(reason)
         return self.keep(lambda _view: None)
 
     @property
@@ -246,7 +246,7 @@ class Writer:
         else:
             request.waiter.callback(answer)
 
-    def _answer_held(self, reason: Exception) -> None:
+    def _refuse_held(self, reason: Exception) -> None:
         held, self._held = self._held, None
         for request in held or ():
             request.waiter.errback(reason)
@@ -254,7 +254,7 @@ class Writer:
     def _refuse(self, reason: Exception) -> None:
         """Refuse everything from now on, held commits too; the first reason stays."""
         self._refusal = self._refusal or reason
-        self._answer_held(self._refusal)
+        self._refuse_held(self._refusal)
 
     def _ended(self) -> None:
         self._running = False

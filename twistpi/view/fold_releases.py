@@ -15,7 +15,7 @@ import orjson
 
 from twistpi.model.accounts import BY_ANONYMOUS
 from twistpi.model.changes import Entry
-from twistpi.model.records import Link, PageHeader
+from twistpi.model.records import Link
 from twistpi.model.release_changes import (
     AttachmentAdded,
     AttachmentRemoved,
@@ -29,7 +29,7 @@ from twistpi.model.release_changes import (
 )
 from twistpi.model.releases import DOCZIP, LogLine
 from twistpi.rules.mirrors import file_path
-from twistpi.view.rows import INSERT_FILE, Row, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
+from twistpi.view.rows import INSERT_FILE, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
 
 _OVERWRITE: Final = "overwrite"
 
@@ -62,17 +62,16 @@ class ReleaseFold:
     # Adding --------------------------------------------------------------------------------------------------------
 
     def _described(self, change: ReleaseDescribed, _entry: Entry) -> None:
-        number, metadata = self._release(change.index, change.project, change.version)
-        metadata = {**metadata, **change.changed}
+        _, number = self._release(change.index, change.project, change.version)
+        metadata = {**orjson.loads(self._value("SELECT metadata FROM release WHERE id = ?", number)), **change.changed}
         kept = {key: value for key, value in metadata.items() if key not in change.removed}
         self._execute("UPDATE release SET metadata = ? WHERE id = ?", (to_json(kept), number))
 
     def _uploaded(self, change: FileUploaded, entry: Entry) -> None:
-        release, _ = self._release(change.index, change.project, change.version)
-        project = self._project(change.index, change.project)
+        project, release = self._release(change.index, change.project, change.version)
         link = _link(change, entry)
         overwritten = self._take_away(change.index, project, change.filename)
-        number = self._execute(INSERT_FILE, link_row(project or 0, link)).lastrowid
+        number = self._execute(INSERT_FILE, link_row(project, link)).lastrowid
         self._execute(
             "INSERT INTO kept (file, sha256, size, metadata_sha256, metadata_size) VALUES (?, ?, ?, ?, ?)",
             (number, change.sha256, change.size, change.metadata_sha256, change.metadata_size),
@@ -83,7 +82,7 @@ class ReleaseFold:
         self._execute("DELETE FROM removed WHERE index_name = ? AND path = ?", (change.index, file_path(link)))
 
     def _attached(self, change: AttachmentAdded, entry: Entry) -> None:
-        release, _ = self._release(change.index, change.project, change.version)
+        project, release = self._release(change.index, change.project, change.version)
         overwritten: tuple[LogLine, ...] = ()
         if change.attachment == DOCZIP:
             for number, path, log in self._execute(
@@ -91,7 +90,7 @@ class ReleaseFold:
             ).fetchall():
                 overwritten = _overwritten(log, change.index)
                 self._remove_attachment(change.index, number, path)
-        file = self._file(self._project(change.index, change.project), change.for_filename)
+        file = self._file(project, change.for_filename)
         log = log_json(_log(change, entry, overwritten))
         row = (release, file, change.attachment, change.filename, change.path, change.sha256, change.size, log)
         self._execute(
@@ -110,7 +109,7 @@ class ReleaseFold:
         ).fetchone()
         if found is not None:
             header = attrs.evolve(header_of(found[1]), status=change.status, status_reason=change.reason)
-            self._execute("UPDATE project SET header = ? WHERE id = ?", (header_json(header or PageHeader()), found[0]))
+            self._execute("UPDATE project SET header = ? WHERE id = ?", (header_json(header), found[0]))
 
     # Removing ------------------------------------------------------------------------------------------------------
 
@@ -127,17 +126,16 @@ class ReleaseFold:
 
     def _file_removed(self, change: FileRemoved, _entry: Entry) -> None:
         project = self._project(change.index, change.project)
-        number = self._file(project, change.filename)
-        release = self._execute("SELECT release FROM uploaded WHERE file = ?", (number,)).fetchone()
+        release = self._value("SELECT release FROM uploaded WHERE file = ?", self._file(project, change.filename))
         if release is not None:
             self._take_away(change.index, project, change.filename)
-            self._remove_empty(project, release[0])
+            self._remove_empty(project, release)
 
     def _release_removed(self, change: ReleaseRemoved, _entry: Entry) -> None:
         project = self._project(change.index, change.project)
-        found = self._execute("SELECT id FROM release WHERE project = ? AND version = ?", (project, change.version)).fetchone()
-        if found is not None:
-            self._remove_release(change.index, project, found[0])
+        release = self._value("SELECT id FROM release WHERE project = ? AND version = ?", project, change.version)
+        if release is not None:
+            self._remove_release(change.index, project, release)
             self._remove_project_if_empty(project)
 
     def _project_removed(self, change: ProjectRemoved, _entry: Entry) -> None:
@@ -161,18 +159,18 @@ class ReleaseFold:
     def _remove_empty(self, project: int | None, release: int) -> None:
         """Remove ``release`` if it has no files, and then ``project`` if it has no releases."""
         used = "SELECT 1 FROM uploaded WHERE release = ?1 UNION ALL SELECT 1 FROM attachment WHERE release = ?1"
-        if self._execute(used, (release,)).fetchone() is None:
+        if self._value(used, release) is None:
             self._forget_release(project, release)
             self._remove_project_if_empty(project)
 
     def _forget_release(self, project: int | None, release: int) -> None:
-        version = self._execute("SELECT version FROM release WHERE id = ?", (release,)).fetchone()
-        self._execute("DELETE FROM version WHERE project = ? AND version = ?", (project, version[0]))
+        version = self._value("SELECT version FROM release WHERE id = ?", release)
+        self._execute("DELETE FROM version WHERE project = ? AND version = ?", (project, version))
         self._execute("DELETE FROM release WHERE id = ?", (release,))
 
     def _remove_project_if_empty(self, project: int | None) -> None:
         used = "SELECT 1 FROM release WHERE project = ?1 UNION ALL SELECT 1 FROM file WHERE project = ?1"
-        if self._execute(used, (project,)).fetchone() is None:
+        if self._value(used, project) is None:
             self._remove_project(project)
 
     def _remove_project(self, project: int | None) -> None:
@@ -205,26 +203,28 @@ class ReleaseFold:
 
     # Finding -------------------------------------------------------------------------------------------------------
 
+    def _value(self, query: str, *values: object) -> Any:
+        """The first column of the first row, or None."""
+        row = self._execute(query, values).fetchone()
+        return None if row is None else row[0]
+
     def _project(self, index: str, name: str) -> int | None:
-        row = self._execute("SELECT id FROM project WHERE index_name = ? AND name = ?", (index, name)).fetchone()
-        return None if row is None else int(row[0])
+        project: int | None = self._value("SELECT id FROM project WHERE index_name = ? AND name = ?", index, name)
+        return project
 
     def _file(self, project: int | None, filename: str | None) -> int | None:
-        row = self._execute(
-            "SELECT id FROM file WHERE filename = ? AND project = ? AND replaced = 0", (filename, project)
-        ).fetchone()
-        return None if row is None else int(row[0])
+        file: int | None = self._value(
+            "SELECT id FROM file WHERE filename = ? AND project = ? AND replaced = 0", filename, project
+        )
+        return file
 
-    def _release(self, index: str, project: str, version: str) -> tuple[int, dict[str, Any]]:
-        """The id and metadata of a release, which is made when it is missing."""
-        self._execute("INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)", (index, project))
-        number = self._project(index, project)
-        self._execute("INSERT OR IGNORE INTO release (project, version, metadata) VALUES (?, ?, '{}')", (number, version))
-        self._execute("INSERT OR IGNORE INTO version VALUES (?, ?)", (number, version))
-        row: Row = self._execute(
-            "SELECT id, metadata FROM release WHERE project = ? AND version = ?", (number, version)
-        ).fetchone()
-        return row[0], orjson.loads(row[1])
+    def _release(self, index: str, name: str, version: str) -> tuple[int, int]:
+        """The ids of a project and of its release, which are made when they are missing."""
+        self._execute("INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)", (index, name))
+        project = self._value("SELECT id FROM project WHERE index_name = ? AND name = ?", index, name)
+        self._execute("INSERT OR IGNORE INTO release (project, version, metadata) VALUES (?, ?, '{}')", (project, version))
+        self._execute("INSERT OR IGNORE INTO version VALUES (?, ?)", (project, version))
+        return project, self._value("SELECT id FROM release WHERE project = ? AND version = ?", project, version)
 
 
 def _link(change: FileUploaded, entry: Entry) -> Link:

@@ -1,5 +1,5 @@
 -- The view: what folding the changelog gives.  Every table but "freshness" is a function of the entries 1 ... stamp.serial.
--- The file is disposable.  Whoever changes a table, or what the fold writes into it, raises FOLD_VERSION in fold.py.
+-- The file is disposable.  Whoever changes a table, or what the fold writes into it, raises FOLD_VERSION in database.py.
 
 -- One row: which log this was folded from, by which fold, and up to where.  Written in the transaction of the rows it speaks of.
 CREATE TABLE stamp (
