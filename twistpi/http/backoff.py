@@ -26,9 +26,7 @@ class Backoff:
     longest: float
     """Seconds."""
     chance: Callable[[], float] | None = None
-    """Returns a number from 0 up to 1.  With it, each delay is shortened by up to a half, so that many clients do not ask at
-    the same moment.
-    """
+    """Returns a number from 0 up to 1, which shortens a delay by up to a half: many clients do not ask at the same moment."""
     failures: int = attrs.field(default=0, init=False)
 
     def next(self) -> float:

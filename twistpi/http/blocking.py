@@ -31,7 +31,7 @@ class BlockingResponse:
     status: int
     reason: str
     headers: tuple[tuple[str, str], ...]
-    """As they came; a name may be repeated."""
+    """As they were received; a name may be repeated."""
     body: bytes = b""
     is_whole: bool = True
     kept_open: bool = True
@@ -67,9 +67,9 @@ class BlockingClient:
     """The longest time without a byte, in seconds."""
     proxies: ProxyRules = attrs.field(factory=ProxyRules)
     context: ssl.SSLContext | None = None
-    """What is trusted; the system's authorities when None."""
+    """Trusted certificates; the system's authorities when None."""
     unix_socket: str | None = None
-    """The path of the socket that stands for every origin."""
+    """Path of a socket that replaces every origin."""
     _kept: dict[Origin, HTTPConnection] = attrs.field(factory=dict, init=False)
 
     def request(

@@ -1,4 +1,4 @@
-"""Bodies of responses: read with an eye on silence and length, decompressed; and bodies in memory."""
+"""Bodies of responses: reading them within limits of time and length, decompression; and bodies in memory."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class BodyReader(TwistedProtocol):
 async def read_body(deliver: Deliver, clock: IReactorTime, silence: float, limit: int, *, beginning: bool = False) -> bytes:
     """Return a whole body; raise ``RequestFailed``, also for more than ``limit`` bytes.
 
-    With ``beginning`` return at most the first ``limit`` bytes of it, or what came before it broke off.
+    With ``beginning`` return at most the first ``limit`` bytes of it, or those before it broke off.
     """
     pieces: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""The body of a response written by what blocks, a file for example: in another thread, a fast sender held back."""
+"""Writing the body of a response to a file, say: in another thread, with a fast sender held back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twistpi.http.errors import RequestFailed
 from twistpi.http.single_flight import Waiters
 
 _FIRST_AHEAD: Final = 128 * 1024
-"""Bytes that may wait for the thread before the sender is held back, at first: the first must not be late because of the next."""
+"""Bytes that may wait for the thread before the sender is held back; few at first, so that the first are not late."""
 _MOST_AHEAD: Final = 2 * 1024 * 1024
 """The same after several batches; as many bytes again may be on their way to the disk."""
 
@@ -55,17 +55,17 @@ class BodyWriter:
         self._paused = False
         self._outcome: Failure | None = None
         self._over = False
-        """Whether no more will come."""
+        """Whether the body ended."""
         self._settled: Waiters[None] = Waiters()
-        """Wait until no more will come and no thread is at work."""
+        """Those that wait until the body ended and no thread is at work."""
         self._reader = BodyReader(clock, silence, self._received)
         self._reader.ended.addCallbacks(lambda _: self._end(None), self._end)
 
     async def take(self, deliver: Deliver) -> None:
-        """Take the body that ``deliver`` sends; return when all of it came and was written.
+        """Write the body that ``deliver`` sends; return when all of it is written.
 
-        Raise ``RequestFailed`` when not all came, after writing what did; or what ``write`` raised.  When this is cancelled, it
-        ends only when no thread writes any more, so that the file may be closed then.
+        Raise ``RequestFailed`` when it broke off, after writing its beginning; or what ``write`` raised.  When this is cancelled,
+        it ends only when no thread writes any more, so that the file may be closed then.
         """
         deliver(self._reader)
         self._reader.read_size(self._ahead // 2)
@@ -108,7 +108,7 @@ class BodyWriter:
             return pieces
 
     def _advance(self) -> None:
-        """A batch was written, and what came meanwhile taken."""
+        """Go on after a batch was written."""
         if self._ahead < _MOST_AHEAD:
             self._ahead *= 2
             self._reader.read_size(self._ahead // 2)

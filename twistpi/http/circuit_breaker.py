@@ -20,7 +20,7 @@ class Blocked:
     """Unix seconds."""
     reason: str
     unreachable: bool
-    """Whether nobody answered at all."""
+    """As in ``RequestFailed``."""
 
 
 @attrs.define

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Final, cast
 
 import attrs
@@ -50,7 +51,7 @@ class Response:
     """Bytes of the body as it is sent; None when the response does not say."""
     phrase: str
     lines: list[Line]
-    """The headers as they came."""
+    """The headers as they were received."""
     _client: HTTPClient
     _body: IResponse | BufferedBody
     _is_compressed: bool = False
@@ -83,16 +84,15 @@ class Response:
         return await self._client.offload(decompress, body, coding, limit)
 
     async def beginning(self, limit: int) -> bytes:
-        """Return at most the first ``limit`` bytes of the body as they are sent, or what came of them before it broke off."""
+        """Return at most the first ``limit`` bytes of the body as they are sent, or those before it broke off."""
         return await read_body(self._body.deliverBody, self._client.clock, self._client.silence, limit, beginning=True)
 
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
     ) -> None:
-        """Have the body written by ``write``, which gets pieces of it in another thread; the sender is held back meanwhile.
+        """Have the body written by ``write``, which gets pieces of it in another thread; see ``BodyWriter``.
 
-        ``written`` is called in the reactor after each batch.  Raise ``RequestFailed``, or what ``write`` raised; see
-        ``BodyWriter``.
+        ``written`` is called in the reactor after each batch.  Raise ``RequestFailed``, or what ``write`` raised.
         """
         client = self._client
         seconds = client.silence if silence is None else silence
@@ -118,7 +118,7 @@ class Response:
         return attrs.evolve(self, length=len(content), body=BufferedBody(content), is_compressed=False)
 
     def _take(self) -> bytes | None:
-        """Return the whole body when it came together with the head; else None."""
+        """Return the whole body when it was received together with the head; else None."""
         return self._body.take_content() if isinstance(self._body, BufferedBody | WireResponse) else None
 
 
@@ -228,9 +228,9 @@ class HTTPClient:
 @implementer(IAgent)
 @attrs.define(eq=False)
 class _ExactAgent:
-    """The agent of one request of treq's: sends the headers as they are meant, and keeps the response as it came.
+    """The agent of one request of treq's: sends exactly our headers, and keeps the response as it was received.
 
-    treq by itself would ask for gzip, also for files, whose ranges and digests it would spoil, and decompress in the reactor.
+    treq by itself would ask for gzip, which spoils the ranges and digests of files, and decompress in the reactor.
     """
 
     _agent: IAgent
@@ -247,17 +247,11 @@ class _ExactAgent:
 
     def _keep(self, response: IResponse) -> IResponse:
         self.response = response
-        return cast(IResponse, _Sealed())
-
-
-class _Sealed:
-    """What treq sees of a response: nothing that it would decode."""
-
-    headers = Headers()
+        return cast(IResponse, _SEALED)
 
 
 class _ExactURL(EncodedURL):
-    """An address that treq sends as it stands: normalising would change signed queries, and fails for IPv6 addresses."""
+    """A URL that treq sends unchanged: normalising would change signed queries, and fails for IPv6 addresses."""
 
     __slots__ = ("_exact",)
 
@@ -265,11 +259,11 @@ class _ExactURL(EncodedURL):
         self._exact = exact
 
     def to_uri(self) -> _ExactURL:
-        """Return the address itself, which is in ASCII already."""
+        """Return itself, which is in ASCII already."""
         return self
 
     def to_text(self, with_password: bool = False) -> str:
-        """Return the address."""
+        """Return the URL."""
         return self._exact
 
 
@@ -284,6 +278,8 @@ class _NoCookies(IndexableCookieJar):
 
 
 _NO_COOKIES: Final = _NoCookies()
+_SEALED: Final = SimpleNamespace(headers=Headers())
+"""What treq sees of a response: nothing that it would decode."""
 
 
 def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:

@@ -28,10 +28,10 @@ _BODY_ENDED: Final = Failure(PotentialDataLoss())  # type: ignore[no-untyped-cal
 
 @implementer(IResponse, IPushProducer)
 class WireResponse:
-    """A response whose head is there; also the transport of its body for the protocol that reads it."""
+    """A response whose head was received; also the transport of its body for the protocol that reads it."""
 
     def __init__(self, parser: ResponseParser, connection: Connection | None) -> None:
-        """``connection`` is None when the whole response came already."""
+        """``connection`` is None when the whole response was received already."""
         self.request = self.previousResponse = None
         self.version = (b"HTTP", *parser.version)
         self.code = parser.status
@@ -48,7 +48,7 @@ class WireResponse:
 
     @property
     def headers(self) -> Headers:
-        """The headers; ``lines`` has them as they came."""
+        """The headers; ``lines`` has them as they were received."""
         if self._headers is None:
             self._headers = headers_of(self.lines)
         return self._headers
@@ -57,7 +57,7 @@ class WireResponse:
         """See ``IResponse``: redirects are not followed here."""
 
     def take_content(self) -> bytes | None:
-        """Return the whole body when all of it came with the head; else None, and it has to be delivered."""
+        """Return the whole body when it was received with the head; None when it has to be delivered."""
         if self._end is not BODY_DONE or self._reader is not None:
             return None
         pieces, self._pieces = self._pieces, []
@@ -124,13 +124,13 @@ class WireResponse:
             self.pauseProducing()
 
     def ended(self, reason: Failure) -> None:
-        """The body ended, as ``reason`` says."""
+        """End the body, with or without an error in ``reason``."""
         self._end, self._connection = reason, None
         if self._reader is not None:
             self._reader.connectionLost(reason)
 
     def detach(self) -> None:
-        """All of the body came: the connection may serve another request."""
+        """Leave the connection, which may serve another request, at the end of the body."""
         self._connection = None
 
 
@@ -154,12 +154,12 @@ class Connection(Protocol):
         self._is_aborted = False
 
     def connectionMade(self) -> None:
-        """The server took it."""
+        """Set options of the socket."""
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
             getattr(self.transport, option, lambda _on: None)(True)
 
     def send(self, request: Request) -> Deferred[WireResponse]:
-        """Send ``request``; a Deferred with its response when the head of it came.  Nothing else may be on its way.
+        """Send ``request``; return a Deferred that fires with its response when the head is there.  One request at a time.
 
         It fails with ``RequestFailed``, ``ValueError`` for what cannot be sent, or what the body's producer failed with;
         cancelling it closes the connection.
@@ -180,7 +180,7 @@ class Connection(Protocol):
         return waiting
 
     def abort(self) -> None:
-        """Close the connection at once; what is on its way fails."""
+        """Close the connection at once; a request on its way fails."""
         self._is_aborted = True
         self._stop_sending()
         self._lost(self)
@@ -223,12 +223,12 @@ class Connection(Protocol):
             self._sending.producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The connection is gone, which ``connectionLost`` tells."""
+        """Do nothing: ``connectionLost`` is called, too."""
 
     # The response ---------------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Take a part of the response; after what nobody asked for, nothing on this connection can be trusted."""
+        """Take a part of the response; data without a request make the connection unusable."""
         parser = self._parser
         if parser is None or self._is_aborted:
             self.abort()
@@ -243,7 +243,7 @@ class Connection(Protocol):
                 self._proceed(parser, pieces)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection ended, and perhaps the response with it."""
+        """End the response, if any, with the connection."""
         self._lost(self)
         self._stop_sending()
         parser = self._parser
@@ -261,7 +261,7 @@ class Connection(Protocol):
             self._response.ended(_BODY_ENDED)
 
     def _proceed(self, parser: ResponseParser, pieces: list[bytes]) -> None:
-        """Hand on what came, once the connection is released: the reader of a whole response may send the next request."""
+        """Hand on ``pieces`` after releasing the connection: the reader of a whole response may send the next request."""
         response, waiting = self._response, self._waiting
         is_over = parser.is_complete
         if response is None:
@@ -285,7 +285,7 @@ class Connection(Protocol):
             response.hold()
 
     def _finish(self, parser: ResponseParser) -> None:
-        """All of the response came."""
+        """End a complete response."""
         is_sent = self._sending is None
         self._stop_sending()
         self._parser = self._response = None
@@ -295,7 +295,7 @@ class Connection(Protocol):
             self.abort()
 
     def _fail(self, error: Failure | RequestFailed) -> None:
-        """The response will not come, or not to its end."""
+        """End the response, or the waiting for it, with ``error``."""
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
         self._stop_sending()

@@ -26,7 +26,7 @@ class Cause(Enum):
     BROKEN = "broken"
     """The connection was lost in the middle of the response."""
     SILENT = "silent"
-    """No byte of the body came for too long."""
+    """No byte of the body was received for too long."""
     TOO_LARGE = "too large"
     """The body is longer than the limit."""
     MALFORMED = "malformed"

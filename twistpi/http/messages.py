@@ -1,7 +1,7 @@
 """HTTP/1.1 messages on the wire: a request, and a response read strictly (RFC 9112).
 
-Whatever two readers could take for two things is an error: two lengths, a length beside chunks, other codings than ``chunked``,
-line ends that are no CRLF, folded lines.  httptools (llhttp) does most of this.
+Ambiguous responses are errors: two lengths, a length beside chunks, other codings than ``chunked``, line ends that are no CRLF,
+folded lines.  httptools (llhttp) finds most of them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Request:
 
 @implementer(IConsumer)
 class RequestBody:
-    """What a request's body is written to: counts and frames it."""
+    """The consumer of a request's body: counts and frames it."""
 
     def __init__(self, transport: ITransport, producer: IBodyProducer) -> None:
         self.producer = producer
@@ -135,7 +135,7 @@ class ResponseParser:
         self.length: int | None = None
         """Bytes of the body as the response announces them, also where none is sent."""
         self.is_begun = False
-        """Whether any byte came; the next two tell of the head and of the body whether all of it did."""
+        """Whether any byte was received; the next two are about all of the head and all of the body."""
         self.has_head = False
         self.is_complete = False
         self.is_persistent = False
@@ -167,7 +167,7 @@ class ResponseParser:
             assert self._parser is not None
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            # After the end it is of no importance what came, but only that something did.
+            # After the end it does not matter what follows, only that something does.
             if not self.is_complete:
                 raise _malformed(self._wrong or str(error)) from None
             self.is_persistent = False
@@ -209,7 +209,7 @@ class ResponseParser:
     # Called by the parser ----------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Another response, which nobody asked for, when this one is complete."""
+        """Note another response, to no request, when this one is complete."""
         if self.is_complete:
             self.is_persistent = False
 
@@ -268,7 +268,7 @@ class ResponseParser:
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
-        """The end of the body, unless that of a 1xx response."""
+        """Note the end of the body, unless that of a 1xx response."""
         if self.has_head:
             self.is_complete = True
 
