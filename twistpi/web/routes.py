@@ -74,7 +74,7 @@ def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
         yield "/+snapshot/<name>", ["GET"], node.only(snapshots.read)
     files = NodeFiles(sender, replication.nodes)
     blobs = BlobFeedHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
-    relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload, parts.responder)
+    relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
     yield "/+blob/<three>/<thirteen>/<filename>", ["GET"], node.only(blobs.blob)
     yield "/+blobs", ["POST"], node.only(blobs.blobs)
     yield "/+relay/page", ["POST"], node.only(relay.page)

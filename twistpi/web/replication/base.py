@@ -33,6 +33,11 @@ class NodeResponder:
     _responder: Responder
     _nodes: NodeAuthenticator
 
+    @property
+    def serial(self) -> int:
+        """The last serial that was announced."""
+        return self._responder.serial
+
     def only(self, handler: NodeRoute) -> Callable[..., Awaitable[bytes | None]]:
         """Return ``handler`` as a route for other servers only, which answers what ``handler`` raises as they read it."""
 

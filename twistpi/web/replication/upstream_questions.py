@@ -27,7 +27,7 @@ from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
-from twistpi.web.replies import JSON, Reply, Responder, put_head
+from twistpi.web.replies import JSON, Reply, put_head
 from twistpi.web.request import header, json_body
 from twistpi.web.transport.bodies import FileBody, open_file
 from twistpi.web.transport.send import send_body
@@ -45,7 +45,6 @@ class UpstreamQuestionHandler:
     _mirrors: MirrorServices
     _blobs: IBlobs
     _offload: Offload
-    _responder: Responder
 
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
         """Have the log contain what can be known of a project; ``{"index", "project", "force"}``.
@@ -56,7 +55,7 @@ class UpstreamQuestionHandler:
         project = normalize_project(asked["project"])
         index = self._mirror(asked["index"], project)
         state = await self._mirrors.pages.ensure(index, project, force=bool(asked.get("force")))
-        return self._respond.put(request, node_json({**attrs.asdict(state), "serial": self._responder.serial}))
+        return self._respond.put(request, node_json({**attrs.asdict(state), "serial": self._respond.serial}))
 
     async def metadata(self, request: Request, claim: NodeClaim) -> bytes:
         """Have the core metadata of a mirrored file here; ``{"index", "project", "path"}``.
@@ -67,7 +66,7 @@ class UpstreamQuestionHandler:
         index, known, project = await self._find(asked["index"], asked["path"])
         address: BlobAddress = await self._mirrors.metadata.metadata(index, project, known)
         told: dict[str, Json] = await self._offload(self._describe, address)
-        return self._respond.put(request, node_json({**told, "serial": self._responder.serial}))
+        return self._respond.put(request, node_json({**told, "serial": self._respond.serial}))
 
     async def file(self, request: Request, claim: NodeClaim, user: str, index: str, path: str) -> bytes | None:
         """A file of a mirror, sent while the one fetch from its upstream goes on, or from the disk.
