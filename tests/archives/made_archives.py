@@ -20,7 +20,7 @@ import pytest
 from tests.fakes.wheels import metadata
 from twistpi.archives.inspect import Inspected, inspect
 from twistpi.archives.source import DEFAULT_LIMITS, Limits
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 WHEEL = "Some.Name-1.0-py3-none-any.whl"
 SDIST = "some_name-1.0.tar.gz"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.archives.made_archives import bounded
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
 from twistpi.archives.source import Limits
+from twistpi.model.errors import InvalidDistribution
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
-from twistpi.model.upload_errors import InvalidDistribution
 
 HEAD = b"Metadata-Version: 2.4\nName: Some.Name\nVersion: 1.0\n"
 OLD = HEAD.replace(b"2.4", b"1.1")

@@ -32,7 +32,7 @@ from tests.archives.made_archives import (
 )
 from tests.fakes.wheels import metadata
 from twistpi.archives.source import Limits
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 END = bytes(1024)
 FILENAMES = ["some_name-1.0.tar.gz", "some_name-1.0.tgz", "some_name-1.0.tar.bz2", "Some.Name-1.0.TAR.GZ"]

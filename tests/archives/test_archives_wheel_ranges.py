@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twistpi.archives.core_metadata import check_core_metadata
 from twistpi.archives.source import DEFAULT_LIMITS
 from twistpi.archives.wheel_ranges import ByteRange, find_metadata, read_from
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 WHEEL = "Some.Name-1.0-py3-none-any.whl"
 BODY = b"Metadata-Version: 2.1\nName: Some.Name\nVersion: 1.0\nRequires-Dist: other\n\nA description.\n"

@@ -31,7 +31,7 @@ from tests.archives.made_archives import (
 )
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from twistpi.archives.source import Limits
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 

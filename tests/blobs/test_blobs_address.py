@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
-from twistpi.model.errors import InvalidFilename
+from twistpi.model.errors import InvalidName
 
 DIGEST = "ab12cd34ef567890" + "f" * 48
 
@@ -25,7 +25,7 @@ def test_metadata_has_the_digits_of_its_distribution() -> None:
 def test_provenance_has_digits_of_its_own() -> None:
     assert provenance_address(DIGEST, "d-1.whl") == BlobAddress("ab12cd34ef567890", "d-1.whl.provenance")
     assert provenance_address(DIGEST, "x" * 240).filename == "x" * 240 + ".provenance"
-    with pytest.raises(InvalidFilename):
+    with pytest.raises(InvalidName):
         provenance_address(DIGEST, "x" * 240 + ".metadata")
 
 
@@ -49,7 +49,7 @@ def test_what_are_no_digits_is_refused(digits: str) -> None:
     "filename", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "a\0b", "a\nb", ".hidden", ".metadata", "x" * 241, "\ud800"]
 )
 def test_names_that_could_lead_elsewhere_are_refused(filename: str) -> None:
-    with pytest.raises(InvalidFilename):
+    with pytest.raises(InvalidName):
         BlobAddress("0" * 16, filename)
 
 
@@ -57,7 +57,7 @@ def test_names_that_could_lead_elsewhere_are_refused(filename: str) -> None:
 def test_no_text_leads_out_of_the_tree(filename: str) -> None:
     try:
         address = BlobAddress("0" * 16, filename)
-    except InvalidFilename:
+    except InvalidName:
         return
     assert os.path.normpath(address.relative) == address.relative
     assert address.relative.count("/") == 2

@@ -18,7 +18,8 @@ from twistpi.blobs.incoming import System
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received, Receiving
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.model.errors import BlobConflict, InvalidFilename, StorageFull
+from twistpi.model.errors import InvalidName
+from twistpi.model.storage_errors import BlobConflict, StorageFull
 
 PIECES = [b"whe", b"", b"el" * 1000]
 WHOLE = b"".join(PIECES)
@@ -109,7 +110,7 @@ def test_no_room_for_a_name_is_told_at_once(tmp_path: Path) -> None:
 def test_a_name_that_leads_elsewhere_is_refused_and_another_may_be_tried(blobs: IBlobs) -> None:
     received = receive(blobs)
     for name in ("../evil.whl", "a/b.whl", "", ".hidden", "a\0b.whl"):
-        with pytest.raises(InvalidFilename):
+        with pytest.raises(InvalidName):
             received.keep(name)
     assert content_of(blobs, received.keep(NAME)) == WHOLE
     received.close()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.tail import truncate_log
-from twistpi.model.errors import UnknownPosition
 from twistpi.model.peers import BEGINNING, Position
+from twistpi.model.storage_errors import UnknownPosition
 
 LIMIT = 300
 

@@ -10,8 +10,8 @@ from tests.contracts.changelog_contract import ChangelogContract, bodies
 from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
 from twistpi.model.peers import BEGINNING
+from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
 
 
 class TestOnRealDisk(ChangelogContract):

@@ -12,7 +12,7 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from twistpi.changelog.catch_up import BATCH_BYTES, catch_up
 from twistpi.model.changes import Change, Entry, UserCreated
 from twistpi.model.codec import encode_content
-from twistpi.model.errors import MalformedChange, UnknownChange, UnknownPosition
+from twistpi.model.storage_errors import MalformedChange, UnknownChange, UnknownPosition
 
 AT = "2026-11-22T17:00:00.000000Z"
 

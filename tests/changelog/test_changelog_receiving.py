@@ -21,9 +21,10 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import UserCreated
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import MalformedChange, StorageFull, SyncFailed, UnknownChange
+from twistpi.model.errors import Unavailable
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedDamaged, NotPrimary
+from twistpi.model.replication_errors import FeedDamaged
+from twistpi.model.storage_errors import MalformedChange, StorageFull, SyncFailed, UnknownChange
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 LATER = "2026-11-22T18:00:00.000000Z"
@@ -224,7 +225,7 @@ async def test_received_entries_are_announced_at_once_when_they_are_seen_and_the
 async def test_a_writer_that_follows_commits_nothing_but_keeps_local_facts(running: Running) -> None:
     decided: list[object] = []
     decide: Callable[[Any], Any] = decided.append
-    with pytest.raises(NotPrimary):
+    with pytest.raises(Unavailable):
         await running.writer.commit(decide, "root")
     await running.writer.keep(lambda view: view.remember("fact"))
     assert (decided, running.view.facts, running.log.last) == ([], ["fact"], BEGINNING)

@@ -14,8 +14,8 @@ from tests.fakes.faulty_disk import SECTOR, FaultyDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import read_lines
 from twistpi.changelog.tail import find_end
-from twistpi.model.errors import LogDamaged, StorageFull, SyncFailed
 from twistpi.model.peers import BEGINNING
+from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed
 
 SEGMENT = "/log/00000000000000000001.log"
 

@@ -13,9 +13,9 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import log_bytes, read_lines
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.changelog.tail import find_end
-from twistpi.model.errors import LogDamaged, UnknownPosition
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
+from twistpi.model.storage_errors import LogDamaged, UnknownPosition
 
 LIMIT = 300
 BASE_NAME = "/log/base.json"

@@ -14,10 +14,8 @@ import pytest
 
 from twistpi.auth.node_tokens import NodeTokens
 from twistpi.cli.clients import PeerClient
-from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Epoch, FenceNote, Peer
-from twistpi.model.promotion_errors import NotFenced
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.replication_errors import NodeRefused, NotFenced, PrimaryUnreachable, StrangePrimary
 
 SECRET = b"s" * 32
 PEER = Peer("a" * 32, "1" * 32, "primary", 7, "7" * 64)

@@ -24,10 +24,10 @@ from twistpi.cli.errors import CommandRefused
 from twistpi.cli.log import entries
 from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
-from twistpi.model.errors import ServerdirInUse, ServerdirRefused
 from twistpi.model.peers import Epoch, Fork, Peer
 from twistpi.model.release_changes import FileUploaded
 from twistpi.model.replication_errors import UnknownSerial
+from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
 from twistpi.rules.promotion import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node

@@ -11,9 +11,9 @@ from zope.interface.verify import verifyObject
 
 from twistpi.changelog.interfaces import IChangelog
 from twistpi.changelog.line import make_line
-from twistpi.model.errors import LogConflict, UnknownPosition
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
+from twistpi.model.storage_errors import LogConflict, UnknownPosition
 
 
 def bodies(*numbers: int) -> list[bytes]:

@@ -45,5 +45,5 @@ class FailingDisk(Disk):
         return _File(super().create(path))
 
 
-application = Application("twistpi")  # type: ignore[no-untyped-call]
-TwistpiService(load_settings({}, os.environ), reactor, os.environ, disk=FailingDisk()).setServiceParent(application)  # type: ignore[no-untyped-call]
+application = Application("twistpi")
+TwistpiService(load_settings({}, os.environ), reactor, os.environ, disk=FailingDisk()).setServiceParent(application)

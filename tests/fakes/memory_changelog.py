@@ -9,9 +9,9 @@ from zope.interface import implementer
 
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
 from twistpi.changelog.line import check_lines, make_line
-from twistpi.model.errors import LogConflict, UnknownPosition
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.replication_errors import UnknownSerial
+from twistpi.model.storage_errors import LogConflict, UnknownPosition
 
 
 @implementer(IChangelog)

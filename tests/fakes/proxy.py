@@ -72,7 +72,7 @@ class _Client(Protocol):
         authority = url if method == b"CONNECT" else url.split(b"/", 3)[2]
         host, _, port = authority.partition(b":")
         endpoint = HostnameEndpoint(self._proxy.reactor, host, int(port or b"80"))
-        connecting = connectProtocol(endpoint, _Target(self))  # type: ignore[no-untyped-call]
+        connecting = connectProtocol(endpoint, _Target(self))
         if method == b"CONNECT":
             connecting.addCallback(self._opened, b"HTTP/1.1 200 Connection established\r\n\r\n", rest)
         else:

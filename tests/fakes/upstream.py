@@ -260,7 +260,7 @@ class FakeUpstream:
 
     def start(self, port: int = 0) -> FakeUpstream:
         """Listen on loopback."""
-        self._site = Site(_Everything(self))  # type: ignore[no-untyped-call]
+        self._site = Site(_Everything(self))
         self._site.noisy = False
         self._port = self.reactor.listenTCP(port or 0, self._site, interface="127.0.0.1")
         return self
@@ -450,7 +450,7 @@ class _Everything(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, upstream: FakeUpstream) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._upstream = upstream
 
     def render(self, request: Any) -> int:

@@ -20,10 +20,10 @@ from twistpi.changelog.batch import Batches, Commit, Committed
 from twistpi.changelog.interfaces import IView
 from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowClock, collect_alone, find_garbage
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
-from twistpi.model.errors import StorageFull
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
 from twistpi.model.release_changes import AttachmentAdded
+from twistpi.model.storage_errors import StorageFull
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Reader, Readers
 

@@ -422,7 +422,7 @@ async def test_a_lost_connection_stops_the_producer(serve: Serve, agent: Agent) 
 def secured(tmp_path: Path, serve: Serve) -> tuple[RawServer, str, str]:
     """A server behind TLS, its address, and the file with its certificate."""
     key, certificate = write_certificate(tmp_path)
-    context = DefaultOpenSSLContextFactory(str(key), str(certificate))  # type: ignore[no-untyped-call]
+    context = DefaultOpenSSLContextFactory(str(key), str(certificate))
     server = serve(answering(ok(b"secret")), context)
     return server, f"https://127.0.0.1:{server.port}", str(certificate)
 

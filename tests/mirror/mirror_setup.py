@@ -244,7 +244,7 @@ def pause(seconds: float) -> Deferred[None]:
 
 def expect_cancellation(failure: Failure) -> None:
     """For whoever leaves on purpose."""
-    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
+    failure.trap(CancelledError)
 
 
 def start(work: Coroutine[Any, Any, Any]) -> Deferred[Any]:

@@ -29,7 +29,8 @@ from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, read_all, start
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
-from twistpi.model.errors import StorageFull, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
+from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
+from twistpi.model.storage_errors import StorageFull
 
 WHEEL = "hello-1.0-py3-none-any.whl"
 FILE = f"/files/hello/{WHEEL}"

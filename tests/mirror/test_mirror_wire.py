@@ -33,7 +33,7 @@ class TlsReactor:
     """The reactor, whose plain ports are made TLS ports."""
 
     def __init__(self, certificate: PrivateCertificate) -> None:
-        self._options = certificate.options()  # type: ignore[no-untyped-call]
+        self._options = certificate.options()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
@@ -64,7 +64,7 @@ def make_certificate(folder: Path) -> tuple[PrivateCertificate, str]:
     path = folder / "ca.pem"
     path.write_bytes(b"# a comment\n" + pem + b"\n")
     pair = KeyPair.load(private, 1)
-    return PrivateCertificate.load(pem, pair, 1), str(path)  # type: ignore[no-untyped-call]
+    return PrivateCertificate.load(pem, pair, 1), str(path)
 
 
 @pytest.fixture

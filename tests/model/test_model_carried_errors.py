@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import orjson
 import pytest
 
@@ -15,6 +14,7 @@ from twistpi.model.errors import (
     UpstreamFailed,
     UpstreamUnreachable,
     WrongBytes,
+    fields_of,
 )
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.replication.base import refusal_reply
@@ -34,7 +34,7 @@ from twistpi.web.replication.base import refusal_reply
 def test_an_error_arrives_as_it_was(error: TwistpiError) -> None:
     arrived = carried(orjson.loads(refusal_reply(error).body))
     assert arrived is not None
-    assert (type(arrived), attrs.asdict(arrived), str(arrived)) == (type(error), attrs.asdict(error), str(error))
+    assert (type(arrived), fields_of(arrived), str(arrived)) == (type(error), fields_of(error), str(error))
 
 
 @pytest.mark.parametrize(

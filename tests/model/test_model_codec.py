@@ -12,8 +12,8 @@ from hypothesis import Phase, given, settings
 from tests import strategies
 from twistpi.model.changes import Change, Entry, FileCached, LinksChanged
 from twistpi.model.codec import decode_change, decode_content, encode_change, encode_content
-from twistpi.model.errors import MalformedChange, UnknownChange
 from twistpi.model.records import Link, PageHeader
+from twistpi.model.storage_errors import MalformedChange, UnknownChange
 
 
 @given(strategies.entries())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from tests import strategies
-from twistpi.model.errors import InvalidFilename, InvalidIndexName, InvalidProjectName
+from twistpi.model.errors import InvalidName
 from twistpi.model.names import (
     IndexName,
     check_filename,
@@ -34,7 +34,7 @@ def test_all_spellings_of_a_name_are_one(name: str, separator: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a b", "ä", "a/b", "..", ".", "a\n", "a\0", "ａ", "+simple", "a%2f"])
 def test_what_no_project_may_be_called_is_refused(name: str) -> None:
-    with pytest.raises(InvalidProjectName):
+    with pytest.raises(InvalidName):
         normalize_project(name)
 
 
@@ -42,7 +42,7 @@ def test_what_no_project_may_be_called_is_refused(name: str) -> None:
 def test_any_text_is_a_name_or_refused(text: str) -> None:
     try:
         normal = normalize_project(text)
-    except InvalidProjectName:
+    except InvalidName:
         return
     assert normal.isascii()
     assert normal.lower() == normal
@@ -55,7 +55,7 @@ def test_an_index_name_reads_as_it_is_written(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "root", "root/", "/pypi", "root/pypi/x", "ro ot/pypi", "root/+simple", "a\0/b", "a/b\n"])
 def test_what_is_no_index_name_is_refused(text: str) -> None:
-    with pytest.raises(InvalidIndexName):
+    with pytest.raises(InvalidName):
         IndexName.parse(text)
 
 
@@ -84,7 +84,7 @@ def test_ordinary_file_names_pass(filename: str) -> None:
     ],
 )
 def test_file_names_that_are_unsafe_in_a_path_or_a_url_are_refused(filename: str) -> None:
-    with pytest.raises(InvalidFilename):
+    with pytest.raises(InvalidName):
         check_filename(filename)
 
 
@@ -92,7 +92,7 @@ def test_file_names_that_are_unsafe_in_a_path_or_a_url_are_refused(filename: str
 def test_a_checked_file_name_is_one_part_of_a_path(text: str) -> None:
     try:
         filename = check_filename(text)
-    except InvalidFilename:
+    except InvalidName:
         return
     assert "/" not in filename
     assert filename not in ("", ".", "..")

@@ -322,7 +322,7 @@ async def test_a_large_file_never_lies_in_memory(tmp_path: Path, repository: Sta
 @in_reactor
 async def test_a_refusal_before_all_of_a_large_file_is_sent_is_shown(tmp_path: Path, repository: Start, secure: bool) -> None:
     key, certificate = write_certificate(tmp_path)
-    context = ssl.DefaultOpenSSLContextFactory(str(key), str(certificate)) if secure else None  # type: ignore[no-untyped-call]
+    context = ssl.DefaultOpenSSLContextFactory(str(key), str(certificate)) if secure else None
     source = make_source(tmp_path, size=LARGE, extra_ca_file=str(certificate))
     target = repository(Saying("413 Too much", b"at most 1 MB", early=True, keeps=False), Saying(), context=context)
     lines = await source.push(target)

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from twistpi.model.upload_errors import InvalidPush
+from twistpi.model.errors import BadRequest
 from twistpi.push.repository import read_repository
 
 
@@ -18,7 +18,7 @@ from twistpi.push.repository import read_repository
     ],
 )  # fmt: skip
 def test_only_web_addresses_are_taken(url: str) -> None:
-    with pytest.raises(InvalidPush, match="posturl must be an http or https address"):
+    with pytest.raises(BadRequest, match="posturl must be an http or https address"):
         read_repository(url, "u", "p")
 
 

@@ -37,7 +37,7 @@ class _Everything(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, answer: Answering) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._answer = answer
 
     def render(self, request: Any) -> int:
@@ -56,7 +56,7 @@ class FakePrimary:
 
     def start(self, unix: str | None = None) -> FakePrimary:
         """Listen at a free port of loopback, or at a unix socket."""
-        site = Site(_Everything(self._answer))  # type: ignore[no-untyped-call]
+        site = Site(_Everything(self._answer))
         site.noisy = False
         self._port = reactor.listenUNIX(unix, site) if unix else reactor.listenTCP(0, site, interface="127.0.0.1")
         return self

@@ -95,7 +95,7 @@ class _Feed:
     def end(self, reason: Exception) -> None:
         if not self.closed:
             self.closed = True
-            self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+            self.protocol.connectionLost(Failure(reason))
 
 
 @attrs.define(eq=False)
@@ -159,7 +159,7 @@ class ScriptedPrimary:
     def _feed(self, after: int, chain: str, zipped: bool) -> Deferred[Any]:
         fault = self.faults.pop(0) if self.faults else Fault("none")
         if fault.kind == "gone":
-            return fail(ConnectionRefusedError())  # type: ignore[no-untyped-call]
+            return fail(ConnectionRefusedError())
         if fault.kind == "hang":
             return Deferred()
         if fault.kind.isdigit():
@@ -189,7 +189,7 @@ class ScriptedPrimary:
             feed.send(body[begin : begin + size])
             begin += size
         if fault.kind == "cut":
-            feed.end(ResponseFailed([]))  # type: ignore[no-untyped-call]
+            feed.end(ResponseFailed([]))
         elif fault.kind != "stall":
             self.feeds.append(feed)
 

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.model.changes import FileCached
-from twistpi.model.errors import StorageFull, WrongBytes
-from twistpi.model.relaying_errors import FileNotHereYet
+from twistpi.model.errors import WrongBytes
+from twistpi.model.replication_errors import FileNotHereYet
+from twistpi.model.storage_errors import StorageFull
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.blob_queue import FailedBlobs
 from twistpi.replication.blob_search import MissingBlob

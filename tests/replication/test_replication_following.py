@@ -24,8 +24,8 @@ from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, LogStarted, UserCreated
-from twistpi.model.errors import WriterStopped
-from twistpi.model.following_errors import NotHereYet
+from twistpi.model.errors import TwistpiError
+from twistpi.model.storage_errors import WriterStopped
 from twistpi.view.database import open_view
 from twistpi.view.snapshot import dump
 
@@ -77,7 +77,7 @@ async def test_waiting_ends_after_a_while_with_how_far_it_is_and_with_the_server
     replica = make(started("a"))
     replica.following.start()
     await replica.following.wait_for(2, PATIENCE)
-    with pytest.raises(NotHereYet, match=r"Serial 9 is not here yet: after 0\.01 s this server was at 2"):
+    with pytest.raises(TwistpiError, match=r"Serial 9 is not here yet: after 0\.01 s this server was at 2"):
         await replica.following.wait_for(9, 0.01)
     waiting = replica.following.wait_for(9, PATIENCE)
     replica.following.stop()

@@ -13,8 +13,7 @@ from twisted.internet.task import Clock
 from tests.in_reactor import in_reactor, wait_for
 from tests.replication.fake_primary import reactor
 from tests.replication.test_replication_fencing import NEW, OLD, Server, Setup
-from twistpi.model.following_errors import NotHereYet
-from twistpi.model.promotion_errors import NotPromotable
+from twistpi.model.errors import Conflict, TwistpiError
 from twistpi.replication.promotion import Promotion
 from twistpi.rules.promotion import Fence
 
@@ -33,7 +32,15 @@ class Following:
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
         self.waited.append(serial)
         if not self.arrives:
-            return fail(NotHereYet(serial, timeout, self.server.log.serial))
+            return fail(
+                TwistpiError(
+                    (
+                        f"Serial {serial} is not here yet: after {timeout:g} s this server was at "
+                        f"{self.server.log.serial}. What was changed is in force at the primary, and will be here."
+                    ),
+                    504,
+                )
+            )
         self.server.log.serial = max(self.server.log.serial, serial)
         return succeed(None)
 
@@ -189,6 +196,6 @@ async def test_a_primary_cannot_be_promoted(setup: Setup) -> None:
     promoting = Promotion(
         setup.server(OLD, 5).fencing, None, None, lambda epoch, *, tell: succeed(None), lambda: None, lambda: 0, Clock()
     )
-    with pytest.raises(NotPromotable):
+    with pytest.raises(Conflict):
         promoting.begin(force=False)
     assert promoting.facts()["role"] == "primary"

@@ -40,7 +40,7 @@ from twistpi.mirror.files import FileService
 from twistpi.mirror.pages import PageService
 from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.following_errors import NotHereYet
+from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
 from twistpi.replication.blob_fetcher import BlobFetcher
@@ -105,7 +105,13 @@ class Waiting:
 
 
 def _late(serial: int, seconds: float, here: int) -> None:
-    raise NotHereYet(serial, seconds, here)
+    raise TwistpiError(
+        (
+            f"Serial {serial} is not here yet: after {seconds:g} s this server was at {here}. What was "
+            "changed is in force at the primary, and will be here."
+        ),
+        504,
+    )
 
 
 class RoomySystem(System):

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
-from twistpi.model.account_errors import InvalidTokenRequest, UnknownToken
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.changes import TokenCreated, TokenRevoked
-from twistpi.model.errors import UnknownIndex, UnknownUser
+from twistpi.model.errors import BadRequest, NotFound, UnknownIndex
 from twistpi.model.records import Index
 from twistpi.rules.api_tokens import (
     TokenRequest,
@@ -75,7 +74,7 @@ def test_days_are_numbers_or_text(days: Any) -> None:
     ],
 )  # fmt: skip
 def test_a_token_that_cannot_be_is_refused(body: Any, reason: str) -> None:
-    with pytest.raises(InvalidTokenRequest) as caught:
+    with pytest.raises(BadRequest) as caught:
         read_token_request(body)
     assert str(caught.value) == f"An API token cannot be made like that: {reason}."
     assert caught.value.status == 400
@@ -93,7 +92,7 @@ def test_no_body_fails_other_than_with_a_refusal(body: Any) -> None:
     if isinstance(outcome, TokenRequest):
         assert decide_token_created(ALICE, "alice", Index("a/b", {}), outcome, PUBLIC, "", NOW)
     else:
-        assert isinstance(outcome, InvalidTokenRequest)
+        assert isinstance(outcome, BadRequest)
         assert len(str(outcome)) < 600
 
 
@@ -121,7 +120,7 @@ def test_the_end_of_a_token_is_told_in_universal_time() -> None:
 
 
 def test_a_token_needs_its_user_and_its_index() -> None:
-    with pytest.raises(UnknownUser, match="no user 'nouser'"):
+    with pytest.raises(NotFound, match="no user 'nouser'"):
         decide_token_created(None, "nouser", None, TokenRequest(("read",)), PUBLIC, "digest", NOW)
     with pytest.raises(UnknownIndex, match="alice/none"):
         decide_token_created(ALICE, "alice", None, TokenRequest(("read",), "alice/none"), PUBLIC, "digest", NOW)
@@ -130,7 +129,7 @@ def test_a_token_needs_its_user_and_its_index() -> None:
 def test_a_token_is_revoked_by_its_user_alone() -> None:
     assert decide_token_revoked(TOKEN, "alice", PUBLIC) == (TokenRevoked(PUBLIC),)
     for token, user in ((TOKEN, "bob"), (None, "alice")):
-        with pytest.raises(UnknownToken, match=f"The user {user} has no API token {PUBLIC}") as caught:
+        with pytest.raises(NotFound, match=f"The user {user} has no API token {PUBLIC}") as caught:
             decide_token_revoked(token, user, PUBLIC)
         assert caught.value.status == 404
 

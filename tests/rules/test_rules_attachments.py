@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import Forbidden, TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, ReleaseDescribed
 from twistpi.model.releases import Release
-from twistpi.model.upload_errors import ToxresultForbidden
 from twistpi.rules.attachments import (
     Toxresult,
     decide_toxresult,
@@ -201,7 +200,7 @@ def test_a_test_result_of_a_file_that_is_gone_is_gone(setup: Setup) -> None:
 
 
 def test_who_may_not_upload_test_results_hears_how_to_do_without() -> None:
-    refusal = ToxresultForbidden()
+    refusal = Forbidden("No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.")
     assert (refusal.status, str(refusal)) == (
         403,
         "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.upload_errors import InvalidAttestations
+from twistpi.model.errors import BadRequest
 from twistpi.rules.attestations import provenance_of
 
 WHEEL = "My_Pkg-1.0-py3-none-any.whl"
@@ -88,13 +88,13 @@ def test_a_statement_may_spell_the_name_of_its_file_normalised(stated: str, file
     ["my_pkg-1.1-py3-none-any.whl", "other-1.0-py3-none-any.whl", "My_Pkg-1.0.tar.gz", "my_pkg-1.0-py2-none-any.whl", "", "?"],
 )
 def test_R97_an_attestation_of_another_file_is_refused_and_names_both(stated: str) -> None:
-    with pytest.raises(InvalidAttestations, match=r"number 1: its subject is .* not 'My_Pkg-1\.0-py3-none-any\.whl'") as refusal:
+    with pytest.raises(BadRequest, match=r"number 1: its subject is .* not 'My_Pkg-1\.0-py3-none-any\.whl'") as refusal:
         ask(attestation(statement(stated)))
     assert refusal.value.status == 400
 
 
 def test_R97_an_attestation_of_other_bytes_is_refused() -> None:
-    with pytest.raises(InvalidAttestations, match=f"number 2: its subject has the SHA-256 {'0' * 64}, but .* has {DIGEST}"):
+    with pytest.raises(BadRequest, match=f"number 2: its subject has the SHA-256 {'0' * 64}, but .* has {DIGEST}"):
         ask(attestation(), attestation(statement(digest="0" * 64)))
     assert ask(attestation(statement(digest=DIGEST.upper()))) is not None
 
@@ -130,7 +130,7 @@ def _put(*path: str, value: Any) -> Damage:
 def test_what_has_not_the_shape_of_an_attestation_is_refused(damage: Damage, reason: str) -> None:
     whole = attestation()
     damage(whole)
-    with pytest.raises(InvalidAttestations, match=reason):
+    with pytest.raises(BadRequest, match=reason):
         ask(whole)
 
 
@@ -150,9 +150,9 @@ def test_what_has_not_the_shape_of_an_attestation_is_refused(damage: Damage, rea
 def test_what_is_no_statement_about_one_file_is_refused(damage: Damage, reason: str) -> None:
     stated = statement()
     damage(stated)
-    with pytest.raises(InvalidAttestations, match=reason):
+    with pytest.raises(BadRequest, match=reason):
         ask(attestation(stated))
-    with pytest.raises(InvalidAttestations, match="not an"):
+    with pytest.raises(BadRequest, match="not an"):
         ask(attestation([]))
 
 
@@ -171,7 +171,7 @@ def test_what_is_no_statement_about_one_file_is_refused(damage: Damage, reason: 
     ids=lambda value: repr(value)[:20],
 )
 def test_R97_what_is_no_list_of_attestations_is_refused_and_never_a_failure(value: bytes, reason: str) -> None:
-    with pytest.raises(InvalidAttestations, match=reason):
+    with pytest.raises(BadRequest, match=reason):
         provenance_of([value], WHEEL, DIGEST)
 
 
@@ -186,11 +186,11 @@ _JSON = st.recursive(
 def test_whatever_stands_in_an_attestation_is_taken_or_refused(key: str, inner: str | None, value: Any) -> None:
     whole = attestation()
     _put(*([key] if inner is None or key == "version" else [key, inner]), value=value)(whole)
-    with suppress(InvalidAttestations):
+    with suppress(BadRequest):
         assert ask(whole)["attestation_bundles"][0]["attestations"] == json.loads(json.dumps([whole]))
 
 
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=60), max_size=3))
 def test_whatever_is_sent_is_taken_or_refused(values: list[bytes | str]) -> None:
-    with suppress(InvalidAttestations):
+    with suppress(BadRequest):
         provenance_of(values, WHEEL, DIGEST)

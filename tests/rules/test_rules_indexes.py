@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from twistpi.model.account_errors import BadRequest, IndexExists, IndexKept, InvalidIndexConfig, InvalidNewIndexName
 from twistpi.model.changes import IndexCreated, IndexDeleted, IndexModified
+from twistpi.model.errors import BadRequest, Conflict, Forbidden
 from twistpi.model.records import Index
 from twistpi.rules.index_config import KEYS
 from twistpi.rules.indexes import (
@@ -53,14 +53,14 @@ def modified(config: dict[str, Any], body: Any, **keywords: Any) -> dict[str, An
 
 
 def refused(config: dict[str, Any], body: Any, **keywords: Any) -> str:
-    with pytest.raises(InvalidIndexConfig) as caught:
+    with pytest.raises(BadRequest) as caught:
         modified(config, body, **keywords)
     assert caught.value.status == 400
     return str(caught.value)
 
 
 def creation_refused(body: Any) -> str:
-    with pytest.raises(InvalidIndexConfig) as caught:
+    with pytest.raises(BadRequest) as caught:
         created(body)
     assert caught.value.status == 400
     return str(caught.value)
@@ -76,7 +76,7 @@ def test_an_index_may_be_called_almost_anything(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "a+b", "a/b", "", "..", "a\x00b", "a:b"])
 def test_an_index_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
-    with pytest.raises(InvalidNewIndexName) as caught:
+    with pytest.raises(BadRequest) as caught:
         check_index_name(name)
     allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
     assert str(caught.value) == f"indexname {name!r} {allowed}"
@@ -84,7 +84,7 @@ def test_an_index_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
 
 
 def test_an_index_name_fits_into_the_name_of_a_folder() -> None:
-    with pytest.raises(InvalidIndexConfig, match="too long"):
+    with pytest.raises(BadRequest, match="too long"):
         check_index_name("x" * 201)
 
 
@@ -162,13 +162,13 @@ def test_what_mirrors_and_private_indexes_once_knew_is_passed_over() -> None:
 
 
 def test_an_index_is_created_once() -> None:
-    with pytest.raises(IndexExists, match=r"^index 'alice/dev' exists$") as caught:
+    with pytest.raises(Conflict, match=r"^index 'alice/dev' exists$") as caught:
         decide_index_created(Index("alice/dev", STAGE), "alice/dev", {}, exists)
     assert caught.value.status == 409
 
 
 def test_an_index_is_not_created_under_a_bad_name() -> None:
-    with pytest.raises(InvalidNewIndexName, match=r"^indexname 'a b' contains"):
+    with pytest.raises(BadRequest, match=r"^indexname 'a b' contains"):
         decide_index_created(None, "alice/a b", {}, exists)
 
 
@@ -504,7 +504,7 @@ def test_a_volatile_index_can_be_deleted(config: dict[str, Any]) -> None:
 
 
 def test_an_index_that_is_not_volatile_stays() -> None:
-    with pytest.raises(IndexKept, match=r"^index alice/prod non-volatile, cannot delete$") as caught:
+    with pytest.raises(Forbidden, match=r"^index alice/prod non-volatile, cannot delete$") as caught:
         decide_index_deleted(Index("alice/prod", {**STAGE, "volatile": False}))
     assert caught.value.status == 403
 

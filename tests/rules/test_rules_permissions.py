@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from twistpi.model.account_errors import Forbidden, LoginNeeded
 from twistpi.model.accounts import NOBODY, ApiToken, Principal
+from twistpi.model.errors import LoginNeeded, PermissionDenied
 from twistpi.model.records import Index
 from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open, may_read
 
@@ -137,7 +137,7 @@ def test_the_table_says_who_may_do_what(case: Case) -> None:
     if case.allowed:
         check(case.action, PRINCIPALS[case.who], case.policy, **case.about)
     else:
-        with pytest.raises((Forbidden, LoginNeeded)):
+        with pytest.raises((PermissionDenied, LoginNeeded)):
             check(case.action, PRINCIPALS[case.who], case.policy, **case.about)
 
 
@@ -272,7 +272,7 @@ def test_an_index_is_open_when_somebody_unknown_may_read_it(name: str) -> None:
     ],
 )
 def test_a_refusal_names_what_was_refused(action: Action, about: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Forbidden) as caught:
+    with pytest.raises(PermissionDenied) as caught:
         check(action, PRINCIPALS["bob"], OPEN, **about)
     assert str(caught.value) == sentence
     assert caught.value.status == 403
@@ -293,5 +293,5 @@ def test_who_is_unknown_is_asked_to_log_in(action: Action, sentence: str) -> Non
 
 
 def test_who_is_unknown_is_simply_refused_everything_else() -> None:
-    with pytest.raises(Forbidden):
+    with pytest.raises(PermissionDenied):
         check(Action.MODIFY_INDEX, NOBODY, OPEN, index=stage())

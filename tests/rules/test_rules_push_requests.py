@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
-from twistpi.model.errors import TwistpiError
-from twistpi.model.upload_errors import CannotPushTo
+from twistpi.model.errors import LoginNeeded, TwistpiError
 from twistpi.rules.pushes import ExternalPush, InternalPush, Selection, read_push
 
 WHAT = {"name": "Demo.Pkg", "version": "1.0"}
@@ -82,8 +81,11 @@ def test_any_body_is_understood_or_refused(body: Any) -> None:
 
 
 def test_who_may_not_upload_to_the_target_is_told_so() -> None:
-    assert (CannotPushTo("alice", "bob/b").status, str(CannotPushTo("alice", "bob/b"))) == (
+    assert (
+        LoginNeeded("user 'alice' cannot upload to 'bob/b'").status,
+        str(LoginNeeded("user 'alice' cannot upload to 'bob/b'")),
+    ) == (
         401,
         "user 'alice' cannot upload to 'bob/b'",
     )
-    assert str(CannotPushTo(None, "bob/b")) == "user None cannot upload to 'bob/b'"
+    assert str(LoginNeeded("user None cannot upload to 'bob/b'")) == "user None cannot upload to 'bob/b'"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.account_errors import Forbidden, LoginNeeded
 from twistpi.model.accounts import NOBODY, ApiToken, Principal
+from twistpi.model.errors import LoginNeeded, PermissionDenied
 from twistpi.model.records import Index
 from twistpi.rules.inheritance import EVERYBODY, Inheritance, inheritance_of, visible_indexes, visible_sources
 
@@ -63,7 +63,7 @@ def test_who_may_not_read_the_index_itself_sees_nothing() -> None:
     closed = inheritance("corp/base", INDEXES)
     with pytest.raises(LoginNeeded):
         visible_indexes(NOBODY, closed)
-    with pytest.raises(Forbidden):
+    with pytest.raises(PermissionDenied):
         visible_indexes(BOB, closed)
     assert visible_indexes(ALICE, closed).hidden == frozenset()
     assert visible_indexes(ROOT, closed).hidden == frozenset()
@@ -101,7 +101,7 @@ def test_every_other_name_is_refused_alike(having: tuple[str, ...]) -> None:
         str(anonymous.value)
         == "Log in to read: what alice/dev inherits is not open to everybody, and no valid login came with the request."
     )
-    with pytest.raises(Forbidden) as known:
+    with pytest.raises(PermissionDenied) as known:
         names(BOB, *having)
     assert str(known.value) == "no permission to read all of what alice/dev inherits"
 
@@ -115,7 +115,7 @@ def test_a_whitelisted_name_comes_from_visible_mirrors_beside_a_visible_private_
 
 def test_a_hidden_mirror_hides_every_name_that_is_not_private() -> None:
     indexes = {"alice/dev": stage("root/pypi", "root/closed"), "root/pypi": mirror(), "root/closed": mirror(["alice"])}
-    with pytest.raises(Forbidden):
+    with pytest.raises(PermissionDenied):
         names(BOB, indexes=indexes)
     assert names(BOB, "alice/dev", indexes=indexes) == ["alice/dev"]
 
@@ -138,7 +138,7 @@ def worlds(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
 def _outcome(principal: Principal, indexes: dict[str, dict[str, Any]], having: set[str]) -> object:
     try:
         return names(principal, *having, indexes=indexes)
-    except (LoginNeeded, Forbidden) as refusal:
+    except (LoginNeeded, PermissionDenied) as refusal:
         return refusal.status
 
 
@@ -148,7 +148,7 @@ def test_whether_a_hidden_index_has_a_project_makes_no_difference_to_who_may_not
 ) -> None:
     try:
         visibility = visible_indexes(principal, inheritance("alice/dev", indexes))
-    except (LoginNeeded, Forbidden):
+    except (LoginNeeded, PermissionDenied):
         return
     outcome = _outcome(principal, indexes, having)
     for hidden in visibility.hidden:

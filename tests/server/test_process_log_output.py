@@ -46,7 +46,7 @@ def test_in_json_every_event_is_one_line_that_says_all() -> None:
 
 
 def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
-    file = LogFile("server.log", str(tmp_path))  # type: ignore[no-untyped-call]
+    file = LogFile("server.log", str(tmp_path))
     logger, output = _directed(file)
     logger.info("before")
     (tmp_path / "server.log").rename(tmp_path / "server.log.1")

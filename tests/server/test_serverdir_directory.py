@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from twistpi.model.account_errors import SecretRefused
-from twistpi.model.errors import ServerdirRefused
+from twistpi.model.errors import ConfigurationError
+from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, check_usable
 from twistpi.server.node import read_node
 from twistpi.server.secret import read_secret
@@ -211,7 +211,7 @@ def test_a_secret_that_others_know_or_could_replace_or_guess_is_refused_telling_
         "it is not a file": str(tmp_path / "pipe"),
     }
     for reason, path in cases.items():
-        with pytest.raises(SecretRefused) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             read_secret(str(tmp_path), path)
         assert path in str(caught.value)
         assert reason in str(caught.value)
@@ -220,7 +220,7 @@ def test_a_secret_that_others_know_or_could_replace_or_guess_is_refused_telling_
 def test_a_directory_whose_own_secret_others_can_read_is_not_served(tmp_path: Path) -> None:
     _made(tmp_path)
     (tmp_path / "secret").chmod(0o644)
-    with pytest.raises(SecretRefused, match="chmod 600"):
+    with pytest.raises(ConfigurationError, match="chmod 600"):
         read_secret(str(tmp_path), None)
 
 

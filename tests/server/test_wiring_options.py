@@ -14,7 +14,7 @@ from twistpi.server.settings import CONFIG, TABLE
 
 def _parse(*words: str) -> Options:
     options = Options()
-    options.parseOptions(list(words))  # type: ignore[no-untyped-call]
+    options.parseOptions(list(words))
     return options
 
 

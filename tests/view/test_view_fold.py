@@ -39,8 +39,8 @@ from twistpi.model.changes import (
     UserDeleted,
     UserModified,
 )
-from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
+from twistpi.model.storage_errors import UnknownChange
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 

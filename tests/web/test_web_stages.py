@@ -14,8 +14,9 @@ from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, re
 from tests.web.web_world import FRESH, MIRROR, UPSTREAM, FakeNames, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified, LinksChanged, ProjectVanished
-from twistpi.model.errors import StorageFull, UpstreamFailed, UpstreamUnreachable
+from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
+from twistpi.model.storage_errors import StorageFull
 
 OWN, THEIRS = link("demo-1.0.tar.gz", b"own"), link("demo-2.0.tar.gz", b"theirs")
 DEAD = UpstreamUnreachable(MIRROR, "demo", "connection refused")

@@ -62,8 +62,8 @@ def ask_raw(
     lines = {"host": "devpi.example", "content_length": str(len(body)), **(headers or {})}
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     wire = Wire(world)
-    wire.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 5000))  # type: ignore[no-untyped-call]
-    wire.channel = world.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    wire.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 5000))
+    wire.channel = world.site.buildProtocol(None)
     wire.channel.callLater = world.clock.callLater
     wire.channel.makeConnection(wire.transport)
     answer = wire.send(head.encode("latin-1") + b"\r\n" + body)

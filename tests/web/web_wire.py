@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from tests.web.web_world import World
 
 _REQUEST_ID = re.compile(rb"X-Request-Id: [^\r]*\r\n")
-GONE = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+GONE = Failure(ConnectionLost())
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
 HTML_PAGE = "application/vnd.pypi.simple.v1+html"
 
@@ -46,11 +46,11 @@ class Wire:
     def __init__(self, world: World, *, fast: bool = True, named: bool = False) -> None:
         """``named`` leaves in answers what tells one request from the next."""
         self._named = named
-        channel = world.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        channel = world.site.buildProtocol(None)
         assert channel is not None
         self.channel: Any = channel
         self.channel.callLater = world.clock.callLater
-        self.transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        self.transport: Any = StringTransport()
         self.channel.makeConnection(self.transport)
         if not fast:
             self.channel._answer = lambda data: False

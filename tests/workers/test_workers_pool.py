@@ -22,7 +22,7 @@ from twistpi.workers.control_channel import READY, STOP, encode_message
 from twistpi.workers.pool import WorkerPool
 from twistpi.workers.shared_state import SharedState, Slot
 
-DIED = Failure(ProcessTerminated(signal=9))  # type: ignore[no-untyped-call]
+DIED = Failure(ProcessTerminated(signal=9))
 
 
 @attrs.define(eq=False)

@@ -2,6 +2,6 @@
 
 from twisted.application.service import ServiceMaker
 
-twistpi = ServiceMaker(  # type: ignore[no-untyped-call]
+twistpi = ServiceMaker(
     "twistpi", "twistpi.server.options", "A Python package index: a caching mirror on a durable changelog.", "twistpi"
 )

@@ -13,11 +13,10 @@ from typing import Final, NoReturn
 import attrs
 
 from twistpi.archives.source import DEFAULT_LIMITS, Limits, is_utf8, shown
-from twistpi.model.errors import InvalidProjectName
+from twistpi.model.errors import InvalidDistribution, InvalidName
 from twistpi.model.names import is_of_project, is_of_version, normalize_project
 from twistpi.model.records import Json
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
-from twistpi.model.upload_errors import InvalidDistribution
 
 _END_OF_VALUE = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?![ \t])")
 _BLANK = re.compile(rb"\r\n|\r|\n")
@@ -112,7 +111,7 @@ def _check_identity(filename: str, fields: Mapping[str, Json]) -> None:
         _refuse(filename, f"its metadata has the unknown Metadata-Version {shown(fields['metadata_version'])}")
     try:
         normalize_project(fields["name"])
-    except InvalidProjectName:
+    except InvalidName:
         _refuse(filename, f"its metadata is of {shown(fields['name'])}, which is no project name")
     if len(fields["name"]) > _LONGEST_NAME:
         _refuse(filename, "its metadata has a name that is too long")
@@ -137,7 +136,7 @@ def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIM
     _metadata_version, name, version = values
     try:
         project = normalize_project(name)
-    except InvalidProjectName:
+    except InvalidName:
         _refuse(filename, f"its metadata is of {shown(name)}, which is no project name")
     if not is_of_project(filename, project) or not is_of_version(filename, project, version):
         _refuse(filename, f"its metadata is of {shown(name)} {shown(version)}")

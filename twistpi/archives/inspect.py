@@ -16,7 +16,7 @@ from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, shown
 from twistpi.archives.tar import TarArchive
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import read_member, read_members
-from twistpi.model.errors import InvalidProjectName
+from twistpi.model.errors import InvalidName
 from twistpi.model.names import (
     EGG,
     SDIST,
@@ -96,7 +96,7 @@ def _is_info_of(filename: str, folder: str) -> bool:
     try:
         project = normalize_project(filename.partition("-")[0])
         is_same_name = normalize_project(name) == project
-    except InvalidProjectName:
+    except InvalidName:
         return False
     told = version_of_filename(filename, project)
     return is_same_name and told is not None and (told == version or is_same_version(told, version.replace("_", "-")))

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 PIECE: Final = 64 * 1024
 """Bytes read at once where much is read."""

@@ -25,8 +25,8 @@ from twistpi.archives.zip_directory import (
     list_members,
     unpack_member,
 )
+from twistpi.model.errors import InvalidDistribution
 from twistpi.model.names import is_wheel
-from twistpi.model.upload_errors import InvalidDistribution
 
 _ENCRYPTED: Final = 0x1
 _STEEPEST: Final = 200

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from twistpi.archives.source import Cursor, Limits, shown
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.errors import InvalidDistribution
 
 STORED: Final = 0
 DEFLATED: Final = 8

@@ -36,7 +36,8 @@ from zope.interface import implementer
 from twistpi.blobs.address import BlobAddress, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System, close_to_others, storage_full
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.errors import BlobConflict, InvalidFilename, ServerdirRefused, SyncFailed, TwistpiError
+from twistpi.model.errors import InvalidName, TwistpiError
+from twistpi.model.storage_errors import BlobConflict, ServerdirRefused, SyncFailed
 
 ROOT: Final = "+files"
 """The folder of blobs below the server directory."""
@@ -290,7 +291,7 @@ def _scan(root: str, digits: str = "", below: str = "") -> Iterator[tuple[BlobAd
         elif level == 2 and entry.is_file(follow_symlinks=False):
             try:
                 yield BlobAddress(digits, entry.name), entry.stat(follow_symlinks=False).st_size
-            except InvalidFilename:
+            except InvalidName:
                 yield path
             except FileNotFoundError:
                 continue

@@ -14,7 +14,9 @@ from twistpi.changelog.catch_up import catch_up, decode_body
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import (
+from twistpi.model.errors import TwistpiError
+from twistpi.model.peers import Position
+from twistpi.model.storage_errors import (
     LogConflict,
     LogDamaged,
     MalformedChange,
@@ -22,12 +24,10 @@ from twistpi.model.errors import (
     SyncFailed,
     UnknownChange,
     UnknownPosition,
-    ViewDamaged,
+    WrittenNotShown,
 )
-from twistpi.model.peers import Position
-from twistpi.model.writing_errors import WrittenNotShown
 
-FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
+FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, TwistpiError)
 """After these the log or the view cannot be relied upon: the writer ends."""
 
 

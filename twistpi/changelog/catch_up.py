@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from twistpi.changelog.interfaces import IChangelog, IView, RawLine
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content
-from twistpi.model.errors import MalformedChange, UnknownChange
+from twistpi.model.storage_errors import MalformedChange, UnknownChange
 
 BATCH_BYTES = 1024 * 1024
 """About the most that is applied in one transaction, however few lines that is."""

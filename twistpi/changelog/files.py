@@ -37,9 +37,9 @@ from twistpi.changelog.segments import (
     write_base,
 )
 from twistpi.changelog.tail import TornTail, find_end
-from twistpi.model.errors import LogConflict, LogDamaged, StorageFull, SyncFailed
 from twistpi.model.peers import Position
 from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
+from twistpi.model.storage_errors import LogConflict, LogDamaged, StorageFull, SyncFailed
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""

@@ -16,8 +16,8 @@ from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
 from twistpi.changelog.segments import read_base, segment_name
-from twistpi.model.errors import LogDamaged, UnknownPosition
 from twistpi.model.peers import Position
+from twistpi.model.storage_errors import LogDamaged, UnknownPosition
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""

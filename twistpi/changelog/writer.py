@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome, Receive, Request
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
-from twistpi.model.errors import StorageFull, WriterStopped
+from twistpi.model.errors import Unavailable
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import NotPrimary
+from twistpi.model.storage_errors import StorageFull, WriterStopped
 
 __all__ = ["Committed", "Writer"]
 
@@ -140,7 +140,7 @@ class Writer:
         Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, the reason of ``deny``; ``NotPrimary`` on a follower.
         """
         if self._follows:
-            return fail(NotPrimary())
+            return fail(Unavailable("Nothing is written by this server, because it follows another one; ask the primary."))
         waiter: Deferred[Committed] = Deferred()
         request = Commit(decide, by, waiter, local)
         reason = self._refusal or self._denial

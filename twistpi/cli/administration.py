@@ -28,7 +28,7 @@ from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
-from twistpi.model.errors import ServerdirInUse, ServerdirRefused
+from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
 from twistpi.rules.accounts import UserRequest, decide_user_modified
 from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
 from twistpi.rules.permissions import may_read

@@ -15,10 +15,9 @@ import orjson
 from twistpi.auth.node_tokens import SCHEME, NodeTokens
 from twistpi.http.blocking import BlockingClient, BlockingResponse
 from twistpi.http.errors import RequestFailed
-from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import FenceNote, Peer, read_peer
-from twistpi.model.promotion_errors import NotFenced
 from twistpi.model.records import Json
+from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 from twistpi.replication.peers import FENCE_PATH, PEER_PATH
 from twistpi.replication.primary import TIME_HEADER
 from twistpi.server.node import Node

@@ -18,7 +18,7 @@ from twistpi.changelog.interfaces import RawLine
 from twistpi.cli.log import as_text
 from twistpi.model.changes import Change, FileCached, MetadataCached
 from twistpi.model.codec import decode_content
-from twistpi.model.errors import InvalidFilename
+from twistpi.model.errors import InvalidName
 from twistpi.model.release_changes import AttachmentAdded, FileUploaded
 from twistpi.server.directory import Layout
 
@@ -93,7 +93,7 @@ def _named_by(change: Change) -> Iterator[BlobAddress]:
         if isinstance(change, AttachmentAdded):
             _, three, thirteen, filename = change.path.split("/")
             yield BlobAddress(three + thirteen, filename)
-    except (InvalidFilename, ValueError):
+    except (InvalidName, ValueError):
         return  # what has no address was never stored
 
 

@@ -28,9 +28,9 @@ from twistpi.changelog.interfaces import IView
 from twistpi.changelog.tail import truncate_log
 from twistpi.cli.diverged import save, saved_name
 from twistpi.cli.errors import CommandRefused
-from twistpi.model.errors import ServerdirRefused, UnknownPosition
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
 from twistpi.model.replication_errors import UnknownSerial
+from twistpi.model.storage_errors import ServerdirRefused, UnknownPosition
 from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node

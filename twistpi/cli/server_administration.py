@@ -19,7 +19,7 @@ from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.accounts import ROOT
-from twistpi.model.errors import UnknownUser
+from twistpi.model.errors import unknown_user
 from twistpi.model.records import Json
 from twistpi.rules.api_tokens import TokenRequest
 from twistpi.rules.promotion import PRIMARY
@@ -112,7 +112,7 @@ class ServerAdministration:
     def _token_of(self, user: str) -> str:
         found = self.reader.user(user)
         if found is None:
-            raise UnknownUser(user)
+            raise unknown_user(user)
         return self._tokens.make(found, self._now().timestamp())
 
 

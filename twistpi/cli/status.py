@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from twistpi.cli.clients import ask_local_server
 from twistpi.http.blocking import BlockingResponse
-from twistpi.model.errors import ServerdirRefused
 from twistpi.model.records import Json
+from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.view.read import Readers

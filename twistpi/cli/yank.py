@@ -8,7 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import NoProject, UnknownFile, UnknownIndex, UnknownVersion
+from twistpi.model.errors import UnknownFile, UnknownIndex, no_project, unknown_version
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.model.releases import Release
@@ -61,5 +61,5 @@ class Yank:
         check_markable(index)
         release = reader.release(self.index, project, self.version)
         if release is None:
-            raise UnknownVersion(project, self.version) if reader.has_project(self.index, project) else NoProject(project)
+            raise unknown_version(project, self.version) if reader.has_project(self.index, project) else no_project(project)
         return index, release

@@ -16,7 +16,6 @@ from twistpi.gc.garbage import GRACE, Collected, Collection, Garbage
 from twistpi.http.backoff import sleep
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexDeleted
-from twistpi.model.errors import WriterStopped
 from twistpi.model.release_changes import (
     AttachmentAdded,
     AttachmentRemoved,
@@ -25,6 +24,7 @@ from twistpi.model.release_changes import (
     ProjectRemoved,
     ReleaseRemoved,
 )
+from twistpi.model.storage_errors import WriterStopped
 from twistpi.view.read import Reader, Readers
 
 _MARGIN: Final = 60.0

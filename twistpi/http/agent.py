@@ -219,7 +219,7 @@ def make_agent(
     Raise ``ValueError`` for a proxy variable that is no address, ``OSError`` for a file that cannot be read.
     """
     refusing = ForbiddenNetworks.parse() if forbidden is None else forbidden
-    trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))  # type: ignore[no-untyped-call]
+    trusting = BrowserLikePolicyForHTTPS(_trust_root(extra_ca_file))
     policy = HostnameCachingHTTPSPolicy(trusting)
     guarded = GuardedReactor(reactor, refusing)
 
@@ -247,7 +247,7 @@ def make_agent(
 
 def unix_agent(reactor: Any, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:
     """Return an agent that reaches every origin through the unix socket at ``path``."""
-    return Agent(lambda _route: UNIXClientEndpoint(reactor, path), Pool(reactor, connections, idle))  # type: ignore[no-untyped-call]
+    return Agent(lambda _route: UNIXClientEndpoint(reactor, path), Pool(reactor, connections, idle))
 
 
 @lru_cache(maxsize=256)
@@ -269,4 +269,4 @@ def _trust_root(extra_ca_file: str | None) -> Any:
         for name in os.listdir(paths.capath):
             context.load_verify_locations(os.path.join(paths.capath, name))
     system = [Certificate.load(encoded) for encoded in context.get_ca_certs(binary_form=True)]
-    return trustRootFromCertificates([*system, *extra])  # type: ignore[no-untyped-call]
+    return trustRootFromCertificates([*system, *extra])

@@ -184,7 +184,7 @@ class BufferedBody:
         protocol.connectionLost(BODY_DONE)
 
 
-BODY_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
+BODY_DONE: Final = Failure(ResponseDone())
 """The end of a complete body."""
 
 

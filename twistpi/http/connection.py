@@ -23,7 +23,7 @@ from twistpi.http.body import BODY_DONE, BytesBody
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Request, RequestBody, ResponseParser, headers_of
 
-_BODY_ENDED: Final = Failure(PotentialDataLoss())  # type: ignore[no-untyped-call]
+_BODY_ENDED: Final = Failure(PotentialDataLoss())
 
 
 @implementer(IResponse, IPushProducer)
@@ -210,7 +210,7 @@ class Connection(Protocol):
         if sending is not None:
             sending.detach()
             self.transport.unregisterProducer()
-            sending.producer.stopProducing()  # type: ignore[no-untyped-call]
+            sending.producer.stopProducing()
 
     def pauseProducing(self) -> None:
         """The transport has enough of the request's body for now."""
@@ -300,7 +300,7 @@ class Connection(Protocol):
         response, self._response = self._response, None
         self._stop_sending()
         self._parser = None
-        failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+        failure = error if isinstance(error, Failure) else Failure(error)
         if waiting is not None and not waiting.called:
             waiting.errback(failure)
         elif response is not None:

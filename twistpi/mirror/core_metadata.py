@@ -32,9 +32,9 @@ from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService
 from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, fetch_range, fetch_size
 from twistpi.model.changes import Change
-from twistpi.model.errors import BlobConflict, NoMetadata, SyncFailed, UnknownFile, UpstreamUnreachable, WrongBytes
+from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.upload_errors import InvalidDistribution
+from twistpi.model.storage_errors import BlobConflict, SyncFailed
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
 from twistpi.view.read import Reader
 

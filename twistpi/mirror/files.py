@@ -23,16 +23,9 @@ from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Sink, promised_digest
 from twistpi.mirror.upstream import OFFLINE, STOPPING
 from twistpi.model.changes import Change
-from twistpi.model.errors import (
-    FileLost,
-    SyncFailed,
-    TwistpiError,
-    UnknownFile,
-    UpstreamFailed,
-    UpstreamUnreachable,
-    WrongBytes,
-)
+from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
+from twistpi.model.storage_errors import SyncFailed
 from twistpi.rules.mirrors import decide_file_cached
 from twistpi.view.read import KeptBlob, Reader
 

@@ -20,9 +20,10 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.config import StaleConfig, UpstreamConfig, is_fresh, upstream_config
 from twistpi.mirror.page_source import Kind, Known, PageSource
 from twistpi.mirror.upstream import OFFLINE, STOPPING
-from twistpi.model.errors import StorageFull, UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
+from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.names import project_of_filename
 from twistpi.model.records import Freshness, Index, KnownFile
+from twistpi.model.storage_errors import StorageFull
 from twistpi.view.read import Readers
 
 __all__ = ["GONE", "TIMEOUTS", "Kind", "PageService", "PageState"]

@@ -26,7 +26,7 @@ from twistpi.mirror.files import FileService, fetch_from_upstream, upstream_erro
 from twistpi.mirror.primary import METADATA, PrimaryClient, WaitFor, blob_path, file_path
 from twistpi.model.errors import TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
-from twistpi.model.relaying_errors import FileNotHereYet
+from twistpi.model.replication_errors import FileNotHereYet
 from twistpi.view.read import KeptBlob
 
 _PATIENT: Final = (*PAUSES, 3.0, 5.0, 5.0, 5.0)

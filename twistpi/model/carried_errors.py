@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
-
 from twistpi.model.errors import (
     FileBlocked,
     FileLost,
     NoMetadata,
-    StorageFull,
     TwistpiError,
     UnknownFile,
     UnknownIndex,
@@ -19,8 +16,10 @@ from twistpi.model.errors import (
     UpstreamFailed,
     UpstreamUnreachable,
     WrongBytes,
+    field_names,
 )
 from twistpi.model.records import Json
+from twistpi.model.storage_errors import StorageFull
 
 _KINDS: Final[Mapping[str, type[TwistpiError]]] = {
     kind.__name__: kind
@@ -49,6 +48,6 @@ def carried(told: Json) -> TwistpiError | None:
         return None
     kind = _KINDS.get(str(told.get("error")))
     fields = told["fields"]
-    if kind is None or fields.keys() != {field.name for field in attrs.fields(kind)}:
+    if kind is None or fields.keys() != field_names(kind):
         return None
     return kind(**fields) if all(isinstance(value, str) for value in fields.values()) else None

@@ -16,9 +16,9 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn
 
 from twistpi.model.changes import Change, Entry
-from twistpi.model.errors import MalformedChange, UnknownChange
 from twistpi.model.records import Json, Link, PageHeader
 from twistpi.model.releases import LogLine
+from twistpi.model.storage_errors import MalformedChange, UnknownChange
 
 _PLAIN: tuple[object, ...] = (
     str,

@@ -1,78 +1,100 @@
-"""Every refusal and failure twistpi speaks of.
+"""Every refusal and failure that twistpi reports.
 
-The docstring of an error is the sentence its reader sees, with the error's fields filled in; ``status`` is the HTTP status it
-becomes at the door (``web/errors.py``).  Errors are raised where they are known and nowhere turned into something else.
+There is one class for each thing that is caught, or becomes HTTP, differently; ``status`` is its HTTP status
+(``web/errors.py``).  The sentence is written where an error is raised, or here where several places raise the same one.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
 
-@attrs.define(auto_exc=True, str=False)
 class TwistpiError(Exception):
-    """Something went wrong inside twistpi; the log tells more."""
+    """Something went wrong inside twistpi; its text says what, and what to do."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        if status is not None:
+            self.status = status
 
     def __str__(self) -> str:
-        """The first paragraph of the class's docstring with the fields of this error filled in."""
+        """The sentence; of a class with fields, the first paragraph of its docstring with the fields filled in."""
+        fields = fields_of(self)
+        if not attrs.has(type(self)):
+            return str(self.args[0])
         template = " ".join((type(self).__doc__ or "").split("\n\n")[0].split())
-        return template.format(**{field.name: getattr(self, field.name) for field in attrs.fields(type(self))})
+        return template.format(**fields)
 
 
-# Bad input ---------------------------------------------------------------------------------------------------------
+def field_names(kind: type[TwistpiError]) -> frozenset[str]:
+    """Return the names of the fields of a class of errors; none for one whose errors have their text only."""
+    return frozenset(attrs.fields_dict(kind)) if attrs.has(kind) else frozenset()
 
 
-@attrs.define(auto_exc=True, str=False)
-class InvalidProjectName(TwistpiError):
-    """{name!r} is not a project name: use letters, digits, '-', '_' and '.', beginning and ending with a letter or
-    digit.
-    """
-
-    status = 400
-    name: str
+def fields_of(error: TwistpiError) -> dict[str, object]:
+    """Return the fields of an error by name."""
+    return {name: getattr(error, name) for name in field_names(type(error))}
 
 
-@attrs.define(auto_exc=True, str=False)
-class InvalidIndexName(TwistpiError):
-    """{name!r} is not an index: write user/index, for example root/pypi."""
+class BadRequest(TwistpiError):
+    """What was sent cannot be taken as it is."""
 
     status = 400
-    name: str
 
 
-@attrs.define(auto_exc=True, str=False)
-class InvalidFilename(TwistpiError):
-    """{filename!r} cannot be a distribution's file name: {reason}."""
-
-    status = 400
-    filename: str
-    reason: str
+class InvalidName(BadRequest):
+    """No name of an index, a project or a distribution file."""
 
 
-@attrs.define(auto_exc=True, str=False)
-class InvalidSetting(TwistpiError):
-    """The setting {name} is {value!r} (from {source}); {allowed}."""
-
-    status = 400
-    name: str
-    value: str
-    source: str
-    allowed: str
+class ConfigurationError(TwistpiError):
+    """A setting, a file or a directory that an administrator named cannot be used."""
 
 
-# Not here ----------------------------------------------------------------------------------------------------------
-
-
-@attrs.define(auto_exc=True, str=False)
-class UnknownUser(TwistpiError):
-    """no user {user!r}"""
+class NotFound(TwistpiError):
+    """There is no such thing here."""
 
     status = 404
-    user: str
+
+
+class Forbidden(TwistpiError):
+    """The state of what is asked for does not allow it, whoever asks."""
+
+    status = 403
+
+
+class Conflict(TwistpiError):
+    """What is here already does not allow it."""
+
+    status = 409
+
+
+class TooLarge(TwistpiError):
+    """The body of a request is larger than is taken."""
+
+    status = 413
+
+
+class LoginFailed(TwistpiError):
+    """Name and password, or token, do not belong together."""
+
+    status = 401
+
+
+class LoginNeeded(TwistpiError):
+    """Not without a login.
+
+    Carries a challenge (``WWW-Authenticate: Basic``), so that installers stop instead of looking elsewhere.
+    """
+
+    status = 401
+
+
+class Unavailable(TwistpiError):
+    """Not now; the same request may succeed later."""
+
+    status = 503
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -90,26 +112,6 @@ class UnknownProject(TwistpiError):
     status = 404
     index: str
     project: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class NoProject(TwistpiError):
-    """no project {project!r}
-
-    The same as ``UnknownProject``, in the words of the devpi protocol's JSON.
-    """
-
-    status = 404
-    project: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class UnknownVersion(TwistpiError):
-    """The version {version} of project {project} does not exist."""
-
-    status = 404
-    project: str
-    version: str
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -158,9 +160,6 @@ class NotAcceptable(TwistpiError):
     accept: str
 
 
-# The upstream ------------------------------------------------------------------------------------------------------
-
-
 @attrs.define(auto_exc=True, str=False)
 class UpstreamFailed(TwistpiError):
     """The upstream of {index} failed for {subject}: {reason}.
@@ -206,120 +205,83 @@ class WrongBytes(TwistpiError):
     reason: str
 
 
-# The disk ----------------------------------------------------------------------------------------------------------
-
-
 @attrs.define(auto_exc=True, str=False)
-class StorageFull(TwistpiError):
-    """Nothing can be written to {path}: {reason}. Free some space; reading goes on and writing resumes by itself."""
-
-    status = 507
-    path: str
-    reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class SyncFailed(TwistpiError):
-    """Syncing {path} to disk failed ({reason}); what was written may be lost, so the server stops. Check the disk, then
-    restart.
+class LoginOnlyHere(TwistpiError):
+    """user {user!r} has a blank password and can log in from the server's own machine only; set one there:
+    twistpi passwd {user}
     """
 
-    path: str
+    status = 401
+    user: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class TooManyFailures(TwistpiError):
+    """Too many wrong passwords for {user!r} came from your address; wait {seconds} seconds and try again."""
+
+    status = 429
+    user: str
+    seconds: int
+
+
+@attrs.define(auto_exc=True, str=False)
+class PermissionDenied(TwistpiError):
+    """no permission to {what}"""
+
+    status = 403
+    what: str
+    """``create index alice/x1``, ``modify user bob`` …"""
+
+
+@attrs.define(auto_exc=True, str=False)
+class InvalidDistribution(TwistpiError):
+    """{filename!r} is not a valid distribution: {reason}"""
+
+    status = 400
+    filename: str
     reason: str
 
 
-@attrs.define(auto_exc=True, str=False)
-class LogDamaged(TwistpiError):
-    """The changelog is damaged at serial {serial}, segment {segment}, offset {offset}: {reason}. Restore that segment from
-    a backup or a replica; nothing was changed.
-    """
-
-    serial: int
-    segment: str
-    offset: int
-    reason: str
+def answer_lost(server: str, reason: str) -> Unavailable:
+    """No answer came from ``server``: ``reason``. Nothing is known to be changed; look before you do it again."""
+    return Unavailable(f"No answer came from {server}: {reason}. Nothing is known to be changed; look before you do it again.")
 
 
-@attrs.define(auto_exc=True, str=False)
-class UnknownPosition(TwistpiError):
-    """The changelog has no line {serial} that ends at offset {offset} of segment {segment}: {reason}. Whoever remembers that
-    place remembers another log, or lines were lost.
-    """
-
-    serial: int
-    segment: str
-    offset: int
-    reason: str
+def file_exists(filename: str) -> Conflict:
+    """``filename`` already exists in non-volatile index"""
+    return Conflict(f"{filename} already exists in non-volatile index")
 
 
-@attrs.define(auto_exc=True, str=False)
-class LogConflict(TwistpiError):
-    """The changelog ends at serial {actual}, not at {expected}; read on and decide again."""
-
-    status = 409
-    expected: int
-    actual: int
+def file_gone(index: str, path: str) -> TwistpiError:
+    """File '``index``/``path``' existed, deleted in later serial"""
+    return TwistpiError(f"file '{index}/{path}' existed, deleted in later serial", 410)
 
 
-@attrs.define(auto_exc=True, str=False)
-class WriterStopped(TwistpiError):
-    """The server is stopping; nothing is written any more."""
-
-    status = 503
+def invalid_filename(filename: str, reason: str) -> InvalidName:
+    """``filename`` cannot be a distribution's file name: ``reason``."""
+    return InvalidName(f"{filename!r} cannot be a distribution's file name: {reason}.")
 
 
-@attrs.define(auto_exc=True, str=False)
-class UnknownChange(TwistpiError):
-    """The changelog holds a change of the kind {kind!r}, which this version of twistpi does not know; upgrade twistpi."""
-
-    kind: str
+def invalid_setting(name: str, value: str, source: str, allowed: str) -> ConfigurationError:
+    """The setting ``name`` is ``value`` (from ``source``); ``allowed``."""
+    return ConfigurationError(f"The setting {name} is {value!r} (from {source}); {allowed}.")
 
 
-@attrs.define(auto_exc=True, str=False)
-class MalformedChange(TwistpiError):
-    """A change of the kind {kind!r} in the changelog cannot be read: {reason}."""
-
-    kind: str
-    reason: str
+def no_project(project: str) -> NotFound:
+    """No project ``project``"""
+    return NotFound(f"no project {project!r}")
 
 
-@attrs.define(auto_exc=True, str=False)
-class BlobConflict(TwistpiError):
-    """A different file is kept at {path} already (it begins with the same digits); the new one is refused."""
-
-    status = 409
-    path: str
+def project_not_in_filename(filename: str, project: str) -> BadRequest:
+    """Filename ``filename`` does not match project name ``project``"""
+    return BadRequest(f"filename {filename!r} does not match project name {project!r}")
 
 
-@attrs.define(auto_exc=True, str=False)
-class ServerdirRefused(TwistpiError):
-    """The server directory {path} cannot be used: {reason}."""
-
-    path: str
-    reason: str
+def unknown_user(user: str) -> NotFound:
+    """No user ``user``"""
+    return NotFound(f"no user {user!r}")
 
 
-@attrs.define(auto_exc=True, str=False)
-class ServerdirInUse(ServerdirRefused):
-    """The server directory {path} cannot be used: {reason}.
-
-    Some other process has it, which may be a server that can be asked.
-    """
-
-
-@attrs.define(auto_exc=True, str=False)
-class CannotListen(TwistpiError):
-    """Listening at {endpoint} is not possible: {reason}. Stop what listens there, or choose another place with --port, --host
-    or --listen.
-    """
-
-    endpoint: str
-    reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class ViewDamaged(TwistpiError):
-    """The view {path} is damaged ({reason}); it was removed and the next start builds it anew from the changelog."""
-
-    path: str
-    reason: str
+def unknown_version(project: str, version: str) -> NotFound:
+    """The version ``version`` of project ``project`` does not exist."""
+    return NotFound(f"The version {version} of project {project} does not exist.")

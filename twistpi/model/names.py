@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 from packaging.version import InvalidVersion, Version
 
-from twistpi.model.errors import InvalidFilename, InvalidIndexName, InvalidProjectName
+from twistpi.model.errors import InvalidName, invalid_filename
 
 _PROJECT = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -29,7 +29,9 @@ def normalize_project(name: str) -> str:
     Raise ``InvalidProjectName``.  Source: "Names and normalization".
     """
     if not _PROJECT.match(name):
-        raise InvalidProjectName(name)
+        raise InvalidName(
+            f"{name!r} is not a project name: use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit."
+        )
     return _SEPARATORS.sub("-", name).lower()
 
 
@@ -45,7 +47,7 @@ class IndexName:
         """Parse ``user/name``.  Raise ``InvalidIndexName``."""
         user, slash, name = text.partition("/")
         if not slash or not _INDEX_PART.match(user) or not _INDEX_PART.match(name):
-            raise InvalidIndexName(text)
+            raise InvalidName(f"{text!r} is not an index: write user/index, for example root/pypi.")
         return cls(user, name)
 
     def __str__(self) -> str:
@@ -55,15 +57,15 @@ class IndexName:
 def check_filename(filename: str) -> str:
     """Return ``filename`` when it can safely be the last part of a path and of a URL.  Raise ``InvalidFilename``."""
     if not filename or filename.startswith("."):
-        raise InvalidFilename(filename, "it is empty or begins with a dot")
+        raise invalid_filename(filename, "it is empty or begins with a dot")
     if _UNSAFE_IN_FILENAME.search(filename):
-        raise InvalidFilename(filename, "it contains a path separator or a control character")
+        raise invalid_filename(filename, "it contains a path separator or a control character")
     try:
         length = len(filename) if filename.isascii() else len(filename.encode())
     except UnicodeEncodeError:
-        raise InvalidFilename(filename, "it is not text") from None
+        raise invalid_filename(filename, "it is not text") from None
     if length > _LONGEST_FILENAME:
-        raise InvalidFilename(filename, f"it is longer than {_LONGEST_FILENAME} bytes")
+        raise invalid_filename(filename, f"it is longer than {_LONGEST_FILENAME} bytes")
     return filename
 
 
@@ -114,7 +116,7 @@ def project_of_filename(filename: str) -> str | None:
         head = stem[: starts[-1]]
     try:
         return normalize_project(head)
-    except InvalidProjectName:
+    except InvalidName:
         return None
 
 
@@ -158,7 +160,7 @@ def is_of_project(filename: str, project: str) -> bool:
         return _version(filename, project) is not None
     try:
         return normalize_project(filename.partition("-")[0]) == project
-    except InvalidProjectName:
+    except InvalidName:
         return False
 
 

@@ -1,14 +1,104 @@
-"""Refusals between servers: of those that ask without the secret, of feeds that do not fit, and of writing where only reading is.
-
-The first paragraph of a docstring is the sentence its reader sees.  What one server tells another travels as JSON
-(``web/replication/authentication.py``): the sentence as ``message``, the name of the class as ``error``, and every field.
+"""What servers of one log report of each other; see ``model/errors.py``.  An error that a server sends to another travels as JSON
+(``web/replication/base.py``): its text as ``message``, its class as ``error``, and its fields.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 
 from twistpi.model.errors import TwistpiError
+
+
+@attrs.define(auto_exc=True, str=False)
+class PrimaryUnreachable(TwistpiError):
+    """The primary at {url} cannot be reached: {reason}. What is known here is served; try again later."""
+
+    status = 503
+    url: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class StrangePrimary(TwistpiError):
+    """What answers at {url} does not answer as a primary does: {reason}."""
+
+    status = 502
+    url: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class FollowingRefused(TwistpiError):
+    """The primary at {url} refuses to be followed: {reason}.
+
+    ``state`` says of each of these in a word why this server follows nobody at the moment.
+    """
+
+    status = 503
+    state: ClassVar[str] = "refused"
+    url: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class OtherLog(FollowingRefused):
+    """The primary at {url} has another log than this replica: {reason}. What is here is served and stays as it is. Name the right
+    primary with --primary-url; or, to have the other log from now on: twistpi resync.
+    """
+
+    state = "other log"
+
+
+@attrs.define(auto_exc=True, str=False)
+class Diverged(FollowingRefused):
+    """The primary at {url} and this replica diverged at serial {serial}: {reason}. What is here is served and stays as it is.
+    Where the primary is right: twistpi resync, which saves what only this server has. Where it was restored from an old backup,
+    and this replica is right: twistpi promote.
+    """
+
+    state = "diverged"
+    serial: int
+    """The first one that is not the same on both."""
+
+
+@attrs.define(auto_exc=True, str=False)
+class PrimaryFenced(FollowingRefused):
+    """The server at {url} is no primary any more: {reason}. What is here is served; name the new primary with --primary-url."""
+
+    state = "fenced"
+
+
+@attrs.define(auto_exc=True, str=False)
+class HistoryMissing(FollowingRefused):
+    """The server at {url} cannot be followed from here: {reason}. Follow one that has the whole log, or start anew: twistpi
+    resync.
+    """
+
+    state = "behind"
+
+
+@attrs.define(auto_exc=True, str=False)
+class NotFenced(TwistpiError):
+    """No reason to step back: {reason}."""
+
+    status = 409
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
+class SenderRefused(TwistpiError):
+    """A request that another server of the house passes on must prove it, and the token of this one does not: {reason}. Servers
+    that pass requests on share one secret; see the setting secretfile.
+    """
+
+    status = 403
+    reason: str
+
+
+class AskFirst(Exception):
+    """A worker cannot answer this by itself: the first process has to; caught where errors become answers."""
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -69,23 +159,12 @@ class UnknownSerial(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
-class NotPrimary(TwistpiError):
-    """Nothing is written by this server, because it follows another one; ask the primary."""
+class FileNotHereYet(TwistpiError):
+    """The file {filename} is not on this server yet, and nobody can be asked for it now: {reason}.
+
+    Asking again later may help.
+    """
 
     status = 503
-
-
-@attrs.define(auto_exc=True, str=False)
-class UnknownSnapshot(TwistpiError):
-    """There is no snapshot {snapshot} here any more; have a new one made with POST /+snapshot."""
-
-    status = 404
-    snapshot: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class UnknownSegment(TwistpiError):
-    """There is no segment {segment} in this changelog."""
-
-    status = 404
-    segment: str
+    filename: str
+    reason: str

@@ -21,8 +21,8 @@ from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import RequestFailed
 from twistpi.http.urls import quoted
+from twistpi.model.errors import BadRequest
 from twistpi.model.text import one_line
-from twistpi.model.upload_errors import InvalidPush
 from twistpi.rules.upload_form import EncodedForm
 
 _PIECE: Final = 256 * 1024
@@ -60,7 +60,7 @@ def read_repository(url: str, username: str, password: str) -> Repository:
     except ValueError:
         is_web = False
     if not is_web:
-        raise InvalidPush("posturl must be an http or https address")
+        raise BadRequest("posturl must be an http or https address")
     userinfo, at, host = parts.netloc.rpartition("@")
     if at and not username and not password:
         username, _, password = (unquote(part) for part in userinfo.partition(":"))

@@ -24,11 +24,11 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff, Pause
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change
-from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
-from twistpi.model.following_errors import PrimaryUnreachable
+from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
-from twistpi.model.relaying_errors import FileNotHereYet
+from twistpi.model.replication_errors import FileNotHereYet, PrimaryUnreachable
+from twistpi.model.storage_errors import StorageFull, SyncFailed
 from twistpi.replication.blob_batch import Batch, fetch, store_in
 from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
 from twistpi.replication.blob_search import BlobSearch, Key, MissingBlob, Naming
@@ -225,9 +225,9 @@ class BlobFetcher:
         running.addBoth(lambda _: self._go_on())
 
     def _surprised(self, failure: Failure) -> None:
-        if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # the server stops
+        if failure.check(CancelledError):  # the server stops
             return
-        if not failure.check(TwistpiError):  # type: ignore[no-untyped-call]
+        if not failure.check(TwistpiError):
             self._log.failure("Files could not be fetched", failure)
         self._rest(_reason(failure.value))
 

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 
 from twistpi.http.body import BodyReader
 from twistpi.http.errors import RequestFailed
-from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.model.peers import Position
+from twistpi.model.replication_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import PrimaryAnswer
 
 LONGEST_LINE = 256 * 1024 * 1024
@@ -206,7 +206,7 @@ class FeedConnection:
         self._over("the primary ended the feed")
 
     def _broken(self, failure: Failure) -> None:
-        if failure.trap(RequestFailed, CancelledError) is RequestFailed:  # type: ignore[no-untyped-call]
+        if failure.trap(RequestFailed, CancelledError) is RequestFailed:
             self._over(failure.getErrorMessage())
 
     def _over(self, reason: str) -> None:

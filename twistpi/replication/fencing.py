@@ -16,11 +16,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from twistpi.http.body import Offload
-from twistpi.model.errors import WriterStopped
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
-from twistpi.model.promotion_errors import NotFenced
-from twistpi.model.replication_errors import UnknownSerial
+from twistpi.model.replication_errors import NotFenced, UnknownSerial
+from twistpi.model.storage_errors import WriterStopped
 from twistpi.replication.peers import ask_peer
 from twistpi.replication.primary import Primary
 from twistpi.rules.promotion import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale

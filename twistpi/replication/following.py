@@ -17,10 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twistpi.http.backoff import Backoff
-from twistpi.model.errors import TwistpiError, WriterStopped
-from twistpi.model.following_errors import FollowingRefused, NotHereYet
+from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
+from twistpi.model.replication_errors import FollowingRefused
+from twistpi.model.storage_errors import WriterStopped
 from twistpi.replication.feed import FeedConnection, Heartbeat, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
 from twistpi.replication.progress import Progress, state_after
@@ -145,7 +146,15 @@ class Following:
 
     def _too_late(self, serial: int, timeout: float, waiting: Deferred[None]) -> None:
         self._forget(waiting)
-        waiting.errback(NotHereYet(serial, timeout, self.progress.serial))
+        waiting.errback(
+            TwistpiError(
+                (
+                    f"Serial {serial} is not here yet: after {timeout:g} s this server was at "
+                    f"{self.progress.serial}. What was changed is in force at the primary, and will be here."
+                ),
+                504,
+            )
+        )
 
     async def _run(self) -> None:
         while not self._stopped:

@@ -22,7 +22,6 @@ from twistpi.changelog.reader import segment_path
 from twistpi.http.backoff import Backoff
 from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
-from twistpi.model.following_errors import HistoryElsewhere
 from twistpi.replication.primary import Primary
 from twistpi.replication.segments import NotThere, SegmentFacts, look_over, transfer
 
@@ -66,7 +65,7 @@ class History:
             running.cancel()
 
     def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if not failure.check(CancelledError):
             _log.failure("The older history is not fetched", failure=failure)
 
     async def _run(self) -> None:
@@ -88,13 +87,19 @@ class History:
         overview = await look_over(self._primary)
         known = [segment for segment in overview.segments if segment.first <= self.missing]
         if not known:
-            raise HistoryElsewhere(self._primary.url, self.missing)
+            raise TwistpiError(
+                f"The server at {self._primary.url} has no entries before serial {self.missing} itself, so "
+                "they are not here either."
+            )
         segment = known[-1]
         target = os.path.join(self._incoming, f"segment-{segment.first}")
         try:
             await transfer(self._primary, f"/+changelog/segments/{segment.first}", target, segment.size)
         except NotThere:
-            raise HistoryElsewhere(self._primary.url, self.missing) from None
+            raise TwistpiError(
+                f"The server at {self._primary.url} has no entries before serial {self.missing} itself, so "
+                "they are not here either."
+            ) from None
         await self._offload(self._prepend, segment, target)
         _log.info("The changelog begins after serial {serial} now.", serial=self.missing)
 

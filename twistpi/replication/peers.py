@@ -14,9 +14,8 @@ import attrs
 import orjson
 from twisted.logger import Logger
 
-from twistpi.model.following_errors import StrangePrimary
 from twistpi.model.peers import FenceNote, Peer, read_peer
-from twistpi.model.promotion_errors import NotFenced
+from twistpi.model.replication_errors import NotFenced, StrangePrimary
 from twistpi.replication.primary import Primary, PrimaryAnswer
 
 PEER_PATH = "/+peer"

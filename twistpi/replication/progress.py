@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable
 from twistpi.model.monitoring import Measure
+from twistpi.model.replication_errors import FollowingRefused, PrimaryUnreachable
 from twistpi.replication.feed import Heartbeat
 
 

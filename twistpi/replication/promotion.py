@@ -19,11 +19,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi.http.backoff import Backoff, sleep
-from twistpi.model.errors import TwistpiError
-from twistpi.model.following_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.errors import Conflict, TwistpiError
 from twistpi.model.peers import FenceNote, Peer
-from twistpi.model.promotion_errors import EntriesOutstanding, NotFenced, NotPromotable
 from twistpi.model.records import Json
+from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.peers import ask_peer, tell
 from twistpi.replication.primary import Primary
@@ -57,7 +56,7 @@ def check_directness(there: Peer, url: str) -> None:
     """Raise ``NotPromotable`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
     if there.role != PRIMARY:
         chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
-        raise NotPromotable(f"{chain}, or go on nevertheless: twistpi promote --force")
+        raise Conflict(f"Promoting this server is not possible: {chain}, or go on nevertheless: twistpi promote --force.")
 
 
 class TakeOver(Protocol):
@@ -101,7 +100,7 @@ class Promotion:
         With ``force``, go without what the primary has and this server lacks, or take over again from a successor that is lost.
         """
         if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
-            raise NotPromotable("it is a primary already")
+            raise Conflict("Promoting this server is not possible: it is a primary already.")
         if self._state == "under way":
             return
         self._state, self._failure, self._told = "under way", "", []
@@ -157,7 +156,7 @@ class Promotion:
         try:
             held = await tell(primary, note, PATIENCE)
         except NotFenced as refusal:
-            raise NotPromotable(f"the primary does not step back: {refusal.reason}") from None
+            raise Conflict(f"Promoting this server is not possible: the primary does not step back: {refusal.reason}.") from None
         except (PrimaryUnreachable, StrangePrimary) as error:
             self._say(f"The primary could not be told: {error}")
             return
@@ -178,16 +177,23 @@ class Promotion:
             await following.wait_for(last, WAIT)
         except TwistpiError:
             waited = f", after {WAIT:g} seconds"
-            raise EntriesOutstanding(primary.url, last, self._fencing.serial, waited) from None
+            raise Conflict(
+                f"Nobody was promoted: the primary at {primary.url} has the entries up to {last}, this server "
+                f"only up to {self._fencing.serial}{waited}. Try again when they are here, or go without "
+                "them: twistpi promote --force."
+            ) from None
         while self._missing_files():
             if self._clock.seconds() > until:
                 raise self._lacks_files()
             await sleep(self._clock, _BETWEEN)
 
-    def _lacks_files(self) -> NotPromotable:
+    def _lacks_files(self) -> Conflict:
         missing = self._missing_files()
         those = "1 file is" if missing == 1 else f"{missing:,} files are"
-        return NotPromotable(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
+        return Conflict(
+            f"Promoting this server is not possible: {those} not here yet; try again when they are "
+            "(twistpi status), or: twistpi promote --force."
+        )
 
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
         """Have the primary write again at once, since nobody is promoted."""
@@ -200,7 +206,7 @@ class Promotion:
 
     def _failed(self, failure: Failure) -> None:
         self._state, self._failure = "failed", failure.getErrorMessage()
-        if not failure.check(TwistpiError):  # type: ignore[no-untyped-call]
+        if not failure.check(TwistpiError):
             _log.failure("The promotion failed", failure=failure)
 
 
@@ -229,7 +235,7 @@ class PromotionNotifier:
             self._working.cancel()
 
     def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if not failure.check(CancelledError):
             _log.failure("Telling the former primary at {url} failed", failure=failure, url=self._other.url)
 
     async def _work(self) -> None:

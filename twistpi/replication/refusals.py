@@ -12,7 +12,8 @@ import attrs
 
 from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
-from twistpi.model.following_errors import (
+from twistpi.model.peers import Position
+from twistpi.model.replication_errors import (
     Diverged,
     FollowingRefused,
     HistoryMissing,
@@ -20,9 +21,8 @@ from twistpi.model.following_errors import (
     PrimaryFenced,
     PrimaryUnreachable,
     StrangePrimary,
+    UnknownSerial,
 )
-from twistpi.model.peers import Position
-from twistpi.model.replication_errors import UnknownSerial
 from twistpi.replication.primary import Primary, PrimaryAnswer
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from twistpi.model.errors import StorageFull
-from twistpi.model.following_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary
+from twistpi.model.replication_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary
+from twistpi.model.storage_errors import StorageFull
 from twistpi.replication.primary import Primary
 
 LARGE_BYTES: Final = 64 * 1024 * 1024

@@ -8,10 +8,9 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.account_errors import BadRequest, Forbidden, InvalidUserConfig, InvalidUserName, UserExists, UserKept
 from twistpi.model.accounts import ROOT, User
 from twistpi.model.changes import Change, IndexDeleted, UserCreated, UserDeleted, UserModified
-from twistpi.model.errors import UnknownUser
+from twistpi.model.errors import BadRequest, Conflict, Forbidden, PermissionDenied, unknown_user
 from twistpi.model.records import NOTHING, Index, Json
 from twistpi.rules.json_bodies import differing, is_storable, shown, unknown_keys
 
@@ -52,9 +51,9 @@ def is_name_too_long(name: str) -> bool:
 def check_user_name(name: str) -> str:
     """Return ``name`` when it is allowed for a new user.  Raise ``InvalidUserName``, or ``InvalidUserConfig`` for its length."""
     if is_name_too_long(name):
-        raise InvalidUserConfig(f"the username is longer than {_LONGEST_NAME} bytes")
+        raise BadRequest(f"the username is longer than {_LONGEST_NAME} bytes")
     if not is_name_allowed(name):
-        raise InvalidUserName(name)
+        raise BadRequest(f"username {name!r} contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked.")
     return name
 
 
@@ -65,9 +64,9 @@ def read_new_user(body: Json) -> UserRequest:
     """
     given = _object(body)
     if "password" not in given:
-        raise InvalidUserConfig("password needs to be set")
+        raise BadRequest("password needs to be set")
     if unknown := unknown_keys(given, {*_TEXTS, _CUSTOM, "password", *_INFORMATIONAL, *_FOREIGN}):
-        raise InvalidUserConfig(f"Unknown keys in user config: {unknown}")
+        raise BadRequest(f"Unknown keys in user config: {unknown}")
     return _request(given, None if given["password"] is None else _password(given["password"]))
 
 
@@ -95,7 +94,7 @@ def decide_user_created(existing: User | None, name: str, request: UserRequest, 
     Raise ``UserExists``, ``InvalidUserName`` or ``InvalidUserConfig``.
     """
     if existing is not None:
-        raise UserExists(name)
+        raise Conflict("user already exists")
     return (UserCreated(check_user_name(name), dict(request.changed), password_hash),)
 
 
@@ -105,7 +104,7 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
     ``password_hash`` is that of the request's password, None when it has none.
     """
     if user is None:
-        raise UnknownUser(name)
+        raise unknown_user(name)
     changed, removed = _differences(request, user)
     if not changed and not removed and password_hash is None:
         return ()
@@ -118,24 +117,24 @@ def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) 
     Raise ``UnknownUser``, ``UserKept`` when an index is not volatile, or ``Forbidden`` for root, who administers the server.
     """
     if user is None:
-        raise UnknownUser(name)
+        raise unknown_user(name)
     if user.name == ROOT:
-        raise Forbidden(f"delete user {ROOT}")
+        raise PermissionDenied(f"delete user {ROOT}")
     for index in indexes:
         if not index.config.get("volatile", True):
-            raise UserKept(user.name, index.name.partition("/")[2])
+            raise Forbidden(f"user {user.name!r} has non-volatile index: {index.name.partition('/')[2]}")
     return (*(IndexDeleted(index.name) for index in indexes), UserDeleted(user.name))
 
 
 def _object(body: Json) -> Mapping[str, Json]:
     if not isinstance(body, dict):
-        raise BadRequest('a user is described by a JSON object, like {"password": "...", "email": "..."}')
+        raise BadRequest('Bad request: a user is described by a JSON object, like {"password": "...", "email": "..."}')
     return body
 
 
 def _password(value: Json) -> str:
     if not isinstance(value, str):
-        raise InvalidUserConfig("the password has to be a string")
+        raise BadRequest("the password has to be a string")
     return value
 
 
@@ -149,9 +148,9 @@ def _request(given: Mapping[str, Json], password: str | None) -> UserRequest:
         if value is None or value == "" or (key == _CUSTOM and not value):
             removed.append(key)
         elif key in _TEXTS and not isinstance(value, str):
-            raise InvalidUserConfig(f"the {key} has to be a string, not {shown(value)}")
+            raise BadRequest(f"the {key} has to be a string, not {shown(value)}")
         elif not is_storable(value):
-            raise InvalidUserConfig(f"the {key} is nested too deeply or holds numbers that are too large")
+            raise BadRequest(f"the {key} is nested too deeply or holds numbers that are too large")
         else:
             changed[key] = value
     return UserRequest(changed, tuple(removed), password)

@@ -8,10 +8,9 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.account_errors import InvalidTokenRequest, UnknownToken
 from twistpi.model.accounts import ApiToken, User
 from twistpi.model.changes import Change, TokenCreated, TokenRevoked
-from twistpi.model.errors import InvalidIndexName, InvalidProjectName, UnknownIndex, UnknownUser
+from twistpi.model.errors import BadRequest, InvalidName, NotFound, UnknownIndex, unknown_user
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.rules.json_bodies import shown, unknown_keys
@@ -46,13 +45,13 @@ def read_token_request(body: Json) -> TokenRequest:
     Only ``may`` is required, which can also be text (``read,upload``).  Raise ``InvalidTokenRequest``.
     """
     if not isinstance(body, dict):
-        raise InvalidTokenRequest('a JSON object is needed, like {"may": ["read"], "days": 90}')
+        raise BadRequest('An API token cannot be made like that: a JSON object is needed, like {"may": ["read"], "days": 90}.')
     if unknown := unknown_keys(body, _KEYS):
-        raise InvalidTokenRequest(f"unknown: {unknown}; known: {', '.join(sorted(_KEYS))}")
+        raise BadRequest(f"An API token cannot be made like that: unknown: {unknown}; known: {', '.join(sorted(_KEYS))}.")
     may = _may(body.get("may"))
     project = _project(body.get("project"))
     if project is not None and MAY_UPLOAD not in may:
-        raise InvalidTokenRequest("a project narrows what may be uploaded, and nothing may be")
+        raise BadRequest("An API token cannot be made like that: a project narrows what may be uploaded, and nothing may be.")
     return TokenRequest(may, _index(body.get("index")), project, _days(body.get("days")), _title(body.get("title")))
 
 
@@ -65,7 +64,7 @@ def decide_token_created(
     ``UnknownUser`` or ``UnknownIndex``.
     """
     if user is None:
-        raise UnknownUser(name)
+        raise unknown_user(name)
     if request.index is not None and index is None:
         raise UnknownIndex(request.index)
     expires = None if request.days is None else (now.astimezone(UTC) + timedelta(days=request.days)).strftime(_STAMP)
@@ -75,7 +74,7 @@ def decide_token_created(
 def decide_token_revoked(token: ApiToken | None, user: str, public: str) -> tuple[Change, ...]:
     """Return the change that revokes ``token``.  Raise ``UnknownToken`` unless it exists and is ``user``'s."""
     if token is None or token.user != user:
-        raise UnknownToken(user, public)
+        raise NotFound(f"The user {user} has no API token {public}; list them with twistpi token list --user {user}.")
     return (TokenRevoked(token.token),)
 
 
@@ -93,7 +92,7 @@ def token_facts(token: ApiToken) -> dict[str, Json]:
 def _may(value: Json) -> tuple[str, ...]:
     given = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(given, list) or not given or not all(one in (MAY_READ, MAY_UPLOAD) for one in given):
-        raise InvalidTokenRequest('"may" says what it may do: "read", "upload" or "read,upload"')
+        raise BadRequest('An API token cannot be made like that: "may" says what it may do: "read", "upload" or "read,upload".')
     return tuple(one for one in (MAY_READ, MAY_UPLOAD) if one in given)
 
 
@@ -102,8 +101,10 @@ def _index(value: Json) -> str | None:
         return None
     try:
         return str(IndexName.parse(value if isinstance(value, str) else ""))
-    except InvalidIndexName:
-        raise InvalidTokenRequest(f"{shown(value)} is not an index, which reads user/index") from None
+    except InvalidName:
+        raise BadRequest(
+            f"An API token cannot be made like that: {shown(value)} is not an index, which reads user/index."
+        ) from None
 
 
 def _project(value: Json) -> str | None:
@@ -111,8 +112,8 @@ def _project(value: Json) -> str | None:
         return None
     try:
         return normalize_project(value if isinstance(value, str) else "")
-    except InvalidProjectName:
-        raise InvalidTokenRequest(f"{shown(value)} is not a project's name") from None
+    except InvalidName:
+        raise BadRequest(f"An API token cannot be made like that: {shown(value)} is not a project's name.") from None
 
 
 def _days(value: Json) -> float | None:
@@ -124,12 +125,14 @@ def _days(value: Json) -> float | None:
         days = float(value) if isinstance(value, str | float) or value <= _MOST_DAYS else _MOST_DAYS + 1.0
         if 0 < days <= _MOST_DAYS:
             return days
-    raise InvalidTokenRequest(f"{shown(value)} is not a number of days above 0 and up to {_MOST_DAYS}")
+    raise BadRequest(
+        f"An API token cannot be made like that: {shown(value)} is not a number of days above 0 and up to {_MOST_DAYS}."
+    )
 
 
 def _title(value: Json) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > _LONGEST_TITLE:
-        raise InvalidTokenRequest(f"the title is a text of up to {_LONGEST_TITLE} characters")
+        raise BadRequest(f"An API token cannot be made like that: the title is a text of up to {_LONGEST_TITLE} characters.")
     return value

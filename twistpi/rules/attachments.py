@@ -10,12 +10,12 @@ import attrs
 from packaging.version import InvalidVersion, Version
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BlobConflict
+from twistpi.model.errors import BadRequest, NotFound, file_exists
 from twistpi.model.names import check_filename, normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.model.release_changes import AttachmentAdded
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release
-from twistpi.model.upload_errors import FileExists, NoFileForToxresult, NoVersionForDocs
+from twistpi.model.storage_errors import BlobConflict
 from twistpi.rules.upload_checks import described, read_metadata
 from twistpi.rules.uploads import check_open, file_of, is_volatile, uploaded_path
 
@@ -56,7 +56,7 @@ def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) ->
     name = read_metadata({"name": form.get("name", ()), _VERSION: ("0",)})["name"]
     latest = latest_version([release.version for release in releases])
     if latest is None:
-        raise NoVersionForDocs(normalize_project(name))
+        raise BadRequest(f"doczip has no version and {normalize_project(name)!r} has no releases to derive one from")
     return name, latest
 
 
@@ -82,7 +82,7 @@ def decide_docs_uploaded(index: Index, release: Release | None, status: str | No
     if existing is not None and existing.sha256 == docs.sha256:
         return ()
     if existing is not None and not is_volatile(index):
-        raise FileExists(docs.filename)
+        raise file_exists(docs.filename)
     made: tuple[Change, ...] = ()
     if release is None:
         made = described(None, index.name, docs.project, {"name": docs.name, _VERSION: docs.version})
@@ -155,7 +155,7 @@ def decide_toxresult(index: Index, release: Release | None, result: Toxresult) -
     """
     file = file_of(release, result.tested_filename)
     if index.is_mirror or release is None or file is None or file.known.path != result.tested:
-        raise NoFileForToxresult(index.name, result.tested)
+        raise NotFound(f"no release file found at {index.name}/{result.tested}")
     same = next((one for one in release.attachments if one.path == result.path), None)
     if same is not None and same.sha256 != result.sha256:
         raise BlobConflict(result.path)

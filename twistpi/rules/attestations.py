@@ -17,9 +17,9 @@ from typing import Final
 import orjson
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
+from twistpi.model.errors import BadRequest
 from twistpi.model.names import is_wheel
 from twistpi.model.records import Json
-from twistpi.model.upload_errors import InvalidAttestations
 from twistpi.rules.json_bodies import is_storable, shown
 
 _MOST: Final = 20
@@ -42,14 +42,14 @@ def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> 
     if not attestations:
         return None
     if len(attestations) > _MOST:
-        raise InvalidAttestations(f"there are {len(attestations)}, and a file can have {_MOST}")
+        raise BadRequest(f"invalid attestations: there are {len(attestations)}, and a file can have {_MOST}")
     if not is_storable(attestations):
-        raise InvalidAttestations("they are nested too deeply, or hold numbers that are too large")
+        raise BadRequest("invalid attestations: they are nested too deeply, or hold numbers that are too large")
     for number, attestation in enumerate(attestations, 1):
         try:
             _check(attestation, filename, sha256)
         except _Wrong as wrong:
-            raise InvalidAttestations(f"number {number}: {wrong}") from None
+            raise BadRequest(f"invalid attestations: number {number}: {wrong}") from None
     bundle = {"publisher": PUBLISHER, "attestations": attestations}
     return orjson.dumps({"version": 1, "attestation_bundles": [bundle]})
 
@@ -65,9 +65,9 @@ def _array(value: str | bytes) -> list[Json]:
     try:
         items = orjson.loads(value)
     except orjson.JSONDecodeError:
-        raise InvalidAttestations("they are not JSON") from None
+        raise BadRequest("invalid attestations: they are not JSON") from None
     if not isinstance(items, list):
-        raise InvalidAttestations("they are not a JSON array")
+        raise BadRequest("invalid attestations: they are not a JSON array")
     return items
 
 

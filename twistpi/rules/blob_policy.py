@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.errors import InvalidIndexName
+from twistpi.model.errors import InvalidName
 from twistpi.model.names import IndexName
 
 ALL: Final = "all"
@@ -29,7 +29,7 @@ class BlobPolicy:
         names = [name.strip() for name in text.split(",")]
         try:
             return cls(False, frozenset(str(IndexName.parse(name)) for name in names))
-        except InvalidIndexName as error:
+        except InvalidName as error:
             raise ValueError(text) from error
 
     def wants(self, index: str) -> bool:

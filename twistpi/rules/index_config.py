@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
-from twistpi.model.account_errors import InvalidIndexConfig
 from twistpi.model.accounts import ANY_USER, ANYBODY
+from twistpi.model.errors import BadRequest
 from twistpi.model.records import Json
 from twistpi.rules.json_bodies import is_storable, shown
 
@@ -221,7 +221,7 @@ def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str
         wrong.append(unexpected_keys(unexpected))
     if wrong:
         message = ", ".join(wrong)
-        raise InvalidIndexConfig(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
+        raise BadRequest(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
     return config
 
 

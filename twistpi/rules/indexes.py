@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from twistpi.model.account_errors import BadRequest, IndexExists, IndexKept, InvalidIndexConfig, InvalidNewIndexName
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
+from twistpi.model.errors import BadRequest, Conflict, Forbidden
 from twistpi.model.records import Index, Json
 from twistpi.rules.accounts import is_name_allowed, is_name_too_long
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, Unfit, defaults, normalised, unexpected_keys
@@ -26,7 +26,7 @@ def read_object(body: Json) -> dict[str, Json]:
     if isinstance(body, dict) and body.get("type") == _ENVELOPE and "result" in body:
         settings = body["result"]
     if not isinstance(settings, dict):
-        raise BadRequest('an index is described by a JSON object, like {"bases": ["root/pypi"], "volatile": true}')
+        raise BadRequest('Bad request: an index is described by a JSON object, like {"bases": ["root/pypi"], "volatile": true}')
     return {key: value for key, value in settings.items() if key not in _NO_SETTINGS}
 
 
@@ -38,7 +38,9 @@ def apply_items(kind: str, config: Mapping[str, Json], items: Sequence[Json]) ->
     result = dict(config)
     for item in items:
         if not isinstance(item, str):
-            raise BadRequest(f"a modification is a text like 'volatile=False' or 'bases+=root/pypi', not {shown(item)}")
+            raise BadRequest(
+                f"Bad request: a modification is a text like 'volatile=False' or 'bases+=root/pypi', not {shown(item)}"
+            )
         name, _, value = item.partition("=")
         if name.endswith(("+", "-")):
             name, operator = name[:-1], name[-1]
@@ -53,19 +55,19 @@ def _add_or_remove(kind: str, config: dict[str, Json], name: str, operator: str,
     key = KEYS[kind].get(name)
     if operator == "-" and not value:
         if name == "type" or (key is not None and key.has_default):
-            raise InvalidIndexConfig("Default values can't be removed.")
+            raise BadRequest("Default values can't be removed.")
         config.pop(name, None)
         return
     if key is None and name != "type":
-        raise InvalidIndexConfig(unexpected_keys([f"{shown(name, quoted=False)}{operator}={shown(value, quoted=False)}"]))
+        raise BadRequest(unexpected_keys([f"{shown(name, quoted=False)}{operator}={shown(value, quoted=False)}"]))
     if key is None or not key.is_list:
-        raise InvalidIndexConfig(f"The '{name}' setting is not a list; set it with {name}=")
+        raise BadRequest(f"The '{name}' setting is not a list; set it with {name}=")
     held = _held(key, config)
     if operator == "+":
         config[name] = held if _is_held(key, held, value) else [*held, value]
         return
     if value not in held:
-        raise InvalidIndexConfig(f"The '{name}' setting doesn't have value {shown(value)}")
+        raise BadRequest(f"The '{name}' setting doesn't have value {shown(value)}")
     held.remove(value)
     config[name] = held
 
@@ -92,9 +94,9 @@ def check_index_name(name: str) -> str:
     Raise ``InvalidNewIndexName``, or ``InvalidIndexConfig`` when it is too long.
     """
     if is_name_too_long(name):
-        raise InvalidIndexConfig("the indexname is too long")
+        raise BadRequest("the indexname is too long")
     if not is_name_allowed(name):
-        raise InvalidNewIndexName(name)
+        raise BadRequest(f"indexname {name!r} contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked.")
     return name
 
 
@@ -104,13 +106,13 @@ def decide_index_created(existing: Index | None, name: str, body: Json, exists: 
     Raise ``IndexExists``, ``BadRequest``, ``InvalidNewIndexName`` or ``InvalidIndexConfig``.
     """
     if existing is not None:
-        raise IndexExists(name)
+        raise Conflict(f"index {name!r} exists")
     given = read_object(body)
     owner, _, own_name = name.partition("/")
     check_index_name(own_name)
     kind = given.pop(_TYPE, "stage")
     if not isinstance(kind, str) or kind not in KEYS:
-        raise InvalidIndexConfig(f"unknown index type {shown(kind)}")
+        raise BadRequest(f"unknown index type {shown(kind)}")
     return (IndexCreated(name, {**defaults(kind, owner), **normalised(kind, given, exists)}),)
 
 
@@ -131,11 +133,11 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
         checked = read_object(body)
         asked = {**former, **checked}
     if checked.pop(_TYPE, kind) != kind:
-        raise InvalidIndexConfig("the 'type' of an index can't be changed")
+        raise BadRequest("the 'type' of an index can't be changed")
     _keep_credentials(checked, former)
     settings = normalised(kind, checked, exists)
     if error_on_noop and _is_noop(asked, former):
-        raise InvalidIndexConfig("The requested modifications resulted in no changes")
+        raise BadRequest("The requested modifications resulted in no changes")
     changed = differing(settings, former)
     removed = tuple(key for key in former if key not in asked)
     return (IndexModified(index.name, changed, removed),) if changed or removed else ()
@@ -144,7 +146,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:
     """Return the change that deletes ``index``.  Raise ``IndexKept`` unless it is volatile."""
     if not index.config.get("volatile", True):
-        raise IndexKept(index.name)
+        raise Forbidden(f"index {index.name} non-volatile, cannot delete")
     return (IndexDeleted(index.name),)
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.account_errors import Forbidden, LoginNeeded
 from twistpi.model.accounts import NOBODY, Principal
+from twistpi.model.errors import LoginNeeded, PermissionDenied
 from twistpi.model.records import Index
 from twistpi.rules.permissions import Action, Policy, check, is_open, may_read
 
@@ -160,4 +160,8 @@ def visible_sources(project: str, visibility: VisibleIndexes, has_project: Calla
     if any(not index.is_mirror and has_project(index.name) for index in visible):
         return visible
     subject = f"what {visibility.index.name} inherits"
-    raise LoginNeeded("read", subject) if visibility.principal.user is None else Forbidden(f"read all of {subject}")
+    raise (
+        LoginNeeded(f"Log in to read: {subject} is not open to everybody, and no valid login came with the request.")
+        if visibility.principal.user is None
+        else PermissionDenied(f"read all of {subject}")
+    )

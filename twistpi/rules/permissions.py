@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.account_errors import Forbidden, LoginNeeded
 from twistpi.model.accounts import ANY_USER, ANYBODY, ROOT, Principal
+from twistpi.model.errors import LoginNeeded, PermissionDenied
 from twistpi.model.records import Index
 
 MAY_READ: Final = "read"
@@ -117,8 +117,11 @@ def check(
         return
     name = subject or (user or "" if index is None else index.name)
     if principal.user is None and action in (Action.READ, Action.UPLOAD):
-        raise LoginNeeded("read" if action is Action.READ else "upload", name)
-    raise Forbidden(action.value if action is Action.UPLOAD else f"{action.value} {name}".rstrip())
+        raise LoginNeeded(
+            f"Log in to {('read' if action is Action.READ else 'upload')}: {name} is not open to "
+            "everybody, and no valid login came with the request."
+        )
+    raise PermissionDenied(action.value if action is Action.UPLOAD else f"{action.value} {name}".rstrip())
 
 
 _ABOUT_INDEXES: Final = frozenset({Action.MODIFY_INDEX, Action.DELETE_INDEX, Action.UPLOAD_TOXRESULT, Action.REMOVE})

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import attrs
 
+from twistpi.model.errors import Conflict, Unavailable
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
-from twistpi.model.promotion_errors import Fenced, NotPromotable
 
 PRIMARY = "primary"
 REPLICA = "replica"
@@ -43,9 +43,13 @@ class Fence:
             return "The logs differ; what exists only here is not known yet."
         return beyond_sentence(self.serial, self.last)
 
-    def error(self) -> Fenced:
+    def error(self) -> Unavailable:
         """Return the error for a write."""
-        return Fenced(self.successor, self.epoch, self.beyond)
+        return Unavailable(
+            f"Writes are not taken here any more, since {self.successor} was promoted and began epoch "
+            f"{self.epoch}. {self.beyond} Use the new primary; twistpi resync makes a replica of this "
+            "server."
+        )
 
 
 def beyond_sentence(common: int, last: int) -> str:
@@ -115,10 +119,13 @@ def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = N
     A former primary is promoted again only when its fence is to be ``overcome``.  Raise ``NotPromotable``.
     """
     if own.role == PRIMARY and not own.fenced:
-        raise NotPromotable("it is a primary already")
+        raise Conflict("Promoting this server is not possible: it is a primary already.")
     if own.role == PRIMARY and overcome is None:
         reason = "it was a primary, and another server was promoted: make a replica of it first, with twistpi resync"
-        raise NotPromotable(f"{reason}; or, where that other one is lost for good: twistpi promote --force")
+        raise Conflict(
+            f"Promoting this server is not possible: {reason}; or, where that other one is lost for good: "
+            "twistpi promote --force."
+        )
     epoch, missing = max(own.epoch_start.epoch, 1 if overcome is None else overcome.epoch), None
     if primary is not None and primary.log_id == own.log_id:
         epoch = max(epoch, primary.epoch_start.epoch)

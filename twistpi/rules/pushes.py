@@ -8,12 +8,11 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import InvalidIndexName, InvalidProjectName
+from twistpi.model.errors import BadRequest, Forbidden, InvalidName, NotFound, Unavailable, file_exists
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
 from twistpi.model.releases import Attachment, Release, UploadedFile
-from twistpi.model.upload_errors import FileExists, FileNotFetched, InvalidPush, NoFilesToPush, NothingToPush, ProjectQuarantined
 from twistpi.rules.attachments import docs_of, toxresults_of
 from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.releases import find_release
@@ -67,10 +66,10 @@ class ExternalPush:
 def read_push(body: Json) -> InternalPush | ExternalPush:
     """Read the body of a request.  Raise ``InvalidPush``."""
     if not isinstance(body, dict):
-        raise InvalidPush("the body must be a JSON object")
+        raise BadRequest("the body must be a JSON object")
     if _TARGET in body:
         if unknown := unknown_keys(body, (*_WHAT, *_SELECTING, _TARGET)):
-            raise InvalidPush(f"unknown additional options: {unknown}")
+            raise BadRequest(f"unknown additional options: {unknown}")
         return InternalPush(_selection(body), _index(body[_TARGET]))
     login = _text(body, "username", ""), _text(body, "password", "")
     return ExternalPush(_selection(body), _text(body, "posturl"), *login, _flag(body, "register_project"))
@@ -80,21 +79,21 @@ def _selection(body: dict[str, Json]) -> Selection:
     name, version = (_text(body, key) for key in _WHAT)
     try:
         normalize_project(name)
-    except InvalidProjectName as error:
-        raise InvalidPush(str(error)) from None
+    except InvalidName as error:
+        raise BadRequest(str(error)) from None
     no_docs, only_docs = (_flag(body, key) for key in _SELECTING)
     if no_docs and only_docs:
-        raise InvalidPush("can't use 'no_docs' and 'only_docs' together")
+        raise BadRequest("can't use 'no_docs' and 'only_docs' together")
     return Selection(name, version, no_docs, only_docs)
 
 
 def _index(value: Json) -> str:
     try:
         if not isinstance(value, str):
-            raise InvalidIndexName(shown(value))
+            raise InvalidName(f"{shown(value)!r} is not an index: write user/index, for example root/pypi.")
         return str(IndexName.parse(value.strip("/")))
-    except InvalidIndexName:
-        raise InvalidPush("targetindex not in format user/index") from None
+    except InvalidName:
+        raise BadRequest("targetindex not in format user/index") from None
 
 
 def _text(body: dict[str, Json], key: str, default: str | None = None) -> str:
@@ -102,14 +101,14 @@ def _text(body: dict[str, Json], key: str, default: str | None = None) -> str:
     if value is None and default is not None:
         return default
     if not isinstance(value, str) or (not value and default is None):
-        raise InvalidPush(f"{key} must be given as text")
+        raise BadRequest(f"{key} must be given as text")
     return value
 
 
 def _flag(body: dict[str, Json], key: str) -> bool:
     value = body.get(key)
     if value is not None and not isinstance(value, bool):
-        raise InvalidPush(f"{key} must be true or false")
+        raise BadRequest(f"{key} must be true or false")
     return bool(value)
 
 
@@ -182,11 +181,11 @@ def checked_release(source: PushSource, selection: Selection) -> Release:
     """Return the release to push.  Raise ``NoFilesToPush``, ``NothingToPush`` or ``ProjectQuarantined``."""
     release = source.release
     if release is None:
-        raise NoFilesToPush(source.index.name, selection.name, selection.version)
+        raise BadRequest(f"there are no files for {selection.name} {selection.version} on stage {source.index.name}")
     if source.status == QUARANTINED:
-        raise ProjectQuarantined(source.index.name, release.project)
+        raise Forbidden(f"project {release.project} is quarantined on {source.index.name}, nothing can be pushed from it")
     if not selected_files(release, selection) and selected_docs(release, selection) is None:
-        raise NothingToPush(selection.name, selection.version)
+        raise NotFound(f"no release/files found for {selection.name} {selection.version}")
     return release
 
 
@@ -213,11 +212,11 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
         check_replaceable(target.index, filename, sha256 or "", existing, gone)
     docs = selected_docs(release, selection)
     if docs is not None and docs_of(target.release(release.version)) is not None and not is_volatile(target.index):
-        raise FileExists(docs.filename)
+        raise file_exists(docs.filename)
     # Last, so that nothing is fetched for a push that is refused for another reason.
     missing = next((file.known.path for file in files if file.known.sha256 is None), None)
     if missing is not None:
-        raise FileNotFetched(release.index, missing)
+        raise Unavailable(f"the file {missing} of {release.index} went away while it was pushed, try again")
 
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:

@@ -7,21 +7,11 @@ from collections.abc import Mapping
 import attrs
 
 from twistpi.model.changes import Change
+from twistpi.model.errors import Forbidden, NotFound, file_gone
 from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import Index, KnownFile, KnownProject
 from twistpi.model.release_changes import AttachmentRemoved, FileRemoved, ProjectRemoved, ReleaseRemoved
 from twistpi.model.releases import Attachment, Release
-from twistpi.model.upload_errors import (
-    CachedFilesStay,
-    FileGone,
-    FileNotCached,
-    NoFileToRemove,
-    NoProjectToRemove,
-    NoReleasesOnStage,
-    NoVersionOnStage,
-    ProjectStays,
-    ReleaseStays,
-)
 from twistpi.rules.uploads import is_volatile
 
 
@@ -77,18 +67,20 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
     _check_volatile(index, force)
     if index.is_mirror:
         if found.file is None:
-            raise NoFileToRemove(index.name, found.path)
+            raise NotFound(f"package '{index.name}/{found.path}' doesn't exist")
         project, known = found.file
         if not known.cached:
-            raise FileNotCached(index.name, found.path)
-        raise CachedFilesStay(index.name, project)
+            raise NotFound(f"entry has no file data {index.name}/{found.path}")
+        raise Forbidden(
+            f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole"
+        )
     if found.file is not None:
         project, known = found.file
         return (FileRemoved(index.name, project, known.link.filename),)
     if found.attachment is not None:
         project, _, attachment = found.attachment
         return (AttachmentRemoved(index.name, project, attachment.path),)
-    raise FileGone(index.name, found.path) if found.removed else NoFileToRemove(index.name, found.path)
+    raise file_gone(index.name, found.path) if found.removed else NotFound(f"package '{index.name}/{found.path}' doesn't exist")
 
 
 def decide_release_removed(
@@ -100,14 +92,16 @@ def decide_release_removed(
     """
     _check_volatile(index, force)
     if known is None:
-        raise NoReleasesOnStage(index.name, project)
+        raise NotFound(f"project {project!r} not found on stage {index.name!r}")
     if index.is_mirror:
         _, files = find_release(version, known) or ("", ())
         if any(file.cached for file in files):
-            raise CachedFilesStay(index.name, project)
+            raise Forbidden(
+                f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole"
+            )
         return ()
     if release is None:
-        raise NoVersionOnStage(index.name, project, version)
+        raise NotFound(f"version {version!r} of project {project!r} not found on stage {index.name!r}")
     return (ReleaseRemoved(index.name, project, release.version),)
 
 
@@ -117,9 +111,9 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
     Raise ``ProjectStays`` or, unless the index itself has the project (``exists``), ``NoProjectToRemove``.
     """
     if not force and not is_volatile(index):
-        raise ProjectStays(index.name, project)
+        raise Forbidden(f"project {project!r} is on non-volatile index {index.name}")
     if not exists:
-        raise NoProjectToRemove(index.name, project)
+        raise NotFound("project not found")
     return (ProjectRemoved(index.name, project),)
 
 
@@ -140,4 +134,4 @@ def project_removed_message(index: str, project: str) -> str:
 
 def _check_volatile(index: Index, force: bool) -> None:
     if not force and not is_volatile(index):
-        raise ReleaseStays(index.name)
+        raise Forbidden("cannot delete version on non-volatile index")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from twistpi.model.errors import InvalidFilename
+from twistpi.model.errors import BadRequest, invalid_filename, project_not_in_filename
 from twistpi.model.names import (
     SDIST,
     WHEEL,
@@ -24,14 +24,6 @@ from twistpi.model.names import (
 from twistpi.model.records import Json
 from twistpi.model.release_changes import ReleaseDescribed
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release
-from twistpi.model.upload_errors import (
-    DigestDisagrees,
-    FormDisagrees,
-    InvalidMetadata,
-    NotAnArchiveName,
-    ProjectNotInFilename,
-    VersionNotInFilename,
-)
 
 _ARCHIVE = re.compile(r".+?\.(?:exe|tar\.gz|bz2|rpm|deb|zip|tgz|egg|dmg|msi|whl)\Z", re.IGNORECASE | re.DOTALL)
 _UNLIKE_IN_WHEELS = re.compile(r"[^\w.]+")
@@ -49,11 +41,11 @@ def check_upload_filename(filename: str, project: str, version: str) -> None:
     is_exact = kind_of_filename(filename) in (WHEEL, SDIST)
     fits = is_of_version(filename, normal, version)
     if not fits and not (version and _contains(filename, version)):
-        raise VersionNotInFilename(filename, version)
+        raise BadRequest(f"filename {filename!r} does not contain version {version!r}")
     if not _ARCHIVE.match(filename):
-        raise NotAnArchiveName(filename)
+        raise BadRequest(f"{filename!r} is not a valid archive name")
     if not _SEPARATORS.sub("-", filename).lower().startswith(normal):
-        raise ProjectNotInFilename(filename, project)
+        raise project_not_in_filename(filename, project)
     if is_exact:
         _check_exactly(filename, project, normal, version, fits)
 
@@ -64,9 +56,9 @@ def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> 
     Raise ``FormDisagrees``, which names the field, or ``InvalidProjectName``.
     """
     if normalize_project(form[0]) != normalize_project(found[0]):
-        raise FormDisagrees(filename, "name", form[0], found[0])
+        raise BadRequest(f"the form says name {form[0]!r}, but {filename!r} holds {found[0]!r}")
     if form[1] != found[1] and not is_same_version(form[1], found[1]):
-        raise FormDisagrees(filename, "version", form[1], found[1])
+        raise BadRequest(f"the form says version {form[1]!r}, but {filename!r} holds {found[1]!r}")
 
 
 def _contains(filename: str, version: str) -> bool:
@@ -76,14 +68,14 @@ def _contains(filename: str, version: str) -> bool:
 
 def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool) -> None:
     if kind_of_filename(filename) == WHEEL and not is_wheel_name(filename):
-        raise InvalidFilename(filename, "a wheel is called project-version-python-abi-platform.whl")
+        raise invalid_filename(filename, "a wheel is called project-version-python-abi-platform.whl")
     if not is_of_project(filename, normal):
-        raise ProjectNotInFilename(filename, project)
+        raise project_not_in_filename(filename, project)
     if not fits:
         # The file name alone does not show where the project name ends: name what is more likely wrong.
         if kind_of_filename(filename) == SDIST and project_of_filename(filename) != normal:
-            raise ProjectNotInFilename(filename, project)
-        raise VersionNotInFilename(filename, version)
+            raise project_not_in_filename(filename, project)
+        raise BadRequest(f"filename {filename!r} does not contain version {version!r}")
 
 
 COMMENT: Final = "comment"
@@ -173,7 +165,7 @@ def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, 
     ):
         for given in form.get(field, ()):
             if given.strip() and not _is_digest(given.strip(), digest):
-                raise DigestDisagrees(filename, field, given, digest)
+                raise BadRequest(f"the form says {field} {given!r}, but what came of {filename!r} has {digest!r}")
 
 
 def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:
@@ -207,19 +199,20 @@ def _empty_fields(list_fields: Iterable[str]) -> dict[str, Json]:
 def _check_identity(name: str, version: str) -> None:
     for field, value in (("name", name), ("version", version)):
         if not value:
-            raise InvalidMetadata(f'Missing required field "{field}"')
+            raise BadRequest(f'invalid metadata: Missing required field "{field}"')
     if not _NAME.match(name):
-        raise InvalidMetadata(
-            "Invalid package name. Names must contain only ASCII letters, digits, underscores, hyphens, and periods"
+        raise BadRequest(
+            "invalid metadata: Invalid package name. Names must contain only ASCII letters, digits, "
+            "underscores, hyphens, and periods"
         )
     if not name[0].isalnum():
-        raise InvalidMetadata("Invalid package name. Names must start with an ASCII letter or digit")
+        raise BadRequest("invalid metadata: Invalid package name. Names must start with an ASCII letter or digit")
     if not name[-1].isalnum():
-        raise InvalidMetadata("Invalid package name. Names must end with an ASCII letter or digit")
+        raise BadRequest("invalid metadata: Invalid package name. Names must end with an ASCII letter or digit")
     if not _VERSION.match(version):
-        raise InvalidMetadata("Invalid package name or version (URL safety)")
+        raise BadRequest("invalid metadata: Invalid package name or version (URL safety)")
     if len(name) > _LONGEST or len(version) > _LONGEST:
-        raise InvalidMetadata(f"Invalid package name or version (longer than {_LONGEST} characters)")
+        raise BadRequest(f"invalid metadata: Invalid package name or version (longer than {_LONGEST} characters)")
 
 
 def _is_digest(given: str, digest: str) -> bool:

@@ -11,12 +11,11 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.account_errors import NoUploadToMirror
 from twistpi.model.changes import Change
+from twistpi.model.errors import Conflict, Forbidden, NotFound, file_exists
 from twistpi.model.records import NOTHING, Index, Json, Link
 from twistpi.model.release_changes import FileRemoved, FileUploaded
 from twistpi.model.releases import Release, UploadedFile
-from twistpi.model.upload_errors import FileExists, FilenameUsed, ProjectClosed
 from twistpi.rules.mirrors import file_path
 from twistpi.rules.upload_checks import described, every_field
 
@@ -69,9 +68,9 @@ def is_volatile(index: Index) -> bool:
 def check_open(index: Index, project: str, status: str | None) -> None:
     """Raise ``NoUploadToMirror`` for a mirror, ``ProjectClosed`` for a project whose ``status`` forbids uploads."""
     if index.is_mirror:
-        raise NoUploadToMirror(index.name)
+        raise NotFound("cannot submit to mirror index")
     if status in CLOSED:
-        raise ProjectClosed(index.name, project, str(status))
+        raise Forbidden(f"project {project} is {status!s} on {index.name}, nothing can be uploaded to it")
 
 
 def decide_file_uploaded(
@@ -130,6 +129,6 @@ def check_replaceable(index: Index, filename: str, sha256: str, existing: Upload
     if is_volatile(index):
         return
     if existing is not None:
-        raise FileExists(filename)
+        raise file_exists(filename)
     if gone and uploaded_path(filename, sha256) not in gone and not index.config.get("reuse_filenames", False):
-        raise FilenameUsed(index.name, filename)
+        raise Conflict(f"{filename} existed in non-volatile index {index.name} with other bytes; build a new version instead")

@@ -6,12 +6,11 @@ from collections.abc import Collection
 from typing import Final
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import UnknownFile, UnknownProject
+from twistpi.model.errors import BadRequest, UnknownFile, UnknownProject
 from twistpi.model.records import Index, Json, PageHeader
 from twistpi.model.release_changes import FileYanked, ProjectMarked
 from twistpi.model.releases import Release
 from twistpi.model.text import one_line
-from twistpi.model.upload_errors import InvalidMark, MarkedUpstream
 from twistpi.rules.json_bodies import shown, unknown_keys
 
 STATUSES: Final = ("active", "archived", "deprecated", "quarantined")
@@ -35,10 +34,10 @@ def read_status(body: Json) -> tuple[str | None, str | None]:
     given = _object(body, (_STATUS, _REASON))
     status = given.get(_STATUS)
     if status is not None and status not in STATUSES:
-        raise InvalidMark(f"unknown project status {shown(status)}, it must be one of {', '.join(STATUSES)}")
+        raise BadRequest(f"unknown project status {shown(status)}, it must be one of {', '.join(STATUSES)}")
     reason = _reason(given.get(_REASON)) or None
     if status is None and reason is not None:
-        raise InvalidMark("a reason needs a project status")
+        raise BadRequest("a reason needs a project status")
     return status, reason
 
 
@@ -80,16 +79,16 @@ def decide_status(
 def check_markable(index: Index) -> None:
     """Raise ``MarkedUpstream`` for a mirror."""
     if index.is_mirror:
-        raise MarkedUpstream(index.name)
+        raise BadRequest(f"{index.name} is a mirror: its upstream says which files are yanked and which status projects have")
 
 
 def _object(body: Json, keys: Collection[str]) -> dict[str, Json]:
     if body is None:
         return {}
     if not isinstance(body, dict):
-        raise InvalidMark("the body must be a JSON object")
+        raise BadRequest("the body must be a JSON object")
     if unknown := unknown_keys(body, keys):
-        raise InvalidMark(f"unknown keys: {unknown}")
+        raise BadRequest(f"unknown keys: {unknown}")
     return body
 
 
@@ -97,8 +96,8 @@ def _reason(value: Json) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidMark("the reason must be text")
+        raise BadRequest("the reason must be text")
     reason = one_line(value)
     if len(reason) > _LONGEST_REASON:
-        raise InvalidMark(f"the reason is longer than {_LONGEST_REASON} characters")
+        raise BadRequest(f"the reason is longer than {_LONGEST_REASON} characters")
     return reason

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from twistpi.auth.passwords import BLANK
 from twistpi.model.accounts import ROOT
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
-from twistpi.model.errors import InvalidSetting
+from twistpi.model.errors import invalid_setting
 from twistpi.model.records import Index, Json
 
 ROOT_MIRROR = "root/pypi"
@@ -31,7 +31,7 @@ def default_upstream() -> str:
         from pip._internal.models.index import PyPI  # noqa: PLC0415 needed once in a server's life
     except ImportError:
         allowed = "it must be given (--upstream URL), because pip, whose index is the default, is not installed"
-        raise InvalidSetting("upstream", "", "its default", allowed) from None
+        raise invalid_setting("upstream", "", "its default", allowed) from None
     return f"{PyPI.simple_url}/"
 
 

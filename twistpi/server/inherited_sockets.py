@@ -54,7 +54,7 @@ def make_own_port(reactor: Any, listening: Listening, factory: IProtocolFactory)
     """Make the port of a process that alone accepts from the socket.  It removes a socket file in the end (a ``PortMaker``)."""
     port = make_shared_port(reactor, listening, factory, tcp.Port, unix.Port)
     if isinstance(port, unix.Port):
-        lock = FilesystemLock(os.fsdecode(port._bindPath) + ".lock")  # type: ignore[no-untyped-call]
+        lock = FilesystemLock(os.fsdecode(port._bindPath) + ".lock")
         with suppress(OSError):
             if os.readlink(lock.name) == str(os.getpid()):
                 lock.locked = True
@@ -67,10 +67,8 @@ def make_shared_port(
 ) -> Any:
     """Make a port of the class for the family of the socket."""
     if listening.family != socket.AF_UNIX:
-        return tcp_port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
-            reactor, listening.descriptor, listening.family, factory
-        )
-    port = unix_port._fromListeningDescriptor(reactor, listening.descriptor, factory)  # type: ignore[no-untyped-call]
+        return tcp_port._fromListeningDescriptor(reactor, listening.descriptor, listening.family, factory)
+    port = unix_port._fromListeningDescriptor(reactor, listening.descriptor, factory)
     port.backlog = BACKLOG  # Twisted listens once more
     with suppress(OSError):  # it has no name in the file system
         port.mode = stat.S_IMODE(os.stat(port._bindPath).st_mode)  # Twisted sets the mode once more

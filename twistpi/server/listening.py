@@ -14,7 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from twistpi.http.errors import explain
-from twistpi.model.errors import InvalidSetting
+from twistpi.model.errors import invalid_setting
 from twistpi.server.run_file import address_of
 from twistpi.server.settings import Settings
 from twistpi.web.access_log import AccessLog
@@ -37,14 +37,14 @@ def make_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
     if text.startswith(_LISTENING) and ":backlog=" not in text:
         text = f"{text}:backlog={BACKLOG}"
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)  # type: ignore[no-untyped-call]
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
         if isinstance(endpoint, SSL4ServerEndpoint):
             endpoint._sslContextFactory = Certificate(reactor, text, _context(endpoint))
     except Exception as error:  # each kind of endpoint raises its own errors
         shown = text.removesuffix(f":backlog={BACKLOG}")
         reason = _NOTHING_HANDED_OVER if text.startswith("systemd:") and isinstance(error, LookupError) else error
         allowed = f"it must be a Twisted endpoint that works here: {reason}"
-        raise InvalidSetting("listen", shown, "the settings", allowed) from None
+        raise invalid_setting("listen", shown, "the settings", allowed) from None
     return endpoint
 
 
@@ -69,7 +69,7 @@ class Certificate:
     def reload(self) -> None:
         """Read key and certificate anew, for connections from now on; when they are not good, the former ones stay."""
         try:
-            endpoint: Any = serverFromString(self._reactor, self._text)  # type: ignore[no-untyped-call]
+            endpoint: Any = serverFromString(self._reactor, self._text)
             self._current = _context(endpoint)
         except Exception as error:  # of OpenSSL, of the file system, of Twisted
             _log.error(
@@ -101,7 +101,7 @@ def open_access_log(settings: Settings, standard_output: TextIO) -> AccessLog | 
         return AccessLog(settings.access_log, settings.log_format, standard_output)
     except OSError as error:
         told = f"it must be a file that can be written: {error.strerror}"
-        raise InvalidSetting("access-log", settings.access_log, "the settings", told) from None
+        raise invalid_setting("access-log", settings.access_log, "the settings", told) from None
 
 
 def accept_waiting(port: Any) -> None:

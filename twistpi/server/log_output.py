@@ -57,7 +57,7 @@ class LogOutput:
         for file in self._files:
             if isinstance(file, BaseLogFile):
                 with contextlib.suppress(OSError):
-                    file.reopen()  # type: ignore[no-untyped-call]
+                    file.reopen()
 
 
 def as_text(event: LogEvent) -> str | None:

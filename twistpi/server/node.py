@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import orjson
 
-from twistpi.model.errors import ServerdirRefused
+from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.rules.promotion import Fence
 
 FORMAT = 1

@@ -43,7 +43,7 @@ class Options(usage.Options):
     optParameters = [[setting.name, None, None, _help(setting)] for setting in _TAKE_A_VALUE]  # noqa: N815, RUF012
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.repeated: dict[str, list[str]] = {}
 
     def opt_version(self) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Final
 
-from twistpi.model.account_errors import SecretRefused
+from twistpi.model.errors import ConfigurationError
 from twistpi.server.directory import Layout
 
 SHORTEST: Final = 32
@@ -59,8 +59,8 @@ def read_secret(serverdir: str, secretfile: str | None) -> bytes:
             os.close(descriptor)
         folder_mode = None if secretfile is None else os.stat(os.path.dirname(os.path.abspath(path))).st_mode
     except OSError as error:
-        raise SecretRefused(path, str(error.strerror)) from None
+        raise ConfigurationError(f"The secret file {path} cannot be used: {error.strerror!s}.") from None
     wrong = what_is_wrong(content, mode, folder_mode)
     if wrong is not None:
-        raise SecretRefused(path, wrong)
+        raise ConfigurationError(f"The secret file {path} cannot be used: {wrong}.")
     return secret_in(content)

@@ -157,7 +157,7 @@ class Server:
         _log.info("This replica has all that its primary has, and serves it.")
 
     def _not_synced(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if not failure.check(CancelledError):
             error = failure.value
             self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 

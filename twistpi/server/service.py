@@ -40,7 +40,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.disk import Disk
-from twistpi.model.errors import CannotListen, TwistpiError
+from twistpi.model.errors import ConfigurationError, TwistpiError
 from twistpi.model.peers import Position
 from twistpi.server.application import Application
 from twistpi.server.clock import ClockWatch
@@ -175,11 +175,11 @@ class TwistpiService(Service):
             _log.critical("{reason}", reason=str(error))
             sys.tracebacklimit = 0  # twistd raises it on and ends; the sentence says all there is to say
             raise
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, finish what is being written, close everything; fires when that is done."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def restart(self) -> None:
@@ -306,7 +306,10 @@ class TwistpiService(Service):
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 
     def _cannot_listen(self, failure: Failure, text: str) -> None:
-        error = CannotListen(text, failure.getErrorMessage().rstrip("."))
+        error = ConfigurationError(
+            f"Listening at {text} is not possible: {failure.getErrorMessage().rstrip('.')}. Stop what "
+            "listens there, or choose another place with --port, --host or --listen."
+        )
         if self.running:  # an endpoint that took its time
             self._fail(error)
         else:

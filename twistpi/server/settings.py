@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import attrs
 
-from twistpi.model.errors import InvalidSetting
+from twistpi.model.errors import invalid_setting
 from twistpi.server.setting_kinds import (
     BCRYPT_COST,
     BYTES,
@@ -239,7 +239,7 @@ def _parse(setting: Setting, text: str, source: str) -> Any:
         return setting.kind.parse(text)
     except ValueError:
         shown = _NOT_SHOWN if setting.kind.secret else text
-        raise InvalidSetting(setting.name, shown, source, setting.kind.allowed) from None
+        raise invalid_setting(setting.name, shown, source, setting.kind.allowed) from None
 
 
 def _parse_all(setting: Setting, texts: Sequence[str], source: str) -> Any:
@@ -259,7 +259,7 @@ def _file_text(value: object, setting: Setting, source: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     shown = _NOT_SHOWN if setting.kind.secret else str(value)
-    raise InvalidSetting(setting.name, shown, source, "it must be text, a number or true or false")
+    raise invalid_setting(setting.name, shown, source, "it must be text, a number or true or false")
 
 
 def _from_file(path: str) -> dict[str, Any]:
@@ -270,13 +270,13 @@ def _from_file(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = tomllib.load(file)
     except (OSError, ValueError) as error:
-        raise InvalidSetting(CONFIG.name, path, source, f"it must be a TOML file that can be read: {error}") from None
+        raise invalid_setting(CONFIG.name, path, source, f"it must be a TOML file that can be read: {error}") from None
     found: dict[str, Any] = {}
     for name, value in content.items():
         setting = names.get(name)
         if setting is None:
             hint = _NO_TABLE if isinstance(value, dict) else _did_you_mean(name.replace("_", "-"), list(names))
-            raise InvalidSetting(name, str(value), source, f"there is no such setting{hint}")
+            raise invalid_setting(name, str(value), source, f"there is no such setting{hint}")
         values = value if setting.repeatable and isinstance(value, list) else [value]
         found[setting.field] = _parse_all(setting, [_file_text(item, setting, source) for item in values], source)
     return found
@@ -302,7 +302,7 @@ def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mappin
             values[setting.field] = _parse_all(setting, *given[setting.name])
     settings = Settings(**values)
     if settings.root_passwd is not None and settings.root_passwd_hash is not None:
-        raise InvalidSetting("root-passwd-hash", _NOT_SHOWN, "the settings", "it must not be given together with root-passwd")
+        raise invalid_setting("root-passwd-hash", _NOT_SHOWN, "the settings", "it must not be given together with root-passwd")
     return settings
 
 

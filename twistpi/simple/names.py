@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import orjson
 
-from twistpi.model.errors import BadUpstreamPage, InvalidProjectName
+from twistpi.model.errors import BadUpstreamPage, InvalidName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Json
 from twistpi.simple.fields import check_api_version, clean_serial
@@ -215,7 +215,7 @@ def _normalized(name: str) -> str | None:
         return name
     try:
         return normalize_project(name)
-    except InvalidProjectName:
+    except InvalidName:
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from twistpi.model.errors import BadUpstreamPage, InvalidFilename
+from twistpi.model.errors import BadUpstreamPage, InvalidName
 from twistpi.model.names import check_filename
 from twistpi.model.records import Json, Link, PageHeader, ProjectPage
 from twistpi.simple import fields as field
@@ -131,7 +131,7 @@ def _link(entry: dict[str, Any], base: str) -> Link | None:
         return None
     try:
         check_filename(filename)
-    except InvalidFilename:
+    except InvalidName:
         return None
     url = absolute(base, reference)
     if url is None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from twistpi.model.errors import InvalidFilename
+from twistpi.model.errors import InvalidName
 from twistpi.model.names import check_filename, is_wheel, project_of_filename
 from twistpi.model.records import Link, PageHeader
 from twistpi.simple import fields as field
@@ -88,7 +88,7 @@ def _link(node: LexborNode, base: str, project: str) -> Link | None:
     is_named = node.text().strip() == filename
     try:
         check_filename(filename)
-    except InvalidFilename:
+    except InvalidName:
         return None
     # Folder listings link to other things, too; a file that is no distribution counts if its link shows its name.
     if not (is_named or filename.lower().endswith(_SUFFIXES)) or not _belongs(filename, project):

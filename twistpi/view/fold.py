@@ -28,8 +28,8 @@ from twistpi.model.changes import (
     MetadataMissing,
     ProjectVanished,
 )
-from twistpi.model.errors import UnknownChange
 from twistpi.model.records import Link
+from twistpi.model.storage_errors import UnknownChange
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_accounts import AccountFold
 from twistpi.view.fold_releases import ReleaseFold

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.account_errors import Forbidden, NoUploadToMirror
 from twistpi.model.accounts import Principal
-from twistpi.model.errors import UnknownIndex
+from twistpi.model.errors import NotFound, PermissionDenied, UnknownIndex
 from twistpi.model.records import Index, Json
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import Inheritance, VisibleIndexes, inheritance_of, visible_indexes
@@ -35,7 +34,7 @@ def stage_index(view: Reader, name: str) -> Index:
     """Return the index ``name``, which takes uploads; raise ``UnknownIndex`` or ``NoUploadToMirror``."""
     found = existing_index(view, name)
     if found.is_mirror:
-        raise NoUploadToMirror(name)
+        raise NotFound("cannot submit to mirror index")
     return found
 
 
@@ -88,9 +87,9 @@ class Access:
         """
         try:
             check(action, principal, self.policy, user=user, index=index, project=project, subject=subject)
-        except Forbidden as refusal:
+        except PermissionDenied as refusal:
             if principal.user is None:
-                raise Forbidden(f"{refusal.what}: log in first") from None
+                raise PermissionDenied(f"{refusal.what}: log in first") from None
             raise
 
     def settings_of(self, index: Index, principal: Principal) -> dict[str, Json]:

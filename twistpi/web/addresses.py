@@ -83,7 +83,7 @@ def _own_outside_url(request: Request, addresses: Addresses) -> str:
         return told
     if addresses.outside_url:
         return addresses.outside_url
-    scheme = "https" if request.isSecure() else "http"  # type: ignore[no-untyped-call]
+    scheme = "https" if request.isSecure() else "http"
     host, prefix = header(request, "host") or "", ""
     if is_trusted:
         chain = outermost(_forwarded(request) or (), lambda text: _is_trusted(_ip(text) or _UNKNOWN, addresses))
@@ -127,7 +127,7 @@ def is_local(request: Request, addresses: Addresses) -> bool:
 
 def _peer(request: Request) -> _Address | None:
     """Return the other end of the connection; None for a unix socket."""
-    address: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
+    address: Any = request.getClientAddress()
     if isinstance(address, UNIXAddress):
         return None
     return _parsed(str(getattr(address, "host", "")))
@@ -234,7 +234,7 @@ def _web_address(text: str | None) -> str | None:
 
 def _own_host(request: Request) -> str:
     """Return where the connection arrived, for requests without a valid ``Host``."""
-    address: Any = request.getHost()  # type: ignore[no-untyped-call]
+    address: Any = request.getHost()
     host, port = getattr(address, "host", "localhost"), getattr(address, "port", None)
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"

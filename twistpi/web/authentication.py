@@ -28,8 +28,8 @@ from twistpi.auth.throttle import LONGEST_WAIT, Throttle
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooBusy, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
+from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
 from twistpi.rules.api_tokens import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.request import header
@@ -69,7 +69,9 @@ class PasswordQueue:
         """
         if self._working >= self.threads:
             if len(self._waiting) >= self.longest or self._count(address) >= self.longest_of_one:
-                raise TooBusy
+                raise Unavailable(
+                    "Too many passwords wait to be looked at; try again in a few seconds, or use a token instead of a password."
+                )
             turn: Deferred[None] = Deferred()
             self._waiting.append((address, turn))
             await turn
@@ -196,7 +198,7 @@ class Authenticator:
         """
         found = await self.check_password(user, password, address, local=local)
         if found is None:
-            raise LoginFailed(user)
+            raise LoginFailed(f"user {user!r} could not be authenticated")
         return await self.token_for(found)
 
     async def token_for(self, user: User) -> tuple[str, int]:

@@ -12,11 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from twistpi.model.account_errors import LoginNeeded, TooManyFailures
-from twistpi.model.errors import StorageFull, SyncFailed, TwistpiError
-from twistpi.model.promotion_errors import GivenUp
-from twistpi.model.upload_errors import CannotPushTo
-from twistpi.model.writing_errors import WrittenNotShown
+from twistpi.model.errors import LoginNeeded, TooManyFailures, TwistpiError, Unavailable
+from twistpi.model.storage_errors import StorageFull, SyncFailed, WrittenNotShown
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 from twistpi.web.request import is_form
 
@@ -28,6 +25,8 @@ _SURPRISE = "Something went wrong here; the server's log tells more."
 _OF_INSTALLERS = re.compile(r"/\+(?:simple|f|e)(?!.*/refresh/?\Z)(?:/|\Z)")
 """Paths of pages and files, which follow HTTP where the devpi protocol is silent."""
 
+_GIVEN_UP = "What this request waited for was given up, because the server stops or takes on another role. Try again in a moment."
+
 log = Logger()
 
 
@@ -36,7 +35,7 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
 
     Errors with a status of 500 and more are logged as warnings, unexpected ones with their traceback.
     """
-    error = GivenUp() if isinstance(failure.value, CancelledError) else failure.value
+    error = Unavailable(_GIVEN_UP) if isinstance(failure.value, CancelledError) else failure.value
     if isinstance(error, TwistpiError):
         if error.status >= 500:
             text = "{path} answered {status}: {reason} (request {request})"
@@ -92,7 +91,7 @@ def _told_outside(error: TwistpiError) -> str:
 
 def _headers_of(error: TwistpiError) -> Headers:
     """Return the headers that belong to an error."""
-    if isinstance(error, LoginNeeded | CannotPushTo):
+    if isinstance(error, LoginNeeded):
         return (_CHALLENGE,)
     if isinstance(error, TooManyFailures):
         return ((b"Retry-After", b"%d" % error.seconds),)

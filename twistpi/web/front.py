@@ -18,8 +18,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
-from twistpi.model.forwarding_errors import SenderRefused
 from twistpi.model.records import Json
+from twistpi.model.replication_errors import SenderRefused
 from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
@@ -39,7 +39,7 @@ class Front(Resource):
     def __init__(
         self, app: Klein, responder: Responder, addresses: Addresses, trusted_peers: TrustedPeers, max_upload_size: int
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._responder = responder
         self._addresses = addresses
         self._trusted_peers = trusted_peers
@@ -83,15 +83,15 @@ def _render_forwarded(request: Request, forwarding: ForwardedRequest, fail: Call
     """Answer ``request`` as the other server does, when that is there; ``fail`` makes the answer of what went wrong."""
 
     def answered(_: None) -> None:
-        request.finish()  # type: ignore[no-untyped-call]
+        request.finish()
 
     def failed(failure: Failure) -> None:
-        if request._disconnected or failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if request._disconnected or failure.check(CancelledError):
             return
         body = fail(request, failure)
         if request.method != b"HEAD":
-            request.write(body)  # type: ignore[no-untyped-call]
-        request.finish()  # type: ignore[no-untyped-call]
+            request.write(body)
+        request.finish()
 
     relaying = Deferred.fromCoroutine(forwarding.relay(request))
     request.notifyFinish().addErrback(lambda _: relaying.cancel())
@@ -125,7 +125,7 @@ class WaitingSite(Site):
     noisy = False
 
     def __init__(self, waiting: Waiting) -> None:
-        super().__init__(_NotYet(waiting), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        super().__init__(_NotYet(waiting), parsePOSTFormSubmission=False)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return what is offered to clients over TLS: HTTP/1.1 alone."""
@@ -139,7 +139,7 @@ class _NotYet(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, waiting: Waiting) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._waiting = waiting
 
     def render(self, request: Request) -> bytes:

@@ -85,7 +85,7 @@ class DefaultHeaders:
         self.version += 1
         self.headers = (
             (b"Server", self.software.encode("ascii", "replace")),
-            (b"Date", datetimeToString(self._second)),  # type: ignore[no-untyped-call]
+            (b"Date", datetimeToString(self._second)),
             (b"X-Devpi-Api-Version", b"2"),
             (b"X-Devpi-Server-Version", self.software.rpartition("/")[2].encode("ascii", "replace")),
             (b"X-Devpi-Serial", b"%d" % self.serial),

@@ -11,10 +11,9 @@ import orjson
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.model.account_errors import BadRequest, BodyTooLarge
-from twistpi.model.errors import NotAcceptable
-from twistpi.model.forwarding_errors import SenderRefused
+from twistpi.model.errors import BadRequest, NotAcceptable, TooLarge
 from twistpi.model.records import Json
+from twistpi.model.replication_errors import SenderRefused
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.receiving.streamed_body import choose_body
@@ -118,7 +117,7 @@ def speaks_json(request: Request) -> bool:
 def kept_body(request: Request) -> bytes:
     """Return the body of ``request``; raise ``BodyTooLarge`` for one that was not kept."""
     if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
-        raise BodyTooLarge(_LARGEST_BODY)
+        raise TooLarge(f"The body is larger than the {_LARGEST_BODY} bytes that are taken here.")
     content: Any = request.content
     content.seek(0)
     return bytes(content.read())
@@ -134,9 +133,9 @@ def read_json(body: bytes) -> Json:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise BadRequest("could not decode json") from None
+        raise BadRequest("Bad request: could not decode json") from None
     if body.count(b"[") + body.count(b"{") > _MOST_LEVELS and _is_deeper(value, _MOST_LEVELS):
-        raise BadRequest(f"the json is nested more than {_MOST_LEVELS} levels deep")
+        raise BadRequest(f"Bad request: the json is nested more than {_MOST_LEVELS} levels deep")
     return value
 
 
@@ -200,7 +199,7 @@ class TwistpiRequest(Request):
     """Why such a server is not trusted; the request is then refused."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
-        super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)  # type: ignore[no-untyped-call]
+        super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)
         self._began: float | None = None
 
     def lasted(self) -> float:
@@ -210,7 +209,7 @@ class TwistpiRequest(Request):
     def process(self) -> None:
         """Answer the request, which is complete, from the newest view."""
         self.channel.site.before_answer()
-        super().process()  # type: ignore[no-untyped-call]
+        super().process()
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone, or its connection was cut."""
@@ -219,7 +218,7 @@ class TwistpiRequest(Request):
             if not self.startedWriting:
                 self.code = ABANDONED
             self.channel.site.log(self)
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
     def gotLength(self, length: int | None) -> None:
         """Called with the announced length of the body, None when it comes in chunks."""

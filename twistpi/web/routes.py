@@ -19,7 +19,7 @@ from werkzeug.routing import BaseConverter
 
 from twistpi.model.accounts import Principal
 from twistpi.model.errors import FileLost, TwistpiError
-from twistpi.model.forwarding_errors import AskFirst
+from twistpi.model.replication_errors import AskFirst
 from twistpi.web.access_log import AccessLog
 from twistpi.web.commits import Commits
 from twistpi.web.components import Components
@@ -269,11 +269,11 @@ class _Routes:
 def _error_handler(site: FastSite, responder: Responder) -> Callable[[Request, Failure], Awaitable[bytes | None]]:
     async def fail(request: Request, failure: Failure) -> bytes | None:
         """Answer ``request`` with what went wrong, or have another server answer it that knows more."""
-        if site.forwarder is not None and failure.check(AskFirst, FileLost):  # type: ignore[no-untyped-call]
+        if site.forwarder is not None and failure.check(AskFirst, FileLost):
             try:
                 await site.forwarder.ask_first(request)
             except TwistpiError:
-                failure = Failure()  # type: ignore[no-untyped-call]
+                failure = Failure()
             else:
                 return None
         return responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))

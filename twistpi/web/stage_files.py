@@ -11,10 +11,9 @@ import attrs
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.http.conditional import http_date
-from twistpi.model.errors import FileBlocked, NoMetadata, UnknownFile
+from twistpi.model.errors import FileBlocked, NoMetadata, UnknownFile, file_gone
 from twistpi.model.records import Json, KnownFile
 from twistpi.model.releases import Release
-from twistpi.model.upload_errors import FileGone
 from twistpi.rules.uploads import file_of
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def stage_file(view: Reader, index: str, path: str) -> StageFile:
     plain = path.removesuffix(METADATA).removesuffix(PROVENANCE)
     found = view.file_by_path(index, plain)
     if found is None:
-        raise FileGone(index, path) if view.was_removed(index, plain) else UnknownFile(index, path)
+        raise file_gone(index, path) if view.was_removed(index, plain) else UnknownFile(index, path)
     project, known = found
     header = view.header(index, project)
     if header is not None and header[0] == "quarantined":

@@ -57,16 +57,16 @@ class FairPort(tcp.Port):
         """Accept a waiting connection, or leave it to another process for a moment."""
         if not self._was_polite and not self.is_my_turn():
             self._was_polite = True
-            self.stopReading()  # type: ignore[no-untyped-call]
+            self.stopReading()
             self.reactor.callLater(_POLITE, self._go_on)
             return
         self._was_polite = False
         self.numberAccepts = 1  # Twisted's name for how many it accepts at a time
-        super().doRead()  # type: ignore[no-untyped-call]
+        super().doRead()
 
     def _go_on(self) -> None:
         if self.connected and not self.disconnecting:
-            self.startReading()  # type: ignore[no-untyped-call]
+            self.startReading()
 
 
 class FairUnixPort(FairPort, unix.Port):
@@ -77,4 +77,4 @@ class FairUnixPort(FairPort, unix.Port):
 
     def connectionLost(self, reason: object) -> None:
         """The port is closed."""
-        tcp.Port.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+        tcp.Port.connectionLost(self, reason)

@@ -81,7 +81,7 @@ _IDLE_CONNECTIONS: Final = 64
 """Unused connections to the first process that are kept."""
 _IDLE_TIMEOUT: Final = 20.0
 """Seconds; well before the first process would close them."""
-_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+_DONE = Failure(CONNECTION_DONE)
 
 log = Logger()
 
@@ -231,7 +231,7 @@ def main() -> None:
     output = RelayedOutput()
     site = make_site(components, access_log=open_access_log(config.settings, cast(TextIO, output)))
     worker = Worker(config, shared_state, components, site, reactor)
-    wire: Any = StandardIO(_Commands(worker, lambda: os._exit(0)))  # type: ignore[no-untyped-call]
+    wire: Any = StandardIO(_Commands(worker, lambda: os._exit(0)))
     output.send = worker.send = wire.write
     globalLogBeginner.beginLoggingTo([LogRelay(wire.write)], redirectStandardIO=False)
     LogOutput.direct(config.settings.log_level)

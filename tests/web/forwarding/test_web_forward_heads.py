@@ -28,7 +28,7 @@ class Endpoint:
 
     def connect(self, factory: Any) -> Deferred[Any]:
         protocol = factory.buildProtocol(None)
-        self.transports.append(StringTransport())  # type: ignore[no-untyped-call]
+        self.transports.append(StringTransport())
         self.transports[-1].protocol = protocol
         protocol.makeConnection(self.transports[-1])
         return succeed(protocol)

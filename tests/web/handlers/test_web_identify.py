@@ -23,9 +23,9 @@ from zope.interface import implementer
 
 from twistpi.auth.passwords import BLANK, hash_password, verify_password
 from twistpi.auth.tokens import LoginTokens
-from twistpi.model.account_errors import LoginFailed, LoginOnlyHere, TooBusy, TooManyFailures
 from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.model.changes import Change, Entry, LogStarted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
+from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
 from twistpi.model.peers import Position
 from twistpi.view.database import open_view
 from twistpi.view.read import Readers
@@ -146,7 +146,7 @@ class Outcome:
 
 
 def request_with(peer: Any = AFAR, **headers: str) -> Request:
-    request = Request(DummyChannel(peer))  # type: ignore[no-untyped-call]
+    request = Request(DummyChannel(peer))
     for name, value in headers.items():
         request.requestHeaders.addRawHeader(name.replace("_", "-"), value)
     return request
@@ -428,10 +428,10 @@ def test_two_passwords_are_hashed_at_a_time_and_the_others_stand_in_line(tmp_pat
     waiting = [Outcome.of(setup.authenticator.hash_password(str(number))) for number in range(4)]
     assert len(setup.threads.calls) == 2
     refused = Outcome.of(setup.authenticator.hash_password("5"))
-    assert isinstance(refused.error(), TooBusy)
+    assert isinstance(refused.error(), Unavailable)
     login = setup.logs_in("alice", PASSWORD)
     full = setup.asks(basic("bob", "bobs"))
-    assert isinstance(full.error(), TooBusy)
+    assert isinstance(full.error(), Unavailable)
     for _ in range(5):
         assert len(setup.threads.waiting) <= 2
         setup.threads.let_one_work()

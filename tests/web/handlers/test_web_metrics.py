@@ -111,7 +111,7 @@ def test_the_format_is_what_the_asker_accepts(world: World) -> None:
     text, openmetrics = wire.ask("/+metrics"), wire.ask("/+metrics", accept=OPENMETRICS)
     assert text.headers["content-type"].startswith("text/plain; version=")
     assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
-    families = read_openmetrics(openmetrics.body.decode())  # type: ignore[no-untyped-call]
+    families = read_openmetrics(openmetrics.body.decode())
     assert {family.name for family in families} >= {"twistpi_requests", "twistpi_info"}
     assert wire.ask("/+metrics", "HEAD").status == 200
 

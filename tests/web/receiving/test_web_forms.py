@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tests.fakes.memory_blobs import MemoryBlobs
 from tests.web.receiving.form_samples import ATTESTATIONS, BYTES, COMMON, SAMPLES, WHEEL, Sample, encode, text
 from twistpi.blobs.received import Receiving
-from twistpi.model.errors import TwistpiError
-from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
+from twistpi.model.errors import BadRequest, TooLarge, TwistpiError
 from twistpi.web.receiving.forms import DEFAULT_LIMITS, Attached, Form, FormLimits, MultipartReader, is_multipart, read_urlencoded
 
 B = "boundary"
@@ -123,7 +122,7 @@ def test_a_signature_is_an_attached_file() -> None:
 def test_a_field_that_came_as_a_file_is_refused_when_it_is_asked_for() -> None:
     form = read(TYPE, [encode(B, [("name", "name.txt", None, b"demo"), text("version", "1")])])
     assert (form.first("version"), form.first("nothing"), form.all("nothing")) == ("1", None, [])
-    with pytest.raises(FieldNotText, match="field name was sent as a file"):
+    with pytest.raises(BadRequest, match="field name was sent as a file"):
         form.first("name")
 
 
@@ -195,7 +194,7 @@ def test_a_form_that_is_cut_anywhere_is_refused_and_leaves_nothing(old: bool) ->
     for end in range(0, len(whole) - 3, 3):
         receivings: list[Receiving] = []
         reader = MultipartReader(TYPE, _remembering(receivings))
-        with pytest.raises(MalformedForm):
+        with pytest.raises(BadRequest):
             _feed(reader, whole[:end])
         assert reader.is_open is bool(receivings)
         reader.close()
@@ -231,7 +230,7 @@ def _feed(reader: Any, body: bytes) -> None:
     ],
 )
 def test_a_broken_form_is_refused_with_what_is_wrong(body: bytes, reason: str) -> None:
-    with pytest.raises(MalformedForm, match="(?i)" + reason):
+    with pytest.raises(BadRequest, match="(?i)" + reason):
         read(TYPE, [body])
 
 
@@ -240,7 +239,7 @@ def test_a_broken_form_is_refused_with_what_is_wrong(body: bytes, reason: str) -
     ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 201, "text/plain", ""],
 )
 def test_a_type_that_no_form_can_be_read_by_is_refused(content_type: str) -> None:
-    with pytest.raises(MalformedForm, match="Content-Type"):
+    with pytest.raises(BadRequest, match="Content-Type"):
         MultipartReader(content_type, lambda: Receiving(MemoryBlobs()))
 
 
@@ -262,7 +261,7 @@ LIMITS = FormLimits(parts=5, size=1000, header=200)
 def test_what_is_too_much_is_refused_while_it_comes(parts: list[Any], reason: str) -> None:
     body = encode(B, parts)
     for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
-        with pytest.raises(FormTooLarge, match=reason):
+        with pytest.raises(TooLarge, match=reason):
             read(TYPE, pieces, LIMITS)
 
 
@@ -274,11 +273,11 @@ def test_the_uploaded_file_does_not_count_as_a_field() -> None:
 
 @pytest.mark.parametrize(("body", "reason"), [(b"a=" + b"x" * 1000, "1,000 bytes"), (b"a=1&" * 5 + b"a=1", "5 fields")])
 def test_an_urlencoded_form_has_the_same_limits(body: bytes, reason: str) -> None:
-    with pytest.raises(FormTooLarge, match=reason):
+    with pytest.raises(TooLarge, match=reason):
         read(URLENCODED, [body], LIMITS)
 
 
 def test_a_header_line_without_an_end_is_refused_soon_in_either_style() -> None:
     for newline in ("\n", "\r\n"):
-        with pytest.raises((FormTooLarge, MalformedForm), match=r"too long|exceeded"):
+        with pytest.raises((TooLarge, BadRequest), match=r"too long|exceeded"):
             read(TYPE, [f"--boundary{newline}X: ".encode(), *[b"x" * 1000] * 20])

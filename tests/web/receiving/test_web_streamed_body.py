@@ -33,8 +33,7 @@ from tests.web.receiving.form_samples import COMMON, WHEEL, encode, text
 from twistpi.blobs.incoming import System
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.tree import open_tree
-from twistpi.model.account_errors import LoginNeeded
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import LoginNeeded, TwistpiError
 from twistpi.web.receiving.streamed_body import Admit, StreamedBody, choose_body
 from twistpi.web.transport.channel import Channel
 
@@ -63,7 +62,7 @@ class UploadRequest(Request):
         services: Services = self.channel.site.services
         body = choose_body(self, services, length, services.admit)
         if body is None:
-            super().gotLength(length)  # type: ignore[no-untyped-call]
+            super().gotLength(length)
             return
         services.bodies.append(body)
         self.content = body
@@ -75,7 +74,7 @@ class Handler(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, services: Services) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._services = services
 
     def render_POST(self, request: Request) -> int:
@@ -87,8 +86,8 @@ class Handler(Resource):
     async def _answer(self, request: Request) -> None:
         body = request.content
         if not isinstance(body, StreamedBody):
-            request.write(b"no form")  # type: ignore[no-untyped-call]
-            request.finish()  # type: ignore[no-untyped-call]
+            request.write(b"no form")
+            request.finish()
             return
         principal = await body.admitted()
         form = await body.form()
@@ -100,16 +99,16 @@ class Handler(Resource):
         self._say(request, 200, " ".join(said))
 
     def _fail(self, failure: Failure, request: Request) -> None:
-        if failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if failure.check(CancelledError):
             return
         status = failure.value.status if isinstance(failure.value, TwistpiError) else 500
         self._say(request, status, failure.getErrorMessage())
 
     def _say(self, request: Request, status: int, said: str) -> None:
         request.setResponseCode(status)
-        request.setHeader(b"Content-Length", b"%d" % len(said.encode()))  # type: ignore[no-untyped-call]
-        request.write(said.encode())  # type: ignore[no-untyped-call]
-        request.finish()  # type: ignore[no-untyped-call]
+        request.setHeader(b"Content-Length", b"%d" % len(said.encode()))
+        request.write(said.encode())
+        request.finish()
 
 
 class UploadSite(Site):
@@ -118,7 +117,7 @@ class UploadSite(Site):
     protocol = Channel  # type: ignore[assignment]
 
     def __init__(self, services: Services) -> None:
-        super().__init__(Handler(services), UploadRequest, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        super().__init__(Handler(services), UploadRequest, parsePOSTFormSubmission=False)
         self.services = services
 
 
@@ -373,7 +372,7 @@ async def test_R86_too_much_is_refused_early_and_the_sender_can_finish_and_hear_
 async def test_R86_R93_the_same_holds_behind_tls(setup: Setup, tmp_path: Path) -> None:
     setup.services.max_upload_size = 12 * MB
     key, certificate = write_certificate(tmp_path)
-    context = DefaultOpenSSLContextFactory(str(key), str(certificate))  # type: ignore[no-untyped-call]
+    context = DefaultOpenSSLContextFactory(str(key), str(certificate))
     port = reactor.listenSSL(0, setup.site, context, interface="127.0.0.1")
     contents = [os.urandom(10 * MB), bytes(30 * MB)]
 
@@ -507,7 +506,9 @@ async def test_an_unreadable_type_is_refused_before_anything_else(setup: Setup) 
 
 
 async def _nobody(request: Request, path: bytes) -> None:
-    raise LoginNeeded(f"upload to {path.decode()}", "it")
+    raise LoginNeeded(
+        f"Log in to upload to {path.decode()}: it is not open to everybody, and no valid login came with the request."
+    )
 
 
 @pytest.mark.parametrize("system", [FaultySystem()])
@@ -606,7 +607,7 @@ class Line:
         site: Any = UploadSite(services)
         self.channel: Any = site.buildProtocol(None)
         self.channel.callLater = self.clock.callLater
-        self.transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        self.transport: Any = StringTransport()
         self.channel.makeConnection(self.transport)
         self.channel.dataReceived(head(50 * MB))
         self.clock.advance(0)
@@ -616,7 +617,7 @@ class Line:
         return not self.transport.disconnecting and not self.transport.disconnected
 
     def lose(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        self.channel.connectionLost(Failure(ConnectionDone()))
 
 
 def _at_once(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

@@ -110,7 +110,7 @@ class Setup:
         head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items())
         client = Client(head.encode() + b"\r\n")
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
-        await connectProtocol(endpoint, client)  # type: ignore[no-untyped-call]
+        await connectProtocol(endpoint, client)
         self._clients.append(client)
         await client.until(lambda: client.head is not None)
         return client

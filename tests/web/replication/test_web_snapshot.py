@@ -16,7 +16,7 @@ from tests.web.web_asking import ask_raw
 from tests.web.web_wire import Answer
 from tests.web.web_world import NOW, World, at_once, link
 from twistpi.auth.node_tokens import NodeTokens
-from twistpi.model.replication_errors import UnknownSnapshot
+from twistpi.model.errors import NotFound
 from twistpi.view.database import FOLD_VERSION
 from twistpi.view.snapshot import dump
 from twistpi.web.replication.authentication import NodeAuthenticator
@@ -131,7 +131,7 @@ def test_one_that_is_being_sent_stays(site: Site) -> None:
     body.close()
     site.snapshots.was_read(snapshot)
     site.clock.pump([300] * 13)
-    with pytest.raises(UnknownSnapshot):
+    with pytest.raises(NotFound):
         site.snapshots.find(told["id"])
 
 

@@ -13,7 +13,8 @@ from twistpi.changelog.disk import Disk
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options
 from twistpi.model.accounts import ROOT
-from twistpi.model.errors import ServerdirRefused, UnknownUser
+from twistpi.model.errors import unknown_user
+from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.first_start import ROOT_MIRROR
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings
@@ -59,7 +60,7 @@ def passwd(settings: Settings, stdin: bool, user: str | None) -> None:
         user = click.prompt("User to set password for")
     with administer(settings, now) as administration:
         if administration.reader.user(user) is None:
-            raise UnknownUser(user)
+            raise unknown_user(user)
     # The directory's lock is not held while the prompt waits.
     password = _read_password() if stdin else _ask_password(user)
     with administer(settings, now) as administration:

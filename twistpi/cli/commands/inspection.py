@@ -14,7 +14,7 @@ from twistpi.cli.log import as_json, as_text, entries, missing_before
 from twistpi.cli.progress import show_progress
 from twistpi.cli.settings_page import settings_page
 from twistpi.cli.status import status_in, status_lines, wait_for_serial
-from twistpi.model.errors import ServerdirRefused
+from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings

@@ -8,7 +8,7 @@ from twistpi.auth import tokens as api_tokens
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.commands.common import now, settings_options, show
 from twistpi.model.accounts import ApiToken
-from twistpi.model.errors import UnknownUser
+from twistpi.model.errors import unknown_user
 from twistpi.model.records import Json
 from twistpi.rules.api_tokens import is_expired, read_token_request, token_facts
 from twistpi.server.settings import Settings
@@ -78,7 +78,7 @@ def revoke(settings: Settings, user: str | None, token_: str) -> None:
 def _tokens(administration: Administration, user: str | None) -> list[ApiToken]:
     reader = administration.reader
     if user is not None and reader.user(user) is None:
-        raise UnknownUser(user)
+        raise unknown_user(user)
     users = [one.name for one in reader.users()] if user is None else [user]
     return [found for name in users for found in reader.api_tokens(name)]
 

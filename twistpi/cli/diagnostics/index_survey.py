@@ -11,7 +11,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
 from twistpi.cli.errors import CommandRefused
-from twistpi.model.errors import InvalidProjectName
+from twistpi.model.errors import InvalidName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import NOTHING, Json
 
@@ -252,7 +252,7 @@ def _normalized(names: Iterator[str]) -> Sequence[str]:
     """Return the normalised names, each once."""
     seen: dict[str, None] = {}
     for name in names:
-        with contextlib.suppress(InvalidProjectName):
+        with contextlib.suppress(InvalidName):
             seen[normalize_project(name)] = None
     return list(seen)
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from twistpi.http.conditional import tags_match
 from twistpi.model.errors import FileLost
-from twistpi.model.forwarding_errors import AskFirst
+from twistpi.model.replication_errors import AskFirst
 from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog, logged_head
 from twistpi.web.addresses import Addresses
@@ -85,7 +85,7 @@ class ColdPages:
         except Exception as error:
             if forwards and isinstance(error, AskFirst | FileLost):
                 return None
-            failure = Failure()  # type: ignore[no-untyped-call]
+            failure = Failure()
             return reply_to(failure, wants_json=head.json_errors, path=path.decode("ascii"), request_id=request_id)
 
     def encode(self, reply: Reply, request_id: str, *, close: bool) -> bytes:

@@ -39,7 +39,7 @@ from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_pl
 
 _MOST_HELD = 16 * 1024
 """Bytes of further requests that are read while a page is made."""
-_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+_DONE = Failure(CONNECTION_DONE)
 
 
 @attrs.frozen
@@ -68,7 +68,7 @@ class FastChannel(Channel):
 
     def connectionMade(self) -> None:
         """A client connected."""
-        super().connectionMade()  # type: ignore[no-untyped-call]
+        super().connectionMade()
         self._plain = is_plain(self.transport)
         self._held: list[bytes] = []
         self.site.connections.made(self)
@@ -94,7 +94,7 @@ class FastChannel(Channel):
         answer = self.site.answer(*seen)
         if answer is None:
             return self._begin_page(data, *seen)
-        self.resetTimeout()  # type: ignore[no-untyped-call]
+        self.resetTimeout()
         if self._plain:
             write_now(self.transport, answer.head, more=answer.body is not None)
         else:
@@ -109,14 +109,14 @@ class FastChannel(Channel):
     def _begin_page(self, data: bytes, path: bytes, head: RequestHead) -> bool:
         """Make a page that is not ready; return False if ``data`` requests something else."""
         site = self.site
-        asked = site.cold_pages.request_for(path, head, secure=self.isSecure())  # type: ignore[no-untyped-call]
+        asked = site.cold_pages.request_for(path, head, secure=self.isSecure())
         if asked is None:
             return False
         request_id = site.request_ids.new()
         forwards = site.forwarder is not None
         work = Deferred.fromCoroutine(site.cold_pages.reply(asked, path, head, request_id, forwards=forwards))
         self._pending = PendingPage(data, path, request_id, site.clock.seconds(), work)
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self.setTimeout(None)
         work.addBoth(self._page_made, self._pending)
         return True
 
@@ -124,7 +124,7 @@ class FastChannel(Channel):
         if self._pending is not pending:
             return  # the client left
         self._pending = None
-        self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        self.setTimeout(self.site.timeOut)
         if isinstance(reply, Reply):
             finishing = self.site.connections.finishing
             self.transport.write(self.site.cold_pages.encode(reply, pending.request_id, close=finishing))
@@ -148,7 +148,7 @@ class FastChannel(Channel):
         sender.start()
         if not sender.done.called:
             self._networkProducer.pauseProducing()
-            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self.setTimeout(None)
             self._watch_sending = Watch(self, sender, self.cut)
         sender.done.addCallbacks(self._sent, self._broken)
 
@@ -160,7 +160,7 @@ class FastChannel(Channel):
 
     def _sent(self, _: None) -> None:
         self._stop_sending()
-        self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+        self.setTimeout(self.site.timeOut)
         if self.site.connections.finishing:
             self.close_soon()
             return
@@ -236,7 +236,7 @@ class FastSite(Site):
         timeout: float,
         access_log: AccessLog | None,
     ) -> None:
-        super().__init__(resource, TwistpiRequest, timeout=timeout, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        super().__init__(resource, TwistpiRequest, timeout=timeout, parsePOSTFormSubmission=False)
         self.access_log = access_log
         self.admit = admit
         """Decides, before the body comes, whether a request may upload."""

@@ -18,7 +18,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from twistpi.http.connection import WireResponse
-from twistpi.model.forwarding_errors import AnswerLost
+from twistpi.model.errors import answer_lost
 
 _MOST_KEPT: Final = 256 * 1024
 """Bytes of a request's body that wait for the connection, or are kept in case the head has to be signed again."""
@@ -144,8 +144,8 @@ class ResponseBody(Protocol):
         """The body ended, or broke off."""
         if not self._ended:
             self._ended = True
-            if not reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
-                self._error = AnswerLost(self._name, reason.getErrorMessage().rstrip("."))
+            if not reason.check(ResponseDone, PotentialDataLoss):
+                self._error = answer_lost(self._name, reason.getErrorMessage().rstrip("."))
             self._wake()
 
     def _wake(self) -> None:

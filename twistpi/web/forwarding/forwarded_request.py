@@ -15,8 +15,7 @@ from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
-from twistpi.model.errors import TwistpiError
-from twistpi.model.forwarding_errors import AnswerLost, NotBelieved, NothingForwarded
+from twistpi.model.errors import TwistpiError, Unavailable, answer_lost
 from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.bodies import RequestBody, ResponseBody
 from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
@@ -145,15 +144,18 @@ class ForwardedRequest:
             self._response = response = await self._send()
         except CancelledError:
             if self._silent:
-                raise AnswerLost(name, f"nothing came for {self._patience:g} s") from None
+                raise answer_lost(name, f"nothing came for {self._patience:g} s") from None
             raise
         except TwistpiError:
             raise
         except Exception as error:
             failed = request_failed(error)
             if isinstance(failed, RequestFailed) and failed.cause in (Cause.CONNECT, Cause.FORBIDDEN):
-                raise NothingForwarded(name, str(failed)) from error
-            raise AnswerLost(name, str(failed)) from error
+                raise Unavailable(
+                    f"Only {name} can do this, and it cannot be reached: {failed!s}. Nothing was changed; try "
+                    "again later. What is here can be read meanwhile."
+                ) from error
+            raise answer_lost(name, str(failed)) from error
         finally:
             self._answered = True
             self._body.forget()
@@ -177,7 +179,14 @@ class ForwardedRequest:
             if refused == "expired" and time is not None:
                 backend.signer.clock_is(time)
             if signed_again or refused not in ("expired", "replayed") or not self._body.is_kept:
-                raise NotBelieved(backend.name, refused)
+                raise TwistpiError(
+                    (
+                        f"Only {backend.name} can do this, and it does not believe this server when that passes "
+                        f"requests on: {refused}. Both need the same secret (the setting secretfile). Nothing was "
+                        "changed."
+                    ),
+                    502,
+                )
             # The request was refused unread: ask once more with a new signature.
             signed_again = True
             if self._expects:  # to wait for another 100 Continue would take longer than some clients wait

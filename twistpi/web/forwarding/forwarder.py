@@ -25,7 +25,7 @@ from twisted.web.server import Request
 from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
-from twistpi.model.forwarding_errors import HeadTooLarge
+from twistpi.model.errors import TwistpiError
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix, principal_of
 from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest, Informed
@@ -102,7 +102,13 @@ class Forwarder:
             lines.append((b"Connection", b"close"))
         size = len(target) + sum(len(name) + len(value) + 4 for name, value in lines)
         if size > _LONGEST_HEAD:
-            raise HeadTooLarge(backend.name, size, _LONGEST_HEAD)
+            raise TwistpiError(
+                (
+                    f"The headers of this request are too large to be handed on to {backend.name}: {size:,} "
+                    f"bytes, where it takes {_LONGEST_HEAD:,}."
+                ),
+                431,
+            )
         return OutgoingRequest(method, target, tuple(lines), body, informed)
 
     async def _own_headers(self, method: bytes, response: WireResponse) -> list[Line]:

@@ -8,8 +8,7 @@ import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
-from twistpi.model.forwarding_errors import SenderRefused
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.replication_errors import NodeRefused, SenderRefused
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import NodeAuthenticator
@@ -58,5 +57,5 @@ class TrustedPeers:
         path = self.workers_at
         if path is None:
             return False
-        host: object = request.getHost()  # type: ignore[no-untyped-call]
+        host: object = request.getHost()
         return isinstance(host, UNIXAddress) and os.fsdecode(host.name or b"") == path

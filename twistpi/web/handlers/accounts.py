@@ -12,10 +12,9 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
 from twistpi.http.body import Offload
-from twistpi.model.account_errors import BadRequest, Forbidden, LoginNeeded, UserExists
 from twistpi.model.accounts import Principal, User
 from twistpi.model.changes import Change
-from twistpi.model.errors import UnknownUser
+from twistpi.model.errors import BadRequest, Conflict, LoginNeeded, PermissionDenied, unknown_user
 from twistpi.model.records import Index, Json
 from twistpi.rules.accounts import (
     UserRequest,
@@ -63,7 +62,7 @@ class UsersHandler:
         reader = self._access.reader
         found = reader.user(user)
         if found is None:
-            raise UnknownUser(user)
+            raise unknown_user(user)
         indexes = [index for index in reader.indexes_of(user) if may_read(principal, index)]
         if wants_html(request):
             up = "../" if ends_with_slash(request) else ""
@@ -77,7 +76,7 @@ class UsersHandler:
         principal = await self._access.principal(request)
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
-            raise UserExists(user)
+            raise Conflict("user already exists")
         negotiated = read_new_user(json_body(request))
         check_user_name(user)
         password_hash = await self._hash(negotiated)
@@ -121,7 +120,7 @@ class UsersHandler:
     ) -> Sequence[Change]:
         found = view.user(user)
         if found is None:
-            raise UnknownUser(user)
+            raise unknown_user(user)
         action = Action.MODIFY_USER if needs_full_rights(negotiated, found) else Action.CHANGE_PASSWORD
         self._access.check(action, principal, user=user)
         return decide_user_modified(found, user, negotiated, password_hash)
@@ -133,7 +132,7 @@ class UsersHandler:
         reader = self._access.reader
         found = reader.user(user)
         if found is None:
-            raise UnknownUser(user)  # deleted at once
+            raise unknown_user(user)  # deleted at once
         return self._user_facts(found, [index for index in reader.indexes_of(user) if may_read(principal, index)], principal)
 
     def _list_reply(self, principal: Principal, root: str | None) -> Reply:
@@ -173,9 +172,9 @@ class LoginHandler:
         given: Mapping[str, Any] = body if isinstance(body, dict) else {}
         user, password = given.get("user"), given.get("password")
         if user is None or password is None:
-            raise BadRequest("no user/password specified")
+            raise BadRequest("Bad request: no user/password specified")
         if not isinstance(user, str) or not isinstance(password, str):
-            raise BadRequest("user and password have to be strings")
+            raise BadRequest("Bad request: user and password have to be strings")
         address, local = client_address(request, self._addresses), is_local(request, self._addresses)
         token, seconds = await self._access.authenticator.login(user, password, address, local=local)
         result = {"password": token, "expiration": seconds}
@@ -200,7 +199,7 @@ class LoginHandler:
             self._access.check(Action.READ, principal, index=self._access.reader.index(name))
         except LoginNeeded:
             if "devpi-client" in (header(request, "user-agent") or ""):
-                raise Forbidden(f"read index {name}") from None  # that client understands nothing else
+                raise PermissionDenied(f"read index {name}") from None  # that client understands nothing else
             raise
 
     def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, Any]]:
@@ -214,7 +213,7 @@ class LoginHandler:
             except MethodNotAllowed as error:
                 rule, arguments = routes.match(path, method=next(iter(error.valid_methods or ())), return_rule=True)
         except (NotFound, RequestRefused):
-            raise Forbidden(f"look at {address[:200]!r}, which leads nowhere") from None
+            raise PermissionDenied(f"look at {address[:200]!r}, which leads nowhere") from None
         return rule.rule, arguments
 
 
@@ -233,7 +232,7 @@ class TokensHandler:
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         reader = self._access.reader
         if reader.user(user) is None:
-            raise UnknownUser(user)
+            raise unknown_user(user)
         return self._responder.put(
             request, result_reply("list:apitoken", [token_facts(token) for token in reader.api_tokens(user)])
         )

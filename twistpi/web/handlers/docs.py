@@ -16,16 +16,15 @@ from packaging.version import InvalidVersion, Version
 from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound as NoRoute
 
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
-from twistpi.model.docs_errors import DocsUnreadable, NoDocs, NoDocsFile, NoStableDocs
+from twistpi.model.errors import InvalidDistribution, NotFound
 from twistpi.model.names import normalize_project
 from twistpi.model.releases import Attachment
-from twistpi.model.upload_errors import InvalidDistribution
 from twistpi.rules.attachments import latest_version
 from twistpi.simple.urls import escape, quote_path
 from twistpi.view.read import KeptBlob
@@ -192,7 +191,7 @@ class DocsHandler:
     async def first(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
         """``+doc/`` and ``+d/``: to the first page; without a slash at the end there is nothing."""
         if not ends_with_slash(request):
-            raise NotFound
+            raise NoRoute
         await self._place(request, f"{user}/{index}", normalize_project(project), version, "index.html")
         return self._responder.put(request, redirect_reply(f"index.html{query_of(request)}", 302))
 
@@ -244,19 +243,21 @@ class DocsHandler:
         docs = dict(view.docs(name, project))
         found = _choose(list(docs), version)
         if found is None:
-            raise NoStableDocs if version == _STABLE else NoDocs
+            raise NotFound("No stable documentation available." if version == _STABLE else "No documentation available.")
         check_offered(view, name, project, f"{_DOC}/{path}")
         attachment = docs[found]
         try:
             await self._bring(attachment)
             contents = await self._contents.get(attachment.sha256, lambda: self._offload(self._read, attachment))
         except InvalidDistribution as error:
-            raise DocsUnreadable(project, found, error.reason) from error
+            raise NotFound(f"The documentation of {project} {found} cannot be shown: {error.reason}.") from error
         except FileNotFoundError as error:
-            raise DocsUnreadable(project, found, "they are not on the disk any more") from error
+            raise NotFound(
+                f"The documentation of {project} {found} cannot be shown: they are not on the disk any more."
+            ) from error
         member = contents.get(path)
         if member is None:
-            raise NoDocsFile(path)
+            raise NotFound(f"File {path} not found in documentation.")
         return _DocsFile(project, found, attachment, path, member, list(docs))
 
     async def _bring(self, attachment: Attachment) -> None:
@@ -276,7 +277,7 @@ class DocsHandler:
         return [release.version for release in self._access.reader.releases(index, project)]
 
     def _docs_facts(self, index: str, place: _DocsFile) -> FileFacts:
-        expires = datetimeToString(self._responder.now() + _FRESH)  # type: ignore[no-untyped-call]
+        expires = datetimeToString(self._responder.now() + _FRESH)
         private = not self._access.is_open(index)
         etag, modified = f'"{place.attachment.sha256}"', stored_at(place.attachment)
         return _DocsFacts(etag, type_of(place.path), modified, private, expires)

@@ -10,10 +10,9 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
-from twistpi.model.account_errors import IndexExists
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
-from twistpi.model.errors import UnknownUser
+from twistpi.model.errors import Conflict, unknown_user
 from twistpi.model.records import Index, Json
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
@@ -103,9 +102,9 @@ class IndexesHandler:
 
         def decide(view: Reader) -> Sequence[Change]:
             if view.user(user) is None:
-                raise UnknownUser(user)
+                raise unknown_user(user)
             if view.index(name) is not None:
-                raise IndexExists(name)
+                raise Conflict(f"index {name!r} exists")
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
             return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
 

@@ -21,8 +21,8 @@ from twisted.web.server import Request
 
 from twistpi.gc.collector import GarbageCollector, Report
 from twistpi.gc.garbage import FOLDERS
-from twistpi.model.account_errors import Forbidden
 from twistpi.model.accounts import ROOT
+from twistpi.model.errors import PermissionDenied
 from twistpi.model.monitoring import Check, Checked, Measure, Measured
 from twistpi.model.records import Json
 from twistpi.replication.promotion import Promotion
@@ -154,7 +154,7 @@ class MetricsHandler:
         if not self._is_near(request):
             principal = await self._access.principal(request)
             if principal.user != ROOT or principal.token is not None:
-                raise Forbidden(
+                raise PermissionDenied(
                     "the figures of this server are for its own machine, for root, and for the networks that the setting"
                     " metrics-from names"
                 )

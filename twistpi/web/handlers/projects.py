@@ -10,7 +10,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
-from twistpi.model.errors import NoProject, UnknownProject, UnknownVersion
+from twistpi.model.errors import UnknownProject, no_project, unknown_version
 from twistpi.model.names import comparable_version, normalize_project
 from twistpi.model.records import Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, LogLine, Release
@@ -158,7 +158,7 @@ class ProjectsHandler:
 
         data, status = await self._data(request, f"{user}/{index}", normal, version, own=False)
         if version not in data:
-            raise UnknownVersion(normal, version)
+            raise unknown_version(normal, version)
         reply = result_reply("versiondata", data[version])
         return self._responder.put(request, _with_status(reply, status, self._responder.now()))
 
@@ -189,7 +189,7 @@ class ProjectsHandler:
         try:
             found = await self._sources.ask(visibility, project)
         except UnknownProject as error:
-            raise NoProject(project) from error
+            raise no_project(project) from error
         return [index for index in found.indexes if not own or index.name == visibility.index.name], found.status
 
     def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:

@@ -14,13 +14,19 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
-from twistpi.model.account_errors import Forbidden, LoginToPush
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
-from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject, UpstreamFailed
+from twistpi.model.errors import (
+    LoginNeeded,
+    NoMetadata,
+    PermissionDenied,
+    Unavailable,
+    UnknownFile,
+    UnknownProject,
+    UpstreamFailed,
+)
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.releases import Release
-from twistpi.model.upload_errors import CannotPushTo, FileNotFetched
 from twistpi.push.releases import TAKEN, Line, Pusher
 from twistpi.push.repository import read_repository
 from twistpi.rules.permissions import Action, is_allowed
@@ -160,7 +166,7 @@ class PushHandler:
 
         if source.is_mirror:
             await self._fetcher.learn(source, wanted.selection.project)
-            with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
+            with suppress(Unavailable):  # whatever else speaks against it is said before anything is fetched
                 decide(self._access.reader)
             metadata.update(
                 await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
@@ -170,9 +176,9 @@ class PushHandler:
 
     async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
         if principal.user is None:
-            raise LoginToPush("push", source.name)
+            raise LoginNeeded("Log in to push to another server: this one asks others for its users only.")
         if principal.token is not None:
-            raise Forbidden("push to another server with an API token")
+            raise PermissionDenied("push to another server with an API token")
         repository = read_repository(wanted.url, wanted.username, wanted.password)
         selection = wanted.selection
         if source.is_mirror:
@@ -206,6 +212,6 @@ class PushHandler:
         name, project = wanted.target, wanted.selection.project
         index = existing_index(view, name)
         if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=project):
-            raise CannotPushTo(principal.user, name)
+            raise LoginNeeded(f"user {principal.user!r} cannot upload to {name!r}")
         gone = {} if is_volatile(index) else {filename: view.removed_paths(name, filename) for filename in filenames}
         return PushTarget(index, view.releases(name, project), project_status(view, name, project), gone)

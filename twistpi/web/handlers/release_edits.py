@@ -22,11 +22,10 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import NoProject, UnknownFile, UnknownVersion
+from twistpi.model.errors import UnknownFile, file_gone, no_project, unknown_version
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.model.releases import Release
-from twistpi.model.upload_errors import FileGone
 from twistpi.rules.permissions import Action
 from twistpi.rules.releases import (
     Found,
@@ -130,7 +129,7 @@ class YankHandler:
         def find(view: Reader, found: Index) -> _Target:
             release = view.release(found.name, normal, version)
             if release is None:
-                raise UnknownVersion(normal, version) if view.has_project(found.name, normal) else NoProject(normal)
+                raise unknown_version(normal, version) if view.has_project(found.name, normal) else no_project(normal)
             return release, None
 
         return await self._yank(request, f"{user}/{index}", f"release {normal} {version}", find)
@@ -143,7 +142,7 @@ class YankHandler:
             known = view.file_by_path(found.name, path)
             release = None if known is None else view.release_of_file(found.name, known[0], filename)
             if release is None:
-                raise FileGone(found.name, path) if view.was_removed(found.name, path) else UnknownFile(found.name, path)
+                raise file_gone(found.name, path) if view.was_removed(found.name, path) else UnknownFile(found.name, path)
             return release, (filename,)
 
         return await self._yank(request, f"{user}/{index}", f"file {filename}", find)
@@ -154,7 +153,7 @@ class YankHandler:
         await self._access.index(request, name)
         known = self._access.reader.project(name, normal)
         if known is None:
-            raise NoProject(normal)
+            raise no_project(normal)
         status: Json = {"status": known.header.status, "reason": known.header.status_reason}
         return self._responder.put(request, result_reply("projectstatus", status))
 

@@ -167,5 +167,5 @@ def _host_and_port(request: Request) -> tuple[str | None, int | None]:
     if passed_on is not None:
         asked = urlsplit(passed_on.outside)
         return asked.hostname, asked.port
-    host: Any = request.getHost()  # type: ignore[no-untyped-call]
+    host: Any = request.getHost()
     return getattr(host, "host", None), getattr(host, "port", None)

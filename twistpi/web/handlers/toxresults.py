@@ -12,12 +12,11 @@ from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.received import Received
-from twistpi.model.account_errors import BadRequest
 from twistpi.model.accounts import NOBODY, Principal
 from twistpi.model.changes import Change
+from twistpi.model.errors import BadRequest, Forbidden, NotFound
 from twistpi.model.records import Index
 from twistpi.model.releases import Release
-from twistpi.model.upload_errors import NoFileForToxresult, ToxresultForbidden
 from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_filename, toxresult_link, toxresults_of
 from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.commits import Commits, UploadStorage
@@ -48,7 +47,7 @@ class ToxresultsHandler(Admission):
         """
         parts = self.parts(request, raw_path)
         if len(parts) < 3:
-            raise BadRequest("only files take test results")
+            raise BadRequest("Bad request: only files take test results")
         principal = await self._access.principal(request)
         self._find(self._access.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
         return principal
@@ -103,11 +102,13 @@ class ToxresultsHandler(Admission):
         if index is None or not any(
             is_allowed(Action.UPLOAD_TOXRESULT, one, self._access.policy, index=index) for one in (principal, NOBODY)
         ):
-            raise ToxresultForbidden
+            raise Forbidden(
+                "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload."
+            )
         found = None if index.is_mirror else view.file_by_path(name, path)
         release = None if found is None else view.release_of_file(name, found[0], path.rpartition("/")[2])
         if found is None or release is None:
-            raise NoFileForToxresult(name, path)
+            raise NotFound(f"no release file found at {name}/{path}")
         return index, found[0], release
 
 

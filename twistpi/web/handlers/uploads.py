@@ -16,13 +16,12 @@ from twisted.web.server import Request
 from twistpi.archives.inspect import Inspected, inspect
 from twistpi.blobs.address import blob_address, metadata_address, provenance_address
 from twistpi.blobs.received import Received
-from twistpi.model.account_errors import BadRequest, UnknownAction
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
+from twistpi.model.errors import BadRequest
 from twistpi.model.names import WHEEL, normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
-from twistpi.model.upload_errors import NoContent
 from twistpi.rules.attachments import Docs, decide_docs_uploaded, docs_filename, read_docs
 from twistpi.rules.attestations import provenance_of
 from twistpi.rules.permissions import Action
@@ -56,7 +55,7 @@ class Admission:
         """
         parts = self.parts(request, raw_path)
         if len(parts) != 2 or not all(parts) or any("+" in part for part in parts):
-            raise BadRequest("only indexes take uploads")
+            raise BadRequest("Bad request: only indexes take uploads")
         return await self.uploader(request, "/".join(parts))
 
     def parts(self, request: Request, raw_path: bytes) -> list[str]:
@@ -64,7 +63,7 @@ class Admission:
         try:
             segments = segments_of(raw_path.decode("latin-1"))
         except RequestRefused as refusal:
-            raise BadRequest(refusal.reason) from None
+            raise BadRequest(f"Bad request: {refusal.reason}") from None
         parts = [part.decode() for part in without_prefix(segments, outside_prefix(request, self._addresses))]
         if len(parts) > 1 and not parts[-1]:
             parts.pop()
@@ -132,9 +131,9 @@ class UploadHandler(Admission):
         if action == "submit":
             return await self._register(request, name, principal, form)
         if action not in ("file_upload", "doc_upload"):
-            raise UnknownAction(action[:100])
+            raise BadRequest(f"action {action[:100]!r} not supported")
         if form.content is None:
-            raise NoContent
+            raise BadRequest("content file field not found")
         upload = self._upload_file if action == "file_upload" else self._upload_docs
         return await upload(request, name, principal, form, form.content)
 

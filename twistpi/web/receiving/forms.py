@@ -16,7 +16,7 @@ import attrs
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.upload_errors import FieldNotText, FormTooLarge, MalformedForm
+from twistpi.model.errors import BadRequest, TooLarge
 from twistpi.web.receiving.line_endings import LineEndings
 
 CONTENT: Final = "content"
@@ -72,7 +72,7 @@ class Form:
     def all(self, name: str) -> list[str]:
         """Return all values of the field ``name``. Raise ``FieldNotText`` if it came as a file."""
         if name in self.attached:
-            raise FieldNotText(name)
+            raise BadRequest(f"The form's field {name} was sent as a file; send it as text.")
         return self.fields.get(name, [])
 
     def texts(self, name: str) -> list[bytes]:
@@ -99,9 +99,9 @@ def read_urlencoded(body: bytes, limits: FormLimits = DEFAULT_LIMITS) -> Form:
     A body that is no form becomes a field with a strange name: clients send JSON, too, under this ``Content-Type``.
     """
     if len(body) > limits.size:
-        raise FormTooLarge(f"it has more than {limits.size:,} bytes")
+        raise TooLarge(f"The form is larger than is taken here, even without its file: it has more than {limits.size:,} bytes.")
     if body.count(b"&") >= limits.parts:
-        raise FormTooLarge(f"it has more than {limits.parts:,} fields")
+        raise TooLarge(f"The form is larger than is taken here, even without its file: it has more than {limits.parts:,} fields.")
     form = Form()
     for name, value in parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1"):
         form.fields.setdefault(as_text(name.encode("latin-1")), []).append(as_text(value.encode("latin-1")))
@@ -115,7 +115,7 @@ class MultipartReader:
         """``open_content`` makes the sink for the file when it comes. Raise ``MalformedForm`` for an unusable type."""
         boundary = _boundary_of(content_type)
         if not 1 <= len(boundary) <= limits.boundary or not boundary.isprintable():
-            raise MalformedForm("its Content-Type names no boundary that can be used")
+            raise BadRequest("The form cannot be read: its Content-Type names no boundary that can be used.")
         raw = boundary.encode("latin-1", "replace")
         self._line_endings = LineEndings(raw)
         self._parser = PushMultipartParser(
@@ -150,7 +150,7 @@ class MultipartReader:
         try:
             self._parser.close()
         except MultipartError:
-            raise MalformedForm("it ends before its last boundary") from None
+            raise BadRequest("The form cannot be read: it ends before its last boundary.") from None
         return self._form
 
     def close(self) -> None:
@@ -173,9 +173,9 @@ class MultipartReader:
                     self._count(len(event))
                     self._part += event
         except ParserLimitReached as error:
-            raise FormTooLarge(_reason(error)) from None
+            raise TooLarge(f"The form is larger than is taken here, even without its file: {_reason(error)}.") from None
         except MultipartError as error:
-            raise MalformedForm(_reason(error)) from None
+            raise BadRequest(f"The form cannot be read: {_reason(error)}.") from None
 
     def _begin_part(self, segment: MultipartSegment) -> None:
         self._name = _text_of(segment.name)
@@ -183,7 +183,7 @@ class MultipartReader:
         self._count(len(segment.name))
         if self._name == CONTENT and self._filename:
             if self._form.content is not None:
-                raise MalformedForm(f"it has more than one file called {CONTENT}")
+                raise BadRequest(f"The form cannot be read: it has more than one file called {CONTENT}.")
             self._form.filename = self._filename
             self._receiving = self._open_content()
 
@@ -202,7 +202,10 @@ class MultipartReader:
     def _count(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise FormTooLarge(f"its fields have more than {self._limits.size:,} bytes")
+            raise TooLarge(
+                "The form is larger than is taken here, even without its file: its fields have more than "
+                f"{self._limits.size:,} bytes."
+            )
 
 
 def _boundary_of(content_type: str) -> str:

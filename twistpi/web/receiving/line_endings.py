@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from twistpi.model.upload_errors import MalformedForm
+from twistpi.model.errors import BadRequest
 
 _LONGEST_PREAMBLE: Final = 64 * 1024
 """Bytes before the first boundary, which mean nothing."""
@@ -50,7 +50,7 @@ class LineEndings:
         while at > 0 and self._rest[at - 1] != ord("\n"):
             at = self._rest.find(self._dashed, at + 1)
         if at < 0 and len(self._rest) > _LONGEST_PREAMBLE:
-            raise MalformedForm("it does not begin with the boundary that its Content-Type names")
+            raise BadRequest("The form cannot be read: it does not begin with the boundary that its Content-Type names.")
         after = at + len(self._dashed)
         if at < 0 or len(self._rest) == after:
             return
@@ -65,7 +65,7 @@ class LineEndings:
             head = self._head.match(self._rest, at)
             if head is None:
                 if len(self._rest) - at > _LONGEST_HEAD:
-                    raise MalformedForm("the headers of one of its parts are too long")
+                    raise BadRequest("The form cannot be read: the headers of one of its parts are too long.")
                 break
             done += [self._rest[start:at], head[0].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")]
             start = head.end()

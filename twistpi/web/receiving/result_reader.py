@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.account_errors import BadRequest, BodyTooLarge
+from twistpi.model.errors import BadRequest, TooLarge
 from twistpi.web.paths import RequestRefused, segments_of
 
 LARGEST_RESULT: Final = 16 * 1024 * 1024
@@ -35,19 +35,19 @@ class ResultReader:
             self._file = self._open_file()
         assert isinstance(self._file, Receiving)
         if self._file.size + len(data) > LARGEST_RESULT:
-            raise BodyTooLarge(LARGEST_RESULT)
+            raise TooLarge(f"The body is larger than the {LARGEST_RESULT} bytes that are taken here.")
         self._file.write(data)
 
     def finish(self) -> Received:
         """Return the file. Raise ``BadRequest`` if it is no JSON."""
         if not isinstance(self._file, Receiving):
-            raise BadRequest("could not decode json")
+            raise BadRequest("Bad request: could not decode json")
         self._file = received = self._file.finish()
         with received.open() as file:
             try:
                 orjson.loads(file.read())
             except orjson.JSONDecodeError:
-                raise BadRequest("could not decode json") from None
+                raise BadRequest("Bad request: could not decode json") from None
         return received
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.upload_errors import UploadTooLarge
+from twistpi.model.errors import TooLarge
 from twistpi.web.receiving.forms import Form, MultipartReader, is_multipart
 from twistpi.web.receiving.result_reader import ResultReader, is_result_path
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
@@ -188,7 +188,13 @@ class StreamedBody:
         """Take a piece of the body."""
         self.received += len(data)
         if self.received > self._limit and not self.is_refused:
-            self._refuse(Failure(UploadTooLarge(self._limit)))  # type: ignore[no-untyped-call]
+            self._refuse(
+                Failure(
+                    TooLarge(
+                        f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
+                    )
+                )
+            )
         if self._is_over:
             return len(data)
         self._pieces.append(data)
@@ -231,7 +237,9 @@ class StreamedBody:
         try:
             self._reader = self._open_reader()
             if self._announced is not None and self._announced > self._limit:
-                raise UploadTooLarge(self._limit)
+                raise TooLarge(
+                    f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
+                )
             if admit is not None:
                 self._admission = Deferred.fromCoroutine(_await(admit()))
                 self._principal = await self._admission
@@ -242,7 +250,7 @@ class StreamedBody:
         except CancelledError:
             pass  # closed before the admission was decided
         except Exception:
-            self._refuse(Failure())  # type: ignore[no-untyped-call]
+            self._refuse(Failure())
         finally:
             # Freeing a large file takes the disk a while.
             if self._reader is not None and self._reader.is_open:

@@ -12,7 +12,7 @@ from twisted.web.server import Request
 
 from twistpi.http.conditional import if_range_holds
 from twistpi.http.ranges import Span, Unsatisfiable, parse_range
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import TwistpiError, fields_of
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
 from twistpi.web.request import header
@@ -95,7 +95,7 @@ def node_json(value: object, status: int = 200) -> Reply:
 
 def refusal_reply(error: TwistpiError) -> Reply:
     """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
-    fields = {field.name: getattr(error, field.name) for field in attrs.fields(type(error))}
+    fields = fields_of(error)
     return node_json({**fields, "error": type(error).__name__, "message": str(error), "fields": fields}, error.status)
 
 

@@ -20,8 +20,7 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.mirror.download import Download
-from twistpi.model.account_errors import BadRequest
-from twistpi.model.errors import FileLost, InvalidFilename, UnknownFile
+from twistpi.model.errors import BadRequest, FileLost, InvalidName, UnknownFile
 from twistpi.model.records import Index, KnownFile
 from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
@@ -95,7 +94,7 @@ class BlobFeedHandler:
         path = f"+f/{three}/{thirteen}/{filename}"
         try:
             address = BlobAddress(three + thirteen, filename)
-        except (ValueError, InvalidFilename) as error:
+        except (ValueError, InvalidName) as error:
             raise UnknownFile("the primary", path) from error
         named = self._access.reader.kept_blob(address.digits, address.filename)
         if named is None:
@@ -166,14 +165,14 @@ class BlobFeedHandler:
 
 def _read_wanted(told: Any) -> list[tuple[str, str]]:
     if not isinstance(told, list) or len(told) > MOST:
-        raise BadRequest(f"a list of at most {MOST} files is needed")
+        raise BadRequest(f"Bad request: a list of at most {MOST} files is needed")
     wanted = []
     for one in told:
         try:
             digits, filename = one
             address = BlobAddress(digits, filename)
-        except (TypeError, ValueError, InvalidFilename) as error:
-            raise BadRequest(f"{one!r} is no file") from error
+        except (TypeError, ValueError, InvalidName) as error:
+            raise BadRequest(f"Bad request: {one!r} is no file") from error
         wanted.append((address.digits, address.filename))
     return wanted
 

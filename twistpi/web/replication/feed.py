@@ -65,9 +65,9 @@ from twisted.web.server import Request
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.changelog.interfaces import Segment
 from twistpi.http.body import Offload
-from twistpi.model.account_errors import BadRequest
+from twistpi.model.errors import BadRequest, NotFound
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedRefused, UnknownSegment, UnknownSerial
+from twistpi.model.replication_errors import FeedRefused, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
 from twistpi.web.components import ReplicationServices
@@ -152,7 +152,7 @@ class FeedHandler:
         """The bytes of one of them."""
         known = [one for one in await self._seen_segments() if str(one.first) == first]
         if not known:
-            raise UnknownSegment(first)
+            raise NotFound(f"There is no segment {first} in this changelog.")
         path = self._feeds.changelog.segment_path(known[0].first)
         return await self._respond.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
 
@@ -245,7 +245,7 @@ def _read_asked(request: Request) -> FeedRequest:
     after = _number(request, "after")
     chain = _parameter(request, "chain") or BEGINNING.chain
     if not _CHAIN.fullmatch(chain):
-        raise BadRequest("chain must be the 64 hexadecimal digits that stand in the line")
+        raise BadRequest("Bad request: chain must be the 64 hexadecimal digits that stand in the line")
     epoch = _number(request, "epoch") if _parameter(request, "epoch") is not None else 0
     return FeedRequest(after, chain, epoch, _parameter(request, "log_id"))
 
@@ -253,7 +253,7 @@ def _read_asked(request: Request) -> FeedRequest:
 def _number(request: Request, name: str) -> int:
     text = _parameter(request, name) or ""
     if not _DIGITS.fullmatch(text):
-        raise BadRequest(f"{name} must be a number")
+        raise BadRequest(f"Bad request: {name} must be a number")
     return int(text)
 
 
@@ -263,7 +263,7 @@ def _parameter(request: Request, name: str) -> str | None:
 
 
 def _address(request: Request) -> str:
-    peer: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
+    peer: Any = request.getClientAddress()
     return str(getattr(peer, "host", None) or "")
 
 

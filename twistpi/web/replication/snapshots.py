@@ -25,8 +25,8 @@ from twisted.web.server import Request
 from twistpi.auth.node_tokens import NodeClaim
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
+from twistpi.model.errors import NotFound
 from twistpi.model.monitoring import Measure
-from twistpi.model.replication_errors import UnknownSnapshot
 from twistpi.view.snapshot import Copy, copy_view
 from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.transport.bodies import FileBody
@@ -101,7 +101,7 @@ class Snapshots:
     def find(self, name: str) -> Snapshot:
         """Return the snapshot with the id ``name``; raise ``UnknownSnapshot``."""
         if name not in self._kept:
-            raise UnknownSnapshot(name)
+            raise NotFound(f"There is no snapshot {name} here any more; have a new one made with POST /+snapshot.")
         self._kept[name].used = self._clock.seconds()
         return self._kept[name]
 

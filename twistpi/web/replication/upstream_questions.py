@@ -17,8 +17,7 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.mirror.names import AGE
-from twistpi.model.account_errors import BadRequest
-from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject
+from twistpi.model.errors import BadRequest, UnknownFile, UnknownIndex, UnknownProject
 from twistpi.model.names import normalize_project
 from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
@@ -131,7 +130,7 @@ def _read(request: Request, *needed: str) -> dict[str, Any]:
     """Return the JSON object in the body of ``request``, with strings under ``needed``; raise ``BadRequest``."""
     told = json_body(request)
     if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in needed):
-        raise BadRequest(f"a JSON object with {' and '.join(needed)} is needed")
+        raise BadRequest(f"Bad request: a JSON object with {' and '.join(needed)} is needed")
     return told
 
 
@@ -154,5 +153,5 @@ class PeerHandler:
         try:
             note = read_fence_note(json_body(request))
         except ValueError as error:
-            raise BadRequest(f"this tells of no promotion: {error}") from None
+            raise BadRequest(f"Bad request: this tells of no promotion: {error}") from None
         return self._respond.put(request, node_json((await self._fencing.note(note)).to_json()))

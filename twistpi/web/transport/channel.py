@@ -32,7 +32,7 @@ _LINGER_LONGEST: Final = 600.0
 """Seconds after which it is cut anyway. Most clients send all of a body before they read, so this is generous."""
 _FLUSHED_WITHIN: Final = 60.0
 """Seconds in which a client has to take the last of what is on its way to it when the connection closes."""
-_DONE = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+_DONE = Failure(CONNECTION_DONE)
 _Stage = tuple[Literal["head", "body"], int]
 """What is arriving, and of which request of the connection."""
 
@@ -70,10 +70,10 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
         if self._lingering:
-            self.resetTimeout()  # type: ignore[no-untyped-call]
+            self.resetTimeout()
             return
         self._came += len(data)
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
+        super().dataReceived(data)
         arriving = self._arriving()
         if arriving != self._checked:
             self._stop_checking()
@@ -83,24 +83,24 @@ class Channel(HTTPChannel):
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Return whether another request may follow ``request``, whose head is complete."""
         self._heads += 1
-        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+        return bool(super().checkPersistence(request, version))
 
     def allContentReceived(self) -> None:
         """The request is to be answered."""
         self._answering = True
         if self.timeOut is None:  # stopped by pause_reading; Twisted restores it after the answer
-            self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
-        super().allContentReceived()  # type: ignore[no-untyped-call]
+            self.setTimeout(self.site.timeOut)
+        super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
         """The answer is complete; the next request may be parsed already."""
         self._answering = not self.persistent
-        super().requestDone(request)  # type: ignore[no-untyped-call]
+        super().requestDone(request)
 
     def pause_reading(self) -> None:
         """Read no more of a body for now. May be called again."""
         self._held_up = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self.setTimeout(None)
         self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
@@ -109,7 +109,7 @@ class Channel(HTTPChannel):
             self._held_up = False
             self._came += int(LEAST_RATE * LOOK_EVERY)
         if not self._answering:
-            self.setTimeout(self.site.timeOut)  # type: ignore[no-untyped-call]
+            self.setTimeout(self.site.timeOut)
         if not self._waitingForTransport:
             self.transport.resumeProducing()
 
@@ -132,7 +132,7 @@ class Channel(HTTPChannel):
         self._checked = stage
         self._came = 0
         seconds = HEADERS_WITHIN if stage[0] == "head" else LOOK_EVERY
-        self._check = self.callLater(seconds, self._check_speed)  # type: ignore[no-untyped-call]
+        self._check = self.callLater(seconds, self._check_speed)
 
     def _stop_checking(self) -> None:
         self._checked = None
@@ -157,13 +157,13 @@ class Channel(HTTPChannel):
         Does nothing if all of the body is here by then, or the client gone. Not at once: callers may be inside the body's
         ``write``.
         """
-        self.callLater(0, lambda: self._answer_early(request))  # type: ignore[no-untyped-call]
+        self.callLater(0, lambda: self._answer_early(request))
 
     def _answer_early(self, request: Request) -> None:
         if not self.requests or self.requests[-1] is not request or self._answering or self._lingering:
             return
         self._linger()
-        self._linger_end = self.callLater(_LINGER_LONGEST, self._cut_lingering)  # type: ignore[no-untyped-call]
+        self._linger_end = self.callLater(_LINGER_LONGEST, self._cut_lingering)
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.allContentReceived()
 
@@ -188,7 +188,7 @@ class Channel(HTTPChannel):
     def loseConnection(self) -> None:
         """The last answer is out: close, or linger until the client does."""
         if self._linger_end is not None:
-            self.setTimeout(_LINGER_IDLE)  # type: ignore[no-untyped-call]
+            self.setTimeout(_LINGER_IDLE)
         else:
             self.close_soon()
 
@@ -202,8 +202,8 @@ class Channel(HTTPChannel):
     def close_soon(self) -> None:
         """Close; cut the connection if the client does not take what is on its way to it. May be called again."""
         if self._cutting is None and not self._gone:
-            self._cutting = self.callLater(_FLUSHED_WITHIN, self.cut)  # type: ignore[no-untyped-call]
-            super().loseConnection()  # type: ignore[no-untyped-call]
+            self._cutting = self.callLater(_FLUSHED_WITHIN, self.cut)
+            super().loseConnection()
 
     def cut(self) -> None:
         """End now, in the middle of whatever is being sent."""
@@ -215,7 +215,7 @@ class Channel(HTTPChannel):
         for call in (self._check, self._linger_end, self._cutting):
             _cancel(call)
         self._checked = self._check = self._linger_end = self._cutting = None
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
 
 def _cancel(call: IDelayedCall | None) -> None:

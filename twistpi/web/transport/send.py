@@ -115,7 +115,7 @@ class Sender:
 
     def _failed(self, failure: Failure) -> None:
         self._waiting = None
-        if not (self._ended and failure.check(CancelledError)):  # type: ignore[no-untyped-call]
+        if not (self._ended and failure.check(CancelledError)):
             self._finish(failure)
 
     def _move(self) -> None:
@@ -159,7 +159,7 @@ class SocketSender(Sender):
         except BlockingIOError:
             transport.startWriting()
         except OSError:
-            self._finish(Failure())  # type: ignore[no-untyped-call]
+            self._finish(Failure())
 
     def _send(self, socket_number: int) -> None:
         body, left = self._body, _TURN
@@ -215,7 +215,7 @@ class WritingSender(Sender):
             while not self._paused and not self._ended and body.ready:
                 self._write(body.read(_CHUNK))
         except OSError:
-            self._finish(Failure())  # type: ignore[no-untyped-call]
+            self._finish(Failure())
             return
         if self._ended or self._paused:
             return
@@ -319,7 +319,7 @@ async def send_stream(request: Request, body: Body) -> None:
 
 def _start(request: Request, body: Body, *, plain: bool) -> SocketSender | WritingSender:
     transport = request.channel.transport
-    request.write(b"")  # type: ignore[no-untyped-call]
+    request.write(b"")
     sender = SocketSender(body, transport) if plain else WritingSender(body, request, request.write)
     sender.start()
     return sender
