@@ -94,6 +94,11 @@ class Following:
         for _serial, waiter in waiters:
             waiter.errback(WriterStopped())
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the primary is not followed any more."""
+        return self._stopped
+
     def measures(self) -> Iterator[Measure]:
         """See ``Measured``."""
         return self.progress.measures(self._clock.seconds())

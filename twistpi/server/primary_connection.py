@@ -77,8 +77,9 @@ def forward_to(
     backend = primary_backend(primary.url, address.base, agent, primary)
     reach = _SerialWait(following, settings.proxy_timeout)
     return Forwarder(
-        backend, addresses, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK
-    )
+        backend, addresses, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK,
+        is_over=lambda: following.is_stopped,
+    )  # fmt: skip
 
 
 @attrs.frozen

@@ -117,6 +117,15 @@ async def test_an_answer_says_so_when_this_server_lags_behind_it(setup: Setup, p
 
 
 @in_reactor
+async def test_a_server_that_takes_the_place_of_its_primary_forwards_no_more(setup: Setup, primary: Primary) -> None:
+    setup.forward.is_over = lambda: True
+    refused = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"becomes the primary" in refused
+    assert primary.world.view.reader.index("alice/dev") is None
+
+
+@in_reactor
 async def test_a_refusal_is_not_waited_for(setup: Setup) -> None:
     refused = await asked(setup, request("PUT", "/alice/dev", b"{}"))
     assert b" 403 " in refused.partition(b"\r\n")[0]

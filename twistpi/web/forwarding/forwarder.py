@@ -34,6 +34,7 @@ from twistpi.web.forwarding.headers import HEADER, NODE, request_lines, token_li
 _LONGEST_HEAD: Final = 16 * 1024 - 128
 """Bytes of target and headers that every server accepts; Twisted's limit is 16 KiB for all of the head."""
 _SERIAL: Final = re.compile("[0-9]{1,18}", re.ASCII)
+_TAKES_OVER: Final = "This server becomes the primary at this moment. Try again in a moment."
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
 
 log = Logger()
@@ -54,6 +55,8 @@ class Forwarder:
     """Waits until a serial is in this server's view; False if that takes too long. None where both servers share the view."""
     serial: Callable[[], int] = attrs.field(default=lambda: 0, kw_only=True)
     """Returns the last serial that is here."""
+    is_over: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
+    """Returns whether nothing is forwarded any more, because this server takes the other one's place."""
     mark: tuple[Line, ...] = attrs.field(default=(), kw_only=True)
     """Headers that say who passed a response back."""
     passed: int = attrs.field(default=0, init=False)
@@ -89,6 +92,8 @@ class Forwarder:
         self, request: Request, method: bytes, raw: bytes, body: IBodyProducer | None, informed: Informed
     ) -> OutgoingRequest:
         """See ``MakeOutgoing``."""
+        if self.is_over():
+            raise TwistpiError(_TAKES_OVER, 503)
         backend, headers = self.backend, request.requestHeaders
         target = backend.target(raw, self._bare(request, raw))
         target = _UNPRINTABLE.sub(lambda found: b"%%%02X" % found[0][0], target)
