@@ -27,9 +27,9 @@ from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Committed, Writer
 from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import TwistpiError, UnknownIndex
+from twistpi.model.errors import UnknownIndex
 from twistpi.model.peers import BEGINNING
-from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed, WriterStopped, WrittenNotShown
+from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed, ViewDamaged, WriterStopped, WrittenNotShown
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 
@@ -255,13 +255,9 @@ def test_a_batch_that_the_log_has_is_not_written_again_whatever_else_fails(bench
 
 
 def test_a_damaged_view_is_fatal(bench: Bench) -> None:
-    bench.view.fail_commit = [
-        TwistpiError(
-            "The view view.sqlite is damaged (malformed); it was removed and the next start builds it anew from the changelog."
-        )
-    ]
+    bench.view.fail_commit = [ViewDamaged("view.sqlite", "malformed")]
     outcome = bench.batches.process([create("a")])
-    assert isinstance(outcome.fatal, TwistpiError)
+    assert isinstance(outcome.fatal, ViewDamaged)
     assert outcome.answers == [outcome.fatal]
 
 

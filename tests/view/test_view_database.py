@@ -11,10 +11,9 @@ import pytest
 
 from tests.view.small_world import INDEX, LOG, OTHER_LOG, cached, entries, fold, link, listed, place
 from twistpi.model.changes import LinksChanged, ProjectVanished
-from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.storage_errors import ServerdirRefused, StorageFull
+from twistpi.model.storage_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.database import ViewDatabase, drop_view, open_view
 from twistpi.view.read import Readers
 from twistpi.view.snapshot import dump
@@ -206,7 +205,7 @@ def test_damage_found_while_running_condemns_the_file(view_path: str, tmp_path: 
         with open(view_path, "r+b") as file:
             file.seek(4096 * 12)
             file.write(b"\xa5" * 4096 * 1000)
-        with pytest.raises(TwistpiError):
+        with pytest.raises(ViewDamaged):
             fold(view, *(cached(f"demo-{number}.zip") for number in range(2000)))
     assert not os.path.exists(view_path)
     assert reopened_at(view_path) == BEGINNING

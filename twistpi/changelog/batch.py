@@ -14,7 +14,6 @@ from twistpi.changelog.catch_up import catch_up, decode_body
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position
 from twistpi.model.storage_errors import (
     LogConflict,
@@ -24,10 +23,11 @@ from twistpi.model.storage_errors import (
     SyncFailed,
     UnknownChange,
     UnknownPosition,
+    ViewDamaged,
     WrittenNotShown,
 )
 
-FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, TwistpiError)
+FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
 """After these the log or the view cannot be relied upon: the writer ends."""
 
 

@@ -97,6 +97,10 @@ class Unavailable(TwistpiError):
     status = 503
 
 
+class FileNotFetched(Unavailable):
+    """A file that is to be pushed is not on this server any more."""
+
+
 @attrs.define(auto_exc=True, str=False)
 class UnknownIndex(TwistpiError):
     """The stage {index} could not be found."""

@@ -112,3 +112,11 @@ class WrittenNotShown(StorageFull):
     """
 
     serial: int
+
+
+@attrs.define(auto_exc=True, str=False)
+class ViewDamaged(TwistpiError):
+    """The view {path} is damaged ({reason}); it was removed and the next start builds it anew from the changelog."""
+
+    path: str
+    reason: str

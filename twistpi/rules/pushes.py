@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, Forbidden, InvalidName, NotFound, Unavailable, file_exists
+from twistpi.model.errors import BadRequest, FileNotFetched, Forbidden, InvalidName, NotFound, file_exists
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
@@ -216,7 +216,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
     # Last, so that nothing is fetched for a push that is refused for another reason.
     missing = next((file.known.path for file in files if file.known.sha256 is None), None)
     if missing is not None:
-        raise Unavailable(f"the file {missing} of {release.index} went away while it was pushed, try again")
+        raise FileNotFetched(f"the file {missing} of {release.index} went away while it was pushed, try again")
 
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:

@@ -11,10 +11,9 @@ from typing import Final, NoReturn
 import attrs
 
 from twistpi.model.changes import Entry
-from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.storage_errors import ServerdirRefused, StorageFull
+from twistpi.model.storage_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.fold import Fold
 from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
@@ -137,10 +136,7 @@ class ViewDatabase:
             raise StorageFull(self._path, str(error)) from error
         if code in _DAMAGED:
             drop_view(self._path)
-            raise TwistpiError(
-                f"The view {self._path} is damaged ({error!s}); it was removed and the next start builds "
-                "it anew from the changelog."
-            ) from error
+            raise ViewDamaged(self._path, str(error)) from error
         raise error
 
 

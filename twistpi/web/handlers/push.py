@@ -17,10 +17,10 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import (
+    FileNotFetched,
     LoginNeeded,
     NoMetadata,
     PermissionDenied,
-    Unavailable,
     UnknownFile,
     UnknownProject,
     UpstreamFailed,
@@ -166,7 +166,7 @@ class PushHandler:
 
         if source.is_mirror:
             await self._fetcher.learn(source, wanted.selection.project)
-            with suppress(Unavailable):  # whatever else speaks against it is said before anything is fetched
+            with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
                 decide(self._access.reader)
             metadata.update(
                 await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
