@@ -59,4 +59,4 @@ def test_the_upstream_must_be_given_where_pip_is_not_installed() -> None:
     code = "import sys; sys.modules['pip'] = None; from twistpi.server.first_start import mirror_config; mirror_config(None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "InvalidSetting: The setting upstream is '' (from its default); it must be given (--upstream URL)" in done.stderr
+    assert "Error: The setting upstream is '' (from its default); it must be given (--upstream URL)" in done.stderr

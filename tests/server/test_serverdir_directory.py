@@ -151,7 +151,8 @@ def test_the_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> Non
 
 
 AS_NOBODY = (
-    "import os, sys; from twistpi.server.directory import ServerDirectory; from twistpi.model.errors import ServerdirRefused\n"
+    "import os, sys; from twistpi.server.directory import ServerDirectory\n"
+    "from twistpi.model.storage_errors import ServerdirRefused\n"
     "os.setgid(65534); os.setuid(65534)\n"
     "try: ServerDirectory.open(sys.argv[1])\n"
     "except ServerdirRefused as refusal: print(refusal)\n"
