@@ -127,7 +127,7 @@ async def test_what_is_no_list_of_blobs_is_refused(primary: Server, told: Any) -
         ("/+relay/page", {"index": "no/such", "project": "hello"}, 404, "UnknownIndex"),
         ("/+relay/page", {"index": STAGE, "project": "hello"}, 404, "UnknownProject"),
         ("/+relay/page", {"index": MIRROR, "project": "nothing"}, 404, "UnknownProject"),
-        ("/+relay/page", {"index": MIRROR, "project": "-"}, 400, "InvalidProjectName"),
+        ("/+relay/page", {"index": MIRROR, "project": "-"}, 400, "InvalidName"),
         ("/+relay/page", {"index": MIRROR}, 400, "BadRequest"),
         ("/+relay/page", [MIRROR, "hello"], 400, "BadRequest"),
         ("/+relay/metadata", {"index": MIRROR, "project": "nothing", "path": "+f/a/b/nothing-1.0.zip"}, 404, "UnknownFile"),
