@@ -12,6 +12,7 @@ import attrs
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -120,6 +121,14 @@ class Setup:
         """Return when the upstream was asked and says nothing more, and all the time is over that it is given."""
         await until(lambda: self.fake.held)
         self.clock.elapse(self.upstream.silence)
+
+    async def wait_until_asked_again(self) -> None:
+        """Return when an upstream that fell silent was given up, and asked once more."""
+        asked = len(self.fake.seen)
+        await until(lambda: self.fake.held)
+        while len(self.fake.seen) == asked:  # each piece that is written meanwhile starts the time of silence anew
+            self.clock.elapse(self.upstream.silence)
+            await deferLater(the_reactor, 0.1)
 
     async def download(self, project: str, filename: str) -> bytes:
         """Read a file as a client does, to its end."""

@@ -113,7 +113,7 @@ async def test_the_last_bytes_are_held_back_until_all_are_verified(setup: Setup)
     download = setup.downloads.open(setup.index, "hello", setup.file("hello", WHEEL))
     await until(lambda: download.available >= 700_000 - HELD_BACK)
     assert download.available == 700_000 - HELD_BACK
-    await setup.keep_waiting()
+    await setup.wait_until_asked_again()
     await until(lambda: download.available > 700_000 - HELD_BACK)
     assert download.available == 700_000
 
