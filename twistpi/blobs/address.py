@@ -18,7 +18,7 @@ _PROVENANCE: Final = ".provenance"
 
 @attrs.frozen
 class BlobAddress:
-    """The place of a blob.  ``InvalidFilename`` or ``ValueError`` for parts that could lead anywhere else."""
+    """The place of a blob.  ``InvalidName`` or ``ValueError`` for parts that could lead anywhere else."""
 
     digits: str = attrs.field()
     """The first 16 digits of the blob's SHA-256, or for core metadata of its distribution's."""

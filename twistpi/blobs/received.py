@@ -81,7 +81,7 @@ class Received:
         return cast(BinaryIO, io.BufferedReader(raw, _READ_AHEAD))
 
     def keep(self, filename: str) -> BlobAddress:
-        """Make the file a blob called ``filename``, as ``keep_at`` does; ``InvalidFilename`` before anything was touched."""
+        """Make the file a blob called ``filename``, as ``keep_at`` does; ``InvalidName`` before anything was touched."""
         address = blob_address(self.sha256, filename)
         self.keep_at(address)
         return address

@@ -137,7 +137,7 @@ class Writer:
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
         reads, may be called again, and returns the changes (none when nothing has to change), or raises, which is the answer.
         ``local(view)`` writes local facts in the same transaction, as ``keep`` does, unless ``decide`` raises.
-        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, the reason of ``deny``; ``NotPrimary`` on a follower.
+        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, the reason of ``deny``; ``Unavailable`` on a follower.
         """
         if self._follows:
             return fail(Unavailable("Nothing is written by this server, because it follows another one; ask the primary."))

@@ -22,7 +22,7 @@ def explain_project(administration: Administration, name: str, project: str, ver
     """Return what the index ``name`` shows for ``project``, or for one version of it, and why.
 
     A running server first has the mirrors that may contribute ask their upstreams; no upstream learns a private name. Raise
-    ``InvalidIndexName``, ``InvalidProjectName``, ``UnknownIndex``.
+    ``InvalidName``, ``UnknownIndex``.
     """
     reader = administration.reader
     index = reader.index(str(IndexName.parse(name)))

@@ -48,7 +48,7 @@ def promote_directly(
 ) -> Promoted:
     """Make a primary of a replica, and tell its former ``primary`` once that the new one is at ``url``. Blocking.
 
-    Raise ``NotPromotable``, and unless by ``force`` ``EntriesOutstanding``.
+    Raise ``Conflict``, and unless by ``force`` ``Conflict``.
     """
     own, told = _own(storage), list[str]()
     if not storage.serverdir.node.initialised and (not force or own.serial == 0):

@@ -26,7 +26,7 @@ _LONGEST_FILENAME = 240
 def normalize_project(name: str) -> str:
     """Return the normalised form of a project's name: lower case, runs of ``-``, ``_`` and ``.`` as one ``-``.
 
-    Raise ``InvalidProjectName``.  Source: "Names and normalization".
+    Raise ``InvalidName``.  Source: "Names and normalization".
     """
     if not _PROJECT.match(name):
         raise InvalidName(
@@ -44,7 +44,7 @@ class IndexName:
 
     @classmethod
     def parse(cls, text: str) -> IndexName:
-        """Parse ``user/name``.  Raise ``InvalidIndexName``."""
+        """Parse ``user/name``.  Raise ``InvalidName``."""
         user, slash, name = text.partition("/")
         if not slash or not _INDEX_PART.match(user) or not _INDEX_PART.match(name):
             raise InvalidName(f"{text!r} is not an index: write user/index, for example root/pypi.")
@@ -55,7 +55,7 @@ class IndexName:
 
 
 def check_filename(filename: str) -> str:
-    """Return ``filename`` when it can safely be the last part of a path and of a URL.  Raise ``InvalidFilename``."""
+    """Return ``filename`` when it can safely be the last part of a path and of a URL.  Raise ``InvalidName``."""
     if not filename or filename.startswith("."):
         raise invalid_filename(filename, "it is empty or begins with a dot")
     if _UNSAFE_IN_FILENAME.search(filename):

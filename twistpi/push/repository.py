@@ -52,7 +52,7 @@ class Repository:
 def read_repository(url: str, username: str, password: str) -> Repository:
     """Return the repository at ``url``, with the login ``username`` and ``password``, or else with that in ``url``.
 
-    Raise ``InvalidPush`` for what is no http or https address.
+    Raise ``BadRequest`` for what is no http or https address.
     """
     try:
         parts = urlsplit(url)

@@ -129,7 +129,7 @@ class Following:
     def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
         """Return a Deferred that fires when readers of the view see ``serial``.
 
-        It fails with ``NotHereYet`` after ``timeout`` seconds, and with ``WriterStopped`` once nobody is followed any more.
+        It fails with ``TwistpiError`` after ``timeout`` seconds, and with ``WriterStopped`` once nobody is followed any more.
         """
         if self.progress.serial >= serial:
             return succeed(None)

@@ -53,7 +53,7 @@ _log = Logger()
 
 
 def check_directness(there: Peer, url: str) -> None:
-    """Raise ``NotPromotable`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
+    """Raise ``Conflict`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
     if there.role != PRIMARY:
         chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
         raise Conflict(f"Promoting this server is not possible: {chain}, or go on nevertheless: twistpi promote --force.")
@@ -95,7 +95,7 @@ class Promotion:
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
-        """Begin, unless that is under way.  Raise ``NotPromotable``.
+        """Begin, unless that is under way.  Raise ``Conflict``.
 
         With ``force``, go without what the primary has and this server lacks, or take over again from a successor that is lost.
         """

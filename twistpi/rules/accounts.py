@@ -49,7 +49,7 @@ def is_name_too_long(name: str) -> bool:
 
 
 def check_user_name(name: str) -> str:
-    """Return ``name`` when it is allowed for a new user.  Raise ``InvalidUserName``, or ``InvalidUserConfig`` for its length."""
+    """Return ``name`` when it is allowed for a new user.  Raise ``BadRequest`` for its length."""
     if is_name_too_long(name):
         raise BadRequest(f"the username is longer than {_LONGEST_NAME} bytes")
     if not is_name_allowed(name):
@@ -58,20 +58,20 @@ def check_user_name(name: str) -> str:
 
 
 def read_new_user(body: Json) -> UserRequest:
-    """Read the body of a request for a new user.  Raise ``BadRequest`` when it is no object, else ``InvalidUserConfig``.
+    """Read the body of a request for a new user.  Raise ``BadRequest`` when it is no object, else ``BadRequest``.
 
     It must have a password; with ``null`` the user cannot log in.
     """
     given = _object(body)
     if "password" not in given:
         raise BadRequest("password needs to be set")
-    if unknown := unknown_keys(given, {*_TEXTS, _CUSTOM, "password", *_INFORMATIONAL, *_FOREIGN}):
+    if (unknown := unknown_keys(given, {*_TEXTS, _CUSTOM, "password", *_INFORMATIONAL, *_FOREIGN})) is not None:
         raise BadRequest(f"Unknown keys in user config: {unknown}")
     return _request(given, None if given["password"] is None else _password(given["password"]))
 
 
 def read_user_patch(body: Json) -> UserRequest:
-    """Read the body of a request that modifies a user.  Raise ``BadRequest`` when it is no object, else ``InvalidUserConfig``.
+    """Read the body of a request that modifies a user.  Raise ``BadRequest`` when it is no object, else ``BadRequest``.
 
     Unknown keys are ignored: clients send back all that ``GET`` showed.
     """
@@ -91,7 +91,7 @@ def needs_full_rights(request: UserRequest, user: User) -> bool:
 def decide_user_created(existing: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
     """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none.
 
-    Raise ``UserExists``, ``InvalidUserName`` or ``InvalidUserConfig``.
+    Raise ``Conflict``, ``BadRequest``.
     """
     if existing is not None:
         raise Conflict("user already exists")
@@ -99,7 +99,7 @@ def decide_user_created(existing: User | None, name: str, request: UserRequest, 
 
 
 def decide_user_modified(user: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """Return the change that modifies ``user``, none when nothing differs.  Raise ``UnknownUser``.
+    """Return the change that modifies ``user``, none when nothing differs.  Raise ``NotFound``.
 
     ``password_hash`` is that of the request's password, None when it has none.
     """
@@ -114,7 +114,7 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
 def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) -> tuple[Change, ...]:
     """Return the changes that delete ``user`` and all its ``indexes``.
 
-    Raise ``UnknownUser``, ``UserKept`` when an index is not volatile, or ``Forbidden`` for root, who administers the server.
+    Raise ``NotFound``, ``Forbidden`` when an index is not volatile, or ``PermissionDenied`` for root, who administers the server.
     """
     if user is None:
         raise unknown_user(name)

@@ -42,11 +42,11 @@ class TokenRequest:
 def read_token_request(body: Json) -> TokenRequest:
     """Read a request: ``{"may": ["read", "upload"], "index": "u/i", "project": "p", "days": 90, "title": "ci"}``.
 
-    Only ``may`` is required, which can also be text (``read,upload``).  Raise ``InvalidTokenRequest``.
+    Only ``may`` is required, which can also be text (``read,upload``).  Raise ``BadRequest``.
     """
     if not isinstance(body, dict):
         raise BadRequest('An API token cannot be made like that: a JSON object is needed, like {"may": ["read"], "days": 90}.')
-    if unknown := unknown_keys(body, _KEYS):
+    if (unknown := unknown_keys(body, _KEYS)) is not None:
         raise BadRequest(f"An API token cannot be made like that: unknown: {unknown}; known: {', '.join(sorted(_KEYS))}.")
     may = _may(body.get("may"))
     project = _project(body.get("project"))
@@ -61,7 +61,7 @@ def decide_token_created(
     """Return the change that creates an API token of the user ``name``.
 
     ``token`` is its public half, ``digest`` is of its secret half, ``index`` is that of the request, if it names one.  Raise
-    ``UnknownUser`` or ``UnknownIndex``.
+    ``NotFound`` or ``UnknownIndex``.
     """
     if user is None:
         raise unknown_user(name)
@@ -72,7 +72,7 @@ def decide_token_created(
 
 
 def decide_token_revoked(token: ApiToken | None, user: str, public: str) -> tuple[Change, ...]:
-    """Return the change that revokes ``token``.  Raise ``UnknownToken`` unless it exists and is ``user``'s."""
+    """Return the change that revokes ``token``.  Raise ``NotFound`` unless it exists and is ``user``'s."""
     if token is None or token.user != user:
         raise NotFound(f"The user {user} has no API token {public}; list them with twistpi token list --user {user}.")
     return (TokenRevoked(token.token),)

@@ -48,7 +48,7 @@ class Docs:
 def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) -> tuple[str, str]:
     """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``.
 
-    Raise ``InvalidMetadata``, or ``NoVersionForDocs`` when there is neither a version nor a release.
+    Raise ``BadRequest`` when there is neither a version nor a release.
     """
     if form.get(_VERSION):
         metadata = read_metadata({"name": form.get("name", ()), _VERSION: form[_VERSION]})
@@ -61,7 +61,7 @@ def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) ->
 
 
 def docs_filename(project: str, version: str) -> str:
-    """Return the file name of the documentation of ``project`` (normalised).  Raise ``InvalidFilename`` when it is too long."""
+    """Return the file name of the documentation of ``project`` (normalised).  Raise ``InvalidName`` when it is too long."""
     return check_filename(f"{project}-{version}.doc.zip")
 
 
@@ -74,8 +74,8 @@ def docs_of(release: Release | None) -> Attachment | None:
 def decide_docs_uploaded(index: Index, release: Release | None, status: str | None, docs: Docs) -> tuple[Change, ...]:
     """Return the changes that add ``docs``, none when the same are there already.
 
-    A new release (None) is registered.  On an index that is not volatile documentation is not replaced.  Raise ``FileExists``,
-    ``ProjectClosed`` or ``NoUploadToMirror``.
+    A new release (None) is registered.  On an index that is not volatile documentation is not replaced.  Raise ``Conflict``,
+    ``Forbidden`` or ``NotFound``.
     """
     check_open(index, docs.project, status)
     existing = docs_of(release)
@@ -135,7 +135,7 @@ class Toxresult:
 def toxresult_filename(tested: str, now: datetime, number: int) -> str:
     """Return the file name of a result of testing the distribution called ``tested``.
 
-    ``number`` is how many results there are already, or more when that name is taken.  Raise ``InvalidFilename`` when it is too
+    ``number`` is how many results there are already, or more when that name is taken.  Raise ``InvalidName`` when it is too
     long.
     """
     return check_filename(f"{tested}.toxresult-{now.astimezone(UTC):%Y%m%d%H%M%S}-{number}")
@@ -150,7 +150,7 @@ def toxresults_of(release: Release | None, tested: str) -> tuple[Attachment, ...
 def decide_toxresult(index: Index, release: Release | None, result: Toxresult) -> tuple[Change, ...]:
     """Return the change that adds ``result``, none when it is there already; ``release`` is that of the tested file.
 
-    Raise ``NoFileForToxresult`` when there is no such file of a release, as on a mirror, or ``BlobConflict`` when another result
+    Raise ``NotFound`` when there is no such file of a release, as on a mirror, or ``BlobConflict`` when another result
     has the same name: then another number is needed.
     """
     file = file_of(release, result.tested_filename)

@@ -200,7 +200,7 @@ def defaults(kind: str, owner: str) -> dict[str, Json]:
 def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str, Json]:
     """Return ``given`` as an index of the type ``kind`` stores it, without ignored keys.
 
-    Raise ``InvalidIndexConfig`` with all that is wrong.
+    Raise ``BadRequest`` with all that is wrong.
     """
     config: dict[str, Json] = {}
     wrong: list[str] = []

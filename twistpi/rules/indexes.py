@@ -33,7 +33,7 @@ def read_object(body: Json) -> dict[str, Json]:
 def apply_items(kind: str, config: Mapping[str, Json], items: Sequence[Json]) -> dict[str, Json]:
     """Return ``config`` of an index of the type ``kind`` after ``items``, from left to right, with the values as they were sent.
 
-    Raise ``BadRequest`` for an item that is no text, ``InvalidIndexConfig`` for one that cannot be applied.
+    Raise ``BadRequest`` for an item that is no text, ``BadRequest`` for one that cannot be applied.
     """
     result = dict(config)
     for item in items:
@@ -91,7 +91,7 @@ def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
 def check_index_name(name: str) -> str:
     """Return ``name`` when it is allowed for a new index, after its user's name and the slash.
 
-    Raise ``InvalidNewIndexName``, or ``InvalidIndexConfig`` when it is too long.
+    Raise ``BadRequest`` when it is too long.
     """
     if is_name_too_long(name):
         raise BadRequest("the indexname is too long")
@@ -103,7 +103,7 @@ def check_index_name(name: str) -> str:
 def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
     """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults.
 
-    Raise ``IndexExists``, ``BadRequest``, ``InvalidNewIndexName`` or ``InvalidIndexConfig``.
+    Raise ``Conflict``, ``BadRequest``.
     """
     if existing is not None:
         raise Conflict(f"index {name!r} exists")
@@ -121,7 +121,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 
     Of an object of new values only these are checked; of a list of ``key=value``, ``key+=value`` and ``key-=value`` all resulting
     settings are.  A ``mirror_url`` that is sent back as it is shown without credentials keeps them; an empty user
-    (``https://@upstream.example/``) removes them.  Raise ``BadRequest`` or ``InvalidIndexConfig``, also when nothing differs and
+    (``https://@upstream.example/``) removes them.  Raise ``BadRequest``, also when nothing differs and
     ``error_on_noop``.
     """
     kind = "mirror" if index.is_mirror else "stage"
@@ -144,7 +144,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 
 
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:
-    """Return the change that deletes ``index``.  Raise ``IndexKept`` unless it is volatile."""
+    """Return the change that deletes ``index``.  Raise ``Forbidden`` unless it is volatile."""
     if not index.config.get("volatile", True):
         raise Forbidden(f"index {index.name} non-volatile, cannot delete")
     return (IndexDeleted(index.name),)

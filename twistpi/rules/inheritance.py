@@ -133,7 +133,7 @@ class VisibleIndexes:
 
 
 def visible_indexes(principal: Principal, inheritance: Inheritance) -> VisibleIndexes:
-    """Return what ``principal`` may read.  Raise ``LoginNeeded`` or ``Forbidden`` when that is not even the index itself."""
+    """Return what ``principal`` may read.  Raise ``LoginNeeded`` or ``PermissionDenied`` if not even the index itself."""
     if inheritance.is_open:
         return VisibleIndexes(inheritance)
     check(Action.READ, principal, Policy(), index=inheritance.index)
@@ -150,8 +150,8 @@ def visible_indexes(principal: Principal, inheritance: Inheritance) -> VisibleIn
 def visible_sources(project: str, visibility: VisibleIndexes, has_project: Callable[[str], bool]) -> list[Index]:
     """Return the indexes that contribute to ``project`` (normalised) and are visible.
 
-    Whether mirrors are allowed is decided over all indexes, hidden ones included.  Raise ``LoginNeeded`` or ``Forbidden`` when
-    an index is hidden and no visible private index has the project: any other answer would reveal what the hidden one has.
+    Whether mirrors are allowed is decided over all indexes, hidden ones included.  Raise ``LoginNeeded`` or ``PermissionDenied``
+    when an index is hidden and no visible private index has the project: any other answer would reveal what the hidden one has.
     """
     found = sources(project, visibility.inheritance.order, has_project)
     if not visibility.hidden:

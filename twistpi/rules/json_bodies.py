@@ -35,9 +35,10 @@ def is_storable(value: Json) -> bool:
     return True
 
 
-def unknown_keys(body: Mapping[str, Json], known: Collection[str]) -> str:
-    """Return the keys of ``body`` that are not ``known``, for a message; empty when there are none."""
-    return shown(", ".join(sorted(set(body) - set(known))), quoted=False)
+def unknown_keys(body: Mapping[str, Json], known: Collection[str]) -> str | None:
+    """Return the keys of ``body`` that are not ``known``, for a message; None when there are none."""
+    unknown = sorted(set(body) - set(known))
+    return shown(", ".join(unknown), quoted=False) if unknown else None
 
 
 def differing(given: Mapping[str, Json], former: Mapping[str, Json]) -> dict[str, Json]:

@@ -109,7 +109,7 @@ def check(
     project: str | None = None,
     subject: str | None = None,
 ) -> None:
-    """Raise an error when ``is_allowed`` is false: ``LoginNeeded`` for reading and uploading without a login, else ``Forbidden``.
+    """Raise ``LoginNeeded`` for reading and uploading without a login, else ``PermissionDenied``, when ``is_allowed`` is false.
 
     ``subject`` is what the message names, by default the index or else the user.
     """

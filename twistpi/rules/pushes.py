@@ -64,11 +64,11 @@ class ExternalPush:
 
 
 def read_push(body: Json) -> InternalPush | ExternalPush:
-    """Read the body of a request.  Raise ``InvalidPush``."""
+    """Read the body of a request.  Raise ``BadRequest``."""
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     if _TARGET in body:
-        if unknown := unknown_keys(body, (*_WHAT, *_SELECTING, _TARGET)):
+        if (unknown := unknown_keys(body, (*_WHAT, *_SELECTING, _TARGET))) is not None:
             raise BadRequest(f"unknown additional options: {unknown}")
         return InternalPush(_selection(body), _index(body[_TARGET]))
     login = _text(body, "username", ""), _text(body, "password", "")
@@ -178,7 +178,7 @@ def selected_docs(release: Release, selection: Selection) -> Attachment | None:
 
 
 def checked_release(source: PushSource, selection: Selection) -> Release:
-    """Return the release to push.  Raise ``NoFilesToPush``, ``NothingToPush`` or ``ProjectQuarantined``."""
+    """Return the release to push.  Raise ``BadRequest``, ``NotFound`` or ``Forbidden``."""
     release = source.release
     if release is None:
         raise BadRequest(f"there are no files for {selection.name} {selection.version} on stage {source.index.name}")
@@ -193,7 +193,7 @@ def decide_push(source: PushSource, target: PushTarget, selection: Selection) ->
     """Return the changes of pushing the ``selection`` to ``target``, and the lines about them.
 
     Files that the target has already, byte for byte, stay as they are; on an index that is not volatile even they are refused.
-    Raise as ``checked_release``, or ``FileExists``, ``FilenameUsed``, ``ProjectClosed``, ``NoUploadToMirror``, and
+    Raise as ``checked_release``, or ``Conflict``, ``Forbidden``, ``NotFound``, and
     ``FileNotFetched`` for a mirror's file that is not cached.
     """
     release = checked_release(source, selection)

@@ -62,7 +62,7 @@ class Found:
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
     """Return the change that removes the distribution, test result or documentation at a path.
 
-    Raise ``ReleaseStays``, ``NoFileToRemove`` or ``FileGone``; for mirrors ``FileNotCached`` or ``CachedFilesStay``.
+    Raise ``Forbidden``, ``NotFound`` or ``TwistpiError``; for mirrors ``NotFound`` or ``Forbidden``.
     """
     _check_volatile(index, force)
     if index.is_mirror:
@@ -88,7 +88,7 @@ def decide_release_removed(
 ) -> tuple[Change, ...]:
     """Return the change that removes a release with all its files; ``known`` is its project in the index.
 
-    Raise ``ReleaseStays``, ``NoReleasesOnStage`` or ``NoVersionOnStage``; ``CachedFilesStay`` for cached files of a mirror.
+    Raise ``Forbidden``, ``NotFound``; ``Forbidden`` for cached files of a mirror.
     """
     _check_volatile(index, force)
     if known is None:
@@ -108,7 +108,7 @@ def decide_release_removed(
 def decide_project_removed(index: Index, project: str, *, exists: bool, force: bool) -> tuple[Change, ...]:
     """Return the change that removes a project with all its releases; of a mirror, all that it knows and has of it.
 
-    Raise ``ProjectStays`` or, unless the index itself has the project (``exists``), ``NoProjectToRemove``.
+    Raise ``Forbidden`` or, unless the index itself has the project (``exists``), ``NotFound``.
     """
     if not force and not is_volatile(index):
         raise Forbidden(f"project {project!r} is on non-volatile index {index.name}")

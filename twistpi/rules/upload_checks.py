@@ -33,7 +33,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 def check_upload_filename(filename: str, project: str, version: str) -> None:
     """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling.
 
-    Raise ``InvalidFilename``, ``InvalidProjectName``, ``VersionNotInFilename``, ``NotAnArchiveName`` or ``ProjectNotInFilename``;
+    Raise ``InvalidName``, ``BadRequest``;
     order and texts of the last three are those of the devpi protocol.
     """
     check_filename(filename)
@@ -53,7 +53,7 @@ def check_upload_filename(filename: str, project: str, version: str) -> None:
 def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> None:
     """Check that name and version in a form are those ``found`` in the metadata of ``filename``, in any spelling.
 
-    Raise ``FormDisagrees``, which names the field, or ``InvalidProjectName``.
+    Raise ``BadRequest``, which names the field, or ``InvalidName``.
     """
     if normalize_project(form[0]) != normalize_project(found[0]):
         raise BadRequest(f"the form says name {form[0]!r}, but {filename!r} holds {found[0]!r}")
@@ -122,7 +122,7 @@ def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
     """Return the fields of core metadata in ``form``, also empty ones: text, or a list for those that may be repeated.
 
     ``name`` and ``version`` are always among them.  ``UNKNOWN``, which old tools send for empty fields, is empty; unknown fields
-    are left out.  Raise ``InvalidMetadata`` with the messages of the devpi protocol.
+    are left out.  Raise ``BadRequest`` with the messages of the devpi protocol.
     """
     metadata: dict[str, Json] = {}
     for key in _TEXTS:
@@ -153,7 +153,7 @@ def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) 
 def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
     """Check that a ``form`` names the project and version of the file, and only digests that its bytes have.
 
-    Every given digest is compared; none is required.  Raise ``FormDisagrees`` or ``DigestDisagrees``, which name the field.
+    Every given digest is compared; none is required.  Raise ``BadRequest``, which name the field.
     """
     if found is not None:
         named = read_metadata(form)

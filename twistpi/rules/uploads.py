@@ -66,7 +66,7 @@ def is_volatile(index: Index) -> bool:
 
 
 def check_open(index: Index, project: str, status: str | None) -> None:
-    """Raise ``NoUploadToMirror`` for a mirror, ``ProjectClosed`` for a project whose ``status`` forbids uploads."""
+    """Raise ``NotFound`` for a mirror, ``Forbidden`` for a project whose ``status`` forbids uploads."""
     if index.is_mirror:
         raise NotFound("cannot submit to mirror index")
     if status in CLOSED:
@@ -88,7 +88,7 @@ def decide_file_uploaded(
     another one when their versions are written differently.  ``gone`` are the paths of former files of this name
     (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
 
-    Raise ``FileExists``, ``FilenameUsed``, ``ProjectClosed`` or ``NoUploadToMirror``.
+    Raise ``Conflict``, ``Forbidden`` or ``NotFound``.
     """
     check_open(index, upload.project, status)
     holder = holder or release
@@ -109,7 +109,7 @@ def decide_registered(
 ) -> tuple[Change, ...]:
     """Return the changes of a registration: the release, perhaps a new one, has the ``metadata`` of the form and no other.
 
-    Raise ``ProjectClosed`` or ``NoUploadToMirror``.
+    Raise ``Forbidden`` or ``NotFound``.
     """
     check_open(index, project, status)
     return described(release, index.name, project, every_field(metadata))
@@ -122,7 +122,7 @@ def file_of(release: Release | None, filename: str) -> UploadedFile | None:
 
 
 def check_replaceable(index: Index, filename: str, sha256: str, existing: UploadedFile | None, gone: Collection[str]) -> None:
-    """Raise ``FileExists`` or ``FilenameUsed`` for new bytes under a used name on an index that is not volatile.
+    """Raise ``Conflict`` for new bytes under a used name on an index that is not volatile.
 
     With the setting ``reuse_filenames`` of the index, names of removed files may be used again.
     """

@@ -22,14 +22,14 @@ _STATUS: Final = "status"
 
 
 def read_yank(body: Json) -> bool | str:
-    """Read ``{"reason": "…"}`` or nothing: return the reason, or True without one.  Raise ``InvalidMark``."""
+    """Read ``{"reason": "…"}`` or nothing: return the reason, or True without one.  Raise ``BadRequest``."""
     return _reason(_object(body, (_REASON,)).get(_REASON)) or True
 
 
 def read_status(body: Json) -> tuple[str | None, str | None]:
     """Read ``{"status": "archived", "reason": "…"}``: return status and reason, None for what is not given.
 
-    Raise ``InvalidMark``.
+    Raise ``BadRequest``.
     """
     given = _object(body, (_STATUS, _REASON))
     status = given.get(_STATUS)
@@ -44,7 +44,7 @@ def read_status(body: Json) -> tuple[str | None, str | None]:
 def decide_yank(index: Index, release: Release, filenames: Collection[str] | None, yanked: bool | str) -> tuple[Change, ...]:
     """Return the changes that yank the files ``filenames``, or all (None), of ``release``, or undo that.
 
-    ``yanked`` is True, the reason, or False.  Raise ``MarkedUpstream`` or, for a name that is not the release's, ``UnknownFile``.
+    ``yanked`` is True, the reason, or False.  Raise ``BadRequest`` or, for a name that is not the release's, ``UnknownFile``.
     """
     check_markable(index)
     wanted = None if filenames is None else frozenset(filenames)
@@ -65,7 +65,7 @@ def decide_status(
 ) -> tuple[Change, ...]:
     """Return the change that gives ``project`` (normalised) this ``status``, or none (None).
 
-    ``header`` is the present one, None when the index does not have the project.  Raise ``MarkedUpstream`` or
+    ``header`` is the present one, None when the index does not have the project.  Raise ``BadRequest`` or
     ``UnknownProject``.
     """
     check_markable(index)
@@ -77,7 +77,7 @@ def decide_status(
 
 
 def check_markable(index: Index) -> None:
-    """Raise ``MarkedUpstream`` for a mirror."""
+    """Raise ``BadRequest`` for a mirror."""
     if index.is_mirror:
         raise BadRequest(f"{index.name} is a mirror: its upstream says which files are yanked and which status projects have")
 
@@ -87,7 +87,7 @@ def _object(body: Json, keys: Collection[str]) -> dict[str, Json]:
         return {}
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
-    if unknown := unknown_keys(body, keys):
+    if (unknown := unknown_keys(body, keys)) is not None:
         raise BadRequest(f"unknown keys: {unknown}")
     return body
 

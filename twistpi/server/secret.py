@@ -46,7 +46,7 @@ _LONGEST_SECRET = 64 * 1024
 def read_secret(serverdir: str, secretfile: str | None) -> bytes:
     """What signs the login tokens of the server directory ``serverdir``: out of ``secretfile``, or its own secret.
 
-    Raises ``SecretRefused`` for a file that is missing, or that is not secret.
+    Raises ``ConfigurationError`` for a file that is missing, or that is not secret.
     """
     path = Layout(serverdir).secret if secretfile is None else secretfile
     try:

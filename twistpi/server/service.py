@@ -83,7 +83,7 @@ def make_service(settings: Settings, inherited: Inherited | None = None, pidfile
     """Return the service that ``settings`` describe, for twistd.
 
     ``inherited`` is what a restarted server has from before the restart, and ``pidfile`` the file that it removes in the end.
-    Raise ``InvalidSetting``, ``ServerdirRefused`` and ``SecretRefused`` for what can be told before anything is opened.
+    Raise ``ConfigurationError``, ``ServerdirRefused`` and ``ConfigurationError`` for what can be told before anything is opened.
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ, inherited=inherited)
     on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start

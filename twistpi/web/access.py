@@ -31,7 +31,7 @@ def existing_index(view: Reader, name: str) -> Index:
 
 
 def stage_index(view: Reader, name: str) -> Index:
-    """Return the index ``name``, which takes uploads; raise ``UnknownIndex`` or ``NoUploadToMirror``."""
+    """Return the index ``name``, which takes uploads; raise ``UnknownIndex`` or ``NotFound``."""
     found = existing_index(view, name)
     if found.is_mirror:
         raise NotFound("cannot submit to mirror index")
@@ -59,11 +59,11 @@ class Access:
         return self.readers.get()
 
     async def principal(self, request: Request) -> Principal:
-        """Return the caller; raise ``TooBusy``."""
+        """Return the caller; raise ``Unavailable``."""
         return await self.authenticator.principal(request)
 
     def allowed(self, action: Action, principal: Principal, view: Reader, name: str) -> Index:
-        """Return the index ``name`` if ``principal`` may do ``action`` to it, else raise ``Forbidden``.
+        """Return the index ``name`` if ``principal`` may do ``action`` to it, else raise ``PermissionDenied``.
 
         Nothing is allowed on an index that does not exist.
         """
@@ -81,7 +81,7 @@ class Access:
         project: str | None = None,
         subject: str | None = None,
     ) -> None:
-        """Raise ``Forbidden`` or ``LoginNeeded`` for what is not allowed, as ``rules.permissions.check`` does.
+        """Raise ``PermissionDenied`` or ``LoginNeeded`` for what is not allowed, as ``rules.permissions.check`` does.
 
         A caller who is not logged in is told so.
         """
@@ -100,7 +100,7 @@ class Access:
     async def index(self, request: Request, name: str) -> Index:
         """Return the index ``name`` if the caller may read it, whatever it inherits.
 
-        Raise ``UnknownIndex``, ``LoginNeeded`` or ``Forbidden``.
+        Raise ``UnknownIndex``, ``LoginNeeded`` or ``PermissionDenied``.
         """
         index = self.inheritance(name).index
         if is_open(index):

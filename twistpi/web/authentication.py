@@ -63,7 +63,7 @@ class PasswordQueue:
     _waiting: deque[tuple[str, Deferred[None]]] = attrs.field(factory=deque)
 
     async def run(self, address: str, work: Callable[..., _Result], *arguments: object) -> _Result:
-        """Return ``work(*arguments)``, run in a thread for a client at ``address``; raise ``TooBusy`` if the queue is full.
+        """Return ``work(*arguments)``, run in a thread for a client at ``address``; raise ``Unavailable`` if the queue is full.
 
         Must not be cancelled: the thread would go on, and others would take its place in the queue.
         """
@@ -181,7 +181,7 @@ class Authenticator:
     async def principal(self, request: Request) -> Principal:
         """Return the caller of ``request``: ``NOBODY`` without valid credentials.
 
-        Raises ``TooBusy`` only: nothing is known then.
+        Raises ``Unavailable`` only: nothing is known then.
         """
         known = self._principals.get(request)
         if known is None:
@@ -194,7 +194,7 @@ class Authenticator:
         """Return a login token for ``user`` and the seconds for which it is valid.
 
         ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
-        Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``TooBusy``.
+        Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``Unavailable``.
         """
         found = await self.check_password(user, password, address, local=local)
         if found is None:
@@ -206,7 +206,7 @@ class Authenticator:
         return self.tokens.make(user, self.clock.seconds()), self.tokens.lifetime_seconds
 
     async def hash_password(self, password: str) -> str:
-        """Return the hash of ``password``; raise ``TooBusy`` if the queue is full."""
+        """Return the hash of ``password``; raise ``Unavailable`` if the queue is full."""
         if not password:
             return BLANK
         # Under a key of its own: a client that leaves meanwhile must not make room in the queue while its thread works.

@@ -79,7 +79,8 @@ class Pages:
     async def page(self, asked: PageRequest) -> tuple[ReadyPage, CacheStatus] | None:
         """Return the page and how fresh it is; None if indexes were reconfigured meanwhile, and the caller has to begin again.
 
-        Raise ``UnknownIndex``, ``UnknownProject``, ``UpstreamFailed``, ``UpstreamUnreachable``, ``LoginNeeded``, ``Forbidden``.
+        Raise ``UnknownIndex``, ``UnknownProject``, ``UpstreamFailed``, ``UpstreamUnreachable``, ``LoginNeeded`` or
+        ``PermissionDenied``.
         """
         cache, now = self._ready.page_cache, self._clock.seconds()
         page = cache.get(asked.key)

@@ -49,7 +49,7 @@ class ProjectSources:
     _clock: IReactorTime
 
     def of(self, visibility: VisibleIndexes, project: str) -> tuple[Index, ...]:
-        """The indexes that contribute to ``project``, nearest first; raises ``LoginNeeded`` or ``Forbidden``."""
+        """The indexes that contribute to ``project``, nearest first; raises ``LoginNeeded`` or ``PermissionDenied``."""
         reader = self._access.reader
         return tuple(visible_sources(project, visibility, lambda name: reader.has_project(name, project)))
 

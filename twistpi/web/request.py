@@ -115,7 +115,7 @@ def speaks_json(request: Request) -> bool:
 
 
 def kept_body(request: Request) -> bytes:
-    """Return the body of ``request``; raise ``BodyTooLarge`` for one that was not kept."""
+    """Return the body of ``request``; raise ``TooLarge`` for one that was not kept."""
     if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
         raise TooLarge(f"The body is larger than the {_LARGEST_BODY} bytes that are taken here.")
     content: Any = request.content
@@ -124,7 +124,7 @@ def kept_body(request: Request) -> bytes:
 
 
 def json_body(request: Request) -> Json:
-    """Return the JSON in the body of ``request``, whatever its ``Content-Type``; raise ``BadRequest`` and ``BodyTooLarge``."""
+    """Return the JSON in the body of ``request``, whatever its ``Content-Type``; raise ``BadRequest`` and ``TooLarge``."""
     return read_json(kept_body(request))
 
 

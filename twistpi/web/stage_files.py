@@ -57,7 +57,7 @@ def content_type(filename: str) -> bytes:
 def stage_file(view: Reader, index: str, path: str) -> StageFile:
     """Return the file at ``path`` below the private index ``index``.
 
-    Raises ``UnknownFile``, ``FileGone``, ``FileBlocked`` in quarantine, and ``NoMetadata``.
+    Raises ``UnknownFile``, ``TwistpiError``, ``FileBlocked`` in quarantine, and ``NoMetadata``.
     """
     plain = path.removesuffix(METADATA).removesuffix(PROVENANCE)
     found = view.file_by_path(index, plain)

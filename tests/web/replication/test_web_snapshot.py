@@ -107,7 +107,7 @@ def test_a_snapshot_is_shared_for_a_minute_and_removed_after_an_hour_that_nobody
     site.clock.pump([60] * 10)
     assert site.files() == 1
     gone = site.ask("GET", f"/+snapshot/{second['id']}")
-    assert (gone.status, gone.json()["error"]) == (404, "UnknownSnapshot")
+    assert (gone.status, gone.json()["error"]) == (404, "NotFound")
     assert site.ask("GET", f"/+snapshot/{first['id']}").status == 200
     site.snapshots.stop()
     assert site.files() == 0

@@ -28,7 +28,7 @@ _ONLY_READ: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 Informed = Callable[[int, list[Line]], object]
 """Is told status and headers of each 1xx response."""
 MakeOutgoing = Callable[[IBodyProducer | None, Informed], OutgoingRequest]
-"""Returns the request to send, with a new signature. Raises ``HeadTooLarge``."""
+"""Returns the request to send, with a new signature. Raises ``TwistpiError``."""
 
 
 class ForwardedRequest:
@@ -77,7 +77,7 @@ class ForwardedRequest:
             self._body.complete()
 
     async def relay(self, request: Request) -> None:
-        """Send the response to the client. Raise ``NothingForwarded``, ``AnswerLost`` and the like before any of it was sent.
+        """Send the response to the client. Raise ``Unavailable`` and the like before any of it was sent.
 
         To be called when all of the body is here, or an early answer was asked for.
         """

@@ -57,7 +57,7 @@ class UsersHandler:
         return self._responder.put(request, await self._offload(self._list_reply, principal, root))
 
     async def show(self, request: Request, user: str) -> bytes:
-        """One user with every index; raises ``UnknownUser``."""
+        """One user with every index; raises ``NotFound``."""
         principal = await self._access.principal(request)
         reader = self._access.reader
         found = reader.user(user)
@@ -72,7 +72,7 @@ class UsersHandler:
         return self._responder.put(request, result_reply("userconfig", self._user_facts(found, indexes, principal)))
 
     async def create(self, request: Request, user: str) -> bytes:
-        """Make a user; raises ``Forbidden``, ``UserExists``, and what ``read_new_user`` and ``decide_user_created`` raise."""
+        """Make a user; raises ``PermissionDenied``, ``Conflict``, and what ``read_new_user`` raises."""
         principal = await self._access.principal(request)
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
@@ -86,7 +86,7 @@ class UsersHandler:
     async def modify(self, request: Request, user: str) -> bytes:
         """Change a user; the response to a new password is a new login token.
 
-        Raises ``UnknownUser``, ``Forbidden``, and what ``read_user_patch`` raises.
+        Raises ``NotFound``, ``PermissionDenied``, and what ``read_user_patch`` raises.
         """
         principal = await self._access.principal(request)
         negotiated = read_user_patch(json_body(request))
@@ -105,7 +105,7 @@ class UsersHandler:
         )
 
     async def delete(self, request: Request, user: str) -> bytes:
-        """Delete a user with all indexes; raises ``Forbidden``, ``UnknownUser``, ``UserKept``."""
+        """Delete a user with all indexes; raises ``PermissionDenied``, ``NotFound``, ``Forbidden``."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:
@@ -167,7 +167,7 @@ class LoginHandler:
     _url_map: Map
 
     async def login(self, request: Request) -> bytes:
-        """A login token; raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures``, ``TooBusy``, ``BadRequest``."""
+        """A login token; raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures``, ``Unavailable``, ``BadRequest``."""
         body = json_body(request)
         given: Mapping[str, Any] = body if isinstance(body, dict) else {}
         user, password = given.get("user"), given.get("password")
@@ -183,7 +183,7 @@ class LoginHandler:
     async def authcheck(self, request: Request) -> bytes:
         """Whether the request's credentials are good for reading ``X-Original-URI``, or the request's own address.
 
-        Raises ``Forbidden`` when they are not, or nothing is there; ``LoginNeeded`` when others might be.
+        Raises ``PermissionDenied`` when they are not, or nothing is there; ``LoginNeeded`` when others might be.
         """
         original = header(request, "x-original-uri") or request.uri.decode("latin-1")
         route, arguments = self._route(request, original)
@@ -203,7 +203,7 @@ class LoginHandler:
             raise
 
     def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, Any]]:
-        """Return the route of ``address``, and its arguments; raise ``Forbidden`` if there is none."""
+        """Return the route of ``address``, and its arguments; raise ``PermissionDenied`` if there is none."""
         try:
             segments = without_prefix(segments_of(address), outside_prefix(request, self._addresses))
             path = "/" + "/".join(segment.decode() for segment in segments)
@@ -227,7 +227,7 @@ class TokensHandler:
     _now: Callable[[], datetime]
 
     async def list(self, request: Request, user: str) -> bytes:
-        """The API tokens of a user, without their secrets; raises ``Forbidden``, ``UnknownUser``."""
+        """The API tokens of a user, without their secrets; raises ``PermissionDenied``, ``NotFound``."""
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         reader = self._access.reader
@@ -240,7 +240,7 @@ class TokensHandler:
     async def create(self, request: Request, user: str) -> bytes:
         """Create an API token, whose text is in this response and never again.
 
-        Raises ``Forbidden``, ``UnknownUser``, ``UnknownIndex``, ``BadRequest``, ``InvalidTokenRequest``.
+        Raises ``PermissionDenied``, ``NotFound``, ``UnknownIndex``, ``BadRequest``.
         """
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
@@ -262,7 +262,7 @@ class TokensHandler:
         )
 
     async def revoke(self, request: Request, user: str, token: str) -> bytes:
-        """Revoke an API token; ``token`` is its public half.  Raises ``Forbidden``, ``UnknownToken``."""
+        """Revoke an API token; ``token`` is its public half.  Raises ``PermissionDenied``, ``NotFound``."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:

@@ -237,7 +237,7 @@ class DocsHandler:
         return self._responder.put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
 
     async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
-        """Return the file ``path``; raise ``NoDocs``, ``NoDocsFile``, ``DocsUnreadable``, and what reading the index may."""
+        """Return the file ``path``; raise ``NotFound``, and what reading the index may."""
         await self._access.index(request, name)
         view = self._access.reader
         docs = dict(view.docs(name, project))

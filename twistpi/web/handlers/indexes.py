@@ -76,7 +76,7 @@ class IndexesHandler:
     async def show(self, request: Request, user: str, index: str) -> bytes | None:
         """One index; its name list for installers and for clients that accept the JSON of the simple API.
 
-        Raises ``UnknownIndex``, ``LoginNeeded``, ``Forbidden``.
+        Raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``.
         """
         negotiated = self._simple.negotiated(request)
         name = f"{user}/{index}"
@@ -96,7 +96,7 @@ class IndexesHandler:
         return self._responder.put(request, await self._offload(self._reply_with_projects, found, principal))
 
     async def create(self, request: Request, user: str, index: str) -> bytes:
-        """Make an index; raises ``UnknownUser``, ``IndexExists``, ``Forbidden``, and what ``decide_index_created`` raises."""
+        """Make an index; raises ``NotFound``, ``Conflict``, ``PermissionDenied``, and what ``decide_index_created`` raises."""
         principal = await self._access.principal(request)
         name, body = f"{user}/{index}", kept_body(request)
 
@@ -112,7 +112,7 @@ class IndexesHandler:
         return self._put_settings(request, name, principal)
 
     async def modify(self, request: Request, user: str, index: str) -> bytes:
-        """Change the settings of an index; raises ``Forbidden``, and what ``decide_index_modified`` raises."""
+        """Change the settings of an index; raises ``PermissionDenied``, and what ``decide_index_modified`` raises."""
         principal = await self._access.principal(request)
         name, body = f"{user}/{index}", kept_body(request)
         error_on_noop = has_parameter(request, b"error_on_noop")
@@ -127,7 +127,7 @@ class IndexesHandler:
         return self._put_settings(request, name, principal)
 
     async def delete(self, request: Request, user: str, index: str) -> bytes:
-        """Delete an index with all that is in it; raises ``Forbidden``, ``IndexKept``."""
+        """Delete an index with all that is in it; raises ``PermissionDenied``, ``Forbidden``."""
         principal = await self._access.principal(request)
         name = f"{user}/{index}"
         await self._commits.commit(
@@ -167,7 +167,7 @@ class ApiHandler:
         )
 
     async def index(self, request: Request, user: str, index: str) -> bytes:
-        """``/{user}/{index}/+api``; raises ``UnknownIndex``, ``LoginNeeded``, ``Forbidden``."""
+        """``/{user}/{index}/+api``; raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``."""
         principal = await self._access.principal(request)
         found = existing_index(self._access.reader, f"{user}/{index}")
         self._access.check(Action.READ, principal, index=found)

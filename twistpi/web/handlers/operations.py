@@ -45,12 +45,12 @@ class GarbageHandler:
     _collector: GarbageCollector
 
     async def show(self, request: Request) -> bytes:
-        """The sweep under way and the one before it; raises ``Forbidden``."""
+        """The sweep under way and the one before it; raises ``PermissionDenied``."""
         await self._check(request)
         return self._responder.put(request, self._reply())
 
     async def sweep(self, request: Request) -> bytes:
-        """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for.  Raises ``Forbidden``."""
+        """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for.  Raises ``PermissionDenied``."""
         await self._check(request)
         return self._responder.put(request, self._reply(self._collector.ask()))
 
@@ -76,14 +76,14 @@ class PromoteHandler:
     _promotion: Promotion
 
     async def show(self, request: Request) -> bytes:
-        """The promotion under way or the last one; raises ``Forbidden``."""
+        """The promotion under way or the last one; raises ``PermissionDenied``."""
         await self._check(request)
         return self._responder.put(request, result_reply("promotion", self._promotion.facts()))
 
     async def promote(self, request: Request) -> bytes:
         """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.
 
-        Raises ``Forbidden``, ``NotPromotable``.  What comes of it is told by ``show``.
+        Raises ``PermissionDenied``, ``Conflict``.  What comes of it is told by ``show``.
         """
         await self._check(request)
         body = json_body(request)
@@ -150,7 +150,7 @@ class MetricsHandler:
         ProcessCollector(registry=self._registry)
 
     async def metrics(self, request: Request) -> bytes:
-        """The figures, as text or in the OpenMetrics format, as ``Accept`` says.  Raises ``Forbidden``."""
+        """The figures, as text or in the OpenMetrics format, as ``Accept`` says.  Raises ``PermissionDenied``."""
         if not self._is_near(request):
             principal = await self._access.principal(request)
             if principal.user != ROOT or principal.token is not None:

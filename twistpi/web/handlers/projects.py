@@ -167,7 +167,7 @@ class ProjectsHandler:
     ) -> tuple[Data, CacheStatus]:
         """Return version -> version data of every visible release, or of ``version`` alone.
 
-        Raises ``NoProject`` and whatever the page of the project would.
+        Raises ``NotFound`` and whatever the page of the project would.
         """
         visibility = await self._access.visibility(request, name)
         indexes, status = await self._indexes(visibility, project, own=own)

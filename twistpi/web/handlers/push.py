@@ -139,8 +139,8 @@ class PushHandler:
     async def push(self, request: Request, user: str, index: str) -> bytes:
         """Push a release out of an index, whose bases do not count.
 
-        Raises ``UnknownIndex``, ``LoginNeeded`` and ``Forbidden`` when that may not be read, ``InvalidPush``, ``BadRequest``,
-        what ``decide_push`` raises, ``CannotPushTo``, and what keeps a mirror from getting its files.
+        Raises ``UnknownIndex``, ``LoginNeeded`` and ``PermissionDenied`` when that may not be read, ``BadRequest``,
+        what ``decide_push`` raises, ``LoginNeeded``, and what keeps a mirror from getting its files.
         """
         source = await self._access.index(request, f"{user}/{index}")
         wanted = read_push(json_body(request))

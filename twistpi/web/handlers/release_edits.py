@@ -54,7 +54,7 @@ _FORCE = b"force"
 class RemovalHandler:
     """Answers ``DELETE`` of what is in an index.
 
-    Every method raises ``Forbidden``, and what the rule of its kind raises.
+    Every method raises ``PermissionDenied``, and what the rule of its kind raises.
     """
 
     _access: Access

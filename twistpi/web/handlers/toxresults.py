@@ -42,8 +42,8 @@ class ToxresultsHandler(Admission):
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may post a test result with ``request``, of which only headers and path are here.
 
-        Raises ``ToxresultForbidden``, ``LoginNeeded`` and ``Forbidden`` for an index that may not be read,
-        ``NoFileForToxresult``, ``BadRequest``.
+        Raises ``Forbidden``, ``LoginNeeded`` and ``PermissionDenied`` for an index that may not be read,
+        ``NotFound``, ``BadRequest``.
         """
         parts = self.parts(request, raw_path)
         if len(parts) < 3:
@@ -53,7 +53,7 @@ class ToxresultsHandler(Admission):
         return principal
 
     async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
-        """Store a test result; raises what ``admit`` raises, ``BodyTooLarge``, and ``BadRequest`` for what is no JSON."""
+        """Store a test result; raises what ``admit`` raises, ``TooLarge``, and ``BadRequest`` for what is no JSON."""
         body = request.content
         assert isinstance(body, StreamedBody), "chosen by the path"
         principal = await body.admitted()

@@ -50,7 +50,7 @@ class Admission:
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may upload with ``request``, of which only headers and path (as sent, without query) are here.
 
-        Raises ``UnknownIndex``, ``NoUploadToMirror``, ``LoginNeeded``, ``Forbidden``, and ``BadRequest`` for what is no path of
+        Raises ``UnknownIndex``, ``NotFound``, ``LoginNeeded``, ``PermissionDenied``, and ``BadRequest`` for what is no path of
         an index: nothing of such a request may reach the disk, whatever its handler does with it.
         """
         parts = self.parts(request, raw_path)
@@ -80,7 +80,7 @@ class Admission:
         return principal
 
     def may_upload(self, principal: Principal, index: Index, project: str | None) -> None:
-        """Refuse uploads of ``principal`` to ``project`` (the normalised name) of ``index``: ``LoginNeeded``, ``Forbidden``."""
+        """Raise ``LoginNeeded`` or ``PermissionDenied`` when ``principal`` may not upload to this ``project`` (normalised)."""
         self._access.check(Action.UPLOAD, principal, index=index, project=project)
 
 
@@ -117,7 +117,7 @@ class UploadHandler(Admission):
     async def submit(self, request: Request, user: str, index: str) -> bytes:
         """Handle a form with an ``:action`` as an upload, everything else as a push.
 
-        Raises ``UnknownIndex``, ``NoUploadToMirror``, ``LoginNeeded``, ``Forbidden``, ``UnknownAction``, the refusals of forms,
+        Raises ``UnknownIndex``, ``NotFound``, ``LoginNeeded``, ``PermissionDenied``, ``BadRequest``, the refusals of forms,
         and those of each action.
         """
         form = await self._form(request)

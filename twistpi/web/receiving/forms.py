@@ -66,11 +66,11 @@ class Form:
     """The form's name for the uploaded file, unchecked: it may be anything, a path too."""
 
     def first(self, name: str) -> str | None:
-        """Return the first value of the field ``name``, None if there is none. Raise ``FieldNotText`` if it came as a file."""
+        """Return the first value of the field ``name``, None if there is none. Raise ``BadRequest`` if it came as a file."""
         return next(iter(self.all(name)), None)
 
     def all(self, name: str) -> list[str]:
-        """Return all values of the field ``name``. Raise ``FieldNotText`` if it came as a file."""
+        """Return all values of the field ``name``. Raise ``BadRequest`` if it came as a file."""
         if name in self.attached:
             raise BadRequest(f"The form's field {name} was sent as a file; send it as text.")
         return self.fields.get(name, [])
@@ -94,7 +94,7 @@ def as_text(raw: bytes) -> str:
 
 
 def read_urlencoded(body: bytes, limits: FormLimits = DEFAULT_LIMITS) -> Form:
-    """Read a form without files. Raise ``FormTooLarge``.
+    """Read a form without files. Raise ``TooLarge``.
 
     A body that is no form becomes a field with a strange name: clients send JSON, too, under this ``Content-Type``.
     """
@@ -112,7 +112,7 @@ class MultipartReader:
     """Reads one ``multipart/form-data`` body (a ``BodyReader``)."""
 
     def __init__(self, content_type: str, open_content: Callable[[], Receiving], limits: FormLimits = DEFAULT_LIMITS) -> None:
-        """``open_content`` makes the sink for the file when it comes. Raise ``MalformedForm`` for an unusable type."""
+        """``open_content`` makes the sink for the file when it comes. Raise ``BadRequest`` for an unusable type."""
         boundary = _boundary_of(content_type)
         if not 1 <= len(boundary) <= limits.boundary or not boundary.isprintable():
             raise BadRequest("The form cannot be read: its Content-Type names no boundary that can be used.")
@@ -140,13 +140,13 @@ class MultipartReader:
         return self._receiving is not None or self._form.content is not None
 
     def feed(self, data: bytes) -> None:
-        """Read more of the body. Raise ``MalformedForm``, ``FormTooLarge``, and what writing the file raises."""
+        """Read more of the body. Raise ``BadRequest``, ``TooLarge``, and what writing the file raises."""
         data = self._line_endings.feed(data)
         if data and not self._parser.closed:
             self._handle(self._parser.parse(data))
 
     def finish(self) -> Form:
-        """Return the form, of which everything was fed. Raise ``MalformedForm`` if its end is missing."""
+        """Return the form, of which everything was fed. Raise ``BadRequest`` if its end is missing."""
         try:
             self._parser.close()
         except MultipartError:

@@ -31,7 +31,7 @@ class LineEndings:
         self._rewriting = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return what can be passed on after ``data``. Raise ``MalformedForm`` for a form without a boundary."""
+        """Return what can be passed on after ``data``. Raise ``BadRequest`` for a form without a boundary."""
         if self._begun and not self._rewriting:
             return data
         self._rest += data

@@ -30,7 +30,7 @@ class ResultReader:
         return self._file is not None
 
     def feed(self, data: bytes) -> None:
-        """Write more of it. Raise ``BodyTooLarge``, ``StorageFull``."""
+        """Write more of it. Raise ``TooLarge``, ``StorageFull``."""
         if self._file is None:
             self._file = self._open_file()
         assert isinstance(self._file, Receiving)

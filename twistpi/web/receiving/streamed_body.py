@@ -162,7 +162,7 @@ class StreamedBody:
     async def form(self) -> Form:
         """Return the whole form; for handlers, which run when all of the body is here or an early answer was asked for.
 
-        Raise ``UploadTooLarge``, ``FormTooLarge``, ``MalformedForm``, ``StorageFull``, and what ``admit`` raised. If the
+        Raise ``TooLarge``, ``BadRequest``, ``StorageFull``, and what ``admit`` raised. If the
         connection is lost meanwhile, this never returns: klein cancels the handler.
         """
         found = await self._whole()
@@ -170,7 +170,7 @@ class StreamedBody:
         return found
 
     async def result(self) -> Received:
-        """Return the whole test result, the same way. Raise ``BadRequest`` and ``BodyTooLarge`` as well."""
+        """Return the whole test result, the same way. Raise ``BadRequest`` and ``TooLarge`` as well."""
         found = await self._whole()
         assert isinstance(found, Received)
         return found

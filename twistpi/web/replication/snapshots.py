@@ -99,7 +99,7 @@ class Snapshots:
         return await self._making.join("", self._make)
 
     def find(self, name: str) -> Snapshot:
-        """Return the snapshot with the id ``name``; raise ``UnknownSnapshot``."""
+        """Return the snapshot with the id ``name``; raise ``NotFound``."""
         if name not in self._kept:
             raise NotFound(f"There is no snapshot {name} here any more; have a new one made with POST /+snapshot.")
         self._kept[name].used = self._clock.seconds()
