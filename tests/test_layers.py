@@ -35,7 +35,7 @@ INSIDE_WEB = (
     "access_log", "authentication", "access", "commits",
     "replication.authentication",
     "forwarding",
-    "fast.invalidation", "fast.ready", "fast.request_head", "file_sender",
+    "fast.invalidation", "fast.ready", "fast.answers", "file_sender",
     "replication.base", "replication.followers", "replication.snapshots",
     "components",
     "name_lists", "project_sources", "pages",

@@ -8,7 +8,7 @@ from bench.builds import THIS
 from bench.entered_files import entered_files
 
 MOST_COLD = 56
-MOST_HOT = 7
+MOST_HOT = 5
 
 
 def test_a_project_page_passes_through_few_files(tmp_path: Path) -> None:

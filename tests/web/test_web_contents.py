@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from twistpi.web.transport.bodies import SMALL, FileBody, MemoryBody, keep
+from twistpi.web.fast.ready import SMALL, Content
+from twistpi.web.transport.bodies import FileBody, MemoryBody
 
 LARGE = os.urandom(SMALL + 1)
 
@@ -22,7 +23,7 @@ def open_pages() -> int:
 @pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, 3 * SMALL])
 def test_what_is_kept_is_read_and_sent_as_it_was(size: int) -> None:
     content = LARGE[:1] * size
-    kept = keep(content)
+    kept = Content(content)
     assert (kept.size, kept.read()) == (size, content)
     body = kept.body()
     sent = b""
@@ -33,14 +34,14 @@ def test_what_is_kept_is_read_and_sent_as_it_was(size: int) -> None:
 
 
 def test_large_pages_are_sent_from_a_file_and_small_ones_from_memory() -> None:
-    small, large = keep(LARGE[:SMALL]).body(), keep(LARGE).body()
+    small, large = Content(LARGE[:SMALL]).body(), Content(LARGE).body()
     assert (type(small), type(large)) == (MemoryBody, FileBody)
     large.close()
 
 
 def test_a_page_that_is_forgotten_leaves_no_file_and_is_still_sent_to_its_end() -> None:
     before = open_pages()
-    kept = keep(LARGE)
+    kept = Content(LARGE)
     assert open_pages() == before + 1
     body = kept.body()
     del kept
@@ -52,9 +53,9 @@ def test_a_page_that_is_forgotten_leaves_no_file_and_is_still_sent_to_its_end() 
 def test_where_no_file_can_be_opened_any_more_a_page_stays_in_memory() -> None:
     program = (
         "import os, resource\n"
-        "from twistpi.web.transport.bodies import SMALL, keep\n"
+        "from twistpi.web.fast.ready import SMALL, Content\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
-        "kept = keep(bytes(SMALL + 1))\n"
+        "kept = Content(bytes(SMALL + 1))\n"
         "print(type(kept.body()).__name__, kept.read() == bytes(SMALL + 1))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

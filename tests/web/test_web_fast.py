@@ -172,7 +172,7 @@ def test_a_page_is_not_ready_any_more_after_a_change_or_its_time(prepared: Prepa
 
 def _is_ready(world: World, asked: bytes) -> bool:
     seen = world.site.heads.look(asked)
-    return seen is not None and world.site.answer(*seen) is not None
+    return seen is not None and world.site.answers.find(*seen) is not None
 
 
 def test_age_and_date_move_with_the_clock(tmp_path: Any) -> None:

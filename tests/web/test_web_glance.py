@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twistpi.simple.negotiate import Representation
-from twistpi.web.fast.request_head import RequestHeadParser
+from twistpi.web.fast.answers import RequestHeadParser
 
 PIP = (
     b"Host: localhost:3141\r\nUser-Agent: pip/26.3 {}\r\nAccept-Encoding: gzip, deflate\r\n"

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from twistpi.web.transport.send import write_now
+from twistpi.web.fast.site import write_now
 
 
 @attrs.define

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,10 +13,10 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import if_range_holds, not_modified_since, parse_tags, tags_match
 from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.web.errors import error_reply
-from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, file_headers, file_validators
+from twistpi.web.fast.ready import SMALL, ReadyAnswers, ReadyFile, file_headers, file_validators
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, Responder
 from twistpi.web.request import header
-from twistpi.web.transport.bodies import SMALL, UNKNOWN_END, FileBody, GrowingBody, open_file
+from twistpi.web.transport.bodies import UNKNOWN_END, FileBody, GrowingBody
 from twistpi.web.transport.send import send_body
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ class FileSender:
     async def stored(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: FileFacts) -> bytes | None:
         """Send a blob that is here; raise ``FileNotFoundError`` if it is not.  ``owner`` is its index and project."""
         path = self._blobs.path(address)
-        descriptor, size = open_file(path)
-        body = FileBody(descriptor, 0, size)
+        body = FileBody.open(path)
+        size = body.end
         try:
             if is_unchanged(request, facts):
                 return self._responder.put(request, Reply(304, facts.validators))
             is_plain = request.method == b"GET" and b"?" not in request.uri
             if is_plain and facts.etag is not None and not facts.private:
-                self._learn(request, ReadyFile(path, size, facts.etag, facts.content_type, facts.last_modified, owner), body)
+                content = os.pread(body.descriptor, size, 0) if size <= SMALL else None
+                file = ReadyFile(path, size, facts.etag, facts.content_type, facts.last_modified, owner, content)
+                self._ready.learn_file(request.uri, file)
             return await self.send(request, body, facts, size, b"twistpi; hit")
         finally:
             body.close()
@@ -94,11 +97,6 @@ class FileSender:
         if body is not None and request.method != b"HEAD" and length != 0:
             await send_body(request, body, length=length)
         return None
-
-    def _learn(self, request: Request, file: ReadyFile, body: FileBody) -> None:
-        if file.size <= SMALL:
-            file.content = FileBody(body.descriptor, 0, file.size).read(file.size) if file.size else b""
-        self._ready.learn_file(request.uri, file)
 
 
 def is_unchanged(request: Request, facts: FileFacts) -> bool:

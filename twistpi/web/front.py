@@ -131,7 +131,7 @@ class WaitingSite(Site):
         """Return what is offered to clients over TLS: HTTP/1.1 alone."""
         return [b"http/1.1"]
 
-    def log(self, request: Any) -> None:
+    def log(self, request: object) -> None:
         """Log nothing: there may be many of these requests."""
 
 

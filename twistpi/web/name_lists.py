@@ -26,7 +26,7 @@ from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, page_policy
 from twistpi.web.replies import Headers, Reply, Responder
 from twistpi.web.request import Negotiated, header
-from twistpi.web.transport.bodies import FileBody, PiecesBody, open_file
+from twistpi.web.transport.bodies import FileBody, PiecesBody
 from twistpi.web.transport.send import send_body
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class NameListHandler:
         validators = asked.validators(tag, _cache_status(names, now), now)
         if has_already(asked.request, tag):
             return self._responder.put(asked.request, Reply(304, validators))
-        descriptor, size = open_file(os.path.join(names.folder, file))
-        await self._send(asked, FileBody(descriptor, 0, size), size, validators)
+        body = FileBody.open(os.path.join(names.folder, file))
+        await self._send(asked, body, body.end, validators)
         return None
 
     async def _merged(

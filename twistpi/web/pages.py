@@ -21,11 +21,10 @@ from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
 from twistpi.web.access import Access
 from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
-from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, ReadyAnswers, ReadyPage
+from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, Content, ReadyAnswers, ReadyPage
 from twistpi.web.project_sources import ContributingIndexes, ProjectSources
 from twistpi.web.stage_files import PROVENANCE
 from twistpi.web.traffic import Traffic
-from twistpi.web.transport.bodies import keep
 
 FEW_LINKS = 100
 """Up to so many, a page is made at once; beyond, in a thread."""
@@ -172,7 +171,7 @@ class Pages:
         if asked.gzip:
             body, tag = gzip.compress(body, 6, mtime=0), tag[:-1] + '-gzip"'
         page = ReadyPage(
-            content=keep(body),
+            content=Content(body),
             etag=tag,
             content_type=asked.representation.content_type.encode("ascii"),
             gzip=asked.gzip,

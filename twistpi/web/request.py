@@ -191,8 +191,6 @@ class TwistpiRequest(Request):
     channel: Any
     request_id = ""
     """What answers and logs call it; empty until its head is complete."""
-    endless = False
-    """Whether its answer has no end of its own: it is not waited for when the server stops."""
     passed_on: PassedOn | None = None
     """For whom another server forwards this."""
     refusal: SenderRefused | None = None

@@ -20,9 +20,8 @@ from tests.web.web_asking import basic
 from tests.web.web_uploads import DEV, SDIST, TYPE, form, with_stages
 from tests.web.web_wire import GONE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
-from twistpi.web.transport.channel import HEADERS_WITHIN, LOOK_EVERY
+from twistpi.web.transport.channel import HEADERS_WITHIN, LEAST_RATE, LOOK_EVERY
 from twistpi.web.transport.connections import Connections
-from twistpi.web.transport.send import LEAST_RATE
 
 reactor: Any = installed_reactor
 # More than two systems keep of it when nobody reads, and more than is read below.

@@ -18,7 +18,7 @@ from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog, logged_head
 from twistpi.web.addresses import Addresses
 from twistpi.web.errors import reply_to
-from twistpi.web.fast.request_head import RequestHead
+from twistpi.web.fast.answers import RequestHead
 from twistpi.web.pages import PageRequest, Pages
 from twistpi.web.replies import Reply, Responder, head_bytes
 from twistpi.web.traffic import Traffic

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
+from contextlib import suppress
+from typing import Final
 
 import attrs
 
 from twistpi.view.page_cache import PageCache, PageKey
 from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, DefaultHeaders, Headers, Reply, head_bytes
-from twistpi.web.transport.bodies import SMALL, Content
+from twistpi.web.transport.bodies import FileBody, MemoryBody
 
+SMALL: Final = 64 * 1024
+"""Bytes; up to this size a response is kept and sent in one piece, head and body together."""
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
 _PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, immutable, private")
 _CREDENTIALS = b"Authorization, X-Devpi-Auth"
 """The request headers on which responses depend that are not open to everybody."""
-
-
 _MOST = 10_000
 """Entries of each table; the oldest leave first."""
 
@@ -82,6 +85,39 @@ def made_private(reply: Reply) -> Reply:
 def _printable(text: str) -> bytes:
     """``text`` as the value of a header: printable ASCII, one line, not endless."""
     return "".join(character if " " <= character <= "~" else "?" for character in text[:300]).encode("ascii")
+
+
+class Content:
+    """The bytes of a page.
+
+    The kernel copies them out of this process's memory each time they are sent, and copies nothing when they come from a file; so
+    large ones lie in a file that exists only in memory (``memfd_create(2)``), until this object and the last body are gone.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content: bytes | None = content
+        self._descriptor = -1
+        if self.size > SMALL and hasattr(os, "memfd_create"):
+            with suppress(OSError):  # no descriptor is left: the bytes will be copied each time
+                self._descriptor = os.memfd_create("twistpi page", os.MFD_CLOEXEC)
+                with open(self._descriptor, "wb", closefd=False) as file:
+                    file.write(content)
+                self._content = None
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def read(self) -> bytes:
+        """Return all of them."""
+        return os.pread(self._descriptor, self.size, 0) if self._content is None else self._content
+
+    def body(self) -> MemoryBody | FileBody:
+        """Return a body that sends them. Raise ``OSError`` if this process may open no more files."""
+        if self._content is not None:
+            return MemoryBody(memoryview(self._content))
+        return FileBody(os.dup(self._descriptor), 0, self.size)
 
 
 @attrs.define(eq=False)

@@ -1,75 +1,83 @@
 """The fast path: responses that are ready are sent before a request object exists.
 
 ``FastChannel.dataReceived`` looks at the bytes of an idle keep-alive connection.  When they are exactly one plain GET
-(``request_head``) for a page in the page cache that is fresh, or for a file that was sent before (``ready``), the ready bytes go
-straight to the socket.  Everything else goes to klein unchanged, which gives the very same answers, a little later.
+for a page in the page cache that is fresh, or for a file that was sent before (``answers``), the ready bytes go straight to the
+socket.  Everything else goes to klein unchanged, which gives the very same answers, a little later.
 """
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Final
 
-import attrs
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
-from twistpi.http.conditional import tags_match
 from twistpi.model.changes import Change
 from twistpi.web.access_log import AccessLog, Logged, RequestIds, logged_head
 from twistpi.web.addresses import client_address
 from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
+from twistpi.web.fast.answers import Answers, RequestHead, RequestHeadParser
 from twistpi.web.fast.cold_pages import ColdPages, PendingPage
 from twistpi.web.fast.invalidation import Invalidation, invalidations_of
-from twistpi.web.fast.ready import ReadyFile, ReadyPage
-from twistpi.web.fast.request_head import RequestHead, RequestHeadParser
 from twistpi.web.pages import Pages
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import Reply, head_bytes
 from twistpi.web.request import TwistpiRequest, header
 from twistpi.web.traffic import ABANDONED
-from twistpi.web.transport.bodies import Body, FileBody
+from twistpi.web.transport.bodies import Body
 from twistpi.web.transport.channel import Channel
-from twistpi.web.transport.send import SocketSender, Watch, WritingSender, is_plain, write_now
+from twistpi.web.transport.send import ConsumerOutput, Sender, SocketOutput, is_plain
 
 _MOST_HELD = 16 * 1024
 """Bytes of further requests that are read while a page is made."""
 _DONE = Failure(CONNECTION_DONE)
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
-@attrs.frozen
-class Answer:
-    """A response: its first bytes, and the body that follows them if it is large."""
+def write_now(transport: tcp.Connection, data: bytes, *, more: bool) -> bool:
+    """Write to a plain transport in this turn of the reactor if possible; return whether all of it, and all before it, is out.
 
-    status: int
-    head: bytes
-    """The head, with a small body right behind it."""
-    body: Body | None
-    length: int
-    """Bytes of the body, wherever it is."""
+    With ``more``, a body follows in the same turn, and the kernel may keep the head for it: a head sent alone wakes the reader
+    for a few hundred bytes, and all that follows arrives in worse pieces, which can cost half of the speed.
+    """
+    # Twisted keeps unsent data in two places, one of them private; there is no public way to ask.
+    if transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
+        transport.write(data)
+        return False
+    sent = 0
+    if more:
+        with suppress(OSError):  # if the connection is gone, the body finds out
+            sent = transport.socket.send(data, _MORE)
+    else:
+        taken = transport.writeSomeData(data)
+        sent = taken if isinstance(taken, int) else 0  # the connection is gone; the reactor finds out in its own way
+    if sent < len(data):
+        transport.write(data[sent:])
+    return sent == len(data)
 
 
 class FastChannel(Channel):
     """An HTTP connection that answers what is ready by itself."""
 
     site: FastSite
-    factory: Any
-    transport: Any
     quiet: bool | None = None
     """See ``Connection``."""
-    _sender: SocketSender | WritingSender | None = None
-    _watch_sending: Watch | None = None
+    _sender: Sender | None = None
     _pending: PendingPage | None = None
 
     def connectionMade(self) -> None:
         """A client connected."""
         super().connectionMade()
-        self._plain = is_plain(self.transport)
+        transport: object = self.transport
+        self._socket = transport if is_plain(transport) else None
         self._held: list[bytes] = []
         self.site.connections.made(self)
 
@@ -91,16 +99,18 @@ class FastChannel(Channel):
         seen = self.site.heads.look(data)
         if seen is None:
             return False
-        answer = self.site.answer(*seen)
+        answer = None if self.site.connections.finishing else self.site.answers.find(*seen)
         if answer is None:
             return self._begin_page(data, *seen)
         self.resetTimeout()
-        if self._plain:
-            write_now(self.transport, answer.head, more=answer.body is not None)
-        else:
+        if self._socket is None:
             self.transport.write(answer.head)
-        if answer.body is not None:
-            self._send(answer.body)
+            if answer.body is not None:
+                self._send(answer.body, ConsumerOutput(self, self.transport.write))
+        else:
+            is_out = write_now(self._socket, answer.head, more=answer.body is not None)
+            if answer.body is not None:
+                self._send(answer.body, SocketOutput(self._socket, is_clear=is_out))
         if self.site.access_log is not None:
             logged = logged_head(self.transport.getPeer(), data, answer.status, answer.length)
             self.site.access_log.note(logged, self.site.clock.seconds())
@@ -124,7 +134,7 @@ class FastChannel(Channel):
         if self._pending is not pending:
             return  # the client left
         self._pending = None
-        self.setTimeout(self.site.timeOut)
+        self.setTimeout(self.idle_timeout)
         if isinstance(reply, Reply):
             finishing = self.site.connections.finishing
             self.transport.write(self.site.cold_pages.encode(reply, pending.request_id, close=finishing))
@@ -139,43 +149,33 @@ class FastChannel(Channel):
             self.resume_reading()
             self.dataReceived(b"".join(held))
 
-    def _send(self, body: Body) -> None:
+    def _send(self, body: Body, output: SocketOutput | ConsumerOutput) -> None:
         """Send a large body; further requests wait."""
-        sender: SocketSender | WritingSender = WritingSender(body, self, self.transport.write)
-        if self._plain:
-            sender = SocketSender(body, self.transport)
-        self._sender = sender
+        self._sender = sender = Sender(self, body, output)
         sender.start()
         if not sender.done.called:
-            self._networkProducer.pauseProducing()
+            self.transport.pauseProducing()
             self.setTimeout(None)
-            self._watch_sending = Watch(self, sender, self.cut)
         sender.done.addCallbacks(self._sent, self._broken)
 
-    def _stop_sending(self) -> None:
-        self._sender = None
-        watch, self._watch_sending = self._watch_sending, None
-        if watch is not None:
-            watch.stop()
-
     def _sent(self, _: None) -> None:
-        self._stop_sending()
-        self.setTimeout(self.site.timeOut)
+        self._sender = None
+        self.setTimeout(self.idle_timeout)
         if self.site.connections.finishing:
             self.close_soon()
             return
         held, self._held = self._held, []
-        self._networkProducer.resumeProducing()
+        self.transport.resumeProducing()
         if held:
             self.dataReceived(b"".join(held))
 
     def _broken(self, failure: Failure) -> None:
         """Cut the connection: a body that ends early must never look complete."""
-        self._stop_sending()
+        self._sender = None
         self._held = []
         self.cut()
 
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Return whether another request may follow ``request``: not while the server stops."""
         if super().checkPersistence(request, version) and not self.site.connections.finishing:
             return True
@@ -196,7 +196,7 @@ class FastChannel(Channel):
         if self.is_idle:
             self.close_soon()
         elif self._sender is None and not self.line_mode and self.requests:  # its head is complete
-            if getattr(self.requests[0], "endless", False):
+            if self.endless:
                 self.cut()
                 return
             self.persistent = False
@@ -211,7 +211,7 @@ class FastChannel(Channel):
         """The client is gone."""
         if self._sender is not None:
             self._sender.stop()
-            self._stop_sending()
+            self._sender = None
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.work.cancel()
@@ -249,13 +249,13 @@ class FastSite(Site):
         self.connections = components.connections
         self.forwarder = components.forwarder
         self.heads = RequestHeadParser(components.lenient_accept)
+        self.answers = Answers(components.ready, components.responder, components.traffic)
         self.request_ids = RequestIds(components.addresses, components.access.authenticator.entropy)
         self.storage = components.storage
         """Stores the files of uploads while they arrive."""
         self.trusted_peers = components.trusted_peers
         self._addresses = components.addresses
         self._pages = pages
-        self._ready = components.ready
         self._responder = components.responder
         self._traffic = components.traffic
 
@@ -263,7 +263,7 @@ class FastSite(Site):
         """Return what is offered to clients over TLS (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
         return [b"http/1.1"]
 
-    def log(self, request: Any) -> None:
+    def log(self, request: object) -> None:
         """Count a request that was answered, and write it to the access log, if there is one."""
         if isinstance(request, TwistpiRequest) and not self.trusted_peers.is_worker(request):  # which counts it itself
             seconds = request.lasted()
@@ -273,10 +273,17 @@ class FastSite(Site):
 
     def _logged(self, request: TwistpiRequest, seconds: float) -> Logged:
         return Logged(
-            client_address(request, self._addresses), request.method.decode("latin-1"), request.uri.decode("latin-1"),
-            request.clientproto.decode("latin-1"), request.code, request.sentLength, header(request, "referer"),
-            header(request, "user-agent"), seconds, request.request_id,
-        )  # fmt: skip
+            client=client_address(request, self._addresses),
+            method=request.method.decode("latin-1"),
+            target=request.uri.decode("latin-1"),
+            protocol=request.clientproto.decode("latin-1"),
+            status=request.code,
+            sent=request.sentLength,
+            referrer=header(request, "referer"),
+            agent=header(request, "user-agent"),
+            seconds=seconds,
+            request_id=request.request_id,
+        )
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
         """The entries up to ``serial`` were committed; called in the reactor, before their authors hear of it."""
@@ -294,55 +301,3 @@ class FastSite(Site):
         """Return the complete response to what is no request."""
         reply = error_reply(status, message, wants_json=False)
         return head_bytes(reply.status, (*self._responder.headers(), *reply.headers, (b"Connection", b"close"))) + reply.body
-
-    def answer(self, path: bytes, head: RequestHead) -> Answer | None:
-        """Return the ready response to a request for ``path``; None without one, and while the server stops."""
-        if self.connections.finishing:
-            return None
-        key = self._ready.pages.get((path, head.negotiated.variant))
-        if key is not None:
-            page = self._ready.page_cache.get(key)
-            now = self.clock.seconds()
-            if page is None or page.fresh_until <= now or page.private or page.outside is not None:
-                return None
-            return self._page_answer(page, head, now)
-        file = self._ready.files.get(path)
-        if file is None or head.negotiated.json:
-            return None
-        return self._file_answer(path, file, head, self.clock.seconds())
-
-    def _page_answer(self, page: ReadyPage, head: RequestHead, now: float) -> Answer | None:
-        full, unchanged, whole = page.ready(self._responder.default_headers, now)
-        if head.tags is not None and tags_match(head.tags, page.etag):
-            self._traffic.unchanged_pages += 1
-            return Answer(304, unchanged, None, 0)
-        try:
-            body = None if whole else page.content.body()
-        except OSError:
-            return None
-        self._traffic.ready_pages += 1
-        self._traffic.sent += page.size
-        return Answer(200, full, body, page.size)
-
-    def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
-        full, unchanged, whole = file.ready(self._responder.default_headers, now)
-        if head.tags is not None and tags_match(head.tags, file.etag):
-            self._traffic.unchanged_files += 1
-            return Answer(304, unchanged, None, 0)
-        if whole:
-            self._count_file(path, file.size)
-            return Answer(200, full, None, file.size)
-        try:
-            descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._ready.forget_file(path)
-            return None
-        self._count_file(path, file.size)
-        return Answer(200, full, FileBody(descriptor, 0, file.size), file.size)
-
-    def _count_file(self, path: bytes, size: int) -> None:
-        self._traffic.sent += size
-        if path.endswith(b".metadata"):
-            self._traffic.ready_metadata += 1
-        else:
-            self._traffic.ready_files += 1

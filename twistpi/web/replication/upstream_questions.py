@@ -28,7 +28,7 @@ from twistpi.web.replication.base import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replies import JSON, Reply, put_head
 from twistpi.web.request import header, json_body
-from twistpi.web.transport.bodies import FileBody, open_file
+from twistpi.web.transport.bodies import FileBody
 from twistpi.web.transport.send import send_body
 
 _PAGE: Final = "page.json.gz"
@@ -90,14 +90,13 @@ class UpstreamQuestionHandler:
         tags = header(request, "if-none-match")
         if tags is not None and tags_match(parse_tags(tags), tag):
             return self._respond.put(request, Reply(304, told))
-        descriptor, size = open_file(os.path.join(names.folder, _PAGE))
-        body = FileBody(descriptor, 0, size)
+        body = FileBody.open(os.path.join(names.folder, _PAGE))
         try:
-            length = (b"Content-Length", b"%d" % size)
+            length = (b"Content-Length", b"%d" % body.end)
             put_head(
                 request, 200, (*self._respond.head(), (b"Content-Type", JSON), (b"Content-Encoding", b"gzip"), length, *told)
             )
-            await send_body(request, body, length=size)
+            await send_body(request, body, length=body.end)
         finally:
             body.close()
         return None

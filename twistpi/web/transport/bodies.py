@@ -1,22 +1,19 @@
-"""The bodies of answers: bytes in memory, a file, a file that is still being downloaded, or pieces that are made on demand.
-
-The bytes of ready pages are kept so that sending them costs as little as possible. A small page goes out together with its head.
-The kernel copies a large one out of this process's memory each time it is sent, and copies nothing when it comes from a file; so
-large ones lie in files that exist only in memory (``memfd_create(2)``).
-"""
+"""The bodies of answers: bytes in memory, a file, a file that is still being downloaded, or pieces that are made on demand."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
 
-SMALL: Final = 64 * 1024
-"""Bytes; up to this size an answer is kept and sent in one piece, head and body together."""
+from twistpi.http.body import Offload
+
+if TYPE_CHECKING:
+    from twistpi.mirror.download import Download
+
 UNKNOWN_END: Final = sys.maxsize
 """The end of a body whose size is known only with its last byte."""
 _ONE_SEND = 512 * 1024
@@ -59,6 +56,12 @@ class FileBody:
     offset: int
     end: int
 
+    @classmethod
+    def open(cls, path: str) -> FileBody:
+        """Return the whole file at ``path``. Raise ``FileNotFoundError``."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return FileBody(descriptor, 0, os.fstat(descriptor).st_size)
+
     @property
     def over(self) -> bool:
         """Whether all was sent."""
@@ -95,18 +98,11 @@ class FileBody:
             self.descriptor = -1
 
 
-class Growing(Protocol):
-    """A download, as far as a growing body needs it (``mirror.download.Download``)."""
-
-    async def wait(self, offset: int) -> int:
-        """Return how many bytes may be read from the start: more than ``offset``, or the size once the download is complete."""
-
-
 @attrs.define(eq=False)
 class GrowingBody(FileBody):
     """A part of a file that is being downloaded; ``end`` is ``UNKNOWN_END`` while the size is unknown."""
 
-    download: Growing
+    download: Download
     available: int
     """Bytes from the start of the file that may be read by now."""
 
@@ -125,47 +121,11 @@ class GrowingBody(FileBody):
             self.end = self.available
 
 
-@attrs.define(eq=False)
-class MemoryBody:
-    """Bytes in memory; never copied to be sent."""
-
-    view: memoryview
-    offset: int = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether all was sent."""
-        return self.offset >= len(self.view)
-
-    @property
-    def ready(self) -> int:
-        """Bytes left."""
-        return len(self.view) - self.offset
-
-    def send(self, socket_number: int) -> int:
-        """Hand a slice of the bytes to the kernel."""
-        sent = os.write(socket_number, self.view[self.offset : self.offset + _ONE_SEND])
-        self.offset += sent
-        return sent
-
-    def read(self, limit: int) -> bytes:
-        """Return the next bytes."""
-        data = bytes(self.view[self.offset : self.offset + limit])
-        self.offset += len(data)
-        return data
-
-    async def more(self) -> None:
-        """Do nothing: all is here."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is held."""
-
-
 class BufferedBody:
     """Base of bodies of which one piece at a time is in memory."""
 
     offset: int
-    _piece: bytes
+    _piece: bytes | memoryview
 
     @property
     def ready(self) -> int:
@@ -180,7 +140,7 @@ class BufferedBody:
 
     def read(self, limit: int) -> bytes:
         """Return the next bytes."""
-        data = self._piece[:limit]
+        data = bytes(self._piece[:limit])
         self._advance(len(data))
         return data
 
@@ -190,13 +150,31 @@ class BufferedBody:
 
 
 @attrs.define(eq=False)
+class MemoryBody(BufferedBody):
+    """Bytes in memory; never copied to be sent."""
+
+    _piece: memoryview
+    offset: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all was sent."""
+        return not self._piece
+
+    async def more(self) -> None:
+        """Do nothing: all is here."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+@attrs.define(eq=False)
 class PiecesBody(BufferedBody):
     """Bytes that are made in a thread while they are sent, piece by piece."""
 
     _pieces: Iterator[bytes]
     """Releases what it holds when it is no longer referenced."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
+    _offload: Offload
     offset: int = 0
     over: bool = False
     _piece: bytes = b""
@@ -210,67 +188,3 @@ class PiecesBody(BufferedBody):
     def close(self) -> None:
         """Release the pieces; one that is being made is finished first."""
         self._pieces = iter(())
-
-
-@attrs.frozen
-class PlainContent:
-    """The bytes of a page in the memory of this process."""
-
-    _content: bytes
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        return len(self._content)
-
-    def read(self) -> bytes:
-        """Return all of them."""
-        return self._content
-
-    def body(self) -> MemoryBody:
-        """Return a body that sends them."""
-        return MemoryBody(memoryview(self._content))
-
-
-class MemoryFile:
-    """The bytes of a page in a file in memory, which is gone with this object and the last body that sends it."""
-
-    def __init__(self, content: bytes) -> None:
-        """Raise ``OSError`` if no file can be opened."""
-        self.size = len(content)
-        self._descriptor = -1
-        self._descriptor = os.memfd_create("twistpi page", os.MFD_CLOEXEC)
-        with open(self._descriptor, "wb", closefd=False) as file:
-            file.write(content)
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def read(self) -> bytes:
-        """Return all of them."""
-        return os.pread(self._descriptor, self.size, 0)
-
-    def body(self) -> FileBody:
-        """Return a body that sends them. Raise ``OSError`` if this process may open no more files."""
-        return FileBody(os.dup(self._descriptor), 0, self.size)
-
-
-Content = PlainContent | MemoryFile
-"""The bytes of a page, which do not change."""
-
-
-def keep(content: bytes) -> Content:
-    """Return ``content`` in the place from which it is best sent."""
-    if len(content) > SMALL and hasattr(os, "memfd_create"):
-        try:
-            return MemoryFile(content)
-        except OSError:
-            pass  # no descriptor is left: it will be copied each time
-    return PlainContent(content)
-
-
-def open_file(path: str) -> tuple[int, int]:
-    """Return a descriptor of the file at ``path`` and its size in bytes. Raise ``FileNotFoundError``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return descriptor, os.fstat(descriptor).st_size

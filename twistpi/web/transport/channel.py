@@ -11,15 +11,16 @@ client has read the answer and closes.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request, Site
 
-from twistpi.web.transport.send import LEAST_RATE
-
+LEAST_RATE: Final = 500
+"""Bytes a second that a client has to send or take; slower than a modem of the eighties."""
 HEADERS_WITHIN: Final = 30.0
 """Seconds."""
 LOOK_EVERY: Final = 60.0
@@ -37,11 +38,17 @@ _Stage = tuple[Literal["head", "body"], int]
 """What is arriving, and of which request of the connection."""
 
 
+class IClientTransport(ITCPTransport, IPushProducer):
+    """What TCP connections, TLS connections and those of unix sockets can do."""
+
+
 class Channel(HTTPChannel):
     """One HTTP connection of a client."""
 
-    site: Any
-    transport: Any
+    site: Site
+    transport: IClientTransport
+    endless = False
+    """Whether the answer that is being sent has no end of its own: it is not waited for when the server stops."""
     _answering = False
     """Whether a request is being answered; until then, its head or body is arriving."""
     _check: IDelayedCall | None = None
@@ -64,6 +71,11 @@ class Channel(HTTPChannel):
     def request_line(self) -> tuple[bytes, bytes]:
         """Method and target of the request whose head just became complete; ``Request`` learns them after the body."""
         return self._command, self._path
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds for which an idle connection is kept."""
+        return self.site.timeOut or 0.0
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -89,7 +101,7 @@ class Channel(HTTPChannel):
         """The request is to be answered."""
         self._answering = True
         if self.timeOut is None:  # stopped by pause_reading; Twisted restores it after the answer
-            self.setTimeout(self.site.timeOut)
+            self.setTimeout(self.idle_timeout)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
@@ -109,7 +121,7 @@ class Channel(HTTPChannel):
             self._held_up = False
             self._came += int(LEAST_RATE * LOOK_EVERY)
         if not self._answering:
-            self.setTimeout(self.site.timeOut)
+            self.setTimeout(self.idle_timeout)
         if not self._waitingForTransport:
             self.transport.resumeProducing()
 
@@ -221,3 +233,10 @@ class Channel(HTTPChannel):
 def _cancel(call: IDelayedCall | None) -> None:
     if call is not None and call.active():
         call.cancel()
+
+
+def channel_of(request: Request) -> Channel:
+    """Return the connection of ``request``."""
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    return channel

@@ -8,11 +8,10 @@ of the HTTP channel as the transport's producer. Everything else (TLS, chunked c
 from __future__ import annotations
 
 import fcntl
-import socket
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,95 +21,144 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from twistpi.web.transport.bodies import Body
+from twistpi.web.transport.channel import LEAST_RATE, Channel, channel_of
 
-LEAST_RATE: Final = 500
-"""Bytes a second that a client has to send or take; slower than a modem of the eighties."""
 _TURN: Final = 2 * 1024 * 1024
 """Bytes one sender moves before the reactor looks after the others."""
 _CHUNK: Final = 64 * 1024
-_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
-def is_plain(transport: object) -> bool:
+def is_plain(transport: object) -> TypeGuard[tcp.Connection]:
     """Return whether ``transport`` is a socket without TLS, so that bytes can be given to the kernel directly."""
     return isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False)
 
 
-def is_idle(transport: Any) -> bool:
-    """Return whether a plain transport has nothing left to write, so that bytes given to its socket stay in order.
+class SocketOutput:
+    """A plain transport's socket."""
 
-    Twisted keeps unsent data in two places, one of them private; there is no public way to ask.
-    """
-    return not transport.dataBuffer and not transport._tempDataBuffer
+    def __init__(self, transport: tcp.Connection, *, is_clear: bool) -> None:
+        """``is_clear`` says that nothing written before still waits in the transport."""
+        self._transport = transport
+        self._channel = transport.producer
+        self._is_clear = is_clear
+
+    def attach(self, sender: Sender) -> None:
+        """Make ``sender`` the transport's producer, and begin."""
+        self._transport.unregisterProducer()
+        self._transport.registerProducer(sender, False)
+
+    def detach(self, sender: Sender) -> None:
+        """Give the transport back to the HTTP channel."""
+        transport = self._transport
+        if transport.producer is sender and transport.connected:
+            transport.unregisterProducer()
+            transport.registerProducer(self._channel, True)
+
+    def fill(self, sender: Sender, body: Body) -> bool:
+        """Send what is ready; return whether the transport will call ``sender`` again. Raise ``OSError``."""
+        if not self._is_clear:
+            self._is_clear = True  # when it calls again
+            return True
+        left, number = _TURN, self._transport.fileno()
+        try:
+            while left > 0 and body.ready:
+                left -= body.send(number)
+            if not body.ready:
+                return False
+        except BlockingIOError:
+            pass
+        self._transport.startWriting()
+        return True
 
 
-def write_now(transport: Any, data: bytes, *, more: bool = False) -> None:
-    """Write to a plain transport without waiting for the reactor's next turn if possible.
+class ConsumerOutput:
+    """A consumer that takes bytes through ``write``: a request, or a channel."""
 
-    With ``more``, a body follows in the same turn, and the kernel may keep the head for it: a head sent alone wakes the reader
-    for a few hundred bytes, and all that follows arrives in worse pieces, which can cost half of the speed.
-    """
-    if not is_idle(transport) or transport.disconnecting:
-        transport.write(data)
-        return
-    sent = _send_before_more(transport, data) if more else transport.writeSomeData(data)
-    if not isinstance(sent, int):
-        transport.write(data)  # the connection is gone; the reactor finds out in its own way
-    elif sent < len(data):
-        transport.write(data[sent:])
+    def __init__(self, consumer: IConsumer, write: Callable[[bytes], object]) -> None:
+        self._consumer = consumer
+        self._write = write
+
+    def attach(self, sender: Sender) -> None:
+        """Make ``sender`` the consumer's producer, and begin."""
+        self._consumer.registerProducer(sender, True)
+        sender.resumeProducing()
+
+    def detach(self, sender: Sender) -> None:
+        """Leave the consumer."""
+        self._consumer.unregisterProducer()
+
+    def fill(self, sender: Sender, body: Body) -> bool:
+        """Write what is ready; return whether the consumer has enough for now. Raise ``OSError``."""
+        while body.ready and not sender.is_held:
+            self._write(body.read(_CHUNK))
+        return sender.is_held
 
 
-def _send_before_more(transport: Any, data: bytes) -> int:
-    """Return how many bytes of ``data`` the kernel took; none if the connection is gone, as the body will find out."""
-    try:
-        return int(transport.socket.send(data, _MORE))
-    except OSError:
-        return 0
-
-
+@implementer(IPullProducer, IPushProducer)
 class Sender:
-    """Base of both ways of sending: the life of a body."""
+    """Sends one body, and cuts off a client that takes less than ``LEAST_RATE`` for as long as an idle connection is kept.
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self._waiting: Deferred[None] | None = None
-        self._ended = False
+    Twisted stops its own timeout while a request is answered, and the file would stay open for ever.
+    """
+
+    def __init__(self, channel: Channel, body: Body, output: SocketOutput | ConsumerOutput) -> None:
+        self.is_held = False
+        """Whether nothing more may be written for now."""
         self.done: Deferred[None] = Deferred(lambda _: self.stop())
         """Fires when the whole body was handed over; fails with what kept it from that."""
+        self._channel, self._body, self._output = channel, body, output
+        self._waiting: Deferred[None] | None = None
+        self._ended = False
+        self._seen: tuple[int, int] | None = None
+        """How far the body was handed over, and how many of these bytes the client had not acknowledged."""
+        self._check: IDelayedCall | None = None
 
-    @property
-    def progress(self) -> int | None:
-        """How far the client let the body come; None while the body itself is waited for."""
-        return self._body.offset if self._waiting is None else None
+    def start(self) -> None:
+        """Begin."""
+        self._output.attach(self)
+        if not self._ended:
+            self._check_later()
 
     def stop(self) -> None:
         """Send no more: the client is gone. ``done`` does not fire."""
         if self._end():
             self._body.close()
 
-    def _end(self) -> bool:
-        if self._ended:
-            return False
-        self._ended = True
-        if self._waiting is not None:
-            self._waiting.cancel()
-        return True
+    # For Twisted -----------------------------------------------------------------------------------------------------
 
-    def _finish(self, result: Failure | None) -> None:
-        if self._end():
-            self._release()
-            self._body.close()
-            self.done.callback(None) if result is None else self.done.errback(result)
+    def pauseProducing(self) -> None:
+        """The consumer has enough for now."""
+        self.is_held = True
 
-    def _wait(self) -> None:
-        """Sleep until the body has more."""
-        if self._waiting is None:
+    def resumeProducing(self) -> None:
+        """The transport or consumer takes more."""
+        self.is_held = self._ended
+        if not self._ended and self._waiting is None:
+            self._move()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.stop()
+
+    # The life of the body --------------------------------------------------------------------------------------------
+
+    def _move(self) -> None:
+        try:
+            is_full = self._output.fill(self, self._body)
+        except OSError:
+            self._finish(Failure())
+            return
+        if self._ended or is_full:
+            return
+        if self._body.over:
+            self._finish(None)
+        else:
             self._waiting = waiting = Deferred.fromCoroutine(self._body.more())
             waiting.addCallbacks(self._woken, self._failed)
 
     def _woken(self, _: None) -> None:
         self._waiting = None
-        if not self._ended:
+        if not (self._ended or self.is_held):
             self._move()
 
     def _failed(self, failure: Failure) -> None:
@@ -118,157 +166,44 @@ class Sender:
         if not (self._ended and failure.check(CancelledError)):
             self._finish(failure)
 
-    def _move(self) -> None:
-        raise NotImplementedError
+    def _finish(self, result: Failure | None) -> None:
+        if self._end():
+            self._output.detach(self)
+            self._body.close()
+            self.done.callback(None) if result is None else self.done.errback(result)
 
-    def _release(self) -> None:
-        """Give the connection back to its former producer."""
-        raise NotImplementedError
+    def _end(self) -> bool:
+        if self._ended:
+            return False
+        self._ended = self.is_held = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._check is not None and self._check.active():
+            self._check.cancel()
+        return True
 
+    # Clients that stop reading ---------------------------------------------------------------------------------------
 
-@implementer(IPullProducer)
-class SocketSender(Sender):
-    """Sends a body through a plain transport's socket."""
-
-    def __init__(self, body: Body, transport: Any) -> None:
-        super().__init__(body)
-        self._transport = transport
-        self._channel = transport.producer
-
-    def start(self) -> None:
-        """Become the transport's producer; what was written before goes out first."""
-        self._transport.unregisterProducer()
-        self._transport.registerProducer(self, False)
-
-    def resumeProducing(self) -> None:
-        """The socket takes more."""
-        if not self._ended and self._waiting is None:
-            self._move()
-
-    def stopProducing(self) -> None:
-        """The connection is gone."""
-        self.stop()
-
-    def _move(self) -> None:
-        transport = self._transport
-        if not is_idle(transport):
-            transport.startWriting()
-            return
-        try:
-            self._send(transport.fileno())
-        except BlockingIOError:
-            transport.startWriting()
-        except OSError:
-            self._finish(Failure())
-
-    def _send(self, socket_number: int) -> None:
-        body, left = self._body, _TURN
-        while left > 0 and body.ready:
-            left -= body.send(socket_number)
-        if body.over:
-            self._finish(None)
-        elif body.ready:
-            self._transport.startWriting()
-        else:
-            self._wait()
-
-    def _release(self) -> None:
-        """Give the transport back to the HTTP channel."""
-        transport = self._transport
-        if transport.producer is self and transport.connected:
-            transport.unregisterProducer()
-            transport.registerProducer(self._channel, True)
-
-
-@implementer(IPushProducer)
-class WritingSender(Sender):
-    """Sends a body by writing to a consumer: a request, or a channel's transport."""
-
-    def __init__(self, body: Body, consumer: IConsumer, write: Callable[[bytes], object]) -> None:
-        super().__init__(body)
-        self._consumer = consumer
-        self._write = write
-        self._paused = False
-
-    def start(self) -> None:
-        """Begin."""
-        self._consumer.registerProducer(self, True)
-        self._move()
-
-    def pauseProducing(self) -> None:
-        """The consumer has enough for now."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """The consumer takes more."""
-        self._paused = False
-        if not self._ended and self._waiting is None:
-            self._move()
-
-    def stopProducing(self) -> None:
-        """The connection is gone."""
-        self.stop()
-
-    def _move(self) -> None:
-        body = self._body
-        try:
-            while not self._paused and not self._ended and body.ready:
-                self._write(body.read(_CHUNK))
-        except OSError:
-            self._finish(Failure())
-            return
-        if self._ended or self._paused:
-            return
-        if body.over:
-            self._finish(None)
-        else:
-            self._wait()
-
-    def _release(self) -> None:
-        self._consumer.unregisterProducer()
-
-
-class Watch:
-    """Cuts off a client that takes less than ``LEAST_RATE`` for as long as an idle connection is kept.
-
-    Twisted stops its own timeout while a request is answered, and the file would stay open for ever.
-    """
-
-    def __init__(self, channel: Any, sender: Sender, cut: Callable[[], object]) -> None:
-        self._channel = channel
-        self._sender = sender
-        self._cut = cut
-        self._seen: tuple[int, int] | None = None
-        """How far the body was handed over, and how many of these bytes the client had not acknowledged."""
-        self._call: IDelayedCall
-        self._look_later()
-
-    def stop(self) -> None:
-        """The body is over."""
-        if self._call.active():
-            self._call.cancel()
-
-    def _look_later(self) -> None:
+    def _check_later(self) -> None:
         self._seen = self._progress()
-        self._call = self._channel.callLater(self._channel.site.timeOut, self._look)
+        self._check = self._channel.callLater(self._channel.idle_timeout, self._check_progress)
 
     def _progress(self) -> tuple[int, int] | None:
-        handed_over = self._sender.progress
-        return None if handed_over is None else (handed_over, _not_arrived(self._channel.transport))
+        """Return ``_seen`` of this moment; None while the body itself is waited for."""
+        return None if self._waiting is not None else (self._body.offset, _not_arrived(self._channel.transport))
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         seen, now = self._seen, self._progress()
-        least = LEAST_RATE * self._channel.site.timeOut
         if seen is not None and now is not None:
             advanced = now[0] - seen[0]
             # Bytes are handed over in bursts and may lie here for long, so bytes that arrived there count, too.
-            if max(advanced, advanced + seen[1] - now[1]) < least:
-                self._cut()
+            if max(advanced, advanced + seen[1] - now[1]) < LEAST_RATE * self._channel.idle_timeout:
+                self._channel.cut()
                 return
-        self._look_later()
+        self._check_later()
 
 
-def _not_arrived(transport: Any) -> int:
+def _not_arrived(transport: object) -> int:
     """Return how many bytes in the system's buffer the client has not acknowledged; 0 if that is unknown."""
     if not isinstance(transport, tcp.Connection):
         return 0
@@ -285,21 +220,7 @@ async def send_body(request: Request, body: Body, *, length: int | None) -> None
     A failure in the middle aborts the connection: an answer that ends early must never look whole (law 12). Returns when
     everything was handed over; klein cancels the wait when the client leaves.
     """
-    plain = length is not None and is_plain(request.channel.transport)
-    await _send(request, body, _start(request, body, plain=plain), length)
-
-
-async def _send(request: Request, body: Body, sender: SocketSender | WritingSender, length: int | None) -> None:
-    watch = Watch(request.channel, sender, lambda: abort(request))
-    try:
-        await sender.done
-    except CancelledError:
-        raise
-    except Exception:
-        abort(request)
-        await Deferred()  # until klein hears that the connection is gone, and cancels
-    finally:
-        watch.stop()
+    await _send(request, body, plain=length is not None)
     request.sentLength = length or request.sentLength
 
 
@@ -308,25 +229,28 @@ async def send_stream(request: Request, body: Body) -> None:
 
     On a plain socket it is not chunked: it ends with the connection, so its content must tell whether it is complete.
     """
-    plain = is_plain(request.channel.transport)
-    request.endless = True  # type: ignore[attr-defined]
-    if plain:
+    channel = channel_of(request)
+    channel.endless = True
+    channel.persistent = False
+    if is_plain(channel.transport):
         request.clientproto = b"HTTP/1.0"  # no chunks
     request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-    request.channel.persistent = False
-    await _send(request, body, _start(request, body, plain=plain), None)
+    await _send(request, body, plain=True)
 
 
-def _start(request: Request, body: Body, *, plain: bool) -> SocketSender | WritingSender:
-    transport = request.channel.transport
+async def _send(request: Request, body: Body, *, plain: bool) -> None:
+    channel = channel_of(request)
+    transport: object = channel.transport
     request.write(b"")
-    sender = SocketSender(body, transport) if plain else WritingSender(body, request, request.write)
+    if plain and is_plain(transport):
+        sender = Sender(channel, body, SocketOutput(transport, is_clear=False))
+    else:
+        sender = Sender(channel, body, ConsumerOutput(request, request.write))
     sender.start()
-    return sender
-
-
-def abort(request: Request) -> None:
-    """Cut the connection of ``request``."""
-    transport: Any = request.channel.transport
-    if transport is not None:
-        getattr(transport, "abortConnection", transport.loseConnection)()
+    try:
+        await sender.done
+    except CancelledError:
+        raise
+    except Exception:
+        channel.cut()
+        await Deferred()  # until klein hears that the connection is gone, and cancels

@@ -1,4 +1,4 @@
-"""Decides whether the bytes of a connection are one plain GET that may be answered without a request object.
+"""Finds the ready response to the bytes of a connection, if they are one plain GET for something that is in memory.
 
 Clients repeat their headers with every request, so the meaning of a block of headers is remembered under its bytes.  Everything
 that is not plainly understood here is left to the ordinary path.
@@ -10,8 +10,12 @@ import re
 
 import attrs
 
-from twistpi.http.conditional import parse_tags
+from twistpi.http.conditional import parse_tags, tags_match
+from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, ReadyPage
+from twistpi.web.replies import Responder
 from twistpi.web.request import Negotiated, negotiate
+from twistpi.web.traffic import Traffic
+from twistpi.web.transport.bodies import Body, FileBody
 
 _LONGEST = 8192
 """Bytes of a request that is looked at."""
@@ -89,3 +93,68 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     tags = joined.get("if-none-match")
     json_errors = "application/json" in joined.get("accept", "").lower()
     return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors)
+
+
+@attrs.frozen
+class Answer:
+    """A response: its first bytes, and the body that follows them if it is large."""
+
+    status: int
+    head: bytes
+    """The head, with a small body right behind it."""
+    body: Body | None
+    length: int
+    """Bytes of the body, wherever it is."""
+
+
+@attrs.define(eq=False)
+class Answers:
+    """Finds and counts ready responses."""
+
+    _ready: ReadyAnswers
+    _responder: Responder
+    _traffic: Traffic
+
+    def find(self, path: bytes, head: RequestHead) -> Answer | None:
+        """Return the ready response to a request for ``path``; None without one."""
+        now = self._responder.clock.seconds()
+        key = self._ready.pages.get((path, head.negotiated.variant))
+        if key is not None:
+            page = self._ready.page_cache.get(key)
+            if page is None or page.fresh_until <= now or page.private or page.outside is not None:
+                return None
+            return self._page_answer(page, head, now)
+        file = self._ready.files.get(path)
+        if file is None or head.negotiated.json:
+            return None
+        return self._file_answer(path, file, head, now)
+
+    def _page_answer(self, page: ReadyPage, head: RequestHead, now: float) -> Answer | None:
+        full, unchanged, whole = page.ready(self._responder.default_headers, now)
+        if head.tags is not None and tags_match(head.tags, page.etag):
+            self._traffic.unchanged_pages += 1
+            return Answer(304, unchanged, None, 0)
+        try:
+            body = None if whole else page.content.body()
+        except OSError:
+            return None
+        self._traffic.ready_pages += 1
+        self._traffic.sent += page.size
+        return Answer(200, full, body, page.size)
+
+    def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
+        full, unchanged, whole = file.ready(self._responder.default_headers, now)
+        if head.tags is not None and tags_match(head.tags, file.etag):
+            self._traffic.unchanged_files += 1
+            return Answer(304, unchanged, None, 0)
+        try:
+            body = None if whole else FileBody.open(file.path)
+        except OSError:
+            self._ready.forget_file(path)
+            return None
+        self._traffic.sent += file.size
+        if path.endswith(b".metadata"):
+            self._traffic.ready_metadata += 1
+        else:
+            self._traffic.ready_files += 1
+        return Answer(200, full, body, file.size)
