@@ -27,7 +27,7 @@ from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.changes import Change, IndexCreated
 from twistpi.model.codec import encode_content
-from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.model.releases import FileUploaded, ReleaseDescribed
 
 _INDEX: Final = "root/bench"
 _AT: Final = "2026-03-14T09:26:53.589793Z"

@@ -27,18 +27,18 @@ from twistpi.model.changes import (
     UserModified,
 )
 from twistpi.model.records import Json, Link, PageHeader
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,
     FileUploaded,
     FileYanked,
+    LogLine,
     ProjectMarked,
     ProjectRemoved,
     ReleaseDescribed,
     ReleaseRemoved,
 )
-from twistpi.model.releases import LogLine
 
 _ALNUM = string.ascii_lowercase + string.digits
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
-from twistpi.model.accounts import User
+from twistpi.model.records import User
 
 SECRET = b"s" * 32
 NOW = 1_795_000_000.75

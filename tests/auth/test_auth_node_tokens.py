@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from twistpi.auth.node_tokens import AHEAD, WINDOW, NodeClaim, NodeTokens, target_of
-from twistpi.auth.tokens import LoginTokens
-from twistpi.model.accounts import User
+from twistpi.auth.tokens import AHEAD, WINDOW, LoginTokens, NodeClaim, NodeTokens, target_of
+from twistpi.model.records import User
 from twistpi.model.replication_errors import NodeRefused
 
 SECRET = b"s" * 32

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.auth.throttle import FORGOTTEN_AFTER, FREE, LONGEST_WAIT, Throttle
+from twistpi.auth.passwords import FORGOTTEN_AFTER, FREE, LONGEST_WAIT, Throttle
 
 NOW = 1000.0
 HOME = "192.0.2.1"

@@ -15,7 +15,7 @@ from tests.cli.test_commands_accounts import made, settings, write
 from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
 from twistpi.http.proxies import ProxyRules
 from twistpi.model.changes import IndexCreated
-from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.run_file import TOLD_SETTINGS, Running, say_running
 from twistpi.server.settings import words_of

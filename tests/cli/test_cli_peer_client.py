@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.cli.clients import PeerClient
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.replication_errors import NodeRefused, NotFenced, PrimaryUnreachable, StrangePrimary

@@ -23,7 +23,7 @@ from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownFile
-from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
+from twistpi.model.releases import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
 from twistpi.server.directory import ServerDirectory
 
 __all__ = ["made"]

@@ -23,7 +23,7 @@ from twistpi.model.errors import Conflict
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
 from twistpi.model.replication_errors import PrimaryUnreachable
 from twistpi.model.storage_errors import StorageFull
-from twistpi.rules.promotion import Fence
+from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.epochs import begin_epoch, finish_promotion
 from twistpi.server.node import read_node

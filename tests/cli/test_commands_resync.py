@@ -25,10 +25,10 @@ from twistpi.cli.log import entries
 from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.peers import Epoch, Fork, Peer
-from twistpi.model.release_changes import FileUploaded
+from twistpi.model.releases import FileUploaded
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
-from twistpi.rules.promotion import Fence
+from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.server.storage import Storage

@@ -28,7 +28,7 @@ from tests.fakes.unruly_proxy import Cut, Fault, Flip
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor, wait_for
 from tests.live.stages import make_stage
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 
 reactor: Any = _reactor
 SOAKED = 10.0

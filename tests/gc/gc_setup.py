@@ -26,7 +26,7 @@ from twistpi.gc.collector import GarbageCollector, Report
 from twistpi.model.changes import Change, Entry, IndexCreated, LogStarted
 from twistpi.model.codec import encode_content
 from twistpi.model.peers import Position
-from twistpi.model.release_changes import FileRemoved, FileUploaded
+from twistpi.model.releases import FileRemoved, FileUploaded
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Reader, Readers
 

@@ -22,7 +22,7 @@ from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowCloc
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
-from twistpi.model.release_changes import AttachmentAdded
+from twistpi.model.releases import AttachmentAdded
 from twistpi.model.storage_errors import StorageFull
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Reader, Readers

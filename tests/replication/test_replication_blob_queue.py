@@ -17,7 +17,7 @@ from twistpi.model.storage_errors import StorageFull
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.blob_queue import FailedBlobs
 from twistpi.replication.blob_search import MissingBlob
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
 
 LARGE = 10_000_000

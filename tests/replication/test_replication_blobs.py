@@ -22,7 +22,7 @@ from tests.mirror.mirror_setup import pause
 from tests.replication.two_servers import MIRROR, STAGE, Server
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.http.errors import RequestFailed
-from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
+from twistpi.model.releases import AttachmentAdded, FileRemoved, FileUploaded
 
 WHEEL = "demo-1.0-py3-none-any.whl"
 LARGE = os.urandom(700_000)

@@ -15,7 +15,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
 from tests.replication.fake_primary import client_for
 from tests.replication.two_servers import MIRROR, SECRET, STAGE, Answer, Server
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.blobs.address import blob_address
 from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.replication.primary import Primary

@@ -23,7 +23,7 @@ from twistpi.replication.fencing import Fencing, ServerFacts
 from twistpi.replication.peers import KnownFollowers, ask_peer, tell
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import PromotionNotifier
-from twistpi.rules.promotion import Fence
+from twistpi.rules.replication import Fence
 
 LOG, OLD, NEW = "1" * 32, "a" * 32, "b" * 32
 P = ParamSpec("P")

@@ -15,7 +15,7 @@ from tests.replication.fake_primary import reactor
 from tests.replication.test_replication_fencing import NEW, OLD, Server, Setup
 from twistpi.model.errors import Conflict, TwistpiError
 from twistpi.replication.promotion import Promotion
-from twistpi.rules.promotion import Fence
+from twistpi.rules.replication import Fence
 
 
 @attrs.define(eq=False)

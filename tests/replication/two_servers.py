@@ -26,8 +26,7 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
 from tests.mirror.mirror_setup import ShiftableClock, offload
 from tests.replication.fake_primary import client_for, make_client
-from twistpi.auth.node_tokens import NodeClaim, NodeTokens
-from twistpi.auth.tokens import LoginTokens
+from twistpi.auth.tokens import LoginTokens, NodeClaim, NodeTokens
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.incoming import System
 from twistpi.blobs.tree import Tree, open_tree
@@ -42,7 +41,7 @@ from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy

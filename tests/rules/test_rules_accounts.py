@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.accounts import User
 from twistpi.model.changes import IndexDeleted, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import BadRequest, Conflict, Forbidden, NotFound, PermissionDenied, TwistpiError
 from twistpi.model.names import IndexName
-from twistpi.model.records import Index
+from twistpi.model.records import Index, User
 from twistpi.rules.accounts import (
     UserRequest,
     check_user_name,

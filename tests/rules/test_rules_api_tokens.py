@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
-from twistpi.model.accounts import ApiToken, User
 from twistpi.model.changes import TokenCreated, TokenRevoked
 from twistpi.model.errors import BadRequest, NotFound, UnknownIndex
-from twistpi.model.records import Index
-from twistpi.rules.api_tokens import (
+from twistpi.model.records import ApiToken, Index, User
+from twistpi.rules.accounts import (
     TokenRequest,
     decide_token_created,
     decide_token_revoked,

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
 from twistpi.model.errors import Forbidden, TwistpiError
 from twistpi.model.records import Index
-from twistpi.model.release_changes import AttachmentAdded, FileRemoved, ReleaseDescribed
-from twistpi.model.releases import Release
+from twistpi.model.releases import AttachmentAdded, FileRemoved, Release, ReleaseDescribed
 from twistpi.rules.attachments import (
     Toxresult,
     decide_toxresult,

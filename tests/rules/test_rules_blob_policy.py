@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.rules.replication import BlobPolicy
 
 
 def test_all_and_nothing_and_some_indexes() -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from tests.rules.confusion_cases import CASES, Case
 from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
-from twistpi.rules.explain import Explanation, FileFate, Verdict, explain
-from twistpi.rules.inheritance import Ruling, resolution_order
+from twistpi.rules.inheritance import Explanation, FileFate, Ruling, Verdict, explain, resolution_order
 
 STAGE = {"type": "stage", "mirror_whitelist_inheritance": "intersection"}
 ORDER = (

@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from twistpi.model.accounts import NOBODY, ApiToken, Principal
 from twistpi.model.errors import LoginNeeded, PermissionDenied
-from twistpi.model.records import Index
+from twistpi.model.records import NOBODY, ApiToken, Index, Principal
 from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open, may_read
 
 OPEN = Policy()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from twistpi.model.errors import Conflict
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, read_fence_note, read_peer
-from twistpi.rules.promotion import (
+from twistpi.rules.replication import (
     Fence,
     ForkSearch,
     beyond_sentence,

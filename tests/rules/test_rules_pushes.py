@@ -14,8 +14,16 @@ from tests.view.small_world import link as mirrored
 from twistpi.model.changes import LinksChanged, MetadataCached
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, PageHeader
-from twistpi.model.release_changes import FileRemoved, FileYanked, ProjectMarked, ReleaseDescribed
-from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
+from twistpi.model.releases import (
+    Attachment,
+    FileRemoved,
+    FileYanked,
+    LogLine,
+    ProjectMarked,
+    Release,
+    ReleaseDescribed,
+    UploadedFile,
+)
 from twistpi.rules.pushes import (
     PushSource,
     PushTarget,

@@ -10,7 +10,7 @@ from tests.view.small_world import link as mirrored
 from twistpi.model.changes import Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
-from twistpi.model.release_changes import AttachmentRemoved, FileRemoved, ProjectRemoved, ReleaseRemoved
+from twistpi.model.releases import AttachmentRemoved, FileRemoved, ProjectRemoved, ReleaseRemoved
 from twistpi.rules.releases import (
     Found,
     decide_file_removed,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multipart import MultipartParser  # type: ignore[import-untyped]
 
-from twistpi.rules.upload_form import encode_form, file_fields, file_type, metadata_fields
+from twistpi.rules.uploads import encode_form, file_fields, file_type, metadata_fields
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 

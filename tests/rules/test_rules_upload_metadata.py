@@ -13,8 +13,7 @@ from tests.rules.release_setup import DEV
 from tests.rules.test_rules_accounts import result_or_refusal
 from twistpi.model.errors import TwistpiError
 from twistpi.model.names import check_filename, normalize_project
-from twistpi.model.release_changes import ReleaseDescribed
-from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release, ReleaseDescribed
 from twistpi.rules.upload_checks import (
     COMMENT,
     compare,

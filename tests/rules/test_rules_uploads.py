@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     FileRemoved,
     FileUploaded,
     FileYanked,

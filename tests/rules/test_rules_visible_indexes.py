@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.accounts import NOBODY, ApiToken, Principal
 from twistpi.model.errors import LoginNeeded, PermissionDenied
-from twistpi.model.records import Index
+from twistpi.model.records import NOBODY, ApiToken, Index, Principal
 from twistpi.rules.inheritance import EVERYBODY, Inheritance, inheritance_of, visible_indexes, visible_sources
 
 ALICE, BOB, ROOT = Principal("alice"), Principal("bob"), Principal("root")

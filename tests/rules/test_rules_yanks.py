@@ -11,8 +11,8 @@ from tests.rules.release_setup import DEV, PYPI, SDIST, WHEEL, Setup, kinds, mak
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.errors import TwistpiError, UnknownFile
 from twistpi.model.records import PageHeader
-from twistpi.model.release_changes import FileYanked, ProjectMarked
-from twistpi.rules.yanks import STATUSES, decide_status, decide_yank, read_status, read_yank
+from twistpi.model.releases import FileYanked, ProjectMarked
+from twistpi.rules.releases import STATUSES, decide_status, decide_yank, read_status, read_yank
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import orjson
 
 from twistpi.model.records import KnownFile, KnownProject, Link
 from twistpi.rules.mirrors import file_path
-from twistpi.simple.merge import MergedPage, merge
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.render import render_project
+from twistpi.simple.render import MergedPage, merge, render_project
 
 SHA256 = "ab" * 32
 OTHER = "cd" * 32

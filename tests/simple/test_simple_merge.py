@@ -7,8 +7,7 @@ import pytest
 
 from tests.simple.rendered import LINK, OTHER, SHA256, WHEEL, Anchors, as_html, as_json, known, page, project
 from twistpi.model.records import PageHeader
-from twistpi.simple.merge import merge
-from twistpi.simple.render import offered_metadata
+from twistpi.simple.render import merge, offered_metadata
 
 # What is offered ---------------------------------------------------------------------------------------------------
 

@@ -26,10 +26,9 @@ from tests.simple.rendered import (
 )
 from tests.strategies import any_text, links, page_headers
 from twistpi.model.records import KnownFile, Link, PageHeader
-from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.parse import parse_project_page
-from twistpi.simple.render import etag, link_prefix, render_project
+from twistpi.simple.render import etag, link_prefix, merge, render_project
 
 ANCHOR = re.compile(r"<a [^>]+>([^<]+)</a>")
 

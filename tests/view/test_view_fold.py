@@ -20,7 +20,6 @@ from tests.view.small_world import (
     listed,
     removed,
 )
-from twistpi.model.accounts import ApiToken, User
 from twistpi.model.changes import (
     Change,
     Entry,
@@ -39,7 +38,7 @@ from twistpi.model.changes import (
     UserDeleted,
     UserModified,
 )
-from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
+from twistpi.model.records import ApiToken, Index, KnownFile, KnownProject, Link, PageHeader, User
 from twistpi.model.storage_errors import UnknownChange
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase

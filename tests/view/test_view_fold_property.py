@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.view.small_world import LOG, entries, fold_history, histories
 from twistpi.model.changes import Change, IndexDeleted, LinksChanged
 from twistpi.model.records import Link
-from twistpi.model.release_changes import FileUploaded, ProjectRemoved
+from twistpi.model.releases import FileUploaded, ProjectRemoved
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import drop_view, open_view
 from twistpi.view.snapshot import dump

@@ -12,18 +12,21 @@ from hypothesis import strategies as st
 from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
 from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.records import KnownFile, Link
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
+    Attachment,
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,
     FileUploaded,
     FileYanked,
+    LogLine,
     ProjectMarked,
     ProjectRemoved,
+    Release,
     ReleaseDescribed,
     ReleaseRemoved,
+    UploadedFile,
 )
-from twistpi.model.releases import Attachment, LogLine, Release, UploadedFile
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob

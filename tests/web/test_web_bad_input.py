@@ -25,7 +25,7 @@ from tests.web.web_asking import (
 from tests.web.web_wire import Answer
 from tests.web.web_world import World
 from twistpi.auth.tokens import LoginTokens
-from twistpi.model.accounts import User
+from twistpi.model.records import User
 
 DEEP = b"[" * 5000 + b"]" * 5000
 RATHER_DEEP = b'{"custom_data": ' + b"[" * 200 + b"]" * 200 + b"}"

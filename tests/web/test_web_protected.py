@@ -15,8 +15,8 @@ from twisted.web.server import Request
 from tests.web.web_asking import Person, add_mirror, add_stage, basic, logged_in, nobody, with_api_token
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
+from twistpi.model.records import Principal
 
 CLOSED = "corp/closed"
 WHEEL, BODY = link("demo-1.0-py3-none-any.whl", b"wheel"), b"wheel"

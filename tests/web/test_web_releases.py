@@ -12,8 +12,7 @@ from tests.web.web_asking import Person, add_stage, nobody
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, page, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link, sha256
-from twistpi.model.release_changes import AttachmentAdded, FileUploaded, ReleaseDescribed
-from twistpi.model.releases import LogLine
+from twistpi.model.releases import AttachmentAdded, FileUploaded, LogLine, ReleaseDescribed
 
 ROOT = "http://devpi.example"
 WHEN = [2026, 11, 22, 17, 0, 0]

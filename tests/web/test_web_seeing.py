@@ -14,7 +14,7 @@ from tests.web.web_asking import basic
 from tests.web.web_wire import GONE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link, sha256
 from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,

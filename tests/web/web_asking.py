@@ -16,8 +16,8 @@ from twisted.internet.testing import StringTransport
 from tests.web.web_wire import Answer, Wire, read_answer
 from tests.web.web_world import World
 from twistpi.auth import tokens as api_tokens
-from twistpi.model.accounts import User
 from twistpi.model.changes import IndexCreated, TokenCreated
+from twistpi.model.records import User
 
 FAR: Final = "192.0.2.77"
 NEAR: Final = "127.0.0.1"

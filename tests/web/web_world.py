@@ -24,7 +24,7 @@ from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
 from twistpi.model.names import project_of_filename, version_of_filename
 from twistpi.model.peers import Position
 from twistpi.model.records import Index, KnownFile, Link, PageHeader
-from twistpi.model.release_changes import FileUploaded, ReleaseDescribed
+from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.rules.mirrors import file_path
 from twistpi.rules.permissions import Policy
 from twistpi.view.database import open_view

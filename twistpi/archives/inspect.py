@@ -11,8 +11,7 @@ from typing import BinaryIO, Final
 import attrs
 
 from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
-from twistpi.archives.paths import TopFolder, member_path
-from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, shown
+from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, TopFolder, member_path, shown
 from twistpi.archives.tar import TarArchive
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import read_member, read_members

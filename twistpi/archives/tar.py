@@ -12,8 +12,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.archives.paths import Links, member_path
-from twistpi.archives.source import PIECE, Cursor, Limits, Source, is_utf8, shown
+from twistpi.archives.source import PIECE, Cursor, Limits, Links, Source, is_utf8, member_path, shown
 
 _RECORD: Final = 512
 """Bytes of a header; what follows is padded to as many."""

@@ -16,8 +16,8 @@ from typing import Final
 import attrs
 
 from twistpi.auth import tokens as api_tokens
-from twistpi.auth.node_tokens import NodeTokens
 from twistpi.auth.passwords import hash_password
+from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import IView
@@ -26,11 +26,10 @@ from twistpi.cli.promotion import Promoted, promote_directly
 from twistpi.cli.server_administration import ServerAdministration
 from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
+from twistpi.model.records import Principal
 from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
-from twistpi.rules.accounts import UserRequest, decide_user_modified
-from twistpi.rules.api_tokens import TokenRequest, decide_token_created, decide_token_revoked
+from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
 from twistpi.rules.permissions import may_read
 from twistpi.server.node import Node, read_node
 from twistpi.server.secret import read_secret

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 import orjson
 
-from twistpi.auth.node_tokens import SCHEME, NodeTokens
+from twistpi.auth.tokens import SCHEME, NodeTokens
 from twistpi.http.blocking import BlockingClient, BlockingResponse
 from twistpi.http.errors import RequestFailed
 from twistpi.model.peers import FenceNote, Peer, read_peer

@@ -19,7 +19,7 @@ from twistpi.cli.log import as_text
 from twistpi.model.changes import Change, FileCached, MetadataCached
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import InvalidName
-from twistpi.model.release_changes import AttachmentAdded, FileUploaded
+from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.server.directory import Layout
 
 FOLDER: Final = "diverged"

@@ -10,8 +10,16 @@ from twistpi.cli.administration import Administration
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import Index
-from twistpi.rules.explain import Explanation, FileFate, IndexFate, Verdict, explain
-from twistpi.rules.inheritance import Ruling, resolution_order, rule_on_mirrors
+from twistpi.rules.inheritance import (
+    Explanation,
+    FileFate,
+    IndexFate,
+    Ruling,
+    Verdict,
+    explain,
+    resolution_order,
+    rule_on_mirrors,
+)
 
 _PAGE: Final = "application/vnd.pypi.simple.v1+json"
 _MOST_FILES: Final = 10

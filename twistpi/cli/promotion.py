@@ -12,7 +12,7 @@ from twistpi.model.errors import Conflict, TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
-from twistpi.rules.promotion import Promotion, decide_promotion
+from twistpi.rules.replication import Promotion, decide_promotion
 from twistpi.server.epochs import begin_epoch
 from twistpi.server.storage import Storage
 

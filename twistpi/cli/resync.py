@@ -31,7 +31,7 @@ from twistpi.cli.errors import CommandRefused
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.model.storage_errors import ServerdirRefused, UnknownPosition
-from twistpi.rules.promotion import PRIMARY, REPLICA, ForkSearch
+from twistpi.rules.replication import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view

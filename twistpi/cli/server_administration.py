@@ -18,11 +18,10 @@ from twistpi.cli.promotion import Promoted
 from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
-from twistpi.model.accounts import ROOT
 from twistpi.model.errors import unknown_user
-from twistpi.model.records import Json
-from twistpi.rules.api_tokens import TokenRequest
-from twistpi.rules.promotion import PRIMARY
+from twistpi.model.records import ROOT, Json
+from twistpi.rules.accounts import TokenRequest
+from twistpi.rules.replication import PRIMARY
 from twistpi.server.directory import Layout
 from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings

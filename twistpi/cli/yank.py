@@ -12,7 +12,7 @@ from twistpi.model.errors import UnknownFile, UnknownIndex, no_project, unknown_
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Index, Json
 from twistpi.model.releases import Release
-from twistpi.rules.yanks import check_markable, decide_yank
+from twistpi.rules.releases import check_markable, decide_yank
 from twistpi.view.read import Reader
 
 

@@ -16,7 +16,7 @@ from twistpi.gc.garbage import GRACE, Collected, Collection, Garbage
 from twistpi.http.backoff import sleep
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexDeleted
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,

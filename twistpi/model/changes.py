@@ -1,6 +1,6 @@
 """The changes: one frozen class, named in the past tense, for each thing that can happen.
 
-The changes of private releases are in ``model/release_changes.py``.
+The changes of private releases are in ``model/releases.py``.
 
 A change holds all that its fold needs; time and author are in the entry around it.  Names of classes and fields are the format of
 the changelog: a class may gain fields with defaults; nothing else is ever changed.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import attrs
 
 from twistpi.model.records import NOTHING, Json, Link, PageHeader
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,

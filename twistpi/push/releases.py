@@ -18,8 +18,7 @@ from twistpi.http.client import HTTPClient
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
 from twistpi.push.repository import NoAnswer, Repository, post
-from twistpi.rules.upload_form import Fields, encode_form, file_fields, metadata_fields
-from twistpi.rules.uploads import uploaded_path
+from twistpi.rules.uploads import Fields, encode_form, file_fields, metadata_fields, uploaded_path
 
 Line = list[Json]
 """A line of the result as the devpi client shows it: a status (-1 when there is none), an action, and its object."""

@@ -23,7 +23,7 @@ from twistpi.http.errors import RequestFailed
 from twistpi.http.urls import quoted
 from twistpi.model.errors import BadRequest
 from twistpi.model.text import one_line
-from twistpi.rules.upload_form import EncodedForm
+from twistpi.rules.uploads import EncodedForm
 
 _PIECE: Final = 256 * 1024
 """Bytes of a file that are in memory at a time."""

@@ -33,7 +33,7 @@ from twistpi.replication.blob_batch import Batch, fetch, store_in
 from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
 from twistpi.replication.blob_search import BlobSearch, Key, MissingBlob, Naming
 from twistpi.replication.primary import Primary
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
 from twistpi.view.read_blobs import BEGINNING, Mark
 

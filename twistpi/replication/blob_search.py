@@ -9,8 +9,8 @@ import attrs
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.changes import FileCached, MetadataCached
-from twistpi.model.release_changes import AttachmentAdded, FileUploaded
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.model.releases import AttachmentAdded, FileUploaded
+from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob, NamedBlob, Reader, Readers
 from twistpi.view.read_blobs import Mark
 

@@ -22,7 +22,7 @@ from twistpi.model.replication_errors import NotFenced, UnknownSerial
 from twistpi.model.storage_errors import WriterStopped
 from twistpi.replication.peers import ask_peer
 from twistpi.replication.primary import Primary
-from twistpi.rules.promotion import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale
+from twistpi.rules.replication import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale
 
 ASKING = 2.0
 """Seconds for which a start waits for the followers it knows."""

@@ -1,6 +1,6 @@
 """The server that this one follows, as a place to ask: signed requests, answers that are read as they come.
 
-Every request carries a token that is good for this request, at this time, once (``auth/node_tokens.py``).  Clocks need not agree:
+Every request carries a token that is good for this request, at this time, once (``auth/tokens.py``).  Clocks need not agree:
 a primary that finds a token too old or too new says what time it has, and is asked again by its own clock.
 """
 
@@ -35,7 +35,7 @@ _SIGN_AGAIN = frozenset({"expired", "replayed", _CLOSED})
 
 
 class Signer(Protocol):
-    """Makes the tokens (``auth.node_tokens.NodeTokens``)."""
+    """Makes the tokens (``auth.tokens.NodeTokens``)."""
 
     def make(self, node: str, method: str, target: str, at: float, nonce: str, told: str) -> str:
         """A token of ``node`` for one request, with ``told`` beside it."""

@@ -26,7 +26,7 @@ from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, Stra
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.peers import ask_peer, tell
 from twistpi.replication.primary import Primary
-from twistpi.rules.promotion import PRIMARY, decide_promotion
+from twistpi.rules.replication import PRIMARY, decide_promotion
 
 HOLD = 30.0
 """Seconds for which a primary holds its writes."""

@@ -13,8 +13,7 @@ from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, NotFound, file_exists
 from twistpi.model.names import check_filename, normalize_project
 from twistpi.model.records import Index, Json
-from twistpi.model.release_changes import AttachmentAdded
-from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release
+from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
 from twistpi.model.storage_errors import BlobConflict
 from twistpi.rules.upload_checks import described, read_metadata
 from twistpi.rules.uploads import check_open, file_of, is_volatile, uploaded_path

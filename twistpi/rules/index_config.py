@@ -13,9 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
-from twistpi.model.accounts import ANY_USER, ANYBODY
 from twistpi.model.errors import BadRequest
-from twistpi.model.records import Json
+from twistpi.model.records import ANY_USER, ANYBODY, Json
 from twistpi.rules.json_bodies import is_storable, shown
 
 Exists = Callable[[str], bool]

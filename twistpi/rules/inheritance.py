@@ -1,16 +1,17 @@
-"""Inheritance: which indexes contribute to a project, in which order, when mirrors do, and which of them a principal may read."""
+"""Inheritance: which indexes contribute to a project, in which order, which of them a principal may read, and why."""
 
 from __future__ import annotations
 
+import enum
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from twistpi.model.accounts import NOBODY, Principal
 from twistpi.model.errors import LoginNeeded, PermissionDenied
-from twistpi.model.records import Index
+from twistpi.model.names import comparable_version, version_of_filename
+from twistpi.model.records import NOBODY, NOTHING, Index, KnownFile, KnownProject, Principal
 from twistpi.rules.permissions import Action, Policy, check, is_open, may_read
 
 _EVERY_PROJECT: Final = "*"
@@ -165,3 +166,125 @@ def visible_sources(project: str, visibility: VisibleIndexes, has_project: Calla
         if visibility.principal.user is None
         else PermissionDenied(f"read all of {subject}")
     )
+
+
+# Explanation ---------------------------------------------------------------------------------------------------------
+
+
+class Verdict(enum.Enum):
+    """How an index contributes to the page; the value is for people."""
+
+    ANSWERS = "answers"
+    SHADOWED = "has only files that a nearer index has, too"
+    EMPTY = "has the project, but offers no file"
+    NO_VERSION = "has the project, but not this version"
+    ABSENT = "has no such project"
+    SILENCED = "is hidden by the whitelist rule"
+    FAILED = "cannot tell"
+
+
+@attrs.frozen
+class FileFate:
+    """A file of an index, with the reason why it is not shown."""
+
+    filename: str
+    shadowed_by: str | None = None
+    """The nearer index whose file of that name is shown instead; None when there is none."""
+    withheld: str | None = None
+    """Why it is not offered: ``quarantined``, ``vanished``, or ``silenced``; None when it is."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is on the page."""
+        return self.shadowed_by is None and self.withheld is None
+
+
+@attrs.frozen
+class IndexFate:
+    """How one index of the resolution order contributes."""
+
+    index: Index
+    verdict: Verdict
+    files: tuple[FileFate, ...] = ()
+    """Those of the requested version, or all; of a silenced mirror those that are known."""
+    silenced_by: str | None = None
+    """The private index that has the project and therefore hides this mirror."""
+    reason: str | None = None
+    """Why it is not known what the index has."""
+
+
+@attrs.frozen
+class Explanation:
+    """The contributions of all indexes to a project."""
+
+    project: str
+    version: str | None
+    """None for all versions."""
+    ruling: Ruling
+    """Whether mirrors may contribute, and why."""
+    fates: tuple[IndexFate, ...]
+    """One for each index, nearest first."""
+    missing_bases: tuple[tuple[str, str], ...] = ()
+    """Pairs of an index and a base of it that does not exist."""
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The names of the indexes with a shown file, nearest first."""
+        return tuple(fate.index.name for fate in self.fates if fate.verdict is Verdict.ANSWERS)
+
+
+def explain(
+    order: Sequence[Index],
+    project: str,
+    version: str | None,
+    knowledge: Mapping[str, KnownProject],
+    failures: Mapping[str, str] = NOTHING,
+) -> Explanation:
+    """Explain what ``order`` (of ``resolution_order``) shows for ``project`` (normalised), or for one ``version`` of it.
+
+    ``knowledge`` has the project of each index that has it, ``failures`` the reasons why upstreams could not be asked, by index.
+    """
+    ruling = rule_on_mirrors(project, order, lambda name: name in knowledge)
+    owners: dict[str, str] = {}
+    fates = [_fate(index, version, knowledge.get(index.name), failures.get(index.name), ruling, owners) for index in order]
+    names = {index.name for index in order}
+    missing = tuple((index.name, base) for index in order for base in dict.fromkeys(bases_of(index)) if base not in names)
+    return Explanation(project, version, ruling, tuple(fates), missing)
+
+
+def _fate(
+    index: Index, version: str | None, known: KnownProject | None, failure: str | None, ruling: Ruling, owners: dict[str, str]
+) -> IndexFate:
+    """Return the contribution of one index; the files it shows are added to ``owners`` (file name -> index)."""
+    files = () if known is None else _files(known, version)
+    if index.is_mirror and not ruling.allowed:
+        silenced = tuple(FileFate(file.link.filename, withheld="silenced") for file in files)
+        return IndexFate(index, Verdict.SILENCED, silenced, silenced_by=ruling.private)
+    if known is None:
+        return IndexFate(index, Verdict.ABSENT if failure is None else Verdict.FAILED, reason=failure)
+    offered = {file.link.filename for file in known.offered}
+    fates = tuple(_file_fate(index, known, file.link.filename, offered, owners) for file in files)
+    return IndexFate(index, _verdict(known, version, fates), fates, reason=failure)
+
+
+def _files(known: KnownProject, version: str | None) -> tuple[KnownFile, ...]:
+    if version is None:
+        return known.files
+    wanted = comparable_version(version)
+    found = [(file, version_of_filename(file.link.filename, known.project)) for file in known.files]
+    return tuple(file for file, named in found if named is not None and comparable_version(named) == wanted)
+
+
+def _file_fate(index: Index, known: KnownProject, filename: str, offered: set[str], owners: dict[str, str]) -> FileFate:
+    if filename not in offered:
+        return FileFate(filename, withheld="quarantined" if known.quarantined else "vanished")
+    owner = owners.setdefault(filename, index.name)
+    return FileFate(filename, None if owner == index.name else owner)
+
+
+def _verdict(known: KnownProject, version: str | None, fates: Sequence[FileFate]) -> Verdict:
+    if any(fate.shown for fate in fates):
+        return Verdict.ANSWERS
+    if any(fate.shadowed_by is not None for fate in fates):
+        return Verdict.SHADOWED
+    return Verdict.EMPTY if version is None or fates else Verdict.NO_VERSION

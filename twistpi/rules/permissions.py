@@ -12,9 +12,8 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.accounts import ANY_USER, ANYBODY, ROOT, Principal
 from twistpi.model.errors import LoginNeeded, PermissionDenied
-from twistpi.model.records import Index
+from twistpi.model.records import ANY_USER, ANYBODY, ROOT, Index, Principal
 
 MAY_READ: Final = "read"
 """In ``ApiToken.may``: pages, files and JSON."""

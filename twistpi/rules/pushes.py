@@ -11,8 +11,7 @@ from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, FileNotFetched, Forbidden, InvalidName, NotFound, file_exists
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
-from twistpi.model.release_changes import AttachmentAdded, FileRemoved, FileUploaded
-from twistpi.model.releases import Attachment, Release, UploadedFile
+from twistpi.model.releases import Attachment, AttachmentAdded, FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.attachments import docs_of, toxresults_of
 from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.releases import find_release

@@ -22,8 +22,7 @@ from twistpi.model.names import (
     project_of_filename,
 )
 from twistpi.model.records import Json
-from twistpi.model.release_changes import ReleaseDescribed
-from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release
+from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release, ReleaseDescribed
 
 _ARCHIVE = re.compile(r".+?\.(?:exe|tar\.gz|bz2|rpm|deb|zip|tgz|egg|dmg|msi|whl)\Z", re.IGNORECASE | re.DOTALL)
 _UNLIKE_IN_WHEELS = re.compile(r"[^\w.]+")

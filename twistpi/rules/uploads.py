@@ -1,4 +1,4 @@
-"""Uploads to private indexes: the changes of a distribution or a registration.
+"""Uploads: the changes of a distribution or a registration, and the form that uploads a file to another server.
 
 A file name belongs to one release of a project.  On a volatile index other bytes replace those that were there; on others they
 are refused.  The same bytes again change nothing.
@@ -6,18 +6,19 @@ are refused.  The same bytes again change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import attrs
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import Conflict, Forbidden, NotFound, file_exists
+from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
 from twistpi.model.records import NOTHING, Index, Json, Link
-from twistpi.model.release_changes import FileRemoved, FileUploaded
-from twistpi.model.releases import Release, UploadedFile
+from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.mirrors import file_path
-from twistpi.rules.upload_checks import described, every_field
+from twistpi.rules.upload_checks import described, every_field, shown_metadata
 
 IDENTICAL: Final = "Upload of identical file to non volatile index."
 """The message of a success that changed nothing, on an index that is not volatile."""
@@ -132,3 +133,85 @@ def check_replaceable(index: Index, filename: str, sha256: str, existing: Upload
         raise file_exists(filename)
     if gone and uploaded_path(filename, sha256) not in gone and not index.config.get("reuse_filenames", False):
         raise Conflict(f"{filename} existed in non-volatile index {index.name} with other bytes; build a new version instead")
+
+
+# The form that uploads a file to another server ----------------------------------------------------------------------
+
+
+Fields = tuple[tuple[str, str], ...]
+"""Names and values, in the order in which they are sent; names may be repeated."""
+_OTHER_SPELLINGS: Final = {
+    "provides_extras": "provides_extra",
+    "import_names": "import_name",
+    "import_namespaces": "import_namespace",
+}
+"""Fields with another name on other servers; they are sent under both names."""
+_INSTALLERS: Final = {".exe": "bdist_wininst", ".msi": "bdist_msi", ".rpm": "bdist_rpm", ".dmg": "bdist_dmg"}
+_PYTHON: Final = re.compile(r"-py(\d+(?:\.\d+)?)(?=[-.])")
+_OLDEST: Final = "2.1"
+"""The metadata version of releases without one, which servers require."""
+
+
+@attrs.frozen
+class EncodedForm:
+    """A form as it is sent; the bytes of its file, if any, come between ``head`` and ``tail``."""
+
+    content_type: str
+    head: bytes
+    tail: bytes
+
+
+def metadata_fields(metadata: Mapping[str, Json]) -> Fields:
+    """Return the fields of ``Release.metadata``; empty text is sent, empty lists are left out."""
+    fields: list[tuple[str, str]] = []
+    for key, value in {**shown_metadata(metadata), "metadata_version": metadata.get("metadata_version") or _OLDEST}.items():
+        names = (key, _OTHER_SPELLINGS[key]) if key in _OTHER_SPELLINGS else (key,)
+        values = value if isinstance(value, list | tuple) else (value,)
+        fields.extend((name, str(one)) for name in names for one in values)
+    return tuple(fields)
+
+
+def file_fields(filename: str, sha256: str) -> Fields:
+    """Return the fields of a distribution beside the metadata of its release."""
+    filetype, pyversion = file_type(filename)
+    return ((":action", "file_upload"), ("filetype", filetype), ("pyversion", pyversion), ("sha256_digest", sha256))
+
+
+def file_type(filename: str) -> tuple[str, str]:
+    """Return ``filetype`` and ``pyversion`` of a distribution, according to its name."""
+    kind = kind_of_filename(filename)
+    if kind == SDIST:
+        return "sdist", "source"
+    if kind == WHEEL:
+        tags = filename.split("-")[-3:]
+        return "bdist_wheel", tags[0] if len(tags) == 3 else "any"
+    found = _PYTHON.search(filename)
+    version = found[1] if found else "any"
+    if kind == EGG:
+        return "bdist_egg", version
+    return _INSTALLERS.get(filename[-4:].lower(), "bdist_dumb"), version
+
+
+def encode_form(fields: Iterable[tuple[str, str]], boundary: str, attached: str | None = None) -> EncodedForm:
+    """Return ``fields`` as ``multipart/form-data`` (RFC 7578), with a file called ``attached``, unless None, as ``content``.
+
+    ``boundary`` is ASCII, has at most 70 characters, and does not occur in what is sent.
+    """
+    parts: list[bytes] = []
+    for name, value in fields:
+        parts.append(b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % (boundary.encode("ascii"), _quoted(name)))
+        parts.append(value.encode("utf-8", "replace") + b"\r\n")
+    tail = b"--%s--\r\n" % boundary.encode("ascii")
+    if attached is not None:
+        parts.append(
+            b'--%s\r\nContent-Disposition: form-data; name="content"; filename="%s"\r\n'
+            b"Content-Type: application/octet-stream\r\n\r\n" % (boundary.encode("ascii"), _quoted(attached))
+        )
+        tail = b"\r\n" + tail
+    return EncodedForm(f"multipart/form-data; boundary={boundary}", b"".join(parts), tail)
+
+
+def _quoted(name: str) -> bytes:
+    """Return ``name`` for between quotes, as browsers write it."""
+    escaped = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    return escaped.encode("utf-8", "replace")

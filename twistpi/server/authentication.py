@@ -16,7 +16,7 @@ from twisted.python.threadpool import ThreadPool
 
 from twistpi.auth.passwords import BLANK
 from twistpi.auth.tokens import LoginTokens
-from twistpi.model.accounts import ROOT
+from twistpi.model.records import ROOT
 from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers

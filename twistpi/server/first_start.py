@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from twistpi.auth.passwords import BLANK
-from twistpi.model.accounts import ROOT
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.errors import invalid_setting
-from twistpi.model.records import Index, Json
+from twistpi.model.records import ROOT, Index, Json
 
 ROOT_MIRROR = "root/pypi"
 """The index that a new server directory has, unless it is left out."""

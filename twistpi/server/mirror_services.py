@@ -16,7 +16,7 @@ from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.blob_search import Adopt, BlobSearch
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.rules.replication import BlobPolicy
 from twistpi.server.foundation import Foundation
 from twistpi.web.components import MirrorServices
 

@@ -16,7 +16,7 @@ import attrs
 import orjson
 
 from twistpi.model.storage_errors import ServerdirRefused
-from twistpi.rules.promotion import Fence
+from twistpi.rules.replication import Fence
 
 FORMAT = 1
 """The version of the layout this code reads and writes."""

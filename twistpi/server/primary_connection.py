@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.internet.threads import deferToThreadPool
 
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import Agent, make_agent, unix_agent
 from twistpi.http.client import HTTPClient
 from twistpi.http.networks import ForbiddenNetworks

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import attrs
 
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.blobs.tree import INCOMING
 from twistpi.mirror.names import NameLists
 from twistpi.model.changes import Change

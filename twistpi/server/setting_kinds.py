@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from twistpi.auth.passwords import CHEAPEST, DEAREST, is_password_hash
-from twistpi.rules.blob_policy import BlobPolicy
+from twistpi.rules.replication import BlobPolicy
 
 NONE: Final = "none"
 """In a list of networks: no network at all."""

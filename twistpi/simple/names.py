@@ -20,8 +20,7 @@ from twistpi.model.names import normalize_project
 from twistpi.model.records import Json
 from twistpi.simple.fields import check_api_version, clean_serial
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.parse import is_json
-from twistpi.simple.parse_html import charset_of
+from twistpi.simple.parse import charset_of, is_json
 from twistpi.simple.render import HTML_VERSION, JSON_VERSION
 from twistpi.simple.urls import escape
 

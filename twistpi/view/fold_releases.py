@@ -13,21 +13,21 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from twistpi.model.accounts import BY_ANONYMOUS
 from twistpi.model.changes import Entry
-from twistpi.model.records import Link
-from twistpi.model.release_changes import (
+from twistpi.model.records import BY_ANONYMOUS, Link
+from twistpi.model.releases import (
+    DOCZIP,
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,
     FileUploaded,
     FileYanked,
+    LogLine,
     ProjectMarked,
     ProjectRemoved,
     ReleaseDescribed,
     ReleaseRemoved,
 )
-from twistpi.model.releases import DOCZIP, LogLine
 from twistpi.rules.mirrors import file_path
 from twistpi.view.rows import INSERT_FILE, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
 

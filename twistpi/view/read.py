@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 import orjson
 
-from twistpi.model.accounts import ApiToken, User
-from twistpi.model.records import Freshness, Index, KnownFile, KnownProject
+from twistpi.model.records import ApiToken, Freshness, Index, KnownFile, KnownProject, User
 from twistpi.view.newest import Newest
 from twistpi.view.read_blobs import BlobReader, KeptBlob, NamedBlob
 from twistpi.view.read_releases import ReleaseReader

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.accounts import Principal
 from twistpi.model.errors import NotFound, PermissionDenied, UnknownIndex
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index, Json, Principal
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import Inheritance, VisibleIndexes, inheritance_of, visible_indexes
 from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open

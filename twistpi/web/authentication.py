@@ -23,14 +23,13 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.auth import tokens as api_tokens
-from twistpi.auth.passwords import BLANK, Remembered, hash_password, verify_password
-from twistpi.auth.throttle import LONGEST_WAIT, Throttle
+from twistpi.auth.passwords import BLANK, LONGEST_WAIT, Remembered, Throttle, hash_password, verify_password
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
-from twistpi.rules.api_tokens import is_expired
+from twistpi.model.records import NOBODY, Principal, User
+from twistpi.rules.accounts import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.request import header
 

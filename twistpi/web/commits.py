@@ -14,8 +14,8 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
+from twistpi.model.records import Principal
 from twistpi.model.storage_errors import BlobConflict, SyncFailed
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
 from twistpi.rules.inheritance import VisibleIndexes
-from twistpi.simple.merge import merge
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.render import etag, render_project
+from twistpi.simple.render import etag, merge, render_project
 from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
 from twistpi.web.access import Access

@@ -11,7 +11,7 @@ from twisted.web.client import readBody
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
-from twistpi.model.accounts import User
+from twistpi.model.records import User
 from twistpi.model.replication_errors import AskFirst
 from twistpi.web.authentication import Authenticator
 from twistpi.web.forwarding.headers import HEADER, PassedOn

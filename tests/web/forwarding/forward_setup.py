@@ -15,7 +15,7 @@ from twisted.internet import reactor as installed_reactor
 
 from tests.web.test_web_sockets import settle
 from tests.web.web_world import NODE_ID, SECRET, World
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica
 from twistpi.web.forwarding.backend import primary_backend

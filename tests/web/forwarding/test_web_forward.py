@@ -29,7 +29,7 @@ from tests.web.forwarding.forward_setup import (
     wait_for_close,
 )
 from tests.web.web_world import SECRET, World
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
 from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend

@@ -22,7 +22,7 @@ from tests.web.web_wire import Answer, Wire
 from tests.web.web_world import World, sha256
 from twistpi.blobs.address import blob_address
 from twistpi.model.changes import IndexModified
-from twistpi.model.release_changes import ProjectMarked
+from twistpi.model.releases import ProjectMarked
 from twistpi.web.handlers.docs_archive import read_contents, unpack
 
 PAGES = {

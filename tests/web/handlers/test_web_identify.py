@@ -23,10 +23,10 @@ from zope.interface import implementer
 
 from twistpi.auth.passwords import BLANK, hash_password, verify_password
 from twistpi.auth.tokens import LoginTokens
-from twistpi.model.accounts import NOBODY, Principal, User
 from twistpi.model.changes import Change, Entry, LogStarted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
 from twistpi.model.peers import Position
+from twistpi.model.records import NOBODY, Principal, User
 from twistpi.view.database import open_view
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses

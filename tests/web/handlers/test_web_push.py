@@ -21,7 +21,7 @@ from twistpi.mirror.download import KeptFile
 from twistpi.model.changes import IndexModified
 from twistpi.model.errors import UnknownFile, UpstreamFailed
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.release_changes import FileUploaded, ProjectMarked
+from twistpi.model.releases import FileUploaded, ProjectMarked
 
 SAME = {"name": NAME, "version": "1.0"}
 

@@ -11,7 +11,7 @@ from tests.web.web_asking import Person, logged_in, nobody, serial_of, with_api_
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link
-from twistpi.model.release_changes import AttachmentAdded
+from twistpi.model.releases import AttachmentAdded
 
 STAY = "cannot delete version on non-volatile index"
 

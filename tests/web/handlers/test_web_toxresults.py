@@ -16,7 +16,7 @@ from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, path_of, release, sdi
 from tests.web.web_wire import Wire, read_answer
 from tests.web.web_world import MIRROR, World, at_once, link, sha256
 from twistpi.model.changes import IndexModified
-from twistpi.model.release_changes import FileRemoved, ProjectMarked
+from twistpi.model.releases import FileRemoved, ProjectMarked
 from twistpi.web.receiving.result_reader import LARGEST_RESULT, is_result_path
 
 RESULT = b'{ "testenvs": {"py311": {}},\n "host": "a" }\n'

@@ -39,7 +39,7 @@ from tests.web.web_uploads import (
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, sha256
 from twistpi.model.changes import IndexModified
-from twistpi.model.release_changes import ProjectMarked
+from twistpi.model.releases import ProjectMarked
 
 BOTH = pytest.mark.parametrize("index", [DEV, PROD])
 

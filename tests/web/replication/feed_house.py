@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from tests.fakes.list_view import ListView
 from tests.in_reactor import offload
 from tests.web.web_world import World
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer

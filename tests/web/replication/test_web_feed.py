@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.replication.feed_house import LOG_ID, NODE, STRANGER, Client, Setup
 from tests.web.web_asking import nobody
-from twistpi.auth.node_tokens import WINDOW
+from twistpi.auth.tokens import WINDOW
 from twistpi.model.changes import EpochBegan
 from twistpi.model.codec import encode_content
 from twistpi.model.peers import BEGINNING

@@ -20,7 +20,7 @@ from tests.view.test_view_fold_property import MEMORY
 from tests.web.replication.feed_house import LOG_ID, NODE, Client
 from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import NOW, World, at_once
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import next_extent, segment_path

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from twisted.web.http_headers import Headers
 
-from twistpi.auth.node_tokens import AHEAD, WINDOW, NodeTokens
+from twistpi.auth.tokens import AHEAD, WINDOW, NodeTokens
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.replication.authentication import NodeAuthenticator
 

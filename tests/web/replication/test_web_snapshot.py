@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from tests.web.web_asking import ask_raw
 from tests.web.web_wire import Answer
 from tests.web.web_world import NOW, World, at_once, link
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.model.errors import NotFound
 from twistpi.view.database import FOLD_VERSION
 from twistpi.view.snapshot import dump

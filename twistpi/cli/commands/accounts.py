@@ -12,8 +12,8 @@ from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import Disk
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, settings_options
-from twistpi.model.accounts import ROOT
 from twistpi.model.errors import unknown_user
+from twistpi.model.records import ROOT
 from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.first_start import ROOT_MIRROR
 from twistpi.server.node import read_node

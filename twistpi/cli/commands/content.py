@@ -13,7 +13,7 @@ from twistpi.cli.commands.common import now, settings_options
 from twistpi.cli.progress import show_progress
 from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, find_garbage
-from twistpi.rules.yanks import read_yank
+from twistpi.rules.releases import read_yank
 from twistpi.server.settings import Settings
 
 

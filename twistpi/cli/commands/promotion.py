@@ -6,7 +6,7 @@ import os
 
 import click
 
-from twistpi.auth.node_tokens import NodeTokens
+from twistpi.auth.tokens import NodeTokens
 from twistpi.cli.administration import administer
 from twistpi.cli.clients import PeerClient
 from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of, settings_options

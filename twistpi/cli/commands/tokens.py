@@ -7,10 +7,9 @@ import click
 from twistpi.auth import tokens as api_tokens
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.commands.common import now, settings_options, show
-from twistpi.model.accounts import ApiToken
 from twistpi.model.errors import unknown_user
-from twistpi.model.records import Json
-from twistpi.rules.api_tokens import is_expired, read_token_request, token_facts
+from twistpi.model.records import ApiToken, Json
+from twistpi.rules.accounts import is_expired, read_token_request, token_facts
 from twistpi.server.settings import Settings
 
 _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")

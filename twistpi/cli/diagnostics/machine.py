@@ -24,8 +24,7 @@ from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
-from twistpi.model.accounts import ROOT
-from twistpi.model.records import Index
+from twistpi.model.records import ROOT, Index
 from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open

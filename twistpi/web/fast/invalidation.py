@@ -18,7 +18,7 @@ from twistpi.model.changes import (
     MetadataMissing,
     ProjectVanished,
 )
-from twistpi.model.release_changes import (
+from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,

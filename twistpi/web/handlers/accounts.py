@@ -12,21 +12,23 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
 from twistpi.http.body import Offload
-from twistpi.model.accounts import Principal, User
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, Conflict, LoginNeeded, PermissionDenied, unknown_user
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index, Json, Principal, User
 from twistpi.rules.accounts import (
     UserRequest,
     check_user_name,
+    decide_token_created,
+    decide_token_revoked,
     decide_user_created,
     decide_user_deleted,
     decide_user_modified,
     needs_full_rights,
     read_new_user,
+    read_token_request,
     read_user_patch,
+    token_facts,
 )
-from twistpi.rules.api_tokens import decide_token_created, decide_token_revoked, read_token_request, token_facts
 from twistpi.rules.permissions import Action, may_read
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, client_address, is_local, outside_prefix, outside_url

@@ -10,10 +10,9 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import Conflict, unknown_user
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index, Json, Principal
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation

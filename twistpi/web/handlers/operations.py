@@ -21,10 +21,9 @@ from twisted.web.server import Request
 
 from twistpi.gc.collector import GarbageCollector, Report
 from twistpi.gc.garbage import FOLDERS
-from twistpi.model.accounts import ROOT
 from twistpi.model.errors import PermissionDenied
 from twistpi.model.monitoring import Check, Checked, Measure, Measured
-from twistpi.model.records import Json
+from twistpi.model.records import ROOT, Json
 from twistpi.replication.promotion import Promotion
 from twistpi.rules.permissions import Action
 from twistpi.web.access import Access

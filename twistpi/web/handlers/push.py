@@ -14,7 +14,6 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import (
     FileNotFetched,
@@ -25,7 +24,7 @@ from twistpi.model.errors import (
     UnknownProject,
     UpstreamFailed,
 )
-from twistpi.model.records import Index, KnownFile
+from twistpi.model.records import Index, KnownFile, Principal
 from twistpi.model.releases import Release
 from twistpi.push.releases import TAKEN, Line, Pusher
 from twistpi.push.repository import read_repository

@@ -29,14 +29,18 @@ from twistpi.model.releases import Release
 from twistpi.rules.permissions import Action
 from twistpi.rules.releases import (
     Found,
+    check_markable,
     decide_file_removed,
     decide_project_removed,
     decide_release_removed,
+    decide_status,
+    decide_yank,
     file_removed_message,
     project_removed_message,
+    read_status,
+    read_yank,
     release_removed_message,
 )
-from twistpi.rules.yanks import check_markable, decide_status, decide_yank, read_status, read_yank
 from twistpi.web.access import Access
 from twistpi.web.commits import Commits
 from twistpi.web.replies import Responder, message_reply, result_reply

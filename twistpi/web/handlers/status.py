@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.accounts import ROOT
 from twistpi.model.errors import TwistpiError
-from twistpi.model.records import Json
+from twistpi.model.records import ROOT, Json
 from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.access import Access

@@ -12,10 +12,9 @@ from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.received import Received
-from twistpi.model.accounts import NOBODY, Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, Forbidden, NotFound
-from twistpi.model.records import Index
+from twistpi.model.records import NOBODY, Index, Principal
 from twistpi.model.releases import Release
 from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_filename, toxresult_link, toxresults_of
 from twistpi.rules.permissions import Action, is_allowed

@@ -16,11 +16,10 @@ from twisted.web.server import Request
 from twistpi.archives.inspect import Inspected, inspect
 from twistpi.blobs.address import blob_address, metadata_address, provenance_address
 from twistpi.blobs.received import Received
-from twistpi.model.accounts import Principal
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest
 from twistpi.model.names import WHEEL, normalize_project
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index, Json, Principal
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
 from twistpi.rules.attachments import Docs, decide_docs_uploaded, docs_filename, read_docs
 from twistpi.rules.attestations import provenance_of

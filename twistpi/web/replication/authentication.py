@@ -1,6 +1,6 @@
 """Authenticates other servers, for what only they may read: ``+changelog``, ``+snapshot``, blobs and the like.
 
-Such a request carries ``Authorization: Twistpi-Node TOKEN`` (``auth/node_tokens.py``).  A token is good for one request: for its
+Such a request carries ``Authorization: Twistpi-Node TOKEN`` (``auth/tokens.py``).  A token is good for one request: for its
 method, path and query, within a minute, and once.  Nonces are remembered for as long as their tokens would be good; tokens older
 than this process are not good, so that a restart forgets nothing that matters.
 
@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.auth.node_tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
+from twistpi.auth.tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
 from twistpi.model.replication_errors import NodeRefused
 from twistpi.web.forwarding.headers import TIME
 from twistpi.web.replies import Headers

@@ -62,7 +62,7 @@ from typing import Any, Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.auth.node_tokens import NodeClaim
+from twistpi.auth.tokens import NodeClaim
 from twistpi.changelog.interfaces import Segment
 from twistpi.http.body import Offload
 from twistpi.model.errors import BadRequest, NotFound

@@ -22,7 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from twistpi.auth.node_tokens import NodeClaim
+from twistpi.auth.tokens import NodeClaim
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import NotFound

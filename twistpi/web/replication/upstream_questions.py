@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.auth.node_tokens import NodeClaim
+from twistpi.auth.tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload

@@ -1,4 +1,4 @@
-"""Promotion: its conditions, the servers that are fenced by it, and where two logs fork.  Pure.
+"""Promotion: its conditions, the servers that are fenced by it, and where two logs fork.  And which files a replica fetches.
 
 A promotion begins an **epoch**: the promoted server appends ``EpochBegan`` and takes writes from then on.  The line before that
 is the **fork**: entries that a former primary has after it exist only there.  A server that took writes in an epoch of lower rank
@@ -7,9 +7,12 @@ is the **fork**: entries that a former primary has after it exist only there.  A
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
-from twistpi.model.errors import Conflict, Unavailable
+from twistpi.model.errors import Conflict, InvalidName, Unavailable
+from twistpi.model.names import IndexName
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
 
 PRIMARY = "primary"
@@ -168,3 +171,44 @@ class ForkSearch:
             self.agreed = max(self.agreed, serial)
         else:
             self.differ = min(self.differ, serial)
+
+
+# Files of a replica --------------------------------------------------------------------------------------------------
+
+
+ALL: Final = "all"
+ON_DEMAND: Final = "on-demand"
+
+
+@attrs.frozen
+class BlobPolicy:
+    """The setting ``replicate-files``."""
+
+    everything: bool = True
+    indexes: frozenset[str] = frozenset()
+    """The indexes whose files are fetched when not everything is."""
+
+    @classmethod
+    def parse(cls, text: str) -> BlobPolicy:
+        """Parse ``all``, ``on-demand``, or a comma-separated list of indexes.  Raise ``ValueError``."""
+        if text in (ALL, ON_DEMAND):
+            return cls(everything=text == ALL)
+        names = [name.strip() for name in text.split(",")]
+        try:
+            return cls(False, frozenset(str(IndexName.parse(name)) for name in names))
+        except InvalidName as error:
+            raise ValueError(text) from error
+
+    def wants(self, index: str) -> bool:
+        """Whether files of ``index`` are fetched."""
+        return self.everything or index in self.indexes
+
+    @property
+    def wants_nothing(self) -> bool:
+        """Whether no files are fetched."""
+        return not self.everything and not self.indexes
+
+    def __str__(self) -> str:
+        if self.everything:
+            return ALL
+        return ",".join(sorted(self.indexes)) or ON_DEMAND
