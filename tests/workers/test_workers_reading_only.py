@@ -22,8 +22,7 @@ from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.records import Freshness
 from twistpi.model.replication_errors import AskFirst
 from twistpi.rules.mirrors import file_path
-from twistpi.web.authentication import PasswordQueue
-from twistpi.workers.authentication import WorkerAuthenticator
+from twistpi.web.authentication import Authenticator, PasswordQueue
 
 WHEEL = link("hello-1.0-py3-none-any.whl")
 PAGE = f"/{MIRROR}/+simple/hello/"
@@ -71,8 +70,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     mirrors.pages = PageService(source, made.readers, clock, cache_expiry=1800.0)
     mirrors.files = mirrors.blobs = FileService(source, blobs, offload)
     mirrors.metadata, mirrors.names = MetadataService(source, blobs, offload), source
-    made.components.access.authenticator = WorkerAuthenticator(
-        made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, passwords=Passwords()
+    made.components.access.authenticator = Authenticator(
+        made.readers, LoginTokens(SECRET, 36000), PasswordQueue(at_once), made.clock, bytes, 4, elsewhere=Passwords()
     )
     site.forwarder = First()
     yield made
@@ -148,7 +147,7 @@ def test_a_password_is_looked_at_by_the_first_process_and_then_known_for_a_minut
     world.add_user("alice", "secret")
     world.commit(IndexCreated("alice/dev", {"type": "stage", "acl_read": ["alice"]}))
     authenticator: Any = world.components.access.authenticator
-    wire, passwords = Wire(world), authenticator.passwords
+    wire, passwords = Wire(world), authenticator.elsewhere
 
     def status(user: str, password: str) -> int:
         return wire.ask("/alice/dev/+simple/", authorization=basic(user, password)).status

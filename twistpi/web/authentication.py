@@ -12,7 +12,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -29,6 +30,7 @@ from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
 from twistpi.model.records import NOBODY, Principal, User
+from twistpi.model.replication_errors import AskFirst
 from twistpi.rules.accounts import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.request import header
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 
 THREADS = 2
 """How many hash at the same time."""
-_LONGEST = 64
-_LONGEST_OF_ONE = 32
 
 _Result = TypeVar("_Result")
 
@@ -52,9 +52,9 @@ class PasswordQueue:
     _offload: Offload
     """Runs at least ``threads`` functions at the same time."""
     threads: int = THREADS
-    longest: int = _LONGEST
+    longest: int = 64
     """How many may wait."""
-    longest_of_one: int = _LONGEST_OF_ONE
+    longest_of_one: int = 32
     """How many of one address may wait, so that a single one never fills the queue."""
     hashed: int = 0
     """How many were hashed so far."""
@@ -151,6 +151,13 @@ class _Try:
         return "" if self.user is None else self.user.name
 
 
+class PasswordCheck(Protocol):
+    """Another process that verifies passwords."""
+
+    async def is_right(self, name: str, password: str, address: str, *, local: bool) -> bool:
+        """Return whether ``password``, given by a client at ``address``, is that of the user ``name``. Raise ``AskFirst``."""
+
+
 @attrs.define(eq=False)
 class Authenticator:
     """Authenticates callers, lets users log in, and makes hashes of passwords and tokens."""
@@ -163,6 +170,8 @@ class Authenticator:
     """Random bytes, as ``os.urandom`` makes them."""
     bcrypt_cost: int
     addresses: Addresses = attrs.field(factory=Addresses)
+    elsewhere: PasswordCheck | None = None
+    """Verifies the passwords that are not remembered here; None if this process does so itself."""
     _remembered: Remembered = attrs.field(init=False)
     _throttle: Throttle = attrs.field(init=False, factory=Throttle)
     _tries: SingleFlight[tuple[bytes, str], bool] = attrs.field(init=False, factory=SingleFlight)
@@ -256,9 +265,14 @@ class Authenticator:
         return Principal(token.user, token=token)
 
     async def check_password(self, name: str, password: str, address: str, *, local: bool) -> User | None:
-        """Return the user ``name`` when ``password`` is right, else None; a worker asks the first process instead."""
+        """Return the user ``name`` when ``password`` is right, else None.
+
+        Raise ``AskFirst`` if only the process ``elsewhere`` can decide, and what ``login`` raises otherwise.
+        """
         user = self.readers.get().user(name)
         kept = None if user is None else user.password_hash
+        if self.elsewhere is not None and not (kept and password):
+            raise AskFirst
         if kept == BLANK and not password:
             if not local:
                 raise LoginOnlyHere(name)
@@ -266,26 +280,28 @@ class Authenticator:
         digest = self._remembered.digest(name, password, kept or BLANK)
         if self._remembered.knows(digest, self.clock.seconds()):
             return user
+        # By address, too: wrong passwords are counted by it.
         shown = _Try(user, name, password, address, digest)
-        return user if await self._tries.join((digest, address), lambda: self._look(shown)) else None
+        if not await self._tries.join((digest, address), lambda: self._is_right(shown, local=local)):
+            return None
+        self._remembered.add(digest, self.clock.seconds())
+        return user
 
-    async def _look(self, shown: _Try) -> bool:
+    async def _is_right(self, shown: _Try, *, local: bool) -> bool:
+        if self.elsewhere is not None:
+            return await self.elsewhere.is_right(shown.name, shown.password, shown.address, local=local)
         wait = self._throttle.reserve(shown.counted_as, shown.address, self.clock.seconds())
         if wait is None:
             raise TooManyFailures(shown.name, math.ceil(LONGEST_WAIT))
         if wait > 0:
             await deferLater(self.clock, wait)
         kept = None if shown.user is None else shown.user.password_hash
-        right = bool(kept and shown.password) and await self._checks.join(shown.digest, lambda: self._check(shown))
+        verify = partial(self.line.run, shown.address, verify_password, shown.password, kept)
+        right = bool(kept and shown.password) and await self._checks.join(shown.digest, verify)
         if right:
             self._throttle.succeeded(shown.counted_as, shown.address)
-            self._remembered.add(shown.digest, self.clock.seconds())
         else:
             # An unknown name may be a password that slipped into the wrong field.
             user = "a user who does not exist" if shown.user is None else shown.user.name
             _log.info("A login of {user} from {address} failed.", user=user, address=shown.address)
         return right
-
-    async def _check(self, shown: _Try) -> bool:
-        kept = None if shown.user is None else shown.user.password_hash
-        return await self.line.run(shown.address, verify_password, shown.password, kept)

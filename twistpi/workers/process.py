@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TextIO, cast
 
 import attrs
+import orjson
 from twisted.internet import reactor as _chosen_reactor
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.main import CONNECTION_DONE
@@ -24,6 +26,9 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
+from twisted.web.client import readBody
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
 
 from twistpi import __version__
 from twistpi.blobs.tree import Tree
@@ -33,6 +38,7 @@ from twistpi.mirror.files import FileService
 from twistpi.mirror.local_only import LocalOnly
 from twistpi.mirror.pages import PageService
 from twistpi.model.errors import TwistpiError
+from twistpi.model.replication_errors import AskFirst
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import login_tokens
 from twistpi.server.clock import ClockWatch
@@ -45,7 +51,7 @@ from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import PasswordQueue
+from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices
 from twistpi.web.fast.ready import ReadyAnswers
@@ -53,9 +59,9 @@ from twistpi.web.fast.site import FastSite
 from twistpi.web.forwarding.answered_here import by_a_worker
 from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.headers import HEADER, PassedOn
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
-from twistpi.workers.authentication import FirstProcess, WorkerAuthenticator
 from twistpi.workers.control_channel import (
     HURRY,
     READY,
@@ -81,9 +87,31 @@ _IDLE_CONNECTIONS: Final = 64
 """Unused connections to the first process that are kept."""
 _IDLE_TIMEOUT: Final = 20.0
 """Seconds; well before the first process would close them."""
+_WHOSE_LOGIN: Final = b"http://localhost/+api"
+"""Its answer names the user whose login came with the request."""
 _DONE = Failure(CONNECTION_DONE)
 
 log = Logger()
+
+
+@attrs.frozen
+class FirstProcess:
+    """The first process: it verifies passwords, counts the wrong ones, and has clients that send such wait."""
+
+    _agent: IAgent
+    """Leads to its socket."""
+
+    async def is_right(self, name: str, password: str, address: str, *, local: bool) -> bool:
+        """See ``PasswordCheck``.  ``AskFirst``: there is no plain answer, so the whole request goes to the first process."""
+        client = PassedOn("http://localhost", address, local)
+        credentials = b64encode(f"{name}:{password}".encode()).decode("ascii")
+        fields = {"Authorization": [f"Basic {credentials}"], HEADER: [client.text], "Accept": ["application/json"]}
+        try:
+            response = await self._agent.request(b"GET", _WHOSE_LOGIN, Headers(fields), None)
+            status = orjson.loads(await readBody(response))["result"]["authstatus"]
+        except Exception as error:  # of the connection, of HTTP, of a server that has too much to do
+            raise AskFirst from error
+        return bool(status[:2] == ["ok", name])
 
 
 def make_components(config: WorkerConfig, shared_state: SharedState, reactor: Any) -> Components:
@@ -92,9 +120,9 @@ def make_components(config: WorkerConfig, shared_state: SharedState, reactor: An
     offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     readers, blobs = Readers(layout.view), Tree(settings.serverdir)
     addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
-    authenticator = WorkerAuthenticator(
+    authenticator = Authenticator(
         readers, login_tokens(settings), PasswordQueue(offload), reactor, os.urandom, settings.bcrypt_cost, addresses,
-        passwords=FirstProcess(agent_for(f"unix:{config.first_process}", settings, reactor, {})),
+        FirstProcess(agent_for(f"unix:{config.first_process}", settings, reactor, {})),
     )  # fmt: skip
     nobody: Any = None  # changes are forwarded
     source = LocalOnly()
