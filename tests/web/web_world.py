@@ -37,7 +37,7 @@ from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.forwarding.trusted_peers import TrustedPeers
+from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 

@@ -22,9 +22,9 @@ from twistpi.server.secret import read_secret
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
 from twistpi.web.addresses import Addresses
-from twistpi.web.forwarding.answered_here import by_a_replica
-from twistpi.web.forwarding.backend import primary_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import primary_backend
+from twistpi.web.paths import replica_answers
 
 
 def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
@@ -77,7 +77,7 @@ def forward_to(
     backend = primary_backend(primary.url, address.base, agent, primary)
     reach = _SerialWait(following, settings.proxy_timeout)
     return Forwarder(
-        backend, addresses, reactor, by_a_replica, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK,
+        backend, addresses, reactor, replica_answers, reach=reach.reach, serial=lambda: following.progress.serial, mark=_MARK,
         is_over=lambda: following.is_stopped,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, Literal, TextIO
+from typing import Final, Literal, TextIO
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,6 +18,7 @@ import orjson
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from twistpi.model.records import Json
 from twistpi.model.text import without_secrets
 from twistpi.web.addresses import Addresses, is_trusted_peer
 from twistpi.web.request import header, passed_on_of
@@ -134,7 +135,7 @@ def _combined(logged: Logged, now: float) -> str:
 
 
 def _json(logged: Logged, now: float) -> str:
-    told: dict[str, Any] = {
+    told: dict[str, Json] = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z",
         "event": "request",
         "client": logged.client,
@@ -153,7 +154,7 @@ def _json(logged: Logged, now: float) -> str:
     return orjson.dumps(told).decode("ascii")
 
 
-def logged_head(peer: Any, data: bytes, status: int, sent: int) -> Logged:
+def logged_head(peer: object, data: bytes, status: int, sent: int) -> Logged:
     """Return the same for the bytes ``data`` of a request that was answered without a request object."""
     first, *lines = data.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")

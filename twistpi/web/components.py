@@ -15,7 +15,7 @@ from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, Network
 from twistpi.web.commits import UploadStorage
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.forwarding.trusted_peers import TrustedPeers
+from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.replies import DefaultHeaders, Responder
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.connections import Connections

@@ -5,13 +5,13 @@ that has nothing to serve yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IProtocolNegotiationFactory
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
@@ -24,7 +24,7 @@ from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
 from twistpi.web.forwarding.headers import REFUSED
-from twistpi.web.forwarding.trusted_peers import TrustedPeers
+from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.handlers.operations import ALIVE
 from twistpi.web.paths import RequestRefused, check_path, without_prefix
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, result_reply
@@ -53,7 +53,7 @@ class Front(Resource):
             return self._responder.put(request, self._not_believed(request.refusal))
         if isinstance(content, ForwardedRequest):
             content.complete()
-            _render_forwarded(request, content, self._not_forwarded)
+            Deferred.fromCoroutine(self._relay(request, content))
             return NOT_DONE_YET
         segments = request.postpath or []
         try:
@@ -75,28 +75,21 @@ class Front(Resource):
         told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
         return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
 
-    def _not_forwarded(self, request: Request, failure: Failure) -> bytes:
-        return self._responder.put(request, failure_reply(request, failure, wants_json=True))
-
-
-def _render_forwarded(request: Request, forwarding: ForwardedRequest, fail: Callable[[Request, Failure], bytes]) -> None:
-    """Answer ``request`` as the other server does, when that is there; ``fail`` makes the answer of what went wrong."""
-
-    def answered(_: None) -> None:
-        request.finish()
-
-    def failed(failure: Failure) -> None:
-        if request._disconnected or failure.check(CancelledError):
+    async def _relay(self, request: Request, forwarding: ForwardedRequest) -> None:
+        """Answer ``request`` as the other server does, when that is there."""
+        relaying = Deferred.fromCoroutine(forwarding.relay(request))
+        gone = request.notifyFinish().addErrback(lambda _: relaying.cancel())
+        try:
+            await relaying
+        except CancelledError:
             return
-        body = fail(request, failure)
-        if request.method != b"HEAD":
-            request.write(body)
+        except Exception:
+            if gone.called:
+                return
+            body = self._responder.put(request, failure_reply(request, Failure(), wants_json=True))
+            if request.method != b"HEAD":
+                request.write(body)
         request.finish()
-
-    relaying = Deferred.fromCoroutine(forwarding.relay(request))
-    request.notifyFinish().addErrback(lambda _: relaying.cancel())
-    relaying.addCallback(answered)
-    relaying.addErrback(failed)
 
 
 _CLOSE: Headers = ((b"Connection", b"close"),)
@@ -155,29 +148,21 @@ class _NotYet(Resource):
         return put(request, reply, default_headers)
 
 
-@implementer(IProtocolFactory, IProtocolNegotiationFactory)
-@attrs.define(eq=False)
-class SiteHolder:
+@implementer(IProtocolNegotiationFactory)
+class SiteHolder(Factory):
     """The factory of the listening ports: it has the connections of ``site``, which is set before the first one comes.
 
     A new replica sets it twice: a ``WaitingSite``, whose connections end with their first answer, and its own site.
     """
 
-    site: Any = None
-    noisy: bool = False
-    """Twisted asks factories whether their start is worth a line."""
-
-    def doStart(self) -> None:
-        """A port opens (``IProtocolFactory``)."""
-
-    def doStop(self) -> None:
-        """A port closes (``IProtocolFactory``)."""
+    noisy = False
+    site: Site
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Return what clients over TLS may choose from (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
+        """Return what clients over TLS may choose from: HTTP/1.1 alone."""
         return [b"http/1.1"]
 
-    def buildProtocol(self, address: IAddress) -> IProtocol | None:
+    def buildProtocol(self, address: IAddress | None) -> HTTPChannel:
         """Return a connection of the site."""
-        built: IProtocol | None = self.site.buildProtocol(address)
+        built: HTTPChannel = self.site.buildProtocol(address)
         return built

@@ -1,12 +1,20 @@
-"""Splits paths of requests into segments, and refuses those that no route may see."""
+"""What the path of a request says: its segments, which may be such that no route sees them, and which server answers it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
-_LONGEST_PATH = 2048
+_LONGEST_PATH: Final = 2048
 """Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
+_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_OF_EACH_SERVER: Final = frozenset(
+    b"+status +health +ready +metrics +gc +promote +resync +changelog +snapshot +blob +blobs +relay +peer +fence".split()
+)
+"""Routes that are about one server and its disk, or for other servers."""
+_QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})
+"""Routes that change nothing, whatever the method."""
 
 
 class RequestRefused(Exception):
@@ -56,3 +64,26 @@ def without_prefix(segments: Sequence[bytes], prefix: str) -> list[bytes]:
     if expected and rest[: len(expected)] == expected:
         return rest[len(expected) :] or [b""]
     return rest
+
+
+def replica_answers(method: bytes, path: bytes) -> bool:
+    """Return whether a replica answers a request itself: all that only reads, and all that is about this server.
+
+    ``path`` is as sent, without the query and the prefix of the outside URL.
+    """
+    first, last = _ends(path)
+    return method in _READS or first in _OF_EACH_SERVER or first in _QUESTIONS or last == b"+api"
+
+
+def worker_answers(method: bytes, path: bytes) -> bool:
+    """Return whether a worker tries to answer a request itself: what reads the view, and nothing about the whole server."""
+    first, last = _ends(path)
+    if first.startswith(b"+"):
+        return first in _QUESTIONS
+    return method in _READS or last == b"+api"
+
+
+def _ends(path: bytes) -> tuple[bytes, bytes]:
+    """Return the first and the last segment of a path, decoded."""
+    segments = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment]
+    return (segments[0], segments[-1]) if segments else (b"", b"")

@@ -7,12 +7,12 @@ any of this begins.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
-from klein import Klein
+from klein import Klein, KleinRenderable
 from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.routing import BaseConverter
@@ -49,10 +49,9 @@ from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
 from twistpi.web.replication.feed import FeedHandler
 from twistpi.web.replication.snapshots import SnapshotHandler
 from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
-from twistpi.web.replies import Responder
 from twistpi.web.request import speaks_json
 
-Route = tuple[str, Sequence[str], Callable[..., Any]]
+Route = tuple[str, Sequence[str], Callable[..., KleinRenderable]]
 """Path, methods and handler."""
 
 
@@ -143,7 +142,20 @@ class _Routes:
     def site(self, timeout: float, access_log: AccessLog | None) -> FastSite:
         """Return the site that answers on these routes."""
         site = FastSite(self._parts, self._pages, self._resource(), self._admit, timeout=timeout, access_log=access_log)
-        self._app.handle_errors(Exception)(_error_handler(site, self._parts.responder))  # type: ignore[arg-type]
+
+        @self._app.handle_errors(Exception)
+        async def fail(request: IRequest, failure: Failure) -> bytes | None:
+            """Answer ``request`` with what went wrong, or have another server answer it that knows more."""
+            assert isinstance(request, Request)
+            if site.forwarder is not None and failure.check(AskFirst, FileLost):
+                try:
+                    await site.forwarder.ask_first(request)
+                except TwistpiError:
+                    failure = Failure()
+                else:
+                    return None
+            return self._parts.responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))
+
         return site
 
     async def _admit(self, request: Request, raw_path: bytes) -> Principal:
@@ -264,18 +276,3 @@ class _Routes:
             (f"{_INDEX}/<name:project>/+status", ["GET"], yanks.show_status),
             (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], yanks.set_status),
         )
-
-
-def _error_handler(site: FastSite, responder: Responder) -> Callable[[Request, Failure], Awaitable[bytes | None]]:
-    async def fail(request: Request, failure: Failure) -> bytes | None:
-        """Answer ``request`` with what went wrong, or have another server answer it that knows more."""
-        if site.forwarder is not None and failure.check(AskFirst, FileLost):
-            try:
-                await site.forwarder.ask_first(request)
-            except TwistpiError:
-                failure = Failure()
-            else:
-                return None
-        return responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))
-
-    return fail

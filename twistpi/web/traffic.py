@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypedDict
 
 import attrs
 
@@ -40,6 +40,16 @@ def kind_of(method: bytes, path: bytes) -> str:
     if _DOCS.search(path):
         return "docs"
     return "watching" if path.endswith(_WATCHED) else "reading"
+
+
+class Counts(TypedDict):
+    """What a process counted for another one, to be sent as JSON."""
+
+    numbers: dict[str, int]
+    pages: dict[str, int]
+    answered: list[tuple[str, int, int]]
+    buckets: list[int]
+    seconds: float
 
 
 @attrs.define(eq=False)
@@ -72,11 +82,15 @@ class Traffic:
         self._seconds += seconds
         self.sent += sent
 
-    def take(self) -> dict[str, Any]:
+    def take(self) -> Counts:
         """Return what was counted since the last call, for ``add`` in another process."""
-        told: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
-        told |= {"pages": dict(self.pages), "buckets": self._buckets, "seconds": self._seconds}
-        told["answered"] = [[kind, status, number] for (kind, status), number in self._answered.items()]
+        told = Counts(
+            numbers={name: getattr(self, name) for name in _NUMBERS},
+            pages=dict(self.pages),
+            answered=[(kind, status, number) for (kind, status), number in self._answered.items()],
+            buckets=self._buckets,
+            seconds=self._seconds,
+        )
         for name in _NUMBERS:
             setattr(self, name, 0)
         self.pages.clear()
@@ -84,10 +98,10 @@ class Traffic:
         self._buckets, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
         return told
 
-    def add(self, told: Mapping[str, Any]) -> None:
+    def add(self, told: Counts) -> None:
         """Add what ``take`` returned in another process."""
-        for name in _NUMBERS:
-            setattr(self, name, getattr(self, name) + told[name])
+        for name, number in told["numbers"].items():
+            setattr(self, name, getattr(self, name) + number)
         self.pages.update(told["pages"])
         for kind, status, number in told["answered"]:
             self._answered[kind, status] += number

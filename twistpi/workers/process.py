@@ -56,10 +56,10 @@ from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.fast.site import FastSite
-from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.forwarding.headers import HEADER, PassedOn
+from twistpi.web.forwarding.peers import first_process_backend
+from twistpi.web.paths import worker_answers
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.control_channel import (
@@ -138,7 +138,7 @@ def make_components(config: WorkerConfig, shared_state: SharedState, reactor: An
         pusher=nobody, ready=ReadyAnswers(PageCache(settings.page_cache_size)),
         connections=Connections(reactor, -(-limit // config.workers)),
         clock=reactor, offload=offload, now=lambda: datetime.now(UTC),
-        forwarder=Forwarder(backend, addresses, reactor, by_a_worker, patience=_FORWARD_TIMEOUT),
+        forwarder=Forwarder(backend, addresses, reactor, worker_answers, patience=_FORWARD_TIMEOUT),
         lenient_accept=settings.lenient_accept,
     )  # fmt: skip
     components.responder.default_headers.moved(shared_state.serial)

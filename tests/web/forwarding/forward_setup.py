@@ -17,9 +17,9 @@ from tests.web.test_web_sockets import settle
 from tests.web.web_world import NODE_ID, SECRET, World
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
-from twistpi.web.forwarding.answered_here import by_a_replica
-from twistpi.web.forwarding.backend import primary_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import primary_backend
+from twistpi.web.paths import replica_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 
 reactor: Any = installed_reactor
@@ -55,7 +55,7 @@ class Setup:
         base = f"http://127.0.0.1:{port}{path}"
         backend = primary_backend(base, base, make_agent(reactor, {}, connections_per_host=0), signer)
         self.forward = self.replica.site.forwarder = Forwarder(
-            backend, self.replica.components.addresses, reactor, by_a_replica, patience=patience, reach=self._reach,
+            backend, self.replica.components.addresses, reactor, replica_answers, patience=patience, reach=self._reach,
             serial=lambda: 1, mark=((b"X-Devpi-Proxy", b"replica"),),
         )  # fmt: skip
         self._listening = reactor.listenTCP(0, self.replica.site, interface="127.0.0.1")

@@ -11,9 +11,9 @@ from threading import Thread
 
 from tests.web.forwarding.forward_setup import Setup, Signer, reactor
 from twistpi.http.agent import unix_agent
-from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import first_process_backend
+from twistpi.web.paths import worker_answers
 
 
 class KeepingServer:
@@ -78,7 +78,7 @@ async def worker(folder: Path, act: Callable[[socket.socket, bytes], None]) -> A
     setup = Setup(folder / "worker", 0, Signer(reactor.seconds))
     backend = first_process_backend(unix_agent(reactor, str(folder / "first")))
     replica = setup.replica
-    setup.forward = replica.site.forwarder = Forwarder(backend, replica.components.addresses, reactor, by_a_worker)
+    setup.forward = replica.site.forwarder = Forwarder(backend, replica.components.addresses, reactor, worker_answers)
     try:
         yield setup, server
     finally:

@@ -31,9 +31,9 @@ from tests.web.forwarding.forward_setup import (
 from tests.web.web_world import SECRET, World
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
-from twistpi.web.forwarding.answered_here import by_a_replica, by_a_worker
-from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import first_process_backend
+from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import node_routes
 
@@ -233,7 +233,7 @@ async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(prima
 async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
     worker = Setup(tmp_path / "worker", primary.port, Signer(primary.seconds))
     backend = first_process_backend(make_agent(reactor, {}), f"http://127.0.0.1:{primary.port}")
-    worker.forward = Forwarder(backend, worker.replica.components.addresses, reactor, by_a_worker)
+    worker.forward = Forwarder(backend, worker.replica.components.addresses, reactor, worker_answers)
     worker.replica.site.forwarder = worker.forward
     setup = Setup(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
     try:
@@ -515,10 +515,10 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
 
 
 def test_a_replica_hands_on_what_changes_something() -> None:
-    assert all(by_a_replica(method, path) for method, path in ((b"GET", b"/a/b"), (b"HEAD", b"/a/b"), (b"OPTIONS", b"/a")))
-    assert all(by_a_replica(b"POST", path) for path in (b"/+snapshot", b"/%2Brelay/page", b"/+gc", b"/+fence", b"/a/b/+api"))
-    assert not any(by_a_replica(b"POST", path) for path in (b"/+login", b"/a/b", b"/a/b/+simple/c/refresh", b"/"))
-    assert not by_a_replica(b"PUSH", b"/a/b")
+    assert all(replica_answers(method, path) for method, path in ((b"GET", b"/a/b"), (b"HEAD", b"/a/b"), (b"OPTIONS", b"/a")))
+    assert all(replica_answers(b"POST", path) for path in (b"/+snapshot", b"/%2Brelay/page", b"/+gc", b"/+fence", b"/a/b/+api"))
+    assert not any(replica_answers(b"POST", path) for path in (b"/+login", b"/a/b", b"/a/b/+simple/c/refresh", b"/"))
+    assert not replica_answers(b"PUSH", b"/a/b")
 
 
 def test_a_door_for_other_servers_is_never_handed_on(tmp_path: Path) -> None:
@@ -530,11 +530,11 @@ def test_a_door_for_other_servers_is_never_handed_on(tmp_path: Path) -> None:
     routes = list(node_routes(world.components, sender))
     assert len(routes) >= 14
     for path, methods, _handler in routes:
-        assert all(by_a_replica(method.encode(), path.encode()) for method in methods), path
+        assert all(replica_answers(method.encode(), path.encode()) for method in methods), path
     world.close()
 
 
 def test_a_worker_hands_on_what_is_about_the_whole_server_as_well() -> None:
-    assert all(by_a_worker(b"GET", path) for path in (b"/", b"/a/b/+simple/c/", b"/+api", b"/+authcheck", b"/+straight"))
-    assert not any(by_a_worker(b"GET", path) for path in (b"/+status", b"/+metrics", b"/+changelog", b"/%2bstatus"))
-    assert not any(by_a_worker(b"POST", path) for path in (b"/+login", b"/a/b"))
+    assert all(worker_answers(b"GET", path) for path in (b"/", b"/a/b/+simple/c/", b"/+api", b"/+authcheck", b"/+straight"))
+    assert not any(worker_answers(b"GET", path) for path in (b"/+status", b"/+metrics", b"/+changelog", b"/%2bstatus"))
+    assert not any(worker_answers(b"POST", path) for path in (b"/+login", b"/a/b"))

@@ -15,9 +15,9 @@ from tests.web.web_wire import Wire, request_bytes
 from tests.web.web_world import MIRROR, World
 from twistpi.http.agent import Agent, Pool
 from twistpi.mirror.local_only import LocalOnly
-from twistpi.web.forwarding.answered_here import by_a_worker
-from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import first_process_backend
+from twistpi.web.paths import worker_answers
 
 
 @attrs.define(eq=False)
@@ -50,7 +50,7 @@ def endpoint(world: World) -> Endpoint:
     """Where a first process would be; ``world`` is its worker."""
     endpoint: Any = Endpoint()
     backend = first_process_backend(Agent(lambda _route: endpoint, Pool(world.clock, 64)))
-    world.site.forwarder = Forwarder(backend, world.components.addresses, world.clock, by_a_worker)
+    world.site.forwarder = Forwarder(backend, world.components.addresses, world.clock, worker_answers)
     made: Endpoint = endpoint
     return made
 

@@ -17,8 +17,8 @@ from tests.web.forwarding.forward_setup import Setup, Signer, ask, reactor, read
 from tests.web.forwarding.keeping_server import worker
 from tests.web.web_world import World
 from twistpi.http.agent import unix_agent
-from twistpi.web.forwarding.backend import first_process_backend
 from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.peers import first_process_backend
 
 
 def request(method: str, path: str, *lines: str, body: bytes = b"") -> bytes:

@@ -113,18 +113,22 @@ class RequestBody:
 class ResponseBody(Protocol):
     """The body of a response: what came and was not sent yet (a ``Body``)."""
 
-    transport: WireResponse  # type: ignore[assignment]
-
     def __init__(self, name: str, moved: Callable[[], None]) -> None:
         self.offset = 0
         self.is_full = False
         """Whether the other server is held back."""
         self._name, self._moved = name, moved
+        self._response: WireResponse
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._ended = False
         self._error: Exception | None = None
         self._waiter: Deferred[None] | None = None
+
+    def receive(self, response: WireResponse) -> None:
+        """Take the body of ``response``."""
+        self._response = response
+        response.deliverBody(self)
 
     # For the connection ----------------------------------------------------------------------------------------------
 
@@ -137,7 +141,7 @@ class ResponseBody(Protocol):
         self._size += len(data)
         if self._size > _MOST_WAITING and not self.is_full:
             self.is_full = True
-            self.transport.pauseProducing()
+            self._response.pauseProducing()
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -201,4 +205,4 @@ class ResponseBody(Protocol):
             self.is_full = False
             self._moved()
             if not self._ended:
-                self.transport.resumeProducing()
+                self._response.resumeProducing()

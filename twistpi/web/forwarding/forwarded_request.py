@@ -16,11 +16,11 @@ from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
 from twistpi.model.errors import TwistpiError, Unavailable, answer_lost
-from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.bodies import RequestBody, ResponseBody
 from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
+from twistpi.web.forwarding.peers import Backend
 from twistpi.web.replies import forget_headers
-from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
+from twistpi.web.transport.channel import NOT_WORTH_HURRY, channel_of
 from twistpi.web.transport.send import send_body
 
 _ONLY_READ: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -47,9 +47,8 @@ class ForwardedRequest:
         own_headers: Callable[[WireResponse], Awaitable[list[Line]]],
     ) -> None:
         """``patience`` is in seconds. ``own_headers`` returns what this server adds to the response."""
-        assert isinstance(request.channel, Channel)
         self._request = request
-        self._channel = request.channel
+        self._channel = channel_of(request)
         self._method = method
         self._backend, self._clock, self._patience = backend, clock, patience
         self._outgoing, self._own_headers = outgoing, own_headers
@@ -160,7 +159,7 @@ class ForwardedRequest:
             self._answered = True
             self._body.forget()
             self._hurry()
-        response.deliverBody(self._response_body)
+        self._response_body.receive(response)
         return response
 
     async def _send(self) -> WireResponse:

@@ -27,9 +27,9 @@ from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
 from twistpi.model.errors import TwistpiError
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix, principal_of
-from twistpi.web.forwarding.backend import Backend
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest, Informed
 from twistpi.web.forwarding.headers import HEADER, NODE, request_lines, token_lines
+from twistpi.web.forwarding.peers import Backend
 
 _LONGEST_HEAD: Final = 16 * 1024 - 128
 """Bytes of target and headers that every server accepts; Twisted's limit is 16 KiB for all of the head."""
@@ -103,7 +103,7 @@ class Forwarder:
         else:
             told = principal_of(request, self._addresses).text.encode("latin-1", "replace")
             lines += [*backend.signature(method, target, told), (HEADER.encode("ascii"), told)]
-        if backend.closes:
+        if backend.signer is not None:
             lines.append((b"Connection", b"close"))
         size = len(target) + sum(len(name) + len(value) + 4 for name, value in lines)
         if size > _LONGEST_HEAD:

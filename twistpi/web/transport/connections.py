@@ -7,7 +7,7 @@ made by closing connections that are idle.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -38,6 +38,7 @@ class Connection(Protocol):
         """End now, in the middle of whatever is being sent."""
 
 
+@runtime_checkable
 class Port(Protocol):
     """A listening port: one of Twisted's for TCP, TLS or unix sockets."""
 
@@ -71,13 +72,14 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def listens(self, port: Any) -> None:
-        """Note that ``port``, a ``Port``, accepts connections from now on; the interfaces of Twisted's ports don't say so."""
+    def listens(self, port: object) -> None:
+        """Note that ``port`` accepts connections from now on; Twisted's interfaces don't say that its ports are ``Port``."""
+        assert isinstance(port, Port)
         self._ports.append(port)
         if self._full:
             port.stopReading()
 
-    def closed(self, port: Any) -> None:
+    def closed(self, port: object) -> None:
         """Note that ``port`` is closed."""
         if port in self._ports:
             self._ports.remove(port)
