@@ -27,7 +27,7 @@ LAYERS = {
 SERVER_LAYER = 5
 
 INSIDE_WEB = (
-    "paths", "replies", "stage_files", "traffic",
+    "paths", "replies", "traffic",
     "transport",
     "receiving",
     "forwarding.headers", "request",

@@ -12,8 +12,10 @@ from twistpi.model.names import check_filename
 
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
-_METADATA: Final = ".metadata"
-_PROVENANCE: Final = ".provenance"
+METADATA: Final = ".metadata"
+"""What a path ends with that leads to the core metadata of the distribution at the rest of it (PEP 658)."""
+PROVENANCE: Final = ".provenance"
+"""The same for its provenance object (PEP 740)."""
 
 
 @attrs.frozen
@@ -32,7 +34,7 @@ class BlobAddress:
 
     @filename.validator
     def _check_filename(self, _: object, filename: str) -> None:
-        ending = next((ending for ending in (_METADATA, _PROVENANCE) if filename.endswith(ending)), "")
+        ending = next((ending for ending in (METADATA, PROVENANCE) if filename.endswith(ending)), "")
         check_filename(filename.removesuffix(ending))
 
     @property
@@ -48,9 +50,15 @@ def blob_address(sha256: str, filename: str) -> BlobAddress:
     return BlobAddress(sha256[:16], filename)
 
 
+def path_address(path: str) -> BlobAddress:
+    """The address of the blob at ``path`` below an index: ``+f/{3}/{13}/{filename}``.  ``ValueError`` for other paths."""
+    _, three, thirteen, filename = path.split("/")
+    return BlobAddress(three + thirteen, filename)
+
+
 def metadata_address(address: BlobAddress) -> BlobAddress:
     """The address of the core metadata of the distribution at ``address``: beside it (PEP 658)."""
-    return BlobAddress(address.digits, address.filename + _METADATA)
+    return BlobAddress(address.digits, address.filename + METADATA)
 
 
 def provenance_address(sha256: str, filename: str) -> BlobAddress:
@@ -58,7 +66,7 @@ def provenance_address(sha256: str, filename: str) -> BlobAddress:
 
     Unlike core metadata it lies under digits of its own: two indexes may hold one file with different attestations.
     """
-    return blob_address(sha256, filename + _PROVENANCE)
+    return blob_address(sha256, filename + PROVENANCE)
 
 
 def sha256_of(file: BinaryIO) -> str:

@@ -12,13 +12,13 @@ from typing import BinaryIO, Final
 import attrs
 from twisted.logger import Logger
 
-from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.address import BlobAddress, blob_address, path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
 from twistpi.push.repository import NoAnswer, Repository, post
-from twistpi.rules.uploads import Fields, encode_form, file_fields, metadata_fields, uploaded_path
+from twistpi.rules.uploads import Fields, encode_form, file_fields, metadata_fields
 
 Line = list[Json]
 """A line of the result as the devpi client shows it: a status (-1 when there is none), an action, and its object."""
@@ -105,12 +105,12 @@ class _Push:
 
     async def file(self, file: UploadedFile) -> Line:
         filename, digest = file.known.link.filename, file.known.sha256 or ""
-        address = _address(uploaded_path(filename, digest))
+        address = blob_address(digest, filename)
         status, text = await self._ask(file_fields(filename, digest), filename, address)
         return [status, "upload", f"{self._release.index}/{file.known.path}", text]
 
     async def docs(self, docs: Attachment) -> Line:
-        status, text = await self._ask(((":action", "doc_upload"),), f"{self._name}.zip", _address(docs.path))
+        status, text = await self._ask(((":action", "doc_upload"),), f"{self._name}.zip", path_address(docs.path))
         return [status, "docfile", self._name, *([text] if text else [])]
 
     async def _ask(self, fields: Fields, attached: str | None = None, address: BlobAddress | None = None) -> tuple[int, str]:
@@ -123,9 +123,3 @@ class _Push:
                 self._away = f"not tried, because nobody answers at {self._repository.host}"
             return _NO_STATUS, error.reason
         return status, "" if status in TAKEN else text
-
-
-def _address(path: str) -> BlobAddress:
-    """Return the address of the blob at ``path`` below an index."""
-    _, three, thirteen, filename = path.split("/", 3)
-    return BlobAddress(three + thirteen, filename)

@@ -48,14 +48,14 @@ class FileSender:
     _ready: ReadyAnswers
     _responder: Responder
 
-    async def stored(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: FileFacts) -> bytes | None:
+    async def stored(self, request: Request, owner: tuple[str, str], address: BlobAddress, facts: FileFacts) -> Reply | None:
         """Send a blob that is here; raise ``FileNotFoundError`` if it is not.  ``owner`` is its index and project."""
         path = self._blobs.path(address)
         body = FileBody.open(path)
         size = body.end
         try:
             if is_unchanged(request, facts):
-                return self._responder.put(request, Reply(304, facts.validators))
+                return Reply(304, facts.validators)
             is_plain = request.method == b"GET" and b"?" not in request.uri
             if is_plain and facts.etag is not None and not facts.private:
                 content = os.pread(body.descriptor, size, 0) if size <= SMALL else None
@@ -65,10 +65,10 @@ class FileSender:
         finally:
             body.close()
 
-    async def arriving(self, request: Request, download: Download, facts: FileFacts) -> bytes | None:
+    async def arriving(self, request: Request, download: Download, facts: FileFacts) -> Reply | None:
         """Send a file while it is fetched, at the client's pace; raise what keeps it from arriving, while nothing was sent."""
         if is_unchanged(request, facts):
-            return self._responder.put(request, Reply(304, facts.validators))
+            return Reply(304, facts.validators)
         download.retain()
         try:
             size = await download.headers()
@@ -79,11 +79,11 @@ class FileSender:
 
     async def send(
         self, request: Request, body: FileBody | None, facts: FileFacts, size: int | None, cache_status: bytes
-    ) -> bytes | None:
+    ) -> Reply | None:
         """Send the whole file or the requested range; ``body`` may be None for a HEAD request."""
         span = _span(request, facts, size)
         if isinstance(span, Unsatisfiable):
-            return self._responder.put(request, _unsatisfiable(size or 0))
+            return _unsatisfiable(size or 0)
         status, length, headers = 200, size, facts.validators
         if span is not None:
             status, length = 206, span.end - span.start

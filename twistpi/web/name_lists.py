@@ -76,7 +76,7 @@ class NameListHandler:
 
     async def answer(
         self, request: Request, visibility: VisibleIndexes, representation: Representation, negotiated: Negotiated, *, alias: bool
-    ) -> bytes | None:
+    ) -> Reply | None:
         """Answer with the names of the projects of the visible indexes."""
         asked = _Requested(request, visibility, representation, negotiated.gzip, alias)
         if self._has_list(visibility.index):
@@ -103,7 +103,7 @@ class NameListHandler:
         """Return whether the upstream of ``index`` provides a list of its projects."""
         return index.is_mirror and not self._mirrors.offline and not index.config.get("mirror_no_project_list")
 
-    async def _mirrored(self, asked: _Requested) -> bytes | None:
+    async def _mirrored(self, asked: _Requested) -> Reply | None:
         """Answer with the upstream's list, which lies rendered on disk and is never in memory."""
         names = await self._mirrors.names.ensure(asked.visibility.index)
         file = f"page.{'json' if asked.representation.is_json else 'html'}{'.gz' if asked.gzip else ''}"
@@ -114,14 +114,14 @@ class NameListHandler:
         now = self._responder.now()
         validators = asked.validators(tag, _cache_status(names, now), now)
         if has_already(asked.request, tag):
-            return self._responder.put(asked.request, Reply(304, validators))
+            return Reply(304, validators)
         body = FileBody.open(os.path.join(names.folder, file))
         await self._send(asked, body, body.end, validators)
         return None
 
     async def _merged(
         self, asked: _Requested, known: Sequence[str], lists: Sequence[NameList], status: CacheStatus
-    ) -> bytes | None:
+    ) -> Reply | None:
         """Answer with the sorted union, made while it is sent: an upstream's list is never in memory."""
         name, representation = asked.visibility.index.name, asked.representation
         digest = hashlib.sha256(f"{name} {representation.value} {asked.gzip}".encode())
@@ -132,7 +132,7 @@ class NameListHandler:
             status = _cache_status(lists[0], now)
         validators = asked.validators(tag, status, now)
         if has_already(asked.request, tag):
-            return self._responder.put(asked.request, Reply(304, validators))
+            return Reply(304, validators)
         pieces = render_names(name, _union(known, [os.path.join(names.folder, "names.txt") for names in lists]), representation)
         body = PiecesBody(_compressed(pieces) if asked.gzip else pieces, self._offload)
         if asked.request.method != b"HEAD":
@@ -150,13 +150,13 @@ class NameListHandler:
         finally:
             body.close()
 
-    def _whole(self, asked: _Requested, body: bytes, status: CacheStatus) -> bytes:
+    def _whole(self, asked: _Requested, body: bytes, status: CacheStatus) -> Reply:
         tag = etag(body, asked.representation.content_type)
         validators = asked.validators(tag, status, self._responder.now())
         if has_already(asked.request, tag):
-            return self._responder.put(asked.request, Reply(304, validators))
+            return Reply(304, validators)
         headers = (asked.content_type, (b"Content-Length", b"%d" % len(body)), *validators)
-        return self._responder.put(asked.request, Reply(200, headers, body))
+        return Reply(200, headers, body)
 
     def _known(self, indexes: Sequence[Index]) -> list[str]:
         """Return the projects of ``indexes`` that the view knows, sorted."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from twistpi.blobs.address import PROVENANCE
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import UnknownProject
@@ -22,7 +23,6 @@ from twistpi.web.access import Access
 from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
 from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, Content, ReadyAnswers, ReadyPage
 from twistpi.web.project_sources import ContributingIndexes, ProjectSources
-from twistpi.web.stage_files import PROVENANCE
 from twistpi.web.traffic import Traffic
 
 FEW_LINKS = 100

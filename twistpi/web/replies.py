@@ -28,6 +28,7 @@ PRIVATE = (b"Cache-Control", b"private, no-cache")
 """For what depends on the caller."""
 VARY_CALLER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
 """The same; no credentials are a value, too."""
+BINARY = b"application/octet-stream"
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
 _UUID = b"X-Devpi-Uuid"

@@ -7,10 +7,10 @@ any of this begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import attrs
-from klein import Klein, KleinRenderable
+from klein import Klein, KleinRouteHandler
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
@@ -28,9 +28,8 @@ from twistpi.web.fast.site import FastSite
 from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
 from twistpi.web.handlers.accounts import LoginHandler, TokensHandler, UsersHandler
-from twistpi.web.handlers.auth_subrequest import AuthSubrequestHandler
 from twistpi.web.handlers.docs import DocsHandler
-from twistpi.web.handlers.files import FileHandler
+from twistpi.web.handlers.files import AuthSubrequestHandler, FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
 from twistpi.web.handlers.operations import Figures, GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
 from twistpi.web.handlers.projects import ProjectsHandler
@@ -49,9 +48,11 @@ from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
 from twistpi.web.replication.feed import FeedHandler
 from twistpi.web.replication.snapshots import SnapshotHandler
 from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
+from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json
 
-Route = tuple[str, Sequence[str], Callable[..., KleinRenderable]]
+Handler = Callable[..., Awaitable[Reply | bytes | None]]
+Route = tuple[str, Sequence[str], Handler]
 """Path, methods and handler."""
 
 
@@ -133,9 +134,9 @@ class _Routes:
         simple = SimpleHandler(access, pages, name_lists, responder, addresses, parts.lenient_accept)
         commits = Commits(access.readers, parts.writer)
         fetcher = ReleaseFetcher(access.readers, parts.mirrors, storage)
-        push = PushHandler(access, commits, responder, storage, fetcher, parts.pusher)
-        uploads = UploadHandler(access, addresses, commits, responder, storage, push.push)
-        toxresults = ToxresultsHandler(access, addresses, commits, responder, storage, parts.now)
+        push = PushHandler(access, commits, storage, fetcher, parts.pusher)
+        uploads = UploadHandler(access, addresses, commits, storage, push)
+        toxresults = ToxresultsHandler(access, addresses, commits, storage, parts.now)
         sender = FileSender(storage.blobs, parts.ready, responder)
         return cls(parts, Klein(), sources, pages, commits, sender, simple, uploads, toxresults)
 
@@ -176,20 +177,21 @@ class _Routes:
             *node_routes(self._parts, self._sender),
         )
         for path, methods, handler in routes:
+            answer = _answering(handler, self._parts.responder)
             for slash in ("", "/") if path != "/" else ("",):
                 endpoint = f"{' '.join(methods)} {path}{slash}"
-                app.route(path + slash, methods=list(methods), endpoint=endpoint)(handler)
+                app.route(path + slash, methods=list(methods), endpoint=endpoint)(answer)
         parts = self._parts
         return Front(app, parts.responder, parts.addresses, parts.trusted_peers, parts.storage.max_upload_size)
 
     def _of_accounts(self) -> Sequence[Route]:
         """The server, its users and its indexes."""
         parts, commits = self._parts, self._commits
-        access, responder, addresses = parts.access, parts.responder, parts.addresses
-        api, login = ApiHandler(access, responder, addresses), LoginHandler(access, responder, addresses, self._app.url_map)
-        tokens = TokensHandler(access, commits, responder, parts.now)
-        users = UsersHandler(access, commits, responder, addresses, parts.offload)
-        indexes = IndexesHandler(access, commits, responder, addresses, parts.offload, self._simple)
+        access, addresses = parts.access, parts.addresses
+        api, login = ApiHandler(access, addresses), LoginHandler(access, addresses, self._app.url_map)
+        tokens = TokensHandler(access, commits, parts.now)
+        users = UsersHandler(access, commits, addresses, parts.offload)
+        indexes = IndexesHandler(access, commits, addresses, parts.offload, self._simple)
         return (
             ("/", ["GET"], users.list),
             ("/+api", ["GET", "POST"], api.server),
@@ -214,20 +216,20 @@ class _Routes:
         """Monitoring, garbage collection and promotion."""
         parts = self._parts
         access, responder, node = parts.access, parts.responder, parts.node
-        health = HealthHandler(responder, parts.checking)
+        health = HealthHandler(parts.checking)
         status = StatusHandler(access, responder, parts.addresses, node, parts.software, parts.replication, parts.ready)
         figures = Figures(node, parts.software, parts.traffic, parts.ready, access, responder, parts.measuring)
-        metrics = MetricsHandler(access, responder, parts.addresses, parts.metrics_from, figures)
+        metrics = MetricsHandler(access, parts.addresses, parts.metrics_from, figures)
         yield "/+status", ["GET"], status.status
         yield "/+health", ["GET"], health.health
         yield "/+ready", ["GET"], health.ready
         yield "/+metrics", ["GET"], metrics.metrics
         if parts.collector is not None:
-            garbage = GarbageHandler(access, responder, parts.collector)
+            garbage = GarbageHandler(access, parts.collector)
             yield "/+gc", ["GET"], garbage.show
             yield "/+gc", ["POST"], garbage.sweep
         if parts.replication.promoting is not None:
-            promote = PromoteHandler(access, responder, parts.replication.promoting)
+            promote = PromoteHandler(access, parts.replication.promoting)
             yield "/+promote", ["GET"], promote.show
             yield "/+promote", ["POST"], promote.promote
 
@@ -235,17 +237,17 @@ class _Routes:
         """Reading an index."""
         parts, simple = self._parts, self._simple
         access, responder, addresses = parts.access, parts.responder, parts.addresses
-        files = FileHandler(access, parts.mirrors, self._sender, responder)
+        files = FileHandler(access, parts.mirrors, self._sender)
         projects = ProjectsHandler(access, self._sources, simple, responder, addresses, parts.offload)
-        subrequest = AuthSubrequestHandler(access, parts.storage.blobs, responder, addresses)
+        subrequest = AuthSubrequestHandler(access, parts.storage.blobs, addresses)
         return (
             (f"{_INDEX}/<name:project>", ["GET"], projects.project),
             (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
             (f"{_INDEX}/+simple", ["GET"], simple.names),
             (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),
             (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
-            (_FILE, ["GET"], files.digest_file),
-            (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.external_file),
+            (_FILE, ["GET"], files.file),
+            (f"{_INDEX}/+e/<folder>/<filename>", ["GET"], files.file),
             ("/+straight", ["GET"], subrequest.where),
         )
 
@@ -263,16 +265,35 @@ class _Routes:
 
     def _of_changes(self) -> Sequence[Route]:
         """Changing the content of an index."""
-        removals = RemovalHandler(self._parts.access, self._commits, self._parts.responder)
-        yanks = YankHandler(self._parts.access, self._commits, self._parts.responder)
+        removals = RemovalHandler(self._parts.access, self._commits)
+        yanks = YankHandler(self._parts.access, self._commits)
         return (
             (_INDEX, ["POST", "PUSH"], self._uploads.submit),
             (f"{_INDEX}/<name:project>", ["DELETE"], removals.project),
             (_RELEASE, ["DELETE"], removals.release),
-            (_FILE, ["DELETE"], removals.digest_file),
-            (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removals.external_file),
+            (_FILE, ["DELETE"], removals.file),
+            (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removals.file),
             (f"{_FILE}/+yank", ["PUT", "DELETE"], yanks.yank_file),
             (f"{_RELEASE}/+yank", ["PUT", "DELETE"], yanks.yank_release),
             (f"{_INDEX}/<name:project>/+status", ["GET"], yanks.show_status),
             (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], yanks.set_status),
         )
+
+
+def _answering(handler: Handler, responder: Responder) -> KleinRouteHandler:
+    """Return a function for klein that has ``handler`` answer.
+
+    Handlers take an index by its full name, ``name``, and a file by its ``path`` below the index.
+    """
+
+    async def answer(request: Request, **parts: str) -> bytes | None:
+        if "index" in parts:
+            parts["name"] = f"{parts.pop('user')}/{parts.pop('index')}"
+        if "three" in parts:
+            parts["path"] = f"+f/{parts.pop('three')}/{parts.pop('thirteen')}/{parts.pop('filename')}"
+        elif "folder" in parts:
+            parts["path"] = f"+e/{parts.pop('folder')}/{parts.pop('filename')}"
+        reply = await handler(request, **parts)
+        return responder.put(request, reply) if isinstance(reply, Reply) else reply
+
+    return answer

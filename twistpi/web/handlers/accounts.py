@@ -35,7 +35,7 @@ from twistpi.web.addresses import Addresses, client_address, is_local, outside_p
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.indexes import listing
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
-from twistpi.web.replies import Reply, Responder, html_reply, message_reply, result_reply
+from twistpi.web.replies import Reply, html_reply, message_reply, result_reply
 from twistpi.web.request import ends_with_slash, header, json_body, wants_html
 
 if TYPE_CHECKING:
@@ -48,17 +48,16 @@ class UsersHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
     _addresses: Addresses
     _offload: Offload
 
-    async def list(self, request: Request) -> bytes:
+    async def list(self, request: Request) -> Reply:
         """Every user with every index."""
         principal = await self._access.principal(request)
         root = outside_url(request, self._addresses) if wants_html(request) else None
-        return self._responder.put(request, await self._offload(self._list_reply, principal, root))
+        return await self._offload(self._list_reply, principal, root)
 
-    async def show(self, request: Request, user: str) -> bytes:
+    async def show(self, request: Request, user: str) -> Reply:
         """One user with every index; raises ``NotFound``."""
         principal = await self._access.principal(request)
         reader = self._access.reader
@@ -68,45 +67,39 @@ class UsersHandler:
         indexes = [index for index in reader.indexes_of(user) if may_read(principal, index)]
         if wants_html(request):
             up = "../" if ends_with_slash(request) else ""
-            return self._responder.put(
-                request, html_reply(listing(f"Indexes of {user}", indexes, outside_url(request, self._addresses), up))
-            )
-        return self._responder.put(request, result_reply("userconfig", self._user_facts(found, indexes, principal)))
+            return html_reply(listing(f"Indexes of {user}", indexes, outside_url(request, self._addresses), up))
+        return result_reply("userconfig", self._user_facts(found, indexes, principal))
 
-    async def create(self, request: Request, user: str) -> bytes:
+    async def create(self, request: Request, user: str) -> Reply:
         """Make a user; raises ``PermissionDenied``, ``Conflict``, and what ``read_new_user`` raises."""
         principal = await self._access.principal(request)
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
             raise Conflict("user already exists")
-        negotiated = read_new_user(json_body(request))
+        wanted = read_new_user(json_body(request))
         check_user_name(user)
-        password_hash = await self._hash(negotiated)
-        await self._commits.commit(lambda view: decide_user_created(view.user(user), user, negotiated, password_hash), principal)
-        return self._responder.put(request, result_reply("userconfig", self._now(user, principal), 201))
+        password_hash = await self._hash(wanted)
+        await self._commits.commit(lambda view: decide_user_created(view.user(user), user, wanted, password_hash), principal)
+        return result_reply("userconfig", self._now(user, principal), 201)
 
-    async def modify(self, request: Request, user: str) -> bytes:
+    async def modify(self, request: Request, user: str) -> Reply:
         """Change a user; the response to a new password is a new login token.
 
         Raises ``NotFound``, ``PermissionDenied``, and what ``read_user_patch`` raises.
         """
         principal = await self._access.principal(request)
-        negotiated = read_user_patch(json_body(request))
-        self._decide_modified(self._access.reader, user, negotiated, principal, "" if negotiated.password is not None else None)
-        password_hash = await self._hash(negotiated)
-        await self._commits.commit(
-            lambda view: self._decide_modified(view, user, negotiated, principal, password_hash), principal
-        )
+        wanted = read_user_patch(json_body(request))
+        self._decide_modified(self._access.reader, user, wanted, principal, "" if wanted.password is not None else None)
+        password_hash = await self._hash(wanted)
+        await self._commits.commit(lambda view: self._decide_modified(view, user, wanted, principal, password_hash), principal)
         found = self._access.reader.user(user)
-        if negotiated.password is None or found is None:
-            return self._responder.put(request, message_reply("user updated"))
+        if wanted.password is None or found is None:
+            return message_reply("user updated")
         token, seconds = await self._access.authenticator.token_for(found)
         result = {"password": token, "expiration": seconds}
-        return self._responder.put(
-            request, result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
-        )
+        return result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
 
-    async def delete(self, request: Request, user: str) -> bytes:
+    async def delete(self, request: Request, user: str) -> Reply:
         """Delete a user with all indexes; raises ``PermissionDenied``, ``NotFound``, ``Forbidden``."""
         principal = await self._access.principal(request)
 
@@ -115,20 +108,20 @@ class UsersHandler:
             return decide_user_deleted(view.user(user), user, view.indexes_of(user))
 
         await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(f"user {user!r} deleted"))
+        return message_reply(f"user {user!r} deleted")
 
     def _decide_modified(
-        self, view: Reader, user: str, negotiated: UserRequest, principal: Principal, password_hash: str | None
+        self, view: Reader, user: str, wanted: UserRequest, principal: Principal, password_hash: str | None
     ) -> Sequence[Change]:
         found = view.user(user)
         if found is None:
             raise unknown_user(user)
-        action = Action.MODIFY_USER if needs_full_rights(negotiated, found) else Action.CHANGE_PASSWORD
+        action = Action.MODIFY_USER if needs_full_rights(wanted, found) else Action.CHANGE_PASSWORD
         self._access.check(action, principal, user=user)
-        return decide_user_modified(found, user, negotiated, password_hash)
+        return decide_user_modified(found, user, wanted, password_hash)
 
-    async def _hash(self, negotiated: UserRequest) -> str | None:
-        return None if negotiated.password is None else await self._access.authenticator.hash_password(negotiated.password)
+    async def _hash(self, wanted: UserRequest) -> str | None:
+        return None if wanted.password is None else await self._access.authenticator.hash_password(wanted.password)
 
     def _now(self, user: str, principal: Principal) -> dict[str, Json]:
         reader = self._access.reader
@@ -164,11 +157,10 @@ class LoginHandler:
     """Answers ``/+login`` and ``/+authcheck``."""
 
     _access: Access
-    _responder: Responder
     _addresses: Addresses
     _url_map: Map
 
-    async def login(self, request: Request) -> bytes:
+    async def login(self, request: Request) -> Reply:
         """A login token; raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures``, ``Unavailable``, ``BadRequest``."""
         body = json_body(request)
         given: Mapping[str, Any] = body if isinstance(body, dict) else {}
@@ -180,9 +172,9 @@ class LoginHandler:
         address, local = client_address(request, self._addresses), is_local(request, self._addresses)
         token, seconds = await self._access.authenticator.login(user, password, address, local=local)
         result = {"password": token, "expiration": seconds}
-        return self._responder.put(request, result_reply("proxyauth", result, message="login successful", secret=True))
+        return result_reply("proxyauth", result, message="login successful", secret=True)
 
-    async def authcheck(self, request: Request) -> bytes:
+    async def authcheck(self, request: Request) -> Reply:
         """Whether the request's credentials are good for reading ``X-Original-URI``, or the request's own address.
 
         Raises ``PermissionDenied`` when they are not, or nothing is there; ``LoginNeeded`` when others might be.
@@ -193,7 +185,7 @@ class LoginHandler:
             found = self._access.reader.index(f"{arguments['user']}/{arguments['index']}")
             if found is not None:
                 await self._check_reading(request, found.name)
-        return self._responder.put(request, message_reply(""))
+        return message_reply("")
 
     async def _check_reading(self, request: Request, name: str) -> None:
         principal = await self._access.principal(request)
@@ -225,45 +217,40 @@ class TokensHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
     _now: Callable[[], datetime]
 
-    async def list(self, request: Request, user: str) -> bytes:
+    async def list(self, request: Request, user: str) -> Reply:
         """The API tokens of a user, without their secrets; raises ``PermissionDenied``, ``NotFound``."""
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         reader = self._access.reader
         if reader.user(user) is None:
             raise unknown_user(user)
-        return self._responder.put(
-            request, result_reply("list:apitoken", [token_facts(token) for token in reader.api_tokens(user)])
-        )
+        return result_reply("list:apitoken", [token_facts(token) for token in reader.api_tokens(user)])
 
-    async def create(self, request: Request, user: str) -> bytes:
+    async def create(self, request: Request, user: str) -> Reply:
         """Create an API token, whose text is in this response and never again.
 
         Raises ``PermissionDenied``, ``NotFound``, ``UnknownIndex``, ``BadRequest``.
         """
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
-        negotiated = read_token_request(json_body(request))
+        wanted = read_token_request(json_body(request))
         text, public, digest = self._access.authenticator.new_api_token()
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = None if negotiated.index is None else view.index(negotiated.index)
+            index = None if wanted.index is None else view.index(wanted.index)
             if index is not None and not may_read(principal, index):
                 index = None  # a token request must not tell which indexes exist
-            return decide_token_created(view.user(user), user, index, negotiated, public, digest, self._now())
+            return decide_token_created(view.user(user), user, index, wanted, public, digest, self._now())
 
         await self._commits.commit(decide, principal)
         made = self._access.reader.api_token(public)
         facts = {} if made is None else token_facts(made)
         message = "API token created; its password is shown only now"
-        return self._responder.put(
-            request, result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
-        )
+        return result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
 
-    async def revoke(self, request: Request, user: str, token: str) -> bytes:
+    async def revoke(self, request: Request, user: str, token: str) -> Reply:
         """Revoke an API token; ``token`` is its public half.  Raises ``PermissionDenied``, ``NotFound``."""
         principal = await self._access.principal(request)
 
@@ -272,4 +259,4 @@ class TokensHandler:
             return decide_token_revoked(view.api_token(token), user, token)
 
         await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(f"API token {token} revoked"))
+        return message_reply(f"API token {token} revoked")

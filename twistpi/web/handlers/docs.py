@@ -7,17 +7,17 @@ it has the server's origin, and nothing is taken for what it does not say it is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO, Final
 
 import attrs
 from packaging.version import InvalidVersion, Version
-from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound as NoRoute
 
+from twistpi.blobs.address import path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
@@ -32,7 +32,7 @@ from twistpi.web.access import Access
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
 from twistpi.web.handlers.docs_archive import Contents, Member, MemberBody, read_contents, type_of, unpack
-from twistpi.web.handlers.files import address_of, check_offered, stored_at
+from twistpi.web.handlers.files import check_offered, stored_at
 from twistpi.web.replies import Headers, Reply, Responder, html_reply, redirect_reply
 from twistpi.web.request import ends_with_slash, query_of
 
@@ -62,47 +62,6 @@ header{{padding:.5em 1em}} iframe{{flex:1;border:0;border-top:1px solid}}</style
 _NOTE: Final = "<p>The latest available documentation (version {version}) isn't for the latest available package version.</p>"
 
 
-@attrs.frozen
-class Frame:
-    """What the page around documentation says."""
-
-    index: str
-    project: str
-    """The normalised name."""
-    version: str
-    """Whose documentation is shown."""
-    asked: str
-    """The version as the address has it: perhaps ``latest`` or ``stable``."""
-    path: str
-    """Of the file in the documentation."""
-    query: str
-    """With its question mark; empty without one."""
-    is_outdated: bool
-    """Whether there is a newer release without documentation."""
-    latest: str | None
-    """The newest version with documentation."""
-    stable: str | None
-    """The same without pre-releases."""
-
-
-def frame_reply(frame: Frame) -> Reply:
-    """Return the page as a response."""
-    up = "../" * (frame.path.count("/") + 1)
-    links = [f'<a href="{up}../../../../{quote_path(frame.index)}/{frame.project}">{escape(frame.project)}</a>']
-    for word, version in (("latest", frame.latest), ("stable", frame.stable)):
-        if version is not None and version != frame.version:
-            links.append(f'<a href="{up}../{word}/+d/index.html">{word} documentation ({escape(version)})</a>')
-    markup = _PAGE.format(
-        title=escape(f"{frame.project} {frame.version}"),
-        links=" ".join(links),
-        note=_NOTE.format(version=escape(frame.version)) if frame.is_outdated else "",
-        source=f"{up}+doc/{quote_path(frame.path)}{escape(frame.query)}",
-        sandbox=SANDBOX,
-    )
-    reply = html_reply(markup)
-    return attrs.evolve(reply, headers=(*reply.headers, *_POLICY))
-
-
 _DOC, _FRAME = "+doc", "+d"
 _LATEST, _STABLE = "latest", "stable"
 _FRESH: Final = 60
@@ -122,15 +81,14 @@ _EVERYBODY: Final = (b"Access-Control-Allow-Origin", b"*")
 class _DocsFile:
     """A file in the documentation of a release."""
 
-    project: str
     version: str
     """Whose documentation it is."""
     attachment: Attachment
     path: str
     """In the archive."""
     member: Member
-    others: Sequence[str]
-    """All versions that have documentation."""
+    versions: Sequence[str]
+    """All that have documentation."""
 
 
 @attrs.frozen
@@ -150,32 +108,6 @@ class _DocsFacts(FileFacts):
 
 
 @attrs.define(eq=False)
-class _ContentsCache:
-    """The tables of contents of archives that were used lately."""
-
-    _kept: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict)
-    """By the archive's SHA-256."""
-    _members: int = 0
-    _loading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight)
-
-    async def get(self, sha256: str, read: Callable[[], Deferred[Contents]]) -> Contents:
-        """Return the table of contents of an archive, ``read`` once; raise what ``read`` raises."""
-        found = self._kept.get(sha256)
-        if found is None:
-            return await self._loading.join(sha256, lambda: self._put(sha256, read))
-        self._kept.move_to_end(sha256)
-        return found
-
-    async def _put(self, sha256: str, read: Callable[[], Deferred[Contents]]) -> Contents:
-        contents = self._kept[sha256] = await read()
-        self._members += len(contents)
-        while self._members > _MOST_MEMBERS:
-            _, dropped = self._kept.popitem(last=False)
-            self._members -= len(dropped)
-        return contents
-
-
-@attrs.define(eq=False)
 class DocsHandler:
     """Answers ``/{user}/{index}/{project}/{version}/+doc/…`` and ``…/+d/…``; what an index inherits does not count."""
 
@@ -186,57 +118,63 @@ class DocsHandler:
     _remote_blobs: FileService | None
     """Fetches archives that another server has; None on a primary."""
     _offload: Offload
-    _contents: _ContentsCache = attrs.field(init=False, factory=_ContentsCache)
+    _contents: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict, init=False)
+    """The tables of contents of archives that were used lately, by the archive's SHA-256."""
+    _loading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight, init=False)
 
-    async def first(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
+    async def first(self, request: Request, name: str, project: str, version: str) -> Reply:
         """``+doc/`` and ``+d/``: to the first page; without a slash at the end there is nothing."""
         if not ends_with_slash(request):
             raise NoRoute
-        await self._place(request, f"{user}/{index}", normalize_project(project), version, "index.html")
-        return self._responder.put(request, redirect_reply(f"index.html{query_of(request)}", 302))
+        await self._find(request, name, normalize_project(project), version, "index.html")
+        return redirect_reply(f"index.html{query_of(request)}", 302)
 
-    async def file(self, request: Request, user: str, index: str, project: str, version: str, path: str) -> bytes | None:
+    async def file(self, request: Request, name: str, project: str, version: str, path: str) -> Reply | None:
         """``+doc/{path}``: a file as it is in the archive."""
-        elsewhere = self._elsewhere(request, project, version, _DOC, path)
+        elsewhere = _to_normalized(request, project, version, _DOC, path)
         if elsewhere is not None:
             return elsewhere
-        place = await self._place(request, f"{user}/{index}", normalize_project(project), version, _asked(request, path))
-        facts = self._docs_facts(f"{user}/{index}", place)
+        found = await self._find(request, name, normalize_project(project), version, _asked(request, path))
+        member, archive = found.member, found.attachment
+        expires = datetimeToString(self._responder.now() + _FRESH)
+        private = not self._access.is_open(name)
+        facts = _DocsFacts(f'"{archive.sha256}"', type_of(found.path), stored_at(archive), private, expires)
         if is_unchanged(request, facts):
-            return self._responder.put(request, Reply(304, facts.validators))
-        member, open_file = place.member, partial(self._open, place.attachment)
-        body = MemberBody(-1, 0, member.unpacked, partial(unpack, open_file, member), self._offload)
+            return Reply(304, facts.validators)
+        body = MemberBody(-1, 0, member.unpacked, partial(unpack, partial(self._open, archive), member), self._offload)
         try:
             return await self._sender.send(request, body, facts, member.unpacked, b"twistpi; hit")
         finally:
             body.close()
 
-    async def frame(self, request: Request, user: str, index: str, project: str, version: str, path: str) -> bytes | None:
+    async def frame(self, request: Request, name: str, project: str, version: str, path: str) -> Reply | None:
         """``+d/{path}``: the same in a frame."""
-        elsewhere = self._elsewhere(request, project, version, _FRAME, path)
+        elsewhere = _to_normalized(request, project, version, _FRAME, path)
         if elsewhere is not None:
             return elsewhere
-        name, normal = f"{user}/{index}", normalize_project(project)
-        place = await self._place(request, name, normal, version, _asked(request, path))
-        spelled = await self._offload(self._versions, name, normal)
-        newest = latest_version(_stable(spelled) if version == _STABLE else spelled)
-        frame = Frame(
-            name, normal, place.version, version, place.path, query_of(request),
-            is_outdated=version in (_LATEST, _STABLE) and newest != place.version,
-            latest=latest_version(place.others), stable=latest_version(_stable(place.others)),
-        )  # fmt: skip
-        return self._responder.put(request, frame_reply(frame))
-
-    def _elsewhere(self, request: Request, project: str, version: str, kind: str, path: str) -> bytes | None:
-        """Redirect to the normalised name; return None if the name is normalised."""
         normal = normalize_project(project)
-        if normal == project or request.method != b"GET":
-            return None
-        tail = f"{version}/{kind}/{_asked(request, path)}"
-        up = "../" * (tail.count("/") + 1)
-        return self._responder.put(request, redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302))
+        found = await self._find(request, name, normal, version, _asked(request, path))
+        is_outdated = False
+        if version in (_LATEST, _STABLE):
+            releases = await self._offload(self._access.reader.releases, name, normal)
+            is_outdated = _choose([release.version for release in releases], version) != found.version
+        up = "../" * (found.path.count("/") + 1)
+        links = [f'<a href="{up}../../../../{quote_path(name)}/{normal}">{escape(normal)}</a>']
+        for word in (_LATEST, _STABLE):
+            other = _choose(found.versions, word)
+            if other is not None and other != found.version:
+                links.append(f'<a href="{up}../{word}/+d/index.html">{word} documentation ({escape(other)})</a>')
+        markup = _PAGE.format(
+            title=escape(f"{normal} {found.version}"),
+            links=" ".join(links),
+            note=_NOTE.format(version=escape(found.version)) if is_outdated else "",
+            source=f"{up}+doc/{quote_path(found.path)}{escape(query_of(request))}",
+            sandbox=SANDBOX,
+        )
+        reply = html_reply(markup)
+        return attrs.evolve(reply, headers=(*reply.headers, *_POLICY))
 
-    async def _place(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
+    async def _find(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
         """Return the file ``path``; raise ``NotFound``, and what reading the index may."""
         await self._access.index(request, name)
         view = self._access.reader
@@ -245,10 +183,10 @@ class DocsHandler:
         if found is None:
             raise NotFound("No stable documentation available." if version == _STABLE else "No documentation available.")
         check_offered(view, name, project, f"{_DOC}/{path}")
-        attachment = docs[found]
+        archive = docs[found]
         try:
-            await self._bring(attachment)
-            contents = await self._contents.get(attachment.sha256, lambda: self._offload(self._read, attachment))
+            await self._bring(archive)
+            contents = await self._contents_of(archive)
         except InvalidDistribution as error:
             raise NotFound(f"The documentation of {project} {found} cannot be shown: {error.reason}.") from error
         except FileNotFoundError as error:
@@ -258,29 +196,43 @@ class DocsHandler:
         member = contents.get(path)
         if member is None:
             raise NotFound(f"File {path} not found in documentation.")
-        return _DocsFile(project, found, attachment, path, member, list(docs))
+        return _DocsFile(found, archive, path, member, list(docs))
 
-    async def _bring(self, attachment: Attachment) -> None:
+    async def _bring(self, archive: Attachment) -> None:
         """Fetch the archive if another server has it."""
-        address = address_of(attachment)
+        address = path_address(archive.path)
         if self._remote_blobs is not None and await self._offload(self._blobs.find, address) is None:
-            await self._remote_blobs.bring(KeptBlob(address.digits, address.filename, attachment.sha256, attachment.size))
+            await self._remote_blobs.bring(KeptBlob(address.digits, address.filename, archive.sha256, archive.size))
 
-    def _read(self, attachment: Attachment) -> Contents:
-        with self._open(attachment) as file:
-            return read_contents(file, attachment.filename)
+    async def _contents_of(self, archive: Attachment) -> Contents:
+        """Return the table of contents of an archive; raise ``InvalidDistribution`` and ``FileNotFoundError``."""
+        if archive.sha256 not in self._contents:
+            return await self._loading.join(archive.sha256, lambda: self._load(archive))
+        self._contents.move_to_end(archive.sha256)
+        return self._contents[archive.sha256]
 
-    def _open(self, attachment: Attachment) -> BinaryIO:
-        return self._blobs.open(address_of(attachment))
+    async def _load(self, archive: Attachment) -> Contents:
+        contents = self._contents[archive.sha256] = await self._offload(self._read, archive)
+        while sum(map(len, self._contents.values())) > _MOST_MEMBERS:
+            self._contents.popitem(last=False)
+        return contents
 
-    def _versions(self, index: str, project: str) -> list[str]:
-        return [release.version for release in self._access.reader.releases(index, project)]
+    def _read(self, archive: Attachment) -> Contents:
+        with self._open(archive) as file:
+            return read_contents(file, archive.filename)
 
-    def _docs_facts(self, index: str, place: _DocsFile) -> FileFacts:
-        expires = datetimeToString(self._responder.now() + _FRESH)
-        private = not self._access.is_open(index)
-        etag, modified = f'"{place.attachment.sha256}"', stored_at(place.attachment)
-        return _DocsFacts(etag, type_of(place.path), modified, private, expires)
+    def _open(self, archive: Attachment) -> BinaryIO:
+        return self._blobs.open(path_address(archive.path))
+
+
+def _to_normalized(request: Request, project: str, version: str, kind: str, path: str) -> Reply | None:
+    """Return a redirect to the normalised name; None if the name is normalised."""
+    normal = normalize_project(project)
+    if normal == project or request.method != b"GET":
+        return None
+    tail = f"{version}/{kind}/{_asked(request, path)}"
+    up = "../" * (tail.count("/") + 1)
+    return redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302)
 
 
 def _asked(request: Request, path: str) -> str:
@@ -293,16 +245,12 @@ def _choose(versions: Sequence[str], asked: str) -> str | None:
     if asked == _LATEST:
         return latest_version(versions)
     if asked == _STABLE:
-        return latest_version(_stable(versions))
+        return latest_version([version for version in versions if not _is_prerelease(version)])
     return asked if asked in versions else None
 
 
-def _stable(versions: Sequence[str]) -> list[str]:
-    """Return those that are no pre-releases; invalid versions (PEP 440) count as none."""
-    return [version for version in versions if not _is_prerelease(version)]
-
-
 def _is_prerelease(version: str) -> bool:
+    """Return whether ``version`` is a pre-release; an invalid one (PEP 440) is none."""
     try:
         return Version(version).is_prerelease
     except InvalidVersion:

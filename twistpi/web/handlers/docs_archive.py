@@ -18,15 +18,28 @@ from twistpi.http.body import Offload
 from twistpi.web.transport.bodies import BufferedBody, FileBody
 
 _TYPES: Final[Mapping[str, bytes]] = {
-    "html": b"text/html", "htm": b"text/html", "xhtml": b"application/xhtml+xml", "css": b"text/css",
-    "js": b"text/javascript", "mjs": b"text/javascript", "json": b"application/json", "map": b"application/json",
-    "txt": b"text/plain; charset=utf-8", "rst": b"text/plain; charset=utf-8", "md": b"text/plain; charset=utf-8",
-    "csv": b"text/csv", "xml": b"application/xml", "pdf": b"application/pdf", "epub": b"application/epub+zip",
-    "svg": b"image/svg+xml", "png": b"image/png", "jpg": b"image/jpeg", "jpeg": b"image/jpeg", "gif": b"image/gif",
-    "webp": b"image/webp", "avif": b"image/avif", "ico": b"image/x-icon", "woff": b"font/woff", "woff2": b"font/woff2",
-    "ttf": b"font/ttf", "otf": b"font/otf", "mp4": b"video/mp4", "webm": b"video/webm", "mp3": b"audio/mpeg",
-    "wasm": b"application/wasm", "zip": b"application/zip",
-}  # fmt: skip
+    ending: kind
+    for kind, endings in (
+        (b"text/html", "html htm"),
+        (b"application/xhtml+xml", "xhtml"),
+        (b"text/css", "css"),
+        (b"text/javascript", "js mjs"),
+        (b"application/json", "json map"),
+        (b"text/plain; charset=utf-8", "txt rst md"),
+        (b"text/csv", "csv"),
+        *((f"application/{kind}".encode(), kind) for kind in ("xml", "pdf", "wasm", "zip")),
+        (b"application/epub+zip", "epub"),
+        (b"image/svg+xml", "svg"),
+        (b"image/jpeg", "jpg jpeg"),
+        (b"image/x-icon", "ico"),
+        *((f"image/{kind}".encode(), kind) for kind in ("png", "gif", "webp", "avif")),
+        *((f"font/{kind}".encode(), kind) for kind in ("woff", "woff2", "ttf", "otf")),
+        (b"video/mp4", "mp4"),
+        (b"video/webm", "webm"),
+        (b"audio/mpeg", "mp3"),
+    )
+    for ending in endings.split()
+}
 """By the ending of a name.  Pages tell their charset themselves, if they are not UTF-8, and a header would beat them."""
 
 

@@ -21,15 +21,8 @@ from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.simple import SimpleHandler
-from twistpi.web.replies import Reply, Responder, html_reply, message_reply, redirect_reply, result_reply
-from twistpi.web.request import (
-    ends_with_slash,
-    has_parameter,
-    kept_body,
-    query_of,
-    read_json,
-    wants_html,
-)
+from twistpi.web.replies import Reply, html_reply, message_reply, redirect_reply, result_reply
+from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, wants_html
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader
@@ -67,37 +60,35 @@ class IndexesHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
     _addresses: Addresses
     _offload: Offload
     _simple: SimpleHandler
 
-    async def show(self, request: Request, user: str, index: str) -> bytes | None:
+    async def show(self, request: Request, name: str) -> Reply | None:
         """One index; its name list for installers and for clients that accept the JSON of the simple API.
 
         Raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``.
         """
         negotiated = self._simple.negotiated(request)
-        name = f"{user}/{index}"
         if negotiated.installer or (negotiated.representation is Representation.JSON_V1 and not negotiated.json):
             # Names link to what stands beside them, so HTML is shown where that is right.
             if negotiated.representation is not Representation.JSON_V1 and not ends_with_slash(request):
-                return self._responder.put(request, redirect_reply(f"{index}/{query_of(request)}", 302))
+                return redirect_reply(f"{name.partition('/')[2]}/{query_of(request)}", 302)
             return await self._simple.name_list(request, name, negotiated, alias=True)
         principal = await self._access.principal(request)
         found = existing_index(self._access.reader, name)
         self._access.check(Action.READ, principal, index=found)
         if wants_html(request):
             up = "../../" if ends_with_slash(request) else "../"
-            return self._responder.put(request, html_reply(listing(name, [found], outside_url(request, self._addresses), up)))
+            return html_reply(listing(name, [found], outside_url(request, self._addresses), up))
         if has_parameter(request, b"no_projects"):
-            return self._responder.put(request, result_reply("indexconfig", self._access.settings_of(found, principal)))
-        return self._responder.put(request, await self._offload(self._reply_with_projects, found, principal))
+            return result_reply("indexconfig", self._access.settings_of(found, principal))
+        return await self._offload(self._reply_with_projects, found, principal)
 
-    async def create(self, request: Request, user: str, index: str) -> bytes:
+    async def create(self, request: Request, name: str) -> Reply:
         """Make an index; raises ``NotFound``, ``Conflict``, ``PermissionDenied``, and what ``decide_index_created`` raises."""
-        principal = await self._access.principal(request)
-        name, body = f"{user}/{index}", kept_body(request)
+        principal, body = await self._access.principal(request), kept_body(request)
+        user, _, _ = name.partition("/")
 
         def decide(view: Reader) -> Sequence[Change]:
             if view.user(user) is None:
@@ -108,12 +99,12 @@ class IndexesHandler:
             return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
 
         await self._commits.commit(decide, principal)
-        return self._put_settings(request, name, principal)
+        return self._settings_reply(name, principal)
 
-    async def modify(self, request: Request, user: str, index: str) -> bytes:
+    async def modify(self, request: Request, name: str) -> Reply:
         """Change the settings of an index; raises ``PermissionDenied``, and what ``decide_index_modified`` raises."""
         principal = await self._access.principal(request)
-        name, body = f"{user}/{index}", kept_body(request)
+        body = kept_body(request)
         error_on_noop = has_parameter(request, b"error_on_noop")
 
         def decide(view: Reader) -> Sequence[Change]:
@@ -123,27 +114,24 @@ class IndexesHandler:
             )
 
         await self._commits.commit(decide, principal)
-        return self._put_settings(request, name, principal)
+        return self._settings_reply(name, principal)
 
-    async def delete(self, request: Request, user: str, index: str) -> bytes:
+    async def delete(self, request: Request, name: str) -> Reply:
         """Delete an index with all that is in it; raises ``PermissionDenied``, ``Forbidden``."""
         principal = await self._access.principal(request)
-        name = f"{user}/{index}"
         await self._commits.commit(
             lambda view: decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name)), principal
         )
-        return self._responder.put(request, message_reply(f"index {name} deleted", 201))
+        return message_reply(f"index {name} deleted", 201)
 
     def _reply_with_projects(self, index: Index, principal: Principal) -> Reply:
         """Called in any thread."""
-        return result_reply(
-            "indexconfig",
-            {**self._access.settings_of(index, principal), "projects": sorted(self._access.reader.projects(index.name))},
-        )
+        projects = sorted(self._access.reader.projects(index.name))
+        return result_reply("indexconfig", {**self._access.settings_of(index, principal), "projects": projects})
 
-    def _put_settings(self, request: Request, name: str, principal: Principal) -> bytes:
+    def _settings_reply(self, name: str, principal: Principal) -> Reply:
         found = existing_index(self._access.reader, name)
-        return self._responder.put(request, result_reply("indexconfig", self._access.settings_of(found, principal)))
+        return result_reply("indexconfig", self._access.settings_of(found, principal))
 
 
 FEATURES: Final = ("push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")
@@ -155,20 +143,17 @@ class ApiHandler:
     """Answers ``+api`` of the server, of a user and of an index."""
 
     _access: Access
-    _responder: Responder
     _addresses: Addresses
 
-    async def server(self, request: Request, user: str | None = None) -> bytes:
+    async def server(self, request: Request, user: str | None = None) -> Reply:
         """``/+api`` and ``/{user}/+api``, which say the same, whether or not there is such a user."""
         principal = await self._access.principal(request)
-        return self._responder.put(
-            request, result_reply("apiconfig", self._facts(outside_url(request, self._addresses), principal))
-        )
+        return result_reply("apiconfig", self._facts(outside_url(request, self._addresses), principal))
 
-    async def index(self, request: Request, user: str, index: str) -> bytes:
+    async def index(self, request: Request, name: str) -> Reply:
         """``/{user}/{index}/+api``; raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``."""
         principal = await self._access.principal(request)
-        found = existing_index(self._access.reader, f"{user}/{index}")
+        found = existing_index(self._access.reader, name)
         self._access.check(Action.READ, principal, index=found)
         root = outside_url(request, self._addresses)
         facts = self._facts(root, principal)
@@ -176,7 +161,7 @@ class ApiHandler:
         facts["simpleindex"] = f"{root}/{found.name}/+simple/"
         if not found.is_mirror:
             facts["pypisubmit"] = f"{root}/{found.name}/"
-        return self._responder.put(request, result_reply("apiconfig", facts))
+        return result_reply("apiconfig", facts)
 
     def _facts(self, root: str, principal: Principal) -> dict[str, Json]:
         status = ["noauth", "", []] if principal.user is None else ["ok", principal.user, list(principal.groups)]

@@ -40,26 +40,26 @@ class GarbageHandler:
     """Answers ``/+gc``, for administrators."""
 
     _access: Access
-    _responder: Responder
     _collector: GarbageCollector
 
-    async def show(self, request: Request) -> bytes:
+    async def show(self, request: Request) -> Reply:
         """The sweep under way and the one before it; raises ``PermissionDenied``."""
-        await self._check(request)
-        return self._responder.put(request, self._reply())
+        await _check_administrator(self._access, request)
+        return self._reply()
 
-    async def sweep(self, request: Request) -> bytes:
+    async def sweep(self, request: Request) -> Reply:
         """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for.  Raises ``PermissionDenied``."""
-        await self._check(request)
-        return self._responder.put(request, self._reply(self._collector.ask()))
-
-    async def _check(self, request: Request) -> None:
-        self._access.check(Action.ADMINISTER, await self._access.principal(request), user=ROOT, subject="this server")
+        await _check_administrator(self._access, request)
+        return self._reply(self._collector.ask())
 
     def _reply(self, number: int | None = None) -> Reply:
         collector = self._collector
         told: dict[str, Json] = {"running": _facts(collector.running), "last": _facts(collector.last), "folders": FOLDERS}
         return result_reply("gc", told if number is None else {**told, "number": number}, 200 if number is None else 202)
+
+
+async def _check_administrator(access: Access, request: Request) -> None:
+    access.check(Action.ADMINISTER, await access.principal(request), user=ROOT, subject="this server")
 
 
 def _facts(report: Report | None) -> Json:
@@ -71,26 +71,22 @@ class PromoteHandler:
     """Answers ``/+promote``, for administrators."""
 
     _access: Access
-    _responder: Responder
     _promotion: Promotion
 
-    async def show(self, request: Request) -> bytes:
+    async def show(self, request: Request) -> Reply:
         """The promotion under way or the last one; raises ``PermissionDenied``."""
-        await self._check(request)
-        return self._responder.put(request, result_reply("promotion", self._promotion.facts()))
+        await _check_administrator(self._access, request)
+        return result_reply("promotion", self._promotion.facts())
 
-    async def promote(self, request: Request) -> bytes:
+    async def promote(self, request: Request) -> Reply:
         """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.
 
         Raises ``PermissionDenied``, ``Conflict``.  What comes of it is told by ``show``.
         """
-        await self._check(request)
+        await _check_administrator(self._access, request)
         body = json_body(request)
         self._promotion.begin(force=isinstance(body, dict) and body.get("force") is True)
-        return self._responder.put(request, result_reply("promotion", self._promotion.facts(), 202))
-
-    async def _check(self, request: Request) -> None:
-        self._access.check(Action.ADMINISTER, await self._access.principal(request), user=ROOT, subject="this server")
+        return result_reply("promotion", self._promotion.facts(), 202)
 
 
 ALIVE = b'{"status":"alive"}\n'
@@ -102,20 +98,19 @@ _RETRY = (b"Retry-After", b"5")
 class HealthHandler:
     """Answers ``/+health`` and ``/+ready``."""
 
-    _responder: Responder
     _checking: Sequence[Checked]
 
-    async def health(self, request: Request) -> bytes:
+    async def health(self, request: Request) -> Reply:
         """Always 200: the process answers."""
-        return self._responder.put(request, _reply(200, ALIVE))
+        return _reply(200, ALIVE)
 
-    async def ready(self, request: Request) -> bytes:
+    async def ready(self, request: Request) -> Reply:
         """200, or 503 if a needed check failed; with each check as JSON."""
         checks = [check for checking in self._checking for check in checking()]
         is_ready = all(check.fine for check in checks if check.needed)
         told = {"ready": is_ready, "checks": [_told(check) for check in checks]}
         body = orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        return self._responder.put(request, _reply(200 if is_ready else 503, body))
+        return _reply(200 if is_ready else 503, body)
 
 
 def _told(check: Check) -> dict[str, Any]:
@@ -136,7 +131,6 @@ class MetricsHandler:
     """Answers ``/+metrics``."""
 
     _access: Access
-    _responder: Responder
     _addresses: Addresses
     _open_to: Sequence[Network]
     """The networks from which the figures may be read, beside this machine."""
@@ -148,7 +142,7 @@ class MetricsHandler:
         self._registry.register(self._figures)
         ProcessCollector(registry=self._registry)
 
-    async def metrics(self, request: Request) -> bytes:
+    async def metrics(self, request: Request) -> Reply:
         """The figures, as text or in the OpenMetrics format, as ``Accept`` says.  Raises ``PermissionDenied``."""
         if not self._is_near(request):
             principal = await self._access.principal(request)
@@ -160,7 +154,7 @@ class MetricsHandler:
         encode, kind = choose_encoder(header(request, "accept") or "")
         body = encode(self._registry)
         headers = ((b"Content-Type", kind.encode("ascii")), length_of(body), NO_STORE, (b"Vary", b"Accept, Authorization"))
-        return self._responder.put(request, Reply(200, headers, body))
+        return Reply(200, headers, body)
 
     def _is_near(self, request: Request) -> bool:
         if is_local(request, self._addresses):

@@ -129,38 +129,37 @@ class ProjectsHandler:
     _addresses: Addresses
     _offload: Offload
 
-    async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
+    async def project(self, request: Request, name: str, project: str) -> Reply | None:
         """Every release of a project; requests that do not ask for JSON are answered by ``SimpleHandler.alias``.
 
         With ``?ignore_bases`` only what the index has by itself.
         """
         negotiated = self._simple.negotiated(request)
         if negotiated.installer or not negotiated.json:
-            return await self._simple.alias(request, user, index, project)
+            return await self._simple.alias(request, name, project)
         normal = normalize_project(project)
         if normal != project and request.method == b"GET":
             up = "../" if ends_with_slash(request) else ""
-            return self._responder.put(request, redirect_reply(f"{up}{normal}{query_of(request)}", 302))
-        name = f"{user}/{index}"
+            return redirect_reply(f"{up}{normal}{query_of(request)}", 302)
         own = has_parameter(request, b"ignore_bases")
         data, status = await self._data(request, name, normal, None, own=own)
-        return self._responder.put(request, _with_status(result_reply("projectconfig", data), status, self._responder.now()))
+        return _with_status(result_reply("projectconfig", data), status, self._responder.now())
 
-    async def version(self, request: Request, user: str, index: str, project: str, version: str) -> bytes | None:
+    async def version(self, request: Request, name: str, project: str, version: str) -> Reply | None:
         """One release; browsers are redirected to the page of the project."""
         normal = normalize_project(project)
         up = "../../" if ends_with_slash(request) else "../"
         if wants_html(request):
-            return self._responder.put(request, redirect_reply(f"{up}+simple/{normal}/", 302))
+            return redirect_reply(f"{up}+simple/{normal}/", 302)
         if normal != project and request.method == b"GET":
             here = f"{up}{normal}/{quote(version, safe='+')}"
-            return self._responder.put(request, redirect_reply(f"{here}{query_of(request)}", 302))
+            return redirect_reply(f"{here}{query_of(request)}", 302)
 
-        data, status = await self._data(request, f"{user}/{index}", normal, version, own=False)
+        data, status = await self._data(request, name, normal, version, own=False)
         if version not in data:
             raise unknown_version(normal, version)
         reply = result_reply("versiondata", data[version])
-        return self._responder.put(request, _with_status(reply, status, self._responder.now()))
+        return _with_status(reply, status, self._responder.now())
 
     async def _data(
         self, request: Request, name: str, project: str, version: str | None, *, own: bool

@@ -47,7 +47,7 @@ from twistpi.rules.uploads import is_volatile
 from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.components import MirrorServices
-from twistpi.web.replies import Responder, result_reply
+from twistpi.web.replies import Reply, result_reply
 from twistpi.web.request import json_body
 
 if TYPE_CHECKING:
@@ -130,26 +130,23 @@ class PushHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
     _storage: UploadStorage
     _fetcher: ReleaseFetcher
     _pusher: Pusher
 
-    async def push(self, request: Request, user: str, index: str) -> bytes:
+    async def push(self, request: Request, name: str) -> Reply:
         """Push a release out of an index, whose bases do not count.
 
         Raises ``UnknownIndex``, ``LoginNeeded`` and ``PermissionDenied`` when that may not be read, ``BadRequest``,
         what ``decide_push`` raises, ``LoginNeeded``, and what keeps a mirror from getting its files.
         """
-        source = await self._access.index(request, f"{user}/{index}")
+        source = await self._access.index(request, name)
         wanted = read_push(json_body(request))
         principal = await self._access.principal(request)
         if isinstance(wanted, InternalPush):
-            return self._responder.put(
-                request, result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
-            )
+            return result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
         lines = await self._outside(source, wanted, principal)
-        return self._responder.put(request, result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True))
+        return result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True)
 
     async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
         told: list[ActionLog] = []

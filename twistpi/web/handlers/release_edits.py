@@ -35,15 +35,12 @@ from twistpi.rules.releases import (
     decide_release_removed,
     decide_status,
     decide_yank,
-    file_removed_message,
-    project_removed_message,
     read_status,
     read_yank,
-    release_removed_message,
 )
 from twistpi.web.access import Access
 from twistpi.web.commits import Commits
-from twistpi.web.replies import Responder, message_reply, result_reply
+from twistpi.web.replies import Reply, message_reply, result_reply
 from twistpi.web.request import has_parameter, kept_body, read_json
 
 if TYPE_CHECKING:
@@ -63,44 +60,9 @@ class RemovalHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
 
-    async def digest_file(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
-        """``+f/{3}/{13}/{filename}``: a distribution with its test results, one test result, or documentation."""
-        return await self._file(request, f"{user}/{index}", f"+f/{three}/{thirteen}/{filename}")
-
-    async def external_file(self, request: Request, user: str, index: str, folder: str, filename: str) -> bytes:
-        """``+e/{folder}/{filename}``: a file of a mirror."""
-        return await self._file(request, f"{user}/{index}", f"+e/{folder}/{filename}")
-
-    async def release(self, request: Request, user: str, index: str, project: str, version: str) -> bytes:
-        """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
-        principal = await self._access.principal(request)
-        name, normal = f"{user}/{index}", normalize_project(project)
-        force = has_parameter(request, _FORCE)
-
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._access.allowed(Action.REMOVE, principal, view, name)
-            release = view.release(name, normal, version)
-            return decide_release_removed(found, normal, version, release, view.project(name, normal), force=force)
-
-        await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(release_removed_message(normal, version)))
-
-    async def project(self, request: Request, user: str, index: str, project: str) -> bytes:
-        """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
-        principal = await self._access.principal(request)
-        name, normal = f"{user}/{index}", normalize_project(project)
-        force = has_parameter(request, _FORCE)
-
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._access.allowed(Action.REMOVE, principal, view, name)
-            return decide_project_removed(found, normal, exists=view.has_project(name, normal), force=force)
-
-        await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(project_removed_message(name, normal)))
-
-    async def _file(self, request: Request, name: str, path: str) -> bytes:
+    async def file(self, request: Request, name: str, path: str) -> Reply:
+        """``+f/…``: a distribution with its test results, one test result, or documentation; ``+e/…``: a file of a mirror."""
         principal = await self._access.principal(request)
         force = has_parameter(request, _FORCE)
 
@@ -110,7 +72,32 @@ class RemovalHandler:
             return decide_file_removed(index, found, force=force)
 
         await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(file_removed_message(name, path)))
+        return message_reply(f"package '{name}/{path}' deleted")
+
+    async def release(self, request: Request, name: str, project: str, version: str) -> Reply:
+        """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
+        principal = await self._access.principal(request)
+        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self._access.allowed(Action.REMOVE, principal, view, name)
+            release = view.release(name, normal, version)
+            return decide_release_removed(found, normal, version, release, view.project(name, normal), force=force)
+
+        await self._commits.commit(decide, principal)
+        return message_reply(f"project {normal!r} version {version!r} deleted")
+
+    async def project(self, request: Request, name: str, project: str) -> Reply:
+        """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
+        principal = await self._access.principal(request)
+        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self._access.allowed(Action.REMOVE, principal, view, name)
+            return decide_project_removed(found, normal, exists=view.has_project(name, normal), force=force)
+
+        await self._commits.commit(decide, principal)
+        return message_reply(f"project {normal} deleted from stage {name}")
 
 
 _QUARANTINED: Final = "quarantined"
@@ -124,9 +111,8 @@ class YankHandler:
 
     _access: Access
     _commits: Commits
-    _responder: Responder
 
-    async def yank_release(self, request: Request, user: str, index: str, project: str, version: str) -> bytes:
+    async def yank_release(self, request: Request, name: str, project: str, version: str) -> Reply:
         """``PUT``: yank every file of a release; ``DELETE``: not any more."""
         normal = normalize_project(project)
 
@@ -136,11 +122,11 @@ class YankHandler:
                 raise unknown_version(normal, version) if view.has_project(found.name, normal) else no_project(normal)
             return release, None
 
-        return await self._yank(request, f"{user}/{index}", f"release {normal} {version}", find)
+        return await self._yank(request, name, f"release {normal} {version}", find)
 
-    async def yank_file(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
+    async def yank_file(self, request: Request, name: str, path: str) -> Reply:
         """``PUT``: yank one file; ``DELETE``: not any more."""
-        path = f"+f/{three}/{thirteen}/{filename}"
+        filename = path.rpartition("/")[2]
 
         def find(view: Reader, found: Index) -> _Target:
             known = view.file_by_path(found.name, path)
@@ -149,22 +135,21 @@ class YankHandler:
                 raise file_gone(found.name, path) if view.was_removed(found.name, path) else UnknownFile(found.name, path)
             return release, (filename,)
 
-        return await self._yank(request, f"{user}/{index}", f"file {filename}", find)
+        return await self._yank(request, name, f"file {filename}", find)
 
-    async def show_status(self, request: Request, user: str, index: str, project: str) -> bytes:
+    async def show_status(self, request: Request, name: str, project: str) -> Reply:
         """The status of a project and the reason; both null if none was set."""
-        name, normal = f"{user}/{index}", normalize_project(project)
+        normal = normalize_project(project)
         await self._access.index(request, name)
         known = self._access.reader.project(name, normal)
         if known is None:
             raise no_project(normal)
-        status: Json = {"status": known.header.status, "reason": known.header.status_reason}
-        return self._responder.put(request, result_reply("projectstatus", status))
+        return result_reply("projectstatus", {"status": known.header.status, "reason": known.header.status_reason})
 
-    async def set_status(self, request: Request, user: str, index: str, project: str) -> bytes:
+    async def set_status(self, request: Request, name: str, project: str) -> Reply:
         """``PUT``: a project has this status; ``DELETE``: it has none any more."""
         principal = await self._access.principal(request)
-        name, normal, body = f"{user}/{index}", normalize_project(project), _body(request)
+        normal, body = normalize_project(project), _body(request)
 
         def decide(view: Reader) -> Sequence[Change]:
             found = self._access.allowed(Action.REMOVE, principal, view, name)
@@ -176,9 +161,9 @@ class YankHandler:
             return decide_status(found, normal, header, status, reason)
 
         await self._commits.commit(decide, principal)
-        return self._responder.put(request, message_reply(f"status of project {normal} on {name} {_set_or_not(request)}"))
+        return message_reply(f"status of project {normal} on {name} {'removed' if request.method == b'DELETE' else 'set'}")
 
-    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader, Index], _Target]) -> bytes:
+    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader, Index], _Target]) -> Reply:
         principal = await self._access.principal(request)
         body = _body(request)
 
@@ -191,14 +176,10 @@ class YankHandler:
 
         await self._commits.commit(decide, principal)
         verb = "not yanked any more" if request.method == b"DELETE" else "yanked"
-        return self._responder.put(request, message_reply(f"{what} on {name} is {verb}"))
+        return message_reply(f"{what} on {name} is {verb}")
 
 
 def _body(request: Request) -> Json:
     """Return the JSON of the body; None without one."""
     body = kept_body(request)
     return read_json(body) if body.strip() else None
-
-
-def _set_or_not(request: Request) -> str:
-    return "removed" if request.method == b"DELETE" else "set"

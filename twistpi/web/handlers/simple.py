@@ -13,7 +13,7 @@ from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.fast.ready import PAGE_BASE
 from twistpi.web.name_lists import NameListHandler, has_already
 from twistpi.web.pages import PageRequest, Pages
-from twistpi.web.replies import Responder, redirect_reply
+from twistpi.web.replies import Reply, Responder, redirect_reply
 from twistpi.web.request import Negotiated, ends_with_slash, header, negotiated_of, query_of
 
 
@@ -29,51 +29,51 @@ class SimpleHandler:
     _lenient: bool
     """Whether HTML is served to clients that accept no available representation."""
 
-    async def project(self, request: Request, user: str, index: str, project: str) -> bytes | None:
+    async def project(self, request: Request, name: str, project: str) -> Reply | None:
         """``/{user}/{index}/+simple/{project}/``; without the slash a redirect, but for installers."""
         negotiated = self.negotiated(request)
         normal = normalize_project(project)
         slash = ends_with_slash(request)
         if normal != project or not (slash or negotiated.installer):
             location = f"{'../' if slash else ''}{normal}/{query_of(request)}"
-            return self._responder.put(request, redirect_reply(location))
-        return await self._project_page(request, f"{user}/{index}", normal, negotiated, PAGE_BASE if slash else "../")
+            return redirect_reply(location)
+        return await self._project_page(request, name, normal, negotiated, PAGE_BASE if slash else "../")
 
-    async def alias(self, request: Request, user: str, index: str, project: str) -> bytes | None:
+    async def alias(self, request: Request, name: str, project: str) -> Reply | None:
         """``/{user}/{index}/{project}``: the page itself for installers, a redirect for other clients."""
         negotiated = self.negotiated(request)
         normal = normalize_project(project)
         slash = ends_with_slash(request)
         up = "../" if slash else ""
         if not negotiated.installer:
-            return self._responder.put(request, redirect_reply(f"{up}+simple/{normal}/{query_of(request)}", 302))
+            return redirect_reply(f"{up}+simple/{normal}/{query_of(request)}", 302)
         if normal != project:
-            return self._responder.put(request, redirect_reply(f"{up}{normal}{'/' if slash else ''}{query_of(request)}"))
-        return await self._project_page(request, f"{user}/{index}", normal, negotiated, up)
+            return redirect_reply(f"{up}{normal}{'/' if slash else ''}{query_of(request)}")
+        return await self._project_page(request, name, normal, negotiated, up)
 
-    async def refresh(self, request: Request, user: str, index: str, project: str) -> bytes:
+    async def refresh(self, request: Request, name: str, project: str) -> Reply:
         """``POST …/+simple/{project}/refresh``: ask the upstream now, then show the page."""
         normal = normalize_project(project)
-        visibility = await self._access.visibility(request, f"{user}/{index}")
+        visibility = await self._access.visibility(request, name)
         await self._pages.sources.refresh(visibility, normal)
         up = "../../" if ends_with_slash(request) else "../"
-        return self._responder.put(request, redirect_reply(f"{up}{normal}/", 302))
+        return redirect_reply(f"{up}{normal}/", 302)
 
-    async def names(self, request: Request, user: str, index: str) -> bytes | None:
+    async def names(self, request: Request, name: str) -> Reply | None:
         """``/{user}/{index}/+simple/``: every project; without the slash a redirect, but for installers."""
         negotiated = self.negotiated(request)
         if not ends_with_slash(request) and not negotiated.installer:
-            return self._responder.put(request, redirect_reply(f"+simple/{query_of(request)}"))
-        return await self.name_list(request, f"{user}/{index}", negotiated, alias=not ends_with_slash(request))
+            return redirect_reply(f"+simple/{query_of(request)}")
+        return await self.name_list(request, name, negotiated, alias=not ends_with_slash(request))
 
-    async def name_list(self, request: Request, name: str, negotiated: Negotiated, *, alias: bool) -> bytes | None:
+    async def name_list(self, request: Request, name: str, negotiated: Negotiated, *, alias: bool) -> Reply | None:
         """Answer with the name list of the index ``name``, as far as the caller sees it."""
         visibility = await self._access.visibility(request, name)
         return await self._name_lists.answer(
             request, visibility, self._representation(request, negotiated), negotiated, alias=alias
         )
 
-    async def _project_page(self, request: Request, name: str, project: str, negotiated: Negotiated, base: str) -> bytes | None:
+    async def _project_page(self, request: Request, name: str, project: str, negotiated: Negotiated, base: str) -> Reply | None:
         representation = self._representation(request, negotiated)
         outside = outside_url(request, self._addresses)
         found = None
@@ -88,7 +88,7 @@ class SimpleHandler:
         reply = page.reply(status, self._responder.now(), unchanged=unchanged)
         if request.method == b"GET" and b"?" not in request.uri:
             self._pages.learn(request.uri, negotiated.variant, asked)
-        return self._responder.put(request, reply)
+        return reply
 
     def negotiated(self, request: Request) -> Negotiated:
         """Return which representation and coding ``request`` asks for."""

@@ -16,7 +16,7 @@ from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
 from twistpi.web.components import NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.replies import Responder, result_reply
+from twistpi.web.replies import Reply, Responder, result_reply
 from twistpi.web.request import passed_on_of
 
 _ROLES = {"primary": "MASTER", "standalone": "MASTER", "replica": "REPLICA"}
@@ -37,10 +37,10 @@ class StatusHandler:
     _replication: ReplicationServices
     _ready: ReadyAnswers
 
-    async def status(self, request: Request) -> bytes:
+    async def status(self, request: Request) -> Reply:
         """The status; for root with the names of files that cannot be fetched."""
         with_names = await self._is_root(request)
-        return self._responder.put(request, result_reply("status", self._facts(request, with_names=with_names)))
+        return result_reply("status", self._facts(request, with_names=with_names))
 
     async def _is_root(self, request: Request) -> bool:
         """Return whether the caller is an administrator; errors of authentication count as no."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.web.server import Request
 
-from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.address import BlobAddress, path_address
 from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, Forbidden, NotFound
@@ -21,7 +21,7 @@ from twistpi.rules.permissions import Action, is_allowed
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.handlers.uploads import Admission
 from twistpi.web.receiving.streamed_body import StreamedBody
-from twistpi.web.replies import Responder, result_reply
+from twistpi.web.replies import Reply, result_reply
 
 if TYPE_CHECKING:
     from twistpi.view.read import Reader
@@ -32,7 +32,6 @@ class ToxresultsHandler(Admission):
     """Answers ``POST`` at ``/{user}/{index}/+f/…``."""
 
     _commits: Commits
-    _responder: Responder
     _storage: UploadStorage
     _now: Callable[[], datetime]
     _reserved: set[BlobAddress] = attrs.field(init=False, factory=set)
@@ -51,20 +50,19 @@ class ToxresultsHandler(Admission):
         self._find(self._access.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
         return principal
 
-    async def post(self, request: Request, user: str, index: str, three: str, thirteen: str, filename: str) -> bytes:
+    async def post(self, request: Request, name: str, path: str) -> Reply:
         """Store a test result; raises what ``admit`` raises, ``TooLarge``, and ``BadRequest`` for what is no JSON."""
         body = request.content
         assert isinstance(body, StreamedBody), "chosen by the path"
         principal = await body.admitted()
         content = await body.result()
-        name, path = f"{user}/{index}", f"+f/{three}/{thirteen}/{filename}"
         result = await self._storage.finish(lambda: self._store(name, path, content, principal))
-        return self._responder.put(request, result_reply("toxresultpath", toxresult_link(name, result), secret=True))
+        return result_reply("toxresultpath", toxresult_link(name, result), secret=True)
 
     async def _store(self, name: str, path: str, content: Received, principal: Principal) -> Toxresult:
         _, project, release = self._find(self._access.reader, name, path, principal)
         async with self._place(project, release, path, content) as result:
-            await self._storage.keep_at(content, _address(result.path))
+            await self._storage.keep_at(content, path_address(result.path))
 
             def decide(view: Reader) -> Sequence[Change]:
                 index, _, release = self._find(view, name, path, principal)
@@ -81,7 +79,7 @@ class ToxresultsHandler(Admission):
         while True:
             name = toxresult_filename(filename, self._now(), number)
             result = Toxresult(project, path, name, content.sha256, content.size)
-            address = _address(result.path)
+            address = path_address(result.path)
             if address not in self._reserved:
                 self._reserved.add(address)
                 try:
@@ -109,9 +107,3 @@ class ToxresultsHandler(Admission):
         if found is None or release is None:
             raise NotFound(f"no release file found at {name}/{path}")
         return index, found[0], release
-
-
-def _address(path: str) -> BlobAddress:
-    """Return where the blob of a result lies: beside the tested file."""
-    _, three, thirteen, filename = path.split("/")
-    return BlobAddress(three + thirteen, filename)

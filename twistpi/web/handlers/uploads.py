@@ -7,7 +7,7 @@ blob; and once more by the writer, for what came in between.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -29,10 +29,11 @@ from twistpi.rules.uploads import IDENTICAL, Upload, decide_file_uploaded, decid
 from twistpi.web.access import Access, project_status, stage_index
 from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.commits import Commits, UploadStorage
+from twistpi.web.handlers.push import PushHandler
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
 from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
-from twistpi.web.replies import NO_STORE, Reply, Responder, length_of
+from twistpi.web.replies import NO_STORE, Reply, length_of
 from twistpi.web.request import is_form, kept_body
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ _ACTION: Final = ":action"
 _ATTESTATIONS: Final = "attestations"
 _TEXTS: Final = frozenset({*TEXT_FIELDS, *LIST_FIELDS, _ACTION, "sha256_digest", "md5_digest", "blake2_256_digest"})
 """The fields that say something only when they come as text."""
-Push = Callable[[Request, str, str], Awaitable[bytes]]
-"""Answers a request with a user and an index."""
 
 
 @attrs.frozen
@@ -109,11 +108,10 @@ class UploadHandler(Admission):
     """Answers ``POST`` and ``PUSH`` at ``/{user}/{index}``."""
 
     _commits: Commits
-    _responder: Responder
     _storage: UploadStorage
-    _push: Push
+    _push: PushHandler
 
-    async def submit(self, request: Request, user: str, index: str) -> bytes:
+    async def submit(self, request: Request, name: str) -> Reply:
         """Handle a form with an ``:action`` as an upload, everything else as a push.
 
         Raises ``UnknownIndex``, ``NotFound``, ``LoginNeeded``, ``PermissionDenied``, ``BadRequest``, the refusals of forms,
@@ -122,8 +120,7 @@ class UploadHandler(Admission):
         form = await self._form(request)
         action = None if form is None else form.first(_ACTION)
         if form is None or not action:
-            return await self._push(request, user, index)
-        name = f"{user}/{index}"
+            return await self._push.push(request, name)
         principal = await self.uploader(request, name)
         for field in _TEXTS & form.attached.keys():
             form.all(field)  # refuses it
@@ -143,7 +140,7 @@ class UploadHandler(Admission):
             return await request.content.form()
         return read_urlencoded(kept_body(request)) if request.method == b"POST" and is_form(request) else None
 
-    async def _register(self, request: Request, name: str, principal: Principal, form: Form) -> bytes:
+    async def _register(self, request: Request, name: str, principal: Principal, form: Form) -> Reply:
         metadata = read_metadata(form.fields)
         project = normalize_project(metadata["name"])
 
@@ -156,7 +153,7 @@ class UploadHandler(Admission):
         await self._commits.commit(decide, principal)
         return self._accept(request)
 
-    async def _upload_file(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> bytes:
+    async def _upload_file(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> Reply:
         given = read_metadata(form.fields)
         check_upload_filename(form.filename, given["name"], given["version"])
         self.may_upload(principal, stage_index(self._access.reader, name), normalize_project(given["name"]))
@@ -214,7 +211,7 @@ class UploadHandler(Admission):
             upload = attrs.evolve(upload, provenance_sha256=kept.sha256, provenance_size=kept.size)
         return await self._commits.commit(self._decide(name, principal, upload), principal)
 
-    async def _upload_docs(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> bytes:
+    async def _upload_docs(self, request: Request, name: str, principal: Principal, form: Form, content: Received) -> Reply:
         spelled = read_metadata({**form.fields, "version": ("0",)})["name"]
         project = normalize_project(spelled)
         _, version = read_docs(form.fields, self._access.reader.releases(name, project))
@@ -235,9 +232,9 @@ class UploadHandler(Admission):
             await self._storage.finish(store)
         return self._accept(request)
 
-    def _accept(self, request: Request, reason: str | None = None) -> bytes:
+    def _accept(self, request: Request, reason: str | None = None) -> Reply:
         """Answer with exactly 200: the devpi client takes every other code, also 201 and 204, for a failure."""
-        return self._responder.put(request, Reply(200, (length_of(b""), NO_STORE), b"", reason))
+        return Reply(200, (length_of(b""), NO_STORE), b"", reason)
 
 
 def _inspect(content: Received, filename: str) -> Inspected:

@@ -14,15 +14,14 @@ from twistpi.http.conditional import if_range_holds
 from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import TwistpiError, fields_of
 from twistpi.web.replication.authentication import NodeAuthenticator
-from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
+from twistpi.web.replies import BINARY, JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
 from twistpi.web.request import header
-from twistpi.web.stage_files import BINARY
 from twistpi.web.transport.bodies import FileBody
 from twistpi.web.transport.send import send_body
 
 _log = Logger()
 
-NodeRoute = Callable[..., Awaitable[bytes | None]]
+NodeRoute = Callable[..., Awaitable[Reply | bytes | None]]
 """Takes the request, the ``NodeClaim`` of the server that asks, and the variable parts of the path by name."""
 
 
@@ -38,10 +37,10 @@ class NodeResponder:
         """The last serial that was announced."""
         return self._responder.serial
 
-    def only(self, handler: NodeRoute) -> Callable[..., Awaitable[bytes | None]]:
+    def only(self, handler: NodeRoute) -> Callable[..., Awaitable[Reply | bytes | None]]:
         """Return ``handler`` as a route for other servers only, which answers what ``handler`` raises as they read it."""
 
-        async def guarded(request: Request, **parts: Any) -> bytes | None:
+        async def guarded(request: Request, **parts: Any) -> Reply | bytes | None:
             try:
                 return await handler(request, self._nodes.node(request), **parts)
             except TwistpiError as error:

@@ -16,7 +16,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.auth.tokens import NodeClaim
-from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.address import METADATA, BlobAddress, path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.mirror.download import Download
@@ -29,9 +29,8 @@ from twistpi.web.components import MirrorServices
 from twistpi.web.file_sender import FileFacts, FileSender
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.base import NodeResponder
-from twistpi.web.replies import NO_STORE, Headers, put_head
+from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, put_head
 from twistpi.web.request import json_body
-from twistpi.web.stage_files import BINARY, METADATA
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body
 
@@ -62,11 +61,11 @@ class NodeFiles:
     _sender: FileSender
     _nodes: NodeAuthenticator
 
-    async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> bytes | None:
+    async def stored(self, request: Request, address: BlobAddress, sha256: str | None) -> Reply | None:
         """Send a blob that is here; raise ``FileNotFoundError`` if it is not."""
         return await self._sender.stored(request, ("", ""), address, self.facts_of(sha256))
 
-    async def arriving(self, request: Request, download: Download, sha256: str | None) -> bytes | None:
+    async def arriving(self, request: Request, download: Download, sha256: str | None) -> Reply | None:
         """Send a file while it is fetched; raise what keeps it from arriving, while nothing was sent."""
         return await self._sender.arriving(request, download, self.facts_of(sha256))
 
@@ -86,14 +85,13 @@ class BlobFeedHandler:
     _blobs: IBlobs
     _offload: Offload
 
-    async def blob(self, request: Request, claim: NodeClaim, three: str, thirteen: str, filename: str) -> bytes | None:
+    async def blob(self, request: Request, claim: NodeClaim, path: str) -> Reply | None:
         """One blob, or a range of it.
 
         Raises ``UnknownFile`` when nothing names it, ``FileLost``, and what downloads and metadata raise.
         """
-        path = f"+f/{three}/{thirteen}/{filename}"
         try:
-            address = BlobAddress(three + thirteen, filename)
+            address = path_address(path)
         except (ValueError, InvalidName) as error:
             raise UnknownFile("the primary", path) from error
         named = self._access.reader.kept_blob(address.digits, address.filename)
@@ -105,7 +103,7 @@ class BlobFeedHandler:
             return await self._files.arriving(request, self._mirrors.blobs.open_blob(named), named.sha256)
         return await self._fetch_again(request, address, named)
 
-    async def _fetch_again(self, request: Request, address: BlobAddress, named: KeptBlob) -> bytes | None:
+    async def _fetch_again(self, request: Request, address: BlobAddress, named: KeptBlob) -> Reply | None:
         """Fetch a blob that the disk lost from a mirror's upstream; raise ``FileLost`` if no mirror had it."""
         distribution = address.filename.removesuffix(METADATA)
         for index, project, known in self._mirrored(distribution):

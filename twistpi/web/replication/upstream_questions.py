@@ -67,12 +67,12 @@ class UpstreamQuestionHandler:
         told: dict[str, Json] = await self._offload(self._describe, address)
         return self._respond.put(request, node_json({**told, "serial": self._respond.serial}))
 
-    async def file(self, request: Request, claim: NodeClaim, user: str, index: str, path: str) -> bytes | None:
+    async def file(self, request: Request, claim: NodeClaim, name: str, path: str) -> Reply | None:
         """A file of a mirror, sent while the one fetch from its upstream goes on, or from the disk.
 
         Raises what ``PageService.find_file`` and downloads raise.
         """
-        mirror, known, project = await self._find(f"{user}/{index}", path)
+        mirror, known, project = await self._find(name, path)
         if known.sha256 is not None:
             try:
                 address = blob_address(known.sha256, known.link.filename)
@@ -82,9 +82,9 @@ class UpstreamQuestionHandler:
         download = self._mirrors.files.open(mirror, project, known)
         return await self._files.arriving(request, download, known.blob_sha256)
 
-    async def names(self, request: Request, claim: NodeClaim, user: str, index: str) -> bytes | None:
+    async def names(self, request: Request, claim: NodeClaim, name: str) -> bytes | None:
         """The name list of a mirror, as JSON; raises what ``NameLists.ensure`` raises."""
-        names = await self._mirrors.names.ensure(self._mirror(f"{user}/{index}", "the list of projects"))
+        names = await self._mirrors.names.ensure(self._mirror(name, "the list of projects"))
         tag = names.etags[_PAGE]
         told = ((b"ETag", tag.encode("ascii")), (AGE.encode("ascii"), b"%.3f" % names.age))
         tags = header(request, "if-none-match")
