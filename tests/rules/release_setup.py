@@ -14,16 +14,14 @@ import attrs
 from tests.view.small_world import LOG, fold
 from twistpi.model.changes import Change
 from twistpi.model.records import Index
-from twistpi.model.releases import Release
+from twistpi.model.releases import DOCZIP, TOXRESULT, AttachmentAdded, FileUploaded, Release
 from twistpi.rules.attachments import (
-    Docs,
-    Toxresult,
     decide_docs_uploaded,
     decide_toxresult,
     docs_filename,
 )
 from twistpi.rules.pushes import ActionLog, PushSource, PushTarget, Selection, decide_push
-from twistpi.rules.uploads import Upload, decide_file_uploaded, is_volatile
+from twistpi.rules.uploads import decide_file_uploaded, is_volatile, uploaded_path
 from twistpi.view.database import ViewDatabase, open_view
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -39,10 +37,29 @@ def digest(content: str) -> str:
     return sha256(content.encode()).hexdigest()
 
 
+@attrs.frozen
+class Upload:
+    """A distribution whose blobs are on disk, and the metadata of its release."""
+
+    file: FileUploaded
+    metadata: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        return uploaded_path(self.file.filename, self.file.sha256)
+
+
 def upload(filename: str = WHEEL, content: str = "one", version: str = "1.0", **more: Any) -> Upload:
     """An upload of the project ``demo``."""
     metadata = {"name": "Demo", "version": version, **more.pop("metadata", {})}
-    return Upload("demo", version, filename, digest(content), len(content), metadata, **more)
+    return Upload(FileUploaded("", "demo", version, filename, digest(content), len(content), **more), metadata)
+
+
+def toxresult(index: Index, tested: str, filename: str, content: str) -> AttachmentAdded:
+    """The result of testing the distribution at ``tested``."""
+    folder, _, name = tested.rpartition("/")
+    size, path = len(content), f"{folder}/{filename}"
+    return AttachmentAdded(index.name, "demo", "1.0", TOXRESULT, filename, digest(content), size, path, name)
 
 
 @attrs.frozen
@@ -70,14 +87,15 @@ class Setup:
         return [release.version for release in self.view.reader.releases(index.name, "demo")]
 
     def upload(self, index: Index, upload: Upload) -> tuple[Change, ...]:
-        reader = self.view.reader
+        reader, file = self.view.reader, attrs.evolve(upload.file, index=index.name)
         changes = decide_file_uploaded(
             index,
-            reader.release(index.name, upload.project, upload.version),
+            reader.release(index.name, file.project, file.version),
             self.status(index),
-            upload,
-            holder=reader.release_of_file(index.name, upload.project, upload.filename),
-            gone=() if is_volatile(index) else reader.removed_paths(index.name, upload.filename),
+            file,
+            upload.metadata,
+            holder=reader.release_of_file(index.name, file.project, file.filename),
+            gone=() if is_volatile(index) else reader.removed_paths(index.name, file.filename),
         )
         return self.fold(*changes)
 
@@ -86,14 +104,15 @@ class Setup:
         release = self.view.reader.release_of_file(index.name, "demo", filename)
         assert release is not None
         (path,) = (file.known.path for file in release.files if file.known.link.filename == filename)
-        result = Toxresult("demo", path, f"{filename}.toxresult-{name}", digest(content), len(content))
+        result = toxresult(index, path, f"{filename}.toxresult-{name}", content)
         return self.fold(*decide_toxresult(index, release, result))
 
     def document(self, index: Index, content: str, version: str = "1.0") -> tuple[Change, ...]:
-        docs = Docs("Demo", version, "docs.zip", digest(content), len(content))
+        filename, sha256 = docs_filename("demo", version), digest(content)
+        path = uploaded_path(filename, sha256)
+        docs = AttachmentAdded(index.name, "demo", version, DOCZIP, filename, sha256, len(content), path)
         release = self.view.reader.release(index.name, "demo", version)
-        assert docs_filename("demo", version)
-        return self.fold(*decide_docs_uploaded(index, release, self.status(index), docs))
+        return self.fold(*decide_docs_uploaded(index, release, self.status(index), docs, "Demo", "docs.zip"))
 
     def push(self, source: Index, target: Index, version: str = "1.0", **how: bool) -> tuple[tuple[Change, ...], ActionLog]:
         reader = self.view.reader

@@ -7,19 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, toxresult, upload
 from twistpi.model.errors import Forbidden, TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.releases import AttachmentAdded, FileRemoved, Release, ReleaseDescribed
 from twistpi.rules.attachments import (
-    Toxresult,
     decide_toxresult,
     docs_filename,
     docs_of,
     latest_version,
     read_docs,
     toxresult_filename,
-    toxresult_link,
     toxresults_of,
 )
 from twistpi.rules.uploads import uploaded_path
@@ -150,8 +148,6 @@ def test_a_test_result_lies_beside_its_file(setup: Setup) -> None:
     (added,) = setup.test(PROD, WHEEL, "result")
     folder, name = f"+f/{digest('one')[:3]}/{digest('one')[3:16]}", f"{WHEEL}.toxresult-now-0"
     assert added == AttachmentAdded(PROD.name, "demo", "1.0", "toxresult", name, digest("result"), 6, f"{folder}/{name}", WHEEL)
-    result = Toxresult("demo", f"{folder}/{WHEEL}", name, digest("result"), 6)
-    assert toxresult_link(PROD.name, result) == f"alice/prod/{folder}/{name}#sha256={digest('result')}"
 
 
 def test_a_file_has_as_many_test_results_as_came(setup: Setup) -> None:
@@ -186,7 +182,7 @@ def test_a_test_result_needs_the_very_file_that_was_tested(setup: Setup) -> None
         (PYPI, release, upload().path),
     ]:
         with pytest.raises(TwistpiError) as refused:
-            decide_toxresult(index, release_then, Toxresult("demo", path, "x", digest("x"), 1))
+            decide_toxresult(index, release_then, toxresult(index, path, "x", "x"))
         assert (refused.value.status, str(refused.value)) == (404, f"no release file found at {index.name}/{path}")
 
 

@@ -16,9 +16,6 @@ from twistpi.rules.releases import (
     decide_file_removed,
     decide_project_removed,
     decide_release_removed,
-    file_removed_message,
-    project_removed_message,
-    release_removed_message,
 )
 
 MIRROR = Index("root/pypi", {"type": "mirror", "volatile": True})
@@ -186,10 +183,3 @@ def test_a_project_that_cannot_go_is_refused(setup: Setup, index: Index, status:
     with pytest.raises(TwistpiError) as refused:
         remove_project(setup, index, "newdoc")
     assert (refused.value.status, str(refused.value)) == (status, message)
-
-
-def test_a_success_is_told_in_the_words_of_the_protocol() -> None:
-    path = "+f/97d/7c2b5f84f1745/pkg-a-0.1.tar.gz"
-    assert file_removed_message("alice/nv", path) == f"package 'alice/nv/{path}' deleted"
-    assert release_removed_message("pkg-a", "0.1") == "project 'pkg-a' version '0.1' deleted"
-    assert project_removed_message("alice/nv", "newdoc") == "project newdoc deleted from stage alice/nv"

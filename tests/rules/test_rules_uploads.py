@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, upload
+from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, Upload, digest, kinds, make_setup, upload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.releases import (
@@ -18,7 +18,7 @@ from twistpi.model.releases import (
     ProjectRemoved,
     ReleaseDescribed,
 )
-from twistpi.rules.uploads import IDENTICAL, Upload, decide_registered
+from twistpi.rules.uploads import IDENTICAL, decide_registered
 
 
 @pytest.fixture
@@ -222,10 +222,10 @@ def test_on_a_volatile_index_every_upload_ends_with_its_bytes_there(uploads: lis
                 (release.version, file.known.sha256)
                 for release in setup.view.reader.releases(DEV.name, "demo")
                 for file in release.files
-                if file.known.link.filename == one.filename
+                if file.known.link.filename == one.file.filename
             ]
-            assert [sha256 for _, sha256 in holders] == [one.sha256]
-            assert not changes or holders == [(one.version, one.sha256)]
+            assert [sha256 for _, sha256 in holders] == [one.file.sha256]
+            assert not changes or holders == [(one.file.version, one.file.sha256)]
             assert all(release.files for release in setup.view.reader.releases(DEV.name, "demo"))
             assert setup.upload(DEV, one) == ()
 
@@ -238,7 +238,7 @@ def test_on_an_index_that_is_not_volatile_a_name_never_means_other_bytes(uploads
         for position, one in enumerate(uploads):
             if position < len(removals):
                 setup.fold(FileRemoved(PROD.name, "demo", removals[position]))
-            if one.sha256 == first.setdefault(one.filename, one.sha256):
+            if one.file.sha256 == first.setdefault(one.file.filename, one.file.sha256):
                 setup.upload(PROD, one)
             else:
                 assert refusal(setup, PROD, one)[0] == 409

@@ -12,36 +12,16 @@ from packaging.version import InvalidVersion, Version
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, NotFound, file_exists
 from twistpi.model.names import check_filename, normalize_project
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
 from twistpi.model.storage_errors import BlobConflict
 from twistpi.rules.upload_checks import described, read_metadata
-from twistpi.rules.uploads import check_open, file_of, is_volatile, uploaded_path
+from twistpi.rules.uploads import check_open, file_of, is_volatile
 
 _VERSION: Final = "version"
 
 
 # Documentation -----------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Docs:
-    """Documentation of a release.  Its blob is on disk under the name of ``docs_filename``."""
-
-    name: str
-    """Of the project, as in the form."""
-    version: str
-    """From ``read_docs``."""
-    filename: str
-    """The name of the uploaded file, for messages."""
-    sha256: str
-    size: int
-    """Bytes."""
-
-    @property
-    def project(self) -> str:
-        """The normalised name."""
-        return normalize_project(self.name)
 
 
 def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) -> tuple[str, str]:
@@ -70,25 +50,23 @@ def docs_of(release: Release | None) -> Attachment | None:
     return next((one for one in attachments if one.kind == DOCZIP), None)
 
 
-def decide_docs_uploaded(index: Index, release: Release | None, status: str | None, docs: Docs) -> tuple[Change, ...]:
+def decide_docs_uploaded(
+    index: Index, release: Release | None, status: str | None, docs: AttachmentAdded, name: str, filename: str
+) -> tuple[Change, ...]:
     """Return the changes that add ``docs``, none when the same are there already.
 
-    A new release (None) is registered.  On an index that is not volatile documentation is not replaced.  Raise ``Conflict``,
-    ``Forbidden`` or ``NotFound``.
+    A new release (None) is registered, with the ``name`` of the project as it is written.  On an index that is not volatile
+    documentation is not replaced; ``filename`` is that of the uploaded file.  Raise ``Conflict``, ``Forbidden`` or ``NotFound``.
     """
     check_open(index, docs.project, status)
     existing = docs_of(release)
     if existing is not None and existing.sha256 == docs.sha256:
         return ()
     if existing is not None and not is_volatile(index):
-        raise file_exists(docs.filename)
-    made: tuple[Change, ...] = ()
+        raise file_exists(filename)
     if release is None:
-        made = described(None, index.name, docs.project, {"name": docs.name, _VERSION: docs.version})
-    filename = docs_filename(docs.project, docs.version)
-    path = uploaded_path(filename, docs.sha256)
-    added = AttachmentAdded(index.name, docs.project, docs.version, DOCZIP, filename, docs.sha256, docs.size, path)
-    return (*made, added)
+        return (*described(None, index.name, docs.project, {"name": name, _VERSION: docs.version}), docs)
+    return (docs,)
 
 
 def latest_version(versions: Sequence[str]) -> str | None:
@@ -106,31 +84,6 @@ def _age(version: str) -> tuple[bool, Version | str]:
 # Test results ------------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Toxresult:
-    """The result of testing a distribution.  Its blob is on disk beside that of the distribution."""
-
-    project: str
-    """The normalised name."""
-    tested: str
-    """The path of the distribution below its index."""
-    filename: str
-    """From ``toxresult_filename``."""
-    sha256: str
-    size: int
-    """Bytes."""
-
-    @property
-    def tested_filename(self) -> str:
-        """The name of the distribution."""
-        return self.tested.rpartition("/")[2]
-
-    @property
-    def path(self) -> str:
-        """Of the result, below the index."""
-        return f"{self.tested.rpartition('/')[0]}/{self.filename}"
-
-
 def toxresult_filename(tested: str, now: datetime, number: int) -> str:
     """Return the file name of a result of testing the distribution called ``tested``.
 
@@ -146,35 +99,17 @@ def toxresults_of(release: Release | None, tested: str) -> tuple[Attachment, ...
     return tuple(one for one in attachments if one.kind == TOXRESULT and one.for_filename == tested)
 
 
-def decide_toxresult(index: Index, release: Release | None, result: Toxresult) -> tuple[Change, ...]:
+def decide_toxresult(index: Index, release: Release | None, result: AttachmentAdded) -> tuple[Change, ...]:
     """Return the change that adds ``result``, none when it is there already; ``release`` is that of the tested file.
 
     Raise ``NotFound`` when there is no such file of a release, as on a mirror, or ``BlobConflict`` when another result
     has the same name: then another number is needed.
     """
-    file = file_of(release, result.tested_filename)
-    if index.is_mirror or release is None or file is None or file.known.path != result.tested:
-        raise NotFound(f"no release file found at {index.name}/{result.tested}")
+    tested = f"{result.path.rpartition('/')[0]}/{result.for_filename}"
+    file = file_of(release, str(result.for_filename))
+    if index.is_mirror or release is None or file is None or file.known.path != tested:
+        raise NotFound(f"no release file found at {index.name}/{tested}")
     same = next((one for one in release.attachments if one.path == result.path), None)
     if same is not None and same.sha256 != result.sha256:
         raise BlobConflict(result.path)
-    if same is not None:
-        return ()
-    return (
-        AttachmentAdded(
-            index.name,
-            result.project,
-            release.version,
-            TOXRESULT,
-            result.filename,
-            result.sha256,
-            result.size,
-            result.path,
-            result.tested_filename,
-        ),
-    )
-
-
-def toxresult_link(index: str, result: Toxresult) -> Json:
-    """Return ``result`` as the answer names it: its path, with the index, and its digest."""
-    return f"{index}/{result.path}#sha256={result.sha256}"
+    return () if same is not None else (attrs.evolve(result, version=release.version),)

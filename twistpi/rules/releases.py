@@ -128,21 +128,6 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
     return (ProjectRemoved(index.name, project),)
 
 
-def file_removed_message(index: str, path: str) -> str:
-    """Return the message about a file that was removed."""
-    return f"package '{index}/{path}' deleted"
-
-
-def release_removed_message(project: str, version: str) -> str:
-    """Return the message about a release that was removed."""
-    return f"project {project!r} version {version!r} deleted"
-
-
-def project_removed_message(index: str, project: str) -> str:
-    """Return the message about a project that was removed."""
-    return f"project {project} deleted from stage {index}"
-
-
 def _check_volatile(index: Index, force: bool) -> None:
     if not force and not is_volatile(index):
         raise Forbidden("cannot delete version on non-volatile index")

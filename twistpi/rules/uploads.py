@@ -15,7 +15,7 @@ import attrs
 from twistpi.model.changes import Change
 from twistpi.model.errors import Conflict, Forbidden, NotFound, file_exists
 from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
-from twistpi.model.records import NOTHING, Index, Json, Link
+from twistpi.model.records import Index, Json, Link
 from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.mirrors import file_path
 from twistpi.rules.upload_checks import described, every_field, shown_metadata
@@ -24,36 +24,6 @@ IDENTICAL: Final = "Upload of identical file to non volatile index."
 """The message of a success that changed nothing, on an index that is not volatile."""
 CLOSED: Final = frozenset({"archived", "quarantined"})
 """Status markers (PEP 792) of projects that accept no uploads."""
-
-
-@attrs.frozen
-class Upload:
-    """A distribution whose blobs are on disk."""
-
-    project: str
-    """The normalised name."""
-    version: str
-    """As in the form."""
-    filename: str
-    sha256: str
-    size: int
-    """Bytes."""
-    metadata: Mapping[str, Json]
-    """Of the release, with empty fields (``upload_checks.merge_metadata``)."""
-    hashes: Mapping[str, str] = NOTHING
-    """Other digests, by algorithm."""
-    requires_python: str | None = None
-    metadata_sha256: str | None = None
-    """Of the core metadata beside it; None without."""
-    metadata_size: int | None = None
-    provenance_sha256: str | None = None
-    """Of the provenance object beside it; None without."""
-    provenance_size: int | None = None
-
-    @property
-    def path(self) -> str:
-        """The path of the file below its index."""
-        return uploaded_path(self.filename, self.sha256)
 
 
 def uploaded_path(filename: str, sha256: str) -> str:
@@ -78,13 +48,15 @@ def decide_file_uploaded(
     index: Index,
     release: Release | None,
     status: str | None,
-    upload: Upload,
+    upload: FileUploaded,
+    metadata: Mapping[str, Json],
     *,
     holder: Release | None = None,
     gone: Collection[str] = (),
 ) -> tuple[Change, ...]:
     """Return the changes of an upload, none when the same bytes are there already.
 
+    ``metadata`` is that of the release, with empty fields (``upload_checks.merge_metadata``).
     ``release`` is that of the upload, ``holder`` the one of the project with a file of this name (``Reader.release_of_file``):
     another one when their versions are written differently.  ``gone`` are the paths of former files of this name
     (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
@@ -97,12 +69,11 @@ def decide_file_uploaded(
     if existing is not None and existing.known.sha256 == upload.sha256:
         return ()
     check_replaceable(index, upload.filename, upload.sha256, existing, gone)
-    changes: list[Change] = [*described(release, index.name, upload.project, upload.metadata)]
+    changes: list[Change] = [*described(release, index.name, upload.project, metadata)]
     if existing is not None and holder is not None and holder.version != upload.version:
         # After the release is described: a project that was empty for a moment would lose its status.
         changes.append(FileRemoved(index.name, upload.project, upload.filename))
-    fields = attrs.asdict(upload, recurse=False, filter=lambda field, _value: field.name != "metadata")
-    return (*changes, FileUploaded(index.name, **fields))
+    return (*changes, upload)
 
 
 def decide_registered(

@@ -15,11 +15,13 @@ from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, Forbidden, NotFound
 from twistpi.model.records import NOBODY, Index, Principal
-from twistpi.model.releases import Release
-from twistpi.rules.attachments import Toxresult, decide_toxresult, toxresult_filename, toxresult_link, toxresults_of
+from twistpi.model.releases import TOXRESULT, AttachmentAdded, Release
+from twistpi.rules.attachments import decide_toxresult, toxresult_filename, toxresults_of
 from twistpi.rules.permissions import Action, is_allowed
+from twistpi.web.access import Access
+from twistpi.web.addresses import Addresses
 from twistpi.web.commits import Commits, UploadStorage
-from twistpi.web.handlers.uploads import Admission
+from twistpi.web.handlers.uploads import path_parts
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import Reply, result_reply
 
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class ToxresultsHandler(Admission):
+class ToxresultsHandler:
     """Answers ``POST`` at ``/{user}/{index}/+f/…``."""
 
+    _access: Access
+    _addresses: Addresses
     _commits: Commits
     _storage: UploadStorage
     _now: Callable[[], datetime]
@@ -43,7 +47,7 @@ class ToxresultsHandler(Admission):
         Raises ``Forbidden``, ``LoginNeeded`` and ``PermissionDenied`` for an index that may not be read,
         ``NotFound``, ``BadRequest``.
         """
-        parts = self.parts(request, raw_path)
+        parts = path_parts(request, raw_path, self._addresses)
         if len(parts) < 3:
             raise BadRequest("Bad request: only files take test results")
         principal = await self._access.principal(request)
@@ -57,28 +61,31 @@ class ToxresultsHandler(Admission):
         principal = await body.admitted()
         content = await body.result()
         result = await self._storage.finish(lambda: self._store(name, path, content, principal))
-        return result_reply("toxresultpath", toxresult_link(name, result), secret=True)
+        return result_reply("toxresultpath", f"{name}/{result.path}#sha256={result.sha256}", secret=True)
 
-    async def _store(self, name: str, path: str, content: Received, principal: Principal) -> Toxresult:
-        _, project, release = self._find(self._access.reader, name, path, principal)
-        async with self._place(project, release, path, content) as result:
+    async def _store(self, name: str, path: str, content: Received, principal: Principal) -> AttachmentAdded:
+        _, release = self._find(self._access.reader, name, path, principal)
+        async with self._place(release, path, content) as result:
             await self._storage.keep_at(content, path_address(result.path))
 
             def decide(view: Reader) -> Sequence[Change]:
-                index, _, release = self._find(view, name, path, principal)
+                index, release = self._find(view, name, path, principal)
                 return decide_toxresult(index, release, result)
 
             await self._commits.commit(decide, principal)
             return result
 
     @asynccontextmanager
-    async def _place(self, project: str, release: Release, path: str, content: Received) -> AsyncIterator[Toxresult]:
+    async def _place(self, release: Release, path: str, content: Received) -> AsyncIterator[AttachmentAdded]:
         """Reserve a file name for a result."""
         filename = path.rpartition("/")[2]
         number = len(toxresults_of(release, filename))
         while True:
             name = toxresult_filename(filename, self._now(), number)
-            result = Toxresult(project, path, name, content.sha256, content.size)
+            at = f"{path.rpartition('/')[0]}/{name}"
+            result = AttachmentAdded(
+                release.index, release.project, release.version, TOXRESULT, name, content.sha256, content.size, at, filename
+            )
             address = path_address(result.path)
             if address not in self._reserved:
                 self._reserved.add(address)
@@ -90,8 +97,8 @@ class ToxresultsHandler(Admission):
                     self._reserved.discard(address)
             number += 1
 
-    def _find(self, view: Reader, name: str, path: str, principal: Principal) -> tuple[Index, str, Release]:
-        """Return the index, the project and the release of the tested file."""
+    def _find(self, view: Reader, name: str, path: str, principal: Principal) -> tuple[Index, Release]:
+        """Return the index and the release of the tested file."""
         index = view.index(name)
         if index is not None:
             self._access.check(Action.READ, principal, index=index)
@@ -106,4 +113,4 @@ class ToxresultsHandler(Admission):
         release = None if found is None else view.release_of_file(name, found[0], path.rpartition("/")[2])
         if found is None or release is None:
             raise NotFound(f"no release file found at {name}/{path}")
-        return index, found[0], release
+        return index, release
