@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from twistpi.cli.diagnostics.findings import Finding, Verdict, count, index_fiel
 from twistpi.cli.diagnostics.index_rules import RULES, judge_index
 from twistpi.cli.diagnostics.index_survey import NO_PAGE, names_in, survey_index
 from twistpi.cli.diagnostics.survey import Exchange, Question
-from twistpi.cli.errors import CommandRefused
 
 Spoil = Callable[[Question, Answer], Answer]
 ONLY_WITH_LOGIN = {57, 69, 70, 71, 73}
@@ -300,9 +300,9 @@ def test_an_index_is_followed_to_where_it_is() -> None:
     def circling(question: Question) -> Exchange:
         return Exchange(question, 301, "Moved", (("Location", question.url),))
 
-    with pytest.raises(CommandRefused, match="redirects for ever"):
+    with pytest.raises(click.ClickException, match="redirects for ever"):
         survey_index(circling, lambda *_: None, BASE)
-    with pytest.raises(CommandRefused, match="cannot be checked: nobody is there"):
+    with pytest.raises(click.ClickException, match="cannot be checked: nobody is there"):
         survey_index(lambda question: Exchange(question, failure="nobody is there"), lambda *_: None, BASE)
 
 
@@ -319,7 +319,7 @@ def test_what_is_no_index_or_closed_is_told_and_not_judged(code: int, login: str
     def refuse(question: Question) -> Exchange:
         return Exchange(question, code, "Reason")
 
-    with pytest.raises(CommandRefused, match=re.escape(f"{BASE} cannot be checked: it {advice}")):
+    with pytest.raises(click.ClickException, match=re.escape(f"{BASE} cannot be checked: it {advice}")):
         survey_index(refuse, lambda *_: None, BASE, password=login)
 
 
@@ -380,6 +380,6 @@ def test_whatever_a_server_answers_there_is_a_judgement_on_everything(answers: l
 
     try:
         record = survey_index(ask, lambda *_: None, BASE, password="secret")
-    except CommandRefused:
+    except click.ClickException:
         return
     assert [finding.subject for finding in judge_index(record)] == list(RULES)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from twistpi.cli.progress import show_progress
+from twistpi.cli.commands.common import show_progress
 
 WORK = [(number, 100) for number in range(1, 101)]
 """Done, and in all."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 import pytest
 
 from tests.cli.test_commands_accounts import entries, looking, made, now, run, settings, write
@@ -18,8 +19,7 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.cli.administration import administer
 from twistpi.cli.check import check
-from twistpi.cli.errors import CommandRefused
-from twistpi.cli.yank import Yank
+from twistpi.cli.server_administration import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownFile
@@ -129,10 +129,10 @@ def test_gc_has_the_server_sweep_and_waits_for_the_sweep_it_asked_for(made: Path
 def test_gc_says_why_the_servers_sweep_failed(made: Path) -> None:
     told = Answering(node_id(made), authstatus=("ok", "root", []))
     told.body = {"result": {"number": 1, "running": None, "last": _report(1, ended=True, failure="the disk is gone")}}
-    with asking(made, told) as administration, pytest.raises(CommandRefused, match="the disk is gone"):
+    with asking(made, told) as administration, pytest.raises(click.ClickException, match="the disk is gone"):
         administration.collect_garbage(lambda _: None)
     told.status, told.body = 404, {"message": "nothing here"}
-    with asking(made, told) as administration, pytest.raises(CommandRefused, match="nothing here"):
+    with asking(made, told) as administration, pytest.raises(click.ClickException, match="nothing here"):
         administration.collect_garbage(lambda _: None)
 
 

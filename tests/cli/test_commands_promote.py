@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import click
 import orjson
 import pytest
 
 from tests.cli.test_commands_accounts import made, now, run, settings, write
 from twistpi.changelog.disk import Disk
-from twistpi.cli.errors import CommandRefused
-from twistpi.cli.log import entries
 from twistpi.cli.promotion import Promoted, promote_directly
+from twistpi.cli.reports import entries
 from twistpi.cli.server_administration import promote_by_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
@@ -260,7 +260,7 @@ def test_a_running_server_that_restarts_as_the_primary_is_asked_again() -> None:
 
 
 def test_what_a_running_server_says_against_it_is_told() -> None:
-    with pytest.raises(CommandRefused, match="not yet"):
+    with pytest.raises(click.ClickException, match="not yet"):
         promote_by_server("data", _facts, lambda: _facts(state="failed", failure="not yet"), lambda _: None)
     refusal = BlockingResponse(
         409,
@@ -268,5 +268,5 @@ def test_what_a_running_server_says_against_it_is_told() -> None:
         (),
         orjson.dumps({"message": str(Conflict("Promoting this server is not possible: it is a primary already."))}),
     )
-    with pytest.raises(CommandRefused, match="a primary already"):
+    with pytest.raises(click.ClickException, match="a primary already"):
         promote_by_server("data", lambda: refusal, _facts, lambda _: None)

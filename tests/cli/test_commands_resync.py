@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 import pytest
 
 from tests.cli.test_commands_accounts import made, now, settings, write
@@ -20,8 +21,7 @@ from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.segments import segment_start, write_base
-from twistpi.cli.errors import CommandRefused
-from twistpi.cli.log import entries
+from twistpi.cli.reports import entries
 from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.peers import Epoch, Fork, Peer
@@ -226,25 +226,25 @@ def test_a_server_that_should_not_be_followed_is_refused(
     for name, value in changed.items():
         setattr(new, name, _node(made).node_id if value is None else value)
     before = {path: path.read_bytes() for path in (made / "changelog").iterdir()}
-    with pytest.raises(CommandRefused, match=reason):
+    with pytest.raises(click.ClickException, match=reason):
         _run(made, new, URL)
     assert {path: path.read_bytes() for path in (made / "changelog").iterdir()} == before
     assert not _node(made).is_replica
 
 
 def test_a_promoted_server_does_not_follow_the_former_primary(made: Path, new: Directory) -> None:
-    with pytest.raises(CommandRefused, match="has to follow this one"):
+    with pytest.raises(click.ClickException, match="has to follow this one"):
         resync(str(new.path), "http://old.example", lambda _url, _node: Directory(made, node_id="c" * 32))
 
 
 def test_a_primary_does_not_follow_a_replica_of_its_own_epoch(made: Path, new: Directory, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "copy")
-    with pytest.raises(CommandRefused, match="promote it first"):
+    with pytest.raises(click.ClickException, match="promote it first"):
         _run(made, Directory(tmp_path / "copy", role="replica"), URL)
 
 
 def test_without_a_known_primary_one_has_to_be_named_and_a_running_server_be_stopped(made: Path, new: Directory) -> None:
-    with pytest.raises(CommandRefused, match="--primary-url"):
+    with pytest.raises(click.ClickException, match="--primary-url"):
         _run(made, new)
     opened = ServerDirectory.open(str(made))
     with pytest.raises(ServerdirInUse):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from twistpi.cli.main import main
-from twistpi.cli.status import status_lines
+from twistpi.cli.reports import status_lines
 
 NOW = 1795535012.0
 REPLICA = {

@@ -25,7 +25,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor, wait_for
 from twistpi.cli.check import check
-from twistpi.cli.log import entries
+from twistpi.cli.reports import entries
 from twistpi.model.changes import FileCached, LinksChanged
 from twistpi.model.codec import decode_content
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from twistpi.cli.settings_page import GROUPS, settings_page
+from twistpi.cli.commands.help import GROUPS, settings_page
 from twistpi.model.errors import ConfigurationError
 from twistpi.server.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
 

@@ -23,8 +23,7 @@ from twistpi.changelog.disk import Disk
 from twistpi.changelog.interfaces import IView
 from twistpi.cli.clients import PeerClient, ask_local_server
 from twistpi.cli.promotion import Promoted, promote_directly
-from twistpi.cli.server_administration import ServerAdministration
-from twistpi.cli.yank import Yank
+from twistpi.cli.server_administration import ServerAdministration, Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal

@@ -1,7 +1,12 @@
-"""Configuration files for process supervisors and web servers, made from the templates of ``etc/``."""
+"""Configuration files for process supervisors and web servers, made from the templates of ``etc/``.
+
+What no two of those programs write alike, and no path needs, is refused (``check_path``); what is left of characters with a
+meaning is the space, the percent sign, and what only shells and XML care about.
+"""
 
 from __future__ import annotations
 
+import html
 import math
 import os
 import re
@@ -10,21 +15,86 @@ import shutil
 import stat
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files as files_of
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
 import attrs
+import click
 import jinja2
 
 from twistpi import __version__
 from twistpi.blobs.tree import ROOT
-from twistpi.cli.config_quoting import FILTERS, cannot_be_written, check_path, toml
-from twistpi.cli.errors import CommandRefused
 from twistpi.server.directory import Layout
 from twistpi.server.settings import TABLE, Setting, Settings
+
+_IN_NO_PATH: Final = frozenset("\"'`\\$;#{}<>,")
+
+
+def cannot_be_written(what: str, value: str, reason: str) -> click.ClickException:
+    """Return the refusal of a value that some file could not hold."""
+    return click.ClickException(f"No configuration can be written for {what} {value!r}: {reason}.")
+
+
+def check_path(what: str, path: str) -> str:
+    """Return the path of ``what``; raise ``ClickException`` if it has characters that mean something in such files."""
+    strange = sorted({character for character in path if character in _IN_NO_PATH or not character.isprintable()})
+    if strange:
+        shown = " ".join(character if character.isprintable() else repr(character)[1:-1] for character in strange)
+        reason = f"the characters {shown} mean something in such files; use a path without them"
+        raise cannot_be_written(what, path, reason)
+    return path
+
+
+def _doubled(text: str) -> str:
+    """Return text for supervisor and systemd, in which a percent sign begins a substitution."""
+    return text.replace("%", "%%")
+
+
+def _supervisor_command(words: Sequence[str]) -> str:
+    """Return a command. Each odd character has a backslash: quotes do not keep supervisor from seeing comments."""
+    return _doubled(" ".join(re.sub(r"[^A-Za-z0-9_@+=:./-]", r"\\\g<0>", word) for word in words))
+
+
+def _systemd(word: str) -> str:
+    return f'"{_doubled(word)}"' if " " in word else _doubled(word)
+
+
+def _cron_text(command: str) -> str:
+    """Return a shell command for cron, which makes line feeds of percent signs."""
+    return command.replace("%", "\\%")
+
+
+def toml(value: object) -> str:
+    """Return a value in TOML: a flag, a number, text, or a sequence of these."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(toml, value))}]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "nginx": '"{}"'.format,
+    "regex": re.escape,
+    "supervisor_text": _doubled,
+    "supervisor_path": lambda path: _doubled(_doubled(path)),  # there supervisor looks for substitutions twice
+    "supervisor_command": _supervisor_command,
+    "systemd": _systemd,
+    "systemd_command": lambda words: " ".join(map(_systemd, words)),
+    "cron": lambda words: _cron_text(shlex.join(words)),
+    "cron_text": _cron_text,
+    # A shell runs it, and makes the percent signs, which mean something to uWSGI.
+    "uwsgi_command": lambda words: shlex.join(words).replace("%", "'`printf '\\\\045'`'"),
+    "shell": shlex.quote,
+    "xml": html.escape,
+}
+"""What templates call the ways to write text, a word, a path or a command, by the program that reads it."""
+
 
 FILES: Final[Mapping[str, str]] = {
     "twistpi.toml": "every setting; all other files make the server read it",
@@ -64,7 +134,7 @@ def _as_prefix(text: str) -> str:
 class Deployment:
     """The values that the files contain.
 
-    Raise ``CommandRefused`` for what some of the files could not hold.
+    Raise ``ClickException`` for what some of the files could not hold.
     """
 
     settings: Settings
@@ -215,12 +285,12 @@ def render(deployment: Deployment) -> dict[str, str]:
 def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
     """Write the files to ``directory``, which is created if missing. Each file is replaced at once.
 
-    Raise ``CommandRefused`` when it cannot be written, and, unless by ``force``, when files are there.
+    Raise ``ClickException`` when it cannot be written, and, unless by ``force``, when files are there.
     """
     there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
     if there and not force:
         advice = "name another --directory, or overwrite them with --force"
-        raise CommandRefused(f"{directory} has {', '.join(there)} already, and nothing was written: {advice}.")
+        raise click.ClickException(f"{directory} has {', '.join(there)} already, and nothing was written: {advice}.")
     try:
         os.makedirs(directory, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as beside:
@@ -229,16 +299,16 @@ def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
             for name in rendered:
                 os.replace(os.path.join(beside, name), os.path.join(directory, name))
     except OSError as error:
-        raise CommandRefused(f"Nothing can be written to {directory}: {error.strerror}: {error.filename}.") from None
+        raise click.ClickException(f"Nothing can be written to {directory}: {error.strerror}: {error.filename}.") from None
 
 
 def find_twistd(python: str, search: str | None = None) -> str:
-    """Return the path of twistd beside the interpreter ``python``, or else on ``search`` or PATH; raise ``CommandRefused``."""
+    """Return the path of twistd beside the interpreter ``python``, or else on ``search`` or PATH; refuse to go without."""
     beside = os.path.join(os.path.dirname(os.path.abspath(python)), "twistd")
     found = beside if os.access(beside, os.X_OK) else shutil.which("twistd", path=search)
     if found is None:
         advice = "install twistpi into the environment that will run it, and run its own twistpi"
-        raise CommandRefused(f"There is no twistd beside {python}: {advice}.")
+        raise click.ClickException(f"There is no twistd beside {python}: {advice}.")
     return os.path.abspath(found)
 
 

@@ -10,15 +10,11 @@ from collections.abc import Mapping, Sequence
 import click
 
 from twistpi import __version__
-from twistpi.cli.commands.accounts import init, passwd
+from twistpi.cli.commands.administration import gc, promote, resync, token, yank
 from twistpi.cli.commands.common import Commands
-from twistpi.cli.commands.content import gc, yank
-from twistpi.cli.commands.diagnostics import check_index, doctor
-from twistpi.cli.commands.genconfig import gen_config
 from twistpi.cli.commands.help import commands_page, completion, epilog_of, every_command
-from twistpi.cli.commands.inspection import check, explain, log, settings_, status
-from twistpi.cli.commands.promotion import promote, resync
-from twistpi.cli.commands.tokens import token
+from twistpi.cli.commands.inspection import check, check_index, doctor, explain, log, settings_, status
+from twistpi.cli.commands.setup import gen_config, init, passwd
 
 
 @click.group(cls=Commands, epilog="twistpi COMMAND --help shows examples.")

@@ -3,38 +3,150 @@
 The order of the steps lets it be interrupted at any point and begun again, and loses nothing:
 
 1. find the last entry that both logs have, by questions to the other server;
-2. save the entries after it, and the blobs that they name, under ``diverged/`` (``cli/diverged.py``);
+2. save the entries after it, and the blobs that they name, under ``diverged/`` (``save``);
 3. write into ``node.json`` that this is a replica: started now, it would follow, and report that it diverged;
 4. drop the view, which may never be ahead of its log, and cut the log.
 
 When the logs have nothing in common, everything is saved, and ``node.json`` says only at the very end that this replica is empty.
 Between the cut and that, a start refuses the directory, because its log is empty. A replica without the older history whose log
 has to be cut begins empty, too, because its view cannot be folded again.
+
+Each folder in ``diverged/`` is named by its serials and by the chain of the last: saved again, it is the same folder.
+It is written under another name and renamed when complete. Blobs are hard links, which need no space and stay when garbage
+collection removes the blobs themselves.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import attrs
+import click
 
+from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.blobs.tree import ROOT
 from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
+from twistpi.changelog.interfaces import IView, RawLine
 from twistpi.changelog.tail import truncate_log
-from twistpi.cli.diverged import save, saved_name
-from twistpi.cli.errors import CommandRefused
+from twistpi.cli.reports import as_text
+from twistpi.model.changes import Change, FileCached, MetadataCached
+from twistpi.model.codec import decode_content
+from twistpi.model.errors import InvalidName
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
+from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.model.replication_errors import UnknownSerial
 from twistpi.model.storage_errors import ServerdirRefused, UnknownPosition
 from twistpi.rules.replication import PRIMARY, REPLICA, ForkSearch
-from twistpi.server.directory import ServerDirectory
+from twistpi.server.directory import Layout, ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view
+
+FOLDER: Final = "diverged"
+ENTRIES: Final = "entries.log"
+SUMMARY: Final = "summary.txt"
+
+
+def saved_name(first: int, last: int, chain: str) -> str:
+    """Return the name of the folder for the entries ``first`` to ``last``, where ``chain`` is that of ``last``."""
+    return f"{first}-{last}-{chain[:8]}"
+
+
+def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, whole_log: bool) -> tuple[str, int]:
+    """Save ``lines`` and the blobs that they name as ``diverged/NAME``, durably; return the folder and how many blobs are in it.
+
+    ``heading`` begins the summary. With ``whole_log`` the segments are kept, by links. Blocking; after an ``OSError`` it can be
+    called again.
+    """
+    target = os.path.join(serverdir, FOLDER, name)
+    if os.path.isdir(target):
+        return target, sum(len(files) for _path, _folders, files in os.walk(os.path.join(target, ROOT)))
+    unfinished = f"{target}.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    os.makedirs(unfinished, mode=0o700)
+    blobs = _write_entries(serverdir, unfinished, lines, heading, raw=not whole_log)
+    if whole_log:
+        _link_log(serverdir, unfinished)
+    for path, _folders, _files in os.walk(unfinished, topdown=False):
+        _sync(path)
+    os.rename(unfinished, target)
+    _sync(os.path.join(serverdir, FOLDER))
+    _sync(serverdir)
+    return target, blobs
+
+
+def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], heading: str, *, raw: bool) -> int:
+    """Write the entries, for programs (``raw``) and for people, and link the blobs they name; return how many these are."""
+    blobs = 0
+    # Like the log, these files hold hashes of passwords.
+    with _private(folder, ENTRIES if raw else None) as entries, _private(folder, SUMMARY) as summary:
+        summary.write(f"{heading}\n\n".encode())
+        for line in lines:
+            if raw:
+                entries.write(b"%d %s %s\n" % (line.serial, line.chain.encode("ascii"), line.body))
+            summary.write(f"{as_text(line)}\n".encode())
+            for change in decode_content(line.body).changes:
+                blobs += sum(_link(serverdir, folder, address) for address in _named_by(change))
+        for file in (entries, summary) if raw else (summary,):
+            file.flush()
+            os.fsync(file.fileno())
+    return blobs
+
+
+def _private(folder: str, name: str | None) -> BinaryIO:
+    """Open a new file that other users cannot read; one that goes nowhere without ``name``."""
+    path = os.devnull if name is None else os.path.join(folder, name)
+    return open(path, "wb", opener=lambda one, flags: os.open(one, flags, 0o600))
+
+
+def _named_by(change: Change) -> Iterator[BlobAddress]:
+    """Yield the addresses of the blobs that a change names."""
+    try:
+        if isinstance(change, FileUploaded | FileCached):
+            file = blob_address(change.sha256, change.filename)
+            yield file
+            yield metadata_address(file)
+        if isinstance(change, FileUploaded) and change.provenance_sha256 is not None:
+            yield provenance_address(change.provenance_sha256, change.filename)
+        if isinstance(change, MetadataCached):
+            yield metadata_address(blob_address(change.sha256, change.filename))
+        if isinstance(change, AttachmentAdded):
+            _, three, thirteen, filename = change.path.split("/")
+            yield BlobAddress(three + thirteen, filename)
+    except (InvalidName, ValueError):
+        return  # what has no address was never stored
+
+
+def _link(serverdir: str, folder: str, address: BlobAddress) -> bool:
+    """Link a blob into the folder; return False when there is no such blob, or it is linked already."""
+    target = os.path.join(folder, ROOT, address.relative)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        os.link(os.path.join(serverdir, ROOT, address.relative), target)
+    except (FileNotFoundError, FileExistsError):
+        return False
+    return True
+
+
+def _link_log(serverdir: str, folder: str) -> None:
+    source, target = Layout(serverdir).changelog, os.path.join(folder, "changelog")
+    os.makedirs(target)
+    for name in os.listdir(source):
+        os.link(os.path.join(source, name), os.path.join(target, name))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
 
 _DISK: Final = Disk()
 
@@ -75,7 +187,7 @@ class Resynced:
 def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str], Other]) -> Resynced:
     """Make a replica of the stopped server of ``serverdir``; it follows ``primary_url``, or else the primary that it knows.
 
-    ``connect(url, node_id)`` makes the client of the other server. Blocking. Raise ``ServerdirRefused``, ``CommandRefused``,
+    ``connect(url, node_id)`` makes the client of the other server. Blocking. Raise ``ServerdirRefused``, ``ClickException``,
     ``PrimaryUnreachable`` and ``StrangePrimary`` before anything is changed; after an ``OSError`` it can be run again.
     """
     if read_node(serverdir) is None:
@@ -89,8 +201,8 @@ def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str]
         return _resync(opened, connect(url, node.node_id))
 
 
-def _refused(serverdir: str, other: str, reason: str) -> CommandRefused:
-    return CommandRefused(f"{serverdir} cannot become a replica of {other}: {reason}. Nothing was changed.")
+def _refused(serverdir: str, other: str, reason: str) -> click.ClickException:
+    return click.ClickException(f"{serverdir} cannot become a replica of {other}: {reason}. Nothing was changed.")
 
 
 def _resync(serverdir: ServerDirectory, other: Other) -> Resynced:

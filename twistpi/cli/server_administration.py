@@ -3,29 +3,82 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
 from urllib.parse import quote
 
 import attrs
+import click
 
 from twistpi.auth.tokens import LoginTokens
 from twistpi.cli.clients import LocalClient
-from twistpi.cli.errors import CommandRefused
 from twistpi.cli.promotion import Promoted
-from twistpi.cli.yank import Yank
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
-from twistpi.model.errors import unknown_user
-from twistpi.model.records import ROOT, Json
+from twistpi.model.changes import Change
+from twistpi.model.errors import UnknownFile, UnknownIndex, no_project, unknown_user, unknown_version
+from twistpi.model.names import normalize_project
+from twistpi.model.records import ROOT, Index, Json
+from twistpi.model.releases import Release
 from twistpi.rules.accounts import TokenRequest
+from twistpi.rules.releases import check_markable, decide_yank
 from twistpi.rules.replication import PRIMARY
 from twistpi.server.directory import Layout
 from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Reader, Readers
+
+
+@attrs.frozen
+class Yank:
+    """Files to yank or to offer again. Methods raise when the index, release or file does not exist or is a mirror's."""
+
+    index: str
+    """``user/index``."""
+    project: str
+    """In any spelling."""
+    version: str
+    """As it was uploaded."""
+    filenames: tuple[str, ...] = ()
+    """Empty for every file of the release."""
+    yanked: bool | str = True
+    """True, the reason, or False to take that back."""
+
+    @property
+    def owner(self) -> str:
+        """The owner of the index."""
+        return self.index.partition("/")[0]
+
+    def decide(self, reader: Reader) -> Sequence[Change]:
+        """Return the changes."""
+        index, release = self._target(reader)
+        return decide_yank(index, release, self.filenames or None, self.yanked)
+
+    def requests(self, reader: Reader) -> Iterator[tuple[str, str, Json]]:
+        """Yield method, path and body of requests to a server."""
+        _, release = self._target(reader)
+        paths = {file.known.link.filename: file.known.path for file in release.files}
+        body = {"reason": self.yanked} if isinstance(self.yanked, str) else None
+        method = "DELETE" if self.yanked is False else "PUT"
+        if not self.filenames:
+            yield method, f"/{self.index}/{quote(release.project)}/{quote(release.version, safe='')}/+yank", body
+        for filename in self.filenames:
+            if filename not in paths:
+                raise UnknownFile(self.index, filename)
+            yield method, f"/{self.index}/{quote(paths[filename], safe='/+')}/+yank", body
+
+    def _target(self, reader: Reader) -> tuple[Index, Release]:
+        index, project = reader.index(self.index), normalize_project(self.project)
+        if index is None:
+            raise UnknownIndex(self.index)
+        check_markable(index)
+        release = reader.release(self.index, project, self.version)
+        if release is None:
+            raise unknown_version(project, self.version) if reader.has_project(self.index, project) else no_project(project)
+        return index, release
+
 
 _GC_PATH: Final = "/+gc"
 _PROMOTE_PATH: Final = "/+promote"
@@ -38,7 +91,7 @@ Pause = Callable[[float], object]
 
 @attrs.define(eq=False)
 class ServerAdministration:
-    """Requests to the running server. What it refuses is raised as ``CommandRefused``, with its words."""
+    """Requests to the running server. What it refuses is raised as ``ClickException``, with its words."""
 
     _settings: Settings
     _client: LocalClient
@@ -115,12 +168,12 @@ class ServerAdministration:
         return self._tokens.make(found, self._now().timestamp())
 
 
-def _refused(serverdir: str, reason: str) -> CommandRefused:
-    return CommandRefused(f"The server that runs on {serverdir} refused: {reason}")
+def _refused(serverdir: str, reason: str) -> click.ClickException:
+    return click.ClickException(f"The server that runs on {serverdir} refused: {reason}")
 
 
 def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Json]:
-    """Return the ``result`` of an answer; raise ``CommandRefused`` for a refusal."""
+    """Return the ``result`` of an answer; raise ``ClickException`` for a refusal."""
     result = response.json.get("result")
     if response.status >= 400 or not isinstance(result, dict):
         raise _refused(serverdir, response.message)

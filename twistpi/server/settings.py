@@ -1,7 +1,7 @@
 """All settings, in one table.
 
 The fields of ``Settings`` are the table: name, kind, default, unit and help make the command line of ``twistd twistpi``
-(``options.py``), the ``TWISTPI_*`` variables, the TOML file and the documentation page (``cli/settings_page.py``).
+(``options.py``), the ``TWISTPI_*`` variables, the TOML file and the documentation page (``cli/commands/help.py``).
 
 A value on the command line wins over the environment, that over the file, and that over the default.
 """

@@ -1,4 +1,4 @@
-"""The help of the commands: examples, exit status, completion, and the documentation page of all commands."""
+"""The help of the commands: examples, exit status, completion, and the documentation pages of commands and settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 from click.shell_completion import get_completion_class
+
+from twistpi.server.settings import CONFIG, TABLE, Setting
 
 _EXAMPLES = r"""
 twistpi init --serverdir ./data
@@ -54,7 +56,7 @@ _STATUSES: Mapping[str, str] = {
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is",
 }
 _PROGRAM, _VARIABLE = "twistpi", "_TWISTPI_COMPLETE"
-_HEAD = """\
+_COMMANDS_HEAD = """\
 Commands
 ========
 
@@ -128,10 +130,10 @@ def commands_page(context: click.Context) -> None:
     root = context.find_root().command
     if not isinstance(root, click.Group):
         sys.exit(1)
-    click.echo("\n".join([_HEAD, *(_section(path, command) for path, command in every_command(root))]), nl=False)
+    click.echo("\n".join([_COMMANDS_HEAD, *(_command_section(path, command) for path, command in every_command(root))]), nl=False)
 
 
-def _section(path: str, command: click.Command) -> str:
+def _command_section(path: str, command: click.Command) -> str:
     """Return the section of the page on the command ``path``, as reStructuredText."""
     title, context = f"twistpi {path}", click.Context(command, info_name=f"{_PROGRAM} {path}")
     usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
@@ -148,3 +150,65 @@ def _section(path: str, command: click.Command) -> str:
 def _plain(text: str) -> str:
     """Return ``text`` on one line, with reStructuredText's special characters escaped, except double backquotes."""
     return " ".join(text.split()).replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")
+
+
+_SETTINGS_HEAD = """\
+Settings
+========
+
+.. Made by "make docs" from twistpi/server/settings.py.
+
+Every setting can be given in three places, in order of precedence:
+
+1. on the command line: ``twistd twistpi --request-timeout 10``;
+2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
+3. in a TOML file: ``request-timeout = 10``, with ``--config twistpi.toml`` or ``TWISTPI_CONFIG``.
+
+The server does not start if a value is not allowed, or if the file has an unknown setting; a message says where the error is and
+what is allowed. An unknown environment variable ``TWISTPI_…`` is only mentioned in the log. A flag is ``true`` if it is on the
+command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the directory in which twistd
+is started.
+"""
+
+GROUPS: Mapping[str, Sequence[str]] = {
+    "The server": (
+        *("config", "serverdir", "host", "port", "listen"),
+        *("workers", "max-connections", "stop-timeout", "page-cache-size"),
+    ),
+    "Mirrors": (
+        *("upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout"),
+        *("offline", "ca-file", "forbidden-networks"),
+    ),
+    "Users and uploads": (
+        *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
+        *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
+    ),
+    "Behind a proxy": ("outside-url", "trusted-proxy"),
+    "Replicas": (
+        *("primary-url", "history", "replicate-files"),
+        *("replicate-at-once", "file-search-path", "proxy-timeout"),
+    ),
+    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
+}
+"""Every setting, under its heading on the page."""
+
+
+def settings_page() -> str:
+    """Return the page as reStructuredText."""
+    settings = {setting.name: setting for setting in (*TABLE, CONFIG)}
+    parts = [_SETTINGS_HEAD]
+    for heading, names in GROUPS.items():
+        parts += [f"{heading}\n{'-' * len(heading)}\n", *(_setting_section(settings[name]) for name in names)]
+    return "\n".join(parts)
+
+
+def _setting_section(setting: Setting) -> str:
+    placeholder = f" {setting.kind.placeholder}" if setting.kind.placeholder else ""
+    places = f"``--{setting.name}{placeholder}``, ``{setting.variable}``"
+    unit = f" ({setting.unit})" if setting.unit else ""
+    allowed = setting.kind.allowed.removeprefix("it must be ").removeprefix("it ")
+    several = f"as repeated options ``--{setting.name}``, as words separated by spaces in the variable, or as a list in the file"
+    about = f"{setting.help[0].upper()}{setting.help[1:]}{unit}."
+    facts = [f":given as: {places}", f":default: {setting.shown_default}", f":allowed: {allowed}"]
+    lines = [setting.name, "~" * len(setting.name), "", about, "", *facts, ""]
+    return "\n".join([*lines, f"Several values can be given {several}.\n"] if setting.repeatable else lines)

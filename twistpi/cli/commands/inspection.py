@@ -1,19 +1,39 @@
-"""Commands that look into a server directory and change nothing: ``status``, ``log``, ``check``, ``explain``, ``settings``."""
+"""Commands that look and change nothing: ``status``, ``log``, ``check``, ``explain``, ``doctor``, ``check-index``."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from urllib.parse import quote, unquote, urlsplit
 
+import attrs
 import click
 
 from twistpi.cli.administration import administer
-from twistpi.cli.commands.common import now, settings_options, show
-from twistpi.cli.explanation import explain_project, explanation_lines
-from twistpi.cli.log import as_json, as_text, entries, missing_before
-from twistpi.cli.progress import show_progress
-from twistpi.cli.settings_page import settings_page
-from twistpi.cli.status import status_in, status_lines, wait_for_serial
+from twistpi.cli.commands.common import now, serverdir_option, settings_of, settings_options, show, show_progress
+from twistpi.cli.commands.help import settings_page
+from twistpi.cli.diagnostics.fetcher import Fetcher
+from twistpi.cli.diagnostics.findings import WRONG, count, doctor_fields, doctor_lines, index_fields, index_lines
+from twistpi.cli.diagnostics.index_rules import judge_index
+from twistpi.cli.diagnostics.index_survey import survey_index
+from twistpi.cli.diagnostics.machine import Machine, look_at_machine
+from twistpi.cli.diagnostics.server_rules import diagnose
+from twistpi.cli.diagnostics.server_survey import Site, survey_server
+from twistpi.cli.diagnostics.survey import Tell
+from twistpi.cli.reports import (
+    as_json,
+    as_text,
+    entries,
+    explain_project,
+    explanation_lines,
+    missing_before,
+    status_in,
+    status_lines,
+    wait_for_serial,
+)
+from twistpi.http.proxies import ProxyRules
+from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
 from twistpi.model.storage_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
@@ -105,3 +125,92 @@ def explain(settings: Settings, index: str, project: str, version: str | None) -
 def settings_() -> None:
     """Print the documentation of every setting of the server."""
     click.echo(settings_page(), nl=False)
+
+
+_DOCTORS_PATIENCE = 20.0
+"""Seconds without a byte."""
+
+
+@click.command("check-index")
+@click.option("--project", metavar="NAME", default="", help="The project to check.  [default: a well-known one, or the first]")
+@click.option("--user", metavar="NAME", help="Log in as this user; the URL may contain user:password@ instead.")
+@click.option("--password", metavar="TEXT", help="The user's password or token.  [default: prompt]")
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
+@click.argument("url")
+def check_index(project: str, user: str | None, password: str | None, json: bool, url: str) -> None:
+    """Check whether the index at URL meets the standards and the needs of installers.
+
+    URL is the index-url of installers, of any index, not only of twistpi. The command sends a few dozen small requests,
+    changes nothing, and prints a sentence for each requirement.
+    """
+    address, credentials, secret = _login(url, user, password)
+    fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
+    try:
+        with show_progress(sys.stderr) as tell:
+            index = survey_index(fetcher.ask, tell, address, project, secret)
+    finally:
+        fetcher.close()
+    findings = judge_index(index)
+    fields = index_fields(index.base, index.project, len(index.got), findings)
+    show(fields if json else None, index_lines(index.base, index.project, findings))
+    sys.exit(1 if count(findings, WRONG) else 0)
+
+
+@click.command()
+@serverdir_option
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
+@click.argument("url", required=False)
+def doctor(serverdir: str | None, config: str | None, json: bool, url: str | None) -> None:
+    """Report what is wrong with the set-up of a server, and how to fix it.
+
+    URL is the address that users have, such as https://pkgs.example/ or http://pkgs.example/devpi. The default is the setting
+    outside-url, or the address of the server on this machine. The server directory is checked if there is one on this machine.
+    The command changes nothing, sends few requests to URL, and needs no login.
+    """
+    settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
+    with show_progress(sys.stderr) as tell:
+        machine = None
+        if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
+            machine = look_at_machine(settings, proxies, tell, time.time())
+        site = _visit(url or _address_of(machine), machine, proxies, tell)
+    findings = diagnose(site, machine)
+    show(doctor_fields(findings) if json else None, doctor_lines(findings))
+    sys.exit(1 if count(findings, WRONG) else 0)
+
+
+def _address_of(machine: Machine | None) -> str | None:
+    """Return where the server of a directory answers, if known. A TLS address is useless: it would not fit the certificate."""
+    if machine is None or machine.settings.outside_url is not None:
+        return machine.settings.outside_url if machine is not None else None
+    addresses = machine.running.addresses if machine.running is not None else ()
+    return next((address for address in addresses if address.startswith("http://")), None)
+
+
+def _visit(url: str | None, machine: Machine | None, proxies: ProxyRules, tell: Tell) -> Site | None:
+    if url is None:
+        return None
+    address, credentials = _split(url)
+    login = None if credentials is None else credentials.authorization
+    fetcher = Fetcher(credentials, proxies, patience=_DOCTORS_PATIENCE)
+    try:
+        site = survey_server(fetcher.ask, time.time, tell, address, machine, login)
+        return attrs.evolve(site, certificate_days=fetcher.certificate_days(f"{site.url}/", time.time()))
+    finally:
+        fetcher.close()
+
+
+def _split(url: str) -> tuple[str, Credentials | None]:
+    """Return the address alone, and the login that stands in it."""
+    try:
+        return split_credentials(url)
+    except ValueError as error:
+        raise click.BadParameter(f"{url}: {error}", param_hint="URL") from None
+
+
+def _login(url: str, user: str | None, password: str | None) -> tuple[str, Credentials | None, str | None]:
+    """Return the address alone, the login for it, and the secret in that; a password that is missing is asked for."""
+    address, credentials = _split(url)
+    if user is None:
+        return address, credentials, None if credentials is None else unquote(urlsplit(url).password or "")
+    secret: str = click.prompt(f"password of {user}", hide_input=True, err=True) if password is None else password
+    return address, Credentials(origin_of(address), basic_authorization(f"{quote(user)}:{quote(secret, safe='')}")), secret

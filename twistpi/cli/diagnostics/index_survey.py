@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
+import click
 from selectolax.lexbor import LexborHTMLParser
 
 from twistpi.cli.diagnostics.survey import Exchange, Query, Question, Record, Survey, Tell, as_object, join
-from twistpi.cli.errors import CommandRefused
 from twistpi.model.errors import InvalidName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import NOTHING, Json
@@ -169,7 +169,7 @@ def survey_index(
 ) -> IndexRecord:
     """Ask the index at ``url`` about ``project``, or about one that it has.
 
-    ``password`` is that of the login which ``ask`` sends; None without a login. Raises ``CommandRefused``.
+    ``password`` is that of the login which ``ask`` sends; None without a login. Raises ``ClickException``.
     """
     survey = Survey(Ask, ask, tell)
     base = _find(survey, url)
@@ -216,8 +216,8 @@ def _find(survey: Survey, url: str) -> str:
     raise _unreachable(url, "it redirects for ever")
 
 
-def _unreachable(url: str, reason: str) -> CommandRefused:
-    return CommandRefused(f"{url} cannot be checked: {reason}.")
+def _unreachable(url: str, reason: str) -> click.ClickException:
+    return click.ClickException(f"{url} cannot be checked: {reason}.")
 
 
 def _choose_project(survey: Survey, project: str) -> str:
@@ -232,7 +232,7 @@ def _choose_project(survey: Survey, project: str) -> str:
 
 
 def _require_an_index(survey: Survey, has_login: bool) -> None:
-    """Raise ``CommandRefused`` where there is neither a list nor a page: there is nothing to judge."""
+    """Raise ``ClickException`` where there is neither a list nor a page: there is nothing to judge."""
     listing = survey.got[Ask.LIST]
     if listing.status < 400 or survey.got[Ask.PAGE].status == 200:
         return
