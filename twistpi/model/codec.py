@@ -38,6 +38,12 @@ def _make_converter() -> cattrs.Converter:
     """Make what writes: fields with their default are left out, and what is JSON already stays as it is."""
     converter = cattrs.Converter()
     converter.register_unstructure_hook_func(_PLAIN.__contains__, identity)
+    converter.register_unstructure_hook_func(lambda annotation: annotation == tuple[str, ...], list)
+    link_fields = make_dict_unstructure_fn(Link, converter, _cattrs_omit_if_default=True)
+    # One comprehension: what cattrs makes for sequences takes as long again as the links themselves.
+    converter.register_unstructure_hook_func(
+        lambda annotation: annotation == tuple[Link, ...], lambda links: [link_fields(link) for link in links]
+    )
     for record in (Link, LogLine, PageHeader, *get_args(Change)):
         converter.register_unstructure_hook(record, make_dict_unstructure_fn(record, converter, _cattrs_omit_if_default=True))
     return converter

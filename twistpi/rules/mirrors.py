@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
-from twistpi.model.records import KnownFile, KnownProject, Link, ProjectPage
+from twistpi.model.records import KnownFile, KnownProject, Link, PageHeader, ProjectPage
 
 
 def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> tuple[Change, ...]:
@@ -20,8 +20,10 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
 
     A project that is new, or that had vanished and is back, is always a change, even when its page is empty.
     """
-    former = known or KnownProject(index, page.project, ())
-    files = {file.link.filename: file for file in former.files}
+    if known is None:
+        header = page.header if page.header != PageHeader() else None
+        return (LinksChanged(index, page.project, added=page.links, versions_added=page.versions, header=header),)
+    files = {file.link.filename: file for file in known.files}
     names = {link.filename for link in page.links}
     change = LinksChanged(
         index,
@@ -29,11 +31,11 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
         added=tuple(link for link in page.links if link.filename not in files),
         changed=tuple(link for link in page.links if (file := files.get(link.filename)) and (file.vanished or file.link != link)),
         removed=tuple(name for name, file in files.items() if name not in names and not file.vanished),
-        versions_added=_missing(page.versions, former.versions),
-        versions_removed=_missing(former.versions, page.versions),
-        header=page.header if page.header != former.header else None,
+        versions_added=_missing(page.versions, known.versions),
+        versions_removed=_missing(known.versions, page.versions),
+        header=page.header if page.header != known.header else None,
     )
-    is_news = known is None or known.vanished or change != LinksChanged(index, page.project)
+    is_news = known.vanished or change != LinksChanged(index, page.project)
     return (change,) if is_news else ()
 
 

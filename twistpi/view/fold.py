@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, Final
 
@@ -39,10 +40,10 @@ from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Row, header_json, link_
 _PROJECTS_AT_HAND: Final = 20_000
 """Ids of projects that are remembered; about 4 MB."""
 
-_NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)"
+_NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name, header) VALUES (?, ?, ?)"
+_NEW_VERSION: Final = "INSERT OR IGNORE INTO version VALUES (?, ?)"
 _AT_ONCE: Final = 20
-"""Rows in one statement: to begin and end one for each row takes a quarter of the time."""
-_LIST_MANY: Final = INSERT_FILE + f", {INSERT_FILE.partition(' VALUES ')[2]}" * (_AT_ONCE - 1)
+"""Rows in one statement: to begin and end one for each row takes a quarter of the time and gives the interpreter away."""
 _LIST_NEW_NAME: Final = INSERT_FILE.replace("INSERT", "INSERT OR IGNORE", 1)
 _LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".format(
     ", ".join(f"{column} = ?" for column in LINK_COLUMNS.split(", ")[3:])
@@ -155,9 +156,9 @@ class Fold:
         self._projects[index, name] = project
         return project
 
-    def _list_project(self, index: str, name: str) -> tuple[int, bool]:
-        """The id of a project, which is made when it is missing, and whether it was."""
-        if (index, name) not in self._projects and self._cursor.execute(_NEW_PROJECT, (index, name)).rowcount == 1:
+    def _list_project(self, index: str, name: str, header: str | None) -> tuple[int, bool]:
+        """The id of a project, which is made with ``header`` when it is missing, and whether it was."""
+        if (index, name) not in self._projects and self._cursor.execute(_NEW_PROJECT, (index, name, header)).rowcount == 1:
             return self._remember_project(index, name, self._cursor.lastrowid or 0), True
         return self._find_project(index, name) or 0, False
 
@@ -171,12 +172,13 @@ class Fold:
 
     def _links_changed(self, change: LinksChanged, _entry: Entry) -> None:
         execute, executemany = self._cursor.execute, self._cursor.executemany
-        project, is_new = self._list_project(change.index, change.project)
+        header = None if change.header is None else header_json(change.header)
+        project, is_new = self._list_project(change.index, change.project, header)
         if project in self._vanished:
             execute("UPDATE project SET vanished = 0 WHERE id = ?", (project,))
             self._vanished.discard(project)
-        if change.header is not None:
-            execute("UPDATE project SET header = ? WHERE id = ?", (header_json(change.header), project))
+        if change.header is not None and not is_new:
+            execute("UPDATE project SET header = ? WHERE id = ?", (header, project))
         if change.removed:
             gone = [(filename, project) for filename in change.removed]
             executemany(f"UPDATE file SET gone = 1 WHERE {_OF_NAME} AND replaced = 0", gone)
@@ -184,7 +186,7 @@ class Fold:
             # Should a change name a file twice, its last word counts.
             links = {link.filename: link for link in (*change.added, *change.changed)}
             if is_new:
-                self._list_all([link_row(project, link) for link in links.values()])
+                self._insert_all(INSERT_FILE, [link_row(project, link) for link in links.values()])
             else:
                 known = {link.filename for link in change.changed}
                 for row in (link_row(project, link) for link in links.values()):
@@ -194,16 +196,15 @@ class Fold:
             versions = [(project, version) for version in change.versions_removed]
             executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
         if change.versions_added:
-            executemany("INSERT OR IGNORE INTO version VALUES (?, ?)", [(project, version) for version in change.versions_added])
+            self._insert_all(_NEW_VERSION, [(project, version) for version in change.versions_added])
         if is_new and self.newest is not None:
             self.newest.learned(change)
 
-    def _list_all(self, rows: Sequence[Row]) -> None:
-        """List the first files of a project."""
-        whole = len(rows) - len(rows) % _AT_ONCE
-        bunches = (tuple(chain.from_iterable(rows[start : start + _AT_ONCE])) for start in range(0, whole, _AT_ONCE))
-        self._cursor.executemany(_LIST_MANY, bunches)
-        self._cursor.executemany(INSERT_FILE, rows[whole:])
+    def _insert_all(self, statement: str, rows: Sequence[Row]) -> None:
+        """Insert ``rows``, many with one statement; ``statement`` inserts one."""
+        for start in range(0, len(rows), _AT_ONCE):
+            bunch = rows[start : start + _AT_ONCE]
+            self._cursor.execute(_for_rows(statement, len(bunch)), tuple(chain.from_iterable(bunch)))
 
     def _list_name_again(self, row: Row) -> None:
         """List a file whose name the project had before: the same file, or another in its place."""
@@ -267,6 +268,12 @@ class Fold:
             if its_path == path and (its_sha256 is None or sha256 is None or its_sha256 == sha256):
                 return int(number)
         return None
+
+
+@cache
+def _for_rows(statement: str, count: int) -> str:
+    """``statement``, which inserts one row, for ``count`` rows."""
+    return statement + f", {statement.partition(' VALUES ')[2]}" * (count - 1)
 
 
 def _other_bytes(known: Row, row: Row) -> bool:
