@@ -11,7 +11,7 @@ from itsdangerous import URLSafeSerializer
 
 from twistpi.auth.tokens import AHEAD, WINDOW, LoginTokens, NodeClaim, NodeTokens, target_of
 from twistpi.model.records import User
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.server_errors import NodeRefused
 
 SECRET = b"s" * 32
 NODE = "5" * 32

@@ -13,7 +13,7 @@ from tests.contracts.blobs_contract import NAME, put
 from tests.fakes.faulty_system import FaultySystem, Killed
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.model.storage_errors import StorageFull, SyncFailed
+from twistpi.model.server_errors import StorageFull, SyncFailed
 
 CONTENT = b"the bytes of a wheel"
 DIGEST = sha256(CONTENT).hexdigest()

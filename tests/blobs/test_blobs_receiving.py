@@ -19,7 +19,7 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received, Receiving
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.model.errors import InvalidName
-from twistpi.model.storage_errors import BlobConflict, StorageFull
+from twistpi.model.server_errors import BlobConflict, StorageFull
 
 PIECES = [b"whe", b"", b"el" * 1000]
 WHOLE = b"".join(PIECES)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.contracts.blobs_contract import NAME, BlobsContract, put
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.model.storage_errors import BlobConflict, ServerdirRefused
+from twistpi.model.server_errors import BlobConflict, ServerdirRefused
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.tail import truncate_log
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.storage_errors import UnknownPosition
+from twistpi.model.server_errors import UnknownPosition
 
 LIMIT = 300
 

@@ -11,7 +11,7 @@ from tests.fakes.faulty_disk import FaultyDisk
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.peers import BEGINNING
-from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
+from twistpi.model.server_errors import LogDamaged, StorageFull, SyncFailed, UnknownPosition
 
 
 class TestOnRealDisk(ChangelogContract):

@@ -12,7 +12,7 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from twistpi.changelog.catch_up import BATCH_BYTES, catch_up
 from twistpi.model.changes import Change, Entry, UserCreated
 from twistpi.model.codec import encode_content
-from twistpi.model.storage_errors import MalformedChange, UnknownChange, UnknownPosition
+from twistpi.model.server_errors import MalformedChange, UnknownPosition
 
 AT = "2026-11-22T17:00:00.000000Z"
 
@@ -80,7 +80,7 @@ def test_what_was_committed_before_a_failure_stays_and_the_rest_follows_later() 
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b'{"at":"x","by":"y","changes":[{"kind":"Teleported"}]}', UnknownChange),
+        (b'{"at":"x","by":"y","changes":[{"kind":"Teleported"}]}', MalformedChange),
         (b'{"at":"x","by":"y","changes":[{"kind":"UserCreated"}]}', MalformedChange),
     ],
 )

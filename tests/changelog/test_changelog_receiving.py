@@ -21,10 +21,9 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import UserCreated
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import Unavailable
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedDamaged
-from twistpi.model.storage_errors import MalformedChange, StorageFull, SyncFailed, UnknownChange
+from twistpi.model.server_errors import FeedDamaged, MalformedChange, StorageFull, SyncFailed
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 LATER = "2026-11-22T18:00:00.000000Z"
@@ -94,7 +93,7 @@ def test_local_facts_are_kept_among_received_lines(bench: Bench) -> None:
     [
         ([LINES[1]], FeedDamaged),
         ([LINES[0].replace(b'"a"', b'"b"')], FeedDamaged),
-        (raw_lines(content("a"), UNKNOWN, content("c")), UnknownChange),
+        (raw_lines(content("a"), UNKNOWN, content("c")), MalformedChange),
         (raw_lines(content("a"), MALFORMED), MalformedChange),
         (raw_lines(b"{}"), MalformedChange),
     ],
@@ -112,7 +111,7 @@ def test_lines_that_cannot_be_taken_over_leave_no_trace_and_stop_nothing(
 
 def test_of_what_cannot_be_folded_the_serial_is_told(bench: Bench) -> None:
     (answer,) = bench.batches.process([Receive(raw_lines(content("a"), UNKNOWN))]).answers
-    assert isinstance(answer, UnknownChange)
+    assert isinstance(answer, MalformedChange)
     assert answer.__notes__ == ["That is in serial 2."]
 
 
@@ -225,7 +224,7 @@ async def test_received_entries_are_announced_at_once_when_they_are_seen_and_the
 async def test_a_writer_that_follows_commits_nothing_but_keeps_local_facts(running: Running) -> None:
     decided: list[object] = []
     decide: Callable[[Any], Any] = decided.append
-    with pytest.raises(Unavailable):
+    with pytest.raises(TwistpiError):
         await running.writer.commit(decide, "root")
     await running.writer.keep(lambda view: view.remember("fact"))
     assert (decided, running.view.facts, running.log.last) == ([], ["fact"], BEGINNING)

@@ -15,7 +15,7 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import read_lines
 from twistpi.changelog.tail import find_end
 from twistpi.model.peers import BEGINNING
-from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed
+from twistpi.model.server_errors import LogDamaged, StorageFull, SyncFailed
 
 SEGMENT = "/log/00000000000000000001.log"
 

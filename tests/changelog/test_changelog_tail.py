@@ -14,8 +14,7 @@ from twistpi.changelog.reader import log_bytes, read_lines
 from twistpi.changelog.segments import segment_start, write_base
 from twistpi.changelog.tail import find_end
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
-from twistpi.model.storage_errors import LogDamaged, UnknownPosition
+from twistpi.model.server_errors import FeedDamaged, LogDamaged, UnknownPosition, UnknownSerial
 
 LIMIT = 300
 BASE_NAME = "/log/base.json"

@@ -29,7 +29,7 @@ from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreat
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.peers import BEGINNING
-from twistpi.model.storage_errors import LogDamaged, StorageFull, SyncFailed, ViewDamaged, WriterStopped, WrittenNotShown
+from twistpi.model.server_errors import LogDamaged, StorageFull, SyncFailed, ViewDamaged, WriterStopped, WrittenNotShown
 
 NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 

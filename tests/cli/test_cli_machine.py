@@ -16,7 +16,7 @@ from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
 from twistpi.http.proxies import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.run_file import TOLD_SETTINGS, Running, say_running
 from twistpi.server.settings import words_of
 

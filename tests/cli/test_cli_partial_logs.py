@@ -22,7 +22,7 @@ from twistpi.cli.check import Finding, check
 from twistpi.cli.main import main
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, ProjectVanished
 from twistpi.model.codec import encode_content
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage

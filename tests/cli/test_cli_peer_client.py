@@ -15,7 +15,7 @@ import pytest
 from twistpi.auth.tokens import NodeTokens
 from twistpi.cli.clients import PeerClient
 from twistpi.model.peers import Epoch, FenceNote, Peer
-from twistpi.model.replication_errors import NodeRefused, NotFenced, PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import NodeRefused, NotFenced, PrimaryUnreachable, StrangePrimary
 
 SECRET = b"s" * 32
 PEER = Peer("a" * 32, "1" * 32, "primary", 7, "7" * 64)

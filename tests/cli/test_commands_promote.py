@@ -19,10 +19,9 @@ from twistpi.cli.reports import entries
 from twistpi.cli.server_administration import promote_by_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
-from twistpi.model.errors import Conflict
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
-from twistpi.model.replication_errors import PrimaryUnreachable
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import PrimaryUnreachable, StorageFull
 from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.epochs import begin_epoch, finish_promotion
@@ -108,7 +107,7 @@ def test_a_primary_at_hand_holds_its_writes_and_is_told(replica: Storage) -> Non
 def test_outstanding_entries_are_named_and_gone_without_only_by_force(replica: Storage) -> None:
     last = replica.changelog.last.serial
     primary = _primary(replica, last + 4)
-    with pytest.raises(Conflict, match=f"up to {last + 4}, this server only up to {last}"):
+    with pytest.raises(TwistpiError, match=f"up to {last + 4}, this server only up to {last}"):
         promote_directly(replica, primary, now, force=False, url=None)
     assert replica.serverdir.node.is_replica
     assert replica.changelog.last.serial == last
@@ -119,7 +118,7 @@ def test_outstanding_entries_are_named_and_gone_without_only_by_force(replica: S
 def test_entries_that_come_while_the_primary_is_made_to_hold_are_outstanding_too_and_it_goes_on(replica: Storage) -> None:
     last = replica.changelog.last.serial
     primary = _primary(replica, last, grows=2)
-    with pytest.raises(Conflict, match=f"up to {last + 2}"):
+    with pytest.raises(TwistpiError, match=f"up to {last + 2}"):
         promote_directly(replica, primary, now, force=False, url=None)
     assert [note.hold > 1 for note in primary.told] == [True, False]
     assert primary.told[1].hold > 0
@@ -128,7 +127,7 @@ def test_entries_that_come_while_the_primary_is_made_to_hold_are_outstanding_too
 def test_who_follows_a_replica_is_promoted_by_force_only(replica: Storage) -> None:
     primary = _primary(replica, replica.changelog.last.serial)
     primary.peer_facts = attrs.evolve(primary.peer_facts, role="replica")
-    with pytest.raises(Conflict, match=f"promote the server at {URL}"):
+    with pytest.raises(TwistpiError, match=f"promote the server at {URL}"):
         promote_directly(replica, primary, now, force=False, url=None)
     assert promote_directly(replica, primary, now, force=True, url=None).epoch == 2
 
@@ -184,7 +183,7 @@ def test_a_full_disk_ends_a_promotion_and_the_next_start_knows_that_nothing_bega
 
 def test_a_replica_that_never_had_everything_is_promoted_by_force_only(replica: Storage) -> None:
     replica.serverdir.note(initialised=False)
-    with pytest.raises(Conflict, match="never had all"):
+    with pytest.raises(TwistpiError, match="never had all"):
         promote_directly(replica, _primary(replica, 4, gone=True), now, force=False, url=None)
     assert promote_directly(replica, _primary(replica, 4, gone=True), now, force=True, url=None).epoch == 2
 
@@ -266,7 +265,7 @@ def test_what_a_running_server_says_against_it_is_told() -> None:
         409,
         "Conflict",
         (),
-        orjson.dumps({"message": str(Conflict("Promoting this server is not possible: it is a primary already."))}),
+        orjson.dumps({"message": str(TwistpiError("Promoting this server is not possible: it is a primary already.", 409))}),
     )
     with pytest.raises(click.ClickException, match="a primary already"):
         promote_by_server("data", lambda: refusal, _facts, lambda _: None)

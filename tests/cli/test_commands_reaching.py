@@ -22,7 +22,7 @@ from tests.cli.test_commands_accounts import made, now, settings
 from twistpi.auth.tokens import LoginTokens, is_valid_for
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import LocalClient
-from twistpi.model.storage_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirInUse
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import read_node
 from twistpi.server.run_file import Running, address_of, read_running, say_running, say_stopped

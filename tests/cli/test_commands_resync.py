@@ -26,8 +26,7 @@ from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.peers import Epoch, Fork, Peer
 from twistpi.model.releases import FileUploaded
-from twistpi.model.replication_errors import UnknownSerial
-from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
+from twistpi.model.server_errors import ServerdirInUse, ServerdirRefused, UnknownSerial
 from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node

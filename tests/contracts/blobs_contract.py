@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.storage_errors import BlobConflict
+from twistpi.model.server_errors import BlobConflict
 
 NAME = "Demo-1.0-py3-none-any.whl"
 

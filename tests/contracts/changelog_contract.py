@@ -12,8 +12,7 @@ from zope.interface.verify import verifyObject
 from twistpi.changelog.interfaces import IChangelog
 from twistpi.changelog.line import make_line
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
-from twistpi.model.storage_errors import LogConflict, UnknownPosition
+from twistpi.model.server_errors import FeedDamaged, LogConflict, UnknownPosition, UnknownSerial
 
 
 def bodies(*numbers: int) -> list[bytes]:

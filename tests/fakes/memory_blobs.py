@@ -18,7 +18,7 @@ from zope.interface import implementer
 from twistpi.blobs.address import BlobAddress, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.storage_errors import BlobConflict
+from twistpi.model.server_errors import BlobConflict
 
 
 class _Nameless(System):

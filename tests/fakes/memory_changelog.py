@@ -10,8 +10,7 @@ from zope.interface import implementer
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
 from twistpi.changelog.line import check_lines, make_line
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import UnknownSerial
-from twistpi.model.storage_errors import LogConflict, UnknownPosition
+from twistpi.model.server_errors import LogConflict, UnknownPosition, UnknownSerial
 
 
 @implementer(IChangelog)

@@ -20,7 +20,7 @@ from twistpi.gc.collector import GarbageCollector
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, FileCached, IndexDeleted, UserCreated
 from twistpi.model.releases import AttachmentRemoved, ProjectRemoved, ReleaseRemoved
-from twistpi.model.storage_errors import StorageFull, WriterStopped
+from twistpi.model.server_errors import StorageFull, WriterStopped
 from twistpi.view.database import open_view
 from twistpi.view.read import Reader, Readers
 

@@ -23,7 +23,7 @@ from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChang
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
 from twistpi.model.releases import AttachmentAdded
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Reader, Readers
 

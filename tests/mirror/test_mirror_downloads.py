@@ -30,7 +30,7 @@ from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, read_al
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 
 WHEEL = "hello-1.0-py3-none-any.whl"
 FILE = f"/files/hello/{WHEEL}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from twistpi.model.carried_errors import carried
 from twistpi.model.errors import (
     FileLost,
     NoMetadata,
@@ -16,7 +15,7 @@ from twistpi.model.errors import (
     WrongBytes,
     fields_of,
 )
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.server_errors import NodeRefused, carried
 from twistpi.web.replication.base import refusal_reply
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.storage_errors import BlobConflict, StorageFull
+from twistpi.model.server_errors import BlobConflict, StorageFull
 from twistpi.replication.blob_batch import BEGINNING, END, Batch, BatchDamaged, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 

@@ -11,9 +11,8 @@ from twisted.internet.task import Clock
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.model.changes import FileCached
-from twistpi.model.errors import WrongBytes
-from twistpi.model.replication_errors import FileNotHereYet
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.errors import FileNotHereYet, WrongBytes
+from twistpi.model.server_errors import StorageFull
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.blob_queue import FailedBlobs
 from twistpi.replication.blob_search import MissingBlob
@@ -110,7 +109,7 @@ def test_while_the_primary_is_gone_little_is_asked_however_much_is_wanted_or_fai
     queue = scene.queue()
     queue.start()
     assert len(queue.failures) == 50
-    scene.outcome = FileNotHereYet("demo.zip", "refused")
+    scene.outcome = FileNotHereYet("demo.zip is not here: refused")
     asked, looks = scene.brought, scene.looks
     scene.pass_time(120.0)
     assert scene.brought - asked < 30

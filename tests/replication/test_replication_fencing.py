@@ -16,9 +16,9 @@ from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.test_replication_primary import Spoken
 from twistpi.http.agent import Agent
-from twistpi.model.errors import Unavailable
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
-from twistpi.model.replication_errors import NotFenced, StrangePrimary, UnknownSerial
+from twistpi.model.server_errors import NotFenced, StrangePrimary, UnknownSerial
 from twistpi.replication.fencing import Fencing, ServerFacts
 from twistpi.replication.peers import KnownFollowers, ask_peer, tell
 from twistpi.replication.primary import Primary
@@ -177,7 +177,7 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
     assert (told.fenced, told.serial) == (True, 125)
     assert old.written == old.heard == [fence]
     assert old.fencing.fence == fence
-    assert isinstance(old.gate.reason, Unavailable)
+    assert isinstance(old.gate.reason, TwistpiError)
     assert "Entries 121 to 125 exist only here." in str(old.gate.reason)
     assert told.primary_url == new.site.url
 

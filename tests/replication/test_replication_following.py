@@ -25,7 +25,7 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, LogStarted, UserCreated
 from twistpi.model.errors import TwistpiError
-from twistpi.model.storage_errors import WriterStopped
+from twistpi.model.server_errors import WriterStopped
 from twistpi.view.database import open_view
 from twistpi.view.snapshot import dump
 

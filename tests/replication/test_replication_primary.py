@@ -17,7 +17,7 @@ from tests.mirror.mirror_setup import ShiftableClock
 from tests.replication.fake_primary import Answering, FakePrimary, client_for, reactor
 from twistpi.http.agent import Agent
 from twistpi.http.body import BytesBody
-from twistpi.model.replication_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import Primary, PrimaryAddress
 
 NODE = "ab" * 16

@@ -22,8 +22,7 @@ from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING
-from twistpi.model.replication_errors import FeedDamaged, PrimaryUnreachable, StrangePrimary
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import FeedDamaged, PrimaryUnreachable, StorageFull, StrangePrimary
 from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
 from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.model.changes import IndexDeleted, UserCreated, UserDeleted, UserModified
-from twistpi.model.errors import BadRequest, Conflict, Forbidden, NotFound, PermissionDenied, TwistpiError
+from twistpi.model.errors import BadRequest, NotFound, PermissionDenied, TwistpiError
 from twistpi.model.names import IndexName
 from twistpi.model.records import Index, User
 from twistpi.rules.accounts import (
@@ -198,7 +198,7 @@ def test_a_user_is_created_as_asked() -> None:
 
 
 def test_a_user_is_created_once() -> None:
-    with pytest.raises(Conflict, match=r"^user already exists$") as caught:
+    with pytest.raises(TwistpiError, match=r"^user already exists$") as caught:
         decide_user_created(ALICE, "alice", UserRequest(password="p"), "hash")
     assert caught.value.status == 409
 
@@ -265,7 +265,7 @@ def test_a_user_goes_with_all_indexes() -> None:
 
 def test_a_user_with_an_index_that_is_not_volatile_stays() -> None:
     indexes = [Index("alice/a", {"volatile": True}), Index("alice/prod", {"volatile": False})]
-    with pytest.raises(Forbidden, match=r"^user 'alice' has non-volatile index: prod$") as caught:
+    with pytest.raises(TwistpiError, match=r"^user 'alice' has non-volatile index: prod$") as caught:
         decide_user_deleted(ALICE, "alice", indexes)
     assert caught.value.status == 403
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, WHEEL, Setup, digest, kinds, make_setup, toxresult, upload
-from twistpi.model.errors import Forbidden, TwistpiError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.model.releases import AttachmentAdded, FileRemoved, Release, ReleaseDescribed
 from twistpi.rules.attachments import (
@@ -195,7 +195,9 @@ def test_a_test_result_of_a_file_that_is_gone_is_gone(setup: Setup) -> None:
 
 
 def test_who_may_not_upload_test_results_hears_how_to_do_without() -> None:
-    refusal = Forbidden("No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.")
+    refusal = TwistpiError(
+        "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.", 403
+    )
     assert (refusal.status, str(refusal)) == (
         403,
         "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.",

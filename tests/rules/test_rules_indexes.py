@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from twistpi.model.changes import IndexCreated, IndexDeleted, IndexModified
-from twistpi.model.errors import BadRequest, Conflict, Forbidden
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index
 from twistpi.rules.index_config import KEYS
 from twistpi.rules.indexes import (
@@ -162,7 +162,7 @@ def test_what_mirrors_and_private_indexes_once_knew_is_passed_over() -> None:
 
 
 def test_an_index_is_created_once() -> None:
-    with pytest.raises(Conflict, match=r"^index 'alice/dev' exists$") as caught:
+    with pytest.raises(TwistpiError, match=r"^index 'alice/dev' exists$") as caught:
         decide_index_created(Index("alice/dev", STAGE), "alice/dev", {}, exists)
     assert caught.value.status == 409
 
@@ -504,7 +504,7 @@ def test_a_volatile_index_can_be_deleted(config: dict[str, Any]) -> None:
 
 
 def test_an_index_that_is_not_volatile_stays() -> None:
-    with pytest.raises(Forbidden, match=r"^index alice/prod non-volatile, cannot delete$") as caught:
+    with pytest.raises(TwistpiError, match=r"^index alice/prod non-volatile, cannot delete$") as caught:
         decide_index_deleted(Index("alice/prod", {**STAGE, "volatile": False}))
     assert caught.value.status == 403
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.errors import Conflict
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, read_fence_note, read_peer
 from twistpi.rules.replication import (
     Fence,
@@ -184,9 +184,9 @@ def test_another_log_at_the_primarys_url_says_nothing_about_what_is_missing() ->
 
 
 def test_who_is_a_primary_is_not_promoted_and_who_was_one_is_sent_to_resync() -> None:
-    with pytest.raises(Conflict, match="primary already"):
+    with pytest.raises(TwistpiError, match="primary already"):
         decide_promotion(_primary(), None)
-    with pytest.raises(Conflict, match="twistpi resync"):
+    with pytest.raises(TwistpiError, match="twistpi resync"):
         decide_promotion(attrs.evolve(_primary(), fenced=True), None)
 
 

@@ -12,7 +12,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory
 
 from tests.in_reactor import in_reactor
-from twistpi.model.storage_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirInUse
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_own_port
 from twistpi.server.restart import Inherited, continue_twistd

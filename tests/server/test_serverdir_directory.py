@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from twistpi.model.errors import ConfigurationError
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, check_usable
 from twistpi.server.node import read_node
 from twistpi.server.secret import read_secret
@@ -152,7 +152,7 @@ def test_the_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> Non
 
 AS_NOBODY = (
     "import os, sys; from twistpi.server.directory import ServerDirectory\n"
-    "from twistpi.model.storage_errors import ServerdirRefused\n"
+    "from twistpi.model.server_errors import ServerdirRefused\n"
     "os.setgid(65534); os.setuid(65534)\n"
     "try: ServerDirectory.open(sys.argv[1])\n"
     "except ServerdirRefused as refusal: print(refusal)\n"

@@ -14,7 +14,7 @@ from twistpi.auth.passwords import hash_password, verify_password
 from twistpi.changelog.disk import Disk
 from twistpi.model.changes import FileCached
 from twistpi.model.codec import encode_content
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twistpi.model.monitoring import Check
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 from twistpi.replication.progress import Progress
 from twistpi.server.health import ServerHealth
 

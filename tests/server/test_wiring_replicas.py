@@ -18,7 +18,7 @@ from tests.replication.fake_primary import client_for, reactor
 from tests.replication.scripted_primary import LOG
 from tests.replication.test_replication_snapshot import Large, Signer
 from twistpi.changelog.disk import Disk
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.directory import ServerDirectory

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.view.small_world import INDEX, LOG, fold, fold_history, histories, link, listed
 from tests.view.test_view_fold_property import MEMORY, History
 from twistpi.model.records import Freshness
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view
 from twistpi.view.snapshot import copy_view, dump
 

@@ -13,7 +13,7 @@ from tests.view.small_world import INDEX, LOG, OTHER_LOG, cached, entries, fold,
 from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.storage_errors import ServerdirRefused, StorageFull, ViewDamaged
+from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.database import ViewDatabase, drop_view, open_view
 from twistpi.view.read import Readers
 from twistpi.view.snapshot import dump

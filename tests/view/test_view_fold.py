@@ -39,7 +39,7 @@ from twistpi.model.changes import (
     UserModified,
 )
 from twistpi.model.records import ApiToken, Index, KnownFile, KnownProject, Link, PageHeader, User
-from twistpi.model.storage_errors import UnknownChange
+from twistpi.model.server_errors import MalformedChange
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 
@@ -415,6 +415,6 @@ def test_an_unknown_kind_of_change_stops_whoever_folds(view: ViewDatabase) -> No
         where: str
 
     view.begin()
-    with pytest.raises(UnknownChange, match="FileTeleported"):
+    with pytest.raises(MalformedChange, match="FileTeleported"):
         view.apply(Entry(1, AT, "root", (FileTeleported("away"),)))  # type: ignore[arg-type]
     view.rollback()

@@ -13,9 +13,8 @@ from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, re
 from tests.web.web_world import MIRROR, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified
-from twistpi.model.errors import UpstreamFailed
-from twistpi.model.replication_errors import AskFirst
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.errors import AskFirst, UpstreamFailed
+from twistpi.model.server_errors import StorageFull
 
 PAGE = f"/{MIRROR}/+simple/hello/"
 

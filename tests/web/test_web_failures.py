@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from twistpi.model.errors import TwistpiError
-from twistpi.model.storage_errors import StorageFull, SyncFailed
+from twistpi.model.server_errors import StorageFull, SyncFailed
 from twistpi.web.errors import reply_to
 
 

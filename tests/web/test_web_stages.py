@@ -16,7 +16,7 @@ from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified, LinksChanged, ProjectVanished
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 
 OWN, THEIRS = link("demo-1.0.tar.gz", b"own"), link("demo-2.0.tar.gz", b"theirs")
 DEAD = UpstreamUnreachable(MIRROR, "demo", "connection refused")

@@ -19,8 +19,8 @@ from twistpi.mirror.files import FileService
 from twistpi.mirror.local_only import LocalOnly
 from twistpi.mirror.pages import GONE, PageService, PageState
 from twistpi.model.changes import IndexCreated, UserModified
+from twistpi.model.errors import AskFirst
 from twistpi.model.records import Freshness
-from twistpi.model.replication_errors import AskFirst
 from twistpi.rules.mirrors import file_path
 from twistpi.web.authentication import Authenticator, PasswordQueue
 

@@ -18,7 +18,7 @@ import attrs
 from itsdangerous import BadData, BadSignature, URLSafeSerializer
 
 from twistpi.model.records import Json, User
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.server_errors import NodeRefused
 
 PREFIX: Final = "login-"
 _LOGIN_TOKEN = re.compile(r"login-\.?[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}\Z", re.ASCII)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final
 
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 
 _FILE_MODE: Final = 0o644
 _LOOKING: Final = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH

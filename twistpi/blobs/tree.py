@@ -37,7 +37,7 @@ from twistpi.blobs.address import BlobAddress, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System, close_to_others, storage_full
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.errors import InvalidName, TwistpiError
-from twistpi.model.storage_errors import BlobConflict, ServerdirRefused, SyncFailed
+from twistpi.model.server_errors import BlobConflict, ServerdirRefused, SyncFailed
 
 ROOT: Final = "+files"
 """The folder of blobs below the server directory."""

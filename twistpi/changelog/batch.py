@@ -15,19 +15,18 @@ from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.peers import Position
-from twistpi.model.storage_errors import (
+from twistpi.model.server_errors import (
     LogConflict,
     LogDamaged,
     MalformedChange,
     StorageFull,
     SyncFailed,
-    UnknownChange,
     UnknownPosition,
     ViewDamaged,
     WrittenNotShown,
 )
 
-FATAL = (SyncFailed, LogDamaged, UnknownPosition, UnknownChange, MalformedChange, ViewDamaged)
+FATAL = (SyncFailed, LogDamaged, UnknownPosition, MalformedChange, ViewDamaged)
 """After these the log or the view cannot be relied upon: the writer ends."""
 
 
@@ -165,7 +164,7 @@ class Batches:
         for request in requests:
             try:
                 outcome.answers.append(self._receive(request.lines, outcome))
-            except (UnknownChange, MalformedChange) as error:  # fatal elsewhere, but these lines are not in the log
+            except MalformedChange as error:  # fatal elsewhere, but these lines are not in the log
                 outcome.answers.append(error)
             except (*FATAL, _ViewFailed):
                 raise

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from twistpi.changelog.interfaces import IChangelog, IView, RawLine
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content
-from twistpi.model.storage_errors import MalformedChange, UnknownChange
+from twistpi.model.server_errors import MalformedChange
 
 BATCH_BYTES = 1024 * 1024
 """About the most that is applied in one transaction, however few lines that is."""
@@ -25,7 +25,7 @@ def catch_up(
     """Apply to ``view`` every entry after its position; return how many there were.  Blocking.
 
     The view commits after each ``batch`` entries; ``applied(serial, changes)`` is called after the commit that holds them.
-    Raises what ``IChangelog.read`` raises, ``UnknownChange`` and ``MalformedChange`` (with a note of the serial), and what the
+    Raises what ``IChangelog.read`` raises, ``MalformedChange`` (with a note of the serial), and what the
     view raises; what was committed before stays.
     """
     count = 0
@@ -72,9 +72,9 @@ def _bunches(lines: Iterator[RawLine], most: int) -> Iterator[list[RawLine]]:
 
 
 def decode_body(serial: int, body: bytes) -> Entry:
-    """The entry of a line; raises ``UnknownChange`` and ``MalformedChange``, with a note of the serial."""
+    """The entry of a line; raises ``MalformedChange``, with a note of the serial."""
     try:
         return decode_content(body).entry(serial)
-    except (UnknownChange, MalformedChange) as error:
+    except MalformedChange as error:
         error.add_note(f"That is in serial {serial}.")
         raise

@@ -38,8 +38,7 @@ from twistpi.changelog.segments import (
 )
 from twistpi.changelog.tail import TornTail, find_end
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import FeedDamaged, UnknownSerial
-from twistpi.model.storage_errors import LogConflict, LogDamaged, StorageFull, SyncFailed
+from twistpi.model.server_errors import FeedDamaged, LogConflict, LogDamaged, StorageFull, SyncFailed, UnknownSerial
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""

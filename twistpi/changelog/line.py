@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from twistpi.model.peers import BEGINNING
-from twistpi.model.replication_errors import FeedDamaged
+from twistpi.model.server_errors import FeedDamaged
 
 FIRST_LINK = bytes.fromhex(BEGINNING.chain)
 """The digest that stands before serial 1: 32 zero bytes."""

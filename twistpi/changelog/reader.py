@@ -17,7 +17,7 @@ from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.line import BadLine, check_line, read_header
 from twistpi.changelog.segments import read_base, segment_name
 from twistpi.model.peers import Position
-from twistpi.model.storage_errors import LogDamaged, UnknownPosition
+from twistpi.model.server_errors import LogDamaged, UnknownPosition
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""

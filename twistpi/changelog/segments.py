@@ -15,7 +15,7 @@ import orjson
 
 from twistpi.changelog.disk import Disk
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.storage_errors import LogDamaged
+from twistpi.model.server_errors import LogDamaged
 
 SEGMENT_LIMIT = 64 * 1024 * 1024
 """Bytes from which on a segment takes no further line."""

@@ -17,7 +17,7 @@ from twistpi.changelog.line import BadLine, check_line, has_shape
 from twistpi.changelog.reader import find_line, read_lines, segment_path
 from twistpi.changelog.segments import read_base, segment_name, sort_segments, sort_unfinished, write_base
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.storage_errors import LogDamaged
+from twistpi.model.server_errors import LogDamaged
 
 
 @attrs.frozen

@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome, Receive, Request
 from twistpi.changelog.interfaces import IChangelog, IView
 from twistpi.model.changes import Change
-from twistpi.model.errors import Unavailable
+from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.model.storage_errors import StorageFull, WriterStopped
+from twistpi.model.server_errors import StorageFull, WriterStopped
 
 __all__ = ["Committed", "Writer"]
 
@@ -137,10 +137,10 @@ class Writer:
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
         reads, may be called again, and returns the changes (none when nothing has to change), or raises, which is the answer.
         ``local(view)`` writes local facts in the same transaction, as ``keep`` does, unless ``decide`` raises.
-        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, the reason of ``deny``; ``Unavailable`` on a follower.
+        Further errors: ``StorageFull``, ``SyncFailed``, ``WriterStopped``, what ``deny`` gave; ``TwistpiError`` on a follower.
         """
         if self._follows:
-            return fail(Unavailable("Nothing is written by this server, because it follows another one; ask the primary."))
+            return fail(TwistpiError("Nothing is written by this server, because it follows another one; ask the primary.", 503))
         waiter: Deferred[Committed] = Deferred()
         request = Commit(decide, by, waiter, local)
         reason = self._refusal or self._denial
@@ -164,7 +164,7 @@ class Writer:
     def receive(self, lines: Sequence[bytes]) -> Deferred[Position]:
         """Append the primary's next ``lines``, without line feeds, all or none; fires with the new end once that is announced.
 
-        Errors: ``FeedDamaged`` for a line that does not follow the one before; ``UnknownChange`` and ``MalformedChange`` for one
+        Errors: ``FeedDamaged`` for a line that does not follow the one before; ``MalformedChange`` for one
         that this version cannot fold; ``StorageFull``, ``SyncFailed``, ``WriterStopped``.  Only the last two are final.
         """
         waiter: Deferred[Position] = Deferred()

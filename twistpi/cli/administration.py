@@ -27,7 +27,7 @@ from twistpi.cli.server_administration import ServerAdministration, Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
-from twistpi.model.storage_errors import ServerdirInUse, ServerdirRefused
+from twistpi.model.server_errors import ServerdirInUse, ServerdirRefused
 from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
 from twistpi.rules.permissions import may_read
 from twistpi.server.node import Node, read_node

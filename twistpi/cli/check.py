@@ -23,7 +23,7 @@ from twistpi.changelog.segments import read_base
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import attrs
 
-from twistpi.model.errors import Conflict, TwistpiError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Peer
-from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary, promotion_refused
 from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
 from twistpi.rules.replication import Promotion, decide_promotion
 from twistpi.server.epochs import begin_epoch
@@ -48,14 +48,11 @@ def promote_directly(
 ) -> Promoted:
     """Make a primary of a replica, and tell its former ``primary`` once that the new one is at ``url``. Blocking.
 
-    Raise ``Conflict``, and unless by ``force`` ``Conflict``.
+    Raise ``TwistpiError``, and unless by ``force`` ``TwistpiError``.
     """
     own, told = _own(storage), list[str]()
     if not storage.serverdir.node.initialised and (not force or own.serial == 0):
-        raise Conflict(
-            "Promoting this server is not possible: it never had all that its primary had; by force, it "
-            "becomes the primary of what it has."
-        )
+        raise promotion_refused("it never had all that its primary had; by force, it becomes the primary of what it has")
     there: Peer | None = None
     try:
         there = None if primary is None else primary.peer()
@@ -90,7 +87,7 @@ def _hold(primary: Primary, there: Peer, note: FenceNote) -> Peer:
     try:
         return primary.tell(note)
     except NotFenced as refusal:
-        raise Conflict(f"Promoting this server is not possible: the primary does not step back: {refusal.reason}.") from None
+        raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
     except TwistpiError:
         return there
 
@@ -98,10 +95,11 @@ def _hold(primary: Primary, there: Peer, note: FenceNote) -> Peer:
 def _refuse_missing(decision: Promotion, primary: Primary, own: Peer) -> None:
     if decision.missing is not None:
         waited = "; this server does not run, so nothing more comes"
-        raise Conflict(
+        raise TwistpiError(
             f"Nobody was promoted: the primary at {primary.url} has the entries up to "
             f"{decision.missing[1]}, this server only up to {own.serial}{waited}. Try again when they are "
-            "here, or go without them: twistpi promote --force."
+            "here, or go without them: twistpi promote --force.",
+            409,
         )
 
 

@@ -25,7 +25,7 @@ from twistpi.model.errors import UnknownIndex
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.peers import Position
 from twistpi.model.records import Index, Json
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import without_secrets
 from twistpi.rules.inheritance import (
     Explanation,

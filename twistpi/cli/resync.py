@@ -40,8 +40,7 @@ from twistpi.model.codec import decode_content
 from twistpi.model.errors import InvalidName
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
 from twistpi.model.releases import AttachmentAdded, FileUploaded
-from twistpi.model.replication_errors import UnknownSerial
-from twistpi.model.storage_errors import ServerdirRefused, UnknownPosition
+from twistpi.model.server_errors import ServerdirRefused, UnknownPosition, UnknownSerial
 from twistpi.rules.replication import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import Layout, ServerDirectory
 from twistpi.server.node import Node, read_node

@@ -24,7 +24,7 @@ from twistpi.model.releases import (
     ProjectRemoved,
     ReleaseRemoved,
 )
-from twistpi.model.storage_errors import WriterStopped
+from twistpi.model.server_errors import WriterStopped
 from twistpi.view.read import Reader, Readers
 
 _MARGIN: Final = 60.0

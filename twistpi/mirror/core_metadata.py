@@ -34,7 +34,7 @@ from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, fetch_rang
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.storage_errors import BlobConflict, SyncFailed
+from twistpi.model.server_errors import BlobConflict, SyncFailed
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
 from twistpi.view.read import Reader
 

@@ -25,7 +25,7 @@ from twistpi.mirror.upstream import OFFLINE, STOPPING
 from twistpi.model.changes import Change
 from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
-from twistpi.model.storage_errors import SyncFailed
+from twistpi.model.server_errors import SyncFailed
 from twistpi.rules.mirrors import decide_file_cached
 from twistpi.view.read import KeptBlob, Reader
 

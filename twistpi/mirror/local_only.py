@@ -12,8 +12,8 @@ from twistpi.mirror.config import UpstreamConfig
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import Sink
 from twistpi.mirror.page_source import Known
+from twistpi.model.errors import AskFirst
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.replication_errors import AskFirst
 from twistpi.view.read import KeptBlob
 
 

@@ -23,7 +23,7 @@ from twistpi.mirror.upstream import OFFLINE, STOPPING
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.names import project_of_filename
 from twistpi.model.records import Freshness, Index, KnownFile
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 from twistpi.view.read import Readers
 
 __all__ = ["GONE", "TIMEOUTS", "Kind", "PageService", "PageState"]

@@ -22,10 +22,9 @@ from twistpi.mirror.config import UpstreamConfig
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.page_source import Kind, Known, remembering
 from twistpi.mirror.pages import GONE
-from twistpi.model.carried_errors import carried
 from twistpi.model.errors import TwistpiError, UnknownProject
 from twistpi.model.records import Freshness, Json
-from twistpi.model.replication_errors import PrimaryUnreachable
+from twistpi.model.server_errors import PrimaryUnreachable, carried
 from twistpi.view.read import Readers
 
 PAGE: Final = "/+relay/page"

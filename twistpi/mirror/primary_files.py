@@ -24,9 +24,8 @@ from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import PAUSES, BytesDiffer, FileGone, FileTransfer, Sink
 from twistpi.mirror.files import FileService, fetch_from_upstream, upstream_error
 from twistpi.mirror.primary import METADATA, PrimaryClient, WaitFor, blob_path, file_path
-from twistpi.model.errors import TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
+from twistpi.model.errors import FileNotHereYet, TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
-from twistpi.model.replication_errors import FileNotHereYet
 from twistpi.view.read import KeptBlob
 
 _PATIENT: Final = (*PAUSES, 3.0, 5.0, 5.0, 5.0)
@@ -119,7 +118,7 @@ class PrimaryFiles:
                     self._gone_at = now()
         if upstream is None or index is None:
             assert failed is not None
-            raise FileNotHereYet(link.filename, failed.reason) from failed
+            raise not_here(link.filename, failed.reason) from failed
         try:
             return await fetch_from_upstream(upstream, index, download, sink)
         except RequestFailed as error:
@@ -184,7 +183,7 @@ class PrimaryMetadata:
         try:
             told = await self._client.post(METADATA, question, timeout=_TIMEOUTS * self._client.silence)
         except RequestFailed as failed:
-            raise FileNotHereYet(f"{known_file.link.filename}.metadata", failed.reason) from failed
+            raise not_here(f"{known_file.link.filename}.metadata", failed.reason) from failed
         with suppress(TwistpiError):  # the metadata can be had before the log speaks of it
             await self._wait_for(int(told["serial"]))
         return KeptBlob(told["digits"], told["filename"], told["sha256"], told["size"])
@@ -210,3 +209,10 @@ def _has_upstream(index: Index) -> bool:
 
 def _name(index: Index | None) -> str:
     return "" if index is None else index.name
+
+
+def not_here(filename: str, reason: str) -> FileNotHereYet:
+    """Return the error for a file that only the primary could find."""
+    return FileNotHereYet(
+        f"The file {filename} is not on this server yet, and no other server can be asked for it now: {reason}."
+    )

@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_unstructure_fn
 from twistpi.model.changes import Change, Entry
 from twistpi.model.records import Json, Link, PageHeader
 from twistpi.model.releases import LogLine
-from twistpi.model.storage_errors import MalformedChange, UnknownChange
+from twistpi.model.server_errors import MalformedChange
 
 _PLAIN: tuple[object, ...] = (
     str,
@@ -109,7 +109,7 @@ def encode_change(change: Change) -> dict[str, Json]:
 
 
 def decode_change(fields: Mapping[str, Json]) -> Change:
-    """Return the change in a JSON object.  Raise ``UnknownChange`` or ``MalformedChange``."""
+    """Return the change in a JSON object.  Raise ``MalformedChange``."""
     return _take_change(dict(fields))
 
 
@@ -118,11 +118,11 @@ def _take_change(fields: dict[str, Json]) -> Change:
     kind = fields.pop("kind", None)
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
-        raise UnknownChange(str(kind))
+        raise unknown_kind(str(kind))
     try:
         return reader(fields)
     except Exception as error:  # a wrong value may raise anything
-        raise MalformedChange(str(kind), str(error) or type(error).__name__) from error
+        raise _malformed(str(kind), str(error) or type(error).__name__) from error
 
 
 def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
@@ -131,9 +131,20 @@ def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
 
 
 def decode_content(body: bytes) -> Content:
-    """Return what the JSON of one line says.  Raise ``UnknownChange`` or ``MalformedChange``."""
+    """Return what the JSON of one line says.  Raise ``MalformedChange``."""
     try:
         fields = orjson.loads(body)
         return Content(fields["at"], fields["by"], tuple([_take_change(change) for change in fields["changes"]]))
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedChange("?", f"{type(error).__name__}: {error}") from error
+        raise _malformed("?", f"{type(error).__name__}: {error}") from error
+
+
+def unknown_kind(kind: str) -> MalformedChange:
+    """Return the error for a change that only a newer version knows."""
+    return MalformedChange(
+        f"The changelog holds a change of the kind {kind!r}, which this version of twistpi does not know; upgrade twistpi."
+    )
+
+
+def _malformed(kind: str, reason: str) -> MalformedChange:
+    return MalformedChange(f"A change of the kind {kind!r} in the changelog cannot be read: {reason}.")

@@ -1,7 +1,8 @@
-"""Every refusal and failure that twistpi reports.
+"""The refusals and failures that twistpi reports; those of disks and between servers are in ``model/server_errors.py``.
 
 There is one class for each thing that is caught, or becomes HTTP, differently; ``status`` is its HTTP status
-(``web/errors.py``).  The sentence is written where an error is raised, or here where several places raise the same one.
+(``web/errors.py``).  The sentence is written where an error is raised.  Of a class with fields it is the first paragraph of the
+docstring.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import attrs
 
 
 class TwistpiError(Exception):
-    """Something went wrong inside twistpi; its text says what, and what to do."""
+    """Something went wrong, or is refused; its text says what, and what to do."""
 
     status: int = 500
 
@@ -21,11 +22,10 @@ class TwistpiError(Exception):
 
     def __str__(self) -> str:
         """The sentence; of a class with fields, the first paragraph of its docstring with the fields filled in."""
-        fields = fields_of(self)
         if not attrs.has(type(self)):
             return str(self.args[0])
         template = " ".join((type(self).__doc__ or "").split("\n\n")[0].split())
-        return template.format(**fields)
+        return template.format(**fields_of(self))
 
 
 def field_names(kind: type[TwistpiError]) -> frozenset[str]:
@@ -38,18 +38,21 @@ def fields_of(error: TwistpiError) -> dict[str, object]:
     return {name: getattr(error, name) for name in field_names(type(error))}
 
 
+class ConfigurationError(TwistpiError):
+    """A setting, a file or a directory that an administrator named cannot be used."""
+
+
+# Requests ----------------------------------------------------------------------------------------------------------
+
+
 class BadRequest(TwistpiError):
-    """What was sent cannot be taken as it is."""
+    """The request is malformed, or asks for something that does not make sense."""
 
     status = 400
 
 
 class InvalidName(BadRequest):
-    """No name of an index, a project or a distribution file."""
-
-
-class ConfigurationError(TwistpiError):
-    """A setting, a file or a directory that an administrator named cannot be used."""
+    """The name of an index, a project or a distribution file is not valid."""
 
 
 class NotFound(TwistpiError):
@@ -58,32 +61,19 @@ class NotFound(TwistpiError):
     status = 404
 
 
-class Forbidden(TwistpiError):
-    """The state of what is asked for does not allow it, whoever asks."""
-
-    status = 403
-
-
-class Conflict(TwistpiError):
-    """What is here already does not allow it."""
-
-    status = 409
-
-
-class TooLarge(TwistpiError):
-    """The body of a request is larger than is taken."""
-
-    status = 413
-
-
 class LoginFailed(TwistpiError):
-    """Name and password, or token, do not belong together."""
+    """User and password do not belong together, or cannot be checked for this address now."""
 
     status = 401
 
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message, None if retry_after is None else 429)
+        self.retry_after = retry_after
+        """Seconds, after too many wrong passwords."""
+
 
 class LoginNeeded(TwistpiError):
-    """Not without a login.
+    """The request needs a login.
 
     Carries a challenge (``WWW-Authenticate: Basic``), so that installers stop instead of looking elsewhere.
     """
@@ -91,14 +81,25 @@ class LoginNeeded(TwistpiError):
     status = 401
 
 
-class Unavailable(TwistpiError):
-    """Not now; the same request may succeed later."""
+@attrs.define(auto_exc=True, str=False)
+class PermissionDenied(TwistpiError):
+    """no permission to {what}"""
 
-    status = 503
+    status = 403
+    what: str
+    """``create index alice/x1``, ``modify user bob`` …"""
 
 
-class FileNotFetched(Unavailable):
-    """A file that is to be pushed is not on this server any more."""
+@attrs.define(auto_exc=True, str=False)
+class InvalidDistribution(TwistpiError):
+    """{filename!r} is not a valid distribution: {reason}"""
+
+    status = 400
+    filename: str
+    reason: str
+
+
+# Indexes, projects, files and upstreams ----------------------------------------------------------------------------
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -141,9 +142,18 @@ class FileBlocked(TwistpiError):
 class FileLost(TwistpiError):
     """The bytes of {path} of {index} are not on this server's disk any more; restore the folder +files from a backup."""
 
-    status = 500
     index: str
     path: str
+
+
+class FileNotHereYet(TwistpiError):
+    """A file is not on this server, and may be when it is requested again."""
+
+    status = 503
+
+
+class AskFirst(Exception):
+    """A worker cannot answer this request by itself: it forwards it to the first process."""
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -157,19 +167,8 @@ class NoMetadata(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
-class NotAcceptable(TwistpiError):
-    """None of the types in {accept!r} can be served here; ask for text/html or application/vnd.pypi.simple.v1+json."""
-
-    status = 406
-    accept: str
-
-
-@attrs.define(auto_exc=True, str=False)
 class UpstreamFailed(TwistpiError):
-    """The upstream of {index} failed for {subject}: {reason}.
-
-    Nothing usable is kept here either; the asker should try again later.
-    """
+    """The upstream of {index} failed for {subject}: {reason}."""
 
     status = 502
     index: str
@@ -209,83 +208,50 @@ class WrongBytes(TwistpiError):
     reason: str
 
 
-@attrs.define(auto_exc=True, str=False)
-class LoginOnlyHere(TwistpiError):
-    """user {user!r} has a blank password and can log in from the server's own machine only; set one there:
-    twistpi passwd {user}
-    """
-
-    status = 401
-    user: str
+# Sentences that several places need: -------------------------------------------------------------------------------
 
 
-@attrs.define(auto_exc=True, str=False)
-class TooManyFailures(TwistpiError):
-    """Too many wrong passwords for {user!r} came from your address; wait {seconds} seconds and try again."""
-
-    status = 429
-    user: str
-    seconds: int
+def answer_lost(server: str, reason: str) -> TwistpiError:
+    """Return the error for a request that ``server`` may have carried out before the connection broke."""
+    told = f"No answer came from {server}: {reason}. It may have been carried out all the same; check before you repeat it."
+    return TwistpiError(told, 503)
 
 
-@attrs.define(auto_exc=True, str=False)
-class PermissionDenied(TwistpiError):
-    """no permission to {what}"""
-
-    status = 403
-    what: str
-    """``create index alice/x1``, ``modify user bob`` …"""
-
-
-@attrs.define(auto_exc=True, str=False)
-class InvalidDistribution(TwistpiError):
-    """{filename!r} is not a valid distribution: {reason}"""
-
-    status = 400
-    filename: str
-    reason: str
-
-
-def answer_lost(server: str, reason: str) -> Unavailable:
-    """No answer came from ``server``: ``reason``. Nothing is known to be changed; look before you do it again."""
-    return Unavailable(f"No answer came from {server}: {reason}. Nothing is known to be changed; look before you do it again.")
-
-
-def file_exists(filename: str) -> Conflict:
-    """``filename`` already exists in non-volatile index"""
-    return Conflict(f"{filename} already exists in non-volatile index")
+def file_exists(filename: str) -> TwistpiError:
+    """Return the error for other bytes under the name of a file that may not be replaced."""
+    return TwistpiError(f"{filename} already exists in non-volatile index", 409)
 
 
 def file_gone(index: str, path: str) -> TwistpiError:
-    """File '``index``/``path``' existed, deleted in later serial"""
+    """Return the error for a file that was removed."""
     return TwistpiError(f"file '{index}/{path}' existed, deleted in later serial", 410)
 
 
 def invalid_filename(filename: str, reason: str) -> InvalidName:
-    """``filename`` cannot be a distribution's file name: ``reason``."""
+    """Return the error for the name of a distribution."""
     return InvalidName(f"{filename!r} cannot be a distribution's file name: {reason}.")
 
 
 def invalid_setting(name: str, value: str, source: str, allowed: str) -> ConfigurationError:
-    """The setting ``name`` is ``value`` (from ``source``); ``allowed``."""
+    """Return the error for the ``value`` of a setting, which comes from ``source``."""
     return ConfigurationError(f"The setting {name} is {value!r} (from {source}); {allowed}.")
 
 
 def no_project(project: str) -> NotFound:
-    """No project ``project``"""
+    """Return the error for a project that an index does not have."""
     return NotFound(f"no project {project!r}")
 
 
 def project_not_in_filename(filename: str, project: str) -> BadRequest:
-    """Filename ``filename`` does not match project name ``project``"""
+    """Return the error for a file of another project."""
     return BadRequest(f"filename {filename!r} does not match project name {project!r}")
 
 
 def unknown_user(user: str) -> NotFound:
-    """No user ``user``"""
+    """Return the error for a user that does not exist."""
     return NotFound(f"no user {user!r}")
 
 
 def unknown_version(project: str, version: str) -> NotFound:
-    """The version ``version`` of project ``project`` does not exist."""
+    """Return the error for a version that an index does not have."""
     return NotFound(f"The version {version} of project {project} does not exist.")

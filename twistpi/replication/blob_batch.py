@@ -28,8 +28,7 @@ import orjson
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.replication_errors import PrimaryUnreachable
-from twistpi.model.storage_errors import BlobConflict
+from twistpi.model.server_errors import BlobConflict, PrimaryUnreachable
 from twistpi.replication.primary import Primary
 from twistpi.view.read import KeptBlob
 

@@ -24,11 +24,10 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff, Pause
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import FileNotHereYet, TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
-from twistpi.model.replication_errors import FileNotHereYet, PrimaryUnreachable
-from twistpi.model.storage_errors import StorageFull, SyncFailed
+from twistpi.model.server_errors import PrimaryUnreachable, StorageFull, SyncFailed
 from twistpi.replication.blob_batch import Batch, fetch, store_in
 from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
 from twistpi.replication.blob_search import BlobSearch, Key, MissingBlob, Naming

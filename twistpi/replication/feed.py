@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twistpi.http.body import BodyReader
 from twistpi.http.errors import RequestFailed
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import PrimaryAnswer
 
 LONGEST_LINE = 256 * 1024 * 1024

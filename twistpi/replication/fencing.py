@@ -18,8 +18,7 @@ from twisted.logger import Logger
 from twistpi.http.body import Offload
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
-from twistpi.model.replication_errors import NotFenced, UnknownSerial
-from twistpi.model.storage_errors import WriterStopped
+from twistpi.model.server_errors import NotFenced, UnknownSerial, WriterStopped
 from twistpi.replication.peers import ask_peer
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale

@@ -20,8 +20,7 @@ from twistpi.http.backoff import Backoff
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import FollowingRefused
-from twistpi.model.storage_errors import WriterStopped
+from twistpi.model.server_errors import FollowingRefused, WriterStopped
 from twistpi.replication.feed import FeedConnection, Heartbeat, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
 from twistpi.replication.progress import Progress, state_after

@@ -15,7 +15,7 @@ import orjson
 from twisted.logger import Logger
 
 from twistpi.model.peers import FenceNote, Peer, read_peer
-from twistpi.model.replication_errors import NotFenced, StrangePrimary
+from twistpi.model.server_errors import NotFenced, StrangePrimary
 from twistpi.replication.primary import Primary, PrimaryAnswer
 
 PEER_PATH = "/+peer"

@@ -19,7 +19,7 @@ from twisted.web.iweb import IBodyProducer
 
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.model.replication_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 
 PATIENCE = 30.0
 """Seconds to the head of an answer, and between two pieces of a body that is read as a whole."""

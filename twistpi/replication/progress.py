@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from twistpi.model.monitoring import Measure
-from twistpi.model.replication_errors import FollowingRefused, PrimaryUnreachable
+from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable
 from twistpi.replication.feed import Heartbeat
 
 

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi.http.backoff import Backoff, sleep
-from twistpi.model.errors import Conflict, TwistpiError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import FenceNote, Peer
 from twistpi.model.records import Json
-from twistpi.model.replication_errors import NotFenced, PrimaryUnreachable, StrangePrimary
+from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary, promotion_refused
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.peers import ask_peer, tell
 from twistpi.replication.primary import Primary
@@ -53,10 +53,10 @@ _log = Logger()
 
 
 def check_directness(there: Peer, url: str) -> None:
-    """Raise ``Conflict`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
+    """Raise ``TwistpiError`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
     if there.role != PRIMARY:
         chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
-        raise Conflict(f"Promoting this server is not possible: {chain}, or go on nevertheless: twistpi promote --force.")
+        raise promotion_refused(f"{chain}, or go on nevertheless: twistpi promote --force")
 
 
 class TakeOver(Protocol):
@@ -95,12 +95,12 @@ class Promotion:
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
-        """Begin, unless that is under way.  Raise ``Conflict``.
+        """Begin, unless that is under way.  Raise ``TwistpiError``.
 
         With ``force``, go without what the primary has and this server lacks, or take over again from a successor that is lost.
         """
         if self._fencing.facts.role == PRIMARY and self._fencing.fence is None:
-            raise Conflict("Promoting this server is not possible: it is a primary already.")
+            raise promotion_refused("it is a primary already")
         if self._state == "under way":
             return
         self._state, self._failure, self._told = "under way", "", []
@@ -156,7 +156,7 @@ class Promotion:
         try:
             held = await tell(primary, note, PATIENCE)
         except NotFenced as refusal:
-            raise Conflict(f"Promoting this server is not possible: the primary does not step back: {refusal.reason}.") from None
+            raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
         except (PrimaryUnreachable, StrangePrimary) as error:
             self._say(f"The primary could not be told: {error}")
             return
@@ -177,23 +177,21 @@ class Promotion:
             await following.wait_for(last, WAIT)
         except TwistpiError:
             waited = f", after {WAIT:g} seconds"
-            raise Conflict(
+            raise TwistpiError(
                 f"Nobody was promoted: the primary at {primary.url} has the entries up to {last}, this server "
                 f"only up to {self._fencing.serial}{waited}. Try again when they are here, or go without "
-                "them: twistpi promote --force."
+                "them: twistpi promote --force.",
+                409,
             ) from None
         while self._missing_files():
             if self._clock.seconds() > until:
                 raise self._lacks_files()
             await sleep(self._clock, _BETWEEN)
 
-    def _lacks_files(self) -> Conflict:
+    def _lacks_files(self) -> TwistpiError:
         missing = self._missing_files()
         those = "1 file is" if missing == 1 else f"{missing:,} files are"
-        return Conflict(
-            f"Promoting this server is not possible: {those} not here yet; try again when they are "
-            "(twistpi status), or: twistpi promote --force."
-        )
+        return promotion_refused(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
 
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
         """Have the primary write again at once, since nobody is promoted."""

@@ -13,16 +13,7 @@ import attrs
 from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import (
-    Diverged,
-    FollowingRefused,
-    HistoryMissing,
-    OtherLog,
-    PrimaryFenced,
-    PrimaryUnreachable,
-    StrangePrimary,
-    UnknownSerial,
-)
+from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary, UnknownSerial
 from twistpi.replication.primary import Primary, PrimaryAnswer
 
 
@@ -58,7 +49,7 @@ class Refusals:
         if answer.status in (502, 503, 504):
             return PrimaryUnreachable(url, await self._message(answer))
         if answer.status == 403:
-            return FollowingRefused(url, await self._refused(answer))
+            return refused(url, await self._refused(answer))
         if answer.status != 409:
             answer.discard()
             return StrangePrimary(url, f"it answers {answer.status} where it should hand out its changelog")
@@ -67,24 +58,37 @@ class Refusals:
             return StrangePrimary(url, "its refusal cannot be understood")
         return await self._conflict(fields, log_id)
 
-    def other_log(self, theirs: str, ours: str) -> OtherLog:
+    def other_log(self, theirs: str, ours: str) -> FollowingRefused:
         """Return the error for a primary whose log is ``theirs``."""
-        return OtherLog(self._primary.url, f"that is {theirs or 'unknown'}, and this one is {ours}")
+        return FollowingRefused(
+            f"The primary at {self._primary.url} has another log than this replica: that is {theirs or 'unknown'}, and this one "
+            f"is {ours}. What is here is served and stays as it is. Name the right primary with --primary-url; or, to have the "
+            "other log from now on: twistpi resync.",
+            "other log",
+        )
 
     async def _conflict(self, fields: dict[str, Any], log_id: str) -> TwistpiError:
         url, theirs, reason = self._primary.url, str(fields.get("log_id", "")), fields.get("reason")
         if reason == "other log" or theirs != log_id:
             return self.other_log(theirs, log_id)
         if reason == "fenced":
-            return PrimaryFenced(url, f"another server was promoted; the one there is of epoch {fields.get('epoch')}")
+            return FollowingRefused(
+                f"The server at {url} is no primary any more: another server was promoted; the one there is of epoch "
+                f"{fields.get('epoch')}. What is here is served; name the new primary with --primary-url.",
+                "fenced",
+            )
         if reason == "behind":
-            return HistoryMissing(url, f"it has no entry right after serial {self._changelog.last.serial} any more")
+            return FollowingRefused(
+                f"The server at {url} cannot be followed from here: it has no entry right after serial "
+                f"{self._changelog.last.serial} any more. Follow one that has the whole log, or start anew: twistpi resync.",
+                "behind",
+            )
         if reason == "diverged":
             serial = fields.get("serial")
             return await self._diverged(serial if isinstance(serial, int) else self._changelog.last.serial)
-        return FollowingRefused(url, str(fields.get("message", reason)))
+        return refused(url, str(fields.get("message", reason)))
 
-    async def _diverged(self, theirs: int) -> Diverged:
+    async def _diverged(self, theirs: int) -> FollowingRefused:
         """Return the error with the serial at which the logs diverge; ``theirs`` is the primary's last one."""
         ours = self._changelog.last.serial
         same, other = self._changelog.begins_after.serial, min(ours, theirs) + 1
@@ -94,7 +98,12 @@ class Refusals:
                 same = middle
             else:
                 other = middle
-        return Diverged(self._primary.url, _told(other, ours, theirs), other)
+        return FollowingRefused(
+            f"The primary at {self._primary.url} and this replica diverged at serial {other}: {_told(other, ours, theirs)}. What "
+            "is here is served and stays as it is. Where the primary is right: twistpi resync, which saves what only this server "
+            "has. Where it was restored from an old backup, and this replica is right: twistpi promote.",
+            "diverged",
+        )
 
     async def _is_same(self, serial: int) -> bool:
         try:
@@ -119,6 +128,11 @@ class Refusals:
         content = await answer.read(64 * 1024)
         told = " ".join(content.decode("utf-8", "replace").split())[:200]
         return f"it answers {answer.status}{f' ({told})' if told else ''}"
+
+
+def refused(url: str, reason: str) -> FollowingRefused:
+    """Return the error for a primary that does not let this server follow it."""
+    return FollowingRefused(f"The primary at {url} refuses to be followed: {reason}.")
 
 
 def _told(serial: int, ours: int, theirs: int) -> str:

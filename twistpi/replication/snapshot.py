@@ -23,8 +23,7 @@ from twistpi.changelog.reader import segment_path, split_lines
 from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
 from twistpi.http.body import Offload
 from twistpi.model.peers import Position
-from twistpi.model.replication_errors import FeedDamaged, StrangePrimary
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import FeedDamaged, StorageFull, StrangePrimary
 from twistpi.replication.primary import Primary
 from twistpi.replication.segments import NotThere, Overview, look_over, transfer
 from twistpi.view.database import FOLD_VERSION, drop_view

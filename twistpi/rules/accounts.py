@@ -10,16 +10,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change, IndexDeleted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
-from twistpi.model.errors import (
-    BadRequest,
-    Conflict,
-    Forbidden,
-    InvalidName,
-    NotFound,
-    PermissionDenied,
-    UnknownIndex,
-    unknown_user,
-)
+from twistpi.model.errors import BadRequest, InvalidName, NotFound, PermissionDenied, TwistpiError, UnknownIndex, unknown_user
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, ROOT, ApiToken, Index, Json, User
 from twistpi.rules.json_bodies import differing, is_storable, shown, unknown_keys
@@ -102,10 +93,10 @@ def needs_full_rights(request: UserRequest, user: User) -> bool:
 def decide_user_created(existing: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
     """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none.
 
-    Raise ``Conflict``, ``BadRequest``.
+    Raise ``TwistpiError``, ``BadRequest``.
     """
     if existing is not None:
-        raise Conflict("user already exists")
+        raise TwistpiError("user already exists", 409)
     return (UserCreated(check_user_name(name), dict(request.changed), password_hash),)
 
 
@@ -125,7 +116,7 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
 def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) -> tuple[Change, ...]:
     """Return the changes that delete ``user`` and all its ``indexes``.
 
-    Raise ``NotFound``, ``Forbidden`` when an index is not volatile, or ``PermissionDenied`` for root, who administers the server.
+    Raise ``NotFound``, ``TwistpiError`` when an index is not volatile, or ``PermissionDenied`` for root.
     """
     if user is None:
         raise unknown_user(name)
@@ -133,7 +124,7 @@ def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) 
         raise PermissionDenied(f"delete user {ROOT}")
     for index in indexes:
         if not index.config.get("volatile", True):
-            raise Forbidden(f"user {user.name!r} has non-volatile index: {index.name.partition('/')[2]}")
+            raise TwistpiError(f"user {user.name!r} has non-volatile index: {index.name.partition('/')[2]}", 403)
     return (*(IndexDeleted(index.name) for index in indexes), UserDeleted(user.name))
 
 

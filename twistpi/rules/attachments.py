@@ -14,7 +14,7 @@ from twistpi.model.errors import BadRequest, NotFound, file_exists
 from twistpi.model.names import check_filename, normalize_project
 from twistpi.model.records import Index
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
-from twistpi.model.storage_errors import BlobConflict
+from twistpi.model.server_errors import BlobConflict
 from twistpi.rules.upload_checks import described, read_metadata
 from twistpi.rules.uploads import check_open, file_of, is_volatile
 
@@ -56,7 +56,7 @@ def decide_docs_uploaded(
     """Return the changes that add ``docs``, none when the same are there already.
 
     A new release (None) is registered, with the ``name`` of the project as it is written.  On an index that is not volatile
-    documentation is not replaced; ``filename`` is that of the uploaded file.  Raise ``Conflict``, ``Forbidden`` or ``NotFound``.
+    documentation is not replaced; ``filename`` is that of the uploaded file.  Raise ``TwistpiError``.
     """
     check_open(index, docs.project, status)
     existing = docs_of(release)

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
-from twistpi.model.errors import BadRequest, Conflict, Forbidden
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index, Json
 from twistpi.rules.accounts import is_name_allowed, is_name_too_long
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, Unfit, defaults, normalised, unexpected_keys
@@ -103,10 +103,10 @@ def check_index_name(name: str) -> str:
 def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
     """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults.
 
-    Raise ``Conflict``, ``BadRequest``.
+    Raise ``TwistpiError``, ``BadRequest``.
     """
     if existing is not None:
-        raise Conflict(f"index {name!r} exists")
+        raise TwistpiError(f"index {name!r} exists", 409)
     given = read_object(body)
     owner, _, own_name = name.partition("/")
     check_index_name(own_name)
@@ -144,9 +144,9 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 
 
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:
-    """Return the change that deletes ``index``.  Raise ``Forbidden`` unless it is volatile."""
+    """Return the change that deletes ``index``.  Raise ``TwistpiError`` unless it is volatile."""
     if not index.config.get("volatile", True):
-        raise Forbidden(f"index {index.name} non-volatile, cannot delete")
+        raise TwistpiError(f"index {index.name} non-volatile, cannot delete", 403)
     return (IndexDeleted(index.name),)
 
 

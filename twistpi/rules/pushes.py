@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, FileNotFetched, Forbidden, InvalidName, NotFound, file_exists
+from twistpi.model.errors import BadRequest, FileNotHereYet, InvalidName, NotFound, TwistpiError, file_exists
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, AttachmentAdded, FileRemoved, FileUploaded, Release, UploadedFile
@@ -177,12 +177,12 @@ def selected_docs(release: Release, selection: Selection) -> Attachment | None:
 
 
 def checked_release(source: PushSource, selection: Selection) -> Release:
-    """Return the release to push.  Raise ``BadRequest``, ``NotFound`` or ``Forbidden``."""
+    """Return the release to push.  Raise ``BadRequest``, ``NotFound`` or ``TwistpiError``."""
     release = source.release
     if release is None:
         raise BadRequest(f"there are no files for {selection.name} {selection.version} on stage {source.index.name}")
     if source.status == QUARANTINED:
-        raise Forbidden(f"project {release.project} is quarantined on {source.index.name}, nothing can be pushed from it")
+        raise TwistpiError(f"project {release.project} is quarantined on {source.index.name}, nothing can be pushed from it", 403)
     if not selected_files(release, selection) and selected_docs(release, selection) is None:
         raise NotFound(f"no release/files found for {selection.name} {selection.version}")
     return release
@@ -192,8 +192,8 @@ def decide_push(source: PushSource, target: PushTarget, selection: Selection) ->
     """Return the changes of pushing the ``selection`` to ``target``, and the lines about them.
 
     Files that the target has already, byte for byte, stay as they are; on an index that is not volatile even they are refused.
-    Raise as ``checked_release``, or ``Conflict``, ``Forbidden``, ``NotFound``, and
-    ``FileNotFetched`` for a mirror's file that is not cached.
+    Raise as ``checked_release``, or ``TwistpiError``, ``TwistpiError``, ``NotFound``, and
+    ``FileNotHereYet`` for a mirror's file that is not cached.
     """
     release = checked_release(source, selection)
     check_open(target.index, release.project, target.status)
@@ -215,7 +215,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
     # Last, so that nothing is fetched for a push that is refused for another reason.
     missing = next((file.known.path for file in files if file.known.sha256 is None), None)
     if missing is not None:
-        raise FileNotFetched(f"the file {missing} of {release.index} went away while it was pushed, try again")
+        raise FileNotHereYet(f"the file {missing} of {release.index} went away while it was pushed, try again")
 
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, Forbidden, NotFound, UnknownFile, UnknownProject, file_gone
+from twistpi.model.errors import BadRequest, NotFound, TwistpiError, UnknownFile, UnknownProject, file_gone
 from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import Index, Json, KnownFile, KnownProject, PageHeader
 from twistpi.model.releases import (
@@ -73,7 +73,7 @@ class Found:
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
     """Return the change that removes the distribution, test result or documentation at a path.
 
-    Raise ``Forbidden``, ``NotFound`` or ``TwistpiError``; for mirrors ``NotFound`` or ``Forbidden``.
+    Raise ``TwistpiError``, ``NotFound`` or ``TwistpiError``; for mirrors ``NotFound`` or ``TwistpiError``.
     """
     _check_volatile(index, force)
     if index.is_mirror:
@@ -82,8 +82,8 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
         project, known = found.file
         if not known.cached:
             raise NotFound(f"entry has no file data {index.name}/{found.path}")
-        raise Forbidden(
-            f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole"
+        raise TwistpiError(
+            f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole", 403
         )
     if found.file is not None:
         project, known = found.file
@@ -99,7 +99,7 @@ def decide_release_removed(
 ) -> tuple[Change, ...]:
     """Return the change that removes a release with all its files; ``known`` is its project in the index.
 
-    Raise ``Forbidden``, ``NotFound``; ``Forbidden`` for cached files of a mirror.
+    Raise ``TwistpiError``, ``NotFound``; ``TwistpiError`` for cached files of a mirror.
     """
     _check_volatile(index, force)
     if known is None:
@@ -107,8 +107,9 @@ def decide_release_removed(
     if index.is_mirror:
         _, files = find_release(version, known) or ("", ())
         if any(file.cached for file in files):
-            raise Forbidden(
-                f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole"
+            raise TwistpiError(
+                f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole",
+                403,
             )
         return ()
     if release is None:
@@ -119,10 +120,10 @@ def decide_release_removed(
 def decide_project_removed(index: Index, project: str, *, exists: bool, force: bool) -> tuple[Change, ...]:
     """Return the change that removes a project with all its releases; of a mirror, all that it knows and has of it.
 
-    Raise ``Forbidden`` or, unless the index itself has the project (``exists``), ``NotFound``.
+    Raise ``TwistpiError`` or, unless the index itself has the project (``exists``), ``NotFound``.
     """
     if not force and not is_volatile(index):
-        raise Forbidden(f"project {project!r} is on non-volatile index {index.name}")
+        raise TwistpiError(f"project {project!r} is on non-volatile index {index.name}", 403)
     if not exists:
         raise NotFound("project not found")
     return (ProjectRemoved(index.name, project),)
@@ -130,7 +131,7 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
 
 def _check_volatile(index: Index, force: bool) -> None:
     if not force and not is_volatile(index):
-        raise Forbidden("cannot delete version on non-volatile index")
+        raise TwistpiError("cannot delete version on non-volatile index", 403)
 
 
 # Yanked files (PEP 592) and the status of projects (PEP 792) ---------------------------------------------------------

@@ -11,9 +11,10 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.errors import Conflict, InvalidName, Unavailable
+from twistpi.model.errors import InvalidName, TwistpiError
 from twistpi.model.names import IndexName
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
+from twistpi.model.server_errors import promotion_refused
 
 PRIMARY = "primary"
 REPLICA = "replica"
@@ -46,12 +47,13 @@ class Fence:
             return "The logs differ; what exists only here is not known yet."
         return beyond_sentence(self.serial, self.last)
 
-    def error(self) -> Unavailable:
+    def error(self) -> TwistpiError:
         """Return the error for a write."""
-        return Unavailable(
+        return TwistpiError(
             f"Writes are not taken here any more, since {self.successor} was promoted and began epoch "
             f"{self.epoch}. {self.beyond} Use the new primary; twistpi resync makes a replica of this "
-            "server."
+            "server.",
+            503,
         )
 
 
@@ -119,16 +121,13 @@ class Promotion:
 def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = None) -> Promotion:
     """Return the outcome of promoting ``own`` now; ``primary`` is the server it follows, None when that does not answer.
 
-    A former primary is promoted again only when its fence is to be ``overcome``.  Raise ``Conflict``.
+    A former primary is promoted again only when its fence is to be ``overcome``.  Raise ``TwistpiError``.
     """
     if own.role == PRIMARY and not own.fenced:
-        raise Conflict("Promoting this server is not possible: it is a primary already.")
+        raise promotion_refused("it is a primary already")
     if own.role == PRIMARY and overcome is None:
         reason = "it was a primary, and another server was promoted: make a replica of it first, with twistpi resync"
-        raise Conflict(
-            f"Promoting this server is not possible: {reason}; or, where that other one is lost for good: "
-            "twistpi promote --force."
-        )
+        raise promotion_refused(f"{reason}; or, where that other one is lost for good: twistpi promote --force")
     epoch, missing = max(own.epoch_start.epoch, 1 if overcome is None else overcome.epoch), None
     if primary is not None and primary.log_id == own.log_id:
         epoch = max(epoch, primary.epoch_start.epoch)

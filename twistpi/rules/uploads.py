@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import Conflict, Forbidden, NotFound, file_exists
+from twistpi.model.errors import NotFound, TwistpiError, file_exists
 from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
 from twistpi.model.records import Index, Json, Link
 from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
@@ -37,11 +37,11 @@ def is_volatile(index: Index) -> bool:
 
 
 def check_open(index: Index, project: str, status: str | None) -> None:
-    """Raise ``NotFound`` for a mirror, ``Forbidden`` for a project whose ``status`` forbids uploads."""
+    """Raise ``NotFound`` for a mirror, ``TwistpiError`` for a project whose ``status`` forbids uploads."""
     if index.is_mirror:
         raise NotFound("cannot submit to mirror index")
     if status in CLOSED:
-        raise Forbidden(f"project {project} is {status!s} on {index.name}, nothing can be uploaded to it")
+        raise TwistpiError(f"project {project} is {status!s} on {index.name}, nothing can be uploaded to it", 403)
 
 
 def decide_file_uploaded(
@@ -61,7 +61,7 @@ def decide_file_uploaded(
     another one when their versions are written differently.  ``gone`` are the paths of former files of this name
     (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
 
-    Raise ``Conflict``, ``Forbidden`` or ``NotFound``.
+    Raise ``TwistpiError``, ``TwistpiError`` or ``NotFound``.
     """
     check_open(index, upload.project, status)
     holder = holder or release
@@ -81,7 +81,7 @@ def decide_registered(
 ) -> tuple[Change, ...]:
     """Return the changes of a registration: the release, perhaps a new one, has the ``metadata`` of the form and no other.
 
-    Raise ``Forbidden`` or ``NotFound``.
+    Raise ``TwistpiError`` or ``NotFound``.
     """
     check_open(index, project, status)
     return described(release, index.name, project, every_field(metadata))
@@ -94,7 +94,7 @@ def file_of(release: Release | None, filename: str) -> UploadedFile | None:
 
 
 def check_replaceable(index: Index, filename: str, sha256: str, existing: UploadedFile | None, gone: Collection[str]) -> None:
-    """Raise ``Conflict`` for new bytes under a used name on an index that is not volatile.
+    """Raise ``TwistpiError`` for new bytes under a used name on an index that is not volatile.
 
     With the setting ``reuse_filenames`` of the index, names of removed files may be used again.
     """
@@ -103,7 +103,9 @@ def check_replaceable(index: Index, filename: str, sha256: str, existing: Upload
     if existing is not None:
         raise file_exists(filename)
     if gone and uploaded_path(filename, sha256) not in gone and not index.config.get("reuse_filenames", False):
-        raise Conflict(f"{filename} existed in non-volatile index {index.name} with other bytes; build a new version instead")
+        raise TwistpiError(
+            f"{filename} existed in non-volatile index {index.name} with other bytes; build a new version instead", 409
+        )
 
 
 # The form that uploads a file to another server ----------------------------------------------------------------------

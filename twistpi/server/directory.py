@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from twistpi.blobs.incoming import open_to_others
-from twistpi.model.storage_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirInUse
 from twistpi.server.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node
 
 

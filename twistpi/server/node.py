@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import orjson
 
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.rules.replication import Fence
 
 FORMAT = 1

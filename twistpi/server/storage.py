@@ -20,7 +20,7 @@ from twistpi.changelog.segments import read_base
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.peers import BEGINNING
-from twistpi.model.storage_errors import ServerdirRefused, UnknownPosition
+from twistpi.model.server_errors import ServerdirRefused, UnknownPosition
 from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private
 from twistpi.server.first_start import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
 from twistpi.server.node import check_role, read_node

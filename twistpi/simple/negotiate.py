@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from twistpi.model.errors import NotAcceptable
-
 
 class Representation(enum.Enum):
     """A format of a simple page; the value is its media type without parameters."""
@@ -42,20 +40,18 @@ _NAMED: Final[Mapping[str, Representation]] = {
 _QUALITY: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z", re.ASCII)
 
 
-def choose(accept: str | None, format_parameter: str | None = None, *, fallback: Representation | None = None) -> Representation:
+def choose(
+    accept: str | None, format_parameter: str | None = None, *, fallback: Representation | None = None
+) -> Representation | None:
     """Return the representation for this ``Accept`` header and this ``?format=`` parameter (None when missing).
 
     The parameter overrides the header, and must be exactly one media type that is served here.  A header that accepts none gets
-    ``fallback``.  Raise ``NotAcceptable`` for another parameter, or without a fallback.
+    ``fallback``, another parameter None.
     """
     if format_parameter is not None:
         # A '+' in a query string reaches us as a space when the client did not write %2B.
-        chosen = _NAMED.get(format_parameter.strip().replace(" ", "+").lower())
-    else:
-        chosen = _chosen(accept or "") or fallback
-    if chosen is None:
-        raise NotAcceptable(accept or "" if format_parameter is None else format_parameter)
-    return chosen
+        return _NAMED.get(format_parameter.strip().replace(" ", "+").lower())
+    return _chosen(accept or "") or fallback
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:

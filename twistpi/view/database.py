@@ -13,7 +13,7 @@ import attrs
 from twistpi.model.changes import Entry
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.storage_errors import ServerdirRefused, StorageFull, ViewDamaged
+from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.fold import Fold
 from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
@@ -80,7 +80,7 @@ class ViewDatabase:
             self._fail(error)
 
     def apply(self, entry: Entry) -> None:
-        """Fold ``entry`` into the open transaction; ``UnknownChange`` for a change that has no fold."""
+        """Fold ``entry`` into the open transaction; ``MalformedChange`` for a change that has no fold."""
         try:
             self._fold.apply(entry)
         except sqlite3.Error as error:

@@ -29,8 +29,8 @@ from twistpi.model.changes import (
     MetadataMissing,
     ProjectVanished,
 )
+from twistpi.model.codec import unknown_kind
 from twistpi.model.records import Link
-from twistpi.model.storage_errors import UnknownChange
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_accounts import AccountFold
 from twistpi.view.fold_releases import ReleaseFold
@@ -95,11 +95,11 @@ class Fold:
         }
 
     def apply(self, entry: Entry) -> None:
-        """Take the tables one entry further; ``UnknownChange`` for a kind that has no fold."""
+        """Take the tables one entry further; ``MalformedChange`` for a kind that has no fold."""
         for change in entry.changes:
             kind = type(change)
             if kind not in self._folds:
-                raise UnknownChange(kind.__name__)
+                raise unknown_kind(kind.__name__)
             if self.newest is not None:
                 self.newest.invalidated(change)
             if kind in self._releases.folds:

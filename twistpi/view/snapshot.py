@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
-from twistpi.model.storage_errors import StorageFull
+from twistpi.model.server_errors import StorageFull
 from twistpi.view.database import Stamp, read_stamp
 
 

@@ -58,7 +58,7 @@ class Access:
         return self.readers.get()
 
     async def principal(self, request: Request) -> Principal:
-        """Return the caller; raise ``Unavailable``."""
+        """Return the caller; raise ``TwistpiError``."""
         return await self.authenticator.principal(request)
 
     def allowed(self, action: Action, principal: Principal, view: Reader, name: str) -> Index:

@@ -28,9 +28,8 @@ from twistpi.auth.passwords import BLANK, LONGEST_WAIT, Remembered, Throttle, ha
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.errors import LoginFailed, LoginOnlyHere, TooManyFailures, Unavailable
+from twistpi.model.errors import AskFirst, LoginFailed, TwistpiError
 from twistpi.model.records import NOBODY, Principal, User
-from twistpi.model.replication_errors import AskFirst
 from twistpi.rules.accounts import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.request import header
@@ -62,14 +61,15 @@ class PasswordQueue:
     _waiting: deque[tuple[str, Deferred[None]]] = attrs.field(factory=deque)
 
     async def run(self, address: str, work: Callable[..., _Result], *arguments: object) -> _Result:
-        """Return ``work(*arguments)``, run in a thread for a client at ``address``; raise ``Unavailable`` if the queue is full.
+        """Return ``work(*arguments)``, run in a thread for a client at ``address``; raise ``TwistpiError`` if the queue is full.
 
         Must not be cancelled: the thread would go on, and others would take its place in the queue.
         """
         if self._working >= self.threads:
             if len(self._waiting) >= self.longest or self._count(address) >= self.longest_of_one:
-                raise Unavailable(
-                    "Too many passwords wait to be looked at; try again in a few seconds, or use a token instead of a password."
+                raise TwistpiError(
+                    "Too many passwords wait to be looked at; try again in a few seconds, or use a token instead of a password.",
+                    503,
                 )
             turn: Deferred[None] = Deferred()
             self._waiting.append((address, turn))
@@ -189,7 +189,7 @@ class Authenticator:
     async def principal(self, request: Request) -> Principal:
         """Return the caller of ``request``: ``NOBODY`` without valid credentials.
 
-        Raises ``Unavailable`` only: nothing is known then.
+        Raises ``TwistpiError`` only: nothing is known then.
         """
         known = self._principals.get(request)
         if known is None:
@@ -202,7 +202,7 @@ class Authenticator:
         """Return a login token for ``user`` and the seconds for which it is valid.
 
         ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
-        Raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures`` and ``Unavailable``.
+        Raises ``LoginFailed``, and ``TwistpiError`` if too many passwords wait.
         """
         found = await self.check_password(user, password, address, local=local)
         if found is None:
@@ -214,7 +214,7 @@ class Authenticator:
         return self.tokens.make(user, self.clock.seconds()), self.tokens.lifetime_seconds
 
     async def hash_password(self, password: str) -> str:
-        """Return the hash of ``password``; raise ``Unavailable`` if the queue is full."""
+        """Return the hash of ``password``; raise ``TwistpiError`` if the queue is full."""
         if not password:
             return BLANK
         # Under a key of its own: a client that leaves meanwhile must not make room in the queue while its thread works.
@@ -240,10 +240,9 @@ class Authenticator:
         address, local = client_address(request, self.addresses), is_local(request, self.addresses)
         try:
             found = await self.check_password(credentials.user, credentials.secret, address, local=local)
-        except LoginOnlyHere as refusal:
-            _log.info("A request from {address} counts as anybody's: {reason}", address=address, reason=str(refusal))
-            return NOBODY
-        except TooManyFailures:  # the log tells of those that led to this
+        except LoginFailed as refusal:
+            if refusal.retry_after is None:  # the log tells of the wrong passwords that led to this
+                _log.info("A request from {address} counts as anybody's: {reason}", address=address, reason=str(refusal))
             return NOBODY
         return NOBODY if found is None else Principal(found.name)
 
@@ -275,7 +274,10 @@ class Authenticator:
             raise AskFirst
         if kept == BLANK and not password:
             if not local:
-                raise LoginOnlyHere(name)
+                raise LoginFailed(
+                    f"user {name!r} has a blank password and can log in from the server's own machine only; set one there: "
+                    f"twistpi passwd {name}"
+                )
             return user
         digest = self._remembered.digest(name, password, kept or BLANK)
         if self._remembered.knows(digest, self.clock.seconds()):
@@ -292,7 +294,11 @@ class Authenticator:
             return await self.elsewhere.is_right(shown.name, shown.password, shown.address, local=local)
         wait = self._throttle.reserve(shown.counted_as, shown.address, self.clock.seconds())
         if wait is None:
-            raise TooManyFailures(shown.name, math.ceil(LONGEST_WAIT))
+            seconds = math.ceil(LONGEST_WAIT)
+            raise LoginFailed(
+                f"Too many wrong passwords for {shown.name!r} came from your address; wait {seconds} seconds and try again.",
+                seconds,
+            )
         if wait > 0:
             await deferLater(self.clock, wait)
         kept = None if shown.user is None else shown.user.password_hash

@@ -16,7 +16,7 @@ from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
-from twistpi.model.storage_errors import BlobConflict, SyncFailed
+from twistpi.model.server_errors import BlobConflict, SyncFailed
 
 if TYPE_CHECKING:
     from twistpi.changelog.writer import Writer

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from twistpi.model.errors import LoginNeeded, TooManyFailures, TwistpiError, Unavailable
-from twistpi.model.storage_errors import StorageFull, SyncFailed, WrittenNotShown
+from twistpi.model.errors import LoginFailed, LoginNeeded, TwistpiError
+from twistpi.model.server_errors import StorageFull, SyncFailed, WrittenNotShown
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 from twistpi.web.request import is_form
 
@@ -35,7 +35,7 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
 
     Errors with a status of 500 and more are logged as warnings, unexpected ones with their traceback.
     """
-    error = Unavailable(_GIVEN_UP) if isinstance(failure.value, CancelledError) else failure.value
+    error = TwistpiError(_GIVEN_UP, 503) if isinstance(failure.value, CancelledError) else failure.value
     if isinstance(error, TwistpiError):
         if error.status >= 500:
             text = "{path} answered {status}: {reason} (request {request})"
@@ -93,8 +93,8 @@ def _headers_of(error: TwistpiError) -> Headers:
     """Return the headers that belong to an error."""
     if isinstance(error, LoginNeeded):
         return (_CHALLENGE,)
-    if isinstance(error, TooManyFailures):
-        return ((b"Retry-After", b"%d" % error.seconds),)
+    if isinstance(error, LoginFailed) and error.retry_after is not None:
+        return ((b"Retry-After", b"%d" % error.retry_after),)
     return ()
 
 

@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
 from twistpi.model.records import Json
-from twistpi.model.replication_errors import SenderRefused
+from twistpi.model.server_errors import NodeRefused
 from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
@@ -70,10 +70,14 @@ class Front(Resource):
             size = request.body_length
             raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
 
-    def _not_believed(self, refusal: SenderRefused) -> Reply:
+    def _not_believed(self, refusal: NodeRefused) -> Reply:
         """Return the response to a server that forwards a request with an invalid token."""
         told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
-        return error_reply(refusal.status, str(refusal), wants_json=True, extra=told)
+        sentence = (
+            "A request that another server passes on must prove where it comes from, and the token of this one does not: "
+            f"{refusal.reason}. Servers that pass requests on share one secret; see the setting secretfile."
+        )
+        return error_reply(refusal.status, sentence, wants_json=True, extra=told)
 
     async def _relay(self, request: Request, forwarding: ForwardedRequest) -> None:
         """Answer ``request`` as the other server does, when that is there."""

@@ -11,9 +11,9 @@ import orjson
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.model.errors import BadRequest, NotAcceptable, TooLarge
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Json
-from twistpi.model.replication_errors import SenderRefused
+from twistpi.model.server_errors import NodeRefused
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.receiving.streamed_body import choose_body
@@ -56,11 +56,7 @@ def negotiate(accept: str | None, accept_encoding: str | None, user_agent: str |
     """
     wants_json = accept is not None and "application/json" in accept
     fallback = Representation.TEXT_HTML if lenient or wants_json else None
-    try:
-        representation: Representation | None = choose(accept, fallback=fallback)
-    except NotAcceptable:
-        representation = None
-    return Negotiated(representation, accepts_gzip(accept_encoding), is_installer(user_agent), wants_json)
+    return Negotiated(choose(accept, fallback=fallback), accepts_gzip(accept_encoding), is_installer(user_agent), wants_json)
 
 
 def is_installer(user_agent: str | None) -> bool:
@@ -86,10 +82,7 @@ def negotiated_of(request: Request, *, lenient: bool) -> Negotiated:
     )
     if b"format" not in request.args:
         return negotiated
-    try:
-        chosen: Representation | None = choose(None, ",".join(value.decode("latin-1") for value in request.args[b"format"]))
-    except NotAcceptable:
-        chosen = None
+    chosen = choose(None, ",".join(value.decode("latin-1") for value in request.args[b"format"]))
     return attrs.evolve(negotiated, representation=chosen)
 
 
@@ -115,16 +108,16 @@ def speaks_json(request: Request) -> bool:
 
 
 def kept_body(request: Request) -> bytes:
-    """Return the body of ``request``; raise ``TooLarge`` for one that was not kept."""
+    """Return the body of ``request``; raise ``TwistpiError`` for one that was not kept."""
     if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
-        raise TooLarge(f"The body is larger than the {_LARGEST_BODY} bytes that are taken here.")
+        raise TwistpiError(f"The body is larger than the {_LARGEST_BODY} bytes that are taken here.", 413)
     content: Any = request.content
     content.seek(0)
     return bytes(content.read())
 
 
 def json_body(request: Request) -> Json:
-    """Return the JSON in the body of ``request``, whatever its ``Content-Type``; raise ``BadRequest`` and ``TooLarge``."""
+    """Return the JSON in the body of ``request``, whatever its ``Content-Type``; raise ``BadRequest`` and ``TwistpiError``."""
     return read_json(kept_body(request))
 
 
@@ -193,7 +186,7 @@ class TwistpiRequest(Request):
     """What answers and logs call it; empty until its head is complete."""
     passed_on: PassedOn | None = None
     """For whom another server forwards this."""
-    refusal: SenderRefused | None = None
+    refusal: NodeRefused | None = None
     """Why such a server is not trusted; the request is then refused."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
@@ -225,7 +218,7 @@ class TwistpiRequest(Request):
         self._began = site.clock.seconds()
         try:
             self.passed_on = site.trusted_peers.passed_on(self, method, raw)
-        except SenderRefused as refusal:
+        except NodeRefused as refusal:
             self.refusal = refusal
         self.request_id = site.request_ids.name(self)
         if self.refusal is not None:

@@ -17,9 +17,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.routing import BaseConverter
 
-from twistpi.model.errors import FileLost, TwistpiError
+from twistpi.model.errors import AskFirst, FileLost, TwistpiError
 from twistpi.model.records import Principal
-from twistpi.model.replication_errors import AskFirst
 from twistpi.web.access_log import AccessLog
 from twistpi.web.commits import Commits
 from twistpi.web.components import Components

@@ -37,8 +37,7 @@ from twistpi.mirror.core_metadata import MetadataService
 from twistpi.mirror.files import FileService
 from twistpi.mirror.local_only import LocalOnly
 from twistpi.mirror.pages import PageService
-from twistpi.model.errors import TwistpiError
-from twistpi.model.replication_errors import AskFirst
+from twistpi.model.errors import AskFirst, TwistpiError
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import login_tokens
 from twistpi.server.clock import ClockWatch

@@ -16,7 +16,7 @@ from tests.web.web_asking import Person, basic, serial_of
 from tests.web.web_uploads import DEV, NAME, PROD, TYPE, files, form, wheel, with_stages
 from tests.web.web_wire import GONE, Answer, Wire, read_answer
 from tests.web.web_world import World, sha256
-from twistpi.model.storage_errors import StorageFull, SyncFailed
+from twistpi.model.server_errors import StorageFull, SyncFailed
 
 STEPS = 4
 """The pieces of work of one upload that happen in threads: reading, looking into it, keeping the wheel and its metadata."""

@@ -10,7 +10,7 @@ import pytest
 from twisted.web.http_headers import Headers
 
 from twistpi.auth.tokens import AHEAD, WINDOW, NodeTokens
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.server_errors import NodeRefused
 from twistpi.web.replication.authentication import NodeAuthenticator
 
 TOKENS = NodeTokens(b"s" * 32)

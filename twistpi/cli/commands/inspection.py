@@ -34,7 +34,7 @@ from twistpi.cli.reports import (
 )
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings

@@ -20,7 +20,7 @@ from twistpi.cli.commands.common import FOLDER, now, settings_options
 from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ROOT
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.first_start import ROOT_MIRROR
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings

@@ -25,7 +25,7 @@ from twistpi.http.blocking import UNTRUSTED
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.records import ROOT, Index
-from twistpi.model.storage_errors import ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open
 from twistpi.server.directory import Layout

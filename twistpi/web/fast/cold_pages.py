@@ -12,8 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twistpi.http.conditional import tags_match
-from twistpi.model.errors import FileLost
-from twistpi.model.replication_errors import AskFirst
+from twistpi.model.errors import AskFirst, FileLost
 from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog, logged_head
 from twistpi.web.addresses import Addresses

@@ -15,7 +15,7 @@ from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
-from twistpi.model.errors import TwistpiError, Unavailable, answer_lost
+from twistpi.model.errors import TwistpiError, answer_lost
 from twistpi.web.forwarding.bodies import RequestBody, ResponseBody
 from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
 from twistpi.web.forwarding.peers import Backend
@@ -76,7 +76,7 @@ class ForwardedRequest:
             self._body.complete()
 
     async def relay(self, request: Request) -> None:
-        """Send the response to the client. Raise ``Unavailable`` and the like before any of it was sent.
+        """Send the response to the client. Raise ``TwistpiError`` and the like before any of it was sent.
 
         To be called when all of the body is here, or an early answer was asked for.
         """
@@ -150,9 +150,10 @@ class ForwardedRequest:
         except Exception as error:
             failed = request_failed(error)
             if isinstance(failed, RequestFailed) and failed.cause in (Cause.CONNECT, Cause.FORBIDDEN):
-                raise Unavailable(
+                raise TwistpiError(
                     f"Only {name} can do this, and it cannot be reached: {failed!s}. Nothing was changed; try "
-                    "again later. What is here can be read meanwhile."
+                    "again later. What is here can be read meanwhile.",
+                    503,
                 ) from error
             raise answer_lost(name, str(failed)) from error
         finally:

@@ -19,7 +19,7 @@ from twistpi.http.agent import Agent
 from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line, Request
 from twistpi.http.urls import Origin, origin_of
-from twistpi.model.replication_errors import NodeRefused, SenderRefused
+from twistpi.model.server_errors import NodeRefused
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import NodeAuthenticator
@@ -97,16 +97,13 @@ class TrustedPeers:
     def passed_on(self, request: ClientRequest, method: bytes, raw: bytes) -> PassedOn | None:
         """Return for whom ``request`` is forwarded; None if no trusted server says so. ``raw`` is its target.
 
-        Raise ``SenderRefused`` for a token that is not valid.
+        Raise ``NodeRefused`` for a token that is not valid.
         """
         token, text, nodes = header(request, NODE), header(request, HEADER), self._nodes
         if token is not None and nodes is not None:
             # The prefix is not signed: a proxy in front of this server may or may not remove it.
             target = bare_path(raw, outside_prefix(request, self._addresses)).decode("latin-1")
-            try:
-                nodes.claim(token, method.decode("latin-1"), target, text or "")
-            except NodeRefused as refusal:
-                raise SenderRefused(refusal.reason) from None
+            nodes.claim(token, method.decode("latin-1"), target, text or "")
         elif token is not None or not self.is_worker(request):
             return None  # a worker leaves tokens to the first process
         if text is None:
@@ -114,7 +111,7 @@ class TrustedPeers:
         try:
             return PassedOn.read(text)
         except ValueError:
-            raise SenderRefused("malformed") from None
+            raise NodeRefused("malformed") from None
 
     def headers(self) -> Headers:
         """Return the headers that answers to other servers have beside the default ones."""

@@ -13,7 +13,7 @@ from werkzeug.routing import Map
 
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, Conflict, LoginNeeded, PermissionDenied, unknown_user
+from twistpi.model.errors import BadRequest, LoginNeeded, PermissionDenied, TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal, User
 from twistpi.rules.accounts import (
     UserRequest,
@@ -71,11 +71,11 @@ class UsersHandler:
         return result_reply("userconfig", self._user_facts(found, indexes, principal))
 
     async def create(self, request: Request, user: str) -> Reply:
-        """Make a user; raises ``PermissionDenied``, ``Conflict``, and what ``read_new_user`` raises."""
+        """Make a user; raises ``PermissionDenied``, ``TwistpiError``, and what ``read_new_user`` raises."""
         principal = await self._access.principal(request)
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
-            raise Conflict("user already exists")
+            raise TwistpiError("user already exists", 409)
         wanted = read_new_user(json_body(request))
         check_user_name(user)
         password_hash = await self._hash(wanted)
@@ -100,7 +100,7 @@ class UsersHandler:
         return result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
 
     async def delete(self, request: Request, user: str) -> Reply:
-        """Delete a user with all indexes; raises ``PermissionDenied``, ``NotFound``, ``Forbidden``."""
+        """Delete a user with all indexes; raises ``PermissionDenied``, ``NotFound``, ``TwistpiError``."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:
@@ -161,7 +161,7 @@ class LoginHandler:
     _url_map: Map
 
     async def login(self, request: Request) -> Reply:
-        """A login token; raises ``LoginFailed``, ``LoginOnlyHere``, ``TooManyFailures``, ``Unavailable``, ``BadRequest``."""
+        """A login token; raises ``LoginFailed``, ``BadRequest``, and ``TwistpiError`` if too many passwords wait."""
         body = json_body(request)
         given: Mapping[str, Any] = body if isinstance(body, dict) else {}
         user, password = given.get("user"), given.get("password")

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change
-from twistpi.model.errors import Conflict, unknown_user
+from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
@@ -86,7 +86,7 @@ class IndexesHandler:
         return await self._offload(self._reply_with_projects, found, principal)
 
     async def create(self, request: Request, name: str) -> Reply:
-        """Make an index; raises ``NotFound``, ``Conflict``, ``PermissionDenied``, and what ``decide_index_created`` raises."""
+        """Make an index; raises ``NotFound``, ``PermissionDenied``, and what ``decide_index_created`` raises."""
         principal, body = await self._access.principal(request), kept_body(request)
         user, _, _ = name.partition("/")
 
@@ -94,7 +94,7 @@ class IndexesHandler:
             if view.user(user) is None:
                 raise unknown_user(user)
             if view.index(name) is not None:
-                raise Conflict(f"index {name!r} exists")
+                raise TwistpiError(f"index {name!r} exists", 409)
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
             return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
 
@@ -117,7 +117,7 @@ class IndexesHandler:
         return self._settings_reply(name, principal)
 
     async def delete(self, request: Request, name: str) -> Reply:
-        """Delete an index with all that is in it; raises ``PermissionDenied``, ``Forbidden``."""
+        """Delete an index with all that is in it; raises ``PermissionDenied``, ``TwistpiError``."""
         principal = await self._access.principal(request)
         await self._commits.commit(
             lambda view: decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name)), principal

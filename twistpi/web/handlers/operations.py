@@ -81,7 +81,7 @@ class PromoteHandler:
     async def promote(self, request: Request) -> Reply:
         """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.
 
-        Raises ``PermissionDenied``, ``Conflict``.  What comes of it is told by ``show``.
+        Raises ``PermissionDenied``, ``TwistpiError``.  What comes of it is told by ``show``.
         """
         await _check_administrator(self._access, request)
         body = json_body(request)

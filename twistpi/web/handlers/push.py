@@ -16,7 +16,7 @@ from twisted.web.server import Request
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.model.changes import Change
 from twistpi.model.errors import (
-    FileNotFetched,
+    FileNotHereYet,
     LoginNeeded,
     NoMetadata,
     PermissionDenied,
@@ -162,7 +162,7 @@ class PushHandler:
 
         if source.is_mirror:
             await self._fetcher.learn(source, wanted.selection.project)
-            with suppress(FileNotFetched):  # whatever else speaks against it is said before anything is fetched
+            with suppress(FileNotHereYet):  # whatever else speaks against it is said before anything is fetched
                 decide(self._access.reader)
             metadata.update(
                 await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.errors import NotAcceptable
+from twistpi.model.errors import TwistpiError
 from twistpi.model.names import normalize_project
 from twistpi.simple.negotiate import Representation
 from twistpi.web.access import Access
@@ -97,5 +97,9 @@ class SimpleHandler:
     def _representation(self, request: Request, negotiated: Negotiated) -> Representation:
         if negotiated.representation is None:
             asked = b",".join(request.args.get(b"format", ())).decode("latin-1")
-            raise NotAcceptable(asked or header(request, "accept") or "")
+            raise TwistpiError(
+                f"None of the types in {asked or header(request, 'accept') or ''!r} can be served here; ask for text/html or "
+                "application/vnd.pypi.simple.v1+json.",
+                406,
+            )
         return negotiated.representation

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from twistpi.blobs.address import BlobAddress, path_address
 from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, Forbidden, NotFound
+from twistpi.model.errors import BadRequest, NotFound, TwistpiError
 from twistpi.model.records import NOBODY, Index, Principal
 from twistpi.model.releases import TOXRESULT, AttachmentAdded, Release
 from twistpi.rules.attachments import decide_toxresult, toxresult_filename, toxresults_of
@@ -44,7 +44,7 @@ class ToxresultsHandler:
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may post a test result with ``request``, of which only headers and path are here.
 
-        Raises ``Forbidden``, ``LoginNeeded`` and ``PermissionDenied`` for an index that may not be read,
+        Raises ``TwistpiError``, ``LoginNeeded`` and ``PermissionDenied`` for an index that may not be read,
         ``NotFound``, ``BadRequest``.
         """
         parts = path_parts(request, raw_path, self._addresses)
@@ -55,7 +55,7 @@ class ToxresultsHandler:
         return principal
 
     async def post(self, request: Request, name: str, path: str) -> Reply:
-        """Store a test result; raises what ``admit`` raises, ``TooLarge``, and ``BadRequest`` for what is no JSON."""
+        """Store a test result; raises what ``admit`` raises, ``TwistpiError``, and ``BadRequest`` for what is no JSON."""
         body = request.content
         assert isinstance(body, StreamedBody), "chosen by the path"
         principal = await body.admitted()
@@ -106,8 +106,8 @@ class ToxresultsHandler:
         if index is None or not any(
             is_allowed(Action.UPLOAD_TOXRESULT, one, self._access.policy, index=index) for one in (principal, NOBODY)
         ):
-            raise Forbidden(
-                "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload."
+            raise TwistpiError(
+                "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload.", 403
             )
         found = None if index.is_mirror else view.file_by_path(name, path)
         release = None if found is None else view.release_of_file(name, found[0], path.rpartition("/")[2])

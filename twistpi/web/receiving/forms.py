@@ -16,7 +16,7 @@ import attrs
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.errors import BadRequest, TooLarge
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.web.receiving.line_endings import LineEndings
 
 CONTENT: Final = "content"
@@ -94,14 +94,18 @@ def as_text(raw: bytes) -> str:
 
 
 def read_urlencoded(body: bytes, limits: FormLimits = DEFAULT_LIMITS) -> Form:
-    """Read a form without files. Raise ``TooLarge``.
+    """Read a form without files. Raise ``TwistpiError``.
 
     A body that is no form becomes a field with a strange name: clients send JSON, too, under this ``Content-Type``.
     """
     if len(body) > limits.size:
-        raise TooLarge(f"The form is larger than is taken here, even without its file: it has more than {limits.size:,} bytes.")
+        raise TwistpiError(
+            f"The form is larger than is taken here, even without its file: it has more than {limits.size:,} bytes.", 413
+        )
     if body.count(b"&") >= limits.parts:
-        raise TooLarge(f"The form is larger than is taken here, even without its file: it has more than {limits.parts:,} fields.")
+        raise TwistpiError(
+            f"The form is larger than is taken here, even without its file: it has more than {limits.parts:,} fields.", 413
+        )
     form = Form()
     for name, value in parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1"):
         form.fields.setdefault(as_text(name.encode("latin-1")), []).append(as_text(value.encode("latin-1")))
@@ -140,7 +144,7 @@ class MultipartReader:
         return self._receiving is not None or self._form.content is not None
 
     def feed(self, data: bytes) -> None:
-        """Read more of the body. Raise ``BadRequest``, ``TooLarge``, and what writing the file raises."""
+        """Read more of the body. Raise ``BadRequest``, ``TwistpiError``, and what writing the file raises."""
         data = self._line_endings.feed(data)
         if data and not self._parser.closed:
             self._handle(self._parser.parse(data))
@@ -173,7 +177,7 @@ class MultipartReader:
                     self._count(len(event))
                     self._part += event
         except ParserLimitReached as error:
-            raise TooLarge(f"The form is larger than is taken here, even without its file: {_reason(error)}.") from None
+            raise TwistpiError(f"The form is larger than is taken here, even without its file: {_reason(error)}.", 413) from None
         except MultipartError as error:
             raise BadRequest(f"The form cannot be read: {_reason(error)}.") from None
 
@@ -202,9 +206,10 @@ class MultipartReader:
     def _count(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise TooLarge(
+            raise TwistpiError(
                 "The form is larger than is taken here, even without its file: its fields have more than "
-                f"{self._limits.size:,} bytes."
+                f"{self._limits.size:,} bytes.",
+                413,
             )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.errors import BadRequest, TooLarge
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.web.paths import RequestRefused, segments_of
 
 LARGEST_RESULT: Final = 16 * 1024 * 1024
@@ -30,12 +30,12 @@ class ResultReader:
         return self._file is not None
 
     def feed(self, data: bytes) -> None:
-        """Write more of it. Raise ``TooLarge``, ``StorageFull``."""
+        """Write more of it. Raise ``TwistpiError``, ``StorageFull``."""
         if self._file is None:
             self._file = self._open_file()
         assert isinstance(self._file, Receiving)
         if self._file.size + len(data) > LARGEST_RESULT:
-            raise TooLarge(f"The body is larger than the {LARGEST_RESULT} bytes that are taken here.")
+            raise TwistpiError(f"The body is larger than the {LARGEST_RESULT} bytes that are taken here.", 413)
         self._file.write(data)
 
     def finish(self) -> Received:

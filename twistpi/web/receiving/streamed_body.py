@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.errors import TooLarge
+from twistpi.model.errors import TwistpiError
 from twistpi.web.receiving.forms import Form, MultipartReader, is_multipart
 from twistpi.web.receiving.result_reader import ResultReader, is_result_path
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
@@ -162,7 +162,7 @@ class StreamedBody:
     async def form(self) -> Form:
         """Return the whole form; for handlers, which run when all of the body is here or an early answer was asked for.
 
-        Raise ``TooLarge``, ``BadRequest``, ``StorageFull``, and what ``admit`` raised. If the
+        Raise ``TwistpiError``, ``BadRequest``, ``StorageFull``, and what ``admit`` raised. If the
         connection is lost meanwhile, this never returns: klein cancels the handler.
         """
         found = await self._whole()
@@ -170,7 +170,7 @@ class StreamedBody:
         return found
 
     async def result(self) -> Received:
-        """Return the whole test result, the same way. Raise ``BadRequest`` and ``TooLarge`` as well."""
+        """Return the whole test result, the same way. Raise ``BadRequest`` and ``TwistpiError`` as well."""
         found = await self._whole()
         assert isinstance(found, Received)
         return found
@@ -188,13 +188,7 @@ class StreamedBody:
         """Take a piece of the body."""
         self.received += len(data)
         if self.received > self._limit and not self.is_refused:
-            self._refuse(
-                Failure(
-                    TooLarge(
-                        f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
-                    )
-                )
-            )
+            self._refuse(Failure(self._too_large()))
         if self._is_over:
             return len(data)
         self._pieces.append(data)
@@ -232,14 +226,16 @@ class StreamedBody:
     def _is_over(self) -> bool:
         return self._closed or self.is_refused
 
+    def _too_large(self) -> TwistpiError:
+        told = f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
+        return TwistpiError(told, 413)
+
     async def _process(self, admit: Callable[[], Awaitable[Any]] | None) -> None:
         """Read the body; runs until the request is over or the body refused."""
         try:
             self._reader = self._open_reader()
             if self._announced is not None and self._announced > self._limit:
-                raise TooLarge(
-                    f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
-                )
+                raise self._too_large()
             if admit is not None:
                 self._admission = Deferred.fromCoroutine(_await(admit()))
                 self._principal = await self._admission

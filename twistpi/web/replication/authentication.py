@@ -19,7 +19,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.auth.tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
-from twistpi.model.replication_errors import NodeRefused
+from twistpi.model.server_errors import NodeRefused
 from twistpi.web.forwarding.headers import TIME
 from twistpi.web.replies import Headers
 from twistpi.web.request import header

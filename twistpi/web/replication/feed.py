@@ -67,7 +67,7 @@ from twistpi.changelog.interfaces import Segment
 from twistpi.http.body import Offload
 from twistpi.model.errors import BadRequest, NotFound
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.replication_errors import FeedRefused, UnknownSerial
+from twistpi.model.server_errors import FeedRefused, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
 from twistpi.web.components import ReplicationServices
