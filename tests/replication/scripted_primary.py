@@ -33,7 +33,6 @@ from twistpi.model.codec import encode_content
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.replication.following import Following, PauseLengths
 from twistpi.replication.primary import Primary
-from twistpi.replication.refusals import Refusals
 from twistpi.server import storage as storage
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Readers
@@ -239,8 +238,7 @@ class Replica:
         readers = Readers(str(folder / "view.sqlite"))
         options = {"silence": 30.0, "pauses": PAUSES, **options}
         following = Following(
-            asked, LOG, lambda: changelog.last, writer.receive, lambda: 1, Refusals(asked, changelog, offload), reactor,
-            lambda: 0.5, **options,
+            asked, LOG, changelog, writer.receive, lambda: 1, offload, reactor, lambda: 0.5, **options
         )  # fmt: skip
         told.append(following.changed)
         writer.start()

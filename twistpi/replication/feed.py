@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -206,7 +206,7 @@ class FeedConnection:
         self._over("the primary ended the feed")
 
     def _broken(self, failure: Failure) -> None:
-        if failure.trap(RequestFailed, CancelledError) is RequestFailed:
+        if failure.check(RequestFailed):  # else it was given up from here, which knows why
             self._over(failure.getErrorMessage())
 
     def _over(self, reason: str) -> None:

@@ -4,31 +4,37 @@ It asks for the feed after the last line that is here; the writer checks, append
 connection ends, it asks again, after delays that grow while nothing comes.  Nothing of this needs a human, except where the two
 logs do not belong together: then what is here is served, the status says so, and the primary is asked again every minute, since
 it may be put right.
+
+Where two logs diverged is found by halving: the primary tells the chain of any serial, and two logs whose chains are the same at
+a serial are the same up to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twistpi.changelog.files import FileChangelog
 from twistpi.http.backoff import Backoff
+from twistpi.http.body import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
-from twistpi.model.peers import Position
-from twistpi.model.server_errors import FollowingRefused, WriterStopped
+from twistpi.model.records import Json
+from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable, StrangePrimary, UnknownSerial, WriterStopped
 from twistpi.replication.feed import FeedConnection, Heartbeat, Receive
 from twistpi.replication.primary import Primary, PrimaryAnswer
 from twistpi.replication.progress import Progress, state_after
-from twistpi.replication.refusals import Refusals
+from twistpi.rules.replication import ForkSearch
 
 HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats of a primary, at most."""
 _log = Logger()
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -49,12 +55,11 @@ class Following:
     primary: Primary
     log_id: str
     """Of the changelog here."""
-    _last: Callable[[], Position]
-    """The end of the changelog here."""
+    _changelog: FileChangelog
     _receive: Receive
     _epoch: Callable[[], int]
     """The epoch that the changelog here has reached."""
-    _refusals: Refusals
+    _offload: Offload
     _clock: IReactorTime
     """Its seconds are Unix time."""
     _chance: Callable[[], float]
@@ -75,7 +80,7 @@ class Following:
     _waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.progress = Progress(self._clock.seconds(), self._last().serial)
+        self.progress = Progress(self._clock.seconds(), self._changelog.last.serial)
         self._backoff = Backoff(self._pauses.shortest, self._pauses.longest, self._chance)
 
     def start(self) -> None:
@@ -138,12 +143,13 @@ class Following:
         self._waiters.append((serial, waiting))
         timer = self._clock.callLater(timeout, self._too_late, serial, timeout, waiting)
 
-        def told(result: Any) -> Any:
+        def told(result: T) -> T:
             if timer.active():
                 timer.cancel()
             return result
 
-        return waiting.addBoth(told)
+        waiting.addBoth(told)
+        return waiting
 
     def _forget(self, waiting: Deferred[None]) -> None:
         self._waiters = [pair for pair in self._waiters if pair[1] is not waiting]
@@ -177,25 +183,22 @@ class Following:
 
     async def _follow_once(self) -> None:
         """Follow until that ends, with an exception."""
-        last = self._last()
+        last = self._changelog.last
         path = f"/+changelog?after={last.serial}&chain={last.chain}&epoch={self._epoch()}"
         headers = {"Accept-Encoding": "gzip" if self._compressed else "identity"}
         answer = await self.primary.ask("GET", path, headers=headers)
         if answer.status != 200:
-            raise await self._refusals.of(answer, self.log_id)
-        self._check_log(answer)
+            raise await self._refusal(answer)
+        theirs = answer.header("X-Twistpi-Log-Id") or ""
+        if theirs != self.log_id:
+            answer.discard()
+            raise self._other_log(theirs)
         self.progress.primary_uuid = answer.header("X-Devpi-Primary-Uuid")
         connection = FeedConnection(self.primary.url, self._receive, self._clock, self._silence, self._heard)
         try:
             await connection.run(answer)
         finally:
             self.progress.disconnected(self._clock.seconds())
-
-    def _check_log(self, answer: PrimaryAnswer) -> None:
-        theirs = answer.header("X-Twistpi-Log-Id") or ""
-        if theirs != self.log_id:
-            answer.discard()
-            raise self._refusals.other_log(theirs, self.log_id)
 
     def _heard(self, beat: Heartbeat) -> None:
         if not self.progress.is_connected:
@@ -230,3 +233,86 @@ class Following:
         finally:
             if timer.active():
                 timer.cancel()
+
+    async def _refusal(self, answer: PrimaryAnswer) -> TwistpiError:
+        """Return the error that ``answer``, which is no feed, means.
+
+        Raise ``PrimaryUnreachable`` when the primary is gone before everything is understood.
+        """
+        url = self.primary.url
+        if answer.status in (502, 503, 504):
+            told = " ".join((await answer.read(64 * 1024)).decode("utf-8", "replace").split())[:200]
+            return PrimaryUnreachable(url, f"it answers {answer.status}{f' ({told})' if told else ''}")
+        if answer.status not in (403, 409):
+            answer.discard()
+            return StrangePrimary(url, f"it answers {answer.status} where it should hand out its changelog")
+        fields: Json = await answer.json()
+        if not isinstance(fields, dict):
+            return StrangePrimary(url, "its refusal cannot be understood")
+        reason = fields.get("reason")
+        if answer.status == 403:
+            told = f"it does not let this server in ({reason or 'no reason given'}); do both have the same secret?"
+            if reason == "wrong secret":
+                told = "it has another secret; start both with the same --secretfile"
+            return FollowingRefused(f"The primary at {url} refuses to be followed: {told}.")
+        return await self._conflict(str(reason), str(fields.get("log_id", "")), fields)
+
+    async def _conflict(self, reason: str, log_id: str, fields: Json) -> FollowingRefused:
+        url, last = self.primary.url, self._changelog.last.serial
+        if reason == "other log" or log_id != self.log_id:
+            return self._other_log(log_id)
+        if reason == "fenced":
+            return FollowingRefused(
+                f"The server at {url} is no primary any more: another server was promoted; the one there is of epoch "
+                f"{fields.get('epoch')}. What is here is served; name the new primary with --primary-url.",
+                "fenced",
+            )
+        if reason == "behind":
+            return FollowingRefused(
+                f"The server at {url} cannot be followed from here: it has no entry right after serial {last} any more. "
+                "Follow one that has the whole log, or start anew: twistpi resync.",
+                "behind",
+            )
+        if reason == "diverged":
+            serial = fields.get("serial")
+            return await self._diverged(last, serial if isinstance(serial, int) else last)
+        return FollowingRefused(f"The primary at {url} refuses to be followed: {fields.get('message', reason)}.")
+
+    def _other_log(self, theirs: str) -> FollowingRefused:
+        return FollowingRefused(
+            f"The primary at {self.primary.url} has another log than this replica: that is {theirs or 'unknown'}, and this one "
+            f"is {self.log_id}. What is here is served and stays as it is. Name the right primary with --primary-url; or, to "
+            "have the other log from now on: twistpi resync.",
+            "other log",
+        )
+
+    async def _diverged(self, ours: int, theirs: int) -> FollowingRefused:
+        """Return the error with the serial at which the logs, which end at ``ours`` and ``theirs``, diverge."""
+        search = ForkSearch.between(self._changelog.begins_after.serial, ours, theirs)
+        while (wanted := search.wanted) is not None:
+            search.learn(wanted, same=await self._is_same(wanted))
+        serial = search.differ
+        if serial > theirs:
+            told = f"the primary ends before it, at {theirs}, and this replica goes on up to {ours}"
+        elif serial > ours:
+            told = f"this replica ends before it, at {ours}, and the primary goes on up to {theirs}"
+        else:
+            told = f"from there on, the primary (up to {theirs}) and this replica (up to {ours}) have different entries"
+        return FollowingRefused(
+            f"The primary at {self.primary.url} and this replica diverged at serial {serial}: {told}. What is here is served and "
+            "stays as it is. Where the primary is right: twistpi resync, which saves what only this server has. Where it was "
+            "restored from an old backup, and this replica is right: twistpi promote.",
+            "diverged",
+        )
+
+    async def _is_same(self, serial: int) -> bool:
+        try:
+            ours = await self._offload(self._changelog.position, serial)
+        except UnknownSerial:
+            return False
+        answer = await self.primary.ask("GET", f"/+changelog/position?serial={serial}")
+        if answer.status == 404:
+            answer.discard()
+            return False
+        fields = await answer.json()
+        return answer.status == 200 and isinstance(fields, dict) and fields.get("chain") == ours.chain

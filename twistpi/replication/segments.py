@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from twistpi.model.server_errors import PrimaryUnreachable, StorageFull, StrangePrimary
+from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable, StorageFull, StrangePrimary
 from twistpi.replication.primary import Primary
-from twistpi.replication.refusals import refused
 
 LARGE_BYTES: Final = 64 * 1024 * 1024
 LARGE_ENTRIES: Final = 100_000
@@ -66,7 +65,8 @@ async def look_over(primary: Primary) -> Overview:
     if answer.status == 403:
         fields = await answer.json()
         reason = fields.get("reason") if isinstance(fields, dict) else None
-        raise refused(primary.url, f"it does not let this server in ({reason}); start both with the same --secretfile")
+        told = f"it does not let this server in ({reason}); start both with the same --secretfile"
+        raise FollowingRefused(f"The primary at {primary.url} refuses to be followed: {told}.")
     if answer.status in (502, 503, 504):
         answer.discard()
         raise PrimaryUnreachable(primary.url, f"it answers {answer.status}")

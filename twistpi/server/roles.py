@@ -26,7 +26,6 @@ from twistpi.replication.history import History
 from twistpi.replication.peers import KnownFollowers
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import Promotion
-from twistpi.replication.refusals import Refusals
 from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
 from twistpi.server.mirror_services import blob_fetcher, primary_mirrors, upstream_mirrors
@@ -116,8 +115,8 @@ def _build_replica(foundation: Foundation) -> Role:
     assert node.primary_url is not None
     primary = reach(node.primary_url, node.node_id, settings, foundation.reactor, foundation.environment)
     following = Following(
-        primary, node.log_id, lambda: changelog.last, foundation.writer.receive, lambda: foundation.readers.get().epoch(),
-        Refusals(primary, changelog, foundation.offload), foundation.reactor, random.random, is_far(node.primary_url),
+        primary, node.log_id, changelog, foundation.writer.receive, lambda: foundation.readers.get().epoch(),
+        foundation.offload, foundation.reactor, random.random, is_far(node.primary_url),
     )  # fmt: skip
     mirrors = primary_mirrors(foundation, primary, following)
     fetcher = blob_fetcher(foundation, primary, following, mirrors.files)
