@@ -1,9 +1,8 @@
-"""Many blobs in one stream: whatever pieces it comes in, what is stored is what was sent, or damage is told."""
+"""Many blobs in one stream: what is stored is what was sent, or damage is told."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from hashlib import sha256
 
 import attrs
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.model.server_errors import BlobConflict, StorageFull
-from twistpi.replication.blob_batch import BEGINNING, END, Batch, BatchDamaged, begin_line, missing_line
+from twistpi.replication.blob_batch import BEGINNING, END, Batch, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 
 Sent = tuple[KeptBlob, bytes | None]
@@ -25,11 +24,8 @@ class Stored:
     """Stores blobs in memory."""
 
     blobs: dict[KeptBlob, bytes] = attrs.field(factory=dict)
-    error: Exception | None = None
 
     def store(self, blob: KeptBlob, content: bytes) -> None:
-        if self.error is not None:
-            raise self.error
         self.blobs[blob] = content
 
 
@@ -54,31 +50,22 @@ def stream(sent: list[Sent]) -> bytes:
     return b"".join([BEGINNING, *lines, END])
 
 
-def divided(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in itertools.pairwise(ends)]
-
-
-@given(sent_blobs(), st.lists(st.integers(0, 10_000), max_size=12))
-def test_what_is_sent_is_stored_wherever_the_stream_is_divided(sent: list[Sent], places: list[int]) -> None:
+@given(sent_blobs())
+def test_what_is_sent_is_stored(sent: list[Sent]) -> None:
     stored = Stored()
-    batch = Batch.of(stored.store, [blob for blob, _content in sent])
-    for piece in divided(stream(sent), places):
-        assert not batch.complete
-        batch.feed([piece])
+    batch = Batch([blob for blob, _content in sent], stored.store)
+    batch.take(stream(sent))
     there = {blob: content for blob, content in sent if content is not None}
-    assert (stored.blobs, batch.stored, batch.complete) == (there, list(there), True)
+    assert (stored.blobs, batch.stored) == (there, list(there))
     assert [blob for blob, _reason in batch.refused] == [blob for blob, content in sent if content is None]
 
 
 @given(sent_blobs(), st.integers(0, 10_000))
-def test_a_stream_that_ends_early_is_never_complete_and_stores_only_what_came(sent: list[Sent], place: int) -> None:
-    whole = stream(sent)
-    stored = Stored()
-    batch = Batch.of(stored.store, [blob for blob, _content in sent])
-    batch.feed([whole[: place % len(whole)]])
-    batch.cut()
-    assert not batch.complete
+def test_a_stream_that_ends_early_is_told_and_stores_only_what_came(sent: list[Sent], place: int) -> None:
+    whole, stored = stream(sent), Stored()
+    batch = Batch([blob for blob, _content in sent], stored.store)
+    with pytest.raises(ValueError, match=r"ended before it was complete|does not begin"):
+        batch.take(whole[: place % len(whole)])
     assert stored.blobs.items() <= dict(sent).items()
     cut = [blob for blob, reason in batch.refused if "ended in the middle" in reason]
     assert len(cut) <= 1
@@ -90,8 +77,8 @@ def test_a_flipped_byte_is_told_and_stores_nothing_wrong(sent: list[Sent], place
     damaged = bytearray(stream(sent))
     damaged[place % len(damaged)] ^= flip
     stored = Stored()
-    with contextlib.suppress(BatchDamaged):
-        Batch.of(stored.store, [blob for blob, _content in sent]).feed([bytes(damaged)])
+    with contextlib.suppress(ValueError):
+        Batch([blob for blob, _content in sent], stored.store).take(bytes(damaged))
     assert all(sha256(content).hexdigest() == blob.sha256 for blob, content in stored.blobs.items())
 
 
@@ -112,8 +99,8 @@ def test_a_flipped_byte_is_told_and_stores_nothing_wrong(sent: list[Sent], place
     ],
 )
 def test_what_is_no_stream_of_blobs_is_told(data: bytes) -> None:
-    with pytest.raises(BatchDamaged):
-        Batch.of(Stored().store, [DEMO]).feed([data])
+    with pytest.raises(ValueError, match=r"^(it does|the line|nobody|something|the stream)"):
+        Batch([DEMO], Stored().store).take(data)
 
 
 @pytest.mark.parametrize(
@@ -129,19 +116,23 @@ def test_a_blob_that_is_not_as_it_should_be_is_refused_and_stops_no_other(
     content: bytes, error: Exception | None, reason: str
 ) -> None:
     other = KeptBlob("fedcba9876543210", "other", sha256(b"x").hexdigest(), 1)
-    stored = Stored(error=error)
-    batch = Batch.of(stored.store, [DEMO, other])
-    data = BEGINNING + begin_line(DEMO.digits, DEMO.filename, len(content)) + content
-    for piece in divided(data, list(range(0, len(data), 1000))):
-        batch.feed([piece])
-    stored.error = None
-    batch.feed([begin_line(other.digits, other.filename, 1) + b"x" + END])
-    assert (batch.complete, batch.stored) == (True, [other])
+
+    def store(blob: KeptBlob, _content: bytes) -> None:
+        if error is not None and blob == DEMO:
+            raise error
+
+    batch = Batch([DEMO, other], store)
+    lines = begin_line(DEMO.digits, DEMO.filename, len(content)) + content, begin_line(other.digits, other.filename, 1) + b"x"
+    batch.take(b"".join([BEGINNING, *lines, END]))
+    assert batch.stored == [other]
     assert [blob for blob, told in batch.refused if reason in told] == [DEMO]
 
 
 def test_on_a_full_disk_nothing_is_refused() -> None:
-    batch = Batch.of(Stored(error=StorageFull("disk", "full")).store, [DEMO])
+    def store(_blob: KeptBlob, _content: bytes) -> None:
+        raise StorageFull("disk", "full")
+
+    batch = Batch([DEMO], store)
     with pytest.raises(StorageFull):
-        batch.feed([BEGINNING + begin_line(DEMO.digits, DEMO.filename, 5) + b"12345"])
+        batch.take(BEGINNING + begin_line(DEMO.digits, DEMO.filename, 5) + b"12345")
     assert (batch.stored, batch.refused) == ([], [])

@@ -9,13 +9,11 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from twistpi.blobs.address import BlobAddress
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import FileNotHereYet, WrongBytes
 from twistpi.model.server_errors import StorageFull
 from twistpi.replication.blob_fetcher import BlobFetcher
-from twistpi.replication.blob_queue import FailedBlobs
-from twistpi.replication.blob_search import MissingBlob
+from twistpi.replication.missing_blobs import FailedBlobs, MissingBlob
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
 
@@ -66,16 +64,13 @@ class Scene:
         if self.outcome is not None:
             raise self.outcome
 
-    def is_fetching(self, address: BlobAddress) -> bool:
-        return False
-
     def queue(self) -> BlobFetcher:
         anything = cast(Any, self)
 
         def offload(work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Deferred[T]:
             return maybeDeferred(work, *arguments, **named)
 
-        return BlobFetcher(anything, anything, anything, anything, self.clock, offload=offload, policy=BlobPolicy())
+        return BlobFetcher(anything, anything, self.bring, anything, self.clock, offload=offload, policy=BlobPolicy())
 
     def pass_time(self, seconds: float) -> None:
         for _ in range(int(seconds * 100)):

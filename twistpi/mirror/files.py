@@ -83,10 +83,6 @@ class FileService:
         """Return once a blob that the view names is here; raise as ``open_blob``."""
         await self.open_blob(blob).finished()
 
-    def is_fetching(self, address: BlobAddress) -> bool:
-        """Return whether the blob at ``address`` is on its way."""
-        return address in self._running
-
     def is_idle(self) -> bool:
         """Return whether nothing is on its way."""
         return not self._running

@@ -10,8 +10,8 @@ after growing delays; one that nothing names any more by then is forgotten.  Whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,9 +28,8 @@ from twistpi.model.errors import FileNotHereYet, TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.server_errors import PrimaryUnreachable, StorageFull, SyncFailed
-from twistpi.replication.blob_batch import Batch, fetch, store_in
-from twistpi.replication.blob_queue import BlobFigures, FailedBlobs, PendingBlobs
-from twistpi.replication.blob_search import BlobSearch, Key, MissingBlob, Naming
+from twistpi.replication.blob_batch import Batch
+from twistpi.replication.missing_blobs import BlobFigures, BlobSearch, FailedBlobs, Key, MissingBlob, Naming, PendingBlobs
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
@@ -47,23 +46,14 @@ _SILENCE: Final = 15.0  # seconds without a byte of an answer
 _BUSY: Final = 1.0  # seconds between two looks at whether the log is still far behind
 
 
-class FileFetcher(Protocol):
-    """Fetches single blobs, for clients as well (``mirror.files.FileService``)."""
-
-    async def bring(self, blob: KeptBlob) -> None:
-        """Return once ``blob`` is here."""
-
-    def is_fetching(self, address: BlobAddress) -> bool:
-        """Return whether somebody is fetching it."""
-
-
 @attrs.define(eq=False)
 class BlobFetcher:
     """Fetches missing blobs.  Only the reactor's thread touches it."""
 
     _primary: Primary
     _search: BlobSearch
-    _files: FileFetcher
+    _bring_one: Callable[[KeptBlob], Awaitable[object]]
+    """Returns once a blob is here, sharing one fetch with clients (``mirror.files.FileService.bring``)."""
     _blobs: IBlobs
     _clock: IReactorTime
     _offload: Offload = attrs.field(kw_only=True)
@@ -214,7 +204,7 @@ class BlobFetcher:
         if missing.key not in self._fetching and missing.key not in self.failures:
             self._pending.put(missing)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Deferred[object], object, None]) -> None:
         """Have ``work`` done, and go on afterwards."""
         running = Deferred.fromCoroutine(work)
         if not running.called:
@@ -234,7 +224,7 @@ class BlobFetcher:
         """Begin one more request; False when nothing is to be fetched now."""
         # Large ones leave a way free for small ones.
         may_be_alone = self._alone < max(1, self._at_once - 1)
-        batch = self._pending.take(alone=may_be_alone, is_fetching=self._files.is_fetching)
+        batch = self._pending.take(alone=may_be_alone)
         if not batch:
             return False
         self._fetching.update((missing.key, missing) for missing in batch)
@@ -242,12 +232,12 @@ class BlobFetcher:
         return True
 
     async def _together(self, together: Sequence[MissingBlob]) -> None:
-        batch = Batch.of(store_in(self._blobs), [missing.blob for missing in together])
-        by_key = {missing.key: missing for missing in together}
+        batch = Batch([missing.blob for missing in together], self._store)
+        by_blob = {missing.blob: missing for missing in together}
         reason: str | None = None
         self._requests += 1
         try:
-            reason = await fetch(self._primary, batch, _SILENCE)
+            reason = await batch.fetch(self._primary, self._offload, _SILENCE)
         except (PrimaryUnreachable, StorageFull) as error:
             reason = _reason(error)
         except SyncFailed as final:
@@ -256,16 +246,20 @@ class BlobFetcher:
         finally:
             self._requests -= 1
             for blob in batch.stored:
-                self._came(blob)
+                self._came(by_blob.pop(blob).blob)
             for blob, wrong in batch.refused:
-                self._note(by_key[blob.digits, blob.filename], wrong)
-            for key in by_key:
-                missing = self._fetching.pop(key, None)
-                if missing is not None and key not in self.failures and missing.blob not in batch.stored:
-                    self._want(missing)
+                self._note(by_blob.pop(blob), wrong)
+            for missing in by_blob.values():
+                self._fetching.pop(missing.key, None)
+                self._want(missing)
         if reason is not None and not batch.stored:
             self._rest(reason)
         self.figures.last_error = reason or self.figures.last_error
+
+    def _store(self, blob: KeptBlob, content: bytes) -> None:
+        with self._blobs.incoming() as incoming:
+            incoming.write(content)
+            self._blobs.keep(incoming, BlobAddress(blob.digits, blob.filename), blob.sha256)
 
     async def _by_itself(self, missing: MissingBlob) -> None:
         self._requests += 1
@@ -279,9 +273,8 @@ class BlobFetcher:
     async def _bring(self, missing: MissingBlob) -> None:
         """Fetch one blob."""
         try:
-            await self._files.bring(missing.blob)
+            await self._bring_one(missing.blob)
         except (FileNotHereYet, StorageFull) as error:
-            self._fetching.pop(missing.key, None)
             if missing.key in self.failures:
                 self.failures.put_off(missing.key, self._clock.seconds())
             else:
@@ -302,6 +295,7 @@ class BlobFetcher:
 
     def _note(self, missing: MissingBlob, reason: str) -> None:
         """A blob failed, and will be tried again."""
+        self._fetching.pop(missing.key, None)
         if self.failures.reason(missing.key) != reason:
             self._log.warn("{filename} did not come from the primary: {reason}", filename=missing.blob.filename, reason=reason)
         next_at = self.failures.note(missing, reason, self._clock.seconds())

@@ -13,8 +13,8 @@ from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.mirror.primary import PrimaryClient, PrimaryPages
 from twistpi.mirror.primary_files import PrimaryFiles, PrimaryMetadata
 from twistpi.replication.blob_fetcher import BlobFetcher
-from twistpi.replication.blob_search import Adopt, BlobSearch
 from twistpi.replication.following import Following
+from twistpi.replication.missing_blobs import Adopt, BlobSearch
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import BlobPolicy
 from twistpi.server.foundation import Foundation
@@ -73,7 +73,7 @@ def blob_fetcher(foundation: Foundation, primary: Primary, following: Following,
         return following.progress.is_connected and (following.progress.lag_entries or 0) > _FAR_BEHIND
 
     return BlobFetcher(
-        primary, BlobSearch(foundation.readers, blobs, policy, _adopt(foundation)), files, blobs, foundation.reactor,
+        primary, BlobSearch(foundation.readers, blobs, policy, _adopt(foundation)), files.bring, blobs, foundation.reactor,
         offload=foundation.offload, policy=policy, at_once=settings.replicate_at_once, fail=foundation.fail,
         is_busy=is_catching_up,
     )  # fmt: skip
