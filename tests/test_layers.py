@@ -29,10 +29,11 @@ SERVER_LAYER = 5
 INSIDE_WEB = (
     "paths", "replies", "traffic",
     "transport",
+    "commits",
     "receiving",
     "forwarding.headers", "request",
     "addresses", "errors",
-    "access_log", "authentication", "access", "commits",
+    "access_log", "authentication", "access",
     "replication.authentication",
     "forwarding",
     "fast.invalidation", "fast.ready", "fast.answers", "file_sender",

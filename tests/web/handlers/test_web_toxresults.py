@@ -17,7 +17,7 @@ from tests.web.web_wire import Wire, read_answer
 from tests.web.web_world import MIRROR, World, at_once, link, sha256
 from twistpi.model.changes import IndexModified
 from twistpi.model.releases import FileRemoved, ProjectMarked
-from twistpi.web.receiving.result_reader import LARGEST_RESULT, is_result_path
+from twistpi.web.receiving.streamed_body import LARGEST_RESULT, is_result_path
 
 RESULT = b'{ "testenvs": {"py311": {}},\n "host": "a" }\n'
 NOT_ALLOWED = "No permission to upload tox results. You can use the devpi test --no-upload option to skip the upload."

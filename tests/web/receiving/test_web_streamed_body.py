@@ -31,26 +31,29 @@ from tests.fakes.faulty_system import FaultySystem
 from tests.in_reactor import in_reactor, until, wait_for
 from tests.web.receiving.form_samples import COMMON, WHEEL, encode, text
 from twistpi.blobs.incoming import System
-from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.tree import open_tree
 from twistpi.model.errors import LoginNeeded, TwistpiError
+from twistpi.model.records import NOBODY, Principal
+from twistpi.web.commits import UploadStorage
 from twistpi.web.receiving.streamed_body import Admit, StreamedBody, choose_body
 from twistpi.web.transport.channel import Channel
 
 reactor: Any = installed_reactor
+offload: Any = deferToThread
 MB = 1024 * 1024
 TYPE = "multipart/form-data; boundary=boundary"
 
 
 @attrs.define(eq=False)
-class Services:
+class Services(UploadStorage):
     """What bodies need, on a real disk."""
 
-    blobs: IBlobs
-    offload: Callable[..., Deferred[Any]]
-    max_upload_size: int = 1 << 40
-    admit: Admit | None = None
+    admit: Admit = attrs.field(kw_only=True)
     bodies: list[StreamedBody] = attrs.field(factory=list)
+
+
+async def anybody(request: Request, path: bytes) -> Principal:
+    return NOBODY
 
 
 class UploadRequest(Request):
@@ -91,7 +94,7 @@ class Handler(Resource):
             return
         principal = await body.admitted()
         form = await body.form()
-        said = [f"{principal} sent {form.filename} to {request.path.decode()}"]
+        said = [f"{principal.user} sent {form.filename} to {request.path.decode()}"]
         if form.content is not None:
             said += [form.content.sha256, str(form.content.size)]
             if form.first("keep"):
@@ -126,7 +129,7 @@ class Setup:
 
     def __init__(self, folder: Path, system: System) -> None:
         self.folder = folder
-        self.services = Services(open_tree(str(folder), system), deferToThread)
+        self.services: Any = Services(open_tree(str(folder), system), offload, print, 1 << 40, admit=anybody)
         self.site = UploadSite(self.services)
         self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.port: int = self.listening.getHost().port
@@ -149,7 +152,11 @@ class Setup:
 
     def post(self, body: bytes, **headers: str) -> Any:
         """Send ``body`` in one go; the status, the text and whether the connection goes on."""
-        return self.run(self._post, body, headers)
+        return self.send(head(len(body), **headers) + body)
+
+    def send(self, *pieces: bytes) -> Deferred[tuple[int, str, bool]]:
+        """Send ``pieces`` one after the other; the same."""
+        return self.run(self._send, *pieces)
 
     def run(self, client: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run a client, in a thread that the server does not need."""
@@ -159,9 +166,10 @@ class Setup:
         self._clients.stop()
         return maybeDeferred(self.listening.stopListening)
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, str, bool]:
+    def _send(self, *pieces: bytes) -> tuple[int, str, bool]:
         with self.connect() as connection:
-            connection.sendall(head(len(body), **headers) + body)
+            for piece in pieces:
+                connection.sendall(piece)
             return receive(connection)
 
 
@@ -184,6 +192,11 @@ def head(length: int | None, path: str = "/alice/dev/", **headers: str) -> bytes
     lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def chunks(*pieces: bytes) -> list[bytes]:
+    """``pieces`` of a body in chunked coding."""
+    return [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
 
 
 def form(content: bytes, *more: Any) -> bytes:
@@ -230,7 +243,7 @@ async def test_a_small_upload_is_read_whole_and_the_connection_goes_on(setup: Se
     content = os.urandom(1000)
     status, said, goes_on = await setup.post(form(content))
     assert (status, goes_on) == (200, True)
-    assert said == f"None sent {WHEEL} to /alice/dev/ {hashlib.sha256(content).hexdigest()} 1000"
+    assert said == f"{NOBODY.user} sent {WHEEL} to /alice/dev/ {hashlib.sha256(content).hexdigest()} 1000"
     await until(lambda: setup.incoming == [])
     assert setup.kept == []
 
@@ -286,7 +299,7 @@ async def test_R93_a_disk_that_is_slow_holds_the_sender_back(setup: Setup) -> No
     await until(lambda: body.received > 256 * 1024)
     await task.deferLater(reactor, 0.2)
     assert body.received < MB
-    others = await setup.run(lambda: [setup._post(b"x", {"Content-Type": "text/plain"})[0] for _ in range(3)])
+    others = await setup.run(lambda: [setup._send(head(1, **{"Content-Type": "text/plain"}) + b"x")[0] for _ in range(3)])
     assert others == [200, 200, 200], "nobody else waits for it"
     gate.callback(None)
     assert (await answer)[1].split()[-2] == hashlib.sha256(content).hexdigest()
@@ -296,17 +309,8 @@ async def test_R93_a_disk_that_is_slow_holds_the_sender_back(setup: Setup) -> No
 async def test_a_body_in_chunks_is_the_same(setup: Setup) -> None:
     content = os.urandom(3 * MB)
     body = form(content)
-
-    def upload() -> tuple[int, str, bool]:
-        with setup.connect() as connection:
-            connection.sendall(head(None))
-            for start in range(0, len(body), 100_003):
-                piece = body[start : start + 100_003]
-                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-            connection.sendall(b"0\r\n\r\n")
-            return receive(connection)
-
-    status, said, goes_on = await setup.run(upload)
+    pieces = [body[start : start + 100_003] for start in range(0, len(body), 100_003)]
+    status, said, goes_on = await setup.send(head(None), *chunks(*pieces, b""))
     assert (status, said.split()[-2], goes_on) == (200, hashlib.sha256(content).hexdigest(), True)
 
 
@@ -325,44 +329,24 @@ async def test_a_client_that_waits_for_leave_to_send_gets_it(setup: Setup) -> No
 
 
 @in_reactor
-async def test_R86_a_client_that_waits_for_leave_to_send_too_much_hears_why_not_and_sends_nothing(setup: Setup) -> None:
+async def test_R86_a_client_that_waits_for_leave_to_send_but_may_not_hears_why_and_sends_nothing(setup: Setup) -> None:
     setup.services.max_upload_size = 1000
-
-    def upload() -> tuple[int, str, bool]:
-        with setup.connect() as connection:
-            connection.sendall(head(2000, Expect="100-continue"))
-            return receive(connection)
-
-    status, said, goes_on = await setup.run(upload)
+    status, said, goes_on = await setup.send(head(2000, Expect="100-continue"))
     assert (status, goes_on) == (413, False)
     assert "1000 bytes" in said
     assert "max-upload-size" in said
+    setup.services.admit = _nobody
+    assert (await setup.send(head(100, Expect="100-continue")))[0] == 401
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
 @in_reactor
 async def test_R86_too_much_is_refused_early_and_the_sender_can_finish_and_hear_it(setup: Setup, chunked: bool) -> None:
     setup.services.max_upload_size = 5 * MB
-    megabyte, count = bytes(MB), 30
-
-    def send_all_then_read() -> tuple[int, str, bool]:
-        with setup.connect() as connection:
-            connection.sendall(head(None if chunked else len(BEFORE) + count * MB + len(AFTER)))
-            for piece in (BEFORE, *[megabyte] * count, AFTER):
-                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-            if chunked:
-                connection.sendall(b"0\r\n\r\n")
-            return receive(connection)
-
-    def read_soon() -> tuple[int, str, bool]:
-        with setup.connect() as connection:
-            connection.sendall(head(None if chunked else len(BEFORE) + count * MB + len(AFTER)))
-            for piece in (BEFORE, *[megabyte] * 6):
-                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-            return receive(connection)
-
-    for client in (send_all_then_read, read_soon):
-        status, said, goes_on = await setup.run(client)
+    whole = (BEFORE, *[bytes(MB)] * 30, AFTER)
+    for sent in (whole, whole[:7]):
+        pieces = chunks(*sent, *[b""] * (sent is whole)) if chunked else sent
+        status, said, goes_on = await setup.send(head(None if chunked else sum(map(len, whole))), *pieces)
         assert (status, goes_on) == (413, False)
         assert f"{5 * MB} bytes" in said
     await until(lambda: setup.incoming == [])
@@ -436,7 +420,7 @@ async def test_a_client_that_leaves_while_its_upload_is_looked_at_leaves_nothing
     gate: Deferred[None] = Deferred()
     real = setup.services.offload
 
-    def offload(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+    def offload(function: Callable[..., Any], *arguments: Any) -> Any:
         if getattr(function, "__name__", "") != "keep":
             return real(function, *arguments)
         return gate.addCallback(lambda _: real(function, *arguments))
@@ -505,7 +489,7 @@ async def test_an_unreadable_type_is_refused_before_anything_else(setup: Setup) 
 # Who may upload ----------------------------------------------------------------------------------------------------
 
 
-async def _nobody(request: Request, path: bytes) -> None:
+async def _nobody(request: Request, path: bytes) -> Principal:
     raise LoginNeeded(
         f"Log in to upload to {path.decode()}: it is not open to everybody, and no valid login came with the request."
     )
@@ -546,22 +530,10 @@ async def test_who_may_not_upload_much_hears_so_early(setup: Setup) -> None:
 
 
 @in_reactor
-async def test_who_waits_for_leave_but_may_not_upload_hears_so_instead(setup: Setup) -> None:
-    setup.services.admit = _nobody
-
-    def ask() -> tuple[int, str, bool]:
-        with setup.connect() as connection:
-            connection.sendall(head(100, Expect="100-continue"))
-            return receive(connection)
-
-    assert (await setup.run(ask))[0] == 401
-
-
-@in_reactor
 async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(setup: Setup) -> None:
-    principal: Deferred[str] = Deferred()
+    principal: Deferred[Principal] = Deferred()
 
-    async def admit(request: Request, path: bytes) -> str:
+    async def admit(request: Request, path: bytes) -> Principal:
         assert (path, request.getHeader("x-who")) == (b"/alice/dev/", "alice")
         return await principal
 
@@ -572,7 +544,7 @@ async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(se
     await task.deferLater(reactor, 0.1)
     assert setup.services.bodies[0].received < MB
     assert setup.incoming == []
-    principal.callback("alice")
+    principal.callback(Principal("alice"))
     status, said, goes_on = await answer
     assert (status, goes_on) == (200, True)
     assert said.startswith("alice sent ")
@@ -583,8 +555,8 @@ async def test_until_it_is_known_who_asks_little_is_taken_and_nothing_written(se
 async def test_who_leaves_before_it_is_known_who_asks_is_not_waited_for(setup: Setup) -> None:
     cancelled: list[object] = []
 
-    async def admit(request: Request, path: bytes) -> None:
-        await Deferred(cancelled.append)
+    async def admit(request: Request, path: bytes) -> Principal:
+        return await Deferred[Principal](cancelled.append)
 
     setup.services.admit = admit
     client = setup.connect()
@@ -602,7 +574,7 @@ class Line:
     """A connection in memory, with a clock that stands still."""
 
     def __init__(self, folder: Path) -> None:
-        services = Services(open_tree(str(folder)), _at_once, max_upload_size=1000)
+        services = Services(open_tree(str(folder)), offload, print, 1000, admit=anybody)
         self.clock = task.Clock()
         site: Any = UploadSite(services)
         self.channel: Any = site.buildProtocol(None)
@@ -618,10 +590,6 @@ class Line:
 
     def lose(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
-
-
-def _at_once(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-    return maybeDeferred(function, *arguments)
 
 
 @pytest.fixture

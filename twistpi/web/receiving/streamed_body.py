@@ -8,69 +8,94 @@ upload, the form is broken or too large, the disk is full) is answered as soon a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
+import orjson
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from twistpi.blobs.received import Received, Receiving
-from twistpi.model.errors import TwistpiError
+from twistpi.model.errors import BadRequest, TwistpiError
+from twistpi.model.records import Principal
+from twistpi.web.commits import UploadStorage
+from twistpi.web.paths import RequestRefused, segments_of
 from twistpi.web.receiving.forms import Form, MultipartReader, is_multipart
-from twistpi.web.receiving.result_reader import ResultReader, is_result_path
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
 
-if TYPE_CHECKING:
-    from twistpi.blobs.interfaces import IBlobs
-
+LARGEST_RESULT: Final = 16 * 1024 * 1024
+"""Bytes of a test result, which is parsed as a whole, though not in the reactor's thread."""
+_RESULT_SEGMENTS: Final = 6
+"""Segments in the path of a file: user, index, ``+f``, two of its digest, and its name."""
 _BATCH: Final = 64 * 1024
 """Bytes that are worth a thread; smaller bodies are read when all is here, after everything else was checked."""
 _MOST_WAITING: Final = 256 * 1024
 """Bytes that may wait for the thread before the client has to."""
 
 log = Logger()
-Admit = Callable[[Request, bytes], Awaitable[Any]]
+Admit = Callable[[Request, bytes], Awaitable[Principal]]
 """Decides by the headers and the path whether a request may upload; raises what refuses it. It is called before the body comes,
 and before ``request.method``, ``path`` and ``args`` are set."""
 
 
-class UploadServices(Protocol):
-    """The services that uploads need."""
+class ResultReader:
+    """Reads one test result, which is JSON that is kept as it is."""
 
-    @property
-    def blobs(self) -> IBlobs:
-        """The store for the file."""
-
-    @property
-    def offload(self) -> Callable[..., Deferred[Any]]:
-        """Runs a function in a thread, as ``deferToThread`` does."""
-
-    @property
-    def max_upload_size(self) -> int:
-        """The most bytes of a request's body."""
-
-
-class BodyReader(Protocol):
-    """Parses one body, in threads."""
+    def __init__(self, open_file: Callable[[], Receiving]) -> None:
+        self._open_file = open_file
+        self._file: Receiving | Received | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to close."""
+        return self._file is not None
 
     def feed(self, data: bytes) -> None:
-        """Read more of the body. Raise what is wrong with it."""
+        """Write more of it. Raise ``TwistpiError``, ``StorageFull``."""
+        if self._file is None:
+            self._file = self._open_file()
+        assert isinstance(self._file, Receiving)
+        if self._file.size + len(data) > LARGEST_RESULT:
+            raise TwistpiError(f"The body is larger than the {LARGEST_RESULT} bytes that are taken here.", 413)
+        self._file.write(data)
 
-    def finish(self) -> Form | Received:
-        """Return the result; everything was fed. Raise as ``feed`` does."""
+    def finish(self) -> Received:
+        """Return the file. Raise ``BadRequest`` if it is no JSON."""
+        if not isinstance(self._file, Receiving):
+            raise BadRequest("Bad request: could not decode json")
+        self._file = received = self._file.finish()
+        with received.open() as file:
+            try:
+                orjson.loads(file.read())
+            except orjson.JSONDecodeError:
+                raise BadRequest("Bad request: could not decode json") from None
+        return received
 
     def close(self) -> None:
-        """Delete the file unless it was kept. May be called again."""
+        """Delete the file unless it was kept."""
+        if self._file is not None:
+            self._file.close()
 
 
-def choose_body(
-    request: Request, services: UploadServices, length: int | None, admit: Admit | None = None
-) -> StreamedBody | None:
+BodyReader = MultipartReader | ResultReader
+"""Parses one body, in threads."""
+
+
+def is_result_path(raw_path: bytes) -> bool:
+    """Return whether a POST to ``raw_path`` (as sent, without query) holds a test result: it is the path of a file."""
+    if b"+" not in raw_path and b"%2" not in raw_path:
+        return False
+    try:
+        segments = segments_of(raw_path.decode("latin-1"))
+    except RequestRefused:
+        return False
+    if segments and not segments[-1]:
+        segments.pop()
+    return len(segments) >= _RESULT_SEGMENTS and segments[-4] == b"+f"
+
+
+def choose_body(request: Request, storage: UploadStorage, length: int | None, admit: Admit) -> StreamedBody | None:
     """Return the object for the body of ``request`` if that is a POST of a form with files or of a test result, else None.
 
     Not for urlencoded forms: they are small, and clients send JSON under that type, too (``forms.read_urlencoded``).
@@ -85,18 +110,15 @@ def choose_body(
     path = target.partition(b"?")[0]
     content_type = (request.requestHeaders.getRawHeaders(b"Content-Type") or [b""])[0].decode("latin-1")
 
-    def open_file() -> Receiving:
-        return Receiving(services.blobs)
+    def open_reader() -> BodyReader:
+        if is_result_path(path):
+            return ResultReader(lambda: Receiving(storage.blobs))
+        return MultipartReader(content_type, lambda: Receiving(storage.blobs))
 
-    open_reader: Callable[[], BodyReader]
-    if is_result_path(path):
-        open_reader = lambda: ResultReader(open_file)  # noqa: E731
-    elif is_multipart(content_type):
-        open_reader = lambda: MultipartReader(content_type, open_file)  # noqa: E731
-    else:
+    if not is_result_path(path) and not is_multipart(content_type):
         return None
-    body = StreamedBody(services, request, channel, open_reader, length)
-    body.begin(None if admit is None else lambda: admit(request, path))
+    body = StreamedBody(storage, request, channel, open_reader, length)
+    body.begin(lambda: admit(request, path))
     if body.is_refused and request.requestHeaders.hasHeader(b"Expect"):
         # The client waits for 100 Continue: it gets the refusal instead.
         request.requestHeaders.removeHeader(b"Expect")
@@ -113,7 +135,7 @@ class StreamedBody:
 
     def __init__(
         self,
-        services: UploadServices,
+        storage: UploadStorage,
         request: Request,
         channel: Channel,
         open_reader: Callable[[], BodyReader],
@@ -124,16 +146,15 @@ class StreamedBody:
         """Bytes that came, whether they were wanted or not."""
         self._request = request
         self._channel = channel
-        self._limit = services.max_upload_size
-        self._offload = services.offload
+        self._limit = storage.max_upload_size
+        self._offload = storage.offload
         self._announced = announced
         self._open_reader = open_reader
         self._reader: BodyReader | None = None
         self._pieces: list[bytes] = []
         self._waiting = 0
-        self._admission: Deferred[Any] | None = None
-        self._principal: Any = None
-        self._is_admitted = False
+        self._admission: Deferred[Principal] | None = None
+        self._principal: Principal | None = None
         self._is_wanted = False
         """Whether a handler waits for the result, and all of the body is here."""
         self._paused = False
@@ -142,7 +163,7 @@ class StreamedBody:
         self._closed = False
         self._waiters: list[Deferred[None]] = []
 
-    def begin(self, admit: Callable[[], Awaitable[Any]] | None) -> None:
+    def begin(self, admit: Callable[[], Awaitable[Principal]]) -> None:
         """Expect the first byte. Until ``admit`` is through, no more than can wait is taken, and nothing touches the disk."""
         Deferred.fromCoroutine(self._process(admit))
 
@@ -153,10 +174,11 @@ class StreamedBody:
 
     # For handlers ----------------------------------------------------------------------------------------------------
 
-    async def admitted(self) -> Any:
+    async def admitted(self) -> Principal:
         """Return what ``admit`` returned. Raise what it raised, or what else the body was refused for meanwhile."""
-        await self._until(lambda: self._is_admitted or self.is_refused)
+        await self._until(lambda: self._principal is not None or self.is_refused)
         self._raise_refusal()
+        assert self._principal is not None
         return self._principal
 
     async def form(self) -> Form:
@@ -226,20 +248,14 @@ class StreamedBody:
     def _is_over(self) -> bool:
         return self._closed or self.is_refused
 
-    def _too_large(self) -> TwistpiError:
-        told = f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
-        return TwistpiError(told, 413)
-
-    async def _process(self, admit: Callable[[], Awaitable[Any]] | None) -> None:
+    async def _process(self, admit: Callable[[], Awaitable[Principal]]) -> None:
         """Read the body; runs until the request is over or the body refused."""
         try:
             self._reader = self._open_reader()
             if self._announced is not None and self._announced > self._limit:
                 raise self._too_large()
-            if admit is not None:
-                self._admission = Deferred.fromCoroutine(_await(admit()))
-                self._principal = await self._admission
-            self._is_admitted = True
+            self._admission = Deferred.fromCoroutine(_await(admit()))
+            self._principal = await self._admission
             self._wake()
             await self._read_batches(self._reader)
             await self._until(lambda: self._is_over)
@@ -274,6 +290,10 @@ class StreamedBody:
                 self._channel.answer_soon(self._request)
         self._wake()
 
+    def _too_large(self) -> TwistpiError:
+        told = f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
+        return TwistpiError(told, 413)
+
     def _raise_refusal(self) -> None:
         if self._refusal is not None:
             self._refusal.raiseException()
@@ -306,7 +326,7 @@ def _read(reader: BodyReader, data: bytes, last: bool) -> Form | Received | None
     return reader.finish() if last else None
 
 
-async def _await(admission: Awaitable[Any]) -> Any:
+async def _await(admission: Awaitable[Principal]) -> Principal:
     return await admission
 
 
