@@ -414,9 +414,7 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from(
-    ["type", "volatile", "bases", "acl_upload", "acl_read", "mirror_url", "mirror_cache_expiry", "title", "password", "user"]
-)
+KEYS = st.sampled_from([*STAGE, "acl_read", "mirror_url", "mirror_cache_expiry", "title", "password", "email", "user"])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
