@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.web.web_asking import (
+    STAGE,
     Person,
     Worlds,
     add_mirror,
