@@ -19,8 +19,7 @@ from twistpi.http.agent import Agent
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
 from twistpi.model.server_errors import NotFenced, StrangePrimary, UnknownSerial
-from twistpi.replication.fencing import Fencing, ServerFacts
-from twistpi.replication.peers import KnownFollowers, ask_peer, tell
+from twistpi.replication.fencing import Fencing, KnownFollowers, ServerFacts
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import PromotionNotifier
 from twistpi.rules.replication import Fence
@@ -107,9 +106,9 @@ class Server:
         def offload(work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Deferred[T]:
             return Deferred.fromCoroutine(_later(work, *arguments, **named))
 
-        self.fencing = Fencing(
-            facts, self.log, self.gate, lambda: self.epochs, self.clock, offload, self.written.append, self.heard.append
-        )
+        log: Any = self.log
+        gate: Any = self.gate
+        self.fencing = Fencing(facts, log, gate, lambda: self.epochs, self.clock, offload, self.written.append, self.heard.append)
 
     def reach(self, other: Server) -> Primary:
         client, agent = client_for(other.site.url)
@@ -172,7 +171,7 @@ def setup() -> Iterator[Setup]:
 async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(setup: Setup) -> None:
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 2
-    told = await tell(new.reach(old), new.promoted(), PATIENCE)
+    told = await new.reach(old).tell(new.promoted(), PATIENCE)
     fence = Fence(2, NEW, new.site.url, 120, 125)
     assert (told.fenced, told.serial) == (True, 125)
     assert old.written == old.heard == [fence]
@@ -186,8 +185,8 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
 async def test_being_told_again_changes_nothing(setup: Setup) -> None:
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     note = new.promoted()
-    first = await tell(new.reach(old), note, PATIENCE)
-    assert await tell(new.reach(old), note, PATIENCE) == first
+    first = await new.reach(old).tell(note, PATIENCE)
+    assert await new.reach(old).tell(note, PATIENCE) == first
     assert set(old.written) == {Fence(2, NEW, new.site.url, 120, 123)}
 
 
@@ -196,7 +195,7 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 1
     epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
-    held = await tell(new.reach(old), FenceNote(NEW, LOG, epoch_start, new.site.url, hold=30), PATIENCE)
+    held = await new.reach(old).tell(FenceNote(NEW, LOG, epoch_start, new.site.url, hold=30), PATIENCE)
     assert (held.serial, held.fenced) == (124, False)
     old.clock.advance(29)
     assert old.gate.told == ["hold"]
@@ -209,8 +208,8 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
 async def test_a_hold_that_ends_in_a_promotion_is_not_released(setup: Setup) -> None:
     old, new = setup.server(OLD, 120), setup.server(NEW, 120)
     epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
-    await tell(new.reach(old), FenceNote(NEW, LOG, epoch_start, hold=30), PATIENCE)
-    await tell(new.reach(old), new.promoted(), PATIENCE)
+    await new.reach(old).tell(FenceNote(NEW, LOG, epoch_start, hold=30), PATIENCE)
+    await new.reach(old).tell(new.promoted(), PATIENCE)
     old.clock.advance(60)
     assert "release" not in old.gate.told
     assert "Nothing exists only here." in str(old.gate.reason)
@@ -223,14 +222,14 @@ async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(set
     late = FenceNote(OLD, LOG, Epoch(2, OLD, Fork(119, chain_of(119))))
     for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, epoch_start=Epoch())):
         with pytest.raises(NotFenced):
-            await tell(setup.server("c" * 32, 1).reach(new), note, PATIENCE)
+            await setup.server("c" * 32, 1).reach(new).tell(note, PATIENCE)
     assert new.gate.told == []
 
 
 @in_reactor
 async def test_a_replica_takes_note_and_stays_what_it_is(setup: Setup) -> None:
     replica, new = setup.server("c" * 32, 110, role="replica"), setup.server(NEW, 120)
-    told = await tell(new.reach(replica), new.promoted(), PATIENCE)
+    told = await new.reach(replica).tell(new.promoted(), PATIENCE)
     assert (told.role, told.fenced) == ("replica", False)
     assert replica.gate.told == []
 
@@ -242,7 +241,7 @@ async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learne
     assert old.gate.told == []
     old.fencing.epoch_seen(2)
     assert old.fencing.fence == Fence(2, last=123)
-    await tell(new.reach(old), new.promoted(), PATIENCE)
+    await new.reach(old).tell(new.promoted(), PATIENCE)
     assert old.written[-1] == old.fencing.fence == Fence(2, NEW, new.site.url, 120, 123)
 
 
@@ -284,7 +283,7 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(setup
     answering, new.site.answering = new.site.answering, asked.append
     answered = old.fencing.start([old.reach(new)])
     await _until(Clock(), lambda: bool(asked))
-    await tell(new.reach(old), FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
+    await new.reach(old).tell(FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
     answering(asked[0])
     await answered
     assert "release" not in old.gate.told
@@ -325,7 +324,7 @@ async def test_what_is_no_server_of_ours_is_told_apart(setup: Setup) -> None:
     strange = FakePrimary(lambda request: (request.write(b'{"node_id": 7}'), request.finish())[-1]).start()
     client, agent = client_for(strange.url)
     with pytest.raises(StrangePrimary):
-        await ask_peer(Primary(strange.url, old.node, client, Spoken(), lambda count: bytes(count)), PATIENCE)
+        await Primary(strange.url, old.node, client, Spoken(), lambda count: bytes(count)).peer(PATIENCE)
     agent.close()
     await strange.stop()
 

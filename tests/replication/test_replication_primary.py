@@ -16,7 +16,6 @@ from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.mirror.mirror_setup import ShiftableClock
 from tests.replication.fake_primary import Answering, FakePrimary, client_for, reactor
 from twistpi.http.agent import Agent
-from twistpi.http.body import BytesBody
 from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import Primary, PrimaryAddress
 
@@ -131,20 +130,6 @@ async def test_a_primary_with_another_clock_is_asked_again_by_its_own(world: Wor
     clockwork.ahead = 86400.0  # the clock jumps
     (await primary.ask("GET", "/+peer")).discard()
     assert len(fake.seen) == 5
-
-
-class OnceOnly(BytesBody):
-    """A producer like those of files, for all that whoever sends it knows."""
-
-
-@in_reactor
-async def test_a_body_that_can_be_sent_once_is_sent_after_the_clocks_were_compared(world: World) -> None:
-    primary, fake = world.primary(Clockwork(500.0).answer)
-    answer = await primary.ask("POST", "/+blobs", body=OnceOnly(b"stream"))
-    assert answer.status == 200
-    answer.discard()
-    assert [seen.uri for seen in fake.seen] == ["/+peer", "/+peer", "/+blobs"]
-    assert fake.seen[2].body == b"stream"
 
 
 @in_reactor

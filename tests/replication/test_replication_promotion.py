@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -86,7 +86,9 @@ def scene_of(setup: Setup, old_serial: int = 123, new_serial: int = 120, **old: 
     async def take_over(epoch: int, *, tell: bool) -> None:
         begun.append((epoch, other.log.serial))
 
-    promoting = Promotion(other.fencing, other.reach(one), following, take_over, lambda: None, lambda: len(missing), clock)
+    promoting = Promotion(
+        other.fencing, other.reach(one), cast(Any, following), take_over, lambda: None, lambda: len(missing), clock
+    )
     return Scene(one, other, promoting, following, missing, clock, begun)
 
 

@@ -18,8 +18,7 @@ from twistpi.http.errors import RequestFailed
 from twistpi.model.peers import FenceNote, Peer, read_peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary
-from twistpi.replication.peers import FENCE_PATH, PEER_PATH
-from twistpi.replication.primary import TIME_HEADER
+from twistpi.replication.primary import FENCE_PATH, PEER_PATH, TIME_HEADER
 from twistpi.server.node import Node
 from twistpi.server.run_file import read_running
 

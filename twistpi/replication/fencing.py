@@ -7,21 +7,24 @@ then the server that was promoted is answered.  So what it is told to be the las
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
+import orjson
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
+from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, UnknownSerial, WriterStopped
-from twistpi.replication.peers import ask_peer
 from twistpi.replication.primary import Primary
-from twistpi.rules.replication import PRIMARY, Fence, decide_fence, fence_by_epoch, fence_by_peer, is_stale
+from twistpi.rules.replication import PRIMARY, Fence, decide_fence, fence_by_peer, is_stale
 
 ASKING = 2.0
 """Seconds for which a start waits for the followers it knows."""
@@ -30,31 +33,10 @@ _FENCED = (
     "This server takes no writes, since {successor} was promoted and began epoch {epoch}. {beyond} twistpi resync makes a replica"
     " of it."
 )
+_FOLLOWERS = "followers.json"
+_MOST_FOLLOWERS = 100
+"""Followers that are remembered; the one that came longest ago is forgotten first."""
 _log = Logger()
-
-
-class Log(Protocol):
-    """As much of the changelog as is used here."""
-
-    @property
-    def last(self) -> Position:
-        """The end of the newest line."""
-
-    def position(self, serial: int) -> Position:
-        """The end of a line; raises ``UnknownSerial``.  Blocking."""
-
-
-class Gate(Protocol):
-    """As much of the writer as is used here."""
-
-    def hold(self) -> Deferred[None]:
-        """Let commits wait."""
-
-    def release(self) -> None:
-        """Decide what waits."""
-
-    def deny(self, reason: Exception) -> Deferred[None]:
-        """Refuse commits."""
 
 
 @attrs.frozen
@@ -75,8 +57,8 @@ class Fencing:
     """Whether this server may take writes; ``fence`` says why not."""
 
     facts: ServerFacts
-    _log: Log
-    _gate: Gate
+    _changelog: FileChangelog
+    _writer: Writer
     _epochs: Callable[[], Sequence[tuple[int, str, int]]]
     """Returns epoch, node id and first serial of each epoch in the view, but for the first one."""
     _clock: IReactorTime
@@ -86,14 +68,12 @@ class Fencing:
     _on_fence: Callable[[Fence], object]
     """Called in the reactor when a fence went up."""
     fence: Fence | None = None
-    _epoch_start: Epoch = attrs.field(factory=Epoch, init=False)
-    """The newest epoch, as it was looked up last."""
     _hold: IDelayedCall | None = attrs.field(default=None, init=False)
 
     @property
     def serial(self) -> int:
         """The serial of the newest entry here."""
-        return self._log.last.serial
+        return self._changelog.last.serial
 
     @property
     def epoch(self) -> int:
@@ -103,12 +83,22 @@ class Fencing:
 
     async def peer(self) -> Peer:
         """Return what this server tells another one of itself."""
-        last, facts = self._log.last, self.facts
-        primary_url = self.fence.url if self.fence is not None else facts.primary_url
+        last, facts, epochs = self._changelog.last, self.facts, self._epochs()
+        epoch_start = Epoch()
+        if epochs:
+            epoch, node_id, serial = epochs[-1]
+            epoch_start = Epoch(epoch, node_id, Fork(serial - 1, await self._chain_at(serial - 1) or Fork().chain))
         return Peer(
-            facts.node_id, facts.log_id, facts.role, last.serial, last.chain, await self._newest_epoch(),
-            self.fence is not None, facts.url, primary_url,
-        )  # fmt: skip
+            facts.node_id,
+            facts.log_id,
+            facts.role,
+            last.serial,
+            last.chain,
+            epoch_start,
+            fenced=self.fence is not None,
+            url=facts.url,
+            primary_url=facts.primary_url if self.fence is None else self.fence.url,
+        )
 
     async def note(self, note: FenceNote) -> Peer:
         """React to a server that was promoted, or is about to be.  Return what this server is then.  Raise ``NotFenced``."""
@@ -130,14 +120,13 @@ class Fencing:
 
     def epoch_seen(self, epoch: int) -> None:
         """React to a follower that knows of ``epoch``."""
-        fence = None if self.facts.role != PRIMARY else fence_by_epoch(self._quick_peer(), epoch)
-        if fence is not None and self.fence is None:
-            putting_up: Deferred[None] = Deferred.fromCoroutine(self._put_up(fence))
+        if self.facts.role == PRIMARY and self.fence is None and epoch > self.epoch:
+            putting_up: Deferred[None] = Deferred.fromCoroutine(self._put_up(Fence(epoch, last=self.serial)))
             putting_up.addErrback(lambda failure: _log.failure("The fence could not be written down", failure=failure))
 
     async def ask(self, others: Iterable[Primary]) -> None:
         """Ask ``others``, all at once and for ``ASKING`` seconds at most, whether one of them was promoted, and react to it."""
-        asking = [Deferred.fromCoroutine(ask_peer(other, ASKING)) for other in others]
+        asking = [Deferred.fromCoroutine(other.peer(ASKING)) for other in others]
         for succeeded, told in await DeferredList(asking, consumeErrors=True):
             if succeeded and self.fence is None and isinstance(told, Peer):
                 await self.learn(told)
@@ -170,13 +159,13 @@ class Fencing:
         if self.facts.role != PRIMARY:
             return
         if self.fence is not None:
-            await self._gate.deny(self.fence.error())
+            await self._writer.deny(self.fence.error())
             _log.warn(_FENCED, successor=self.fence.successor, epoch=self.fence.epoch, beyond=self.fence.beyond)
         elif others:
-            await self._gate.hold()
+            await self._writer.hold()
             await self.ask(others)
             if self.fence is None and not self._is_holding:
-                self._gate.release()
+                self._writer.release()
 
     async def learn(self, other: Peer) -> None:
         """React to what another server says of itself."""
@@ -188,10 +177,10 @@ class Fencing:
     async def _put_up(self, fence: Fence) -> None:
         first, self.fence = self.fence is None, fence
         with contextlib.suppress(WriterStopped):
-            await self._gate.deny(fence.error())
-        self.fence = fence = attrs.evolve(fence, last=self._log.last.serial)
+            await self._writer.deny(fence.error())
+        self.fence = fence = attrs.evolve(fence, last=self._changelog.last.serial)
         with contextlib.suppress(WriterStopped):
-            await self._gate.deny(fence.error())
+            await self._writer.deny(fence.error())
         self.stop()
         await self._offload(self._persist, fence)
         if first:
@@ -201,34 +190,59 @@ class Fencing:
     async def _hold_for(self, seconds: float) -> None:
         self.stop()
         self._hold = self._clock.callLater(seconds, self._release)  # now: another hold may come while this one is awaited
-        await self._gate.hold()
+        await self._writer.hold()
 
     def _release(self) -> None:
         _log.warn("The server that was to be promoted did not say that it was; writes go on here.")
-        self._gate.release()
-
-    async def _newest_epoch(self) -> Epoch:
-        epochs = self._epochs()
-        if not epochs:
-            return Epoch()
-        epoch, node_id, serial = epochs[-1]
-        if (self._epoch_start.epoch, self._epoch_start.fork.serial) != (epoch, serial - 1):
-            chain = await self._chain_at(serial - 1)
-            self._epoch_start = Epoch(epoch, node_id, Fork(serial - 1, chain or Fork().chain))
-        return self._epoch_start
+        self._writer.release()
 
     async def _chain_at(self, serial: int) -> str | None:
         """Return the chain of a line here; None when there is no such line."""
-        if serial == self._log.last.serial:
-            return self._log.last.chain
+        if serial == self._changelog.last.serial:
+            return self._changelog.last.chain
         try:
-            position: Position = await self._offload(self._log.position, serial)
+            position: Position = await self._offload(self._changelog.position, serial)
         except UnknownSerial:
             return None
         return position.chain
 
-    def _quick_peer(self) -> Peer:
-        """Return the same as ``peer``, without the fork of the epoch."""
-        last, facts, epochs = self._log.last, self.facts, self._epochs()
-        epoch_start = Epoch(epochs[-1][0], epochs[-1][1]) if epochs else Epoch()
-        return Peer(facts.node_id, facts.log_id, facts.role, last.serial, last.chain, epoch_start)
+
+@attrs.define(eq=False)
+class KnownFollowers:
+    """The servers that follow this one, as ``followers.json`` has them."""
+
+    _path: str
+    _urls: dict[str, str]
+    """By node id; the one that came last is last."""
+
+    @classmethod
+    def open(cls, serverdir: str) -> KnownFollowers:
+        """Return what is known in ``serverdir``: nothing when the file is missing or cannot be understood."""
+        path = os.path.join(serverdir, _FOLLOWERS)
+        try:
+            with open(path, "rb") as file:
+                fields: Json = orjson.loads(file.read())
+        except (OSError, orjson.JSONDecodeError):
+            fields = {}
+        known = fields.items() if isinstance(fields, dict) else ()
+        return cls(path, {node: url for node, url in known if isinstance(url, str)})
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """URLs by node id."""
+        return dict(self._urls)
+
+    def came(self, node_id: str, url: str | None) -> None:
+        """Note that a follower asked for the log, and the URL that it says it answers at, if any."""
+        if url is None or self._urls.get(node_id) == url:
+            return
+        self._urls.pop(node_id, None)
+        self._urls[node_id] = url
+        while len(self._urls) > _MOST_FOLLOWERS:
+            del self._urls[next(iter(self._urls))]
+        try:
+            with open(f"{self._path}.new", "wb") as file:
+                file.write(orjson.dumps(self._urls, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            os.replace(f"{self._path}.new", self._path)
+        except OSError as error:
+            _log.warn("The follower at {url} will not be remembered: {reason}", url=url, reason=str(error))

@@ -1,4 +1,4 @@
-"""The server that this one follows, as a place to ask: signed requests, answers that are read as they come.
+"""Another server of the same log, as a place to ask: signed requests, answers that are read as they come.
 
 Every request carries a token that is good for this request, at this time, once (``auth/tokens.py``).  Clocks need not agree:
 a primary that finds a token too old or too new says what time it has, and is asked again by its own clock.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import attrs
 import orjson
 from twisted.internet.interfaces import IProtocol
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
 
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
+from twistpi.model.peers import FenceNote, Peer, read_peer
+from twistpi.model.records import Json
+from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 
 PATIENCE = 30.0
 """Seconds to the head of an answer, and between two pieces of a body that is read as a whole."""
@@ -28,7 +29,8 @@ LONGEST_JSON = 64 * 1024 * 1024
 TIME_HEADER = "X-Twistpi-Time"
 """The primary's clock, in Unix seconds, in every answer to another server."""
 _SCHEME = "Twistpi-Node"
-_PEER = "/+peer"
+PEER_PATH = "/+peer"
+FENCE_PATH = "/+fence"
 _CLOSED = "closed"
 _SIGN_AGAIN = frozenset({"expired", "replayed", _CLOSED})
 """Why a token was of no use where another one may be."""
@@ -90,13 +92,14 @@ class PrimaryAnswer:
         """Return the first value of a header, None without it."""
         return self._response.header(name)
 
-    async def json(self) -> Any:
+    async def json(self) -> Json:
         """Return the body as JSON; raise ``PrimaryUnreachable`` when it breaks off, ``StrangePrimary`` when it is no JSON."""
         content = await self.read(LONGEST_JSON)
         try:
-            return orjson.loads(content)
+            value: Json = orjson.loads(content)
         except orjson.JSONDecodeError:
             raise StrangePrimary(self.url, f"status {self.status} with a body that is no JSON") from None
+        return value
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body; raise as ``json`` does, ``StrangePrimary`` when it has more than ``limit`` bytes."""
@@ -146,8 +149,6 @@ class Primary:
     patience: float = PATIENCE
     offset: float = attrs.field(default=0.0, init=False)
     """Seconds by which the primary's clock is ahead of ours, as far as it had to tell; 0 while tokens are taken as they are."""
-    _heard: bool = attrs.field(default=False, init=False)
-    """Whether a token was taken before, so that a body which cannot be sent twice may be risked."""
     _base: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -159,24 +160,54 @@ class Primary:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: IBodyProducer | bytes | None = None,
+        body: bytes | None = None,
         patience: float | None = None,
     ) -> PrimaryAnswer:
         """The answer to one signed request, whatever its status, once its head is there.
 
         ``path`` begins with ``/``, holds the query, and is sent as it is; the prefix of the primary's address is put before it
-        and is not signed.  A token that the primary's clock refuses is made anew once; so is a request without a body, or with
-        one in memory, whose connection turned out to be closed.  A body from a producer is sent at most once: before the first
-        one the primary is asked for its clock.  ``patience`` is in seconds, to the head of the answer.  Raises
-        ``PrimaryUnreachable``.  When the Deferred that awaits this is cancelled, the request is dropped.
+        and is not signed.  A token that the primary's clock refuses is made anew once; so is a request whose connection turned
+        out to be closed.  ``patience`` is in seconds, to the head of the answer.  Raises ``PrimaryUnreachable``.  When the
+        Deferred that awaits this is cancelled, the request is dropped.
         """
-        repeatable = body is None or isinstance(body, bytes)
-        if not repeatable and not self._heard:
-            (await self._ask_again("GET", _PEER, {}, None, patience)).discard()
-        if repeatable:
-            return await self._ask_again(method, path, headers or {}, body, patience)
-        answer, _ = await self._heed(await self._signed(method, path, headers or {}, body, patience))
+        try:
+            answer, refusal = await self._ask_once(method, path, headers or {}, body, patience)
+        except PrimaryUnreachable as error:
+            if not isinstance(error.__cause__, RequestFailed) or error.__cause__.cause is not Cause.CLOSED:
+                raise
+            refusal = _CLOSED  # before anything came back
+        if refusal in _SIGN_AGAIN:
+            answer, _ = await self._ask_once(method, path, headers or {}, body, patience)
         return answer
+
+    async def peer(self, patience: float) -> Peer:
+        """Return what the server says of itself.
+
+        Raise ``PrimaryUnreachable``, after ``patience`` seconds at the latest, and ``StrangePrimary``.
+        """
+        return await self._read_peer(await self.ask("GET", PEER_PATH, patience=patience))
+
+    async def tell(self, note: FenceNote, patience: float) -> Peer:
+        """Tell the server that this one was promoted, or is about to be.  Return what that one is from then on.
+
+        Raise ``NotFenced`` when it does not step back, ``PrimaryUnreachable`` after ``patience`` seconds, and ``StrangePrimary``.
+        """
+        headers = {"Content-Type": "application/json"}
+        answer = await self.ask("POST", FENCE_PATH, headers=headers, body=orjson.dumps(note.to_json()), patience=patience)
+        if answer.status == NotFenced.status:
+            fields = await answer.json()
+            raise NotFenced(str(fields.get("reason", "")) if isinstance(fields, dict) else "")
+        return await self._read_peer(answer)
+
+    async def _read_peer(self, answer: PrimaryAnswer) -> Peer:
+        fields = await answer.json()
+        if answer.status != 200:
+            message = fields.get("message", "") if isinstance(fields, dict) else ""
+            raise StrangePrimary(self.url, f"status {answer.status}: {message}")
+        try:
+            return read_peer(fields)
+        except ValueError as error:
+            raise StrangePrimary(self.url, str(error)) from None
 
     def token(self, method: str, target: str, told: str = "") -> str:
         """A token that proves who asks, and tells ``told`` beside it, for one request, by the primary's clock as far as known."""
@@ -187,34 +218,10 @@ class Primary:
         """The primary found a token too old or too new, and its clock says ``seconds``."""
         self.offset = seconds - self._client.clock.seconds()
 
-    async def _ask_again(
-        self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
-    ) -> PrimaryAnswer:
-        """The answer to a request that may be made a second time."""
-        try:
-            answer, refusal = await self._heed(await self._signed(method, path, headers, body, patience))
-        except PrimaryUnreachable as error:
-            if not isinstance(error.__cause__, RequestFailed) or error.__cause__.cause is not Cause.CLOSED:
-                raise
-            refusal = _CLOSED  # before anything came back
-        if refusal in _SIGN_AGAIN:
-            answer, _ = await self._heed(await self._signed(method, path, headers, body, patience))
-        return answer
-
-    async def _heed(self, answer: PrimaryAnswer) -> tuple[PrimaryAnswer, str]:
-        """Learn what an answer says of clocks; the answer, still to be read, and why the token was refused, if it was."""
-        if answer.status != 403:
-            self._heard = True
-            return answer, ""
-        content = await answer.read(LONGEST_JSON)
-        reason, time = _reason(content), _number(answer.header(TIME_HEADER))
-        if reason == "expired" and time is not None:
-            self.clock_is(time)
-        return answer.with_body(content), reason
-
-    async def _signed(
-        self, method: str, path: str, headers: Mapping[str, str], body: IBodyProducer | bytes | None, patience: float | None
-    ) -> PrimaryAnswer:
+    async def _ask_once(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, patience: float | None
+    ) -> tuple[PrimaryAnswer, str]:
+        """Return the answer, still to be read, and why the token was refused, if it was; learn what it says of clocks."""
         fields = {
             **headers,
             "Authorization": f"{_SCHEME} {self.token(method, path)}",
@@ -228,7 +235,14 @@ class Primary:
             )
         except RequestFailed as failed:
             raise PrimaryUnreachable(self.url, failed.reason) from failed
-        return PrimaryAnswer(self.url, response, seconds)
+        answer = PrimaryAnswer(self.url, response, seconds)
+        if answer.status != 403:
+            return answer, ""
+        content = await answer.read(LONGEST_JSON)
+        reason, time = _reason(content), _number(answer.header(TIME_HEADER))
+        if reason == "expired" and time is not None:
+            self.clock_is(time)
+        return answer.with_body(content), reason
 
 
 def _reason(content: bytes) -> str:

@@ -24,7 +24,7 @@ from twistpi.model.peers import FenceNote, Peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary, promotion_refused
 from twistpi.replication.fencing import Fencing
-from twistpi.replication.peers import ask_peer, tell
+from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import PRIMARY, decide_promotion
 
@@ -66,16 +66,6 @@ class TakeOver(Protocol):
         """Begin ``epoch``; the former primary is told before the restart with ``tell``, else after it."""
 
 
-class Followed(Protocol):
-    """As much of ``replication.following.Following`` as is used here."""
-
-    def hurry(self) -> None:
-        """Ask again at once, if it is waiting to do so."""
-
-    def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
-        """Fires when ``serial`` is here; fails with a ``TwistpiError`` after ``timeout`` seconds."""
-
-
 @attrs.define(eq=False)
 class Promotion:
     """What ``/+promote`` begins and asks for.  On a primary it only says that it is one."""
@@ -83,7 +73,7 @@ class Promotion:
     _fencing: Fencing
     _primary: Primary | None
     """Whom this server follows; None on a primary."""
-    _following: Followed | None
+    _following: Following | None
     _take_over: TakeOver
     _former_url: Callable[[], str | None]
     """The former primary that has not been told yet."""
@@ -124,7 +114,7 @@ class Promotion:
         own = await self._fencing.peer()
         await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch, tell=False)
 
-    async def _promote(self, primary: Primary, following: Followed, *, force: bool) -> None:
+    async def _promote(self, primary: Primary, following: Following, *, force: bool) -> None:
         there = await self._ask(primary)
         epoch = decide_promotion(await self._fencing.peer(), there).epoch_start.epoch
         if there is not None and not force:
@@ -140,7 +130,7 @@ class Promotion:
     async def _ask(self, primary: Primary) -> Peer | None:
         """Return what the primary is; None when it is gone, or a server of another log."""
         try:
-            there = await ask_peer(primary, PATIENCE)
+            there = await primary.peer(PATIENCE)
         except (PrimaryUnreachable, StrangePrimary) as error:
             self._say(f"The primary was not asked: {error}")
             return None
@@ -149,12 +139,12 @@ class Promotion:
             return None
         return there
 
-    async def _hold_writes(self, primary: Primary, there: Peer, following: Followed) -> None:
+    async def _hold_writes(self, primary: Primary, there: Peer, following: Following) -> None:
         """Have the primary write no more, and wait until all that it has is here."""
         own = await self._fencing.peer()
         note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).epoch_start, own.url, hold=HOLD)
         try:
-            held = await tell(primary, note, PATIENCE)
+            held = await primary.tell(note, PATIENCE)
         except NotFenced as refusal:
             raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
         except (PrimaryUnreachable, StrangePrimary) as error:
@@ -166,7 +156,7 @@ class Promotion:
             await self._release_writes(primary, note)
             raise
 
-    async def _catch_up(self, primary: Primary, last: int, following: Followed) -> None:
+    async def _catch_up(self, primary: Primary, last: int, following: Following) -> None:
         """Wait until the entries up to ``last`` are here, and all files."""
         until = self._clock.seconds() + WAIT
         missing = last - self._fencing.serial
@@ -196,7 +186,7 @@ class Promotion:
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
         """Have the primary write again at once, since nobody is promoted."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
-            await tell(primary, attrs.evolve(note, hold=AT_ONCE), PATIENCE)
+            await primary.tell(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
     def _say(self, sentence: str) -> None:
         self._told.append(sentence)
@@ -245,7 +235,7 @@ class PromotionNotifier:
         """Tell it once; return whether nothing is left to tell."""
         url = self._other.url
         try:
-            told = await tell(self._other, await self._note(), NOTIFICATION_TIMEOUT)
+            told = await self._other.tell(await self._note(), NOTIFICATION_TIMEOUT)
         except NotFenced as refusal:
             _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
             return await self._ask_why()
@@ -259,7 +249,7 @@ class PromotionNotifier:
 
     async def _ask_why(self) -> bool:
         try:
-            other = await ask_peer(self._other, NOTIFICATION_TIMEOUT)
+            other = await self._other.peer(NOTIFICATION_TIMEOUT)
         except (PrimaryUnreachable, StrangePrimary):
             return False
         await self._done()

@@ -93,13 +93,6 @@ def _knows_better(known: Fence, note: FenceNote) -> bool:
     return bool(known.node_id) and known.url is not None and note.url is None
 
 
-def fence_by_epoch(own: Peer, epoch: int) -> Fence | None:
-    """Return the fence when a follower of this log knows ``epoch`` and nothing else is known; None when it is not a later one."""
-    if own.role != PRIMARY or epoch <= own.epoch_start.epoch:
-        return None
-    return Fence(epoch, last=own.serial)
-
-
 def fence_by_peer(own: Peer, other: Peer, chain_at_fork: str | None) -> Fence | None:
     """Return the fence that follows from the description of another server of the log; None when none does."""
     begun_by_other = other.epoch_start.node_id == other.node_id

@@ -15,9 +15,8 @@ from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import EpochBegan
 from twistpi.model.peers import FenceNote
-from twistpi.replication.fencing import Fencing
+from twistpi.replication.fencing import Fencing, KnownFollowers
 from twistpi.replication.following import Following
-from twistpi.replication.peers import KnownFollowers
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import PromotionNotifier
 from twistpi.server.node import PRIMARY

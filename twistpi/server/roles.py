@@ -20,10 +20,9 @@ from twistpi.blobs.tree import INCOMING
 from twistpi.mirror.names import NameLists
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
-from twistpi.replication.fencing import Fencing, ServerFacts
+from twistpi.replication.fencing import Fencing, KnownFollowers, ServerFacts
 from twistpi.replication.following import Following
 from twistpi.replication.history import History
-from twistpi.replication.peers import KnownFollowers
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import Promotion
 from twistpi.server.epochs import Epochs

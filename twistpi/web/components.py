@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from twistpi.mirror.pages import PageService
     from twistpi.push.releases import Pusher
     from twistpi.replication.blob_fetcher import BlobFetcher
-    from twistpi.replication.fencing import Fencing
+    from twistpi.replication.fencing import Fencing, KnownFollowers
     from twistpi.replication.following import Following
-    from twistpi.replication.peers import KnownFollowers
     from twistpi.replication.promotion import Promotion
     from twistpi.web.forwarding.forwarder import Forwarder
     from twistpi.web.replication.authentication import NodeAuthenticator
