@@ -23,9 +23,8 @@ from twistpi.model.changes import LogStarted, UserCreated
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING
 from twistpi.model.server_errors import FeedDamaged, PrimaryUnreachable, StorageFull, StrangePrimary
-from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
-from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, Overview, SegmentFacts, look_over
+from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, History, Overview, SegmentFacts, look_over
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.view.database import FOLD_VERSION, open_view
 from twistpi.view.snapshot import Copy, copy_view, dump
@@ -153,7 +152,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     client, agent = client_for(large.fake.url)
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     place = SnapshotPaths(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
-    yield Fresh(folder, primary, Bootstrap(primary, place, Disk(), reactor, offload))
+    yield Fresh(folder, primary, Bootstrap(primary, place, Disk(), offload))
     agent.close()
 
 

@@ -103,7 +103,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
-    bootstrap = Bootstrap(primary, place, Disk(), reactor, offload)
+    bootstrap = Bootstrap(primary, place, Disk(), offload)
     yield Arriving(serverdir, settings, FirstSync(primary, serverdir, reactor, lambda: 0.0, bootstrap), large)
     large.view.close()
     large.changelog.close()

@@ -58,10 +58,6 @@ class Report:
     """Why it ended early; None when it did not."""
 
 
-class _Blocked(Exception):
-    """Nothing may be removed now, for the reason that its text gives."""
-
-
 @attrs.define(eq=False)
 class GarbageCollector:
     """Runs passes, one after the other.  Its methods are called in the reactor's thread."""
@@ -141,34 +137,34 @@ class GarbageCollector:
 
     async def _run(self, collection: Collection, report: Report) -> None:
         try:
-            await self._collect(collection)
+            report.failure = await self._collect(collection)
         except (CancelledError, WriterStopped):
             report.failure = "the server stops"
-        except _Blocked as blocked:
-            report.failure = str(blocked)
         except Exception as error:
             report.failure = str(error)
             self._log.failure("Files that nothing names could not be removed")
         self._end(report)
 
-    async def _collect(self, collection: Collection) -> None:
+    async def _collect(self, collection: Collection) -> str | None:
+        """Return why nothing may be removed now, or None at the end."""
+
         def find() -> list[Garbage] | None:
             return collection.find(self._readers.get())
 
         while (found := await self._offload(find)) is not None:
             if found:
+                blocked = None if self._blocked is None else self._blocked()
+                if blocked is not None:
+                    return blocked
                 await self._take(collection, found)
             if self._stopping:
                 raise CancelledError
             self._pausing = sleep(self._clock, _PAUSE)
             await self._pausing
             self._pausing = None
+        return None
 
     async def _take(self, collection: Collection, found: list[Garbage]) -> None:
-        reason = None if self._blocked is None else self._blocked()
-        if reason is not None:
-            raise _Blocked(reason)
-
         def decide(reader: Reader) -> Sequence[Change]:
             """Withdraw blobs in the writer's thread, where none can be named meanwhile; nothing is written to the changelog."""
             collection.take(found, reader, self._readers.get())

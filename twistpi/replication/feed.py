@@ -38,10 +38,6 @@ Receive = Callable[[Sequence[bytes]], "Deferred[Position]"]
 """Checks, appends and folds lines (``changelog.writer.Writer.receive``)."""
 
 
-class NotAFeed(Exception):
-    """The bytes are no feed; the message says why."""
-
-
 @attrs.frozen
 class Heartbeat:
     """A sign of life of the primary."""
@@ -63,7 +59,7 @@ class FeedLines:
     def take(self, data: bytes) -> tuple[list[bytes], Heartbeat | None]:
         """Return the lines of the changelog that ``data`` completes, without line feeds, and the last heartbeat among them.
 
-        Raise ``NotAFeed``.
+        Raise ``ValueError`` for what is no feed.
         """
         begin, feed, end = data.rpartition(b"\n")
         if not feed:
@@ -81,7 +77,7 @@ class FeedLines:
     def _keep(self, piece: bytes) -> None:
         self._length += len(piece)
         if self._length > LONGEST_LINE:
-            raise NotAFeed(f"a line is longer than {LONGEST_LINE:,} bytes")
+            raise ValueError(f"a line is longer than {LONGEST_LINE:,} bytes")
         if piece:
             self._rest.append(piece)
 
@@ -94,7 +90,7 @@ def heartbeat_line(beat: Heartbeat) -> bytes:
 def _heartbeat(line: bytes) -> Heartbeat:
     found = _HEARTBEAT.fullmatch(line)
     if found is None:
-        raise NotAFeed(f"{line[:80]!r} is no heartbeat")
+        raise ValueError(f"{line[:80]!r} is no heartbeat")
     return Heartbeat(int(found[1]), float(found[2]))
 
 
@@ -151,7 +147,7 @@ class FeedConnection:
                 self._waiting_bytes += sum(map(len, lines))
                 if beat is not None:
                     self._heartbeat(beat)
-        except (NotAFeed, zlib.error) as error:
+        except (ValueError, zlib.error) as error:
             self._end(StrangePrimary(self._url, str(error)))
             return
         if self._waiting_bytes > _WAITING_BYTES and not self._is_paused:

@@ -1,15 +1,31 @@
-"""The files that a primary's log consists of, and their transfer to this disk in as many pieces as it takes."""
+"""The files that a primary's log consists of, and their transfer to this disk in as many pieces as it takes.
+
+The older history of a log that began with a snapshot comes in the background, the newest part first.  Each segment has to lead,
+line by line, to the one that is here; then the log begins with it.  A replica that has all of it is the same in every byte as one
+that followed from the first line.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.reader import segment_path
+from twistpi.http.backoff import Backoff
+from twistpi.http.body import Offload
+from twistpi.model.errors import TwistpiError
+from twistpi.model.records import Json
 from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable, StorageFull, StrangePrimary
 from twistpi.replication.primary import Primary
 
@@ -21,6 +37,10 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _CHAIN = re.compile(r"[0-9a-f]{64}")
 _SILENCE: Final = 30.0
 """Seconds without a byte after which the connection is given up."""
+_SHORTEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 600.0
+"""Seconds between two attempts, while the primary cannot give what is missing of the older history."""
+_log = Logger()
 
 
 @attrs.frozen
@@ -79,7 +99,7 @@ async def look_over(primary: Primary) -> Overview:
         raise StrangePrimary(primary.url, "what it tells of its changelog cannot be understood") from None
 
 
-def read_overview(fields: Any, serial: str | None) -> Overview:
+def read_overview(fields: Json, serial: str | None) -> Overview:
     """Return the overview that JSON ``fields`` are.  Raise ``KeyError``, ``TypeError`` or ``ValueError`` for what is none."""
     segments = tuple(
         SegmentFacts(int(one["first"]), int(one["size"]), one["sealed"] is True, _matching(_CHAIN, one["before"]))
@@ -94,27 +114,25 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
     return text
 
 
-class NotThere(Exception):
-    """The primary has no such file any more."""
-
-
 async def transfer(
     primary: Primary, path: str, target: str, size: int, received: Callable[[int], object] = lambda _count: None
-) -> None:
+) -> bool:
     """Fetch the first ``size`` bytes at ``path`` into the file ``target``, after what is in it already.
 
+    Return whether the primary has such a file still.
+
     ``received`` is told how many bytes were written, again and again.  Raise ``PrimaryUnreachable`` when the connection breaks
-    (call again: it goes on), ``NotThere``, ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
+    (call again: it goes on), ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
     """
     descriptor = _open(target)
     try:
         have = told = os.fstat(descriptor).st_size
         if have >= size:
-            return
+            return True
         answer = await primary.ask("GET", path, headers={"Range": f"bytes={have}-{size - 1}"})
         if answer.status == 404:
             answer.discard()
-            raise NotThere(path)
+            return False
         whole = answer.status == 200 and have == 0 and answer.length == size
         if not whole and (answer.status != 206 or answer.length != size - have):
             answer.discard()
@@ -128,6 +146,7 @@ async def transfer(
 
         await answer.write_to(partial(_write, descriptor), written, _SILENCE)
         written()
+        return True
     except OSError as error:
         raise StorageFull("incoming", os.strerror(error.errno or 0)) from error
     finally:
@@ -146,3 +165,80 @@ def _open(target: str) -> int:
         return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageFull(target, os.strerror(error.errno or 0)) from error
+
+
+@attrs.define(eq=False)
+class History:
+    """Brings what is missing before the beginning of ``changelog``."""
+
+    _primary: Primary
+    _changelog: FileChangelog
+    _folder: str
+    """That of the changelog."""
+    _incoming: str
+    _clock: IReactorTime
+    _offload: Offload
+    _chance: Callable[[], float]
+    _pause: float = _SHORTEST_PAUSE
+    whole: Deferred[None] = attrs.field(factory=Deferred, init=False)
+    """Fires when the log goes back to its first line."""
+    _running: Deferred[None] | None = attrs.field(default=None, init=False)
+
+    @property
+    def missing(self) -> int:
+        """How many entries before the first one here are not here."""
+        return self._changelog.begins_after.serial
+
+    def start(self) -> None:
+        """Begin, where anything is missing."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(self._ended)
+
+    def stop(self) -> None:
+        """Leave the rest for the next start."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("The older history is not fetched", failure=failure)
+
+    async def _run(self) -> None:
+        backoff = Backoff(self._pause, _LONGEST_PAUSE, self._chance)
+        told = ""
+        while self.missing:
+            try:
+                await self._fetch_one()
+                backoff.reset()
+            except (TwistpiError, OSError) as error:  # the latter: the disk, which may have room another time
+                if str(error) != told:
+                    told = str(error)
+                    _log.warn("The older history is put off: {reason}", reason=told)
+                await backoff.wait(self._clock)
+        self.whole.callback(None)
+
+    async def _fetch_one(self) -> None:
+        """Bring the segment that ends where the log begins."""
+        overview = await look_over(self._primary)
+        segment = next((one for one in reversed(overview.segments) if one.first <= self.missing), None)
+        first = 0 if segment is None else segment.first
+        target = os.path.join(self._incoming, f"segment-{first}")
+        if segment is None or not await transfer(self._primary, f"/+changelog/segments/{first}", target, segment.size):
+            raise TwistpiError(
+                f"The server at {self._primary.url} has no entries before serial {self.missing} itself, so "
+                "they are not here either."
+            )
+        await self._offload(self._prepend, segment, target)
+        _log.info("The changelog begins after serial {serial} now.", serial=self.missing)
+
+    def _prepend(self, segment: SegmentFacts, fetched: str) -> None:
+        """In a thread: the file gets its name, which nobody looks at yet, and then belongs to the log, or is dropped again."""
+        path = segment_path(self._folder, segment.first)
+        os.replace(fetched, path)
+        try:
+            self._changelog.prepend(segment.first, segment.before)
+        except BaseException:
+            with suppress(OSError):
+                os.remove(path)
+            raise

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
 
 import attrs
 
@@ -25,7 +24,7 @@ from twistpi.http.body import Offload
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import FeedDamaged, StorageFull, StrangePrimary
 from twistpi.replication.primary import Primary
-from twistpi.replication.segments import NotThere, Overview, look_over, transfer
+from twistpi.replication.segments import Overview, look_over, transfer
 from twistpi.view.database import FOLD_VERSION, drop_view
 
 
@@ -60,7 +59,6 @@ class Bootstrap:
     _primary: Primary
     _paths: SnapshotPaths
     _disk: Disk
-    _clock: Any
     _offload: Offload
     received: int = attrs.field(default=0, init=False)
     """Bytes so far."""
@@ -122,11 +120,9 @@ class Bootstrap:
         return facts
 
     async def _fetch(self, path: str, target: str, size: int) -> None:
-        try:
-            await transfer(self._primary, path, target, size, self._count)
-        except NotThere:
+        if not await transfer(self._primary, path, target, size, self._count):
             self._facts = None
-            raise StrangePrimary(self._primary.url, "the snapshot is not there any more; a new one is asked for") from None
+            raise StrangePrimary(self._primary.url, "the snapshot is not there any more; a new one is asked for")
 
     def _count(self, count: int) -> None:
         self.received += count

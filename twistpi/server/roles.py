@@ -22,9 +22,9 @@ from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measured
 from twistpi.replication.fencing import Fencing, KnownFollowers, ServerFacts
 from twistpi.replication.following import Following
-from twistpi.replication.history import History
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import Promotion
+from twistpi.replication.segments import History
 from twistpi.server.epochs import Epochs
 from twistpi.server.foundation import Foundation
 from twistpi.server.mirror_services import blob_fetcher, primary_mirrors, upstream_mirrors

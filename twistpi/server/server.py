@@ -129,7 +129,7 @@ class Server:
         layout = serverdir.layout
         place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
         offload = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
-        bootstrap = Bootstrap(primary, place, self._disk, self._reactor, offload)
+        bootstrap = Bootstrap(primary, place, self._disk, offload)
         first_sync = FirstSync(primary, serverdir, self._reactor, random.random, bootstrap)
         default_headers = DefaultHeaders(f"twistpi/{__version__}", node.node_id)
         waiting = Waiting(
