@@ -6,7 +6,7 @@ import ast
 import functools
 import graphlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,7 @@ LONGEST_MODULE = 350
 LONGEST_FUNCTION = 60
 
 
+@functools.cache
 def _modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -107,10 +108,19 @@ def _package(module: str) -> str | None:
     return parts[1] if parts[0] == "twistpi" and len(parts) > 1 and not parts[1].startswith("__") else None
 
 
-PATHS = pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def every_module(check: Callable[[Path], None]) -> Callable[[str], None]:
+    """Make a test for each package of a ``check`` of one module."""
+
+    @pytest.mark.parametrize("package", sorted({_package(_name(path)) or "" for path in _modules()}))
+    def test(package: str) -> None:
+        for path in _modules():
+            if (_package(_name(path)) or "") == package:
+                check(path)
+
+    return test
 
 
-@PATHS
+@every_module
 def test_a_module_imports_only_lower_layers_and_its_own_package(path: Path) -> None:
     package = _package(_name(path))
     if package is None:
@@ -134,7 +144,7 @@ def _place_inside_web(module: str) -> int | None:
     return INSIDE_WEB.index(max(found, key=len))
 
 
-@PATHS
+@every_module
 def test_a_module_of_web_imports_only_lower_ones_and_its_own_package(path: Path) -> None:
     place = _place_inside_web(_name(path))
     if place is None:
@@ -145,7 +155,7 @@ def test_a_module_of_web_imports_only_lower_ones_and_its_own_package(path: Path)
         assert other is None or other <= place, f"{path}:{line}: {INSIDE_WEB[place]} imports {imported}"
 
 
-@PATHS
+@every_module
 def test_the_pure_layers_know_no_network_clock_database_or_randomness(path: Path) -> None:
     package = _package(_name(path))
     if package is None or package == "http" or LAYERS[package] > 1:
@@ -154,7 +164,7 @@ def test_the_pure_layers_know_no_network_clock_database_or_randomness(path: Path
         assert imported.split(".")[0] not in NOT_BELOW, f"{path}:{line}: {imported} in layer {LAYERS[package]}"
 
 
-@PATHS
+@every_module
 def test_only_the_upper_layers_import_the_reactor(path: Path) -> None:
     package = _package(_name(path))
     if package is not None and LAYERS[package] >= SERVER_LAYER:
@@ -173,7 +183,7 @@ def _lazy_imports(path: Path) -> Iterator[tuple[str, int]]:
                     yield str(inner.module), inner.lineno
 
 
-@PATHS
+@every_module
 def test_imports_stand_at_the_top_but_for_slow_and_rare_ones(path: Path) -> None:
     place = str(path.relative_to(ROOT))
     for imported, line in _lazy_imports(path):
@@ -196,13 +206,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@PATHS
+@every_module
 def test_a_module_is_short_enough_to_be_read_in_one_go(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_MODULE, f"{path} has {lines} lines"
 
 
-@PATHS
+@every_module
 def test_a_function_is_short_enough_to_be_understood(path: Path) -> None:
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -222,7 +232,7 @@ def _public(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.A
             yield node
 
 
-@PATHS
+@every_module
 def test_every_module_and_public_name_is_documented(path: Path) -> None:
     tree = _tree(path)
     if path.stat().st_size:
@@ -244,7 +254,7 @@ def _names(path: Path) -> Iterator[tuple[str, int]]:
             yield ast.unparse(node.target).rpartition(".")[2], node.lineno
 
 
-@PATHS
+@every_module
 def test_names_are_words_of_the_field(path: Path) -> None:
     excepted = STILL_NAMED_SO.get(str(path.relative_to(ROOT)), set[str]())
     for name, line in _names(path):

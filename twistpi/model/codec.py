@@ -109,7 +109,7 @@ def encode_change(change: Change) -> dict[str, Json]:
 
 
 def decode_change(fields: Mapping[str, Json]) -> Change:
-    """Return the change in a JSON object.  Raise ``MalformedChange``."""
+    """Return the change in a JSON object."""
     return _take_change(dict(fields))
 
 
@@ -131,7 +131,7 @@ def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
 
 
 def decode_content(body: bytes) -> Content:
-    """Return what the JSON of one line says.  Raise ``MalformedChange``."""
+    """Return what the JSON of one line says."""
     try:
         fields = orjson.loads(body)
         return Content(fields["at"], fields["by"], tuple([_take_change(change) for change in fields["changes"]]))

@@ -1,1 +1,1 @@
-"""Decisions: pure functions that return changes, or raise when a request is refused."""
+"""Decisions: pure functions that return changes, or raise a ``TwistpiError`` when a request is refused."""

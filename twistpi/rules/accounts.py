@@ -51,7 +51,7 @@ def is_name_too_long(name: str) -> bool:
 
 
 def check_user_name(name: str) -> str:
-    """Return ``name`` when it is allowed for a new user.  Raise ``BadRequest`` for its length."""
+    """Return ``name`` when it is allowed for a new user."""
     if is_name_too_long(name):
         raise BadRequest(f"the username is longer than {_LONGEST_NAME} bytes")
     if not is_name_allowed(name):
@@ -60,7 +60,7 @@ def check_user_name(name: str) -> str:
 
 
 def read_new_user(body: Json) -> UserRequest:
-    """Read the body of a request for a new user.  Raise ``BadRequest`` when it is no object, else ``BadRequest``.
+    """Read the body of a request for a new user.
 
     It must have a password; with ``null`` the user cannot log in.
     """
@@ -73,7 +73,7 @@ def read_new_user(body: Json) -> UserRequest:
 
 
 def read_user_patch(body: Json) -> UserRequest:
-    """Read the body of a request that modifies a user.  Raise ``BadRequest`` when it is no object, else ``BadRequest``.
+    """Read the body of a request that modifies a user.
 
     Unknown keys are ignored: clients send back all that ``GET`` showed.
     """
@@ -91,17 +91,14 @@ def needs_full_rights(request: UserRequest, user: User) -> bool:
 
 
 def decide_user_created(existing: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none.
-
-    Raise ``TwistpiError``, ``BadRequest``.
-    """
+    """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none."""
     if existing is not None:
         raise TwistpiError("user already exists", 409)
     return (UserCreated(check_user_name(name), dict(request.changed), password_hash),)
 
 
 def decide_user_modified(user: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """Return the change that modifies ``user``, none when nothing differs.  Raise ``NotFound``.
+    """Return the change that modifies ``user``, none when nothing differs.
 
     ``password_hash`` is that of the request's password, None when it has none.
     """
@@ -114,10 +111,7 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
 
 
 def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) -> tuple[Change, ...]:
-    """Return the changes that delete ``user`` and all its ``indexes``.
-
-    Raise ``NotFound``, ``TwistpiError`` when an index is not volatile, or ``PermissionDenied`` for root.
-    """
+    """Return the changes that delete ``user`` and all its ``indexes``."""
     if user is None:
         raise unknown_user(name)
     if user.name == ROOT:
@@ -192,7 +186,7 @@ class TokenRequest:
 def read_token_request(body: Json) -> TokenRequest:
     """Read a request: ``{"may": ["read", "upload"], "index": "u/i", "project": "p", "days": 90, "title": "ci"}``.
 
-    Only ``may`` is required, which can also be text (``read,upload``).  Raise ``BadRequest``.
+    Only ``may`` is required, which can also be text (``read,upload``).
     """
     if not isinstance(body, dict):
         raise BadRequest('An API token cannot be made like that: a JSON object is needed, like {"may": ["read"], "days": 90}.')
@@ -222,7 +216,7 @@ def decide_token_created(
 
 
 def decide_token_revoked(token: ApiToken | None, user: str, public: str) -> tuple[Change, ...]:
-    """Return the change that revokes ``token``.  Raise ``NotFound`` unless it exists and is ``user``'s."""
+    """Return the change that revokes ``token``."""
     if token is None or token.user != user:
         raise NotFound(f"The user {user} has no API token {public}; list them with twistpi token list --user {user}.")
     return (TokenRevoked(token.token),)

@@ -25,10 +25,7 @@ _VERSION: Final = "version"
 
 
 def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) -> tuple[str, str]:
-    """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``.
-
-    Raise ``BadRequest`` when there is neither a version nor a release.
-    """
+    """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``."""
     if form.get(_VERSION):
         metadata = read_metadata({"name": form.get("name", ()), _VERSION: form[_VERSION]})
         return metadata["name"], metadata[_VERSION]
@@ -56,7 +53,7 @@ def decide_docs_uploaded(
     """Return the changes that add ``docs``, none when the same are there already.
 
     A new release (None) is registered, with the ``name`` of the project as it is written.  On an index that is not volatile
-    documentation is not replaced; ``filename`` is that of the uploaded file.  Raise ``TwistpiError``.
+    documentation is not replaced; ``filename`` is that of the uploaded file.
     """
     check_open(index, docs.project, status)
     existing = docs_of(release)
@@ -102,8 +99,7 @@ def toxresults_of(release: Release | None, tested: str) -> tuple[Attachment, ...
 def decide_toxresult(index: Index, release: Release | None, result: AttachmentAdded) -> tuple[Change, ...]:
     """Return the change that adds ``result``, none when it is there already; ``release`` is that of the tested file.
 
-    Raise ``NotFound`` when there is no such file of a release, as on a mirror, or ``BlobConflict`` when another result
-    has the same name: then another number is needed.
+    Raise ``BlobConflict`` when another result has the same name: then another number is needed.
     """
     tested = f"{result.path.rpartition('/')[0]}/{result.for_filename}"
     file = file_of(release, str(result.for_filename))

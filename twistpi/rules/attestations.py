@@ -36,7 +36,6 @@ def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> 
     """Return the provenance object, as JSON, of the file ``filename`` with this ``sha256``; None without attestations.
 
     ``values`` are those of the form's field ``attestations``, each a JSON array.  The same values always give the same bytes.
-    Raise ``BadRequest`` for what is no attestation, or one of another file.
     """
     attestations = [attestation for value in values for attestation in _array(value)]
     if not attestations:

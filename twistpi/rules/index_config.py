@@ -197,10 +197,7 @@ def defaults(kind: str, owner: str) -> dict[str, Json]:
 
 
 def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str, Json]:
-    """Return ``given`` as an index of the type ``kind`` stores it, without ignored keys.
-
-    Raise ``BadRequest`` with all that is wrong.
-    """
+    """Return ``given`` as an index of the type ``kind`` stores it, without ignored keys."""
     config: dict[str, Json] = {}
     wrong: list[str] = []
     # In the order of the table, so that both forms of a body get the same message.

@@ -21,7 +21,7 @@ _NO_SETTINGS: Final = frozenset({"projects"})
 
 
 def read_object(body: Json) -> dict[str, Json]:
-    """Return the settings in ``body``: an object of them, or a whole answer of ``GET``.  Raise ``BadRequest``."""
+    """Return the settings in ``body``: an object of them, or a whole answer of ``GET``."""
     settings = body
     if isinstance(body, dict) and body.get("type") == _ENVELOPE and "result" in body:
         settings = body["result"]
@@ -31,10 +31,7 @@ def read_object(body: Json) -> dict[str, Json]:
 
 
 def apply_items(kind: str, config: Mapping[str, Json], items: Sequence[Json]) -> dict[str, Json]:
-    """Return ``config`` of an index of the type ``kind`` after ``items``, from left to right, with the values as they were sent.
-
-    Raise ``BadRequest`` for an item that is no text, ``BadRequest`` for one that cannot be applied.
-    """
+    """Return ``config`` of an index of the type ``kind`` after ``items``, from left to right, with the values as sent."""
     result = dict(config)
     for item in items:
         if not isinstance(item, str):
@@ -89,10 +86,7 @@ def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
 
 
 def check_index_name(name: str) -> str:
-    """Return ``name`` when it is allowed for a new index, after its user's name and the slash.
-
-    Raise ``BadRequest`` when it is too long.
-    """
+    """Return ``name`` when it is allowed for a new index, after its user's name and the slash."""
     if is_name_too_long(name):
         raise BadRequest("the indexname is too long")
     if not is_name_allowed(name):
@@ -101,10 +95,7 @@ def check_index_name(name: str) -> str:
 
 
 def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
-    """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults.
-
-    Raise ``TwistpiError``, ``BadRequest``.
-    """
+    """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults."""
     if existing is not None:
         raise TwistpiError(f"index {name!r} exists", 409)
     given = read_object(body)
@@ -121,8 +112,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 
     Of an object of new values only these are checked; of a list of ``key=value``, ``key+=value`` and ``key-=value`` all resulting
     settings are.  A ``mirror_url`` that is sent back as it is shown without credentials keeps them; an empty user
-    (``https://@upstream.example/``) removes them.  Raise ``BadRequest``, also when nothing differs and
-    ``error_on_noop``.
+    (``https://@upstream.example/``) removes them.
     """
     kind = "mirror" if index.is_mirror else "stage"
     former = index.config
@@ -144,7 +134,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
 
 
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:
-    """Return the change that deletes ``index``.  Raise ``TwistpiError`` unless it is volatile."""
+    """Return the change that deletes ``index``."""
     if not index.config.get("volatile", True):
         raise TwistpiError(f"index {index.name} non-volatile, cannot delete", 403)
     return (IndexDeleted(index.name),)

@@ -63,7 +63,7 @@ class ExternalPush:
 
 
 def read_push(body: Json) -> InternalPush | ExternalPush:
-    """Read the body of a request.  Raise ``BadRequest``."""
+    """Read the body of a request."""
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     if _TARGET in body:
@@ -177,7 +177,7 @@ def selected_docs(release: Release, selection: Selection) -> Attachment | None:
 
 
 def checked_release(source: PushSource, selection: Selection) -> Release:
-    """Return the release to push.  Raise ``BadRequest``, ``NotFound`` or ``TwistpiError``."""
+    """Return the release to push."""
     release = source.release
     if release is None:
         raise BadRequest(f"there are no files for {selection.name} {selection.version} on stage {source.index.name}")
@@ -192,8 +192,6 @@ def decide_push(source: PushSource, target: PushTarget, selection: Selection) ->
     """Return the changes of pushing the ``selection`` to ``target``, and the lines about them.
 
     Files that the target has already, byte for byte, stay as they are; on an index that is not volatile even they are refused.
-    Raise as ``checked_release``, or ``TwistpiError``, ``TwistpiError``, ``NotFound``, and
-    ``FileNotHereYet`` for a mirror's file that is not cached.
     """
     release = checked_release(source, selection)
     check_open(target.index, release.project, target.status)

@@ -71,10 +71,7 @@ class Found:
 
 
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
-    """Return the change that removes the distribution, test result or documentation at a path.
-
-    Raise ``TwistpiError``, ``NotFound`` or ``TwistpiError``; for mirrors ``NotFound`` or ``TwistpiError``.
-    """
+    """Return the change that removes the distribution, test result or documentation at a path."""
     _check_volatile(index, force)
     if index.is_mirror:
         if found.file is None:
@@ -97,10 +94,7 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
 def decide_release_removed(
     index: Index, project: str, version: str, release: Release | None, known: KnownProject | None, *, force: bool
 ) -> tuple[Change, ...]:
-    """Return the change that removes a release with all its files; ``known`` is its project in the index.
-
-    Raise ``TwistpiError``, ``NotFound``; ``TwistpiError`` for cached files of a mirror.
-    """
+    """Return the change that removes a release with all its files; ``known`` is its project in the index."""
     _check_volatile(index, force)
     if known is None:
         raise NotFound(f"project {project!r} not found on stage {index.name!r}")
@@ -118,10 +112,7 @@ def decide_release_removed(
 
 
 def decide_project_removed(index: Index, project: str, *, exists: bool, force: bool) -> tuple[Change, ...]:
-    """Return the change that removes a project with all its releases; of a mirror, all that it knows and has of it.
-
-    Raise ``TwistpiError`` or, unless the index itself has the project (``exists``), ``NotFound``.
-    """
+    """Return the change that removes a project with all its releases; of a mirror, all that it knows and has of it."""
     if not force and not is_volatile(index):
         raise TwistpiError(f"project {project!r} is on non-volatile index {index.name}", 403)
     if not exists:
@@ -146,15 +137,12 @@ _STATUS: Final = "status"
 
 
 def read_yank(body: Json) -> bool | str:
-    """Read ``{"reason": "…"}`` or nothing: return the reason, or True without one.  Raise ``BadRequest``."""
+    """Read ``{"reason": "…"}`` or nothing: return the reason, or True without one."""
     return _reason(_object(body, (_REASON,)).get(_REASON)) or True
 
 
 def read_status(body: Json) -> tuple[str | None, str | None]:
-    """Read ``{"status": "archived", "reason": "…"}``: return status and reason, None for what is not given.
-
-    Raise ``BadRequest``.
-    """
+    """Read ``{"status": "archived", "reason": "…"}``: return status and reason, None for what is not given."""
     given = _object(body, (_STATUS, _REASON))
     status = given.get(_STATUS)
     if status is not None and status not in STATUSES:
@@ -168,7 +156,7 @@ def read_status(body: Json) -> tuple[str | None, str | None]:
 def decide_yank(index: Index, release: Release, filenames: Collection[str] | None, yanked: bool | str) -> tuple[Change, ...]:
     """Return the changes that yank the files ``filenames``, or all (None), of ``release``, or undo that.
 
-    ``yanked`` is True, the reason, or False.  Raise ``BadRequest`` or, for a name that is not the release's, ``UnknownFile``.
+    ``yanked`` is True, the reason, or False.
     """
     check_markable(index)
     wanted = None if filenames is None else frozenset(filenames)
@@ -189,8 +177,7 @@ def decide_status(
 ) -> tuple[Change, ...]:
     """Return the change that gives ``project`` (normalised) this ``status``, or none (None).
 
-    ``header`` is the present one, None when the index does not have the project.  Raise ``BadRequest`` or
-    ``UnknownProject``.
+    ``header`` is the present one, None when the index does not have the project.
     """
     check_markable(index)
     if header is None:

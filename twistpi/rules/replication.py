@@ -114,7 +114,7 @@ class Promotion:
 def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = None) -> Promotion:
     """Return the outcome of promoting ``own`` now; ``primary`` is the server it follows, None when that does not answer.
 
-    A former primary is promoted again only when its fence is to be ``overcome``.  Raise ``TwistpiError``.
+    A former primary is promoted again only when its fence is to be ``overcome``.
     """
     if own.role == PRIMARY and not own.fenced:
         raise promotion_refused("it is a primary already")

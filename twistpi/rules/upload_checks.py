@@ -30,11 +30,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 
 
 def check_upload_filename(filename: str, project: str, version: str) -> None:
-    """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling.
-
-    Raise ``InvalidName``, ``BadRequest``;
-    order and texts of the last three are those of the devpi protocol.
-    """
+    """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling."""
     check_filename(filename)
     normal = normalize_project(project)
     is_exact = kind_of_filename(filename) in (WHEEL, SDIST)
@@ -50,10 +46,7 @@ def check_upload_filename(filename: str, project: str, version: str) -> None:
 
 
 def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> None:
-    """Check that name and version in a form are those ``found`` in the metadata of ``filename``, in any spelling.
-
-    Raise ``BadRequest``, which names the field, or ``InvalidName``.
-    """
+    """Check that name and version in a form are those ``found`` in the metadata of ``filename``, in any spelling."""
     if normalize_project(form[0]) != normalize_project(found[0]):
         raise BadRequest(f"the form says name {form[0]!r}, but {filename!r} holds {found[0]!r}")
     if form[1] != found[1] and not is_same_version(form[1], found[1]):
@@ -121,7 +114,7 @@ def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
     """Return the fields of core metadata in ``form``, also empty ones: text, or a list for those that may be repeated.
 
     ``name`` and ``version`` are always among them.  ``UNKNOWN``, which old tools send for empty fields, is empty; unknown fields
-    are left out.  Raise ``BadRequest`` with the messages of the devpi protocol.
+    are left out.
     """
     metadata: dict[str, Json] = {}
     for key in _TEXTS:
@@ -152,7 +145,7 @@ def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) 
 def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
     """Check that a ``form`` names the project and version of the file, and only digests that its bytes have.
 
-    Every given digest is compared; none is required.  Raise ``BadRequest``, which name the field.
+    Every given digest is compared; none is required.
     """
     if found is not None:
         named = read_metadata(form)

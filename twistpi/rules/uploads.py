@@ -56,12 +56,10 @@ def decide_file_uploaded(
 ) -> tuple[Change, ...]:
     """Return the changes of an upload, none when the same bytes are there already.
 
-    ``metadata`` is that of the release, with empty fields (``upload_checks.merge_metadata``).
-    ``release`` is that of the upload, ``holder`` the one of the project with a file of this name (``Reader.release_of_file``):
-    another one when their versions are written differently.  ``gone`` are the paths of former files of this name
-    (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
-
-    Raise ``TwistpiError``, ``TwistpiError`` or ``NotFound``.
+    ``metadata`` is that of the release, with empty fields (``upload_checks.merge_metadata``).  ``release`` is that of the upload,
+    ``holder`` the one of the project with a file of this name (``Reader.release_of_file``): another one when their versions are
+    written differently.  ``gone`` are the paths of former files of this name (``Reader.removed_paths``), which matter on an index
+    that is not volatile.  ``status`` is the project's.
     """
     check_open(index, upload.project, status)
     holder = holder or release
@@ -79,10 +77,7 @@ def decide_file_uploaded(
 def decide_registered(
     index: Index, release: Release | None, project: str, status: str | None, metadata: Mapping[str, Json]
 ) -> tuple[Change, ...]:
-    """Return the changes of a registration: the release, perhaps a new one, has the ``metadata`` of the form and no other.
-
-    Raise ``TwistpiError`` or ``NotFound``.
-    """
+    """Return the changes of a registration: the release, perhaps a new one, has the ``metadata`` of the form and no other."""
     check_open(index, project, status)
     return described(release, index.name, project, every_field(metadata))
 

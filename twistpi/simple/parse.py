@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -118,7 +118,7 @@ def _versions(value: Json) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in value if isinstance(one, str) and 0 < len(one) <= _LONGEST_VERSION))
 
 
-def _links(files: list[Any], base: str) -> Iterator[Link]:
+def _links(files: list[Json], base: str) -> Iterator[Link]:
     """Yield the links of ``files`` and empty it meanwhile, which keeps memory low."""
     files.reverse()
     while files:
@@ -127,7 +127,7 @@ def _links(files: list[Any], base: str) -> Iterator[Link]:
             yield link
 
 
-def _link(entry: dict[str, Any], base: str) -> Link | None:
+def _link(entry: dict[str, Json], base: str) -> Link | None:
     filename, reference = entry.get("filename"), entry.get("url")
     if not isinstance(filename, str) or not isinstance(reference, str):
         return None
@@ -162,10 +162,7 @@ def _link(entry: dict[str, Any], base: str) -> Link | None:
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _CHARSETS: Final = frozenset({"utf-8", "us-ascii", "iso-8859-1", "latin-1", "windows-1252", "utf-16", "utf-16le", "utf-16be"})
 """Charsets of web pages; Python knows many more, some of them no text."""
-_SUFFIXES: Final = (
-    ".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar.z", ".tar",
-    ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg",
-)  # fmt: skip
+_DISTRIBUTION: Final = re.compile(r"\.(?:whl|zip|tgz|tar(?:\.(?:gz|bz2|xz|z))?|egg|exe|msi|rpm|deb|dmg)\Z", re.IGNORECASE)
 _SERIAL: Final = re.compile(r"<!--SERIAL (\d{1,15})-->\s*\Z")
 _TAG: Final = re.compile(r"<(?!(?:a|br)[\s/>])[a-z]", re.IGNORECASE)
 _OTHER_TAG: Final = re.compile(r"</?(?!(?:a|base|meta|title|script|style)[\s/>])[a-z][^>]*>", re.IGNORECASE)
@@ -232,7 +229,7 @@ def _html_link(node: LexborNode, base: str, project: str) -> Link | None:
     except InvalidName:
         return None
     # Folder listings link to other things, too; a file that is no distribution counts if its link shows its name.
-    if not (is_named or filename.lower().endswith(_SUFFIXES)) or not _belongs(filename, project):
+    if not (is_named or _DISTRIBUTION.search(filename)) or not _belongs(filename, project):
         return None
     size = attributes.get("data-size")
     return Link(

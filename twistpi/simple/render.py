@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import orjson
 
 from twistpi.model.names import IndexName, comparable_version, version_of_filename
-from twistpi.model.records import KnownFile, KnownProject, PageHeader
+from twistpi.model.records import Json, KnownFile, KnownProject, PageHeader
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.urls import escape, quote_path
 
@@ -165,13 +165,13 @@ def _digests(file: KnownFile) -> Mapping[str, str]:
 # JSON --------------------------------------------------------------------------------------------------------------
 
 
-def _json_page(page: MergedPage, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _json_page(page: MergedPage, entries: list[dict[str, Json]]) -> dict[str, Json]:
     header = page.header
     is_complete = all("size" in entry for entry in entries)
-    meta: dict[str, Any] = {"api-version": JSON_VERSION if is_complete else _SPARSE_JSON_VERSION}
+    meta: dict[str, Json] = {"api-version": JSON_VERSION if is_complete else _SPARSE_JSON_VERSION}
     if header.last_serial is not None:
         meta["_last-serial"] = header.last_serial
-    document: dict[str, Any] = {**header.extra, "meta": meta, "name": page.project, "files": entries}
+    document: dict[str, Json] = {**header.extra, "meta": meta, "name": page.project, "files": entries}
     if is_complete:
         document["versions"] = page.versions
     if header.status is not None:
@@ -183,9 +183,9 @@ def _json_page(page: MergedPage, entries: list[dict[str, Any]]) -> dict[str, Any
     return document
 
 
-def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Any]:
+def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Json]:
     link = file.link
-    entry: dict[str, Any] = {"filename": link.filename, "url": prefix + quote_path(file.path), "hashes": _digests(file)}
+    entry: dict[str, Json] = {"filename": link.filename, "url": prefix + quote_path(file.path), "hashes": _digests(file)}
     if (size := file.size if link.size is None else link.size) is not None:
         entry["size"] = size
     if link.upload_time is not None:
