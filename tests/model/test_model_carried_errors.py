@@ -16,7 +16,7 @@ from twistpi.model.errors import (
     fields_of,
 )
 from twistpi.model.server_errors import NodeRefused, carried
-from twistpi.web.replication.base import refusal_reply
+from twistpi.web.replication.authentication import refusal_reply
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Errors of disks, changelog and server directory, and between servers of one log; see ``model/errors.py``.
 
-An error that one server sends to another travels as JSON (``web/replication/base.py``): its text as ``message``, its class as
-``error``, and its fields.
+An error that one server sends to another travels as JSON (``web/replication/authentication.py``): its text as ``message``, its
+class as ``error``, and its fields.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ _CARRIED: Final[Mapping[str, type[TwistpiError]]] = {
 
 
 def carried(told: object) -> TwistpiError | None:
-    """Return the error that another server reports as ``told``, which is JSON (``web/replication/base.py``).
+    """Return the error that another server reports as ``told``, which is JSON (``web/replication/authentication.py``).
 
     ``error`` is the name of its class, ``fields`` are its fields.  None for anything else, and for classes that are not carried.
     """

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from twistpi.http.body import BodyReader
 from twistpi.http.errors import RequestFailed
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import PrimaryAnswer
@@ -110,34 +111,36 @@ class FeedConnection:
     _waiting: list[bytes] = attrs.field(factory=list, init=False)
     _waiting_bytes: int = attrs.field(default=0, init=False)
     _is_paused: bool = attrs.field(default=False, init=False)
-    _writing: bool = attrs.field(default=False, init=False)
-    """Whether the writer has a batch."""
-    _ending: Exception | None = attrs.field(default=None, init=False)
+    _ending: TwistpiError | None = attrs.field(default=None, init=False)
     """Why the feed ends, once it does."""
     _reader: BodyReader = attrs.field(init=False)
-    _done: Deferred[None] = attrs.field(init=False)
+    _news: Deferred[None] = attrs.field(factory=Deferred, init=False)
+    """Fires when lines came, or the end."""
 
     async def run(self, answer: PrimaryAnswer) -> None:
         """Read the body of ``answer``, and raise in the end.
 
         Raise ``PrimaryUnreachable`` when the connection ends, ``StrangePrimary`` for what is no feed, and what the writer raises.
-        Whole lines that came before the end are handed to the writer first.
+        Whole lines that came before the end of the connection are handed to the writer first.
         """
         encoding = (answer.header("Content-Encoding") or "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise StrangePrimary(self._url, f"the encoding {encoding}, which was not asked for")
         self._inflate = _inflater() if encoding == "gzip" else _as_it_is
-        self._done = Deferred(lambda _: self._give_up())
         self._reader = BodyReader(self._clock, self._silence, self._received)
         answer.deliver(self._reader)
-        self._reader.ended.addCallbacks(self._ended, self._broken)
-        await self._done
-
-    def _give_up(self) -> None:
-        """The caller does not wait any more: drop what the writer was not handed yet."""
-        self._waiting.clear()
-        self._waiting_bytes = 0
-        self._reader.ended.cancel()
+        self._reader.ended.addCallbacks(lambda _: self._end("the primary ended the feed"), self._broken)
+        try:
+            while self._waiting or self._ending is None:
+                if self._waiting:
+                    await self._receive(self._next_batch())
+                    self._resume()
+                else:
+                    self._news = Deferred()
+                    await self._news
+            raise self._ending
+        finally:
+            self._reader.ended.cancel()
 
     def _received(self, data: bytes) -> None:
         try:
@@ -148,66 +151,38 @@ class FeedConnection:
                 if beat is not None:
                     self._heartbeat(beat)
         except (ValueError, zlib.error) as error:
-            self._end(StrangePrimary(self._url, str(error)))
-            return
+            self._ending, self._waiting = StrangePrimary(self._url, str(error)), []
+            self._reader.ended.cancel()
         if self._waiting_bytes > _WAITING_BYTES and not self._is_paused:
             self._is_paused = True
             self._reader.pause()
-        self._pump()
-
-    def _pump(self) -> None:
-        """Hand the writer the next batch, unless it has one."""
-        if self._writing:
-            return
-        if not self._waiting:
-            if self._ending is not None and not self._done.called:
-                self._done.errback(self._ending)
-            return
-        self._writing = True
-        self._receive(self._next_batch()).addCallbacks(self._kept, self._refused)
+        self._wake()
 
     def _next_batch(self) -> Sequence[bytes]:
-        if self._waiting_bytes <= BATCH_BYTES:
-            batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            return batch
         size = count = 0
-        while count == 0 or size + len(self._waiting[count]) <= BATCH_BYTES:
+        while count < len(self._waiting) and (count == 0 or size + len(self._waiting[count]) <= BATCH_BYTES):
             size += len(self._waiting[count])
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         self._waiting_bytes -= size
         return batch
 
-    def _kept(self, _position: Position) -> None:
-        self._writing = False
+    def _resume(self) -> None:
         if self._is_paused and self._waiting_bytes <= BATCH_BYTES:
             self._is_paused = False
             self._reader.resume()
-        self._pump()
-
-    def _refused(self, failure: Failure) -> None:
-        """The writer did not take a batch, so nothing after it can be used."""
-        self._writing = False
-        error = failure.value
-        self._end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    def _end(self, error: Exception) -> None:
-        self._waiting.clear()
-        self._waiting_bytes = 0
-        self._ending = error
-        self._reader.give_up(error)
-        self._pump()
-
-    def _ended(self, _: None) -> None:
-        self._over("the primary ended the feed")
 
     def _broken(self, failure: Failure) -> None:
-        if failure.check(RequestFailed):  # else it was given up from here, which knows why
-            self._over(failure.getErrorMessage())
+        if failure.check(RequestFailed):  # else it was given up from here
+            self._end(failure.getErrorMessage())
 
-    def _over(self, reason: str) -> None:
+    def _end(self, reason: str) -> None:
         self._ending = self._ending or PrimaryUnreachable(self._url, reason)
-        self._pump()
+        self._wake()
+
+    def _wake(self) -> None:
+        if (self._waiting or self._ending) and not self._news.called:
+            self._news.callback(None)
 
 
 def _as_it_is(data: bytes) -> Iterator[bytes]:

@@ -42,7 +42,7 @@ from twistpi.web.name_lists import NameListHandler
 from twistpi.web.pages import Pages
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.streamed_body import is_result_path
-from twistpi.web.replication.base import NodeResponder
+from twistpi.web.replication.authentication import NodeResponder
 from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
 from twistpi.web.replication.feed import FeedHandler
 from twistpi.web.replication.snapshots import SnapshotHandler

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -21,14 +21,13 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.mirror.download import Download
 from twistpi.model.errors import BadRequest, FileLost, InvalidName, UnknownFile
-from twistpi.model.records import Index, KnownFile
+from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.blob_batch import BEGINNING, END, begin_line, missing_line
 from twistpi.view.read import KeptBlob
 from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.file_sender import FileFacts, FileSender
-from twistpi.web.replication.authentication import NodeAuthenticator
-from twistpi.web.replication.base import NodeResponder
+from twistpi.web.replication.authentication import NodeAuthenticator, NodeResponder
 from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, put_head
 from twistpi.web.request import json_body
 from twistpi.web.transport.bodies import PiecesBody
@@ -161,7 +160,7 @@ class BlobFeedHandler:
                 yield piece
 
 
-def _read_wanted(told: Any) -> list[tuple[str, str]]:
+def _read_wanted(told: Json) -> list[tuple[str, str]]:
     if not isinstance(told, list) or len(told) > MOST:
         raise BadRequest(f"Bad request: a list of at most {MOST} files is needed")
     wanted = []

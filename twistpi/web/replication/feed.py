@@ -57,7 +57,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -71,7 +71,7 @@ from twistpi.model.server_errors import FeedRefused, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
 from twistpi.web.components import ReplicationServices
-from twistpi.web.replication.base import NodeResponder, node_json
+from twistpi.web.replication.authentication import NodeResponder, node_json
 from twistpi.web.replication.followers import FeedBody, Feeds
 from twistpi.web.replies import put_head
 from twistpi.web.request import header
@@ -207,7 +207,7 @@ class GzipBody(BufferedBody):
     _offload: Offload
     offset: int = attrs.field(default=0, init=False)
     _finished: bool = attrs.field(default=False, init=False)
-    _compressor: Any = attrs.field(init=False, factory=lambda: zlib.compressobj(_LEVEL, wbits=31))
+    _compressor: zlib._Compress = attrs.field(init=False, factory=lambda: zlib.compressobj(_LEVEL, wbits=31))
     _piece: bytes = attrs.field(default=b"", init=False)
 
     @property
@@ -236,9 +236,7 @@ class GzipBody(BufferedBody):
         self.inner.close()
 
     def _compress(self, content: bytes) -> bytes:
-        begun: bytes = self._compressor.compress(content)
-        rest: bytes = self._compressor.flush(zlib.Z_SYNC_FLUSH)
-        return begun + rest
+        return self._compressor.compress(content) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _read_asked(request: Request) -> FeedRequest:
@@ -263,8 +261,7 @@ def _parameter(request: Request, name: str) -> str | None:
 
 
 def _address(request: Request) -> str:
-    peer: Any = request.getClientAddress()
-    return str(getattr(peer, "host", None) or "")
+    return str(getattr(request.getClientAddress(), "host", None) or "")
 
 
 def _outside_url(request: Request) -> str | None:

@@ -28,7 +28,7 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import NotFound
 from twistpi.model.monitoring import Measure
 from twistpi.view.snapshot import Copy, copy_view
-from twistpi.web.replication.base import NodeResponder, node_json
+from twistpi.web.replication.authentication import NodeResponder, node_json
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0

@@ -6,7 +6,7 @@ What is learned comes to the follower with the log; the answer says with which s
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -24,7 +24,7 @@ from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.fencing import Fencing
 from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
-from twistpi.web.replication.base import NodeResponder, node_json
+from twistpi.web.replication.authentication import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replies import JSON, Reply, put_head
 from twistpi.web.request import header, json_body
@@ -125,7 +125,7 @@ class UpstreamQuestionHandler:
         return {"digits": address.digits, "filename": address.filename, "sha256": sha256, "size": size}
 
 
-def _read(request: Request, *needed: str) -> dict[str, Any]:
+def _read(request: Request, *needed: str) -> dict[str, Json]:
     """Return the JSON object in the body of ``request``, with strings under ``needed``; raise ``BadRequest``."""
     told = json_body(request)
     if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in needed):
