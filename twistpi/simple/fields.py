@@ -24,11 +24,10 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _DIGITS: Final = re.compile(r"(?:[0-9a-f]{2}){16,64}\Z", re.ASCII)
 _ALGORITHM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z", re.ASCII)
 _UPLOAD_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\Z", re.ASCII)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SPECIFIER: Final = re.compile(r"[^\x00-\x1f\x7f]{0,1000}\Z")
 _MOST_DIGESTS: Final = 16
 _LARGEST_SIZE: Final = 2**53
 """Bytes; larger integers are not exact for every JSON reader."""
-_LONGEST_SPECIFIER: Final = 1_000
 _LONGEST_REASON: Final = 4_000
 _LONGEST_EXTRA: Final = 64 * 1024
 """Bytes of JSON."""
@@ -84,8 +83,7 @@ def clean_size(value: Json) -> int | None:
 
 def clean_requires_python(value: Json) -> str | None:
     """Return a version specifier.  Whether it is valid is for installers to say."""
-    is_valid = isinstance(value, str) and len(value) <= _LONGEST_SPECIFIER and not _CONTROL.search(value)
-    return value if is_valid else None
+    return value if isinstance(value, str) and _SPECIFIER.match(value) else None
 
 
 def clean_upload_time(value: Json) -> str | None:
@@ -120,6 +118,8 @@ def clean_core_metadata(value: Json) -> bool | Mapping[str, str] | None:
 
 def clean_provenance(value: Json) -> str | None:
     """Return the absolute https URL of a provenance object (PEP 740)."""
+    if value is None:
+        return None
     url = absolute("", value) if isinstance(value, str) else None
     return url if url is not None and urlsplit(url).scheme == "https" else None
 

@@ -39,6 +39,8 @@ _DROPPED_OF_A_PAGE: Final = frozenset({"tracks", "alternate-locations", "namespa
 """Rejected (PEP 708), or a statement about one repository only (PEP 752)."""
 _KNOWN_OF_A_PAGE: Final = _DROPPED_OF_A_PAGE | {"meta", "name", "files", "versions", "project-status"}
 _LONGEST_VERSION: Final = 200
+_PLAIN_FILENAME: Final = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,199}\Z", re.ASCII | re.IGNORECASE)
+"""Nearly every name; ``check_filename`` accepts them all, but takes longer."""
 
 
 def parse_project_page(body: bytes, content_type: str, url: str, project: str) -> ProjectPage:
@@ -131,10 +133,11 @@ def _link(entry: dict[str, Json], base: str) -> Link | None:
     filename, reference = entry.get("filename"), entry.get("url")
     if not isinstance(filename, str) or not isinstance(reference, str):
         return None
-    try:
-        check_filename(filename)
-    except InvalidName:
-        return None
+    if not _PLAIN_FILENAME.match(filename):
+        try:
+            check_filename(filename)
+        except InvalidName:
+            return None
     url = absolute(base, reference)
     if url is None:
         return None
