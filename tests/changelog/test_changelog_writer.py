@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.list_view import ListView
 from tests.fakes.memory_changelog import MemoryChangelog
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import in_reactor, until, wait_for
 from twistpi.changelog.batch import Batches, Commit, Keep
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
@@ -404,7 +404,7 @@ async def test_what_waits_while_the_thread_works_is_one_batch(running: Running) 
         return [user("slow")]
 
     first = running.writer.commit(slow, "slow")
-    assert busy.wait(60)
+    await until(busy.is_set)
     others = [running.create(str(number)) for number in range(50)]
     go.set()
     await gatherResults([first, *others])
@@ -584,7 +584,7 @@ async def test_what_came_while_the_sync_failed_is_refused_too(running: Running) 
         return [LogStarted("0" * 32)]
 
     first = running.writer.commit(slow, "slow")
-    assert busy.wait(60)
+    await until(busy.is_set)
     second, third = running.create("a"), running.writer.keep(lambda view: view.remember("late"))
     go.set()
     for waiter in (first, second, third):

@@ -57,7 +57,7 @@ class Writer:
     _waiting: SimpleQueue[list[Request] | None] = attrs.field(factory=SimpleQueue, init=False)
     """Batches for the thread; None is the last element."""
     _gathered: list[Request] | None = attrs.field(default=None, init=False)
-    """Requests made while waiters are answered.  The first would otherwise have the thread, and a sync, to itself."""
+    """Requests of this turn of the reactor.  The first would otherwise have the thread, and a sync, to itself."""
     _held: list[Commit] | None = attrs.field(default=None, init=False)
     """The commits that wait for ``release``, while commits are held."""
     _denial: Exception | None = attrs.field(default=None, init=False)
@@ -177,7 +177,8 @@ class Writer:
             return
         self._waiters += 1
         if self._gathered is None:
-            self._waiting.put([request])
+            self._gathered = [request]
+            self._call_in_reactor(self._hand_over)
         else:
             self._gathered.append(request)
 
@@ -227,7 +228,8 @@ class Writer:
     def _answer_some(self) -> None:
         """Answer requests for ``_TURN_SECONDS``; the rest in a later turn of the reactor."""
         until = self._seconds() + _TURN_SECONDS
-        self._gathered = []
+        if self._gathered is None:
+            self._gathered = []
         try:
             while self._unanswered:
                 self._answer_one()
@@ -260,6 +262,7 @@ class Writer:
         self._running = False
         while self._unanswered:
             self._answer_one()
+        self._hand_over()
         while not self._waiting.empty():  # only after a fatal error: requests that arrived meanwhile
             for request in self._waiting.get() or ():
                 request.waiter.errback(self._refusal)

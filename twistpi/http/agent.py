@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -30,7 +29,7 @@ from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line, Request, lines_of
 from twistpi.http.networks import ForbiddenNetworks, GuardedReactor
 from twistpi.http.proxies import ConnectEndpoint, Proxy, ProxyRules
-from twistpi.http.urls import Origin, origin_of
+from twistpi.http.urls import Origin, origin_of, target_of
 
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods of requests that may be sent twice (RFC 9110, 9.2.2)."""
@@ -156,8 +155,7 @@ class Agent:
     def _prepare(self, url: str, lines: list[Line]) -> tuple[str, list[Line], Route]:
         """Return the target of a request, its headers and the route."""
         origin = origin_of(url)
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = target_of(url)
         proxy = self._rules.proxy_for(url) if self._rules.proxies else None
         route = Route(origin, proxy)
         if proxy is not None:

@@ -11,7 +11,7 @@ import attrs
 from hyperlink import EncodedURL
 from treq.client import HTTPClient as Treq
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
@@ -60,7 +60,10 @@ class Response:
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None without it."""
         wanted = name.lower().encode("ascii")
-        return next((_text(value) for found, value in self.lines if found.lower() == wanted), None)
+        for found, value in self.lines:
+            if found.lower() == wanted:
+                return _text(value)
+        return None
 
     @property
     def headers(self) -> Headers:
@@ -162,22 +165,12 @@ class HTTPClient:
         """
         seconds = self.timeout if timeout is None else timeout
         data = BytesBody(body) if isinstance(body, bytes) else body
-        is_followed = follow and method in ("GET", "HEAD")
-        once = partial(self._once, method, data, compressed)
-        sending = Deferred.fromCoroutine(self._follow(once, url, _lines(headers, compressed), credentials, is_followed))
-        timer = None if seconds is None else self.clock.callLater(seconds, sending.cancel)
+        once = partial(self._once, method, data, compressed, seconds, self.clock.seconds())
         try:
-            return await sending
-        except (RequestFailed, CancelledError) as error:
-            if timer is not None and not timer.active():
-                # Giving up surfaces as whatever the request was busy with; the reason is the time.
-                self.failures += 1
-                raise RequestFailed(f"no answer within {seconds:g} s", Cause.TIMEOUT) from error
-            self.failures += isinstance(error, RequestFailed)
+            return await self._follow(once, url, _lines(headers, compressed), credentials, follow and method in ("GET", "HEAD"))
+        except RequestFailed:
+            self.failures += 1
             raise
-        finally:
-            if timer is not None and timer.active():
-                timer.cancel()
 
     async def get(self, url: str, *, headers: HeaderValues | None = None, credentials: Credentials | None = None) -> Response:
         """Send a GET request; see ``request``."""
@@ -208,15 +201,35 @@ class HTTPClient:
             url = target
         raise RequestFailed("it redirects in circles", Cause.REDIRECT)
 
-    async def _once(self, method: str, body: IBodyProducer | None, compressed: bool, url: str, lines: list[Line]) -> Response:
-        exact = _ExactAgent(self._agent, lines)
+    async def _once(
+        self,
+        method: str,
+        body: IBodyProducer | None,
+        compressed: bool,
+        seconds: float | None,
+        started: float,
+        url: str,
+        lines: list[Line],
+    ) -> Response:
+        """Send one request, whose response may begin until ``seconds`` after ``started``."""
+        exact = _ExactAgent(self._agent, quoted(url).encode("ascii"), lines)
         self.requests += 1
+        sending = Treq(exact, _NO_COOKIES).request(
+            method, _ANY_URL, data=body, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
+        )
+        timer = None
+        if seconds is not None and not sending.called:
+            timer = self.clock.callLater(max(0.0, started + seconds - self.clock.seconds()), sending.cancel)
         try:
-            await Treq(exact, _NO_COOKIES).request(
-                method, _ExactURL(quoted(url)), data=body, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
-            )
+            await sending
         except Exception as error:  # an agent may raise a large family: parse errors, broken TLS, lost connections
+            if timer is not None and not timer.active():
+                # Giving up surfaces as whatever the request was busy with; the reason is the time.
+                raise RequestFailed(f"no answer within {seconds:g} s", Cause.TIMEOUT) from error
             raise request_failed(error) from error
+        finally:
+            if timer is not None and timer.active():
+                timer.cancel()
         response = exact.response
         assert response is not None
         self.failures += response.code >= 500
@@ -228,12 +241,14 @@ class HTTPClient:
 @implementer(IAgent)
 @attrs.define(eq=False)
 class _ExactAgent:
-    """The agent of one request of treq's: sends exactly our headers, and keeps the response as it was received.
+    """The agent of one request of treq's: sends exactly our address and headers, and keeps the response as it was received.
 
-    treq by itself would ask for gzip, which spoils the ranges and digests of files, and decompress in the reactor.
+    treq by itself would normalise addresses, which changes signed queries and fails for IPv6; ask for gzip, which spoils the
+    ranges and digests of files; and decompress in the reactor.
     """
 
     _agent: IAgent
+    _uri: bytes
     _lines: list[Line]
     response: IResponse | None = None
 
@@ -242,29 +257,27 @@ class _ExactAgent:
     ) -> Deferred[IResponse]:
         """Issue a request; see ``IAgent``."""
         if isinstance(self._agent, Agent):
-            return self._agent.send(method, uri, self._lines, bodyProducer).addCallback(self._keep)
-        return self._agent.request(method, uri, headers_of(self._lines), bodyProducer).addCallback(self._keep)
+            return self._agent.send(method, self._uri, self._lines, bodyProducer).addCallback(self._keep)
+        return self._agent.request(method, self._uri, headers_of(self._lines), bodyProducer).addCallback(self._keep)
 
     def _keep(self, response: IResponse) -> IResponse:
         self.response = response
         return cast(IResponse, _SEALED)
 
 
-class _ExactURL(EncodedURL):
-    """A URL that treq sends unchanged: normalising would change signed queries, and fails for IPv6 addresses."""
+class _AnyURL(EncodedURL):
+    """The address that treq sees; ``_ExactAgent`` has the real one."""
 
-    __slots__ = ("_exact",)
+    def __init__(self) -> None:
+        """Have no parts."""
 
-    def __init__(self, exact: str) -> None:
-        self._exact = exact
-
-    def to_uri(self) -> _ExactURL:
+    def to_uri(self) -> _AnyURL:
         """Return itself, which is in ASCII already."""
         return self
 
     def to_text(self, with_password: bool = False) -> str:
-        """Return the URL."""
-        return self._exact
+        """Return the address of no server."""
+        return "http://upstream.example/"
 
 
 class _NoCookies(IndexableCookieJar):
@@ -278,8 +291,19 @@ class _NoCookies(IndexableCookieJar):
 
 
 _NO_COOKIES: Final = _NoCookies()
+_ANY_URL: Final = _AnyURL()
 _SEALED: Final = SimpleNamespace(headers=Headers())
 """What treq sees of a response: nothing that it would decode."""
+
+
+_OURS: Final = {
+    compressed: (
+        (b"user-agent", (b"User-Agent", USER_AGENT.encode("ascii"))),
+        (b"accept-encoding", (b"Accept-Encoding", b"gzip" if compressed else b"identity")),
+    )
+    for compressed in (False, True)
+}
+"""The headers of a request where they are not given, by whether it is to be compressed, each with its name in lower case."""
 
 
 def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
@@ -289,9 +313,8 @@ def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
         for name, value in (headers or {}).items()
         for one in ((value,) if isinstance(value, str) else value)
     ]
-    ours = ((b"User-Agent", USER_AGENT.encode("ascii")), (b"Accept-Encoding", b"gzip" if compressed else b"identity"))
     names = _names(given)
-    return [line for line in ours if line[0].lower() not in names] + given
+    return [line for name, line in _OURS[compressed] if name not in names] + given
 
 
 def _names(lines: list[Line]) -> set[bytes]:

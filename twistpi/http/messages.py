@@ -7,7 +7,8 @@ folded lines.  httptools (llhttp) finds most of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -25,8 +26,8 @@ Line = tuple[bytes, bytes]
 LONGEST_HEAD: Final = 256 * 1024
 """Bytes of a head, and of what comes in a row beside a body: sizes of chunks, trailers."""
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_is_token: Final = lru_cache(1024)(_TOKEN.fullmatch)
 _TARGET: Final = re.compile(rb"[!-~]+")
-_LINE_BREAK: Final = re.compile(rb"[\r\n\0]")
 _BODILESS: Final = frozenset({204, 304})
 _VERSION: Final = b"HTTP/1."
 _EXPECTED_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -46,17 +47,16 @@ def lines_of(headers: Headers) -> list[Line]:
     return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
-def request_head(method: bytes, target: bytes, lines: Iterable[Line]) -> bytes:
+def request_head(method: bytes, target: bytes, lines: Sequence[Line]) -> bytes:
     """Return the head of a request as it is sent; raise ``ValueError`` for what would not be read as it is meant."""
-    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+    if not _is_token(method) or not _TARGET.fullmatch(target):
         raise ValueError(f"{method!r} {target!r} cannot be requested")
-    parts = [b"%s %s HTTP/1.1" % (method, target)]
-    for name, value in lines:
-        if not _TOKEN.fullmatch(name) or _LINE_BREAK.search(value):
-            raise ValueError(f"the header {name!r} cannot be sent")
-        parts.append(b"%s: %s" % (name, value))
-    parts += (b"", b"")
-    return b"\r\n".join(parts)
+    head = b"".join((b"%s %s HTTP/1.1\r\n" % (method, target), *[b"%s: %s\r\n" % line for line in lines], b"\r\n"))
+    breaks = len(lines) + 2
+    is_clear = head.count(b"\r") == head.count(b"\n") == breaks and b"\0" not in head
+    if not is_clear or not all(_is_token(name) for name, _ in lines):
+        raise ValueError("a header cannot be sent: its name is none, or there is a line break in its value")
+    return head
 
 
 @attrs.frozen(eq=False)

@@ -56,19 +56,23 @@ class SingleFlight(Generic[Key, Result]):
         An exception of the work reaches every waiter.  When all waiters have left, the work goes on and its exception is
         dropped: work that matters to others must report it itself.
         """
-        if key in self._work:
-            return self._work[key][1].wait()
+        running = self._work.get(key)
+        if running is not None:
+            return running[1].wait()
         waiters: Waiters[Result] = Waiters()
         first = waiters.wait()
         work = Deferred.fromCoroutine(start())
         self._work[key] = (work, waiters)
-        # The key is released before the waiters hear of the end, so that joining again starts new work.
-        work.addBoth(self._ended, key).addCallbacks(waiters.fire, waiters.fail)
+        work.addBoth(self._ended, key, waiters)
         return first
 
-    def _ended(self, outcome: Result | Failure, key: Key) -> Result | Failure:
+    def _ended(self, outcome: Result | Failure, key: Key, waiters: Waiters[Result]) -> None:
+        # The key is released before the waiters hear of the end, so that joining again starts new work.
         del self._work[key]
-        return outcome
+        if isinstance(outcome, Failure):
+            waiters.fail(outcome)
+        else:
+            waiters.fire(outcome)
 
     def __contains__(self, key: object) -> bool:
         return key in self._work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from functools import lru_cache
 from typing import Final
@@ -10,6 +11,10 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 import attrs
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PLAIN: Final = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]*)(?::([1-9]\d{0,3}))?(?=[/?]|\Z)", re.ASCII)
+"""The beginning of nearly every address; ``urlsplit`` takes several times as long."""
+_QUOTED: Final = re.compile(r'[^\x00-\x20"<>\\^`{}\x7f-\U0010ffff]*\Z')
+_TARGET: Final = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
 _SAFE_IN_URLS: Final = "%/:=&?~#+!$,;'@()*[]|"
 
 Origin = tuple[str, str, int]
@@ -28,6 +33,10 @@ class Credentials:
 @lru_cache(maxsize=1024)
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute http or https address; raise ``ValueError`` for anything else."""
+    plain = _PLAIN.match(url)
+    if plain is not None:
+        scheme, host, port = plain.groups()
+        return scheme, host, int(port or _DEFAULT_PORTS[scheme])
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError("it is not an http or https address")
@@ -65,6 +74,13 @@ def resolve(base: str, location: str) -> str:
     return without_credentials(target)
 
 
+def target_of(url: str) -> str:
+    """Return the path and query of an absolute address as they stand."""
+    match = _TARGET.match(url)
+    target = match[1] if match else ""
+    return target if target.startswith("/") else f"/{target}"
+
+
 def quoted(url: str) -> str:
     """Return ``url`` in ASCII: what is not allowed in an address is percent-encoded as UTF-8, all else stays as it is."""
-    return quote(url, safe=_SAFE_IN_URLS, errors="replace")
+    return url if _QUOTED.match(url) else quote(url, safe=_SAFE_IN_URLS, errors="replace")

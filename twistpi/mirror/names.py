@@ -21,6 +21,7 @@ from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
 from twistpi.http.client import HTTPClient
+from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.config import StaleConfig, UpstreamConfig, upstream_config
@@ -39,7 +40,7 @@ from twistpi.mirror.name_store import (
 )
 from twistpi.mirror.page_source import Kind
 from twistpi.mirror.primary import PrimaryClient, names_path, reason_of
-from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, conditions
+from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index

@@ -6,6 +6,7 @@ in the writer's thread where nothing comes in between, refuses the answer of a f
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
@@ -14,11 +15,12 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from twistpi.changelog.writer import Committed, Writer
-from twistpi.http.client import HTTPClient
+from twistpi.http.client import HTTPClient, Response
+from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Origin
 from twistpi.mirror.config import StaleConfig, UpstreamConfig, validators
-from twistpi.mirror.upstream import PageResponse, fetch_page, unusable_status
+from twistpi.mirror.upstream import ACCEPT_PAGE, unusable_status
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, ProjectPage
@@ -32,6 +34,9 @@ Kind = Literal["hit", "miss", "revalidated", "stale"]
 
 _LARGE: Final = 64 * 1024
 """Bytes from which on a page is parsed in another thread."""
+LARGEST_PAGE: Final = 64 * 1024 * 1024
+"""Bytes of the largest project page, decompressed."""
+_SERIAL: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
 _AT_ONCE: Final = 64
 """Pages that are requested from one origin at a time."""
 
@@ -79,63 +84,65 @@ class UpstreamPages:
         self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
     ) -> tuple[Kind, Freshness]:
         """See ``PageSource``; the request is conditional, which is as new as can be."""
-        etag, last_modified = validators(known.freshness, known.is_known, config.source)
         turn = self._turns[config.origin]
         await turn.acquire()
         try:
-            response = await fetch_page(
-                self._client,
+            response = await self._client.request(
+                "GET",
                 config.page_url(project),
-                config.credentials,
-                etag=etag,
-                last_modified=last_modified,
+                headers={"Accept": ACCEPT_PAGE, **conditions(*validators(known.freshness, known.is_known, config.source))},
+                credentials=config.credentials,
                 timeout=self._timeout,
-                responding=responding,
+                compressed=True,
             )
+            responding()
+            if response.status == 200:
+                body = await response.read(LARGEST_PAGE)
+            else:
+                response.discard()
         finally:
             turn.release()
-        return await self._learn(config, project, known, response)
-
-    async def _learn(self, config: UpstreamConfig, project: str, known: Known, response: PageResponse) -> tuple[Kind, Freshness]:
-        now = self._client.clock.seconds()
         if response.status == 200:
-            page = await self._parse(project, response)
-            learned = Freshness(now, response.etag, response.last_modified, missing=False, source=config.source)
+            page = await self._parse(project, response, body)
+            learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
             await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
             return ("revalidated" if known.is_known else "miss"), learned
         if response.status == 304 and known.freshness is not None:
             return "revalidated", await self._confirm(config, project, known.freshness, response)
         if response.status not in (404, 410):
-            raise unusable_status(response)
+            raise unusable_status(response.status)
         if not known.is_known:
             config.require_current(self._readers.get().index(config.index))
             raise UnknownProject(config.index, project)
-        learned = Freshness(now, missing=True, source=config.source)
+        learned = Freshness(self._client.clock.seconds(), missing=True, source=config.source)
         await self._commit(_decide_absence(config, project), config, project, learned)
         return "revalidated", learned
 
-    async def _confirm(self, config: UpstreamConfig, project: str, freshness: Freshness, response: PageResponse) -> Freshness:
+    def _freshness(self, config: UpstreamConfig, etag: str | None, last_modified: str | None) -> Freshness:
+        return Freshness(self._client.clock.seconds(), etag, last_modified, missing=False, source=config.source)
+
+    async def _confirm(self, config: UpstreamConfig, project: str, freshness: Freshness, response: Response) -> Freshness:
         reader = self._readers.get()
         config.require_current(reader.index(config.index))
         if not reader.has_project(config.index, project):
             raise StaleConfig  # a new index of the same name and upstream, which has nothing yet that could be confirmed
-        etag, last_modified = response.etag or freshness.etag, response.last_modified or freshness.last_modified
-        now = self._client.clock.seconds()
-        confirmed = attrs.evolve(freshness, checked_at=now, etag=etag, last_modified=last_modified)
+        etag, last_modified = (
+            response.header("ETag") or freshness.etag,
+            response.header("Last-Modified") or freshness.last_modified,
+        )
+        confirmed = attrs.evolve(freshness, checked_at=self._client.clock.seconds(), etag=etag, last_modified=last_modified)
         await self._writer.keep(remembering(config, project, confirmed))
         return confirmed
 
-    async def _parse(self, project: str, response: PageResponse) -> ProjectPage:
-        given = (response.body, response.content_type, response.url, project)
+    async def _parse(self, project: str, response: Response, body: bytes) -> ProjectPage:
+        given = (body, response.header("Content-Type") or "", response.url, project)
         try:
-            if len(response.body) > _LARGE:
-                page = await self._client.offload(parse_project_page, *given)
-            else:
-                page = parse_project_page(*given)
+            page = await self._client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)
         except BadUpstreamPage as error:
             raise RequestFailed(f"its page cannot be used: {error.reason}", Cause.UNUSABLE) from error
-        if page.header.last_serial is None and response.last_serial is not None:
-            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=response.last_serial))
+        serial = response.header("X-PyPI-Last-Serial")
+        if page.header.last_serial is None and serial is not None and _SERIAL.match(serial):
+            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=int(serial)))
         return page
 
     def _commit(

@@ -28,6 +28,8 @@ from twistpi.web.traffic import Traffic
 FEW_LINKS = 100
 """Up to so many, a page is made at once; beyond, in a thread."""
 _MOST_SETTLED = 20_000
+_Built = tuple[ReadyPage, Mapping[tuple[str, str], bool]]
+"""A page, and whether what each index and project contributed is settled."""
 
 
 @attrs.frozen
@@ -92,7 +94,10 @@ class Pages:
         if page is None or not page.suits(asked.outside):
             # A request after a change must not join a rendering that began before it; the mark moves with every change.
             mark = cache.mark()
-            page = await self._rendering.join((asked.key, asked.outside, mark), lambda: self._make(asked, found, mark))
+            if sum(self._access.reader.link_count(index.name, asked.project) for index in found.indexes) <= FEW_LINKS:
+                page = self._keep(asked, self._build(asked, found.indexes), mark)
+            else:
+                page = await self._rendering.join((asked.key, asked.outside, mark), lambda: self._make_large(asked, found, mark))
         page.renew(found.status.as_kept(), found.fresh_until)
         self._traffic.pages[found.status.kind] += 1
         return page, found.status
@@ -131,13 +136,11 @@ class Pages:
         self._ready.page_cache.forget_project(index, project)
         self._ready.forget_files(index, project)
 
-    async def _make(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> ReadyPage:
-        reader = self._access.reader
-        page: ReadyPage
-        if sum(reader.link_count(index.name, asked.project) for index in found.indexes) > FEW_LINKS:
-            page, settled = await self._offload(self._build, asked, found.indexes)
-        else:
-            page, settled = self._build(asked, found.indexes)
+    async def _make_large(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> ReadyPage:
+        return self._keep(asked, await self._offload(self._build, asked, found.indexes), mark)
+
+    def _keep(self, asked: PageRequest, built: _Built, mark: int) -> ReadyPage:
+        page, settled = built
         if self._ready.page_cache.put(asked.key, page, since=mark):
             for owner, is_settled in settled.items():
                 self._note_settled(owner, is_settled=is_settled and not self._offline)
@@ -150,7 +153,7 @@ class Pages:
             if len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
 
-    def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> tuple[ReadyPage, Mapping[tuple[str, str], bool]]:
+    def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> _Built:
         """Read, merge and render; called in any thread."""
         reader = self._access.reader
         attested = {
