@@ -47,14 +47,10 @@ def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> 
     for number, attestation in enumerate(attestations, 1):
         try:
             _check(attestation, filename, sha256)
-        except _Wrong as wrong:
+        except BadRequest as wrong:
             raise BadRequest(f"invalid attestations: number {number}: {wrong}") from None
     bundle = {"publisher": PUBLISHER, "attestations": attestations}
     return orjson.dumps({"version": 1, "attestation_bundles": [bundle]})
-
-
-class _Wrong(Exception):
-    """The text says what is wrong with an attestation."""
 
 
 def _array(value: str | bytes) -> list[Json]:
@@ -71,46 +67,46 @@ def _array(value: str | bytes) -> list[Json]:
 
 
 def _check(attestation: Json, filename: str, sha256: str) -> None:
-    """Raise ``_Wrong`` unless this is an attestation of that file."""
+    """Raise ``BadRequest`` unless this is an attestation of that file."""
     if not isinstance(attestation, dict):
-        raise _Wrong("it is not an object")
+        raise BadRequest("it is not an object")
     version = attestation.get("version")
     if version != 1 or isinstance(version, bool):
-        raise _Wrong(f"its version is {shown(version)}, and only 1 is known")
+        raise BadRequest(f"its version is {shown(version)}, and only 1 is known")
     material = _object(attestation, "verification_material")
     if _bytes(material, "certificate")[:1] != bytes([_SEQUENCE]):
-        raise _Wrong("its certificate is not one in DER")
+        raise BadRequest("its certificate is not one in DER")
     entries = material.get("transparency_entries")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise _Wrong("its transparency_entries are not an array of objects")
+        raise BadRequest("its transparency_entries are not an array of objects")
     envelope = _object(attestation, "envelope")
     _bytes(envelope, "signature")
     _check_statement(_bytes(envelope, "statement"), filename, sha256)
 
 
 def _check_statement(statement: bytes, filename: str, sha256: str) -> None:
-    """Raise ``_Wrong`` unless this is an in-toto statement whose only subject is that file."""
+    """Raise ``BadRequest`` unless this is an in-toto statement whose only subject is that file."""
     try:
         stated = orjson.loads(statement)
     except orjson.JSONDecodeError:
-        raise _Wrong("its statement is not JSON") from None
+        raise BadRequest("its statement is not JSON") from None
     if not isinstance(stated, dict) or stated.get("_type") != _STATEMENT:
-        raise _Wrong(f"its statement is not an {_STATEMENT}")
+        raise BadRequest(f"its statement is not an {_STATEMENT}")
     predicate = stated.get("predicateType")
     if not isinstance(predicate, str) or not predicate:
-        raise _Wrong("its statement has no predicateType")
+        raise BadRequest("its statement has no predicateType")
     subjects = stated.get("subject")
     if not isinstance(subjects, list) or len(subjects) != 1 or not isinstance(subjects[0], dict):
-        raise _Wrong("its statement has not one subject")
+        raise BadRequest("its statement has not one subject")
     name = subjects[0].get("name")
     if not isinstance(name, str) or not _is_same_file(name, filename):
-        raise _Wrong(f"its subject is {shown(name)}, not {filename!r}")
+        raise BadRequest(f"its subject is {shown(name)}, not {filename!r}")
     digest = subjects[0].get("digest")
     stated_sha256 = digest.get("sha256") if isinstance(digest, dict) else None
     if not isinstance(stated_sha256, str) or not _SHA256.match(stated_sha256):
-        raise _Wrong("its subject has no SHA-256")
+        raise BadRequest("its subject has no SHA-256")
     if stated_sha256.lower() != sha256:
-        raise _Wrong(f"its subject has the SHA-256 {stated_sha256.lower()}, but {filename!r} has {sha256}")
+        raise BadRequest(f"its subject has the SHA-256 {stated_sha256.lower()}, but {filename!r} has {sha256}")
 
 
 def _is_same_file(name: str, filename: str) -> bool:
@@ -127,7 +123,7 @@ def _is_same_file(name: str, filename: str) -> bool:
 def _object(parent: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     child = parent.get(key)
     if not isinstance(child, dict):
-        raise _Wrong(f"it has no {key}")
+        raise BadRequest(f"it has no {key}")
     return child
 
 
@@ -139,5 +135,5 @@ def _bytes(parent: Mapping[str, Json], key: str) -> bytes:
     except (binascii.Error, ValueError):
         found = b""
     if not found:
-        raise _Wrong(f"its {key} is not base64")
+        raise BadRequest(f"its {key} is not base64")
     return found

@@ -31,17 +31,13 @@ _BETWEEN_WORDS: Final = re.compile(r"[^a-zA-Z0-9]+")
 _WITHOUT_VALUE: Final = object()
 
 
-class Unfit(Exception):
-    """A value is not accepted; the text says why."""
-
-
 @attrs.frozen
 class Key:
     """A setting of an index."""
 
     name: str
     normalise: Callable[[str, Json], Json]
-    """Returns the value to store for the key's name and the value that was sent; raises ``Unfit``."""
+    """Returns the value to store for the key's name and the value that was sent; raises ``BadRequest``."""
     default: Json = _WITHOUT_VALUE
     is_list: bool = False
     unset_means: tuple[str, ...] = ()
@@ -59,16 +55,16 @@ def _boolean(_key: str, value: Json) -> bool:
     known = {"true": True, "yes": True, "false": False, "no": False}
     if isinstance(value, str) and value.strip().lower() in known:
         return known[value.strip().lower()]
-    raise Unfit(f"Unknown boolean value {shown(value)}.")
+    raise BadRequest(f"Unknown boolean value {shown(value)}.")
 
 
 def _texts(key: str, value: Json) -> list[str]:
     """Accept a list of texts, or a comma-separated text."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise Unfit(f"Unknown list value {shown(value)}.")
+        raise BadRequest(f"Unknown list value {shown(value)}.")
     if len(items) > _MOST_ITEMS:
-        raise Unfit(f"'{key}' option holds more than {_MOST_ITEMS} values")
+        raise BadRequest(f"'{key}' option holds more than {_MOST_ITEMS} values")
     return [item.strip() for item in items if item.strip()]
 
 
@@ -76,7 +72,7 @@ def _bases(key: str, value: Json) -> list[str]:
     bases = [(base, base.strip("/").split("/")) for base in _texts(key, value)]
     wrong = [f"invalid base index spec: {shown(base)}" for base, parts in bases if len(parts) != 2 or not all(parts)]
     if wrong:
-        raise Unfit(", ".join(wrong))
+        raise BadRequest(", ".join(wrong))
     return ["/".join(parts) for _, parts in bases]
 
 
@@ -91,23 +87,23 @@ def _projects(key: str, value: Json) -> list[str]:
 
 def _inheritance(key: str, value: Json) -> str:
     if not isinstance(value, str) or value.lower() not in ("intersection", "union"):
-        raise Unfit(f"Unknown value {shown(value)} for {key}, must be 'intersection' or 'union'.")
+        raise BadRequest(f"Unknown value {shown(value)} for {key}, must be 'intersection' or 'union'.")
     return value.lower()
 
 
 def _seconds(key: str, value: Json) -> int:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not is_number and not (isinstance(value, str) and _INTEGER.match(value)):
-        raise Unfit(f"'{key}' option must be an integer")
+        raise BadRequest(f"'{key}' option must be an integer")
     if not 0 <= int(value) <= _LONGEST_EXPIRY:
-        raise Unfit(f"'{key}' option must be an integer between 0 and {_LONGEST_EXPIRY}")
+        raise BadRequest(f"'{key}' option must be an integer between 0 and {_LONGEST_EXPIRY}")
     return int(value)
 
 
 def _url(key: str, value: Json) -> str:
     """Accept an http or https address; when user and password are empty they are removed, so that former ones can be."""
     if not isinstance(value, str) or not _is_url(value.strip()):
-        raise Unfit(f"'{key}' option must be a URL.")
+        raise BadRequest(f"'{key}' option must be a URL.")
     url = value.strip()
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
@@ -133,13 +129,13 @@ def _url_format(key: str, value: Json) -> str:
 
 def _text(key: str, value: Json) -> str:
     if not isinstance(value, str):
-        raise Unfit(f"'{key}' option must be a string")
+        raise BadRequest(f"'{key}' option must be a string")
     return value
 
 
 def _anything(key: str, value: Json) -> Json:
     if not is_storable(value):
-        raise Unfit(f"'{key}' option is nested too deeply or holds numbers that are too large")
+        raise BadRequest(f"'{key}' option is nested too deeply or holds numbers that are too large")
     return value
 
 
@@ -205,8 +201,8 @@ def normalised(kind: str, given: Mapping[str, Json], exists: Exists) -> dict[str
         if name in given:
             try:
                 config[name] = key.normalise(name, given[name])
-            except Unfit as unfit:
-                wrong.append(str(unfit))
+            except BadRequest as refusal:
+                wrong.append(str(refusal))
     wrong.extend(f"base index {shown(base)} does not exist" for base in config.get("bases", ()) if not exists(base))
     unexpected = [
         f"{shown(name, quoted=False)}={shown(value, quoted=False)}"

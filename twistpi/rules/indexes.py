@@ -10,7 +10,7 @@ from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModif
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index, Json
 from twistpi.rules.accounts import is_name_allowed, is_name_too_long
-from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, Unfit, defaults, normalised, unexpected_keys
+from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys
 from twistpi.rules.json_bodies import differing, shown
 
 _TYPE: Final = "type"
@@ -81,7 +81,7 @@ def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
     """Whether ``value`` is in the list already, as it was sent or normalised."""
     try:
         return value in held or set(key.normalise(key.name, [value])) <= set(key.normalise(key.name, list(held)))
-    except Unfit:
+    except BadRequest:
         return False
 
 
