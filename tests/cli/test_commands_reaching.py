@@ -22,7 +22,7 @@ from tests.cli.test_commands_accounts import made, now, settings
 from twistpi.auth.tokens import LoginTokens, is_valid_for
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import LocalClient
-from twistpi.model.server_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import read_node
 from twistpi.server.run_file import Running, address_of, read_running, say_running, say_stopped
@@ -171,7 +171,7 @@ def test_somebody_else_who_answers_there_is_told_nothing(made: Path) -> None:
     with ExitStack() as stack:
         address = stack.enter_context(answering(told))
         stack.enter_context(held(made, address))
-        with pytest.raises(ServerdirInUse, match="no server answers there"):
+        with pytest.raises(ServerdirRefused, match="no server answers there"):
             stack.enter_context(administer(settings(made), now, pauses.append))
     assert all(credentials == "" for _, _, credentials, _ in told.asked)
     assert sum(pauses) == pytest.approx(10.0)

@@ -26,7 +26,7 @@ from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated
 from twistpi.model.peers import Epoch, Fork, Peer
 from twistpi.model.releases import FileUploaded
-from twistpi.model.server_errors import ServerdirInUse, ServerdirRefused, UnknownSerial
+from twistpi.model.server_errors import ServerdirRefused, UnknownSerial
 from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node
@@ -246,7 +246,7 @@ def test_without_a_known_primary_one_has_to_be_named_and_a_running_server_be_sto
     with pytest.raises(click.ClickException, match="--primary-url"):
         _run(made, new)
     opened = ServerDirectory.open(str(made))
-    with pytest.raises(ServerdirInUse):
+    with pytest.raises(ServerdirRefused, match="another process uses it"):
         _run(made, new, URL)
     opened.close()
     with pytest.raises(ServerdirRefused):

@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from tests.fakes.certificates import write_certificate
-from twistpi.model.errors import ConfigurationError
+from twistpi.model.errors import TwistpiError
 from twistpi.server.listening import BACKLOG, certificate_of, endpoint_strings, make_endpoint, reload_certificates
 from twistpi.server.process import connections_for
 from twistpi.server.settings import Settings
@@ -32,13 +32,13 @@ def test_the_address_may_be_of_either_kind() -> None:
 
 
 def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as refusal:
+    with pytest.raises(TwistpiError) as refusal:
         make_endpoint(reactor, f"ssl:0:privateKey={tmp_path}/nothing.pem")
     assert "backlog" not in str(refusal.value)
 
 
 def test_a_socket_that_systemd_did_not_hand_over_is_told() -> None:
-    with pytest.raises(ConfigurationError, match="systemd handed over no such socket; start the server through its socket unit"):
+    with pytest.raises(TwistpiError, match="systemd handed over no such socket; start the server through its socket unit"):
         make_endpoint(None, "systemd:domain=INET:index=0")
 
 
@@ -46,7 +46,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     key, _ = write_certificate(tmp_path)
     _, other = write_certificate(tmp_path / "other")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(TwistpiError):
         make_endpoint(reactor, f"ssl:0:privateKey={key}:certKey={other}")
 
 

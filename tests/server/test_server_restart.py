@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory
 
 from tests.in_reactor import in_reactor
-from twistpi.model.server_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_own_port
 from twistpi.server.restart import Inherited, continue_twistd
@@ -56,12 +57,8 @@ def test_the_lock_of_the_directory_outlasts_the_one_who_took_it(tmp_path: Path) 
     first = ServerDirectory.open(path)
     lock = first.keep_locked()
     first.close()
-    try:
+    with pytest.raises(ServerdirRefused, match="another process uses it"):
         ServerDirectory.open(path)
-    except ServerdirInUse:
-        pass
-    else:
-        raise AssertionError("nobody else may use it")
     ServerDirectory.open(path, lock=lock).close()
     ServerDirectory.open(path).close()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from twistpi.model.errors import ConfigurationError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, check_usable
 from twistpi.server.node import read_node
@@ -212,7 +212,7 @@ def test_a_secret_that_others_know_or_could_replace_or_guess_is_refused_telling_
         "it is not a file": str(tmp_path / "pipe"),
     }
     for reason, path in cases.items():
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(TwistpiError) as caught:
             read_secret(str(tmp_path), path)
         assert path in str(caught.value)
         assert reason in str(caught.value)
@@ -221,7 +221,7 @@ def test_a_secret_that_others_know_or_could_replace_or_guess_is_refused_telling_
 def test_a_directory_whose_own_secret_others_can_read_is_not_served(tmp_path: Path) -> None:
     _made(tmp_path)
     (tmp_path / "secret").chmod(0o644)
-    with pytest.raises(ConfigurationError, match="chmod 600"):
+    with pytest.raises(TwistpiError, match="chmod 600"):
         read_secret(str(tmp_path), None)
 
 

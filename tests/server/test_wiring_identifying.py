@@ -23,7 +23,7 @@ from twistpi.auth.tokens import is_valid_for
 from twistpi.changelog.disk import Disk
 from twistpi.model.changes import UserModified
 from twistpi.model.codec import encode_content
-from twistpi.model.errors import ConfigurationError, LoginFailed
+from twistpi.model.errors import LoginFailed, TwistpiError
 from twistpi.server.authentication import Authentication, login_tokens
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
@@ -148,5 +148,5 @@ def test_a_server_whose_secret_is_not_fit_is_not_built(tmp_path: Path) -> None:
     Storage.open(_settings(tmp_path), _now, Disk()).close()
     (tmp_path / "secret").chmod(0o644)
     for settings in (_settings(tmp_path), _settings(tmp_path, secretfile=str(tmp_path / "missing"))):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(TwistpiError):
             login_tokens(settings)

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from twistpi.cli.commands.help import GROUPS, settings_page
-from twistpi.model.errors import ConfigurationError
+from twistpi.model.errors import TwistpiError
 from twistpi.server.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
 
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
@@ -168,7 +168,7 @@ def test_a_bad_value_is_refused_naming_setting_value_place_and_what_is_allowed(s
         ):
             if setting.repeatable and not text and environment:
                 continue  # an empty list
-            with pytest.raises(ConfigurationError) as caught:
+            with pytest.raises(TwistpiError) as caught:
                 load_settings(command_line, environment)
             told = str(caught.value)
             assert setting.name in told
@@ -179,13 +179,13 @@ def test_a_bad_value_is_refused_naming_setting_value_place_and_what_is_allowed(s
 
 def test_a_bad_value_in_the_file_tells_which_file(config: Path) -> None:
     config.write_text("port = 99999\n")
-    with pytest.raises(ConfigurationError, match=rf"port is '99999' \(from the file {config}\)"):
+    with pytest.raises(TwistpiError, match=rf"port is '99999' \(from the file {config}\)"):
         load_settings({"config": [str(config)]}, {})
 
 
 def test_a_bad_value_is_refused_even_where_a_better_place_has_a_good_one(config: Path) -> None:
     config.write_text("port = 99999\n")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(TwistpiError):
         load_settings({"config": [str(config)], "port": ["1"]}, {})
 
 
@@ -201,7 +201,7 @@ def test_a_bad_value_is_refused_even_where_a_better_place_has_a_good_one(config:
 )
 def test_an_unknown_name_in_the_file_is_refused_with_a_suggestion(content: str, hint: str, config: Path) -> None:
     config.write_text(content)
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(TwistpiError) as caught:
         load_settings({"config": [str(config)]}, {})
     assert hint in str(caught.value)
 
@@ -209,7 +209,7 @@ def test_an_unknown_name_in_the_file_is_refused_with_a_suggestion(content: str, 
 @pytest.mark.parametrize("content", ["port = ", "port = [1]", "port = 2026-01-01", "listen = [[]]", "\xff"])
 def test_a_file_that_is_not_toml_or_holds_what_no_setting_can_be_is_refused(content: str, config: Path) -> None:
     config.write_bytes(content.encode("latin-1"))
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(TwistpiError):
         load_settings({"config": [str(config)]}, {})
 
 
@@ -245,11 +245,11 @@ def test_a_variable_that_is_no_setting_is_mentioned() -> None:
 
 def test_no_refusal_and_no_description_shows_a_secret(config: Path) -> None:
     for command_line in ({"root-passwd-hash": ["hunter2"]}, {"root-passwd": ["hunter2"], "root-passwd-hash": [HASH]}):
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(TwistpiError) as caught:
             load_settings(command_line, {})
         assert "hunter2" not in str(caught.value)
     config.write_text('root-passwd = ["hunter2"]')
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(TwistpiError) as caught:
         load_settings({"config": [str(config)]}, {})
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(load_settings({"root-passwd": ["hunter2"]}, {}))
@@ -257,7 +257,7 @@ def test_no_refusal_and_no_description_shows_a_secret(config: Path) -> None:
 
 
 def test_the_password_of_root_and_its_hash_are_not_given_together() -> None:
-    with pytest.raises(ConfigurationError, match=r"root-passwd-hash.*must not be given together with root-passwd"):
+    with pytest.raises(TwistpiError, match=r"root-passwd-hash.*must not be given together with root-passwd"):
         load_settings({"root-passwd": [""]}, {"TWISTPI_ROOT_PASSWD_HASH": HASH})
 
 
@@ -280,7 +280,7 @@ def test_networks_may_be_repeated_and_none_is_no_network() -> None:
 @given(st.text())
 def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
     for setting in TABLE:
-        with suppress(ConfigurationError):  # and nothing else
+        with suppress(TwistpiError):  # and nothing else
             load_settings({setting.name: [text]}, {})
 
 

@@ -27,7 +27,7 @@ from twistpi.cli.server_administration import ServerAdministration, Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
-from twistpi.model.server_errors import ServerdirInUse, ServerdirRefused
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
 from twistpi.rules.permissions import may_read
 from twistpi.server.node import Node, read_node
@@ -54,7 +54,9 @@ def administer(
     for _ in range(_ATTEMPTS):
         try:
             storage = Storage.open(settings, now, Disk())
-        except ServerdirInUse:
+        except ServerdirRefused as refusal:
+            if not refusal.in_use:
+                raise
             answered = ask_local_server(settings.serverdir, node, "/+api")
         else:
             with closing(storage):
@@ -66,7 +68,7 @@ def administer(
             return
         pause(_BETWEEN)
     held = "another process uses it, and no server answers there; wait until it has started, or stop it"
-    raise ServerdirInUse(settings.serverdir, held)
+    raise ServerdirRefused(settings.serverdir, held, in_use=True)
 
 
 def require_made(path: str) -> Node:

@@ -38,10 +38,6 @@ def fields_of(error: TwistpiError) -> dict[str, object]:
     return {name: getattr(error, name) for name in field_names(type(error))}
 
 
-class ConfigurationError(TwistpiError):
-    """A setting, a file or a directory that an administrator named cannot be used."""
-
-
 # Requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -232,9 +228,9 @@ def invalid_filename(filename: str, reason: str) -> InvalidName:
     return InvalidName(f"{filename!r} cannot be a distribution's file name: {reason}.")
 
 
-def invalid_setting(name: str, value: str, source: str, allowed: str) -> ConfigurationError:
+def invalid_setting(name: str, value: str, source: str, allowed: str) -> TwistpiError:
     """Return the error for the ``value`` of a setting, which comes from ``source``."""
-    return ConfigurationError(f"The setting {name} is {value!r} (from {source}); {allowed}.")
+    return TwistpiError(f"The setting {name} is {value!r} (from {source}); {allowed}.")
 
 
 def no_project(project: str) -> NotFound:

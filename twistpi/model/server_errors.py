@@ -32,14 +32,8 @@ class ServerdirRefused(TwistpiError):
 
     path: str
     reason: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class ServerdirInUse(ServerdirRefused):
-    """The server directory {path} cannot be used: {reason}.
-
-    Another process has it, which may be a server that can be asked.
-    """
+    in_use: bool = False
+    """Whether another process has it, which may be a server that can be asked."""
 
 
 @attrs.define(auto_exc=True, str=False)

@@ -27,7 +27,7 @@ _log = Logger()
 
 
 def login_tokens(settings: Settings) -> LoginTokens:
-    """Return the login tokens of a server with these settings.  Raise ``ConfigurationError`` when its secret is not fit."""
+    """Return the login tokens of a server with these settings.  Raise ``TwistpiError`` when its secret is not fit."""
     secret = read_secret(settings.serverdir, settings.secretfile)
     return LoginTokens(secret, max(1, round(settings.login_hours * 3600)))
 
@@ -44,7 +44,7 @@ class Authentication:
 
     @classmethod
     def build(cls, settings: Settings, readers: Readers, reactor: Any, offload: Callable[..., Deferred[Any]]) -> Authentication:
-        """For a server with these settings; ``ConfigurationError`` when its secret is not fit."""
+        """For a server with these settings; ``TwistpiError`` when its secret is not fit."""
         pool = ThreadPool(0, THREADS, "twistpi passwords")
         authenticator = Authenticator(
             readers, login_tokens(settings), PasswordQueue(partial(deferToThreadPool, reactor, pool)), reactor, os.urandom,

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from twistpi.blobs.incoming import open_to_others
-from twistpi.model.server_errors import ServerdirInUse
+from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node
 
 
@@ -58,7 +58,8 @@ def _lock(path: str) -> int:
     except OSError as error:
         os.close(descriptor)
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise ServerdirInUse(path, "another process uses it; stop that one first, or name another directory") from None
+            held = "another process uses it; stop that one first, or name another directory"
+            raise ServerdirRefused(path, held, in_use=True) from None
         raise
     return descriptor
 

@@ -24,7 +24,7 @@ _PUBLIC_TITLE = "PyPI"
 def default_upstream() -> str:
     """Return the address of the public index, which is the one that pip uses unless it is configured otherwise.
 
-    Raises ``ConfigurationError`` when pip does not tell.
+    Raises ``TwistpiError`` when pip does not tell.
     """
     try:
         from pip._internal.models.index import PyPI  # noqa: PLC0415 needed once in a server's life

@@ -43,7 +43,7 @@ PortMaker = Callable[[Any, Listening, IProtocolFactory], Any]
 
 
 def inherited_endpoint(reactor: Any, listening: Listening, make_port: PortMaker) -> IStreamServerEndpoint:
-    """Return the endpoint of ``listening``, which listens at the inherited socket.  Raise ``ConfigurationError``."""
+    """Return the endpoint of ``listening``, which listens at the inherited socket.  Raise ``TwistpiError``."""
     adopting = _AdoptingReactor(reactor, listening, make_port)
     if listening.endpoint.startswith(_INHERITED_BY_NUMBER):
         return _AdoptedEndpoint(adopting)

@@ -33,7 +33,7 @@ def endpoint_strings(settings: Settings) -> tuple[str, ...]:
 
 
 def make_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """The endpoint that ``text`` describes; one for TLS has a ``Certificate`` for its context.  Raises ``ConfigurationError``."""
+    """The endpoint that ``text`` describes; one for TLS has a ``Certificate`` for its context.  Raises ``TwistpiError``."""
     if text.startswith(_LISTENING) and ":backlog=" not in text:
         text = f"{text}:backlog={BACKLOG}"
     try:
@@ -94,7 +94,7 @@ def certificate_of(endpoint: IStreamServerEndpoint) -> Certificate | None:
 
 
 def open_access_log(settings: Settings, standard_output: TextIO) -> AccessLog | None:
-    """The log of requests, where one is wanted.  Raises ``ConfigurationError``."""
+    """The log of requests, where one is wanted.  Raises ``TwistpiError``."""
     if settings.access_log is None:
         return None
     try:

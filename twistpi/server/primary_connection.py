@@ -30,7 +30,7 @@ from twistpi.web.paths import replica_answers
 def reach(url: str, node_id: str, settings: Settings, reactor: Any, environment: Mapping[str, str]) -> Primary:
     """The server at ``url`` (``http://``, ``https://`` or ``unix:/path``), asked as the server ``node_id``.
 
-    Raises ``ValueError`` for another address, ``ConfigurationError`` when the secret that the servers share is not fit.
+    Raises ``ValueError`` for another address, ``TwistpiError`` when the secret that the servers share is not fit.
     """
     secret = read_secret(settings.serverdir, settings.secretfile)
     offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())

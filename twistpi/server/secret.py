@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Final
 
-from twistpi.model.errors import ConfigurationError
+from twistpi.model.errors import TwistpiError
 from twistpi.server.directory import Layout
 
 SHORTEST: Final = 32
@@ -46,7 +46,7 @@ _LONGEST_SECRET = 64 * 1024
 def read_secret(serverdir: str, secretfile: str | None) -> bytes:
     """What signs the login tokens of the server directory ``serverdir``: out of ``secretfile``, or its own secret.
 
-    Raises ``ConfigurationError`` for a file that is missing, or that is not secret.
+    Raises ``TwistpiError`` for a file that is missing, or that is not secret.
     """
     path = Layout(serverdir).secret if secretfile is None else secretfile
     try:
@@ -59,8 +59,8 @@ def read_secret(serverdir: str, secretfile: str | None) -> bytes:
             os.close(descriptor)
         folder_mode = None if secretfile is None else os.stat(os.path.dirname(os.path.abspath(path))).st_mode
     except OSError as error:
-        raise ConfigurationError(f"The secret file {path} cannot be used: {error.strerror!s}.") from None
+        raise TwistpiError(f"The secret file {path} cannot be used: {error.strerror!s}.") from None
     wrong = what_is_wrong(content, mode, folder_mode)
     if wrong is not None:
-        raise ConfigurationError(f"The secret file {path} cannot be used: {wrong}.")
+        raise TwistpiError(f"The secret file {path} cannot be used: {wrong}.")
     return secret_in(content)

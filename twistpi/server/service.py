@@ -40,7 +40,7 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.disk import Disk
-from twistpi.model.errors import ConfigurationError, TwistpiError
+from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position
 from twistpi.server.application import Application
 from twistpi.server.clock import ClockWatch
@@ -83,7 +83,7 @@ def make_service(settings: Settings, inherited: Inherited | None = None, pidfile
     """Return the service that ``settings`` describe, for twistd.
 
     ``inherited`` is what a restarted server has from before the restart, and ``pidfile`` the file that it removes in the end.
-    Raise ``ConfigurationError``, ``ServerdirRefused`` and ``ConfigurationError`` for what can be told before anything is opened.
+    Raise ``ServerdirRefused`` and ``TwistpiError`` for what can be told before anything is opened.
     """
     service = TwistpiService(settings, _chosen_reactor, os.environ, inherited=inherited)
     on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start
@@ -306,7 +306,7 @@ class TwistpiService(Service):
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 
     def _cannot_listen(self, failure: Failure, text: str) -> None:
-        error = ConfigurationError(
+        error = TwistpiError(
             f"Listening at {text} is not possible: {failure.getErrorMessage().rstrip('.')}. Stop what "
             "listens there, or choose another place with --port, --host or --listen."
         )

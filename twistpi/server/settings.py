@@ -285,7 +285,7 @@ def _from_file(path: str) -> dict[str, Any]:
 def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Settings:
     """Return the settings from ``command_line`` (name to values, in order), ``environment`` and the file that either names.
 
-    Raises ``ConfigurationError``, which names the setting, its value, where that comes from and what is allowed.
+    Raises ``TwistpiError``, which names the setting, its value, where that comes from and what is allowed.
     """
     given: dict[str, tuple[Sequence[str], str]] = {}
     for setting in (CONFIG, *TABLE):

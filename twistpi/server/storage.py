@@ -129,7 +129,7 @@ class Storage:
 
 
 def open_directory(settings: Settings, lock: int | None = None) -> ServerDirectory:
-    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``ConfigurationError``.
+    """The server directory of ``settings``, locked for this process; raises ``ServerdirRefused`` and ``TwistpiError``.
 
     ``lock`` is a descriptor that holds the lock already.
     """
