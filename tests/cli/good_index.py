@@ -10,14 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from twistpi.cli.diagnostics.index_survey import HTML, JSON, LATEST, TEXT, IndexRecord, survey_index
-from twistpi.cli.diagnostics.survey import Exchange, Question
+from twistpi.cli.diagnostics.index_survey import HTML, JSON, TEXT, IndexSurvey, survey_index
+from twistpi.cli.diagnostics.survey import Exchange, Query
 
 BASE = "https://pkgs.example/simple/"
 PROJECT = "six"
 WHEEL, SDIST = "six-1.0-py3-none-any.whl", "six-0.9.tar.gz"
 METADATA = b"Metadata-Version: 2.1\nName: six\nVersion: 1.0\n"
 CONTENTS = {WHEEL: bytes(range(100)), SDIST: bytes(range(120)), f"{WHEEL}.metadata": METADATA}
+LATEST = "application/vnd.pypi.simple.latest+json"
 PASSWORD = "correct horse"
 IMMUTABLE = "max-age=365000000, immutable, public"
 
@@ -75,31 +76,29 @@ class GoodIndex:
     is_protected: bool = False
     asked: int = 0
 
-    def ask(self, question: Question) -> Exchange:
+    def ask(self, question: Query) -> Exchange:
         """Answer a question."""
         self.asked += 1
         answer = self.spoil(question, self.answer(question))
         body = b"" if question.method == "HEAD" else answer.body
-        return Exchange(
-            question, answer.status, "Reason", tuple(answer.headers.items()), body[: question.most], len(body) <= question.most,
-            answer.kept_open,
-        )  # fmt: skip
+        part, headers = body[: question.most], tuple(answer.headers.items())
+        return Exchange(answer.status, "Reason", headers, part, part == body, answer.kept_open, query=question)
 
-    def spoil(self, question: Question, answer: Answer) -> Answer:
+    def spoil(self, question: Query, answer: Answer) -> Answer:
         """The place where tests make something wrong."""
         return answer
 
-    def survey(self, project: str = "") -> IndexRecord:
+    def survey(self, project: str = "") -> IndexSurvey:
         """Ask it everything."""
         password = PASSWORD if self.is_protected else None
-        return survey_index(self.ask, lambda what, done, total: None, BASE, project, password)
+        return survey_index(self.ask, BASE, project, password)
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Query) -> Answer:
         """The right answer."""
         parts = urlsplit(question.url)
         path, query = unquote(parts.path), f"?{parts.query}" if parts.query else ""
-        headers = {key.lower(): value for key, value in question.headers.items()}
-        if self.is_protected and (question.as_nobody or "authorization" in headers):
+        headers = {key.lower(): value for key, value in question.headers}
+        if self.is_protected and ("authorization" in headers):
             return Answer(401, {"Date": "now", "WWW-Authenticate": 'Basic realm="pypi"', "Content-Type": "text/plain"}, b"who?")
         if path.startswith("/files/"):
             return self._file(path.removeprefix("/files/"), headers)
@@ -122,7 +121,7 @@ class GoodIndex:
         return Answer(301, {"Date": "now", "Location": location})
 
     def _negotiated(self, headers: dict[str, str], as_json: bytes, as_html: str) -> Answer:
-        accept = headers.get("accept", "*/*")
+        accept = headers.get("accept") or "*/*"
         basics = {"Date": "now", "Vary": "Accept", "Cache-Control": "private, no-cache" if self.is_protected else "no-cache"}
         if accept.startswith((f"{JSON};q=0.1", "*/*", "text/")):
             kind, body = TEXT, as_html.encode()

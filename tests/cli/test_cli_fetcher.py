@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import attrs
 import pytest
 
 from tests.fakes.certificates import write_certificate
-from twistpi.cli.diagnostics.fetcher import Fetcher
-from twistpi.cli.diagnostics.survey import Question
-from twistpi.http.blocking import SILENT
+from twistpi.cli.diagnostics.machine import days_left
+from twistpi.cli.diagnostics.survey import Fetcher, Query
+from twistpi.http.blocking import SILENT, BlockingClient
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials
 
@@ -65,7 +65,7 @@ def application(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
             if self.path == "/gone":
                 self.close_connection = True
                 return
-            body = LONG if self.path == "/long" else b"hello"
+            body = LONG if self.path.startswith("/long") else b"hello"
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             if self.path == "/once":
@@ -99,92 +99,76 @@ def application(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
 
 @pytest.fixture
 def fetcher() -> Iterator[Fetcher]:
-    one = Fetcher(patience=60.0)
-    yield one
-    one.close()
+    with closing(BlockingClient()) as client:
+        yield Fetcher(client)
 
 
-def test_one_connection_serves_many_questions(fetcher: Fetcher, seen: Seen) -> None:
-    for method in ("GET", "HEAD", "POST", "GET"):
-        exchange = fetcher.ask(Question(f"{seen.url}/a?b=c", method))
-        assert (exchange.status, exchange.is_whole, exchange.kept_open) == (200, True, True)
-        assert exchange.body == (b"" if method == "HEAD" else b"hello")
-    assert seen.connections == 1
-    assert [target for _, target, _ in seen.requests] == ["/a?b=c"] * 4
-    assert fetcher.asked == 4
-
-
-def test_of_a_long_answer_only_so_much_is_read(fetcher: Fetcher, seen: Seen) -> None:
-    exchange = fetcher.ask(Question(f"{seen.url}/long", most=100))
-    assert (len(exchange.body), exchange.is_whole) == (100, False)
-    assert fetcher.ask(Question(f"{seen.url}/next", most=5)).is_whole
-    assert seen.connections == 2
-    assert fetcher.ask(Question(f"{seen.url}/next", most=4)).is_whole is False
-
-
-def test_a_server_that_closes_is_asked_anew_and_that_is_noted(fetcher: Fetcher, seen: Seen) -> None:
-    assert fetcher.ask(Question(f"{seen.url}/once")).kept_open is False
-    assert fetcher.ask(Question(f"{seen.url}/then-closes")).kept_open is True
-    assert fetcher.ask(Question(f"{seen.url}/a")).status == 200
-    assert seen.connections == 3
+def test_an_answer_is_as_the_client_has_it(fetcher: Fetcher, seen: Seen) -> None:
+    exchange = fetcher.ask(Query(f"{seen.url}/long?b=c", most=100))
+    assert (exchange.status, len(exchange.body), exchange.is_whole, exchange.kept_open) == (200, 100, False, True)
+    assert fetcher.ask(Query(f"{seen.url}/once", "POST")).kept_open is False
+    assert [target for _, target, _ in seen.requests] == ["/long?b=c", "/once"]
 
 
 def test_no_answer_has_a_reason(fetcher: Fetcher, seen: Seen) -> None:
-    gone = fetcher.ask(Question(f"{seen.url}/gone"))
+    gone = fetcher.ask(Query(f"{seen.url}/gone"))
     assert (gone.status, gone.told) == (0, f"no answer ({gone.failure})")
     assert "without response" in gone.failure
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        assert "refused" in fetcher.ask(Question(f"http://127.0.0.1:{port}/")).failure
-    assert "http or https" in fetcher.ask(Question("ftp://pkgs.example/")).failure
-    assert fetcher.ask(Question(f"{seen.url}/ä")).failure
+        assert "refused" in fetcher.ask(Query(f"http://127.0.0.1:{port}/")).failure
+    assert "http or https" in fetcher.ask(Query("ftp://pkgs.example/")).failure
+    assert fetcher.ask(Query(f"{seen.url}/ä")).failure
 
 
-def test_the_login_goes_to_its_own_server_and_not_where_it_is_unwanted(seen: Seen) -> None:
+def test_the_login_goes_to_its_own_server_and_not_where_it_is_unwanted(fetcher: Fetcher, seen: Seen) -> None:
     address, credentials = split_credentials(f"{seen.url}/".replace("//", "//alice:secret@"))
-    other = address.replace("127.0.0.1", "localhost")
-    fetcher = Fetcher(credentials)
-    for question in (Question(address), Question(address, as_nobody=True), Question(other)):
-        assert fetcher.ask(question).status == 200
-    fetcher.close()
+    told: list[str] = []
+    fetcher = Fetcher(fetcher.client, credentials, lambda: told.append("a request"))
+    other = Query(address.replace("127.0.0.1", "localhost"))
+    for query in (Query(address), Query(address, headers={"Authorization": ""}), other):
+        assert fetcher.ask(query).status == 200
     assert [login[:5] for _, _, login in seen.requests] == ["Basic", "", ""]
+    assert len(told) == 3
 
 
 def test_a_proxy_is_asked_where_the_environment_names_one(seen: Seen) -> None:
     environment = {"http_proxy": seen.url.replace("//", "//me:word@"), "no_proxy": "127.0.0.1"}
-    fetcher = Fetcher(proxies=ProxyRules.from_environment(environment))
-    assert fetcher.ask(Question("http://pkgs.example/simple/")).body == b"hello"
-    assert fetcher.ask(Question(f"{seen.url}/direct")).body == b"hello"
-    fetcher.close()
+    with closing(BlockingClient(proxies=ProxyRules.from_environment(environment))) as client:
+        assert Fetcher(client).ask(Query("http://pkgs.example/simple/")).body == b"hello"
+        assert Fetcher(client).ask(Query(f"{seen.url}/direct")).body == b"hello"
     assert [target for _, target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
 
 
 def test_of_a_large_upload_only_the_head_is_sent(fetcher: Fetcher, seen: Seen) -> None:
     large = 1 << 40
-    assert fetcher.ask(Question(f"{seen.url}/at-once", "POST", announced=large)).status == 200
-    assert Fetcher(patience=0.1).ask(Question(f"{seen.url}/waits", "POST", announced=1000)).failure == SILENT
-    refused = fetcher.ask(Question(f"{seen.url}/refuses", "POST", {"X-Word": "a"}, announced=large))
+    assert fetcher.ask(Query(f"{seen.url}/at-once", "POST", announced=large)).status == 200
+    assert Fetcher(BlockingClient(0.1)).ask(Query(f"{seen.url}/waits", "POST", announced=1000)).failure == SILENT
+    refused = fetcher.ask(Query(f"{seen.url}/refuses", "POST", {"X-Word": "a"}, announced=large))
     assert (refused.status, refused.reason) == (413, "Request Entity Too Large")
     assert refused["Content-Type"].startswith("text/html")
-    assert "without response" in fetcher.ask(Question(f"{seen.url}/gone", "POST", announced=1)).failure
+    assert "without response" in fetcher.ask(Query(f"{seen.url}/gone", "POST", announced=1)).failure
 
 
-def test_who_waits_for_the_beginning_of_a_large_upload_gets_it() -> None:
-    with application() as told:
-        assert Fetcher(patience=0.3).ask(Question(f"{told.url}/buffers", "POST", announced=1 << 40)).status == 200
+@pytest.mark.parametrize("secured", [False, True])
+def test_a_proxy_that_waits_for_the_beginning_of_a_large_upload_gets_it(tmp_path: Path, *, secured: bool) -> None:
+    key_and_certificate = write_certificate(tmp_path) if secured else None
+    context = ssl.create_default_context(cafile=str(key_and_certificate[1])) if key_and_certificate else None
+    with application(key_and_certificate) as told:
+        client = BlockingClient(0.5, context=context)
+        assert Fetcher(client).ask(Query(f"{told.url}/buffers", "POST", announced=1 << 40)).status == 200
 
 
 def test_a_certificate_is_looked_at_and_one_that_is_not_trusted_is_no_answer(tmp_path: Path) -> None:
     key, certificate = write_certificate(tmp_path)
-    trusting = Fetcher(context=ssl.create_default_context(cafile=str(certificate)), patience=60.0)
     with application((key, certificate)) as told:
-        assert trusting.ask(Question(f"{told.url}/")).status == 200
-        days = trusting.certificate_days(f"{told.url}/", time.time())
-        assert days is not None
-        assert abs(days - 1) < 0.05
-        strange = Fetcher(patience=60.0)
-        assert "its certificate is not accepted: self-signed certificate" in strange.ask(Question(f"{told.url}/")).failure
-        assert strange.certificate_days(f"{told.url}/", 0.0) is None
-        trusting.close()
-    assert trusting.certificate_days("http://127.0.0.1/", 0.0) is None
+        with closing(BlockingClient(context=ssl.create_default_context(cafile=str(certificate)))) as trusting:
+            assert Fetcher(trusting).ask(Query(f"{told.url}/")).status == 200
+            days = days_left(trusting, f"{told.url}/", time.time())
+            assert days == pytest.approx(1, abs=0.05)
+            assert days_left(trusting, "http://127.0.0.1/", 0.0) is None
+        strange = BlockingClient()
+        refused = Fetcher(strange).ask(Query(f"{told.url}/"))
+        assert "its certificate is not accepted: self-signed certificate" in refused.failure
+        assert days_left(strange, f"{told.url}/", 0.0) is None

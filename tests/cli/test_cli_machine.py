@@ -26,13 +26,13 @@ SHA256 = "ab1" + "2cd34ef567890" + "0" * 48
 
 
 def look(path: Path, **more: Any) -> Machine:
-    return look_at_machine(attrs.evolve(settings(path), offline=True, **more), ProxyRules(), lambda *_: None, 0.0)
+    return look_at_machine(attrs.evolve(settings(path), offline=True, **more), ProxyRules(), lambda: None, 0.0)
 
 
 def test_a_directory_that_nobody_serves(made: Path) -> None:
     seen = look(made)
     assert (seen.running, seen.descriptors) == (None, None)
-    assert (seen.root_is_blank, seen.secret_mode, seen.hidden, seen.protected, seen.cached) == (True, 0o600, None, None, None)
+    assert (seen.root_is_blank, seen.open_secret, seen.hidden, seen.protected, seen.cached) == (True, None, None, None, None)
     assert 0 < seen.disk_free <= seen.disk_total
 
 
@@ -54,7 +54,7 @@ def test_the_settings_are_those_of_the_server_that_runs(made: Path) -> None:
     )  # fmt: skip
     assert words_of(settings(made), TOLD_SETTINGS) == {}
     say_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, TOLD_SETTINGS))
-    seen = look_at_machine(settings(made), ProxyRules(), lambda *_: None, 0.0)
+    seen = look_at_machine(settings(made), ProxyRules(), lambda: None, 0.0)
     assert seen.settings == attrs.evolve(other, upstream=None)
     assert not seen.asks_upstreams
 
@@ -70,7 +70,7 @@ def test_what_others_cannot_read_is_found(made: Path) -> None:
     folder.parent.chmod(0o750)
     assert look(made).hidden == str(folder.parent)
     (made / "secret").chmod(0o644)
-    assert look(made).secret_mode == 0o644
+    assert look(made).open_secret == str(made / "secret")
     made.chmod(0o700)
     closed = look(made).closed
     assert closed is not None

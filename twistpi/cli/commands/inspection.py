@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count as count_up
 from urllib.parse import quote, unquote, urlsplit
 
-import attrs
 import click
 
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, serverdir_option, settings_of, settings_options, show, show_progress
 from twistpi.cli.commands.help import settings_page
-from twistpi.cli.diagnostics.fetcher import Fetcher
-from twistpi.cli.diagnostics.findings import WRONG, count, doctor_fields, doctor_lines, index_fields, index_lines
+from twistpi.cli.diagnostics.findings import WRONG, Finding, count, doctor_fields, doctor_lines, index_fields, index_lines
 from twistpi.cli.diagnostics.index_rules import judge_index
 from twistpi.cli.diagnostics.index_survey import survey_index
-from twistpi.cli.diagnostics.machine import Machine, look_at_machine
-from twistpi.cli.diagnostics.server_rules import diagnose
-from twistpi.cli.diagnostics.server_survey import Site, survey_server
-from twistpi.cli.diagnostics.survey import Tell
+from twistpi.cli.diagnostics.machine import Machine, days_left, look_at_machine
+from twistpi.cli.diagnostics.server_rules import diagnose, survey_server
+from twistpi.cli.diagnostics.survey import Fetcher
 from twistpi.cli.reports import (
     as_json,
     as_text,
@@ -32,6 +32,7 @@ from twistpi.cli.reports import (
     status_lines,
     wait_for_serial,
 )
+from twistpi.http.blocking import BlockingClient
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
 from twistpi.model.server_errors import ServerdirRefused
@@ -127,8 +128,10 @@ def settings_() -> None:
     click.echo(settings_page(), nl=False)
 
 
-_DOCTORS_PATIENCE = 20.0
-"""Seconds without a byte."""
+_INDEX_TIMEOUT, _SERVER_TIMEOUT = 60.0, 20.0
+"""Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
+_INDEX_QUESTIONS, _SERVER_QUESTIONS = 55, 20
+"""About how many are asked."""
 
 
 @click.command("check-index")
@@ -144,13 +147,9 @@ def check_index(project: str, user: str | None, password: str | None, json: bool
     changes nothing, and prints a sentence for each requirement.
     """
     address, credentials, secret = _login(url, user, password)
-    fetcher = Fetcher(credentials, proxies=ProxyRules.from_environment(os.environ))
-    try:
-        with show_progress(sys.stderr) as tell:
-            index = survey_index(fetcher.ask, tell, address, project, secret)
-    finally:
-        fetcher.close()
-    findings = judge_index(index)
+    with _fetcher(credentials, _INDEX_TIMEOUT, _INDEX_QUESTIONS) as fetcher:
+        index = survey_index(fetcher.ask, address, project, secret)
+        findings = judge_index(index)
     fields = index_fields(index.base, index.project, len(index.got), findings)
     show(fields if json else None, index_lines(index.base, index.project, findings))
     sys.exit(1 if count(findings, WRONG) else 0)
@@ -167,13 +166,11 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
     outside-url, or the address of the server on this machine. The server directory is checked if there is one on this machine.
     The command changes nothing, sends few requests to URL, and needs no login.
     """
-    settings, proxies = settings_of(serverdir, config), ProxyRules.from_environment(os.environ)
-    with show_progress(sys.stderr) as tell:
-        machine = None
-        if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
-            machine = look_at_machine(settings, proxies, tell, time.time())
-        site = _visit(url or _address_of(machine), machine, proxies, tell)
-    findings = diagnose(site, machine)
+    settings, machine = settings_of(serverdir, config), None
+    if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
+        with _counted(_SERVER_QUESTIONS) as tell:
+            machine = look_at_machine(settings, ProxyRules.from_environment(os.environ), tell, time.time())
+    findings = _visit(url or _address_of(machine), machine)
     show(doctor_fields(findings) if json else None, doctor_lines(findings))
     sys.exit(1 if count(findings, WRONG) else 0)
 
@@ -186,17 +183,29 @@ def _address_of(machine: Machine | None) -> str | None:
     return next((address for address in addresses if address.startswith("http://")), None)
 
 
-def _visit(url: str | None, machine: Machine | None, proxies: ProxyRules, tell: Tell) -> Site | None:
+def _visit(url: str | None, machine: Machine | None) -> list[Finding]:
     if url is None:
-        return None
+        return diagnose(None, machine)
     address, credentials = _split(url)
-    login = None if credentials is None else credentials.authorization
-    fetcher = Fetcher(credentials, proxies, patience=_DOCTORS_PATIENCE)
-    try:
-        site = survey_server(fetcher.ask, time.time, tell, address, machine, login)
-        return attrs.evolve(site, certificate_days=fetcher.certificate_days(f"{site.url}/", time.time()))
-    finally:
-        fetcher.close()
+    with _fetcher(credentials, _SERVER_TIMEOUT, _SERVER_QUESTIONS) as fetcher:
+        site = survey_server(fetcher.ask, time.time, address, machine)
+        site.has_login = credentials is not None
+        site.certificate_days = days_left(fetcher.client, f"{site.url}/", time.time())
+        return diagnose(site, machine)
+
+
+@contextmanager
+def _fetcher(credentials: Credentials | None, timeout: float, expected: int) -> Iterator[Fetcher]:
+    with _counted(expected) as tell, closing(BlockingClient(timeout, ProxyRules.from_environment(os.environ))) as client:
+        yield Fetcher(client, credentials, tell)
+
+
+@contextmanager
+def _counted(expected: int) -> Iterator[Callable[[], object]]:
+    """Show the progress of about so many questions; what is yielded is called before each."""
+    numbers = count_up(1)
+    with show_progress(sys.stderr) as progress:
+        yield lambda: progress("questions", min(next(numbers), expected), expected)
 
 
 def _split(url: str) -> tuple[str, Credentials | None]:

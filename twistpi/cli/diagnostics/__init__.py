@@ -1,5 +1,5 @@
 """``twistpi check-index`` and ``twistpi doctor``: judge an index, or how a server is set up, by what it answers.
 
-Surveys (``index_survey.py``, ``server_survey.py``, ``machine.py``) ask and record; rules (``index_*.py``, ``server_rules.py``)
-judge the record without any I/O. ``findings.py`` has the verdicts, how rules are applied, and both reports.
+A survey (``survey.py``) sends a query when a rule first needs the answer. ``index_*.py`` and ``server_rules.py`` have the queries
+and rules, ``machine.py`` what is seen on the server's machine, and ``findings.py`` the verdicts and both reports.
 """

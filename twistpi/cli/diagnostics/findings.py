@@ -1,6 +1,6 @@
 """Verdicts, tables of rules, and the reports of both commands.
 
-A table has checks for each subject. A check looks at a record and yields verdicts, each with a sentence; the first one counts.
+A table has checks for each subject. A check looks at a survey and yields verdicts, each with a sentence; the first one counts.
 ``{0}`` in sentences stands for what is judged.
 """
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from twistpi.cli.diagnostics.survey import Exchange, NotAsked, Query, Record
+from twistpi.cli.diagnostics.survey import CannotTell, Exchange, Query, Survey
 from twistpi.model.records import Json
 
 
@@ -29,7 +29,8 @@ class Verdict(enum.Enum):
 
 OK, ADVICE, WRONG, UNKNOWN = Verdict
 R = TypeVar("R")
-Queries = Query | Iterable[Query]
+Queries = Query | Iterable[Query] | None
+"""None stands for every query that was asked so far."""
 Said = Iterator[tuple[Verdict, str]]
 Check = Callable[[R], Said]
 Rules = Mapping[str, Sequence[Check[R]]]
@@ -44,55 +45,57 @@ class Finding:
     sentence: str
 
 
-def judge(rules: Rules[R], record: R) -> list[Finding]:
-    """Return a finding for each rule; the verdict is open where a check needs the answer to a query that was not asked."""
+def judge(rules: Rules[R], seen: R) -> list[Finding]:
+    """Return a finding for each rule."""
     found = []
     for subject, checks in rules.items():
         try:
-            said = next(chain.from_iterable(check(record) for check in checks))
-        except NotAsked as error:
-            said = UNKNOWN, error.query.missing
+            said = next(chain.from_iterable(check(seen) for check in checks))
+        except CannotTell as reason:
+            said = UNKNOWN, str(reason)
         found.append(Finding(subject, *said))
     return found
 
 
 def fine(sentence: str) -> Check[object]:
     """Return the last check of a rule: nothing is wrong."""
-    return lambda record: iter([(OK, sentence.format(record))])
+    return lambda seen: iter([(OK, sentence.format(seen))])
 
 
 def when(condition: Callable[[R], object], sentence: str, verdict: Verdict = WRONG) -> Check[R]:
-    """Return a check that has a verdict on a record for which ``condition`` is true."""
-    return lambda record: ((verdict, sentence.format(one)) for one in (record,) if condition(one))
+    """Return a check that has a verdict where ``condition`` is true."""
+    return lambda seen: ((verdict, sentence.format(one)) for one in (seen,) if condition(one))
 
 
-def each(queries: Queries, condition: Callable[[Exchange], object], sentence: str, verdict: Verdict = WRONG) -> Check[Record]:
+def each(queries: Queries, condition: Callable[[Exchange], object], sentence: str, verdict: Verdict = WRONG) -> Check[Survey]:
     """Return a check that has a verdict on answers for which ``condition`` is true.
 
-    A single query must have been asked; of several, those that were not are passed over.
+    A single query must be possible; of several, those that are not are passed over.
     """
-    return lambda record: ((verdict, sentence.format(one)) for one in _answers(record, queries) if condition(one))
+    return lambda survey: ((verdict, sentence.format(one)) for one in _answers(survey, queries) if condition(one))
 
 
-def answered(queries: Queries, *statuses: int) -> Check[Record]:
+def answered(queries: Queries, *statuses: int) -> Check[Survey]:
     """Return a check that answers have one of some statuses."""
     wanted = " or ".join(map(str, statuses))
     return each(queries, lambda one: one.status not in statuses, f"{{0.asked}} is answered {{0.told}} instead of {wanted}.")
 
 
-def has(queries: Queries, name: str, pattern: str = ".", so: str = "", at: Sequence[int] = range(1, 600)) -> Check[Record]:
+def has(queries: Queries, name: str, pattern: str = ".", so: str = "", at: Sequence[int] = range(1, 600)) -> Check[Survey]:
     """Return a check that a header, in lower case, has a pattern in the answers with the statuses ``at``."""
 
-    def check(record: Record) -> Said:
-        for one in _answers(record, queries):
+    def check(survey: Survey) -> Said:
+        for one in _answers(survey, queries):
             if one.status in at and not re.search(pattern, one[name].lower()):
                 yield WRONG, f"{one.url} ({one.told}) has {f'{name}: {one[name]}' if one[name] else f'no {name}'}{so}."
 
     return check
 
 
-def _answers(record: Record, queries: Queries) -> list[Exchange]:
-    return [record[queries]] if isinstance(queries, Query) else record.of(queries)
+def _answers(survey: Survey, queries: Queries) -> list[Exchange]:
+    if queries is None:
+        return list(survey.got.values())
+    return [survey[queries]] if isinstance(queries, Query) else survey.of(queries)
 
 
 def count(findings: Sequence[Finding], verdict: Verdict) -> int:

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 from packaging.version import Version
 
 from twistpi.cli.diagnostics.findings import UNKNOWN, WRONG, Check, Rules, Said, fine, when
-from twistpi.cli.diagnostics.index_survey import JSON, NO_METADATA, Anchor, Ask, IndexRecord, minor_of
+from twistpi.cli.diagnostics.index_survey import JSON, LIST, NO_METADATA, Anchor, IndexSurvey, minor_of
 from twistpi.cli.diagnostics.survey import as_object, split
 from twistpi.model.records import Json
 
@@ -32,13 +32,13 @@ _FILE_KEYS = {
 
 def _field(
     key: str, is_right: Callable[[Json], object], form: str, *, since: int | None = None, is_common: bool = False
-) -> Check[IndexRecord]:
+) -> Check[IndexSurvey]:
     """Return a check of a field of all files of the page in JSON, which must be there from API version 1.``since`` on.
 
     Another field that no file has leaves the verdict open, unless it is a common one.
     """
 
-    def check(index: IndexRecord) -> Said:
+    def check(index: IndexSurvey) -> Said:
         is_required = since is not None and max(index.minor, 0) >= since
         if since is None and not is_common and not any(key in file for file in index.files):
             yield UNKNOWN, f"No file of this page has {key}."
@@ -49,10 +49,10 @@ def _field(
     return check
 
 
-def _link(condition: Callable[[Anchor, Mapping[str, Json]], object], sentence: str) -> Check[IndexRecord]:
+def _link(condition: Callable[[Anchor, Mapping[str, Json]], object], sentence: str) -> Check[IndexSurvey]:
     """Return a check of links, each with its file's object in JSON; an empty one where there is none."""
 
-    def check(index: IndexRecord) -> Said:
+    def check(index: IndexSurvey) -> Said:
         files = {str(file.get("filename")): file for file in index.files}
         return ((WRONG, sentence.format(one)) for one in index.anchors if condition(one, files.get(one.text, {})))
 
@@ -76,7 +76,7 @@ def _describes_otherwise(one: Anchor, _: object) -> bool:
     return one.attributes.get("data-core-metadata") != one.attributes.get("data-dist-info-metadata")
 
 
-def _links(index: IndexRecord) -> Said:
+def _links(index: IndexSurvey) -> Said:
     texts, names = [anchor.text for anchor in index.anchors], {str(file.get("filename")) for file in index.files}
     if not index.html.lstrip().lower().startswith("<!doctype html"):
         yield WRONG, "The page does not begin with <!DOCTYPE html>."
@@ -89,12 +89,12 @@ def _links(index: IndexRecord) -> Said:
             yield WRONG, f"The text of a link is {one.text!r}, but its address {one.href}; both are to have the file's name."
 
 
-def _pattern(index: IndexRecord) -> Said:
+def _pattern(index: IndexSurvey) -> Said:
     if [unescape(text).strip() for text in _LINK.findall(index.html)] != [one.text for one in index.anchors]:
         yield WRONG, "The pattern that simple programs look for links with misreads some; is a > in an attribute not escaped?"
 
 
-def _versions(index: IndexRecord) -> Said:
+def _versions(index: IndexSurvey) -> Said:
     versions = index.page.get("versions")
     if not isinstance(versions, list):
         yield UNKNOWN, "The page lists no versions."
@@ -116,11 +116,11 @@ def _parsed(parse: Callable[[str], T], text: str) -> T | None:
         return None
 
 
-def _status(index: IndexRecord) -> object:
+def _status(index: IndexSurvey) -> object:
     return as_object(index.page.get("project-status") or {"status": "active"}).get("status")
 
 
-def _unknown_keys(index: IndexRecord) -> Said:
+def _unknown_keys(index: IndexSurvey) -> Said:
     files = [(file.get("filename"), file, _FILE_KEYS) for file in index.files]
     for where, fields, known in [("the page", index.page, _PAGE_KEYS), ("meta", index.meta, {"api-version"}), *files]:
         for key in fields:
@@ -128,8 +128,8 @@ def _unknown_keys(index: IndexRecord) -> Said:
                 yield WRONG, f"{where} has the key {key!r}, which is in no standard; other keys must begin with an underscore."
 
 
-def _list(index: IndexRecord) -> Said:
-    one, projects = index[Ask.LIST], index[Ask.LIST].json.get("projects")
+def _list(index: IndexSurvey) -> Said:
+    one, projects = index[LIST], index[LIST].json.get("projects")
     if one.content_type != JSON:
         yield UNKNOWN, "There is no list in JSON."
     elif not one.is_whole and not re.search(r'"projects"\s*:\s*\[', one.text):
@@ -138,7 +138,7 @@ def _list(index: IndexRecord) -> Said:
         yield WRONG, "The list in JSON has no projects, each with a name."
 
 
-_HTML_RULES: Rules[IndexRecord] = {
+_HTML_RULES: Rules[IndexSurvey] = {
     "R18": [_links, fine("The page is HTML5, and the texts of its links are the names of the files.")],
     "R19": [
         when(lambda it: _VERSION not in it.meta_tags, f'There is no <meta name="{_VERSION}">.'),
@@ -178,7 +178,7 @@ _HTML_RULES: Rules[IndexRecord] = {
     ],
     "R25": [_pattern, fine("The pattern with which simple programs look for links finds them all.")],
 }
-_JSON_RULES: Rules[IndexRecord] = {
+_JSON_RULES: Rules[IndexSurvey] = {
     "R26": [
         when(lambda it: it.minor < 0, 'meta.api-version is not there, or no text like "1.1".'),
         when(lambda it: (name := it.page.get("name")) != canonicalize_name(str(name)), "name is missing or not normalised."),
@@ -226,9 +226,9 @@ _JSON_RULES: Rules[IndexRecord] = {
         fine("api-version is {0.meta[api-version]}."),
     ],
 }
-_has_html: Check[IndexRecord] = when(lambda index: not index.html, "There is no page in text/html.", UNKNOWN)
-_has_json: Check[IndexRecord] = when(lambda index: not index.page, "There is no page in JSON.", UNKNOWN)
-PAGE_RULES: Rules[IndexRecord] = {
+_has_html: Check[IndexSurvey] = when(lambda index: not index.html, "There is no page in text/html.", UNKNOWN)
+_has_json: Check[IndexSurvey] = when(lambda index: not index.page, "There is no page in JSON.", UNKNOWN)
+PAGE_RULES: Rules[IndexSurvey] = {
     **{subject: [_has_html, *checks] for subject, checks in _HTML_RULES.items()},
     **{subject: [_has_json, *checks] for subject, checks in _JSON_RULES.items()},
     "R36": [_list, fine("The list in JSON has projects with names, as far as it was read.")],

@@ -6,8 +6,7 @@ import contextlib
 import os
 import re
 import ssl
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Final
@@ -17,11 +16,10 @@ import attrs
 from twistpi import __version__
 from twistpi.auth.passwords import BLANK
 from twistpi.blobs.address import blob_address
-from twistpi.cli.diagnostics.fetcher import Fetcher
 from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, fine, judge, when
-from twistpi.cli.diagnostics.survey import Exchange, Question, Tell
+from twistpi.cli.diagnostics.survey import Exchange, Fetcher, Query
 from twistpi.cli.genconfig import closed_to_others
-from twistpi.http.blocking import UNTRUSTED
+from twistpi.http.blocking import UNTRUSTED, BlockingClient
 from twistpi.http.proxies import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.records import ROOT, Index
@@ -62,9 +60,9 @@ class Protected:
 
     index: str
     path: str
-    """Below the index: ``+f/ab1/2cd34ef567890/NAME``."""
+    """Below the index."""
     blob: str
-    """Below the server directory: ``+files/ab1/2cd34ef567890/NAME``."""
+    """Below the server directory."""
 
 
 @attrs.frozen
@@ -87,9 +85,8 @@ class Machine:
     """0 where the file system does not count them."""
     descriptors: int | None = None
     """How many files and connections the process may have open; None when it is not known."""
-    secret: str = ""
-    """The path of the secret that signs logins."""
-    secret_mode: int = 0o600
+    open_secret: str | None = None
+    """The path of the secret that signs logins, if other users can read it."""
     closed: str | None = None
     """A folder on the way to ``+files`` that other users cannot enter."""
     hidden: str | None = None
@@ -106,7 +103,7 @@ class Machine:
         return f"{in_words(self.disk_free)} of {in_words(self.disk_total)}"
 
 
-def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell, now: float) -> Machine:
+def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], object], now: float) -> Machine:
     """Return what there is to see ``now`` (Unix seconds); raise ``ServerdirRefused`` for a directory that is no server's."""
     serverdir, layout = settings.serverdir, Layout(settings.serverdir)
     node = read_node(serverdir)
@@ -134,12 +131,11 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Tell, now: fl
         inodes_free=disk.f_favail,
         inodes_total=disk.f_files,
         descriptors=None if running is None else _descriptors(running.pid),
-        secret=secret,
-        secret_mode=stat.S_IMODE(os.stat(secret).st_mode) if os.path.exists(secret) else 0o600,
+        open_secret=secret if os.path.exists(secret) and os.stat(secret).st_mode & 0o077 else None,
         closed=closed_to_others(serverdir),
         hidden=_hidden(serverdir),
         root_is_blank=root is not None and root.password_hash == BLANK,
-        upstreams=tuple(_ask_upstreams(indexes, settings, proxies, tell, now)) if asks_upstreams else (),
+        upstreams=_ask_upstreams(indexes, settings, proxies, tell, now) if asks_upstreams else (),
         protected=protected,
         cached=next(((index.name, project) for index, project in projects if is_open(index)), None),
     )
@@ -188,27 +184,29 @@ def _protected(reader: Reader, projects: Iterable[tuple[Index, str]]) -> Protect
 
 
 def _ask_upstreams(
-    indexes: Sequence[Index], settings: Settings, proxies: ProxyRules, tell: Tell, now: float
-) -> Iterator[Upstream]:
+    indexes: Sequence[Index], settings: Settings, proxies: ProxyRules, tell: Callable[[], object], now: float
+) -> list[Upstream]:
     """Ask each mirror's upstream for the beginning of its list, as the server would."""
-    context = ssl.create_default_context()
+    context, found = ssl.create_default_context(), []
     if settings.ca_file is not None:
         context.load_verify_locations(settings.ca_file)
-    mirrors = [index for index in indexes if index.is_mirror and index.config.get("mirror_url")][:_UPSTREAMS]
-    for number, index in enumerate(mirrors, 1):
-        url = str(index.config["mirror_url"])
-        shown = without_credentials(url)
-        try:
-            address, credentials = split_credentials(url)
-        except ValueError as error:
-            yield Upstream(index.name, shown, Exchange(Question(shown), failure=str(error)))
-            continue
-        fetcher = Fetcher(credentials, proxies, context, _PATIENCE)
-        accept = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.1"}
-        exchange = fetcher.ask(Question(address, headers=accept, most=1))
-        fetcher.close()
-        tell("upstreams", number, len(mirrors))
-        yield Upstream(index.name, shown, exchange, fetcher.certificate_days(address, now) if exchange.status else None)
+    accept = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.1"}
+    with closing(BlockingClient(_PATIENCE, proxies, context)) as client:
+        for index in [index for index in indexes if index.is_mirror and index.config.get("mirror_url")][:_UPSTREAMS]:
+            url = without_credentials(str(index.config["mirror_url"]))
+            try:
+                _, credentials = split_credentials(str(index.config["mirror_url"]))
+            except ValueError:
+                credentials = None  # the request fails with the reason
+            exchange = Fetcher(client, credentials, tell).ask(Query(url, headers=accept, most=1))
+            found.append(Upstream(index.name, url, exchange, days_left(client, url, now) if exchange.status else None))
+    return found
+
+
+def days_left(client: BlockingClient, url: str, now: float) -> float | None:
+    """Return how long the certificate of ``url`` is good at ``now`` (Unix seconds); None where none is seen and accepted."""
+    end = client.certificate_end(url)
+    return None if end is None else (end - now) / 86400
 
 
 def judge_machine(machine: Machine) -> list[Finding]:
@@ -241,19 +239,19 @@ def _disk(machine: Machine) -> Said:
 
 
 def _process(machine: Machine) -> Said:
+    serverdir = machine.settings.serverdir
     if machine.running is None:
-        serverdir = machine.settings.serverdir
         yield WRONG, f"No server runs on {serverdir}. Start it: twistd twistpi --serverdir {serverdir}"
     elif not machine.running.addresses:
         yield ADVICE, "A process uses the directory, but listens nowhere yet; it may just be starting."
 
 
 def _few_descriptors(machine: Machine) -> Said:
-    limit, how = machine.descriptors, "LimitNOFILE in systemd, minfds in supervisord.conf, ulimit -n in a shell"
-    if limit is None:
+    if machine.descriptors is None:
         yield UNKNOWN, "The number of files and connections that the process may open is not known."
-    elif limit < _DESCRIPTORS:
-        told = f"The process may open {limit} files and connections; a thousand clients need more."
+    elif machine.descriptors < _DESCRIPTORS:
+        told = f"The process may open {machine.descriptors} files and connections; a thousand clients need more."
+        how = "LimitNOFILE in systemd, minfds in supervisord.conf, ulimit -n in a shell"
         yield ADVICE, f"{told} Allow at least {_DESCRIPTORS}: {how}."
 
 
@@ -263,12 +261,6 @@ def _file_modes(machine: Machine) -> Said:
         yield ADVICE, f"{hidden} can be read by its owner only. For {web} as another user: chmod o+rX {hidden}"
     if closed is not None:  # as most homes are
         yield OK, f"Only the owner of {closed} can reach the stored files. For {web}: chmod o+x {closed}"
-
-
-def _trust(machine: Machine) -> Said:
-    if any(network.prefixlen == 0 for network in machine.settings.trusted_proxy):
-        risk = "any client can forge its own address and the server's"
-        yield WRONG, f"The setting trusted-proxy contains all addresses, so {risk}. Name the proxies only."
 
 
 def _upstream(upstream: Upstream) -> Said:
@@ -296,18 +288,21 @@ MACHINE_RULES: Rules[Machine] = {
     "disk": [_disk, fine("The disk has {0.disk_left} left.")],
     "descriptors": [_few_descriptors, fine("The process may open {0.descriptors:,} files and connections.")],
     "secret": [
-        when(lambda it: it.secret_mode & 0o077, "Others may read the secret that signs logins. chmod 600 {0.secret}"),
+        when(lambda it: it.open_secret, "Others may read the secret that signs logins. chmod 600 {0.open_secret}"),
         fine("Only the server's user may read the secret that signs logins."),
     ],
     "file modes": [_file_modes, fine("A web server in front can read the stored files.")],
     "root": [
-        when(
-            lambda it: it.root_is_blank,
-            "root has a blank password, accepted from this machine: twistpi passwd root",
-            ADVICE,
-        ),
+        when(lambda it: it.root_is_blank, "root has a blank password, accepted from this machine: twistpi passwd root", ADVICE),
         fine("root has a password."),
     ],
-    "trust": [_trust, fine("The setting trusted-proxy does not contain all addresses.")],
+    "trust": [
+        when(
+            lambda it: any(network.prefixlen == 0 for network in it.settings.trusted_proxy),
+            "The setting trusted-proxy contains all addresses, so any client can forge its own address and the server's."
+            " Name the proxies only.",
+        ),
+        fine("The setting trusted-proxy does not contain all addresses."),
+    ],
 }
 UPSTREAM_RULES: Rules[Upstream] = {"upstream": [_upstream, fine("{0.index} mirrors {0.url}, which answers.")]}

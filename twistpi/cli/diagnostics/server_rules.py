@@ -1,18 +1,110 @@
-"""The rules of doctor for the answers at the public address."""
+"""What doctor asks a server through the address that its users have, and the rules for the answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
-from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge, when
-from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
-from twistpi.cli.diagnostics.server_survey import STRANGER, Site, Visit
-from twistpi.cli.diagnostics.survey import Exchange, as_object, split
-from twistpi.http.blocking import SILENT, UNTRUSTED
+import attrs
 
+from twistpi.auth.tokens import SCHEME
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge, when
+from twistpi.cli.diagnostics.index_survey import JSON, KNOWN_PROJECTS, LARGE, names_in
+from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
+from twistpi.cli.diagnostics.survey import Exchange, Query, Survey, as_object, join, split
+from twistpi.http.blocking import SILENT, UNTRUSTED
+from twistpi.model.records import Json
+
+STRANGER = "twistpi-doctor.invalid"
+"""A host that no answer may contain."""
 _OURS = "X-Devpi-Api-Version"
 """A header of every answer that the server itself gave."""
+_ANY = {"Accept": "application/json"}
+_SPOOFED = {
+    **_ANY,
+    "X-Outside-Url": f"http://{STRANGER}",
+    "X-Forwarded-Host": STRANGER,
+    "X-Forwarded-Proto": "gopher",
+    "Forwarded": f"host={STRANGER}",
+}
+_MOST_INDEXES = 6
+API, SPOOFED = Query("{url}/+api", headers=_ANY, most=1 << 16), Query("{url}/+api", headers=_SPOOFED)
+READY, STATUS = Query("{url}/+ready", headers=_ANY, most=1 << 16), Query("{url}/+status", headers=_ANY, most=1 << 20)
+PEER = Query("{url}/+peer", headers={**_ANY, "Authorization": f"{SCHEME} doctor"})
+"""The server says whether this login, which is none, is malformed or missing."""
+PUSH = Query("{url}/root/twistpi-doctor", "PUSH", _ANY)
+PAGE = Query("{page}", headers={"Accept": JSON}, most=LARGE)
+PAGE_GZIPPED = Query("{page}", "HEAD", {"Accept": JSON, "Accept-Encoding": "gzip"})
+FILE_HEAD, FILE_RANGE = Query("{file}", "HEAD"), Query("{file}", headers={"Range": "bytes=0-9"})
+PROTECTED, BLOB = (Query(f"{{{one}}}", headers={"Authorization": ""}) for one in ("protected", "blob"))
+_NO_FILES = "There is no page with files yet. Install something through the server, then ask again."
+_REASONS = dict.fromkeys(("page", "file", "protected", "blob"), _NO_FILES)
+
+
+@attrs.define(eq=False)
+class Site(Survey):
+    """A server at its public address."""
+
+    url: str
+    """Without a slash at the end."""
+    machine: Machine | None = None
+    """What was seen on this machine, if the server's directory is here."""
+    asked_at: float = 0.0
+    """Unix time in seconds by this machine's clock, when ``API`` was answered."""
+    certificate_days: float | None = None
+    """How long the certificate is still good; None without one that is accepted."""
+    has_login: bool = False
+    """Whether the address has a login."""
+
+    @property
+    def status(self) -> Mapping[str, Json]:
+        """What the server says of itself; empty when it says nothing."""
+        return as_object(self[STATUS].json.get("result"))
+
+    @property
+    def version(self) -> str | None:
+        """The version of twistpi that answers; None when it is not known."""
+        return as_object(self.status.get("versioninfo")).get("twistpi")
+
+    @property
+    def upload(self) -> Query:
+        """An upload as large as the server accepts."""
+        length = self.machine.settings.max_upload_size if self.machine is not None else 1 << 30
+        headers = {**_ANY, "Content-Type": "multipart/form-data; boundary=twistpi-doctor"}
+        return Query("{url}/root/pypi", "POST", headers, announced=length)
+
+
+def survey_server(ask: Callable[[Query], Exchange], now: Callable[[], float], url: str, machine: Machine | None = None) -> Site:
+    """Ask the server at ``url`` for a page, and for the first file it links to."""
+    site = Site(ask, _REASONS, url.rstrip("/"), machine)
+    site.put(API, url=site.url)
+    site.asked_at = now()
+    if machine is not None and (file := machine.protected) is not None:
+        site.facts.update(protected=f"{site.url}/{file.index}/{file.path}", blob=f"{site.url}/{file.blob}")
+    for index, project in _candidates(site) if site[API].status else ():
+        page = site.put(PAGE, page=f"{site.url}/{index}/+simple/{project}/")
+        files = page.json.get("files")
+        if page.status == 200 and isinstance(files, list) and files:
+            address = join(page.url, str(as_object(files[0]).get("url", ""))).partition("#")[0]
+            site.facts.update({"file": address} if address.startswith(("http://", "https://")) else {})
+            return site
+    site.facts.pop("page", None)
+    site.got.pop(PAGE, None)
+    return site
+
+
+def _candidates(site: Site) -> Iterator[tuple[str, str]]:
+    """Yield indexes and projects that are worth a look, first what is stored here."""
+    if site.machine is not None and site.machine.cached is not None:
+        yield site.machine.cached
+    users = as_object(site.ask(Query(f"{site.url}/", headers=_ANY, most=LARGE)).json.get("result"))
+    indexes = {f"{user}/{name}": one for user in users for name, one in as_object(as_object(users[user]).get("indexes")).items()}
+    kinds = [(name, as_object(config).get("type")) for name, config in indexes.items()][:_MOST_INDEXES]
+    for index in (name for name, kind in kinds if kind == "stage"):
+        listing = site.ask(Query(f"{site.url}/{index}/+simple/", headers={"Accept": JSON}))
+        yield from ((index, project) for project in list(names_in(listing.text))[:2])
+    yield from ((name, project) for name, kind in kinds if kind == "mirror" for project in KNOWN_PROJECTS)
 
 
 def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
@@ -21,15 +113,14 @@ def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
     if site is None:
         told = "No request was sent. Give the address that users have: twistpi doctor URL"
         return [*found, Finding("answers", UNKNOWN, told)]
-    found += judge({"answers": SITE_RULES["answers"]}, site)
+    found += judge(ANSWERS_RULE, site)
     if found[-1].verdict is not OK:
         return found
-    has_login, has_machine = Visit.OTHER_LOGIN in site.got, site.machine is not None
-    return found[:-1] + judge({**SITE_RULES, **(LOGIN_RULES if has_login else {}), **(BOTH_RULES if has_machine else {})}, site)
+    return found + judge({**SITE_RULES, **(BOTH_RULES if machine is not None else {})}, site)
 
 
 def _answers(site: Site) -> Said:
-    api = site[Visit.API]
+    api = site[API]
     is_ours, proxy, gives = api[_OURS], f"The proxy at {site.url} answers {api.told}", f"{site.url} gives {api.told}."
     if wants_proxy_login(api):
         yield WRONG, f"{gives} {PROXY_LOGIN}"
@@ -49,16 +140,12 @@ def _answers(site: Site) -> Said:
 
 
 def _headers(site: Site) -> Said:
-    missing = [name for name in (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not site[Visit.API][name]]
-    if missing:
-        yield (
-            WRONG,
-            f"The proxy drops {', '.join(missing)}, which clients and replicas need. Let it pass on all headers.",
-        )
+    if missing := [name for name in (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not site[API][name]]:
+        yield WRONG, f"The proxy drops {', '.join(missing)}, which clients and replicas need. Let it pass on all headers."
 
 
 def _address(site: Site) -> Said:
-    login = str(as_object(site[Visit.API].json.get("result")).get("login"))
+    login = str(as_object(site[API].json.get("result")).get("login"))
     if login == f"{site.url}/+login" or login.startswith("/"):
         return
     believed, seen = split(login), split(site.url)
@@ -72,7 +159,7 @@ def _address(site: Site) -> Said:
 
 
 def _ready(site: Site) -> Said:
-    ready, checks = site[Visit.READY], site[Visit.READY].json.get("checks")
+    ready, checks = site[READY], site[READY].json.get("checks")
     if not isinstance(checks, list):
         yield UNKNOWN, "The server does not say whether it is ready."
         return
@@ -84,7 +171,7 @@ def _ready(site: Site) -> Said:
 
 
 def _links(site: Site) -> Said:
-    page, file = site[Visit.PAGE], site[Visit.FILE_HEAD]
+    page, file = site[PAGE], site[FILE_HEAD]
     told = f"{page.url} links to {file.url}, which is answered {file.told}."
     if file.status in (404, 410):
         yield WRONG, f"{told} If there is a path prefix, the proxy must send it in X-Outside-Url; or set outside-url."
@@ -92,52 +179,35 @@ def _links(site: Site) -> Said:
         yield WRONG, f"{told} The server's log says why."
 
 
-def _is_part(one: Exchange) -> bool:
-    return one.status == 206 and len(one.body) == 10 and one.is_whole
-
-
-def _is_sent_by_us(one: Exchange) -> bool:
-    return one["Server"].lower().startswith("nginx") and one["Cache-Status"].startswith("twistpi; hit")
-
-
-def _is_packed(one: Exchange) -> bool:
-    return one["Content-Encoding"].lower() in ("gzip", "zstd", "br")
-
-
-def _is_logged_in(exchange: Exchange) -> bool:
-    status = as_object(exchange.json.get("result")).get("authstatus")
-    return isinstance(status, list) and status[:1] == ["ok"]
-
-
 def _logins(site: Site) -> Said:
-    if _is_logged_in(site[Visit.API]):
-        return
-    if _is_logged_in(site[Visit.OTHER_LOGIN]):
-        told = "The login in the address works in X-Devpi-Auth, but not in Authorization: the proxy drops that header."
-        yield WRONG, f"{told} Configure it to pass on the header, or installers and twine cannot log in."
-    yield UNKNOWN, "The server does not accept the login in the address, so this cannot be checked."
+    status = as_object(site[API].json.get("result")).get("authstatus")
+    is_logged_in, reason = isinstance(status, list) and status[:1] == ["ok"], site[PEER].json.get("reason")
+    if reason == "missing" and not is_logged_in:
+        yield (
+            WRONG,
+            "The proxy drops the header Authorization, so installers and twine cannot log in. Let it pass on that header.",
+        )
+    elif not is_logged_in and site.has_login:
+        yield UNKNOWN, "The server does not accept the login in the address."
+    elif not is_logged_in and not reason:
+        yield UNKNOWN, "Whether the proxy passes on logins can be checked with a login in the address: https://user:password@…"
 
 
 def _uploads(site: Site) -> Said:
-    upload, mib = site[Visit.UPLOAD], site.upload_length >> 20
-    one = f"an upload of {mib:,} MiB"
+    upload, mib = site[site.upload], site.upload.announced >> 20
     if upload.status == 413 and not upload[_OURS]:
-        how = f"In nginx: client_max_body_size {mib}m; or 0 for no limit."
-        yield WRONG, f"The proxy refuses {one}. {how}"
+        yield WRONG, f"The proxy refuses an upload of {mib:,} MiB. In nginx: client_max_body_size {mib}m; or 0 for no limit."
     elif upload.status == 413:
-        yield ADVICE, f"The server refuses {one}, by its setting max-upload-size."
-    elif upload.failure == SILENT and site[Visit.API]["Server"].lower().startswith("nginx"):
-        told = f"The proxy stores the whole of {one} before it passes it on."
-        yield ADVICE, f"{told} In nginx: proxy_request_buffering off."
-    elif upload.failure == SILENT:  # Apache and Varnish pass uploads on, but answers only when all of them has come
-        yield UNKNOWN, f"Whether the proxy streams {one} cannot be checked."
-    elif not upload.status or upload.status >= 500:
-        yield UNKNOWN, f"What happens to {one} cannot be checked: {upload.told}."
+        yield ADVICE, f"The server refuses an upload of {mib:,} MiB, by its setting max-upload-size."
+    elif upload.failure == SILENT and site[API]["Server"].lower().startswith("nginx"):
+        yield ADVICE, "nginx stores the whole of an upload before it passes it on. In nginx: proxy_request_buffering off."
+    elif not upload.status or upload.status >= 500:  # other proxies stream, but pass the answer on only when all has come
+        yield UNKNOWN, f"What happens to an upload of {mib:,} MiB cannot be checked: {upload.told}."
 
 
 def _clock(site: Site) -> Said:
     try:
-        ahead = parsedate_to_datetime(site[Visit.API]["Date"]).timestamp() - site.asked_at
+        ahead = parsedate_to_datetime(site[API]["Date"]).timestamp() - site.asked_at
     except (ValueError, TypeError, OverflowError, OSError):
         yield UNKNOWN, "The server's answers have no Date."
     else:
@@ -188,7 +258,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _forwarding(site: Site) -> Said:
-    told, here, machine = site[Visit.SPOOFED].text, split(site.url), site.machine
+    told, here, machine = site[SPOOFED].text, split(site.url), site.machine
     if STRANGER not in told and "gopher://" not in told:
         return
     addresses = machine.running.addresses if machine is not None and machine.running is not None else ()
@@ -201,79 +271,78 @@ def _forwarding(site: Site) -> Said:
 
 
 def _same_server(site: Site) -> Said:
-    node_id, machine = site[Visit.API]["X-Devpi-Uuid"], site.machine
-    if machine is not None and node_id not in ("", machine.node_id):
+    machine = site.machine
+    if machine is not None and site[API]["X-Devpi-Uuid"] not in ("", machine.node_id):
         told = f"{site.url} is another server than the one of {machine.settings.serverdir}."
         yield WRONG, f"{told} Correct the proxy, or --serverdir."
 
 
-def _is_outdated(site: Site) -> bool:
-    return site.machine is not None and site.version != site.machine.version
-
-
 def _seclusion(site: Site) -> Said:
-    file = None if site.machine is None else site.machine.protected
-    for one in site.of((Visit.PROTECTED, Visit.BLOB)):
-        if file is not None and one.status in (200, 206):
-            told = f"Everybody can read {one.url}, although {file.index} is protected."
+    index = site.machine.protected.index if site.machine is not None and site.machine.protected is not None else None
+    for one in site.of((PROTECTED, BLOB)):
+        if one.status in (200, 206):
+            told = f"Everybody can read {one.url}, although {index} is protected."
             how = "Let nginx ask twistpi first, as in the files of twistpi gen-config, and do not serve the folder +files."
             yield WRONG, f"{told} {how}"
-    if file is not None:
-        yield OK, f"Files of the protected index {file.index} are not accessible without a login."
+    if index is not None:
+        yield OK, f"Files of the protected index {index} are not accessible without a login."
 
 
+ANSWERS_RULE: Rules[Site] = {"answers": [_answers, fine("{0.url} answers.")]}
 SITE_RULES: Rules[Site] = {
-    "answers": [_answers, fine("{0.url} answers.")],
     "headers": [_headers, fine("The proxy passes on the server's headers.")],
     "address": [_address, fine("The server knows the address that users see.")],
     "ready": [_ready, fine("The server is ready.")],
     "links": [_links, fine("Links on pages lead to files.")],
     "ranges": [
-        each(Visit.FILE_HEAD, lambda one: one.status not in (200, 404, 410), "There is no file to request a range of.", UNKNOWN),
-        each(Visit.FILE_RANGE, lambda one: not _is_part(one), "The proxy drops Range: a request for ten bytes gets {0.told}."),
+        each(FILE_HEAD, lambda it: it.status not in (200, 404, 410), "There is no file to request a range of.", UNKNOWN),
+        each(
+            FILE_RANGE,
+            lambda it: it.status != 206 or len(it.body) != 10 or not it.is_whole,
+            "The proxy drops Range: a request for ten bytes gets {0.told}.",
+        ),
         fine("Range requests work."),
     ],
     "sending": [
-        each(Visit.FILE_RANGE, lambda one: one.status not in (200, 206), "There is no file to request.", UNKNOWN),
+        each(FILE_RANGE, lambda it: it.status not in (200, 206), "There is no file to request.", UNKNOWN),
         each(
-            Visit.FILE_RANGE,
-            _is_sent_by_us,
+            FILE_RANGE,
+            lambda it: it["Server"].lower().startswith("nginx") and it["Cache-Status"].startswith("twistpi; hit"),
             "nginx could send files itself: see twistpi gen-config.",
             ADVICE,
         ),
         fine("No proxy lets twistpi send files that it could send itself."),
     ],
     "packing": [
-        each(Visit.PAGE_GZIPPED, lambda one: one.status != 200, "There is no page yet.", UNKNOWN),
+        each(PAGE_GZIPPED, lambda it: it.status != 200, "There is no page yet.", UNKNOWN),
         each(
-            Visit.PAGE_GZIPPED,
-            lambda one: not _is_packed(one),
+            PAGE_GZIPPED,
+            lambda it: it["Content-Encoding"].lower() not in ("gzip", "zstd", "br"),
             "Pages are not compressed: the proxy drops Accept-Encoding.",
             ADVICE,
         ),
         fine("Pages are compressed."),
     ],
     "methods": [
-        each(
-            Visit.PUSH,
-            lambda one: not one[_OURS],
-            "The proxy answers PUSH {0.told}, so devpi push fails. Configure it to allow all methods.",
-        ),
+        each(PUSH, lambda it: not it[_OURS], "The proxy answers PUSH {0.told}, so devpi push fails. Let it allow all methods."),
         fine("The method PUSH, which devpi push uses, is allowed."),
     ],
+    "logins": [_logins, fine("The proxy passes on logins.")],
     "uploads": [_uploads, fine("A large upload is accepted and streamed.")],
     "clock": [_clock, fine("The server's clock and this machine's agree.")],
     "TLS": [_tls, fine("The connection does not leave this machine.")],
     "replication": [_replication, fine("The server reports its role.")],
     "forwarding": [_forwarding, fine("Forwarding headers of clients are ignored.")],
 }
-LOGIN_RULES: Rules[Site] = {"logins": [_logins, fine("The proxy passes on logins.")]}
-"""For an address that has a login."""
 BOTH_RULES: Rules[Site] = {
     "same server": [_same_server, fine("The address leads to the server of {0.machine.settings.serverdir}.")],
     "version": [
         when(lambda it: it.version is None, "The server does not say which version it is.", UNKNOWN),
-        when(_is_outdated, "The server runs version {0.version}, but {0.machine.version} is installed. Restart it.", ADVICE),
+        when(
+            lambda it: it.machine is not None and it.version != it.machine.version,
+            "The server runs version {0.version}, but {0.machine.version} is installed. Restart it.",
+            ADVICE,
+        ),
         fine("The server runs the installed version {0.version}."),
     ],
     "seclusion": [_seclusion, fine("No stored file belongs to a protected index only.")],
