@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified
@@ -142,7 +142,7 @@ def test_a_client_that_leaves_stops_nothing_and_is_counted(world: World, tmp_pat
     world.mirror.gate = Deferred()
     wire = Wire(world)
     wire.send(request_bytes(PAGE))
-    wire.channel.connectionLost(GONE)
+    wire.lose()
     world.mirror.gate.callback(None)
     assert wire.transport.value() == b""
     assert list(world.components.traffic.answered) == [("page", 499, 1)]

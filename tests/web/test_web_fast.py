@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import LinksChanged
@@ -97,8 +97,8 @@ def test_both_ways_give_equal_bytes(prepared: Prepared, data: st.DataObject) -> 
     asked = f"GET {path} HTTP/1.1\r\n{''.join(line + chr(13) + chr(10) for line in lines)}\r\n".encode("latin-1")
     fast, slow = Wire(prepared.world), Wire(prepared.world, fast=False)
     assert fast.send(asked) == slow.send(asked)
-    fast.channel.connectionLost(GONE)
-    slow.channel.connectionLost(GONE)
+    fast.lose()
+    slow.lose()
 
 
 def _took_the_fast_way(wire: Wire, asked: bytes) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from tests.web.web_wire import GONE, Wire, read_answer, request_bytes
+from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.model.changes import IndexModified, LinksChanged
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable, WrongBytes
@@ -158,7 +158,7 @@ def test_R46_a_cold_file_streams_while_it_comes_to_all_who_want_it(world: World)
     for wire in wires:
         assert wire.transport.value().endswith(BODY[:50_000])
     wires[0].transport.loseConnection()
-    wires[0].channel.connectionLost(GONE)
+    wires[0].lose()
     download.grow(BODY[50_000:], end=True)
     for wire in wires[1:]:
         assert read_answer(wire.transport.value()).body == BODY
@@ -192,7 +192,7 @@ def test_R47_a_failure_in_the_middle_cuts_the_connection(world: World) -> None:
     download.fail(WrongBytes(NAME, WHEEL.url, "another digest"))
     assert wire.transport.disconnected or wire.transport.disconnecting
     assert wire.transport.value().endswith(BODY[:1000])
-    wire.channel.connectionLost(GONE)
+    wire.lose()
     assert download.readers == 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.web.web_asking import basic
-from tests.web.web_wire import GONE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link, sha256
 from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
 from twistpi.model.releases import (
@@ -155,7 +155,7 @@ def _check(world: World) -> None:
             if not _may_read(world, None, "/".join(path.split("/")[1:3])):
                 assert "public" not in answer.headers["cache-control"]
     for wire in (slow, fast, fresh):
-        wire.channel.connectionLost(GONE)
+        wire.lose()
 
 
 CLOSED: dict[str, Any] = {"type": "stage", "acl_read": ["alice"]}

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, UPSTREAM, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import FileCached, IndexCreated, LinksChanged
@@ -354,7 +354,7 @@ def test_many_askers_share_one_rendering_and_one_that_leaves_stops_nobody(world:
     for wire in wires:
         assert wire.send(request_bytes(PAGE)) == b""
     assert len(threads) == 1
-    wires[0].channel.connectionLost(GONE)
+    wires[0].lose()
     threads[0].callback(None)
     for wire in wires[1:]:
         assert read_answer(bytes(wire.transport.value())).status == 200

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
 from tests.web.web_asking import add_mirror, add_stage, nobody
-from tests.web.web_wire import GONE, HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import FRESH, MIRROR, UPSTREAM, FakeNames, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified, LinksChanged, ProjectVanished
@@ -234,7 +234,7 @@ def test_a_client_that_leaves_gets_no_more_of_a_name_list(listed: World) -> None
     listed.offload = offload
     wire = Wire(listed)
     assert wire.send(request_bytes("/alice/dev/+simple/", accept=JSON_PAGE)) == b""
-    wire.channel.connectionLost(GONE)
+    wire.lose()
     assert len(waiting) == 1
 
 
@@ -349,7 +349,7 @@ def test_askers_of_one_inherited_page_wait_for_one_upstream_each_for_themselves(
     wires = [Wire(dev) for _ in range(3)]
     for wire in wires:
         assert wire.send(request_bytes(PAGE)) == b""
-    wires[0].channel.connectionLost(GONE)
+    wires[0].lose()
     dev.mirror.gate.callback(None)
     for wire in wires[1:]:
         assert read_answer(bytes(wire.transport.value())).status == 200

@@ -46,14 +46,22 @@ class Wire:
     def __init__(self, world: World, *, fast: bool = True, named: bool = False) -> None:
         """``named`` leaves in answers what tells one request from the next."""
         self._named = named
+        self._is_lost = False
         channel = world.site.buildProtocol(None)
         assert channel is not None
         self.channel: Any = channel
         self.channel.callLater = world.clock.callLater
         self.transport: Any = StringTransport()
         self.channel.makeConnection(self.transport)
+        world.on_close.append(self.lose)
         if not fast:
             self.channel._answer = lambda data: False
+
+    def lose(self) -> None:
+        """End the connection, if it did not end yet."""
+        if not self._is_lost:
+            self._is_lost = True
+            self.channel.connectionLost(GONE)
 
     def send(self, data: bytes) -> bytes:
         """What comes back at once."""

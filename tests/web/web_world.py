@@ -255,6 +255,8 @@ class World:
         self, folder: str, *, access_log: str | None = None, hash_offload: Callable[..., Any] = at_once, **settings: Any
     ) -> None:
         self.folder = folder
+        self.on_close: list[Callable[[], object]] = []
+        """Called before anything is closed."""
         self.clock = Clock()
         self.clock.advance(NOW)
         self.view = open_view(os.path.join(folder, "view.sqlite"), "1" * 32)
@@ -314,6 +316,9 @@ class World:
         self.site = make_site(self.components, access_log=self.access_log)
 
     def close(self) -> None:
+        """Lose all connections, as a request in progress must not be collected as garbage in the middle, and close files."""
+        for lose in self.on_close:
+            lose()
         self.readers.close()
         self.view.close()
 

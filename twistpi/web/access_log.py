@@ -164,7 +164,6 @@ def logged_head(peer: object, data: bytes, status: int, sent: int) -> Logged:
     return Logged(client, method, target, protocol, status, sent, fields.get("referer"), fields.get("user-agent"))
 
 
-HEADER = b"X-Request-Id"
 _SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-import attrs
 from klein import Klein, KleinRouteHandler
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -106,38 +105,27 @@ def make_site(components: Components, *, timeout: float = _IDLE_TIMEOUT, access_
 
     ``access_log`` gets a line for every response.
     """
-    return _Routes.build(components).site(timeout, access_log)
+    return _Routes(components).site(timeout, access_log)
 
 
-@attrs.define(eq=False)
 class _Routes:
     """Builds the handlers, and maps paths to them."""
 
-    _parts: Components
-    _app: Klein
-    _sources: ProjectSources
-    _pages: Pages
-    _commits: Commits
-    _sender: FileSender
-    _simple: SimpleHandler
-    _uploads: UploadHandler
-    _toxresults: ToxresultsHandler
-
-    @classmethod
-    def build(cls, parts: Components) -> _Routes:
+    def __init__(self, parts: Components) -> None:
         """Build what several routes share."""
         access, responder, addresses, storage = parts.access, parts.responder, parts.addresses, parts.storage
-        sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
-        pages = Pages(access, sources, parts.ready, parts.offload, parts.traffic, parts.clock, parts.mirrors.offline)
+        self._parts = parts
+        self._app = Klein()
+        self._sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
+        self._pages = Pages(access, self._sources, parts.ready, parts.offload, parts.traffic, parts.clock, parts.mirrors.offline)
         name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
-        simple = SimpleHandler(access, pages, name_lists, responder, addresses, parts.lenient_accept)
-        commits = Commits(access.readers, parts.writer)
+        self._simple = SimpleHandler(access, self._pages, name_lists, responder, addresses, parts.lenient_accept)
+        self._commits = Commits(access.readers, parts.writer)
         fetcher = ReleaseFetcher(access.readers, parts.mirrors, storage)
-        push = PushHandler(access, commits, storage, fetcher, parts.pusher)
-        uploads = UploadHandler(access, addresses, commits, storage, push)
-        toxresults = ToxresultsHandler(access, addresses, commits, storage, parts.now)
-        sender = FileSender(storage.blobs, parts.ready, responder)
-        return cls(parts, Klein(), sources, pages, commits, sender, simple, uploads, toxresults)
+        push = PushHandler(access, self._commits, storage, fetcher, parts.pusher)
+        self._uploads = UploadHandler(access, addresses, self._commits, storage, push)
+        self._toxresults = ToxresultsHandler(access, addresses, self._commits, storage, parts.now)
+        self._sender = FileSender(storage.blobs, parts.ready, responder)
 
     def site(self, timeout: float, access_log: AccessLog | None) -> FastSite:
         """Return the site that answers on these routes."""

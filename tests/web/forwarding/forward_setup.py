@@ -1,4 +1,4 @@
-"""A server that hands requests on to another, both on loopback; and a server that says whatever a test wants."""
+"""A server that hands requests on to another, both on this machine; and a server that says whatever a test wants."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from threading import Event, Thread
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from tests.web.test_web_sockets import settle
 from tests.web.web_world import NODE_ID, SECRET, World
 from twistpi.auth.tokens import NodeTokens
-from twistpi.http.agent import make_agent
+from twistpi.http.agent import make_agent, unix_agent
 from twistpi.web.forwarding.forwarder import Forwarder
-from twistpi.web.forwarding.peers import primary_backend
-from twistpi.web.paths import replica_answers
+from twistpi.web.forwarding.peers import Backend, first_process_backend, primary_backend
+from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 
 reactor: Any = installed_reactor
@@ -61,6 +63,12 @@ class Setup:
         self._listening = reactor.listenTCP(0, self.replica.site, interface="127.0.0.1")
         self.port: int = self._listening.getHost().port
 
+    def forward_to(self, backend: Backend, is_answered_here: Callable[[bytes, bytes], bool]) -> None:
+        """Forward requests to ``backend`` as a worker does."""
+        self.forward = self.replica.site.forwarder = Forwarder(
+            backend, self.replica.components.addresses, reactor, is_answered_here
+        )
+
     async def _reach(self, serial: int) -> bool:
         self.reached.append(serial)
         return self.reaches
@@ -90,51 +98,83 @@ class Primary:
         self.world.close()
 
 
+Act = Callable[[socket.socket, bytes], None]
+"""Answers a request on its connection; what came behind the head is the second argument."""
+
+
 class Scripted:
-    """A server in threads that reads a request's head and then does what ``act`` does with the connection."""
+    """A server in threads that reads a request's head and then does what ``act`` does with the connection.
 
-    def __init__(self, act: Callable[[socket.socket, bytes], None]) -> None:
-        self._act = act
-        self.heads: list[bytes] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        Thread(target=self._serve, daemon=True).start()
+    At a unix socket, that of a first process, it reads one request after the other; at a port, it closes after the first one.
+    """
 
-    def _serve(self) -> None:
+    def __init__(self, act: Act, path: Path | None = None) -> None:
+        self._act, self._path = act, path
+        self.asked: list[tuple[int, bytes]] = []
+        """For each request the number of its connection, and its head."""
+        self._connections: list[socket.socket] = []
+        self.open()
+
+    @property
+    def heads(self) -> list[bytes]:
+        return [head for _number, head in self.asked]
+
+    @property
+    def used(self) -> list[int]:
+        """The numbers of the connections, in the order in which requests came."""
+        return [number for number, _head in self.asked]
+
+    def open(self) -> None:
+        if self._path is None:
+            self._listening = socket.create_server(("127.0.0.1", 0))
+            self.port: int = self._listening.getsockname()[1]
+        else:
+            self._listening = socket.socket(socket.AF_UNIX)
+            self._listening.bind(str(self._path))
+            self._listening.listen()
+        Thread(target=self._serve, args=(self._listening,), daemon=True).start()
+
+    def _serve(self, listening: socket.socket) -> None:
         while True:
             try:
-                connection, _ = self._listening.accept()
+                connection, _ = listening.accept()
             except OSError:
                 return
-            Thread(target=self._one, args=(connection,), daemon=True).start()
+            self._connections.append(connection)
+            Thread(target=self._one, args=(connection, len(self._connections)), daemon=True).start()
 
-    def _one(self, connection: socket.socket) -> None:
-        with connection:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                piece = connection.recv(1 << 16)
-                if not piece:
-                    return
-                data += piece
-            head, _, rest = data.partition(b"\r\n\r\n")
-            self.heads.append(head)
-            self._act(connection, rest)
-            # What was not read yet would have the system take back what was said.
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(1 << 16):
-                    pass
+    def _one(self, connection: socket.socket, number: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            while connection.fileno() >= 0:
+                data = b""
+                while b"\r\n\r\n" not in data:
+                    piece = connection.recv(1 << 16)
+                    if not piece:
+                        return
+                    data += piece
+                head, _, rest = data.partition(b"\r\n\r\n")
+                self.asked.append((number, head))
+                self._act(connection, rest)
+                if self._path is None:
+                    # What was not read yet would have the system take back what was said.
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):
+                        pass
 
     def close(self) -> None:
+        """Accept no more; at a unix socket, close all connections, too, as a process that ends."""
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread in accept
         self._listening.close()
+        if self._path is not None:
+            self._path.unlink()
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 @asynccontextmanager
-async def scripted(
-    folder: Path, act: Callable[[socket.socket, bytes], None], **more: Any
-) -> AsyncIterator[tuple[Setup, Scripted]]:
+async def scripted(folder: Path, act: Act, **more: Any) -> AsyncIterator[tuple[Setup, Scripted]]:
     """A replica of a server that does ``act``."""
     server = Scripted(act)
     setup = Setup(folder, server.port, Signer(reactor.seconds), **more)
@@ -145,9 +185,43 @@ async def scripted(
         await setup.close()
 
 
-def ask(port: int, *pieces: bytes, patience: float = 60.0) -> bytes:
+@asynccontextmanager
+async def worker(folder: Path, act: Act) -> AsyncIterator[tuple[Setup, Scripted]]:
+    """A worker of a first process that does ``act``."""
+    server = Scripted(act, folder / "first")
+    setup = Setup(folder / "worker", 0, Signer(reactor.seconds))
+    backend = first_process_backend(unix_agent(reactor, str(folder / "first")))
+    setup.forward_to(backend, worker_answers)
+    try:
+        yield setup, server
+    finally:
+        server.close()
+        await setup.close()
+
+
+def request(method: str, path: str, body: bytes = b"", *lines: str, version: str = "1.1") -> bytes:
+    head = [f"{method} {path} HTTP/{version}", "Host: replica.example:4041", "Connection: close", *lines]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def answer(body: bytes, *lines: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"HTTP/{version} 200 OK", f"Content-Length: {len(body)}", *lines, "", ""]).encode() + body
+
+
+def asked(setup: Setup, *pieces: bytes) -> Deferred[bytes]:
+    return deferToThread(ask, setup.port, *pieces)
+
+
+def talking(port: int) -> socket.socket:
+    """Return a connection to ``port``. Blocking."""
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def ask(port: int, *pieces: bytes) -> bytes:
     """Send ``pieces`` and read until the other side closes.  Blocking."""
-    with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+    with talking(port) as connection:
         for piece in pieces:
             connection.sendall(piece)
         return read_all(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Event
@@ -22,30 +22,26 @@ from tests.web.forwarding.forward_setup import (
     Setup,
     Signer,
     ask,
+    asked,
     reactor,
     read_all,
     read_until,
+    request,
     scripted,
+    talking,
     wait_for_close,
 )
 from tests.web.web_world import SECRET, World
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
-from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.forwarding.peers import first_process_backend
 from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import node_routes
 
 JSON = b"Content-Type: application/json\r\n"
+MakeSetup = Callable[..., Setup]
 LOGIN = orjson.dumps({"user": "alice", "password": "secret"})
-
-
-def request(method: str, path: str, body: bytes = b"", *lines: str, version: str = "1.1") -> bytes:
-    head = [f"{method} {path} HTTP/{version}", "Host: replica.example:4041", "Connection: close", *lines]
-    if body:
-        head.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 def basic(user: str, password: str) -> str:
@@ -65,10 +61,23 @@ def primary(tmp_path: Path) -> Iterator[Primary]:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, primary: Primary) -> Iterator[Setup]:
-    made = Setup(tmp_path / "replica", primary.port, Signer(primary.seconds))
-    yield made
-    wait_for(Deferred.fromCoroutine(made.close()))
+def make_setup(tmp_path: Path, primary: Primary) -> Iterator[MakeSetup]:
+    """Makes replicas of ``primary``, or of what is at another port."""
+    made: list[Setup] = []
+
+    def make(signer: Signer | None = None, port: int = primary.port, **settings: Any) -> Setup:
+        folder = tmp_path / f"replica{len(made)}"
+        made.append(Setup(folder, port, signer or Signer(primary.seconds), **settings))
+        return made[-1]
+
+    yield make
+    for setup in reversed(made):
+        wait_for(Deferred.fromCoroutine(setup.close()))
+
+
+@pytest.fixture
+def setup(make_setup: MakeSetup) -> Setup:
+    return make_setup()
 
 
 class ListeningIdentify:
@@ -84,15 +93,11 @@ class ListeningIdentify:
 
 def with_leave(port: int, head: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Send the head, wait for what comes, send the body; what came before and after.  Blocking."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with talking(port) as connection:
         connection.sendall(head)
         first = read_until(connection, b"\r\n\r\n")
         connection.sendall(body)
         return first, read_all(connection)
-
-
-def asked(setup: Setup, *pieces: bytes) -> Any:
-    return deferToThread(ask, setup.port, *pieces)
 
 
 # A primary that is one ------------------------------------------------------------------------------------------------
@@ -150,17 +155,14 @@ async def test_links_fit_the_address_the_asker_used(setup: Setup, primary: Prima
 
 
 @in_reactor
-async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary: Primary, tmp_path: Path) -> None:
-    setup = Setup(tmp_path / "replica", primary.port, Signer(primary.seconds), trusted_proxies=(ip_network("127.0.0.0/8"),))
-    try:
-        listening: Any = ListeningIdentify()
-        primary.world.components.access.authenticator = listening
-        await asked(setup, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
-        await asked(setup, request("POST", "/+login", LOGIN))
-        await asked(setup, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
-        assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", True)]
-    finally:
-        await setup.close()
+async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary: Primary, make_setup: MakeSetup) -> None:
+    setup = make_setup(trusted_proxies=(ip_network("127.0.0.0/8"),))
+    listening: Any = ListeningIdentify()
+    primary.world.components.access.authenticator = listening
+    await asked(setup, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
+    await asked(setup, request("POST", "/+login", LOGIN))
+    await asked(setup, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
+    assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", True)]
 
 
 @in_reactor
@@ -168,10 +170,10 @@ async def test_nobody_is_believed_without_the_secret(setup: Setup, primary: Prim
     signer = Signer(primary.seconds, b"another secret of more than enough bytes")
     told = "http://evil.example 127.0.0.1 local"
     token = signer.token("POST", "/+login", told)
-    for lines in ((f"X-Twistpi-Passed-On: {told}", f"X-Twistpi-Node: {token}"),):
-        refused = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
-        assert b" 403 " in refused.partition(b"\r\n")[0]
-        assert b"X-Twistpi-Refused: wrong secret" in refused
+    lines = (f"X-Twistpi-Passed-On: {told}", f"X-Twistpi-Node: {token}")
+    refused = await deferToThread(ask, primary.port, request("POST", "/+login", LOGIN, *lines))
+    assert b" 403 " in refused.partition(b"\r\n")[0]
+    assert b"X-Twistpi-Refused: wrong secret" in refused
     unproved = request("GET", "/+api", b"", "X-Twistpi-Passed-On: http://evil.example 127.0.0.1 local")
     assert b"evil.example" not in await deferToThread(ask, primary.port, unproved)
 
@@ -201,65 +203,51 @@ async def test_what_a_server_tells_of_an_asker_cannot_be_changed_added_or_left_o
 
 
 @in_reactor
-async def test_clocks_that_disagree_cost_a_second_try_and_no_more(setup: Setup, primary: Primary, tmp_path: Path) -> None:
-    wrong = Setup(tmp_path / "late", primary.port, Signer(lambda: primary.seconds() - 4000))
-    try:
-        for index in ("one", "two"):
-            made = await asked(wrong, request("PUT", f"/alice/{index}", b"{}", basic("alice", "secret")))
-            assert made.startswith(b"HTTP/1.1 200 OK"), made
-        assert primary.world.view.reader.index("alice/two") is not None
-        wrong.signer.clock_is(wrong.replica.clock.seconds() - 9000)
-        head = request("PUT", "/alice/three", b"", "Content-Length: 2", "Expect: 100-continue", basic("alice", "secret"))
-        leave, answer = await deferToThread(with_leave, wrong.port, head, b"{}")
-        assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
-        assert answer.startswith(b"HTTP/1.1 200 OK"), answer
-    finally:
-        await wrong.close()
-
-
-@in_reactor
-async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(primary: Primary, tmp_path: Path) -> None:
-    stranger = Setup(tmp_path / "stranger", primary.port, Signer(primary.seconds, b"another secret of more than enough bytes"))
-    try:
-        refused = await asked(stranger, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
-        assert refused.startswith(b"HTTP/1.1 502 ")
-        assert "wrong secret" in json_of(refused)["message"]
-        assert primary.world.view.reader.index("alice/dev") is None
-    finally:
-        await stranger.close()
-
-
-@in_reactor
-async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(primary: Primary, tmp_path: Path) -> None:
-    worker = Setup(tmp_path / "worker", primary.port, Signer(primary.seconds))
-    backend = first_process_backend(make_agent(reactor, {}), f"http://127.0.0.1:{primary.port}")
-    worker.forward = Forwarder(backend, worker.replica.components.addresses, reactor, worker_answers)
-    worker.replica.site.forwarder = worker.forward
-    setup = Setup(tmp_path / "replica", worker.port, Signer(lambda: primary.seconds() - 4000))
-    try:
-        made = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+async def test_clocks_that_disagree_cost_a_second_try_and_no_more(primary: Primary, make_setup: MakeSetup) -> None:
+    wrong = make_setup(Signer(lambda: primary.seconds() - 4000))
+    for index in ("one", "two"):
+        made = await asked(wrong, request("PUT", f"/alice/{index}", b"{}", basic("alice", "secret")))
         assert made.startswith(b"HTTP/1.1 200 OK"), made
-        assert worker.forward.passed == 2, "the clock was wrong at first"
-    finally:
-        await setup.close()
-        await worker.close()
+    assert primary.world.view.reader.index("alice/two") is not None
+    wrong.signer.clock_is(wrong.replica.clock.seconds() - 9000)
+    head = request("PUT", "/alice/three", b"", "Content-Length: 2", "Expect: 100-continue", basic("alice", "secret"))
+    leave, answer = await deferToThread(with_leave, wrong.port, head, b"{}")
+    assert leave == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 200 OK"), answer
 
 
 @in_reactor
-async def test_prefixes_of_either_side_do_not_get_in_the_way(primary: Primary, tmp_path: Path) -> None:
+async def test_a_server_with_another_secret_is_told_so_and_tells_its_asker(primary: Primary, make_setup: MakeSetup) -> None:
+    stranger = make_setup(Signer(primary.seconds, b"another secret of more than enough bytes"))
+    refused = await asked(stranger, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+    assert refused.startswith(b"HTTP/1.1 502 ")
+    assert "wrong secret" in json_of(refused)["message"]
+    assert primary.world.view.reader.index("alice/dev") is None
+
+
+@in_reactor
+async def test_a_worker_in_between_leaves_the_tokens_to_those_who_understand_them(
+    primary: Primary, make_setup: MakeSetup
+) -> None:
+    worker = make_setup()
+    backend = first_process_backend(make_agent(reactor, {}), f"http://127.0.0.1:{primary.port}")
+    worker.forward_to(backend, worker_answers)
+    setup = make_setup(Signer(lambda: primary.seconds() - 4000), worker.port)
+    made = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
+    assert made.startswith(b"HTTP/1.1 200 OK"), made
+    assert worker.forward.passed == 2, "the clock was wrong at first"
+
+
+@in_reactor
+async def test_prefixes_of_either_side_do_not_get_in_the_way(primary: Primary, make_setup: MakeSetup) -> None:
     primary.world.components.addresses.outside_url = "https://primary.example/pkgs"
-    setup = Setup(
-        tmp_path / "replica", primary.port, Signer(primary.seconds), path="/pkgs", outside_url="https://replica.example/devpi"
-    )
-    try:
-        for path in ("/devpi/alice/one", "/alice/two"):
-            made = await asked(setup, request("PUT", path, b"{}", basic("alice", "secret")))
-            assert made.startswith(b"HTTP/1.1 200 OK"), made
-        assert (await asked(setup, request("GET", "/devpi/+status"))).startswith(b"HTTP/1.1 200 OK")
-        assert (await asked(setup, request("POST", "/devpi/+api"))).startswith(b"HTTP/1.1 200 OK")
-        assert setup.forward.passed == 2
-    finally:
-        await setup.close()
+    setup = make_setup(path="/pkgs", outside_url="https://replica.example/devpi")
+    for path in ("/devpi/alice/one", "/alice/two"):
+        made = await asked(setup, request("PUT", path, b"{}", basic("alice", "secret")))
+        assert made.startswith(b"HTTP/1.1 200 OK"), made
+    assert (await asked(setup, request("GET", "/devpi/+status"))).startswith(b"HTTP/1.1 200 OK")
+    assert (await asked(setup, request("POST", "/devpi/+api"))).startswith(b"HTTP/1.1 200 OK")
+    assert setup.forward.passed == 2
 
 
 # A server that does whatever a test wants ------------------------------------------------------------------------------
@@ -297,7 +285,7 @@ async def test_a_refusal_comes_back_before_the_body_has_ended(tmp_path: Path) ->
         wait_for_close(connection, Event())
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000").replace(b"close", b"keep-alive"))
             connection.sendall(b"x" * 100_000)
             return read_until(connection, b"too much")
@@ -318,7 +306,7 @@ async def test_leave_to_send_is_the_primarys_to_give(tmp_path: Path) -> None:
         connection.sendall(ANSWER)
 
     def client(port: int, path: str) -> tuple[bytes, bytes]:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(request("POST", path, b"", "Content-Length: 4", "Expect: 100-continue"))
             first = read_until(connection, b"\r\n\r\n")
             if first.startswith(b"HTTP/1.1 100"):
@@ -344,7 +332,7 @@ async def test_an_asker_who_leaves_ends_the_request_at_the_primary(tmp_path: Pat
         wait_for_close(connection, gone)
 
     def client(port: int, body: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 1000") + body)
             assert began.wait(60)
 
@@ -487,7 +475,7 @@ async def test_large_bodies_wait_for_whoever_is_slower_and_arrive_whole(tmp_path
             connection.sendall(b"y" * (1 << 16))
 
     def client(port: int) -> tuple[int, int]:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(request("POST", "/alice/dev", b"", f"Content-Length: {size}"))
             sent = 0
             connection.settimeout(0.5)

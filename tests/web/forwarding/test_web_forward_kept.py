@@ -5,51 +5,49 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import orjson
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
-from tests.web.forwarding.forward_setup import Setup, Signer, ask, reactor, read_until, wait_for_close
-from tests.web.forwarding.keeping_server import worker
+from tests.web.forwarding.forward_setup import (
+    Act,
+    Setup,
+    Signer,
+    answer,
+    asked,
+    reactor,
+    read_until,
+    request,
+    talking,
+    wait_for_close,
+    worker,
+)
 from tests.web.web_world import World
 from twistpi.http.agent import unix_agent
-from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.forwarding.peers import first_process_backend
 
-
-def request(method: str, path: str, *lines: str, body: bytes = b"") -> bytes:
-    head = [f"{method} {path} HTTP/1.1", "Host: worker.example", "Connection: close", *lines]
-    if body:
-        head.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
 GET = request("GET", "/+status")
+OK = answer(b"ok")
+CUT = b"(cut)"
+"""Ends an answer after which the connection is closed."""
 
 
-def answer(body: bytes, *lines: str, version: str = "1.1") -> bytes:
-    return "\r\n".join([f"HTTP/{version} 200 OK", f"Content-Length: {len(body)}", *lines, "", ""]).encode() + body
-
-
-def say(*answers: bytes) -> Any:
+def say(*answers: bytes) -> Act:
     """What answers each request with the next of ``answers``; the last one again and again."""
     left = list(answers)
 
     def act(connection: socket.socket, rest: bytes) -> None:
-        connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+        said = left.pop(0) if len(left) > 1 else left[0]
+        connection.sendall(said.removesuffix(CUT))
+        if said.endswith(CUT):
+            connection.shutdown(socket.SHUT_RDWR)
 
     return act
 
 
-def asked(setup: Any, *pieces: bytes) -> Deferred[bytes]:
-    return deferToThread(ask, setup.port, *pieces)
-
-
-async def body_of(setup: Any, data: bytes = GET) -> bytes:
+async def body_of(setup: Setup, data: bytes = GET) -> bytes:
     return (await asked(setup, data)).partition(b"\r\n\r\n")[2]
 
 
@@ -76,7 +74,7 @@ async def test_answers_without_a_body_leave_the_connection_where_it_was(tmp_path
     async with worker(tmp_path, say(*bodiless)) as (setup, server):
         assert b"Content-Length: 1000\r\n" in await asked(setup, request("HEAD", "/+status"))
         assert (await asked(setup, GET)).startswith(b"HTTP/1.1 204 ")
-        assert (await asked(setup, request("GET", "/+status", 'If-None-Match: "a"'))).startswith(b"HTTP/1.1 304 ")
+        assert (await asked(setup, request("GET", "/+status", b"", 'If-None-Match: "a"'))).startswith(b"HTTP/1.1 304 ")
         assert await body_of(setup) == b""
         assert await body_of(setup) == b"the end"
         assert server.used == [1] * 5
@@ -92,7 +90,7 @@ async def test_an_answer_whose_end_comes_late_leaves_the_connection_where_it_was
         connection.sendall(b"ended")
 
     def client(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(GET)
             read_until(connection, b"begun")
             begun.set()
@@ -108,14 +106,14 @@ async def test_an_answer_whose_end_comes_late_leaves_the_connection_where_it_was
 @in_reactor
 async def test_what_may_change_something_has_a_new_connection_which_is_kept_then(tmp_path: Path) -> None:
     def act(connection: socket.socket, rest: bytes) -> None:
-        if b"Expect" in server.asked[-1][1]:
+        if b"Expect" in server.heads[-1]:
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             rest += read_until(connection, b"body")
         connection.sendall(answer(b"got " + rest))
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(request("PUT", "/alice/dev", "Content-Length: 4", "Expect: 100-continue"))
+        with talking(port) as connection:
+            connection.sendall(request("PUT", "/alice/dev", b"", "Content-Length: 4", "Expect: 100-continue"))
             assert read_until(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(b"body")
             return read_until(connection, b"got body")
@@ -123,7 +121,7 @@ async def test_what_may_change_something_has_a_new_connection_which_is_kept_then
     async with worker(tmp_path, act) as (setup, server):
         assert await body_of(setup) == b"got "
         assert await body_of(setup, request("POST", "/alice/dev")) == b"got "
-        assert await body_of(setup, request("GET", "/+status", body=b"odd")) == b"got odd"
+        assert await body_of(setup, request("GET", "/+status", b"odd")) == b"got odd"
         assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 200 OK")
         assert await body_of(setup) == b"got "
         assert server.used == [1, 2, 3, 4, 4]
@@ -131,75 +129,43 @@ async def test_what_may_change_something_has_a_new_connection_which_is_kept_then
 
 @in_reactor
 async def test_the_first_process_may_be_started_anew_between_two_requests(tmp_path: Path) -> None:
-    async with worker(tmp_path, say(answer(b"ok"))) as (setup, server):
+    async with worker(tmp_path, say(OK)) as (setup, server):
         assert await body_of(setup) == b"ok"
-        server.die()
+        server.close()
         assert (await asked(setup, GET)).startswith(b"HTTP/1.1 503 ")
         server.open()
         assert await body_of(setup) == b"ok"
         assert server.used == [1, 2]
 
 
-@in_reactor
-async def test_a_read_is_asked_again_when_a_kept_connection_ends_without_a_word(tmp_path: Path) -> None:
-    def act(connection: socket.socket, rest: bytes) -> None:
-        if server.used in ([1, 1], [1, 1, 2, 2]):
-            connection.shutdown(socket.SHUT_RDWR)
-        else:
-            connection.sendall(answer(b"ok"))
-
-    async with worker(tmp_path, act) as (setup, server):
-        for _ in range(3):
-            assert await body_of(setup) == b"ok"
-        assert server.used == [1, 1, 2, 2, 3]
+CHANGE = request("DELETE", "/alice/dev")
+ANOTHER = answer(b"another")
 
 
 @in_reactor
-async def test_a_read_is_not_asked_a_third_time(tmp_path: Path) -> None:
-    def act(connection: socket.socket, rest: bytes) -> None:
-        if len(server.asked) == 1:
-            connection.sendall(answer(b"ok"))
-        else:
-            connection.shutdown(socket.SHUT_RDWR)
-
-    async with worker(tmp_path, act) as (setup, server):
-        assert await body_of(setup) == b"ok"
-        assert (await asked(setup, GET)).startswith(b"HTTP/1.1 503 ")
-        assert server.used == [1, 1, 2]
-
-
-@in_reactor
-@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n", answer(b"lost")[:-4]])
-async def test_nothing_is_asked_again_once_anything_was_answered(tmp_path: Path, beginning: bytes) -> None:
-    def act(connection: socket.socket, rest: bytes) -> None:
-        if len(server.asked) == 1:
-            connection.sendall(answer(b"ok"))
-        else:
-            connection.sendall(beginning)
-            connection.shutdown(socket.SHUT_RDWR)
-
-    async with worker(tmp_path, act) as (setup, server):
-        assert await body_of(setup) == b"ok"
-        try:
-            lost = await asked(setup, GET)
-        except ConnectionError:
-            lost = b"HTTP/1.1 503 "  # cut off, so that it does not look whole
-        assert lost.startswith(b"HTTP/1.1 503 ")
-        assert server.used == [1, 1]
-
-
-@in_reactor
-async def test_a_change_is_never_asked_again(tmp_path: Path) -> None:
-    def act(connection: socket.socket, rest: bytes) -> None:
-        if b"GET" in server.asked[-1][1]:
-            connection.sendall(answer(b"ok"))
-        else:
-            connection.shutdown(socket.SHUT_RDWR)
-
-    async with worker(tmp_path, act) as (setup, server):
-        assert await body_of(setup) == b"ok"
-        assert (await asked(setup, request("DELETE", "/alice/dev"))).startswith(b"HTTP/1.1 503 ")
-        assert server.used == [1, 2]
+@pytest.mark.parametrize(
+    ("said", "requests", "bodies", "used"),
+    [
+        pytest.param([OK, CUT, OK, CUT, OK], [GET] * 3, [b"ok"] * 3, [1, 1, 2, 2, 3], id="a read is asked again"),
+        pytest.param([OK, CUT, CUT], [GET] * 2, [b"ok", None], [1, 1, 2], id="but not a third time"),
+        pytest.param([OK, CUT], [GET, CHANGE], [b"ok", None], [1, 2], id="a change is never asked again"),
+        *(
+            pytest.param([OK, said + CUT], [GET] * 2, [b"ok", None], [1, 1], id="nor what was answered in part")
+            for said in (b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n", answer(b"lost")[:-4])
+        ),
+    ],
+)
+async def test_a_kept_connection_that_ends_without_a_word(
+    tmp_path: Path, said: list[bytes], requests: list[bytes], bodies: list[bytes | None], used: list[int]
+) -> None:
+    async with worker(tmp_path, say(*said)) as (setup, server):
+        for one, body in zip(requests, bodies, strict=True):
+            try:
+                came = await asked(setup, one)
+            except ConnectionError:
+                came = b"HTTP/1.1 503 "  # cut off, so that it does not look whole
+            assert came.startswith(b"HTTP/1.1 503 ") if body is None else came.endswith(b"\r\n\r\n" + body)
+        assert server.used == used
 
 
 @in_reactor
@@ -210,8 +176,8 @@ async def test_a_change_is_never_asked_again(tmp_path: Path) -> None:
         answer(b"last", "Connection: x-custom, Close"),
         answer(b"last", version="1.0"),
         answer(b"last") + b"and more",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nlast\r\n0\r\n\r\n" + answer(b"another"),
-        b"HTTP/1.1 204 No Content\r\n\r\n" + answer(b"another"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nlast\r\n0\r\n\r\n" + ANOTHER,
+        b"HTTP/1.1 204 No Content\r\n\r\n" + ANOTHER,
     ],
 )
 async def test_a_connection_that_ends_or_is_out_of_step_is_not_used_again(tmp_path: Path, last: bytes) -> None:
@@ -226,7 +192,7 @@ async def test_what_nobody_asked_for_ends_a_connection(tmp_path: Path) -> None:
     told, gone = Event(), Event()
 
     def act(connection: socket.socket, rest: bytes) -> None:
-        connection.sendall(answer(b"ok"))
+        connection.sendall(OK)
         if len(server.asked) == 1:
             told.wait(20)
             connection.sendall(answer(b"poison"))
@@ -245,15 +211,15 @@ async def test_a_refusal_before_the_end_of_a_body_ends_the_connection(tmp_path: 
     gone = Event()
 
     def act(connection: socket.socket, rest: bytes) -> None:
-        if b"POST" in server.asked[-1][1]:
+        if b"POST" in server.heads[-1]:
             connection.sendall(b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much")
             wait_for_close(connection, gone)
         else:
-            connection.sendall(answer(b"ok"))
+            connection.sendall(OK)
 
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(request("POST", "/alice/dev", "Content-Length: 100000000") + b"x" * 100_000)
+        with talking(port) as connection:
+            connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000") + b"x" * 100_000)
             return read_until(connection, b"too much")
 
     async with worker(tmp_path, act) as (setup, server):
@@ -269,13 +235,13 @@ async def test_who_leaves_in_the_middle_of_an_answer_leaves_nothing_of_it_to_the
 
     def act(connection: socket.socket, rest: bytes) -> None:
         if len(server.asked) != 2:
-            connection.sendall(answer(b"ok"))
+            connection.sendall(OK)
             return
         connection.sendall(answer(b"x" * 100_000)[:50_000])
         wait_for_close(connection, gone)
 
     def client(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(GET)
             read_until(connection, b"xxx")
 
@@ -292,14 +258,14 @@ async def test_an_answer_that_waits_for_its_reader_does_not_hold_up_the_next(tmp
     large = b"x" * 5_000_000
 
     def slowly(port: int) -> int:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with talking(port) as connection:
             connection.sendall(GET)
             came = len(read_until(connection, b"\r\n\r\n").partition(b"\r\n\r\n")[2])
             while came < len(large):
                 came += len(connection.recv(1 << 20))
             return came
 
-    async with worker(tmp_path, say(answer(large), answer(b"ok"))) as (setup, server):
+    async with worker(tmp_path, say(answer(large), OK)) as (setup, server):
         assert await deferToThread(slowly, setup.port) == len(large)
         assert await body_of(setup) == b"ok"
         assert server.used == [1, 1]
@@ -316,11 +282,11 @@ async def test_each_request_of_a_shared_connection_is_that_of_its_own_asker(tmp_
     first.components.trusted_peers.workers_at = path
     listening = reactor.listenUNIX(path, first.site)
     setup = Setup(tmp_path / "worker", 0, Signer(reactor.seconds))
-    components, backend = setup.replica.components, first_process_backend(unix_agent(reactor, path))
-    setup.replica.site.forwarder = Forwarder(backend, components.addresses, reactor, lambda method, path: False)
+    components = setup.replica.components
+    setup.forward_to(first_process_backend(unix_agent(reactor, path)), lambda method, path: False)
     try:
         for host in (b"one.example", b"two.example", b"three.example"):
-            told = await body_of(setup, request("GET", "/+api").replace(b"worker.example", host))
+            told = await body_of(setup, request("GET", "/+api").replace(b"replica.example:4041", host))
             assert orjson.loads(told)["result"]["login"] == f"http://{host.decode()}/+login"
         assert first.components.connections.accepted == 1
         assert list(first.components.traffic.answered) == [], "the worker counts them"

@@ -14,7 +14,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from tests.web.web_asking import basic
-from tests.web.web_wire import GONE, JSON_PAGE, Wire, request_bytes
+from tests.web.web_wire import JSON_PAGE, Wire, request_bytes
 from tests.web.web_world import BCRYPT_COST, MIRROR, World, link
 from twistpi.auth.passwords import hash_password
 from twistpi.model.changes import UserModified
@@ -86,7 +86,7 @@ def test_who_does_not_wait_for_an_answer_is_counted_and_logged_too(tmp_path: Pat
     world.mirror.gate = Deferred()
     wire = _wire(world)
     wire.send(request_bytes(f"/{MIRROR}/+simple/hello/"))
-    wire.channel.connectionLost(GONE)
+    wire.lose()
     assert list(world.components.traffic.answered) == [("page", 499, 1)]
     assert '+simple/hello/ HTTP/1.1" 499 -' in (tmp_path / "access.log").read_text()
     world.close()

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from tests.web.web_asking import Person, basic, serial_of
 from tests.web.web_uploads import DEV, NAME, PROD, TYPE, files, form, wheel, with_stages
-from tests.web.web_wire import GONE, Answer, Wire, read_answer
+from tests.web.web_wire import Answer, Wire, read_answer
 from tests.web.web_world import World, sha256
 from twistpi.model.server_errors import StorageFull, SyncFailed
 
@@ -180,7 +180,7 @@ def test_who_leaves_has_uploaded_all_or_nothing(meeting: Meeting) -> None:
         wire = meeting.begin("a", DEV, b"")
         for _ in range(moment):
             meeting.threads.step("a")
-        wire.channel.connectionLost(GONE)
+        wire.lose()
         meeting.finish("a")
         page = Wire(meeting.world).ask(f"/{DEV}/+simple/{NAME}/")
         outcomes.append(page.status == 200 and meeting.filename.encode() in page.content)

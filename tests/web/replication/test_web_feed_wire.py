@@ -117,7 +117,7 @@ def test_whoever_leaves_leaves_nothing_open(desk: Desk) -> None:
     assert (desk.feeds.count, open_segments(desk)) == (5, 5)
     for wire in wires:
         wire.transport.abortConnection()
-        wire.channel.connectionLost()
+        wire.lose()
     assert (desk.feeds.count, open_segments(desk)) == (0, 0)
 
 

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from tests.web.test_web_sockets import later, settle
 from tests.web.web_asking import basic
 from tests.web.web_uploads import DEV, SDIST, TYPE, form, with_stages
-from tests.web.web_wire import GONE, Wire, read_answer, request_bytes
+from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.web.transport.channel import HEADERS_WITHIN, LEAST_RATE, LOOK_EVERY
 from twistpi.web.transport.connections import Connections
@@ -50,7 +50,7 @@ class FakePort:
 
 
 def _lose(wire: Wire) -> None:
-    wire.channel.connectionLost(GONE)
+    wire.lose()
 
 
 def _limit(world: World, limit: int) -> FakePort:

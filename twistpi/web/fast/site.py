@@ -14,7 +14,7 @@ from typing import Final
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -38,7 +38,6 @@ from twistpi.web.transport.send import ConsumerOutput, Sender, SocketOutput, is_
 
 _MOST_HELD = 16 * 1024
 """Bytes of further requests that are read while a page is made."""
-_DONE = Failure(CONNECTION_DONE)
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
@@ -189,7 +188,7 @@ class FastChannel(Channel):
     @property
     def is_idle(self) -> bool:
         """Whether no request is arriving or being answered."""
-        return not self.requests and not self._buffer and self._sender is None and self._pending is None
+        return self.is_between_requests and self._sender is None and self._pending is None
 
     def finish_up(self) -> None:
         """Close after the current response; at once when idle."""
@@ -207,7 +206,7 @@ class FastChannel(Channel):
         """Refuse bytes that are no HTTP, with the headers of every other response."""
         self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
 
-    def connectionLost(self, reason: Failure = _DONE) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
         if self._sender is not None:
             self._sender.stop()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
@@ -33,7 +33,6 @@ _LINGER_LONGEST: Final = 600.0
 """Seconds after which it is cut anyway. Most clients send all of a body before they read, so this is generous."""
 _FLUSHED_WITHIN: Final = 60.0
 """Seconds in which a client has to take the last of what is on its way to it when the connection closes."""
-_DONE = Failure(CONNECTION_DONE)
 _Stage = tuple[Literal["head", "body"], int]
 """What is arriving, and of which request of the connection."""
 
@@ -76,6 +75,11 @@ class Channel(HTTPChannel):
     def idle_timeout(self) -> float:
         """Seconds for which an idle connection is kept."""
         return self.site.timeOut or 0.0
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether no request is arriving or being answered."""
+        return not self.requests and not self._buffer
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -138,7 +142,7 @@ class Channel(HTTPChannel):
             return None
         if not self.line_mode:
             return "body", self._heads
-        return ("head", self._heads) if self.requests or self._buffer else None
+        return None if self.is_between_requests else ("head", self._heads)
 
     def _start_checking(self, stage: _Stage) -> None:
         self._checked = stage
@@ -147,9 +151,8 @@ class Channel(HTTPChannel):
         self._check = self.callLater(seconds, self._check_speed)
 
     def _stop_checking(self) -> None:
-        self._checked = None
         _cancel(self._check)
-        self._check = None
+        self._check = self._checked = None
 
     def _check_speed(self) -> None:
         stage = self._arriving()
@@ -175,7 +178,7 @@ class Channel(HTTPChannel):
         if not self.requests or self.requests[-1] is not request or self._answering or self._lingering:
             return
         self._linger()
-        self._linger_end = self.callLater(_LINGER_LONGEST, self._cut_lingering)
+        self._linger_end = self.callLater(_LINGER_LONGEST, self.cut)
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.allContentReceived()
 
@@ -190,11 +193,6 @@ class Channel(HTTPChannel):
         self.persistent = False
         self._stop_checking()
 
-    def _cut_lingering(self) -> None:
-        _cancel(self._linger_end)
-        self._linger_end = None
-        self.cut()
-
     # The end ---------------------------------------------------------------------------------------------------------
 
     def loseConnection(self) -> None:
@@ -206,10 +204,7 @@ class Channel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """The client was silent for too long."""
-        if self._lingering:
-            self._cut_lingering()
-        else:
-            self.close_soon()
+        self.cut() if self._lingering else self.close_soon()
 
     def close_soon(self) -> None:
         """Close; cut the connection if the client does not take what is on its way to it. May be called again."""
@@ -221,12 +216,12 @@ class Channel(HTTPChannel):
         """End now, in the middle of whatever is being sent."""
         self.transport.abortConnection()
 
-    def connectionLost(self, reason: Failure = _DONE) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
         self._gone = True
-        for call in (self._check, self._linger_end, self._cutting):
-            _cancel(call)
-        self._checked = self._check = self._linger_end = self._cutting = None
+        self._stop_checking()
+        _cancel(self._linger_end)
+        _cancel(self._cutting)
         super().connectionLost(reason)
 
 

@@ -93,7 +93,7 @@ class Connections:
             self._full = True
             for port in self._ports:
                 port.stopReading()
-            self._check_idle_later()
+            self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection ended."""
@@ -118,14 +118,12 @@ class Connections:
             self._empty = Deferred()
         done: Deferred[None] = Deferred()
         self._empty.addCallback(lambda _: done.callback(None))
-        for connection in list(self._open):
-            if connection.quiet is not None or not connection.is_idle:
-                connection.finish_up()
+        self._finish_up(lambda connection: connection.quiet is not None or not connection.is_idle)
         if not self._open:
             self._over()
             return done
         if seconds > _FIRST_REQUEST:
-            self._calls.append(self._clock.callLater(_FIRST_REQUEST, self._finish_idle))
+            self._calls.append(self._clock.callLater(_FIRST_REQUEST, self._finish_up, lambda connection: connection.is_idle))
         self._calls.append(self._clock.callLater(seconds, self._cut_all))
         return done
 
@@ -147,18 +145,14 @@ class Connections:
         if empty is not None:
             empty.callback(None)
 
-    def _finish_idle(self) -> None:
-        self._for_each(lambda connection: connection.finish_up() if connection.is_idle else None)
+    def _finish_up(self, concerns: Callable[[Connection], bool]) -> None:
+        for connection in list(self._open):
+            if concerns(connection):
+                connection.finish_up()
 
     def _cut_all(self) -> None:
-        self._for_each(lambda connection: connection.cut())
-
-    def _for_each(self, work: Callable[[Connection], object]) -> None:
         for connection in list(self._open):
-            work(connection)
-
-    def _check_idle_later(self) -> None:
-        self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
+            connection.cut()
 
     def _stop_checking_idle(self) -> None:
         if self._idle_check is not None and self._idle_check.active():
@@ -167,7 +161,7 @@ class Connections:
 
     def _check_idle(self) -> None:
         """Close up to a tenth of the limit: connections, oldest first, on which nothing came since the last check."""
-        self._check_idle_later()
+        self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
         room = max(1, self.limit // 10)
         for connection in list(self._open):
             if room and connection.is_idle and connection.quiet:
