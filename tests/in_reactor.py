@@ -40,3 +40,8 @@ async def until(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < limit, "it never came to be"
         await deferLater(reactor, 0.002)
+
+
+def settle() -> Deferred[None]:
+    """Let connections that are being closed go."""
+    return deferLater(reactor, 0.02)

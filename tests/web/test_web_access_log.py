@@ -71,12 +71,8 @@ def test_of_a_query_only_the_names_are_kept(target: str, clean: str) -> None:
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_what_lets_somebody_in_is_written_nowhere_whatever_a_client_mistakes_for_a_path(format: str) -> None:
     token = "twistpi-0123456789abcdef-secretsecretsecretsecret"
-    for target in (
-        "http://me:secret@pkgs.example/",
-        "//me:secret@pkgs.example/",
-        "/https://me:secret@pkgs.example/",
-        f"/a/{token}",
-    ):
+    url = "//me:secret@pkgs.example/"
+    for target in (f"http:{url}", url, f"/https:{url}", f"/a/{token}"):
         line = _line(format, attrs.evolve(LOGGED, target=target, agent=f"pip/26.3 {token} http://me:secret@pkgs.example/"))
         assert "secret" not in line
         assert "***" in line
@@ -113,9 +109,7 @@ def test_a_log_that_cannot_be_written_stops_no_answer() -> None:
     ("peer", "told", "taken"),
     [
         ("127.0.0.1", "abc/1.2:3-4", True),
-        ("127.0.0.1", "a b", False),
-        ("127.0.0.1", "x" * 129, False),
-        ("127.0.0.1", 'a"}', False),
+        *(("127.0.0.1", odd, False) for odd in ("a b", "x" * 129, 'a"}')),
         ("192.0.2.1", "abc", False),
     ],
 )

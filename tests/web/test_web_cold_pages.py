@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, ordinary, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified
@@ -32,20 +32,6 @@ def cold(world: World) -> World:
     world.components.ready.page_cache.clear()
     world.components.ready.clear()
     return world
-
-
-def ordinary(wire: Wire) -> list[object]:
-    """The requests of ``wire`` that the ordinary path gets from now on."""
-    seen: list[object] = []
-    factory = wire.channel.requestFactory
-
-    def noting(*arguments: Any) -> Any:
-        request = factory(*arguments)
-        seen.append(request)
-        return request
-
-    wire.channel.requestFactory = noting
-    return seen
 
 
 STATES = [
@@ -111,71 +97,63 @@ def test_a_prefix_of_the_outside_url_is_for_the_ordinary_path(tmp_path: Path) ->
     world.close()
 
 
-def test_requests_that_come_meanwhile_are_answered_in_order(world: World) -> None:
+@pytest.fixture
+def pending(world: World) -> Wire:
+    """A connection whose page is being made until the gate of the mirror opens."""
     world.mirror.gate = Deferred()
     wire = Wire(world, named=True)
-    assert wire.send(request_bytes(PAGE, accept=JSON_PAGE)) == b""
-    assert not wire.channel.is_idle
-    assert wire.send(request_bytes("/+api") + request_bytes("/+health")) == b""
+    assert wire.send(request_bytes(PAGE, accept=JSON_PAGE, user_agent="pip/26.3")) == b""
+    return wire
+
+
+def finish(world: World, wire: Wire) -> bytes:
+    """Open the gate of the mirror; return what was sent."""
+    assert world.mirror.gate
     world.mirror.gate.callback(None)
-    answers = bytes(wire.transport.value())
+    return bytes(wire.transport.value())
+
+
+def test_requests_that_come_meanwhile_are_answered_in_order(world: World, pending: Wire) -> None:
+    assert not pending.channel.is_idle
+    assert pending.send(request_bytes("/+api") + request_bytes("/+health")) == b""
+    answers = finish(world, pending)
     assert answers.index(b"hello-1.0.tar.gz") < answers.index(b"apiconfig") < answers.index(b"alive")
     assert answers.count(b"\r\nX-Request-Id: ") == 3
-    assert wire.channel.is_idle
+    assert pending.channel.is_idle
 
 
-def test_no_more_than_a_few_requests_are_read_meanwhile(world: World) -> None:
-    world.mirror.gate = Deferred()
-    wire = Wire(world)
-    wire.send(request_bytes(PAGE))
-    wire.send(request_bytes("/+api"))
-    assert wire.transport.producerState == "producing"
-    further = request_bytes("/+api") * 500
-    wire.send(further)
-    assert wire.transport.producerState == "paused"
-    world.mirror.gate.callback(None)
-    assert wire.transport.producerState == "producing"
-    assert bytes(wire.transport.value()).count(b'"apiconfig"') == 501
+def test_no_more_than_a_few_requests_are_read_meanwhile(world: World, pending: Wire) -> None:
+    pending.send(request_bytes("/+api"))
+    assert pending.transport.producerState == "producing"
+    pending.send(request_bytes("/+api") * 500)
+    assert pending.transport.producerState == "paused"
+    answers = finish(world, pending)
+    assert pending.transport.producerState == "producing"
+    assert answers.count(b'"apiconfig"') == 501
 
 
-def test_a_client_that_leaves_stops_nothing_and_is_counted(world: World, tmp_path: Path) -> None:
-    world.mirror.gate = Deferred()
-    wire = Wire(world)
-    wire.send(request_bytes(PAGE))
-    wire.lose()
-    world.mirror.gate.callback(None)
-    assert wire.transport.value() == b""
+def test_a_client_that_leaves_stops_nothing_and_is_counted(world: World, pending: Wire, tmp_path: Path) -> None:
+    pending.lose()
+    assert finish(world, pending) == b""
     assert list(world.components.traffic.answered) == [("page", 499, 1)]
     assert '" 499 - ' in (tmp_path / "access.log").read_text()
 
 
-def test_an_index_that_closes_meanwhile_is_closed(world: World) -> None:
-    world.mirror.gate = Deferred()
-    wire = Wire(world)
-    wire.send(request_bytes(PAGE))
+def test_an_index_that_closes_meanwhile_is_closed(world: World, pending: Wire) -> None:
     world.commit(IndexModified(MIRROR, {"acl_read": []}))
-    world.mirror.gate.callback(None)
-    assert read_answer(bytes(wire.transport.value())).status in (401, 403)
+    assert read_answer(finish(world, pending)).status in (401, 403)
     assert not world.components.ready.pages
 
 
-def test_the_last_page_before_a_stop_says_that_it_is_the_last(world: World) -> None:
-    world.mirror.gate = Deferred()
-    wire = Wire(world)
-    wire.send(request_bytes(PAGE))
+def test_the_last_page_before_a_stop_says_that_it_is_the_last(world: World, pending: Wire) -> None:
     world.components.connections.finish(10.0)
-    world.mirror.gate.callback(None)
-    answer = read_answer(bytes(wire.transport.value()))
-    assert answer.headers["connection"] == "close"
-    assert wire.transport.disconnecting
+    assert read_answer(finish(world, pending)).headers["connection"] == "close"
+    assert pending.transport.disconnecting
 
 
-def test_a_page_is_counted_and_logged_with_its_time(world: World, tmp_path: Path) -> None:
-    world.mirror.gate = Deferred()
-    wire = Wire(world)
-    wire.send(request_bytes(PAGE, user_agent="pip/26.3"))
+def test_a_page_is_counted_and_logged_with_its_time(world: World, pending: Wire, tmp_path: Path) -> None:
     world.clock.advance(2.0)
-    world.mirror.gate.callback(None)
+    finish(world, pending)
     assert list(world.components.traffic.answered) == [("page", 200, 1)]
     assert world.components.traffic.durations[1] == 2.0
     line = (tmp_path / "access.log").read_text()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
+from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, ordinary, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import LinksChanged
@@ -54,15 +54,8 @@ def prepared() -> Iterator[Prepared]:
 
 
 ACCEPTS = [
-    "*/*",
-    "text/html",
-    JSON_PAGE,
-    HTML_PAGE,
-    f"{JSON_PAGE}, text/html;q=0.1",
-    "image/png",
-    "application/json",
-    "text/html;q=0",
-    "",
+    *("*/*", "text/html", JSON_PAGE, HTML_PAGE, f"{JSON_PAGE}, text/html;q=0.1"),
+    *("image/png", "application/json", "text/html;q=0", ""),
 ]
 ODD = [
     "Range: bytes=0-9", "TE: trailers", "Authorization: Basic YTpi", "X-Devpi-Auth: YTpi", "Connection: close",
@@ -102,16 +95,8 @@ def test_both_ways_give_equal_bytes(prepared: Prepared, data: st.DataObject) -> 
 
 
 def _took_the_fast_way(wire: Wire, asked: bytes) -> bool:
-    seen: list[object] = []
-    ordinary = wire.channel.requestFactory
-
-    def factory(*arguments: Any) -> Any:
-        seen.append(arguments)
-        return ordinary(*arguments)
-
-    wire.channel.requestFactory = factory
+    seen = ordinary(wire)
     wire.send(asked)
-    wire.channel.requestFactory = ordinary
     return not seen
 
 
@@ -155,9 +140,13 @@ def test_hundreds_of_requests_on_one_connection_mix_both_ways(prepared: Prepared
         assert wire.ask(PAGE, method, accept=JSON_PAGE).status == 200
 
 
-def test_a_page_is_not_ready_any_more_after_a_change_or_its_time(prepared: Prepared, tmp_path: Any) -> None:
-    world = World(str(tmp_path))
+@pytest.fixture
+def world(world: World) -> World:
     world.list_links("hello", [WHEEL])
+    return world
+
+
+def test_a_page_is_not_ready_any_more_after_a_change_or_its_time(world: World) -> None:
     wire, asked = Wire(world), request_bytes(PAGE)
     wire.send(asked)
     assert _is_ready(world, asked)
@@ -167,7 +156,6 @@ def test_a_page_is_not_ready_any_more_after_a_change_or_its_time(prepared: Prepa
     assert _is_ready(world, asked)
     world.clock.advance(1700.0)
     assert not _is_ready(world, asked)
-    world.close()
 
 
 def _is_ready(world: World, asked: bytes) -> bool:
@@ -175,9 +163,7 @@ def _is_ready(world: World, asked: bytes) -> bool:
     return seen is not None and world.site.answers.find(*seen) is not None
 
 
-def test_age_and_date_move_with_the_clock(tmp_path: Any) -> None:
-    world = World(str(tmp_path))
-    world.list_links("hello", [WHEEL])
+def test_age_and_date_move_with_the_clock(world: World) -> None:
     wire = Wire(world)
     first = wire.ask(PAGE)
     world.clock.advance(10)
@@ -185,12 +171,9 @@ def test_age_and_date_move_with_the_clock(tmp_path: Any) -> None:
     assert int(later.headers["age"]) == int(first.headers["age"]) + 10
     assert later.headers["date"] != first.headers["date"]
     assert later.raw == Wire(world, fast=False).ask(PAGE).raw
-    world.close()
 
 
-def test_an_idle_connection_is_closed_after_its_time_however_it_was_answered(tmp_path: Any) -> None:
-    world = World(str(tmp_path))
-    world.list_links("hello", [WHEEL])
+def test_an_idle_connection_is_closed_after_its_time_however_it_was_answered(world: World) -> None:
     wire = Wire(world)
     for _ in range(3):
         assert wire.ask(PAGE).status == 200
@@ -198,7 +181,6 @@ def test_an_idle_connection_is_closed_after_its_time_however_it_was_answered(tmp
         assert not wire.transport.disconnecting
     world.clock.advance(60)
     assert wire.transport.disconnecting
-    world.close()
 
 
 def test_the_access_log_has_a_line_for_every_answer(tmp_path: Any) -> None:

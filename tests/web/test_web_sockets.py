@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor as installed_reactor
 from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
-from tests.in_reactor import until
+from tests.in_reactor import in_reactor, settle, until, wait_for
 from tests.web.web_wire import JSON_PAGE, read_answer, request_bytes, without_id
 from tests.web.web_world import MIRROR, World, link
 from twistpi.model.errors import WrongBytes
@@ -35,19 +34,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     world.list_links("hello", [SDIST])
     port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
     yield world, port.getHost().port
-    pytest_twisted.blockon(port.stopListening())
-    pytest_twisted.blockon(settle())
+    wait_for(port.stopListening())
+    wait_for(settle())
     world.close()
-
-
-def settle() -> Any:
-    """Let connections that are being closed go."""
-    return task.deferLater(reactor, 0.02)
-
-
-def later(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Any]:
-    """Run a coroutine as a test."""
-    return pytest_twisted.ensureDeferred(test)  # type: ignore[no-any-return]
 
 
 def receive(connection: socket.socket) -> bytes:
@@ -82,7 +71,7 @@ def ask(port: int, *requests: bytes) -> list[bytes]:
         return answers
 
 
-@later
+@in_reactor
 async def test_large_files_come_whole_by_either_way_and_the_connection_goes_on(served: Served) -> None:
     world, port = served
     path = world.cache_file("hello", SDIST, BODY)
@@ -96,7 +85,7 @@ async def test_large_files_come_whole_by_either_way_and_the_connection_goes_on(s
     assert without_id(answers[0]) == answers[3] == answers[4], "the slow way first, then the fast one"
 
 
-@later
+@in_reactor
 async def test_what_is_asked_while_a_large_body_goes_out_is_answered_after_it(served: Served) -> None:
     world, port = served
     whole = request_bytes(world.cache_file("hello", SDIST, BODY))
@@ -123,7 +112,7 @@ async def test_what_is_asked_while_a_large_body_goes_out_is_answered_after_it(se
     assert second.startswith(b"<!DOCTYPE html>")
 
 
-@later
+@in_reactor
 async def test_a_large_page_is_sent_from_memory(served: Served) -> None:
     world, port = served
     world.list_links("many", [link(f"many-1.{number}.tar.gz", b"%d" % number) for number in range(4000)])
@@ -133,7 +122,7 @@ async def test_a_large_page_is_sent_from_memory(served: Served) -> None:
     assert len(read_answer(fast).json()["files"]) == 4000
 
 
-@later
+@in_reactor
 async def test_R46_many_clients_follow_one_growing_file_at_their_own_pace(served: Served) -> None:
     world, port = served
     download = world.grow_file(SDIST, len(BODY))
@@ -154,7 +143,7 @@ async def test_R46_many_clients_follow_one_growing_file_at_their_own_pace(served
     assert world.downloads.opened == 8
 
 
-@later
+@in_reactor
 async def test_R46_a_client_that_leaves_frees_its_reader_and_nobody_elses(served: Served) -> None:
     world, port = served
     download = world.grow_file(SDIST, len(BODY))
@@ -169,7 +158,7 @@ async def test_R46_a_client_that_leaves_frees_its_reader_and_nobody_elses(served
     assert read_answer((await staying)[0]).body == BODY
 
 
-@later
+@in_reactor
 async def test_R47_wrong_bytes_cut_the_connection_before_the_end(served: Served) -> None:
     world, port = served
     download = world.grow_file(SDIST, len(BODY))
@@ -183,7 +172,7 @@ async def test_R47_wrong_bytes_cut_the_connection_before_the_end(served: Served)
     await until(lambda: download.readers == 0)
 
 
-@later
+@in_reactor
 async def test_a_reader_that_stops_reading_costs_no_memory_and_is_let_go(served: Served) -> None:
     world, port = served
     whole = request_bytes(world.cache_file("hello", SDIST, BODY))
@@ -205,7 +194,7 @@ def _sending(world: World) -> list[Any]:
     return [one for one in protocols if getattr(one, "site", None) is world.site and one._sender is not None]
 
 
-@later
+@in_reactor
 async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> None:
     world, _ = served
     whole = request_bytes(world.cache_file("hello", SDIST, BODY))
@@ -229,7 +218,7 @@ async def test_a_unix_socket_serves_the_same(served: Served, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("asked", [{}, {"range": "bytes=1-"}], ids=["cold", "part of a cached file"])
-@later
+@in_reactor
 async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, asked: dict[str, str]) -> None:
     world, port = served
     world.site.reactor = clock = task.Clock()
@@ -259,7 +248,7 @@ async def test_a_client_that_takes_nothing_any_more_is_cut_off(served: Served, a
     assert download.readers == 0
 
 
-@later
+@in_reactor
 async def test_a_client_that_waits_for_the_upstream_is_not_cut_off(served: Served) -> None:
     world, port = served
     world.site.reactor = clock = task.Clock()

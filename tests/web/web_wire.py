@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import attrs
 import orjson
+from twisted.internet import reactor as installed_reactor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from tests.in_reactor import settle
 from tests.web.web_world import World
 
+reactor: Any = installed_reactor
 _REQUEST_ID = re.compile(rb"X-Request-Id: [^\r]*\r\n")
 GONE = Failure(ConnectionLost())
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
@@ -121,3 +124,28 @@ def connection(world: World) -> Iterator[Wire]:
     wire = Wire(world)
     yield wire
     wire.transport.abortConnection()
+
+
+@asynccontextmanager
+async def listening(world: World) -> AsyncIterator[int]:
+    """The number of a port of loopback at which the site of ``world`` listens."""
+    port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
+    world.components.connections.listens(port)
+    try:
+        yield port.getHost().port
+    finally:
+        await port.stopListening()
+        await settle()
+
+
+def ordinary(wire: Wire) -> list[object]:
+    """The requests of ``wire`` that the ordinary path gets from now on."""
+    seen: list[object] = []
+    factory = wire.channel.requestFactory
+
+    def noting(*arguments: Any) -> Any:
+        seen.append(factory(*arguments))
+        return seen[-1]
+
+    wire.channel.requestFactory = noting
+    return seen

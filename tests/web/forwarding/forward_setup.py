@@ -15,7 +15,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.web.test_web_sockets import settle
+from tests.in_reactor import settle
 from tests.web.web_world import NODE_ID, SECRET, World
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent, unix_agent

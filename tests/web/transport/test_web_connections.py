@@ -9,21 +9,18 @@ from typing import Any
 
 import attrs
 import pytest
-import pytest_twisted  # type: ignore[import-untyped]
-from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
-from tests.web.test_web_sockets import later, settle
+from tests.in_reactor import in_reactor, settle, wait_for
 from tests.web.web_asking import basic
 from tests.web.web_uploads import DEV, SDIST, TYPE, form, with_stages
-from tests.web.web_wire import Wire, read_answer, request_bytes
+from tests.web.web_wire import Wire, listening, read_answer, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.web.transport.channel import HEADERS_WITHIN, LEAST_RATE, LOOK_EVERY
 from twistpi.web.transport.connections import Connections
 
-reactor: Any = installed_reactor
 # More than two systems keep of it when nobody reads, and more than is read below.
 LARGE = bytes(range(256)) * 80_000
 BIG = link("hello-1.0.tar.gz", LARGE)
@@ -49,10 +46,6 @@ class FakePort:
         self.reading = True
 
 
-def _lose(wire: Wire) -> None:
-    wire.lose()
-
-
 def _limit(world: World, limit: int) -> FakePort:
     port = FakePort()
     world.components.connections.limit = limit
@@ -71,7 +64,7 @@ def test_over_the_limit_nobody_is_accepted_until_somebody_leaves(world: World) -
     world.components.connections.listens(late)
     assert not late.reading, "a port that opens meanwhile waits, too"
     assert all(wire.ask(PAGE).status == 200 for wire in wires)
-    _lose(wires[0])
+    wires[0].lose()
     assert port.reading
     assert late.reading
     figures = {measure.name: measure.value for measure in world.components.connections.measures()}
@@ -92,14 +85,12 @@ def test_while_others_wait_idle_connections_make_room_and_busy_ones_stay(world: 
     assert not talking.transport.disconnecting
 
 
-@later
+@in_reactor
 async def test_at_a_real_port_the_next_client_waits_and_is_answered_when_there_is_room(world: World) -> None:
     world.components.connections.limit = 2
-    port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
-    world.components.connections.listens(port)
 
-    def open_and_ask() -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", port.getHost().port))
+    def open_and_ask(port: int) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", port))
         client.sendall(request_bytes("/+api"))
         return client
 
@@ -110,19 +101,16 @@ async def test_at_a_real_port_the_next_client_waits_and_is_answered_when_there_i
         except TimeoutError:
             return b""
 
-    clients = [await deferToThread(open_and_ask) for _ in range(3)]
-    try:
+    async with listening(world) as port:
+        clients = [await deferToThread(open_and_ask, port) for _ in range(3)]
         assert [await deferToThread(answer, client, 5) for client in clients[:2]] == [b"HTTP/1.1 200 OK"] * 2
         assert await deferToThread(answer, clients[2], 0.1) == b""
         for _ in range(2):
             world.clock.advance(2)
             await settle()
         assert await deferToThread(answer, clients[2], 5) == b"HTTP/1.1 200 OK"
-    finally:
         for client in clients:
             client.close()
-        await port.stopListening()
-        await settle()
 
 
 def test_below_the_limit_idle_connections_are_left_alone(world: World) -> None:
@@ -160,7 +148,7 @@ def test_at_the_end_idle_connections_close_at_once_and_others_after_their_answer
     assert silent.transport.disconnecting
     assert not done
     for wire in (idle, busy, silent):
-        _lose(wire)
+        wire.lose()
     assert done == [None]
     assert not world.clock.getDelayedCalls()
 
@@ -206,7 +194,7 @@ def test_a_second_order_to_end_cuts_at_once(world: World) -> None:
     second = _finish(world, 0)
     world.clock.advance(0)
     assert busy.transport.disconnected
-    _lose(busy)
+    busy.lose()
     assert first == second == [None]
 
 
@@ -297,15 +285,13 @@ def test_time_in_which_the_server_does_not_read_is_not_held_against_a_client(tmp
     world.close()
 
 
-@later
+@in_reactor
 async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_not(world: World) -> None:
     path = world.cache_file("hello", BIG, LARGE)
     clock = Clock()
     world.site.reactor = clock
-    port = reactor.listenTCP(0, world.site, interface="127.0.0.1")
-    number = port.getHost().port
 
-    def open_and_ask(fast: bool) -> socket.socket:
+    def open_and_ask(number: int, fast: bool) -> socket.socket:
         client = socket.socket()
         # Little lies here, so that whoever reads a lot had it sent in the meantime.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -323,8 +309,8 @@ async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_n
             got += piece
         return got
 
-    try:
-        clients = [await deferToThread(open_and_ask, fast) for fast in (False, True) for _ in range(2)]
+    async with listening(world) as port:
+        clients = [await deferToThread(open_and_ask, port, fast) for fast in (False, True) for _ in range(2)]
         for turn in range(4):
             await settle()
             for client in clients[::2]:
@@ -338,11 +324,9 @@ async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_n
         for client in clients:
             client.close()
         await settle()
-    finally:
-        await port.stopListening()
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     yield
-    pytest_twisted.blockon(settle())
+    wait_for(settle())
