@@ -104,6 +104,7 @@ class AnotherServer:
 
     site: Any
     clock: Any
+    on_close: list[Any] = attrs.field(factory=list)
 
     @classmethod
     def of(cls, world: World) -> AnotherServer:
