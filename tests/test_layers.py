@@ -53,7 +53,7 @@ NOT_BELOW = frozenset({"twisted", "treq", "klein", "sqlite3", "socket", "time", 
 
 INSIDE_FUNCTIONS = {
     ("twistpi/server/options.py", "twistpi.server.service"): "imports the reactor, which twistd chooses first",
-    ("twistpi/server/first_start.py", "pip._internal.models.index"): "needed once in a server's life, and perhaps absent",
+    ("twistpi/server/storage.py", "pip._internal.models.index"): "needed once in a server's life, and perhaps absent",
     ("twistpi/cli/commands/inspection.py", "twistpi.cli.check"): "takes longer than the other commands run",
 }
 """The imports that stand inside a function, and why."""

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from twistpi.server.secret import secret_in, what_is_wrong
+from twistpi.server.directory import secret_in, what_is_wrong
 
 GOOD = b"0123456789abcdef0123456789abcdef\n"
 FILE = stat.S_IFREG | 0o600

@@ -18,7 +18,7 @@ from twistpi.cli.diagnostics.machine import Machine, Protected, Upstream
 from twistpi.cli.diagnostics.server_rules import API, STATUS, STRANGER, Site, diagnose, survey_server
 from twistpi.cli.diagnostics.survey import Exchange, Query
 from twistpi.http.blocking import SILENT, UNTRUSTED
-from twistpi.server.run_file import Running
+from twistpi.server.node import Running
 from twistpi.server.settings import Settings
 
 URL = "https://pkgs.example/devpi"

@@ -17,8 +17,8 @@ from twistpi.http.proxies import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.run_file import TOLD_SETTINGS, Running, say_running
-from twistpi.server.settings import words_of
+from twistpi.server.node import TOLD_SETTINGS, Running, say_running
+from twistpi.server.setting_sources import words_of
 
 __all__ = ["made"]
 

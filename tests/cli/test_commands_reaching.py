@@ -23,10 +23,9 @@ from twistpi.auth.tokens import LoginTokens, is_valid_for
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import LocalClient
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.directory import ServerDirectory
-from twistpi.server.node import read_node
-from twistpi.server.run_file import Running, address_of, read_running, say_running, say_stopped
-from twistpi.server.secret import read_secret
+from twistpi.server.directory import ServerDirectory, read_secret
+from twistpi.server.listening import address_of
+from twistpi.server.node import Running, read_node, read_running, say_running, say_stopped
 
 __all__ = ["made"]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 import attrs
 from twisted.application.service import Application
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 
 from twistpi.changelog.disk import AppendFile, Disk
 from twistpi.server.service import TwistpiService
-from twistpi.server.settings import load_settings
+from twistpi.server.setting_sources import load_settings
 
 
 @attrs.frozen
@@ -45,5 +46,6 @@ class FailingDisk(Disk):
         return _File(super().create(path))
 
 
+reactor: Any = _reactor
 application = Application("twistpi")
 TwistpiService(load_settings({}, os.environ), reactor, os.environ, disk=FailingDisk()).setServiceParent(application)

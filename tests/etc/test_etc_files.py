@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from tests.etc.places import ODD, deployment, written
 from twistpi.cli.genconfig import FILES, check_path, closed_to_others, find_twistd, render, toml, write
 from twistpi.cli.main import main
-from twistpi.server.settings import TABLE, Settings, load_settings
+from twistpi.server.setting_sources import load_settings
+from twistpi.server.settings import TABLE, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 MEANINGFUL = set("\"'`\\$;#{}<>,\n\r\t\0")

@@ -45,8 +45,8 @@ from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
-from twistpi.server.foundation import Foundation
-from twistpi.server.mirror_services import blob_fetcher, primary_mirrors, upstream_mirrors
+from twistpi.server.process import Process
+from twistpi.server.roles import RoleBuilder
 from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.page_cache import PageCache
@@ -314,19 +314,17 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     storage: Any = SimpleNamespace(
         blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")), node=node)
     )
-    foundation = Foundation(
-        chosen, storage, clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, offload, readers,
-        writer, upstream, lambda: None,
-    )  # fmt: skip
+    process = Process(clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, lambda: None)
+    roles = RoleBuilder(chosen, process, storage, readers, writer, upstream)
     relayed, waiting = None, Waiting()
     following: Any = waiting
     if parent is None:
-        mirrors = upstream_mirrors(foundation)
+        mirrors = roles.upstream_mirrors()
     else:
         client, _agent = client_for(through or parent.url)
         primary = Primary(through or parent.url, os.urandom(16).hex(), client, NodeTokens(SECRET), os.urandom, patience=60.0)
-        mirrors = primary_mirrors(foundation, primary, following)
-        fetcher = blob_fetcher(foundation, primary, following, mirrors.files)
+        mirrors = roles.primary_mirrors(primary, following)
+        fetcher = roles.blob_fetcher(primary, following, mirrors.files)
         relayed = Relayed(mirrors.pages, mirrors.files, mirrors.metadata, mirrors.names, fetcher)
     authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(offload), clock, os.urandom, 4)
     nobody: Any = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 
-from twistpi.server.clock import ClockWatch
+from twistpi.server.process import ClockWatch
 
 HOUR = 3600.0
 
@@ -26,7 +28,8 @@ class Wall(Clock):
 
 
 def watch_over(wall: Wall) -> ClockWatch:
-    watch = ClockWatch(wall, lambda: wall.steady)
+    reactor: Any = wall
+    watch = ClockWatch(reactor, lambda: wall.steady)
     watch.look()
     return watch
 

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from tests.fakes.certificates import write_certificate
 from twistpi.model.errors import TwistpiError
-from twistpi.server.listening import BACKLOG, certificate_of, endpoint_strings, make_endpoint, reload_certificates
+from twistpi.server.listening import BACKLOG, endpoint_strings, make_endpoint
 from twistpi.server.process import connections_for
 from twistpi.server.settings import Settings
+
+reactor: Any = MemoryReactorClock()
 
 
 @pytest.mark.parametrize(
@@ -23,8 +26,10 @@ from twistpi.server.settings import Settings
     [("tcp:0:interface=127.0.0.1", BACKLOG), ("tcp:0:backlog=7", 7), ("unix:/nowhere/x.sock", BACKLOG)],
 )
 def test_many_may_wait_unless_somebody_says_otherwise(text: str, backlog: int) -> None:
-    endpoint: Any = make_endpoint(reactor, text)
-    assert endpoint._backlog == backlog
+    reactor: Any = MemoryReactorClock()
+    make_endpoint(reactor, text).listen(Factory())
+    ((_where, _factory, found, *_),) = reactor.tcpServers + reactor.unixServers
+    assert found == backlog
 
 
 def test_the_address_may_be_of_either_kind() -> None:
@@ -39,7 +44,7 @@ def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(tmp_path: Path)
 
 def test_a_socket_that_systemd_did_not_hand_over_is_told() -> None:
     with pytest.raises(TwistpiError, match="systemd handed over no such socket; start the server through its socket unit"):
-        make_endpoint(None, "systemd:domain=INET:index=0")
+        make_endpoint(reactor, "systemd:domain=INET:index=0")
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
@@ -54,7 +59,7 @@ def test_a_new_certificate_counts_and_a_bad_one_leaves_the_former(tmp_path: Path
     (tmp_path / "new").mkdir()
     key, certificate = write_certificate(tmp_path)
     endpoint = make_endpoint(reactor, f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
-    kept = certificate_of(endpoint)
+    kept = endpoint.certificate
     assert kept is not None
     first = kept.getContext()
     told: list[str] = []
@@ -68,13 +73,13 @@ def test_a_new_certificate_counts_and_a_bad_one_leaves_the_former(tmp_path: Path
     try:
         for path in write_certificate(tmp_path / "new"):
             shutil.copy(path, tmp_path / path.name)
-        reload_certificates([endpoint, make_endpoint(reactor, "tcp:0")])
+        kept.reload()
         second = kept.getContext()
         assert second is not first
         certificate.write_text("nonsense")
-        reload_certificates([endpoint])
+        kept.reload()
         certificate.unlink()
-        reload_certificates([endpoint])
+        kept.reload()
     finally:
         globalLogPublisher.removeObserver(hear)
     assert kept.getContext() is second

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from twistpi.server.systemd import Notifier
+from twistpi.server.process import Notifier
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from tests.in_reactor import in_reactor
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory
-from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_own_port
+from twistpi.server.listening import InheritedSocket, inherited_endpoint
 from twistpi.server.restart import Inherited, continue_twistd
 
 reactor: Any = installed_reactor
@@ -72,9 +72,8 @@ async def test_an_inherited_unix_socket_keeps_its_mode_and_is_removed_in_the_end
     server.listen()
     server.setblocking(False)
     os.symlink(str(os.getpid()), f"{path}.lock")
-    listening = Listening(f"unix:{path}", os.dup(server.fileno()), socket.AF_UNIX)
-    factory = Factory()
-    port: Any = await inherited_endpoint(reactor, listening, make_own_port).listen(factory)
+    inherited = InheritedSocket(f"unix:{path}", os.dup(server.fileno()), socket.AF_UNIX)
+    port: Any = await inherited_endpoint(reactor, inherited).listen(Factory())
     server.close()
     assert path.stat().st_mode & 0o777 == 0o660
     await port.stopListening()

@@ -9,7 +9,7 @@ from pip._internal.models.index import PyPI
 
 from twistpi.model.changes import IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.records import Index
-from twistpi.server.first_start import decide_upstream, first_changes, mirror_config
+from twistpi.server.storage import decide_upstream, first_changes, mirror_config
 
 ELSEWHERE = "https://user:secret@elsewhere.example/simple/"
 
@@ -56,7 +56,7 @@ def test_a_description_that_people_gave_stays() -> None:
 
 
 def test_the_upstream_must_be_given_where_pip_is_not_installed() -> None:
-    code = "import sys; sys.modules['pip'] = None; from twistpi.server.first_start import mirror_config; mirror_config(None)"
+    code = "import sys; sys.modules['pip'] = None; from twistpi.server.storage import mirror_config; mirror_config(None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Error: The setting upstream is '' (from its default); it must be given (--upstream URL)" in done.stderr

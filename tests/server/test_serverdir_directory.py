@@ -15,9 +15,8 @@ import pytest
 
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.directory import ServerDirectory, check_usable
+from twistpi.server.directory import ServerDirectory, check_usable, read_secret
 from twistpi.server.node import read_node
-from twistpi.server.secret import read_secret
 
 
 def _entropy(count: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.live_server import LiveServer
-from twistpi.server.run_file import read_running
+from twistpi.server.node import read_running
 
 LOGIN = {"user": "root", "password": "verysecurepassword"}
 WARNING = "root has a blank password"

@@ -17,7 +17,7 @@ MB = 1 << 20
 
 
 def _condition(tmp_path: Path, *, free: int = 1000 * MB, failure: Exception | None = None, failing: Any = None) -> ServerHealth:
-    disk = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_blocks=2000 * MB // 4096)
+    disk: Any = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_blocks=2000 * MB // 4096)
     changelog: Any = SimpleNamespace(last=SimpleNamespace(serial=7))
     writer: Any = SimpleNamespace(failure=failure)
     mirror: Any = SimpleNamespace(failing=lambda: failing or {})

@@ -18,6 +18,7 @@ from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from twistpi.changelog.disk import Disk
 from twistpi.model.changes import Change, UserCreated
 from twistpi.server.application import Application
+from twistpi.server.process import Process
 from twistpi.server.server import Server
 from twistpi.server.settings import Settings
 from twistpi.web.transport.connections import Connections
@@ -43,10 +44,8 @@ class Node:
         path, failures = folder / name, list[Exception]()
         application: Deferred[Application] = Deferred()
         given = Settings(serverdir=str(path), no_root_pypi=True, bcrypt_cost=4, **settings)
-        setup = Server(
-            given, reactor, {}, lambda: datetime.now(UTC), Disk(), failures.append, lambda _storage: None,
-            lambda: None, application.callback, Connections(reactor),
-        )  # fmt: skip
+        process = Process(reactor, {}, lambda: datetime.now(UTC), failures.append, lambda: None)
+        setup = Server(given, process, Disk(), lambda _storage: None, application.callback, Connections(reactor))
         setup.open()
         return cls(path, setup, application, failures)
 

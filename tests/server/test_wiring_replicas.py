@@ -21,10 +21,9 @@ from twistpi.changelog.disk import Disk
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
-from twistpi.server.directory import ServerDirectory
+from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.first_sync import FirstSync
 from twistpi.server.node import read_node
-from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, check_usable_by, open_directory
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from twistpi.cli.commands.help import GROUPS, settings_page
 from twistpi.model.errors import TwistpiError
-from twistpi.server.settings import CONFIG, TABLE, Setting, Settings, load_settings, unknown_variables
+from twistpi.server.setting_sources import load_settings, unknown_variables
+from twistpi.server.settings import CONFIG, TABLE, Setting, Settings
 
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
 GOOD = {

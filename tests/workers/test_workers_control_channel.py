@@ -9,7 +9,7 @@ import orjson
 import pytest
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 
-from twistpi.server.inherited_sockets import Listening
+from twistpi.server.listening import InheritedSocket
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
 from twistpi.web.traffic import Traffic
@@ -77,7 +77,7 @@ def test_text_for_the_standard_output_goes_to_the_first_process() -> None:
 
 def test_a_configuration_arrives_as_it_was_sent() -> None:
     config = WorkerConfig(
-        2, 4, Settings(root_passwd="secret"), NodeFacts("1" * 32), "/run/x.sock", 3, (Listening("tcp:0", 4, 2),), False
+        2, 4, Settings(root_passwd="secret"), NodeFacts("1" * 32), "/run/x.sock", 3, (InheritedSocket("tcp:0", 4, 2),), False
     )
     assert read_config(io.BytesIO(encode_config(config))) == config
     with pytest.raises(EOFError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from tests.in_reactor import in_reactor, until
-from twistpi.server.inherited_sockets import Listening
-from twistpi.workers.fair_ports import listen
+from twistpi.server.listening import InheritedSocket
+from twistpi.workers.fair_ports import shared_endpoint
 from twistpi.workers.pool import remove_socket, socket_path
 
 reactor: Any = installed_reactor
@@ -40,6 +41,11 @@ class Counter(Factory):
         self.lost = 0
 
 
+async def listen(server: socket.socket, endpoint: str, worker: Counter, is_my_turn: Callable[[], bool]) -> Any:
+    inherited = InheritedSocket(endpoint, os.dup(server.fileno()), server.family)
+    return await shared_endpoint(reactor, inherited, is_my_turn).listen(worker)
+
+
 @in_reactor
 async def test_connections_that_come_at_once_are_shared_out_evenly() -> None:
     server = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -52,12 +58,11 @@ async def test_connections_that_come_at_once_are_shared_out_evenly() -> None:
         def is_my_turn(worker: Counter = worker) -> bool:
             return len(worker.made) <= min(len(other.made) for other in workers)
 
-        listening = Listening("tcp:0", os.dup(server.fileno()), socket.AF_INET)
-        ports.append(listen(reactor, listening, worker, is_my_turn))
+        ports.append(await listen(server, "tcp:0", worker, is_my_turn))
     await until(lambda: sum(len(worker.made) for worker in workers) == 12)
     assert [len(worker.made) for worker in workers] == [4, 4, 4]
     for port in ports:
-        await port.stopListening()  # type: ignore[misc]
+        await port.stopListening()
     for client in clients:
         client.close()
     await until(lambda: sum(worker.lost for worker in workers) == 12)
@@ -69,12 +74,12 @@ async def test_a_connection_is_taken_by_who_has_most_when_nobody_else_comes() ->
     server = socket.create_server(("127.0.0.1", 0))
     server.setblocking(False)
     worker = Counter()
-    port = listen(reactor, Listening("tcp:0", os.dup(server.fileno()), socket.AF_INET), worker, lambda: False)
+    port = await listen(server, "tcp:0", worker, lambda: False)
     client = socket.create_connection(server.getsockname())
     await until(lambda: worker.made)
     client.close()
     await until(lambda: worker.lost)
-    await port.stopListening()  # type: ignore[misc]
+    await port.stopListening()
     server.close()
 
 
@@ -86,10 +91,9 @@ async def test_a_socket_in_the_file_system_keeps_its_permissions_and_its_file(tm
     path.chmod(0o600)
     server.listen()
     server.setblocking(False)
-    listening = Listening(f"unix:{path}:mode=600", os.dup(server.fileno()), socket.AF_UNIX)
-    port = listen(reactor, listening, Counter(), lambda: True)
+    port = await listen(server, f"unix:{path}:mode=600", Counter(), lambda: True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    await port.stopListening()  # type: ignore[misc]
+    await port.stopListening()
     assert path.exists()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))  # the others go on

@@ -30,8 +30,8 @@ from twistpi.model.records import Principal
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
 from twistpi.rules.permissions import may_read
+from twistpi.server.directory import read_secret
 from twistpi.server.node import Node, read_node
-from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.server.storage import EMPTY, Storage
 from twistpi.view.read import Reader

@@ -19,8 +19,7 @@ from twistpi.model.peers import FenceNote, Peer, read_peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import FENCE_PATH, PEER_PATH, TIME_HEADER
-from twistpi.server.node import Node
-from twistpi.server.run_file import read_running
+from twistpi.server.node import Node, read_running
 
 _LOCAL_TIMEOUT: Final = 120.0
 """Seconds for an answer of this machine's server, which may hash a password or ask an upstream meanwhile."""

@@ -25,8 +25,7 @@ from twistpi.model.releases import Release
 from twistpi.rules.accounts import TokenRequest
 from twistpi.rules.releases import check_markable, decide_yank
 from twistpi.rules.replication import PRIMARY
-from twistpi.server.directory import Layout
-from twistpi.server.secret import read_secret
+from twistpi.server.directory import Layout, read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Reader, Readers
 

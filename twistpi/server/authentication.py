@@ -1,23 +1,22 @@
-"""Telling who asks, as a running server does it: with the secret of its directory, and threads for passwords alone."""
+"""Authentication in a running server: with the secret of its directory, and threads for passwords alone."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from twistpi.auth.passwords import BLANK
 from twistpi.auth.tokens import LoginTokens
+from twistpi.http.body import Offload
 from twistpi.model.records import ROOT
-from twistpi.server.secret import read_secret
+from twistpi.server.directory import read_secret
+from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
@@ -34,26 +33,26 @@ def login_tokens(settings: Settings) -> LoginTokens:
 
 @attrs.define(eq=False)
 class Authentication:
-    """Who tells who asks, and the threads that look at passwords; ``build`` makes one."""
+    """The authenticator, and the threads in which it verifies passwords; ``build`` makes one."""
 
     authenticator: Authenticator
     _readers: Readers
     _pool: ThreadPool
-    _offload: Callable[..., Deferred[Any]]
+    _offload: Offload
     _serverdir: str
 
     @classmethod
-    def build(cls, settings: Settings, readers: Readers, reactor: Any, offload: Callable[..., Deferred[Any]]) -> Authentication:
-        """For a server with these settings; ``TwistpiError`` when its secret is not fit."""
+    def build(cls, settings: Settings, readers: Readers, reactor: IServerReactor, offload: Offload) -> Authentication:
+        """Return that of a server with these settings.  Raise ``TwistpiError`` when its secret is not fit."""
         pool = ThreadPool(0, THREADS, "twistpi passwords")
-        authenticator = Authenticator(
-            readers, login_tokens(settings), PasswordQueue(partial(deferToThreadPool, reactor, pool)), reactor, os.urandom,
-            settings.bcrypt_cost, addresses=Addresses(settings.trusted_proxy, settings.outside_url or ""),
-        )  # fmt: skip
+        passwords = PasswordQueue(partial(deferToThreadPool, reactor, pool))
+        addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
+        tokens, cost = login_tokens(settings), settings.bcrypt_cost
+        authenticator = Authenticator(readers, tokens, passwords, reactor, os.urandom, cost, addresses=addresses)
         return cls(authenticator, readers, pool, offload, settings.serverdir)
 
     def start(self) -> None:
-        """Begin, and say so while it is not seen to that root alone is root."""
+        """Begin, and warn while not only root can log in as root, or nobody can."""
         self._pool.start()
         reader = self._readers.get()
         root = reader.user(ROOT)
@@ -70,6 +69,6 @@ class Authentication:
             )
 
     async def stop(self) -> None:
-        """Drop those who wait, and wait for the threads."""
+        """Drop the checks that wait, and wait for the threads."""
         self.authenticator.stop()
         await self._offload(self._pool.stop)

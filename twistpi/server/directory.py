@@ -1,4 +1,4 @@
-"""The server directory: where things are in it, who may use it, and how one is made."""
+"""The server directory: where things are in it, who may use it, how one is made, and its secret."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from twistpi.blobs.incoming import open_to_others
+from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node
+
+SHORTEST: Final = 32
+"""Bytes of a secret."""
+_FEWEST_DIFFERENT: Final = 6
+_LONGEST_SECRET: Final = 64 * 1024
 
 
 @attrs.frozen
@@ -51,7 +57,7 @@ class Layout:
 
 
 def _lock(path: str) -> int:
-    """An open descriptor that holds the directory's lock; ``ServerdirRefused`` while another process does."""
+    """Return an open descriptor that holds the directory's lock; raise ``ServerdirRefused`` while another process does."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +71,7 @@ def _lock(path: str) -> int:
 
 
 def check_usable(path: str) -> None:
-    """Raise ``ServerdirRefused`` when ``path`` cannot be opened as things are now.  Changes nothing."""
+    """Raise ``ServerdirRefused`` when ``path`` cannot be opened as things are now.  Change nothing."""
     if read_node(path) is not None:
         with refusing(path):
             os.close(_lock(path))
@@ -73,7 +79,7 @@ def check_usable(path: str) -> None:
 
 @contextlib.contextmanager
 def making_private() -> Iterator[None]:
-    """What is made meanwhile can be read by nobody else.  For the whole process, so only while nothing else is at work."""
+    """Let nobody else read what is made meanwhile.  For the whole process, so only while nothing else is at work."""
     before = os.umask(0o077)
     try:
         yield
@@ -82,7 +88,7 @@ def making_private() -> Iterator[None]:
 
 
 def _close_to_others(layout: Layout) -> None:
-    """Take the rights of everybody from what is private, where it was made without care; what a group may do stays."""
+    """Take the rights of others from what is private, where it was made without care; those of the group stay."""
     for path in layout.private:
         with contextlib.suppress(FileNotFoundError, PermissionError):
             mode = stat.S_IMODE(os.stat(path).st_mode)
@@ -92,10 +98,9 @@ def _close_to_others(layout: Layout) -> None:
 
 def _make(path: str) -> None:
     """Make the directory, unless it is there; others may enter it, though twistd as a daemon has a umask of 0077."""
-    if os.path.isdir(path):
-        return
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    open_to_others(path)
+    if not os.path.isdir(path):
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        open_to_others(path)
 
 
 @attrs.define
@@ -117,13 +122,11 @@ class ServerDirectory:
         secret: bytes | None = None,
         lock: int | None = None,
     ) -> ServerDirectory:
-        """Lock the directory, making it when it is missing; raises ``ServerdirRefused`` and then has changed nothing.
-
-        ``lock`` is a descriptor that holds the lock already.
+        """Lock the directory, making it when it is missing; raise ``ServerdirRefused``, having changed nothing.
 
         While ``node.initialised`` is False the caller writes the first entry, or has a replica receive all there is, and then
         calls ``initialised``.  With ``primary_url`` it is, or becomes, a replica's; ``secret`` is then the primary's, which a
-        new directory keeps.
+        new directory keeps.  ``lock`` is a descriptor that holds the lock already.
         """
         check_role(path, read_node(path), primary_url)  # refuse before anything is made
         with refusing(path):
@@ -145,7 +148,7 @@ class ServerDirectory:
         return serverdir
 
     def initialised(self) -> None:
-        """Say that the changelog has its first entry, so that from now on an empty one is damage."""
+        """Note that the changelog has its first entry, so that from now on an empty one is damage."""
         self.note(initialised=True)
 
     def note(self, **changed: Any) -> None:
@@ -158,7 +161,7 @@ class ServerDirectory:
     def _make(self, entropy: Callable[[int], bytes], secret: bytes | None) -> None:
         """Write what a new directory begins with; what is there of a former attempt, and will be needed, stays."""
         if not (self.node.is_replica and os.path.exists(self.layout.secret)):
-            write_durably(self.layout.secret, secret + b"\n" if secret else entropy(32).hex().encode() + b"\n", 0o600)
+            write_durably(self.layout.secret, (secret or entropy(32).hex().encode()) + b"\n", 0o600)
         write_node(self.layout.path, self.node)
 
     def has_no_log(self) -> bool:
@@ -175,3 +178,52 @@ class ServerDirectory:
     def close(self) -> None:
         """Let others use the directory."""
         os.close(self._lock_descriptor)
+
+
+def secret_in(content: bytes) -> bytes:
+    """Return the secret in a file's content: all but the line's end, which editors add."""
+    return content.rstrip(b"\r\n")
+
+
+def what_is_wrong(content: bytes, file_mode: int, folder_mode: int | None) -> str | None:
+    """Return why a file is not fit to hold the secret, with what to do; None when it is.
+
+    The modes are ``st_mode`` of the file and of its folder, None for a folder that is the server directory itself: those who may
+    write there need no secret.
+    """
+    if not stat.S_ISREG(file_mode):
+        return "it is not a file"
+    if file_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"others than its owner can use it (mode {stat.S_IMODE(file_mode):04o}); chmod 600 it"
+    if folder_mode is not None and folder_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = f"{stat.S_IMODE(folder_mode):04o}"
+        return f"others than its owner can write to its folder (mode {mode}) and so replace it; chmod go-w that"
+    secret = secret_in(content)
+    if len(secret) < SHORTEST:
+        return f"it holds {len(secret)} bytes, and {SHORTEST} are needed; write that many random ones to it"
+    if len(set(secret)) < _FEWEST_DIFFERENT:
+        return f"it holds fewer than {_FEWEST_DIFFERENT} different bytes; write random ones to it"
+    return None
+
+
+def read_secret(serverdir: str, secretfile: str | None) -> bytes:
+    """Return the secret that signs login tokens: out of ``secretfile``, or that of the directory ``serverdir`` itself.
+
+    Raise ``TwistpiError`` for a file that is missing, or that is not secret.
+    """
+    path = Layout(serverdir).secret if secretfile is None else secretfile
+    try:
+        # Whatever it is, opening it does not wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            content = os.read(descriptor, _LONGEST_SECRET) if stat.S_ISREG(mode) else b""
+        finally:
+            os.close(descriptor)
+        folder_mode = None if secretfile is None else os.stat(os.path.dirname(os.path.abspath(path))).st_mode
+    except OSError as error:
+        raise TwistpiError(f"The secret file {path} cannot be used: {error.strerror!s}.") from None
+    wrong = what_is_wrong(content, mode, folder_mode)
+    if wrong is not None:
+        raise TwistpiError(f"The secret file {path} cannot be used: {wrong}.")
+    return secret_in(content)

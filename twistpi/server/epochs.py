@@ -1,10 +1,10 @@
-"""What a server has to do with epochs, whatever its role: it answers for its own, heeds those of others, and begins one."""
+"""Epochs: a server begins one when it is promoted, answers for its own, and heeds those of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -20,6 +20,7 @@ from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import PromotionNotifier
 from twistpi.server.node import PRIMARY
+from twistpi.server.process import Process
 from twistpi.server.storage import Storage
 
 BY: Final = "+promote"
@@ -29,18 +30,16 @@ _log = Logger()
 
 
 def begin_epoch(storage: Storage, epoch: int, former_url: str | None, now: Callable[[], datetime]) -> int:
-    """Append the entry with which this server's ``epoch`` begins, and then write into ``node.json`` that it is a primary.
+    """Append the entry with which this server's ``epoch`` begins, then note that it is a primary; return the entry's serial.
 
-    The serial of the entry.  For the one process that has the server directory, while no writer is at work.  What it is about to
-    do is written there before: what a crash interrupts, ``finish_promotion`` ends.
+    For the one process that has the server directory, while no writer is at work.  What it is about to do is noted before: what
+    a crash interrupts, ``finish_promotion`` ends.
     """
     node = storage.serverdir.node
     storage.serverdir.note(promoting=epoch, former_url=former_url)
 
-    def decide(_reader: Any) -> Sequence[EpochBegan]:
-        return [EpochBegan(epoch, node.node_id)]
-
-    outcome = Batches(storage.changelog, IView(storage.view), now).process([Commit(decide, BY)])
+    began = [EpochBegan(epoch, node.node_id)]
+    outcome = Batches(storage.changelog, IView(storage.view), now).process([Commit(lambda _reader: began, BY)])
     answer = outcome.answers[0]
     if isinstance(answer, Exception):
         raise answer
@@ -49,7 +48,7 @@ def begin_epoch(storage: Storage, epoch: int, former_url: str | None, now: Calla
 
 
 def finish_promotion(storage: Storage) -> None:
-    """At a start: have a promotion that was interrupted be done where its entry is in the log, or never begun where it is not.
+    """Have a promotion that was interrupted be done where its entry is in the log, or never begun where it is not; at a start.
 
     With the entry, this server would tell whom it follows of an epoch without a primary, and that one would write no more.
     """
@@ -70,7 +69,7 @@ def _become_primary(storage: Storage) -> None:
 
 @attrs.define(eq=False)
 class Epochs:
-    """Has this server heed the epochs of others, and begin one of its own."""
+    """Heeds the epochs of others, and begins one of this server's own."""
 
     fencing: Fencing
     followers: KnownFollowers
@@ -81,12 +80,7 @@ class Epochs:
     """None on a primary."""
     _reach: Callable[[str], Primary]
     """Makes a client of the server at a URL."""
-    _offload: Callable[..., Deferred[Any]]
-    """Runs a function in a thread."""
-    _clock: Any
-    _now: Callable[[], datetime]
-    _fail: Callable[[Exception], object]
-    _restart: Callable[[], object]
+    _process: Process
     _notifier: PromotionNotifier | None = attrs.field(default=None, init=False)
     _asking: Deferred[None] | None = attrs.field(default=None, init=False)
 
@@ -117,16 +111,16 @@ class Epochs:
             self._following.stop()
         try:
             await self._writer.stop()
-            begin_epoch(self._storage, epoch, former, self._now)
+            begin_epoch(self._storage, epoch, former, self._process.now)
         except Exception as error:  # the next start finds out how far it came
-            self._fail(error)
+            self._process.fail(error)
             raise
         if tell and former is not None:
             await self._notifier_of(former).attempt()
-        self._restart()
+        self._process.restart()
 
     def _notifier_of(self, former: str) -> PromotionNotifier:
-        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.learn, self._clock)
+        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.learn, self._process.reactor)
 
     async def _note(self) -> FenceNote:
         own = await self.fencing.peer()
@@ -134,6 +128,6 @@ class Epochs:
 
     async def _told(self) -> None:
         try:
-            await self._offload(lambda: self._storage.serverdir.note(former_url=None))
+            await self._process.offload(lambda: self._storage.serverdir.note(former_url=None))
         except Exception:
             _log.failure("It could not be written down that the former primary knows")

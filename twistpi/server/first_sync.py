@@ -6,9 +6,10 @@ Until its primary was reached once there is nothing to serve, and nothing is ope
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twistpi.http.backoff import Backoff
@@ -31,7 +32,7 @@ class FirstSync:
 
     _primary: Primary
     _serverdir: ServerDirectory
-    _clock: Any
+    _clock: IReactorTime
     _chance: Callable[[], float]
     _bootstrap: Bootstrap
     progress: Progress = attrs.field(init=False)

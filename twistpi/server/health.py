@@ -1,11 +1,12 @@
-"""How this process and its server directory are: figures for ``/+metrics`` and checks for ``/+ready``."""
+"""How a server directory is: figures for ``/+metrics``, checks for ``/+ready``, and one reading of the whole changelog."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -13,17 +14,21 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.pages import PageService
 from twistpi.model.monitoring import Check, Measure
+from twistpi.model.peers import Position
 from twistpi.model.text import in_words
 from twistpi.replication.progress import Progress
 
 _MOST_LAG: Final = 60.0
 """Seconds that a replica may be behind while it is receiving what it lacks."""
 _NEED_SOMEBODY: Final = frozenset({"refused", "other log", "diverged", "fenced", "behind"})
+_PAUSE: Final = 0.02
+"""Seconds between two reads of 256 KiB: reading the changelog takes a small part of one processor at most."""
+_LOWEST_PRIORITY: Final = 19
 
 
 @attrs.define(eq=False)
 class ServerHealth:
-    """Tells it."""
+    """Figures and checks of a server."""
 
     _path: str
     """The server directory."""
@@ -36,7 +41,7 @@ class ServerHealth:
     _progress: Callable[[], Progress | None] = lambda: None
     """How far a replica is; None on a primary."""
     _seconds: Callable[[], float] = time.time
-    _statvfs: Any = os.statvfs
+    _statvfs: Callable[[str], os.statvfs_result] = os.statvfs
 
     def measures(self) -> Iterator[Measure]:
         """See ``Measured``."""
@@ -99,3 +104,47 @@ def _check_lag(progress: Progress, now: float) -> Check:
         return Check("lag", False, sentence, needed=False)
     sentence = f"This replica lacks {progress.lag_entries} entries of its primary's, {since}; it is receiving them."
     return Check("lag", False, sentence, needed=seconds is None or seconds > _MOST_LAG)
+
+
+class _Stopped(Exception):
+    """The server stops."""
+
+
+@attrs.define
+class Verification:
+    """Reads the whole changelog once, in a thread of its own, so that damage is found while it can be mended."""
+
+    _changelog: FileChangelog
+    _done: Callable[[Position], object]
+    """Told, in the thread, up to where the chain is right."""
+    _failed: Callable[[Exception], object]
+    """Told, in the thread, what is wrong."""
+    _stopping: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _thread: threading.Thread | None = attrs.field(default=None, init=False)
+
+    def start(self) -> None:
+        """Begin reading."""
+        self._thread = threading.Thread(target=self._run, name="twistpi verification", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading; return when the thread has ended, which takes milliseconds."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        if hasattr(os, "setpriority"):  # on Linux this is the thread's own priority
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        try:
+            position = self._changelog.verify(self._pause)
+        except _Stopped:
+            return
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._done(position)
+
+    def _pause(self, _done: int, _total: int) -> None:
+        if self._stopping.wait(_PAUSE):
+            raise _Stopped

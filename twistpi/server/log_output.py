@@ -1,4 +1,4 @@
-"""The server's own log: how important a line must be, whether lines are text or JSON, and a last look for secrets.
+"""The logs: how important a line of the server's own must be, whether lines are text or JSON, and a last look for secrets.
 
 twistd has chosen where lines go before a service starts; what it chose is kept, and only how it is written is changed here.
 """
@@ -6,9 +6,8 @@ twistd has chosen where lines go before a service starts; what it chose is kept,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import IO, Literal, TextIO
 
 import attrs
 import orjson
@@ -25,14 +24,17 @@ from twisted.logger import (
 )
 from twisted.python.logfile import BaseLogFile
 
+from twistpi.model.errors import invalid_setting
 from twistpi.model.text import without_secrets
+from twistpi.server.settings import Settings
+from twistpi.web.access_log import AccessLog
 
 
 @attrs.define(eq=False)
 class LogOutput:
     """The files that lines go to."""
 
-    _files: list[Any] = attrs.field(factory=list)
+    _files: list[IO[str] | IO[bytes]] = attrs.field(factory=list)
 
     @classmethod
     def direct(
@@ -80,12 +82,16 @@ def as_json(event: LogEvent) -> str | None:
     if event.get("request"):
         told["request"] = str(event["request"])
     if failure is not None:
-        told["traceback"] = without_secrets(_traceback(failure.getTraceback))
+        told["traceback"] = without_secrets(failure.getTraceback())
     return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode("utf-8")
 
 
-def _traceback(make: Callable[[], str]) -> str:
+def open_access_log(settings: Settings, standard_output: TextIO) -> AccessLog | None:
+    """Return the log of requests, where one is wanted.  Raise ``TwistpiError``."""
+    if settings.access_log is None:
+        return None
     try:
-        return make()
-    except Exception as error:
-        return f"(no traceback: {error!r})"
+        return AccessLog(settings.access_log, settings.log_format, standard_output)
+    except OSError as error:
+        told = f"it must be a file that can be written: {error.strerror}"
+        raise invalid_setting("access-log", settings.access_log, "the settings", told) from None

@@ -1,20 +1,20 @@
-"""``node.json``: what a server directory is, and whose.
+"""What a server directory is, and whose (``node.json``), and where the server that runs on it answers (``running.json``).
 
-A directory is born in two renames of that file: the first says that this will be a server directory (``"initialised": false``),
-the second, after the changelog has its first entry, that it is one.  A crash in between leaves a directory that the next start
-completes; a crash before leaves an empty one.
+A directory is made in two renames of ``node.json``: the first says that this will be a server directory (``"initialised":
+false``), the second, after the changelog has its first entry, that it is one.  What a crash leaves in between, the next start
+completes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import orjson
 
+from twistpi.model.records import NOTHING
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.rules.replication import Fence
 
@@ -24,9 +24,12 @@ PRIMARY = "primary"
 """The role of a server whose own writer appends to the log."""
 REPLICA = "replica"
 """The role of a server that follows another one and has the log of that."""
+TOLD_SETTINGS = ("outside-url", "max-upload-size", "trusted-proxy", "disk-reserve", "offline", "secretfile", "ca-file")
+"""Settings that a running server tells, for ``twistpi doctor``."""
 
 _NODE = "node.json"
 _HALF_WRITTEN = "node.json.new"
+_RUNNING = "running.json"
 _NOT_OURS_BUT_FINE = frozenset({_HALF_WRITTEN, "lost+found"})
 """What may lie in a directory that counts as empty."""
 
@@ -45,7 +48,7 @@ class Node:
     initialised: bool = False
     """False until the changelog has its first entry; on a replica, until it has all that its primary had when it was made."""
     primary_url: str | None = None
-    """Whom a replica follows."""
+    """The server that a replica follows."""
     former_url: str | None = None
     """The former primary, as long as it has not been told that this server was promoted."""
     promoting: int | None = None
@@ -61,7 +64,7 @@ class Node:
 
 @contextlib.contextmanager
 def refusing(path: str) -> Iterator[None]:
-    """Turns an operating system's error into a refusal that says what to do."""
+    """Turn an operating system's error into ``ServerdirRefused``, which says what to do."""
     try:
         yield
     except PermissionError as error:
@@ -72,9 +75,9 @@ def refusing(path: str) -> Iterator[None]:
 
 
 def read_node(path: str) -> Node | None:
-    """What the server directory ``path`` is; None when it is missing or empty and can become one.  Changes nothing.
+    """Return what the server directory ``path`` is; None when it is missing or empty and can become one.  Change nothing.
 
-    Raises ``ServerdirRefused`` for anything that twistpi must not touch.
+    Raise ``ServerdirRefused`` for anything that twistpi must not touch.
     """
     with refusing(path):
         try:
@@ -96,7 +99,7 @@ def read_node(path: str) -> Node | None:
 def _parse_node(path: str, content: bytes) -> Node:
     damaged = f"its {_NODE} is damaged (%s); restore that file from a backup"
     try:
-        fields: Any = orjson.loads(content)
+        fields = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise ServerdirRefused(path, damaged % error) from None
     if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
@@ -118,7 +121,7 @@ def _parse_node(path: str, content: bytes) -> Node:
 
 
 def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
-    """Refuse to have a primary's directory follow somebody: ``ServerdirRefused``."""
+    """Refuse to have a primary's directory follow another server: ``ServerdirRefused``."""
     if primary_url is not None and node is not None and not node.is_replica:
         reason = (
             "it is a primary's, which follows nobody, and primary-url is set: leave that out, as for every server that was"
@@ -129,7 +132,7 @@ def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
 
 
 def new_node(entropy: Callable[[int], bytes], primary_url: str | None) -> Node:
-    """A server that was never there; a replica gets to know the id of its log."""
+    """Return a new server; a replica gets to know the id of its log later."""
     if primary_url is None:
         return Node(entropy(16).hex(), entropy(16).hex())
     return Node(entropy(16).hex(), "", REPLICA, primary_url=primary_url)
@@ -141,7 +144,11 @@ def write_node(path: str, node: Node) -> None:
     content = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_durably(os.path.join(path, _HALF_WRITTEN), content, 0o644)
     os.replace(os.path.join(path, _HALF_WRITTEN), os.path.join(path, _NODE))
-    _sync_directory(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_durably(path: str, content: bytes, mode: int) -> None:
@@ -155,9 +162,41 @@ def write_durably(path: str, content: bytes, mode: int) -> None:
         os.fsync(descriptor)
 
 
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+@attrs.frozen
+class Running:
+    """What ``running.json`` says.  A server that was killed leaves it behind: whether one runs, the directory's lock tells."""
+
+    pid: int
+    """The process that wrote it."""
+    addresses: tuple[str, ...]
+    """Where it answers, as this machine reaches it: ``http://127.0.0.1:3141/``, ``https://[::1]:3141/``, ``unix:/run/x.sock``."""
+    settings: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    """Those of ``TOLD_SETTINGS`` that are not at their default, as on the command line."""
+
+
+def say_running(serverdir: str, addresses: Sequence[str], settings: Mapping[str, Sequence[str]] = NOTHING) -> None:
+    """Write ``running.json`` for this process, the whole file at once.  Raise ``OSError``."""
+    path = os.path.join(serverdir, _RUNNING)
+    content = {"pid": os.getpid(), "addresses": list(addresses), "settings": dict(settings)}
+    with open(f"{path}.new", "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    os.replace(f"{path}.new", path)
+
+
+def say_stopped(serverdir: str) -> None:
+    """Remove ``running.json`` if this process wrote it."""
+    running = read_running(serverdir)
+    if running is not None and running.pid == os.getpid():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(serverdir, _RUNNING))
+
+
+def read_running(serverdir: str) -> Running | None:
+    """Return what the last server on ``serverdir`` wrote; None when it stopped in order, or the file cannot be understood."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open(os.path.join(serverdir, _RUNNING), "rb") as file:
+            fields = orjson.loads(file.read())
+        settings = {str(name): [str(text) for text in texts] for name, texts in fields.get("settings", {}).items()}
+        return Running(int(fields["pid"]), tuple(str(address) for address in fields["addresses"]), settings)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

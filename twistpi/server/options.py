@@ -17,7 +17,8 @@ from twisted.python import usage
 from twistpi import __version__
 from twistpi.model.errors import TwistpiError
 from twistpi.server.restart import Inherited, continue_twistd
-from twistpi.server.settings import CONFIG, TABLE, Setting, load_settings
+from twistpi.server.setting_sources import load_settings
+from twistpi.server.settings import CONFIG, TABLE, Setting
 
 
 def _help(setting: Setting) -> str:

@@ -12,15 +12,15 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 import orjson
-from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from twisted.internet.tcp import Port
 
 _VARIABLE: Final = "TWISTPI_INHERITED"
-_log = Logger()
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class Inherited:
         text = environment.pop(_VARIABLE, None)
         if text is None:
             return None
-        told: Any = orjson.loads(text)
+        told = orjson.loads(text)
         if told["pid"] != os.getpid():
             return None
         inherited = cls(told["pid"], {name: tuple(pair) for name, pair in told["sockets"].items()}, told["lock"])
@@ -55,7 +55,7 @@ class Inherited:
         return [descriptor for descriptor, _family in self.sockets.values()] + locks
 
 
-def continue_twistd(options: MutableMapping[str, Any]) -> str | None:
+def continue_twistd(options: MutableMapping[str, object]) -> str | None:
     """Change twistd's ``options`` for a process that is a daemon already, if it is to be one, and has dropped its privileges.
 
     Return the path of the pid file, which the caller has to remove in the end: twistd would refuse to start over a file with its
@@ -65,10 +65,10 @@ def continue_twistd(options: MutableMapping[str, Any]) -> str | None:
         options["logfile"] = options.get("logfile") or "twistd.log"
     pidfile = options.get("pidfile")
     options.update(nodaemon=True, pidfile="", uid=None, gid=None, chroot=None)
-    return os.path.abspath(pidfile) if pidfile else None
+    return os.path.abspath(str(pidfile)) if pidfile else None
 
 
-def execute(ports: Mapping[str, IListeningPort], lock: int | None, directory: str) -> NoReturn:
+def execute(ports: Mapping[str, Port], lock: int | None, directory: str) -> NoReturn:
     """Execute the program of this process anew in ``directory``, where it was started, over the sockets of ``ports``.
 
     Raise ``OSError`` when that is impossible.
@@ -78,10 +78,7 @@ def execute(ports: Mapping[str, IListeningPort], lock: int | None, directory: st
     if os.getcwd() != directory:
         with contextlib.suppress(OSError):  # privileges were dropped since
             os.chdir(directory)
-    sockets = {}
-    for endpoint, port in ports.items():
-        of_twisted: Any = port
-        sockets[endpoint] = (os.dup(of_twisted.fileno()), int(of_twisted.socket.family))
+    sockets = {endpoint: (os.dup(port.fileno()), int(port.socket.family)) for endpoint, port in ports.items()}
     inherited = Inherited(os.getpid(), sockets, lock)
     for descriptor in inherited.descriptors:
         os.set_inheritable(descriptor, True)

@@ -1,23 +1,23 @@
-"""Where the rooms are joined: builds everything, starts it, stops it.
+"""The service that twistd runs: builds everything, starts it, stops it.
 
 The order of a request
 ----------------------
 
 1. A listening port (``--host``, ``--port``, ``--listen``) hands the connection to ``web.routes.make_site``'s factory.
 2. ``web/fast`` answers at once when the bytes that came are one plain GET for a page that lies ready in the page cache.
-3. Otherwise Klein finds the door.  A door reads the view through ``Readers`` and, for a mirror, first asks
+3. Otherwise Klein finds the handler.  It reads the view through ``Readers`` and, for a mirror, first asks
    ``PageService.ensure``, ``FileService.open``, ``MetadataService.metadata`` or ``NameLists.ensure`` for what may be missing.
 4. Those ask their sources, which fetch through ``HTTPClient``, decide with the rules, keep blobs, and commit to the ``Writer``.
 5. The writer's thread appends to the changelog, syncs once for all who wait, folds into the view, and then, in the reactor,
    announces the entries: the site forgets the pages and files that they touch.  Only then do the waiters go on.
-6. The door renders from the view, in a thread when there is much to render, and answers.
+6. The handler renders from the view, in a thread when there is much to render, and answers.
 
 The order of a start
 --------------------
 
 ``make_service`` refuses what can be refused while twistd still has the user's terminal.  ``startService`` runs in the process
 that will serve, after the last fork: it locks the server directory, opens changelog, view and blobs, brings the view up to date,
-starts the writer, and listens.  All of that is done when it returns, so that its errors reach whoever started twistd.
+starts the writer, and listens.  All of that is done when it returns, so that its errors reach the terminal.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import cast
 
 from twisted.application.service import IService, Service
 from twisted.internet import reactor as _chosen_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -43,20 +44,25 @@ from twistpi.changelog.disk import Disk
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position
 from twistpi.server.application import Application
-from twistpi.server.clock import ClockWatch
-from twistpi.server.directory import Layout
-from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_own_port
+from twistpi.server.directory import Layout, read_secret
+from twistpi.server.health import Verification
 from twistpi.server.listening import (
+    Endpoint,
+    InheritedSocket,
     accept_waiting,
     describe,
     endpoint_strings,
+    inherited_endpoint,
     make_endpoint,
-    open_access_log,
     reachable_at,
-    reload_certificates,
 )
-from twistpi.server.log_output import LogOutput
+from twistpi.server.log_output import LogOutput, open_access_log
+from twistpi.server.node import TOLD_SETTINGS, say_running, say_stopped
 from twistpi.server.process import (
+    ClockWatch,
+    IServerReactor,
+    Notifier,
+    Process,
     connections_for,
     ease_collecting,
     give_memory_back,
@@ -65,13 +71,10 @@ from twistpi.server.process import (
     raise_descriptor_limit,
 )
 from twistpi.server.restart import Inherited, execute
-from twistpi.server.run_file import TOLD_SETTINGS, say_running, say_stopped
-from twistpi.server.secret import read_secret
 from twistpi.server.server import Server
-from twistpi.server.settings import Settings, unknown_variables, words_of
+from twistpi.server.setting_sources import unknown_variables, words_of
+from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, check_usable_by
-from twistpi.server.systemd import Notifier
-from twistpi.server.verification import Verification
 from twistpi.web.access_log import AccessLog
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.pool import WorkerPool
@@ -83,12 +86,13 @@ def make_service(settings: Settings, inherited: Inherited | None = None, pidfile
     """Return the service that ``settings`` describe, for twistd.
 
     ``inherited`` is what a restarted server has from before the restart, and ``pidfile`` the file that it removes in the end.
-    Raise ``ServerdirRefused`` and ``TwistpiError`` for what can be told before anything is opened.
+    Raise ``TwistpiError`` and ``ServerdirRefused`` for what can be told before anything is opened.
     """
-    service = TwistpiService(settings, _chosen_reactor, os.environ, inherited=inherited)
-    on_hangup(_chosen_reactor, service.reopen)  # before anything takes long: it must not end a start
+    reactor = cast(IServerReactor, _chosen_reactor)
+    service = TwistpiService(settings, reactor, os.environ, inherited=inherited)
+    on_hangup(reactor, service.reopen)  # before anything takes long: it must not end a start
     if pidfile is not None:
-        _remove_in_the_end(pidfile)
+        _remove_in_the_end(pidfile, reactor)
     if inherited is None or inherited.lock is None:
         check_usable_by(settings)
     if settings.secretfile is not None or os.path.lexists(Layout(settings.serverdir).secret):
@@ -96,7 +100,7 @@ def make_service(settings: Settings, inherited: Inherited | None = None, pidfile
     return service
 
 
-def _remove_in_the_end(pidfile: str) -> None:
+def _remove_in_the_end(pidfile: str, reactor: IServerReactor) -> None:
     """Remove the pid file when the reactor stops, and when a start fails."""
 
     def remove() -> None:
@@ -104,15 +108,10 @@ def _remove_in_the_end(pidfile: str) -> None:
             os.unlink(pidfile)
 
     atexit.register(remove)
-    chosen: Any = _chosen_reactor
-    chosen.addSystemEventTrigger("after", "shutdown", remove)
+    reactor.addSystemEventTrigger("after", "shutdown", remove)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def end_with_failure() -> None:
+def _end_with_failure() -> None:
     """Have this process end with the exit status 1: twistd returns 0 whenever its reactor stops, whatever stopped it."""
 
     def leave() -> None:
@@ -131,30 +130,23 @@ class TwistpiService(Service):
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,
+        reactor: IServerReactor,
         environment: Mapping[str, str],
         *,
         disk: Disk | None = None,
         inherited: Inherited | None = None,
-        execute: Callable[[Mapping[str, IListeningPort], int | None, str], object] = execute,
-        end_with_failure: Callable[[], object] = end_with_failure,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
         self._environment = environment
-        self._disk = Disk() if disk is None else disk
-        self._end_with_failure = end_with_failure
-        self._execute = execute
         self._inherited = inherited
         self._directory = os.getcwd()
         self._endpoints = {text: self._endpoint(text) for text in endpoint_strings(settings)}
-        self._ports: dict[str, IListeningPort] = {}
+        self._ports: dict[str, Port] = {}
         self._connections = Connections(reactor)
         self._access_log: AccessLog | None = None
-        self._server = Server(
-            settings, reactor, environment, _now, self._disk, self._fail, self._verify, self.restart, self._serves,
-            self._connections,
-        )  # fmt: skip
+        process = Process(reactor, environment, lambda: datetime.now(UTC), self._fail, self.restart)
+        self._server = Server(settings, process, disk or Disk(), self._verify, self._serves, self._connections)
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
         self._log_output = LogOutput()
         self._workers = WorkerPool(settings, reactor)
@@ -165,7 +157,7 @@ class TwistpiService(Service):
         """Fires when everything is closed but the ports; there once that was begun."""
 
     def startService(self) -> None:
-        """Open, build and listen; raises what makes it impossible."""
+        """Open, build and listen; raise what makes it impossible."""
         self._log_output = LogOutput.direct(self._settings.log_level, self._settings.log_format)
         for sentence in unknown_variables(self._environment):
             _log.warn("Ignored: {sentence}.", sentence=sentence)
@@ -185,8 +177,8 @@ class TwistpiService(Service):
     def restart(self) -> None:
         """Begin anew in the role that ``node.json`` says, in this process, with its ports open.
 
-        What is being answered is finished within the setting ``stop-timeout``; who connects meanwhile waits for the new program.
-        Should that be impossible, the process ends.
+        What is being answered is finished within the setting ``stop-timeout``; clients that connect meanwhile wait for the new
+        program.  Should that be impossible, the process ends.
         """
         if self._closing is not None or not self.running:
             return
@@ -194,8 +186,7 @@ class TwistpiService(Service):
         self._notifier.reloading()
         for port in self._ports.values():
             self._connections.closed(port)
-            of_twisted: Any = port
-            of_twisted.stopReading()
+            port.stopReading()
         lock = None if self._server.serverdir is None else self._server.serverdir.keep_locked()
         self._closing = Deferred.fromCoroutine(self._close())
         self._closing.addCallback(lambda _: self._begin_anew(lock))
@@ -207,7 +198,7 @@ class TwistpiService(Service):
 
     def _begin_anew(self, lock: int | None) -> None:
         if self.running:  # else it was told to stop in the meantime
-            self._execute(self._ports, lock, self._directory)
+            execute(self._ports, lock, self._directory)
 
     def reopen(self) -> None:
         """Open logs and certificates again (SIGHUP)."""
@@ -215,7 +206,9 @@ class TwistpiService(Service):
         self._log_output.reopen()
         if self._access_log is not None:
             self._access_log.reopen()
-        reload_certificates(list(self._endpoints.values()))
+        for endpoint in self._endpoints.values():
+            if endpoint.certificate is not None:
+                endpoint.certificate.reload()
         self._workers.reopen()
         _log.info("Opened logs and certificates again.")
         self._notifier.ready()
@@ -237,18 +230,18 @@ class TwistpiService(Service):
         self._say_where()  # with no port at all, too
         self._reactor.callWhenRunning(self._runs)
 
-    def _endpoint(self, text: str) -> IStreamServerEndpoint:
-        """Where to listen; at the inherited socket, where there is one."""
+    def _endpoint(self, text: str) -> Endpoint:
+        """Return where to listen; at the inherited socket, where there is one."""
         if self._inherited is None or text not in self._inherited.sockets:
             return make_endpoint(self._reactor, text)
-        return inherited_endpoint(self._reactor, Listening(text, *self._inherited.sockets[text]), make_own_port)
+        return inherited_endpoint(self._reactor, InheritedSocket(text, *self._inherited.sockets[text]))
 
     def _serves(self, application: Application) -> None:
-        """The server has all that it is to serve: leave the ports to workers, where there are any."""
+        """Leave the ports to workers, where there are any: the server has all that it is to serve."""
         self._reactor.callWhenRunning(self._workers.start, application, self._ports)
 
     def _runs(self) -> None:
-        """The reactor runs: whoever started the process may rely on it."""
+        """Say that the reactor runs: others may rely on the service now."""
         on_second_stop(self._reactor, self._hurry)
         self._clock_watch.start()
         self._notifier.ready()
@@ -289,11 +282,11 @@ class TwistpiService(Service):
             self._access_log.close()
 
     def _listens(self, port: IListeningPort, text: str) -> None:
-        self._ports[text] = port
+        self._ports[text] = cast(Port, port)
         if not self._settings.workers:  # else ports are paused and resumed as there are workers
             self._connections.listens(port)
         self._say_where()
-        # Said when all ports are open and a signal ends it in order, for whoever waits for the line.
+        # Said when all ports are open and a signal ends it in order, for programs that wait for the line.
         said = "twistpi {version} answers at {address}"
         self._reactor.callWhenRunning(_log.info, said, version=__version__, address=describe(port))
 
@@ -321,7 +314,7 @@ class TwistpiService(Service):
             return
         self._failed = error
         _log.critical("The server stops: {reason}", reason=str(error))
-        self._end_with_failure()
+        _end_with_failure()
         if self._reactor.running:
             self._reactor.stop()
 

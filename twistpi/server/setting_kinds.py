@@ -9,12 +9,12 @@ import os
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
-from twistpi.auth.passwords import CHEAPEST, DEAREST, is_password_hash
+from twistpi.auth.passwords import is_password_hash
 from twistpi.rules.replication import BlobPolicy
 
 NONE: Final = "none"
@@ -27,16 +27,22 @@ _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
 
+Network = IPv4Network | IPv6Network
+_Value = TypeVar("_Value", covariant=True)
+_Word = TypeVar("_Word", bound=str)
+
+
 @attrs.frozen
-class Kind:
+class Kind(Generic[_Value]):
     """A kind of value."""
 
     placeholder: str
     """The placeholder for the value in a usage text; empty for a flag."""
     allowed: str
     """What is allowed, for the error message and the documentation: the end of a sentence."""
-    parse: Callable[[str], Any]
+    parse: Callable[[str], _Value]
     """Text to the value; raises ``ValueError``."""
+    unit: str = ""
     secret: bool = False
     """Whether an error message must not contain the value."""
 
@@ -105,17 +111,15 @@ def _password_hash(text: str) -> str:
     return text
 
 
-def _network(text: str) -> IPv4Network | IPv6Network | None:
+def _network(text: str) -> Network | None:
     return None if text.lower() == NONE else ip_network(text, strict=False)
 
 
-def _network_or_none(text: str) -> str:
-    return str(_network(text) or NONE)
-
-
-def _files_to_replicate(text: str) -> str:
-    return str(BlobPolicy.parse(text.strip()))
-
+_URL: Final = "it must be an http:// or https:// address without query and fragment"
+_ENDPOINT: Final = "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0"
+_HASH: Final = "it must be a hash of passlib's bcrypt_sha256 ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as in a server's changelog"
+_FILES: Final = "it must be all, on-demand, or indexes separated by commas, such as root/pypi,alice/dev"
+_NETWORK: Final = "it must be an IP address, a network such as 10.0.0.0/8, or none"
 
 TEXT = Kind("TEXT", "it must not be empty or hold control characters", _text)
 FLAG = Kind("", "it must be true or false", _flag)
@@ -124,32 +128,22 @@ PATH_OR_OUTPUT = Kind(
     "PATH", "it must be a path, or - for the standard output", lambda text: OUTPUT if text == OUTPUT else _path(text)
 )
 READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_file)
-BYTES = Kind("BYTES", "it must be a whole number, optionally followed by K, M, G or T", _byte_count)
-WEB_ADDRESS = Kind("URL", "it must be an http:// or https:// address without query and fragment", _web_address)
-OUTSIDE_ADDRESS = attrs.evolve(WEB_ADDRESS, parse=lambda text: _web_address(text).rstrip("/"))
-PRIMARY_ADDRESS = Kind(
-    "URL", "it must be an http:// or https:// address without query and fragment, or unix:/path", _primary_address
-)
-ENDPOINT = Kind(
-    "ENDPOINT", "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0", _endpoint
-)
-
+BYTES = Kind("BYTES", "it must be a whole number, optionally followed by K, M, G or T", _byte_count, "bytes")
+WEB_ADDRESS = Kind("URL", _URL, _web_address)
+OUTSIDE_ADDRESS = Kind("URL", _URL, lambda text: _web_address(text).rstrip("/"))
+PRIMARY_ADDRESS = Kind("URL", f"{_URL}, or unix:/path", _primary_address)
+ENDPOINT = Kind("ENDPOINT", _ENDPOINT, _endpoint)
 PRINCIPALS = Kind("NAMES", "it must be users and :groups, separated by commas", _principals)
 PASSWORD = Kind("PASSWORD", "it may be any text; others can see a command line, so use another place", str, secret=True)
-PASSWORD_HASH = Kind(
-    "HASH", "it must be a hash of passlib's bcrypt_sha256 ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as in a server's changelog",
-    _password_hash, secret=True,
-)  # fmt: skip
-FILES_TO_REPLICATE = Kind(
-    "FILES", "it must be all, on-demand, or indexes separated by commas, such as root/pypi,alice/dev", _files_to_replicate
-)
-NETWORK = Kind("NETWORK", "it must be an IP address, a network such as 10.0.0.0/8, or none", _network)
+PASSWORD_HASH = Kind("HASH", _HASH, _password_hash, secret=True)
+FILES_TO_REPLICATE = Kind("FILES", _FILES, lambda text: str(BlobPolicy.parse(text.strip())))
+NETWORK = Kind("NETWORK", _NETWORK, _network)
 """None means no network and adds nothing to a list."""
-NETWORK_OR_NONE = attrs.evolve(NETWORK, parse=_network_or_none)
+NETWORK_OR_NONE = Kind("NETWORK", _NETWORK, lambda text: str(_network(text) or NONE))
 """For a list with a default, in which "no network" differs from an empty list."""
 
 
-def whole_number(smallest: int, largest: int) -> Kind:
+def whole_number(smallest: int, largest: int, unit: str = "") -> Kind[int]:
     """Whole numbers from ``smallest`` to ``largest``, both included."""
 
     def parse(text: str) -> int:
@@ -158,42 +152,37 @@ def whole_number(smallest: int, largest: int) -> Kind:
             raise ValueError(text)
         return number
 
-    return Kind("NUMBER", f"it must be a whole number from {smallest} to {largest}", parse)
+    return Kind("NUMBER", f"it must be a whole number from {smallest} to {largest}", parse, unit)
 
 
-def seconds(largest: float, *, zero: bool) -> Kind:
+def _fraction(unit: str, is_allowed: Callable[[float], bool], allowed: str) -> Kind[float]:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not is_allowed(number):
+            raise ValueError(text)
+        return number
+
+    return Kind(unit.upper(), f"it must be a number {allowed}", parse, unit)
+
+
+def seconds(largest: float, *, zero: bool = False) -> Kind[float]:
     """Seconds, fractions allowed, up to ``largest``; ``zero`` says whether 0 is fine."""
-
-    def parse(text: str) -> float:
-        number = float(text)
-        if not (0 < number <= largest or (zero and number == 0)):
-            raise ValueError(text)
-        return number
-
-    return Kind("SECONDS", f"it must be a number {'from 0' if zero else 'above 0'} to {largest:g}", parse)
+    allowed = f"{'from 0' if zero else 'above 0'} to {largest:g}"
+    return _fraction("seconds", lambda number: 0 < number <= largest or (zero and number == 0), allowed)
 
 
-def hours(largest: float) -> Kind:
+def hours(largest: float) -> Kind[float]:
     """Hours, fractions allowed, up to ``largest``; at least a second."""
-
-    def parse(text: str) -> float:
-        number = float(text)
-        if not 1 / 3600 <= number <= largest:
-            raise ValueError(text)
-        return number
-
-    return Kind("HOURS", f"it must be a number above 0 to {largest:g}", parse)
+    return _fraction("hours", lambda number: 1 / 3600 <= number <= largest, f"above 0 to {largest:g}")
 
 
-BCRYPT_COST = whole_number(CHEAPEST, DEAREST)
-
-
-def choice(*names: str) -> Kind:
+def choice(*names: _Word) -> Kind[_Word]:
     """One of ``names``, in any case."""
 
-    def parse(text: str) -> str:
-        if text.lower() not in names:
-            raise ValueError(text)
-        return text.lower()
+    def parse(text: str) -> _Word:
+        for name in names:
+            if name == text.lower():
+                return name
+        raise ValueError(text)
 
     return Kind("WORD", f"it must be one of {', '.join(names)}", parse)

@@ -1,38 +1,45 @@
-"""What a running server keeps on disk: opened in the right order, and closed again."""
+"""What a running server keeps on disk: opened in the right order, with its first entry, and closed again."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.logger import Logger
 from zope.interface import classImplements
 
-from twistpi.auth.passwords import hash_password
+from twistpi.auth.passwords import BLANK, hash_password
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import IView
 from twistpi.changelog.segments import read_base
-from twistpi.model.changes import Change
+from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.codec import encode_content
+from twistpi.model.errors import invalid_setting
 from twistpi.model.peers import BEGINNING
+from twistpi.model.records import ROOT, Index, Json
 from twistpi.model.server_errors import ServerdirRefused, UnknownPosition
-from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private
-from twistpi.server.first_start import BY_BEGINNING, BY_SETTINGS, ROOT_MIRROR, decide_upstream, first_changes
+from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private, read_secret
 from twistpi.server.node import check_role, read_node
-from twistpi.server.secret import read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
 
-_log = Logger()
-
+ROOT_MIRROR = "root/pypi"
+"""The index that a new server directory has, unless it is left out."""
+BY_BEGINNING = "+init"
+"""The author of the first entry."""
+BY_SETTINGS = "+settings"
+"""The author of what a setting changed."""
+_PUBLIC_TITLE = "PyPI"
 _NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
 EMPTY = "it is a replica's that has never reached its primary, so nothing is in it yet; have it started while that is there"
 """Why nothing can be done with a directory."""
+_log = Logger()
 
 # The changelog and the view don't know each other: that they fit is known here.
 classImplements(ViewDatabase, IView)
@@ -49,11 +56,9 @@ class Storage:
 
     @classmethod
     def open(cls, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
-        """Open or initialise the server directory; blocking, and long only when the view has to be built anew.
+        """Open or initialise the server directory, the changelog on ``disk``; long only when the view has to be built anew.
 
-        The changelog is on ``disk``.
-
-        Raises ``ServerdirRefused``, ``LogDamaged``, ``StorageFull`` and what else makes it impossible, with nothing left open.
+        Raise ``ServerdirRefused``, ``LogDamaged``, ``StorageFull`` and what else makes it impossible, with nothing left open.
         """
         serverdir = open_directory(settings)
         if serverdir.node.is_replica and not serverdir.node.log_id:
@@ -96,10 +101,8 @@ class Storage:
                 _log.info("The server directory exists, so the password of root that is in the settings changes nothing.")
             return
         if self.changelog.last.serial == 0:
-            changes = first_changes(
-                node.log_id, upstream=settings.upstream, with_mirror=not settings.no_root_pypi,
-                root_password_hash=settings.root_passwd_hash or hash_password(settings.root_passwd or "", settings.bcrypt_cost),
-            )  # fmt: skip
+            password_hash = settings.root_passwd_hash or hash_password(settings.root_passwd or "", settings.bcrypt_cost)
+            changes = first_changes(node.log_id, settings.upstream, not settings.no_root_pypi, password_hash)
             self._append(changes, BY_BEGINNING, now)
         self.serverdir.initialised()
         _log.info("Made the server directory {path}.", path=settings.serverdir)
@@ -184,3 +187,58 @@ def _lost(error: UnknownPosition, view: str) -> str:
         f"its changelog lost entries that were acknowledged. {error} Restore the folder changelog from a backup or a replica; or,"
         f" to go on without those entries, remove {view}"
     )
+
+
+def default_upstream() -> str:
+    """Return the address of the public index, which is the one that pip uses unless it is configured otherwise.
+
+    Raises ``TwistpiError`` when pip does not tell.
+    """
+    try:
+        from pip._internal.models.index import PyPI  # noqa: PLC0415 needed once in a server's life
+    except ImportError:
+        allowed = "it must be given (--upstream URL), because pip, whose index is the default, is not installed"
+        raise invalid_setting("upstream", "", "its default", allowed) from None
+    return f"{PyPI.simple_url}/"
+
+
+def _public_pages(upstream: str) -> str | None:
+    """Return where the public index has its pages for people, which always have been beside the simple ones."""
+    root, simple, rest = upstream.partition("/simple/")
+    return f"{root}/project/{{name}}/" if simple and not rest else None
+
+
+def mirror_config(upstream: str | None) -> Mapping[str, Json]:
+    """Return the configuration of a new mirror index, of the public index when no ``upstream`` is given."""
+    if upstream is not None:
+        return {"type": "mirror", "volatile": False, "title": urlsplit(upstream).hostname, "mirror_url": upstream}
+    public = default_upstream()
+    config = {"type": "mirror", "volatile": False, "title": _PUBLIC_TITLE, "mirror_url": public}
+    pages = _public_pages(public)
+    return config if pages is None else {**config, "mirror_web_url_fmt": pages}
+
+
+def first_changes(log_id: str, upstream: str | None, with_mirror: bool, root_password_hash: str = BLANK) -> Sequence[Change]:
+    """Return the first entry of a changelog; without ``upstream`` the mirror is of the public index."""
+    changes: list[Change] = [LogStarted(log_id), UserCreated(ROOT, password_hash=root_password_hash)]
+    if with_mirror:
+        changes.append(IndexCreated(ROOT_MIRROR, mirror_config(upstream)))
+    return changes
+
+
+def decide_upstream(index: Index, upstream: str) -> Sequence[Change]:
+    """Return what makes ``index`` mirror ``upstream`` from now on; nothing when it does.
+
+    Title and web address go along while they are those that ``mirror_config`` gave the former upstream.
+    """
+    former = index.config.get("mirror_url")
+    if former == upstream:
+        return ()
+    changed: dict[str, Json] = {"mirror_url": upstream}
+    removed = []
+    if isinstance(former, str):
+        if index.config.get("title") in (_PUBLIC_TITLE, urlsplit(former).hostname):
+            changed["title"] = urlsplit(upstream).hostname
+        if "mirror_web_url_fmt" in index.config and index.config["mirror_web_url_fmt"] == _public_pages(former):
+            removed.append("mirror_web_url_fmt")
+    return (IndexModified(index.name, changed, tuple(removed)),)

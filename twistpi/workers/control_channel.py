@@ -18,7 +18,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
 from twistpi.model.records import Json
-from twistpi.server.inherited_sockets import Listening
+from twistpi.server.listening import InheritedSocket
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
 
@@ -53,7 +53,7 @@ class WorkerConfig:
     """The path of the socket at which the first process answers its workers."""
     shared_state: int
     """The descriptor of the shared memory."""
-    listening: tuple[Listening, ...]
+    sockets: tuple[InheritedSocket, ...]
     offline: bool
     """Whether pages list only the files that are here."""
 

@@ -7,74 +7,109 @@ connection to that one for a millisecond.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final
 
-from twisted.internet import tcp, unix
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from twistpi.server.inherited_sockets import Listening, inherited_endpoint, make_shared_port
-from twistpi.server.listening import Certificate, certificate_of
+from twistpi.server.listening import Endpoint, InheritedSocket, make_endpoint
+from twistpi.server.process import IServerReactor
 
 _POLITE: Final = 0.001
 """Seconds for which a worker leaves a waiting connection to the others."""
+_OUT_OF_DESCRIPTORS: Final = 0.1
+"""Seconds after which accepting is tried again when the system refused."""
 
 
-def listen(
-    reactor: Any,
-    listening: Listening,
-    factory: IProtocolFactory,
-    is_my_turn: Callable[[], bool],
-    certified: Callable[[Certificate], object] = lambda _: None,
-) -> IListeningPort:
-    """Accept connections from ``listening`` for ``factory``, when ``is_my_turn``, or nobody else accepts them.
+def shared_endpoint(reactor: IServerReactor, inherited: InheritedSocket, is_my_turn: Callable[[], bool]) -> Endpoint:
+    """Return an endpoint that accepts connections when ``is_my_turn``, or nobody else accepts them."""
 
-    ``certified`` is told the certificate, for TLS.
-    """
-
-    def make_port(reactor: Any, listening: Listening, factory: IProtocolFactory) -> Any:
-        port = make_shared_port(reactor, listening, factory, FairPort, FairUnixPort)
-        port.is_my_turn = is_my_turn
+    def adopt(factory: IProtocolFactory) -> IListeningPort:
+        port: IListeningPort = SharedPort(reactor, inherited, factory, is_my_turn)
+        port.startListening()
         return port
 
-    ports: list[IListeningPort] = []
-    endpoint = inherited_endpoint(reactor, listening, make_port)
-    endpoint.listen(factory).addCallback(ports.append)
-    certificate = certificate_of(endpoint)
-    if certificate is not None:
-        certified(certificate)
-    return ports[0]
+    return make_endpoint(reactor, inherited.endpoint, adopt)
 
 
-class FairPort(tcp.Port):
-    """A port of the network that takes turns with those of other processes at the same socket."""
+@implementer(IListeningPort, IReadDescriptor)
+class SharedPort:
+    """A port that takes turns with those of other processes at the same socket.  What it closes is its own descriptor."""
 
-    is_my_turn: Callable[[], bool]
-    reactor: Any
-    _was_polite = False
+    def __init__(
+        self, reactor: IServerReactor, inherited: InheritedSocket, factory: IProtocolFactory, is_my_turn: Callable[[], bool]
+    ) -> None:
+        self.factory = factory
+        self._reactor = reactor
+        self._socket = socket.socket(fileno=inherited.descriptor)
+        self._socket.setblocking(False)
+        self._is_my_turn = is_my_turn
+        self._was_polite = False
+
+    def startListening(self) -> None:
+        """Accept connections (``IListeningPort``)."""
+        self.factory.doStart()
+        self.startReading()
+
+    def stopListening(self) -> Deferred[None]:
+        """Accept no more (``IListeningPort``)."""
+        self.stopReading()
+        self._socket.close()
+        self.factory.doStop()
+        return succeed(None)
+
+    def getHost(self) -> IAddress:
+        """Return where the socket listens (``IListeningPort``)."""
+        name = self._socket.getsockname()
+        if self._socket.family == socket.AF_UNIX:
+            return UNIXAddress(name)
+        return (IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address)("TCP", *name)
+
+    def startReading(self) -> None:
+        """Go on after ``stopReading``."""
+        if self._socket.fileno() >= 0:
+            self._reactor.addReader(self)
+
+    def stopReading(self) -> None:
+        """Accept nothing for now."""
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        """Return the descriptor (``IReadDescriptor``)."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Return the beginning of log lines (``ILoggingContext``)."""
+        return "shared port"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End with the reactor (``IReadDescriptor``)."""
+        self._socket.close()
 
     def doRead(self) -> None:
-        """Accept a waiting connection, or leave it to another process for a moment."""
-        if not self._was_polite and not self.is_my_turn():
+        """Accept a waiting connection, or leave it to another process for a moment (``IReadDescriptor``)."""
+        if not self._was_polite and not self._is_my_turn():
             self._was_polite = True
-            self.stopReading()
-            self.reactor.callLater(_POLITE, self._go_on)
+            self._pause(_POLITE)
             return
         self._was_polite = False
-        self.numberAccepts = 1  # Twisted's name for how many it accepts at a time
-        super().doRead()
+        try:
+            connection, _address = self._socket.accept()
+        except (BlockingIOError, ConnectionError, InterruptedError):
+            return  # another process was faster, or the client has left
+        except OSError:
+            self._pause(_OUT_OF_DESCRIPTORS)
+            return
+        with connection, suppress(OSError):  # a client that leaves at once
+            connection.setblocking(False)
+            self._reactor.adoptStreamConnection(connection.fileno(), self._socket.family, self.factory)
 
-    def _go_on(self) -> None:
-        if self.connected and not self.disconnecting:
-            self.startReading()
-
-
-class FairUnixPort(FairPort, unix.Port):
-    """The same in the file system.  The socket file is the first process's to remove."""
-
-    _shouldShutdown = False  # noqa: N815
-    """What Twisted asks a port when it closes: after a shutdown, connections would be refused whichever process accepts."""
-
-    def connectionLost(self, reason: object) -> None:
-        """The port is closed."""
-        tcp.Port.connectionLost(self, reason)
+    def _pause(self, seconds: float) -> None:
+        self.stopReading()
+        self._reactor.callLater(seconds, self.startReading)

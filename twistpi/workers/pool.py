@@ -12,20 +12,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import attrs
 import orjson
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IProcessTransport,
-    IReactorProcess,
-    IReactorTime,
-    IReactorUNIX,
-)
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -33,7 +27,8 @@ from twistpi.http.backoff import Backoff
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measure
 from twistpi.server.application import Application
-from twistpi.server.inherited_sockets import Listening
+from twistpi.server.listening import InheritedSocket
+from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
 from twistpi.web.fast.invalidation import invalidations_of
@@ -78,10 +73,6 @@ _MEASURES: Final[Sequence[tuple[str, Literal["counter", "gauge"], str, int]]] = 
 log = Logger()
 
 
-class IWorkersReactor(IReactorTime, IReactorProcess, IReactorUNIX):
-    """A reactor that can run workers."""
-
-
 def socket_path(serverdir: str) -> str:
     """Return the path for the socket at which workers ask, and remove what a former process left there."""
     path = os.path.join(os.path.abspath(serverdir), _SOCKET_NAME)
@@ -107,8 +98,8 @@ class WorkerPool:
     """All workers of a server; none where the setting ``workers`` is 0."""
 
     _settings: Settings
-    _reactor: IWorkersReactor
-    _ports: Mapping[str, IListeningPort] = attrs.field(factory=dict, init=False)
+    _reactor: IServerReactor
+    _ports: Mapping[str, Port] = attrs.field(factory=dict, init=False)
     """By the endpoints they were made for."""
     _node: NodeFacts = attrs.field(default=NodeFacts(""), init=False)
     _offline: bool = attrs.field(default=False, init=False)
@@ -125,7 +116,7 @@ class WorkerPool:
     """Whether this process accepts connections itself."""
     _stopping: bool = attrs.field(default=False, init=False)
 
-    def start(self, application: Application, ports: Mapping[str, IListeningPort]) -> None:
+    def start(self, application: Application, ports: Mapping[str, Port]) -> None:
         """Have workers accept from ``ports``, given by their endpoints, and answer what they cannot through ``application``.
 
         To be called once, when the reactor runs: twistd may fork before.
@@ -133,12 +124,8 @@ class WorkerPool:
         if not self._settings.workers:
             return
         components = application.components
-        self._ports, self._node, self._offline, self.traffic = (
-            ports,
-            components.node,
-            components.mirrors.offline,
-            components.traffic,
-        )
+        self._ports, self._node, self.traffic = ports, components.node, components.traffic
+        self._offline = components.mirrors.offline
         self.shared_state = SharedState.make()
         self.shared_state.begin(components.responder.serial)
         self._path = components.trusted_peers.workers_at = socket_path(self._settings.serverdir)
@@ -191,25 +178,28 @@ class WorkerPool:
             return
         self._accepting = accepting
         for port in self._ports.values():
-            if getattr(port, "connected", False) and not getattr(port, "disconnecting", False):
-                port.startReading() if accepting else port.stopReading()  # type: ignore[attr-defined]
+            if not port.connected or port.disconnecting:
+                continue
+            if accepting:
+                port.startReading()
+            else:
+                port.stopReading()
 
     def spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
         """Start a process for the worker ``number`` and send it its configuration.  Raise ``OSError``."""
         assert self.shared_state is not None
         descriptors = {_SHARED_STATE: self.shared_state.descriptor}
-        listening: list[Listening] = []
+        sockets: list[InheritedSocket] = []
         for descriptor, (endpoint, port) in enumerate(self._ports.items(), _SHARED_STATE + 1):
-            of_twisted: Any = port
-            descriptors[descriptor] = of_twisted.fileno()
-            listening.append(Listening(endpoint, descriptor, int(of_twisted.socket.family)))
+            descriptors[descriptor] = port.fileno()
+            sockets.append(InheritedSocket(endpoint, descriptor, int(port.socket.family)))
         environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
         command = [sys.executable, "-m", "twistpi.workers.process", str(number)]
         childFDs: dict[int, int | str] = {0: "w", 1: "r", 2: "r", **descriptors}  # noqa: N806
         process = self._reactor.spawnProcess(protocol, sys.executable, command, environment, childFDs=childFDs)
         settings = self._settings
         config = WorkerConfig(
-            number, settings.workers, settings, self._node, self._path, _SHARED_STATE, tuple(listening), self._offline
+            number, settings.workers, settings, self._node, self._path, _SHARED_STATE, tuple(sockets), self._offline
         )
         process.write(encode_config(config))
         return process
@@ -228,7 +218,7 @@ class WorkerPool:
 class _Worker(ProcessProtocol):
     """A worker of a certain number: a process, and the next one when that dies."""
 
-    def __init__(self, pool: WorkerPool, reactor: IWorkersReactor, number: int) -> None:
+    def __init__(self, pool: WorkerPool, reactor: IServerReactor, number: int) -> None:
         self.number = number
         self.labels = (("worker", str(number)),)
         self.starts = 0

@@ -22,7 +22,7 @@ from twistpi.model.errors import unknown_user
 from twistpi.model.records import ApiToken, Json
 from twistpi.rules.accounts import is_expired, read_token_request, token_facts
 from twistpi.rules.releases import read_yank
-from twistpi.server.secret import read_secret
+from twistpi.server.directory import read_secret
 from twistpi.server.settings import Settings
 
 _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")

@@ -15,7 +15,8 @@ import click
 import orjson
 
 from twistpi.model.errors import TwistpiError
-from twistpi.server.settings import CONFIG, Settings, load_settings
+from twistpi.server.setting_sources import load_settings
+from twistpi.server.settings import CONFIG, Settings
 
 Command = Callable[..., None]
 FOLDER, FILE = click.Path(file_okay=False), click.Path(dir_okay=False)

@@ -21,10 +21,9 @@ from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twis
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ROOT
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.first_start import ROOT_MIRROR
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings
-from twistpi.server.storage import Storage
+from twistpi.server.storage import ROOT_MIRROR, Storage
 
 _ATTEMPTS = 3
 

@@ -27,9 +27,9 @@ from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open
 from twistpi.server.directory import Layout
-from twistpi.server.node import read_node
-from twistpi.server.run_file import Running, read_running
-from twistpi.server.settings import Settings, load_settings
+from twistpi.server.node import Running, read_node, read_running
+from twistpi.server.setting_sources import load_settings
+from twistpi.server.settings import Settings
 from twistpi.view.read import Reader, Readers
 
 _PATIENCE = 10.0
