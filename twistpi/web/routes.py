@@ -60,17 +60,17 @@ def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
     if replication.nodes is None:
         return
     node = NodeResponder(parts.responder, replication.nodes)
+    files = NodeFiles(sender, replication.nodes)
     if replication.feeds is not None:
-        feed = FeedHandler(node, replication.feeds, access, replication, offload)
+        feed = FeedHandler(node, files, replication.feeds, access, replication, offload)
         yield "/+changelog", ["GET"], node.only(feed.changelog)
         yield "/+changelog/position", ["GET"], node.only(feed.position)
         yield "/+changelog/segments", ["GET"], node.only(feed.segments)
         yield "/+changelog/segments/<first>", ["GET"], node.only(feed.segment)
     if replication.snapshots is not None:
-        snapshots = SnapshotHandler(node, replication.snapshots)
+        snapshots = SnapshotHandler(node, files, replication.snapshots)
         yield "/+snapshot", ["POST"], node.only(snapshots.make)
         yield "/+snapshot/<name>", ["GET"], node.only(snapshots.read)
-    files = NodeFiles(sender, replication.nodes)
     blobs = BlobFeedHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
     relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
     yield "/+blob/<three>/<thirteen>/<filename>", ["GET"], node.only(blobs.blob)

@@ -302,11 +302,12 @@ async def test_a_segment_comes_in_parts_where_asked(setup: Setup) -> None:
         (f"bytes={size - 10}-", 206, slice(size - 10, size)),
         ("bytes=-7", 206, slice(size - 7, size)),
         ("bytes=0-5,9-10", 200, slice(0, size)),
+        (f"bytes={size}-", 416, None),
     ):
         client = await setup.connect("/+changelog/segments/1", Range=asked, Connection="close")
         await client.ended
-        assert (client.status, client.body) == (status, setup.bytes_after(0)[expected])
-    assert (await setup.ask("/+changelog/segments/1", Range=f"bytes={size}-"))[0] == 416
+        assert client.status == status
+        assert expected is None or client.body == setup.bytes_after(0)[expected]
 
 
 # Who is let in

@@ -21,15 +21,11 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.auth.tokens import AHEAD, SCHEME, WINDOW, NodeClaim, NodeTokens
-from twistpi.http.conditional import if_range_holds
-from twistpi.http.ranges import Span, Unsatisfiable, parse_range
 from twistpi.model.errors import TwistpiError, fields_of
 from twistpi.model.server_errors import NodeRefused
 from twistpi.web.forwarding.headers import TIME
-from twistpi.web.replies import BINARY, JSON, NO_STORE, Headers, Reply, Responder, length_of, put_head
+from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of
 from twistpi.web.request import header
-from twistpi.web.transport.bodies import FileBody
-from twistpi.web.transport.send import send_body
 
 _log = Logger()
 _MOST_NONCES: Final = 100_000
@@ -134,33 +130,6 @@ class NodeResponder:
 
         return guarded
 
-    async def send_file(self, request: Request, body: FileBody, etag: str | None = None) -> bytes | None:
-        """Send the file ``body``, or the requested range; close it.
-
-        ``etag``, with its quotes, is for files that never change: only with it does ``If-Range`` hold.
-        """
-        size = body.end
-        try:
-            span = _span(request, size, etag)
-            if isinstance(span, Unsatisfiable):
-                refusal = node_json({"message": f"The file has {size} bytes."}, 416)
-                headers = (*refusal.headers, (b"Content-Range", b"bytes */%d" % size))
-                return self.put(request, attrs.evolve(refusal, headers=headers))
-            status, length = 200, size
-            headers = (*self.head(), (b"Content-Type", BINARY), (b"Accept-Ranges", b"bytes"))
-            if etag is not None:
-                headers = (*headers, (b"ETag", etag.encode("ascii")))
-            if span is not None:
-                status, length = 206, span.end - span.start
-                headers = (*headers, (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.end - 1, size)))
-                body.offset, body.end = span.start, span.end
-            put_head(request, status, (*headers, (b"Content-Length", b"%d" % length)))
-            if request.method != b"HEAD" and length:
-                await send_body(request, body, length=length)
-            return None
-        finally:
-            body.close()
-
     def put(self, request: Request, reply: Reply) -> bytes:
         """Make ``reply`` the response to another server's ``request``."""
         return self._responder.put(request, attrs.evolve(reply, headers=(*reply.headers, *self._nodes.headers())))
@@ -180,13 +149,3 @@ def refusal_reply(error: TwistpiError) -> Reply:
     """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
     fields = fields_of(error)
     return node_json({**fields, "error": type(error).__name__, "message": str(error), "fields": fields}, error.status)
-
-
-def _span(request: Request, size: int, etag: str | None) -> Span | Unsatisfiable | None:
-    asked = header(request, "range")
-    if asked is None or request.method != b"GET":
-        return None
-    condition = header(request, "if-range")
-    if condition is not None and not if_range_holds(condition, etag, None):
-        return None
-    return parse_range(asked, size)

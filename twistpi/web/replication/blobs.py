@@ -30,7 +30,7 @@ from twistpi.web.file_sender import FileFacts, FileSender
 from twistpi.web.replication.authentication import NodeAuthenticator, NodeResponder
 from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, put_head
 from twistpi.web.request import json_body
-from twistpi.web.transport.bodies import PiecesBody
+from twistpi.web.transport.bodies import FileBody, PiecesBody
 from twistpi.web.transport.send import send_body
 
 MOST: Final = 1000
@@ -67,6 +67,13 @@ class NodeFiles:
     async def arriving(self, request: Request, download: Download, sha256: str | None) -> Reply | None:
         """Send a file while it is fetched; raise what keeps it from arriving, while nothing was sent."""
         return await self._sender.arriving(request, download, self.facts_of(sha256))
+
+    async def send(self, request: Request, body: FileBody, sha256: str | None) -> Reply | None:
+        """Send an open file, or the requested range, and close it; ``sha256`` is for a file that never changes."""
+        try:
+            return await self._sender.send(request, body, self.facts_of(sha256), body.end, b"twistpi; hit")
+        finally:
+            body.close()
 
     def facts_of(self, sha256: str | None) -> NodeFileFacts:
         """Return the facts about a file with this digest; it counts as private, so that the fast path never serves it."""

@@ -72,8 +72,9 @@ from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
 from twistpi.web.components import ReplicationServices
 from twistpi.web.replication.authentication import NodeResponder, node_json
+from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replication.followers import FeedBody, Feeds
-from twistpi.web.replies import put_head
+from twistpi.web.replies import Reply, put_head
 from twistpi.web.request import header
 from twistpi.web.transport.bodies import BufferedBody, FileBody
 from twistpi.web.transport.send import send_stream
@@ -105,6 +106,7 @@ class FeedHandler:
     """Answers ``/+changelog`` and what is below."""
 
     _respond: NodeResponder
+    _files: NodeFiles
     _feeds: Feeds
     _access: Access
     _replication: ReplicationServices
@@ -148,13 +150,13 @@ class FeedHandler:
         facts = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
         return self._respond.put(request, node_json({**facts, "segments": segments}))
 
-    async def segment(self, request: Request, _claim: NodeClaim, first: str) -> bytes | None:
+    async def segment(self, request: Request, _claim: NodeClaim, first: str) -> Reply | None:
         """The bytes of one of them."""
         known = [one for one in await self._seen_segments() if str(one.first) == first]
         if not known:
             raise NotFound(f"There is no segment {first} in this changelog.")
         path = self._feeds.changelog.segment_path(known[0].first)
-        return await self._respond.send_file(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size))
+        return await self._files.send(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size), None)
 
     async def _seen_segments(self) -> list[Segment]:
         """Return the segments, up to the last line that readers see."""

@@ -29,6 +29,8 @@ from twistpi.model.errors import NotFound
 from twistpi.model.monitoring import Measure
 from twistpi.view.snapshot import Copy, copy_view
 from twistpi.web.replication.authentication import NodeResponder, node_json
+from twistpi.web.replication.blobs import NodeFiles
+from twistpi.web.replies import Reply
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
@@ -155,6 +157,7 @@ class SnapshotHandler:
     """Answers ``/+snapshot``."""
 
     _respond: NodeResponder
+    _files: NodeFiles
     _snapshots: Snapshots
 
     async def make(self, request: Request, _claim: NodeClaim) -> bytes:
@@ -164,11 +167,11 @@ class SnapshotHandler:
         facts = {"id": snapshot.id, **attrs.asdict(stamp.position), "size": snapshot.copy.size, "sha256": snapshot.copy.sha256}
         return self._respond.put(request, node_json({**facts, "fold_version": stamp.fold_version, "log_id": stamp.log_id}))
 
-    async def read(self, request: Request, _claim: NodeClaim, name: str) -> bytes | None:
+    async def read(self, request: Request, _claim: NodeClaim, name: str) -> Reply | None:
         """The bytes of a snapshot."""
         snapshot = self._snapshots.find(name)
         body = self._snapshots.read(snapshot)
         try:
-            return await self._respond.send_file(request, body, f'"{snapshot.copy.sha256}"')
+            return await self._files.send(request, body, snapshot.copy.sha256)
         finally:
             self._snapshots.was_read(snapshot)
