@@ -37,7 +37,7 @@ INSIDE_WEB = (
     "replication.authentication",
     "forwarding",
     "fast.invalidation", "fast.ready", "fast.answers", "file_sender",
-    "replication.base", "replication.followers", "replication.snapshots",
+    "replication.followers", "replication.snapshots",
     "components",
     "name_lists", "project_sources", "pages",
     "replication",

@@ -43,8 +43,7 @@ from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.streamed_body import is_result_path
 from twistpi.web.replication.authentication import NodeResponder
 from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
-from twistpi.web.replication.feed import FeedHandler
-from twistpi.web.replication.snapshots import SnapshotHandler
+from twistpi.web.replication.feed import FeedHandler, SnapshotHandler
 from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
 from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json

@@ -1,4 +1,4 @@
-"""``/+changelog``: the changelog as other servers follow it.  This page is the specification of the feed.
+"""``/+changelog`` and ``/+snapshot``: what other servers follow.  This page is the specification of the feed.
 
 All of it is for servers with the shared secret only (see ``authentication``); others get 403 and nothing else.  Refusals are JSON
 with ``message``, ``error`` (a name) and the facts beside them.
@@ -74,6 +74,7 @@ from twistpi.web.components import ReplicationServices
 from twistpi.web.replication.authentication import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
 from twistpi.web.replication.followers import FeedBody, Feeds
+from twistpi.web.replication.snapshots import Snapshots
 from twistpi.web.replies import Reply, put_head
 from twistpi.web.request import header
 from twistpi.web.transport.bodies import BufferedBody, FileBody
@@ -199,6 +200,31 @@ class FeedHandler:
         if position.chain != asked.chain:
             raise refuse("diverged", f"the line of that serial has the chain {position.chain}, not {asked.chain}")
         return position
+
+
+@attrs.define(eq=False)
+class SnapshotHandler:
+    """Answers ``/+snapshot``."""
+
+    _respond: NodeResponder
+    _files: NodeFiles
+    _snapshots: Snapshots
+
+    async def make(self, request: Request, _claim: NodeClaim) -> bytes:
+        """A snapshot of about now."""
+        snapshot = await self._snapshots.get()
+        stamp = snapshot.copy.stamp
+        facts = {"id": snapshot.id, **attrs.asdict(stamp.position), "size": snapshot.copy.size, "sha256": snapshot.copy.sha256}
+        return self._respond.put(request, node_json({**facts, "fold_version": stamp.fold_version, "log_id": stamp.log_id}))
+
+    async def read(self, request: Request, _claim: NodeClaim, name: str) -> Reply | None:
+        """The bytes of a snapshot."""
+        snapshot = self._snapshots.find(name)
+        body = self._snapshots.read(snapshot)
+        try:
+            return await self._files.send(request, body, snapshot.copy.sha256)
+        finally:
+            self._snapshots.was_read(snapshot)
 
 
 @attrs.define(eq=False)

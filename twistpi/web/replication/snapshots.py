@@ -20,17 +20,12 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.web.server import Request
 
-from twistpi.auth.tokens import NodeClaim
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import NotFound
 from twistpi.model.monitoring import Measure
 from twistpi.view.snapshot import Copy, copy_view
-from twistpi.web.replication.authentication import NodeResponder, node_json
-from twistpi.web.replication.blobs import NodeFiles
-from twistpi.web.replies import Reply
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
@@ -150,28 +145,3 @@ class Snapshots:
     def _remove(self, copy: Copy) -> None:
         with suppress(OSError):  # the next start empties the folder
             os.remove(copy.path)
-
-
-@attrs.define(eq=False)
-class SnapshotHandler:
-    """Answers ``/+snapshot``."""
-
-    _respond: NodeResponder
-    _files: NodeFiles
-    _snapshots: Snapshots
-
-    async def make(self, request: Request, _claim: NodeClaim) -> bytes:
-        """A snapshot of about now."""
-        snapshot = await self._snapshots.get()
-        stamp = snapshot.copy.stamp
-        facts = {"id": snapshot.id, **attrs.asdict(stamp.position), "size": snapshot.copy.size, "sha256": snapshot.copy.sha256}
-        return self._respond.put(request, node_json({**facts, "fold_version": stamp.fold_version, "log_id": stamp.log_id}))
-
-    async def read(self, request: Request, _claim: NodeClaim, name: str) -> Reply | None:
-        """The bytes of a snapshot."""
-        snapshot = self._snapshots.find(name)
-        body = self._snapshots.read(snapshot)
-        try:
-            return await self._files.send(request, body, snapshot.copy.sha256)
-        finally:
-            self._snapshots.was_read(snapshot)
