@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 from twisted.web.server import Request
 
@@ -12,10 +10,8 @@ from twistpi.model.records import Index, Json, Principal
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import Inheritance, VisibleIndexes, inheritance_of, visible_indexes
 from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader, Readers
-    from twistpi.web.authentication import Authenticator
+from twistpi.view.read import Reader, Readers
+from twistpi.web.authentication import Authenticator
 
 _MOST = 20_000
 """Indexes whose inheritance is remembered."""

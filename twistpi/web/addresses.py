@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
@@ -127,7 +127,7 @@ def is_local(request: Request, addresses: Addresses) -> bool:
 
 def _peer(request: Request) -> _Address | None:
     """Return the other end of the connection; None for a unix socket."""
-    address: Any = request.getClientAddress()
+    address = request.getClientAddress()
     if isinstance(address, UNIXAddress):
         return None
     return _parsed(str(getattr(address, "host", "")))
@@ -234,7 +234,7 @@ def _web_address(text: str | None) -> str | None:
 
 def _own_host(request: Request) -> str:
     """Return where the connection arrived, for requests without a valid ``Host``."""
-    address: Any = request.getHost()
+    address = request.getHost()
     host, port = getattr(address, "host", "localhost"), getattr(address, "port", None)
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -12,16 +12,15 @@ from twisted.internet.defer import Deferred
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received
+from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
 from twistpi.model.server_errors import BlobConflict, SyncFailed
+from twistpi.view.read import Reader, Readers
 
-if TYPE_CHECKING:
-    from twistpi.changelog.writer import Writer
-    from twistpi.view.read import Reader, Readers
-
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -74,8 +73,7 @@ class UploadStorage:
 
     async def keep(self, content: Received, filename: str) -> BlobAddress:
         """Make ``content`` the blob ``filename``; raise what ``Received.keep`` raises."""
-        address: BlobAddress = await self._blocking(content.keep, filename)
-        return address
+        return await self._blocking(content.keep, filename)
 
     async def keep_at(self, content: Received, address: BlobAddress) -> None:
         """Make ``content`` the blob at ``address``; raise what ``Received.keep_at`` raises."""
@@ -86,16 +84,17 @@ class UploadStorage:
 
         Raise ``StorageFull`` and ``SyncFailed``.
         """
-        kept: StoredBlob = await self._blocking(self._write, address, data)
-        return kept
+        return await self._blocking(self._write, address, data)
 
     async def is_here(self, address: BlobAddress) -> bool:
         """Return whether there is a blob at ``address``."""
         return await self.offload(self.blobs.find, address) is not None
 
-    async def _blocking(self, work: Callable[..., object], *arguments: object) -> Any:
+    async def _blocking(
+        self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
         try:
-            return await self.offload(work, *arguments)
+            return await self.offload(work, *arguments, **named)
         except SyncFailed as final:
             self.fail(final)
             raise

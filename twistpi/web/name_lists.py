@@ -6,15 +6,15 @@ import hashlib
 import heapq
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
+from twistpi.mirror.names import NameList
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index
 from twistpi.rules.inheritance import VisibleIndexes
@@ -24,13 +24,10 @@ from twistpi.simple.render import etag
 from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, page_policy
-from twistpi.web.replies import Headers, Reply, Responder
+from twistpi.web.replies import Reply, Responder, length_of
 from twistpi.web.request import Negotiated, header
 from twistpi.web.transport.bodies import FileBody, PiecesBody
 from twistpi.web.transport.send import send_body
-
-if TYPE_CHECKING:
-    from twistpi.mirror.names import NameList
 
 _GZIP_LEVEL = 4
 _GZIP = 31
@@ -39,30 +36,13 @@ _SEPARATOR = b"\n"
 
 
 @attrs.frozen
-class _Requested:
-    """A request for a name list."""
+class _Found:
+    """A name list that can be sent."""
 
-    request: Request
-    visibility: VisibleIndexes
-    representation: Representation
-    gzip: bool
-    alias: bool
-    """Whether the path shows something else to other tools."""
-
-    def validators(self, tag: str, status: CacheStatus, now: float) -> Headers:
-        """The headers a 200 and a 304 share."""
-        policy = page_policy(alias=self.alias, private=not self.visibility.is_open)
-        return ((b"ETag", tag.encode("ascii")), *policy, *status.headers(now))
-
-    @property
-    def content_type(self) -> tuple[bytes, bytes]:
-        """The header."""
-        return (b"Content-Type", self.representation.content_type.encode("ascii"))
-
-    @property
-    def coding(self) -> Headers:
-        """The header, where the body is compressed."""
-        return ((b"Content-Encoding", b"gzip"),) if self.gzip else ()
+    tag: str
+    status: CacheStatus
+    open: Callable[[], FileBody | PiecesBody | bytes]
+    gzip: bool = False
 
 
 @attrs.define(eq=False)
@@ -77,12 +57,49 @@ class NameListHandler:
     async def answer(
         self, request: Request, visibility: VisibleIndexes, representation: Representation, negotiated: Negotiated, *, alias: bool
     ) -> Reply | None:
-        """Answer with the names of the projects of the visible indexes."""
-        asked = _Requested(request, visibility, representation, negotiated.gzip, alias)
+        """Answer with the names of the projects of the visible indexes; ``alias`` says whether others get something else here."""
         if self._has_list(visibility.index):
-            return await self._mirrored(asked)
-        lists: list[NameList] = []
-        missing: list[str] = []
+            found = await self._mirrored(visibility.index, representation, negotiated.gzip)
+        else:
+            found = await self._combined(visibility, representation, negotiated.gzip)
+        policy = page_policy(alias=alias, private=not visibility.is_open)
+        validators = ((b"ETag", found.tag.encode("ascii")), *policy, *found.status.headers(self._responder.now()))
+        if has_already(request, found.tag):
+            return Reply(304, validators)
+        kind, body = (b"Content-Type", representation.content_type.encode("ascii")), found.open()
+        if isinstance(body, bytes):
+            return Reply(200, (kind, length_of(body), *validators), body)
+        try:
+            size = body.end if isinstance(body, FileBody) else None
+            if size is None and request.method != b"HEAD":
+                await body.more()  # while nothing was sent, what goes wrong can still be said
+            length = () if size is None else ((b"Content-Length", b"%d" % size),)
+            coding = ((b"Content-Encoding", b"gzip"),) if found.gzip else ()
+            self._responder.put_head(request, 200, (kind, *length, *coding, *validators))
+            if request.method != b"HEAD":
+                await send_body(request, body, length=size)
+        finally:
+            body.close()
+        return None
+
+    def _has_list(self, index: Index) -> bool:
+        """Return whether the upstream of ``index`` provides a list of its projects."""
+        return index.is_mirror and not self._mirrors.offline and not index.config.get("mirror_no_project_list")
+
+    async def _mirrored(self, index: Index, representation: Representation, gzip: bool) -> _Found:
+        """Return the upstream's list, which lies rendered on disk and is never in memory."""
+        names = await self._mirrors.names.ensure(index)
+        file = f"page.{'json' if representation.is_json else 'html'}{'.gz' if gzip else ''}"
+        # The same bytes under the two names of HTML must not share a tag.
+        tag = names.etags[file]
+        if representation is Representation.HTML_V1:
+            tag = tag[:-1] + '-v1"'
+        status = _cache_status(names, self._responder.now())
+        return _Found(tag, status, lambda: FileBody.open(os.path.join(names.folder, file)), gzip)
+
+    async def _combined(self, visibility: VisibleIndexes, representation: Representation, gzip: bool) -> _Found:
+        """Return the sorted union, made while it is sent if it contains an upstream's list, which is never in memory."""
+        name, lists, missing = visibility.index.name, [], []
         plain = [index for index in visibility.visible if not self._has_list(index)]
         for index in visibility.visible:
             if self._has_list(index):
@@ -94,69 +111,21 @@ class NameListHandler:
                     missing.append(f"{index.name}: {getattr(error, 'reason', error)}")
         known = await self._offload(self._known, plain)
         status = CacheStatus(missing="; ".join(missing) or None)
-        if lists:
-            return await self._merged(asked, known, lists, status)
-        body = await self._offload(_render, visibility.index.name, known, representation)
-        return self._whole(attrs.evolve(asked, gzip=False), body, status)
-
-    def _has_list(self, index: Index) -> bool:
-        """Return whether the upstream of ``index`` provides a list of its projects."""
-        return index.is_mirror and not self._mirrors.offline and not index.config.get("mirror_no_project_list")
-
-    async def _mirrored(self, asked: _Requested) -> Reply | None:
-        """Answer with the upstream's list, which lies rendered on disk and is never in memory."""
-        names = await self._mirrors.names.ensure(asked.visibility.index)
-        file = f"page.{'json' if asked.representation.is_json else 'html'}{'.gz' if asked.gzip else ''}"
-        # The same bytes under the two names of HTML must not share a tag.
-        tag = names.etags[file]
-        if asked.representation is Representation.HTML_V1:
-            tag = tag[:-1] + '-v1"'
-        now = self._responder.now()
-        validators = asked.validators(tag, _cache_status(names, now), now)
-        if has_already(asked.request, tag):
-            return Reply(304, validators)
-        body = FileBody.open(os.path.join(names.folder, file))
-        await self._send(asked, body, body.end, validators)
-        return None
-
-    async def _merged(
-        self, asked: _Requested, known: Sequence[str], lists: Sequence[NameList], status: CacheStatus
-    ) -> Reply | None:
-        """Answer with the sorted union, made while it is sent: an upstream's list is never in memory."""
-        name, representation = asked.visibility.index.name, asked.representation
-        digest = hashlib.sha256(f"{name} {representation.value} {asked.gzip}".encode())
+        if not lists:
+            content = await self._offload(_render, name, known, representation)
+            return _Found(etag(content, representation.content_type), status, lambda: content)
+        digest = hashlib.sha256(f"{name} {representation.value} {gzip}".encode())
         for part in (*(names.etags["page.json"] for names in lists), *known):
             digest.update(part.encode() + _SEPARATOR)
-        tag, now = f'"{digest.hexdigest()[:32]}"', self._responder.now()
         if len(lists) == 1 and status.missing is None:
-            status = _cache_status(lists[0], now)
-        validators = asked.validators(tag, status, now)
-        if has_already(asked.request, tag):
-            return Reply(304, validators)
-        pieces = render_names(name, _union(known, [os.path.join(names.folder, "names.txt") for names in lists]), representation)
-        body = PiecesBody(_compressed(pieces) if asked.gzip else pieces, self._offload)
-        if asked.request.method != b"HEAD":
-            await body.more()  # while nothing was sent, what goes wrong can still be said
-        await self._send(asked, body, None, validators)
-        return None
+            status = _cache_status(lists[0], self._responder.now())
 
-    async def _send(self, asked: _Requested, body: FileBody | PiecesBody, size: int | None, validators: Headers) -> None:
-        length = () if size is None else ((b"Content-Length", b"%d" % size),)
-        head = (asked.content_type, *length, *asked.coding, *validators)
-        try:
-            self._responder.put_head(asked.request, 200, head)
-            if asked.request.method != b"HEAD":
-                await send_body(asked.request, body, length=size)
-        finally:
-            body.close()
+        def body() -> PiecesBody:
+            union = _union(known, [os.path.join(names.folder, "names.txt") for names in lists])
+            pieces = render_names(name, union, representation)
+            return PiecesBody(_compressed(pieces) if gzip else pieces, self._offload)
 
-    def _whole(self, asked: _Requested, body: bytes, status: CacheStatus) -> Reply:
-        tag = etag(body, asked.representation.content_type)
-        validators = asked.validators(tag, status, self._responder.now())
-        if has_already(asked.request, tag):
-            return Reply(304, validators)
-        headers = (asked.content_type, (b"Content-Length", b"%d" % len(body)), *validators)
-        return Reply(200, headers, body)
+        return _Found(f'"{digest.hexdigest()[:32]}"', status, body, gzip)
 
     def _known(self, indexes: Sequence[Index]) -> list[str]:
         """Return the projects of ``indexes`` that the view knows, sorted."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
+from twistpi.mirror.pages import PageState
 from twistpi.model.errors import TwistpiError, UnknownIndex, UnknownProject, UpstreamFailed
 from twistpi.model.records import Index
 from twistpi.rules.inheritance import VisibleIndexes, visible_sources
 from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, ReadyAnswers
-
-if TYPE_CHECKING:
-    from twistpi.mirror.pages import PageState
-
 
 _Told = tuple[Index, "PageState"]
 """A mirror, and how fresh what it says is."""
@@ -95,16 +90,22 @@ class ProjectSources:
         self, mirrors: Sequence[Index], project: str, *, force: bool = False
     ) -> tuple[list[_Told], list[_Failed]]:
         """Ask several mirrors; those that were deleted or lack the project are left out of both lists."""
-        asked = [Deferred.fromCoroutine(self._mirrors.pages.ensure(mirror, project, force=force)) for mirror in mirrors]
-        outcomes: Sequence[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
+        asked = [Deferred.fromCoroutine(self._outcome(mirror, project, force)) for mirror in mirrors]
         told: list[_Told] = []
         failed: list[_Failed] = []
-        for mirror, (succeeded, outcome) in zip(mirrors, outcomes, strict=True):
-            if succeeded:
+        for mirror, asking in zip(mirrors, asked, strict=True):
+            outcome = await asking
+            if not isinstance(outcome, TwistpiError):
                 told.append((mirror, outcome))
-            elif not outcome.check(UnknownProject, UnknownIndex):
-                failed.append((mirror, _expected(outcome)))
+            elif not isinstance(outcome, UnknownProject | UnknownIndex):
+                failed.append((mirror, outcome))
         return told, failed
+
+    async def _outcome(self, mirror: Index, project: str, force: bool) -> PageState | TwistpiError:
+        try:
+            return await self._mirrors.pages.ensure(mirror, project, force=force)
+        except TwistpiError as error:
+            return error
 
     def _require(
         self, visibility: VisibleIndexes, project: str, indexes: Sequence[Index], told: Sequence[_Told], failed: Sequence[_Failed]
@@ -128,11 +129,3 @@ class ProjectSources:
         checked_at = now - worst.age
         status = CacheStatus(worst.kind, checked_at, checked_at + expiry, worst.source or "local", worst.reason, missing)
         return status, 0.0 if missing is not None else now + min(state.fresh_for for state in states)
-
-
-def _expected(failure: Failure) -> TwistpiError:
-    """Return the error of ``failure``; raise an unexpected one."""
-    if isinstance(failure.value, TwistpiError):
-        return failure.value
-    failure.raiseException()
-    raise AssertionError("not reached")

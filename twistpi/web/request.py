@@ -111,9 +111,9 @@ def kept_body(request: Request) -> bytes:
     """Return the body of ``request``; raise ``TwistpiError`` for one that was not kept."""
     if isinstance(request, TwistpiRequest) and request.body_length > _LARGEST_BODY:
         raise TwistpiError(f"The body is larger than the {_LARGEST_BODY} bytes that are taken here.", 413)
-    content: Any = request.content
-    content.seek(0)
-    return bytes(content.read())
+    assert request.content is not None
+    request.content.seek(0)
+    return bytes(request.content.read())
 
 
 def json_body(request: Request) -> Json:

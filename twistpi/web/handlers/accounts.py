@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.web.server import Request
@@ -30,6 +29,7 @@ from twistpi.rules.accounts import (
     token_facts,
 )
 from twistpi.rules.permissions import Action, may_read
+from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, client_address, is_local, outside_prefix, outside_url
 from twistpi.web.commits import Commits
@@ -37,9 +37,6 @@ from twistpi.web.handlers.indexes import listing
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
 from twistpi.web.replies import Reply, html_reply, message_reply, result_reply
 from twistpi.web.request import ends_with_slash, header, json_body, wants_html
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
 
 
 @attrs.define(eq=False)
@@ -58,12 +55,10 @@ class UsersHandler:
         return await self._offload(self._list_reply, principal, root)
 
     async def show(self, request: Request, user: str) -> Reply:
-        """One user with every index; raises ``NotFound``."""
+        """One user with every index."""
         principal = await self._access.principal(request)
         reader = self._access.reader
-        found = reader.user(user)
-        if found is None:
-            raise unknown_user(user)
+        found = _existing(reader, user)
         indexes = [index for index in reader.indexes_of(user) if may_read(principal, index)]
         if wants_html(request):
             up = "../" if ends_with_slash(request) else ""
@@ -71,7 +66,7 @@ class UsersHandler:
         return result_reply("userconfig", self._user_facts(found, indexes, principal))
 
     async def create(self, request: Request, user: str) -> Reply:
-        """Make a user; raises ``PermissionDenied``, ``TwistpiError``, and what ``read_new_user`` raises."""
+        """Make a user."""
         principal = await self._access.principal(request)
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
@@ -80,13 +75,11 @@ class UsersHandler:
         check_user_name(user)
         password_hash = await self._hash(wanted)
         await self._commits.commit(lambda view: decide_user_created(view.user(user), user, wanted, password_hash), principal)
-        return result_reply("userconfig", self._now(user, principal), 201)
+        view = self._access.reader
+        return result_reply("userconfig", self._user_facts(_existing(view, user), view.indexes_of(user), principal), 201)
 
     async def modify(self, request: Request, user: str) -> Reply:
-        """Change a user; the response to a new password is a new login token.
-
-        Raises ``NotFound``, ``PermissionDenied``, and what ``read_user_patch`` raises.
-        """
+        """Change a user; the response to a new password is a new login token."""
         principal = await self._access.principal(request)
         wanted = read_user_patch(json_body(request))
         self._decide_modified(self._access.reader, user, wanted, principal, "" if wanted.password is not None else None)
@@ -100,7 +93,7 @@ class UsersHandler:
         return result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
 
     async def delete(self, request: Request, user: str) -> Reply:
-        """Delete a user with all indexes; raises ``PermissionDenied``, ``NotFound``, ``TwistpiError``."""
+        """Delete a user with all indexes."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:
@@ -113,22 +106,13 @@ class UsersHandler:
     def _decide_modified(
         self, view: Reader, user: str, wanted: UserRequest, principal: Principal, password_hash: str | None
     ) -> Sequence[Change]:
-        found = view.user(user)
-        if found is None:
-            raise unknown_user(user)
+        found = _existing(view, user)
         action = Action.MODIFY_USER if needs_full_rights(wanted, found) else Action.CHANGE_PASSWORD
         self._access.check(action, principal, user=user)
         return decide_user_modified(found, user, wanted, password_hash)
 
     async def _hash(self, wanted: UserRequest) -> str | None:
         return None if wanted.password is None else await self._access.authenticator.hash_password(wanted.password)
-
-    def _now(self, user: str, principal: Principal) -> dict[str, Json]:
-        reader = self._access.reader
-        found = reader.user(user)
-        if found is None:
-            raise unknown_user(user)  # deleted at once
-        return self._user_facts(found, [index for index in reader.indexes_of(user) if may_read(principal, index)], principal)
 
     def _list_reply(self, principal: Principal, root: str | None) -> Reply:
         """Called in any thread; ``root`` is the server's address for a page, None for JSON."""
@@ -143,9 +127,17 @@ class UsersHandler:
         return result_reply("list:userconfig", users)
 
     def _user_facts(self, user: User, indexes: Sequence[Index], principal: Principal) -> dict[str, Json]:
-        own = {index.name.partition("/")[2]: self._access.settings_of(index, principal) for index in indexes}
+        shown = [index for index in indexes if may_read(principal, index)]
+        own = {index.name.partition("/")[2]: self._access.settings_of(index, principal) for index in shown}
         modified = {} if user.modified is None else {"modified": user.modified}
         return {**user.config, "username": user.name, "created": user.created, **modified, "indexes": own}
+
+
+def _existing(view: Reader, user: str) -> User:
+    found = view.user(user)
+    if found is None:
+        raise unknown_user(user)
+    return found
 
 
 _OPEN_END = "/+api"
@@ -161,9 +153,9 @@ class LoginHandler:
     _url_map: Map
 
     async def login(self, request: Request) -> Reply:
-        """A login token; raises ``LoginFailed``, ``BadRequest``, and ``TwistpiError`` if too many passwords wait."""
+        """A login token."""
         body = json_body(request)
-        given: Mapping[str, Any] = body if isinstance(body, dict) else {}
+        given: Mapping[str, Json] = body if isinstance(body, dict) else {}
         user, password = given.get("user"), given.get("password")
         if user is None or password is None:
             raise BadRequest("Bad request: no user/password specified")
@@ -175,10 +167,7 @@ class LoginHandler:
         return result_reply("proxyauth", result, message="login successful", secret=True)
 
     async def authcheck(self, request: Request) -> Reply:
-        """Whether the request's credentials are good for reading ``X-Original-URI``, or the request's own address.
-
-        Raises ``PermissionDenied`` when they are not, or nothing is there; ``LoginNeeded`` when others might be.
-        """
+        """Whether the request's credentials are good for reading ``X-Original-URI``, or the request's own address."""
         original = header(request, "x-original-uri") or request.uri.decode("latin-1")
         route, arguments = self._route(request, original)
         if "index" in arguments and not route.rstrip("/").endswith(_OPEN_END):
@@ -196,7 +185,7 @@ class LoginHandler:
                 raise PermissionDenied(f"read index {name}") from None  # that client understands nothing else
             raise
 
-    def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, Any]]:
+    def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, object]]:
         """Return the route of ``address``, and its arguments; raise ``PermissionDenied`` if there is none."""
         try:
             segments = without_prefix(segments_of(address), outside_prefix(request, self._addresses))
@@ -220,19 +209,15 @@ class TokensHandler:
     _now: Callable[[], datetime]
 
     async def list(self, request: Request, user: str) -> Reply:
-        """The API tokens of a user, without their secrets; raises ``PermissionDenied``, ``NotFound``."""
+        """The API tokens of a user, without their secrets."""
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         reader = self._access.reader
-        if reader.user(user) is None:
-            raise unknown_user(user)
+        _existing(reader, user)
         return result_reply("list:apitoken", [token_facts(token) for token in reader.api_tokens(user)])
 
     async def create(self, request: Request, user: str) -> Reply:
-        """Create an API token, whose text is in this response and never again.
-
-        Raises ``PermissionDenied``, ``NotFound``, ``UnknownIndex``, ``BadRequest``.
-        """
+        """Create an API token, whose text is in this response and never again."""
         principal = await self._access.principal(request)
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
         wanted = read_token_request(json_body(request))
@@ -251,7 +236,7 @@ class TokensHandler:
         return result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
 
     async def revoke(self, request: Request, user: str, token: str) -> Reply:
-        """Revoke an API token; ``token`` is its public half.  Raises ``PermissionDenied``, ``NotFound``."""
+        """Revoke an API token; ``token`` is its public half."""
         principal = await self._access.principal(request)
 
         def decide(view: Reader) -> Sequence[Change]:

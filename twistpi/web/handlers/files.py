@@ -6,7 +6,7 @@ The auth subrequest of a web server in front that sends files from the disk by i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -28,6 +28,7 @@ from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
 from twistpi.rules.uploads import file_of
 from twistpi.simple.urls import without_credentials
+from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status
 from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.components import MirrorServices
@@ -36,9 +37,6 @@ from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
 from twistpi.web.paths import RequestRefused, segments_of, without_prefix
 from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, redirect_reply, result_reply
 from twistpi.web.request import header
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
 
 _INTEGRITY: Final = b"application/vnd.pypi.integrity.v1+json"
 _TAR: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -17,16 +17,13 @@ from twistpi.rules.indexes import decide_index_created, decide_index_deleted, de
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.urls import without_credentials
+from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.replies import Reply, html_reply, message_reply, redirect_reply, result_reply
 from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, wants_html
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
-
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
@@ -65,10 +62,7 @@ class IndexesHandler:
     _simple: SimpleHandler
 
     async def show(self, request: Request, name: str) -> Reply | None:
-        """One index; its name list for installers and for clients that accept the JSON of the simple API.
-
-        Raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``.
-        """
+        """One index; its name list for installers and for clients that accept the JSON of the simple API."""
         negotiated = self._simple.negotiated(request)
         if negotiated.installer or (negotiated.representation is Representation.JSON_V1 and not negotiated.json):
             # Names link to what stands beside them, so HTML is shown where that is right.
@@ -86,7 +80,7 @@ class IndexesHandler:
         return await self._offload(self._reply_with_projects, found, principal)
 
     async def create(self, request: Request, name: str) -> Reply:
-        """Make an index; raises ``NotFound``, ``PermissionDenied``, and what ``decide_index_created`` raises."""
+        """Make an index."""
         principal, body = await self._access.principal(request), kept_body(request)
         user, _, _ = name.partition("/")
 
@@ -102,7 +96,7 @@ class IndexesHandler:
         return self._settings_reply(name, principal)
 
     async def modify(self, request: Request, name: str) -> Reply:
-        """Change the settings of an index; raises ``PermissionDenied``, and what ``decide_index_modified`` raises."""
+        """Change the settings of an index."""
         principal = await self._access.principal(request)
         body = kept_body(request)
         error_on_noop = has_parameter(request, b"error_on_noop")
@@ -117,7 +111,7 @@ class IndexesHandler:
         return self._settings_reply(name, principal)
 
     async def delete(self, request: Request, name: str) -> Reply:
-        """Delete an index with all that is in it; raises ``PermissionDenied``, ``TwistpiError``."""
+        """Delete an index with all that is in it."""
         principal = await self._access.principal(request)
         await self._commits.commit(
             lambda view: decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name)), principal
@@ -151,7 +145,7 @@ class ApiHandler:
         return result_reply("apiconfig", self._facts(outside_url(request, self._addresses), principal))
 
     async def index(self, request: Request, name: str) -> Reply:
-        """``/{user}/{index}/+api``; raises ``UnknownIndex``, ``LoginNeeded``, ``PermissionDenied``."""
+        """``/{user}/{index}/+api``."""
         principal = await self._access.principal(request)
         found = existing_index(self._access.reader, name)
         self._access.check(Action.READ, principal, index=found)

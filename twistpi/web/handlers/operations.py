@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
-from typing import Any
 
 import attrs
 import orjson
@@ -43,12 +42,12 @@ class GarbageHandler:
     _collector: GarbageCollector
 
     async def show(self, request: Request) -> Reply:
-        """The sweep under way and the one before it; raises ``PermissionDenied``."""
+        """The sweep under way and the one before it."""
         await _check_administrator(self._access, request)
         return self._reply()
 
     async def sweep(self, request: Request) -> Reply:
-        """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for.  Raises ``PermissionDenied``."""
+        """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for."""
         await _check_administrator(self._access, request)
         return self._reply(self._collector.ask())
 
@@ -74,15 +73,12 @@ class PromoteHandler:
     _promotion: Promotion
 
     async def show(self, request: Request) -> Reply:
-        """The promotion under way or the last one; raises ``PermissionDenied``."""
+        """The promotion under way or the last one."""
         await _check_administrator(self._access, request)
         return result_reply("promotion", self._promotion.facts())
 
     async def promote(self, request: Request) -> Reply:
-        """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.
-
-        Raises ``PermissionDenied``, ``TwistpiError``.  What comes of it is told by ``show``.
-        """
+        """Begin a promotion; with ``{"force": true}`` without the entries that are outstanding.  ``show`` tells the outcome."""
         await _check_administrator(self._access, request)
         body = json_body(request)
         self._promotion.begin(force=isinstance(body, dict) and body.get("force") is True)
@@ -113,7 +109,7 @@ class HealthHandler:
         return _reply(200 if is_ready else 503, body)
 
 
-def _told(check: Check) -> dict[str, Any]:
+def _told(check: Check) -> Json:
     return {
         "name": check.name,
         "result": "fine" if check.fine else "failed" if check.needed else "warning",
@@ -143,7 +139,7 @@ class MetricsHandler:
         ProcessCollector(registry=self._registry)
 
     async def metrics(self, request: Request) -> Reply:
-        """The figures, as text or in the OpenMetrics format, as ``Accept`` says.  Raises ``PermissionDenied``."""
+        """The figures, as text or in the OpenMetrics format, as ``Accept`` says."""
         if not self._is_near(request):
             principal = await self._access.principal(request)
             if principal.user != ROOT or principal.token is not None:
@@ -217,7 +213,7 @@ def _requests(traffic: Traffic) -> Iterator[Metric]:
 
 def families(measures: Iterable[Measure]) -> Iterator[Metric]:
     """``measures`` as the client library has them: one family for each name, with its labels."""
-    found: dict[str, Any] = {}
+    found: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for measure in measures:
         family = found.get(measure.name)
         if family is None:

@@ -18,9 +18,10 @@ from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.rules.releases import find_release, releases
 from twistpi.rules.upload_checks import shown_metadata
 from twistpi.simple.urls import quote_path
-from twistpi.web.access import Access
+from twistpi.web.access import Access, project_status
 from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.fast.ready import CacheStatus
+from twistpi.web.handlers.files import hash_spec
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.pages import FEW_LINKS
 from twistpi.web.project_sources import ProjectSources
@@ -99,23 +100,22 @@ def _hashes(file: KnownFile) -> Mapping[str, str]:
 
 
 def _link(kind: str, href: str, hashes: Mapping[str, str]) -> Data:
-    algorithm = "sha256" if "sha256" in hashes else next(iter(hashes), None)
-    spec = "" if algorithm is None else f"{algorithm}={hashes[algorithm]}"
     told = {"hashes": dict(hashes)} if hashes else {}
-    return {"rel": kind, "hash_spec": spec, **told, "href": href}
+    return {"rel": kind, "hash_spec": hash_spec(hashes), **told, "href": href}
 
 
 def _log(lines: Sequence[LogLine]) -> list[Data]:
-    return [_log_line(line) for line in lines]
-
-
-def _log_line(line: LogLine) -> Data:
-    told: Data = {"what": line.what, "who": line.who, "when": list(datetime.fromisoformat(line.when).timetuple()[:6])}
-    if line.src is not None:
-        told["src"] = line.src
-    if line.count is not None:
-        told["count"] = line.count
-    return {**told, "dst": line.dst}
+    return [
+        {
+            "what": line.what,
+            "who": line.who,
+            "when": list(datetime.fromisoformat(line.when).timetuple()[:6]),
+            **({} if line.src is None else {"src": line.src}),
+            **({} if line.count is None else {"count": line.count}),
+            "dst": line.dst,
+        }
+        for line in lines
+    ]
 
 
 @attrs.define(eq=False)
@@ -164,10 +164,7 @@ class ProjectsHandler:
     async def _data(
         self, request: Request, name: str, project: str, version: str | None, *, own: bool
     ) -> tuple[Data, CacheStatus]:
-        """Return version -> version data of every visible release, or of ``version`` alone.
-
-        Raises ``NotFound`` and whatever the page of the project would.
-        """
+        """Return version -> version data of every visible release, or of ``version`` alone."""
         visibility = await self._access.visibility(request, name)
         indexes, status = await self._indexes(visibility, project, own=own)
         while not self._access.is_current(visibility):
@@ -206,8 +203,7 @@ class ProjectsHandler:
         if index.is_mirror:
             known = reader.project(index.name, project)
             return {} if known is None else mirrored_data(known, version, outside)
-        header = reader.header(index.name, project)
-        is_quarantined = header is not None and header[0] == "quarantined"
+        is_quarantined = project_status(reader, index.name, project) == "quarantined"
         return private_data(reader.releases(index.name, project), version, outside, is_quarantined=is_quarantined)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.web.server import Request
@@ -44,15 +43,12 @@ from twistpi.rules.pushes import (
     selected_files,
 )
 from twistpi.rules.uploads import is_volatile
+from twistpi.view.read import Reader, Readers
 from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.components import MirrorServices
 from twistpi.web.replies import Reply, result_reply
 from twistpi.web.request import json_body
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader, Readers
-
 
 CoreMetadata = tuple[str, int]
 """SHA-256 and size of core metadata."""
@@ -67,18 +63,14 @@ class ReleaseFetcher:
     _storage: UploadStorage
 
     async def learn(self, index: Index, project: str) -> None:
-        """Have the view know what the mirror ``index`` has of ``project``, if anything.
-
-        Raises ``UpstreamFailed`` and ``UpstreamUnreachable``.
-        """
+        """Have the view know what the mirror ``index`` has of ``project``, if anything."""
         with suppress(UnknownProject):
             await self._mirrors.pages.ensure(index, project)
 
     async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, CoreMetadata]:
         """Fetch the selected files of ``release``, which ``index`` mirrors.
 
-        Returns, by file name, the metadata that was put beside files which the upstream lists without a digest.  Raises
-        ``UpstreamFailed``, ``UpstreamUnreachable``, ``WrongBytes``, ``StorageFull``.
+        Return, by file name, the metadata that was put beside files which the upstream lists without a digest.
         """
         beside: dict[str, CoreMetadata] = {}
         for file in selected_files(release, selection):
@@ -94,7 +86,9 @@ class ReleaseFetcher:
     async def _file(self, index: Index, project: str, path: str) -> KnownFile | None:
         """Return the file at ``path``, and have its bytes here; None if it went away."""
         known = self._known(index, path)
-        if known is None or await self._is_here(known):
+        if known is None:
+            return None
+        if known.sha256 is not None and await self._storage.is_here(blob_address(known.sha256, known.link.filename)):
             return known
         try:
             await self._mirrors.files.open(index, project, known).finished()
@@ -105,12 +99,6 @@ class ReleaseFetcher:
     def _known(self, index: Index, path: str) -> KnownFile | None:
         found = self._readers.get().file_by_path(index.name, path)
         return None if found is None else found[1]
-
-    async def _is_here(self, known: KnownFile) -> bool:
-        if known.sha256 is None:
-            return False
-        address = blob_address(known.sha256, known.link.filename)
-        return await self._storage.is_here(address)
 
     async def _put_beside(self, known: KnownFile, address: BlobAddress) -> CoreMetadata:
         """Copy core metadata beside the file: that of a mirror's file without a digest lies elsewhere."""
@@ -135,11 +123,7 @@ class PushHandler:
     _pusher: Pusher
 
     async def push(self, request: Request, name: str) -> Reply:
-        """Push a release out of an index, whose bases do not count.
-
-        Raises ``UnknownIndex``, ``LoginNeeded`` and ``PermissionDenied`` when that may not be read, ``BadRequest``,
-        what ``decide_push`` raises, ``LoginNeeded``, and what keeps a mirror from getting its files.
-        """
+        """Push a release out of an index, whose bases do not count."""
         source = await self._access.index(request, name)
         wanted = read_push(json_body(request))
         principal = await self._access.principal(request)

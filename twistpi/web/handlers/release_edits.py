@@ -16,7 +16,7 @@ of a project, is set and lifted by callers who may change the index.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -38,14 +38,11 @@ from twistpi.rules.releases import (
     read_status,
     read_yank,
 )
+from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.commits import Commits
 from twistpi.web.replies import Reply, message_reply, result_reply
 from twistpi.web.request import has_parameter, kept_body, read_json
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
-
 
 _FORCE = b"force"
 """The parameter with which an index that is not volatile lets go, too."""

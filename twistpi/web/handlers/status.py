@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 from twisted.web.server import Request
 
 from twistpi.model.errors import TwistpiError
-from twistpi.model.records import ROOT, Json
+from twistpi.model.records import NOBODY, ROOT, Json
 from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
+from twistpi.simple.urls import without_credentials
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
 from twistpi.web.components import NodeFacts, ReplicationServices
@@ -39,16 +39,12 @@ class StatusHandler:
 
     async def status(self, request: Request) -> Reply:
         """The status; for root with the names of files that cannot be fetched."""
-        with_names = await self._is_root(request)
-        return result_reply("status", self._facts(request, with_names=with_names))
-
-    async def _is_root(self, request: Request) -> bool:
-        """Return whether the caller is an administrator; errors of authentication count as no."""
         try:
             principal = await self._access.principal(request)
         except TwistpiError:
-            return False
-        return is_allowed(Action.ADMINISTER, principal, self._access.policy, user=ROOT)
+            principal = NOBODY
+        with_names = is_allowed(Action.ADMINISTER, principal, self._access.policy, user=ROOT)
+        return result_reply("status", self._facts(request, with_names=with_names))
 
     def _facts(self, request: Request, *, with_names: bool) -> dict[str, Json]:
         replication, headers = self._replication, self._responder.default_headers
@@ -72,7 +68,12 @@ class StatusHandler:
             "event-serial": serial,
             "event-serial-timestamp": moved_at,
             "event-serial-in-sync-at": now,
-            "metrics": self._metrics(),
+            "metrics": [
+                ["twistpi_page_cache_pages", "gauge", len(self._ready.page_cache)],
+                ["twistpi_page_cache_bytes", "gauge", self._ready.page_cache.size],
+                ["twistpi_passwords_hashed", "counter", self._access.authenticator.line.hashed],
+                ["twistpi_ready_paths", "gauge", len(self._ready.pages) + len(self._ready.files)],
+            ],
             "polling_replicas": self._followers(),
             "log-id": self._node.log_id,
             "log-begins-after": 0 if replication.feeds is None else replication.feeds.changelog.begins_after.serial,
@@ -100,29 +101,18 @@ class StatusHandler:
     def _followers(self) -> dict[str, Json]:
         """Return the followers of this server by their ids, in the format of the devpi protocol."""
         feeds = self._replication.feeds
-        return (
-            {}
-            if feeds is None
-            else {
-                node: {
-                    "remote-ip": follower.address,
-                    "outside-url": follower.outside_url,
-                    "serial": follower.reached,
-                    "in-request": bool(follower.bodies),
-                    "is-streaming": bool(follower.bodies),
-                    "last-request": follower.last_request,
-                }
-                for node, follower in feeds.followers.items()
+        followers = {} if feeds is None else feeds.followers
+        return {
+            node: {
+                "remote-ip": follower.address,
+                "outside-url": follower.outside_url,
+                "serial": follower.reached,
+                "in-request": bool(follower.bodies),
+                "is-streaming": bool(follower.bodies),
+                "last-request": follower.last_request,
             }
-        )
-
-    def _metrics(self) -> list[Json]:
-        return [
-            ["twistpi_page_cache_pages", "gauge", len(self._ready.page_cache)],
-            ["twistpi_page_cache_bytes", "gauge", self._ready.page_cache.size],
-            ["twistpi_passwords_hashed", "counter", self._access.authenticator.line.hashed],
-            ["twistpi_ready_paths", "gauge", len(self._ready.pages) + len(self._ready.files)],
-        ]
+            for node, follower in followers.items()
+        }
 
 
 def replica_facts(progress: Progress, primary_url: str | None, now: float) -> dict[str, Json]:
@@ -131,7 +121,7 @@ def replica_facts(progress: Progress, primary_url: str | None, now: float) -> di
     All times are Unix seconds.  ``lag-entries`` and ``lag-seconds`` are null while nothing is known of the primary.
     """
     primary: dict[str, Json] = {
-        "url": None if primary_url is None else strip_credentials(primary_url),
+        "url": None if primary_url is None else without_credentials(primary_url),
         "uuid": progress.primary_uuid,
         "serial": progress.primary_serial,
         "serial-timestamp": progress.primary_time,
@@ -153,18 +143,11 @@ def replica_facts(progress: Progress, primary_url: str | None, now: float) -> di
     }
 
 
-def strip_credentials(url: str) -> str:
-    """``url`` without a name and a password."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-
-
 def _host_and_port(request: Request) -> tuple[str | None, int | None]:
     """Return host and port at which ``request`` arrived, perhaps at a worker."""
     passed_on = passed_on_of(request)
     if passed_on is not None:
         asked = urlsplit(passed_on.outside)
         return asked.hostname, asked.port
-    host: Any = request.getHost()
+    host = request.getHost()
     return getattr(host, "host", None), getattr(host, "port", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.web.server import Request
@@ -18,15 +17,13 @@ from twistpi.model.records import NOBODY, Index, Principal
 from twistpi.model.releases import TOXRESULT, AttachmentAdded, Release
 from twistpi.rules.attachments import decide_toxresult, toxresult_filename, toxresults_of
 from twistpi.rules.permissions import Action, is_allowed
+from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.handlers.uploads import path_parts
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import Reply, result_reply
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
 
 
 @attrs.define(eq=False)
@@ -42,11 +39,7 @@ class ToxresultsHandler:
     """Where results are about to be kept: two of one second must not have one name."""
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
-        """Return the caller that may post a test result with ``request``, of which only headers and path are here.
-
-        Raises ``TwistpiError``, ``LoginNeeded`` and ``PermissionDenied`` for an index that may not be read,
-        ``NotFound``, ``BadRequest``.
-        """
+        """Return the caller that may post a test result with ``request``, of which only headers and path are here."""
         parts = path_parts(request, raw_path, self._addresses)
         if len(parts) < 3:
             raise BadRequest("Bad request: only files take test results")
@@ -55,7 +48,7 @@ class ToxresultsHandler:
         return principal
 
     async def post(self, request: Request, name: str, path: str) -> Reply:
-        """Store a test result; raises what ``admit`` raises, ``TwistpiError``, and ``BadRequest`` for what is no JSON."""
+        """Store a test result."""
         body = request.content
         assert isinstance(body, StreamedBody), "chosen by the path"
         principal = await body.admitted()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from twisted.web.server import Request
@@ -26,6 +26,7 @@ from twistpi.rules.attestations import provenance_of
 from twistpi.rules.permissions import Action
 from twistpi.rules.upload_checks import check_upload_filename, compare, merge_metadata, read_metadata, requires_python
 from twistpi.rules.uploads import IDENTICAL, decide_file_uploaded, decide_registered, is_volatile, uploaded_path
+from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status, stage_index
 from twistpi.web.addresses import Addresses, outside_prefix
 from twistpi.web.commits import Commits, UploadStorage
@@ -35,10 +36,6 @@ from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import NO_STORE, Reply, length_of
 from twistpi.web.request import is_form, kept_body
-
-if TYPE_CHECKING:
-    from twistpi.view.read import Reader
-
 
 _ACTION: Final = ":action"
 _ATTESTATIONS: Final = "attestations"
@@ -84,11 +81,8 @@ class UploadHandler:
     _push: PushHandler
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
-        """Return the caller that may upload with ``request``, of which only headers and path (as sent, without query) are here.
-
-        Raises ``UnknownIndex``, ``NotFound``, ``LoginNeeded``, ``PermissionDenied``, and ``BadRequest`` for what is no path of
-        an index: nothing of such a request may reach the disk, whatever its handler does with it.
-        """
+        """Return the caller that may upload with ``request``, of which only headers and path (as sent, no query) are here."""
+        # Nothing of a request for another path may reach the disk, whatever its handler does with it.
         parts = path_parts(request, raw_path, self._addresses)
         if len(parts) != 2 or not all(parts) or any("+" in part for part in parts):
             raise BadRequest("Bad request: only indexes take uploads")
@@ -110,11 +104,7 @@ class UploadHandler:
         return index
 
     async def submit(self, request: Request, name: str) -> Reply:
-        """Handle a form with an ``:action`` as an upload, everything else as a push.
-
-        Raises ``UnknownIndex``, ``NotFound``, ``LoginNeeded``, ``PermissionDenied``, ``BadRequest``, the refusals of forms,
-        and those of each action.
-        """
+        """Handle a form with an ``:action`` as an upload, everything else as a push."""
         form = await self._form(request)
         action = None if form is None else form.first(_ACTION)
         if form is None or not action:
