@@ -14,6 +14,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
 from twistpi.model.records import Json
+from twistpi.model.text import one_line
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names (spelled as Twisted spells them) and values, in the order they are sent."""
@@ -127,8 +128,7 @@ def forget_headers(request: Request) -> None:
 
 def phrase_of(text: str) -> str:
     """``text`` as it may stand in a status line: one line of Latin-1, not endless."""
-    plain = text.encode("latin-1", "replace").decode("latin-1")
-    line = " ".join("".join(character if character.isprintable() else " " for character in plain).split())
+    line = one_line(text.encode("latin-1", "replace").decode("latin-1"))
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."
 
 
