@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import orjson
@@ -23,7 +23,6 @@ from twisted.python.failure import Failure
 
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted
 from twistpi.model.codec import encode_content
@@ -125,7 +124,7 @@ async def measure(clock: Any, folder: Path, rounds: int) -> None:
     view = open_view(str(folder / "view.sqlite"), log_id)
     writer = Writer(
         changelog,
-        cast(IView, view),
+        view,
         now=lambda: datetime.now(UTC),
         call_in_reactor=clock.callFromThread,
         announce=lambda _serial, _changes: None,

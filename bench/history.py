@@ -9,17 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import attrs
 import orjson
 
 from bench.builds import PROJECT
 from bench.servers import Twistpi
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached
 from twistpi.model.codec import encode_content
 from twistpi.model.records import Freshness, Link
@@ -64,7 +62,7 @@ class History:
         drop_view(path)
         started = time.perf_counter()
         view = open_view(path, self._log_id())
-        count = catch_up(changelog, cast(IView, view))
+        count = catch_up(changelog, view)
         elapsed = time.perf_counter() - started
         view.close()
         changelog.close()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from twistpi.blobs.address import blob_address, metadata_address
-from twistpi.blobs.search_path import SearchPath
 from twistpi.blobs.tree import Tree, open_tree
 
 NAME = "demo-1.0-py3-none-any.whl"

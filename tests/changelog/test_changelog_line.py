@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import twistpi.changelog
-from twistpi.changelog.line import FIRST_LINK, BadLine, check_line, has_shape, make_line, read_header
-from twistpi.changelog.segments import segment_name, sort_segments, sort_unfinished, split_by_segment
+from twistpi.changelog.format import (
+    FIRST_LINK,
+    BadLine,
+    check_line,
+    has_shape,
+    make_line,
+    read_header,
+    segment_name,
+    sort_segments,
+    sort_unfinished,
+    split_by_segment,
+)
 from twistpi.model.changes import FileCached, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 

@@ -10,8 +10,8 @@ from tests.contracts.changelog_contract import bodies, raw_lines
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.memory_changelog import MemoryChangelog
 from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.format import segment_start, write_base
 from twistpi.changelog.reader import log_bytes, read_lines
-from twistpi.changelog.segments import segment_start, write_base
 from twistpi.changelog.tail import find_end
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import FeedDamaged, LogDamaged, UnknownPosition, UnknownSerial

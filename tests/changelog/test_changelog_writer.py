@@ -15,7 +15,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.list_view import ListView
@@ -23,7 +22,6 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from tests.in_reactor import in_reactor, until, wait_for
 from twistpi.changelog.batch import Batches, Commit, Keep
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Committed, Writer
 from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
 from twistpi.model.codec import decode_content, encode_content
@@ -91,10 +89,6 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def test_the_view_of_these_tests_is_one() -> None:
-    assert verifyObject(IView, ListView())
 
 
 # Batches

@@ -12,12 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.view.small_world import INDEX, link
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
+from twistpi.changelog.format import segment_start, write_base
 from twistpi.changelog.reader import segment_path
-from twistpi.changelog.segments import segment_start, write_base
 from twistpi.cli.check import Finding, check
 from twistpi.cli.main import main
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, ProjectVanished
@@ -63,7 +62,7 @@ def replica(tmp_path: Path) -> Replica:
     log = FileChangelog.open(layout.changelog, Disk(), segment_limit=1000)
     log.append([encode_content(AT, "root", one) for one in changes], 0)
     with closing(open_view(layout.view, "1" * 32)) as view:
-        catch_up(log, IView(view))
+        catch_up(log, view)
     first, second, third = log.segments()[:3]
     log.close()
     write_base(layout.changelog, Disk(), segment_start(third.first, third.before))

@@ -20,7 +20,7 @@ from tests.cli.test_commands_garbage import INDEX, put_at
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.segments import segment_start, write_base
+from twistpi.changelog.format import segment_start, write_base
 from twistpi.cli.reports import entries
 from twistpi.cli.resync import Resynced, resync
 from twistpi.model.changes import EpochBegan, UserCreated

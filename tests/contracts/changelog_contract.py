@@ -9,8 +9,8 @@ import attrs
 import pytest
 from zope.interface.verify import verifyObject
 
+from twistpi.changelog.format import make_line
 from twistpi.changelog.interfaces import IChangelog
-from twistpi.changelog.line import make_line
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import FeedDamaged, LogConflict, UnknownPosition, UnknownSerial
 

@@ -31,7 +31,7 @@ from tests.fakes.ports import free_port
 from tests.fakes.unruly_proxy import UnrulyProxy
 from tests.live.stages import make_stage
 from tests.live.test_live_commands import CHEAP, twistpi
-from twistpi.view.snapshot import dump
+from twistpi.view.database import dump
 
 DEV = "jonathan/dev"
 _BROKEN = (OSError, http.client.HTTPException)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import attrs
-from zope.interface import implementer
 
-from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Entry
 from twistpi.model.peers import BEGINNING, Position
 
 
-@implementer(IView)
 @attrs.define(eq=False)
 class ListView:
     """Remembers entries; what is in the open transaction is apart until ``commit``."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 from zope.interface import implementer
 
+from twistpi.changelog.format import check_lines, make_line
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
-from twistpi.changelog.line import check_lines, make_line
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import LogConflict, UnknownPosition, UnknownSerial
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 from twisted.internet import reactor as the_reactor
@@ -20,7 +20,6 @@ from tests.in_reactor import offload
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.received import Receiving
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.gc.collector import GarbageCollector, Report
 from twistpi.model.changes import Change, Entry, IndexCreated, LogStarted
@@ -169,7 +168,7 @@ def make_setup(folder: Path, now_: Callable[[], float], grace: float) -> Setup:
     def stop(error: Exception) -> None:
         raise error
 
-    folding = cast(IView, view)
+    folding = view
     writer = Writer(changelog, folding, now=now, call_in_reactor=reactor.callFromThread, announce=announce, stop=stop)
     collector = GarbageCollector(tree, readers, writer, reactor, offload=offload, now=now_, grace=grace)
     announced.append(collector.changed)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import pytest
@@ -17,7 +17,6 @@ from tests.gc.gc_setup import INDEXES, LOG_ID, LONG_AGO, check_blobs, now, put, 
 from twistpi.blobs.address import BlobAddress, metadata_address, provenance_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
-from twistpi.changelog.interfaces import IView
 from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowClock, collect_alone, find_garbage
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.peers import Position
@@ -77,7 +76,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     view, changelog = open_view(path, LOG_ID), FullLog()
     put_first_entry(changelog, view)
     readers = Readers(path)
-    yield Place(open_tree(str(tmp_path)), view, readers, changelog, Batches(changelog, cast(IView, view), now))
+    yield Place(open_tree(str(tmp_path)), view, readers, changelog, Batches(changelog, view, now))
     readers.close()
     view.close()
 

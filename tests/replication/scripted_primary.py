@@ -25,21 +25,17 @@ from tests.in_reactor import offload
 from tests.replication.fake_primary import make_client, reactor
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
-from twistpi.changelog.line import read_header
+from twistpi.changelog.format import read_header
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import Change
 from twistpi.model.codec import encode_content
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.replication.following import Following, PauseLengths
 from twistpi.replication.primary import Primary
-from twistpi.server import storage as storage
-from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.database import ViewDatabase, dump, open_view
 from twistpi.view.read import Readers
-from twistpi.view.snapshot import dump
 
 LOG = "1" * 32
-assert storage.__doc__  # it says that a ViewDatabase is an IView
 PAUSES = PauseLengths(shortest=0.001, longest=0.002, stuck=0.005)
 SILENCE = 0.05
 AT = "2026-11-22T17:00:00.123456Z"
@@ -231,7 +227,7 @@ class Replica:
         failed: list[Exception] = []
         told: list[Callable[..., object]] = []
         writer = Writer(
-            changelog, IView(view), now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread,
+            changelog, view, now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread,
             announce=lambda serial, changes: [each(serial, changes) for each in told], stop=failed.append, follows=True,
         )  # fmt: skip
         asked = Primary("http://primary.example", "2" * 32, make_client(primary), _Signer(), os.urandom, patience=SILENCE)

@@ -19,15 +19,13 @@ from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILENCE, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import Change, LogStarted, UserCreated
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import WriterStopped
-from twistpi.view.database import open_view
-from twistpi.view.snapshot import dump
+from twistpi.view.database import dump, open_view
 
 START = (LogStarted(LOG),)
 
@@ -277,7 +275,7 @@ async def test_after_any_faults_once_healed_logs_and_views_are_equal(
         expected = FileChangelog.open(str(Path(folder) / "primary"), Disk(), segment_limit=SEGMENT_LIMIT)
         expected.receive(primary.lines, 0)
         view = open_view(str(Path(folder) / "primary.sqlite"), LOG)
-        catch_up(expected, IView(view))
+        catch_up(expected, view)
         view.close()
         expected.close()
         assert replica.segments() == {path.name: path.read_bytes() for path in (Path(folder) / "primary").glob("*.log")}

@@ -15,10 +15,9 @@ from twisted.internet.task import deferLater
 from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import FakePrimary, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
 from twistpi.model.changes import LogStarted, UserCreated
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING
@@ -26,8 +25,7 @@ from twistpi.model.server_errors import FeedDamaged, PrimaryUnreachable, Storage
 from twistpi.replication.primary import Primary
 from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, History, Overview, SegmentFacts, look_over
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
-from twistpi.view.database import FOLD_VERSION, open_view
-from twistpi.view.snapshot import Copy, copy_view, dump
+from twistpi.view.database import FOLD_VERSION, Copy, copy_view, dump, open_view
 
 
 class Signer:
@@ -66,10 +64,10 @@ class Large:
         changelog, view = start(folder)
         lines = make_lines((LogStarted(LOG),), *((UserCreated(f"user{number}"),) for number in range(20)))
         changelog.receive(lines, 0)
-        catch_up(changelog, IView(view))
+        catch_up(changelog, view)
         copy = copy_view(str(folder / "view.sqlite"), str(folder / "copy"))
         changelog.receive(make_lines((UserCreated("late"),), after=changelog.last), 21)
-        catch_up(changelog, IView(view))
+        catch_up(changelog, view)
         made = cls(folder, FakePrimary(lambda request: made.answer(request)), changelog, view, copy)
         made.fake.start()
         return made
@@ -178,7 +176,7 @@ async def test_a_snapshot_the_tail_and_the_older_history_make_the_same_log_and_v
     assert changelog.last == view.position == end
     assert changelog.begins_after.serial > 0
     changelog.receive([line.rstrip(b"\n") for line in tail(large)], end.serial)
-    catch_up(changelog, IView(view))
+    catch_up(changelog, view)
     await history_of(fresh, changelog)
     assert changelog.begins_after == BEGINNING
     assert segments(fresh.folder) == segments(large.folder)

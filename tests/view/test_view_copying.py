@@ -17,8 +17,7 @@ from tests.view.small_world import INDEX, LOG, fold, fold_history, histories, li
 from tests.view.test_view_fold_property import MEMORY, History
 from twistpi.model.records import Freshness
 from twistpi.model.server_errors import StorageFull
-from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view
-from twistpi.view.snapshot import copy_view, dump
+from twistpi.view.database import FOLD_VERSION, ViewDatabase, copy_view, dump, open_view
 
 
 @settings(max_examples=12, deadline=None)

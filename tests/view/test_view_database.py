@@ -14,9 +14,8 @@ from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
-from twistpi.view.database import ViewDatabase, drop_view, open_view
+from twistpi.view.database import ViewDatabase, drop_view, dump, open_view
 from twistpi.view.read import Readers
-from twistpi.view.snapshot import dump
 
 
 def make(path: str, log_id: str = LOG) -> None:

@@ -18,8 +18,7 @@ from twistpi.model.changes import Change, IndexDeleted, LinksChanged
 from twistpi.model.records import Link
 from twistpi.model.releases import FileUploaded, ProjectRemoved
 from twistpi.rules.mirrors import file_path
-from twistpi.view.database import drop_view, open_view
-from twistpi.view.snapshot import dump
+from twistpi.view.database import drop_view, dump, open_view
 
 History = list[tuple[Change, ...]]
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None

@@ -18,8 +18,7 @@ from tests.view.test_view_fold_property import MEMORY, History
 from twistpi.model.changes import Change, Entry, IndexModified, LinksChanged, ProjectVanished
 from twistpi.model.records import KnownProject, PageHeader
 from twistpi.view.database import ViewDatabase, open_view
-from twistpi.view.newest import Newest
-from twistpi.view.read import Reader, Readers
+from twistpi.view.read import Newest, Reader, Readers
 
 CLAIMS = {"sha512": "b" * 128, "sha256": "a" * 64}
 ODD = link("demo-9.zip", hashes={"sha512": "b" * 128, "md5": "c" * 32}, size=2**70, core_metadata=CLAIMS, extra={"b": 1, "a": 2})

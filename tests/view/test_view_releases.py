@@ -30,7 +30,7 @@ from twistpi.model.releases import (
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob
-from twistpi.view.read_blobs import BEGINNING, Mark
+from twistpi.view.read_releases import BEGINNING, Mark
 
 INDEX, OTHER = "alice/dev", "alice/prod"
 WHEEL, SDIST = FILENAMES[:2]

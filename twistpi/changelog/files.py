@@ -10,8 +10,22 @@ import attrs
 from zope.interface import implementer
 
 from twistpi.changelog.disk import AppendFile, Disk
+from twistpi.changelog.format import (
+    NEW_SUFFIX,
+    SEGMENT_LIMIT,
+    BadLine,
+    SegmentPart,
+    check_lines,
+    make_line,
+    read_base,
+    read_header,
+    segment_name,
+    segment_start,
+    sort_unfinished,
+    split_by_segment,
+    write_base,
+)
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
-from twistpi.changelog.line import BadLine, check_lines, make_line, read_header
 from twistpi.changelog.reader import (
     Extent,
     Progress,
@@ -24,17 +38,6 @@ from twistpi.changelog.reader import (
     report_progress,
     segment_path,
     split_lines,
-)
-from twistpi.changelog.segments import (
-    NEW_SUFFIX,
-    SEGMENT_LIMIT,
-    SegmentPart,
-    read_base,
-    segment_name,
-    segment_start,
-    sort_unfinished,
-    split_by_segment,
-    write_base,
 )
 from twistpi.changelog.tail import TornTail, find_end
 from twistpi.model.peers import Position

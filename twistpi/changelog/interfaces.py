@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from zope.interface import Attribute, Interface
@@ -92,23 +92,24 @@ class IChangelog(Interface):
         """Give back what is open.  Everything acknowledged is on disk already."""
 
 
-class IView(Interface):
-    """State folded from the entries 1 … ``position.serial``, as far as the writer needs to know it.
+class View(Protocol):
+    """State folded from the entries 1 … ``position.serial``, as far as the changelog must know it; for one thread at a time."""
 
-    Called by the writer's thread only, and by ``catch_up`` before that thread starts.
-    """
+    position: Position
+    """The end of the last entry that is folded in and committed."""
 
-    position: Position = Attribute("The end of the last entry that is folded in and committed.")
-    reader: Any = Attribute("What ``decide`` functions read; it sees what was applied since ``begin``.")
+    @property
+    def reader(self) -> Any:
+        """What ``decide`` functions read; it sees what was applied since ``begin``."""
 
-    def begin() -> None:
+    def begin(self) -> None:
         """Open a transaction."""
 
-    def apply(entry: Entry) -> None:
+    def apply(self, entry: Entry) -> None:
         """Fold ``entry``, the next one, into the open transaction."""
 
-    def commit(position: Position) -> None:
+    def commit(self, position: Position) -> None:
         """Make the transaction visible to readers, stamped with ``position`` in the same transaction."""
 
-    def rollback() -> None:
+    def rollback(self) -> None:
         """Undo everything since ``begin``; also after a failed ``apply`` or ``commit``."""

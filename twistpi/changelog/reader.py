@@ -13,9 +13,8 @@ from typing import Final
 import attrs
 
 from twistpi.changelog.disk import Disk
+from twistpi.changelog.format import BadLine, check_line, read_base, read_header, segment_name
 from twistpi.changelog.interfaces import RawLine
-from twistpi.changelog.line import BadLine, check_line, read_header
-from twistpi.changelog.segments import read_base, segment_name
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import LogDamaged, UnknownPosition
 

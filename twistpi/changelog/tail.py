@@ -13,9 +13,17 @@ from contextlib import suppress
 import attrs
 
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.line import BadLine, check_line, has_shape
+from twistpi.changelog.format import (
+    BadLine,
+    check_line,
+    has_shape,
+    read_base,
+    segment_name,
+    sort_segments,
+    sort_unfinished,
+    write_base,
+)
 from twistpi.changelog.reader import find_line, read_lines, segment_path
-from twistpi.changelog.segments import read_base, segment_name, sort_segments, sort_unfinished, write_base
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import LogDamaged
 

@@ -15,8 +15,8 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Keep, Outcome, Receive, Request
-from twistpi.changelog.interfaces import IChangelog, IView
+from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Decide, Keep, Outcome, Receive, Request, Work
+from twistpi.changelog.interfaces import IChangelog, View
 from twistpi.model.changes import Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
@@ -29,6 +29,9 @@ _TURN_SECONDS = 0.001
 """Of one turn of the reactor, for answering waiters: each may go on to render a page."""
 _log = Logger()
 
+_Pending = tuple[Request, Deferred[Any]]
+"""A request and the Deferred to fire with its answer."""
+
 
 @attrs.define(eq=False)
 class Writer:
@@ -39,7 +42,7 @@ class Writer:
     """
 
     _changelog: IChangelog
-    _view: IView
+    _view: View
     _now: Callable[[], datetime] = attrs.field(kw_only=True)
     """The present time, with its time zone."""
     _call_in_reactor: Callable[..., object] = attrs.field(kw_only=True)
@@ -54,11 +57,11 @@ class Writer:
 
     seen: Position = attrs.field(init=False)
     """The end of the last entry that readers of the view see; set right before it is announced."""
-    _waiting: SimpleQueue[list[Request] | None] = attrs.field(factory=SimpleQueue, init=False)
+    _waiting: SimpleQueue[list[_Pending] | None] = attrs.field(factory=SimpleQueue, init=False)
     """Batches for the thread; None is the last element."""
-    _gathered: list[Request] | None = attrs.field(default=None, init=False)
+    _gathered: list[_Pending] | None = attrs.field(default=None, init=False)
     """Requests of this turn of the reactor.  The first would otherwise have the thread, and a sync, to itself."""
-    _held: list[Commit] | None = attrs.field(default=None, init=False)
+    _held: list[_Pending] | None = attrs.field(default=None, init=False)
     """The commits that wait for ``release``, while commits are held."""
     _denial: Exception | None = attrs.field(default=None, init=False)
     """Why commits are refused, though local facts are kept."""
@@ -66,8 +69,8 @@ class Writer:
     """Why everything is refused."""
     _running: bool = attrs.field(default=False, init=False)
     _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
-    _unanswered: deque[tuple[Request, Answer]] = attrs.field(factory=deque, init=False)
-    """Requests that are done, and whose Deferred has not fired yet."""
+    _unanswered: deque[tuple[Deferred[Any], Answer]] = attrs.field(factory=deque, init=False)
+    """The Deferreds of requests that are done, which have not fired yet."""
     _waiters: int = attrs.field(default=0, init=False)
     """Requests whose Deferred has not fired yet."""
     _batches: int = attrs.field(default=0, init=False)
@@ -109,8 +112,8 @@ class Writer:
     def release(self) -> None:
         """End a hold: the commits that waited are decided now."""
         held, self._held = self._held, None
-        for request in held or ():
-            self._enqueue(request)
+        for pending in held or ():
+            self._enqueue(pending)
 
     def deny(self, reason: Exception) -> Deferred[None]:
         """Refuse commits, held ones too, with ``reason`` from now on; fires once all earlier requests are done."""
@@ -129,9 +132,7 @@ class Writer:
         yield Measure("twistpi_writer_batches", "counter", "Batches that were written, with one sync each", self._batches)
         yield Measure("twistpi_writer_entries", "counter", "Entries that were written", self._entries)
 
-    def commit(
-        self, decide: Callable[[Any], Sequence[Change]], by: str, local: Callable[[Any], object] | None = None
-    ) -> Deferred[Committed]:
+    def commit(self, decide: Decide, by: str, local: Work | None = None) -> Deferred[Committed]:
         """Append what ``decide`` returns, as one entry of the author ``by``; fires once it is synced and in the view.
 
         ``decide`` is called in the writer's thread with the view's reader, which shows everything committed so far.  It only
@@ -142,23 +143,23 @@ class Writer:
         if self._follows:
             return fail(TwistpiError("Nothing is written by this server, because it follows another one; ask the primary.", 503))
         waiter: Deferred[Committed] = Deferred()
-        request = Commit(decide, by, waiter, local)
+        pending = (Commit(decide, by, local), waiter)
         reason = self._refusal or self._denial
         if reason:
             waiter.errback(reason)
         elif self._held is not None:
-            self._held.append(request)
+            self._held.append(pending)
         else:
-            self._enqueue(request)
+            self._enqueue(pending)
         return waiter
 
-    def keep(self, work: Callable[[Any], object]) -> Deferred[None]:
+    def keep(self, work: Work) -> Deferred[None]:
         """Have ``work(view)`` write local facts, which are no entry, with the next batch; fires once the view has them.
 
         They are lost with the view, and perhaps by a power loss.  ``work`` is called again after a rollback.
         """
         waiter: Deferred[None] = Deferred()
-        self._enqueue(Keep(work, waiter))
+        self._enqueue((Keep(work), waiter))
         return waiter
 
     def receive(self, lines: Sequence[bytes]) -> Deferred[Position]:
@@ -168,19 +169,19 @@ class Writer:
         that this version cannot fold; ``StorageFull``, ``SyncFailed``, ``WriterStopped``.  Only the last two are final.
         """
         waiter: Deferred[Position] = Deferred()
-        self._enqueue(Receive(lines, waiter))
+        self._enqueue((Receive(lines), waiter))
         return waiter
 
-    def _enqueue(self, request: Request) -> None:
+    def _enqueue(self, pending: _Pending) -> None:
         if self._refusal:
-            request.waiter.errback(self._refusal)
+            pending[1].errback(self._refusal)
             return
         self._waiters += 1
         if self._gathered is None:
-            self._gathered = [request]
+            self._gathered = [pending]
             self._call_in_reactor(self._hand_over)
         else:
-            self._gathered.append(request)
+            self._gathered.append(pending)
 
     def _hand_over(self) -> None:
         if self._gathered:
@@ -194,17 +195,18 @@ class Writer:
         while not last:
             taken = [self._waiting.get()]
             taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
-            requests = [request for bunch in taken if bunch is not None for request in bunch]
+            pending = [one for bunch in taken if bunch is not None for one in bunch]
+            requests = [request for request, _ in pending]
             try:
                 outcome = batches.process(requests)
             except BaseException as error:
                 unforeseen = error if isinstance(error, Exception) else RuntimeError(f"the writer was ended by {error!r}")
                 outcome = Outcome([unforeseen] * len(requests), fatal=unforeseen)
             last = None in taken or outcome.fatal is not None
-            self._call_in_reactor(self._deliver, requests, outcome)
+            self._call_in_reactor(self._deliver, [waiter for _, waiter in pending], outcome)
         self._call_in_reactor(self._ended)
 
-    def _deliver(self, requests: Sequence[Request], outcome: Outcome) -> None:
+    def _deliver(self, waiters: Sequence[Deferred[Any]], outcome: Outcome) -> None:
         if outcome.fatal:
             self._refuse(outcome.fatal)
             self._stop(outcome.fatal)
@@ -221,7 +223,7 @@ class Writer:
             except Exception:
                 _log.failure("What is written up to entry {serial} could not be announced", serial=serial)
         is_answering = bool(self._unanswered)
-        self._unanswered.extend(zip(requests, outcome.answers, strict=True))
+        self._unanswered.extend(zip(waiters, outcome.answers, strict=True))
         if not is_answering:
             self._answer_some()
 
@@ -241,17 +243,17 @@ class Writer:
             self._call_in_reactor(self._answer_some)
 
     def _answer_one(self) -> None:
-        request, answer = self._unanswered.popleft()
+        waiter, answer = self._unanswered.popleft()
         self._waiters -= 1
         if isinstance(answer, Exception):
-            request.waiter.errback(answer)
+            waiter.errback(answer)
         else:
-            request.waiter.callback(answer)
+            waiter.callback(answer)
 
     def _refuse_held(self, reason: Exception) -> None:
         held, self._held = self._held, None
-        for request in held or ():
-            request.waiter.errback(reason)
+        for _, waiter in held or ():
+            waiter.errback(reason)
 
     def _refuse(self, reason: Exception) -> None:
         """Refuse everything from now on, held commits too; the first reason stays."""
@@ -264,8 +266,8 @@ class Writer:
             self._answer_one()
         self._hand_over()
         while not self._waiting.empty():  # only after a fatal error: requests that arrived meanwhile
-            for request in self._waiting.get() or ():
-                request.waiter.errback(self._refusal)
+            for _, waiter in self._waiting.get() or ():
+                waiter.errback(self._refusal)
         stoppers, self._stoppers = self._stoppers, []
         for stopper in stoppers:
             stopper.callback(None)

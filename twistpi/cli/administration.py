@@ -20,7 +20,6 @@ from twistpi.auth.passwords import hash_password
 from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.interfaces import IView
 from twistpi.cli.clients import PeerClient, ask_local_server
 from twistpi.cli.promotion import Promoted, promote_directly
 from twistpi.cli.server_administration import ServerAdministration, Yank
@@ -143,7 +142,7 @@ class DirectAdministration:
 
     def _commit(self, decide: Callable[[Reader], Sequence[Change]], by: str) -> None:
         storage = self._storage
-        answer = Batches(storage.changelog, IView(storage.view), self._now).process([Commit(decide, by)]).answers[0]
+        answer = Batches(storage.changelog, storage.view, self._now).process([Commit(decide, by)]).answers[0]
         if isinstance(answer, Exception):
             raise answer
 

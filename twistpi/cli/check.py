@@ -18,17 +18,16 @@ import attrs
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import Tree
 from twistpi.changelog.disk import Disk
+from twistpi.changelog.format import read_base
 from twistpi.changelog.reader import log_bytes, read_lines, report_progress
-from twistpi.changelog.segments import read_base
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
-from twistpi.view.database import FOLD_VERSION, ViewDatabase, open_view
+from twistpi.view.database import FOLD_VERSION, ViewDatabase, copy_view, dump, open_view
 from twistpi.view.read import KeptBlob, Readers
-from twistpi.view.snapshot import copy_view, dump
 
 Progress = Callable[[str, int, int], object]
 """Called with what is read, how many of its bytes are done, and their total."""

@@ -13,9 +13,9 @@ import attrs
 import orjson
 
 from twistpi.changelog.disk import Disk
+from twistpi.changelog.format import read_base
 from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.reader import read_lines
-from twistpi.changelog.segments import read_base
 from twistpi.cli.administration import Administration
 from twistpi.cli.clients import ask_local_server
 from twistpi.http.blocking import BlockingResponse

@@ -29,10 +29,10 @@ import click
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.blobs.tree import ROOT
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView, RawLine
+from twistpi.changelog.interfaces import RawLine
 from twistpi.changelog.tail import truncate_log
 from twistpi.cli.reports import as_text
 from twistpi.model.changes import Change, FileCached, MetadataCached
@@ -243,7 +243,7 @@ def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Epoch
         log = FileChangelog.open(layout.changelog, _DISK)
     with closing(view), closing(log):
         if view.position.serial >= log.begins_after.serial:
-            catch_up(log, IView(view))
+            catch_up(log, view)
         epoch_start = Epoch()
         for epoch, node_id, serial in view.reader.epochs()[-1:]:
             epoch_start = Epoch(epoch, node_id, Fork(serial - 1, _chain_at(log, serial - 1) or Fork().chain))

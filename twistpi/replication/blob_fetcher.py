@@ -33,7 +33,7 @@ from twistpi.replication.missing_blobs import BlobFigures, BlobSearch, FailedBlo
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
-from twistpi.view.read_blobs import BEGINNING, Mark
+from twistpi.view.read_releases import BEGINNING, Mark
 
 _ENOUGH: Final = 5_000
 """Blobs that wait to be fetched; the walk goes on when there are fewer."""

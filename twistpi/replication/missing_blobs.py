@@ -17,7 +17,7 @@ from twistpi.model.records import Json
 from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob, NamedBlob, Reader, Readers
-from twistpi.view.read_blobs import Mark
+from twistpi.view.read_releases import Mark
 
 Naming = FileUploaded | FileCached | MetadataCached | AttachmentAdded
 """The changes that name blobs."""

@@ -17,9 +17,8 @@ import os
 import attrs
 
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.line import BadLine, check_line
+from twistpi.changelog.format import NEW_SUFFIX, BadLine, check_line, segment_start, write_base
 from twistpi.changelog.reader import segment_path, split_lines
-from twistpi.changelog.segments import NEW_SUFFIX, segment_start, write_base
 from twistpi.http.body import Offload
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import FeedDamaged, StorageFull, StrangePrimary

@@ -14,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistpi import __version__
-from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.garbage import SlowClock
@@ -80,7 +79,7 @@ class Application:
         self._readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
         self._writer = Writer(
             storage.changelog,
-            IView(storage.view),
+            storage.view,
             now=process.now,
             call_in_reactor=reactor.callFromThread,
             announce=self._announce,

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twistpi.changelog.batch import Batches, Commit
-from twistpi.changelog.interfaces import IView
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import EpochBegan
 from twistpi.model.peers import FenceNote
@@ -39,7 +38,7 @@ def begin_epoch(storage: Storage, epoch: int, former_url: str | None, now: Calla
     storage.serverdir.note(promoting=epoch, former_url=former_url)
 
     began = [EpochBegan(epoch, node.node_id)]
-    outcome = Batches(storage.changelog, IView(storage.view), now).process([Commit(lambda _reader: began, BY)])
+    outcome = Batches(storage.changelog, storage.view, now).process([Commit(lambda _reader: began, BY)])
     answer = outcome.answers[0]
     if isinstance(answer, Exception):
         raise answer

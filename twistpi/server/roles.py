@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import attrs
 
 from twistpi.auth.tokens import NodeTokens
-from twistpi.blobs.search_path import SearchPath
+from twistpi.blobs.received import adopt_file
 from twistpi.blobs.tree import INCOMING
 from twistpi.changelog.writer import Writer
 from twistpi.http.client import HTTPClient
@@ -278,4 +278,4 @@ class RoleBuilder:
 
     def _adopt(self) -> Adopt | None:
         path = self.settings.file_search_path
-        return None if path is None else partial(SearchPath(path).adopt, self.storage.blobs)
+        return None if path is None else partial(adopt_file, path, self.storage.blobs)

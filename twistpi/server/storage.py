@@ -9,15 +9,13 @@ from urllib.parse import urlsplit
 
 import attrs
 from twisted.logger import Logger
-from zope.interface import classImplements
 
 from twistpi.auth.passwords import BLANK, hash_password
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.interfaces import IView
-from twistpi.changelog.segments import read_base
+from twistpi.changelog.format import read_base
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import invalid_setting
@@ -40,9 +38,6 @@ _NO_SECRET = "it is to be a replica's, which needs the secret of its primary: na
 EMPTY = "it is a replica's that has never reached its primary, so nothing is in it yet; have it started while that is there"
 """Why nothing can be done with a directory."""
 _log = Logger()
-
-# The changelog and the view don't know each other: that they fit is known here.
-classImplements(ViewDatabase, IView)
 
 
 @attrs.define
@@ -115,7 +110,7 @@ class Storage:
         missing = self.changelog.last.serial - self.view.position.serial
         if missing > 1:
             _log.info("Folding {missing} entries into the view.", missing=missing)
-        catch_up(self.changelog, IView(self.view))
+        catch_up(self.changelog, self.view)
 
     def _apply_upstream(self, settings: Settings, now: Callable[[], datetime]) -> None:
         if settings.upstream is None:

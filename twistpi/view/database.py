@@ -1,12 +1,15 @@
-"""The view's file and its one writing connection."""
+"""The view's file: its one writing connection, copies for other servers, and dumps to compare two views."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from importlib.resources import files
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
+from urllib.parse import quote
 
 import attrs
 
@@ -15,8 +18,7 @@ from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.fold import Fold
-from twistpi.view.newest import Newest
-from twistpi.view.read import Reader
+from twistpi.view.read import Newest, Reader
 
 FOLD_VERSION: Final = 3
 """To be raised with every change to ``schema.sql`` or to what the fold writes: older files are then dropped and folded again.
@@ -218,3 +220,71 @@ def _connect(path: str) -> sqlite3.Connection:
 
 def _primary_code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+@attrs.frozen
+class Copy:
+    """A file that holds a view."""
+
+    path: str
+    stamp: Stamp
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+def copy_view(source: str, target: str) -> Copy:
+    """Copy the view at ``source``, which may be written meanwhile, to the new file ``target``, which only its owner can read.
+
+    Without freshness, which is local to a server.  Blocking, for as long as it takes to read and write the view; readers and
+    writers of the view do not wait.  Raises ``StorageFull``.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(f"file:{quote(source)}?mode=ro", uri=True, isolation_level=None)) as connection:
+            connection.execute("VACUUM INTO ?", (target,))
+        with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("DELETE FROM freshness")
+            stamp = read_stamp(connection)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return Copy(target, stamp, file.tell(), sha256)
+    except BaseException as error:
+        for suffix in ("", "-journal"):
+            with suppress(OSError):
+                os.remove(target + suffix)
+        if isinstance(error, sqlite3.OperationalError | OSError):
+            raise StorageFull(target, str(error)) from error
+        raise
+
+
+_FOLDED: Final = {
+    "stamp": "serial",
+    "epoch": "epoch",
+    "user": "name",
+    "api_token": "token",
+    "package_index": "name",
+    "project": "id",
+    "version": "project, version",
+    "file": "id",
+    "kept": "file",
+    "release": "id",
+    "uploaded": "file",
+    "attachment": "id",
+    "removed": "index_name, path",
+}
+"""Each folded table with the columns that order it; ``freshness`` is not folded."""
+
+
+def dump(path: str) -> Iterator[tuple[Any, ...]]:
+    """Every row of every folded table of the view at ``path``, the table's name first; what is committed at this moment.
+
+    Constant memory.  Blocking.
+    """
+    with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for table, order in _FOLDED.items():
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+                yield (table, *row)

@@ -17,9 +17,8 @@ from urllib.parse import quote
 import orjson
 
 from twistpi.model.records import ApiToken, Freshness, Index, KnownFile, KnownProject, User
-from twistpi.view.newest import Newest
-from twistpi.view.read_blobs import BlobReader, KeptBlob, NamedBlob
-from twistpi.view.read_releases import ReleaseReader
+from twistpi.view.read import Newest
+from twistpi.view.read_releases import BlobReader, KeptBlob, NamedBlob, ReleaseReader
 from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
 
 __all__ = ["KeptBlob", "NamedBlob", "Reader", "Readers"]

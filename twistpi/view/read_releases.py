@@ -1,9 +1,12 @@
-"""Queries about private releases."""
+"""Queries about private releases, and about the blobs that files, attachments and provenance objects name."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from typing import Final
 
+import attrs
 import orjson
 
 from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
@@ -112,3 +115,154 @@ class ReleaseReader:
 def _attachment(row: Row) -> Attachment:
     kind, filename, path, sha256, size, log, for_filename = row
     return Attachment(kind, filename, path, sha256, size, log_of(log), for_filename)
+
+
+_METADATA: Final = ".metadata"
+_PROVENANCE: Final = ".provenance"
+
+Mark = tuple[int, int]
+"""A stage of ``named_blobs`` and the last id read in it."""
+BEGINNING: Final[Mark] = (0, 0)
+
+_OWNER: Final = "JOIN project ON project.id = file.project"
+_FILE: Final = "filename, link_sha256, kept.sha256, kept.size, metadata_sha256, metadata_size"
+_UPLOADED: Final = (
+    f"SELECT file.id, index_name, {_FILE}, provenance_sha256, provenance_size"
+    " FROM uploaded CROSS JOIN file ON file.id = uploaded.file"
+    f" LEFT JOIN kept ON kept.file = file.id {_OWNER} WHERE uploaded.file > ? ORDER BY uploaded.file LIMIT ?"
+)
+_ATTACHED: Final = (
+    "SELECT attachment.id, index_name, path, sha256, size FROM attachment JOIN release ON release.id = attachment.release"
+    " JOIN project ON project.id = release.project WHERE attachment.id > ? ORDER BY attachment.id LIMIT ?"
+)
+_MIRRORED: Final = (
+    f"SELECT file.id, index_name, {_FILE}, NULL, NULL FROM kept CROSS JOIN file ON file.id = kept.file {_OWNER}"
+    " WHERE kept.file > ? AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = kept.file) ORDER BY kept.file LIMIT ?"
+)
+_STAGES: Final = (_UPLOADED, _ATTACHED, _MIRRORED)
+
+
+@attrs.frozen
+class KeptBlob:
+    """A blob that some file of the view needs."""
+
+    digits: str
+    """The 16 hexadecimal digits in its path."""
+    filename: str
+    """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@attrs.frozen
+class NamedBlob:
+    """A blob of one index."""
+
+    index: str
+    """``user/name``."""
+    is_private: bool
+    """Whether it was uploaded: only the primary has it."""
+    blob: KeptBlob
+
+
+class BlobReader:
+    """The part of ``Reader`` for blobs."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def kept_blobs(self) -> Iterator[KeptBlob]:
+        """Every blob that the view says is here; once for each index that holds it."""
+        for row in self._execute(f"SELECT {_FILE} FROM kept CROSS JOIN file ON file.id = kept.file"):
+            yield from _blobs_of_file(*row)
+        rows = self._execute(
+            "SELECT filename, provenance_sha256, provenance_size"
+            " FROM uploaded JOIN file ON file.id = uploaded.file WHERE provenance_sha256 IS NOT NULL"
+        )
+        for filename, sha256, size in rows:
+            yield KeptBlob(sha256[:16], f"{filename}{_PROVENANCE}", sha256, size)
+        for row in self._execute("SELECT path, sha256, size FROM attachment"):
+            yield _attached_blob(*row)
+
+    def named_blobs(self, after: Mark, limit: int) -> tuple[list[NamedBlob], Mark | None]:
+        """The next blobs of ``kept_blobs`` after a mark, with their indexes: uploaded ones first.
+
+        ``after`` is ``BEGINNING`` or the mark returned before; ``limit`` is how many rows are read.  The mark is None at the end.
+        """
+        stage, last = after
+        rows = self._execute(_STAGES[stage], (last, limit)).fetchall()
+        is_private = stage < len(_STAGES) - 1
+        found: list[NamedBlob] = []
+        for _, index, *row in rows:
+            blobs = [_attached_blob(*row)] if _STAGES[stage] is _ATTACHED else _blobs_of_file(*row)
+            found += [NamedBlob(index, is_private, blob) for blob in blobs]
+        if len(rows) == limit:
+            return found, (stage, rows[-1][0])
+        return found, (stage + 1, 0) if stage + 1 < len(_STAGES) else None
+
+    def kept_blob(self, digits: str, filename: str) -> KeptBlob | None:
+        """The blob of ``kept_blobs`` with these ``digits`` and this ``filename``, or None; a few look-ups."""
+        for columns, source, values in _ways_to(digits, filename):
+            row = self._execute(f"SELECT {columns} {source}", values).fetchone()
+            if row is not None:
+                return KeptBlob(digits, filename, *row)
+        return None
+
+    def mirrors_with(self, filename: str) -> list[str]:
+        """The indexes for which a file called ``filename`` was mirrored, or its core metadata; a few look-ups."""
+        rows = self._execute(
+            f"SELECT DISTINCT index_name FROM file CROSS JOIN kept ON kept.file = file.id {_OWNER} WHERE filename = ?"
+            " AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = file.id) ORDER BY index_name",
+            (filename,),
+        )
+        return [index for (index,) in rows]
+
+    def lists_blob(self, digits: str, filename: str) -> bool:
+        """Whether a mirror lists a file with these ``digits`` and this ``filename``, or one whose core metadata is called so."""
+        listed = "SELECT 1 FROM file WHERE filename = ? AND substr(link_sha256, 1, 16) = ?"
+        names = {filename, filename.removesuffix(_METADATA)}
+        return any(self._execute(listed, (name, digits)).fetchone() is not None for name in names)
+
+    def names_blob(self, digits: str, filename: str) -> bool:
+        """Whether ``kept_blobs`` has a blob with these ``digits`` and this ``filename``; a few look-ups."""
+        return self.kept_blob(digits, filename) is not None
+
+
+def _ways_to(digits: str, filename: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """The queries that may find a blob: columns of its digest and size, FROM clause, and values."""
+    kept = "FROM file CROSS JOIN kept ON kept.file = file.id WHERE filename = ? AND"
+    yield "kept.sha256, kept.size", f"{kept} substr(sha256, 1, 16) = ?", (filename, digits)
+    yield "sha256, size", "FROM attachment WHERE path = ?", (f"+f/{digits[:3]}/{digits[3:]}/{filename}",)
+    if filename.endswith(_METADATA):
+        theirs = "metadata_sha256 IS NOT NULL AND substr(coalesce(link_sha256, metadata_sha256), 1, 16) = ?"
+        yield "metadata_sha256, metadata_size", f"{kept} {theirs}", (filename.removesuffix(_METADATA), digits)
+    if filename.endswith(_PROVENANCE):
+        uploaded = "FROM file CROSS JOIN uploaded ON uploaded.file = file.id WHERE filename = ?"
+        theirs = f"{uploaded} AND substr(provenance_sha256, 1, 16) = ?"
+        yield "provenance_sha256, provenance_size", theirs, (filename.removesuffix(_PROVENANCE), digits)
+
+
+def _blobs_of_file(
+    filename: str,
+    link_sha256: str | None,
+    sha256: str | None,
+    size: int,
+    metadata_sha256: str | None,
+    metadata_size: int,
+    provenance_sha256: str | None = None,
+    provenance_size: int = 0,
+) -> Iterator[KeptBlob]:
+    """The blobs of one file."""
+    if sha256 is not None:
+        yield KeptBlob(sha256[:16], filename, sha256, size)
+    if metadata_sha256 is not None:
+        yield KeptBlob((link_sha256 or metadata_sha256)[:16], f"{filename}{_METADATA}", metadata_sha256, metadata_size)
+    if provenance_sha256 is not None:
+        yield KeptBlob(provenance_sha256[:16], f"{filename}{_PROVENANCE}", provenance_sha256, provenance_size)
+
+
+def _attached_blob(path: str, sha256: str, size: int) -> KeptBlob:
+    _, three, thirteen, filename = path.split("/")
+    return KeptBlob(three + thirteen, filename, sha256, size)

@@ -23,8 +23,8 @@ from tests.web.web_world import NOW, World, at_once
 from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
+from twistpi.changelog.format import segment_start, write_base
 from twistpi.changelog.reader import next_extent, segment_path
-from twistpi.changelog.segments import segment_start, write_base
 from twistpi.model.peers import BEGINNING
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.feed import GzipBody

@@ -17,8 +17,7 @@ from tests.web.web_wire import Answer
 from tests.web.web_world import NOW, World, at_once, link
 from twistpi.auth.tokens import NodeTokens
 from twistpi.model.errors import NotFound
-from twistpi.view.database import FOLD_VERSION
-from twistpi.view.snapshot import dump
+from twistpi.view.database import FOLD_VERSION, dump
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.snapshots import KEPT, SHARED, Snapshot, Snapshots
 

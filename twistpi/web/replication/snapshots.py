@@ -25,7 +25,7 @@ from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import NotFound
 from twistpi.model.monitoring import Measure
-from twistpi.view.snapshot import Copy, copy_view
+from twistpi.view.database import Copy, copy_view
 from twistpi.web.transport.bodies import FileBody
 
 SHARED: Final = 60.0
