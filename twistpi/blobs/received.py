@@ -1,4 +1,4 @@
-"""A file that a client sends: hashed while it is written to ``incoming/``, read when complete, then kept or discarded.
+"""Files that become blobs: what a client sends, hashed while it is written to ``incoming/``; what is in a folder of this disk.
 
 ``Receiving`` takes the bytes, ``Received`` is the complete file.  Everything here blocks.  A ``Receiving`` is for one thread at a
 time; a ``Received`` may be closed by one thread while another uses it.
@@ -12,8 +12,6 @@ import os
 import stat
 import threading
 from typing import Any, BinaryIO, Final, cast
-
-import attrs
 
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.incoming import IncomingFile
@@ -159,34 +157,30 @@ class _Pages(io.RawIOBase):
 _CHUNK: Final = 1024 * 1024
 
 
-@attrs.frozen
-class SearchPath:
-    """A folder in which files are looked for."""
+def adopt_file(folder: str, blobs: IBlobs, address: BlobAddress, sha256: str, size: int) -> bool:
+    """Make a file from ``folder`` the blob at ``address``, if one with the SHA-256 ``sha256`` and ``size`` bytes is there.
 
-    folder: str
-
-    def adopt(self, blobs: IBlobs, address: BlobAddress, sha256: str, size: int) -> bool:
-        """Make a file from the folder the blob at ``address``, if one with the SHA-256 ``sha256`` and ``size`` bytes is there.
-
-        Blocking.  Returns whether one was.  Raises what ``IBlobs.keep`` raises; a file that cannot be opened is passed over.
-        """
-        for place in (os.path.join(ROOT, address.relative), address.relative, address.filename):
-            try:
-                file = os.open(os.path.join(self.folder, place), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            except OSError:
+    The folder may be a server directory, the ``+files`` in one, or any other.  Nothing in it is changed, and the bytes are
+    copied, because its owner may write to it.  Blocking.  Returns whether there was one.
+    Raises what ``IBlobs.keep`` raises; a file that cannot be opened is passed over.
+    """
+    for place in (os.path.join(ROOT, address.relative), address.relative, address.filename):
+        try:
+            file = os.open(os.path.join(folder, place), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != size:
                 continue
-            try:
-                found = os.fstat(file)
-                if not stat.S_ISREG(found.st_mode) or found.st_size != size:
-                    continue
-                with blobs.incoming() as incoming:
-                    digest = hashlib.sha256()
-                    while data := os.read(file, _CHUNK):
-                        incoming.write(data)
-                        digest.update(data)
-                    if digest.hexdigest() == sha256:
-                        blobs.keep(incoming, address, sha256)
-                        return True
-            finally:
-                os.close(file)
-        return False
+            with blobs.incoming() as incoming:
+                digest = hashlib.sha256()
+                while data := os.read(file, _CHUNK):
+                    incoming.write(data)
+                    digest.update(data)
+                if digest.hexdigest() == sha256:
+                    blobs.keep(incoming, address, sha256)
+                    return True
+        finally:
+            os.close(file)
+    return False

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from importlib.resources import files
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from urllib.parse import quote
 
 import attrs
@@ -19,6 +19,7 @@ from twistpi.model.records import Freshness
 from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
 from twistpi.view.fold import Fold
 from twistpi.view.read import Newest, Reader
+from twistpi.view.rows import Row
 
 FOLD_VERSION: Final = 3
 """To be raised with every change to ``schema.sql`` or to what the fold writes: older files are then dropped and folded again.
@@ -101,7 +102,8 @@ class ViewDatabase:
 
     def rollback(self) -> None:
         """Undo everything since ``begin``; does nothing when no transaction is open."""
-        self._fold.forget()
+        if self._fold.newest is not None:
+            self._fold.newest.rolled_back()
         try:
             # A full disk may have ended the transaction already.
             if self._connection.in_transaction:
@@ -278,7 +280,7 @@ _FOLDED: Final = {
 """Each folded table with the columns that order it; ``freshness`` is not folded."""
 
 
-def dump(path: str) -> Iterator[tuple[Any, ...]]:
+def dump(path: str) -> Iterator[Row]:
     """Every row of every folded table of the view at ``path``, the table's name first; what is committed at this moment.
 
     Constant memory.  Blocking.

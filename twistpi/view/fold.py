@@ -11,10 +11,10 @@ cached bytes.  When the upstream takes that back, the old row is listed again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -41,11 +41,9 @@ from twistpi.model.records import Link
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_releases import ReleaseFold
 from twistpi.view.read import Newest
-from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Row, entry_time, header_json, link_row, to_json
+from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Folds, Row, entry_time, header_json, link_row, to_json
 
-_PROJECTS_AT_HAND: Final = 20_000
-"""Ids of projects that are remembered; about 4 MB."""
-
+_PROJECT: Final = "index_name = ? AND name = ?"
 _NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name, header) VALUES (?, ?, ?)"
 _NEW_VERSION: Final = "INSERT OR IGNORE INTO version VALUES (?, ?)"
 _AT_ONCE: Final = 20
@@ -56,10 +54,10 @@ _LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".f
 )
 """All but name, path and project, which stay: naming a column would write its index anew."""
 _OF_NAME: Final = "filename = ? AND project = ?"
-_NAMESAKES: Final = f"""
+_NAMESAKES: Final = """
 SELECT id, replaced, path, link_sha256, hashes, core_metadata, sha256, size, metadata_missing
 FROM file LEFT JOIN kept ON kept.file = file.id
-WHERE {_OF_NAME}
+WHERE {}
 """
 _KEEP_FILE: Final = """
 INSERT INTO kept (file, sha256, size) SELECT id, ?, ? FROM file WHERE {}
@@ -70,9 +68,10 @@ INSERT INTO kept (file, metadata_sha256, metadata_size, metadata_missing) SELECT
 ON CONFLICT (file) DO UPDATE SET metadata_sha256 = excluded.metadata_sha256, metadata_size = excluded.metadata_size,
     metadata_missing = excluded.metadata_missing
 """
-_KEEP_FILE_OF_NAME: Final = _KEEP_FILE.format(f"{_OF_NAME} AND (link_sha256 = ? OR link_sha256 IS NULL AND replaced = 0)")
+_OF_PROJECT: Final = f"filename = ? AND project = (SELECT id FROM project WHERE {_PROJECT})"
+_KEEP_FILE_OF_NAME: Final = _KEEP_FILE.format(f"{_OF_PROJECT} AND (link_sha256 = ? OR link_sha256 IS NULL AND replaced = 0)")
 _KEEP_FILE_OF_ID: Final = _KEEP_FILE.format("id = ?")
-_KEEP_METADATA_OF_NAME: Final = _KEEP_METADATA.format(f"{_OF_NAME} AND replaced = 0")
+_KEEP_METADATA_OF_NAME: Final = _KEEP_METADATA.format(f"{_OF_PROJECT} AND replaced = 0")
 _KEEP_METADATA_OF_ID: Final = _KEEP_METADATA.format("id = ?")
 
 
@@ -81,13 +80,11 @@ class Fold:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
+        self._execute = self._cursor.execute
         self._releases = ReleaseFold(self._cursor)
-        self._projects: dict[tuple[str, str], int] = {}
-        self._vanished: set[int] = set()
-        """Those of ``_projects`` that vanished."""
         self.newest: Newest | None = None
         """Notified of every change; None when not needed."""
-        self._folds: dict[type, Callable[[Any, Entry], None]] = {
+        self._folds: Folds = {
             LogStarted: self._log_started,
             EpochBegan: self._epoch_began,
             IndexDeleted: self._index_deleted,
@@ -96,7 +93,13 @@ class Fold:
             FileCached: self._file_cached,
             MetadataCached: self._metadata_cached,
             MetadataMissing: self._metadata_missing,
-            **AccountFold(self._cursor).folds,
+            UserCreated: self._user_created,
+            UserModified: self._user_modified,
+            UserDeleted: self._user_deleted,
+            IndexCreated: self._index_created,
+            IndexModified: self._index_modified,
+            TokenCreated: self._token_created,
+            TokenRevoked: self._token_revoked,
             **self._releases.folds,
         }
 
@@ -108,16 +111,7 @@ class Fold:
                 raise unknown_kind(kind.__name__)
             if self.newest is not None:
                 self.newest.invalidated(change)
-            if kind in self._releases.folds:
-                self.forget()  # ids of projects may be given again
             self._folds[kind](change, entry)
-
-    def forget(self) -> None:
-        """Drop the cached ids of projects, as after a rollback."""
-        self._projects.clear()
-        self._vanished.clear()
-        if self.newest is not None:
-            self.newest.rolled_back()
 
     def close(self) -> None:
         """Close the cursor, without which the connection would not close."""
@@ -127,11 +121,37 @@ class Fold:
         """Do nothing: the log's id is in the stamp from the beginning."""
 
     def _epoch_began(self, change: EpochBegan, entry: Entry) -> None:
-        self._cursor.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, entry.serial))
+        self._execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, entry.serial))
+
+    # Users, indexes and API tokens --------------------------------------------------------------------------------
+
+    def _user_created(self, change: UserCreated, entry: Entry) -> None:
+        row = (change.user, to_json(change.config), change.password_hash, entry_time(entry))
+        self._execute("INSERT OR REPLACE INTO user (name, config, password_hash, created) VALUES (?, ?, ?, ?)", row)
+
+    def _user_modified(self, change: UserModified, entry: Entry) -> None:
+        row = self._execute("SELECT config, password_hash FROM user WHERE name = ?", (change.user,)).fetchone()
+        if row is None:
+            return
+        config = _modified(row[0], change)
+        password_hash = row[1] if change.password_hash is None else change.password_hash
+        statement = "UPDATE user SET config = ?, password_hash = ?, modified = ? WHERE name = ?"
+        self._execute(statement, (config, password_hash, entry_time(entry), change.user))
+
+    def _user_deleted(self, change: UserDeleted, _entry: Entry) -> None:
+        self._execute("DELETE FROM user WHERE name = ?", (change.user,))
+        self._execute("DELETE FROM api_token WHERE user = ?", (change.user,))
+
+    def _index_created(self, change: IndexCreated, _entry: Entry) -> None:
+        self._execute("INSERT OR REPLACE INTO package_index VALUES (?, ?)", (change.index, to_json(change.config)))
+
+    def _index_modified(self, change: IndexModified, _entry: Entry) -> None:
+        row = self._execute("SELECT config FROM package_index WHERE name = ?", (change.index,)).fetchone()
+        if row is not None:
+            self._execute("UPDATE package_index SET config = ? WHERE name = ?", (_modified(row[0], change), change.index))
 
     def _index_deleted(self, change: IndexDeleted, _entry: Entry) -> None:
-        execute = self._cursor.execute
-        self.forget()  # ids of projects may be given again
+        execute = self._execute
         self._releases.index_deleted(change.index)
         projects = "(SELECT id FROM project WHERE index_name = ?)"
         execute(f"DELETE FROM kept WHERE file IN (SELECT id FROM file WHERE project IN {projects})", (change.index,))
@@ -141,50 +161,37 @@ class Fold:
             execute(f"DELETE FROM {table} WHERE index_name = ?", (change.index,))
         execute("DELETE FROM package_index WHERE name = ?", (change.index,))
 
+    def _token_created(self, change: TokenCreated, entry: Entry) -> None:
+        may, scope = ",".join(change.may), (change.index, change.project)
+        self._execute(
+            "INSERT OR REPLACE INTO api_token (token, user, digest, may, index_name, project, expires, title, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (change.token, change.user, change.digest, may, *scope, change.expires, change.title, entry_time(entry)),
+        )
+
+    def _token_revoked(self, change: TokenRevoked, _entry: Entry) -> None:
+        self._execute("DELETE FROM api_token WHERE token = ?", (change.token,))
+
     # Projects ------------------------------------------------------------------------------------------------------
 
-    def _find_project(self, index: str, name: str) -> int | None:
-        project = self._projects.get((index, name))
-        if project is None:
-            row = self._cursor.execute(
-                "SELECT id, vanished FROM project WHERE index_name = ? AND name = ?", (index, name)
-            ).fetchone()
-            if row is None:
-                return None
-            project = self._remember_project(index, name, row[0])
-            if row[1]:
-                self._vanished.add(project)
-        return project
-
-    def _remember_project(self, index: str, name: str, project: int) -> int:
-        if len(self._projects) >= _PROJECTS_AT_HAND:
-            self.forget()
-        self._projects[index, name] = project
-        return project
-
-    def _list_project(self, index: str, name: str, header: str | None) -> tuple[int, bool]:
-        """The id of a project, which is made with ``header`` when it is missing, and whether it was."""
-        if (index, name) not in self._projects and self._cursor.execute(_NEW_PROJECT, (index, name, header)).rowcount == 1:
-            return self._remember_project(index, name, self._cursor.lastrowid or 0), True
-        return self._find_project(index, name) or 0, False
-
     def _project_vanished(self, change: ProjectVanished, _entry: Entry) -> None:
-        project = self._find_project(change.index, change.project)
-        if project is not None:
-            self._cursor.execute("UPDATE project SET vanished = 1 WHERE id = ?", (project,))
-            self._vanished.add(project)
+        self._execute(f"UPDATE project SET vanished = 1 WHERE {_PROJECT}", (change.index, change.project))
 
     # Links ---------------------------------------------------------------------------------------------------------
 
     def _links_changed(self, change: LinksChanged, _entry: Entry) -> None:
-        execute, executemany = self._cursor.execute, self._cursor.executemany
+        execute, executemany = self._execute, self._cursor.executemany
         header = None if change.header is None else header_json(change.header)
-        project, is_new = self._list_project(change.index, change.project, header)
-        if project in self._vanished:
-            execute("UPDATE project SET vanished = 0 WHERE id = ?", (project,))
-            self._vanished.discard(project)
-        if change.header is not None and not is_new:
-            execute("UPDATE project SET header = ? WHERE id = ?", (header, project))
+        is_new = execute(_NEW_PROJECT, (change.index, change.project, header)).rowcount == 1
+        if is_new:
+            project = self._cursor.lastrowid or 0
+        else:
+            found = execute(f"SELECT id, vanished FROM project WHERE {_PROJECT}", (change.index, change.project))
+            project, vanished = found.fetchone()
+            if vanished:
+                execute("UPDATE project SET vanished = 0 WHERE id = ?", (project,))
+            if change.header is not None:
+                execute("UPDATE project SET header = ? WHERE id = ?", (header, project))
         if change.removed:
             gone = [(filename, project) for filename in change.removed]
             executemany(f"UPDATE file SET gone = 1 WHERE {_OF_NAME} AND replaced = 0", gone)
@@ -210,14 +217,14 @@ class Fold:
         """Insert ``rows``, many with one statement; ``statement`` inserts one."""
         for start in range(0, len(rows), _AT_ONCE):
             bunch = rows[start : start + _AT_ONCE]
-            self._cursor.execute(_for_rows(statement, len(bunch)), tuple(chain.from_iterable(bunch)))
+            self._execute(_for_rows(statement, len(bunch)), tuple(chain.from_iterable(bunch)))
 
     def _list_name_again(self, row: Row) -> None:
         """List a file whose name the project had before: the same file, or another in its place."""
-        execute = self._cursor.execute
+        execute = self._execute
         filename, path, project, sha256 = row[0], row[1], row[2], row[4]
         same, bytes_here = None, None
-        for namesake in execute(_NAMESAKES, (filename, project)).fetchall():
+        for namesake in execute(_NAMESAKES.format(_OF_NAME), (filename, project)).fetchall():
             number, replaced, its_path, its_sha256, *_, kept_sha256, kept_size, _ = namesake
             if (its_path or its_sha256[:16]) == (path or sha256[:16]):
                 same = namesake
@@ -235,22 +242,21 @@ class Fold:
 
     def _list_file_again(self, known: Row, row: Row) -> None:
         number, core_metadata, metadata_missing = known[0], known[5], known[8]
-        self._cursor.execute(_LIST_AGAIN, (*row[3:], number))
+        self._execute(_LIST_AGAIN, (*row[3:], number))
         if _other_bytes(known, row):
-            self._cursor.execute("DELETE FROM kept WHERE file = ?", (number,))
+            self._execute("DELETE FROM kept WHERE file = ?", (number,))
         elif metadata_missing and core_metadata != row[10]:
             # The upstream lists other metadata now: it is worth fetching again.
-            self._cursor.execute("UPDATE kept SET metadata_missing = 0 WHERE file = ?", (number,))
+            self._execute("UPDATE kept SET metadata_missing = 0 WHERE file = ?", (number,))
 
     # What is here --------------------------------------------------------------------------------------------------
 
     def _file_cached(self, change: FileCached, _entry: Entry) -> None:
-        project, sha256, size = self._find_project(change.index, change.project), change.sha256, change.size
+        sha256, size = change.sha256, change.size
         if change.path is None:
-            self._cursor.execute(_KEEP_FILE_OF_NAME, (sha256, size, change.filename, project, sha256))
+            self._execute(_KEEP_FILE_OF_NAME, (sha256, size, change.filename, change.index, change.project, sha256))
         else:
-            number = self._find_file(change.path, change.filename, project, sha256)
-            self._cursor.execute(_KEEP_FILE_OF_ID, (sha256, size, number))
+            self._execute(_KEEP_FILE_OF_ID, (sha256, size, self._find_file(change, change.path, sha256)))
 
     def _metadata_cached(self, change: MetadataCached, _entry: Entry) -> None:
         self._keep_metadata(change, (change.sha256, change.size, 0))
@@ -259,18 +265,17 @@ class Fold:
         self._keep_metadata(change, (None, None, 1))
 
     def _keep_metadata(self, change: MetadataCached | MetadataMissing, values: Row) -> None:
-        project = self._find_project(change.index, change.project)
         if change.path is None:
-            self._cursor.execute(_KEEP_METADATA_OF_NAME, (*values, change.filename, project))
+            self._execute(_KEEP_METADATA_OF_NAME, (*values, change.filename, change.index, change.project))
         else:
-            number = self._find_file(change.path, change.filename, project, None)
-            self._cursor.execute(_KEEP_METADATA_OF_ID, (*values, number))
+            self._execute(_KEEP_METADATA_OF_ID, (*values, self._find_file(change, change.path, None)))
 
-    def _find_file(self, path: str, filename: str, project: int | None, sha256: str | None) -> int | None:
+    def _find_file(self, change: FileCached | MetadataCached | MetadataMissing, path: str, sha256: str | None) -> int | None:
         """The id of the file at ``path``, unless its link says another SHA-256 than ``sha256``."""
-        for number, _, its_path, its_sha256, *_ in self._cursor.execute(_NAMESAKES, (filename, project)).fetchall():
+        namesakes = self._execute(_NAMESAKES.format(_OF_PROJECT), (change.filename, change.index, change.project))
+        for number, _, its_path, its_sha256, *_ in namesakes.fetchall():
             if its_path is None:
-                its_path = file_path(Link(filename, "", {"sha256": its_sha256}))
+                its_path = file_path(Link(change.filename, "", {"sha256": its_sha256}))
             if its_path == path and (its_sha256 is None or sha256 is None or its_sha256 == sha256):
                 return int(number)
         return None
@@ -291,60 +296,6 @@ def _other_bytes(known: Row, row: Row) -> bool:
     if any(before.get(algorithm, digest) != digest for algorithm, digest in now.items()):
         return True
     return None not in (size, row[6]) and size != row[6]
-
-
-class AccountFold:
-    """Folds changes to users, indexes and API tokens through one cursor."""
-
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
-        self.folds: dict[type, Callable[[Any, Entry], None]] = {
-            UserCreated: self._user_created,
-            UserModified: self._user_modified,
-            UserDeleted: self._user_deleted,
-            IndexCreated: self._index_created,
-            IndexModified: self._index_modified,
-            TokenCreated: self._token_created,
-            TokenRevoked: self._token_revoked,
-        }
-
-    def _user_created(self, change: UserCreated, entry: Entry) -> None:
-        row = (change.user, to_json(change.config), change.password_hash, entry_time(entry))
-        self._cursor.execute("INSERT OR REPLACE INTO user (name, config, password_hash, created) VALUES (?, ?, ?, ?)", row)
-
-    def _user_modified(self, change: UserModified, entry: Entry) -> None:
-        row = self._cursor.execute("SELECT config, password_hash FROM user WHERE name = ?", (change.user,)).fetchone()
-        if row is None:
-            return
-        config = _modified(row[0], change)
-        password_hash = row[1] if change.password_hash is None else change.password_hash
-        statement = "UPDATE user SET config = ?, password_hash = ?, modified = ? WHERE name = ?"
-        self._cursor.execute(statement, (config, password_hash, entry_time(entry), change.user))
-
-    def _user_deleted(self, change: UserDeleted, _entry: Entry) -> None:
-        self._cursor.execute("DELETE FROM user WHERE name = ?", (change.user,))
-        self._cursor.execute("DELETE FROM api_token WHERE user = ?", (change.user,))
-
-    def _index_created(self, change: IndexCreated, _entry: Entry) -> None:
-        self._cursor.execute("INSERT OR REPLACE INTO package_index VALUES (?, ?)", (change.index, to_json(change.config)))
-
-    def _index_modified(self, change: IndexModified, _entry: Entry) -> None:
-        row = self._cursor.execute("SELECT config FROM package_index WHERE name = ?", (change.index,)).fetchone()
-        if row is not None:
-            self._cursor.execute("UPDATE package_index SET config = ? WHERE name = ?", (_modified(row[0], change), change.index))
-
-    def _token_created(self, change: TokenCreated, entry: Entry) -> None:
-        self._cursor.execute(
-            "INSERT OR REPLACE INTO api_token (token, user, digest, may, index_name, project, expires, title, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                change.token, change.user, change.digest, ",".join(change.may), change.index, change.project, change.expires,
-                change.title, entry_time(entry),
-            ),
-        )  # fmt: skip
-
-    def _token_revoked(self, change: TokenRevoked, _entry: Entry) -> None:
-        self._cursor.execute("DELETE FROM api_token WHERE token = ?", (change.token,))
 
 
 def _modified(config: str, change: UserModified | IndexModified) -> str:

@@ -7,7 +7,6 @@ A distribution of a release is a row of ``file`` and ``kept`` like those of mirr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -29,7 +28,7 @@ from twistpi.model.releases import (
     ReleaseRemoved,
 )
 from twistpi.rules.mirrors import file_path
-from twistpi.view.rows import INSERT_FILE, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
+from twistpi.view.rows import INSERT_FILE, Folds, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
 
 _OVERWRITE: Final = "overwrite"
 
@@ -39,7 +38,7 @@ class ReleaseFold:
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._execute = cursor.execute
-        self.folds: dict[type, Callable[[Any, Entry], None]] = {
+        self.folds: Folds = {
             ReleaseDescribed: self._described,
             FileUploaded: self._uploaded,
             AttachmentAdded: self._attached,

@@ -14,10 +14,57 @@ from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
 _PROJECT = "(SELECT id FROM project WHERE index_name = ? AND name = ?)"
 _ATTACHMENT = "attachment.kind, attachment.filename, attachment.path, attachment.sha256, attachment.size, attachment.log"
+_METADATA: Final = ".metadata"
+_PROVENANCE: Final = ".provenance"
+
+Mark = tuple[int, int]
+"""A stage of ``named_blobs`` and the last id read in it."""
+BEGINNING: Final[Mark] = (0, 0)
+
+_OWNER: Final = "JOIN project ON project.id = file.project"
+_FILE: Final = "filename, link_sha256, kept.sha256, kept.size, metadata_sha256, metadata_size"
+_UPLOADED: Final = (
+    f"SELECT file.id, index_name, {_FILE}, provenance_sha256, provenance_size"
+    " FROM uploaded CROSS JOIN file ON file.id = uploaded.file"
+    f" LEFT JOIN kept ON kept.file = file.id {_OWNER} WHERE uploaded.file > ? ORDER BY uploaded.file LIMIT ?"
+)
+_ATTACHED: Final = (
+    "SELECT attachment.id, index_name, path, sha256, size FROM attachment JOIN release ON release.id = attachment.release"
+    " JOIN project ON project.id = release.project WHERE attachment.id > ? ORDER BY attachment.id LIMIT ?"
+)
+_MIRRORED: Final = (
+    f"SELECT file.id, index_name, {_FILE}, NULL, NULL FROM kept CROSS JOIN file ON file.id = kept.file {_OWNER}"
+    " WHERE kept.file > ? AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = kept.file) ORDER BY kept.file LIMIT ?"
+)
+_STAGES: Final = (_UPLOADED, _ATTACHED, _MIRRORED)
+
+
+@attrs.frozen
+class KeptBlob:
+    """A blob that some file of the view needs."""
+
+    digits: str
+    """The 16 hexadecimal digits in its path."""
+    filename: str
+    """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@attrs.frozen
+class NamedBlob:
+    """A blob of one index."""
+
+    index: str
+    """``user/name``."""
+    is_private: bool
+    """Whether it was uploaded: only the primary has it."""
+    blob: KeptBlob
 
 
 class ReleaseReader:
-    """The part of ``Reader`` for private releases."""
+    """The part of ``Reader`` for private releases and for blobs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -85,94 +132,6 @@ class ReleaseReader:
         rows = self._execute("SELECT path FROM removed WHERE index_name = ? AND substr(path, ?) = ?", (index, -len(tail), tail))
         return [path for (path,) in rows]
 
-    def _release(self, index: str, project: str, row: Row) -> Release:
-        number, version, metadata = row
-        files = self._execute(
-            f"SELECT uploaded.log, provenance_sha256, provenance_size, {FILE_COLUMNS}"
-            " FROM uploaded JOIN file ON file.id = uploaded.file"
-            " LEFT JOIN kept ON kept.file = file.id WHERE uploaded.release = ? ORDER BY file.id",
-            (number,),
-        )
-        attachments = self._execute(
-            f"SELECT {_ATTACHMENT}, file.filename FROM attachment LEFT JOIN file ON file.id = attachment.file"
-            " WHERE attachment.release = ? ORDER BY attachment.id",
-            (number,),
-        )
-        return Release(
-            index,
-            project,
-            version,
-            orjson.loads(metadata),
-            tuple(
-                UploadedFile(known, log_of(log), provenance, provenance_size)
-                for log, provenance, provenance_size, *rest in files
-                for known in known_files([tuple(rest)])
-            ),
-            tuple(map(_attachment, attachments)),
-        )
-
-
-def _attachment(row: Row) -> Attachment:
-    kind, filename, path, sha256, size, log, for_filename = row
-    return Attachment(kind, filename, path, sha256, size, log_of(log), for_filename)
-
-
-_METADATA: Final = ".metadata"
-_PROVENANCE: Final = ".provenance"
-
-Mark = tuple[int, int]
-"""A stage of ``named_blobs`` and the last id read in it."""
-BEGINNING: Final[Mark] = (0, 0)
-
-_OWNER: Final = "JOIN project ON project.id = file.project"
-_FILE: Final = "filename, link_sha256, kept.sha256, kept.size, metadata_sha256, metadata_size"
-_UPLOADED: Final = (
-    f"SELECT file.id, index_name, {_FILE}, provenance_sha256, provenance_size"
-    " FROM uploaded CROSS JOIN file ON file.id = uploaded.file"
-    f" LEFT JOIN kept ON kept.file = file.id {_OWNER} WHERE uploaded.file > ? ORDER BY uploaded.file LIMIT ?"
-)
-_ATTACHED: Final = (
-    "SELECT attachment.id, index_name, path, sha256, size FROM attachment JOIN release ON release.id = attachment.release"
-    " JOIN project ON project.id = release.project WHERE attachment.id > ? ORDER BY attachment.id LIMIT ?"
-)
-_MIRRORED: Final = (
-    f"SELECT file.id, index_name, {_FILE}, NULL, NULL FROM kept CROSS JOIN file ON file.id = kept.file {_OWNER}"
-    " WHERE kept.file > ? AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = kept.file) ORDER BY kept.file LIMIT ?"
-)
-_STAGES: Final = (_UPLOADED, _ATTACHED, _MIRRORED)
-
-
-@attrs.frozen
-class KeptBlob:
-    """A blob that some file of the view needs."""
-
-    digits: str
-    """The 16 hexadecimal digits in its path."""
-    filename: str
-    """``NAME``, ``NAME.metadata`` for core metadata, or ``NAME.provenance``."""
-    sha256: str
-    size: int
-    """Bytes."""
-
-
-@attrs.frozen
-class NamedBlob:
-    """A blob of one index."""
-
-    index: str
-    """``user/name``."""
-    is_private: bool
-    """Whether it was uploaded: only the primary has it."""
-    blob: KeptBlob
-
-
-class BlobReader:
-    """The part of ``Reader`` for blobs."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._execute = connection.execute
-
     def kept_blobs(self) -> Iterator[KeptBlob]:
         """Every blob that the view says is here; once for each index that holds it."""
         for row in self._execute(f"SELECT {_FILE} FROM kept CROSS JOIN file ON file.id = kept.file"):
@@ -228,6 +187,37 @@ class BlobReader:
     def names_blob(self, digits: str, filename: str) -> bool:
         """Whether ``kept_blobs`` has a blob with these ``digits`` and this ``filename``; a few look-ups."""
         return self.kept_blob(digits, filename) is not None
+
+    def _release(self, index: str, project: str, row: Row) -> Release:
+        number, version, metadata = row
+        files = self._execute(
+            f"SELECT uploaded.log, provenance_sha256, provenance_size, {FILE_COLUMNS}"
+            " FROM uploaded JOIN file ON file.id = uploaded.file"
+            " LEFT JOIN kept ON kept.file = file.id WHERE uploaded.release = ? ORDER BY file.id",
+            (number,),
+        )
+        attachments = self._execute(
+            f"SELECT {_ATTACHMENT}, file.filename FROM attachment LEFT JOIN file ON file.id = attachment.file"
+            " WHERE attachment.release = ? ORDER BY attachment.id",
+            (number,),
+        )
+        return Release(
+            index,
+            project,
+            version,
+            orjson.loads(metadata),
+            tuple(
+                UploadedFile(known, log_of(log), provenance, provenance_size)
+                for log, provenance, provenance_size, *rest in files
+                for known in known_files([tuple(rest)])
+            ),
+            tuple(map(_attachment, attachments)),
+        )
+
+
+def _attachment(row: Row) -> Attachment:
+    kind, filename, path, sha256, size, log, for_filename = row
+    return Attachment(kind, filename, path, sha256, size, log_of(log), for_filename)
 
 
 def _ways_to(digits: str, filename: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -15,6 +15,8 @@ from twistpi.rules.mirrors import file_path
 
 Row = tuple[Any, ...]
 """Values as SQLite takes and gives them."""
+Folds = dict[type, Callable[[Any, Entry], None]]
+"""What takes the tables further, for each kind of change."""
 
 LINK_COLUMNS: Final = (
     "filename, path, project, url, link_sha256, hashes, link_size, requires_python, upload_time, yanked, core_metadata,"
