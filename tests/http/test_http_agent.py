@@ -213,11 +213,12 @@ async def test_nothing_is_repeated_over_a_new_connection(serve: Serve, agent: Ag
     assert (failed.value.cause, failed.value.unreachable, len(server.connections)) == (Cause.CLOSED, False, 1)
 
 
+@pytest.mark.parametrize("start", [b"\r", b"H", b"HTTP/1", b"HTTP/1.", b"HTTP/1.1 20", b"HTTP/1.1 103 Early\r\n\r\n"])
 @in_reactor
-async def test_an_answer_that_began_is_not_asked_for_again(serve: Serve, agent: Agent) -> None:
+async def test_an_answer_that_began_is_not_asked_for_again(serve: Serve, agent: Agent, start: bytes) -> None:
     server = serve(answering(ok(b"x")))
     await fetch(agent, server.url)
-    server.script = answering(b"HTTP/1.1 20", then_close=True)
+    server.script = answering(start, then_close=True)
     with pytest.raises(RequestFailed, match="broke before the answer was complete") as failed:
         await fetch(agent, server.url)
     assert (failed.value.cause, len(server.heads)) == (Cause.BROKEN, 2)

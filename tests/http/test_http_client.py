@@ -146,7 +146,7 @@ async def test_nobody_there_and_no_answer_in_time(serve: Serve, client: HTTPClie
     with pytest.raises(RequestFailed, match=r"no answer within 0.05 s") as failed:
         await client.request("GET", server.url, timeout=0.05)
     assert (failed.value.cause, failed.value.unreachable) == (Cause.TIMEOUT, True)
-    await until(lambda: server.connections[0].lost)
+    await until(lambda: all(connection.lost for connection in server.connections))
     with pytest.raises(RequestFailed) as failed:
         await client.request("GET", "http://127.0.0.1:1/")
     assert (failed.value.cause, failed.value.unreachable, client.failures) == (Cause.CONNECT, True, 2)
