@@ -18,7 +18,7 @@ from tests.fakes.certificates import write_certificate
 from twistpi.cli.diagnostics.machine import days_left
 from twistpi.cli.diagnostics.survey import Fetcher, Query
 from twistpi.http.blocking import SILENT, BlockingClient
-from twistpi.http.proxies import ProxyRules
+from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import split_credentials
 
 LONG = bytes(1 << 20)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.test_commands_accounts import made, settings, write
 from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
-from twistpi.http.proxies import ProxyRules
+from twistpi.http.routes import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.model.server_errors import ServerdirRefused

@@ -15,7 +15,7 @@ from tests.http.raw_server import RawServer, Script
 from tests.in_reactor import wait_for
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
-from twistpi.http.networks import NONE, ForbiddenNetworks
+from twistpi.http.routes import NONE, ForbiddenNetworks
 
 reactor: Any = _reactor
 

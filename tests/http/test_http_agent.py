@@ -30,7 +30,7 @@ from twistpi.http.agent import Agent, Pool, make_agent, unix_agent
 from twistpi.http.body import BytesBody
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.http.networks import NONE, ForbiddenNetworks
+from twistpi.http.routes import NONE, ForbiddenNetworks
 
 reactor: Any = _reactor
 Serve = Callable[..., RawServer]

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.http.conditional import http_date, if_range_holds, not_modified_since, parse_tags, tags_match
-from twistpi.http.ranges import Span, Unsatisfiable, parse_range
+from twistpi.http.conditional import (
+    Span,
+    Unsatisfiable,
+    http_date,
+    if_range_holds,
+    not_modified_since,
+    parse_range,
+    parse_tags,
+    tags_match,
+)
 
 DATE = "Sun, 22 Nov 2026 17:24:48 GMT"
 

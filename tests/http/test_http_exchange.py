@@ -9,7 +9,7 @@ from tests.http.raw_server import RawConnection, RawServer, answering, ok
 from tests.in_reactor import in_reactor
 from twistpi.http.agent import make_agent
 from twistpi.http.messages import Request
-from twistpi.http.networks import NONE, ForbiddenNetworks
+from twistpi.http.routes import NONE, ForbiddenNetworks
 from twistpi.http.urls import origin_of
 
 Serve = Callable[..., RawServer]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twistpi.http.errors import RequestFailed
-from twistpi.http.networks import DEFAULT, ForbiddenNetworks
+from twistpi.http.routes import DEFAULT, ForbiddenNetworks
 
 LOOPBACK = ForbiddenNetworks.parse(["127.0.0.0/8", "::1"])
 METADATA = "169.254.169.254"

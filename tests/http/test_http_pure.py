@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.body import decompress
-from twistpi.http.circuit_breaker import CircuitBreaker
+from twistpi.http.conditional import ContentRange, parse_content_range
 from twistpi.http.errors import RequestFailed
-from twistpi.http.proxies import ProxyRules
-from twistpi.http.ranges import ContentRange, parse_content_range
+from twistpi.http.routes import ProxyRules
 from twistpi.http.single_flight import SingleFlight
 from twistpi.http.urls import origin_of, resolve, split_credentials, without_credentials
 

@@ -16,7 +16,7 @@ from tests.fakes.upstream import FakeUpstream, Redirect
 from tests.in_reactor import in_reactor, wait_for
 from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi.http.agent import make_agent
-from twistpi.http.networks import ForbiddenNetworks
+from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.errors import UpstreamFailed
 
 WHEEL = "hello-1.0-py3-none-any.whl"

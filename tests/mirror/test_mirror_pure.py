@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.mirror.config import is_fresh, upstream_config, validators
 from twistpi.mirror.file_transfer import BytesDiffer, Sink, promised_digest
+from twistpi.mirror.upstream import is_fresh, upstream_config, validators
 from twistpi.model.records import Freshness, Index
 
 SOURCE = "https://upstream.example/simple/"

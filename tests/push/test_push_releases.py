@@ -23,7 +23,7 @@ from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
-from twistpi.http.networks import ForbiddenNetworks
+from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
 from twistpi.push.releases import Line, Pusher

@@ -27,8 +27,7 @@ from twistpi.http.body import BytesBody
 from twistpi.http.connection import Connection, WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line, Request, lines_of
-from twistpi.http.networks import ForbiddenNetworks, GuardedReactor
-from twistpi.http.proxies import ConnectEndpoint, Proxy, ProxyRules
+from twistpi.http.routes import ConnectEndpoint, ForbiddenNetworks, GuardedReactor, Proxy, ProxyRules
 from twistpi.http.urls import Origin, origin_of, target_of
 
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})

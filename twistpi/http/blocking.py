@@ -14,7 +14,7 @@ import attrs
 import orjson
 
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.http.proxies import Proxy, ProxyRules
+from twistpi.http.routes import Proxy, ProxyRules
 from twistpi.http.urls import Origin, origin_of
 from twistpi.model.records import Json
 

@@ -27,10 +27,9 @@ from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.config import UpstreamConfig, upstream_config
 from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService
-from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, fetch_range, fetch_size
+from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, UpstreamConfig, fetch_range, fetch_size, upstream_config
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile

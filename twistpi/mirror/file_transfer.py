@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IProtocol, IReactorTime
 from twistpi.http.backoff import sleep
 from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
+from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.http.ranges import parse_content_range
 from twistpi.http.urls import Credentials
 from twistpi.model.records import Link
 

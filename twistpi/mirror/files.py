@@ -13,15 +13,14 @@ from twisted.logger import Logger
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
+from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.body import Offload
-from twistpi.http.circuit_breaker import CircuitBreaker
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
 from twistpi.http.urls import without_credentials
-from twistpi.mirror.config import upstream_config
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Sink, promised_digest
-from twistpi.mirror.upstream import OFFLINE, STOPPING
+from twistpi.mirror.upstream import OFFLINE, STOPPING, upstream_config
 from twistpi.model.changes import Change
 from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from twistpi.mirror.config import UpstreamConfig
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import Sink
 from twistpi.mirror.page_source import Known
+from twistpi.mirror.upstream import UpstreamConfig
 from twistpi.model.errors import AskFirst
 from twistpi.model.records import Index, KnownFile
 from twistpi.view.read import KeptBlob

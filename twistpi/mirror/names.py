@@ -17,14 +17,13 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, Timeo
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twistpi.http.backoff import Blocked, CircuitBreaker
 from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
-from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
 from twistpi.http.client import HTTPClient
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.config import StaleConfig, UpstreamConfig, upstream_config
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.name_store import (
     LARGEST,
@@ -40,7 +39,7 @@ from twistpi.mirror.name_store import (
 )
 from twistpi.mirror.page_source import Kind
 from twistpi.mirror.primary import PrimaryClient, names_path, reason_of
-from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING
+from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, StaleConfig, UpstreamConfig, upstream_config
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index

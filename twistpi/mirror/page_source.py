@@ -19,8 +19,7 @@ from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Origin
-from twistpi.mirror.config import StaleConfig, UpstreamConfig, validators
-from twistpi.mirror.upstream import ACCEPT_PAGE, unusable_status
+from twistpi.mirror.upstream import ACCEPT_PAGE, StaleConfig, UpstreamConfig, unusable_status, validators
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, ProjectPage

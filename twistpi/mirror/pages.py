@@ -14,12 +14,11 @@ from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from twistpi.http.circuit_breaker import Blocked, CircuitBreaker
+from twistpi.http.backoff import Blocked, CircuitBreaker
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.config import StaleConfig, UpstreamConfig, is_fresh, upstream_config
 from twistpi.mirror.page_source import Kind, Known, PageSource
-from twistpi.mirror.upstream import OFFLINE, STOPPING
+from twistpi.mirror.upstream import OFFLINE, STOPPING, StaleConfig, UpstreamConfig, is_fresh, upstream_config
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.names import project_of_filename
 from twistpi.model.records import Freshness, Index, KnownFile

@@ -18,10 +18,10 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Credentials
-from twistpi.mirror.config import UpstreamConfig
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.page_source import Kind, Known, remembering
 from twistpi.mirror.pages import GONE
+from twistpi.mirror.upstream import UpstreamConfig
 from twistpi.model.errors import TwistpiError, UnknownProject
 from twistpi.model.records import Freshness, Json
 from twistpi.model.server_errors import PrimaryUnreachable, carried

@@ -18,12 +18,12 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
-from twistpi.mirror.config import upstream_config
 from twistpi.mirror.core_metadata import UpstreamMetadata
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import PAUSES, BytesDiffer, FileGone, FileTransfer, Sink
 from twistpi.mirror.files import FileService, fetch_from_upstream, upstream_error
 from twistpi.mirror.primary import METADATA, PrimaryClient, WaitFor, blob_path, file_path
+from twistpi.mirror.upstream import upstream_config
 from twistpi.model.errors import FileNotHereYet, TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
 from twistpi.view.read import KeptBlob

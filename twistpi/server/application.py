@@ -19,7 +19,7 @@ from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.garbage import SlowClock
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
-from twistpi.http.networks import ForbiddenNetworks
+from twistpi.http.routes import ForbiddenNetworks
 from twistpi.mirror.upstream import upstream_measures
 from twistpi.model.changes import Change
 from twistpi.push.releases import Pusher

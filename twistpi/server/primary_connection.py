@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import Agent, make_agent, unix_agent
 from twistpi.http.client import HTTPClient
-from twistpi.http.networks import ForbiddenNetworks
+from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress

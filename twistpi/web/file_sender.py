@@ -10,8 +10,7 @@ from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.conditional import if_range_holds, not_modified_since, parse_tags, tags_match
-from twistpi.http.ranges import Span, Unsatisfiable, parse_range
+from twistpi.http.conditional import Span, Unsatisfiable, if_range_holds, not_modified_since, parse_range, parse_tags, tags_match
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.ready import SMALL, ReadyAnswers, ReadyFile, file_headers, file_validators
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, Responder

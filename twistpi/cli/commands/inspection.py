@@ -33,7 +33,7 @@ from twistpi.cli.reports import (
     wait_for_serial,
 )
 from twistpi.http.blocking import BlockingClient
-from twistpi.http.proxies import ProxyRules
+from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import Layout

@@ -20,7 +20,7 @@ from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding
 from twistpi.cli.diagnostics.survey import Exchange, Fetcher, Query
 from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED, BlockingClient
-from twistpi.http.proxies import ProxyRules
+from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.records import ROOT, Index
 from twistpi.model.server_errors import ServerdirRefused
