@@ -36,7 +36,7 @@ INSIDE_WEB = (
     "access_log", "authentication", "access",
     "replication.authentication",
     "forwarding",
-    "fast.invalidation", "fast.ready", "fast.answers", "file_sender",
+    "fast.ready", "fast.answers", "file_sender",
     "replication.followers", "replication.snapshots",
     "components",
     "name_lists", "project_sources", "pages",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
+from twistpi.web.pages import Invalidation, InvalidationKind
 from twistpi.workers.shared_state import SharedState, Slot
 
 HELLO = Invalidation(InvalidationKind.PROJECT, "alice/dev", "hello")

@@ -1,10 +1,11 @@
-"""From a question about a project to ready bytes: ask the upstreams, read the view, merge, render once, keep."""
+"""From a question about a project to ready bytes: ask the upstreams, read the view, merge, render once, keep until a change."""
 
 from __future__ import annotations
 
+import enum
 import gzip
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -12,15 +13,36 @@ from twisted.internet.interfaces import IReactorTime
 from twistpi.blobs.address import PROVENANCE
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
+from twistpi.model.changes import (
+    Change,
+    FileCached,
+    IndexCreated,
+    IndexDeleted,
+    IndexModified,
+    LinksChanged,
+    MetadataCached,
+    MetadataMissing,
+    ProjectVanished,
+)
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Index, KnownFile, KnownProject, Link
+from twistpi.model.releases import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileRemoved,
+    FileUploaded,
+    FileYanked,
+    ProjectMarked,
+    ProjectRemoved,
+    ReleaseDescribed,
+    ReleaseRemoved,
+)
 from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, merge, render_project
 from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
 from twistpi.web.access import Access
-from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
 from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, Content, ReadyAnswers, ReadyPage
 from twistpi.web.project_sources import ContributingIndexes, ProjectSources
 from twistpi.web.traffic import Traffic
@@ -58,6 +80,58 @@ class PageRequest:
     def index(self) -> str:
         """``user/name``."""
         return self.visibility.index.name
+
+
+class InvalidationKind(enum.IntEnum):
+    """What an invalidation is about."""
+
+    PROJECT = 0
+    """The files of a project in an index changed."""
+    PAGES = 1
+    """Its pages changed, but none of its files."""
+    BYTES = 2
+    """The bytes of a file, or of its metadata, are here now; a page that says the same without them stays valid."""
+    INDEX = 3
+    """An index was created, deleted or reconfigured."""
+
+
+@attrs.frozen
+class Invalidation:
+    """One project or index that changed."""
+
+    kind: InvalidationKind
+    index: str
+    project: str = ""
+    """Empty where the whole index is meant."""
+
+
+def invalidations_of(changes: Iterable[Change]) -> Iterator[Invalidation]:
+    """Return what ``changes`` invalidate."""
+    for change in changes:
+        match change:  # what comes by the million first
+            case FileCached() | MetadataCached():
+                # A path is given where the link alone does not tell all about the file.
+                kind = InvalidationKind.BYTES if change.path is None else InvalidationKind.PAGES
+                yield Invalidation(kind, change.index, change.project)
+            case (
+                LinksChanged()
+                | ProjectVanished()
+                | MetadataMissing()
+                | FileUploaded()
+                | FileRemoved()
+                | FileYanked()
+                | ReleaseDescribed()
+                | ReleaseRemoved()
+                | ProjectMarked()
+                | ProjectRemoved()
+                | AttachmentAdded()
+                | AttachmentRemoved()
+            ):
+                yield Invalidation(InvalidationKind.PROJECT, change.index, change.project)
+            case IndexCreated() | IndexModified() | IndexDeleted():
+                yield Invalidation(InvalidationKind.INDEX, change.index)
+            case _:
+                pass
 
 
 @attrs.define(eq=False)

@@ -31,7 +31,7 @@ from twistpi.server.listening import InheritedSocket
 from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
-from twistpi.web.fast.invalidation import invalidations_of
+from twistpi.web.pages import invalidations_of
 from twistpi.web.traffic import Traffic
 from twistpi.workers.control_channel import (
     ACCESS,

@@ -28,7 +28,7 @@ from typing import Final
 import attrs
 import orjson
 
-from twistpi.web.fast.invalidation import Invalidation, InvalidationKind
+from twistpi.web.pages import Invalidation, InvalidationKind
 
 MOST_WORKERS: Final = 128
 _SLOTS: Final = 64

@@ -26,8 +26,7 @@ from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.answers import Answers, RequestHead, RequestHeadParser
 from twistpi.web.fast.cold_pages import ColdPages, PendingPage
-from twistpi.web.fast.invalidation import Invalidation, invalidations_of
-from twistpi.web.pages import Pages
+from twistpi.web.pages import Invalidation, Pages, invalidations_of
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import Reply, head_bytes
 from twistpi.web.request import TwistpiRequest, header

@@ -132,21 +132,21 @@ class MemberBody(BufferedBody, FileBody):
     """Returns the pieces from one offset to another; the iterator closes the archive when it is dropped."""
     _offload: Offload
     _pieces: Iterator[bytes] | None = None
-    _piece: bytes = b""
+    piece: bytes = b""
 
     async def more(self) -> None:
         """Unpack the next piece."""
         if self._pieces is None:
             self._pieces = self._unpack(self.offset, self.end)
-        while not self._piece and not self.over:
+        while not self.piece and not self.over:
             piece: bytes | None = await self._offload(next, self._pieces, None)
             if piece is None:
                 raise OSError("the archive ended early")
-            self._piece = piece
+            self.piece = piece
 
     def close(self) -> None:
         """Close the archive; a piece that is being unpacked is finished first."""
-        self._pieces, self._piece = iter(()), b""
+        self._pieces, self.piece = iter(()), b""
 
 
 def type_of(path: str) -> bytes:

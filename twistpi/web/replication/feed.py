@@ -236,28 +236,28 @@ class GzipBody(BufferedBody):
     offset: int = attrs.field(default=0, init=False)
     _finished: bool = attrs.field(default=False, init=False)
     _compressor: zlib._Compress = attrs.field(init=False, factory=lambda: zlib.compressobj(_LEVEL, wbits=31))
-    _piece: bytes = attrs.field(default=b"", init=False)
+    piece: bytes = attrs.field(default=b"", init=False)
 
     @property
     def over(self) -> bool:
         """Whether all was sent."""
-        return self._finished and not self._piece
+        return self._finished and not self.piece
 
     async def more(self) -> None:
         """Compress what the feed has, once it has something."""
         inner = self.inner
-        while not self._piece and not self._finished:
+        while not self.piece and not self._finished:
             if not inner.ready:
                 if inner.over:
-                    self._piece, self._finished = self._compressor.flush(), True
+                    self.piece, self._finished = self._compressor.flush(), True
                     return
                 await inner.more()
                 continue
             content = inner.read(_PIECE)
             if len(content) <= _SMALL:
-                self._piece = self._compress(content)
+                self.piece = self._compress(content)
             else:
-                self._piece = await self._offload(self._compress, content)
+                self.piece = await self._offload(self._compress, content)
 
     def close(self) -> None:
         """Give back the feed's file."""

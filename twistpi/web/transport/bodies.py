@@ -125,27 +125,28 @@ class BufferedBody:
     """Base of bodies of which one piece at a time is in memory."""
 
     offset: int
-    _piece: bytes | memoryview
+    piece: bytes | memoryview
+    """What was not sent yet."""
 
     @property
     def ready(self) -> int:
         """Bytes of the piece that were not sent yet."""
-        return len(self._piece)
+        return len(self.piece)
 
     def send(self, socket_number: int) -> int:
         """Hand what is ready to the kernel."""
-        sent = os.write(socket_number, self._piece[:_ONE_SEND])
+        sent = os.write(socket_number, self.piece[:_ONE_SEND])
         self._advance(sent)
         return sent
 
     def read(self, limit: int) -> bytes:
         """Return the next bytes."""
-        data = bytes(self._piece[:limit])
+        data = bytes(self.piece[:limit])
         self._advance(len(data))
         return data
 
     def _advance(self, size: int) -> None:
-        self._piece = self._piece[size:]
+        self.piece = self.piece[size:]
         self.offset += size
 
 
@@ -153,13 +154,13 @@ class BufferedBody:
 class MemoryBody(BufferedBody):
     """Bytes in memory; never copied to be sent."""
 
-    _piece: memoryview
+    piece: memoryview
     offset: int = 0
 
     @property
     def over(self) -> bool:
         """Whether all was sent."""
-        return not self._piece
+        return not self.piece
 
     async def more(self) -> None:
         """Do nothing: all is here."""
@@ -177,13 +178,13 @@ class PiecesBody(BufferedBody):
     _offload: Offload
     offset: int = 0
     over: bool = False
-    _piece: bytes = b""
+    piece: bytes = b""
 
     async def more(self) -> None:
         """Make the next piece."""
-        while not self._piece and not self.over:
+        while not self.piece and not self.over:
             piece = await self._offload(next, self._pieces, None)
-            self._piece, self.over = piece or b"", piece is None
+            self.piece, self.over = piece or b"", piece is None
 
     def close(self) -> None:
         """Release the pieces; one that is being made is finished first."""
