@@ -117,7 +117,7 @@ def login(url: str) -> dict[str, Any]:
 
 SEEN: dict[str, tuple[str, Verdict, Callable[[Site], Site], str]] = {
     "proxy without server": ("answers", Verdict.WRONG, seen(API, status=502, ours=False), "does not reach twistpi"),
-    "another program": ("answers", Verdict.WRONG, seen(API, ours=False, body=b"<html>"), "not by twistpi"),
+    "another program": ("answers", Verdict.WRONG, seen(API, ours=False, body=b"<html>"), "not twistpi"),
     "headers lost": ("headers", Verdict.WRONG, seen(API, ours=False), "drops X-Devpi-Api-Version, X-Devpi-Serial"),
     "another scheme": ("address", Verdict.WRONG, seen(API, body=login("http://pkgs.example/devpi")), "X-Outside-Url"),
     "no prefix": (
@@ -280,7 +280,7 @@ HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
         upstream(status=0, failure="Tunnel connection failed: 407 Proxy Authentication Required"),
         "The forward proxy wants a login",
     ),
-    "no upstream wanted": ("upstream", Verdict.OK, {"asks_upstreams": False, "upstreams": ()}, "offline by its settings"),
+    "no upstream wanted": ("upstream", Verdict.OK, {"upstreams": None}, "offline by its settings"),
 }
 
 

@@ -56,7 +56,7 @@ def test_the_settings_are_those_of_the_server_that_runs(made: Path) -> None:
     say_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, TOLD_SETTINGS))
     seen = look_at_machine(settings(made), ProxyRules(), lambda: None, 0.0)
     assert seen.settings == attrs.evolve(other, upstream=None)
-    assert not seen.asks_upstreams
+    assert seen.upstreams is None
 
 
 def test_what_others_cannot_read_is_found(made: Path) -> None:

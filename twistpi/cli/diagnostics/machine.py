@@ -6,9 +6,10 @@ import contextlib
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -75,8 +76,6 @@ class Machine:
     version: str = __version__
     """Of the package that the doctor belongs to."""
     running: Running | None = None
-    asks_upstreams: bool = True
-    """Whether the server asks the mirrors' upstreams: it is neither offline nor a replica."""
     disk_free: int = 0
     """Bytes that the server's user may still write."""
     disk_total: int = 1
@@ -92,7 +91,8 @@ class Machine:
     hidden: str | None = None
     """A folder or file of ``+files`` that a web server under another user cannot read."""
     root_is_blank: bool = False
-    upstreams: Sequence[Upstream] = ()
+    upstreams: Sequence[Upstream] | None = ()
+    """None where the server asks none: it is offline, or a replica."""
     protected: Protected | None = None
     cached: tuple[str, str] | None = None
     """An index that everybody may read, and a project of which it has files."""
@@ -115,7 +115,6 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
     if running is not None and running.settings:
         settings = load_settings({**running.settings, "serverdir": [serverdir]}, {})
     secret, disk = settings.secretfile or layout.secret, os.statvfs(serverdir)
-    asks_upstreams = not settings.offline and not node.is_replica
     with closing(Readers(layout.view)) as readers:
         reader = readers.get()
         root, indexes = reader.user(ROOT), reader.indexes()
@@ -125,7 +124,6 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
         settings=settings,
         node_id=node.node_id,
         running=running,
-        asks_upstreams=asks_upstreams,
         disk_free=disk.f_bavail * disk.f_frsize,
         disk_total=disk.f_blocks * disk.f_frsize,
         inodes_free=disk.f_favail,
@@ -135,7 +133,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
         closed=closed_to_others(serverdir),
         hidden=_hidden(serverdir),
         root_is_blank=root is not None and root.password_hash == BLANK,
-        upstreams=_ask_upstreams(indexes, settings, proxies, tell, now) if asks_upstreams else (),
+        upstreams=None if settings.offline or node.is_replica else _ask_upstreams(indexes, settings, proxies, tell, now),
         protected=protected,
         cached=next(((index.name, project) for index, project in projects if is_open(index)), None),
     )
@@ -159,18 +157,13 @@ def _descriptors(pid: int) -> int | None:
 
 def _hidden(serverdir: str) -> str | None:
     """Return the first of some folders and files of ``+files`` that another user cannot read."""
-    for path in islice(_walk(os.path.join(serverdir, "+files")), _SAMPLES):
-        wanted = 0o005 if os.path.isdir(path) else 0o004
+    top = Path(serverdir, "+files")
+    for path in (top, *islice(top.rglob("*"), _SAMPLES)):
         with contextlib.suppress(OSError):
-            if os.stat(path).st_mode & wanted != wanted:
-                return path
+            wanted = 0o005 if path.is_dir() else 0o004
+            if path.stat().st_mode & wanted != wanted:
+                return str(path)
     return None
-
-
-def _walk(top: str) -> Iterator[str]:
-    for folder, folders, files in os.walk(top):
-        folders.sort()
-        yield from (folder, *(os.path.join(folder, name) for name in sorted(files)))
 
 
 def _protected(reader: Reader, projects: Iterable[tuple[Index, str]]) -> Protected | None:
@@ -212,9 +205,9 @@ def days_left(client: BlockingClient, url: str, now: float) -> float | None:
 def judge_machine(machine: Machine) -> list[Finding]:
     """Return the findings about the machine and the upstreams of its mirrors."""
     found = judge(MACHINE_RULES, machine)
-    if not machine.asks_upstreams:
+    if machine.upstreams is None:
         found.append(Finding("upstream", OK, "The server uses no upstream: it is offline by its settings, or a replica."))
-    return [*found, *(finding for upstream in machine.upstreams for finding in judge(UPSTREAM_RULES, upstream))]
+    return [*found, *(finding for upstream in machine.upstreams or () for finding in judge(UPSTREAM_RULES, upstream))]
 
 
 def wants_proxy_login(exchange: Exchange) -> bool:
@@ -228,14 +221,13 @@ def in_days(number: float) -> str:
 
 
 def _disk(machine: Machine) -> Said:
-    serverdir, reserve = machine.settings.serverdir, machine.settings.disk_reserve
+    disk, reserve, left = f"The disk of {machine.settings.serverdir}", machine.settings.disk_reserve, machine.disk_left
     if machine.disk_free < reserve:
-        told = f"The disk of {serverdir} has only {machine.disk_left} left"
-        yield WRONG, f"{told}, and the setting disk-reserve requires {in_words(reserve)}. Free some space."
+        yield WRONG, f"{disk} has only {left} left, and the setting disk-reserve requires {in_words(reserve)}. Free some space."
     if machine.inodes_free < machine.inodes_total * 0.02:
-        yield WRONG, f"The disk of {serverdir} can hold only {machine.inodes_free:,} more files. Free some inodes."
+        yield WRONG, f"{disk} can hold only {machine.inodes_free:,} more files. Free some inodes."
     if machine.disk_free < min(machine.disk_total * 0.05, 10 << 30):
-        yield ADVICE, f"The disk of {serverdir} has {machine.disk_left} left. twistpi gc deletes files that no index uses."
+        yield ADVICE, f"{disk} has {left} left. twistpi gc deletes files that no index uses."
 
 
 def _process(machine: Machine) -> Said:
@@ -250,9 +242,8 @@ def _few_descriptors(machine: Machine) -> Said:
     if machine.descriptors is None:
         yield UNKNOWN, "The number of files and connections that the process may open is not known."
     elif machine.descriptors < _DESCRIPTORS:
-        told = f"The process may open {machine.descriptors} files and connections; a thousand clients need more."
         how = "LimitNOFILE in systemd, minfds in supervisord.conf, ulimit -n in a shell"
-        yield ADVICE, f"{told} Allow at least {_DESCRIPTORS}: {how}."
+        yield ADVICE, f"The process may open only {machine.descriptors} files and connections. Allow {_DESCRIPTORS}: {how}."
 
 
 def _file_modes(machine: Machine) -> Said:
@@ -279,8 +270,7 @@ def _upstream(upstream: Upstream) -> Said:
     elif status == 404:
         yield ADVICE, f"{gives} Is mirror_url the address of a simple index?"
     elif upstream.certificate_days is not None and upstream.certificate_days < 7:
-        ends = in_days(upstream.certificate_days)
-        yield ADVICE, f"{name}, whose certificate ends in {ends}. Tell its administrators."
+        yield ADVICE, f"{name}, whose certificate ends in {in_days(upstream.certificate_days)}. Tell its administrators."
 
 
 MACHINE_RULES: Rules[Machine] = {
@@ -299,8 +289,7 @@ MACHINE_RULES: Rules[Machine] = {
     "trust": [
         when(
             lambda it: any(network.prefixlen == 0 for network in it.settings.trusted_proxy),
-            "The setting trusted-proxy contains all addresses, so any client can forge its own address and the server's."
-            " Name the proxies only.",
+            "The setting trusted-proxy contains all addresses, so any client can forge its own address. Name the proxies only.",
         ),
         fine("The setting trusted-proxy does not contain all addresses."),
     ],

@@ -121,22 +121,19 @@ def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
 
 def _answers(site: Site) -> Said:
     api = site[API]
-    is_ours, proxy, gives = api[_OURS], f"The proxy at {site.url} answers {api.told}", f"{site.url} gives {api.told}."
+    proxy, gives = f"The proxy at {site.url} answers {api.told}", f"{site.url} gives {api.told}."
     if wants_proxy_login(api):
         yield WRONG, f"{gives} {PROXY_LOGIN}"
     elif api.failure.startswith(UNTRUSTED):
-        how = "Use a certificate that users' machines trust. SSL_CERT_FILE makes this command trust another authority."
-        yield WRONG, f"{gives} {how}"
+        yield WRONG, f"{gives} Use one that users' machines trust; SSL_CERT_FILE makes this command trust another authority."
     elif not api.status:
         yield WRONG, f"{gives} Does the server run, and is the address right?"
-    elif api.status in (502, 503, 504) and not is_ours:
+    elif api.status in (502, 503, 504) and not api[_OURS]:
         yield WRONG, f"{proxy}: it does not reach twistpi. Does the server run, at the port that the proxy uses?"
-    elif api.status == 401 and not is_ours:
-        how = "If this is intended, put a login into the address: https://user:password@…"
-        yield WRONG, f"{proxy} before it reaches twistpi. {how}"
+    elif api.status == 401 and not api[_OURS]:
+        yield WRONG, f"{proxy} before it reaches twistpi. If this is intended, name a login: https://user:password@…"
     elif "login" not in as_object(api.json.get("result")):
-        told = f"{site.url}/+api is answered {api.told}, but not by twistpi."
-        yield WRONG, f"{told} Is the address right, including the path prefix?"
+        yield WRONG, f"{gives} That is not twistpi. Is the address right, including the path prefix?"
 
 
 def _headers(site: Site) -> Said:
@@ -160,11 +157,11 @@ def _address(site: Site) -> Said:
 
 def _ready(site: Site) -> Said:
     ready, checks = site[READY], site[READY].json.get("checks")
+    failed = [as_object(check) for check in (checks if isinstance(checks, list) else ())]
+    messages = [str(check.get("message")) for check in failed if check.get("result", "fine") != "fine"]
     if not isinstance(checks, list):
         yield UNKNOWN, "The server does not say whether it is ready."
-        return
-    messages = [str(as_object(check).get("message")) for check in checks if as_object(check).get("result", "fine") != "fine"]
-    if ready.status != 200:
+    elif ready.status != 200:
         yield WRONG, f"The server is not ready. {' '.join(messages)}"
     elif messages:
         yield ADVICE, f"The server is ready, with warnings. {' '.join(messages)}"
