@@ -244,7 +244,7 @@ def test_who_does_not_answer_is_told_and_nothing_else_guessed() -> None:
 
 
 def upstream(**changes: Any) -> dict[str, Any]:
-    (old,) = good_machine().upstreams
+    (old,) = good_machine().upstreams or ()
     ends = changes.pop("certificate_days", None)
     return {"upstreams": (attrs.evolve(old, exchange=attrs.evolve(old.exchange, **changes), certificate_days=ends),)}
 

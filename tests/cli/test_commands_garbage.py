@@ -59,14 +59,14 @@ def test_gc_removes_what_nothing_names_and_says_how_much(made: Path) -> None:
     assert told.exit_code == 0
     assert told.stdout.splitlines() == [
         f"+files/{orphan.relative} (6 bytes)",
-        "1 file with 6 bytes has no name any more; nothing was changed.",
+        "1 file with 6 bytes is not used by any index; nothing was changed.",
     ]
     assert tree.find(orphan) == 6
     done = run(made, "gc")
     assert done.exit_code == 0
-    assert done.stdout == "1 file with 6 bytes has no name any more; removed.\n"
+    assert done.stdout == "1 file with 6 bytes is not used by any index; removed.\n"
     assert [address.filename for address, _ in tree.walk()] == [WHEEL]
-    assert run(made, "gc").stdout == "Every one of 1 files is needed.\n"
+    assert run(made, "gc").stdout == "Nothing to remove: the indexes use all files (there are 1).\n"
 
 
 def test_gc_removes_nothing_from_a_replica_that_does_not_run(made: Path) -> None:
@@ -89,7 +89,7 @@ def test_gc_leaves_what_was_stored_in_the_last_hour_and_says_so(made: Path) -> N
     assert "There is nothing to remove yet." not in told, "the clock of the command is the real one"
     put(tree, SDIST, b"young")
     told = run(made, "gc").stdout
-    assert told.startswith("There is nothing to remove yet.\n1 more was stored in the last hour")
+    assert told.startswith("There is nothing to remove yet.\n1 unused file was stored in the last hour")
     assert len(list(tree.walk())) == 1
 
 
@@ -238,7 +238,7 @@ def wrongs(made: Path) -> list[str]:
 
 def test_check_is_content_with_a_whole_release_and_gc_too(made: Path, full: dict[str, BlobAddress]) -> None:
     assert wrongs(made) == []
-    assert run(made, "gc").stdout == "Every one of 5 files is needed.\n"
+    assert run(made, "gc").stdout == "Nothing to remove: the indexes use all files (there are 5).\n"
 
 
 @pytest.mark.parametrize("kind", ["wheel", "metadata", "provenance", "toxresult", "doczip"])

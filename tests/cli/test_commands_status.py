@@ -64,7 +64,7 @@ def test_a_replica_is_told_in_lines_for_people() -> None:
     ]
     unknown = {**REPLICA, "lag-entries": None, "primary-contacted-at": None, "last-error": None, "log-begins-after": 0}
     lines = list(status_lines(unknown, NOW))
-    assert "lag: not known, the primary has told nothing since the start" in lines
+    assert "lag: not known, the primary has not answered since the start" in lines
     assert "last contact: never" in lines
 
 

@@ -300,7 +300,7 @@ def _promote(pair: Pair) -> str:
 
 def _make_a_replica_of_the_former_primary(pair: Pair) -> None:
     pair.primary.end()
-    assert "Nothing existed only here." in twistpi(pair.primary, "resync")
+    assert "This server had no entries of its own." in twistpi(pair.primary, "resync")
     pair.start_primary()
 
 

@@ -160,10 +160,10 @@ async def test_explain_has_the_server_ask_the_upstreams_that_may_contribute_and_
     assert told.startswith("root/dev: six comes from root/pypi\n")
     assert "six-1.0-py3-none-any.whl" in told
     told = await deferToThread(twistpi, server, "explain", "root/dev", "nope")
-    assert told.startswith("root/dev: nothing answers for nope\n")
+    assert told.startswith("root/dev: no index has nope\n")
     await upstream.stop()
     told = await deferToThread(twistpi, server, "explain", "root/dev", "later")
-    assert told.startswith("root/dev: nobody can tell now whether there is later\n")
+    assert told.startswith("root/dev: it cannot be told now whether later exists\n")
     assert "cannot tell: The upstream of root/pypi cannot be reached for later" in told
 
 

@@ -68,7 +68,7 @@ def test_gc_beside_a_running_server_removes_what_was_removed_everywhere(server: 
         assert ask(server, "DELETE", f"/root/dev/demo/{version}", None, ROOT)[0] in (200, 201)
     both = {wheel_name("demo", "1.0"), wheel_name("demo", "1.0") + ".metadata"}
     gone = {wheel_name("demo", "2.0"), wheel_name("demo", "2.0") + ".metadata"}
-    assert "2 more were stored in the last hour" in twistpi(server, "gc")
+    assert "2 unused files were stored in the last hour" in twistpi(server, "gc")
     assert stored(server) == both | gone
     age(server)
     told = twistpi(server, "gc", "--dry-run")
@@ -79,7 +79,7 @@ def test_gc_beside_a_running_server_removes_what_was_removed_everywhere(server: 
     assert stored(server) == both
     assert "all is well" in twistpi(server, "check")
     server.end()
-    assert twistpi(server, "gc") == "Every one of 2 files is needed.\n"
+    assert twistpi(server, "gc") == "Nothing to remove: the indexes use all files (there are 2).\n"
 
 
 def test_nothing_is_lost_while_uploads_removals_and_gc_go_on_together(server: LiveServer) -> None:

@@ -151,7 +151,7 @@ def test_the_walk_of_a_promotion_and_back(setup: Setup) -> None:
     _upload(third, "first-again")
     setup.together("first", "third")
     second.end()
-    assert "Nothing existed only here." in twistpi(second, "resync")
+    assert "This server had no entries of its own." in twistpi(second, "resync")
     for server in setup.servers.values():
         assert "Traceback" not in server.told(), server.told()[-3000:]
         server.end()

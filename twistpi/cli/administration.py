@@ -124,7 +124,7 @@ class DirectAdministration:
         """Remove blobs that nothing names; ``tell`` is called with how far that is."""
         serverdir = self._storage.serverdir
         if serverdir.node.is_replica:
-            why = "only a running replica knows whether it has the whole log of its primary, and so which files have no name"
+            why = "only a running replica knows whether it has all entries of its primary, and so which files are unused"
             raise ServerdirRefused(serverdir.layout.path, f"it is a replica's, and {why}; start it, and run this again")
         return collect_alone(self._storage.blobs, self.reader, self._now().timestamp() - GRACE, tell)
 

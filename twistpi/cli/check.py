@@ -169,7 +169,7 @@ def _check_blobs(path: str, fresh: ViewDatabase, progress: Progress, *, partly: 
     orphans = [address.relative for address, _size in tree.walk() if address not in kept]
     if orphans:
         told = f"files that no index knows: {len(orphans)} ({_examples(orphans)})"
-        leavers = "removals and interrupted downloads and uploads leave such, and twistpi gc removes them"
+        leavers = "they remain after removals and interrupted transfers; twistpi gc removes them"
         yield Finding(f"{told}; {leavers}", wrong=False)
     yield from (Finding(f"{stranger} is no file of twistpi's; move it elsewhere") for stranger in tree.foreign_paths())
 

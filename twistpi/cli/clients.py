@@ -57,7 +57,7 @@ class LocalClient:
         if token:
             headers["X-Devpi-Auth"] = b64encode(f"{user}:{token}".encode()).decode("ascii")
         # The request does not leave this machine, whose loopback address no certificate names.
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             return _request(self.url, method, path, _LOCAL_TIMEOUT, context, headers, body)

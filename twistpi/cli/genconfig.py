@@ -43,7 +43,7 @@ def check_path(what: str, path: str) -> str:
     strange = sorted({character for character in path if character in _IN_NO_PATH or not character.isprintable()})
     if strange:
         shown = " ".join(character if character.isprintable() else repr(character)[1:-1] for character in strange)
-        reason = f"the characters {shown} mean something in such files; use a path without them"
+        reason = f"the characters {shown} have a special meaning in these files; use a path without them"
         raise cannot_be_written(what, path, reason)
     return path
 
@@ -170,11 +170,11 @@ class Deployment:
         for what, path in {"server directory": self.settings.serverdir, "directory": self.directory, **paths}.items():
             check_path(f"the {what}", path)
         if self.settings.port == 0:
-            raise cannot_be_written("the port", "0", "name one, so that those in front can reach it")
+            raise cannot_be_written("the port", "0", "choose a fixed port, so that proxies can reach it")
         names = {"hostname": (self.hostname, _HOSTNAME), "user": (self.user, _USER), "prefix": (self.prefix, _PREFIX)}
         for what, (text, allowed) in names.items():
             if not allowed.match(text):
-                raise cannot_be_written(f"the {what}", text, "it has characters that such names and paths have not")
+                raise cannot_be_written(f"the {what}", text, "it contains characters that are not allowed there")
 
     def path(self, name: str) -> str:
         """Return the path of the file ``name``."""

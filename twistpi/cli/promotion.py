@@ -94,9 +94,9 @@ def _hold(primary: Primary, there: Peer, note: FenceNote) -> Peer:
 
 def _refuse_missing(decision: Promotion, primary: Primary, own: Peer) -> None:
     if decision.missing is not None:
-        waited = "; this server does not run, so nothing more comes"
+        waited = ", and it receives no more because it does not run"
         raise TwistpiError(
-            f"Nobody was promoted: the primary at {primary.url} has the entries up to "
+            f"Nothing was changed: the primary at {primary.url} has the entries up to "
             f"{decision.missing[1]}, this server only up to {own.serial}{waited}. Try again when they are "
             "here, or go without them: twistpi promote --force.",
             409,

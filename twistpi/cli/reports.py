@@ -99,7 +99,7 @@ def _replica_lines(status: Mapping[str, Json], now: float) -> Iterator[str]:
     yield f"state: {status.get('replica-state')}"
     entries, seconds = status.get("lag-entries"), status.get("lag-seconds")
     if entries is None:
-        yield "lag: not known, the primary has told nothing since the start"
+        yield "lag: not known, the primary has not answered since the start"
     else:
         told = {0: "nothing is missing", 1: "1 entry is missing"}.get(entries, f"{entries} entries are missing")
         sure = "" if seconds == 0 else f"; not certain {'yet' if seconds is None else f'for {seconds:.0f} s'}"
@@ -245,8 +245,8 @@ def _outcome(subject: str, explanation: Explanation) -> str:
     if explanation.answering:
         return f"{subject} comes from {' and '.join(explanation.answering)}"
     if any(fate.verdict is Verdict.FAILED for fate in explanation.fates):
-        return f"nobody can tell now whether there is {subject}"
-    return f"nothing answers for {subject}"
+        return f"it cannot be told now whether {subject} exists"
+    return f"no index has {subject}"
 
 
 def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:

@@ -195,7 +195,7 @@ def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str]
         node = opened.node
         url = primary_url or node.primary_url or (None if node.fence is None else node.fence.url)
         if url is None:
-            reason = "which server it is to follow is not known; say it with --primary-url"
+            reason = "its primary is not known; name it with --primary-url"
             raise _refused(opened.layout.path, "another server", reason)
         return _resync(opened, connect(url, node.node_id))
 
@@ -261,7 +261,7 @@ def _objection(node: Node, peer: Peer, epoch_start: Epoch) -> str | None:
     if peer.log_id == node.log_id and peer.epoch_start.rank < epoch_start.rank:
         return f"its epoch is {peer.epoch_start.epoch}, and here began epoch {epoch_start.epoch}: it has to follow this one"
     if peer.log_id == node.log_id and node.role == PRIMARY != peer.role and peer.epoch_start.rank == epoch_start.rank:
-        return "it is a replica, of this server perhaps, and none of a later primary; promote it first"
+        return "it is a replica, and no later primary is known; promote it first"
     return None
 
 

@@ -208,4 +208,4 @@ def promote_by_server(serverdir: str, begin: Send, look: Send, pause: Pause) -> 
         pause(_BETWEEN)
         with contextlib.suppress(OSError):  # the server restarts as the primary
             facts = result_of(serverdir, look())
-    raise _refused(serverdir, "it is still at it; twistpi status tells what becomes of it")
+    raise _refused(serverdir, "the promotion takes longer than expected; twistpi status shows its result")

@@ -168,7 +168,7 @@ class Promotion:
         except TwistpiError:
             waited = f", after {WAIT:g} seconds"
             raise TwistpiError(
-                f"Nobody was promoted: the primary at {primary.url} has the entries up to {last}, this server "
+                f"Nothing was changed: the primary at {primary.url} has the entries up to {last}, this server "
                 f"only up to {self._fencing.serial}{waited}. Try again when they are here, or go without "
                 "them: twistpi promote --force.",
                 409,

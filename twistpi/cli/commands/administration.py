@@ -152,13 +152,17 @@ def gc(settings: Settings, dry_run: bool) -> None:
 def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
     if collected.removed:
         files = "1 file" if collected.removed == 1 else f"{collected.removed:,} files"
-        told = f"{files} with {collected.removed_bytes:,} bytes {'has' if collected.removed == 1 else 'have'} no name any more"
+        told = f"{files} with {collected.removed_bytes:,} bytes {'is' if collected.removed == 1 else 'are'} not used by any index"
         yield f"{told}; {'nothing was changed' if dry_run else 'removed'}."
     else:
-        yield "There is nothing to remove yet." if collected.young else f"Every one of {collected.blobs:,} files is needed."
+        yield (
+            "There is nothing to remove yet."
+            if collected.young
+            else f"Nothing to remove: the indexes use all files (there are {collected.blobs:,})."
+        )
     if collected.young:
-        those = "1 more was" if collected.young == 1 else f"{collected.young:,} more were"
-        yield f"{those} stored in the last hour: what has no name may be getting one, so it stays for now."
+        those = "1 unused file was" if collected.young == 1 else f"{collected.young:,} unused files were"
+        yield f"{those} stored in the last hour and kept, as an upload or download may still need it."
 
 
 @click.command()
@@ -217,6 +221,6 @@ def _say(path: str, secretfile: str | None, done: Resynced) -> None:
         entries = "1 entry" if count == 1 else f"{count:,} entries"
         click.echo(f"What only this server had is in {done.saved}: {entries}, {done.blobs:,} files; summary.txt tells more.")
     else:
-        click.echo("Nothing existed only here.")
+        click.echo("This server had no entries of its own.")
     with_secret = f", and with --secretfile {secretfile}" if secretfile else ""
     click.echo(f"{path} is now the directory of a replica; start its server without settings for a primary{with_secret}.")

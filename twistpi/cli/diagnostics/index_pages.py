@@ -91,7 +91,7 @@ def _links(index: IndexSurvey) -> Said:
 
 def _pattern(index: IndexSurvey) -> Said:
     if [unescape(text).strip() for text in _LINK.findall(index.html)] != [one.text for one in index.anchors]:
-        yield WRONG, "The pattern that simple programs look for links with misreads some; is a > in an attribute not escaped?"
+        yield WRONG, "The regular expression that simple programs use misses some links; is a > in an attribute not escaped?"
 
 
 def _versions(index: IndexSurvey) -> Said:
@@ -176,7 +176,7 @@ _HTML_RULES: Rules[IndexSurvey] = {
         when(lambda it: it.meta_tags.get(_STATUS, "active") not in _STATES, f"There is no status {{0.meta_tags[{_STATUS}]!r}}."),
         fine("The status is a known one, or absent, which means active."),
     ],
-    "R25": [_pattern, fine("The pattern with which simple programs look for links finds them all.")],
+    "R25": [_pattern, fine("The regular expression that simple programs use finds all links.")],
 }
 _JSON_RULES: Rules[IndexSurvey] = {
     "R26": [
@@ -221,7 +221,7 @@ _JSON_RULES: Rules[IndexSurvey] = {
     ],
     "R35": [_unknown_keys, fine("Every key is in a standard, or begins with an underscore.")],
     "R98": [
-        when(lambda it: it.minor < 0, "api-version says nothing.", UNKNOWN),
+        when(lambda it: it.minor < 0, "The page has no valid api-version.", UNKNOWN),
         when(lambda it: it.minor > _HIGHEST_MINOR, "api-version is {0.meta[api-version]}, which is not a standard yet."),
         fine("api-version is {0.meta[api-version]}."),
     ],

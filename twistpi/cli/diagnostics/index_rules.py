@@ -100,7 +100,7 @@ def _unsupported_type(index: IndexSurvey) -> Said:
 def _spelling(index: IndexSurvey) -> Said:
     one = index[PAGE] and index[_SPELLED]
     if one.status // 100 != 3 or one.location.partition("?")[0].rstrip("/") + "/" != index.page_url:
-        yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} keeps caches from holding it twice."
+        yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} saves caches from storing it twice."
 
 
 def _encoded_address(index: IndexSurvey) -> Said:
@@ -225,7 +225,7 @@ RULES: Rules[IndexSurvey] = {
     "R11": [_typed(TEXT, TEXT), fine(f"Old versions of pip, which accept only {TEXT}, get it.")],
     "R12": [_typed(TEXT, f"{JSON};q=0.1, {TEXT}"), fine("A client that prefers HTML gets HTML.")],
     "R13": [
-        each(at_page(_LATEST), lambda it: it.status == 406 or _is_html(it), f"{_LATEST} is not offered, and not pretended.", OK),
+        each(at_page(_LATEST), lambda it: it.status == 406 or _is_html(it), f"{_LATEST} is not offered, as it need not be.", OK),
         _typed(JSON, _LATEST),
         fine(f"{_LATEST} is answered as {JSON}."),
     ],

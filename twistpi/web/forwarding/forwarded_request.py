@@ -181,8 +181,8 @@ class ForwardedRequest:
             if signed_again or refused not in ("expired", "replayed") or not self._body.is_kept:
                 raise TwistpiError(
                     (
-                        f"Only {backend.name} can do this, and it does not believe this server when that passes "
-                        f"requests on: {refused}. Both need the same secret (the setting secretfile). Nothing was "
+                        f"Only {backend.name} can do this, and it refuses to trust this server as a replica: "
+                        f"{refused}. Both need the same secret (the setting secretfile). Nothing was "
                         "changed."
                     ),
                     502,
