@@ -41,11 +41,16 @@ def zip_of(
     members: Mapping[str, bytes] | Iterable[tuple[str | zipfile.ZipInfo, bytes]] = WHEEL_MEMBERS,
     compression: int = zipfile.ZIP_DEFLATED,
 ) -> bytes:
-    """A ZIP archive, without those of ``members`` whose content is None."""
+    """A ZIP archive, which is the same whenever it is made."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, body in members.items() if isinstance(members, Mapping) else members:
-            archive.writestr(name, body)
+            if isinstance(name, str):
+                info = zipfile.ZipInfo(name)
+                info.external_attr, info.compress_type = 0o600 << 16, compression
+            else:
+                info = name
+            archive.writestr(info, body)
     return buffer.getvalue()
 
 

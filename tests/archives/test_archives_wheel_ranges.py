@@ -165,12 +165,12 @@ def test_any_bytes_are_a_bad_archive(data: bytes) -> None:
 
 def test_an_answer_of_another_length_is_a_bad_archive() -> None:
     data = wheel()
-    with pytest.raises(InvalidDistribution, match="0 bytes came"):
+    with pytest.raises(InvalidDistribution, match="0 bytes arrived"):
         read_from(find_metadata(WHEEL, len(data)), lambda _start, _length: b"")
 
 
 def test_only_wheels_are_looked_into() -> None:
-    assert "only wheels" in refused(wheel(), "some_name-1.0.tar.gz")
+    assert "only the metadata of wheels" in refused(wheel(), "some_name-1.0.tar.gz")
 
 
 def test_metadata_of_another_name_is_not_taken() -> None:
@@ -195,34 +195,34 @@ def test_metadata_must_be_of_the_wheel() -> None:
 
 def test_a_bomb_is_not_unpacked() -> None:
     assert "too large" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
-    assert "far more than it is" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(4 * 1024 * 1024))]))
+    assert "far more than its size" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(4 * 1024 * 1024))]))
 
 
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> None:
     data = bytearray(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
     table = data.rfind(b"PK\x01\x02")
     data[table + 24 : table + 28] = struct.pack("<L", len(BODY))
-    assert "not what its table" in refused(bytes(data))
+    assert "differs from what the central directory" in refused(bytes(data))
 
 
 def test_a_table_of_contents_that_claims_too_much_is_not_asked_for() -> None:
     data = bytearray(wheel())
     end = data.rfind(b"PK\x05\x06")
     data[end + 12 : end + 16] = struct.pack("<L", 2**30)
-    assert "table of contents is too large" in refused(bytes(data))
+    assert "central directory is too large" in refused(bytes(data))
 
 
 def test_an_encrypted_or_oddly_packed_member_is_refused() -> None:
     for offset, value in ((8, 1), (10, 14)):
         data = bytearray(wheel([(f"{INFO}/METADATA", BODY)]))
         data[data.rfind(b"PK\x01\x02") + offset] = value
-        assert "no installer reads" in refused(bytes(data))
+        assert "no installer supports" in refused(bytes(data))
 
 
 def test_a_wrong_checksum_is_noticed() -> None:
     data = bytearray(wheel([(f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED))
     data[data.index(b"Requires-Dist: o")] ^= 1
-    assert "not what its table" in refused(bytes(data))
+    assert "differs from what the central directory" in refused(bytes(data))
 
 
 @pytest.mark.parametrize(

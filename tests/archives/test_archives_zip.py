@@ -192,7 +192,7 @@ def test_a_file_that_gives_its_bytes_in_parts_is_read_all_the_same() -> None:
 
 @pytest.mark.parametrize("name", ["METADATA", "WHEEL", "RECORD"])
 def test_R88_a_wheel_needs_metadata_wheel_and_record(name: str) -> None:
-    assert refused(without(f"{INFO}/{name}"), WHEEL) == f"it holds {name} of its name and version nowhere"
+    assert refused(without(f"{INFO}/{name}"), WHEEL) == f"it contains no {name} for its name and version"
 
 
 @pytest.mark.parametrize(
@@ -200,15 +200,15 @@ def test_R88_a_wheel_needs_metadata_wheel_and_record(name: str) -> None:
 )
 def test_metadata_of_another_distribution_is_not_taken(info: str) -> None:
     members = {path.replace(INFO, info): body for path, body in WHEEL_MEMBERS.items()}
-    assert "nowhere" in refused(zip_of(members), WHEEL)
+    assert "contains no " in refused(zip_of(members), WHEEL)
     assert look_into(zip_of({**members, **WHEEL_MEMBERS}), WHEEL).metadata == BODY, "nor does it disturb"
 
 
 def test_metadata_in_two_spellings_is_refused() -> None:
     again = "Some.Name-1.0.0.dist-info"
-    assert "more than once" in refused(with_member(f"{again}/METADATA", BODY), WHEEL)
+    assert "more than one METADATA" in refused(with_member(f"{again}/METADATA", BODY), WHEEL)
     divided = {path.replace(INFO, again) if "RECORD" in path else path: body for path, body in WHEEL_MEMBERS.items()}
-    assert "more than one folder" in refused(zip_of(divided), WHEEL)
+    assert "more than one .dist-info folder" in refused(zip_of(divided), WHEEL)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_nul_in_a_name_is_refused() -> None:
 
 def test_a_name_that_is_not_the_text_it_is_said_to_be_is_refused() -> None:
     data = with_member("some_name/\N{SNAKE}.py").replace("\N{SNAKE}".encode(), b"\xff\xfe\xfd\xfc")
-    assert "not the UTF-8" in refused(data, WHEEL)
+    assert "marked as UTF-8, but is not" in refused(data, WHEEL)
 
 
 def test_a_second_name_in_an_extra_field_is_refused() -> None:
@@ -269,7 +269,7 @@ def test_a_second_name_in_an_extra_field_is_refused() -> None:
         info = zipfile.ZipInfo("some_name/a.py")
         info.extra = struct.pack("<2HBL", 0x7075, 5 + len(other), 1, zlib.crc32(b"some_name/a.py")) + other
         if is_refused:
-            assert "two names" in refused(with_member(info), WHEEL)
+            assert "two different names" in refused(with_member(info), WHEEL)
         else:
             assert look_into(with_member(info), WHEEL).metadata == BODY
 
@@ -288,17 +288,17 @@ def test_an_encrypted_member_is_refused(flag: int) -> None:
 
 @pytest.mark.parametrize("method", [1, 9, 12, 14, 93, 95, 99])
 def test_a_member_packed_in_another_way_is_refused(method: int) -> None:
-    assert "not every installer reads" in refused(patched(zip_of(), ENTRY, 10, "<H", method), WHEEL)
+    assert "not every installer supports" in refused(patched(zip_of(), ENTRY, 10, "<H", method), WHEEL)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x1f\x8b\x08", b"Rar!\x1a\x07", b"x" * 100_000, b"<html>404</html>", END])
 def test_R88_what_is_no_zip_archive_is_refused(data: bytes) -> None:
     for filename in (WHEEL, ZIP_SDIST, "a-1.0-py3.8.egg"):
-        assert "no ZIP archive" in refused(data, filename)
+        assert "not a ZIP archive" in refused(data, filename)
 
 
 def test_an_empty_archive_is_refused() -> None:
-    assert "nowhere" in refused(zip_of({}), WHEEL)
+    assert "contains no " in refused(zip_of({}), WHEEL)
     assert refused(zip_of({}), ZIP_SDIST) == "it is empty"
 
 
@@ -333,7 +333,7 @@ def test_bytes_before_the_archive_are_refused(stub: bytes) -> None:
 
 
 def test_bytes_behind_the_archive_are_refused() -> None:
-    assert "not all of one" in refused(zip_of() + b"x", WHEEL)
+    assert "is incomplete" in refused(zip_of() + b"x", WHEEL)
     assert "not where" in refused(zip_of({"evil": b""}) + zip_of(), WHEEL)
 
 
@@ -394,7 +394,7 @@ def test_R88_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(size: int
     honest = with_member("some_name/zeros.bin", bytes(1_000))
     data = patched(patched(honest, ENTRY, 24, "<L", size, last=False), LOCAL, 22, "<L", size, last=False)
     file = Counting(data)
-    with bounded(mebibytes=2), pytest.raises(InvalidDistribution, match="far more than it is"):
+    with bounded(mebibytes=2), pytest.raises(InvalidDistribution, match="far more than its size"):
         look_into_file(file, WHEEL, len(data))
     assert file.given <= 2 * len(data)
 
@@ -416,13 +416,13 @@ def test_metadata_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> N
     data = zip_of(members)
     data = patched(patched(data, ENTRY, 24, "<L", len(BODY)), LOCAL, 22, "<L", len(BODY))
     with bounded(mebibytes=2):
-        assert "not what its table" in refused(data, WHEEL)
+        assert "differs from what the central directory" in refused(data, WHEEL)
 
 
 def test_a_header_that_contradicts_the_table_is_refused() -> None:
     data = zip_of({name: WHEEL_MEMBERS[name] for name in reversed(list(WHEEL_MEMBERS))})
     for offset, form, value in [(14, "<L", 1), (18, "<L", 1), (22, "<L", 1), (8, "<H", 0), (6, "<H", 0x800), (0, "<L", 0)]:
-        assert "table of contents" in refused(patched(data, LOCAL, offset, form, value), WHEEL)
+        assert "central directory" in refused(patched(data, LOCAL, offset, form, value), WHEEL)
     renamed = data.replace(b"some_name/__init__.py", b"some_name/__evil__.py", 1)
     assert "not where" in refused(renamed, WHEEL)
 
@@ -430,7 +430,7 @@ def test_a_header_that_contradicts_the_table_is_refused() -> None:
 def test_metadata_that_is_broken_is_refused() -> None:
     data = bytearray(zip_of(compression=zipfile.ZIP_STORED))
     data[data.index(b"A description")] ^= 1
-    assert "not what its table" in refused(bytes(data), WHEEL)
+    assert "differs from what the central directory" in refused(bytes(data), WHEEL)
     deflated = bytearray(zip_of())
     place = deflated.index(f"{INFO}/METADATA".encode()) + len(f"{INFO}/METADATA")
     deflated[place : place + 4] = b"\xff\xff\xff\xff"
@@ -493,8 +493,8 @@ def test_sizes_in_zip64_fields_that_lie_are_refused(wide: tuple[int, ...]) -> No
 
 
 def test_a_part_of_several_is_refused() -> None:
-    assert "one part of several" in refused(patched(zip_of(), END, 4, "<H", 1), WHEEL)
-    assert "one part of several" in refused(patched(zip_of(), ENTRY, 34, "<H", 1), WHEEL)
+    assert "one part of a split archive" in refused(patched(zip_of(), END, 4, "<H", 1), WHEEL)
+    assert "one part of a split archive" in refused(patched(zip_of(), ENTRY, 34, "<H", 1), WHEEL)
 
 
 @given(st.data())

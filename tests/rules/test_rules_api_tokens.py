@@ -52,30 +52,30 @@ def test_days_are_numbers_or_text(days: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (None, 'a JSON object is needed, like {"may": ["read"], "days": 90}'),
-        (["read"], 'a JSON object is needed, like {"may": ["read"], "days": 90}'),
-        *(({"may": may}, '"may" says what it may do: "read", "upload" or "read,upload"') for may in [
+        (None, 'the body must be a JSON object, like {"may": ["read"], "days": 90}'),
+        (["read"], 'the body must be a JSON object, like {"may": ["read"], "days": 90}'),
+        *(({"may": may}, '"may" must be "read", "upload" or "read,upload"') for may in [
             None, "", [], "delete", "read,delete", ["read", 5], 5, {"read": True}, [["read"]],
         ]),
-        ({}, '"may" says what it may do: "read", "upload" or "read,upload"'),
-        ({"may": "read", "day": 5, "user": "x"}, "unknown: day, user; known: days, index, may, project, title"),
-        ({"may": "read", "index": "dev"}, "'dev' is not an index, which reads user/index"),
-        ({"may": "read", "index": "a/b/c"}, "'a/b/c' is not an index, which reads user/index"),
-        ({"may": "read", "index": 5}, "5 is not an index, which reads user/index"),
+        ({}, '"may" must be "read", "upload" or "read,upload"'),
+        ({"may": "read", "day": 5, "user": "x"}, "unknown keys: day, user; known keys: days, index, may, project, title"),
+        ({"may": "read", "index": "dev"}, "'dev' is not an index: write user/index"),
+        ({"may": "read", "index": "a/b/c"}, "'a/b/c' is not an index: write user/index"),
+        ({"may": "read", "index": 5}, "5 is not an index: write user/index"),
         ({"may": "upload", "project": "-x"}, "'-x' is not a project's name"),
         ({"may": "upload", "project": 5}, "5 is not a project's name"),
-        ({"may": "read", "project": "demo"}, "a project narrows what may be uploaded, and nothing may be"),
+        ({"may": "read", "project": "demo"}, "a project needs the right to upload"),
         *(({"may": "read", "days": days}, f"{days!r} is not a number of days above 0 and up to 36500") for days in [
             0, -1, "soon", "", True, [5], 36501, 1e300, float("inf"), float("nan"), 2**64, "1e5", "-5", "٣",
         ]),
-        ({"may": "read", "title": 5}, "the title is a text of up to 200 characters"),
-        ({"may": "read", "title": "x" * 201}, "the title is a text of up to 200 characters"),
+        ({"may": "read", "title": 5}, "the title must be text of up to 200 characters"),
+        ({"may": "read", "title": "x" * 201}, "the title must be text of up to 200 characters"),
     ],
 )  # fmt: skip
 def test_a_token_that_cannot_be_is_refused(body: Any, reason: str) -> None:
     with pytest.raises(BadRequest) as caught:
         read_token_request(body)
-    assert str(caught.value) == f"An API token cannot be made like that: {reason}."
+    assert str(caught.value) == f"The API token cannot be created: {reason}."
     assert caught.value.status == 400
 
 

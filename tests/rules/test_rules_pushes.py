@@ -302,7 +302,7 @@ def test_a_file_of_a_mirror_must_be_here_before(setup: Setup) -> None:
     setup.fold(listed(mirrored(WHEEL, digest("one")), mirrored(SDIST, digest("two"))), cached(WHEEL, digest("one"), 3))
     with pytest.raises(TwistpiError) as refused:
         push_from_mirror(setup, DEV, mirror(setup))
-    told = f"the file {upload(SDIST, 'two').path} of root/pypi went away while it was pushed, try again"
+    told = f"the file {upload(SDIST, 'two').path} of root/pypi was removed while it was pushed, try again"
     assert (refused.value.status, str(refused.value)) == (503, told)
 
 

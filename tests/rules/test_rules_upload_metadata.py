@@ -179,15 +179,15 @@ def test_R77_spellings_of_one_name_and_version_agree(name: str, version: str) ->
         ({"name": ["demo"], "version": ["1.1"]}, "the form says version '1.1', but 'demo-1.0.zip' holds '1.00'"),
         (
             {**NAMED, "md5_digest": ["0" * 32]},
-            f"the form says md5_digest {'0' * 32!r}, but what came of 'demo-1.0.zip' has {Came().md5!r}",
+            f"the form says md5_digest {'0' * 32!r}, but the received bytes of 'demo-1.0.zip' have {Came().md5!r}",
         ),
         (
             {**NAMED, "sha256_digest": [Came().sha256, "abc"]},
-            f"the form says sha256_digest 'abc', but what came of 'demo-1.0.zip' has {Came().sha256!r}",
+            f"the form says sha256_digest 'abc', but the received bytes of 'demo-1.0.zip' have {Came().sha256!r}",
         ),
         (
             {**NAMED, "sha256_digest": [Came().sha256], "blake2_256_digest": [Came().sha256]},
-            f"the form says blake2_256_digest {Came().sha256!r}, but what came of 'demo-1.0.zip' has {Came().blake2_256!r}",
+            f"the form says blake2_256_digest {Came().sha256!r}, but the received bytes of 'demo-1.0.zip' have {Came().blake2_256!r}",
         ),
     ],
     ids=["name", "version", "md5", "sha256", "blake2"],

@@ -255,7 +255,7 @@ def test_R07_relative_addresses_resolve_against_the_final_address(base: str, url
         ({"message": "no"}, "no list of files"),
         ({"files": {}}, "no list of files"),
         ({"meta": {"api-version": "2.0"}, "files": []}, "newer than 1"),
-        ({"meta": {"api-version": "x"}, "files": []}, "is none"),
+        ({"meta": {"api-version": "x"}, "files": []}, "is not a version"),
     ],
 )
 def test_a_page_that_is_none_is_refused_with_the_reason(page: object, reason: str) -> None:

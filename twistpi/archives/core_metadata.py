@@ -112,11 +112,11 @@ def _check_identity(filename: str, fields: Mapping[str, Json]) -> None:
     try:
         normalize_project(fields["name"])
     except InvalidName:
-        _refuse(filename, f"its metadata is of {shown(fields['name'])}, which is no project name")
+        _refuse(filename, f"its metadata is of {shown(fields['name'])}, which is not a project name")
     if len(fields["name"]) > _LONGEST_NAME:
         _refuse(filename, "its metadata has a name that is too long")
     if not _VERSION.match(fields["version"]):
-        _refuse(filename, f"its metadata is of the version {shown(fields['version'])}, which is none")
+        _refuse(filename, f"its metadata has the version {shown(fields['version'])}, which is not valid")
 
 
 def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -137,7 +137,7 @@ def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIM
     try:
         project = normalize_project(name)
     except InvalidName:
-        _refuse(filename, f"its metadata is of {shown(name)}, which is no project name")
+        _refuse(filename, f"its metadata is of {shown(name)}, which is not a project name")
     if not is_of_project(filename, project) or not is_of_version(filename, project, version):
         _refuse(filename, f"its metadata is of {shown(name)} {shown(version)}")
 

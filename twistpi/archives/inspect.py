@@ -82,9 +82,9 @@ def _wheel_metadata(source: Source, limits: Limits) -> bytes:
             found[path[1]].append((path[0], member))
     for name, places in found.items():
         if len(places) != 1:
-            raise source.refusal(f"it holds {name} of its name and version {'more than once' if places else 'nowhere'}")
+            raise source.refusal(f"it contains {'more than one' if places else 'no'} {name} for its name and version")
     if len({folder for [(folder, _member)] in found.values()}) > 1:
-        raise source.refusal("it has more than one folder .dist-info of its name")
+        raise source.refusal("it has more than one .dist-info folder of its name")
     return read_member(source, found["METADATA"][0][1], limits.largest_metadata)
 
 
@@ -105,7 +105,7 @@ def _egg_metadata(source: Source, limits: Limits) -> bytes:
     wanted = ("EGG-INFO", "PKG-INFO")
     found = [member for member in read_members(source, limits) if member_path(source, member.name, limits) == wanted]
     if len(found) != 1:
-        raise source.refusal("it holds PKG-INFO more than once" if found else "it holds no EGG-INFO/PKG-INFO")
+        raise source.refusal("it contains PKG-INFO more than once" if found else "it contains no EGG-INFO/PKG-INFO")
     return read_member(source, found[0], limits.largest_metadata)
 
 
@@ -120,7 +120,7 @@ def _zip_sdist_metadata(source: Source, limits: Limits) -> bytes | None:
             found.append(member)
     top.finish()
     if len(found) > 1:
-        raise source.refusal("it holds PKG-INFO more than once")
+        raise source.refusal("it contains PKG-INFO more than once")
     return read_member(source, found[0], limits.largest_metadata) if found else None
 
 
@@ -134,9 +134,9 @@ def _tar_metadata(source: Source, limits: Limits) -> bytes | None:
         if member.path[1:] != _SDIST_METADATA:
             continue
         if not member.is_file or member.size > limits.largest_metadata:
-            raise source.refusal("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is no file")
+            raise source.refusal("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is not a file")
         if found is not None:
-            raise source.refusal("it holds PKG-INFO more than once")
+            raise source.refusal("it contains PKG-INFO more than once")
         found = archive.read(member.size)
     top.finish()
     return found

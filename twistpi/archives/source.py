@@ -72,7 +72,7 @@ class Source:
         while len(found) < length and (more := self.file.read(length - len(found))):
             found += more
         if len(found) != length:
-            raise self.refusal("the file is shorter than it is said to be")
+            raise self.refusal("the file is shorter than announced")
         return found
 
     def pieces(self, start: int, length: int) -> Iterator[bytes]:
@@ -154,7 +154,7 @@ def member_path(source: Source, name: str, limits: Limits) -> tuple[str, ...]:
         raise source.refusal(f"a member leads out of the archive: {shown(name)}")
     path = tuple(part for part in name.split("/") if part not in ("", "."))
     if len(path) > limits.deepest:
-        raise source.refusal(f"a member lies too deep: {shown(name)}")
+        raise source.refusal(f"a member is nested too deeply: {shown(name)}")
     return path
 
 
@@ -170,11 +170,11 @@ class TopFolder:
         if not path and is_folder:
             return
         if len(path) < 2 and not is_folder:
-            raise self.source.refusal(f"{shown('/'.join(path))} lies outside of its one folder")
+            raise self.source.refusal(f"{shown('/'.join(path))} is outside of its top-level folder")
         if self.name is None:
             self.name = path[0]
         if path[0] != self.name:
-            raise self.source.refusal(f"it has more than one folder: {shown(self.name)} and {shown(path[0])}")
+            raise self.source.refusal(f"it has more than one top-level folder: {shown(self.name)} and {shown(path[0])}")
 
     def finish(self) -> None:
         """Raise ``InvalidDistribution`` for an archive without the folder."""
@@ -209,7 +209,7 @@ class Links:
             stays = up <= len(path) - 2 and ".." not in parts[up:]
         is_strange = not target or len(target) > self.limits.largest_name or len(parts) > self.limits.deepest
         if not stays or is_strange or target.startswith(("/", "\\")) or _DRIVE.match(target) or _CONTROLS.search(target):
-            raise self.source.refusal(f"the link {shown('/'.join(path))} leads out of the archive, to {shown(target)}")
+            raise self.source.refusal(f"the link {shown('/'.join(path))} points out of the archive, to {shown(target)}")
         if len(self.symbolic) + len(self.beside) > self.limits.most_links:
             raise self.source.refusal("it has too many links")
 
@@ -218,4 +218,4 @@ class Links:
         for path in (*self.symbolic, *self.beside):
             longest = len(path) + (path in self.beside)
             if any(path[:length] in self.symbolic for length in range(1, longest)):
-                raise self.source.refusal(f"the link {shown('/'.join(path))} lies below or leads to another link")
+                raise self.source.refusal(f"the link {shown('/'.join(path))} is below another link or points to one")

@@ -62,7 +62,7 @@ class TarArchive:
         links.finish()
         while piece := self._bytes.take(64 * _RECORD):
             if piece.strip(b"\0"):
-                raise self.source.refusal("it has bytes behind its end")
+                raise self.source.refusal("it has data after its end")
 
     def _next(self, links: Links) -> TarMember | None:
         """Return the next member, None at the end of the archive."""
@@ -86,12 +86,12 @@ class TarArchive:
         self._left = 0
         record = self._bytes.take(_RECORD)
         if is_short or len(record) < _RECORD:
-            raise self.source.refusal("it is cut short")
+            raise self.source.refusal("it is truncated")
         if record == bytes(_RECORD):
             return None
         self._headers += 1
         if self._headers > self.limits.most_members:
-            raise self.source.refusal(f"it has more than the {self.limits.most_members} members that are taken")
+            raise self.source.refusal(f"it has more than the {self.limits.most_members} members that are allowed")
         header = _read_header(self.source, record)
         self._left = _padded(header.size)
         return header
@@ -107,7 +107,7 @@ class TarArchive:
         elif kind not in _FILES and kind != _FOLDER:
             raise self.source.refusal(f"{shown(name)} in it is neither a file nor a folder nor a link")
         if size and kind not in _FILES:
-            raise self.source.refusal(f"{shown(name)} in it has content and is no file")
+            raise self.source.refusal(f"{shown(name)} in it has content but is not a file")
         self._left = _padded(size)
         return TarMember(path, size, kind in _FILES, kind == _FOLDER)
 
@@ -120,7 +120,7 @@ class TarArchive:
         """Return the content of the member that was yielded last, of ``size`` bytes."""
         content = self._bytes.take(size)
         if len(content) < size:
-            raise self.source.refusal("it is cut short")
+            raise self.source.refusal("it is truncated")
         self._left -= size
         return content
 
@@ -140,11 +140,11 @@ def _read_header(source: Source, record: bytes) -> _Header:
     """Parse a header; raise ``InvalidDistribution``."""
     unsigned = sum(record) - sum(record[148:156]) + 8 * 0x20
     if _number(source, record[148:156]) != unsigned:
-        raise source.refusal("it is no tar archive, or a header in it is garbled")
+        raise source.refusal("it is not a tar archive, or a header in it is damaged")
     name, prefix = _text(record[:100]), _text(record[345:500])
     if prefix:
         if record[257:263] != b"ustar\0":
-            raise source.refusal(f"{shown(name)} in it has two names")
+            raise source.refusal(f"{shown(name)} in it has two different names")
         name = f"{prefix}/{name}"
     return _Header(name, record[156], _number(source, record[124:136]), _text(record[157:257]))
 
@@ -153,7 +153,7 @@ def _read_long_text(source: Source, content: bytes) -> str:
     """Parse the name or target that GNU tar puts before a member when it is long; raise ``InvalidDistribution``."""
     text = _text(content)
     if content.rstrip(b"\0") != content[: len(content.split(b"\0", 1)[0])]:
-        raise source.refusal(f"{shown(text)} in it has two names")
+        raise source.refusal(f"{shown(text)} in it has two different names")
     return text
 
 
@@ -170,14 +170,14 @@ def _read_extension(source: Source, content: bytes, *, for_all: bool) -> Mapping
         line = content[position + len(head) + 1 : end]
         key, equals, value = line.partition(b"=")
         if end > len(content) or not line.endswith(b"\n") or not equals:
-            raise source.refusal("an extended header in it is garbled")
+            raise source.refusal("an extended header in it is damaged")
         position = end
         name = key.decode("latin-1")
         if name.startswith("GNU.sparse"):
             raise source.refusal("it holds a sparse file")
         if name in _TAKEN_FROM_PAX:
             if for_all or name in found:
-                raise source.refusal(f"an extended header in it gives members a common or a second {name}")
+                raise source.refusal(f"an extended header in it sets {name} twice or for all members")
             if not is_utf8(value):
                 raise source.refusal("an extended header in it is not UTF-8")
             found[name] = value[:-1].decode()
@@ -189,7 +189,7 @@ def _size_of(source: Source, header: _Header, told: str | None) -> int:
     if told is None:
         return header.size
     if not (told.isascii() and told.isdigit() and len(told) < 20) or header.size not in (0, int(told)):
-        raise source.refusal(f"{shown(header.name)} in it has two sizes")
+        raise source.refusal(f"{shown(header.name)} in it has two different sizes")
     return int(told)
 
 
@@ -205,7 +205,7 @@ def _number(source: Source, field: bytes) -> int:
         return int.from_bytes(field[1:])
     digits = field.strip(b" \0")
     if not all(digit in b"01234567" for digit in digits):
-        raise source.refusal("a header in it is garbled")
+        raise source.refusal("a header in it is damaged")
     return int(digits or b"0", 8)
 
 
@@ -225,7 +225,7 @@ def _unpacked_pieces(source: Source, limits: Limits) -> Iterator[bytes]:
     for piece in _streams(source, bz2.BZ2Decompressor if is_bzip2 else _GzipDecompressor, limits):
         unpacked += len(piece)
         if unpacked > limits.most_unpacked(source.size):
-            raise source.refusal("it unpacks to far more than it is")
+            raise source.refusal("it unpacks to far more than its size")
         yield piece
 
 
@@ -266,7 +266,7 @@ def _streams(
             if stream.needs_input and not packed:
                 packed = next(pieces, b"")
                 if not packed:
-                    raise source.refusal("it is cut short")
+                    raise source.refusal("it is truncated")
             given, packed = packed, b""
             try:
                 piece = stream.decompress(given, PIECE)

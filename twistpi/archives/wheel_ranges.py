@@ -55,7 +55,7 @@ def find_metadata(filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> 
     for a file that is no wheel, is damaged, or holds the metadata of something else.
     """
     if not is_wheel(filename):
-        raise InvalidDistribution(filename, "only wheels tell their metadata without being built")
+        raise InvalidDistribution(filename, "only the metadata of wheels can be read without building")
     window = _Window(filename, size, size)
     start = max(0, size - TAIL_LENGTH)
     tail = yield from window.read(start, size - start)
@@ -95,7 +95,7 @@ class _Window:
             wanted = ByteRange(start, min(end, self.start) - start)
             fresh = yield wanted
             if len(fresh) != wanted.length:
-                raise InvalidDistribution(self.filename, f"{len(fresh)} bytes came where {wanted.length} were asked for")
+                raise InvalidDistribution(self.filename, f"{len(fresh)} bytes arrived instead of {wanted.length}")
             if end < self.start:
                 return fresh
             self.start, self.tail = start, fresh + self.tail
@@ -113,7 +113,7 @@ def _metadata_member(filename: str, members: Iterable[Member]) -> Member:
             if _canonical(owner) == project:
                 found.append(member)
     if len(found) != 1:
-        reason = "it holds METADATA more than once" if found else "it holds no METADATA of its name"
+        reason = "it contains METADATA more than once" if found else "it contains no METADATA for its name"
         raise InvalidDistribution(filename, reason)
     return found[0]
 
@@ -125,11 +125,11 @@ def _canonical(name: str) -> str:
 def _content(window: _Window, member: Member, limits: Limits) -> Ranges:
     name = shown(member.name)
     if member.flags & _ENCRYPTED or member.method not in (STORED, DEFLATED):
-        raise InvalidDistribution(window.filename, f"its {name} is packed in a way no installer reads")
+        raise InvalidDistribution(window.filename, f"its {name} is compressed in a way that no installer supports")
     if min(member.packed, member.unpacked) < 0 or max(member.packed, member.unpacked) > limits.largest_metadata:
         raise InvalidDistribution(window.filename, f"its {name} is too large")
     if member.unpacked > max(_FLAT_ENOUGH, member.packed * _STEEPEST):
-        raise InvalidDistribution(window.filename, f"its {name} unpacks to far more than it is")
+        raise InvalidDistribution(window.filename, f"its {name} unpacks to far more than its size")
     # Header and body in one go; should the header be longer than foreseen, the rest is asked for afterwards.
     foreseen = LOCAL_HEADER.size + len(member.raw_name) + _LONGEST_LOCAL_EXTRA + member.packed
     seen = yield from window.read(member.offset, min(foreseen, window.size - member.offset))
@@ -137,7 +137,7 @@ def _content(window: _Window, member: Member, limits: Limits) -> Ranges:
     sign, _needed, _flags, method, *_repeated, name_length, extra_length = LOCAL_HEADER.unpack(header)
     start = LOCAL_HEADER.size + name_length
     if sign != b"PK\x03\x04" or method != member.method or seen[LOCAL_HEADER.size : start] != member.raw_name:
-        raise InvalidDistribution(window.filename, f"its {name} is not where its table of contents says")
+        raise InvalidDistribution(window.filename, f"its {name} is not where the central directory says")
     start += extra_length
     packed = seen[start : start + member.packed]
     if len(packed) < member.packed:

@@ -89,7 +89,7 @@ def find_directory(filename: str, size: int, tail: bytes, limits: Limits, *, str
     while end >= 0 and not (len(tail) - end >= _END.size and end + _END.size + _END.unpack_from(tail, end)[-1] == len(tail)):
         end = -1 if strict else tail.rfind(b"PK\x05\x06", 0, end)
     if end < 0:
-        raise InvalidDistribution(filename, "it is no ZIP archive, or not all of one")
+        raise InvalidDistribution(filename, "it is not a ZIP archive, or is incomplete")
     _sign, disk, first_disk, here, count, length, start, _comment = _END.unpack_from(tail, end)
     stop = size - len(tail) + end
     locator = end - _END64_LOCATOR.size
@@ -98,16 +98,16 @@ def find_directory(filename: str, size: int, tail: bytes, limits: Limits, *, str
         stop, wide = _zip64_end(filename, size - len(tail), tail, locator)
         see_there = (0xFFFF, 0xFFFF, _SEE_EXTRA_FIELD, _SEE_EXTRA_FIELD)
         if any(one not in (other, there) for one, other, there in zip(narrow, wide, see_there, strict=True)):
-            raise InvalidDistribution(filename, "its table of contents is described in two ways")
+            raise InvalidDistribution(filename, "its central directory has two different descriptions")
         here, count, length, start = wide
     elif disk or first_disk:
-        raise InvalidDistribution(filename, "it is one part of several")
+        raise InvalidDistribution(filename, "it is one part of a split archive")
     if count > limits.most_members:
         raise InvalidDistribution(filename, f"it has {count} members, more than the {limits.most_members} that are taken")
     if length > limits.largest_directory:
-        raise InvalidDistribution(filename, "its table of contents is too large")
+        raise InvalidDistribution(filename, "its central directory is too large")
     if here != count or start + length != stop:
-        raise InvalidDistribution(filename, "its table of contents is not where it should be")
+        raise InvalidDistribution(filename, "its central directory is not where it should be")
     return Directory(start, length, count)
 
 
@@ -116,10 +116,10 @@ def _zip64_end(filename: str, tail_start: int, tail: bytes, locator: int) -> tup
     _sign, disk, place, disks = _END64_LOCATOR.unpack_from(tail, locator)
     record = locator - _END64.size
     if disk or disks > 1 or record < 0 or place != tail_start + record:
-        raise InvalidDistribution(filename, "its last record points elsewhere")
+        raise InvalidDistribution(filename, "its end record points elsewhere")
     sign, length, _made, _needed, disk, first_disk, here, count, table, start = _END64.unpack_from(tail, record)
     if sign != b"PK\x06\x06" or length != _END64.size - 12 or disk or first_disk:
-        raise InvalidDistribution(filename, "its last record is garbled")
+        raise InvalidDistribution(filename, "its end record is damaged")
     return place, (here, count, table, start)
 
 
@@ -133,18 +133,18 @@ def list_members(filename: str, directory: Directory, pieces: Iterator[bytes]) -
     for _ in range(directory.count):
         record = entries.take(_ENTRY.size)
         if len(record) < _ENTRY.size:
-            raise InvalidDistribution(filename, "its table of contents is cut short")
+            raise InvalidDistribution(filename, "its central directory is truncated")
         sign, _made, system, _needed, _for, flags, method, _time, _date, crc, packed, unpacked, *rest = _ENTRY.unpack(record)
         name_length, extra_length, comment_length, disk, _kind, mode, offset = rest
         left -= _ENTRY.size + name_length + extra_length + comment_length
         if left < 0 or sign != b"PK\x01\x02":
-            raise InvalidDistribution(filename, "its table of contents is garbled")
+            raise InvalidDistribution(filename, "its central directory is damaged")
         name, extra = entries.take(name_length), entries.take(extra_length)
         entries.skip(comment_length)
         unpacked, packed, offset = wide_sizes(extra, (unpacked, packed, offset))
         yield Member(name, flags, method, crc, packed, unpacked, offset, disk, mode >> 28 if system == _UNIX else 0, extra)
     if left:
-        raise InvalidDistribution(filename, "its table of contents is longer than its members")
+        raise InvalidDistribution(filename, "its central directory is longer than its members")
 
 
 def extra_fields(extra: bytes) -> dict[int, bytes] | None:
@@ -183,5 +183,5 @@ def unpack_member(filename: str, member: Member, packed: bytes, *, strict: bool)
             raise InvalidDistribution(filename, f"its {shown(member.name)} cannot be unpacked ({error})") from error
         is_whole = inflater.eof and not (strict and inflater.unused_data)
     if not is_whole or len(body) != member.unpacked or zlib.crc32(body) != member.crc:
-        raise InvalidDistribution(filename, f"its {shown(member.name)} is not what its table of contents says")
+        raise InvalidDistribution(filename, f"its {shown(member.name)} differs from what the central directory says")
     return body

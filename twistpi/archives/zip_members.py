@@ -59,7 +59,7 @@ def read_members(source: Source, limits: Limits) -> Sequence[Member]:
     for member in checked_members(source, directory):
         unpacked += member.unpacked
         if unpacked > limits.most_unpacked(source.size):
-            raise source.refusal("it unpacks to far more than it is")
+            raise source.refusal("it unpacks to far more than its size")
         if member.raw_name in names:
             raise source.refusal(f"it holds {shown(member.name)} more than once")
         names.add(member.raw_name)
@@ -81,25 +81,25 @@ def read_member(source: Source, member: Member, most: int) -> bytes:
 def _fault(member: Member) -> str | None:
     """Return what is wrong with the directory's entry for ``member``, None for nothing."""
     if member.flags & UTF8 and not is_utf8(member.raw_name):
-        return f"the name of a member is not the UTF-8 it is said to be: {shown(member.raw_name)}"
+        return f"the name of a member is marked as UTF-8, but is not: {shown(member.raw_name)}"
     name = shown(member.name)
     if member.flags & ENCRYPTED:
         return f"{name} in it is encrypted"
     if member.method not in (STORED, DEFLATED):
-        return f"{name} in it is packed in a way that not every installer reads"
+        return f"{name} in it is compressed in a way that not every installer supports"
     if member.file_type not in (_REGULAR, _FOLDER, _UNSAID):
         return f"{name} in it is a link or a device"
     extras = extra_fields(member.extra)
     if extras is None:
-        return f"what is said of {name} in it is garbled"
+        return f"the extra fields of {name} in it are damaged"
     if -1 in (member.packed, member.unpacked, member.offset):
-        return f"the size of {name} in it is not said"
+        return f"the size of {name} in it is missing"
     if member.disk not in (0, 0xFFFF):
-        return "it is one part of several"
+        return "it is one part of a split archive"
     if member.method == STORED and member.packed != member.unpacked:
-        return f"{name} in it has two sizes"
+        return f"{name} in it has two different sizes"
     if UNICODE_PATH in extras and extras[UNICODE_PATH][5:] not in (member.raw_name, member.name.encode()):
-        return f"{name} in it has two names"
+        return f"{name} in it has two different names"
     return None
 
 
@@ -125,15 +125,15 @@ def _end_of(source: Source, member: Member) -> int:
     sign, _needed, flags, method, _time, _date, crc, packed, unpacked, name, extra = LOCAL_HEADER.unpack_from(header)
     is_alike = sign == b"PK\x03\x04" and method == member.method and header[LOCAL_HEADER.size :] == member.raw_name
     if not is_alike or name != len(member.raw_name) or (flags ^ member.flags) & _SAME_FLAGS:
-        raise source.refusal(f"{shown(member.name)} is not where its table of contents says")
+        raise source.refusal(f"{shown(member.name)} is not where the central directory says")
     extras = source.at(member.offset + length, extra) if extra else b""
     if extra_fields(extras) is None:
-        raise source.refusal(f"what is said of {shown(member.name)} in it is garbled")
+        raise source.refusal(f"the extra fields of {shown(member.name)} in it are damaged")
     told = (crc, *wide_sizes(extras, (unpacked, packed)))
     if -1 in told:
-        raise source.refusal(f"the size of {shown(member.name)} in it is not said")
+        raise source.refusal(f"the size of {shown(member.name)} in it is missing")
     wanted = (member.crc, member.unpacked, member.packed)
     may_be_unsaid = bool(flags & DESCRIBED_LATER)
     if any(one != other and not (may_be_unsaid and one == 0) for one, other in zip(told, wanted, strict=True)):
-        raise source.refusal(f"{shown(member.name)} has a size that its table of contents denies")
+        raise source.refusal(f"{shown(member.name)} has another size or checksum than the central directory says")
     return int(member.offset + length + extra + member.packed)

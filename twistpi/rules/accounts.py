@@ -189,13 +189,13 @@ def read_token_request(body: Json) -> TokenRequest:
     Only ``may`` is required, which can also be text (``read,upload``).
     """
     if not isinstance(body, dict):
-        raise BadRequest('An API token cannot be made like that: a JSON object is needed, like {"may": ["read"], "days": 90}.')
+        raise BadRequest('The API token cannot be created: the body must be a JSON object, like {"may": ["read"], "days": 90}.')
     if (unknown := unknown_keys(body, _KEYS)) is not None:
-        raise BadRequest(f"An API token cannot be made like that: unknown: {unknown}; known: {', '.join(sorted(_KEYS))}.")
+        raise BadRequest(f"The API token cannot be created: unknown keys: {unknown}; known keys: {', '.join(sorted(_KEYS))}.")
     may = _may(body.get("may"))
     project = _project(body.get("project"))
     if project is not None and MAY_UPLOAD not in may:
-        raise BadRequest("An API token cannot be made like that: a project narrows what may be uploaded, and nothing may be.")
+        raise BadRequest("The API token cannot be created: a project needs the right to upload.")
     return TokenRequest(may, _index(body.get("index")), project, _days(body.get("days")), _title(body.get("title")))
 
 
@@ -236,7 +236,7 @@ def token_facts(token: ApiToken) -> dict[str, Json]:
 def _may(value: Json) -> tuple[str, ...]:
     given = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(given, list) or not given or not all(one in (MAY_READ, MAY_UPLOAD) for one in given):
-        raise BadRequest('An API token cannot be made like that: "may" says what it may do: "read", "upload" or "read,upload".')
+        raise BadRequest('The API token cannot be created: "may" must be "read", "upload" or "read,upload".')
     return tuple(one for one in (MAY_READ, MAY_UPLOAD) if one in given)
 
 
@@ -246,9 +246,7 @@ def _index(value: Json) -> str | None:
     try:
         return str(IndexName.parse(value if isinstance(value, str) else ""))
     except InvalidName:
-        raise BadRequest(
-            f"An API token cannot be made like that: {shown(value)} is not an index, which reads user/index."
-        ) from None
+        raise BadRequest(f"The API token cannot be created: {shown(value)} is not an index: write user/index.") from None
 
 
 def _project(value: Json) -> str | None:
@@ -257,7 +255,7 @@ def _project(value: Json) -> str | None:
     try:
         return normalize_project(value if isinstance(value, str) else "")
     except InvalidName:
-        raise BadRequest(f"An API token cannot be made like that: {shown(value)} is not a project's name.") from None
+        raise BadRequest(f"The API token cannot be created: {shown(value)} is not a project's name.") from None
 
 
 def _days(value: Json) -> float | None:
@@ -269,14 +267,12 @@ def _days(value: Json) -> float | None:
         days = float(value) if isinstance(value, str | float) or value <= _MOST_DAYS else _MOST_DAYS + 1.0
         if 0 < days <= _MOST_DAYS:
             return days
-    raise BadRequest(
-        f"An API token cannot be made like that: {shown(value)} is not a number of days above 0 and up to {_MOST_DAYS}."
-    )
+    raise BadRequest(f"The API token cannot be created: {shown(value)} is not a number of days above 0 and up to {_MOST_DAYS}.")
 
 
 def _title(value: Json) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > _LONGEST_TITLE:
-        raise BadRequest(f"An API token cannot be made like that: the title is a text of up to {_LONGEST_TITLE} characters.")
+        raise BadRequest(f"The API token cannot be created: the title must be text of up to {_LONGEST_TITLE} characters.")
     return value

@@ -41,7 +41,7 @@ def provenance_of(values: Sequence[str | bytes], filename: str, sha256: str) -> 
     if not attestations:
         return None
     if len(attestations) > _MOST:
-        raise BadRequest(f"invalid attestations: there are {len(attestations)}, and a file can have {_MOST}")
+        raise BadRequest(f"invalid attestations: there are {len(attestations)}, more than the {_MOST} that are allowed")
     if not is_storable(attestations):
         raise BadRequest("invalid attestations: they are nested too deeply, or hold numbers that are too large")
     for number, attestation in enumerate(attestations, 1):
@@ -72,10 +72,10 @@ def _check(attestation: Json, filename: str, sha256: str) -> None:
         raise BadRequest("it is not an object")
     version = attestation.get("version")
     if version != 1 or isinstance(version, bool):
-        raise BadRequest(f"its version is {shown(version)}, and only 1 is known")
+        raise BadRequest(f"its version is {shown(version)}, and only 1 is supported")
     material = _object(attestation, "verification_material")
     if _bytes(material, "certificate")[:1] != bytes([_SEQUENCE]):
-        raise BadRequest("its certificate is not one in DER")
+        raise BadRequest("its certificate is not in the DER format")
     entries = material.get("transparency_entries")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadRequest("its transparency_entries are not an array of objects")
@@ -97,7 +97,7 @@ def _check_statement(statement: bytes, filename: str, sha256: str) -> None:
         raise BadRequest("its statement has no predicateType")
     subjects = stated.get("subject")
     if not isinstance(subjects, list) or len(subjects) != 1 or not isinstance(subjects[0], dict):
-        raise BadRequest("its statement has not one subject")
+        raise BadRequest("its statement does not have exactly one subject")
     name = subjects[0].get("name")
     if not isinstance(name, str) or not _is_same_file(name, filename):
         raise BadRequest(f"its subject is {shown(name)}, not {filename!r}")

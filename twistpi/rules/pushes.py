@@ -213,7 +213,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
     # Last, so that nothing is fetched for a push that is refused for another reason.
     missing = next((file.known.path for file in files if file.known.sha256 is None), None)
     if missing is not None:
-        raise FileNotHereYet(f"the file {missing} of {release.index} went away while it was pushed, try again")
+        raise FileNotHereYet(f"the file {missing} of {release.index} was removed while it was pushed, try again")
 
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:

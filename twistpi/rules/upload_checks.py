@@ -157,7 +157,7 @@ def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, 
     ):
         for given in form.get(field, ()):
             if given.strip() and not _is_digest(given.strip(), digest):
-                raise BadRequest(f"the form says {field} {given!r}, but what came of {filename!r} has {digest!r}")
+                raise BadRequest(f"the form says {field} {given!r}, but the received bytes of {filename!r} have {digest!r}")
 
 
 def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:

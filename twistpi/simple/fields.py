@@ -41,7 +41,7 @@ def check_api_version(version: Json, url: str) -> None:
         return
     major = str(version)[:20].strip().partition(".")[0]
     if not major.isdecimal():
-        raise BadUpstreamPage(url, f"its API version {str(version)[:20]!r} is none")
+        raise BadUpstreamPage(url, f"its API version {str(version)[:20]!r} is not a version")
     if int(major) > 1:
         raise BadUpstreamPage(url, f"its API version {str(version)[:20]} is newer than 1")
 

@@ -112,7 +112,7 @@ class _JsonScanner:
     def members(self) -> Iterator[str]:
         """Yield the keys of the object; the value of each must be read before the next."""
         if not self._skip("{"):
-            raise self._failure("it is no object")
+            raise self._failure("it is not an object")
         if not self._skip("}"):
             while True:
                 key = self.value()

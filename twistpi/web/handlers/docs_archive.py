@@ -85,13 +85,13 @@ def unpack(open_file: Callable[[], BinaryIO], member: Member, start: int, end: i
             crc = zlib.crc32(piece, crc)
             after = place + len(piece)
             if after > member.unpacked or (after == member.unpacked and crc != member.crc):
-                raise OSError("a member of the archive is not what its table of contents says")
+                raise OSError("a member of the archive differs from what the central directory says")
             yield piece[max(0, start - place) : max(0, end - place)]
             place = after
             if place >= end:
                 return
         if place < end:
-            raise OSError("a member of the archive is shorter than its table of contents says")
+            raise OSError("a member of the archive is shorter than the central directory says")
 
 
 def _stored(file: BinaryIO, left: int) -> Iterator[bytes]:
