@@ -95,7 +95,7 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors)
 
 
-@attrs.frozen
+@attrs.define(eq=False)  # not frozen: that would cost a tenth of a hot page
 class Answer:
     """A response: its first bytes, and the body that follows them if it is large."""
 

@@ -7,22 +7,25 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
 from twistpi.model.errors import TwistpiError, answer_lost
-from twistpi.web.forwarding.bodies import RequestBody, ResponseBody
 from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
 from twistpi.web.forwarding.peers import Backend
+from twistpi.web.forwarding.response_body import ResponseBody
 from twistpi.web.replies import forget_headers
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, channel_of
 from twistpi.web.transport.send import send_body
 
+_MOST_KEPT: Final = 256 * 1024
+"""Bytes of a request's body that wait for the connection, or are kept in case the head has to be signed again."""
 _ONLY_READ: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 Informed = Callable[[int, list[Line]], object]
@@ -31,8 +34,12 @@ MakeOutgoing = Callable[[IBodyProducer | None, Informed], OutgoingRequest]
 """Returns the request to send, with a new signature. Raises ``TwistpiError``."""
 
 
+@implementer(IBodyProducer)
 class ForwardedRequest:
-    """One request on its way; Twisted writes its body to this object."""
+    """One request on its way.
+
+    Twisted writes its body to this object, which sends it on and keeps its beginning in case it has to be sent once more.
+    """
 
     def __init__(
         self,
@@ -52,7 +59,15 @@ class ForwardedRequest:
         self._method = method
         self._backend, self._clock, self._patience = backend, clock, patience
         self._outgoing, self._own_headers = outgoing, own_headers
-        self._body = RequestBody(length, self._pause, self._resume, self._moved)
+        self.length: int | str = UNKNOWN_LENGTH if length is None else length
+        self._size = 0
+        """Bytes of the body that came."""
+        self._is_complete = length == 0
+        self._kept: list[bytes] | None = []
+        """All that came, as long as it can be sent once more."""
+        self._consumer: IConsumer | None = None
+        """The other server's connection, while it takes the body."""
+        self._sent: Deferred[None] = Deferred()
         self._response_body = ResponseBody(backend.name, self._moved)
         self._response: WireResponse | None = None
         self._paused = False
@@ -72,8 +87,12 @@ class ForwardedRequest:
 
     def complete(self) -> None:
         """The request is to be answered: all of the body came, unless an early answer was asked for."""
-        if not self._hurried:
-            self._body.complete()
+        if self._hurried or self._is_complete:
+            return
+        self._is_complete = True
+        self._moved()
+        if self._consumer is not None:
+            self._sent.callback(None)
 
     async def relay(self, request: Request) -> None:
         """Send the response to the client. Raise ``TwistpiError`` and the like before any of it was sent.
@@ -108,12 +127,23 @@ class ForwardedRequest:
 
     def write(self, data: bytes) -> int:
         """Take a piece of the body."""
-        self._body.append(data)
+        if self.length == 0:
+            return len(data)  # behind a head without a body, bytes would be the next request
+        self._size += len(data)
+        if self._kept is not None:
+            self._kept.append(data)
+        if self._consumer is not None:
+            if self._size > _MOST_KEPT:
+                self._kept = None
+            self._moved()
+            self._consumer.write(data)
+        elif self._size > _MOST_KEPT and self._kept is not None:
+            self._pause()
         return len(data)
 
     def tell(self) -> int:
         """Return how many bytes came."""
-        return self._body.size
+        return self._size
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Do nothing: Twisted rewinds a complete body, but this one is not kept."""
@@ -124,7 +154,7 @@ class ForwardedRequest:
         return b""
 
     def _pause(self) -> None:
-        if not self._paused and not self._body.is_complete and not self._answered:
+        if not self._paused and not self._is_complete and not self._answered:
             self._paused = True
             self._channel.pause_reading()
 
@@ -133,6 +163,33 @@ class ForwardedRequest:
             self._paused = False
             if not self._closed:
                 self._channel.resume_reading()
+
+    # The body, to the other server -----------------------------------------------------------------------------------
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Send what is here to ``consumer``, and what comes."""
+        self._consumer, self._sent = consumer, Deferred()
+        for piece in self._kept or ():
+            consumer.write(piece)
+        if self._size > _MOST_KEPT:
+            self._kept = None
+        if self._is_complete:
+            self._sent.callback(None)
+        self._resume()
+        return self._sent
+
+    def stopProducing(self) -> None:
+        """Send no more."""
+        self._consumer = None
+
+    def pauseProducing(self) -> None:
+        """The connection holds enough for now."""
+        self._pause()
+
+    def resumeProducing(self) -> None:
+        """The connection takes more."""
+        self._moved()
+        self._resume()
 
     # The other server ------------------------------------------------------------------------------------------------
 
@@ -158,14 +215,14 @@ class ForwardedRequest:
             raise answer_lost(name, str(failed)) from error
         finally:
             self._answered = True
-            self._body.forget()
+            self._kept = None
             self._hurry()
         self._response_body.receive(response)
         return response
 
     async def _send(self) -> WireResponse:
         backend, signed_again = self._backend, False
-        body = self._body if self._body.length != 0 else None
+        body = self if self.length != 0 else None
         repeatable = self._method in _ONLY_READ and body is None
         while True:
             outgoing = self._outgoing(body, self._informed)
@@ -178,7 +235,7 @@ class ForwardedRequest:
             time = _seconds(_header(response, TIME))
             if refused == "expired" and time is not None:
                 backend.signer.clock_is(time)
-            if signed_again or refused not in ("expired", "replayed") or not self._body.is_kept:
+            if signed_again or refused not in ("expired", "replayed") or self._kept is None:
                 raise TwistpiError(
                     (
                         f"Only {backend.name} can do this, and it refuses to trust this server as a replica: "
@@ -201,10 +258,11 @@ class ForwardedRequest:
 
     def _hurry(self) -> None:
         """Have the client answered before the body's end if much is outstanding, or if it waits for ``100 Continue``."""
-        if self._body.is_complete or self._closed:
+        if self._is_complete or self._closed:
             return
         self._resume()
-        if self._expects or self._body.outstanding > NOT_WORTH_HURRY:
+        outstanding = self.length - self._size if isinstance(self.length, int) else math.inf
+        if self._expects or outstanding > NOT_WORTH_HURRY:
             self._hurried = True
             self._channel.answer_soon(self._request)
 
@@ -217,7 +275,7 @@ class ForwardedRequest:
 
     def _check_silence(self) -> None:
         """Give the other server up, unless it is the client that has to do something."""
-        awaits_client = self._body.is_started and not self._body.is_complete and not self._paused and not self._answered
+        awaits_client = self._consumer is not None and not self._is_complete and not self._paused and not self._answered
         if awaits_client or self._response_body.is_full:
             self._timer = self._clock.callLater(self._patience, self._check_silence)
             return

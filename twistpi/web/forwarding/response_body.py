@@ -1,113 +1,23 @@
-"""The bodies of a forwarded request and of its response, each between two connections of different speed."""
+"""The body of a forwarded response, between two connections of different speed."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from zope.interface import implementer
 
 from twistpi.http.connection import WireResponse
 from twistpi.model.errors import answer_lost
 
-_MOST_KEPT: Final = 256 * 1024
-"""Bytes of a request's body that wait for the connection, or are kept in case the head has to be signed again."""
 _MOST_WAITING: Final = 256 * 1024
 """Bytes of a response that may wait for the client before the other server has to."""
-
-
-@implementer(IBodyProducer)
-class RequestBody:
-    """The body of a request: what came is sent on, and its beginning kept in case it has to be sent once more."""
-
-    def __init__(
-        self, length: int | None, pause: Callable[[], None], resume: Callable[[], None], moved: Callable[[], None]
-    ) -> None:
-        self.length: int | str = UNKNOWN_LENGTH if length is None else length
-        self.size = 0
-        """Bytes that came."""
-        self.is_complete = length == 0
-        self._pause, self._resume, self._moved = pause, resume, moved
-        self._kept: list[bytes] | None = []
-        self._consumer: IConsumer | None = None
-        self._sent: Deferred[None] = Deferred()
-
-    @property
-    def outstanding(self) -> float:
-        """Bytes that are still to come; infinitely many if that is unknown."""
-        return self.length - self.size if isinstance(self.length, int) else math.inf
-
-    @property
-    def is_started(self) -> bool:
-        """Whether the other server takes it."""
-        return self._consumer is not None
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether all that came can be sent once more."""
-        return self._kept is not None
-
-    def append(self, data: bytes) -> None:
-        """More came."""
-        if self.length == 0:
-            return  # behind a head without a body, bytes would be the next request
-        self.size += len(data)
-        if self._kept is not None:
-            self._kept.append(data)
-        if self._consumer is not None:
-            if self.size > _MOST_KEPT:
-                self.forget()
-            self._moved()
-            self._consumer.write(data)
-        elif self.size > _MOST_KEPT and self.is_kept:
-            self._pause()
-
-    def complete(self) -> None:
-        """All of it came."""
-        if not self.is_complete:
-            self.is_complete = True
-            self._moved()
-            if self._consumer is not None:
-                self._sent.callback(None)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Send what is here to ``consumer``, and what comes."""
-        self._consumer, self._sent = consumer, Deferred()
-        for piece in self._kept or ():
-            consumer.write(piece)
-        if self.size > _MOST_KEPT:
-            self.forget()
-        if self.is_complete:
-            self._sent.callback(None)
-        self._resume()
-        return self._sent
-
-    def stopProducing(self) -> None:
-        """Send no more."""
-        self._consumer = None
-
-    def pauseProducing(self) -> None:
-        """The connection holds enough for now."""
-        self._pause()
-
-    def resumeProducing(self) -> None:
-        """The connection takes more."""
-        self._moved()
-        self._resume()
-
-    def forget(self) -> None:
-        """Keep nothing: it will not be sent once more."""
-        self._kept = None
 
 
 class ResponseBody(Protocol):
