@@ -50,6 +50,13 @@ def looking(path: Path) -> Iterator[Reader]:
         storage.close()
 
 
+def password_hash_of(path: Path, user: str) -> str | None:
+    with looking(path) as reader:
+        found = reader.user(user)
+    assert found is not None
+    return found.password_hash
+
+
 def write(path: Path, *changes: Change) -> None:
     """Append an entry."""
     storage = Storage.open(settings(path), now, Disk())
@@ -79,10 +86,8 @@ def test_init_makes_a_directory_and_says_that_roots_password_is_blank(tmp_path: 
     assert done.exit_code == 0
     assert f"Created the server directory {tmp_path / 'data'}." in done.output
     assert "twistpi passwd root --serverdir " in done.output
+    assert password_hash_of(tmp_path / "data", "root") == ""
     with looking(tmp_path / "data") as reader:
-        root = reader.user("root")
-        assert root is not None
-        assert root.password_hash == ""
         assert [index.config["mirror_url"] for index in reader.indexes()] == [UPSTREAM]
 
 
@@ -91,20 +96,15 @@ def test_init_takes_roots_password_and_leaves_the_mirror_out(tmp_path: Path) -> 
     assert done.exit_code == 0
     assert "blank" not in done.output
     assert "swordfish" not in done.output
+    assert verify_password("swordfish", password_hash_of(tmp_path / "data", "root"))
     with looking(tmp_path / "data") as reader:
-        root = reader.user("root")
-        assert root is not None
-        assert verify_password("swordfish", root.password_hash)
         assert reader.indexes() == []
 
 
 def test_init_takes_the_hash_of_roots_password(tmp_path: Path) -> None:
     kept = hash_password("swordfish", 4)
     assert run(tmp_path / "data", "init", "--root-passwd-hash", kept).exit_code == 0
-    with looking(tmp_path / "data") as reader:
-        root = reader.user("root")
-        assert root is not None
-        assert root.password_hash == kept
+    assert password_hash_of(tmp_path / "data", "root") == kept
 
 
 def test_init_refuses_a_directory_that_is_one_and_changes_nothing(made: Path) -> None:
@@ -123,24 +123,16 @@ def test_init_refuses_somebody_elses_directory(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters"]
 
 
-def test_passwd_asks_twice_and_sets_the_password(made: Path) -> None:
-    done = run(made, "passwd", "carol", told="swordfish\nswordfish\n")
-    assert done.exit_code == 0
-    assert "enter password for carol: " in done.output
-    assert "repeat password for carol: " in done.output
-    assert "swordfish" not in done.output
-    with looking(made) as reader:
-        carol = reader.user("carol")
-        assert carol is not None
-        assert verify_password("swordfish", carol.password_hash)
-    (entry,) = entries(made, 2)
-    assert (entry["by"], [change["kind"] for change in entry["changes"]]) == ("carol", ["UserModified"])
-
-
-def test_passwd_asks_for_the_user_when_none_is_named(made: Path) -> None:
+def test_passwd_asks_for_the_user_and_twice_for_the_password(made: Path) -> None:
     done = run(made, "passwd", told="carol\nswordfish\nswordfish\n")
     assert done.exit_code == 0
     assert "User to set password for: " in done.output
+    assert "enter password for carol: " in done.output
+    assert "repeat password for carol: " in done.output
+    assert "swordfish" not in done.output
+    assert verify_password("swordfish", password_hash_of(made, "carol"))
+    (entry,) = entries(made, 2)
+    assert (entry["by"], [change["kind"] for change in entry["changes"]]) == ("carol", ["UserModified"])
 
 
 def test_passwd_gives_three_attempts(made: Path) -> None:
@@ -158,10 +150,7 @@ def test_passwd_gives_three_attempts(made: Path) -> None:
 def test_passwd_reads_the_password_of_a_script(made: Path) -> None:
     done = run(made, "passwd", "--stdin", "carol", told="swordfish with spaces \n")
     assert (done.exit_code, done.output) == (0, "The password of carol is set.\n")
-    with looking(made) as reader:
-        carol = reader.user("carol")
-        assert carol is not None
-        assert verify_password("swordfish with spaces ", carol.password_hash)
+    assert verify_password("swordfish with spaces ", password_hash_of(made, "carol"))
     assert run(made, "passwd", "--stdin", "carol", told="").exit_code == 1
 
 
@@ -183,15 +172,20 @@ def test_commands_make_no_server_directory_by_the_way(tmp_path: Path, words: lis
     assert not (tmp_path / "nothing").exists()
 
 
+def halves_of(token: str) -> tuple[str, str]:
+    """The public and the secret half of a token that a command printed."""
+    halves = api_tokens.split(token.strip())
+    assert halves is not None
+    return halves
+
+
 def test_a_token_is_shown_once_and_kept_as_a_digest(made: Path) -> None:
     done = run(
         made, "token", "create", "--user", "carol", "--may", "upload,read", "--index", "carol/dev", "--project", "My_Project",
         "--days", "90", "--title", "the build",
     )  # fmt: skip
     assert done.exit_code == 0
-    halves = api_tokens.split(done.output.strip())
-    assert halves is not None
-    public, secret = halves
+    public, secret = halves_of(done.output)
     with looking(made) as reader:
         (kept,) = reader.api_tokens("carol")
     assert api_tokens.matches(secret, kept.digest)
@@ -204,17 +198,15 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(made: Path) -> None:
 
 
 def test_tokens_are_listed_without_their_secrets(made: Path) -> None:
-    text = run(made, "token", "create", "--user", "carol").output.strip()
+    public, secret = halves_of(run(made, "token", "create", "--user", "carol").output)
     write(made, TokenCreated("0" * 16, "root", "ab" * 32, ("read",), expires="2026-01-01T00:00:00Z", title="long ago"))
-    halves = api_tokens.split(text)
-    assert halves is not None
     done = run(made, "token", "list")
-    assert re.search(rf"{halves[0]} +carol +read +all +all +never", done.output)
+    assert re.search(rf"{public} +carol +read +all +all +never", done.output)
     assert re.search(r"root .*\(over\) +long ago", done.output)
-    assert halves[1] not in done.output
+    assert secret not in done.output
     assert "root" not in run(made, "token", "list", "--user", "carol").output
     (facts,) = json.loads(run(made, "token", "list", "--user", "carol", "--json").output)
-    assert facts["token"] == halves[0]
+    assert facts["token"] == public
     assert not {"digest", "password"} & set(facts)
     assert run(made, "token", "list", "--user", "nobody").output == "Error: no user 'nobody'\n"
 
@@ -222,15 +214,14 @@ def test_tokens_are_listed_without_their_secrets(made: Path) -> None:
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_revoked_token_is_gone(made: Path, whole: bool) -> None:
     text = run(made, "token", "create", "--user", "carol").output.strip()
-    halves = api_tokens.split(text)
-    assert halves is not None
-    done = run(made, "token", "revoke", text if whole else halves[0])
-    assert (done.exit_code, done.output) == (0, f"The token {halves[0]} of carol is revoked.\n")
+    public, _ = halves_of(text)
+    done = run(made, "token", "revoke", text if whole else public)
+    assert (done.exit_code, done.output) == (0, f"The token {public} of carol is revoked.\n")
     with looking(made) as reader:
         assert reader.api_tokens("carol") == []
-    again = run(made, "token", "revoke", halves[0])
+    again = run(made, "token", "revoke", public)
     assert (again.exit_code, again.output) == (
-        1, f"Error: nobody has an API token {halves[0]}; twistpi token list shows those there are\n"
+        1, f"Error: nobody has an API token {public}; twistpi token list shows those there are\n"
     )  # fmt: skip
     assert [change["kind"] for entry in entries(made, 2) for change in entry["changes"]] == ["TokenCreated", "TokenRevoked"]
 
