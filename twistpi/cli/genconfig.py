@@ -222,7 +222,7 @@ class Deployment:
             "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
             "daemon_command": [self.twistd, "--pidfile", pid_file, "--logfile", log_file, *run],
             "backup_command": _backup_command(serverdir),
-            "settings": [_Line.of(setting, self._value(setting)) for setting in TABLE],
+            "settings": [_toml_setting(setting, self._value(setting)) for setting in TABLE],
         }
 
     def _value(self, setting: Setting) -> object:
@@ -238,26 +238,18 @@ class Deployment:
         return None if is_dangerous or value == setting.default or setting.name == "listen" else value
 
 
-@attrs.frozen
-class _Line:
-    """A setting in ``twistpi.toml``."""
-
-    about: str
-    """Its comment, without the first mark."""
-    line: str
-
-    @classmethod
-    def of(cls, setting: Setting, value: object) -> _Line:
-        unit = f" ({setting.unit})" if setting.unit else ""
-        about, allowed = (f"{text[0].upper()}{text[1:]}" for text in (setting.help, setting.kind.allowed))
-        text = f"{about}{unit}. {allowed}. Default: {setting.shown_default}."
-        about = "\n# ".join(textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False))
-        if value is not None:
-            return cls(about, f"{setting.name} = {toml(value)}")
-        shown: object = setting.kind.placeholder if setting.default is None or setting.kind.secret else setting.default
-        if setting.repeatable and not setting.default:
-            shown = (setting.kind.placeholder,)
-        return cls(about, f"# {setting.name} = {toml(shown)}")
+def _toml_setting(setting: Setting, value: object) -> dict[str, str]:
+    """Return the comment on a setting, without the first mark, and its line in ``twistpi.toml``."""
+    unit = f" ({setting.unit})" if setting.unit else ""
+    about, allowed = (f"{text[0].upper()}{text[1:]}" for text in (setting.help, setting.kind.allowed))
+    text = f"{about}{unit}. {allowed}. Default: {setting.shown_default}."
+    about = "\n# ".join(textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False))
+    if value is not None:
+        return {"about": about, "line": f"{setting.name} = {toml(value)}"}
+    shown: object = setting.kind.placeholder if setting.default is None or setting.kind.secret else setting.default
+    if setting.repeatable and not setting.default:
+        shown = (setting.kind.placeholder,)
+    return {"about": about, "line": f"# {setting.name} = {toml(shown)}"}
 
 
 def _backup_command(serverdir: str) -> str:
