@@ -39,7 +39,7 @@ INSIDE_WEB = (
     "fast.ready", "fast.answers", "file_sender",
     "replication.followers", "replication.snapshots",
     "components",
-    "name_lists", "project_sources", "pages",
+    "project_sources", "pages",
     "replication",
     "handlers",
     "front",

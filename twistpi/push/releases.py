@@ -59,16 +59,38 @@ class Pusher:
 
         With ``register`` the release is registered first; when that is refused, nothing else is sent.
         """
-        one = _Push(self, release, repository)
-        lines = await one.register() if register else []
-        if not lines or lines[-1][0] in _REGISTERED:
-            lines += [await one.file(file) for file in files]
-            lines += [] if docs is None else [await one.docs(docs)]
+        name, away = str(release.metadata.get("name") or release.project), ""
+        described = metadata_fields({**release.metadata, "name": name, "version": release.version})
+
+        async def post(fields: Fields, attached: str | None = None, address: BlobAddress | None = None) -> tuple[int, str]:
+            nonlocal away
+            if away:
+                return _NO_STATUS, away
+            try:
+                status, text = await self._post(repository, (*described, *fields), attached, address)
+            except NoAnswer as error:
+                if error.is_away:
+                    away = f"not tried, because nobody answers at {repository.host}"
+                return _NO_STATUS, error.reason
+            return status, "" if status in TAKEN else text
+
+        lines: list[Line] = []
+        if register:
+            status, text = await post(((":action", "submit"),))
+            lines.append([status, "register", name, release.version, *([text] if text else [])])
+        if not register or status in _REGISTERED:
+            for file in files:
+                filename, digest = file.known.link.filename, file.known.sha256 or ""
+                status, text = await post(file_fields(filename, digest), filename, blob_address(digest, filename))
+                lines.append([status, "upload", f"{release.index}/{file.known.path}", text])
+            if docs is not None:
+                status, text = await post(((":action", "doc_upload"),), f"{name}.zip", path_address(docs.path))
+                lines.append([status, "docfile", name, *([text] if text else [])])
         for line in lines:
             _log.info("pushed to {host}: {line}", host=repository.host, line=" ".join(str(part) for part in line))
         return lines
 
-    async def post(
+    async def _post(
         self, repository: Repository, fields: Fields, attached: str | None = None, address: BlobAddress | None = None
     ) -> tuple[int, str]:
         """Post ``fields`` and the blob at ``address`` as a file called ``attached``; return the status and the answer's text.
@@ -85,41 +107,3 @@ class Pusher:
         finally:
             if file is not None:
                 file.close()
-
-
-class _Push:
-    """One release on its way to one repository."""
-
-    def __init__(self, pusher: Pusher, release: Release, repository: Repository) -> None:
-        self._pusher = pusher
-        self._release = release
-        self._repository = repository
-        self._name = str(release.metadata.get("name") or release.project)
-        self._described = metadata_fields({**release.metadata, "name": self._name, "version": release.version})
-        self._away = ""
-        """Why nothing more is tried; empty while it is."""
-
-    async def register(self) -> list[Line]:
-        status, text = await self._ask(((":action", "submit"),))
-        return [[status, "register", self._name, self._release.version, *([text] if text else [])]]
-
-    async def file(self, file: UploadedFile) -> Line:
-        filename, digest = file.known.link.filename, file.known.sha256 or ""
-        address = blob_address(digest, filename)
-        status, text = await self._ask(file_fields(filename, digest), filename, address)
-        return [status, "upload", f"{self._release.index}/{file.known.path}", text]
-
-    async def docs(self, docs: Attachment) -> Line:
-        status, text = await self._ask(((":action", "doc_upload"),), f"{self._name}.zip", path_address(docs.path))
-        return [status, "docfile", self._name, *([text] if text else [])]
-
-    async def _ask(self, fields: Fields, attached: str | None = None, address: BlobAddress | None = None) -> tuple[int, str]:
-        if self._away:
-            return _NO_STATUS, self._away
-        try:
-            status, text = await self._pusher.post(self._repository, (*self._described, *fields), attached, address)
-        except NoAnswer as error:
-            if error.is_away:
-                self._away = f"not tried, because nobody answers at {self._repository.host}"
-            return _NO_STATUS, error.reason
-        return status, "" if status in TAKEN else text

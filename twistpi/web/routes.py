@@ -31,13 +31,12 @@ from twistpi.web.handlers.files import AuthSubrequestHandler, FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
 from twistpi.web.handlers.operations import Figures, GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
 from twistpi.web.handlers.projects import ProjectsHandler
-from twistpi.web.handlers.push import PushHandler, ReleaseFetcher
+from twistpi.web.handlers.push import PushHandler
 from twistpi.web.handlers.release_edits import RemovalHandler, YankHandler
-from twistpi.web.handlers.simple import SimpleHandler
+from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
 from twistpi.web.handlers.status import StatusHandler
 from twistpi.web.handlers.toxresults import ToxresultsHandler
 from twistpi.web.handlers.uploads import UploadHandler
-from twistpi.web.name_lists import NameListHandler
 from twistpi.web.pages import Pages
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.streamed_body import is_result_path
@@ -120,8 +119,7 @@ class _Routes:
         name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
         self._simple = SimpleHandler(access, self._pages, name_lists, responder, addresses, parts.lenient_accept)
         self._commits = Commits(access.readers, parts.writer)
-        fetcher = ReleaseFetcher(access.readers, parts.mirrors, storage)
-        push = PushHandler(access, self._commits, storage, fetcher, parts.pusher)
+        push = PushHandler(access, self._commits, storage, parts.mirrors, parts.pusher)
         self._uploads = UploadHandler(access, addresses, self._commits, storage, push)
         self._toxresults = ToxresultsHandler(access, addresses, self._commits, storage, parts.now)
         self._sender = FileSender(storage.blobs, parts.ready, responder)

@@ -43,7 +43,7 @@ from twistpi.rules.pushes import (
     selected_files,
 )
 from twistpi.rules.uploads import is_volatile
-from twistpi.view.read import Reader, Readers
+from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.components import MirrorServices
@@ -55,19 +55,93 @@ CoreMetadata = tuple[str, int]
 
 
 @attrs.define(eq=False)
-class ReleaseFetcher:
-    """Fetches all of a release from the upstream of a mirror."""
+class PushHandler:
+    """Answers ``PUSH``, and a ``POST`` that is no upload, at ``/{user}/{index}``."""
 
-    _readers: Readers
-    _mirrors: MirrorServices
+    _access: Access
+    _commits: Commits
     _storage: UploadStorage
+    _mirrors: MirrorServices
+    _pusher: Pusher
 
-    async def learn(self, index: Index, project: str) -> None:
+    async def push(self, request: Request, name: str) -> Reply:
+        """Push a release out of an index, whose bases do not count."""
+        source = await self._access.index(request, name)
+        wanted = read_push(json_body(request))
+        principal = await self._access.principal(request)
+        if isinstance(wanted, InternalPush):
+            return result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
+        lines = await self._outside(source, wanted, principal)
+        return result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True)
+
+    async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
+        told: list[ActionLog] = []
+        metadata: dict[str, CoreMetadata] = {}
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self._source(view, source.name, wanted.selection, principal, metadata)
+            release = checked_release(found, wanted.selection)
+            target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
+            changes, lines = decide_push(found, target, wanted.selection)
+            told.append(lines)
+            return changes
+
+        if source.is_mirror:
+            await self._learn(source, wanted.selection.project)
+            with suppress(FileNotHereYet):  # whatever else speaks against it is said before anything is fetched
+                decide(self._access.reader)
+            metadata.update(await self._fetch(source, self._release(source, wanted.selection, principal), wanted.selection))
+        await self._commits.commit(decide, principal)
+        return told[-1]
+
+    async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
+        if principal.user is None:
+            raise LoginNeeded("Log in to push to another server: this one asks others for its users only.")
+        if principal.token is not None:
+            raise PermissionDenied("push to another server with an API token")
+        repository = read_repository(wanted.url, wanted.username, wanted.password)
+        selection = wanted.selection
+        if source.is_mirror:
+            await self._learn(source, selection.project)
+            await self._fetch(source, self._release(source, selection, principal), selection)
+        release = self._release(source, selection, principal)
+        files, docs = selected_files(release, selection), selected_docs(release, selection)
+        # Half a release on the other server is of no use, so this goes on when the client leaves.
+        return await self._storage.finish(
+            lambda: self._pusher.push(release, files, docs, repository, register=wanted.register_project)
+        )
+
+    async def _learn(self, index: Index, project: str) -> None:
         """Have the view know what the mirror ``index`` has of ``project``, if anything."""
         with suppress(UnknownProject):
             await self._mirrors.pages.ensure(index, project)
 
-    async def fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, CoreMetadata]:
+    def _release(self, source: Index, selection: Selection, principal: Principal) -> Release:
+        return checked_release(self._source(self._access.reader, source.name, selection, principal, {}), selection)
+
+    def _source(
+        self, view: Reader, name: str, selection: Selection, principal: Principal, metadata: Mapping[str, CoreMetadata]
+    ) -> PushSource:
+        """Return the source of the release as it is now."""
+        index = existing_index(view, name)
+        self._access.check(Action.READ, principal, index=index)
+        project = selection.project
+        if index.is_mirror:
+            release = mirrored_release(view.project(name, project), selection.version, metadata)
+        else:
+            release = view.release(name, project, selection.version)
+        return PushSource(index, release, project_status(view, name, project))
+
+    def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:
+        """Return the target as it is now."""
+        name, project = wanted.target, wanted.selection.project
+        index = existing_index(view, name)
+        if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=project):
+            raise LoginNeeded(f"user {principal.user!r} cannot upload to {name!r}")
+        gone = {} if is_volatile(index) else {filename: view.removed_paths(name, filename) for filename in filenames}
+        return PushTarget(index, view.releases(name, project), project_status(view, name, project), gone)
+
+    async def _fetch(self, index: Index, release: Release, selection: Selection) -> Mapping[str, CoreMetadata]:
         """Fetch the selected files of ``release``, which ``index`` mirrors.
 
         Return, by file name, the metadata that was put beside files which the upstream lists without a digest.
@@ -97,7 +171,7 @@ class ReleaseFetcher:
         return self._known(index, path)
 
     def _known(self, index: Index, path: str) -> KnownFile | None:
-        found = self._readers.get().file_by_path(index.name, path)
+        found = self._access.reader.file_by_path(index.name, path)
         return None if found is None else found[1]
 
     async def _put_beside(self, known: KnownFile, address: BlobAddress) -> CoreMetadata:
@@ -110,88 +184,3 @@ class ReleaseFetcher:
     def _read(self, address: BlobAddress) -> bytes:
         with self._storage.blobs.open(address) as file:
             return file.read()
-
-
-@attrs.define(eq=False)
-class PushHandler:
-    """Answers ``PUSH``, and a ``POST`` that is no upload, at ``/{user}/{index}``."""
-
-    _access: Access
-    _commits: Commits
-    _storage: UploadStorage
-    _fetcher: ReleaseFetcher
-    _pusher: Pusher
-
-    async def push(self, request: Request, name: str) -> Reply:
-        """Push a release out of an index, whose bases do not count."""
-        source = await self._access.index(request, name)
-        wanted = read_push(json_body(request))
-        principal = await self._access.principal(request)
-        if isinstance(wanted, InternalPush):
-            return result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
-        lines = await self._outside(source, wanted, principal)
-        return result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True)
-
-    async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
-        told: list[ActionLog] = []
-        metadata: dict[str, CoreMetadata] = {}
-
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._source(view, source.name, wanted.selection, principal, metadata)
-            release = checked_release(found, wanted.selection)
-            target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
-            changes, lines = decide_push(found, target, wanted.selection)
-            told.append(lines)
-            return changes
-
-        if source.is_mirror:
-            await self._fetcher.learn(source, wanted.selection.project)
-            with suppress(FileNotHereYet):  # whatever else speaks against it is said before anything is fetched
-                decide(self._access.reader)
-            metadata.update(
-                await self._fetcher.fetch(source, self._release(source, wanted.selection, principal), wanted.selection)
-            )
-        await self._commits.commit(decide, principal)
-        return told[-1]
-
-    async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
-        if principal.user is None:
-            raise LoginNeeded("Log in to push to another server: this one asks others for its users only.")
-        if principal.token is not None:
-            raise PermissionDenied("push to another server with an API token")
-        repository = read_repository(wanted.url, wanted.username, wanted.password)
-        selection = wanted.selection
-        if source.is_mirror:
-            await self._fetcher.learn(source, selection.project)
-            await self._fetcher.fetch(source, self._release(source, selection, principal), selection)
-        release = self._release(source, selection, principal)
-        files, docs = selected_files(release, selection), selected_docs(release, selection)
-        # Half a release on the other server is of no use, so this goes on when the client leaves.
-        return await self._storage.finish(
-            lambda: self._pusher.push(release, files, docs, repository, register=wanted.register_project)
-        )
-
-    def _release(self, source: Index, selection: Selection, principal: Principal) -> Release:
-        return checked_release(self._source(self._access.reader, source.name, selection, principal, {}), selection)
-
-    def _source(
-        self, view: Reader, name: str, selection: Selection, principal: Principal, metadata: Mapping[str, CoreMetadata]
-    ) -> PushSource:
-        """Return the source of the release as it is now."""
-        index = existing_index(view, name)
-        self._access.check(Action.READ, principal, index=index)
-        project = selection.project
-        if index.is_mirror:
-            release = mirrored_release(view.project(name, project), selection.version, metadata)
-        else:
-            release = view.release(name, project, selection.version)
-        return PushSource(index, release, project_status(view, name, project))
-
-    def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:
-        """Return the target as it is now."""
-        name, project = wanted.target, wanted.selection.project
-        index = existing_index(view, name)
-        if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=project):
-            raise LoginNeeded(f"user {principal.user!r} cannot upload to {name!r}")
-        gone = {} if is_volatile(index) else {filename: view.removed_paths(name, filename) for filename in filenames}
-        return PushTarget(index, view.releases(name, project), project_status(view, name, project), gone)

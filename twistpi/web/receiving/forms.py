@@ -47,22 +47,14 @@ class FormLimits:
 DEFAULT_LIMITS: Final = FormLimits()
 
 
-@attrs.frozen
-class Attached:
-    """A small file beside the uploaded one, such as a signature."""
-
-    filename: str
-    data: bytes
-
-
 @attrs.define(eq=False)
 class Form:
     """The content of a form."""
 
     fields: dict[str, list[str]] = attrs.field(factory=dict)
     """Name -> its values, both in the order they came."""
-    attached: dict[str, list[Attached]] = attrs.field(factory=dict)
-    """The small files, likewise."""
+    attached: dict[str, list[bytes]] = attrs.field(factory=dict)
+    """The small files beside the uploaded one, such as a signature, likewise."""
     content: Received | None = None
     """The uploaded file; None when there is none."""
     filename: str = ""
@@ -80,7 +72,7 @@ class Form:
 
     def texts(self, name: str) -> list[bytes]:
         """Return all values of ``name`` as bytes, fields and files alike: tools differ about ``attestations``."""
-        return [value.encode() for value in self.fields.get(name, [])] + [file.data for file in self.attached.get(name, [])]
+        return [value.encode() for value in self.fields.get(name, [])] + self.attached.get(name, [])
 
 
 def is_multipart(content_type: str) -> bool:
@@ -204,11 +196,6 @@ class MultipartReader:
         self._filename: str | None = None
         self._part = bytearray()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to close."""
-        return self._receiving is not None or self._form.content is not None
-
     def feed(self, data: bytes) -> None:
         """Read more of the body. Raise ``BadRequest``, ``TwistpiError``, and what writing the file raises."""
         data = self._line_endings.feed(data)
@@ -265,7 +252,7 @@ class MultipartReader:
         data = bytes(self._part)
         self._part.clear()
         if self._filename is not None and self._name != CONTENT:
-            self._form.attached.setdefault(self._name, []).append(Attached(self._filename, data))
+            self._form.attached.setdefault(self._name, []).append(data)
         else:
             self._form.fields.setdefault(self._name, []).append(as_text(data))
 

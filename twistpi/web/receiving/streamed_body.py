@@ -46,11 +46,6 @@ class ResultReader:
         self._open_file = open_file
         self._file: Receiving | Received | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to close."""
-        return self._file is not None
-
     def feed(self, data: bytes) -> None:
         """Write more of it. Raise ``TwistpiError``, ``StorageFull``."""
         if self._file is None:
@@ -265,7 +260,7 @@ class StreamedBody:
             self._refuse(Failure())
         finally:
             # Freeing a large file takes the disk a while.
-            if self._reader is not None and self._reader.is_open:
+            if self._reader is not None:
                 self._offload(self._reader.close).addErrback(_log_not_closed)
 
     async def _read_batches(self, reader: BodyReader) -> None:
