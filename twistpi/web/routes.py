@@ -29,10 +29,10 @@ from twistpi.web.handlers.accounts import LoginHandler, TokensHandler, UsersHand
 from twistpi.web.handlers.docs import DocsHandler
 from twistpi.web.handlers.files import AuthSubrequestHandler, FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
-from twistpi.web.handlers.operations import Figures, GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
+from twistpi.web.handlers.operations import GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
 from twistpi.web.handlers.projects import ProjectsHandler
 from twistpi.web.handlers.push import PushHandler
-from twistpi.web.handlers.release_edits import RemovalHandler, YankHandler
+from twistpi.web.handlers.release_edits import ReleaseEditsHandler
 from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
 from twistpi.web.handlers.status import StatusHandler
 from twistpi.web.handlers.toxresults import ToxresultsHandler
@@ -199,11 +199,12 @@ class _Routes:
     def _of_operations(self) -> Iterator[Route]:
         """Monitoring, garbage collection and promotion."""
         parts = self._parts
-        access, responder, node = parts.access, parts.responder, parts.node
+        access, addresses, responder, node, ready = parts.access, parts.addresses, parts.responder, parts.node, parts.ready
+        software, traffic = parts.software, parts.traffic
         health = HealthHandler(parts.checking)
-        status = StatusHandler(access, responder, parts.addresses, node, parts.software, parts.replication, parts.ready)
-        figures = Figures(node, parts.software, parts.traffic, parts.ready, access, responder, parts.measuring)
-        metrics = MetricsHandler(access, parts.addresses, parts.metrics_from, figures)
+        status = StatusHandler(access, responder, addresses, node, software, parts.replication, ready)
+        near = parts.metrics_from
+        metrics = MetricsHandler(access, addresses, near, node, software, traffic, ready, responder, parts.measuring)
         yield "/+status", ["GET"], status.status
         yield "/+health", ["GET"], health.health
         yield "/+ready", ["GET"], health.ready
@@ -249,18 +250,17 @@ class _Routes:
 
     def _of_changes(self) -> Sequence[Route]:
         """Changing the content of an index."""
-        removals = RemovalHandler(self._parts.access, self._commits)
-        yanks = YankHandler(self._parts.access, self._commits)
+        edits = ReleaseEditsHandler(self._parts.access, self._commits)
         return (
             (_INDEX, ["POST", "PUSH"], self._uploads.submit),
-            (f"{_INDEX}/<name:project>", ["DELETE"], removals.project),
-            (_RELEASE, ["DELETE"], removals.release),
-            (_FILE, ["DELETE"], removals.file),
-            (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], removals.file),
-            (f"{_FILE}/+yank", ["PUT", "DELETE"], yanks.yank_file),
-            (f"{_RELEASE}/+yank", ["PUT", "DELETE"], yanks.yank_release),
-            (f"{_INDEX}/<name:project>/+status", ["GET"], yanks.show_status),
-            (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], yanks.set_status),
+            (f"{_INDEX}/<name:project>", ["DELETE"], edits.remove_project),
+            (_RELEASE, ["DELETE"], edits.remove_release),
+            (_FILE, ["DELETE"], edits.remove_file),
+            (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], edits.remove_file),
+            (f"{_FILE}/+yank", ["PUT", "DELETE"], edits.yank_file),
+            (f"{_RELEASE}/+yank", ["PUT", "DELETE"], edits.yank_release),
+            (f"{_INDEX}/<name:project>/+status", ["GET"], edits.show_status),
+            (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], edits.set_status),
         )
 
 

@@ -123,19 +123,24 @@ def _reply(status: int, body: bytes) -> Reply:
 
 
 @attrs.define(eq=False)
-class MetricsHandler:
-    """Answers ``/+metrics``."""
+class MetricsHandler(Collector):
+    """Answers ``/+metrics`` with everything that is measured in this process."""
 
     _access: Access
     _addresses: Addresses
     _open_to: Sequence[Network]
     """The networks from which the figures may be read, beside this machine."""
-    _figures: Figures
+    _node: NodeFacts
+    _software: str
+    _traffic: Traffic
+    _ready: ReadyAnswers
+    _responder: Responder
+    _measuring: Sequence[Measured]
     _registry: CollectorRegistry = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self._figures)
+        self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     async def metrics(self, request: Request) -> Reply:
@@ -160,19 +165,6 @@ class MetricsHandler:
             return False
         address = ip_address(told)
         return any(address.version == network.version and address in network for network in self._open_to)
-
-
-@attrs.define(eq=False)
-class Figures(Collector):
-    """Everything that is measured in this process."""
-
-    _node: NodeFacts
-    _software: str
-    _traffic: Traffic
-    _ready: ReadyAnswers
-    _access: Access
-    _responder: Responder
-    _measuring: Sequence[Measured]
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""

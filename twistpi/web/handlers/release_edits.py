@@ -24,7 +24,7 @@ from twisted.web.server import Request
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownFile, file_gone, no_project, unknown_version
 from twistpi.model.names import normalize_project
-from twistpi.model.records import Index, Json
+from twistpi.model.records import Index, Json, Principal
 from twistpi.model.releases import Release
 from twistpi.rules.permissions import Action
 from twistpi.rules.releases import (
@@ -44,79 +44,58 @@ from twistpi.web.commits import Commits
 from twistpi.web.replies import Reply, message_reply, result_reply
 from twistpi.web.request import has_parameter, kept_body, read_json
 
-_FORCE = b"force"
+_FORCE: Final = b"force"
 """The parameter with which an index that is not volatile lets go, too."""
-
-
-@attrs.define(eq=False)
-class RemovalHandler:
-    """Answers ``DELETE`` of what is in an index.
-
-    Every method raises ``PermissionDenied``, and what the rule of its kind raises.
-    """
-
-    _access: Access
-    _commits: Commits
-
-    async def file(self, request: Request, name: str, path: str) -> Reply:
-        """``+f/…``: a distribution with its test results, one test result, or documentation; ``+e/…``: a file of a mirror."""
-        principal = await self._access.principal(request)
-        force = has_parameter(request, _FORCE)
-
-        def decide(view: Reader) -> Sequence[Change]:
-            index = self._access.allowed(Action.REMOVE, principal, view, name)
-            found = Found(path, view.file_by_path(name, path), view.attachment_by_path(name, path), view.was_removed(name, path))
-            return decide_file_removed(index, found, force=force)
-
-        await self._commits.commit(decide, principal)
-        return message_reply(f"package '{name}/{path}' deleted")
-
-    async def release(self, request: Request, name: str, project: str, version: str) -> Reply:
-        """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
-        principal = await self._access.principal(request)
-        normal, force = normalize_project(project), has_parameter(request, _FORCE)
-
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._access.allowed(Action.REMOVE, principal, view, name)
-            release = view.release(name, normal, version)
-            return decide_release_removed(found, normal, version, release, view.project(name, normal), force=force)
-
-        await self._commits.commit(decide, principal)
-        return message_reply(f"project {normal!r} version {version!r} deleted")
-
-    async def project(self, request: Request, name: str, project: str) -> Reply:
-        """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
-        principal = await self._access.principal(request)
-        normal, force = normalize_project(project), has_parameter(request, _FORCE)
-
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._access.allowed(Action.REMOVE, principal, view, name)
-            return decide_project_removed(found, normal, exists=view.has_project(name, normal), force=force)
-
-        await self._commits.commit(decide, principal)
-        return message_reply(f"project {normal} deleted from stage {name}")
-
-
 _QUARANTINED: Final = "quarantined"
+_Decide = Callable[[Reader, Index, Principal], Sequence[Change]]
 _Target = tuple[Release, Collection[str] | None]
 """A release, and the names of those of its files that are meant; None for all."""
 
 
 @attrs.define(eq=False)
-class YankHandler:
-    """Sets and removes yanks and statuses."""
+class ReleaseEditsHandler:
+    """Removes what is in an index; sets and removes yanks and statuses."""
 
     _access: Access
     _commits: Commits
+
+    async def remove_file(self, request: Request, name: str, path: str) -> Reply:
+        """``+f/…``: a distribution with its test results, one test result, or documentation; ``+e/…``: a file of a mirror."""
+        force = has_parameter(request, _FORCE)
+
+        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+            found = Found(path, view.file_by_path(name, path), view.attachment_by_path(name, path), view.was_removed(name, path))
+            return decide_file_removed(index, found, force=force)
+
+        return await self._edit(request, name, decide, f"package '{name}/{path}' deleted")
+
+    async def remove_release(self, request: Request, name: str, project: str, version: str) -> Reply:
+        """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
+        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+
+        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+            release, known = view.release(name, normal, version), view.project(name, normal)
+            return decide_release_removed(index, normal, version, release, known, force=force)
+
+        return await self._edit(request, name, decide, f"project {normal!r} version {version!r} deleted")
+
+    async def remove_project(self, request: Request, name: str, project: str) -> Reply:
+        """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
+        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+
+        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+            return decide_project_removed(index, normal, exists=view.has_project(name, normal), force=force)
+
+        return await self._edit(request, name, decide, f"project {normal} deleted from stage {name}")
 
     async def yank_release(self, request: Request, name: str, project: str, version: str) -> Reply:
         """``PUT``: yank every file of a release; ``DELETE``: not any more."""
         normal = normalize_project(project)
 
-        def find(view: Reader, found: Index) -> _Target:
-            release = view.release(found.name, normal, version)
+        def find(view: Reader) -> _Target:
+            release = view.release(name, normal, version)
             if release is None:
-                raise unknown_version(normal, version) if view.has_project(found.name, normal) else no_project(normal)
+                raise unknown_version(normal, version) if view.has_project(name, normal) else no_project(normal)
             return release, None
 
         return await self._yank(request, name, f"release {normal} {version}", find)
@@ -125,11 +104,11 @@ class YankHandler:
         """``PUT``: yank one file; ``DELETE``: not any more."""
         filename = path.rpartition("/")[2]
 
-        def find(view: Reader, found: Index) -> _Target:
-            known = view.file_by_path(found.name, path)
-            release = None if known is None else view.release_of_file(found.name, known[0], filename)
+        def find(view: Reader) -> _Target:
+            known = view.file_by_path(name, path)
+            release = None if known is None else view.release_of_file(name, known[0], filename)
             if release is None:
-                raise file_gone(found.name, path) if view.was_removed(found.name, path) else UnknownFile(found.name, path)
+                raise file_gone(name, path) if view.was_removed(name, path) else UnknownFile(name, path)
             return release, (filename,)
 
         return await self._yank(request, name, f"file {filename}", find)
@@ -145,35 +124,39 @@ class YankHandler:
 
     async def set_status(self, request: Request, name: str, project: str) -> Reply:
         """``PUT``: a project has this status; ``DELETE``: it has none any more."""
-        principal = await self._access.principal(request)
-        normal, body = normalize_project(project), _body(request)
+        normal, body, is_removed = normalize_project(project), _body(request), request.method == b"DELETE"
 
-        def decide(view: Reader) -> Sequence[Change]:
-            found = self._access.allowed(Action.REMOVE, principal, view, name)
-            status, reason = (None, None) if request.method == b"DELETE" else read_status(body)
+        def decide(view: Reader, index: Index, principal: Principal) -> Sequence[Change]:
+            status, reason = (None, None) if is_removed else read_status(body)
             known = view.project(name, normal)
             header = None if known is None else known.header
             if _QUARANTINED in (status, None if header is None else header.status):
-                self._access.check(Action.MODIFY_INDEX, principal, index=found)
-            return decide_status(found, normal, header, status, reason)
+                self._access.check(Action.MODIFY_INDEX, principal, index=index)
+            return decide_status(index, normal, header, status, reason)
 
-        await self._commits.commit(decide, principal)
-        return message_reply(f"status of project {normal} on {name} {'removed' if request.method == b'DELETE' else 'set'}")
+        message = f"status of project {normal} on {name} {'removed' if is_removed else 'set'}"
+        return await self._edit(request, name, decide, message)
 
-    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader, Index], _Target]) -> Reply:
-        principal = await self._access.principal(request)
-        body = _body(request)
+    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader], _Target]) -> Reply:
+        body, is_removed = _body(request), request.method == b"DELETE"
 
-        def decide(view: Reader) -> Sequence[Change]:
-            index = self._access.allowed(Action.REMOVE, principal, view, name)
+        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
             check_markable(index)
-            yanked = False if request.method == b"DELETE" else read_yank(body)
-            release, filenames = find(view, index)
+            yanked = False if is_removed else read_yank(body)
+            release, filenames = find(view)
             return decide_yank(index, release, filenames, yanked)
 
-        await self._commits.commit(decide, principal)
-        verb = "not yanked any more" if request.method == b"DELETE" else "yanked"
-        return message_reply(f"{what} on {name} is {verb}")
+        return await self._edit(request, name, decide, f"{what} on {name} is {'not yanked any more' if is_removed else 'yanked'}")
+
+    async def _edit(self, request: Request, name: str, decide: _Decide, message: str) -> Reply:
+        """Commit what ``decide`` returns, if the caller may remove something from the index ``name``."""
+        principal = await self._access.principal(request)
+
+        def allowed(view: Reader) -> Sequence[Change]:
+            return decide(view, self._access.allowed(Action.REMOVE, principal, view, name), principal)
+
+        await self._commits.commit(allowed, principal)
+        return message_reply(message)
 
 
 def _body(request: Request) -> Json:
