@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 
 from tests.web.web_asking import Person, add_mirror, add_stage, ask_raw, basic, logged_in, nobody
-from tests.web.web_world import NODE_ID, World
+from tests.web.web_world import NODE_ID, MakeWorld, World
 
 FEATURES = ["push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing"]
 
@@ -59,8 +58,8 @@ def test_api_tells_who_is_logged_in(world: World) -> None:
     assert ask_raw(world, "GET", "/+api", headers=wrong_first).json()["result"]["authstatus"] == ["noauth", "", []]
 
 
-def test_R06_addresses_begin_with_what_a_trusted_proxy_says(tmp_path: Path) -> None:
-    world = World(str(tmp_path), trusted_proxies=(ip_network("192.0.2.0/24"),))
+def test_R06_addresses_begin_with_what_a_trusted_proxy_says(make_world: MakeWorld) -> None:
+    world = make_world(trusted_proxies=(ip_network("192.0.2.0/24"),))
     add_stage(world)
     outside = {"x_outside_url": "https://pkgs.example/devpi/"}
     for path in ("/alice/dev/+api", "/devpi/alice/dev/+api"):
@@ -70,7 +69,6 @@ def test_R06_addresses_begin_with_what_a_trusted_proxy_says(tmp_path: Path) -> N
     stranger = Person(world, address="198.51.100.1")
     assert stranger.get("/alice/dev/+api", **outside).json()["result"]["login"] == "http://devpi.example/+login"
     assert stranger.get("/devpi/alice/dev/+api", **outside).status == 404
-    world.close()
 
 
 @pytest.mark.parametrize(

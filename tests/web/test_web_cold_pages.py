@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, ordinary, read_answer, request_bytes
-from tests.web.web_world import MIRROR, World, link
+from tests.web.web_world import MIRROR, MakeWorld, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified
 from twistpi.model.errors import AskFirst, UpstreamFailed
@@ -89,12 +89,11 @@ def test_other_requests_take_the_ordinary_path(world: World, path: str, more: di
     assert len(seen) == 1
 
 
-def test_a_prefix_of_the_outside_url_is_for_the_ordinary_path(tmp_path: Path) -> None:
-    world = World(str(tmp_path), outside_url="https://pkgs.example/root")
+def test_a_prefix_of_the_outside_url_is_for_the_ordinary_path(make_world: MakeWorld) -> None:
+    world = make_world(outside_url="https://pkgs.example/root")
     world.list_links("hello", [link("hello-1.0.tar.gz")])
     asked = request_bytes(f"/root{PAGE}")
     assert Wire(world).send(asked) == Wire(cold(world), fast=False).send(asked)
-    world.close()
 
 
 @pytest.fixture

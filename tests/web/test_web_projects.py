@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.web.web_asking import add_stage, nobody
 from tests.web.web_wire import JSON_PAGE, Wire
-from tests.web.web_world import MIRROR, World, link, sha256
+from tests.web.web_world import MIRROR, MakeWorld, World, link, sha256
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import UpstreamFailed
 
@@ -162,12 +161,11 @@ def test_people_are_led_to_the_page_of_the_project(mirrored: World, accept: str)
     assert urljoin(f"{path}/1.0", browser.headers["location"]) == f"/{MIRROR}/+simple/my-pkg/"
 
 
-def test_addresses_begin_with_what_the_client_calls_the_server(tmp_path: Path) -> None:
-    world = World(str(tmp_path), outside_url="https://pkgs.example/devpi")
+def test_addresses_begin_with_what_the_client_calls_the_server(make_world: MakeWorld) -> None:
+    world = make_world(outside_url="https://pkgs.example/devpi")
     world.list_links("my-pkg", [WHEEL])
     told = get(world, f"/devpi/{MIRROR}/my-pkg/1.0").json()["result"]["+links"][0]["href"]
     assert told.startswith(f"https://pkgs.example/devpi/{MIRROR}/+f/")
-    world.close()
 
 
 # Private indexes ---------------------------------------------------------------------------------------------------

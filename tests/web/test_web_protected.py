@@ -14,7 +14,7 @@ from twisted.web.server import Request
 
 from tests.web.web_asking import Person, add_mirror, add_stage, basic, logged_in, nobody, with_api_token
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
-from tests.web.web_world import MIRROR, World, link
+from tests.web.web_world import MIRROR, MakeWorld, World, link
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
 from twistpi.model.records import Principal
 
@@ -134,8 +134,8 @@ def test_R70_a_token_for_something_else_opens_nothing(closed: World) -> None:
 
 
 @pytest.mark.parametrize("outside", ["", "https://pkgs.example/devpi"])
-def test_R71_files_are_where_their_pages_are(tmp_path: Path, outside: str) -> None:
-    world = World(str(tmp_path), outside_url=outside)
+def test_R71_files_are_where_their_pages_are(make_world: MakeWorld, outside: str) -> None:
+    world = make_world(outside_url=outside)
     world.add_user("alice")
     add_stage(world, CLOSED, acl_read=["alice"])
     add_stage(world, "alice/dev", acl_read=["alice"], bases=[CLOSED, MIRROR], mirror_whitelist=["*"])
@@ -149,7 +149,6 @@ def test_R71_files_are_where_their_pages_are(tmp_path: Path, outside: str) -> No
     for url in [*(urljoin(page, file["url"]) for file in links), *told]:
         assert urlsplit(url)[:2] == urlsplit(page)[:2]
         assert url.startswith(outside)
-    world.close()
 
 
 def test_R72_a_refusal_keeps_the_connection_and_takes_the_body(closed: World) -> None:

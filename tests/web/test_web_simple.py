@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -11,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
-from tests.web.web_world import MIRROR, UPSTREAM, World, link
+from tests.web.web_world import MIRROR, UPSTREAM, MakeWorld, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import FileCached, IndexCreated, LinksChanged
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
@@ -79,8 +78,8 @@ def test_R04_invalid_names_never_reach_the_upstream(world: World, name: str) -> 
 
 
 @pytest.mark.parametrize("prefix", ["", "/devpi", "/packages"])
-def test_R06_R50_links_and_redirects_hold_under_a_prefix(tmp_path: Path, prefix: str) -> None:
-    world = World(str(tmp_path), outside_url=f"https://pkgs.example{prefix or '/devpi'}")
+def test_R06_R50_links_and_redirects_hold_under_a_prefix(make_world: MakeWorld, prefix: str) -> None:
+    world = make_world(outside_url=f"https://pkgs.example{prefix or '/devpi'}")
     world.list_links("hello", [WHEEL])
     wire = Wire(world)
     path = f"{prefix}{PAGE}"
@@ -91,7 +90,6 @@ def test_R06_R50_links_and_redirects_hold_under_a_prefix(tmp_path: Path, prefix:
     assert wire.ask(path, accept=JSON_PAGE).body == answer.body
     page = wire.ask(f"{prefix}/", accept="text/html").body
     assert f"https://pkgs.example{prefix or '/devpi'}/root/pypi/+simple/".encode() in page
-    world.close()
 
 
 def test_R07_links_are_right_wherever_a_redirect_ends(wire: Wire) -> None:

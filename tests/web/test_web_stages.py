@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -11,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from tests.web.web_asking import add_mirror, add_stage, nobody
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
-from tests.web.web_world import FRESH, MIRROR, UPSTREAM, FakeNames, World, link
+from tests.web.web_world import FRESH, MIRROR, UPSTREAM, FakeNames, MakeWorld, World, link
 from twistpi.mirror.pages import PageState
 from twistpi.model.changes import IndexModified, LinksChanged, ProjectVanished
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
@@ -266,8 +265,8 @@ def test_a_dead_mirror_leaves_the_names_that_are_known(listed: World) -> None:
     assert Wire(listed).ask(f"/{MIRROR}/+simple/").status == 502
 
 
-def test_offline_an_inherited_name_list_names_what_is_here(tmp_path: Path) -> None:
-    world = World(str(tmp_path), offline=True)
+def test_offline_an_inherited_name_list_names_what_is_here(make_world: MakeWorld) -> None:
+    world = make_world(offline=True)
     add_stage(world, "alice/dev", bases=[MIRROR])
     world.list_links("cached", [THEIRS])
     world.cache_file("cached", THEIRS, b"theirs")
@@ -275,7 +274,6 @@ def test_offline_an_inherited_name_list_names_what_is_here(tmp_path: Path) -> No
     world.list_links("own", [], index="alice/dev")
     answer = Wire(world).ask("/alice/dev/+simple/", accept=JSON_PAGE)
     assert [project["name"] for project in answer.json()["projects"]] == ["cached", "own"]
-    world.close()
 
 
 # Refreshing --------------------------------------------------------------------------------------------------------

@@ -379,3 +379,7 @@ class World:
             pass
         self.downloads.by_filename[one.filename] = download
         return download
+
+
+MakeWorld = Callable[..., World]
+"""Makes a server with these settings."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.web.web_asking import NEAR, Person, add_stage, ask_raw, basic, logged_in, nobody, serial_of
 from tests.web.web_wire import Answer
-from tests.web.web_world import World
+from tests.web.web_world import MakeWorld, World
 
 PASSWORD = "a password with more than seventy-two bytes, of which bcrypt itself would see but a part: ü"
 
@@ -82,14 +81,13 @@ def test_a_blank_password_is_not_good_through_a_proxy_that_nobody_named(world: W
     assert Person(world, address=NEAR).ask("POST", "/+login", body, **{header: "127.0.0.1"}).status == 401
 
 
-def test_a_blank_password_is_good_where_a_named_proxy_vouches_for_this_machine(tmp_path: Path) -> None:
-    world = World(str(tmp_path), trusted_proxies=(ip_network("127.0.0.1"),))
+def test_a_blank_password_is_good_where_a_named_proxy_vouches_for_this_machine(make_world: MakeWorld) -> None:
+    world = make_world(trusted_proxies=(ip_network("127.0.0.1"),))
     body = {"user": "root", "password": ""}
     near = Person(world, address=NEAR)
     assert near.ask("POST", "/+login", body, x_forwarded_for="127.0.0.1").status == 200
     assert near.ask("POST", "/+login", body, x_forwarded_for="192.0.2.1").status == 401
     assert near.ask("POST", "/+login", body, x_forwarded_for="127.0.0.1, 192.0.2.1").status == 401
-    world.close()
 
 
 def test_a_user_without_a_password_cannot_log_in(world: World) -> None:

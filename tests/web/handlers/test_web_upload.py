@@ -37,7 +37,7 @@ from tests.web.web_uploads import (
     with_stages,
 )
 from tests.web.web_wire import Wire
-from tests.web.web_world import MIRROR, World, sha256
+from tests.web.web_world import MIRROR, MakeWorld, World, sha256
 from twistpi.model.changes import IndexModified
 from twistpi.model.releases import ProjectMarked
 
@@ -122,11 +122,10 @@ def test_R75_R84_each_path_of_an_index_takes_uploads_and_basic_credentials(world
 
 
 @pytest.mark.parametrize("prefix", ["/devpi", ""])
-def test_uploads_work_below_a_prefix_with_and_without_it(tmp_path: Path, prefix: str) -> None:
-    world = World(str(tmp_path), outside_url="https://pkgs.example/devpi")
+def test_uploads_work_below_a_prefix_with_and_without_it(make_world: MakeWorld, prefix: str) -> None:
+    world = make_world(outside_url="https://pkgs.example/devpi")
     alice = with_stages(world)
     assert is_accepted(alice.ask("POST", f"{prefix}/{DEV}/", form(WHEEL, wheel()), accept="*/*", content_type=TYPE))
-    world.close()
 
 
 def test_R76_what_is_missing_empty_unknown_or_late_does_no_harm(world: World, alice: Person) -> None:
@@ -507,8 +506,8 @@ def attestations(filename: str, content: bytes) -> str:
     return orjson.dumps([{"version": 1, "verification_material": material, "envelope": envelope}]).decode()
 
 
-def test_R97_attestations_are_kept_and_served_as_provenance(tmp_path: Path) -> None:
-    world = World(str(tmp_path), outside_url="https://pkgs.example/devpi")
+def test_R97_attestations_are_kept_and_served_as_provenance(make_world: MakeWorld) -> None:
+    world = make_world(outside_url="https://pkgs.example/devpi")
     alice = with_stages(world)
     sent = attestations(WHEEL, wheel())
     assert is_accepted(upload(alice, DEV, WHEEL, wheel(), more=[text("attestations", sent)]))
@@ -524,7 +523,6 @@ def test_R97_attestations_are_kept_and_served_as_provenance(tmp_path: Path) -> N
         (bundle,) = answer.json()["attestation_bundles"]
         assert bundle["attestations"] == orjson.loads(sent)
     assert Wire(world).ask(path_of(world, DEV, SDIST) + ".provenance").status == 404
-    world.close()
 
 
 def test_R33_provenance_has_no_address_that_is_not_safe(world: World, alice: Person) -> None:
@@ -533,8 +531,8 @@ def test_R33_provenance_has_no_address_that_is_not_safe(world: World, alice: Per
     assert Wire(world).ask(path_of(world, DEV, WHEEL) + ".provenance").status == 200
 
 
-def test_pages_with_provenance_name_the_server_as_each_asker_knows_it(tmp_path: Path) -> None:
-    world = World(str(tmp_path), trusted_proxies=(ip_network("192.168.1.0/24"),))
+def test_pages_with_provenance_name_the_server_as_each_asker_knows_it(make_world: MakeWorld) -> None:
+    world = make_world(trusted_proxies=(ip_network("192.168.1.0/24"),))
     alice = with_stages(world)
     upload(alice, DEV, WHEEL, wheel(), more=[text("attestations", attestations(WHEEL, wheel()))])
 
@@ -547,7 +545,6 @@ def test_pages_with_provenance_name_the_server_as_each_asker_knows_it(tmp_path: 
         for _again in range(2):
             assert provenance(x_outside_url=outside) == outside
         assert provenance() is None
-    world.close()
 
 
 @pytest.mark.parametrize("sent", ["[", "{}", '[{"version": 1}]', attestations("other.whl", b""), attestations(WHEEL, b"")])

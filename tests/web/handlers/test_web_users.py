@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from tests.web.web_asking import NEAR, Person, add_mirror, add_stage, logged_in, nobody, serial_of
 from tests.web.web_wire import Wire, read_answer, request_bytes
-from tests.web.web_world import World
+from tests.web.web_world import MakeWorld, World
 from twistpi.model.changes import IndexDeleted, UserCreated, UserDeleted, UserModified
 from twistpi.rules.permissions import Policy
 
@@ -100,23 +99,22 @@ def test_a_password_of_null_makes_a_user_who_cannot_log_in(world: World) -> None
     assert authstatus(Person(world, "bot:", NEAR)) == ["noauth", "", []]
 
 
-def test_a_user_is_made_only_by_whom_the_administrator_lets(tmp_path: Path) -> None:
-    world = World(str(tmp_path), policy=Policy(("dave",)))
+def test_a_user_is_made_only_by_whom_the_administrator_lets(make_world: MakeWorld) -> None:
+    world = make_world(policy=Policy(("dave",)))
     world.add_user("dave", None)
     refused = nobody(world).ask("PUT", "/new", {"password": "x"})
     assert (refused.status, refused.json()["message"]) == (403, "no permission to create user new: log in first")
     assert logged_in(world, "dave").ask("PUT", "/new", {"password": "x"}).status == 201
-    world.close()
 
 
-def test_of_two_who_make_the_same_user_at_once_one_comes_too_late(tmp_path: Path) -> None:
+def test_of_two_who_make_the_same_user_at_once_one_comes_too_late(make_world: MakeWorld) -> None:
     waiting: list[tuple[Deferred[Any], Any, tuple[Any, ...]]] = []
 
     def hash_later(work: Any, *arguments: Any) -> Deferred[Any]:
         waiting.append((Deferred(), work, arguments))
         return waiting[-1][0]
 
-    world = World(str(tmp_path), hash_offload=hash_later)
+    world = make_world(hash_offload=hash_later)
     wires = []
     for password in (b"first", b"second"):
         body = b'{"password": "%s"}' % password
@@ -128,7 +126,6 @@ def test_of_two_who_make_the_same_user_at_once_one_comes_too_late(tmp_path: Path
         deferred.callback(work(*arguments))
     assert [read_answer(wire.send(b"")).status for wire in wires] == [201, 409]
     assert len(world.entries) == 2
-    world.close()
 
 
 def test_the_list_shows_everybody_with_their_indexes(world: World, alice: Person) -> None:
@@ -197,9 +194,9 @@ def test_a_password_can_be_blank(world: World, alice: Person) -> None:
     [({}, 200), ({"title": "sneaked in"}, 403), ({"email": "another@devpi.example"}, 403), ({"email": ""}, 403)],
 )
 def test_a_restricted_user_may_change_the_password_the_way_the_client_does(
-    tmp_path: Path, changes: dict[str, str], status: int
+    make_world: MakeWorld, changes: dict[str, str], status: int
 ) -> None:
-    world = World(str(tmp_path), policy=Policy(("dave",)))
+    world = make_world(policy=Policy(("dave",)))
     world.add_user("alice", None, email="alice@devpi.example")
     alice = logged_in(world, "alice")
     record = alice.get("/alice").json()["result"]
@@ -208,7 +205,6 @@ def test_a_restricted_user_may_change_the_password_the_way_the_client_does(
     assert answer.status == status
     if status == 403:
         assert answer.json()["message"] == "no permission to modify user alice"
-    world.close()
 
 
 def test_refusals_name_the_user(world: World, alice: Person) -> None:
