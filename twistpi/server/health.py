@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
+from twisted.logger import Logger
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.pages import PageService
 from twistpi.model.monitoring import Check, Measure
-from twistpi.model.peers import Position
 from twistpi.model.text import in_words
 from twistpi.replication.progress import Progress
 
@@ -24,6 +24,7 @@ _NEED_SOMEBODY: Final = frozenset({"refused", "other log", "diverged", "fenced",
 _PAUSE: Final = 0.02
 """Seconds between two reads of 256 KiB: reading the changelog takes a small part of one processor at most."""
 _LOWEST_PRIORITY: Final = 19
+_log = Logger()
 
 
 @attrs.define(eq=False)
@@ -115,8 +116,6 @@ class Verification:
     """Reads the whole changelog once, in a thread of its own, so that damage is found while it can be mended."""
 
     _changelog: FileChangelog
-    _done: Callable[[Position], object]
-    """Told, in the thread, up to where the chain is right."""
     _failed: Callable[[Exception], object]
     """Told, in the thread, what is wrong."""
     _stopping: threading.Event = attrs.field(factory=threading.Event, init=False)
@@ -143,7 +142,7 @@ class Verification:
         except Exception as error:
             self._failed(error)
         else:
-            self._done(position)
+            _log.info("The changelog is whole up to serial {serial}.", serial=position.serial)
 
     def _pause(self, _done: int, _total: int) -> None:
         if self._stopping.wait(_PAUSE):

@@ -1,20 +1,5 @@
 """The service that twistd runs: builds everything, starts it, stops it.
 
-The order of a request
-----------------------
-
-1. A listening port (``--host``, ``--port``, ``--listen``) hands the connection to ``web.routes.make_site``'s factory.
-2. ``web/fast`` answers at once when the bytes that came are one plain GET for a page that lies ready in the page cache.
-3. Otherwise Klein finds the handler.  It reads the view through ``Readers`` and, for a mirror, first asks
-   ``PageService.ensure``, ``FileService.open``, ``MetadataService.metadata`` or ``NameLists.ensure`` for what may be missing.
-4. Those ask their sources, which fetch through ``HTTPClient``, decide with the rules, keep blobs, and commit to the ``Writer``.
-5. The writer's thread appends to the changelog, syncs once for all who wait, folds into the view, and then, in the reactor,
-   announces the entries: the site forgets the pages and files that they touch.  Only then do the waiters go on.
-6. The handler renders from the view, in a thread when there is much to render, and answers.
-
-The order of a start
---------------------
-
 ``make_service`` refuses what can be refused while twistd still has the user's terminal.  ``startService`` runs in the process
 that will serve, after the last fork: it locks the server directory, opens changelog, view and blobs, brings the view up to date,
 starts the writer, and listens.  All of that is done when it returns, so that its errors reach the terminal.
@@ -42,7 +27,6 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.changelog.disk import Disk
 from twistpi.model.errors import TwistpiError
-from twistpi.model.peers import Position
 from twistpi.server.application import Application
 from twistpi.server.directory import Layout, read_secret
 from twistpi.server.health import Verification
@@ -320,11 +304,5 @@ class TwistpiService(Service):
 
     def _verify(self, storage: Storage) -> None:
         """Read through the changelog, once, beside everything else."""
-        self._verification = Verification(storage.changelog, self._verified, self._damaged)
+        self._verification = Verification(storage.changelog, lambda error: self._reactor.callFromThread(self._fail, error))
         self._reactor.callWhenRunning(self._verification.start)
-
-    def _verified(self, position: Position) -> None:
-        _log.info("The changelog is whole up to serial {serial}.", serial=position.serial)
-
-    def _damaged(self, error: Exception) -> None:
-        self._reactor.callFromThread(self._fail, error)
