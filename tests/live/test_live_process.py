@@ -8,18 +8,24 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, server_environment, twistd_command
 from tests.fakes.ports import free_port
+from twistpi.changelog.disk import Disk
+from twistpi.server.node import read_running
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
 
 UPSTREAM = "http://127.0.0.1:9/simple/"
 """Nobody is there, and nobody asks for it."""
@@ -49,137 +55,101 @@ def _status(url: str) -> int:
         return status
 
 
-def test_an_empty_directory_becomes_a_server_that_stops_when_told(server: LiveServer) -> None:
-    server.start("--upstream", UPSTREAM)
+def _refused(folder: Path, *words: str) -> str:
+    """What ``twistd`` says, on either stream, of a server that it does not start."""
+    done = _run(twistd_command("--nodaemon", "--pidfile=", "twistpi", "--port", "0", *words), folder)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A server directory that no server runs on."""
+    settings = Settings(serverdir=str(tmp_path / "data"), upstream=UPSTREAM)
+    Storage.open(settings, lambda: datetime.now(UTC), Disk()).close()
+    return tmp_path / "data"
+
+
+def test_an_empty_directory_becomes_a_server_that_stops_when_told(server: LiveServer, tmp_path: Path) -> None:
+    config, log = tmp_path / "twistpi.toml", tmp_path / "access.log"
+    config.write_text(f'upstream = "{UPSTREAM}"\nno-root-pypi = false\n')
+    server.start("--access-log", str(log), environment={"TWISTPI_CONFIG": str(config), "TWISTPI_PROT": "1"})
     assert _status(f"{server.url}/") == 200
     assert (server.serverdir / "node.json").exists()
+    running = read_running(str(server.serverdir))
+    assert running is not None
+    assert server.process is not None
+    assert (running.pid, running.addresses) == (server.process.pid, (f"{server.url}/",))
+    assert stat.S_IMODE((server.serverdir / "changelog").stat().st_mode) == 0o700
+    checked = _twistpi("check", "--serverdir", str(server.serverdir))
+    assert checked.returncode == 0, checked.stdout
+    assert "all is well" in checked.stdout
     assert server.end(signal.SIGTERM) == -signal.SIGTERM
+    assert read_running(str(server.serverdir)) is None
     assert "Stopped." in server.told()
     assert "Traceback" not in server.told()
-    told = _twistpi("log", "--serverdir", str(server.serverdir), "--json")
-    entry = json.loads(told.stdout)
+    assert "TWISTPI_PROT is no setting (did you mean TWISTPI_PORT?)" in server.told()
+    assert '"GET / HTTP/1.1" 200' in log.read_text()
+    assert "GET /" not in server.told()
+    entry = json.loads(_twistpi("log", "--serverdir", str(server.serverdir), "--json").stdout)
     assert [change["kind"] for change in entry["changes"]] == ["LogStarted", "UserCreated", "IndexCreated"]
     assert entry["changes"][2]["config"]["mirror_url"] == UPSTREAM
 
 
-def test_the_index_can_be_left_out(server: LiveServer) -> None:
-    server.start("--no-root-pypi")
-    server.end()
-    told = _twistpi("log", "--serverdir", str(server.serverdir))
-    assert "UserCreated user=root" in told.stdout
-    assert "IndexCreated" not in told.stdout
-
-
-def test_another_upstream_takes_effect_and_is_logged_once(server: LiveServer) -> None:
-    server.start("--upstream", UPSTREAM)
-    server.end()
-    for _ in range(2):
-        server.start("--upstream", "http://127.0.0.1:10/simple/")
-        server.end()
-    server.start()
-    server.end()
-    told = _twistpi("log", "--serverdir", str(server.serverdir), "--after", "1")
-    assert told.stdout.count("IndexModified") == 1
-    assert "127.0.0.1:10" in told.stdout
-
-
 def test_a_second_process_is_refused_at_once_and_clearly(server: LiveServer, tmp_path: Path) -> None:
     server.start("--upstream", UPSTREAM)
-    for words in (["--nodaemon"], []):
-        second = _run(
-            twistd_command(*words, "--pidfile=", "twistpi", "--serverdir", str(server.serverdir), "--port", "0"), tmp_path
-        )
-        assert second.returncode == 1
-        assert "another process uses it; stop that one first" in second.stderr
-        assert "Traceback" not in second.stderr
+    assert "another process uses it; stop that one first" in _refused(tmp_path, "--serverdir", str(server.serverdir))
     assert _status(f"{server.url}/") == 200
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("letter.txt", "hello", "it is not empty and has no node.json"),
-        ("node.json", '{"format": 99}', "it has the format 99"),
-        ("node.json", "{", "node.json is damaged"),
-    ],
-)
-def test_a_directory_that_cannot_be_used_is_refused_and_nothing_touched(
-    tmp_path: Path, name: str, content: str, told: str
-) -> None:
+def test_a_directory_that_cannot_be_used_is_refused_and_nothing_touched(tmp_path: Path) -> None:
     serverdir = tmp_path / "data"
     serverdir.mkdir()
-    (serverdir / name).write_text(content)
-    done = _run(twistd_command("--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(serverdir), "--port", "0"), tmp_path)
-    assert done.returncode == 1
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert os.listdir(serverdir) == [name]
-    assert (serverdir / name).read_text() == content
+    (serverdir / "letter.txt").write_text("hello")
+    assert "it is not empty and has no node.json" in _refused(tmp_path, "--serverdir", str(serverdir))
+    assert os.listdir(serverdir) == ["letter.txt"]
+    assert (serverdir / "letter.txt").read_text() == "hello"
 
 
-def test_a_secret_that_others_can_read_is_told_in_the_terminal_that_a_daemon_is_started_from(
-    server: LiveServer, tmp_path: Path
-) -> None:
-    server.start("--upstream", UPSTREAM)
-    server.end()
-    secret = server.serverdir / "secret"
-    secret.chmod(0o644)
+def test_a_secret_that_others_can_read_is_told_in_the_terminal_that_a_daemon_is_started_from(made: Path, tmp_path: Path) -> None:
+    (made / "secret").chmod(0o644)
     daemon = ("--pidfile", str(tmp_path / "twistd.pid"), "--logfile", str(tmp_path / "daemon.log"))
-    done = _run(twistd_command(*daemon, "twistpi", "--serverdir", str(server.serverdir), "--port", "0"), tmp_path)
+    done = _run(twistd_command(*daemon, "twistpi", "--serverdir", str(made), "--port", "0"), tmp_path)
     assert done.returncode == 1
-    assert f"{secret} cannot be used: others than its owner can use it (mode 0644); chmod 600 it" in done.stderr
+    assert f"{made / 'secret'} cannot be used: others than its owner can use it (mode 0644); chmod 600 it" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_a_damaged_changelog_stops_the_start_and_nothing_is_touched(server: LiveServer, tmp_path: Path) -> None:
-    server.start("--upstream", UPSTREAM)
-    server.end()
-    segment = next((server.serverdir / "changelog").iterdir())
+def test_a_damaged_changelog_stops_the_start_and_nothing_is_touched(made: Path, tmp_path: Path) -> None:
+    segment = next((made / "changelog").iterdir())
     damaged = segment.read_bytes().replace(b"127.0.0.1:9", b"127.0.0.1:8")
     segment.write_bytes(damaged)
-    done = _run(
-        twistd_command("--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(server.serverdir), "--port", "0"), tmp_path
-    )
-    assert done.returncode == 1
-    assert f"The changelog is damaged at serial 1, segment {segment.name}, offset 0" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    told = _refused(tmp_path, "--serverdir", str(made))
+    assert f"The changelog is damaged at serial 1, segment {segment.name}, offset 0" in told
     assert segment.read_bytes() == damaged
-    checked = _twistpi("check", "--serverdir", str(server.serverdir))
+    checked = _twistpi("check", "--serverdir", str(made))
     assert checked.returncode == 1
     assert "WRONG: The changelog is damaged at serial 1" in checked.stdout
 
 
-@pytest.mark.parametrize(
-    ("lost", "told"),
-    [
-        (["changelog"], "its changelog lost entries that were acknowledged"),
-        (["changelog", "view.sqlite"], "its changelog is empty, though it once was not"),
-    ],
-)
-def test_a_changelog_that_is_gone_is_refused(server: LiveServer, tmp_path: Path, lost: list[str], told: str) -> None:
-    server.start("--upstream", UPSTREAM)
-    server.end()
-    for name in lost:
-        (server.serverdir / name).rename(tmp_path / name)
-    words = ["--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(server.serverdir), "--port", "0"]
+def test_a_changelog_that_is_gone_is_refused(made: Path, tmp_path: Path) -> None:
+    (made / "changelog").rename(tmp_path / "changelog")
+    assert "its changelog lost entries that were acknowledged" in _refused(tmp_path, "--serverdir", str(made))
+    (made / "view.sqlite").unlink()
     for _ in range(2):
-        done = _run(twistd_command(*words), tmp_path)
-        assert done.returncode == 1
-        assert told in done.stdout + done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
+        assert "its changelog is empty, though it once was not" in _refused(tmp_path, "--serverdir", str(made))
 
 
 def test_a_port_in_use_is_told_with_an_exit_status(server: LiveServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        words = ["twistpi", "--serverdir", str(server.serverdir), "--upstream", UPSTREAM, "--port", str(port)]
-        done = _run(twistd_command("--nodaemon", "--pidfile=", *words), tmp_path)
-        assert done.returncode == 1
-        assert f"Listening at tcp:{port}:interface=127.0.0.1 is not possible" in done.stdout + done.stderr
-        assert "Address already in use. Stop what listens there" in done.stdout + done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
+        words = ["--serverdir", str(server.serverdir), "--upstream", UPSTREAM, "--port", str(port)]
+        told = _refused(tmp_path, *words)
+        assert f"Listening at tcp:{port}:interface=127.0.0.1 is not possible" in told
+        assert "Address already in use. Stop what listens there" in told
         log = tmp_path / "daemon.log"
-        daemon = _run(twistd_command("--pidfile", str(tmp_path / "pid"), "--logfile", str(log), *words), tmp_path)
+        daemon = _run(twistd_command("--pidfile", str(tmp_path / "pid"), "--logfile", str(log), "twistpi", *words), tmp_path)
         assert daemon.returncode == 1
         assert "An error has occurred" in daemon.stderr
         assert "is not possible" in log.read_text()
@@ -213,42 +183,26 @@ def test_as_a_daemon_it_holds_the_directory_and_stops_by_its_pidfile(tmp_path: P
     assert _status(f"http://127.0.0.1:{port}/") == 200
 
 
-def test_any_endpoint_can_be_listened_at_and_several_of_them(server: LiveServer, tmp_path: Path) -> None:
+def test_any_endpoint_can_be_listened_at_and_several_of_them_with_a_limit_for_bodies(server: LiveServer, tmp_path: Path) -> None:
     path = tmp_path / "twistpi.socket"
     port = free_port()
-    server.start("--upstream", UPSTREAM, "--listen", f"tcp:{port}:interface=127.0.0.1", "--listen", f"unix:{path}")
+    places = ("--listen", f"tcp:{port}:interface=127.0.0.1", "--listen", f"unix:{path}")
+    server.start("--upstream", UPSTREAM, "--max-upload-size", "1K", *places)
     assert _status(f"http://127.0.0.1:{port}/") == 200
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-@pytest.mark.parametrize("endpoint", ["pigeon:3141", "carrier-pigeon:3141", "tcp:http", "ssl:3141:privateKey=/nowhere.pem"])
-def test_an_endpoint_that_cannot_be_is_refused(tmp_path: Path, endpoint: str) -> None:
-    words = ["twistpi", "--serverdir", str(tmp_path / "data"), "--listen", endpoint]
-    done = _run(twistd_command("--nodaemon", "--pidfile=", *words), tmp_path)
-    assert done.returncode == 1
-    assert f"The setting listen is '{endpoint}'" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "data").exists()
-
-
-def test_a_body_that_is_too_large_is_refused_and_one_that_is_not_is_looked_at(server: LiveServer) -> None:
-    server.start("--upstream", UPSTREAM, "--max-upload-size", "1K")
     for length, status in ((1024, 400), (1025, 413), (200_000, 413)):
         with pytest.raises(urllib.error.HTTPError) as refusal:
             urllib.request.urlopen(f"{server.url}/root/pypi/", data=bytes(length), timeout=60)
         assert refusal.value.code == status
 
 
-def test_requests_are_logged_where_a_file_is_named_for_them(server: LiveServer, tmp_path: Path) -> None:
-    log = tmp_path / "access.log"
-    server.start("--upstream", UPSTREAM, "--access-log", str(log))
-    assert _status(f"{server.url}/") == 200
-    server.end()
-    assert '"GET / HTTP/1.1" 200' in log.read_text()
-    assert "GET /" not in server.told()
+def test_an_endpoint_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    told = _refused(tmp_path, "--serverdir", str(tmp_path / "data"), "--listen", "pigeon:3141")
+    assert "The setting listen is 'pigeon:3141'" in told
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_log_level_silences_what_is_less_important(server: LiveServer, tmp_path: Path) -> None:
@@ -265,25 +219,12 @@ def test_a_log_level_silences_what_is_less_important(server: LiveServer, tmp_pat
     assert "#info" not in server.told().split("reactor class")[1]
 
 
-def test_settings_come_from_file_and_environment_too(server: LiveServer, tmp_path: Path) -> None:
-    config = tmp_path / "twistpi.toml"
-    config.write_text(f'upstream = "{UPSTREAM}"\nno-root-pypi = false\n')
-    server.start(environment={"TWISTPI_CONFIG": str(config), "TWISTPI_PROT": "1"})
-    server.end()
-    assert "TWISTPI_PROT is no setting (did you mean TWISTPI_PORT?)" in server.told()
-    assert UPSTREAM in _twistpi("log", "--serverdir", str(server.serverdir), "--json").stdout
-
-
-def test_check_is_content_with_a_running_server_and_finds_what_is_wrong(server: LiveServer) -> None:
-    server.start("--upstream", UPSTREAM)
-    running = _twistpi("check", "--serverdir", str(server.serverdir))
-    assert running.returncode == 0, running.stdout
-    assert "all is well" in running.stdout
-    server.end()
-    with contextlib.closing(sqlite3.connect(server.serverdir / "view.sqlite")) as view, view:
+def test_check_finds_what_is_wrong(made: Path) -> None:
+    with contextlib.closing(sqlite3.connect(made / "view.sqlite")) as view, view:
         view.execute("UPDATE user SET name = 'toor'")
-    (server.serverdir / "+files" / "stranger").write_text("x")
-    wrong = _twistpi("check", "--serverdir", str(server.serverdir))
+    (made / "+files").mkdir(exist_ok=True)
+    (made / "+files" / "stranger").write_text("x")
+    wrong = _twistpi("check", "--serverdir", str(made))
     assert wrong.returncode == 1
     assert "WRONG: the view has" in wrong.stdout
     assert "stranger" in wrong.stdout
@@ -301,12 +242,10 @@ def test_the_commands_tell_version_and_settings() -> None:
     assert "request-timeout" in _twistpi("settings").stdout
 
 
-def test_log_follows_what_is_written(server: LiveServer) -> None:
-    server.start("--upstream", UPSTREAM)
-    server.end()
+def test_log_follows_what_is_written(made: Path, server: LiveServer) -> None:
     # As in the foreground of a terminal: what runs in the background of a shell is deaf to Ctrl-C.
     script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "log", "--serverdir", str(server.serverdir), "--json", "--follow"]
+    command = [sys.executable, "-c", script, "log", "--serverdir", str(made), "--json", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment(), cwd=ROOT, text=True) as following:
         assert following.stdout is not None
         try:

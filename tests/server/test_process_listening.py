@@ -36,9 +36,10 @@ def test_the_address_may_be_of_either_kind() -> None:
     assert endpoint_strings(Settings(host="::1", port=4040)) == ("tcp:4040:interface=\\:\\:1",)
 
 
-def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(tmp_path: Path) -> None:
-    with pytest.raises(TwistpiError) as refusal:
-        make_endpoint(reactor, f"ssl:0:privateKey={tmp_path}/nothing.pem")
+@pytest.mark.parametrize("endpoint", ["pigeon:3141", "carrier-pigeon:3141", "tcp:http", "ssl:0:privateKey=/nowhere.pem"])
+def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(endpoint: str) -> None:
+    with pytest.raises(TwistpiError, match=rf"The setting listen is '{endpoint}'") as refusal:
+        make_endpoint(reactor, endpoint)
     assert "backlog" not in str(refusal.value)
 
 

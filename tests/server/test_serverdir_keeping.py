@@ -52,6 +52,17 @@ def test_a_removed_view_is_made_anew(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_another_upstream_takes_effect_and_is_logged_once(tmp_path: Path) -> None:
+    for upstream in (_UPSTREAM, "http://other.example/simple/", "http://other.example/simple/", None):
+        settings = Settings(serverdir=str(tmp_path), upstream=upstream, bcrypt_cost=4)
+        storage = Storage.open(settings, _now, Disk())
+        index = storage.view.reader.index("root/pypi")
+        storage.close()
+    assert index is not None
+    assert index.config["mirror_url"] == "http://other.example/simple/"
+    assert storage.changelog.last.serial == 2
+
+
 def test_a_log_without_entries_that_were_acknowledged_is_refused_and_untouched(tmp_path: Path) -> None:
     _open(tmp_path).close()
     segment = next((tmp_path / "changelog").iterdir())
