@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import wait_for
 from tests.live.devpi_client import DevpiClient, Step
 from tests.live.programs import Done
+from tests.live.stages import Stage, fill, make_stage
+from tests.live.test_live_commands import CHEAP
+
+_NUMBERS = count(1)
 
 
 @pytest.fixture
@@ -32,6 +37,27 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
     yield live
     if live.process is not None and live.process.poll() is None:
         live.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def kept_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server for all tests of a module that need nothing special; its upstream has what builds projects."""
+    fake = FakeUpstream(reactor).start()
+    fill(fake)
+    folder = tmp_path_factory.mktemp("kept")
+    live = LiveServer(folder / "data", folder / "twistd.log")
+    options = ("--upstream", fake.index_url, "--max-upload-size", "100000", "--access-log", str(folder / "access.log"))
+    live.start(*options, environment=CHEAP)
+    yield live
+    live.end()
+    wait_for(Deferred.fromCoroutine(fake.stop()))
+    assert "Traceback" not in live.told()
+
+
+@pytest.fixture
+def stage(kept_server: LiveServer) -> Stage:
+    """A volatile index of a new user."""
+    return make_stage(kept_server, f"jonathan{next(_NUMBERS)}/dev")
 
 
 @pytest.fixture

@@ -108,23 +108,20 @@ def test_tokens_are_made_listed_and_revoked_while_the_server_runs(server: LiveSe
     assert kinds[-2:] == ["TokenCreated", "TokenRevoked"]
 
 
-@pytest.mark.parametrize("kind", ["unix", "ssl"])
-def test_the_commands_reach_servers_behind_sockets_and_tls(server: LiveServer, tmp_path: Path, kind: str) -> None:
+def test_the_commands_reach_servers_behind_sockets_and_tls(server: LiveServer, tmp_path: Path) -> None:
     key, certificate = write_certificate(tmp_path)
-    places = {
-        "unix": f"unix:{tmp_path / 'socket'}",
-        "ssl": f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
-    }
-    server.start("--no-root-pypi", "--listen", "tcp:0:interface=127.0.0.1", "--listen", places[kind], environment=CHEAP)
+    secure = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    places = ("tcp:0:interface=127.0.0.1", f"unix:{tmp_path / 'socket'}", secure)
+    server.start("--no-root-pypi", *(f"--listen={place}" for place in places), environment=CHEAP)
     said = server.serverdir / "running.json"
-    wait_for(said.exists)
-    told = json.loads(said.read_text())
-    other = [address for address in told["addresses"] if not address.startswith("http:")]
-    assert len(other) == 1
-    said.write_text(json.dumps({**told, "addresses": other}))
-    twistpi(server, "passwd", "root", "--stdin", told="swordfish\n")
-    told = json.loads(twistpi(server, "log", "--json", "--after", "1"))
-    assert [change["kind"] for change in told["changes"]] == ["UserModified"]
+    wait_for(lambda: said.exists() and len(json.loads(said.read_text())["addresses"]) == 3)
+    running = json.loads(said.read_text())
+    for serial, kind in enumerate(("unix:", "https:"), 1):
+        (address,) = [address for address in running["addresses"] if address.startswith(kind)]
+        said.write_text(json.dumps({**running, "addresses": [address]}))
+        twistpi(server, "passwd", "root", "--stdin", told=f"swordfish {kind}\n")
+        entry = json.loads(twistpi(server, "log", "--json", "--after", str(serial)))
+        assert [change["kind"] for change in entry["changes"]] == ["UserModified"]
 
 
 def test_another_secret_than_the_servers_is_told_apart_from_a_refusal(server: LiveServer, tmp_path: Path) -> None:

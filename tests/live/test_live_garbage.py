@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import urllib.error
@@ -105,22 +104,3 @@ def test_nothing_is_lost_while_uploads_removals_and_gc_go_on_together(server: Li
         twistpi(server, "gc")
     assert failures == []
     assert "all is well" in twistpi(server, "check")
-
-
-def test_a_release_is_yanked_while_the_server_runs_and_pages_say_so(server: LiveServer) -> None:
-    start(server)
-    assert upload(server, "root/dev", "demo", "1.0") == 200
-    name = wheel_name("demo", "1.0")
-
-    def yanked() -> object:
-        request = urllib.request.Request(f"{server.url}/root/dev/+simple/demo/")
-        request.add_header("Accept", "application/vnd.pypi.simple.v1+json")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            (file,) = json.load(answer)["files"]
-            return file.get("yanked", False)
-
-    assert yanked() is False
-    assert twistpi(server, "yank", "root/dev", "demo", "1.0", "--reason", "broken") == "demo 1.0 on root/dev: yanked.\n"
-    assert yanked() == "broken"
-    assert twistpi(server, "yank", "root/dev", "demo", "1.0", name, "--undo") == f"{name} on root/dev: not yanked any more.\n"
-    assert yanked() is False

@@ -16,9 +16,10 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor
 from tests.live.installers import Installer, Pip, Poetry, Uv
+from tests.live.test_live_commands import CHEAP, ask
 
 NOW = [Pip("pip"), Pip("pip==23.2.1"), Uv(), Poetry()]
-RESOLVING = [Pip("pip"), Uv(), Poetry()]
+RESOLVING: list[Installer] = [Pip("pip"), Uv(), Poetry()]
 """What can resolve without installing."""
 EARLIER_PIPS = [Pip("pip==22.3.1"), Pip("pip==23.0.1"), Pip("pip==23.1.2")]
 """They know only the name that sidecars had before PEP 714, and so take wheels to look into."""
@@ -84,20 +85,23 @@ async def test_R32_earlier_pips_install_from_pages_with_sidecars(
     assert len(taken) == len(set(taken)), "no wheel twice"
 
 
-@pytest.mark.parametrize("installer", RESOLVING, ids=str)
 @pytest.mark.parametrize("announced", [True, False], ids=["upstream has metadata files", "upstream has none"])
 @in_reactor
 async def test_no_wheel_is_fetched_to_learn_its_dependencies(
-    installer: Installer, announced: bool, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
+    announced: bool, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
 ) -> None:
     _fill(upstream, announce_metadata=announced)
-    await deferToThread(server.start, "--upstream", upstream.index_url)
-    told = await deferToThread(installer.resolve, tmp_path / "first", server.simple, "app")
-    assert "1.0" in told
-    assert "lib" in told
-    assert _wheel_requests(upstream, whole=True) == []
-    if announced:
-        assert _wheel_requests(upstream, whole=False) == []
+    await deferToThread(server.start, "--no-root-pypi", environment=CHEAP)
+    for installer in RESOLVING:
+        name = type(installer).__name__.lower()
+        config = {"type": "mirror", "mirror_url": upstream.index_url}
+        assert (await deferToThread(ask, server, "PUT", f"/root/{name}", config, "root:"))[0] == 200
+        told = await deferToThread(installer.resolve, tmp_path / name, f"{server.url}/root/{name}/+simple/", "app")
+        assert "1.0" in told
+        assert "lib" in told
+        assert _wheel_requests(upstream, whole=True) == []
+        if announced:
+            assert _wheel_requests(upstream, whole=False) == []
 
 
 @in_reactor

@@ -40,32 +40,31 @@ def installed(installer: Installer, folder: Path, stage: Stage, requirement: str
 
 @pytest.mark.parametrize("installer", [Pip("pip"), UvInstaller()], ids=["pip", "uv"])
 @in_reactor
-async def test_a_yanked_release_is_installed_by_whoever_insists_only(
-    installer: Installer, server: LiveServer, upstream: FakeUpstream, tmp_path: Path
-) -> None:
+async def test_a_yanked_release_is_installed_by_whoever_insists_only(installer: Installer, stage: Stage, tmp_path: Path) -> None:
     def yank_and_install() -> None:
-        stage = start_with_stage(server, upstream)
+        server = stage.server
         publish(tmp_path, stage, "1.0", "2.0")
         assert installed(installer, tmp_path / "before", stage, NAME) == "2.0"
-        twistpi(server, "yank", "--reason", "it bites", stage.name, NAME, "2.0")
+        told = twistpi(server, "yank", "--reason", "it bites", stage.name, NAME, "2.0")
+        assert told == f"{NAME} 2.0 on {stage.name}: yanked.\n"
         assert [file.get("yanked") for file in stage.page(NAME)["files"]] == [None, "it bites"]
         assert installed(installer, tmp_path / "yanked", stage, NAME) == "1.0"
         assert installed(installer, tmp_path / "insisting", stage, f"{NAME}==2.0") == "2.0"
-        twistpi(server, "yank", "--undo", stage.name, NAME, "2.0")
+        file = wheel_of(NAME, "2.0").filename
+        told = twistpi(server, "yank", "--undo", stage.name, NAME, "2.0", file)
+        assert told == f"{file} on {stage.name}: not yanked any more.\n"
         assert installed(installer, tmp_path / "after", stage, NAME) == "2.0"
 
     await deferToThread(yank_and_install)
 
 
 @in_reactor
-async def test_R90_an_archived_project_takes_no_upload_but_is_installed(
-    server: LiveServer, upstream: FakeUpstream, tmp_path: Path
-) -> None:
+async def test_R90_an_archived_project_takes_no_upload_but_is_installed(stage: Stage, tmp_path: Path) -> None:
     def archive() -> None:
-        stage = start_with_stage(server, upstream)
+        server, login = stage.server, f"{stage.user}:{PASSWORD}"
         publish(tmp_path, stage, "1.0")
         status = {"status": "archived", "reason": "see newpkg"}
-        assert ask(server, "PUT", f"/{stage.name}/{NAME}/+status", status, f"jonathan:{PASSWORD}")[0] == 200
+        assert ask(server, "PUT", f"/{stage.name}/{NAME}/+status", status, login)[0] == 200
         project = write_project(tmp_path / NAME)
         wheel_of(NAME, "1.1").write(project / "dist")
         refused = Twine().publish(project, stage)
@@ -74,7 +73,7 @@ async def test_R90_an_archived_project_takes_no_upload_but_is_installed(
         assert "archived" in refused.text
         assert installed(Pip("pip"), tmp_path / "pip", stage, NAME) == "1.0"
         status["status"] = "active"
-        assert ask(server, "PUT", f"/{stage.name}/{NAME}/+status", status, f"jonathan:{PASSWORD}")[0] == 200
+        assert ask(server, "PUT", f"/{stage.name}/{NAME}/+status", status, login)[0] == 200
         publish(tmp_path, stage, "1.1")
 
     await deferToThread(archive)

@@ -13,19 +13,22 @@ import ssl
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
 from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
-from tests.in_reactor import in_reactor
+from tests.in_reactor import in_reactor, wait_for
 from tests.live.devpi_client import Step
 
 WHEEL = wheel_name("hello", "1.0")
@@ -89,6 +92,12 @@ def fetch(url: str) -> bytes:
         return body
 
 
+def secure_url(server: LiveServer) -> str:
+    """Where it answers over TLS."""
+    found: str = re.findall(r"answers at (https://\S+?)/?\s", server.told())[0]
+    return found
+
+
 async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> dict[int, int]:
     """Start it with two workers; their processes."""
     upstream.add_project("hello", {WHEEL: CONTENT})
@@ -99,11 +108,31 @@ async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> di
     return workers_of(server)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the certificate and the access log of ``running``."""
+    return tmp_path_factory.mktemp("workers")
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[tuple[LiveServer, FakeUpstream]]:
+    """A server with two workers, which listens for TLS, too."""
+    key, certificate = write_certificate(folder)
+    tls = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    fake, live = FakeUpstream(reactor).start(), LiveServer(folder / "data", folder / "twistd.log")
+    options = ("--access-log", str(folder / "access.log"), "--listen", "tcp:0:interface=127.0.0.1", "--listen", tls)
+    wait_for(Deferred.fromCoroutine(start(live, fake, *options)))
+    yield live, fake
+    live.end()
+    wait_for(Deferred.fromCoroutine(fake.stop()))
+    assert "Traceback" not in live.told()
+
+
 @in_reactor
 async def test_workers_share_fetches_and_see_what_was_written(
-    server: LiveServer, upstream: FakeUpstream, step: Step, tmp_path: Path
+    running: tuple[LiveServer, FakeUpstream], step: Step, folder: Path
 ) -> None:
-    await start(server, upstream, "--access-log", str(tmp_path / "access.log"))
+    server, upstream = running
     page, file = f"{server.simple}hello/", f"{server.url}/root/pypi/+f/{_digest_path(CONTENT)}/{WHEEL}"
     with ThreadPoolExecutor(12) as threads:
         pages = await deferToThread(lambda: list(threads.map(fetch, [page] * 24)))
@@ -122,7 +151,7 @@ async def test_workers_share_fetches_and_see_what_was_written(
     assert b'twistpi_worker_up{worker="2"} 1.0' in told
     assert b'twistpi_worker_requests_total{worker="1"}' in told
     # Whatever way a request took, it is counted and logged once.
-    log = tmp_path / "access.log"
+    log = folder / "access.log"
     await deferToThread(until, lambda: _requests(server, "page", 200) >= 24 and _requests(server, "file", 200) >= 24)
     await deferToThread(until, lambda: log.read_text().count(f"/{WHEEL} HTTP") >= 24)
     assert _requests(server, "file", 200) == log.read_text().count(f"/{WHEEL} HTTP") == 24
@@ -164,8 +193,9 @@ def read_what_was_written(server: LiveServer) -> None:
 
 
 @in_reactor
-async def test_a_worker_that_is_killed_is_replaced_and_others_notice_nothing(server: LiveServer, upstream: FakeUpstream) -> None:
-    pids = await start(server, upstream)
+async def test_a_worker_that_is_killed_is_replaced_and_others_notice_nothing(running: tuple[LiveServer, FakeUpstream]) -> None:
+    server, _ = running
+    pids = workers_of(server)
     await deferToThread(fetch, f"{server.simple}hello/")
     outcome = await deferToThread(kill_under_load, server, pids)
     assert outcome["wrong"] == 0
@@ -249,7 +279,7 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
     for pid, used in before.items():
         assert memory_of(pid) - used < LARGE // 2
     trusting = ssl.create_default_context(cafile=str(certificate))
-    secure = re.findall(r"answers at (https://\S+?)/?\s", server.told())[0]
+    secure = secure_url(server)
     with await deferToThread(urllib.request.urlopen, f"{secure}/+api", timeout=60, context=trusting) as answer:
         assert json.loads(answer.read())["result"]["login"] == f"{secure}/+login"
     assert b"200 OK" in await deferToThread(ask_at_socket, path)
@@ -268,18 +298,18 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
 
 @in_reactor
 async def test_a_renewed_certificate_counts_in_every_worker_and_a_bad_one_is_told_in_a_sentence(
-    server: LiveServer, upstream: FakeUpstream, tmp_path: Path
+    running: tuple[LiveServer, FakeUpstream], folder: Path
 ) -> None:
-    key, certificate = write_certificate(tmp_path)
-    pids = await start(server, upstream, "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
+    server, certificate = running[0], folder / "certificate.pem"
+    pids = workers_of(server)
     assert server.process is not None
-    port = int(server.url.rstrip("/").rpartition(":")[2])
+    port = int(secure_url(server).rpartition(":")[2])
 
     def shown() -> set[str]:
         return {ssl.get_server_certificate(("127.0.0.1", port)) for _ in range(8)}
 
     former = await deferToThread(shown)
-    write_certificate(tmp_path)
+    write_certificate(folder)
     server.process.send_signal(signal.SIGHUP)
     renewed = {certificate.read_text()}
     await deferToThread(until, lambda: shown() == renewed)
@@ -292,7 +322,6 @@ async def test_a_renewed_certificate_counts_in_every_worker_and_a_bad_one_is_tol
     certificate.write_text(*renewed)
     await deferToThread(until, lambda: workers_of(server)[1] != pids[1])
     assert await deferToThread(shown) == renewed
-    assert "Traceback" not in server.told()
 
 
 def upload_large(server: LiveServer) -> None:
