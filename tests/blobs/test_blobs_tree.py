@@ -163,7 +163,7 @@ def test_many_threads_may_keep_the_same_and_other_blobs(blobs: Tree) -> None:
     assert all(blobs.digest(address)[:16] == address.digits for address, _ in blobs.walk())
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=5))
 def test_pieces_make_a_whole(blobs: Tree, content: bytes, cuts: list[int]) -> None:
     digest = sha256(content).hexdigest()

@@ -23,8 +23,8 @@ def log_of(count: int) -> MemoryChangelog:
     return log
 
 
-@given(st.lists(strategies.entries(), max_size=12), st.integers(1, 5), st.integers(0, 12))
-@settings(deadline=None, max_examples=50)
+@given(st.lists(strategies.entries(), max_size=6), st.integers(1, 3), st.integers(0, 6))
+@settings(max_examples=40)
 def test_a_view_gets_every_entry_once_in_one_go_as_in_two(entries: list[Entry], batch: int, cut: int) -> None:
     log, view = MemoryChangelog(), ListView()
     contents = [encode_content(entry.at, entry.by, entry.changes) for entry in entries]
@@ -77,17 +77,11 @@ def test_what_was_committed_before_a_failure_stays_and_the_rest_follows_later() 
     assert view.position == log.last
 
 
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (b'{"at":"x","by":"y","changes":[{"kind":"Teleported"}]}', MalformedChange),
-        (b'{"at":"x","by":"y","changes":[{"kind":"UserCreated"}]}', MalformedChange),
-    ],
-)
-def test_a_change_that_cannot_be_read_stops_the_follower_and_names_the_serial(body: bytes, error: type[Exception]) -> None:
+@pytest.mark.parametrize("kind", [b"Teleported", b"UserCreated"])
+def test_a_change_that_cannot_be_read_stops_the_follower_and_names_the_serial(kind: bytes) -> None:
     log, view = log_of(3), ListView()
-    log.append([body], 3)
-    with pytest.raises(error) as stopped:
+    log.append([b'{"at":"x","by":"y","changes":[{"kind":"%b"}]}' % kind], 3)
+    with pytest.raises(MalformedChange) as stopped:
         catch_up(log, view)
     assert stopped.value.__notes__ == ["That is in serial 4."]
     assert view.entries == []

@@ -250,7 +250,7 @@ def batches() -> st.SearchStrategy[list[list[int]]]:
 
 
 @given(batches(), st.sampled_from([1, 500, 2000, 100_000]), st.integers(0, 2**32), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_acknowledged_is_lost_in_a_power_loss(
     sizes: list[list[int]], segment_limit: int, seed: int, holes: bool, full: bool
 ) -> None:

@@ -20,7 +20,7 @@ from twistpi.model.server_errors import StorageFull
 from twistpi.view.database import FOLD_VERSION, ViewDatabase, copy_view, dump, open_view
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(history=histories(), later=histories())
 def test_a_copy_is_the_fold_to_its_serial_and_goes_on_from_there(history: History, later: History) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

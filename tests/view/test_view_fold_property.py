@@ -33,7 +33,7 @@ def folded(path: str, *parts: Sequence[tuple[Change, ...]]) -> list[tuple[Any, .
     return list(dump(path))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 @given(history=histories(), cut=st.integers(0, 12))
 def test_in_one_go_in_two_parts_and_after_a_rebuild_is_the_same(history: History, cut: int) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -45,7 +45,7 @@ def test_in_one_go_in_two_parts_and_after_a_rebuild_is_the_same(history: History
         assert folded(path, *[[changes] for changes in history]) == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(history=histories(), undone=histories(), cut=st.integers(0, 12))
 def test_what_was_rolled_back_leaves_no_trace(history: History, undone: History, cut: int) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -59,19 +59,6 @@ def test_what_was_rolled_back_leaves_no_trace(history: History, undone: History,
             view.rollback()
             fold_history(view, history[cut:])
         assert list(dump(path)) == whole
-
-
-@settings(max_examples=50, deadline=None)
-@given(history=histories())
-def test_every_path_that_was_ever_listed_leads_to_its_file_unless_that_was_removed(history: History) -> None:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        path = os.path.join(folder, "view.sqlite")
-        with contextlib.closing(open_view(path, LOG)) as view:
-            fold_history(view, history)
-            for index, link in listed_links(history):
-                found = view.reader.file_by_path(index, file_path(link))
-                assert found is not None
-                assert (found[1].path, found[1].link.filename) == (file_path(link), link.filename)
 
 
 def listed_links(history: History) -> list[tuple[str, Link]]:
@@ -90,13 +77,17 @@ def listed_links(history: History) -> list[tuple[str, Link]]:
     return [(index, link) for index, _project, link in links]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40)
 @given(history=histories())
-def test_what_is_kept_of_a_file_never_contradicts_its_link_and_names_are_unique(history: History) -> None:
+def test_every_listed_path_leads_to_its_file_names_are_unique_and_what_is_kept_never_contradicts_a_link(history: History) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = os.path.join(folder, "view.sqlite")
         with contextlib.closing(open_view(path, LOG)) as view:
             fold_history(view, history)
+            for index, link in listed_links(history):
+                found = view.reader.file_by_path(index, file_path(link))
+                assert found is not None
+                assert (found[1].path, found[1].link.filename) == (file_path(link), link.filename)
             for index in {change.index for changes in history for change in changes if isinstance(change, LinksChanged)}:
                 for project in view.reader.projects(index):
                     known = view.reader.project(index, project)

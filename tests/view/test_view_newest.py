@@ -30,8 +30,8 @@ def told(reader: Reader, index: str = INDEX, project: str = "demo") -> bytes | N
     return None if known is None else orjson.dumps(attrs.asdict(known))
 
 
-@settings(max_examples=150, deadline=None)
-@given(parts=st.lists(histories(), max_size=4))
+@settings(max_examples=40)
+@given(parts=st.lists(histories(), min_size=1, max_size=3))
 def test_a_reader_that_need_not_read_says_what_one_that_does_says(parts: list[History]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder, contextlib.ExitStack() as stack:
         path = os.path.join(folder, "view.sqlite")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import closing
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
+from tests.view.test_view_fold_property import MEMORY
 from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.releases import (
@@ -234,12 +236,11 @@ def test_what_a_mirror_lists_is_known_by_its_digits_before_it_is_here(view: View
 
 
 @given(histories(), st.lists(st.tuples(st.sampled_from([*DIGESTS, TWIN]), st.sampled_from(FILENAMES)), max_size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=30)
 def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
-    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[Change, ...]], pushed: list[tuple[str, str]]
+    history: list[tuple[Change, ...]], pushed: list[tuple[str, str]]
 ) -> None:
-    path = str(tmp_path_factory.mktemp("view") / "view.sqlite")
-    with closing(open_view(path, LOG)) as view:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, closing(open_view(f"{folder}/view.sqlite", LOG)) as view:
         fold_history(view, history)
         for sha256, filename in pushed:
             change = uploaded(filename, metadata_sha256=DIGESTS[1], metadata_size=1, provenance_sha256=sha256, provenance_size=2)
