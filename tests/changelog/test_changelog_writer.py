@@ -23,7 +23,7 @@ from tests.in_reactor import in_reactor, until, wait_for
 from twistpi.changelog.batch import Batches, Commit, Keep
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Committed, Writer
-from twistpi.model.changes import Change, LogStarted, ProjectVanished, UserCreated
+from twistpi.model.changes import Change, ProjectVanished, UserCreated
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.peers import BEGINNING
@@ -39,13 +39,6 @@ def user(name: str) -> UserCreated:
 def create(name: str) -> Commit:
     """A commit that creates a user, with the user as its author."""
     return Commit(lambda _reader: [user(name)], name)
-
-
-def refuse(error: Exception) -> Commit:
-    def decide(_reader: ListView) -> Sequence[Change]:
-        raise error
-
-    return Commit(decide, "root")
 
 
 def raise_unknown_index(_reader: ListView) -> Sequence[Change]:
@@ -94,20 +87,16 @@ def bench() -> Bench:
 # Batches
 
 
-def test_a_batch_is_answered_in_order_with_its_serials(bench: Bench) -> None:
-    outcome = bench.batches.process([create("a"), create("b")])
-    assert outcome.answers == [Committed(1, (user("a"),)), Committed(2, (user("b"),))]
-    assert outcome.applied == [(1, (user("a"),)), (2, (user("b"),))]
-    assert outcome.fatal is None
-    assert bench.consistent()
-
-
-def test_a_batch_costs_one_sync_and_one_transaction(bench: Bench) -> None:
+def test_a_batch_is_answered_in_order_with_its_serials_for_one_sync_and_one_transaction(bench: Bench) -> None:
     bench.batches.process([create("first")])
     bench.disk.calls.clear()
-    bench.batches.process([create(f"user{number}") for number in range(64)])
+    outcome = bench.batches.process([create("a"), create("b")])
+    assert outcome.answers == [Committed(2, (user("a"),)), Committed(3, (user("b"),))]
+    assert outcome.applied == [(2, (user("a"),)), (3, (user("b"),))]
+    assert outcome.fatal is None
     assert bench.disk.calls == ["write", "sync"]
     assert bench.view.commits == 2
+    assert bench.consistent()
 
 
 def test_a_decision_sees_what_came_before_it_in_the_same_batch(bench: Bench) -> None:
@@ -120,50 +109,32 @@ def test_when_nothing_has_to_change_nothing_is_written(bench: Bench) -> None:
     bench.batches.process([create("a")])
     bench.disk.calls.clear()
     outcome = bench.batches.process([create_once("a")])
-    assert outcome.answers == [Committed(1, ())]
-    assert outcome.applied == []
-    assert bench.disk.calls == []
+    assert (outcome.answers, outcome.applied, bench.disk.calls) == ([Committed(1, ())], [], [])
     assert bench.view.commits == 1
     assert bench.consistent()
 
 
-def test_a_refusal_concerns_its_own_waiter_alone(bench: Bench) -> None:
-    refusal = UnknownIndex("root/none")
-    outcome = bench.batches.process([create("a"), refuse(refusal), create("b")])
-    assert outcome.answers == [Committed(1, (user("a"),)), refusal, Committed(2, (user("b"),))]
-    assert bench.view.commits == 1
-    assert bench.consistent()
-
-
-def test_what_cannot_be_encoded_is_refused_before_it_is_folded(bench: Bench) -> None:
-    strange = Commit(lambda _reader: [UserCreated("x", {"config": object()})], "x")
-    outcome = bench.batches.process([strange, create("a")])
-    assert isinstance(outcome.answers[0], TypeError)
-    assert outcome.answers[1] == Committed(1, (user("a"),))
-    assert bench.consistent()
-
-
-def test_a_fold_that_fails_spoils_nothing_for_the_others(bench: Bench) -> None:
-    broken = ValueError("no such column")
-    bench.view.fail_apply["b"] = broken
-    outcome = bench.batches.process([create("a"), create("b"), create("c")])
-    assert outcome.answers == [Committed(1, (user("a"),)), broken, Committed(2, (user("c"),))]
+@pytest.mark.parametrize("where", ["decision", "encoding", "fold"])
+def test_a_request_that_fails_spoils_nothing_for_the_others(bench: Bench, where: str) -> None:
+    bench.view.fail_apply["x"] = ValueError("no such column")
+    failing, error = {
+        "decision": (Commit(raise_unknown_index, "x"), UnknownIndex),
+        "encoding": (Commit(lambda _reader: [UserCreated("x", {"config": object()})], "y"), TypeError),
+        "fold": (create("x"), ValueError),
+    }[where]
+    first, failed, last = bench.batches.process([create("a"), failing, create("c")]).answers
+    assert isinstance(failed, error)
+    assert (first, last) == (Committed(1, (user("a"),)), Committed(2, (user("c"),)))
     assert bench.authors() == ["a", "c"]
+    assert bench.view.commits == (2 if where == "fold" else 1)
     assert bench.consistent()
 
 
-def test_local_facts_need_no_entry_and_no_sync(bench: Bench) -> None:
-    outcome = bench.batches.process([Keep(lambda view: view.remember("fresh"))])
-    assert outcome.answers == [None]
-    assert bench.view.facts == ["fresh"]
-    assert bench.log.last == BEGINNING
-    assert bench.disk.calls == []
-
-
-def test_local_facts_go_into_the_transaction_of_the_batch(bench: Bench) -> None:
-    bench.batches.process([create("a"), Keep(lambda view: view.remember("fresh")), create("b")])
-    assert bench.view.facts == ["fresh"]
-    assert bench.view.commits == 1
+def test_local_facts_need_no_entry_and_no_sync_and_go_into_the_transaction_of_a_batch(bench: Bench) -> None:
+    assert bench.batches.process([Keep(lambda view: view.remember("alone"))]).answers == [None]
+    assert (bench.view.facts, bench.log.last, bench.disk.calls) == (["alone"], BEGINNING, [])
+    bench.batches.process([create("a"), Keep(lambda view: view.remember("beside")), create("b")])
+    assert (bench.view.facts, bench.view.commits) == (["alone", "beside"], 2)
     assert bench.consistent()
 
 
@@ -221,10 +192,8 @@ def test_while_the_view_cannot_be_caught_up_waiters_are_refused(bench: Bench) ->
     outcomes = [bench.batches.process([create(name)]) for name in ("a", "b", "c")]
     (written,), *others = [outcome.answers for outcome in outcomes]
     assert isinstance(written, WrittenNotShown)
-    assert written.serial == 1
-    assert others == [[full], [full]]
+    assert (written.serial, others, bench.authors()) == (1, [[full], [full]], ["a"])
     assert [outcome.fatal for outcome in outcomes] == [None] * 3
-    assert bench.authors() == ["a"]
     assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
     assert bench.consistent()
 
@@ -248,21 +217,17 @@ def test_a_batch_that_the_log_has_is_not_written_again_whatever_else_fails(bench
     assert bench.authors() == ["a", "b"]
 
 
-def test_a_damaged_view_is_fatal(bench: Bench) -> None:
+def test_a_damaged_view_and_a_failed_sync_are_fatal_to_every_waiter(bench: Bench) -> None:
     bench.view.fail_commit = [ViewDamaged("view.sqlite", "malformed")]
     outcome = bench.batches.process([create("a")])
     assert isinstance(outcome.fatal, ViewDamaged)
     assert outcome.answers == [outcome.fatal]
-
-
-def test_a_failed_sync_is_fatal_to_every_waiter(bench: Bench) -> None:
-    bench.disk.broken = {"sync"}
-    outcome = bench.batches.process([create("a"), create("b")])
+    other = Bench()
+    other.disk.broken = {"sync"}
+    outcome = other.batches.process([create("a"), create("b")])
     assert isinstance(outcome.fatal, SyncFailed)
-    assert outcome.answers == [outcome.fatal, outcome.fatal]
-    assert outcome.applied == []
-    assert bench.view.entries == []
-    assert not bench.view.begun
+    assert (outcome.answers, outcome.applied) == ([outcome.fatal, outcome.fatal], [])
+    assert (other.view.entries, other.view.begun) == ([], False)
 
 
 def test_damage_that_is_met_while_catching_up_is_fatal(bench: Bench) -> None:
@@ -347,6 +312,21 @@ class Running:
         return self.writer.commit(lambda _reader: [user(name)], name)
 
 
+async def at_work(running: Running, then: Callable[[], object] = lambda: None) -> tuple[Deferred[Committed], threading.Event]:
+    """A commit that the thread is deciding until the event is set, and then does ``then``."""
+    go, busy = threading.Event(), threading.Event()
+
+    def slow(_reader: ListView) -> Sequence[Change]:
+        busy.set()
+        assert go.wait(60)
+        then()
+        return [user("slow")]
+
+    waiter = running.writer.commit(slow, "slow")
+    await until(busy.is_set)
+    return waiter, go
+
+
 def break_unforeseen(running: Running) -> None:
     """Have the writer fail where no failure is foreseen."""
     running.view.position = None  # type: ignore[assignment]
@@ -361,8 +341,11 @@ def running() -> Iterator[Running]:
 
 
 @in_reactor
-async def test_a_commit_is_answered_when_it_is_in_log_and_view(running: Running) -> None:
-    assert await running.create("a") == Committed(1, (user("a"),))
+async def test_a_commit_is_answered_when_it_is_in_log_and_view_and_a_refusal_with_its_reason(running: Running) -> None:
+    refused, accepted = running.writer.commit(raise_unknown_index, "root"), running.create("a")
+    with pytest.raises(UnknownIndex):
+        await refused
+    assert await accepted == Committed(1, (user("a"),))
     assert running.log.last.serial == running.view.position.serial == 1
 
 
@@ -390,20 +373,11 @@ async def test_entries_are_announced_in_the_reactor_before_their_waiters_are_tol
 
 @in_reactor
 async def test_what_waits_while_the_thread_works_is_one_batch(running: Running) -> None:
-    go, busy = threading.Event(), threading.Event()
-
-    def slow(_reader: ListView) -> Sequence[Change]:
-        busy.set()
-        assert go.wait(60)
-        return [user("slow")]
-
-    first = running.writer.commit(slow, "slow")
-    await until(busy.is_set)
+    first, go = await at_work(running)
     others = [running.create(str(number)) for number in range(50)]
     go.set()
     await gatherResults([first, *others])
-    assert running.disk.calls.count("sync") == 2
-    assert running.view.commits == 2
+    assert (running.disk.calls.count("sync"), running.view.commits) == (2, 2)
 
 
 @in_reactor
@@ -454,51 +428,29 @@ async def test_a_waiter_that_leaves_harms_nobody(running: Running) -> None:
 
 
 @in_reactor
-async def test_a_refusal_reaches_its_waiter(running: Running) -> None:
-    def decide(_reader: ListView) -> Sequence[Change]:
-        raise UnknownIndex("root/none")
+async def test_local_facts_are_kept_alone_and_with_a_commit_unless_that_is_refused(running: Running) -> None:
+    def remembering(fact: str) -> Callable[[ListView], object]:
+        return lambda view: view.remember(fact)
 
-    refused, accepted = running.writer.commit(decide, "root"), running.create("a")
+    await running.writer.keep(remembering("alone"))
+    unchanged = await running.writer.commit(lambda _reader: [], "a", remembering("confirmed"))
     with pytest.raises(UnknownIndex):
-        await refused
-    assert (await accepted).serial == 1
-
-
-@in_reactor
-async def test_local_facts_are_kept(running: Running) -> None:
-    await running.writer.keep(lambda view: view.remember("fresh"))
-    assert running.view.facts == ["fresh"]
-
-
-@in_reactor
-async def test_local_facts_go_with_a_commit_in_one_transaction(running: Running) -> None:
-    committed = await running.writer.commit(lambda _reader: [user("a")], "a", lambda view: view.remember("fresh"))
-    assert (committed.serial, running.view.facts, running.view.commits) == (1, ["fresh"], 1)
-
-
-@in_reactor
-async def test_local_facts_are_kept_when_nothing_has_to_change_but_not_after_a_refusal(running: Running) -> None:
-    unchanged = await running.writer.commit(lambda _reader: [], "a", lambda view: view.remember("confirmed"))
-    with pytest.raises(UnknownIndex):
-        await running.writer.commit(raise_unknown_index, "a", lambda view: view.remember("refused"))
-    assert (unchanged.changes, running.view.facts, running.log.last) == ((), ["confirmed"], BEGINNING)
+        await running.writer.commit(raise_unknown_index, "a", remembering("refused"))
+    assert (unchanged.changes, running.view.facts, running.log.last) == ((), ["alone", "confirmed"], BEGINNING)
+    committed = await running.writer.commit(lambda _reader: [user("a")], "a", remembering("learned"))
+    assert (committed.serial, running.view.facts[2:], running.view.commits) == (1, ["learned"], 3)
 
 
 @in_reactor
 async def test_stop_finishes_what_waits_and_refuses_what_comes(running: Running) -> None:
     waiting = [running.create(str(number)) for number in range(10)]
     stopping = [running.writer.stop(), running.writer.stop()]
-    late = running.create("late")
     with pytest.raises(WriterStopped):
-        await late
+        await running.create("late")
     await gatherResults(stopping)
     assert [waiter.result for waiter in waiting] == [Committed(n + 1, (user(str(n)),)) for n in range(10)]
     await running.writer.stop()
-
-
-@in_reactor
-async def test_a_writer_that_never_started_can_be_stopped() -> None:
-    await Running().writer.stop()
+    await Running().writer.stop()  # which never started
 
 
 @in_reactor
@@ -508,14 +460,10 @@ async def test_held_commits_wait_while_what_came_before_is_finished_and_local_fa
     held = running.create("held")
     await quiet
     assert (await before).serial == 1
-    kept: list[str] = []
-    await running.writer.keep(lambda _view: kept.append("local"))
-    assert kept == ["local"]
-    assert running.log.last.serial == 1
-    assert not held.called
+    await running.writer.keep(lambda view: view.remember("local"))
+    assert (running.view.facts, running.log.last.serial, held.called) == (["local"], 1, False)
     running.writer.release()
-    assert (await held).serial == 2
-    assert (await running.create("after")).serial == 3
+    assert [(await one).serial for one in (held, running.create("after"))] == [2, 3]
 
 
 @in_reactor
@@ -526,39 +474,32 @@ async def test_denied_commits_are_told_why_and_held_ones_are_among_them(running:
     for refused in (held, running.create("after")):
         with pytest.raises(UnknownIndex):
             await refused
-    kept: list[str] = []
-    await running.writer.keep(lambda _view: kept.append("local"))
-    assert kept == ["local"]
-    assert running.log.last.serial == 0
+    await running.writer.keep(lambda view: view.remember("local"))
+    assert (running.view.facts, running.log.last.serial) == (["local"], 0)
 
 
 @in_reactor
-async def test_what_is_held_when_the_writer_stops_is_refused(running: Running) -> None:
+async def test_what_is_held_when_the_writer_stops_or_ends_by_itself_is_refused_at_once(running: Running) -> None:
     await running.writer.hold()
     held = running.create("held")
-    await running.writer.stop()
+    break_unforeseen(running)
+    for refused in (running.writer.keep(lambda _view: None), held):
+        with pytest.raises(AttributeError):
+            await refused
+    running.writer.release()
+    assert running.log.last.serial == 0
+    stopped = Running()
+    stopped.writer.hold()
+    held = stopped.create("held")
+    stopped.writer.stop()
     with pytest.raises(WriterStopped):
         await held
 
 
 @in_reactor
-async def test_what_is_held_when_the_writer_ends_by_itself_is_refused_at_once(running: Running) -> None:
-    await running.writer.hold()
-    held = running.create("held")
-    break_unforeseen(running)
-    kept = running.writer.keep(lambda _view: None)
-    for refused in (kept, held):
-        with pytest.raises(AttributeError):
-            await refused
-    running.writer.release()
-    assert running.log.last.serial == 0
-
-
-@in_reactor
 async def test_a_failed_sync_stops_the_server(running: Running) -> None:
     running.disk.broken = {"sync"}
-    waiters = [running.create("a"), running.create("b")]
-    for waiter in waiters:
+    for waiter in (running.create("a"), running.create("b")):
         with pytest.raises(SyncFailed):
             await waiter
     assert [type(error) for error in running.stopped] == [SyncFailed]
@@ -569,16 +510,7 @@ async def test_a_failed_sync_stops_the_server(running: Running) -> None:
 
 @in_reactor
 async def test_what_came_while_the_sync_failed_is_refused_too(running: Running) -> None:
-    go, busy = threading.Event(), threading.Event()
-
-    def slow(_reader: ListView) -> Sequence[Change]:
-        busy.set()
-        assert go.wait(60)
-        running.disk.broken = {"sync"}
-        return [LogStarted("0" * 32)]
-
-    first = running.writer.commit(slow, "slow")
-    await until(busy.is_set)
+    first, go = await at_work(running, lambda: running.disk.broken.add("sync"))
     second, third = running.create("a"), running.writer.keep(lambda view: view.remember("late"))
     go.set()
     for waiter in (first, second, third):
