@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.view.small_world import INDEX, LOG, fold, fold_history, histories, link, listed
 from tests.view.test_view_fold_property import MEMORY, History
@@ -37,8 +36,7 @@ def test_a_copy_is_the_fold_to_its_serial_and_goes_on_from_there(history: Histor
             assert list(dump(target)) == list(dump(source))
 
 
-@given(st.booleans())
-@settings(max_examples=2)
+@pytest.mark.parametrize("rolled_back", [True, False])
 def test_what_is_not_committed_is_not_in_a_copy(rolled_back: bool) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         source, target = os.path.join(folder, "view.sqlite"), os.path.join(folder, "copy.sqlite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,42 +54,43 @@ def test_a_view_knows_where_it_is_after_a_restart(view_path: str) -> None:
     assert reopened_at(view_path) == place(2)
 
 
-def test_a_view_of_another_log_is_dropped(view_path: str) -> None:
-    make(view_path, OTHER_LOG)
-    assert reopened_at(view_path) == BEGINNING
+def make_another(path: str) -> None:
+    drop_view(path)
+    make(path, OTHER_LOG)
 
 
-def test_a_view_folded_by_another_version_is_dropped(view_path: str) -> None:
-    make(view_path)
-    execute(view_path, "UPDATE stamp SET fold_version = fold_version - 1")
-    assert reopened_at(view_path) == BEGINNING
-
-
-@pytest.mark.parametrize("statement", ["DELETE FROM stamp", "DROP TABLE stamp", "ALTER TABLE stamp RENAME COLUMN chain TO x"])
-def test_a_view_without_a_whole_stamp_is_dropped(view_path: str, statement: str) -> None:
-    make(view_path)
-    execute(view_path, statement)
-    assert reopened_at(view_path) == BEGINNING
-
-
-@pytest.mark.parametrize("content", [b"", b"no database at all " * 500, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_what_is_no_database_is_dropped(view_path: str, content: bytes) -> None:
-    Path(view_path).write_bytes(content)
-    assert reopened_at(view_path) == BEGINNING
-
-
-@pytest.mark.parametrize("page", range(1, 8))
-def test_a_file_with_a_damaged_page_is_dropped(view_path: str, page: int) -> None:
-    make(view_path)
-    with open(view_path, "r+b") as file:
+def damage_page(path: str, page: int) -> None:
+    with open(path, "r+b") as file:
         file.seek(4096 * page)
         file.write(b"\xa5" * 4096)
-    assert reopened_at(view_path) == BEGINNING
 
 
-def test_a_truncated_file_is_dropped(view_path: str) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(make_another, id="of another log"),
+        *(
+            pytest.param(lambda path, statement=statement: execute(path, statement), id=statement)
+            for statement in (
+                "UPDATE stamp SET fold_version = fold_version - 1",
+                "DELETE FROM stamp",
+                "DROP TABLE stamp",
+                "ALTER TABLE stamp RENAME COLUMN chain TO x",
+            )
+        ),
+        *(
+            pytest.param(lambda path, content=content: Path(path).write_bytes(content), id=f"no database: {content[:6]!r}")
+            for content in (b"", b"no database at all " * 500, b"SQLite format 3\0" + b"\xff" * 5000)
+        ),
+        *(pytest.param(lambda path, page=page: damage_page(path, page), id=f"damaged page {page}") for page in range(1, 8)),
+        pytest.param(lambda path: os.truncate(path, os.path.getsize(path) // 2), id="truncated"),
+    ],
+)
+def test_a_file_that_is_not_wholly_the_view_of_this_log_by_this_fold_is_dropped(
+    view_path: str, spoil: Callable[[str], object]
+) -> None:
     make(view_path)
-    os.truncate(view_path, os.path.getsize(view_path) // 2)
+    spoil(view_path)
     assert reopened_at(view_path) == BEGINNING
 
 
@@ -108,18 +110,14 @@ def test_a_view_that_cannot_be_opened_is_refused_not_dropped(tmp_path: Path) -> 
         open_view(str(tmp_path / "no" / "folder" / "view.sqlite"), LOG)
 
 
-def test_a_dropped_view_leaves_no_file(tmp_path: Path, view_path: str) -> None:
-    view = open_view(view_path, LOG)
-    fold(view, listed(link()))
-    drop_view(view_path)
-    drop_view(view_path)
-    assert os.listdir(tmp_path) == []
-    view.close()
-
-
-def test_a_closed_view_is_one_file(tmp_path: Path, view_path: str) -> None:
+def test_a_closed_view_is_one_file_and_a_dropped_one_leaves_none(tmp_path: Path, view_path: str) -> None:
     make(view_path)
     assert os.listdir(tmp_path) == ["view.sqlite"]
+    with contextlib.closing(open_view(view_path, LOG)) as view:
+        fold(view, listed(link()))
+        drop_view(view_path)
+        drop_view(view_path)
+        assert os.listdir(tmp_path) == []
 
 
 # Transactions -------------------------------------------------------------------------------------------------------
@@ -137,40 +135,20 @@ def test_readers_see_what_is_committed_and_decisions_what_is_open(view: ViewData
 
 
 def test_a_rolled_back_transaction_never_was(view: ViewDatabase) -> None:
+    view.rollback()  # of nothing
     view.begin()
-    view.apply(entries([[listed(link()), cached()]])[0])
+    view.apply(entries([[listed(link("demo-9.zip")), cached()]])[0])
+    view.rollback()
     view.rollback()
     assert (view.position, view.reader.serial(), view.reader.project(INDEX, "demo")) == (BEGINNING, 0, None)
-    fold(view, cached())
-    assert view.reader.project(INDEX, "demo") is None
-
-
-def test_a_project_that_was_rolled_back_can_be_listed_again(view: ViewDatabase) -> None:
-    view.begin()
-    view.apply(entries([[listed(link("demo-9.zip"))]])[0])
-    view.rollback()
-    fold(view, LinksChanged(INDEX, "another", (link(),)))
-    fold(view, listed(link()))
-    known = view.reader.project(INDEX, "demo")
-    assert known is not None
-    assert [file.link for file in known.files] == [link()]
-
-
-def test_a_vanishing_that_was_rolled_back_is_not_remembered(view: ViewDatabase) -> None:
+    fold(view, cached(), LinksChanged(INDEX, "another", (link(),)))
     fold(view, listed(link()))
     view.begin()
-    view.apply(entries([[ProjectVanished(INDEX, "demo")]], 2)[0])
+    view.apply(entries([[ProjectVanished(INDEX, "demo")]], 3)[0])
     view.rollback()
     known = view.reader.project(INDEX, "demo")
     assert known is not None
-    assert not known.vanished
-
-
-def test_rolling_back_nothing_is_fine(view: ViewDatabase) -> None:
-    view.rollback()
-    view.begin()
-    view.rollback()
-    view.rollback()
+    assert ([file.link for file in known.files], known.vanished) == ([link()], False)
 
 
 def test_an_open_transaction_is_gone_after_a_crash(view_path: str) -> None:

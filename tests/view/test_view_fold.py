@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -85,29 +86,22 @@ def test_a_modified_index_differs_in_what_was_said(view: ViewDatabase) -> None:
     assert view.reader.index(INDEX) == Index(INDEX, {"type": "mirror", "title": "new", "bases": []})
 
 
-def test_modifying_an_unknown_index_says_nothing(view: ViewDatabase) -> None:
-    fold(view, IndexModified("no/body", {"title": "x"}))
-    assert view.reader.indexes() == []
-
-
-def test_a_modified_user_has_another_password_or_keeps_it(view: ViewDatabase) -> None:
+def test_a_modified_user_has_another_password_or_keeps_it_and_no_password_is_not_a_blank_one(view: ViewDatabase) -> None:
     fold(view, UserCreated("alice", {"email": "a@example", "title": "old"}, "hash"))
-    fold(view, UserModified("alice", {"title": "new"}, ("email",)))
-    assert view.reader.user("alice") == User("alice", {"title": "new"}, "hash", SECOND, SECOND)
-    fold(view, UserModified("alice", password_hash="other"))
-    assert view.reader.user("alice") == User("alice", {"title": "new"}, "other", SECOND, SECOND)
-    fold(view, UserModified("alice", password_hash=""))
-    assert view.reader.user("alice") == User("alice", {"title": "new"}, "", SECOND, SECOND)
-
-
-def test_a_user_without_a_password_is_not_one_with_a_blank_one(view: ViewDatabase) -> None:
+    for change, password in (
+        (UserModified("alice", {"title": "new"}, ("email",)), "hash"),
+        (UserModified("alice", password_hash="other"), "other"),
+        (UserModified("alice", password_hash=""), ""),
+    ):
+        fold(view, change)
+        assert view.reader.user("alice") == User("alice", {"title": "new"}, password, SECOND, SECOND)
     fold(view, UserCreated("nobody", {}, None), UserCreated("blank"))
-    assert [user.password_hash for user in view.reader.users()] == ["", None]
+    assert [user.password_hash for user in view.reader.users()] == ["", "", None]
 
 
-def test_modifying_an_unknown_user_says_nothing(view: ViewDatabase) -> None:
-    fold(view, UserModified("nobody", {"title": "x"}, (), "hash"))
-    assert view.reader.users() == []
+def test_modifying_who_or_what_is_unknown_says_nothing(view: ViewDatabase) -> None:
+    fold(view, UserModified("nobody", {"title": "x"}, (), "hash"), IndexModified("no/body", {"title": "x"}))
+    assert (view.reader.users(), view.reader.indexes()) == ([], [])
 
 
 def test_the_indexes_of_a_user_are_not_those_of_a_namesake(view: ViewDatabase) -> None:
@@ -192,12 +186,11 @@ def test_files_stay_in_the_order_in_which_they_were_first_listed(view: ViewDatab
     assert [file.link.filename for file in known(view).files] == ["z-1.zip", "a-1.zip", "m-1.zip"]
 
 
-def test_a_changed_link_keeps_what_is_cached_of_its_file(view: ViewDatabase) -> None:
+def test_a_changed_link_keeps_what_is_cached_of_its_file_bytes_and_metadata(view: ViewDatabase) -> None:
     fold(view, listed(link()), cached(), metadata())
-    fold(view, changed(link(yanked="bad", size=9)))
-    assert known(view).files == (
-        KnownFile(link(yanked="bad", size=9), file_path(link()), DIGESTS[0], 5, DIGESTS[2], 7),
-    )  # fmt: skip
+    new = link(yanked="bad", size=9)
+    fold(view, changed(new))
+    assert known(view).files == (KnownFile(new, file_path(new), DIGESTS[0], 5, DIGESTS[2], 7),)
 
 
 def test_versions_and_header_change_by_differences(view: ViewDatabase) -> None:
@@ -221,126 +214,121 @@ def test_projects_of_other_indexes_are_other_projects(view: ViewDatabase) -> Non
     assert [file.cached for file in known(view).files] == [True]
 
 
-# Links that go, and come back ---------------------------------------------------------------------------------------
+# Links that go, come back, and are of other bytes -------------------------------------------------------------------
+
+OLD, NEW, BARE = link(), link(sha256=DIGESTS[1]), link(sha256=None)
+MOVED = attrs.evolve(BARE, url="https://one.example/b/x")
+"""Without a digest another folder is another path."""
+GONE = ProjectVanished(INDEX, "demo")
 
 
-def test_a_removed_file_that_is_cached_stays_marked(view: ViewDatabase) -> None:
-    fold(view, listed(link(), link(SDIST)), cached(), removed(WHEEL, SDIST))
-    assert [(file.link.filename, file.vanished) for file in known(view).files] == [(WHEEL, True)]
+def uncached(link: Link) -> KnownFile:
+    return KnownFile(link, file_path(link))
 
 
-def test_a_removed_file_that_is_not_cached_is_hidden_but_its_path_leads_to_it(view: ViewDatabase) -> None:
-    fold(view, listed(link()), removed(WHEEL))
-    assert known(view).files == ()
-    assert attrs.astuple(at_path(view, link()), recurse=False)[-1] is True
+def gone(link: Link) -> KnownFile:
+    return attrs.evolve(uncached(link), vanished=True)
 
 
-def test_a_hidden_file_shows_when_somebody_with_a_lock_file_had_it_cached(view: ViewDatabase) -> None:
-    fold(view, listed(link()), removed(WHEEL), cached())
-    assert [(file.cached, file.vanished) for file in known(view).files] == [(True, True)]
+def here(link: Link, vanished: bool = False) -> KnownFile:
+    """A file whose bytes are here, and nothing else of it."""
+    return KnownFile(link, file_path(link), DIGESTS[0], 5, vanished=vanished)
 
 
-@pytest.mark.parametrize("back", [listed(link()), changed(link())])
-def test_a_vanished_file_that_comes_back_is_listed_again(view: ViewDatabase, back: LinksChanged) -> None:
-    fold(view, listed(link()), cached(), removed(WHEEL), back)
-    assert [(file.cached, file.vanished) for file in known(view).files] == [(True, False)]
+def whole(link: Link) -> KnownFile:
+    """A vanished file that is here with its metadata."""
+    return KnownFile(link, file_path(link), DIGESTS[0], 5, DIGESTS[2], 7, vanished=True)
 
 
-def test_a_vanished_project_keeps_its_cached_files_marked(view: ViewDatabase) -> None:
-    fold(view, listed(link(), link(SDIST)), cached(), ProjectVanished(INDEX, "demo"))
-    assert known(view).vanished
-    assert [(file.link.filename, file.vanished) for file in known(view).files] == [(WHEEL, True)]
-    assert at_path(view, link(SDIST)).vanished
-    assert view.reader.header(INDEX, "demo") == (None, True)
+HISTORIES: dict[str, Any] = {
+    "a removed file that is cached stays marked": (
+        [listed(OLD, link(SDIST)), cached(), removed(WHEEL, SDIST)],
+        [here(OLD, True)],
+    ),
+    "a removed file that is not cached is hidden but its path leads to it": ([listed(OLD), removed(WHEEL)], [], [gone(OLD)]),
+    "a hidden file shows when somebody with a lock file had it cached": (
+        [listed(OLD), removed(WHEEL), cached()],
+        [here(OLD, True)],
+    ),
+    "a vanished file that is added is listed again": ([listed(OLD), cached(), removed(WHEEL), listed(OLD)], [here(OLD)]),
+    "a vanished file that is changed is listed again": ([listed(OLD), cached(), removed(WHEEL), changed(OLD)], [here(OLD)]),
+    "a vanished project keeps its cached files marked": (
+        [listed(OLD, link(SDIST)), cached(), GONE],
+        [here(OLD, True)],
+        [gone(link(SDIST))],
+    ),
+    "any news of links brings a vanished project back": (
+        [listed(OLD, link(SDIST)), GONE, LinksChanged(INDEX, "demo")],
+        [uncached(OLD), uncached(link(SDIST))],
+    ),
+    "another digest is another file and the old path keeps the old bytes": (
+        [listed(OLD), cached(), metadata(), changed(NEW)],
+        [uncached(NEW)],
+        [whole(OLD)],
+    ),
+    "a replaced file can be cached by its path or its digest": (
+        [listed(OLD), changed(NEW), cached(sha256=DIGESTS[0]), metadata(path=file_path(OLD))],
+        [uncached(NEW)],
+        [whole(OLD)],
+    ),
+    "a replaced file is listed again when its upstream takes it back": (
+        [listed(OLD), cached(), changed(NEW), changed(OLD)],
+        [here(OLD)],
+        [gone(NEW)],
+    ),
+    "removing a name leaves a replaced file of that name alone": (
+        [listed(OLD), cached(), changed(NEW), removed(WHEEL)],
+        [],
+        [here(OLD, True)],
+    ),
+    "two digests with the same sixteen digits are not the same bytes": (
+        [listed(OLD), cached(), metadata(), changed(link(sha256=TWIN))],
+        [uncached(link(sha256=TWIN))],
+    ),
+    "bytes with the same sixteen digits are not those of a file": (
+        [listed(OLD), changed(link(sha256=TWIN)), cached(sha256=DIGESTS[0])],
+        [uncached(link(sha256=TWIN))],
+    ),
+    "a file without digest is cached under its own": ([listed(BARE), cached()], [here(BARE)]),
+    "a link that gains the digest of its cached bytes keeps them under both paths": (
+        [listed(BARE), cached(), changed(OLD)],
+        [here(OLD)],
+        [here(BARE, True)],
+    ),
+    "a link that gains another digest has no bytes here": (
+        [listed(BARE), cached(), changed(NEW)],
+        [uncached(NEW)],
+        [here(BARE, True)],
+    ),
+    "another folder is another path and the old one keeps the old bytes": (
+        [listed(BARE), cached(), changed(MOVED)],
+        [uncached(MOVED)],
+        [here(BARE, True)],
+    ),
+    "a replaced file without digest is cached by its path alone": (
+        [listed(BARE), changed(MOVED), cached(path=file_path(BARE)), metadata_missing(path=file_path(BARE))],
+        [uncached(MOVED)],
+        [attrs.evolve(here(BARE, True), metadata_missing=True)],
+    ),
+}
+"""Changes, the files of the project after them, and others to which their paths lead."""
 
 
-def test_any_news_of_links_brings_a_vanished_project_back_also_after_a_restart(view: ViewDatabase) -> None:
-    fold(view, listed(link(), link(SDIST)), ProjectVanished(INDEX, "demo"))
-    view.rollback()  # forgets what was remembered, as a new process does
-    fold(view, LinksChanged(INDEX, "demo"))
-    assert not known(view).vanished
-    assert [file.vanished for file in known(view).files] == [False, False]
+@pytest.mark.parametrize("told", HISTORIES)
+def test_what_is_shown_of_a_project_and_to_what_else_paths_lead(view: ViewDatabase, told: str) -> None:
+    changes, files, *others = HISTORIES[told]
+    for change in changes:
+        fold(view, change)
+    assert known(view).files == tuple(files)
+    assert known(view).vanished is (changes[-1] == GONE)
+    assert view.reader.header(INDEX, "demo") == (None, changes[-1] == GONE)
+    for file in chain(*others):
+        assert at_path(view, file.link) == file
 
 
 def test_a_project_that_never_was_does_not_vanish(view: ViewDatabase) -> None:
-    fold(view, ProjectVanished(INDEX, "demo"))
+    fold(view, GONE)
     assert view.reader.project(INDEX, "demo") is None
-
-
-# Other bytes under the same name ------------------------------------------------------------------------------------
-
-
-def test_another_digest_is_another_file_and_the_old_path_keeps_the_old_bytes(view: ViewDatabase) -> None:
-    old, new = link(sha256=DIGESTS[0]), link(sha256=DIGESTS[1])
-    fold(view, listed(old), cached(), metadata(), changed(new))
-    assert known(view).files == (KnownFile(new, file_path(new)),)
-    assert at_path(view, old) == KnownFile(old, file_path(old), DIGESTS[0], 5, DIGESTS[2], 7, vanished=True)
-
-
-def test_a_replaced_file_can_be_cached_by_its_path_or_its_digest(view: ViewDatabase) -> None:
-    old, new = link(sha256=DIGESTS[0]), link(sha256=DIGESTS[1])
-    fold(view, listed(old), changed(new), cached(sha256=DIGESTS[0]), metadata(path=file_path(old)))
-    assert (at_path(view, old).sha256, at_path(view, old).metadata_sha256) == (DIGESTS[0], DIGESTS[2])
-    assert known(view).files == (KnownFile(new, file_path(new)),)
-
-
-def test_a_replaced_file_is_listed_again_when_its_upstream_takes_it_back(view: ViewDatabase) -> None:
-    old, new = link(sha256=DIGESTS[0]), link(sha256=DIGESTS[1])
-    fold(view, listed(old), cached(), changed(new), changed(old))
-    assert known(view).files == (KnownFile(old, file_path(old), DIGESTS[0], 5),)
-    assert at_path(view, new).vanished
-
-
-def test_removing_a_name_leaves_a_replaced_file_of_that_name_alone(view: ViewDatabase) -> None:
-    old, new = link(sha256=DIGESTS[0]), link(sha256=DIGESTS[1])
-    fold(view, listed(old), cached(), changed(new), removed(WHEEL))
-    assert known(view).files == ()
-    assert at_path(view, old).cached
-
-
-def test_two_digests_with_the_same_sixteen_digits_are_not_the_same_bytes(view: ViewDatabase) -> None:
-    fold(view, listed(link()), cached(), metadata(), changed(link(sha256=TWIN)))
-    assert known(view).files == (KnownFile(link(sha256=TWIN), file_path(link())),)
-    fold(view, cached(sha256=DIGESTS[0]))
-    assert not known(view).files[0].cached
-
-
-# Files without SHA-256 ----------------------------------------------------------------------------------------------
-
-
-def test_a_file_without_digest_is_cached_under_its_own(view: ViewDatabase) -> None:
-    bare = link(sha256=None)
-    fold(view, listed(bare), cached())
-    assert known(view).files == (KnownFile(bare, file_path(bare), DIGESTS[0], 5),)
-    assert file_path(bare).startswith("+e/")
-
-
-def test_a_link_that_gains_the_digest_of_its_cached_bytes_keeps_them_under_both_paths(view: ViewDatabase) -> None:
-    bare = link(sha256=None)
-    fold(view, listed(bare), cached(), changed(link()))
-    assert known(view).files == (KnownFile(link(), file_path(link()), DIGESTS[0], 5),)
-    assert at_path(view, bare).sha256 == DIGESTS[0]
-
-
-def test_a_link_that_gains_another_digest_has_no_bytes_here(view: ViewDatabase) -> None:
-    fold(view, listed(link(sha256=None)), cached(), changed(link(sha256=DIGESTS[1])))
-    assert not known(view).files[0].cached
-
-
-def test_another_folder_is_another_path_and_the_old_one_keeps_the_old_bytes(view: ViewDatabase) -> None:
-    old = link(sha256=None)
-    new = attrs.evolve(old, url="https://one.example/b/x")
-    fold(view, listed(old), cached(), changed(new))
-    assert known(view).files == (KnownFile(new, file_path(new)),)
-    assert at_path(view, old).cached
-
-
-def test_a_replaced_file_without_digest_is_cached_by_its_path_alone(view: ViewDatabase) -> None:
-    old = link(sha256=None)
-    new = attrs.evolve(old, url="https://one.example/b/x")
-    fold(view, listed(old), changed(new), cached(path=file_path(old)), metadata_missing(path=file_path(old)))
-    assert (at_path(view, old).sha256, at_path(view, old).metadata_missing) == (DIGESTS[0], True)
-    assert known(view).files == (KnownFile(new, file_path(new)),)
 
 
 @pytest.mark.parametrize(
@@ -368,12 +356,11 @@ def test_cached_bytes_go_when_a_link_without_sha256_contradicts_them(
 
 
 def test_metadata_is_cached_found_missing_and_found_again(view: ViewDatabase) -> None:
-    fold(view, listed(link()), metadata_missing())
-    assert (known(view).files[0].metadata_missing, known(view).files[0].metadata_sha256) == (True, None)
-    fold(view, metadata())
-    assert (known(view).files[0].metadata_missing, known(view).files[0].metadata_sha256) == (False, DIGESTS[2])
-    fold(view, metadata_missing())
-    assert (known(view).files[0].metadata_missing, known(view).files[0].metadata_sha256) == (True, None)
+    fold(view, listed(link()))
+    for change, missing in ((metadata_missing(), True), (metadata(), False), (metadata_missing(), True)):
+        fold(view, change)
+        file = known(view).files[0]
+        assert (file.metadata_missing, file.metadata_sha256) == (missing, None if missing else DIGESTS[2])
 
 
 def test_an_upstream_that_says_something_new_about_metadata_is_asked_again(view: ViewDatabase) -> None:
@@ -381,11 +368,6 @@ def test_an_upstream_that_says_something_new_about_metadata_is_asked_again(view:
     assert known(view).files[0].metadata_missing
     fold(view, changed(link(core_metadata=True)))
     assert not known(view).files[0].metadata_missing
-
-
-def test_metadata_does_not_touch_the_bytes_nor_they_it(view: ViewDatabase) -> None:
-    fold(view, listed(link()), metadata(), cached())
-    assert known(view).files[0] == KnownFile(link(), file_path(link()), DIGESTS[0], 5, DIGESTS[2], 7)
 
 
 @pytest.mark.parametrize(
