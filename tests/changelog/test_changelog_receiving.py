@@ -60,7 +60,7 @@ class Bench:
         return [type(answer) if isinstance(answer, Exception) else answer for answer in outcome.answers]
 
     def is_consistent(self) -> bool:
-        lines = [decode_content(line.body).entry(line.serial) for line in self.log.read(BEGINNING)]
+        lines = [decode_content(line.body, line.serial) for line in self.log.read(BEGINNING)]
         return lines == self.view.entries and self.view.position == self.log.last and not self.view.begun
 
 

@@ -75,7 +75,7 @@ class Bench:
 
     def consistent(self) -> bool:
         """Whether the view holds exactly what the log does."""
-        lines = [decode_content(line.body).entry(line.serial) for line in self.log.read(BEGINNING)]
+        lines = [decode_content(line.body, line.serial) for line in self.log.read(BEGINNING)]
         return lines == self.view.entries and self.view.position == self.log.last and not self.view.begun
 
 

@@ -200,7 +200,7 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
         changelog.append([encode_content("2026-11-22T17:00:00.000000Z", "+init", first)], expect=0)
         view.begin()
         for line in changelog.read(view.position):
-            view.apply(decode_content(line.body).entry(line.serial))
+            view.apply(decode_content(line.body, line.serial))
             view.commit(line.position)
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     writer.start()

@@ -303,7 +303,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
         changelog.append([encode_content(AT, "+init", first)], expect=0)
         view.begin()
         for line in changelog.read(view.position):
-            view.apply(decode_content(line.body).entry(line.serial))
+            view.apply(decode_content(line.body, line.serial))
             view.commit(line.position)
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     system = RoomySystem()

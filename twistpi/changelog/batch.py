@@ -96,7 +96,7 @@ def _bunches(lines: Iterator[RawLine], most: int) -> Iterator[list[RawLine]]:
 def decode_body(serial: int, body: bytes) -> Entry:
     """The entry of a line; raises ``MalformedChange``, with a note of the serial."""
     try:
-        return decode_content(body).entry(serial)
+        return decode_content(body, serial)
     except MalformedChange as error:
         error.add_note(f"That is in serial {serial}.")
         raise

@@ -138,7 +138,7 @@ def _fold(layout: Layout, fresh: ViewDatabase, until: int, progress: Progress) -
         fresh.begin()
         for line in bunch:
             try:
-                fresh.apply(decode_content(line.body).entry(line.serial))
+                fresh.apply(decode_content(line.body, line.serial))
             except TwistpiError as error:
                 fresh.rollback()
                 yield Finding(f"serial {line.serial}: {error}")

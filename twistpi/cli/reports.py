@@ -160,7 +160,7 @@ def as_json(line: RawLine) -> str:
 
 def as_text(line: RawLine) -> str:
     """Return the entry for people: a line with serial, time and author, and one for each change; without logins in URLs."""
-    entry = decode_content(line.body).entry(line.serial)
+    entry = decode_content(line.body, line.serial)
     return without_secrets(
         "\n".join([f"{entry.serial}  {entry.at}  {entry.by}", *(f"    {describe(one)}" for one in entry.changes)])
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import get_args, get_type_hints
 
-import attrs
 import cattrs
 import orjson
 from cattrs.fns import identity
@@ -88,19 +87,6 @@ _WRITERS: Mapping[type, Callable[[Change], dict[str, Json]]] = {
 }
 
 
-@attrs.frozen
-class Content:
-    """An entry without its serial."""
-
-    at: str
-    by: str
-    changes: tuple[Change, ...]
-
-    def entry(self, serial: int) -> Entry:
-        """Return it as the entry ``serial``."""
-        return Entry(serial, self.at, self.by, self.changes)
-
-
 def encode_change(change: Change) -> dict[str, Json]:
     """Return ``change`` as a JSON object with its ``kind``."""
     fields = _WRITERS[type(change)](change)
@@ -108,13 +94,8 @@ def encode_change(change: Change) -> dict[str, Json]:
     return fields
 
 
-def decode_change(fields: Mapping[str, Json]) -> Change:
-    """Return the change in a JSON object."""
-    return _take_change(dict(fields))
-
-
-def _take_change(fields: dict[str, Json]) -> Change:
-    """Return the change in ``fields``, which are modified."""
+def decode_change(fields: dict[str, Json]) -> Change:
+    """Return the change in a JSON object, which is modified."""
     kind = fields.pop("kind", None)
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
@@ -130,11 +111,11 @@ def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
     return orjson.dumps({"at": at, "by": by, "changes": changes}, default=encode_change, option=orjson.OPT_SORT_KEYS)
 
 
-def decode_content(body: bytes) -> Content:
-    """Return what the JSON of one line says."""
+def decode_content(body: bytes, serial: int = 0) -> Entry:
+    """Return the entry in the JSON of one line."""
     try:
         fields = orjson.loads(body)
-        return Content(fields["at"], fields["by"], tuple([_take_change(change) for change in fields["changes"]]))
+        return Entry(serial, fields["at"], fields["by"], tuple([decode_change(change) for change in fields["changes"]]))
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise _malformed("?", f"{type(error).__name__}: {error}") from error
 

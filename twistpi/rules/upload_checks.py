@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from twistpi.model.errors import BadRequest, invalid_filename, project_not_in_filename
 from twistpi.model.names import (
@@ -45,12 +45,15 @@ def check_upload_filename(filename: str, project: str, version: str) -> None:
         _check_exactly(filename, project, normal, version, fits)
 
 
-def check_form(filename: str, form: tuple[str, str], found: tuple[str, str]) -> None:
+def check_form(filename: str, form: Mapping[str, Json], found: Mapping[str, Json]) -> None:
     """Check that name and version in a form are those ``found`` in the metadata of ``filename``, in any spelling."""
-    if normalize_project(form[0]) != normalize_project(found[0]):
-        raise BadRequest(f"the form says name {form[0]!r}, but {filename!r} holds {found[0]!r}")
-    if form[1] != found[1] and not is_same_version(form[1], found[1]):
-        raise BadRequest(f"the form says version {form[1]!r}, but {filename!r} holds {found[1]!r}")
+    for field, is_same in (("name", _is_same_name), ("version", is_same_version)):
+        if form[field] != found[field] and not is_same(form[field], found[field]):
+            raise BadRequest(f"the form says {field} {form[field]!r}, but {filename!r} holds {found[field]!r}")
+
+
+def _is_same_name(one: str, other: str) -> bool:
+    return normalize_project(one) == normalize_project(other)
 
 
 def _contains(filename: str, version: str) -> bool:
@@ -94,22 +97,6 @@ _VERSION: Final = re.compile(
 )
 
 
-class Digests(Protocol):
-    """Digests of the uploaded bytes, in lower-case hexadecimal digits."""
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256."""
-
-    @property
-    def md5(self) -> str:
-        """MD5."""
-
-    @property
-    def blake2_256(self) -> str:
-        """BLAKE2b of 256 bits."""
-
-
 def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
     """Return the fields of core metadata in ``form``, also empty ones: text, or a list for those that may be repeated.
 
@@ -142,19 +129,9 @@ def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) 
     return (form if found is None else found).get("requires_python") or None
 
 
-def compare(form: Mapping[str, Sequence[str]], filename: str, digests: Digests, found: Mapping[str, Json] | None) -> None:
-    """Check that a ``form`` names the project and version of the file, and only digests that its bytes have.
-
-    Every given digest is compared; none is required.
-    """
-    if found is not None:
-        named = read_metadata(form)
-        check_form(filename, (named["name"], named["version"]), (found["name"], found["version"]))
-    for field, digest in (
-        ("md5_digest", digests.md5),
-        ("sha256_digest", digests.sha256),
-        ("blake2_256_digest", digests.blake2_256),
-    ):
+def check_digests(form: Mapping[str, Sequence[str]], filename: str, digests: Mapping[str, str]) -> None:
+    """Check that a ``form`` names only ``digests``, by field, that the received bytes have; none is required."""
+    for field, digest in digests.items():
         for given in form.get(field, ()):
             if given.strip() and not _is_digest(given.strip(), digest):
                 raise BadRequest(f"the form says {field} {given!r}, but the received bytes of {filename!r} have {digest!r}")

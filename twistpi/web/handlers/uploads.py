@@ -24,7 +24,14 @@ from twistpi.model.releases import DOCZIP, LIST_FIELDS, TEXT_FIELDS, AttachmentA
 from twistpi.rules.attachments import decide_docs_uploaded, docs_filename, read_docs
 from twistpi.rules.attestations import provenance_of
 from twistpi.rules.permissions import Action
-from twistpi.rules.upload_checks import check_upload_filename, compare, merge_metadata, read_metadata, requires_python
+from twistpi.rules.upload_checks import (
+    check_digests,
+    check_form,
+    check_upload_filename,
+    merge_metadata,
+    read_metadata,
+    requires_python,
+)
 from twistpi.rules.uploads import IDENTICAL, decide_file_uploaded, decide_registered, is_volatile, uploaded_path
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status, stage_index
@@ -155,10 +162,12 @@ class UploadHandler:
         """Return the file of ``form``, inspected."""
         filename = form.filename
         # What was broken on the way is better told so than by what is wrong with the pieces.
-        compare(form.fields, filename, content, None)
+        digests = {"md5_digest": content.md5, "sha256_digest": content.sha256, "blake2_256_digest": content.blake2_256}
+        check_digests(form.fields, filename, digests)
         inspected: Inspected = await self._storage.offload(_inspect, content, filename)
         found = None if inspected.core is None else inspected.core.fields
-        compare(form.fields, filename, content, found)
+        if found is not None:
+            check_form(filename, given, found)
         project, requires = normalize_project(given["name"]), requires_python(given, found)
         uploaded = FileUploaded(name, project, given["version"], filename, content.sha256, content.size, requires_python=requires)
         metadata = inspected.metadata if inspected.kind == WHEEL else None
