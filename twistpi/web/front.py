@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import attrs
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred
@@ -101,16 +100,29 @@ _ALIVE = frozenset({b"/+health", b"/+health/"})
 _STATUS = frozenset({b"/+status", b"/+status/"})
 
 
-@attrs.frozen
-class Waiting:
+class Waiting(Resource):
     """What a replica says until it can serve."""
 
-    default_headers: Callable[[], Headers]
-    """The headers that every answer begins with."""
-    sentence: Callable[[], str]
-    """Why nothing is served yet."""
-    facts: Callable[[], Mapping[str, Json]]
-    """The status."""
+    isLeaf = True  # noqa: N815
+
+    def __init__(
+        self, default_headers: Callable[[], Headers], sentence: Callable[[], str], facts: Callable[[], Mapping[str, Json]]
+    ) -> None:
+        """``sentence`` returns why nothing is served yet, and ``facts`` the status."""
+        super().__init__()
+        self._default_headers, self._sentence, self._facts = default_headers, sentence, facts
+
+    def render(self, request: Request) -> bytes:
+        """Answer with the status, or 503."""
+        if isinstance(request.channel, HTTPChannel):
+            request.channel.persistent = False
+        default_headers = (*self._default_headers(), *_CLOSE)
+        if request.path in _STATUS:
+            return put(request, result_reply("status", dict(self._facts())), default_headers)
+        if request.path in _ALIVE:
+            return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), default_headers)
+        reply = error_reply(503, self._sentence(), wants_json=speaks_json(request))
+        return put(request, reply, default_headers)
 
 
 class WaitingSite(Site):
@@ -122,34 +134,10 @@ class WaitingSite(Site):
     noisy = False
 
     def __init__(self, waiting: Waiting) -> None:
-        super().__init__(_NotYet(waiting), parsePOSTFormSubmission=False)
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Return what is offered to clients over TLS: HTTP/1.1 alone."""
-        return [b"http/1.1"]
+        super().__init__(waiting, parsePOSTFormSubmission=False)
 
     def log(self, request: object) -> None:
         """Log nothing: there may be many of these requests."""
-
-
-class _NotYet(Resource):
-    isLeaf = True  # noqa: N815
-
-    def __init__(self, waiting: Waiting) -> None:
-        super().__init__()
-        self._waiting = waiting
-
-    def render(self, request: Request) -> bytes:
-        """Answer with the status, or 503."""
-        if isinstance(request.channel, HTTPChannel):
-            request.channel.persistent = False
-        default_headers = (*self._waiting.default_headers(), *_CLOSE)
-        if request.path in _STATUS:
-            return put(request, result_reply("status", dict(self._waiting.facts())), default_headers)
-        if request.path in _ALIVE:
-            return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), default_headers)
-        reply = error_reply(503, self._waiting.sentence(), wants_json=speaks_json(request))
-        return put(request, reply, default_headers)
 
 
 @implementer(IProtocolNegotiationFactory)

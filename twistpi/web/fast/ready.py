@@ -216,21 +216,15 @@ class ReadyFile:
     _full: bytes = b""
     _unchanged: bytes = b""
 
-    def validators(self) -> Headers:
-        """The headers a 200 and a 304 share."""
-        return file_validators(self.etag, self.last_modified)
-
-    def headers(self) -> Headers:
-        """The headers of a 200, without the default ones."""
-        return file_headers(self.content_type, self.size, self.validators(), b"twistpi; hit")
-
     def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
         """Return the bytes of the 200 and the 304, and whether the former includes the body."""
         default_headers = defaults.at(now)
         if self._version != defaults.version:
             self._version = defaults.version
-            self._full = head_bytes(200, (*default_headers, *self.headers())) + (self.content or b"")
-            self._unchanged = head_bytes(304, (*default_headers, *self.validators()))
+            validators = file_validators(self.etag, self.last_modified)
+            headers = file_headers(self.content_type, self.size, validators, b"twistpi; hit")
+            self._full = head_bytes(200, (*default_headers, *headers)) + (self.content or b"")
+            self._unchanged = head_bytes(304, (*default_headers, *validators))
         return self._full, self._unchanged, self.content is not None
 
 

@@ -26,23 +26,16 @@ TIME: Final = "X-Twistpi-Time"
 Line = tuple[bytes, bytes]
 """Name and value of a header."""
 _LOCAL, _ELSEWHERE = "local", "elsewhere"
-
-
-def _lowered(*names: str) -> tuple[bytes, ...]:
-    return tuple(name.lower().encode("ascii") for name in names)
-
-
-HOP_BY_HOP: Final = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 """Headers of one connection, in lower case (RFC 9110, 7.6.1); those that ``Connection`` names belong to it, too."""
 _NEVER_HOP_BY_HOP: Final = frozenset({b"content-length", b"authorization", b"x-devpi-auth"})
 """Headers that ``Connection`` cannot name: they tell where a body ends, and who sent the request."""
-_REPLACED: Final = frozenset(
-    {b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"x-outside-url", *_lowered(HEADER, NODE)}
-)
+_FROM_SERVERS: Final = frozenset(name.lower().encode("ascii") for name in (HEADER, NODE))
+_REPLACED: Final = _FROM_SERVERS | {b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"x-outside-url"}
 """Headers of a request that the forwarding server writes itself, or sums up in ``PassedOn``."""
-_BETWEEN_SERVERS: Final = frozenset(_lowered(REFUSED, TIME))
+_TO_SERVERS: Final = frozenset(name.lower().encode("ascii") for name in (REFUSED, TIME))
 """Headers of a response that are not for clients."""
 
 
@@ -73,30 +66,27 @@ class PassedOn:
 
 def request_lines(headers: Headers) -> list[Line]:
     """Return the headers of a client's request that are forwarded."""
-    return [line for line in _end_to_end(_lines(headers)) if not _is_replaced(line[0].lower())]
+    lines = ((line, line[0].lower()) for line in _end_to_end(_lines(headers)))
+    return [line for line, name in lines if name not in _REPLACED and not name.startswith(b"x-forwarded")]
 
 
 def response_lines(lines: Iterable[Line], *, to_servers: bool) -> list[Line]:
     """Return the headers of a response that are passed back; ``to_servers`` says that this may be to another server."""
-    return [line for line in _end_to_end(list(lines)) if to_servers or line[0].lower() not in _BETWEEN_SERVERS]
+    return [line for line in _end_to_end(list(lines)) if to_servers or line[0].lower() not in _TO_SERVERS]
 
 
 def token_lines(headers: Headers) -> list[Line]:
     """Return what another server that forwarded the request told, unchanged."""
-    return [line for line in _lines(headers) if line[0].lower() in _lowered(NODE, HEADER)]
+    return [line for line in _lines(headers) if line[0].lower() in _FROM_SERVERS]
 
 
 def _lines(headers: Headers) -> list[Line]:
     return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
-def _is_replaced(name: bytes) -> bool:
-    return name in _REPLACED or name.startswith(b"x-forwarded")
-
-
 def _end_to_end(lines: list[Line]) -> list[Line]:
     """Return ``lines`` without those that are for one connection alone."""
     options = (value for name, value in lines if name.lower() == b"connection")
     named = {option.strip().lower() for value in options for option in value.split(b",")} - _NEVER_HOP_BY_HOP
-    dropped = HOP_BY_HOP | named if named else HOP_BY_HOP
+    dropped = _HOP_BY_HOP | named
     return [line for line in lines if line[0].lower() not in dropped]
