@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Final
 
 import attrs
@@ -85,6 +84,19 @@ class IndexSurvey(Survey):
     password: str | None = attrs.field(default=None, repr=False)
     """The secret of the login that ``ask`` sends, which no answer may show."""
 
+    page: Mapping[str, Json] = NOTHING
+    """The page in JSON; empty when there is none."""
+    files: Sequence[Mapping[str, Json]] = ()
+    """The files of that page which are objects."""
+    html: str = ""
+    """The page in HTML; empty when there is none."""
+    anchors: Sequence[Anchor] = ()
+    """The links of that page."""
+    meta_tags: Mapping[str, str] = NOTHING
+    """Name and content of its ``<meta>`` tags."""
+    file: Mapping[str, Json] = NOTHING
+    """The file that is looked at, as in JSON, with metadata beside it if possible; empty without one."""
+
     @property
     def page_url(self) -> str:
         """The URL of the project's page."""
@@ -95,34 +107,6 @@ class IndexSurvey(Survey):
         """Whether the page needs a login."""
         return any(exchange.status in (401, 403) for exchange in self.of([NOBODY]))
 
-    @cached_property
-    def page(self) -> Mapping[str, Json]:
-        """The page in JSON; empty when there is none."""
-        return next((one.json for one in self.of([PAGE]) if one.status == 200), {})
-
-    @cached_property
-    def files(self) -> Sequence[Mapping[str, Json]]:
-        """The files of that page which are objects."""
-        files = self.page.get("files")
-        return [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-
-    @cached_property
-    def html(self) -> str:
-        """The page in HTML; empty when there is none."""
-        return next((one.text for one in self.of([PAGE_HTML]) if one.status == 200), "")
-
-    @cached_property
-    def anchors(self) -> Sequence[Anchor]:
-        """The links of that page."""
-        found = LexborHTMLParser(self.html).css("a[href]")
-        return [Anchor(node.text().strip(), node.attributes.get("href") or "", node.attributes) for node in found]
-
-    @cached_property
-    def meta_tags(self) -> Mapping[str, str]:
-        """Name and content of its ``<meta>`` tags."""
-        metas = [node.attributes for node in LexborHTMLParser(self.html).css("meta[name]")]
-        return {values.get("name") or "": values.get("content") or "" for values in metas}
-
     @property
     def meta(self) -> Mapping[str, Json]:
         """The object ``meta`` of the page in JSON; empty when there is none."""
@@ -132,18 +116,6 @@ class IndexSurvey(Survey):
     def minor(self) -> int:
         """The y of the API version 1.y of the page in JSON; -1 for another one."""
         return minor_of(self.meta.get("api-version"))
-
-    @cached_property
-    def candidates(self) -> Sequence[Mapping[str, Json]]:
-        """The files of the page as in JSON, small ones first, before them those whose metadata is offered."""
-        files = list(self.files) or [_file_of(anchor) for anchor in self.anchors]
-        reachable = [file for file in files if self.url_of(file).startswith(("http://", "https://"))]
-        return sorted(reachable, key=lambda file: (not stated_metadata(file), _size(file)))
-
-    @property
-    def file(self) -> Mapping[str, Json]:
-        """The file that is looked at; empty without one."""
-        return next(iter(self.candidates), {})
 
     @property
     def length(self) -> int | None:
@@ -173,6 +145,7 @@ def survey_index(ask: Callable[[Query], Exchange], url: str, project: str = "", 
     if not survey.project:
         del survey.got[PAGE], survey.facts["page"]
         return survey
+    _read_pages(survey, page, survey[PAGE_HTML])
     other = survey.project.replace("-", "__") if "-" in survey.project else survey.project.upper()
     file = survey.url_of(survey.file)
     facts = {
@@ -187,6 +160,20 @@ def survey_index(ask: Callable[[Query], Exchange], url: str, project: str = "", 
     for one in survey.of([FILE_HEAD]):
         survey.facts.update({"file_etag": one["ETag"]} if one["ETag"] else {})
     return survey
+
+
+def _read_pages(survey: IndexSurvey, page: Exchange, html: Exchange) -> None:
+    """Note what the pages in JSON and HTML say, and choose a small file, if possible with metadata beside it."""
+    survey.page, survey.html = page.json if page.status == 200 else {}, html.text if html.status == 200 else ""
+    files, tree = survey.page.get("files"), LexborHTMLParser(survey.html)
+    survey.files = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    links = [(node.text().strip(), node.attributes) for node in tree.css("a[href]")]
+    survey.anchors = [Anchor(text, values.get("href") or "", values) for text, values in links]
+    metas = [node.attributes for node in tree.css("meta[name]")]
+    survey.meta_tags = {values.get("name") or "": values.get("content") or "" for values in metas}
+    known = list(survey.files) or [_file_of(anchor) for anchor in survey.anchors]
+    reachable = [file for file in known if survey.url_of(file).startswith(("http://", "https://"))]
+    survey.file = min(reachable, key=lambda file: (not stated_metadata(file), _size(file)), default=NOTHING)
 
 
 def _find(survey: Survey, url: str) -> str:
