@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import attrs
 import pytest
 
+from tests.cli.http_server import reply, serving
 from tests.fakes.certificates import write_certificate
 from twistpi.cli.diagnostics.machine import days_left
 from twistpi.cli.diagnostics.survey import Fetcher, Query
@@ -22,6 +22,7 @@ from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import split_credentials
 
 LONG = bytes(1 << 20)
+PARTLY = {"X-Partly": "yes"}
 
 
 @attrs.define
@@ -29,9 +30,8 @@ class Seen:
     """What a server saw."""
 
     url: str = ""
-    connections: int = 0
-    requests: list[tuple[str, str, str]] = attrs.field(factory=list)
-    """Method, target and ``Authorization``."""
+    requests: list[tuple[str, str]] = attrs.field(factory=list)
+    """Target and ``Authorization``."""
 
 
 @pytest.fixture
@@ -46,55 +46,22 @@ def application(certificate: tuple[Path, Path] | None = None) -> Iterator[Seen]:
     """Serve, with TLS where a key and a certificate are given."""
     told = Seen()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        told.requests.append((request.path, request.headers.get("Authorization", "")))
+        if request.path == "/refuses":
+            return request.send_error(413)
+        if request.path == "/waits":
+            request.rfile.read(int(request.headers["Content-Length"]))
+        if request.path == "/buffers":  # as proxies do that pass on what came when their buffer is full
+            request.rfile.read(64 << 10)
+        if request.path == "/gone":
+            request.close_connection = True
+            return None
+        more = {"Connection": "close"} if request.path == "/once" else {}
+        return reply(request, 200, LONG if request.path.startswith("/long") else b"hello", **more)
 
-        def setup(self) -> None:
-            told.connections += 1
-            super().setup()
-
-        def _answer(self) -> None:
-            told.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
-            if self.path == "/refuses":
-                self.send_error(413)
-                return
-            if self.path == "/waits":
-                self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path == "/buffers":  # as proxies do that pass on what came when their buffer is full
-                self.rfile.read(64 << 10)
-            if self.path == "/gone":
-                self.close_connection = True
-                return
-            body = LONG if self.path.startswith("/long") else b"hello"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            if self.path == "/once":
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body)
-            if self.path == "/then-closes":
-                self.close_connection = True
-
-        do_GET = do_HEAD = do_POST = _answer  # noqa: N815
-
-        def log_message(self, format: str, *words: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate[1], certificate[0])
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    told.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(answer, tls=certificate) as told.url:
         yield told
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -107,7 +74,7 @@ def test_an_answer_is_as_the_client_has_it(fetcher: Fetcher, seen: Seen) -> None
     exchange = fetcher.ask(Query(f"{seen.url}/long?b=c", most=100))
     assert (exchange.status, len(exchange.body), exchange.is_whole, exchange.kept_open) == (200, 100, False, True)
     assert fetcher.ask(Query(f"{seen.url}/once", "POST")).kept_open is False
-    assert [target for _, target, _ in seen.requests] == ["/long?b=c", "/once"]
+    assert [target for target, _ in seen.requests] == ["/long?b=c", "/once"]
 
 
 def test_no_answer_has_a_reason(fetcher: Fetcher, seen: Seen) -> None:
@@ -129,7 +96,7 @@ def test_the_login_goes_to_its_own_server_and_not_where_it_is_unwanted(fetcher: 
     other = Query(address.replace("127.0.0.1", "localhost"))
     for query in (Query(address), Query(address, headers={"Authorization": ""}), other):
         assert fetcher.ask(query).status == 200
-    assert [login[:5] for _, _, login in seen.requests] == ["Basic", "", ""]
+    assert [login[:5] for _, login in seen.requests] == ["Basic", "", ""]
     assert len(told) == 3
 
 
@@ -138,17 +105,17 @@ def test_a_proxy_is_asked_where_the_environment_names_one(seen: Seen) -> None:
     with closing(BlockingClient(proxies=ProxyRules.from_environment(environment))) as client:
         assert Fetcher(client).ask(Query("http://pkgs.example/simple/")).body == b"hello"
         assert Fetcher(client).ask(Query(f"{seen.url}/direct")).body == b"hello"
-    assert [target for _, target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
+    assert [target for target, _ in seen.requests] == ["http://pkgs.example/simple/", "/direct"]
 
 
 def test_of_a_large_upload_only_the_head_is_sent(fetcher: Fetcher, seen: Seen) -> None:
     large = 1 << 40
-    assert fetcher.ask(Query(f"{seen.url}/at-once", "POST", announced=large)).status == 200
-    assert Fetcher(BlockingClient(0.1)).ask(Query(f"{seen.url}/waits", "POST", announced=1000)).failure == SILENT
-    refused = fetcher.ask(Query(f"{seen.url}/refuses", "POST", {"X-Word": "a"}, announced=large))
+    assert fetcher.ask(Query(f"{seen.url}/at-once", "POST", PARTLY, announced=large)).status == 200
+    assert Fetcher(BlockingClient(0.1)).ask(Query(f"{seen.url}/waits", "POST", PARTLY, announced=1000)).failure == SILENT
+    refused = fetcher.ask(Query(f"{seen.url}/refuses", "POST", PARTLY, announced=large))
     assert (refused.status, refused.reason) == (413, "Request Entity Too Large")
     assert refused["Content-Type"].startswith("text/html")
-    assert "without response" in fetcher.ask(Query(f"{seen.url}/gone", "POST", announced=1)).failure
+    assert "without response" in fetcher.ask(Query(f"{seen.url}/gone", "POST", PARTLY, announced=1)).failure
 
 
 @pytest.mark.parametrize("secured", [False, True])
@@ -157,7 +124,7 @@ def test_a_proxy_that_waits_for_the_beginning_of_a_large_upload_gets_it(tmp_path
     context = ssl.create_default_context(cafile=str(key_and_certificate[1])) if key_and_certificate else None
     with application(key_and_certificate) as told:
         client = BlockingClient(0.5, context=context)
-        assert Fetcher(client).ask(Query(f"{told.url}/buffers", "POST", announced=1 << 40)).status == 200
+        assert Fetcher(client).ask(Query(f"{told.url}/buffers", "POST", PARTLY, announced=1 << 40)).status == 200
 
 
 def test_a_certificate_is_looked_at_and_one_that_is_not_trusted_is_no_answer(tmp_path: Path) -> None:

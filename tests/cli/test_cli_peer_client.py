@@ -1,17 +1,17 @@
-"""A command that asks another server of the house: signed, by that server's clock, and with words when it is not let in."""
+"""A command that asks another server: signed, by that server's clock, and with words when it is not let in."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import attrs
 import pytest
 
+from tests.cli.http_server import reply, serving
 from twistpi.auth.tokens import NodeTokens
 from twistpi.cli.clients import PeerClient
 from twistpi.model.peers import Epoch, FenceNote, Peer
@@ -37,38 +37,20 @@ class Setup:
 def setup() -> Iterator[Setup]:
     setup = Setup({"/+peer": (200, PEER.to_json())})
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(b"")
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        now = time.time() + setup.ahead
+        token = request.headers["Authorization"].removeprefix("Twistpi-Node ")
+        try:
+            NodeTokens(SECRET).read(token, request.command, request.path, now)
+            setup.seen.append((request.path, body))
+            status, content = setup.answers[request.path.removeprefix("/prefix")]
+        except NodeRefused as refusal:
+            status, content = 403, {"reason": refusal.reason}
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        reply(request, status, text, X_Twistpi_Time=repr(now))
 
-        def do_POST(self) -> None:
-            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
-
-        def _answer(self, body: bytes) -> None:
-            now = time.time() + setup.ahead
-            token = self.headers["Authorization"].removeprefix("Twistpi-Node ")
-            try:
-                NodeTokens(SECRET).read(token, self.command, self.path, now)
-                setup.seen.append((self.path, body))
-                status, content = setup.answers[self.path.removeprefix("/prefix")]
-            except NodeRefused as refusal:
-                status, content = 403, {"reason": refusal.reason}
-            self.send_response(status)
-            self.send_header("X-Twistpi-Time", repr(now))
-            self.end_headers()
-            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    setup.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield setup
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(answer) as setup.url:
+        yield setup
 
 
 def _asked(setup: Setup, secret: bytes = SECRET, prefix: str = "") -> PeerClient:

@@ -9,7 +9,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import click
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from tests.cli.http_server import reply, serving
 from tests.cli.test_commands_accounts import made, now, settings
 from twistpi.auth.tokens import LoginTokens, is_valid_for
 from twistpi.cli.administration import Administration, administer
@@ -46,36 +47,15 @@ class Answering:
 def answering(told: Answering, unix: Path | None = None) -> Iterator[str]:
     """Serve, on loopback or a unix socket; gives the address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            length = int(self.headers.get("Content-Length", "0"))
-            credentials = self.headers.get("X-Devpi-Auth", "")
-            told.asked.append((self.command, self.path, credentials, self.rfile.read(length)))
-            is_api = self.path == "/+api"
-            content = {"result": {"authstatus": told.authstatus}} if is_api else told.body
-            self.send_response(200 if is_api else told.status)
-            self.send_header("X-Devpi-Uuid", told.uuid)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        told.asked.append((request.command, request.path, request.headers.get("X-Devpi-Auth", ""), body))
+        is_api = request.path == "/+api"
+        content = {"result": {"authstatus": told.authstatus}} if is_api else told.body
+        text = json.dumps(content).encode()
+        reply(request, 200 if is_api else told.status, text, X_Devpi_Uuid=told.uuid, Content_Type="application/json")
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
-
-        def log_message(self, format: str, *words: object) -> None:
-            """Say nothing."""
-
-        def address_string(self) -> str:
-            return "here"
-
-    server: Any = HTTPServer(("127.0.0.1", 0), Handler) if unix is None else socketserver.UnixStreamServer(str(unix), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/" if unix is None else f"unix:{unix}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(answer, unix=unix) as address:
+        yield address
 
 
 @contextmanager
