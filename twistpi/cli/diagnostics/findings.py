@@ -33,7 +33,8 @@ Queries = Query | Iterable[Query] | None
 """None stands for every query that was asked so far."""
 Said = Iterator[tuple[Verdict, str]]
 Check = Callable[[R], Said]
-Rules = Mapping[str, Sequence[Check[R]]]
+Rules = Mapping[str, Sequence[Check[R] | str]]
+"""The checks of each subject, and the sentence for the case that nothing is wrong."""
 
 
 @attrs.frozen
@@ -50,16 +51,15 @@ def judge(rules: Rules[R], seen: R) -> list[Finding]:
     found = []
     for subject, checks in rules.items():
         try:
-            said = next(chain.from_iterable(check(seen) for check in checks))
+            said = next(chain.from_iterable(_said(check, seen) for check in checks))
         except CannotTell as reason:
             said = UNKNOWN, str(reason)
         found.append(Finding(subject, *said))
     return found
 
 
-def fine(sentence: str) -> Check[object]:
-    """Return the last check of a rule: nothing is wrong."""
-    return lambda seen: iter([(OK, sentence.format(seen))])
+def _said(check: Check[R] | str, seen: R) -> Said:
+    return iter([(OK, check.format(seen))]) if isinstance(check, str) else check(seen)
 
 
 def when(condition: Callable[[R], object], sentence: str, verdict: Verdict = WRONG) -> Check[R]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
-from twistpi.cli.diagnostics.findings import UNKNOWN, WRONG, Check, Rules, Said, fine, when
+from twistpi.cli.diagnostics.findings import UNKNOWN, WRONG, Check, Rules, Said, when
 from twistpi.cli.diagnostics.index_survey import JSON, LIST, NO_METADATA, Anchor, IndexSurvey, minor_of
 from twistpi.cli.diagnostics.survey import as_object, split
 from twistpi.model.records import Json
@@ -139,25 +139,25 @@ def _list(index: IndexSurvey) -> Said:
 
 
 _HTML_RULES: Rules[IndexSurvey] = {
-    "R18": [_links, fine("The page is HTML5, and the texts of its links are the names of the files.")],
+    "R18": [_links, "The page is HTML5, and the texts of its links are the names of the files."],
     "R19": [
         when(lambda it: _VERSION not in it.meta_tags, f'There is no <meta name="{_VERSION}">.'),
         when(
             lambda it: not 0 <= minor_of(it.meta_tags[_VERSION]) <= _HIGHEST_MINOR,
             f"{_VERSION} is none of 1.0 to 1.{_HIGHEST_MINOR}.",
         ),
-        fine(f"{_VERSION} is {{0.meta_tags[{_VERSION}]}}."),
+        f"{_VERSION} is {{0.meta_tags[{_VERSION}]}}.",
     ],
     "R20": [
         when(lambda it: not it.anchors, "The page has no links.", UNKNOWN),
         _link(_has_no_digest, "The link of {0.text} has no #sha256= in lower case, though the digest is known."),
-        fine("Links have the SHA-256 of their files, if it is known."),
+        "Links have the SHA-256 of their files, if it is known.",
     ],
     "R21": [
         when(lambda it: _UNESCAPED.search(it.html), "A data-requires-python is not escaped."),
         _link(_requires_another, "data-requires-python of {0.text} is not the requires-python of the page in JSON."),
         when(lambda it: "data-requires-python" not in it.html, "No file of this page says which Python it needs.", UNKNOWN),
-        fine("data-requires-python is escaped, and equal to requires-python in JSON."),
+        "data-requires-python is escaped, and equal to requires-python in JSON.",
     ],
     "R22": [
         when(lambda it: not it.files, "There is no page in JSON to compare it with.", UNKNOWN),
@@ -165,18 +165,18 @@ _HTML_RULES: Rules[IndexSurvey] = {
             lambda one, file: file and bool(file.get("yanked")) != ("data-yanked" in one.attributes),
             "{0.text} is yanked in one form of the page only.",
         ),
-        fine("Files are yanked in both forms of the page, HTML and JSON, or in none."),
+        "Files are yanked in both forms of the page, HTML and JSON, or in none.",
     ],
     "R23": [
         _link(_describes_otherwise, "data-core-metadata and data-dist-info-metadata of {0.text} differ; pips read one each."),
         when(lambda it: not any("data-core-metadata" in one.attributes for one in it.anchors), NO_METADATA, UNKNOWN),
-        fine("data-core-metadata and data-dist-info-metadata are equal."),
+        "data-core-metadata and data-dist-info-metadata are equal.",
     ],
     "R24": [
         when(lambda it: it.meta_tags.get(_STATUS, "active") not in _STATES, f"There is no status {{0.meta_tags[{_STATUS}]!r}}."),
-        fine("The status is a known one, or absent, which means active."),
+        "The status is a known one, or absent, which means active.",
     ],
-    "R25": [_pattern, fine("The regular expression that simple programs use finds all links.")],
+    "R25": [_pattern, "The regular expression that simple programs use finds all links."],
 }
 _JSON_RULES: Rules[IndexSurvey] = {
     "R26": [
@@ -187,43 +187,43 @@ _JSON_RULES: Rules[IndexSurvey] = {
             lambda it: it.minor >= 1 and not isinstance(it.page.get("versions"), list),
             "versions is missing, as of API version 1.1.",
         ),
-        fine("The page has meta, name, files and what else its version requires."),
+        "The page has meta, name, files and what else its version requires.",
     ],
     "R27": [
         _field("filename", _is_text, "text", since=0),
         _field("url", _is_text, "text", since=0),
         _field("hashes", lambda it: isinstance(it, dict), "an object, empty where no digest is known", since=0),
         _field("size", lambda it: type(it) is int, "the number that api-version 1.1 and later require", since=1),
-        fine("Every file has filename, url, hashes and what else the version requires."),
+        "Every file has filename, url, hashes and what else the version requires.",
     ],
-    "R28": [_versions, fine("versions has the version of every file, each once.")],
+    "R28": [_versions, "versions has the version of every file, each once."],
     "R29": [
         _field("upload-time", lambda it: _UTC.fullmatch(str(it)), "like 2026-11-22T17:00:00.123456Z"),
-        fine("upload-time is UTC with at most six digits of a second."),
+        "upload-time is UTC with at most six digits of a second.",
     ],
     "R30": [
         _field("yanked", lambda it: isinstance(it, bool | str) and it != "", "a boolean or a reason"),
-        fine("yanked is a boolean or a reason."),
+        "yanked is a boolean or a reason.",
     ],
     "R31": [
         _field("dist-info-metadata", lambda _: False, "absent: it makes pip 22.3 to 23.0 fail", is_common=True),
         _field("core-metadata", lambda it: isinstance(it, bool | dict), "a boolean or an object of digests", is_common=True),
-        fine("core-metadata is a boolean or an object, and there is no dist-info-metadata beside it."),
+        "core-metadata is a boolean or an object, and there is no dist-info-metadata beside it.",
     ],
     "R33": [
         _field("provenance", lambda it: it is None or re.match("https://[^/]", str(it)), "null or an absolute https address"),
-        fine("provenance is null or an absolute https address."),
+        "provenance is null or an absolute https address.",
     ],
     "R34": [
         when(lambda it: "project-status" in it.meta, "project-status stands in meta; it belongs at the top of the page."),
         when(lambda it: not _is_text(_status(it)), "project-status is {0.page[project-status]!r}, not an object with a status."),
-        fine("project-status is an object with a status, or absent, which means active."),
+        "project-status is an object with a status, or absent, which means active.",
     ],
-    "R35": [_unknown_keys, fine("Every key is in a standard, or begins with an underscore.")],
+    "R35": [_unknown_keys, "Every key is in a standard, or begins with an underscore."],
     "R98": [
         when(lambda it: it.minor < 0, "The page has no valid api-version.", UNKNOWN),
         when(lambda it: it.minor > _HIGHEST_MINOR, "api-version is {0.meta[api-version]}, which is not a standard yet."),
-        fine("api-version is {0.meta[api-version]}."),
+        "api-version is {0.meta[api-version]}.",
     ],
 }
 _has_html: Check[IndexSurvey] = when(lambda index: not index.html, "There is no page in text/html.", UNKNOWN)
@@ -231,5 +231,5 @@ _has_json: Check[IndexSurvey] = when(lambda index: not index.page, "There is no 
 PAGE_RULES: Rules[IndexSurvey] = {
     **{subject: [_has_html, *checks] for subject, checks in _HTML_RULES.items()},
     **{subject: [_has_json, *checks] for subject, checks in _JSON_RULES.items()},
-    "R36": [_list, fine("The list in JSON has projects with names, as far as it was read.")],
+    "R36": [_list, "The list in JSON has projects with names, as far as it was read."],
 }

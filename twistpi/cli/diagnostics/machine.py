@@ -17,7 +17,7 @@ import attrs
 from twistpi import __version__
 from twistpi.auth.passwords import BLANK
 from twistpi.blobs.address import blob_address
-from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, fine, judge, when
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, judge, when
 from twistpi.cli.diagnostics.survey import Exchange, Fetcher, Query
 from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED, BlockingClient
@@ -274,24 +274,24 @@ def _upstream(upstream: Upstream) -> Said:
 
 
 MACHINE_RULES: Rules[Machine] = {
-    "process": [_process, fine("The process {0.running.pid} serves {0.settings.serverdir}.")],
-    "disk": [_disk, fine("The disk has {0.disk_left} left.")],
-    "descriptors": [_few_descriptors, fine("The process may open {0.descriptors:,} files and connections.")],
+    "process": [_process, "The process {0.running.pid} serves {0.settings.serverdir}."],
+    "disk": [_disk, "The disk has {0.disk_left} left."],
+    "descriptors": [_few_descriptors, "The process may open {0.descriptors:,} files and connections."],
     "secret": [
         when(lambda it: it.open_secret, "Others may read the secret that signs logins. chmod 600 {0.open_secret}"),
-        fine("Only the server's user may read the secret that signs logins."),
+        "Only the server's user may read the secret that signs logins.",
     ],
-    "file modes": [_file_modes, fine("A web server in front can read the stored files.")],
+    "file modes": [_file_modes, "A web server in front can read the stored files."],
     "root": [
         when(lambda it: it.root_is_blank, "root has a blank password, accepted from this machine: twistpi passwd root", ADVICE),
-        fine("root has a password."),
+        "root has a password.",
     ],
     "trust": [
         when(
             lambda it: any(network.prefixlen == 0 for network in it.settings.trusted_proxy),
             "The setting trusted-proxy contains all addresses, so any client can forge its own address. Name the proxies only.",
         ),
-        fine("The setting trusted-proxy does not contain all addresses."),
+        "The setting trusted-proxy does not contain all addresses.",
     ],
 }
-UPSTREAM_RULES: Rules[Upstream] = {"upstream": [_upstream, fine("{0.index} mirrors {0.url}, which answers.")]}
+UPSTREAM_RULES: Rules[Upstream] = {"upstream": [_upstream, "{0.index} mirrors {0.url}, which answers."]}

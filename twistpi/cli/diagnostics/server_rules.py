@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import attrs
 
 from twistpi.auth.tokens import SCHEME
-from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, fine, judge, when
+from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, judge, when
 from twistpi.cli.diagnostics.index_survey import JSON, KNOWN_PROJECTS, LARGE, names_in
 from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
 from twistpi.cli.diagnostics.survey import Exchange, Query, Survey, as_object, join, split
@@ -285,12 +285,12 @@ def _seclusion(site: Site) -> Said:
         yield OK, f"Files of the protected index {index} are not accessible without a login."
 
 
-ANSWERS_RULE: Rules[Site] = {"answers": [_answers, fine("{0.url} answers.")]}
+ANSWERS_RULE: Rules[Site] = {"answers": [_answers, "{0.url} answers."]}
 SITE_RULES: Rules[Site] = {
-    "headers": [_headers, fine("The proxy passes on the server's headers.")],
-    "address": [_address, fine("The server knows the address that users see.")],
-    "ready": [_ready, fine("The server is ready.")],
-    "links": [_links, fine("Links on pages lead to files.")],
+    "headers": [_headers, "The proxy passes on the server's headers."],
+    "address": [_address, "The server knows the address that users see."],
+    "ready": [_ready, "The server is ready."],
+    "links": [_links, "Links on pages lead to files."],
     "ranges": [
         each(FILE_HEAD, lambda it: it.status not in (200, 404, 410), "There is no file to request a range of.", UNKNOWN),
         each(
@@ -298,7 +298,7 @@ SITE_RULES: Rules[Site] = {
             lambda it: it.status != 206 or len(it.body) != 10 or not it.is_whole,
             "The proxy drops Range: a request for ten bytes gets {0.told}.",
         ),
-        fine("Range requests work."),
+        "Range requests work.",
     ],
     "sending": [
         each(FILE_RANGE, lambda it: it.status not in (200, 206), "There is no file to request.", UNKNOWN),
@@ -308,7 +308,7 @@ SITE_RULES: Rules[Site] = {
             "nginx could send files itself: see twistpi gen-config.",
             ADVICE,
         ),
-        fine("No proxy lets twistpi send files that it could send itself."),
+        "No proxy lets twistpi send files that it could send itself.",
     ],
     "packing": [
         each(PAGE_GZIPPED, lambda it: it.status != 200, "There is no page yet.", UNKNOWN),
@@ -318,21 +318,21 @@ SITE_RULES: Rules[Site] = {
             "Pages are not compressed: the proxy drops Accept-Encoding.",
             ADVICE,
         ),
-        fine("Pages are compressed."),
+        "Pages are compressed.",
     ],
     "methods": [
         each(PUSH, lambda it: not it[_OURS], "The proxy answers PUSH {0.told}, so devpi push fails. Let it allow all methods."),
-        fine("The method PUSH, which devpi push uses, is allowed."),
+        "The method PUSH, which devpi push uses, is allowed.",
     ],
-    "logins": [_logins, fine("The proxy passes on logins.")],
-    "uploads": [_uploads, fine("A large upload is accepted and streamed.")],
-    "clock": [_clock, fine("The server's clock and this machine's agree.")],
-    "TLS": [_tls, fine("The connection does not leave this machine.")],
-    "replication": [_replication, fine("The server reports its role.")],
-    "forwarding": [_forwarding, fine("Forwarding headers of clients are ignored.")],
+    "logins": [_logins, "The proxy passes on logins."],
+    "uploads": [_uploads, "A large upload is accepted and streamed."],
+    "clock": [_clock, "The server's clock and this machine's agree."],
+    "TLS": [_tls, "The connection does not leave this machine."],
+    "replication": [_replication, "The server reports its role."],
+    "forwarding": [_forwarding, "Forwarding headers of clients are ignored."],
 }
 BOTH_RULES: Rules[Site] = {
-    "same server": [_same_server, fine("The address leads to the server of {0.machine.settings.serverdir}.")],
+    "same server": [_same_server, "The address leads to the server of {0.machine.settings.serverdir}."],
     "version": [
         when(lambda it: it.version is None, "The server does not say which version it is.", UNKNOWN),
         when(
@@ -340,8 +340,8 @@ BOTH_RULES: Rules[Site] = {
             "The server runs version {0.version}, but {0.machine.version} is installed. Restart it.",
             ADVICE,
         ),
-        fine("The server runs the installed version {0.version}."),
+        "The server runs the installed version {0.version}.",
     ],
-    "seclusion": [_seclusion, fine("No stored file belongs to a protected index only.")],
+    "seclusion": [_seclusion, "No stored file belongs to a protected index only."],
 }
 """For a server whose directory is on this machine."""
