@@ -66,7 +66,8 @@ class PasswordQueue:
         Must not be cancelled: the thread would go on, and others would take its place in the queue.
         """
         if self._working >= self.threads:
-            if len(self._waiting) >= self.longest or self._count(address) >= self.longest_of_one:
+            of_one = sum(other == address for other, _turn in self._waiting)
+            if len(self._waiting) >= self.longest or of_one >= self.longest_of_one:
                 raise TwistpiError(
                     "Too many passwords wait to be looked at; try again in a few seconds, or use a token instead of a password.",
                     503,
@@ -81,20 +82,14 @@ class PasswordQueue:
             result: _Result = await self._offload(work, *arguments)
             return result
         finally:
-            self._next()
+            if self._waiting:
+                self._waiting.popleft()[1].callback(None)
+            else:
+                self._working -= 1
 
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)
-
-    def _count(self, address: str) -> int:
-        return sum(1 for other, _turn in self._waiting if other == address)
-
-    def _next(self) -> None:
-        if self._waiting:
-            self._waiting.popleft()[1].callback(None)
-        else:
-            self._working -= 1
 
 
 @attrs.frozen
@@ -131,24 +126,6 @@ def _decoded(encoded: str) -> Credentials | None:
 
 
 _log = Logger()
-
-
-@attrs.frozen
-class _Try:
-    """A user and a password, as presented."""
-
-    user: User | None
-    """None when there is none of that name."""
-    name: str
-    password: str = attrs.field(repr=False)
-    address: str
-    digest: bytes = attrs.field(repr=False)
-    """Of name, password and what is kept of the right one."""
-
-    @property
-    def counted_as(self) -> str:
-        """The name under which wrong passwords are counted: one for all users that do not exist."""
-        return "" if self.user is None else self.user.name
 
 
 class PasswordCheck(Protocol):
@@ -283,31 +260,31 @@ class Authenticator:
         if self._remembered.knows(digest, self.clock.seconds()):
             return user
         # By address, too: wrong passwords are counted by it.
-        shown = _Try(user, name, password, address, digest)
-        if not await self._tries.join((digest, address), lambda: self._is_right(shown, local=local)):
+        verify = partial(self._is_right, user, Credentials(name, password), address, digest, local=local)
+        if not await self._tries.join((digest, address), verify):
             return None
         self._remembered.add(digest, self.clock.seconds())
         return user
 
-    async def _is_right(self, shown: _Try, *, local: bool) -> bool:
+    async def _is_right(self, user: User | None, shown: Credentials, address: str, digest: bytes, *, local: bool) -> bool:
         if self.elsewhere is not None:
-            return await self.elsewhere.is_right(shown.name, shown.password, shown.address, local=local)
-        wait = self._throttle.reserve(shown.counted_as, shown.address, self.clock.seconds())
+            return await self.elsewhere.is_right(shown.user, shown.secret, address, local=local)
+        # Wrong passwords of users that do not exist are counted under one name for all of them.
+        counted_as, kept = ("", None) if user is None else (user.name, user.password_hash)
+        wait = self._throttle.reserve(counted_as, address, self.clock.seconds())
         if wait is None:
             seconds = math.ceil(LONGEST_WAIT)
             raise LoginFailed(
-                f"Too many wrong passwords for {shown.name!r} came from your address; wait {seconds} seconds and try again.",
+                f"Too many wrong passwords for {shown.user!r} came from your address; wait {seconds} seconds and try again.",
                 seconds,
             )
         if wait > 0:
             await deferLater(self.clock, wait)
-        kept = None if shown.user is None else shown.user.password_hash
-        verify = partial(self.line.run, shown.address, verify_password, shown.password, kept)
-        right = bool(kept and shown.password) and await self._checks.join(shown.digest, verify)
+        verify = partial(self.line.run, address, verify_password, shown.secret, kept)
+        right = bool(kept and shown.secret) and await self._checks.join(digest, verify)
         if right:
-            self._throttle.succeeded(shown.counted_as, shown.address)
+            self._throttle.succeeded(counted_as, address)
         else:
             # An unknown name may be a password that slipped into the wrong field.
-            user = "a user who does not exist" if shown.user is None else shown.user.name
-            _log.info("A login of {user} from {address} failed.", user=user, address=shown.address)
+            _log.info("A login of {user} from {address} failed.", user=counted_as or "a user who does not exist", address=address)
         return right
