@@ -215,7 +215,7 @@ def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with
     ("changed", "reason"),
     [
         ({"fenced": True}, "--primary-url http://newest.example"),
-        ({"node_id": None}, "this very server"),
+        ({"node_id": None}, "this server itself"),
     ],
 )
 def test_a_server_that_should_not_be_followed_is_refused(

@@ -46,14 +46,10 @@ from twistpi.server.directory import Layout, ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view
 
+_DISK: Final = Disk()
 FOLDER: Final = "diverged"
 ENTRIES: Final = "entries.log"
 SUMMARY: Final = "summary.txt"
-
-
-def saved_name(first: int, last: int, chain: str) -> str:
-    """Return the name of the folder for the entries ``first`` to ``last``, where ``chain`` is that of ``last``."""
-    return f"{first}-{last}-{chain[:8]}"
 
 
 def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, whole_log: bool) -> tuple[str, int]:
@@ -70,12 +66,15 @@ def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, w
     os.makedirs(unfinished, mode=0o700)
     blobs = _write_entries(serverdir, unfinished, lines, heading, raw=not whole_log)
     if whole_log:
-        _link_log(serverdir, unfinished)
+        source, copy = Layout(serverdir).changelog, os.path.join(unfinished, "changelog")
+        os.makedirs(copy)
+        for segment in os.listdir(source):
+            os.link(os.path.join(source, segment), os.path.join(copy, segment))
     for path, _folders, _files in os.walk(unfinished, topdown=False):
-        _sync(path)
+        _DISK.sync_folder(path)
     os.rename(unfinished, target)
-    _sync(os.path.join(serverdir, FOLDER))
-    _sync(serverdir)
+    _DISK.sync_folder(os.path.join(serverdir, FOLDER))
+    _DISK.sync_folder(serverdir)
     return target, blobs
 
 
@@ -130,24 +129,6 @@ def _link(serverdir: str, folder: str, address: BlobAddress) -> bool:
     except (FileNotFoundError, FileExistsError):
         return False
     return True
-
-
-def _link_log(serverdir: str, folder: str) -> None:
-    source, target = Layout(serverdir).changelog, os.path.join(folder, "changelog")
-    os.makedirs(target)
-    for name in os.listdir(source):
-        os.link(os.path.join(source, name), os.path.join(target, name))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_DISK: Final = Disk()
 
 
 class Other(Protocol):
@@ -253,7 +234,7 @@ def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Epoch
 def _objection(node: Node, peer: Peer, epoch_start: Epoch) -> str | None:
     """Return why the other server should rather follow this one, or cannot be followed; None when it can."""
     if peer.node_id == node.node_id:
-        return "that is this very server"
+        return "that is this server itself"
     if not peer.log_id:
         return "it is a replica that has nothing yet"
     if peer.fenced:
@@ -295,5 +276,5 @@ def _save(serverdir: str, log: FileChangelog, common: Position, url: str) -> tup
         f"The entries {after.serial + 1} to {last.serial}, which only this server had when it became a replica of {url}.\n"
         "The files that they name are in +files. What matters of it can be uploaded again."
     )
-    name = saved_name(after.serial + 1, last.serial, last.chain)
+    name = f"{after.serial + 1}-{last.serial}-{last.chain[:8]}"
     return save(serverdir, name, log.read(after), heading, whole_log=is_whole)
