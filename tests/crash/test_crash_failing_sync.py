@@ -5,38 +5,16 @@ from __future__ import annotations
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.crash.uploaders import nothing_is_wrong
 from tests.fakes.live_server import LiveServer, server_environment, twistd_command
 from tests.fakes.upstream import FakeUpstream
-from tests.in_reactor import in_reactor, wait_for
-from twistpi.cli.check import check
+from tests.in_reactor import in_reactor
 
 PROGRAM = Path(__file__).parent / "failing_sync.py"
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    fake = FakeUpstream(reactor).start()
-    for project in ("here", "new"):
-        fake.add_project(project, {f"{project}-1.0.tar.gz": project.encode()})
-    yield fake
-    wait_for(Deferred.fromCoroutine(fake.stop()))
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "data", tmp_path / "twistd.log")
-    yield live
-    if live.process is not None:
-        live.process.kill()
-        live.process.wait()
 
 
 def _start(server: LiveServer, upstream: FakeUpstream, fail_when: Path) -> None:
@@ -72,11 +50,13 @@ def _fail_and_recover(server: LiveServer, upstream: FakeUpstream, fail_when: Pat
     assert server.process.wait(180) == 1
     assert "what was written may be lost, so the server stops" in server.told()
     fail_when.unlink()
-    assert [finding.text for finding in check(str(server.serverdir), lambda _what, _done, _total: None) if finding.wrong] == []
+    nothing_is_wrong(server.serverdir)
     _start(server, upstream, fail_when)
     assert _status(server, "here") == _status(server, "new") == 200
 
 
 @in_reactor
 async def test_a_failed_sync_ends_the_server_with_a_message(server: LiveServer, upstream: FakeUpstream, tmp_path: Path) -> None:
+    for project in ("here", "new"):
+        upstream.add_project(project, {f"{project}-1.0.tar.gz": project.encode()})
     await deferToThread(_fail_and_recover, server, upstream, tmp_path / "fail-now")

@@ -20,15 +20,13 @@ from urllib.parse import urljoin
 
 import attrs
 import pytest
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.crash.uploaders import nothing_is_wrong
 from tests.fakes.live_server import PATIENCE, LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
-from tests.in_reactor import in_reactor, wait_for
-from twistpi.cli.check import check
+from tests.in_reactor import in_reactor
 
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 MEGABYTE = 1 << 20
@@ -117,15 +115,6 @@ def server(disk: FullDisk, tmp_path: Path) -> Iterator[LiveServer]:
     live.end(signal.SIGKILL)
 
 
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    fake = FakeUpstream(reactor).start()
-    for project in ("here", "new", "other"):
-        fake.add_project(project, {wheel_name(project, "1.0"): make_wheel(project, "1.0", payload=os.urandom(MEGABYTE))})
-    yield fake
-    wait_for(Deferred.fromCoroutine(fake.stop()))
-
-
 def _get(url: str) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=JSON), timeout=60) as answer:
@@ -170,11 +159,14 @@ def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpst
     assert server.process.poll() is None
     server.end()
     assert "Traceback" not in server.told()
-    assert [finding.text for finding in check(str(server.serverdir), lambda _what, _done, _total: None) if finding.wrong] == []
+    nothing_is_wrong(server.serverdir)
 
 
 @in_reactor
 async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(
     disk: FullDisk, server: LiveServer, upstream: FakeUpstream
 ) -> None:
+    for project in ("here", "new", "other"):
+        wheel = make_wheel(project, "1.0", payload=os.urandom(MEGABYTE))
+        upstream.add_project(project, {wheel_name(project, "1.0"): wheel})
     await deferToThread(_run_full_and_recover, disk, server, upstream)

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from tests.crash.soaking import DEV, Pair, are_the_same, soak, status_of, until
@@ -26,7 +25,7 @@ from tests.crash.uploaders import Uploader, nothing_is_wrong
 from tests.fakes.distributions import Distribution, sdist_of, wheel_of
 from tests.fakes.unruly_proxy import Cut, Fault, Flip
 from tests.fakes.upstream import FakeUpstream
-from tests.in_reactor import in_reactor, wait_for
+from tests.in_reactor import in_reactor
 from tests.live.stages import make_stage
 from twistpi.auth.tokens import NodeTokens
 
@@ -46,13 +45,6 @@ FAULTS: list[Fault] = [
     Cut(asked=BLOB, behind=HEAD, after=0),
 ]
 """Inside lines, inside blobs, between the head and the body; each strikes once, and what it spoils is enough for the next."""
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    fake = FakeUpstream(reactor).start()
-    yield fake
-    wait_for(Deferred.fromCoroutine(fake.stop()))
 
 
 @in_reactor

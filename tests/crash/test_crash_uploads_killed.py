@@ -11,12 +11,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import attrs
-import pytest
 
 from tests.crash.uploaders import Uploader, is_clean, nothing_is_wrong
 from tests.fakes.distributions import Distribution, sdist_of, wheel_of
@@ -125,13 +122,6 @@ class Clients:
         except _BROKEN:
             return
         self.wrong.append("an upload that never ended was answered")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "data", tmp_path / "twistd.log")
-    yield live
-    live.end(signal.SIGKILL)
 
 
 def _is_as_told(uploader: Uploader, release: Release, dev: dict[str, bytes], prod: dict[str, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,13 @@ class Seen:
     token: str
     headers: Any
     body: bytes
+
+
+class Spoken:
+    """A signer whose tokens can be read."""
+
+    def make(self, node: str, method: str, target: str, at: float, nonce: str, _told: str) -> str:
+        return json.dumps([node, method, target, at, nonce], separators=(",", ":"))
 
 
 class _Everything(Resource):

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from tests.contracts.changelog_contract import raw_lines
 from tests.in_reactor import offload
-from tests.replication.fake_primary import make_client, reactor
+from tests.replication.fake_primary import Spoken, make_client, reactor
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.format import read_header
@@ -200,11 +200,6 @@ class ScriptedPrimary:
         return _Response(status, Headers({"X-Twistpi-Time": [str(reactor.seconds())]}), deliver, len(content))
 
 
-class _Signer:
-    def make(self, *_claims: object) -> str:
-        return "token"
-
-
 @attrs.define(eq=False)
 class Replica:
     """A follower with everything below it."""
@@ -230,7 +225,7 @@ class Replica:
             changelog, view, now=lambda: datetime.now(UTC), call_in_reactor=reactor.callFromThread,
             announce=lambda serial, changes: [each(serial, changes) for each in told], stop=failed.append, follows=True,
         )  # fmt: skip
-        asked = Primary("http://primary.example", "2" * 32, make_client(primary), _Signer(), os.urandom, patience=SILENCE)
+        asked = Primary("http://primary.example", "2" * 32, make_client(primary), Spoken(), os.urandom, patience=SILENCE)
         readers = Readers(str(folder / "view.sqlite"))
         options = {"silence": 30.0, "pauses": PAUSES, **options}
         following = Following(

@@ -42,6 +42,32 @@ def asked(server: Server, start: str) -> int:
     return sum(1 for line in server.asked if line.startswith(start))
 
 
+async def have_everything_beside_a_file(server: Server, content: bytes) -> dict[BlobAddress, bytes]:
+    """Give ``server`` a wheel, and all that can lie beside it; return what that is."""
+    wheel, docs = blob_address(digest(content), WHEEL), io.BytesIO()
+    with zipfile.ZipFile(docs, "w") as archive:
+        archive.writestr("index.html", "<p>demo")
+    beside = {
+        metadata_address(wheel): b"Name: demo\n",
+        provenance_address(digest(b"{}"), WHEEL): b"{}",
+        BlobAddress(wheel.digits, "demo.toxresult-1"): b"passed",
+        blob_address(digest(docs.getvalue()), "demo-1.0.doc.zip"): docs.getvalue(),
+    }
+    for address, bytes_there in beside.items():
+        server.put(bytes_there, address)
+    described, _ = server.upload(WHEEL, content)
+    full = FileUploaded(
+        STAGE, "demo", "1.0", WHEEL, digest(content), len(content), metadata_sha256=digest(b"Name: demo\n"), metadata_size=11,
+        provenance_sha256=digest(b"{}"), provenance_size=2,
+    )  # fmt: skip
+    await server.commit(described, full)
+    for (address, attached), kind, file in zip(list(beside.items())[2:], ("toxresult", "doczip"), (WHEEL, None), strict=True):
+        path = f"+f/{address.relative}"
+        change = AttachmentAdded(STAGE, "demo", "1.0", kind, address.filename, digest(attached), len(attached), path, file)
+        await server.commit(change)
+    return beside
+
+
 @in_reactor
 async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_them_and_what_mirrors_have(
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
@@ -49,28 +75,12 @@ async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_t
     fake.add_project("hello", {"hello-1.0.tar.gz": b"mirrored"})
     replica = make_server(primary)
     await replica.follow()
-    described, uploaded = primary.upload(WHEEL, LARGE)
-    assert isinstance(uploaded, FileUploaded)
-    wheel = blob_address(digest(LARGE), WHEEL)
-    beside: dict[BlobAddress, bytes] = {
-        metadata_address(wheel): b"Name: demo\n",
-        provenance_address(digest(b"{}"), WHEEL): b"{}",
-        BlobAddress(wheel.digits, "demo.toxresult-1"): b"passed",
-    }
-    for address, content in beside.items():
-        primary.put(content, address)
-    tox = f"+f/{wheel.digits[:3]}/{wheel.digits[3:]}/demo.toxresult-1"
-    full = FileUploaded(
-        STAGE, "demo", "1.0", WHEEL, digest(LARGE), len(LARGE), metadata_sha256=digest(b"Name: demo\n"), metadata_size=11,
-        provenance_sha256=digest(b"{}"), provenance_size=2,
-    )  # fmt: skip
-    await primary.commit(described, full)
-    await primary.commit(AttachmentAdded(STAGE, "demo", "1.0", "toxresult", "demo.toxresult-1", digest(b"passed"), 6, tox, WHEEL))
+    beside = await have_everything_beside_a_file(primary, LARGE)
     await primary.get(f"/{MIRROR}/+simple/hello/")
     await primary.get(f"/{MIRROR}/{primary.file('hello', 'hello-1.0.tar.gz').path}")
     await until(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
     assert {address: replica.blobs.open(address).read() for address in beside} == beside
-    assert replica.replica.files.figures.fetched == 5
+    assert replica.replica.files.figures.fetched == 6
     assert fake.count("/files/hello/hello-1.0.tar.gz") == 1
 
 
@@ -123,33 +133,15 @@ async def test_thirty_clients_that_ask_a_chain_for_a_file_it_has_not_yet_share_o
 async def test_everything_beside_a_file_is_brought_when_somebody_asks_for_it_documentation_too(
     primary: Server, make_server: Callable[..., Server]
 ) -> None:
+    _metadata, _provenance, tox_at, docs_at = beside = await have_everything_beside_a_file(primary, SMALL)
     wheel = blob_address(digest(SMALL), WHEEL)
-    pages = io.BytesIO()
-    with zipfile.ZipFile(pages, "w") as archive:
-        archive.writestr("index.html", "<p>demo")
-    docs, tox = pages.getvalue(), f"+f/{wheel.digits[:3]}/{wheel.digits[3:]}/demo.toxresult-1"
-    docs_at = blob_address(digest(docs), "demo-1.0.doc.zip")
-    beside = {metadata_address(wheel): b"Name: demo\n", provenance_address(digest(b"{}"), WHEEL): b"{}", docs_at: docs}
-    for address, content in {**beside, BlobAddress(wheel.digits, "demo.toxresult-1"): b"passed"}.items():
-        primary.put(content, address)
-    described, _ = primary.upload(WHEEL, SMALL)
-    full = FileUploaded(
-        STAGE, "demo", "1.0", WHEEL, digest(SMALL), len(SMALL), metadata_sha256=digest(b"Name: demo\n"), metadata_size=11,
-        provenance_sha256=digest(b"{}"), provenance_size=2,
-    )  # fmt: skip
-    await primary.commit(described, full)
-    for change in (
-        AttachmentAdded(STAGE, "demo", "1.0", "toxresult", "demo.toxresult-1", digest(b"passed"), 6, tox, WHEEL),
-        AttachmentAdded(STAGE, "demo", "1.0", "doczip", docs_at.filename, digest(docs), len(docs), f"+f/{docs_at.relative}"),
-    ):
-        await primary.commit(change)
     replica = make_server(primary, replicate_files="on-demand")
     await replica.pull()
     for path, content in (
         (f"/{STAGE}/+f/{wheel.relative}.metadata", b"Name: demo\n"),
         (f"/{STAGE}/+f/{wheel.relative}.provenance", b"{}"),
-        (f"/{STAGE}/{tox}", b"passed"),
-        (f"/{STAGE}/+f/{docs_at.relative}", docs),
+        (f"/{STAGE}/+f/{tox_at.relative}", b"passed"),
+        (f"/{STAGE}/+f/{docs_at.relative}", beside[docs_at]),
         (f"/{STAGE}/demo/1.0/+doc/index.html", b"<p>demo"),
     ):
         theirs, ours = await primary.get(path), await replica.get(path)

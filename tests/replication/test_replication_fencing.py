@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
-from tests.replication.fake_primary import FakePrimary, client_for, reactor
-from tests.replication.test_replication_primary import Spoken
+from tests.replication.fake_primary import FakePrimary, Spoken, client_for, reactor
 from twistpi.http.agent import Agent
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
@@ -171,7 +170,8 @@ def setup() -> Iterator[Setup]:
 async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fence_down_and_then_answers(setup: Setup) -> None:
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 2
-    told = await new.reach(old).tell(new.promoted(), PATIENCE)
+    note = new.promoted()
+    told = await new.reach(old).tell(note, PATIENCE)
     fence = Fence(2, NEW, new.site.url, 120, 125)
     assert (told.fenced, told.serial) == (True, 125)
     assert old.written == old.heard == [fence]
@@ -179,15 +179,8 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
     assert isinstance(old.gate.reason, TwistpiError)
     assert "Entries 121 to 125 exist only here." in str(old.gate.reason)
     assert told.primary_url == new.site.url
-
-
-@in_reactor
-async def test_being_told_again_changes_nothing(setup: Setup) -> None:
-    old, new = setup.server(OLD, 123), setup.server(NEW, 120)
-    note = new.promoted()
-    first = await new.reach(old).tell(note, PATIENCE)
-    assert await new.reach(old).tell(note, PATIENCE) == first
-    assert set(old.written) == {Fence(2, NEW, new.site.url, 120, 123)}
+    assert await new.reach(old).tell(note, PATIENCE) == told, "being told again changes nothing"
+    assert set(old.written) == {fence}
 
 
 @in_reactor
@@ -338,18 +331,8 @@ async def _until(clock: Clock, condition: Callable[[], bool]) -> None:
         clock.advance(0.5)
 
 
-@in_reactor
-async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None:
-    old, new = setup.server(OLD, 125), setup.server(NEW, 120)
-    note, clock, done, refused = new.promoted(), Clock(), [], []
-    silent: list[Any] = []
-    answering = old.site.answering
-
-    def hang_up(request: Any) -> None:
-        silent.append(request)
-        request.channel.abortConnection()
-
-    old.site.answering = hang_up
+def notifier(other: Primary, note: FenceNote, done: list[bool], refused: list[Peer], clock: Clock) -> PromotionNotifier:
+    """One that was started."""
 
     async def what() -> FenceNote:
         return note
@@ -360,8 +343,25 @@ async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None
     async def note_done() -> None:
         done.append(True)
 
-    telling = PromotionNotifier(new.reach(old), what, note_done, refuse, clock)
-    telling.start()
+    made = PromotionNotifier(other, what, note_done, refuse, clock)
+    made.start()
+    return made
+
+
+@in_reactor
+async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None:
+    old, new = setup.server(OLD, 125), setup.server(NEW, 120)
+    note, clock, done, refused = new.promoted(), Clock(), list[bool](), list[Peer]()
+    silent: list[Any] = []
+    answering = old.site.answering
+
+    def hang_up(request: Any) -> None:
+        silent.append(request)
+        request.channel.abortConnection()
+
+    old.site.answering = hang_up
+
+    telling = notifier(new.reach(old), note, done, refused, clock)
     await _until(clock, lambda: len(silent) >= 3)
     assert (done, old.written) == ([], [])
     old.site.answering = answering
@@ -375,19 +375,9 @@ async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None
 async def test_a_server_that_does_not_step_back_is_looked_at(setup: Setup) -> None:
     late, new = setup.server(OLD, 119), setup.server(NEW, 120)
     new.promoted()
-    note, done, refused = late.promoted(), [], []
+    note, done, refused = late.promoted(), list[bool](), list[Peer]()
 
-    async def what() -> FenceNote:
-        return note
-
-    async def refuse(peer: Peer) -> None:
-        refused.append(peer)
-
-    async def note_done() -> None:
-        done.append(True)
-
-    telling = PromotionNotifier(late.reach(new), what, note_done, refuse, Clock())
-    telling.start()
+    telling = notifier(late.reach(new), note, done, refused, Clock())
     await _until(Clock(), lambda: bool(refused))
     assert refused[0].epoch_start == Epoch(2, NEW, Fork(120, chain_of(120)))
     assert done == [True]

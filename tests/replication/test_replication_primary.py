@@ -14,19 +14,12 @@ from twisted.internet.task import deferLater
 
 from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.mirror.mirror_setup import ShiftableClock
-from tests.replication.fake_primary import Answering, FakePrimary, client_for, reactor
+from tests.replication.fake_primary import Answering, FakePrimary, Spoken, client_for, reactor
 from twistpi.http.agent import Agent
 from twistpi.model.server_errors import PrimaryUnreachable, StrangePrimary
 from twistpi.replication.primary import Primary, PrimaryAddress
 
 NODE = "ab" * 16
-
-
-class Spoken:
-    """A signer whose tokens can be read."""
-
-    def make(self, node: str, method: str, target: str, at: float, nonce: str, _told: str) -> str:
-        return json.dumps([node, method, target, at, nonce], separators=(",", ":"))
 
 
 @attrs.define

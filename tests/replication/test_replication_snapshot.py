@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.in_reactor import in_reactor, offload, until, wait_for
-from tests.replication.fake_primary import FakePrimary, client_for, reactor
+from tests.replication.fake_primary import FakePrimary, Spoken, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
 from twistpi.changelog.batch import catch_up
 from twistpi.changelog.disk import Disk
@@ -26,11 +26,6 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.segments import LARGE_BYTES, LARGE_ENTRIES, History, Overview, SegmentFacts, look_over
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.view.database import FOLD_VERSION, Copy, copy_view, dump, open_view
-
-
-class Signer:
-    def make(self, *_claims: object) -> str:
-        return "token"
 
 
 def start(folder: Path) -> tuple[FileChangelog, Any]:
@@ -148,7 +143,7 @@ def fresh(large: Large, tmp_path: Path) -> Iterator[Fresh]:
     folder = tmp_path / "replica"
     folder.mkdir()
     client, agent = client_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
+    primary = Primary(large.fake.url, "2" * 32, client, Spoken(), lambda size: b"0" * size, patience=60.0)
     place = SnapshotPaths(str(folder / "changelog"), str(folder / "view.sqlite"), str(folder / "incoming"))
     yield Fresh(folder, primary, Bootstrap(primary, place, Disk(), offload))
     agent.close()
@@ -158,14 +153,13 @@ def segments(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "changelog").glob("*.log")}
 
 
-async def history_of(fresh: Fresh, changelog: FileChangelog) -> None:
+def history_of(fresh: Fresh, changelog: FileChangelog) -> History:
     history = History(
         fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, offload,
         lambda: 0.0, 0.001,
     )  # fmt: skip
     history.start()
-    await history.whole
-    history.stop()
+    return history
 
 
 @in_reactor
@@ -177,7 +171,7 @@ async def test_a_snapshot_the_tail_and_the_older_history_make_the_same_log_and_v
     assert changelog.begins_after.serial > 0
     changelog.receive([line.rstrip(b"\n") for line in tail(large)], end.serial)
     catch_up(changelog, view)
-    await history_of(fresh, changelog)
+    await history_of(fresh, changelog).whole
     assert changelog.begins_after == BEGINNING
     assert segments(fresh.folder) == segments(large.folder)
     assert list(dump(str(fresh.folder / "view.sqlite"))) == list(dump(str(large.folder / "view.sqlite")))
@@ -245,7 +239,7 @@ async def test_older_history_that_comes_falsified_is_fetched_until_it_is_right(l
     await fresh.arrive()
     changelog, view = start(fresh.folder)
     large.flips, large.cuts = [300, 20], [50]
-    await history_of(fresh, changelog)
+    await history_of(fresh, changelog).whole
     assert changelog.begins_after == BEGINNING
     whole = segments(large.folder)
     assert all(whole[name].startswith(content) for name, content in segments(fresh.folder).items())
@@ -258,11 +252,7 @@ async def test_older_history_that_was_stopped_within_a_segment_asks_for_nothing_
     await fresh.arrive()
     changelog, view = start(fresh.folder)
     large.stalls = True
-    history = History(
-        fresh.primary, changelog, str(fresh.folder / "changelog"), str(fresh.folder / "incoming"), reactor, offload,
-        lambda: 0.0, 0.001,
-    )  # fmt: skip
-    history.start()
+    history = history_of(fresh, changelog)
     await until(lambda: any((fresh.folder / "incoming").glob("segment-*")))
     await until(lambda: next((fresh.folder / "incoming").glob("segment-*")).stat().st_size == 100)
     asked = len(large.fake.seen)

@@ -14,9 +14,9 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.in_reactor import in_reactor, offload, until, wait_for
-from tests.replication.fake_primary import client_for, reactor
+from tests.replication.fake_primary import Spoken, client_for, reactor
 from tests.replication.scripted_primary import LOG
-from tests.replication.test_replication_snapshot import Large, Signer
+from tests.replication.test_replication_snapshot import Large
 from twistpi.changelog.disk import Disk
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
@@ -99,7 +99,7 @@ def arriving(tmp_path: Path, secretfile: str) -> Iterator[Arriving]:
     settings = Settings(serverdir=str(tmp_path / "replica"), primary_url=large.fake.url, secretfile=secretfile)
     serverdir = open_directory(settings)
     client, agent = client_for(large.fake.url)
-    primary = Primary(large.fake.url, "2" * 32, client, Signer(), lambda size: b"0" * size, patience=60.0)
+    primary = Primary(large.fake.url, "2" * 32, client, Spoken(), lambda size: b"0" * size, patience=60.0)
     layout = serverdir.layout
     place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, "incoming"))
     bootstrap = Bootstrap(primary, place, Disk(), offload)

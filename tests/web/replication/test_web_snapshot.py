@@ -143,13 +143,19 @@ def test_one_whose_file_is_gone_has_no_reader(site: Site) -> None:
     assert snapshot.readers == 0
 
 
-def test_one_is_made_at_a_time_for_all_who_wait_and_whoever_leaves_stops_nothing(site: Site) -> None:
+def slow_threads() -> tuple[list[tuple[Deferred[Any], Callable[[], Any]]], Callable[..., Deferred[Any]]]:
+    """Work that was begun, each with what it fires at its end; and what begins it."""
     started: list[tuple[Deferred[Any], Callable[[], Any]]] = []
 
     def later(work: Callable[[], Any]) -> Deferred[Any]:
         started.append((Deferred(), work))
         return started[-1][0]
 
+    return started, later
+
+
+def test_one_is_made_at_a_time_for_all_who_wait_and_whoever_leaves_stops_nothing(site: Site) -> None:
+    started, later = slow_threads()
     snapshots = site.of(later)
     waiting = [Deferred.fromCoroutine(snapshots.get()) for _ in range(3)]
     waiting[0].addErrback(lambda _: None)
@@ -167,12 +173,7 @@ def test_one_is_made_at_a_time_for_all_who_wait_and_whoever_leaves_stops_nothing
 
 
 def test_a_snapshot_that_was_being_made_when_the_server_stopped_is_removed(site: Site) -> None:
-    started: list[tuple[Deferred[Any], Callable[[], Any]]] = []
-
-    def later(work: Callable[[], Any]) -> Deferred[Any]:
-        started.append((Deferred(), work))
-        return started[-1][0]
-
+    started, later = slow_threads()
     snapshots = site.of(later)
     Deferred.fromCoroutine(snapshots.get())
     snapshots.stop()
