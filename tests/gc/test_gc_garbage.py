@@ -17,7 +17,7 @@ from tests.gc.gc_setup import INDEXES, LOG_ID, LONG_AGO, check_blobs, now, put, 
 from twistpi.blobs.address import BlobAddress, metadata_address, provenance_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
-from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowClock, collect_alone, find_garbage
+from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowClock, collect_alone
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
@@ -156,7 +156,7 @@ def test_bytes_that_come_again_are_young_again(place: Place) -> None:
 def test_a_dry_run_tells_and_changes_nothing(place: Place, tmp_path: Path) -> None:
     address = put(place.tree, WHEEL, b"orphan", age=True)
     told: list[Any] = []
-    swept = find_garbage(Tree(str(tmp_path)), place.readers.get(), time.time() - 3600, lambda _: None, told.append)
+    swept = collect_alone(Tree(str(tmp_path)), place.readers.get(), time.time() - 3600, lambda _: None, only_tell=told.append)
     assert told == [Garbage(address, 6)]
     assert (swept.removed, swept.removed_bytes) == (1, 6)
     assert place.names() == [WHEEL]

@@ -84,7 +84,8 @@ class GarbageCollector:
     """Starts the next pass."""
     _pausing: Deferred[None] | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
-    _stoppers: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    _stopped: Deferred[None] = attrs.field(factory=Deferred, init=False)
+    """Fires after ``stop``, when nothing is under way any more."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.gc"))
 
     def start(self) -> None:
@@ -97,14 +98,11 @@ class GarbageCollector:
         if self._planned is not None:
             self._planned.cancel()
             self._planned = None
-        stopper: Deferred[None] = Deferred()
-        if self.running is None:
-            stopper.callback(None)
-        else:
-            self._stoppers.append(stopper)
-            if self._pausing is not None:
-                self._pausing.cancel()
-        return stopper
+        if self._pausing is not None:
+            self._pausing.cancel()
+        if self.running is None and not self._stopped.called:
+            self._stopped.callback(None)
+        return self._stopped
 
     def changed(self, _serial: int, changes: Sequence[Change]) -> None:
         """Plan a pass after committed changes that may have removed the last name of a blob."""
@@ -186,9 +184,8 @@ class GarbageCollector:
             self._log.info(
                 "Removed {removed} files with {size} bytes that nothing named.", removed=counts.removed, size=counts.removed_bytes
             )
-        stoppers, self._stoppers = self._stoppers, []
-        for stopper in stoppers:
-            stopper.callback(None)
+        if self._stopping and not self._stopped.called:
+            self._stopped.callback(None)
         if counts.young or report.failure is not None:
             self._plan()
         if self._again:

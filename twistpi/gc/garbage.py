@@ -112,8 +112,12 @@ class Collection:
             withdrawn = self._blobs.withdraw(address, self._before)
             if withdrawn is not None:
                 self._withdrawn.append(withdrawn)
-                self.counts.removed += 1
-                self.counts.removed_bytes += garbage.size
+                self.count(garbage)
+
+    def count(self, garbage: Garbage) -> None:
+        """Count ``garbage`` as removed."""
+        self.counts.removed += 1
+        self.counts.removed_bytes += garbage.size
 
     def _is_named(self, reader: Reader, address: BlobAddress) -> bool:
         if reader.names_blob(address.digits, address.filename):
@@ -126,27 +130,27 @@ class Collection:
             self._withdrawn.pop()()
 
 
-def collect_alone(blobs: IBlobs, reader: Reader, before: float, progress: Callable[[Collected], object]) -> Collected:
-    """Run a whole pass where nothing else can commit; ``progress`` is called with its state.  Blocking.  Raise ``OSError``."""
-    collection = Collection(blobs, before)
-    while (found := collection.find(reader)) is not None:
-        collection.take(found, reader)
-        collection.empty()
-        progress(collection.counts)
-    progress(collection.counts)
-    return collection.counts
-
-
-def find_garbage(
-    blobs: IBlobs, reader: Reader, before: float, progress: Callable[[Collected], object], each: Callable[[Garbage], object]
+def collect_alone(
+    blobs: IBlobs,
+    reader: Reader,
+    before: float,
+    progress: Callable[[Collected], object],
+    *,
+    only_tell: Callable[[Garbage], object] | None = None,
 ) -> Collected:
-    """Find what a pass would remove and call ``each`` with it; otherwise as ``collect_alone``.  Nothing is changed."""
+    """Run a whole pass where nothing else can commit; ``progress`` is called with its state.  Blocking.  Raise ``OSError``.
+
+    With ``only_tell`` nothing is changed: it is called with what a pass would remove.
+    """
     collection = Collection(blobs, before)
     while (found := collection.find(reader)) is not None:
-        for garbage in found:
-            each(garbage)
-            collection.counts.removed += 1
-            collection.counts.removed_bytes += garbage.size
+        if only_tell is None:
+            collection.take(found, reader)
+            collection.empty()
+        else:
+            for garbage in found:
+                only_tell(garbage)
+                collection.count(garbage)
         progress(collection.counts)
     progress(collection.counts)
     return collection.counts

@@ -105,9 +105,14 @@ class Promotion:
         """Return how far the promotion is, for ``/+promote``."""
         role = "fenced" if self._fencing.fence else self._fencing.facts.role
         return {
-            "role": role, "epoch": self._fencing.epoch, "serial": self._fencing.serial,
-            "state": self._state, "failure": self._failure, "told": list(self._told), "former": self._former_url(),
-        }  # fmt: skip
+            "role": role,
+            "epoch": self._fencing.epoch,
+            "serial": self._fencing.serial,
+            "state": self._state,
+            "failure": self._failure,
+            "told": list(self._told),
+            "former": self._former_url(),
+        }
 
     async def _overcome(self, *, force: bool) -> None:
         """Take over again from a server that had been promoted, and is lost."""
@@ -242,8 +247,8 @@ class PromotionNotifier:
         except (PrimaryUnreachable, StrangePrimary) as error:
             _log.debug("The former primary at {url} does not know of its successor yet: {reason}", url=url, reason=str(error))
             return False
-        _log.info("The former primary at {url} knows that this server was promoted; it has serial {serial}.",
-                  url=url, serial=told.serial)  # fmt: skip
+        known = "The former primary at {url} knows that this server was promoted; it has serial {serial}."
+        _log.info(known, url=url, serial=told.serial)
         await self._done()
         return True
 

@@ -108,9 +108,8 @@ class Bootstrap:
         fields = await answer.json()
         try:
             end = Position(int(fields["serial"]), str(fields["chain"]), int(fields["segment"]), int(fields["offset"]))
-            facts = SnapshotFacts(
-                str(fields["id"]), end, int(fields["size"]), str(fields["sha256"]), int(fields["fold_version"]), fields["log_id"]
-            )  # fmt: skip
+            size, version = int(fields["size"]), int(fields["fold_version"])
+            facts = SnapshotFacts(str(fields["id"]), end, size, str(fields["sha256"]), version, fields["log_id"])
         except (KeyError, TypeError, ValueError):
             raise StrangePrimary(self._primary.url, "what it tells of its snapshot cannot be understood") from None
         if facts.fold_version != FOLD_VERSION:

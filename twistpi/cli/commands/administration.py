@@ -17,7 +17,7 @@ from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of
 from twistpi.cli.resync import Resynced
 from twistpi.cli.resync import resync as make_replica
 from twistpi.cli.server_administration import Yank
-from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, find_garbage
+from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, collect_alone
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ApiToken, Json
 from twistpi.rules.accounts import is_expired, read_token_request, token_facts
@@ -142,7 +142,7 @@ def gc(settings: Settings, dry_run: bool) -> None:
 
         if dry_run:
             stored_before = now().timestamp() - GRACE
-            collected = find_garbage(Tree(settings.serverdir), administration.reader, stored_before, tell, name)
+            collected = collect_alone(Tree(settings.serverdir), administration.reader, stored_before, tell, only_tell=name)
         else:
             collected = administration.collect_garbage(tell)
     for line in _collected_lines(collected, dry_run=dry_run):
