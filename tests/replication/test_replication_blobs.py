@@ -80,7 +80,7 @@ async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_t
     await primary.get(f"/{MIRROR}/{primary.file('hello', 'hello-1.0.tar.gz').path}")
     await until(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
     assert {address: replica.blobs.open(address).read() for address in beside} == beside
-    assert replica.replica.files.figures.fetched == 6
+    assert replica.queue.figures.fetched == 6
     assert fake.count("/files/hello/hello-1.0.tar.gz") == 1
 
 
@@ -95,7 +95,7 @@ async def test_what_was_named_before_the_start_is_found_and_many_small_files_sha
     await until(lambda: replica.in_sync)
     assert all(replica.has(content, filename) for filename, content in contents.items())
     assert (asked(primary, "POST /+blobs"), asked(primary, "GET /+blob/")) == (2, 0)
-    facts = replica.replica.files.facts()
+    facts = replica.queue.facts()
     assert (facts["outstanding"], facts["failing"], facts["fetched"]) == (0, [], 300)
 
 
@@ -222,7 +222,7 @@ async def test_wrong_and_missing_bytes_are_not_kept_are_told_of_stop_nothing_and
     primary.blobs.remove(blob_address(digest(b"gone"), "gone-1.0.zip"))
     replica = make_server(primary)
     await replica.follow()
-    queue = replica.replica.files
+    queue = replica.queue
     await until(lambda: len(queue.failures) == 4 and all(one["tries"] > 1 for one in queue.failures.facts(with_names=True)))
     assert [list(replica.blobs.walk()), os.listdir(replica.folder / "incoming")] == [[], []]
     told = {one["path"].rpartition("/")[2]: one["reason"] for one in queue.failures.facts(with_names=True)}
@@ -264,7 +264,7 @@ async def test_a_large_file_goes_on_where_it_was_cut_and_a_small_one_that_was_cu
         ranges = [line for line in primary.asked if line.startswith("GET /+blob/") and "bytes=" in line]
         assert len(ranges) == 1, primary.asked
         await replica.vanish()
-        replica.replica.files.stop()
+        replica.queue.stop()
 
 
 @in_reactor
@@ -297,13 +297,13 @@ async def test_while_the_primary_is_gone_a_file_that_is_not_here_is_said_to_be_o
     replica = make_server(primary)
     await replica.pull()
     await primary.vanish()
-    replica.replica.files.start()
+    replica.queue.start()
     answer = await replica.get(path_of(SMALL, WHEEL))
     assert answer.status == 503
     assert b"not on this server yet" in answer.body
     assert answer.headers.hasHeader("Retry-After")
-    await until(lambda: replica.replica.files.figures.last_error is not None)
-    assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (2, 0)
+    await until(lambda: replica.queue.figures.last_error is not None)
+    assert (replica.queue.outstanding, len(replica.queue.failures)) == (2, 0)
     primary.listen()
     await until(lambda: replica.in_sync)
     assert replica.has(SMALL, WHEEL)
@@ -338,8 +338,8 @@ async def test_a_full_disk_makes_the_queue_wait_and_nothing_is_lost(primary: Ser
     replica = make_server(primary)
     replica.system.has_room = False
     await replica.follow()
-    await until(lambda: "No space left" in (replica.replica.files.figures.last_error or ""))
-    assert (replica.replica.files.outstanding, len(replica.replica.files.failures)) == (3, 0)
+    await until(lambda: "No space left" in (replica.queue.figures.last_error or ""))
+    assert (replica.queue.outstanding, len(replica.queue.failures)) == (3, 0)
     replica.system.has_room = True
     await until(lambda: replica.in_sync)
     assert replica.has(LARGE, WHEEL)
@@ -364,12 +364,12 @@ async def test_what_a_mirror_had_and_the_primary_lost_comes_from_the_upstream_ag
     last = make_server(middle)
     await middle.pull()
     await last.follow()
-    await until(lambda: last.replica.files.outstanding == 1 and not last.replica.files.is_searching)
+    await until(lambda: last.queue.outstanding == 1 and not last.queue.is_searching)
     for server in (primary, last):
         assert server.has(content, wheel)
         assert server.has(LARGE, "hello-1.0.tar.gz")
     assert last.blobs.digest(metadata_address(blob_address(digest(content), wheel))) == digest(told.body)
-    ((lost,), count) = last.replica.files.failures.facts(with_names=True), len(last.replica.files.failures)
+    ((lost,), count) = last.queue.failures.facts(with_names=True), len(last.queue.failures)
     assert isinstance(lost, dict)
     assert (count, "mine-1.0.zip" in str(lost["path"])) == (1, True)
     # Metadata that is asked for before the wheel is back is read from a part of the wheel.

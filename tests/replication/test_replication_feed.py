@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.replication import feed
-from twistpi.replication.feed import FeedLines, Heartbeat, heartbeat_line
+from twistpi.replication.feed import FeedLines, Heartbeat
 
 LINES = st.binary(max_size=40).map(lambda content: b"7 " + content.replace(b"\n", b""))
 BEATS = st.builds(Heartbeat, st.integers(0, 10**18 - 1), st.integers(0, 2**40).map(lambda time: time / 8))
@@ -17,7 +17,9 @@ BEATS = st.builds(Heartbeat, st.integers(0, 10**18 - 1), st.integers(0, 2**40).m
 def test_any_cuts_give_the_same_lines_and_heartbeats_wherever_these_stand(
     items: list[bytes | Heartbeat], cuts: list[int], rest: bytes
 ) -> None:
-    whole = b"".join(item + b"\n" if isinstance(item, bytes) else heartbeat_line(item) for item in items) + rest
+    whole = (
+        b"".join(item + b"\n" if isinstance(item, bytes) else b"+ %d %.3f\n" % (item.serial, item.time) for item in items) + rest
+    )
     reader, lines, beats, begin = FeedLines(), [], [], 0
     for end in [*sorted(min(cut, len(whole)) for cut in cuts), len(whole)]:
         taken, beat = reader.take(whole[begin:end])

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.fakes.upstream import FakeUpstream, Held, Status
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
+from tests.mirror.mirror_setup import pause
 from tests.replication.two_servers import MIRROR, Server, reactor
 from twistpi.model.errors import UnknownProject, UpstreamUnreachable
 
@@ -41,15 +42,15 @@ async def test_a_page_that_is_fresh_here_costs_no_question_and_one_that_is_old_i
     fake.add_project("hello", {SDIST: CONTENT})
     replica = make_server(primary)
     await replica.pull()
-    first = await replica.replica.mirror.ensure(replica.index, "hello")
+    first = await replica.mirrors.pages.ensure(replica.index, "hello")
     await primary.vanish()
-    again = await replica.replica.mirror.ensure(replica.index, "hello")
+    again = await replica.mirrors.pages.ensure(replica.index, "hello")
     assert (first.kind, again.kind, again.reason) == ("miss", "hit", None)
     primary.listen()
     fake.add_project("hello", {SDIST: CONTENT, "hello-2.0.tar.gz": b"two"})
     for server in (primary, replica):
         server.clock.shift = 3600.0
-    renewed = await replica.replica.mirror.ensure(replica.index, "hello")
+    renewed = await replica.mirrors.pages.ensure(replica.index, "hello")
     assert (renewed.kind, fake.count("/simple/hello/")) == ("revalidated", 2)
     assert replica.file("hello", "hello-2.0.tar.gz").link.size == 3
 
@@ -69,8 +70,12 @@ async def test_a_page_is_answered_when_the_log_here_has_what_the_primary_learned
     answer = await asking
     assert (answer.status, SDIST.encode() in answer.body) == (200, True)
     fake.add_project("late", {"late-1.0.tar.gz": b"late"})
-    replica.following.patience = 0.1
-    late = await replica.get(f"/{MIRROR}/+simple/late/")
+    asking = Deferred.fromCoroutine(replica.get(f"/{MIRROR}/+simple/late/"))
+    await until(lambda: primary.readers.get().has_project(MIRROR, "late"))
+    while not asking.called:
+        replica.clock.elapse(10.0)
+        await pause(0.01)
+    late = await asking
     assert (late.status, b"is not here yet" in late.body) == (503, True)
 
 
@@ -89,7 +94,7 @@ async def test_with_the_primary_gone_what_is_known_is_served_stale_and_what_is_n
     assert (stale.status, SDIST.encode() in stale.body) == (200, True)
     assert "the primary cannot be reached" in status
     with pytest.raises(UpstreamUnreachable, match="the primary cannot be reached"):
-        await replica.replica.mirror.ensure(replica.index, "other")
+        await replica.mirrors.pages.ensure(replica.index, "other")
     assert (await replica.get(f"/{MIRROR}/+simple/other/")).status == 503
     assert fake.count("/simple/other/") == 0
 
@@ -106,7 +111,7 @@ async def test_what_the_upstream_does_not_have_or_fails_to_tell_is_told_by_the_r
         assert (theirs.status, ours.status) == (status, status)
         assert ours.body == theirs.body
     with pytest.raises(UnknownProject):
-        await replica.replica.mirror.ensure(replica.index, "nothing")
+        await replica.mirrors.pages.ensure(replica.index, "nothing")
     assert fake.count("/simple/nothing/") == 1
 
 
@@ -222,11 +227,11 @@ async def test_the_name_list_is_the_primarys_confirmed_by_its_tag_and_stale_when
     assert fake.count("/simple/") == 1
     for server in (primary, replica):
         server.clock.shift = 3600.0
-    renewed = await replica.replica.name_lists.ensure(replica.index)
+    renewed = await replica.mirrors.names.ensure(replica.index)
     assert (renewed.kind, renewed.count) == ("revalidated", 2)
     assert renewed.age < 5
     await primary.vanish()
     replica.clock.shift = 7200.0
-    stale = await replica.replica.name_lists.ensure(replica.index)
+    stale = await replica.mirrors.names.ensure(replica.index)
     assert (stale.kind, stale.count) == ("stale", 2)
     assert "the primary cannot be reached" in (stale.reason or "")

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
@@ -34,15 +34,12 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
 from twistpi.http.single_flight import SingleFlight
-from twistpi.mirror.core_metadata import MetadataService
-from twistpi.mirror.files import FileService
-from twistpi.mirror.pages import PageService
 from twistpi.model.changes import Change, IndexCreated, LogStarted, UserCreated
 from twistpi.model.codec import decode_content, encode_content
-from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.replication.blob_fetcher import BlobFetcher
+from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
 from twistpi.server.process import Process
@@ -54,7 +51,7 @@ from twistpi.view.read import Readers
 from twistpi.web.access import Access
 from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
-from twistpi.web.components import Components, NodeFacts, ReplicationServices
+from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.routes import make_site
@@ -74,43 +71,6 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
-
-
-@attrs.define(eq=False)
-class Waiting:
-    """As much of a follower as others ask: to wait for a serial."""
-
-    serial: int = 0
-    patience: float = 30.0
-    """Seconds, if nobody is less patient."""
-    progress: Any = attrs.field(factory=lambda: SimpleNamespace(is_connected=True, lag_entries=0))
-    waiters: list[tuple[int, Deferred[None]]] = attrs.field(factory=list)
-
-    def wait_for(self, serial: int, timeout: float) -> Deferred[None]:
-        if self.serial >= serial:
-            return succeed(None)
-        waiter: Deferred[None] = Deferred()
-        waiter.addTimeout(min(timeout, self.patience), reactor, lambda _result, seconds: _late(serial, seconds, self.serial))
-        self.waiters.append((serial, waiter))
-        return waiter
-
-    def changed(self, serial: int, _changes: object) -> None:
-        self.serial = serial
-        due = [waiter for wanted, waiter in self.waiters if wanted <= serial]
-        self.waiters = [one for one in self.waiters if one[0] > serial]
-        for waiter in due:
-            if not waiter.called:
-                waiter.callback(None)
-
-
-def _late(serial: int, seconds: float, here: int) -> None:
-    raise TwistpiError(
-        (
-            f"Serial {serial} is not here yet: after {seconds:g} s this server was at {here}. What was "
-            "changed is in force at the primary, and will be here."
-        ),
-        504,
-    )
 
 
 class RoomySystem(System):
@@ -138,17 +98,6 @@ class NotingNodes(NodeAuthenticator):
 
 
 @attrs.define(eq=False)
-class Relayed:
-    """What a replica has over its primary."""
-
-    mirror: PageService
-    downloads: FileService
-    sidecars: MetadataService
-    name_lists: Any
-    files: BlobFetcher
-
-
-@attrs.define(eq=False)
 class Server:
     """One server of the house."""
 
@@ -164,9 +113,6 @@ class Server:
     system: RoomySystem
     asked: list[str]
     """What other servers asked for: method, path and range."""
-    following: Waiting
-    relayed: Relayed | None = None
-    """Of a replica."""
     parent: Server | None = None
     children: list[Server] = attrs.field(factory=list)
     follows: bool = True
@@ -207,12 +153,12 @@ class Server:
     async def follow(self) -> None:
         """Take over all lines, and begin to fetch files."""
         await self.pull()
-        self.replica.files.start()
+        self.queue.start()
 
     @property
     def in_sync(self) -> bool:
         """Whether nothing is known to be lacking, and nothing remains to be looked at."""
-        return not self.replica.files.outstanding and not self.replica.files.is_searching
+        return not self.queue.outstanding and not self.queue.is_searching
 
     async def commit(self, *changes: Change) -> None:
         await self.writer.commit(lambda reader: changes, by="alice")
@@ -249,9 +195,14 @@ class Server:
         return next(file for file in known.files if file.link.filename == filename)
 
     @property
-    def replica(self) -> Relayed:
-        assert self.relayed is not None
-        return self.relayed
+    def mirrors(self) -> MirrorServices:
+        return self.components.mirrors
+
+    @property
+    def queue(self) -> BlobFetcher:
+        """What fetches the files of a replica."""
+        assert self.components.replication.queue is not None
+        return self.components.replication.queue
 
     def has(self, content: bytes, filename: str) -> bool:
         """Whether the file is here, whole."""
@@ -259,15 +210,10 @@ class Server:
         return self.blobs.find(address) == len(content) and self.blobs.digest(address) == sha256(content).hexdigest()
 
     async def close(self) -> None:
-        if self.relayed is not None:
-            self.relayed.files.stop()
-        parts: Any = (
-            self.components.mirrors.names,
-            self.components.mirrors.metadata,
-            self.components.mirrors.pages,
-            self.components.mirrors.files,
-        )
-        for part in parts:
+        if self.parent is not None:
+            self.queue.stop()
+        names: Any = self.mirrors.names
+        for part in (names, self.mirrors.metadata, self.mirrors.pages, self.mirrors.files):
             part.stop()
         await self.vanish()
         await self.writer.stop()
@@ -316,30 +262,30 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     )
     process = Process(clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, lambda: None)
     roles = RoleBuilder(chosen, process, storage, readers, writer, upstream)
-    relayed, waiting = None, Waiting()
-    following: Any = waiting
+    nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
+    replication = ReplicationServices(nodes)
     if parent is None:
         mirrors = roles.upstream_mirrors()
     else:
         client, _agent = client_for(through or parent.url)
         primary = Primary(through or parent.url, os.urandom(16).hex(), client, NodeTokens(SECRET), os.urandom, patience=60.0)
+        log: Any = changelog
+        reactor_here = clock_reactor(clock)  # what follows is never started: the test hands lines on
+        following = Following(primary, LOG_ID, log, writer.receive, lambda: 1, offload, reactor_here, lambda: 0.5)
         mirrors = roles.primary_mirrors(primary, following)
-        fetcher = roles.blob_fetcher(primary, following, mirrors.files)
-        relayed = Relayed(mirrors.pages, mirrors.files, mirrors.metadata, mirrors.names, fetcher)
+        replication.queue = roles.blob_fetcher(primary, following, mirrors.files)
+        told += [following.changed, replication.queue.changed]
     authenticator = Authenticator(readers, LoginTokens(SECRET, 36000), PasswordQueue(offload), clock, os.urandom, 4)
     nobody: Any = None
-    nodes = NotingNodes(NodeTokens(SECRET), time.monotonic, time.time())
     components = Components(
         node=NodeFacts(os.urandom(16).hex()), software="twistpi/1.0", access=Access(readers, authenticator, Policy()),
         writer=writer, storage=UploadStorage(blobs, offload, lambda error: None), pusher=nobody,
-        mirrors=mirrors, replication=ReplicationServices(nodes, queue=None if relayed is None else relayed.files),
+        mirrors=mirrors, replication=replication,
         ready=ReadyAnswers(PageCache(1 << 20)),
         connections=Connections(clock), clock=clock, offload=offload, now=lambda: datetime.now(UTC),
     )  # fmt: skip
     site = make_site(components)
-    server = Server(
-        folder, changelog, view, readers, writer, blobs, components, site, clock, system, nodes.asked, waiting, relayed, parent
-    )
+    server = Server(folder, changelog, view, readers, writer, blobs, components, site, clock, system, nodes.asked, parent)
 
     def hand_on(_serial: int, _changes: object) -> None:
         for child in server.children:
@@ -347,9 +293,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
                 Deferred.fromCoroutine(child.pull())
 
     names: Any = mirrors.names
-    told += [site.changed, names.changed, hand_on]
-    if relayed is not None:
-        told += [relayed.files.changed, waiting.changed]
+    told[:0] = [site.changed, names.changed, hand_on]
     components.responder.default_headers.moved(changelog.last.serial)
     writer.start()
     server.listen()

@@ -83,11 +83,6 @@ class FeedLines:
             self._rest.append(piece)
 
 
-def heartbeat_line(beat: Heartbeat) -> bytes:
-    """Return ``beat`` as a line of a feed, with its line feed."""
-    return b"+ %d %.3f\n" % (beat.serial, beat.time)
-
-
 def _heartbeat(line: bytes) -> Heartbeat:
     found = _HEARTBEAT.fullmatch(line)
     if found is None:

@@ -171,7 +171,6 @@ class Feeds:
     """The end of the last entry that readers of the view see (``Writer.seen``)."""
     _clock: IReactorTime
     _offload: Offload
-    heartbeat_seconds: float = attrs.field(default=HEARTBEAT, kw_only=True)
     followers: dict[str, Follower] = attrs.field(factory=dict, init=False)
     """By their ids, those who asked last at the end."""
     _waiting: dict[Deferred[None], None] = attrs.field(factory=dict, init=False)
@@ -186,7 +185,7 @@ class Feeds:
 
     def start(self) -> None:
         """Start the heartbeats."""
-        self._ticking.start(self.heartbeat_seconds / _LOOKS, now=False)
+        self._ticking.start(HEARTBEAT / _LOOKS, now=False)
 
     def open(self, position: Position, node: str, address: str, outside_url: str | None) -> FeedBody:
         """A feed of the lines after ``position`` for the server ``node``; to be closed by ``closed``."""
@@ -246,7 +245,7 @@ class Feeds:
     def is_due(self, last: float) -> bool:
         """Return whether a heartbeat is due, when the last one was at ``last``."""
         # One look early, since the next would be late; and at once when the clock was set back.
-        return not 0 <= self._clock.seconds() - last < self.heartbeat_seconds * (_LOOKS - 1) / _LOOKS
+        return not 0 <= self._clock.seconds() - last < HEARTBEAT * (_LOOKS - 1) / _LOOKS
 
     def seconds(self) -> float:
         """Return the time in Unix seconds."""
