@@ -16,7 +16,7 @@ from tests.in_reactor import PATIENCE, in_reactor, wait_for
 from tests.replication.fake_primary import FakePrimary, Spoken, client_for, reactor
 from twistpi.http.agent import Agent
 from twistpi.model.errors import TwistpiError
-from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position, read_fence_note
+from twistpi.model.peers import Epoch, FenceNote, Fork, Position, read_fence_note
 from twistpi.model.server_errors import NotFenced, StrangePrimary, UnknownSerial
 from twistpi.replication.fencing import Fencing, KnownFollowers, ServerFacts
 from twistpi.replication.primary import Primary
@@ -331,19 +331,13 @@ async def _until(clock: Clock, condition: Callable[[], bool]) -> None:
         clock.advance(0.5)
 
 
-def notifier(other: Primary, note: FenceNote, done: list[bool], refused: list[Peer], clock: Clock) -> PromotionNotifier:
-    """One that was started."""
-
-    async def what() -> FenceNote:
-        return note
-
-    async def refuse(peer: Peer) -> None:
-        refused.append(peer)
+def notifier(there: Server, here: Server, clock: Clock, done: list[bool]) -> PromotionNotifier:
+    """What tells ``there``, begun."""
 
     async def note_done() -> None:
         done.append(True)
 
-    made = PromotionNotifier(other, what, note_done, refuse, clock)
+    made = PromotionNotifier(here.reach(there), here.fencing, note_done, clock)
     made.start()
     return made
 
@@ -351,7 +345,7 @@ def notifier(other: Primary, note: FenceNote, done: list[bool], refused: list[Pe
 @in_reactor
 async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None:
     old, new = setup.server(OLD, 125), setup.server(NEW, 120)
-    note, clock, done, refused = new.promoted(), Clock(), list[bool](), list[Peer]()
+    new.promoted()
     silent: list[Any] = []
     answering = old.site.answering
 
@@ -360,27 +354,27 @@ async def test_the_former_primary_is_told_until_it_answers(setup: Setup) -> None
         request.channel.abortConnection()
 
     old.site.answering = hang_up
-
-    telling = notifier(new.reach(old), note, done, refused, clock)
+    clock, done = Clock(), list[bool]()
+    telling = notifier(old, new, clock, done)
     await _until(clock, lambda: len(silent) >= 3)
     assert (done, old.written) == ([], [])
     old.site.answering = answering
     await _until(clock, lambda: bool(done))
     assert old.fencing.fence is not None
-    assert (len(done), refused) == (1, [])
+    assert (len(done), new.fencing.fence) == (1, None)
     telling.stop()
 
 
 @in_reactor
-async def test_a_server_that_does_not_step_back_is_looked_at(setup: Setup) -> None:
+async def test_of_two_promoted_servers_the_one_that_is_not_heeded_steps_back_itself(setup: Setup) -> None:
     late, new = setup.server(OLD, 119), setup.server(NEW, 120)
-    new.promoted()
-    note, done, refused = late.promoted(), list[bool](), list[Peer]()
-
-    telling = notifier(late.reach(new), note, done, refused, Clock())
-    await _until(Clock(), lambda: bool(refused))
-    assert refused[0].epoch_start == Epoch(2, NEW, Fork(120, chain_of(120)))
-    assert done == [True]
+    for server in (new, late):
+        server.promoted()
+    done = list[bool]()
+    telling = notifier(new, late, Clock(), done)
+    await _until(Clock(), lambda: bool(late.written))
+    assert late.fencing.fence == Fence(2, NEW, new.site.url, 120, 120)
+    assert (done, new.fencing.fence) == ([True], None)
     telling.stop()
 
 

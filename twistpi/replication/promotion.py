@@ -208,12 +208,9 @@ class PromotionNotifier:
     """Tells a former primary that this server was promoted, until it knows."""
 
     _other: Primary
-    _note: Callable[[], Awaitable[FenceNote]]
-    """Returns what it is told."""
+    _fencing: Fencing
     _done: Callable[[], Awaitable[object]]
     """Called when there is nothing left to tell it."""
-    _refused: Callable[[Peer], Awaitable[None]]
-    """Called with what the other server is when it does not step back: it may be this server that has to."""
     _clock: IReactorTime
     _working: Deferred[None] | None = None
 
@@ -238,25 +235,21 @@ class PromotionNotifier:
 
     async def attempt(self) -> bool:
         """Tell it once; return whether nothing is left to tell."""
-        url = self._other.url
+        own, url = await self._fencing.peer(), self._other.url
+        note = FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
         try:
-            told = await self._other.tell(await self._note(), NOTIFICATION_TIMEOUT)
-        except NotFenced as refusal:
-            _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
-            return await self._ask_why()
+            try:
+                told = await self._other.tell(note, NOTIFICATION_TIMEOUT)
+            except NotFenced as refusal:
+                _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
+                other = await self._other.peer(NOTIFICATION_TIMEOUT)
+                await self._done()
+                await self._fencing.learn(other)  # it may be this server that has to
+                return True
         except (PrimaryUnreachable, StrangePrimary) as error:
             _log.debug("The former primary at {url} does not know of its successor yet: {reason}", url=url, reason=str(error))
             return False
         known = "The former primary at {url} knows that this server was promoted; it has serial {serial}."
         _log.info(known, url=url, serial=told.serial)
         await self._done()
-        return True
-
-    async def _ask_why(self) -> bool:
-        try:
-            other = await self._other.peer(NOTIFICATION_TIMEOUT)
-        except (PrimaryUnreachable, StrangePrimary):
-            return False
-        await self._done()
-        await self._refused(other)
         return True

@@ -13,7 +13,6 @@ from twisted.logger import Logger
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import EpochBegan
-from twistpi.model.peers import FenceNote
 from twistpi.replication.fencing import Fencing, KnownFollowers
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
@@ -119,11 +118,7 @@ class Epochs:
         self._process.restart()
 
     def _notifier_of(self, former: str) -> PromotionNotifier:
-        return PromotionNotifier(self._reach(former), self._note, self._told, self.fencing.learn, self._process.reactor)
-
-    async def _note(self) -> FenceNote:
-        own = await self.fencing.peer()
-        return FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
+        return PromotionNotifier(self._reach(former), self.fencing, self._told, self._process.reactor)
 
     async def _told(self) -> None:
         try:
