@@ -11,9 +11,8 @@ from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
-from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
@@ -130,18 +129,18 @@ class _Body:
         self._file = file
         self._offload = offload
         self._moved = moved
-        self._consumer: IConsumer | None = None
         self._work: Deferred[None] | None = None
         self._waiting: Deferred[None] | None = None
         self._paused = False
-        self._done: Deferred[None] = Deferred(lambda _: self.stopProducing())
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """See ``IBodyProducer``."""
-        self.started, self._consumer = True, consumer
-        self._work = Deferred.fromCoroutine(self._produce())
-        self._work.addCallbacks(lambda _: self._finish(None), self._finish)
-        return self._done
+        self.started = True
+        done: Deferred[None] = Deferred(lambda _: self.stopProducing())
+        self._work = Deferred.fromCoroutine(self._produce(consumer))
+        self._work.addErrback(lambda failure: failure.trap(CancelledError) and Deferred())  # stopped
+        self._work.addCallbacks(done.callback, done.errback)
+        return done
 
     def pauseProducing(self) -> None:
         """The connection has enough for now."""
@@ -156,37 +155,26 @@ class _Body:
 
     def stopProducing(self) -> None:
         """Stop; the Deferred of ``startProducing`` does not fire any more."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None and self._work is not None:
+        if self._work is not None:
             self._work.cancel()
 
-    async def _produce(self) -> None:
-        await self._write(self._form.head)
+    async def _produce(self, consumer: IConsumer) -> None:
+        await self._write(consumer, self._form.head)
         while self._left > 0:
             assert self._file is not None
             data: bytes = await self._offload(self._file.read, min(_PIECE, self._left))
             if not data:
                 raise OSError("the file on disk is shorter than it was")
             self._left -= len(data)
-            await self._write(data)
-        await self._write(self._form.tail)
+            await self._write(consumer, data)
+        await self._write(consumer, self._form.tail)
 
-    async def _write(self, data: bytes) -> None:
-        if self._consumer is not None:
-            self._consumer.write(data)
+    async def _write(self, consumer: IConsumer, data: bytes) -> None:
+        consumer.write(data)
         if self._paused:
             self._waiting = Deferred()
             await self._waiting
         self._moved()
-
-    def _finish(self, failure: Failure | None) -> None:
-        if self._consumer is None:
-            return  # stopped
-        self._consumer = None
-        if failure is None:
-            self._done.callback(None)
-        else:
-            self._done.errback(failure)
 
 
 def _text(response: Response, body: bytes) -> str:

@@ -43,15 +43,6 @@ class Commits:
         return committed.changes
 
 
-@attrs.frozen
-class StoredBlob:
-    """A small blob."""
-
-    sha256: str
-    size: int
-    """Bytes."""
-
-
 @attrs.define(eq=False)
 class UploadStorage:
     """Stores uploaded content as blobs.
@@ -79,8 +70,8 @@ class UploadStorage:
         """Make ``content`` the blob at ``address``; raise what ``Received.keep_at`` raises."""
         await self._blocking(content.keep_at, address)
 
-    async def keep_bytes(self, address: BlobAddress, data: bytes) -> StoredBlob:
-        """Make ``data`` the blob at ``address``, unless there is one already; return the one that is there then.
+    async def keep_bytes(self, address: BlobAddress, data: bytes) -> tuple[str, int]:
+        """Make ``data`` the blob at ``address``, unless there is one already; return SHA-256 and size of the one that is there.
 
         Raise ``StorageFull`` and ``SyncFailed``.
         """
@@ -99,12 +90,12 @@ class UploadStorage:
             self.fail(final)
             raise
 
-    def _write(self, address: BlobAddress, data: bytes) -> StoredBlob:
+    def _write(self, address: BlobAddress, data: bytes) -> tuple[str, int]:
         sha256 = hashlib.sha256(data).hexdigest()
         with self.blobs.incoming() as incoming:
             incoming.write(data)
             try:
                 self.blobs.keep(incoming, address, sha256)
             except BlobConflict:
-                return StoredBlob(self.blobs.digest(address), self.blobs.find(address) or 0)
-        return StoredBlob(sha256, len(data))
+                return self.blobs.digest(address), self.blobs.find(address) or 0
+        return sha256, len(data)

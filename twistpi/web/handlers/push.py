@@ -178,8 +178,7 @@ class PushHandler:
         """Copy core metadata beside the file: that of a mirror's file without a digest lies elsewhere."""
         assert known.sha256 is not None, "it was fetched"
         data: bytes = await self._storage.offload(self._read, address)
-        kept = await self._storage.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
-        return kept.sha256, kept.size
+        return await self._storage.keep_bytes(metadata_address(blob_address(known.sha256, known.link.filename)), data)
 
     def _read(self, address: BlobAddress) -> bytes:
         with self._storage.blobs.open(address) as file:

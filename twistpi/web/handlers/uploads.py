@@ -194,12 +194,12 @@ class UploadHandler:
         await self._storage.keep(file.content, filename)
         if file.metadata is not None:
             address = metadata_address(blob_address(upload.sha256, filename))
-            kept = await self._storage.keep_bytes(address, file.metadata)
-            upload = attrs.evolve(upload, metadata_sha256=kept.sha256, metadata_size=kept.size)
+            sha256, size = await self._storage.keep_bytes(address, file.metadata)
+            upload = attrs.evolve(upload, metadata_sha256=sha256, metadata_size=size)
         if file.provenance is not None:
             address = provenance_address(hashlib.sha256(file.provenance).hexdigest(), filename)
-            kept = await self._storage.keep_bytes(address, file.provenance)
-            upload = attrs.evolve(upload, provenance_sha256=kept.sha256, provenance_size=kept.size)
+            sha256, size = await self._storage.keep_bytes(address, file.provenance)
+            upload = attrs.evolve(upload, provenance_sha256=sha256, provenance_size=size)
         return await self._commits.commit(self._decide(principal, upload, file.described), principal)
 
     async def _upload_docs(self, name: str, principal: Principal, form: Form, content: Received) -> Reply:
