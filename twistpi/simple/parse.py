@@ -39,7 +39,7 @@ _DROPPED_OF_A_PAGE: Final = frozenset({"tracks", "alternate-locations", "namespa
 """Rejected (PEP 708), or a statement about one repository only (PEP 752)."""
 _KNOWN_OF_A_PAGE: Final = _DROPPED_OF_A_PAGE | {"meta", "name", "files", "versions", "project-status"}
 _LONGEST_VERSION: Final = 200
-_PLAIN_FILENAME: Final = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,199}\Z", re.ASCII | re.IGNORECASE)
+_PLAIN_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}\Z")
 """Nearly every name; ``check_filename`` accepts them all, but takes longer."""
 
 
