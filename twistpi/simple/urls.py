@@ -44,6 +44,8 @@ def absolute(base: str, reference: str) -> str | None:
 
 def without_credentials(url: str) -> str:
     """Return ``url`` without user and password."""
+    if "@" not in url:
+        return url
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -117,7 +117,7 @@ class FastChannel(Channel):
     def _begin_page(self, data: bytes, path: bytes, head: RequestHead) -> bool:
         """Make a page that is not ready; return False if ``data`` requests something else."""
         site = self.site
-        asked = site.cold_pages.request_for(path, head, secure=self.isSecure())
+        asked = site.cold_pages.request_for(path, head, secure=self._socket is None and self.isSecure())
         if asked is None:
             return False
         request_id = site.request_ids.new()
