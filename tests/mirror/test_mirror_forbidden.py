@@ -85,7 +85,7 @@ async def refusal_of(setup: Setup) -> str:
 @in_reactor
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]", "0xa9fea9fe"])
 async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., Setup], host: str) -> None:
-    network = Network()
+    network: Any = Network()
     setup = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
     assert "The upstream of root/up failed for" in await refusal_of(setup)
     assert network.connected == []
@@ -97,7 +97,7 @@ async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Calla
 async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
     make_house: Callable[..., Setup], scheme: str, address: str
 ) -> None:
-    network = Network(inside=[address])
+    network: Any = Network(inside=[address])
     setup = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
     assert address not in await refusal_of(setup)
     assert network.nameResolver.asked == ["inside.example"]
@@ -109,7 +109,7 @@ async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
     make_house: Callable[..., Setup], fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    network = Network(moving=["127.0.0.1"])
+    network: Any = Network(moving=["127.0.0.1"])
     setup = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     for transport in list(fake._channels):
@@ -124,7 +124,7 @@ async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
 @in_reactor
 async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    network = Network(both=[METADATA, "127.0.0.1"])
+    network: Any = Network(both=[METADATA, "127.0.0.1"])
     setup = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     assert network.connected == ["127.0.0.1"]
@@ -135,7 +135,7 @@ async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Calla
 async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream, host: str) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     fake.misbehave("/simple/hello/", Redirect(f"http://{host}/latest/"))
-    network = Network(inside=[METADATA])
+    network: Any = Network(inside=[METADATA])
     setup = make_house(agent=make_agent(network, {}))
     await refusal_of(setup)
     assert network.connected == ["127.0.0.1"]
@@ -144,7 +144,7 @@ async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[...
 @in_reactor
 async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"}, files_at=f"http://{METADATA}")
-    network = Network()
+    network: Any = Network()
     setup = make_house(agent=make_agent(network, {}))
     await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(UpstreamFailed, match=SETTING):
@@ -162,7 +162,7 @@ async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[.
 
 @in_reactor
 async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., Setup]) -> None:
-    network = Network()
+    network: Any = Network()
     setup = make_house(
         mirror_url="http://127.0.0.1:1/simple/",
         agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"])),
@@ -209,7 +209,7 @@ async def test_a_proxy_may_lie_where_no_upstream_may(
 
 @in_reactor
 async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., Setup], proxy: FakeProxy) -> None:
-    network = Network(inside=[METADATA])
+    network: Any = Network(inside=[METADATA])
     agent = make_agent(network, {"HTTP_PROXY": proxy.url, "NO_PROXY": ".example"})
     setup = make_house(mirror_url="http://inside.example/latest/", agent=agent)
     await refusal_of(setup)

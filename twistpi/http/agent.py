@@ -9,7 +9,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -118,7 +118,8 @@ class Agent:
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         """Issue a request; see ``IAgent``.  Fails with ``RequestFailed``, ``ValueError``, or what the producer failed with."""
-        return self.send(method, uri, [] if headers is None else lines_of(headers), bodyProducer)  # type: ignore[return-value]
+        lines = [] if headers is None else lines_of(headers)
+        return cast(Deferred[IResponse], self.send(method, uri, lines, bodyProducer))
 
     def send(
         self,
@@ -202,7 +203,7 @@ class Agent:
 
 
 def make_agent(
-    reactor: Any,
+    reactor: IReactorTime,
     environ: Mapping[str, str],
     *,
     extra_ca_file: str | None = None,
@@ -223,7 +224,7 @@ def make_agent(
     def secured(host: str, port: int, plain: IStreamClientEndpoint) -> IStreamClientEndpoint:
         return wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), plain)
 
-    def direct(connecting: Any, is_secure: bool, host: str, port: int) -> IStreamClientEndpoint:
+    def direct(connecting: IReactorTime | GuardedReactor, is_secure: bool, host: str, port: int) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(connecting, host.encode("ascii"), port, _CONNECT_TIMEOUT)
         return secured(host, port, endpoint) if is_secure else endpoint
 
@@ -242,7 +243,7 @@ def make_agent(
     return Agent(endpoint, Pool(reactor, connections_per_host), ProxyRules.from_environment(environ), refusing)
 
 
-def unix_agent(reactor: Any, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:
+def unix_agent(reactor: IReactorTime, path: str, *, connections: int = 32, idle: float = _IDLE) -> Agent:
     """Return an agent that reaches every origin through the unix socket at ``path``."""
     return Agent(lambda _route: UNIXClientEndpoint(reactor, path), Pool(reactor, connections, idle))
 
@@ -254,7 +255,7 @@ def _netloc(origin: Origin) -> str:
     return shown if port == {"http": 80, "https": 443}[scheme] else f"{shown}:{port}"
 
 
-def _trust_root(extra_ca_file: str | None) -> Any:
+def _trust_root(extra_ca_file: str | None) -> object:
     """Return the system's authorities (None is Twisted's word for them), with those of ``extra_ca_file`` when there is one."""
     if extra_ca_file is None:
         return None

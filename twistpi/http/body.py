@@ -5,11 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IPushProducer, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -64,13 +64,13 @@ class BodyReader(TwistedProtocol):
         """Hold the sender back; until ``resume`` it may be silent."""
         self._rest()
         if not self.ended.called and self.transport is not None:
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            cast(IPushProducer, self.transport).pauseProducing()
 
     def resume(self) -> None:
         """Go on after ``pause``."""
         if not self.ended.called and self.transport is not None:
             self._expect()
-            self.transport.resumeProducing()  # type: ignore[attr-defined]
+            cast(IPushProducer, self.transport).resumeProducing()
 
     def give_up(self, error: Exception) -> None:
         """Close the connection; ``ended`` fails with ``error``."""
@@ -178,7 +178,7 @@ class BufferedBody:
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """Deliver all of it at once."""
-        protocol.makeConnection(_NoTransport())  # type: ignore[arg-type]
+        protocol.makeConnection(cast(ITransport, _NoTransport()))
         if self.content:
             protocol.dataReceived(self.content)
         protocol.connectionLost(BODY_DONE)

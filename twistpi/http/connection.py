@@ -7,11 +7,11 @@ is closed after it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
@@ -37,7 +37,7 @@ class WireResponse:
         self.code = parser.status
         self.phrase = parser.phrase
         self.lines = parser.lines
-        self.length: Any = UNKNOWN_LENGTH if parser.length is None else parser.length
+        self.length: int | str = UNKNOWN_LENGTH if parser.length is None else parser.length
         self._connection = connection
         self._headers: Headers | None = None
         self._pieces: list[bytes] = []
@@ -67,7 +67,7 @@ class WireResponse:
         """Send the body to ``protocol``, once; see ``IResponse``."""
         assert self._reader is None, "the body is delivered once"
         self._reader = protocol
-        protocol.makeConnection(self)  # type: ignore[arg-type]
+        protocol.makeConnection(cast(ITransport, self))
         pieces, self._pieces = self._pieces, []
         for piece in pieces:
             protocol.dataReceived(piece)

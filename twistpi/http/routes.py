@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import socket
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import unquote
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorTCP,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
@@ -107,18 +114,19 @@ def _literal(host: str) -> str | None:
 class GuardedReactor:
     """A reactor that does not connect to forbidden networks; it leaves all else to the real one."""
 
-    def __init__(self, reactor: Any, forbidden: ForbiddenNetworks) -> None:
+    def __init__(self, reactor: IReactorTime, forbidden: ForbiddenNetworks) -> None:
         self._reactor = reactor
         self._forbidden = forbidden
         directlyProvides(self, providedBy(reactor))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._reactor, name)
 
-    def connectTCP(self, host: str, port: int, *arguments: Any, **keywords: Any) -> Any:
+    def connectTCP(self, host: str, port: int, *arguments: object, **keywords: object) -> object:
         """Connect to the IP address ``host``, as ``IReactorTCP`` has it; raise ``RequestFailed``."""
         self._forbidden.check_address(host)
-        return self._reactor.connectTCP(host, port, *arguments, **keywords)
+        connect: Callable[..., object] = cast(IReactorTCP, self._reactor).connectTCP
+        return connect(host, port, *arguments, **keywords)
 
 
 _LONGEST_ANSWER = 16 * 1024
@@ -265,7 +273,7 @@ class _Tunnel(Protocol):
 
     def _close(self) -> None:
         assert self.transport is not None
-        self.transport.abortConnection()  # type: ignore[attr-defined]
+        cast(ITCPTransport, self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the protocol inside, or fail when the tunnel was never open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -50,7 +50,7 @@ class SingleFlight(Generic[Key, Result]):
 
     _work: dict[Key, tuple[Deferred[Result], Waiters[Result]]] = attrs.field(factory=dict)
 
-    def join(self, key: Key, start: Callable[[], Coroutine[Any, Any, Result]]) -> Deferred[Result]:
+    def join(self, key: Key, start: Callable[[], Coroutine[Deferred[object], object, Result]]) -> Deferred[Result]:
         """Wait for the work under ``key``; call ``start`` to begin it unless it runs already.
 
         An exception of the work reaches every waiter.  When all waiters have left, the work goes on and its exception is
