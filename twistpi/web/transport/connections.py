@@ -65,9 +65,10 @@ class Connections:
     _open: dict[Connection, None] = attrs.field(init=False, factory=dict)
     _ports: list[Port] = attrs.field(init=False, factory=list)
     _full: bool = attrs.field(init=False, default=False)
-    _idle_check: IDelayedCall | None = attrs.field(init=False, default=None)
-    _empty: Deferred[None] | None = attrs.field(init=False, default=None)
+    _finished: list[Deferred[None]] = attrs.field(init=False, factory=list)
+    """Fire when no connection is left."""
     _calls: list[IDelayedCall] = attrs.field(init=False, factory=list)
+    """The next search for idle connections, or what is to be done about connections that don't end."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -93,7 +94,7 @@ class Connections:
             self._full = True
             for port in self._ports:
                 port.stopReading()
-            self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
+            self._calls = [self._clock.callLater(_IDLE_CHECK, self._check_idle)]
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection ended."""
@@ -101,10 +102,10 @@ class Connections:
         self.watch(len(self._open))
         if self._full and len(self._open) < self.limit and not self.finishing:
             self._full = False
-            self._stop_checking_idle()
+            self._cancel_calls()
             for port in self._ports:
                 port.startReading()
-        if self._empty is not None and not self._open:
+        if not self._open:
             self._over()
 
     def finish(self, seconds: float) -> Deferred[None]:
@@ -113,11 +114,9 @@ class Connections:
         Fires when none is left. May be called again, with fewer seconds.
         """
         self.finishing = True
-        self._stop_checking_idle()
-        if self._empty is None:
-            self._empty = Deferred()
+        self._cancel_calls()
         done: Deferred[None] = Deferred()
-        self._empty.addCallback(lambda _: done.callback(None))
+        self._finished.append(done)
         self._finish_up(lambda connection: connection.quiet is not None or not connection.is_idle)
         if not self._open:
             self._over()
@@ -137,13 +136,17 @@ class Connections:
         ]
 
     def _over(self) -> None:
+        finished, self._finished = self._finished, []
+        if finished:
+            self._cancel_calls()
+        for done in finished:
+            done.callback(None)
+
+    def _cancel_calls(self) -> None:
         for call in self._calls:
             if call.active():
                 call.cancel()
         self._calls = []
-        empty, self._empty = self._empty, None
-        if empty is not None:
-            empty.callback(None)
 
     def _finish_up(self, concerns: Callable[[Connection], bool]) -> None:
         for connection in list(self._open):
@@ -154,14 +157,9 @@ class Connections:
         for connection in list(self._open):
             connection.cut()
 
-    def _stop_checking_idle(self) -> None:
-        if self._idle_check is not None and self._idle_check.active():
-            self._idle_check.cancel()
-        self._idle_check = None
-
     def _check_idle(self) -> None:
         """Close up to a tenth of the limit: connections, oldest first, on which nothing came since the last check."""
-        self._idle_check = self._clock.callLater(_IDLE_CHECK, self._check_idle)
+        self._calls = [self._clock.callLater(_IDLE_CHECK, self._check_idle)]
         room = max(1, self.limit // 10)
         for connection in list(self._open):
             if room and connection.is_idle and connection.quiet:

@@ -56,14 +56,12 @@ class SocketOutput:
 
     def fill(self, sender: Sender, body: Body) -> bool:
         """Send what is ready; return whether the transport will call ``sender`` again. Raise ``OSError``."""
-        if not self._is_clear:
-            self._is_clear = True  # when it calls again
-            return True
-        left, number = _TURN, self._transport.fileno()
+        left = _TURN if self._is_clear else 0
+        self._is_clear = True  # when the transport calls again
         try:
             while left > 0 and body.ready:
-                left -= body.send(number)
-            if not body.ready:
+                left -= body.send(self._transport.fileno())
+            if left > 0 and not body.ready:
                 return False
         except BlockingIOError:
             pass
