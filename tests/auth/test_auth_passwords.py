@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twistpi.auth.passwords import BLANK, hash_password, is_password_hash, verify_password
+from twistpi.auth.passwords import (
+    BLANK,
+    FORGOTTEN_AFTER,
+    FREE,
+    LONGEST_WAIT,
+    Remembered,
+    Throttle,
+    hash_password,
+    is_password_hash,
+    verify_password,
+)
 
 COST = 4
 PASSWORDS = st.text(st.characters(codec=None), min_size=1, max_size=100)
@@ -86,3 +98,174 @@ def test_what_is_no_hash_or_would_take_for_ever_matches_nothing(kept: str) -> No
     assert not is_password_hash(kept)
     assert not verify_password("password", kept)
     assert not verify_password("", kept)
+
+
+# What is remembered of right pairs of user and password: for a minute, as digests, not too many ----------------------
+
+
+KEY = b"k" * 32
+NOW = 1000.0
+
+
+def test_a_pair_is_known_for_a_minute_after_its_last_use() -> None:
+    remembered = Remembered(KEY)
+    pair = remembered.digest("alice", "secret", "$hash")
+    assert not remembered.knows(pair, NOW)
+    remembered.add(pair, NOW)
+    assert remembered.knows(pair, NOW + 59)
+    assert remembered.knows(pair, NOW + 118)
+    assert not remembered.knows(pair, NOW + 118 + 60)
+    assert len(remembered) == 0
+
+
+def test_other_users_passwords_and_hashes_are_not_known() -> None:
+    remembered = Remembered(KEY)
+    remembered.add(remembered.digest("alice", "secret", "$hash"), NOW)
+    for other in (("bob", "secret", "$hash"), ("alice", "Secret", "$hash"), ("alice", "secret", "$new")):
+        assert not remembered.knows(remembered.digest(*other), NOW)
+
+
+def test_where_the_name_ends_and_the_rest_begins_matters() -> None:
+    remembered = Remembered(KEY)
+    assert remembered.digest("ab", "c", "$hash") != remembered.digest("a", "c", "b$hash")
+    assert remembered.digest("a", "bc", "d") != remembered.digest("a", "c", "db")
+
+
+@given(st.tuples(st.text(), st.text(), st.text()), st.tuples(st.text(), st.text(), st.text()))
+def test_different_pairs_have_different_digests(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    remembered = Remembered(KEY)
+    assert (remembered.digest(*one) == remembered.digest(*other)) == (one == other)
+
+
+def test_every_process_has_digests_of_its_own_which_do_not_hold_the_password() -> None:
+    first, second = Remembered(os.urandom(32)), Remembered(os.urandom(32))
+    assert first.digest("alice", "secret", "$hash") != second.digest("alice", "secret", "$hash")
+    assert b"secret" not in first.digest("alice", "secret", "$hash")
+    assert "secret" not in repr(first._until)
+
+
+def test_the_longest_unused_go_when_there_are_too_many() -> None:
+    remembered = Remembered(KEY, most=3)
+    pairs = [remembered.digest(str(number), "", "") for number in range(4)]
+    for pair in pairs[:3]:
+        remembered.add(pair, NOW)
+    assert remembered.knows(pairs[0], NOW + 1)
+    remembered.add(pairs[3], NOW + 2)
+    assert [remembered.knows(pair, NOW + 3) for pair in pairs] == [True, False, True, True]
+
+
+def test_what_is_over_goes_when_something_new_comes() -> None:
+    remembered = Remembered(KEY)
+    for number in range(100):
+        remembered.add(remembered.digest(str(number), "", ""), NOW)
+    remembered.add(remembered.digest("new", "", ""), NOW + 61)
+    assert len(remembered) == 1
+
+
+# How long who guesses has to wait ------------------------------------------------------------------------------------
+
+
+START = 1000.0
+HOME = "192.0.2.1"
+
+
+def _guess(throttle: Throttle, count: int, user: str = "alice", address: str = HOME, now: float = START) -> float:
+    """Guess ``count`` times, each as soon as one may; when the last was looked at."""
+    for _ in range(count):
+        wait = throttle.reserve(user, address, now)
+        assert wait is not None
+        now += wait
+    return now
+
+
+def test_the_first_few_cost_nothing_and_then_each_waits_twice_as_long_up_to_a_limit() -> None:
+    throttle = Throttle()
+    now, waits = START, []
+    for _ in range(10):
+        wait = throttle.reserve("alice", HOME, now)
+        assert wait is not None
+        waits.append(wait)
+        now += wait
+    assert waits == [0, 0, 0, 0.5, 1, 2, 4, 8, 8, 8]
+
+
+def test_time_that_passed_by_itself_counts_as_waiting() -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 6)
+    assert throttle.reserve("alice", HOME, now + 3) == 1
+    assert throttle.reserve("alice", HOME, now + 100) == 0
+
+
+def test_a_right_password_makes_all_good() -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 8)
+    throttle.succeeded("alice", HOME)
+    assert len(throttle) == 0
+    assert [throttle.reserve("alice", HOME, now) for _ in range(FREE)] == [0] * FREE
+
+
+def test_all_is_forgotten_after_a_while() -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 8)
+    assert throttle.reserve("alice", HOME, now + FORGOTTEN_AFTER - 1) == 0
+    assert throttle.reserve("alice", HOME, now + FORGOTTEN_AFTER) == 8 - 1
+    assert throttle.reserve("alice", HOME, now + 3 * FORGOTTEN_AFTER) == 0
+
+
+def test_other_users_and_other_addresses_notice_nothing() -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 8)
+    assert throttle.reserve("bob", HOME, now) == 0
+    assert throttle.reserve("alice", "192.0.2.2", now) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("unix", "unix", True),
+    ],
+)
+def test_a_site_that_may_take_any_of_its_addresses_counts_as_one(one: str, other: str, same: bool) -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 8, address=one)
+    assert (throttle.reserve("alice", other, now) == LONGEST_WAIT) == same
+
+
+def test_guesses_at_the_same_moment_stand_in_line_and_a_line_too_long_is_refused() -> None:
+    throttle = Throttle()
+    waits = [throttle.reserve("alice", HOME, START) for _ in range(100)]
+    assert waits[:7] == [0, 0, 0, 0.5, 1.5, 3.5, 7.5]
+    assert waits[7:] == [None] * 93
+
+
+@given(st.lists(st.floats(0, 20), max_size=300))
+def test_nobody_has_more_looks_than_the_limit_allows(pauses: list[float]) -> None:
+    throttle = Throttle()
+    now, looks = START, []
+    for pause in pauses:
+        now += pause
+        wait = throttle.reserve("alice", HOME, now)
+        if wait is not None:
+            looks.append(now + wait)
+    assert looks == sorted(looks)
+    free = FREE + 4  # until the longest wait is reached
+    assert len(looks) <= free + 1 + (now + LONGEST_WAIT - START) / LONGEST_WAIT + (now - START) / FORGOTTEN_AFTER * free
+
+
+def test_names_without_end_take_no_memory_without_end() -> None:
+    throttle = Throttle(most=100)
+    for number in range(1000):
+        throttle.reserve(f"user {number}" * 1000, HOME, START)
+    assert len(throttle) == 100
+    assert all(len(key) == 16 for key in throttle._records)
+
+
+def test_those_who_were_forgiven_go_by_themselves() -> None:
+    throttle = Throttle()
+    for number in range(50):
+        throttle.reserve(str(number), HOME, START)
+    throttle.reserve("late", HOME, START + FORGOTTEN_AFTER)
+    assert len(throttle) == 1

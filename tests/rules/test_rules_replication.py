@@ -1,4 +1,4 @@
-"""Who is the primary, who is fenced, and where logs fork: decided the same way on every server."""
+"""Which files a replica fetches unasked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, read_fence_note, read_peer
 from twistpi.rules.replication import (
+    BlobPolicy,
     Fence,
     ForkSearch,
     beyond_sentence,
@@ -21,6 +22,26 @@ from twistpi.rules.replication import (
     fence_by_peer,
     is_stale,
 )
+
+
+def test_all_and_nothing_and_some_indexes() -> None:
+    assert BlobPolicy.parse("all").wants("alice/dev")
+    nothing = BlobPolicy.parse("on-demand")
+    assert (nothing.wants("alice/dev"), nothing.wants_nothing) == (False, True)
+    some = BlobPolicy.parse("root/pypi, alice/dev")
+    assert [some.wants(index) for index in ("alice/dev", "root/pypi", "alice/prod")] == [True, True, False]
+    assert [str(policy) for policy in (BlobPolicy(), nothing, some)] == ["all", "on-demand", "alice/dev,root/pypi"]
+    assert not some.wants_nothing
+
+
+@pytest.mark.parametrize("text", ["", "none", "alice", "alice/dev,", "alice/dev;bob/dev", "a/b/c"])
+def test_what_is_no_index_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        BlobPolicy.parse(text)
+
+
+# Who is the primary, who is fenced, and where logs fork: decided the same way on every server ------------------------
+
 
 OLD, NEW, LOG = "a" * 32, "b" * 32, "1" * 32
 ids = st.sampled_from([OLD, NEW, "c" * 32])
