@@ -2,7 +2,7 @@
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
 # make test-quick   style, types, and the tests that start no other programs: about two minutes
-# make bench   measure, and write docs/performance.rst
+# make bench   measure, and write docs/performance.rst and the bars of README.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
 # make lock    renew requirements-dev.lock, which says what is installed into .venv
@@ -47,6 +47,7 @@ check-quickly: $(VENV)/installed-to-test
 
 bench: programs $(VENV)/installed-to-test
 	$(BIN)/python -m bench.run --write-docs
+	$(BIN)/python -m bench.peers --write-docs
 
 soak: $(VENV)/installed-to-test
 	$(BIN)/python -m bench.soak $(SOAK_ARGUMENTS)
