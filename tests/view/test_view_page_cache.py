@@ -41,7 +41,8 @@ def test_a_page_for_some_is_not_found_by_others() -> None:
     cache.put(attrs.evolve(key(), audience="+alice/dev"), page())
     assert cache.get(key()) is None
     assert cache.get(attrs.evolve(key(), audience="+")) is None
-    assert cache.forget_project("root/pypi", "demo") == 1, "but a change is a change for all"
+    cache.forget("root/pypi", "demo")
+    assert len(cache) == 0, "but a change is a change for all"
 
 
 def test_putting_again_replaces() -> None:
@@ -73,16 +74,17 @@ def test_a_page_goes_when_its_project_changes_in_any_index_it_was_made_of() -> N
     cache.put(key("demo", "alice/dev", gzip=True), page(10, "alice/dev", "root/pypi"))
     cache.put(key("other", "alice/dev"), page(10, "alice/dev", "root/pypi"))
     cache.put(key("demo", "bob/dev"), page(10, "bob/dev"))
-    assert cache.forget_project("root/pypi", "demo") == 2
-    assert len(cache) == 2
-    assert cache.forget_project("root/pypi", "demo") == 0
+    for _ in range(2):
+        cache.forget("root/pypi", "demo")
+        assert len(cache) == 2
     assert cache.get(key("other", "alice/dev")) is not None
 
 
 def test_a_page_always_depends_on_the_index_that_was_asked() -> None:
     cache = Cache(100_000)
     cache.put(key(), page())
-    assert cache.forget_project("root/pypi", "demo") == 1
+    cache.forget("root/pypi", "demo")
+    assert len(cache) == 0
 
 
 def test_an_index_takes_everything_of_it_along() -> None:
@@ -90,7 +92,7 @@ def test_an_index_takes_everything_of_it_along() -> None:
     cache.put(key("a", "alice/dev"), page(10, "root/pypi"))
     cache.put(key("b"), page())
     cache.put(key("c", "bob/dev"), page())
-    assert cache.forget_index("root/pypi") == 2
+    cache.forget("root/pypi")
     assert len(cache) == 1
 
 
@@ -106,26 +108,23 @@ def test_clearing_leaves_nothing() -> None:
 def test_a_page_made_of_what_changed_meanwhile_is_not_kept() -> None:
     cache = Cache(100_000)
     mark = cache.mark()
-    cache.forget_project("root/pypi", "demo")
+    cache.forget("root/pypi", "demo")
     assert not cache.put(key(), page(), since=mark)
     assert not cache.put(key("demo", "alice/dev"), page(10, "root/pypi"), since=mark)
     assert cache.put(key("other"), page(), since=mark)
     assert cache.put(key("demo", "bob/dev"), page(), since=mark)
     assert cache.put(key(), page(), since=cache.mark())
-
-
-def test_a_page_made_of_an_index_that_changed_meanwhile_is_not_kept() -> None:
-    cache = Cache(100_000)
     mark = cache.mark()
-    cache.forget_index("root/pypi")
-    assert not cache.put(key(), page(), since=mark)
+    cache.forget("bob/dev")
+    assert not cache.put(key("demo", "bob/dev"), page(), since=mark)
+    assert cache.put(key(), page(), since=mark)
 
 
 def test_a_mark_that_is_too_old_to_tell_counts_as_outdated() -> None:
     cache = Cache(100_000)
     mark = cache.mark()
     for number in range(5000):
-        cache.forget_project("root/pypi", f"project-{number}")
+        cache.forget("root/pypi", f"project-{number}")
     assert not cache.put(key(), page(), since=mark)
 
 
@@ -156,12 +155,12 @@ def test_the_books_are_right_whatever_happens(steps: list[Put | PageKey | tuple[
         elif isinstance(step, PageKey):
             cache.get(step)
         elif isinstance(step, tuple):
-            cache.forget_project(*step)
+            cache.forget(*step)
         else:
-            cache.forget_index(step)
+            cache.forget(step)
         pages = [cache.get(key(project, index)) for project in "abc" for index in "abc"]
         assert len(cache) == sum(page is not None for page in pages)
         assert cache.size <= 20_000
     for index in "abc":
-        cache.forget_index(index)
-    assert (len(cache), cache.size, cache._groups, cache._sizes) == (0, 0, {}, {})
+        cache.forget(index)
+    assert (len(cache), cache.size, cache._groups) == (0, 0, {})

@@ -6,8 +6,8 @@ every operation costs the same however much is kept.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -18,12 +18,12 @@ _MARKS: Final = 1024
 """How many changes a mark looks back on; older marks count as outdated."""
 
 
-class IPage(Protocol):
+class CachedPage(Protocol):
     """A page, as far as the cache must know it."""
 
     @property
     def size(self) -> int:
-        """The bytes of it that count against the limit."""
+        """The bytes of it that count against the limit; the same for ever."""
 
     @property
     def sources(self) -> frozenset[str]:
@@ -46,7 +46,9 @@ class PageKey:
     """Who may see it: empty for everybody, else the same for all who see the same."""
 
 
-Page = TypeVar("Page", bound=IPage)
+_Group = tuple[str, str | None]
+"""The pages made of an index and a project, or of an index, where the project is None."""
+Page = TypeVar("Page", bound=CachedPage)
 
 
 class PageCache(Generic[Page]):
@@ -55,10 +57,8 @@ class PageCache(Generic[Page]):
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._pages: OrderedDict[PageKey, Page] = OrderedDict()
-        self._sizes: dict[PageKey, int] = {}
-        self._groups: dict[tuple[str, str | None], set[PageKey]] = {}
-        """The pages made of an index and a project, and those made of an index, whose project is None."""
-        self._forgettings: deque[tuple[str, str | None]] = deque(maxlen=_MARKS)
+        self._groups: defaultdict[_Group, set[PageKey]] = defaultdict(set)
+        self._forgotten: deque[_Group] = deque(maxlen=_MARKS)
         self._count = 0
         self.size = 0
         """Bytes that are in use."""
@@ -85,61 +85,48 @@ class PageCache(Generic[Page]):
         size = page.size + _OVERHEAD
         if size > self._limit or (since is not None and self._is_outdated(key, page, since)):
             return False  # what is kept under the key stays: it may be newer
-        self.drop(key)
+        self._drop(key)
         self._pages[key] = page
-        self._sizes[key] = size
         self.size += size
-        for group in self._groups_of(key, page):
-            self._groups.setdefault(group, set()).add(key)
+        for group in _groups(key, page):
+            self._groups[group].add(key)
         while self.size > self._limit:
-            self.drop(next(iter(self._pages)))
+            self._drop(next(iter(self._pages)))
         return True
 
-    def drop(self, key: PageKey) -> None:
-        """Drop one page, if it is here."""
-        page = self._pages.pop(key, None)
-        if page is None:
-            return
-        self.size -= self._sizes.pop(key)
-        for group in self._groups_of(key, page):
-            keys = self._groups[group]
-            keys.discard(key)
-            if not keys:
-                del self._groups[group]
-
-    def forget_project(self, index: str, project: str) -> int:
-        """Drop every page made of what ``index`` has of ``project``; return how many there were."""
-        return self._forget(index, project)
-
-    def forget_index(self, index: str) -> int:
-        """Drop every page made of anything of ``index``; return how many there were."""
-        return self._forget(index, None)
+    def forget(self, index: str, project: str | None = None) -> None:
+        """Drop every page made of what ``index`` has of ``project``, or of anything of ``index``."""
+        self._forgotten.append((index, project))
+        self._count += 1
+        for key in tuple(self._groups.get((index, project), ())):
+            self._drop(key)
 
     def clear(self) -> None:
         """Drop everything."""
-        self._drop_all(self._pages)
+        self._pages.clear()
+        self._groups.clear()
+        self.size = 0
         self._count += _MARKS + 1  # every mark is outdated
 
-    def _drop_all(self, keys: Iterable[PageKey]) -> int:
-        found = tuple(keys)
-        for key in found:
-            self.drop(key)
-        return len(found)
-
-    def _forget(self, index: str, project: str | None) -> int:
-        self._forgettings.append((index, project))
-        self._count += 1
-        return self._drop_all(self._groups.get((index, project), ()))
+    def _drop(self, key: PageKey) -> None:
+        page = self._pages.pop(key, None)
+        if page is None:
+            return
+        self.size -= page.size + _OVERHEAD
+        for group in _groups(key, page):
+            self._groups[group].discard(key)
+            if not self._groups[group]:
+                del self._groups[group]
 
     def _is_outdated(self, key: PageKey, page: Page, since: int) -> bool:
         missed = self._count - since
-        if missed > len(self._forgettings):
+        if missed > len(self._forgotten):
             return True
-        groups = set(self._groups_of(key, page))
-        return any(self._forgettings[-number] in groups for number in range(1, missed + 1))
+        groups = set(_groups(key, page))
+        return any(self._forgotten[-number] in groups for number in range(1, missed + 1))
 
-    @staticmethod
-    def _groups_of(key: PageKey, page: Page) -> Iterator[tuple[str, str | None]]:
-        for index in page.sources | {key.index}:
-            yield index, key.project
-            yield index, None
+
+def _groups(key: PageKey, page: CachedPage) -> Iterator[_Group]:
+    for index in page.sources | {key.index}:
+        yield index, key.project
+        yield index, None

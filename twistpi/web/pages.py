@@ -189,13 +189,13 @@ class Pages:
                 case InvalidationKind.PROJECT:
                     self._forget_project(touch.index, touch.project)
                 case InvalidationKind.PAGES:
-                    cache.forget_project(touch.index, touch.project)
+                    cache.forget(touch.index, touch.project)
                 case InvalidationKind.BYTES:
                     if (touch.index, touch.project) not in self._settled:
-                        cache.forget_project(touch.index, touch.project)
+                        cache.forget(touch.index, touch.project)
                 case InvalidationKind.INDEX:
                     self._access.forget()
-                    cache.forget_index(touch.index)
+                    cache.forget(touch.index)
                     ready.forget_files(touch.index)
 
     def forget_everything(self) -> None:
@@ -207,7 +207,7 @@ class Pages:
 
     def _forget_project(self, index: str, project: str) -> None:
         self._settled.pop((index, project), None)
-        self._ready.page_cache.forget_project(index, project)
+        self._ready.page_cache.forget(index, project)
         self._ready.forget_files(index, project)
 
     async def _make_large(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> ReadyPage:

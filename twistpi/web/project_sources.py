@@ -84,7 +84,7 @@ class ProjectSources:
             if state.kind == "stale":
                 raise UpstreamFailed(mirror.name, project, state.reason or "it did not answer")
         for mirror in mirrors:
-            self._ready.page_cache.forget_project(mirror.name, project)
+            self._ready.page_cache.forget(mirror.name, project)
 
     async def _ask_each(
         self, mirrors: Sequence[Index], project: str, *, force: bool = False
