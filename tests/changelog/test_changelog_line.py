@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import twistpi.changelog
 from twistpi.changelog.format import (
-    FIRST_LINK,
     BadLine,
     check_line,
     has_shape,
@@ -39,7 +38,7 @@ def lines_of_the_docstring() -> list[bytes]:
 
 def test_the_worked_lines_of_the_docstring_are_right() -> None:
     first, second = lines_of_the_docstring()
-    digest, body = check_line(first, 1, FIRST_LINK)
+    digest, body = check_line(first, 1, bytes(32))
     assert decode_content(body).changes == (LogStarted("5f0c1a6e9b7d4c3e8a2f6d1b0e4c7a93"), UserCreated("root"))
     _digest, body = check_line(second, 2, digest)
     content = decode_content(body)
@@ -66,13 +65,13 @@ def test_a_line_reads_as_it_was_made(serial: int, previous: bytes, body: bytes) 
 
 @given(st.data())
 def test_a_line_with_any_other_byte_is_refused(data: st.DataObject) -> None:
-    line = make_line(17, FIRST_LINK, BODY)[0][:-1]
+    line = make_line(17, bytes(32), BODY)[0][:-1]
     place = data.draw(st.integers(0, len(line) - 1))
     mask = data.draw(st.integers(1, 255))
     other = bytearray(line)
     other[place] ^= mask
     with pytest.raises(BadLine):
-        check_line(bytes(other), 17, FIRST_LINK)
+        check_line(bytes(other), 17, bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -80,13 +79,13 @@ def test_a_line_with_any_other_byte_is_refused(data: st.DataObject) -> None:
     [
         (b"", 2, "not a line"),
         (b"garbage", 2, "not a line"),
-        (make_line(3, FIRST_LINK, BODY)[0][:-1], 2, "serial 2 is due here, but the line says 3"),
+        (make_line(3, bytes(32), BODY)[0][:-1], 2, "serial 2 is due here, but the line says 3"),
         (make_line(2, b"x" * 32, BODY)[0][:-1], 2, "do not belong together"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(line: bytes, serial: int, reason: str) -> None:
     with pytest.raises(BadLine, match=reason):
-        check_line(line, serial, FIRST_LINK)
+        check_line(line, serial, bytes(32))
 
 
 def test_segments_are_found_among_other_files() -> None:

@@ -10,7 +10,6 @@ import re
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Any
 
 import attrs
 import orjson
@@ -18,9 +17,6 @@ import orjson
 from twistpi.changelog.disk import Disk
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import FeedDamaged, LogDamaged
-
-FIRST_LINK = bytes.fromhex(BEGINNING.chain)
-"""The digest that stands before serial 1: 32 zero bytes."""
 
 _SHAPE = re.compile(rb"[1-9][0-9]* [0-9a-f]{64} \{.*\}", re.DOTALL)
 
@@ -185,7 +181,7 @@ def write_base(directory: str, disk: Disk, base: Position) -> None:
 
 def _parse(content: bytes) -> Position:
     try:
-        fields: Any = orjson.loads(content)
+        fields: object = orjson.loads(content)
     except orjson.JSONDecodeError:
         fields = None
     match fields:

@@ -77,10 +77,7 @@ class ViewDatabase:
 
     def begin(self) -> None:
         """Open a transaction."""
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            self._fail(error)
+        self._execute("BEGIN IMMEDIATE")
 
     def apply(self, entry: Entry) -> None:
         """Fold ``entry`` into the open transaction; ``MalformedChange`` for a change that has no fold."""
@@ -91,11 +88,9 @@ class ViewDatabase:
 
     def commit(self, position: Position) -> None:
         """Make the transaction visible to readers, with the stamp ``position`` in it."""
-        try:
-            self._connection.execute("UPDATE stamp SET serial = ?, chain = ?, segment = ?, position = ?", attrs.astuple(position))
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._fail(error)
+        values = (position.serial, position.chain, position.segment, position.offset)
+        self._execute("UPDATE stamp SET serial = ?, chain = ?, segment = ?, position = ?", values)
+        self._execute("COMMIT")
         self.position = position
         if self._fold.newest is not None:
             self._fold.newest.committed()
@@ -104,35 +99,32 @@ class ViewDatabase:
         """Undo everything since ``begin``; does nothing when no transaction is open."""
         if self._fold.newest is not None:
             self._fold.newest.rolled_back()
-        try:
-            # A full disk may have ended the transaction already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            self._fail(error)
+        if self._connection.in_transaction:  # a full disk may have ended it already
+            self._execute("ROLLBACK")
 
     def remember_freshness(self, index: str, project: str, freshness: Freshness) -> None:
         """Store when ``index`` last checked ``project``: a local fact, in the open transaction or in one of its own."""
-        try:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO freshness (index_name, project, checked_at, etag, last_modified, missing, source)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (index, project, *attrs.astuple(freshness)),
-            )
-        except sqlite3.Error as error:
-            self._fail(error)
+        validators = (freshness.etag, freshness.last_modified)
+        self._execute(
+            "INSERT OR REPLACE INTO freshness (index_name, project, checked_at, etag, last_modified, missing, source)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (index, project, freshness.checked_at, *validators, freshness.missing, freshness.source),
+        )
 
     def forget_missing(self, before: float) -> int:
         """Drop the freshness of missing projects from before ``before`` (Unix seconds), which would pile up; return how many."""
-        try:
-            return self._connection.execute("DELETE FROM freshness WHERE missing AND checked_at < ?", (before,)).rowcount
-        except sqlite3.Error as error:
-            self._fail(error)
+        return self._execute("DELETE FROM freshness WHERE missing AND checked_at < ?", (before,)).rowcount
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
         self._fold.close()
         self._connection.close()
+
+    def _execute(self, statement: str, values: Row = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            self._fail(error)
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         code = _primary_code(error)
