@@ -11,9 +11,10 @@ cached bytes.  When the upstream takes that back, the old row is listed again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -45,7 +46,7 @@ from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Folds, Row, entry_time,
 
 _PROJECT: Final = "index_name = ? AND name = ?"
 _NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name, header) VALUES (?, ?, ?)"
-_NEW_VERSION: Final = "INSERT OR IGNORE INTO version VALUES (?, ?)"
+_NEW_VERSIONS: Final = "INSERT OR IGNORE INTO version VALUES "
 _AT_ONCE: Final = 20
 """Rows in one statement: to begin and end one for each row takes a quarter of the time and gives the interpreter away."""
 _LIST_NEW_NAME: Final = INSERT_FILE.replace("INSERT", "INSERT OR IGNORE", 1)
@@ -199,7 +200,7 @@ class Fold:
             # Should a change name a file twice, its last word counts.
             links = {link.filename: link for link in (*change.added, *change.changed)}
             if is_new:
-                self._insert_all(INSERT_FILE, [link_row(project, link) for link in links.values()])
+                self._insert_files([link_row(project, link) for link in links.values()])
             else:
                 known = {link.filename for link in change.changed}
                 for row in (link_row(project, link) for link in links.values()):
@@ -209,15 +210,19 @@ class Fold:
             versions = [(project, version) for version in change.versions_removed]
             executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
         if change.versions_added:
-            self._insert_all(_NEW_VERSION, [(project, version) for version in change.versions_added])
+            for start in range(0, len(change.versions_added), _AT_ONCE):
+                bunch = [(project, version) for version in change.versions_added[start : start + _AT_ONCE]]
+                execute(_NEW_VERSIONS + _rows(2, len(bunch)), tuple(chain.from_iterable(bunch)))
         if is_new and self.newest is not None:
             self.newest.learned(change)
 
-    def _insert_all(self, statement: str, rows: Sequence[Row]) -> None:
-        """Insert ``rows``, many with one statement; ``statement`` inserts one."""
+    def _insert_files(self, rows: Sequence[Row]) -> None:
+        """Insert ``rows`` of new names, many with one statement, which leaves out the columns that are None in all of them."""
         for start in range(0, len(rows), _AT_ONCE):
             bunch = rows[start : start + _AT_ONCE]
-            self._execute(_for_rows(statement, len(bunch)), tuple(chain.from_iterable(bunch)))
+            used = tuple(place for place, values in enumerate(zip(*bunch, strict=True)) if values.count(None) < len(bunch))
+            statement, pick = _insert_columns(used, len(bunch))
+            self._execute(statement, tuple(chain.from_iterable(map(pick, bunch))))
 
     def _list_name_again(self, row: Row) -> None:
         """List a file whose name the project had before: the same file, or another in its place."""
@@ -281,10 +286,16 @@ class Fold:
         return None
 
 
+def _rows(columns: int, count: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * count)
+
+
 @cache
-def _for_rows(statement: str, count: int) -> str:
-    """``statement``, which inserts one row, for ``count`` rows."""
-    return statement + f", {statement.partition(' VALUES ')[2]}" * (count - 1)
+def _insert_columns(used: tuple[int, ...], count: int) -> tuple[str, Callable[[Row], Row]]:
+    """The statement that inserts some of ``LINK_COLUMNS`` for ``count`` rows, and what picks them from a row."""
+    names = LINK_COLUMNS.split(", ")
+    columns = ", ".join(names[place] for place in used)
+    return f"INSERT INTO file ({columns}) VALUES {_rows(len(used), count)}", itemgetter(*used)
 
 
 def _other_bytes(known: Row, row: Row) -> bool:
