@@ -111,7 +111,7 @@ def test_while_the_primary_is_gone_little_is_asked_however_much_is_wanted_or_fai
     assert scene.looks - looks < 40
     scene.outcome = None
     scene.pass_time(60.0)
-    assert (queue.outstanding, queue.figures.fetched) == (0, 50)
+    assert (queue.outstanding, queue.fetched) == (0, 50)
 
 
 def test_what_keeps_from_looking_is_waited_for_and_nothing_is_forgotten_meanwhile() -> None:
@@ -124,7 +124,7 @@ def test_what_keeps_from_looking_is_waited_for_and_nothing_is_forgotten_meanwhil
     assert queue.is_searching
     scene.trouble = None
     scene.pass_time(60.0)
-    assert (queue.is_searching, queue.figures.fetched) == (False, 2)
+    assert (queue.is_searching, queue.fetched) == (False, 2)
 
 
 def test_while_the_log_is_far_behind_nothing_is_looked_for_so_that_it_catches_up() -> None:
@@ -136,7 +136,7 @@ def test_while_the_log_is_far_behind_nothing_is_looked_for_so_that_it_catches_up
     assert (scene.looks, queue.is_searching) == (0, True)
     busy[0] = False
     scene.pass_time(2.0)
-    assert (scene.looks, queue.figures.fetched, queue.is_searching) == (1, 1, False)
+    assert (scene.looks, queue.fetched, queue.is_searching) == (1, 1, False)
 
 
 def test_large_files_leave_a_way_free_and_a_stop_gives_up_what_is_on_its_way() -> None:

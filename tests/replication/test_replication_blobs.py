@@ -80,7 +80,7 @@ async def test_every_kind_of_file_comes_by_itself_uploads_and_what_lies_beside_t
     await primary.get(f"/{MIRROR}/{primary.file('hello', 'hello-1.0.tar.gz').path}")
     await until(lambda: replica.has(b"mirrored", "hello-1.0.tar.gz") and replica.has(LARGE, WHEEL) and replica.in_sync)
     assert {address: replica.blobs.open(address).read() for address in beside} == beside
-    assert replica.queue.figures.fetched == 6
+    assert replica.queue.fetched == 6
     assert fake.count("/files/hello/hello-1.0.tar.gz") == 1
 
 
@@ -302,7 +302,7 @@ async def test_while_the_primary_is_gone_a_file_that_is_not_here_is_said_to_be_o
     assert answer.status == 503
     assert b"not on this server yet" in answer.body
     assert answer.headers.hasHeader("Retry-After")
-    await until(lambda: replica.queue.figures.last_error is not None)
+    await until(lambda: replica.queue.last_error is not None)
     assert (replica.queue.outstanding, len(replica.queue.failures)) == (2, 0)
     primary.listen()
     await until(lambda: replica.in_sync)
@@ -338,7 +338,7 @@ async def test_a_full_disk_makes_the_queue_wait_and_nothing_is_lost(primary: Ser
     replica = make_server(primary)
     replica.system.has_room = False
     await replica.follow()
-    await until(lambda: "No space left" in (replica.queue.figures.last_error or ""))
+    await until(lambda: "No space left" in (replica.queue.last_error or ""))
     assert (replica.queue.outstanding, len(replica.queue.failures)) == (3, 0)
     replica.system.has_room = True
     await until(lambda: replica.in_sync)

@@ -29,7 +29,7 @@ from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.server_errors import PrimaryUnreachable, StorageFull, SyncFailed
 from twistpi.replication.blob_batch import Batch
-from twistpi.replication.missing_blobs import BlobFigures, BlobSearch, FailedBlobs, Key, MissingBlob, Naming, PendingBlobs
+from twistpi.replication.missing_blobs import BlobSearch, FailedBlobs, Key, MissingBlob, Naming, PendingBlobs
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
@@ -65,9 +65,17 @@ class BlobFetcher:
     _is_busy: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
     """Whether the log is far behind, and catches up: then what it names is not looked for, which would slow it down."""
     failures: FailedBlobs = attrs.field(factory=FailedBlobs, init=False)
-    figures: BlobFigures = attrs.field(factory=BlobFigures, init=False)
+    fetched: int = attrs.field(default=0, init=False)
+    """Blobs that came before anybody asked for them, since the process began."""
+    _fetched_bytes: int = attrs.field(default=0, init=False)
+    last_error: str | None = attrs.field(default=None, init=False)
+    """Why nothing could be fetched, the last time; it stays after it was put right."""
+    searched_at: float | None = attrs.field(default=None, init=False)
+    """When it was first known what is missing, in Unix seconds; None before."""
+    _in_sync_at: float | None = attrs.field(default=None, init=False)
+    """When nothing was last known to be missing, before something was again, in Unix seconds."""
     _pending: PendingBlobs = attrs.field(factory=PendingBlobs, init=False)
-    _fetching: dict[Key, MissingBlob] = attrs.field(factory=dict, init=False)
+    _fetching: set[Key] = attrs.field(factory=set, init=False)
     _alone: int = attrs.field(default=0, init=False)
     """How many of the requests under way are for one blob."""
     _work: set[Deferred[None]] = attrs.field(factory=set, init=False)
@@ -93,14 +101,14 @@ class BlobFetcher:
         """Begin, with a walk through the view."""
         self._stopped = False
         if self._policy.wants_nothing:
-            self.figures.searched_at = self._clock.seconds()
+            self.searched_at = self._clock.seconds()
         self.walk()
 
     def walk(self) -> None:
         """Walk through all that the view names, because much of it may be new."""
         if self._stopped or self._policy.wants_nothing:
             return
-        self.figures.in_sync_at = self.in_sync_at(self._clock.seconds())
+        self._in_sync_at = self.in_sync_at(self._clock.seconds())
         if self._mark is None:
             self._mark = BEGINNING
         else:
@@ -114,7 +122,7 @@ class BlobFetcher:
         news = [change for change in changes if isinstance(change, Naming) and self._policy.wants(change.index)]
         if not news:
             return
-        self.figures.in_sync_at = self.in_sync_at(self._clock.seconds())
+        self._in_sync_at = self.in_sync_at(self._clock.seconds())
         self._news += news
         if len(self._news) > _MOST_NEWS:
             self._news.clear()
@@ -126,8 +134,10 @@ class BlobFetcher:
         self._stopped = True
         self._pauses.stop()
         self._waits.stop()
-        retry, self._retry = self._retry, None
-        for work in (*self._work, *(() if retry is None else (retry,))):
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        for work in list(self._work):
             work.cancel()
 
     @property
@@ -142,8 +152,8 @@ class BlobFetcher:
 
     def in_sync_at(self, now: float) -> float | None:
         """When every file was last known to be here, in Unix seconds; ``now`` while it is so, None when it never was."""
-        if self.outstanding or self.is_searching or self.figures.searched_at is None:
-            return self.figures.in_sync_at
+        if self.outstanding or self.is_searching or self.searched_at is None:
+            return self._in_sync_at
         return now
 
     def facts(self, *, with_names: bool = False) -> dict[str, Json]:
@@ -152,16 +162,20 @@ class BlobFetcher:
             "policy": str(self._policy),
             "outstanding": self.outstanding,
             "searching": self.is_searching,
-            "fetched": self.figures.fetched,
-            "fetched-bytes": self.figures.fetched_bytes,
+            "fetched": self.fetched,
+            "fetched-bytes": self._fetched_bytes,
             "failing": self.failures.facts(with_names=with_names),
             "failing-count": len(self.failures),
-            "last-error": self.figures.last_error,
+            "last-error": self.last_error,
         }
 
     def measures(self) -> Iterable[Measure]:
         """See ``Measured``."""
-        return self.figures.measures(self.outstanding, len(self.failures))
+        prefix = "twistpi_replica_files"
+        yield Measure(f"{prefix}_outstanding", "gauge", "Files that this replica is known to lack", self.outstanding)
+        yield Measure(f"{prefix}_failing", "gauge", "Files that failed to come and will be tried again", len(self.failures))
+        yield Measure(f"{prefix}_fetched", "counter", "Files that came from the primary unasked", self.fetched)
+        yield Measure(f"{prefix}_fetched_bytes", "counter", "Bytes of these files", self._fetched_bytes)
 
     def _go_on(self) -> None:
         """Fetch what is known to be lacking, and look for more."""
@@ -174,9 +188,9 @@ class BlobFetcher:
         if may_look and has_room and (self._news or self._mark is not None):
             if self._is_busy():
                 self._waits.begin(_BUSY)
-            else:
-                self._looking = True
-                self._begin(self._look())
+                return
+            self._looking = True
+            self._begin(self._look())
 
     async def _look(self) -> None:
         news, self._news = self._news[:_NEWS_AT_ONCE], self._news[_NEWS_AT_ONCE:]
@@ -185,7 +199,10 @@ class BlobFetcher:
                 found = await self._offload(self._search.look, news)
             else:
                 found, self._mark = await self._offload(self._search.walk, self._mark)
-                self._note_end_of_walk()
+                if self._mark is None and self._walk_again:
+                    self._mark, self._walk_again = BEGINNING, False
+                elif self._mark is None and self.searched_at is None:
+                    self.searched_at = self._clock.seconds()
         except Exception:
             self._news[:0] = news  # looked at again, when whatever is wrong may be put right
             raise
@@ -193,12 +210,6 @@ class BlobFetcher:
             self._looking = False
         for missing in found:
             self._want(missing)
-
-    def _note_end_of_walk(self) -> None:
-        if self._mark is None and self._walk_again:
-            self._mark, self._walk_again = BEGINNING, False
-        elif self._mark is None and self.figures.searched_at is None:
-            self.figures.searched_at = self._clock.seconds()
 
     def _want(self, missing: MissingBlob) -> None:
         if missing.key not in self._fetching and missing.key not in self.failures:
@@ -223,19 +234,27 @@ class BlobFetcher:
     def _fetch_next(self) -> bool:
         """Begin one more request; False when nothing is to be fetched now."""
         # Large ones leave a way free for small ones.
-        may_be_alone = self._alone < max(1, self._at_once - 1)
-        batch = self._pending.take(alone=may_be_alone)
+        batch = self._pending.take(alone=self._alone < max(1, self._at_once - 1))
         if not batch:
             return False
-        self._fetching.update((missing.key, missing) for missing in batch)
-        self._begin(self._together(batch) if len(batch) > 1 else self._by_itself(batch[0]))
+        self._fetching.update(missing.key for missing in batch)
+        self._begin(self._fetch(batch))
         return True
+
+    async def _fetch(self, batch: Sequence[MissingBlob]) -> None:
+        is_alone = len(batch) == 1
+        self._requests += 1
+        self._alone += is_alone
+        try:
+            await (self._bring(batch[0]) if is_alone else self._together(batch))
+        finally:
+            self._requests -= 1
+            self._alone -= is_alone
 
     async def _together(self, together: Sequence[MissingBlob]) -> None:
         batch = Batch([missing.blob for missing in together], self._store)
         by_blob = {missing.blob: missing for missing in together}
         reason: str | None = None
-        self._requests += 1
         try:
             reason = await batch.fetch(self._primary, self._offload, _SILENCE)
         except (PrimaryUnreachable, StorageFull) as error:
@@ -244,31 +263,21 @@ class BlobFetcher:
             self._fail(final)
             raise
         finally:
-            self._requests -= 1
+            self._fetching.difference_update(missing.key for missing in together)
             for blob in batch.stored:
                 self._came(by_blob.pop(blob).blob)
             for blob, wrong in batch.refused:
                 self._note(by_blob.pop(blob), wrong)
             for missing in by_blob.values():
-                self._fetching.pop(missing.key, None)
                 self._want(missing)
         if reason is not None and not batch.stored:
             self._rest(reason)
-        self.figures.last_error = reason or self.figures.last_error
+        self.last_error = reason or self.last_error
 
     def _store(self, blob: KeptBlob, content: bytes) -> None:
         with self._blobs.incoming() as incoming:
             incoming.write(content)
             self._blobs.keep(incoming, BlobAddress(blob.digits, blob.filename), blob.sha256)
-
-    async def _by_itself(self, missing: MissingBlob) -> None:
-        self._requests += 1
-        self._alone += 1
-        try:
-            await self._bring(missing)
-        finally:
-            self._requests -= 1
-            self._alone -= 1
 
     async def _bring(self, missing: MissingBlob) -> None:
         """Fetch one blob."""
@@ -286,32 +295,29 @@ class BlobFetcher:
             self.failures.forget(missing.key)
             self._came(missing.blob)
         finally:
-            self._fetching.pop(missing.key, None)
+            self._fetching.discard(missing.key)
 
     def _came(self, blob: KeptBlob) -> None:
-        self._fetching.pop((blob.digits, blob.filename), None)
-        self.figures.came(blob)
+        self.fetched += 1
+        self._fetched_bytes += blob.size
         self._pauses.reset()
 
     def _note(self, missing: MissingBlob, reason: str) -> None:
         """A blob failed, and will be tried again."""
-        self._fetching.pop(missing.key, None)
         if self.failures.reason(missing.key) != reason:
             self._log.warn("{filename} did not come from the primary: {reason}", filename=missing.blob.filename, reason=reason)
         next_at = self.failures.note(missing, reason, self._clock.seconds())
-        if next_at is None:
-            self._forgotten = True
-        else:
-            self._plan_retry(next_at)
+        self._forgotten = self._forgotten or next_at is None
+        self._plan_retry(next_at)
 
     def _plan_retry(self, next_at: float | None) -> None:
         """Try again at ``next_at``, unless something is tried again before that; after a pause, if there is one."""
         if self._stopped or next_at is None:
             return
         next_at = max(next_at, self._pauses.until or 0.0)
-        if self._retry is not None and self._retry.getTime() <= next_at:
-            return
         if self._retry is not None:
+            if self._retry.getTime() <= next_at:
+                return
             self._retry.cancel()
         self._retry = self._clock.callLater(max(0.0, next_at - self._clock.seconds()), lambda: self._begin(self._try_again()))
 
@@ -333,7 +339,7 @@ class BlobFetcher:
             self.walk()
 
     def _rest(self, reason: str) -> None:
-        self.figures.last_error = reason
+        self.last_error = reason
         if not self._stopped:
             self._pauses.begin()
 

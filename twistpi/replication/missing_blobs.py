@@ -1,4 +1,4 @@
-"""The blobs that a replica lacks: the search for them, those that wait to be fetched, those that failed, and figures."""
+"""The blobs that a replica lacks: the search for them, those that wait to be fetched, and those that failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import backoff_delay
 from twistpi.model.changes import FileCached, MetadataCached
-from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.rules.replication import BlobPolicy
@@ -230,31 +229,3 @@ def _facts(failed: _Failed, *, with_names: bool) -> dict[str, Json]:
     if not with_names:
         path, reason = path.replace(filename, _HIDDEN), reason.replace(filename, _HIDDEN)
     return {"path": path, "reason": reason, "tries": failed.tries, "next-at": failed.next_at}
-
-
-@attrs.define(eq=False)
-class BlobFigures:
-    """Counts since the process began, and when all files were here."""
-
-    fetched: int = 0
-    """Blobs that were fetched before anybody asked for them."""
-    fetched_bytes: int = 0
-    last_error: str | None = None
-    """Why nothing could be fetched, the last time; it stays after it was put right."""
-    searched_at: float | None = None
-    """When it was first known what is missing, in Unix seconds; None before."""
-    in_sync_at: float | None = None
-    """When nothing was last known to be missing, before something was again, in Unix seconds."""
-
-    def came(self, blob: KeptBlob) -> None:
-        """Count a blob that is here now."""
-        self.fetched += 1
-        self.fetched_bytes += blob.size
-
-    def measures(self, outstanding: int, failing: int) -> Iterable[Measure]:
-        """Return the figures for ``/+metrics``."""
-        prefix = "twistpi_replica_files"
-        yield Measure(f"{prefix}_outstanding", "gauge", "Files that this replica is known to lack", outstanding)
-        yield Measure(f"{prefix}_failing", "gauge", "Files that failed to come and will be tried again", failing)
-        yield Measure(f"{prefix}_fetched", "counter", "Files that came from the primary unasked", self.fetched)
-        yield Measure(f"{prefix}_fetched_bytes", "counter", "Bytes of these files", self.fetched_bytes)

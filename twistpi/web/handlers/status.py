@@ -89,9 +89,9 @@ class StatusHandler:
         if files is None:
             return {}
         facts = files.facts(with_names=with_names)
-        since = [log_complete_at, files.figures.searched_at, files.in_sync_at(now)]
+        since = [log_complete_at, files.searched_at, files.in_sync_at(now)]
         return {
-            "replica-init-queue-finished-at": files.figures.searched_at,
+            "replica-init-queue-finished-at": files.searched_at,
             "replica-files-in-sync-at": files.in_sync_at(now),
             "replica-in-sync-at": None if None in since else max(at for at in since if at is not None),
             "replication-errors": {failure["path"]: failure for failure in facts["failing"]},
