@@ -25,6 +25,7 @@ from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 
 reactor: Any = installed_reactor
+TOO_MUCH = b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Devpi-Serial: 3\r\n\r\nok"
 
 
@@ -146,13 +147,7 @@ class Scripted:
     def _one(self, connection: socket.socket, number: int) -> None:
         with connection, contextlib.suppress(OSError):
             while connection.fileno() >= 0:
-                data = b""
-                while b"\r\n\r\n" not in data:
-                    piece = connection.recv(1 << 16)
-                    if not piece:
-                        return
-                    data += piece
-                head, _, rest = data.partition(b"\r\n\r\n")
+                head, _, rest = read_until(connection, b"\r\n\r\n").partition(b"\r\n\r\n")
                 self.asked.append((number, head))
                 self._act(connection, rest)
                 if self._path is None:
@@ -243,6 +238,14 @@ def read_until(connection: socket.socket, mark: bytes) -> bytes:
             raise ConnectionError(f"closed after {data!r}")
         data += piece
     return data
+
+
+def upload_too_much(port: int) -> bytes:
+    """Send the beginning of a large body; return the answer ``TOO_MUCH`` to it.  Blocking."""
+    with talking(port) as connection:
+        connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000").replace(b"close", b"keep-alive"))
+        connection.sendall(b"x" * 100_000)
+        return read_until(connection, b"too much")
 
 
 def wait_for_close(connection: socket.socket, gone: Event) -> None:

@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from tests.in_reactor import in_reactor, wait_for
 from tests.web.forwarding.forward_setup import (
     ANSWER,
+    TOO_MUCH,
     Primary,
     Setup,
     Signer,
@@ -29,6 +30,7 @@ from tests.web.forwarding.forward_setup import (
     request,
     scripted,
     talking,
+    upload_too_much,
     wait_for_close,
 )
 from tests.web.web_world import SECRET, World
@@ -281,17 +283,11 @@ async def test_bodies_go_through_as_they_are_framed(tmp_path: Path) -> None:
 @in_reactor
 async def test_a_refusal_comes_back_before_the_body_has_ended(tmp_path: Path) -> None:
     def act(connection: socket.socket, rest: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much")
+        connection.sendall(TOO_MUCH)
         wait_for_close(connection, Event())
 
-    def client(port: int) -> bytes:
-        with talking(port) as connection:
-            connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000").replace(b"close", b"keep-alive"))
-            connection.sendall(b"x" * 100_000)
-            return read_until(connection, b"too much")
-
     async with scripted(tmp_path / "replica", act) as (setup, _server):
-        assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
+        assert (await deferToThread(upload_too_much, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
 
 
 @in_reactor

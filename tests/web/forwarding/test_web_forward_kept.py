@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
 from tests.web.forwarding.forward_setup import (
+    TOO_MUCH,
     Act,
     Setup,
     Signer,
@@ -21,6 +22,7 @@ from tests.web.forwarding.forward_setup import (
     read_until,
     request,
     talking,
+    upload_too_much,
     wait_for_close,
     worker,
 )
@@ -212,18 +214,13 @@ async def test_a_refusal_before_the_end_of_a_body_ends_the_connection(tmp_path: 
 
     def act(connection: socket.socket, rest: bytes) -> None:
         if b"POST" in server.heads[-1]:
-            connection.sendall(b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much")
+            connection.sendall(TOO_MUCH)
             wait_for_close(connection, gone)
         else:
             connection.sendall(OK)
 
-    def client(port: int) -> bytes:
-        with talking(port) as connection:
-            connection.sendall(request("POST", "/alice/dev", b"", "Content-Length: 100000000") + b"x" * 100_000)
-            return read_until(connection, b"too much")
-
     async with worker(tmp_path, act) as (setup, server):
-        assert (await deferToThread(client, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
+        assert (await deferToThread(upload_too_much, setup.port)).startswith(b"HTTP/1.1 413 Too Much")
         assert await deferToThread(gone.wait, 60)
         assert await body_of(setup) == b"ok"
         assert server.used == [1, 2]
