@@ -133,7 +133,11 @@ def check_core_metadata(body: bytes, filename: str, limits: Limits = DEFAULT_LIM
         values.append(found[1].strip() if found else "")
         if not values[-1]:
             _refuse(filename, f"its metadata has no {field}")
-    _metadata_version, name, version = values
+    check_is_of(filename, *values[1:])
+
+
+def check_is_of(filename: str, name: str, version: str) -> None:
+    """Raise ``InvalidDistribution`` unless ``filename`` is that of a distribution of this project and version."""
     try:
         project = normalize_project(name)
     except InvalidName:

@@ -10,8 +10,8 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from twistpi.archives.core_metadata import CoreMetadata, parse_core_metadata
-from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, TopFolder, member_path, shown
+from twistpi.archives.core_metadata import CoreMetadata, check_is_of, parse_core_metadata
+from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, TopFolder, member_path
 from twistpi.archives.tar import TarArchive
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import read_member, read_members
@@ -20,8 +20,6 @@ from twistpi.model.names import (
     EGG,
     SDIST,
     WHEEL,
-    is_of_project,
-    is_of_version,
     is_same_version,
     kind_of_filename,
     normalize_project,
@@ -63,9 +61,7 @@ def inspect(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_L
         return Inspected(kind, None, None)
     core = parse_core_metadata(metadata, filename, limits)
     if kind != EGG:
-        project = normalize_project(core.name)
-        if not is_of_project(filename, project) or not is_of_version(filename, project, core.version):
-            raise source.refusal(f"its metadata is of {shown(core.name)} {shown(core.version)}")
+        check_is_of(filename, core.name, core.version)
     return Inspected(kind, metadata, core)
 
 

@@ -2,6 +2,9 @@
 
 The changes of private releases are in ``model/releases.py``.
 
+In all of them ``index`` is ``user/name``, ``project`` the normalised name; a size is in bytes, a digest in hexadecimal digits;
+``changed`` has keys with their new values, ``removed`` those that are not set any more.
+
 A change holds all that its fold needs; time and author are in the entry around it.  Names of classes and fields are the format of
 the changelog: a class may gain fields with defaults; nothing else is ever changed.
 """
@@ -63,9 +66,7 @@ class UserModified:
 
     user: str
     changed: Mapping[str, Json] = NOTHING
-    """Keys with their new values."""
     removed: tuple[str, ...] = ()
-    """Keys that are not set any more."""
     password_hash: str | None = None
     """Of the new password, empty for the blank one; None when the password stays."""
 
@@ -82,7 +83,6 @@ class IndexCreated:
     """An index was created."""
 
     index: str
-    """``user/name``."""
     config: Mapping[str, Json]
     """``type``, ``volatile``, ``mirror_url`` and the like, as the devpi client knows them."""
 
@@ -93,9 +93,7 @@ class IndexModified:
 
     index: str
     changed: Mapping[str, Json] = NOTHING
-    """Keys with their new values."""
     removed: tuple[str, ...] = ()
-    """Keys that are not set any more."""
 
 
 @attrs.frozen
@@ -124,7 +122,6 @@ class TokenCreated:
     expires: str | None = None
     """UTC, ``2026-11-22T17:00:00Z``; None for never."""
     title: str = ""
-    """Its purpose, for people."""
 
 
 @attrs.frozen
@@ -140,7 +137,6 @@ class LinksChanged:
 
     index: str
     project: str
-    """The normalised name."""
     added: tuple[Link, ...] = ()
     changed: tuple[Link, ...] = ()
     """Links whose file name was known already, with their new values."""
@@ -169,7 +165,6 @@ class FileCached:
     filename: str
     sha256: str
     size: int
-    """Bytes."""
     path: str | None = None
     """Of the file below the index; None where the file name and the digest determine it."""
 
@@ -184,9 +179,7 @@ class MetadataCached:
     """Of the distribution, not of the metadata file."""
     sha256: str
     size: int
-    """Bytes."""
     path: str | None = None
-    """Of the file below the index; None where the file name and the digest determine it."""
 
 
 @attrs.frozen
@@ -198,7 +191,6 @@ class MetadataMissing:
     filename: str
     reason: str
     path: str | None = None
-    """Of the file below the index; None where the file name and the digest determine it."""
 
 
 Change = (

@@ -1,5 +1,7 @@
 """Projects, links, indexes, users and API tokens as frozen values.
 
+Names of projects are normalised, those of indexes read ``user/name``; sizes are in bytes, times UTC.
+
 Source unless said otherwise: "Simple repository API" (PEP 503, 592, 658, 691, 700, 714, 740, 792), version 1.4.
 """
 
@@ -30,7 +32,6 @@ class Link:
     hashes: Mapping[str, str] = NOTHING
     """Algorithm to lower-case hexadecimal digest; "MAY be empty", sha256 is recommended."""
     size: int | None = None
-    """Bytes; None when not known."""
     requires_python: str | None = None
     """The ``Requires-Python`` of the release; None when the page has none."""
     upload_time: str | None = None
@@ -62,7 +63,6 @@ class PageHeader:
     status: str | None = None
     """The project status marker: ``active``, ``archived``, ``quarantined`` or ``deprecated`` (PEP 792); None when not given."""
     status_reason: str | None = None
-    """Why, for people."""
     last_serial: int | None = None
     """The upstream's own serial for the project; private to upstreams that have one."""
     extra: Mapping[str, Json] = NOTHING
@@ -74,7 +74,6 @@ class ProjectPage:
     """A project page, parsed from an upstream or made by an index."""
 
     project: str
-    """The normalised name."""
     links: tuple[Link, ...]
     """One per file name, in the order of the page."""
     versions: tuple[str, ...] = ()
@@ -96,7 +95,6 @@ class KnownFile:
     metadata_sha256: str | None = None
     """SHA-256 of the cached core metadata; None while it is not here."""
     metadata_size: int | None = None
-    """Bytes of the cached core metadata."""
     metadata_missing: bool = False
     """Whether it is known that there is no readable core metadata."""
     vanished: bool = False
@@ -170,7 +168,6 @@ class Index:
     """An index with its settings."""
 
     name: str
-    """``user/index``."""
     config: Mapping[str, Json]
     """Keys as the devpi client knows them: ``type``, ``volatile``, ``bases``, ``mirror_url`` …"""
 
@@ -210,7 +207,6 @@ class User:
     created: str = ""
     """UTC, ``2026-11-22T17:12:19Z``."""
     modified: str | None = None
-    """Of the last change, in the same form; None before the first."""
 
 
 @attrs.frozen

@@ -1,5 +1,7 @@
 """Private releases with their files and attachments, and the changes that happen to them; see ``model/changes.py``.
 
+Names of projects are normalised, those of indexes read ``user/name``; sizes are in bytes, times UTC.
+
 Source: the devpi protocol's version data (``+links`` and their logs).
 """
 
@@ -44,7 +46,6 @@ class UploadedFile:
     provenance_sha256: str | None = None
     """SHA-256 of its provenance object (PEP 740), which is kept as ``NAME.provenance`` under its own digits; None without one."""
     provenance_size: int | None = None
-    """Bytes of the provenance object."""
 
 
 @attrs.frozen
@@ -55,10 +56,8 @@ class Attachment:
     """``toxresult`` or ``doczip``."""
     filename: str
     path: str
-    """Below the index."""
     sha256: str
     size: int
-    """Bytes."""
     log: tuple[LogLine, ...]
     for_filename: str | None = None
     """Of the tested distribution; None for documentation."""
@@ -70,7 +69,6 @@ class Release:
 
     index: str
     project: str
-    """The normalised name."""
     version: str
     """As it was uploaded."""
     metadata: Mapping[str, Json] = NOTHING
@@ -134,12 +132,10 @@ class ReleaseDescribed:
 
     index: str
     project: str
-    """The normalised name."""
     version: str
     changed: Mapping[str, Json] = NOTHING
     """Fields of the core metadata as the devpi protocol names them, with their new values."""
     removed: tuple[str, ...] = ()
-    """Fields that are not set any more."""
 
 
 @attrs.frozen
@@ -152,7 +148,6 @@ class FileUploaded:
     filename: str
     sha256: str
     size: int
-    """Bytes."""
     hashes: Mapping[str, str] = NOTHING
     """Other known digests, by algorithm."""
     requires_python: str | None = None
@@ -183,11 +178,8 @@ class AttachmentAdded:
     filename: str
     sha256: str
     size: int
-    """Bytes."""
     path: str
-    """Below the index."""
     for_filename: str | None = None
-    """Of the tested distribution; None for documentation."""
     pushed_from: str | None = None
     log: tuple[LogLine, ...] = ()
 

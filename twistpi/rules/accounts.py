@@ -33,9 +33,7 @@ class UserRequest:
     """What a request wants to change of a user."""
 
     changed: Mapping[str, Json] = NOTHING
-    """Settings with their new values."""
     removed: tuple[str, ...] = ()
-    """Settings to remove."""
     password: str | None = attrs.field(default=None, repr=False)
     """None when not given: then a new user cannot log in, and an existing one keeps the password."""
 
@@ -180,7 +178,6 @@ class TokenRequest:
     days: float | None = None
     """For how long it is valid; None for ever."""
     title: str = ""
-    """Its purpose, for people."""
 
 
 def read_token_request(body: Json) -> TokenRequest:

@@ -31,9 +31,7 @@ class Selection:
     """Of the project, as in the request."""
     version: str
     no_docs: bool = False
-    """Without the documentation."""
     only_docs: bool = False
-    """Nothing but the documentation."""
 
     @property
     def project(self) -> str:
@@ -47,7 +45,6 @@ class InternalPush:
 
     selection: Selection
     target: str
-    """``user/index``."""
 
 
 @attrs.frozen
@@ -59,7 +56,6 @@ class ExternalPush:
     username: str
     password: str = attrs.field(repr=False)
     register_project: bool = False
-    """Register the release first."""
 
 
 def read_push(body: Json) -> InternalPush | ExternalPush:
@@ -124,7 +120,6 @@ class PushSource:
     release: Release | None
     """From ``Reader.release`` or ``mirrored_release``; None when there is none."""
     status: str | None = None
-    """The project's status marker there."""
 
 
 @attrs.frozen
@@ -135,7 +130,6 @@ class PushTarget:
     releases: Sequence[Release] = ()
     """All releases of the project."""
     status: str | None = None
-    """The project's status marker there."""
     gone: Mapping[str, Collection[str]] = attrs.field(factory=dict)
     """File name -> the paths of former files of that name; needed where nothing may be replaced."""
 
