@@ -176,7 +176,7 @@ def test_a_view_that_cannot_commit_is_caught_up_from_the_log_before_the_next_bat
     bench.view.fail_commit = [OSError("disk I/O error")]
     outcome = bench.batches.process([create("a"), create("b")])
     assert [type(answer) for answer in outcome.answers] == [WrittenNotShown, WrittenNotShown]
-    assert "recorded for good as entry 2" in str(outcome.answers[1])
+    assert "stored in the changelog as entry 2" in str(outcome.answers[1])
     assert "disk I/O error" in str(outcome.answers[1])
     assert outcome.applied == []
     assert bench.authors() == ["a", "b"]

@@ -237,7 +237,7 @@ def test_a_token_of_somebody_else_is_not_revoked(made: Path) -> None:
     ("words", "reason"),
     [
         (["--user", "nobody"], "no user 'nobody'"),
-        (["--user", "carol", "--may", "everything"], '"may" says what it may do'),
+        (["--user", "carol", "--may", "everything"], '"may" must be "read", "upload"'),
         (["--user", "carol", "--days", "-1"], "not a number of days"),
         (["--user", "carol", "--index", "carol/none"], "carol/none could not be found"),
         (["--user", "carol", "--index", "dev"], "is not an index"),

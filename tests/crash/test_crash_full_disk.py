@@ -146,7 +146,7 @@ def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpst
     for _ in range(3):
         status, refusal = _page(server, "new")
         assert status == 507
-        assert "takes nothing now" in refusal["refusal"]
+        assert "cannot write to its disk now" in refusal["refusal"]
         assert _file_is_whole(server, "here"), "what is here is served on"
         assert _page(server, "other")[0] == 200
         assert not _file_is_whole(server, "other"), "a file that cannot be kept is refused"

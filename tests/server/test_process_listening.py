@@ -44,7 +44,9 @@ def test_an_endpoint_that_cannot_be_is_refused_as_it_was_written(endpoint: str) 
 
 
 def test_a_socket_that_systemd_did_not_hand_over_is_told() -> None:
-    with pytest.raises(TwistpiError, match="systemd handed over no such socket; start the server through its socket unit"):
+    with pytest.raises(
+        TwistpiError, match="systemd passed no such socket to the server; start the server through its socket unit"
+    ):
         make_endpoint(reactor, "systemd:domain=INET:index=0")
 
 

@@ -26,5 +26,5 @@ def test_what_was_given_up_is_to_be_asked_for_again() -> None:
 def test_of_a_disk_that_takes_nothing_askers_hear_no_path(error: TwistpiError) -> None:
     reply = reply_to(Failure(error), wants_json=False, path="/alice/dev/")
     assert reply.status == error.status
-    assert b"takes nothing now (No space left)" in reply.body
+    assert b"cannot write to its disk now (No space left)" in reply.body
     assert b"/srv" not in reply.body

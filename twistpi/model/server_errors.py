@@ -47,7 +47,7 @@ class StorageFull(TwistpiError):
 
 @attrs.define(auto_exc=True, str=False)
 class WrittenNotShown(StorageFull):
-    """The change is recorded for good as entry {serial}, but cannot be shown yet, since nothing can be written to {path}:
+    """The change is stored in the changelog as entry {serial}, but is not visible yet, since nothing can be written to {path}:
     {reason}. Free some space; then it appears by itself and need not be sent again.
     """
 

@@ -33,7 +33,7 @@ from twistpi.server.settings import Settings
 
 BACKLOG: Final = 4096
 """Clients that may wait to be accepted, as far as the system allows: when a company's builds start, many come in one moment."""
-_NOTHING_HANDED_OVER: Final = "systemd handed over no such socket; start the server through its socket unit"
+_NOTHING_HANDED_OVER: Final = "systemd passed no such socket to the server; start the server through its socket unit"
 _LISTENING: Final = ("tcp:", "tcp6:", "ssl:", "unix:")
 _TLS: Final = "ssl:"
 _log = Logger()

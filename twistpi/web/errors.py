@@ -81,11 +81,11 @@ def _told_outside(error: TwistpiError) -> str:
     """Return what clients are told of ``error``: all of it, without paths of the server's disk."""
     if isinstance(error, WrittenNotShown):
         return (
-            f"The change is recorded for good, as entry {error.serial}, but the server's disk takes nothing now "
+            f"The change is stored in the changelog as entry {error.serial}, but the server cannot write to its disk now "
             f"({error.reason}). It shows as soon as there is room, so there is no need to send it again."
         )
     if isinstance(error, StorageFull | SyncFailed):
-        return f"The server's disk takes nothing now ({error.reason}). What is there can still be read; try again later."
+        return f"The server cannot write to its disk now ({error.reason}). Reading still works; try again later."
     return str(error)
 
 
