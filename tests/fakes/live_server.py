@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -18,6 +19,15 @@ PATIENCE = 180.0
 """Seconds after which a process will not do what is waited for, however busy the machine is."""
 _ANSWERS = re.compile(r"answers at (https?://\S+?)/?\s*\n")
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
+
+
+def eventually(true: Callable[[], Any]) -> Any:
+    """Return what ``true`` returns once it is something.  Blocking."""
+    end = time.monotonic() + PATIENCE
+    while not (found := true()):
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+    return found
 
 
 def server_environment() -> dict[str, str]:

@@ -35,8 +35,15 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
     """Not started yet; stopped in the end, however the test ended."""
     live = LiveServer(tmp_path / "data", tmp_path / "twistd.log")
     yield live
-    if live.process is not None and live.process.poll() is None:
-        live.end(signal.SIGKILL)
+    live.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[LiveServer]:
+    """Another server, as a replica or a mirror of ``server``."""
+    live = LiveServer(tmp_path / "other", tmp_path / "other.log")
+    yield live
+    live.end(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

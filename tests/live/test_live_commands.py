@@ -6,11 +6,9 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, server_environment
+from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, eventually, server_environment
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor
@@ -54,21 +52,13 @@ def ask(server: LiveServer, method: str, path: str, body: Any = None, credential
         return error.code, json.load(error)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return when something is true: that a server answers is logged a moment before it says so in its directory."""
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def login(server: LiveServer, user: str, password: str) -> int:
     return ask(server, "POST", "/+login", {"user": user, "password": password})[0]
 
 
 def test_a_password_is_set_while_the_server_runs_and_counts_at_once(server: LiveServer) -> None:
     server.start("--no-root-pypi", environment=CHEAP)
-    wait_for((server.serverdir / "running.json").exists)
+    eventually((server.serverdir / "running.json").exists)
     assert login(server, "root", "") == 200
     assert twistpi(server, "passwd", "root", "--stdin", told="swordfish\n") == "The password of root is set.\n"
     assert login(server, "root", "") == 401
@@ -114,7 +104,7 @@ def test_the_commands_reach_servers_behind_sockets_and_tls(server: LiveServer, t
     places = ("tcp:0:interface=127.0.0.1", f"unix:{tmp_path / 'socket'}", secure)
     server.start("--no-root-pypi", *(f"--listen={place}" for place in places), environment=CHEAP)
     said = server.serverdir / "running.json"
-    wait_for(lambda: said.exists() and len(json.loads(said.read_text())["addresses"]) == 3)
+    eventually(lambda: said.exists() and len(json.loads(said.read_text())["addresses"]) == 3)
     running = json.loads(said.read_text())
     for serial, kind in enumerate(("unix:", "https:"), 1):
         (address,) = [address for address in running["addresses"] if address.startswith(kind)]
@@ -137,7 +127,7 @@ def test_another_secret_than_the_servers_is_told_apart_from_a_refusal(server: Li
 
 def test_a_server_that_was_killed_does_not_confuse_the_commands(server: LiveServer) -> None:
     server.start("--no-root-pypi", environment=CHEAP)
-    wait_for((server.serverdir / "running.json").exists)
+    eventually((server.serverdir / "running.json").exists)
     server.end(signal.SIGKILL)
     assert (server.serverdir / "running.json").exists()
     twistpi(server, "passwd", "root", "--stdin", told="swordfish\n")

@@ -186,9 +186,15 @@ async def _cleaning_up(step: Step, url: str) -> None:
 
 
 @in_reactor
-async def test_a_login_ends_with_its_password(server: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step) -> None:
-    url = await start(server, upstream)
+async def test_a_login_outlives_the_server_and_ends_with_its_password(
+    server: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step
+) -> None:
+    port = str(free_port())
+    url = await start(server, upstream, "--port", port)
     await log_in(step, url)
+    await deferToThread(server.end)
+    await deferToThread(server.start, "--port", port, environment=CHEAP)
+    assert "(logged in as jonathan)" in (await step("use", f"{url}/root/pypi")).lines[0]
     elsewhere = DevpiClient(devpi.home / "elsewhere")
     assert (await deferToThread(elsewhere.run, "use", f"{url}/root/pypi")).status == 0
     assert (await deferToThread(elsewhere.run, "login", "jonathan", "--password", PASSWORD)).status == 0
@@ -198,17 +204,6 @@ async def test_a_login_ends_with_its_password(server: LiveServer, upstream: Fake
     refused = await deferToThread(elsewhere.run, "index", "-c", "other")
     assert (refused.status, refused.lines[-1]) == (1, "403 Forbidden: no permission to create index jonathan/other: log in first")
     assert "(not logged in)" in (await deferToThread(elsewhere.run, "use", "root/pypi")).lines[0]
-
-
-@in_reactor
-async def test_a_login_outlives_the_server(server: LiveServer, upstream: FakeUpstream, step: Step) -> None:
-    port = str(free_port())
-    url = await start(server, upstream, "--port", port)
-    await log_in(step, url)
-    await deferToThread(server.end)
-    await deferToThread(server.start, "--port", port, environment=CHEAP)
-    assert "(logged in as jonathan)" in (await step("use", f"{url}/root/pypi")).lines[0]
-    await step("index", "-c", "dev")
 
 
 @in_reactor
@@ -262,10 +257,8 @@ async def test_everything_works_below_a_prefix(
     server: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step
 ) -> None:
     port = str(free_port())
-    await start(server, upstream, "--port", port)
-    url = f"{server.url}/devpi"
-    await deferToThread(server.end)
-    await deferToThread(server.start, "--port", port, "--outside-url", url, environment=CHEAP)
+    url = f"http://127.0.0.1:{port}/devpi"
+    await start(server, upstream, "--port", port, "--outside-url", url)
     await log_in(step, url)
     await step("use", "--set-cfg", "root/pypi")
     await step("index", "-c", "dev", "bases=root/pypi")

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer, eventually
 from tests.fakes.ports import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import in_reactor
@@ -23,7 +23,7 @@ from tests.live.publishers import Twine, Uv
 from tests.live.stages import PASSWORD, Stage, build_backends, fetch, fill, start_with_stage
 from tests.live.test_live_commands import ask
 from tests.live.test_live_releases import test_a_release_is_pushed_to_another_index
-from tests.live.test_live_workers import until, workers_of
+from tests.live.test_live_workers import workers_of
 
 __all__ = ["test_a_release_is_pushed_to_another_index"]
 """Written for a server alone, and run here behind a replica: nobody should be able to tell."""
@@ -45,7 +45,7 @@ class ReplicaWithWorkers(LiveServer):
             "--primary-url", self.primary.url, "--secretfile", secret, "--workers", "2", environment=environment,
             patience=patience,
         )  # fmt: skip
-        until(lambda: len(workers_of(self)) == 2, patience)
+        eventually(lambda: len(workers_of(self)) == 2)
         return self
 
     def kill(self) -> None:
@@ -106,7 +106,7 @@ def _without_primary(server: ReplicaWithWorkers, stage: Stage) -> None:
     assert "Nothing was changed" in told["message"]
     assert len(stage.digests("mypkg")) == 2
     server.primary.start("--port", server.primary_port)
-    assert until(lambda: ask(server, "PATCH", f"/{stage.name}", ["title=later"], login)[0] == 200)
+    assert eventually(lambda: ask(server, "PATCH", f"/{stage.name}", ["title=later"], login)[0] == 200)
     assert ask(server, "GET", f"/{stage.name}")[1]["result"]["title"] == "later"
     assert ask(server, "DELETE", f"/{stage.name}/mypkg/1.0", None, login)[0] == 200
     assert stage.digests("mypkg") == {}

@@ -10,9 +10,9 @@ import uuid
 from base64 import b64encode
 from contextlib import suppress
 
-from tests.fakes.live_server import LiveServer
+from tests.fakes.live_server import LiveServer, eventually
 from tests.fakes.wheels import make_wheel, wheel_name
-from tests.live.test_live_commands import CHEAP, ask, twistpi, wait_for
+from tests.live.test_live_commands import CHEAP, ask, twistpi
 
 ROOT = "root:"
 """Whose password is blank."""
@@ -53,7 +53,7 @@ def stored(server: LiveServer) -> set[str]:
 
 def start(server: LiveServer) -> None:
     server.start("--no-root-pypi", environment=CHEAP)
-    wait_for((server.serverdir / "running.json").exists)
+    eventually((server.serverdir / "running.json").exists)
     for index in ("dev", "prod"):
         config = {"volatile": True, "bases": [], "acl_upload": ["root"]}
         assert ask(server, "PUT", f"/root/{index}", config, ROOT)[0] == 200

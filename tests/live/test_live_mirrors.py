@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +24,6 @@ WHEEL = wheel_name("hello", "1.0")
 CONTENT = make_wheel("hello", "1.0")
 METADATA = metadata("hello", "1.0")
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def nearer(tmp_path: Path) -> Iterator[LiveServer]:
-    """The server that mirrors ``server``."""
-    live = LiveServer(tmp_path / "nearer", tmp_path / "nearer.log")
-    yield live
-    if live.process is not None and live.process.poll() is None:
-        live.end(signal.SIGKILL)
 
 
 def fetch(url: str, accept: str = "*/*") -> tuple[Any, bytes]:
@@ -56,47 +45,47 @@ def fill(upstream: FakeUpstream) -> None:
 
 @in_reactor
 async def test_pages_files_metadata_and_lists_pass_through_two_servers(
-    server: LiveServer, nearer: LiveServer, upstream: FakeUpstream, tmp_path: Path
+    server: LiveServer, other: LiveServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     fill(upstream)
     await deferToThread(server.start, "--upstream", upstream.index_url, environment=CHEAP)
-    await deferToThread(nearer.start, "--upstream", server.simple, environment=CHEAP)
-    far, near = await page(server, "hello"), await page(nearer, "hello")
+    await deferToThread(other.start, "--upstream", server.simple, environment=CHEAP)
+    far, near = await page(server, "hello"), await page(other, "hello")
     for one in (far, near):
         for file in one["files"]:
             del file["url"]
         del one["meta"]
     assert near == far
     assert near["files"][0]["core-metadata"] == {"sha256": hashlib.sha256(METADATA).hexdigest()}
-    file = f"{nearer.url}/root/pypi/+f/{DIGEST[:3]}/{DIGEST[3:16]}/{WHEEL}"
+    file = f"{other.url}/root/pypi/+f/{DIGEST[:3]}/{DIGEST[3:16]}/{WHEEL}"
     assert (await deferToThread(fetch, f"{file}.metadata"))[1] == METADATA
     assert upstream.count(f"/files/hello/{WHEEL}") == 0, "metadata comes alone"
     assert (await deferToThread(fetch, file))[1] == CONTENT
-    names = json.loads((await deferToThread(fetch, nearer.simple, JSON))[1])
+    names = json.loads((await deferToThread(fetch, other.simple, JSON))[1])
     assert {project["name"] for project in names["projects"]} == {"hello", "other"}
     await deferToThread(server.end)
     await upstream.stop()
-    python = await deferToThread(Pip("pip").install, tmp_path / "pip", nearer.simple, "hello==1.0")
+    python = await deferToThread(Pip("pip").install, tmp_path / "pip", other.simple, "hello==1.0")
     assert python.exists()
 
 
 @in_reactor
-async def test_a_revalidation_is_passed_on_without_bodies(server: LiveServer, nearer: LiveServer, upstream: FakeUpstream) -> None:
+async def test_a_revalidation_is_passed_on_without_bodies(server: LiveServer, other: LiveServer, upstream: FakeUpstream) -> None:
     fill(upstream)
     await deferToThread(server.start, "--upstream", upstream.index_url, "--mirror-cache-expiry", "0", environment=CHEAP)
-    await deferToThread(nearer.start, "--upstream", server.simple, "--mirror-cache-expiry", "0", environment=CHEAP)
-    await page(nearer, "hello")
-    entries = len((await deferToThread(twistpi, nearer, "log", "--json")).splitlines())
-    await page(nearer, "hello")
-    assert len((await deferToThread(twistpi, nearer, "log", "--json")).splitlines()) == entries
+    await deferToThread(other.start, "--upstream", server.simple, "--mirror-cache-expiry", "0", environment=CHEAP)
+    await page(other, "hello")
+    entries = len((await deferToThread(twistpi, other, "log", "--json")).splitlines())
+    await page(other, "hello")
+    assert len((await deferToThread(twistpi, other, "log", "--json")).splitlines()) == entries
     upstream.add_project("hello", {WHEEL: CONTENT, wheel_name("hello", "2.0"): b"new"})
-    found = await page(nearer, "hello")
+    found = await page(other, "hello")
     assert [file["filename"] for file in found["files"]] == [WHEEL, wheel_name("hello", "2.0")]
 
 
 @in_reactor
 async def test_a_protected_stage_elsewhere_is_mirrored_with_a_token(
-    server: LiveServer, nearer: LiveServer, upstream: FakeUpstream
+    server: LiveServer, other: LiveServer, upstream: FakeUpstream
 ) -> None:
     fill(upstream)
     await deferToThread(server.start, "--upstream", upstream.index_url, environment=CHEAP)
@@ -105,12 +94,12 @@ async def test_a_protected_stage_elsewhere_is_mirrored_with_a_token(
     assert (await deferToThread(ask, server, "PUT", "/carol/team", config, "carol:swordfish"))[0] == 200
     token = (await deferToThread(twistpi, server, "token", "create", "--user", "carol")).strip()
     protected = f"{server.url}/carol/team/+simple/"
-    await deferToThread(nearer.start, "--upstream", protected, environment=CHEAP)
+    await deferToThread(other.start, "--upstream", protected, environment=CHEAP)
     with pytest.raises(urllib.error.HTTPError, match="502"):
-        await page(nearer, "hello")
+        await page(other, "hello")
     known = protected.replace("http://", f"http://__token__:{token}@")
     change = [f"mirror_url={known}"]
-    assert (await deferToThread(ask, nearer, "PATCH", "/root/pypi", change, "root:"))[0] == 200
-    assert [file["filename"] for file in (await page(nearer, "hello"))["files"]] == [WHEEL]
-    shown = (await deferToThread(ask, nearer, "GET", "/root/pypi?no_projects="))[1]["result"]["mirror_url"]
+    assert (await deferToThread(ask, other, "PATCH", "/root/pypi", change, "root:"))[0] == 200
+    assert [file["filename"] for file in (await page(other, "hello"))["files"]] == [WHEEL]
+    shown = (await deferToThread(ask, other, "GET", "/root/pypi?no_projects="))[1]["result"]["mirror_url"]
     assert shown == protected, "nobody is shown the token"

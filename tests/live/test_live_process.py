@@ -11,16 +11,15 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, server_environment, twistd_command
+from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, eventually, server_environment, twistd_command
 from tests.fakes.ports import free_port
 from twistpi.changelog.disk import Disk
 from twistpi.server.node import read_running
@@ -40,13 +39,6 @@ def _run(command: list[str], cwd: Path, patience: float = PATIENCE) -> subproces
 def _twistpi(*words: str) -> subprocess.CompletedProcess[str]:
     script = "from twistpi.cli.main import main; main()"
     return _run([sys.executable, "-c", script, *words], ROOT)
-
-
-def _wait_for(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-    until = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def _status(url: str) -> int:
@@ -154,7 +146,7 @@ def test_a_port_in_use_is_told_with_an_exit_status(server: LiveServer, tmp_path:
         assert "An error has occurred" in daemon.stderr
         assert "is not possible" in log.read_text()
         # The daemon tells its parent first, and cleans up then.
-        _wait_for(lambda: not (tmp_path / "pid").exists())
+        eventually(lambda: not (tmp_path / "pid").exists())
 
 
 @pytest.fixture
@@ -177,7 +169,7 @@ def test_as_a_daemon_it_holds_the_directory_and_stops_by_its_pidfile(tmp_path: P
     assert second.returncode == 1
     assert "another process uses it" in second.stderr
     os.kill(int(daemon.read_text()), signal.SIGTERM)
-    _wait_for(lambda: not daemon.exists())
+    eventually(lambda: not daemon.exists())
     again = _run(twistd_command("--pidfile", str(daemon), "--logfile", str(tmp_path / "daemon.log"), *words), tmp_path)
     assert again.returncode == 0, again.stderr
     assert _status(f"http://127.0.0.1:{port}/") == 200
@@ -214,7 +206,7 @@ def test_a_log_level_silences_what_is_less_important(server: LiveServer, tmp_pat
             return _status(f"http://127.0.0.1:{port}/") == 200
         return False
 
-    _wait_for(answers)
+    eventually(answers)
     server.end()
     assert "#info" not in server.told().split("reactor class")[1]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import signal
 import subprocess
 import urllib.error
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,6 @@ from tests.live.test_live_commands import CHEAP
 DEV = "jonathan/dev"
 PROD = "jonathan/prod"
 YES = "Are you sure (yes/no)? yes (autoset from -y option)"
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[LiveServer]:
-    """Another server."""
-    live = LiveServer(tmp_path / "elsewhere", tmp_path / "elsewhere.log")
-    yield live
-    if live.process is not None and live.process.poll() is None:
-        live.end(signal.SIGKILL)
 
 
 async def start(server: LiveServer, upstream: FakeUpstream, step: Step) -> tuple[Stage, Stage]:
@@ -244,12 +233,12 @@ async def test_a_release_of_a_mirror_is_pushed_to_a_private_index(server: LiveSe
 
 @in_reactor
 async def test_a_release_is_pushed_to_a_repository_elsewhere(
-    server: LiveServer, elsewhere: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step, tmp_path: Path
+    server: LiveServer, other: LiveServer, upstream: FakeUpstream, devpi: DevpiClient, step: Step, tmp_path: Path
 ) -> None:
     stage, _ = await start(server, upstream, step)
     wheel, sdist = await with_release(step, tmp_path / "dist")
-    await deferToThread(elsewhere.start, "--offline", environment=CHEAP)
-    target: Stage = await deferToThread(lambda: make_stage(elsewhere, "mary/test", bases="", volatile=False))
+    await deferToThread(other.start, "--offline", environment=CHEAP)
+    target: Stage = await deferToThread(lambda: make_stage(other, "mary/test", bases="", volatile=False))
     write_pypirc(devpi, target)
     files = [f"200 upload {DEV}/{file.path}" for file in (wheel, sdist)]
     pushing = ("push", f"{NAME}==1.0", "pypi:testrepo")
@@ -260,13 +249,13 @@ async def test_a_release_is_pushed_to_a_repository_elsewhere(
     assert b"How to" in await deferToThread(fetch, f"{target.url}{NAME}/1.0/+doc/index.html")
     told = await step(*pushing, "--register-project", "--no-docs")
     assert told_of(told) == [f"200 register {NAME} 1.0", *files], "the same again is welcome"
-    other = wheel_of(NAME, "1.0", b"other bytes")
-    await step("upload", str(other.write(tmp_path / "other")))
+    changed = wheel_of(NAME, "1.0", b"other bytes")
+    await step("upload", str(changed.write(tmp_path / "other")))
     refused = await step(*pushing, "--no-docs", status=1)
     assert f"{wheel.filename} already exists in non-volatile index" in refused.told
-    assert told_of(refused)[-2].startswith(f"409 upload {DEV}/{other.path}")
+    assert told_of(refused)[-2].startswith(f"409 upload {DEV}/{changed.path}")
     assert await deferToThread(fetch, link(target, wheel)) == wheel.content
-    await deferToThread(elsewhere.end)
+    await deferToThread(other.end)
     gone = await step(*pushing, status=1)
     assert gone.told.count("-1 upload") == 2
     assert "Connection was refused" in gone.told

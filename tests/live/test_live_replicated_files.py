@@ -6,32 +6,22 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer, eventually
 from tests.fakes.unruly_proxy import Stall, UnrulyProxy
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor
 from tests.live.stages import fetch
-from tests.live.test_live_commands import CHEAP, ask, wait_for
+from tests.live.test_live_commands import CHEAP, ask
 from tests.live.test_live_garbage import ROOT, upload
 
 WHEEL = make_wheel("demo", "1.0", payload=os.urandom(8_000_000))
 SMALL = "hello-1.0.tar.gz"
-
-
-@pytest.fixture
-def replica(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "replica", tmp_path / "replica.log")
-    yield live
-    if live.process is not None and live.process.poll() is None:
-        live.end(signal.SIGKILL)
 
 
 def status(server: LiveServer) -> Any:
@@ -41,7 +31,7 @@ def status(server: LiveServer) -> Any:
 def has_all(replica: LiveServer, primary: LiveServer) -> None:
     """Return when the replica has the log of its primary.  Blocking."""
     serial = status(primary)["serial"]
-    wait_for(lambda: status(replica)["serial"] == serial)
+    eventually(lambda: status(replica)["serial"] == serial)
 
 
 def start_both(primary: LiveServer, replica: LiveServer, proxy: UnrulyProxy, upstream: FakeUpstream) -> None:
@@ -71,7 +61,7 @@ def kill_in_the_middle(primary: LiveServer, replica: LiveServer, proxy: UnrulyPr
     clients, digests = ask_together(f"{replica.url}{path}{wheel_name('demo', '1.0')}", 30)
     proxy.wait_until_happened(1)
     incoming = replica.serverdir / "incoming"
-    wait_for(lambda: any(path.stat().st_size > 1_000_000 for path in incoming.iterdir()))
+    eventually(lambda: any(path.stat().st_size > 1_000_000 for path in incoming.iterdir()))
     primary.end(signal.SIGKILL)
     proxy.stall()  # who asks again waits, however long a busy machine takes to start a process
     proxy.cut()  # and what the system holds for the process that is gone
@@ -85,8 +75,9 @@ def kill_in_the_middle(primary: LiveServer, replica: LiveServer, proxy: UnrulyPr
 
 @in_reactor
 async def test_thirty_clients_of_a_replica_get_a_file_whose_primary_is_killed_in_the_middle_with_one_fetch(
-    server: LiveServer, replica: LiveServer, upstream: FakeUpstream
+    server: LiveServer, other: LiveServer, upstream: FakeUpstream
 ) -> None:
+    replica = other
     upstream.add_project("hello", {SMALL: b"hello" * 1000})
     with UnrulyProxy("http://127.0.0.1:1") as proxy:
         await deferToThread(start_both, server, replica, proxy, upstream)

@@ -25,10 +25,13 @@ from tests.crash.soaking import status_of, until
 from tests.crash.uploaders import Uploader
 from tests.fakes.certificates import write_certificate
 from tests.fakes.distributions import Distribution, sdist_of, wheel_of
-from tests.fakes.live_server import PATIENCE, LiveServer, server_environment, twistd_command
+from tests.fakes.live_server import PATIENCE, LiveServer, eventually, server_environment, twistd_command
 from tests.fakes.ports import free_port
 from tests.live.stages import JSON, make_stage
 from tests.live.test_live_commands import CHEAP, twistpi
+from tests.live.test_live_service import Managed, managed
+
+__all__ = ["managed"]
 
 DEV = "jonathan/dev"
 LARGE = 12_000_000
@@ -106,14 +109,7 @@ class Daemon:
         if self.pidfile.exists():
             pid = self.pid()
             os.kill(pid, signal.SIGTERM)
-            _wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+            eventually(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
 @attrs.define(eq=False)
@@ -244,57 +240,31 @@ def test_a_daemon_with_workers_becomes_the_primary_under_load(primary: LiveServe
     assert not (replica.serverdir / "running.json").exists()
 
 
-def test_who_manages_the_process_sees_a_reload_and_a_stop_in_between_wins(primary: LiveServer, tmp_path: Path) -> None:
+def test_who_manages_the_process_sees_a_reload_and_a_stop_in_between_wins(
+    primary: LiveServer, managed: Managed, tmp_path: Path
+) -> None:
     make_stage(primary, DEV, bases="")
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=64) as door,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
-    ):
-        ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(PATIENCE)
+    url = f"http://127.0.0.1:{managed.door.getsockname()[1]}"
+    replica = LiveServer(tmp_path / "data", managed.log, url=url)
+    secret = ("--secretfile", str(primary.serverdir / "secret"))
+    managed.start("--offline", "--stop-timeout", "60", "--outside-url", url, "--primary-url", primary.url, *secret)
+    assert managed.hear() == "READY=1"
+    until(lambda: status_of(replica)["serial"] == status_of(primary)["serial"], replica.told)
+    twistpi(replica, "promote")
+    assert [managed.hear(), managed.hear()] == ["RELOADING=1", "READY=1"]
+    assert status_of(replica)["role"] == "MASTER"
+    assert Uploader(replica, "jonathan").upload(DEV, sdist_of("large", "1.0", os.urandom(LARGE))).status == 200
 
-        def hear() -> str:
-            told: str = ear.recv(1000).decode()
-            return told.partition("\n")[0]
-
-        url = f"http://127.0.0.1:{door.getsockname()[1]}"
-        replica = LiveServer(tmp_path / "replica", tmp_path / "replica.log", url=url)
-        # The variable has to name the very process, so something that becomes it sets it.
-        script = (
-            "import os, sys; os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='twistpi'); "
-            f"os.dup2({door.fileno()}, 3); os.execv(sys.argv[1], sys.argv[1:])"
-        )
-        words = [
-            "--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(replica.serverdir), "--offline", "--stop-timeout", "60",
-            "--listen", "systemd:domain=INET:index=0", "--outside-url", url, "--primary-url", primary.url,
-            "--secretfile", str(primary.serverdir / "secret"),
-        ]  # fmt: skip
-        command = twistd_command(*words)
-        with replica.log.open("wb") as log:
-            replica.process = subprocess.Popen(
-                [command[0], "-c", script, *command], pass_fds=(door.fileno(),), stdout=log, stderr=log, cwd=tmp_path,
-                env={**server_environment(), **CHEAP, "NOTIFY_SOCKET": str(tmp_path / "notify")},
-            )  # fmt: skip
-        try:
-            assert hear() == "READY=1"
-            until(lambda: status_of(replica)["serial"] == status_of(primary)["serial"], replica.told)
-            twistpi(replica, "promote")
-            assert [hear(), hear()] == ["RELOADING=1", "READY=1"]
-            assert status_of(replica)["role"] == "MASTER"
-            assert Uploader(replica, "jonathan").upload(DEV, sdist_of("large", "1.0", os.urandom(LARGE))).status == 200
-
-            # A fence makes it restart again; while a download is finished it is told to stop, and does.
-            with closing(http.client.HTTPConnection("127.0.0.1", door.getsockname()[1], timeout=PATIENCE)) as connection:
-                connection.request("GET", _file_path(replica, "large"))
-                downloading = connection.getresponse()
-                downloading.read(1000)
-                twistpi(primary, "promote", "--force")
-                assert hear() == "RELOADING=1"
-                replica.process.send_signal(signal.SIGTERM)
-                assert hear() == "STOPPING=1"
-                assert len(downloading.read()) > LARGE - 10_000
-            assert replica.process.wait(PATIENCE) == -signal.SIGTERM
-            assert "Traceback" not in replica.told()
-        finally:
-            if replica.process is not None and replica.process.poll() is None:
-                replica.end(signal.SIGKILL)
+    # A fence makes it restart again; while a download is finished it is told to stop, and does.
+    with closing(managed.connect()) as connection:
+        connection.request("GET", _file_path(replica, "large"))
+        downloading = connection.getresponse()
+        downloading.read(1000)
+        twistpi(primary, "promote", "--force")
+        assert managed.hear() == "RELOADING=1"
+        managed.signal(signal.SIGTERM)
+        assert managed.hear() == "STOPPING=1"
+        assert len(downloading.read()) > LARGE - 10_000
+    assert managed.process is not None
+    assert managed.process.wait(PATIENCE) == -signal.SIGTERM
+    assert "Traceback" not in replica.told()

@@ -13,8 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import attrs
 import pytest
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import PATIENCE, LiveServer, server_environment, twistd_command
+from tests.fakes.live_server import PATIENCE, LiveServer, eventually, server_environment, twistd_command
 
 PASSWORD, WRONG, UPSTREAM = "a-long-secret", "another-secret", "upstream-secret"
 
@@ -45,20 +44,22 @@ class Managed:
         return self.folder / "access.log"
 
     def start(self, *options: str) -> None:
-        words = [
-            "--nodaemon", "--pidfile=", "--logfile", str(self.log), "twistpi", "--serverdir", str(self.folder / "data"),
-            "--listen", "systemd:domain=INET:index=0", "--access-log", str(self.access_log), "--log-format", "json", *options,
-        ]  # fmt: skip
+        command = ["--nodaemon", "--pidfile=", "--logfile", str(self.log), "twistpi", "--serverdir", str(self.folder / "data")]
+        words = [*command, "--listen", "systemd:domain=INET:index=0", *options]
         # The variable has to name the very process, so something that becomes it sets it.
         script = (
             "import os, sys; os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='twistpi'); "
             f"os.dup2({self.door.fileno()}, 3); os.execv(sys.argv[1], sys.argv[1:])"
         )
-        environment = {**server_environment(), "NOTIFY_SOCKET": str(self.folder / "notify"), "TWISTPI_ROOT_PASSWD": PASSWORD}
+        given = {"NOTIFY_SOCKET": str(self.folder / "notify"), "TWISTPI_ROOT_PASSWD": PASSWORD, "TWISTPI_BCRYPT_COST": "4"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", script, *twistd_command(*words)], env=environment, pass_fds=(self.door.fileno(),),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
-        )  # fmt: skip
+            [sys.executable, "-c", script, *twistd_command(*words)],
+            env={**server_environment(), **given},
+            pass_fds=(self.door.fileno(),),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
 
     def hear(self) -> str:
         return self.ear.recv(1000).decode().partition("\n")[0]
@@ -91,13 +92,6 @@ def managed(tmp_path: Path) -> Iterator[Managed]:
         if made.process is not None and made.process.poll() is None:
             made.process.kill()
             made.process.wait()
-
-
-def _wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    until = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -152,8 +146,9 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     endpoint = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an upstream that says nothing
-        managed.start("--listen", endpoint, "--upstream", "http://127.0.0.1:9/simple/", "--stop-timeout", "10",
-                      "--request-timeout", "60")  # fmt: skip
+        logs = ("--access-log", str(managed.access_log), "--log-format", "json")
+        waits = ("--stop-timeout", "10", "--request-timeout", "60")
+        managed.start("--listen", endpoint, "--upstream", "http://127.0.0.1:9/simple/", *logs, *waits)
         assert managed.hear() == "READY=1"
         connection = managed.connect()
         assert _ask(connection, "GET", "/+health") == (200, {"status": "alive"})
@@ -220,7 +215,7 @@ def test_systemd_runs_it(managed: Managed, tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_it_at_once_whoever_waits(server: LiveServer) -> None:
     server.start("--no-root-pypi", "--stop-timeout", "600", "--workers", "1")
-    _wait_for(lambda: "serves (process" in server.told())
+    eventually(lambda: "serves (process" in server.told())
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as busy:
         busy.sendall(b"PUT /alice HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -229,7 +224,7 @@ def test_a_second_signal_ends_it_at_once_whoever_waits(server: LiveServer) -> No
             busy.recv(1)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
-        _wait_for(lambda: "shutting down" in server.told())
+        eventually(lambda: "shutting down" in server.told())
         assert server.process.poll() is None
         assert server.end(signal.SIGTERM) == -signal.SIGTERM
     assert "Traceback" not in server.told()

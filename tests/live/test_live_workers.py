@@ -10,14 +10,12 @@ import re
 import signal
 import socket
 import ssl
-import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -25,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.fakes.certificates import write_certificate
-from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.live_server import PATIENCE, LiveServer, eventually
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor, wait_for
@@ -41,15 +39,6 @@ LARGE = 64 * 1024 * 1024
 def workers_of(server: LiveServer) -> dict[int, int]:
     """The process of each worker, as the log says it last."""
     return {int(number): int(pid) for number, pid in _SERVES.findall(server.told())}
-
-
-def until(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """What ``true`` returns once it is something.  Blocking."""
-    end = time.monotonic() + patience
-    while not (found := true()):
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-    return found
 
 
 def is_alive(pid: int) -> bool:
@@ -104,7 +93,7 @@ async def start(server: LiveServer, upstream: FakeUpstream, *options: str) -> di
     await deferToThread(
         server.start, "--upstream", upstream.index_url, "--workers", "2", "--root-passwd", "secret", *options, environment=CHEAP
     )
-    await deferToThread(until, lambda: len(workers_of(server)) == 2)
+    await deferToThread(eventually, lambda: len(workers_of(server)) == 2)
     return workers_of(server)
 
 
@@ -152,8 +141,8 @@ async def test_workers_share_fetches_and_see_what_was_written(
     assert b'twistpi_worker_requests_total{worker="1"}' in told
     # Whatever way a request took, it is counted and logged once.
     log = folder / "access.log"
-    await deferToThread(until, lambda: _requests(server, "page", 200) >= 24 and _requests(server, "file", 200) >= 24)
-    await deferToThread(until, lambda: log.read_text().count(f"/{WHEEL} HTTP") >= 24)
+    await deferToThread(eventually, lambda: _requests(server, "page", 200) >= 24 and _requests(server, "file", 200) >= 24)
+    await deferToThread(eventually, lambda: log.read_text().count(f"/{WHEEL} HTTP") >= 24)
     assert _requests(server, "file", 200) == log.read_text().count(f"/{WHEEL} HTTP") == 24
 
 
@@ -218,7 +207,7 @@ def clients_of_both(server: LiveServer) -> list[Client]:
         )
         return len(clients) >= 8 and found is not None and int(found[1]) > 1  # one may be that of this question
 
-    until(is_enough)
+    eventually(is_enough)
     return clients
 
 
@@ -253,10 +242,10 @@ def kill_under_load(server: LiveServer, pids: dict[int, int]) -> dict[str, int]:
         pid = pids[1]
         try:
             for number in range(kills):
-                until(lambda: len(answers) > (number + 1) * a_lot)  # noqa: B023 -- awaited before it changes
+                eventually(lambda: len(answers) > (number + 1) * a_lot)  # noqa: B023 -- awaited before it changes
                 os.kill(pid, signal.SIGKILL)
-                pid = until(partial(replaced, server, pid))
-            until(lambda: len(answers) > (kills + 1) * a_lot)
+                pid = eventually(partial(replaced, server, pid))
+            eventually(lambda: len(answers) > (kills + 1) * a_lot)
         finally:
             done.append(True)
         results = [one.result() for one in asking]
@@ -288,9 +277,9 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
     first = server.process.pid
     os.kill(first, signal.SIGKILL)
     server.process.wait(PATIENCE)
-    await deferToThread(until, lambda: not any(map(is_alive, pids.values())))
+    await deferToThread(eventually, lambda: not any(map(is_alive, pids.values())))
     await deferToThread(server.start, "--workers", "2", "--listen", "tcp:0:interface=127.0.0.1", environment=CHEAP)
-    pids = await deferToThread(until, lambda: len(found := workers_of(server)) == 2 and found)
+    pids = await deferToThread(eventually, lambda: len(found := workers_of(server)) == 2 and found)
     assert b"alice/dev" in await deferToThread(fetch, f"{server.url}/alice/dev/+simple/")
     await deferToThread(server.end)
     assert not any(map(is_alive, pids.values()))
@@ -312,15 +301,15 @@ async def test_a_renewed_certificate_counts_in_every_worker_and_a_bad_one_is_tol
     write_certificate(folder)
     server.process.send_signal(signal.SIGHUP)
     renewed = {certificate.read_text()}
-    await deferToThread(until, lambda: shown() == renewed)
+    await deferToThread(eventually, lambda: shown() == renewed)
     assert renewed != former
     # A worker that starts while the certificate is no good leaves its part to the others, until it is put right.
     certificate.write_text("no certificate")
     os.kill(pids[1], signal.SIGKILL)
-    await deferToThread(until, lambda: "worker 1: The setting listen is" in server.told())
+    await deferToThread(eventually, lambda: "worker 1: The setting listen is" in server.told())
     assert await deferToThread(shown) == renewed
     certificate.write_text(*renewed)
-    await deferToThread(until, lambda: workers_of(server)[1] != pids[1])
+    await deferToThread(eventually, lambda: workers_of(server)[1] != pids[1])
     assert await deferToThread(shown) == renewed
 
 

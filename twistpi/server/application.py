@@ -7,7 +7,6 @@ import time
 from functools import partial
 from typing import Final
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -28,7 +27,7 @@ from twistpi.server.authentication import Authentication
 from twistpi.server.health import ServerHealth
 from twistpi.server.primary_connection import forward_to
 from twistpi.server.process import Process
-from twistpi.server.roles import EntryListener, Role, RoleBuilder
+from twistpi.server.roles import EntryListener, RoleBuilder
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.page_cache import PageCache
@@ -39,7 +38,6 @@ from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, NodeFacts
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.fast.site import FastSite
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -50,32 +48,22 @@ _MISSING_REMEMBERED: Final = 86400.0
 _log = Logger()
 
 
-@attrs.define(eq=False)
 class Application:
     """The site and everything it works with, made in the role that ``node.json`` says."""
 
-    _settings: Settings
-    _storage: Storage
-    _process: Process
-    _connections: Connections
-    _access_log: AccessLog | None = None
-    """Told of every answer."""
-    announcements: list[EntryListener] = attrs.field(factory=list, init=False)
-    """Told of entries, in this order."""
-    role: Role = attrs.field(init=False)
-    """What the server has by its role."""
-    components: Components = attrs.field(init=False)
-    """What the site was built from."""
-    site: FastSite = attrs.field(init=False)
-    """The factory of the listening ports."""
-    _readers: Readers = attrs.field(init=False)
-    _writer: Writer = attrs.field(init=False)
-    _authentication: Authentication = attrs.field(init=False)
-    _collector: GarbageCollector = attrs.field(init=False)
-    _housekeeping: LoopingCall = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        settings, storage, process, reactor = self._settings, self._storage, self._process, self._process.reactor
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        process: Process,
+        connections: Connections,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        """``access_log`` is told of every answer."""
+        reactor, offload = process.reactor, process.offload
+        self._settings, self._storage, self._process, self._connections = settings, storage, process, connections
+        self.announcements: list[EntryListener] = []
+        """Told of entries, in this order."""
         self._readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
         self._writer = Writer(
             storage.changelog,
@@ -89,20 +77,22 @@ class Application:
         wait = settings.request_timeout
         upstream = self._make_client(connections=32, timeout=wait, silence=wait)
         self.role = RoleBuilder(settings, process, storage, self._readers, self._writer, upstream).build()
-        self._authentication = Authentication.build(settings, self._readers, reactor, process.offload)
+        following = self.role.following
+        self._authentication = Authentication.build(settings, self._readers, reactor, offload)
         self._collector = GarbageCollector(
             storage.blobs,
             self._readers,
             self._writer,
             reactor,
-            offload=process.offload,
+            offload=offload,
             now=SlowClock(time.time, time.monotonic).now,
-            blocked=None if self.role.following is None else self.role.following.hindrance,
+            blocked=None if following is None else following.hindrance,
         )
         self.components = self._make_components()
         self._watch(upstream)
         self.components.responder.default_headers.moved(storage.changelog.last.serial)
-        self.site = make_site(self.components, access_log=self._access_log)
+        self.site = make_site(self.components, access_log=access_log)
+        """The factory of the listening ports."""
         self.announcements += [self.site.changed, self._collector.changed, *self.role.listeners]
         self._housekeeping = LoopingCall(self._do_housekeeping)
         self._housekeeping.clock = reactor

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
-import attrs
 import orjson
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProcessTransport
@@ -30,9 +29,9 @@ from twistpi.server.application import Application
 from twistpi.server.listening import InheritedSocket
 from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
-from twistpi.web.components import NodeFacts
+from twistpi.web.components import Components
 from twistpi.web.pages import invalidations_of
-from twistpi.web.traffic import Traffic
+from twistpi.web.traffic import Counts
 from twistpi.workers.control_channel import (
     ACCESS,
     HURRY,
@@ -93,28 +92,25 @@ def remove_socket(path: str) -> None:
             os.rmdir(folder)
 
 
-@attrs.define(eq=False)
 class WorkerPool:
     """All workers of a server; none where the setting ``workers`` is 0."""
 
-    _settings: Settings
-    _reactor: IServerReactor
-    _ports: Mapping[str, Port] = attrs.field(factory=dict, init=False)
-    """By the endpoints they were made for."""
-    _node: NodeFacts = attrs.field(default=NodeFacts(""), init=False)
-    _offline: bool = attrs.field(default=False, init=False)
-    _path: str = attrs.field(default="", init=False)
-    """Of the socket at which this process answers its workers."""
-    _port: IListeningPort | None = attrs.field(default=None, init=False)
-    """The port at that socket."""
-    shared_state: SharedState | None = attrs.field(default=None, init=False)
-    """None before ``start`` and after ``close``."""
-    traffic: Traffic = attrs.field(factory=Traffic, init=False)
-    """Of the whole server: what workers answered is counted there, too."""
-    _workers: list[_Worker] = attrs.field(factory=list, init=False)
-    _accepting: bool = attrs.field(default=True, init=False)
-    """Whether this process accepts connections itself."""
-    _stopping: bool = attrs.field(default=False, init=False)
+    def __init__(self, settings: Settings, reactor: IServerReactor) -> None:
+        self._settings, self._reactor = settings, reactor
+        self._ports: Mapping[str, Port] = {}
+        """By the endpoints they were made for."""
+        self._components: Components | None = None
+        """Those of the first process's site, once ``start`` was called."""
+        self._path = ""
+        """Of the socket at which this process answers its workers."""
+        self._port: IListeningPort | None = None
+        """The port at that socket."""
+        self.shared_state: SharedState | None = None
+        """None before ``start`` and after ``close``."""
+        self._workers: list[_Worker] = []
+        self._accepting = True
+        """Whether this process accepts connections itself."""
+        self._stopping = False
 
     def start(self, application: Application, ports: Mapping[str, Port]) -> None:
         """Have workers accept from ``ports``, given by their endpoints, and answer what they cannot through ``application``.
@@ -123,9 +119,8 @@ class WorkerPool:
         """
         if not self._settings.workers:
             return
-        components = application.components
-        self._ports, self._node, self.traffic = ports, components.node, components.traffic
-        self._offline = components.mirrors.offline
+        self._ports, self._components = ports, application.components
+        components = self._components
         self.shared_state = SharedState.make()
         self.shared_state.begin(components.responder.serial)
         self._path = components.trusted_peers.workers_at = socket_path(self._settings.serverdir)
@@ -185,9 +180,15 @@ class WorkerPool:
             else:
                 port.stopReading()
 
+    def count(self, traffic: Counts) -> None:
+        """Count what a worker answered as the server's."""
+        if self._components is not None:
+            self._components.traffic.add(traffic)
+
     def spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
         """Start a process for the worker ``number`` and send it its configuration.  Raise ``OSError``."""
         assert self.shared_state is not None
+        assert self._components is not None
         descriptors = {_SHARED_STATE: self.shared_state.descriptor}
         sockets: list[InheritedSocket] = []
         for descriptor, (endpoint, port) in enumerate(self._ports.items(), _SHARED_STATE + 1):
@@ -197,10 +198,8 @@ class WorkerPool:
         command = [sys.executable, "-m", "twistpi.workers.process", str(number)]
         childFDs: dict[int, int | str] = {0: "w", 1: "r", 2: "r", **descriptors}  # noqa: N806
         process = self._reactor.spawnProcess(protocol, sys.executable, command, environment, childFDs=childFDs)
-        settings = self._settings
-        config = WorkerConfig(
-            number, settings.workers, settings, self._node, self._path, _SHARED_STATE, tuple(sockets), self._offline
-        )
+        settings, node, offline = self._settings, self._components.node, self._components.mirrors.offline
+        config = WorkerConfig(number, settings.workers, settings, node, self._path, _SHARED_STATE, tuple(sockets), offline)
         process.write(encode_config(config))
         return process
 
@@ -284,7 +283,7 @@ class _Worker(ProcessProtocol):
         elif log_relayed(self.number, message):
             pass
         elif TRAFFIC in message:
-            self._pool.traffic.add(message[TRAFFIC])
+            self._pool.count(message[TRAFFIC])
         elif ACCESS in message:
             (sys.__stdout__ or sys.stdout).write(message[ACCESS])  # sys.stdout leads to the server's log by now
         elif READY in message:
