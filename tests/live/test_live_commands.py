@@ -90,7 +90,7 @@ def test_tokens_are_made_listed_and_revoked_while_the_server_runs(server: LiveSe
     assert public in twistpi(server, "token", "list")
     assert twistpi(server, "token", "revoke", public) == f"The token {public} of root is revoked.\n"
     assert ask(server, "GET", "/+api", credentials=f"__token__:{text}")[1]["result"]["authstatus"][0] == "noauth"
-    assert "cannot be made like that" in twistpi(server, "token", "create", "--user", "root", "--may", "all", status=1)
+    assert "cannot be created" in twistpi(server, "token", "create", "--user", "root", "--may", "all", status=1)
     assert "root/none could not be found" in twistpi(
         server, "token", "create", "--user", "root", "--index", "root/none", status=1
     )

@@ -30,7 +30,6 @@ import orjson
 
 from twistpi.web.pages import Invalidation, InvalidationKind
 
-MOST_WORKERS: Final = 128
 _SLOTS: Final = 64
 _SLOT_SIZE: Final = 64
 _RING: Final = 16 * 1024

@@ -1,8 +1,10 @@
-"""One table of settings: where values come from, which one counts, and how bad ones are refused."""
+"""One table of settings: where values come from, which one counts, how bad ones are refused, and the command line of twistd."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from twisted.python.usage import UsageError
 
 from twistpi.cli.commands.help import GROUPS, settings_page
 from twistpi.model.errors import TwistpiError
+from twistpi.server.options import Options
 from twistpi.server.setting_sources import load_settings, unknown_variables
 from twistpi.server.settings import CONFIG, TABLE, Setting, Settings
 
@@ -297,3 +301,50 @@ def test_the_documentation_page_tells_all_of_every_setting() -> None:
 def test_the_documentation_page_in_docs_is_current() -> None:
     kept = Path(__file__).parent.parent.parent / "docs" / "settings.rst"
     assert kept.read_text(encoding="utf-8") == settings_page(), "run make docs"
+
+
+def _parse(*words: str) -> Options:
+    options = Options()
+    options.parseOptions(list(words))
+    return options
+
+
+def test_options_become_settings() -> None:
+    settings = _parse("--port", "4040", "--offline", "--listen", "tcp:1", "--listen=unix:/x").settings
+    assert (settings.port, settings.offline, settings.listen) == (4040, True, ("tcp:1", "unix:/x"))
+
+
+def test_networks_may_be_repeated() -> None:
+    words = ("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy=::1", "--forbidden-networks", "192.0.2.0/24")
+    settings = _parse(*words).settings
+    assert [str(network) for network in settings.trusted_proxy] == ["10.0.0.0/8", "::1/128"]
+    assert settings.forbidden_networks == ("192.0.2.0/24",)
+
+
+def test_every_setting_is_an_option_with_its_help_and_default() -> None:
+    usage = " ".join(_parse().getUsage().split())
+    for setting in (CONFIG, *TABLE):
+        assert f"--{setting.name}" in usage
+        assert setting.help in usage.replace("mirror- ", "mirror-").replace("on- ", "on-")
+
+
+@pytest.mark.parametrize("words", [["--port", "http"], ["--prot", "1"], ["extra"], ["--config", "/nowhere.toml"], ["--port"]])
+def test_what_cannot_be_is_a_usage_error(words: list[str]) -> None:
+    with pytest.raises(UsageError):
+        _parse(*words)
+
+
+def test_the_version_is_twistpis(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _parse("--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("twistpi ")
+
+
+def test_loading_plugin_and_options_is_cheap_and_chooses_no_reactor() -> None:
+    """``twistd --help`` and ``twistd --reactor=`` depend on it."""
+    heavy = ["twisted.internet.reactor", "klein", "sqlite3", "twistpi.server.service", "cattrs"]
+    loading = "import sys, twisted.plugins.twistpi_plugin, twistpi.server.options"
+    script = f"{loading}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The server directory of a replica: how it comes to be, what it remembers, what is refused, and how it arrives."""
+"""A replica: its server directory, how it arrives, and what it forwards to its primary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import Spoken, client_for, reactor
-from tests.replication.scripted_primary import LOG
+from tests.replication.scripted_primary import LOG, Replica, ScriptedPrimary
 from tests.replication.test_replication_snapshot import Large
 from twistpi.changelog.disk import Disk
 from twistpi.model.server_errors import ServerdirRefused
@@ -24,8 +24,11 @@ from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.first_sync import FirstSync
 from twistpi.server.node import read_node
+from twistpi.server.primary_connection import forward_to
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, check_usable_by, open_directory
+from twistpi.web.addresses import Addresses
+from twistpi.web.forwarding.forwarder import Forwarder
 
 URL = "http://primary.example:4040"
 SECRET = "0123456789abcdef" * 4
@@ -152,3 +155,22 @@ async def test_an_arrival_that_was_stopped_in_the_middle_of_a_snapshot_asks_for_
     with pytest.raises(CancelledError):
         await running
     arriving.serverdir.close()
+
+
+@in_reactor
+async def test_a_write_that_was_done_is_answered_as_done_when_this_server_stops_before_it_is_here(
+    tmp_path: Path,
+) -> None:
+    replica = Replica.build(tmp_path, ScriptedPrimary())
+    forward = forward_to(replica.following.primary, replica.following, Addresses(), Settings(serverdir=str(tmp_path)), reactor)
+    assert forward is not None
+    reaching = Deferred.fromCoroutine(reach_of(forward, 9))
+    replica.following.stop()
+    assert await reaching is False
+    assert await reach_of(forward, 9) is False
+    await replica.stop()
+
+
+async def reach_of(forward: Forwarder, serial: int) -> bool:
+    assert forward.reach is not None
+    return await forward.reach(serial)
