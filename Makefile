@@ -55,7 +55,7 @@ soak: $(VENV)/installed-to-test
 docs: $(VENV)/installed-to-test
 	$(BIN)/twistpi settings > docs/settings.rst.new
 	mv docs/settings.rst.new docs/settings.rst
-	$(BIN)/twistpi commands-page > docs/commands.rst.new
+	$(BIN)/python docs/commands_page.py > docs/commands.rst.new
 	mv docs/commands.rst.new docs/commands.rst
 	$(BIN)/python -m sphinx -W -n -q docs docs/_build/html
 

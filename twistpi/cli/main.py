@@ -12,7 +12,7 @@ import click
 from twistpi import __version__
 from twistpi.cli.commands.administration import gc, promote, resync, token, yank
 from twistpi.cli.commands.common import Commands
-from twistpi.cli.commands.help import commands_page, completion, epilog_of, every_command
+from twistpi.cli.commands.help import completion, epilog_of, every_command
 from twistpi.cli.commands.inspection import check, check_index, doctor, explain, log, settings_, status
 from twistpi.cli.commands.setup import gen_config, init, passwd
 
@@ -38,6 +38,5 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 
 for heading, commands in GROUPS.items():
     main.add_group(heading, commands)
-main.add_command(commands_page)
 for path, command in every_command(main):
     command.epilog = epilog_of(path)

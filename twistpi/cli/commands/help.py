@@ -1,8 +1,7 @@
-"""The help of the commands: examples, exit status, completion, and the documentation pages of commands and settings."""
+"""The help of the commands: examples, exit status, completion, and the documentation page of settings."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import click
@@ -56,23 +55,6 @@ _STATUSES: Mapping[str, str] = {
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is",
 }
 _PROGRAM, _VARIABLE = "twistpi", "_TWISTPI_COMPLETE"
-_COMMANDS_HEAD = """\
-Commands
-========
-
-.. Made by "make docs" from twistpi/cli/commands.
-
-The server is started with ``twistd twistpi``; its options are the :doc:`settings`. All other tasks have a command of ``twistpi``;
-``twistpi COMMAND --help`` prints the same text as this page.
-
-Commands for a server directory take ``--serverdir``, or read it from ``TWISTPI_SERVERDIR`` or the file in ``--config`` or
-``TWISTPI_CONFIG``, like the server. They work whether or not a server runs on the directory. If one runs, they send it a request,
-so that changes take effect at once.
-
-Long commands show their progress, as a bar on a terminal, otherwise as lines on the error stream. Ctrl-C ends every
-command safely, with exit status 130. Otherwise the exit status is 0, 1 when something failed or is wrong, or 2
-when the command line is wrong. ``twistpi completion`` prints a script that completes commands and options in a shell.
-"""
 
 
 def _by_path(text: str) -> Mapping[str, Sequence[str]]:
@@ -87,7 +69,8 @@ EXAMPLES = _by_path(_EXAMPLES)
 """Examples for each command, such as ``token list``; each is a command line that the command understands."""
 
 
-def _status_of(path: str) -> str:
+def status_of(path: str) -> str:
+    """Return what the exit status of the command ``path`` means."""
     return f"{_STATUSES.get(path, _STATUS)}, 2 for a wrong command line, 130 after Ctrl-C."
 
 
@@ -97,15 +80,15 @@ def epilog_of(path: str) -> str:
         return ""
     # The mark keeps click from joining the lines.
     lines = "\n".join(f"  {line}" for line in EXAMPLES[path])
-    return f"\b\nExamples:\n{lines}\n\nExit status: {_status_of(path)}"
+    return f"\b\nExamples:\n{lines}\n\nExit status: {status_of(path)}"
 
 
 def every_command(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield path and command of everything below ``group`` that is not hidden, groups after their commands."""
+    """Yield path and command of everything below ``group``."""
     for name, command in group.commands.items():
-        if isinstance(command, click.Group) and not command.hidden:
+        if isinstance(command, click.Group):
             yield from every_command(command, f"{above}{name} ")
-        elif not command.hidden:
+        else:
             yield f"{above}{name}", command
 
 
@@ -121,35 +104,6 @@ def completion(shell: str) -> None:
     if kind is None:
         raise click.ClickException(f"this version of click cannot complete for {shell}")
     click.echo(kind(click.Group(), {}, _PROGRAM, _VARIABLE).source())
-
-
-@click.command("commands-page", hidden=True)
-@click.pass_context
-def commands_page(context: click.Context) -> None:
-    """Print the documentation of the commands."""
-    root = context.find_root().command
-    if not isinstance(root, click.Group):
-        sys.exit(1)
-    click.echo("\n".join([_COMMANDS_HEAD, *(_command_section(path, command) for path, command in every_command(root))]), nl=False)
-
-
-def _command_section(path: str, command: click.Command) -> str:
-    """Return the section of the page on the command ``path``, as reStructuredText."""
-    title, context = f"twistpi {path}", click.Context(command, info_name=f"{_PROGRAM} {path}")
-    usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
-    lines = [title, "-" * len(title), "", "::", "", f"    {usage}", ""]
-    for paragraph in (command.help or "").split("\n\n"):
-        lines += [_plain(paragraph), ""]
-    options = (option.get_help_record(context) for option in command.params if isinstance(option, click.Option))
-    for names, text in (record for record in options if record is not None):
-        lines += [f"``{names}``", f"    {_plain(text)}", ""]
-    examples = [f"    {example}" for example in EXAMPLES.get(path, ())]
-    return "\n".join([*lines, "Examples::", "", *examples, "", f"Exit status: {_status_of(path)}", ""])
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` on one line, with reStructuredText's special characters escaped, except double backquotes."""
-    return " ".join(text.split()).replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")
 
 
 _SETTINGS_HEAD = """\
