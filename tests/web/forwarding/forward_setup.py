@@ -25,6 +25,8 @@ from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
 
 reactor: Any = installed_reactor
+CUT = b"(cut)"
+"""Ends an answer after which the connection is closed."""
 TOO_MUCH = b"HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Devpi-Serial: 3\r\n\r\nok"
 
@@ -203,6 +205,19 @@ def request(method: str, path: str, body: bytes = b"", *lines: str, version: str
 
 def answer(body: bytes, *lines: str, version: str = "1.1") -> bytes:
     return "\r\n".join([f"HTTP/{version} 200 OK", f"Content-Length: {len(body)}", *lines, "", ""]).encode() + body
+
+
+def say(*answers: bytes) -> Act:
+    """What answers each request with the next of ``answers``; the last one again and again."""
+    left = list(answers)
+
+    def act(connection: socket.socket, rest: bytes) -> None:
+        said = left.pop(0) if len(left) > 1 else left[0]
+        connection.sendall(said.removesuffix(CUT))
+        if said.endswith(CUT):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    return act
 
 
 def asked(setup: Setup, *pieces: bytes) -> Deferred[bytes]:

@@ -19,6 +19,7 @@ from tests.in_reactor import in_reactor, wait_for
 from tests.web.forwarding.forward_setup import (
     ANSWER,
     TOO_MUCH,
+    Act,
     Primary,
     Setup,
     Signer,
@@ -28,6 +29,7 @@ from tests.web.forwarding.forward_setup import (
     read_all,
     read_until,
     request,
+    say,
     scripted,
     talking,
     upload_too_much,
@@ -363,10 +365,7 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
     ]
 
-    def act(connection: socket.socket, rest: bytes) -> None:
-        connection.sendall(answers[len(server.heads) - 1])
-
-    async with scripted(tmp_path / "replica", act) as (setup, server):
+    async with scripted(tmp_path / "replica", say(*answers)) as (setup, server):
         for _ in answers:
             try:
                 answer = await asked(setup, request("PUT", "/alice/dev", b"{}"))
@@ -377,15 +376,27 @@ async def test_an_answer_that_breaks_off_never_looks_whole(tmp_path: Path) -> No
 
 
 @in_reactor
-@pytest.mark.parametrize("garbage", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\nab",
-                                     b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n",
-                                     b"HTTP/1.1 200 OK\nX: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-                                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
-                                     ])  # fmt: skip
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
+        *(
+            b"HTTP/1.1 200 OK\r\n" + rest
+            for rest in (
+                b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+                b"Content-Length: " + b"1" * 5000 + b"\r\n\r\nab",
+                b"no header\r\n\r\n",
+                b"X: y\r\n z\r\n\r\n",
+                b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+                b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+            )
+        ),
+    ],
+)
 async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None:
-    async with scripted(tmp_path / "replica", lambda connection, rest: connection.sendall(garbage)) as (setup, _server):
+    async with scripted(tmp_path / "replica", say(garbage)) as (setup, _server):
         answer = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert answer.startswith(b"HTTP/1.1 503 ")
 
@@ -393,10 +404,8 @@ async def test_what_is_no_answer_is_none(tmp_path: Path, garbage: bytes) -> None
 @in_reactor
 async def test_a_primary_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     gone = Event()
-    async with scripted(tmp_path / "replica", lambda connection, rest: wait_for_close(connection, gone), patience=2.0) as (
-        setup,
-        _,
-    ):
+    silent: Act = lambda connection, rest: wait_for_close(connection, gone)  # noqa: E731
+    async with scripted(tmp_path / "replica", silent, patience=2.0) as (setup, _):
         answer = await asked(setup, request("PUT", "/alice/dev", b"{}"))
         assert "nothing came for 2 s" in json_of(answer)["message"]
         assert await deferToThread(gone.wait, 60)
@@ -438,10 +447,7 @@ async def test_answers_keep_their_form(tmp_path: Path) -> None:
 async def test_what_is_no_time_sets_no_clock(tmp_path: Path, time: bytes) -> None:
     refusal = b"HTTP/1.1 403 No\r\nX-Twistpi-Refused: expired\r\nX-Twistpi-Time: " + time + b"\r\nContent-Length: 0\r\n\r\n"
 
-    def act(connection: socket.socket, rest: bytes) -> None:
-        connection.sendall(refusal if len(server.heads) == 1 else ANSWER)
-
-    async with scripted(tmp_path / "replica", act) as (setup, server):
+    async with scripted(tmp_path / "replica", say(refusal, ANSWER)) as (setup, _server):
         assert (await asked(setup, request("DELETE", "/one/x"))).startswith(b"HTTP/1.1 200 OK")
 
 

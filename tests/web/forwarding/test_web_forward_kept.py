@@ -12,8 +12,8 @@ from twisted.internet.threads import deferToThread
 
 from tests.in_reactor import in_reactor
 from tests.web.forwarding.forward_setup import (
+    CUT,
     TOO_MUCH,
-    Act,
     Setup,
     Signer,
     answer,
@@ -21,6 +21,7 @@ from tests.web.forwarding.forward_setup import (
     reactor,
     read_until,
     request,
+    say,
     talking,
     upload_too_much,
     wait_for_close,
@@ -32,21 +33,6 @@ from twistpi.web.forwarding.peers import first_process_backend
 
 GET = request("GET", "/+status")
 OK = answer(b"ok")
-CUT = b"(cut)"
-"""Ends an answer after which the connection is closed."""
-
-
-def say(*answers: bytes) -> Act:
-    """What answers each request with the next of ``answers``; the last one again and again."""
-    left = list(answers)
-
-    def act(connection: socket.socket, rest: bytes) -> None:
-        said = left.pop(0) if len(left) > 1 else left[0]
-        connection.sendall(said.removesuffix(CUT))
-        if said.endswith(CUT):
-            connection.shutdown(socket.SHUT_RDWR)
-
-    return act
 
 
 async def body_of(setup: Setup, data: bytes = GET) -> bytes:
