@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
-from twistpi.http.body import BufferedBody
+from twistpi.http.body import BODY_DONE, BodyReader
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.mirror.page_source import UpstreamPages
@@ -78,9 +79,13 @@ class FakeResponse:
     phrase = b""
 
     def __init__(self, code: int, content: bytes = b"", etag: str | None = None) -> None:
-        self.code, self.length = code, len(content)
-        self.deliverBody = BufferedBody(content).deliverBody
+        self.code, self.length, self.content = code, len(content), content
         self.headers = Headers({"Content-Type": ["text/html"], **({"ETag": [etag]} if etag else {})})
+
+    def deliverBody(self, protocol: BodyReader) -> None:
+        protocol.makeConnection(StringTransport())
+        protocol.dataReceived(self.content)
+        protocol.connectionLost(BODY_DONE)
 
 
 @attrs.define(eq=False)

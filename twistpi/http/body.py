@@ -9,7 +9,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IPushProducer, IReactorTime, ITransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -166,38 +166,8 @@ class BytesBody:
         """Do nothing."""
 
 
-@attrs.frozen
-class BufferedBody:
-    """The body of a response that was read already, to be read again."""
-
-    content: bytes
-
-    def take_content(self) -> bytes:
-        """Return it."""
-        return self.content
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver all of it at once."""
-        protocol.makeConnection(cast(ITransport, _NoTransport()))
-        if self.content:
-            protocol.dataReceived(self.content)
-        protocol.connectionLost(BODY_DONE)
-
-
 BODY_DONE: Final = Failure(ResponseDone())
 """The end of a complete body."""
-
-
-class _NoTransport:
-    """The transport of a body that is in memory: nothing more comes, and there is no connection."""
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def abortConnection(self) -> None: ...
-
-    def loseConnection(self) -> None: ...
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from twistpi import __version__
 from twistpi.http.agent import Agent
-from twistpi.http.body import BodyReader, BufferedBody, BytesBody, Offload, decompress, read_body
+from twistpi.http.body import BodyReader, BytesBody, Offload, decompress, read_body
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
@@ -42,7 +42,7 @@ _Send = Callable[[str, list[Line]], Awaitable["Response"]]
 
 @attrs.define(eq=False)
 class Response:
-    """A response whose body is yet to come: use one of ``read``, ``write_to``, ``deliver`` and ``discard``."""
+    """A response whose body is yet to come: use one of ``read`` (again, too), ``write_to``, ``deliver`` and ``discard``."""
 
     status: int
     url: str
@@ -53,9 +53,11 @@ class Response:
     lines: list[Line]
     """The headers as they were received."""
     _client: HTTPClient
-    _body: IResponse | BufferedBody
+    _body: IResponse
     _is_compressed: bool = False
     """Whether a content coding was asked for, which ``read`` undoes."""
+    _content: bytes | None = attrs.field(default=None, init=False)
+    """What was read."""
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None without it."""
@@ -75,16 +77,19 @@ class Response:
 
         ``silence`` is the longest time without a byte in seconds, that of the client when None.  Raise ``RequestFailed``.
         """
-        seconds = self._client.silence if silence is None else silence
-        body = self._take()
-        if body is None:
-            body = await read_body(self._body.deliverBody, self._client.clock, seconds, limit)
-        elif len(body) > limit:
-            raise too_large(limit)
-        coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
-        if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
-            return decompress(body, coding, limit)
-        return await self._client.offload(decompress, body, coding, limit)
+        if self._content is None:
+            seconds = self._client.silence if silence is None else silence
+            body = self._take()
+            if body is None:
+                body = await read_body(self._body.deliverBody, self._client.clock, seconds, limit)
+            elif len(body) > limit:
+                raise too_large(limit)
+            coding = (self.header("Content-Encoding") or "") if self._is_compressed else ""
+            if not coding or len(body) < _DECOMPRESSED_AT_ONCE:
+                self._content = decompress(body, coding, limit)
+            else:
+                self._content = await self._client.offload(decompress, body, coding, limit)
+        return self._content
 
     async def beginning(self, limit: int) -> bytes:
         """Return at most the first ``limit`` bytes of the body as they are sent, or those before it broke off."""
@@ -108,7 +113,7 @@ class Response:
 
     def discard(self) -> None:
         """Drop the body: a short one is read, so that the connection can be used again, else the connection is closed."""
-        if self._take() is not None:
+        if self._content is not None or self._take() is not None:
             return
         reader = BodyReader(self._client.clock, 1.0, lambda _: None)
         reader.ended.addErrback(lambda _: None)
@@ -116,13 +121,9 @@ class Response:
         if self.length is None or self.length > _DRAINED_UP_TO:
             reader.give_up(RequestFailed("nobody wants it"))
 
-    def with_body(self, content: bytes) -> Response:
-        """Return the same response with ``content``, which was read from it, yet to be read."""
-        return attrs.evolve(self, length=len(content), body=BufferedBody(content), is_compressed=False)
-
     def _take(self) -> bytes | None:
         """Return the whole body when it was received together with the head; else None."""
-        return self._body.take_content() if isinstance(self._body, BufferedBody | WireResponse) else None
+        return self._body.take_content() if isinstance(self._body, WireResponse) else None
 
 
 @attrs.define(eq=False)

@@ -127,10 +127,6 @@ class PrimaryAnswer:
         """Drop the body."""
         self._response.discard()
 
-    def with_body(self, content: bytes) -> PrimaryAnswer:
-        """Return the same answer with ``content``, which was read from it, yet to be read."""
-        return attrs.evolve(self, response=self._response.with_body(content))
-
 
 @attrs.define(eq=False)
 class Primary:
@@ -242,7 +238,7 @@ class Primary:
         reason, time = _reason(content), _number(answer.header(TIME_HEADER))
         if reason == "expired" and time is not None:
             self.clock_is(time)
-        return answer.with_body(content), reason
+        return answer, reason
 
 
 def _reason(content: bytes) -> str:
