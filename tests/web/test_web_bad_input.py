@@ -22,7 +22,6 @@ from tests.web.web_asking import (
     logged_in,
     nobody,
     serial_of,
-    with_api_token,
 )
 from tests.web.web_wire import Answer, Wire
 from tests.web.web_world import World
@@ -360,12 +359,6 @@ def test_forged_and_expired_and_foreign_tokens_prove_nothing(world: World) -> No
         refused(world, person.ask("PATCH", "/alice/dev", ["title=x"]), before, statuses=(403,))
         refused(world, person.ask("DELETE", "/alice"), before, statuses=(403,))
         refused(world, person.get("/alice/closed"), before, statuses=(401,))
-
-
-def test_an_expired_api_token_proves_nothing(world: World) -> None:
-    person = with_api_token(world, "alice", "read", expires="2020-01-01T00:00:00Z")
-    before = serial_of(world)
-    refused(world, person.get("/alice/closed"), before, statuses=(401,))
 
 
 NOT_THERE = {

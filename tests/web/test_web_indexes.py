@@ -288,24 +288,6 @@ def test_R69_an_upload_without_a_login_is_challenged(world: World, alice: Person
     )
 
 
-def test_what_somebody_else_thought_up_cannot_break_the_status_line(world: World, alice: Person) -> None:
-    add_stage(world)
-    body = "a\u2603\u00e4\x85\x0bb" + "c" * 1000
-    answer = alice.ask("POST", "/alice/dev/", form(body), **FORM)
-    line = answer.raw.split(b"\r\n")[0]
-    assert answer.status == 400
-    assert len(line) < 300
-    assert all(32 <= byte < 127 or byte >= 160 for byte in line)
-
-
-@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
-def test_a_push_is_no_upload_whatever_its_content_type(world: World, alice: Person, kind: str) -> None:
-    body = {"name": "hello", "version": "1.0", "targetindex": "alice/dev"}
-    answer = alice.ask("PUSH", f"/{MIRROR}", body, content_type=kind)
-    assert answer.status == 400
-    assert answer.json()["message"] == f"there are no files for hello 1.0 on stage {MIRROR}"
-
-
 def test_a_form_without_an_action_is_no_upload(world: World, alice: Person) -> None:
     add_stage(world)
     for body, kind in ((b"name=x", "application/x-www-form-urlencoded"), (b"--x--\r\n", FORM["content_type"])):

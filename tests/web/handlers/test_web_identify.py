@@ -203,21 +203,12 @@ def test_so_does_one_in_devpis_own_header_which_wins_over_basic(setup: Setup) ->
     assert setup.asks(wrong_first).now() == NOBODY
 
 
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        "",
-        "Basic",
-        "Basic ",
-        "Basic ????",
-        "Basic YWxpY2U",
-        "Basic YWxpY2U=",
-        "Bearer abc",
-        "Digest username=alice",
-        "Basic é",
-        "==",
-    ],
-)
+UNREADABLE = (
+    "", "Basic", "Basic ", "Basic ????", "Basic YWxpY2U", "Basic YWxpY2U=", "Bearer abc", "Digest username=alice", "Basic é", "==",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("authorization", UNREADABLE)
 def test_what_cannot_be_read_is_nobody_and_no_error(setup: Setup, authorization: str) -> None:
     assert setup.asks(request_with(authorization=authorization)).now() == NOBODY
     assert setup.threads.calls == []
@@ -303,13 +294,10 @@ def test_a_revoked_a_forged_and_an_orphaned_api_token_prove_nothing(setup: Setup
     kept, revoked, orphaned = setup.new_api_token(), setup.new_api_token(), setup.new_api_token("bob")
     setup.commit(TokenRevoked(revoked[8:24]), UserDeleted("bob"))
     other_secret = setup.authenticator.new_api_token()[0][-43:]
-    for text in (revoked, orphaned, kept[:25] + other_secret, f"twistpi-{'0' * 16}-{other_secret}"):
+    ghosts = setup.new_api_token("ghost")
+    for text in (revoked, orphaned, ghosts, kept[:25] + other_secret, f"twistpi-{'0' * 16}-{other_secret}"):
         assert setup.principal("__token__", text) == NOBODY
     assert setup.principal("__token__", kept).user == "alice"
-
-
-def test_an_api_token_of_a_user_who_does_not_exist_proves_nothing(setup: Setup) -> None:
-    assert setup.principal("__token__", setup.new_api_token("ghost")) == NOBODY
 
 
 def test_an_api_token_is_good_until_it_expires(setup: Setup) -> None:

@@ -125,7 +125,9 @@ def test_either_method_slash_and_spelling_is_taken(world: World, alice: Person, 
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"]
+)
 def test_the_content_type_does_not_matter(world: World, alice: Person, kind: str) -> None:
     body = orjson.dumps({**SAME, "targetindex": "alice/tgt"})
     assert alice.ask("PUSH", f"/{DEV}", body, content_type=kind).status == 200

@@ -323,8 +323,9 @@ def test_a_field_that_was_sent_as_a_file_is_refused(world: World, alice: Person)
 
 
 def test_R83_no_name_can_break_the_status_line(world: World, alice: Person) -> None:
-    for name in ("\u2603\u00e4\u0085-1.0.zip", "x" * 500 + "-1.0.zip"):
-        answer = upload(alice, DEV, name, b"x")
+    odd = "\u2603\u00e4\u0085\u000b"
+    for name, action in ((f"{odd}-1.0.zip", "file_upload"), ("x" * 500 + "-1.0.zip", "file_upload"), ("a", odd + "c" * 1000)):
+        answer = upload(alice, DEV, name, b"x", action=action)
         line = answer.raw.partition(b"\r\n")[0]
         assert answer.status == 400
         assert len(line) < 300
