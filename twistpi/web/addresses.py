@@ -23,6 +23,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
 from twistpi.web.forwarding.headers import PassedOn
+from twistpi.web.paths import segments_of, without_prefix
 from twistpi.web.request import header, passed_on_of
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -106,6 +107,14 @@ def outside_prefix(request: Request, addresses: Addresses) -> str:
     It is the path of ``outside_url``, unless another server forwards the request, which may use another URL of this one.
     """
     return urlsplit(_own_outside_url(request, addresses)).path
+
+
+def path_parts(request: Request, address: str, addresses: Addresses) -> list[str]:
+    """Return the decoded segments of the path of ``address``, as ``request`` has it, without the prefix of this server.
+
+    Raise ``RequestRefused``.
+    """
+    return [part.decode() for part in without_prefix(segments_of(address), outside_prefix(request, addresses))]
 
 
 def bare_path(raw: bytes, prefix: str) -> bytes:

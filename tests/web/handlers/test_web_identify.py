@@ -204,7 +204,8 @@ def test_so_does_one_in_devpis_own_header_which_wins_over_basic(setup: Setup) ->
 
 
 UNREADABLE = (
-    "", "Basic", "Basic ", "Basic ????", "Basic YWxpY2U", "Basic YWxpY2U=", "Bearer abc", "Digest username=alice", "Basic é", "==",
+    "", "Basic", "Basic ", "Basic ????", "Basic YWxpY2U", "Basic YWxpY2U=", "Bearer abc", "Digest username=alice", "Basic é",
+    "==",
 )  # fmt: skip
 
 

@@ -31,10 +31,10 @@ from twistpi.rules.accounts import (
 from twistpi.rules.permissions import Action, may_read
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
-from twistpi.web.addresses import Addresses, client_address, is_local, outside_prefix, outside_url
+from twistpi.web.addresses import Addresses, client_address, is_local, outside_url, path_parts
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.indexes import listing
-from twistpi.web.paths import RequestRefused, segments_of, without_prefix
+from twistpi.web.paths import RequestRefused
 from twistpi.web.replies import Reply, html_reply, message_reply, result_reply
 from twistpi.web.request import ends_with_slash, header, json_body, wants_html
 
@@ -188,8 +188,7 @@ class LoginHandler:
     def _route(self, request: Request, address: str) -> tuple[str, Mapping[str, object]]:
         """Return the route of ``address``, and its arguments; raise ``PermissionDenied`` if there is none."""
         try:
-            segments = without_prefix(segments_of(address), outside_prefix(request, self._addresses))
-            path = "/" + "/".join(segment.decode() for segment in segments)
+            path = "/" + "/".join(path_parts(request, address, self._addresses))
             routes = self._url_map.bind("localhost")
             try:
                 rule, arguments = routes.match(path, method="GET", return_rule=True)

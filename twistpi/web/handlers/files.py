@@ -30,11 +30,11 @@ from twistpi.rules.uploads import file_of
 from twistpi.simple.urls import without_credentials
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status
-from twistpi.web.addresses import Addresses, outside_prefix
+from twistpi.web.addresses import Addresses, path_parts
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
-from twistpi.web.paths import RequestRefused, segments_of, without_prefix
+from twistpi.web.paths import RequestRefused
 from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, redirect_reply, result_reply
 from twistpi.web.request import header
 
@@ -176,8 +176,7 @@ class AuthSubrequestHandler:
     async def where(self, request: Request) -> Reply:
         """Return the blob that the web server is to send, as headers; 403 in every other case."""
         try:
-            parts = segments_of(header(request, "x-original-uri") or "")
-            user, index, *rest = (part.decode() for part in without_prefix(parts, outside_prefix(request, self._addresses)))
+            user, index, *rest = path_parts(request, header(request, "x-original-uri") or "", self._addresses)
             if len(rest) not in (3, 4) or rest[0] not in ("+f", "+e"):
                 return _NO
             found = await self._access.index(request, f"{user}/{index}")

@@ -21,7 +21,7 @@ from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
 from twistpi.web.commits import Commits, UploadStorage
-from twistpi.web.handlers.uploads import path_parts
+from twistpi.web.handlers.uploads import raw_path_parts
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import Reply, result_reply
 
@@ -40,7 +40,7 @@ class ToxresultsHandler:
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may post a test result with ``request``, of which only headers and path are here."""
-        parts = path_parts(request, raw_path, self._addresses)
+        parts = raw_path_parts(request, raw_path, self._addresses)
         if len(parts) < 3:
             raise BadRequest("Bad request: only files take test results")
         principal = await self._access.principal(request)

@@ -35,10 +35,10 @@ from twistpi.rules.upload_checks import (
 from twistpi.rules.uploads import IDENTICAL, decide_file_uploaded, decide_registered, is_volatile, uploaded_path
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status, stage_index
-from twistpi.web.addresses import Addresses, outside_prefix
+from twistpi.web.addresses import Addresses, path_parts
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.handlers.push import PushHandler
-from twistpi.web.paths import RequestRefused, segments_of, without_prefix
+from twistpi.web.paths import RequestRefused
 from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import NO_STORE, Reply, length_of
@@ -50,13 +50,12 @@ _TEXTS: Final = frozenset({*TEXT_FIELDS, *LIST_FIELDS, _ACTION, "sha256_digest",
 """The fields that say something only when they come as text."""
 
 
-def path_parts(request: Request, raw_path: bytes, addresses: Addresses) -> list[str]:
+def raw_path_parts(request: Request, raw_path: bytes, addresses: Addresses) -> list[str]:
     """Return the segments of a path as sent, without the outside URL's prefix and a slash at the end; raise ``BadRequest``."""
     try:
-        segments = segments_of(raw_path.decode("latin-1"))
+        parts = path_parts(request, raw_path.decode("latin-1"), addresses)
     except RequestRefused as refusal:
         raise BadRequest(f"Bad request: {refusal.reason}") from None
-    parts = [part.decode() for part in without_prefix(segments, outside_prefix(request, addresses))]
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
     return parts
@@ -90,7 +89,7 @@ class UploadHandler:
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may upload with ``request``, of which only headers and path (as sent, no query) are here."""
         # Nothing of a request for another path may reach the disk, whatever its handler does with it.
-        parts = path_parts(request, raw_path, self._addresses)
+        parts = raw_path_parts(request, raw_path, self._addresses)
         if len(parts) != 2 or not all(parts) or any("+" in part for part in parts):
             raise BadRequest("Bad request: only indexes take uploads")
         return await self._uploader(request, "/".join(parts))
