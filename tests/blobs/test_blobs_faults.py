@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.blobs_contract import NAME, put
 from tests.fakes.faulty_system import FaultySystem, Killed
-from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.model.server_errors import StorageFull, SyncFailed
 
@@ -42,6 +42,7 @@ def test_everything_is_synced_in_order_before_keep_returns(tmp_path: Path) -> No
     root = str(tmp_path / "+files")
     outer, inner = f"{root}/{DIGEST[:3]}", f"{root}/{DIGEST[:3]}/{DIGEST[3:16]}"
     incoming = calls[0][1]
+    assert len(calls) == CALLS
     assert [call for call in calls if call[0] != "write"] == [
         ("create", incoming),
         ("sync", incoming),
@@ -70,12 +71,9 @@ def test_a_blob_that_was_there_is_synced_again_for_whoever_put_it_may_have_died(
     assert {blob, os.path.dirname(blob), str(tmp_path / "+files")} <= {path for call, path in calls if call == "sync"}
 
 
-def test_one_blob_takes_sixteen_calls(tmp_path: Path) -> None:
-    assert len(calls_of_one_keep(tmp_path)) == CALLS
-
-
 @pytest.mark.parametrize("at", range(CALLS))
-def test_a_process_that_dies_before_any_call_leaves_a_whole_blob_or_none(tmp_path: Path, at: int) -> None:
+def test_a_process_that_dies_before_any_call_leaves_a_whole_blob_or_none_and_other_blobs(tmp_path: Path, at: int) -> None:
+    other = put(open_tree(str(tmp_path)), b"first", digits="ab" * 8)
     tree, system = faulty_tree(tmp_path)
     system.at, system.fault = at, Killed()
     with pytest.raises(Killed):
@@ -83,18 +81,30 @@ def test_a_process_that_dies_before_any_call_leaves_a_whole_blob_or_none(tmp_pat
     again = open_tree(str(tmp_path))
     assert os.listdir(tmp_path / "incoming") == []
     assert list(again.foreign_paths()) == []
-    assert [again.digest(address) for address, _ in again.walk()] in ([], [DIGEST])
+    assert (other, 5) in again.walk()
+    assert [again.digest(address) for address, _ in again.walk() if address != other] in ([], [DIGEST])
     assert put(again, CONTENT) == ADDRESS
     assert again.digest(ADDRESS) == DIGEST
 
 
-@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("call", ["create", "write", "make folder", "rename"])
-def test_a_full_disk_refuses_clearly_leaves_nothing_and_recovers(tmp_path: Path, call: str, kind: int) -> None:
+@pytest.mark.parametrize(
+    ("call", "kind", "error"),
+    [
+        *(
+            (call, kind, StorageFull)
+            for call in ("create", "write", "make folder", "rename")
+            for kind in (errno.ENOSPC, errno.EDQUOT)
+        ),
+        ("rename", errno.EACCES, PermissionError),
+    ],
+)
+def test_a_full_disk_refuses_clearly_other_errors_pass_nothing_is_left_and_it_recovers(
+    tmp_path: Path, call: str, kind: int, error: type[Exception]
+) -> None:
     at = [name for name, _ in calls_of_one_keep(tmp_path / "other")].index(call)
     tree, system = faulty_tree(tmp_path)
     system.at, system.fault = at, OSError(kind, os.strerror(kind))
-    with pytest.raises(StorageFull, match=os.strerror(kind)):
+    with pytest.raises(error, match=os.strerror(kind)):
         put(tree, CONTENT)
     assert os.listdir(tmp_path / "incoming") == []
     assert tree.find(ADDRESS) is None
@@ -125,22 +135,3 @@ def test_any_failed_sync_is_final(tmp_path: Path) -> None:
         with pytest.raises(SyncFailed, match="Input/output error"):
             put(tree, CONTENT)
         assert os.listdir(folder / "incoming") == []
-
-
-def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
-    at = [name for name, _ in calls_of_one_keep(tmp_path / "other")].index("rename")
-    tree, system = faulty_tree(tmp_path)
-    system.at, system.fault = at, OSError(errno.EACCES, "Permission denied")
-    with pytest.raises(PermissionError):
-        put(tree, CONTENT)
-    assert os.listdir(tmp_path / "incoming") == []
-
-
-def test_a_blob_survives_the_death_of_the_process_that_kept_another(tmp_path: Path) -> None:
-    first = put(open_tree(str(tmp_path)), b"first", digits="ab" * 8)
-    tree, system = faulty_tree(tmp_path)
-    system.at, system.fault = 1, Killed()
-    with pytest.raises(Killed):
-        put(tree, CONTENT)
-    assert list(open_tree(str(tmp_path)).walk()) == [(BlobAddress("ab" * 8, NAME), 5)]
-    assert first == BlobAddress("ab" * 8, NAME)

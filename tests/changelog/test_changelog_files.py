@@ -66,39 +66,30 @@ def test_segments_are_named_by_their_first_serial(disk: FaultyDisk) -> None:
     assert all(300 <= disk.size(f"/log/{name}") < 400 for name in names[:-1])
 
 
-@pytest.mark.parametrize("batch", [2, 5, 17, 40])
-def test_where_segments_end_depends_on_the_lines_alone(disk: FaultyDisk, batch: int) -> None:
+@pytest.mark.parametrize("reopened", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 5, 17, 40])
+def test_where_segments_end_depends_on_the_lines_alone(disk: FaultyDisk, batch: int, reopened: bool) -> None:
     filled(disk, 40)
     other = FaultyDisk()
     log = FileChangelog.open("/log", other, segment_limit=300)
     for start in range(0, 40, batch):
         log.append(bodies(*range(start + 1, min(start + batch, 40) + 1)), start)
+        if reopened:
+            log.close()
+            log = FileChangelog.open("/log", other, segment_limit=300)
     assert other.snapshot() == disk.snapshot()
 
 
-def test_a_reopened_log_goes_on_as_if_it_had_never_been_closed(disk: FaultyDisk) -> None:
-    filled(disk, 20)
-    other = FaultyDisk()
-    for number in range(1, 21):
-        log = FileChangelog.open("/log", other, segment_limit=300)
-        log.append(bodies(number), number - 1)
-        log.close()
-    assert other.snapshot() == disk.snapshot()
-
-
-def test_a_batch_costs_one_write_and_one_sync(disk: FaultyDisk) -> None:
+def test_a_batch_costs_one_write_and_one_sync_and_a_segment_is_never_half_born(disk: FaultyDisk) -> None:
     log = filled(disk, 1, segment_limit=10_000)
     disk.calls.clear()
     log.append(bodies(*range(64)), 1)
     assert disk.calls == ["write", "sync"]
-
-
-def test_a_segment_is_never_half_born(disk: FaultyDisk) -> None:
-    log = filled(disk, 1, segment_limit=1)
-    disk.calls.clear()
+    other = FaultyDisk()
+    log = filled(other, 1, segment_limit=1)
+    other.calls.clear()
     log.append(bodies(2), 1)
-    born = ["create", "write", "sync", "sync", "rename", "sync_folder", "close"]
-    assert disk.calls == born
+    assert other.calls == ["create", "write", "sync", "sync", "rename", "sync_folder", "close"]
 
 
 # Trust
@@ -118,20 +109,15 @@ def test_a_log_is_checked_from_the_trusted_place_on(disk: FaultyDisk) -> None:
         FileChangelog.open("/log", disk, verify_all_below=0)
 
 
-def test_a_log_that_is_shorter_than_its_view_says_so(disk: FaultyDisk) -> None:
+def test_a_log_that_is_shorter_than_its_view_or_another_one_says_so(disk: FaultyDisk) -> None:
     end = filled(disk, 5, segment_limit=10_000).last
+    place = FileChangelog.open("/log", FaultyDisk()).append(bodies(7, 8, 9), 0)
+    with pytest.raises(UnknownPosition, match="with the chain"):
+        FileChangelog.open("/log", disk, trusted=place)
     disk.overwrite(path(1), b"".join(disk.content(path(1)).splitlines(keepends=True)[:3]))
     with pytest.raises(UnknownPosition, match="no line 5"):
         FileChangelog.open("/log", disk, trusted=end)
     assert FileChangelog.open("/log", disk).last.serial == 3
-
-
-def test_another_log_than_the_views_says_so(disk: FaultyDisk) -> None:
-    filled(disk, 3)
-    other = FileChangelog.open("/log", FaultyDisk())
-    place = other.append(bodies(7, 8, 9), 0)
-    with pytest.raises(UnknownPosition, match="with the chain"):
-        FileChangelog.open("/log", disk, trusted=place)
 
 
 def test_the_whole_log_can_be_verified_bit_by_bit(disk: FaultyDisk) -> None:
@@ -174,7 +160,7 @@ def test_a_full_disk_refuses_a_batch_and_leaves_the_log_as_it_was(disk: FaultyDi
     assert FileChangelog.open("/log", disk, segment_limit=segment_limit).last == log.last
 
 
-def test_a_disk_that_is_full_from_the_beginning_refuses_too(disk: FaultyDisk) -> None:
+def test_a_disk_that_is_full_from_the_beginning_or_fails_to_write_refuses_with_its_reason(disk: FaultyDisk) -> None:
     disk.room = 10
     log = FileChangelog.open("/log", disk)
     with pytest.raises(StorageFull):
@@ -182,6 +168,11 @@ def test_a_disk_that_is_full_from_the_beginning_refuses_too(disk: FaultyDisk) ->
     assert disk.snapshot() == {}
     disk.room = None
     assert log.append(bodies(1), 0).serial == 1
+    disk.broken = {"write"}
+    with pytest.raises(StorageFull, match="Input/output error"):
+        log.append(bodies(2), 1)
+    disk.broken = set()
+    assert log.append(bodies(2), 1).serial == 2
 
 
 def test_what_cannot_be_taken_back_ends_the_log(disk: FaultyDisk) -> None:
@@ -209,12 +200,3 @@ def test_a_failed_sync_is_final(disk: FaultyDisk, operation: str) -> None:
         log.append(bodies(4), 3)
     assert disk.calls == []
     assert [line.body for line in log.read(BEGINNING)] == bodies(1, 2, 3)
-
-
-def test_a_write_that_fails_otherwise_is_refused_with_its_reason(disk: FaultyDisk) -> None:
-    log = filled(disk, 3)
-    disk.broken = {"write"}
-    with pytest.raises(StorageFull, match="Input/output error"):
-        log.append(bodies(4), 3)
-    disk.broken = set()
-    assert log.append(bodies(4), 3).serial == 4

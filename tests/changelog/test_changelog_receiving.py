@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 
+from tests.changelog.log_and_view import NOW, Bench
 from tests.contracts.changelog_contract import raw_lines
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.list_view import ListView
 from tests.in_reactor import in_reactor, wait_for
-from twistpi.changelog.batch import Batches, Commit, Keep, Receive, Request
+from twistpi.changelog.batch import Commit, Keep, Receive
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.model.changes import UserCreated
-from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.codec import encode_content
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import FeedDamaged, MalformedChange, StorageFull, SyncFailed
 
-NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 LATER = "2026-11-22T18:00:00.000000Z"
 
 
@@ -38,37 +37,6 @@ UNKNOWN = b'{"at":"2026-11-22T18:00:00.000000Z","by":"root","changes":[{"kind":"
 MALFORMED = b'{"at":"2026-11-22T18:00:00.000000Z","by":"root","changes":[{"kind":"UserCreated"}]}'
 
 
-@attrs.define
-class Bench:
-    """A log on a fake disk, a view, and what turns requests into both."""
-
-    disk: FaultyDisk = attrs.field(factory=FaultyDisk)
-    view: ListView = attrs.field(factory=ListView)
-    log: FileChangelog = attrs.field(init=False)
-    batches: Batches = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.log = FileChangelog.open("/log", self.disk)
-        self.batches = Batches(self.log, self.view, lambda: NOW)
-
-    def ask(self, *requests: Request) -> list[Any]:
-        """The answers; nothing may be fatal."""
-        outcome = self.batches.process(requests)
-        assert outcome.fatal is None
-        assert self.is_consistent()
-        assert outcome.end == self.view.position
-        return [type(answer) if isinstance(answer, Exception) else answer for answer in outcome.answers]
-
-    def is_consistent(self) -> bool:
-        lines = [decode_content(line.body, line.serial) for line in self.log.read(BEGINNING)]
-        return lines == self.view.entries and self.view.position == self.log.last and not self.view.begun
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
 def test_received_lines_are_folded_with_one_sync_and_one_transaction(bench: Bench) -> None:
     bench.disk.calls.clear()
     outcome = bench.batches.process([Receive(LINES)])
@@ -77,7 +45,7 @@ def test_received_lines_are_folded_with_one_sync_and_one_transaction(bench: Benc
     assert [serial for serial, _changes in outcome.applied] == [1, 2, 3, 4, 5, 6]
     assert [call for call in bench.disk.calls if call in {"write", "sync"}] == ["write", "sync"]
     assert bench.view.commits == 1
-    assert bench.is_consistent()
+    assert bench.consistent()
 
 
 def test_local_facts_are_kept_among_received_lines(bench: Bench) -> None:
@@ -141,7 +109,7 @@ def test_a_view_that_could_not_keep_received_lines_catches_up(bench: Bench) -> N
     outcome = bench.batches.process([Receive(LINES[3:])])
     assert outcome.answers == [bench.log.last]
     assert [serial for serial, _changes in outcome.applied] == [1, 2, 3, 4, 5, 6]
-    assert bench.is_consistent()
+    assert bench.consistent()
 
 
 def test_whoever_commits_later_is_never_earlier_than_what_was_received(bench: Bench) -> None:

@@ -38,32 +38,23 @@ LARGE = log_of(b'{"n":1}', b'{"n":"%b"}' % (b"x" * 5000)).content(SEGMENT)
 """A second line that spans sectors."""
 
 
-def test_a_log_that_was_cut_anywhere_keeps_its_whole_lines_and_goes_on() -> None:
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_log_that_was_cut_anywhere_or_ends_in_zeros_keeps_its_whole_lines_and_goes_on(zeros: bool) -> None:
     for length in range(len(SMALL) + 1):
-        disk = with_content(SMALL[:length])
+        content = SMALL[:length] + bytes(len(SMALL) - length if zeros else 0)
+        disk = with_content(content)
         log = FileChangelog.open("/log", disk)
         whole = SMALL[:length].count(b"\n")
         kept = b"".join(LINES[:whole])
         assert log.last.serial == whole
         assert disk.content(SEGMENT) == kept
-        assert (log.cut is None) == (kept == SMALL[:length])
+        if log.cut is None:
+            assert kept == content
+        else:
+            assert (log.cut.segment, log.cut.offset, log.cut.length) == (SEGMENT[5:], len(kept), len(content) - len(kept))
+            assert log.cut.reason in ("the last line is incomplete", "nothing but bytes that were never written")
         log.append(bodies(*range(whole + 1, 9)), whole)
         assert disk.content(SEGMENT) == SMALL
-
-
-def test_what_was_cut_off_is_told() -> None:
-    log = FileChangelog.open("/log", with_content(SMALL[:-3]))
-    assert log.cut
-    assert (log.cut.segment, log.cut.offset, log.cut.length) == (SEGMENT[5:], len(SMALL) - len(LINES[7]), len(LINES[7]) - 3)
-    assert "incomplete" in log.cut.reason
-
-
-def test_an_end_of_zeros_is_cut_off_wherever_it_begins() -> None:
-    for length in range(len(SMALL) + 1):
-        disk = with_content(SMALL[:length] + bytes(len(SMALL) - length))
-        log = FileChangelog.open("/log", disk)
-        assert log.last.serial == SMALL[:length].count(b"\n")
-        assert disk.content(SEGMENT) == b"".join(LINES[: log.last.serial])
 
 
 @given(st.integers(0, len(SMALL) - 1), st.integers(1, 255))
@@ -96,44 +87,25 @@ def test_a_hole_in_an_unfinished_last_line_is_cut_off(first_sector: int) -> None
     assert "hole" in log.cut.reason
 
 
-def test_a_hole_before_whole_lines_is_damage() -> None:
-    begin = 2 * SECTOR
-    line = log_of(b'{"n":1}', b'{"n":"%b"}' % (b"x" * 5000), b'{"n":3}').content(SEGMENT).splitlines(keepends=True)[2]
-    holed = LARGE[:begin] + bytes(SECTOR) + LARGE[begin + SECTOR :] + line
-    with pytest.raises(LogDamaged, match="serial 2"):
-        FileChangelog.open("/log", with_content(holed))
+HOLED = LARGE[: 2 * SECTOR] + bytes(SECTOR) + LARGE[3 * SECTOR :]
+DAMAGED = {
+    "a line is missing": (b"".join(LINES[:3] + LINES[4:]), 4),
+    "the first is": (b"".join(LINES[1:]), 1),
+    "one is twice": (b"".join([*LINES[:3], LINES[2], *LINES[3:]]), 4),
+    "two are swapped": (b"".join([*LINES[:3], LINES[4], LINES[3], *LINES[5:]]), 4),
+    "empty": (SMALL + b"\n", 9),
+    "chatter": (SMALL + b"hello\n", 9),
+    "another log": (SMALL + log_of(*bodies(1, 2)).content(SEGMENT), 9),
+    "begins empty": (b"\n" + SMALL, 1),
+    "a hole before a whole line": (HOLED + LINES[2], 2),
+    "zero bytes that are no sector": (LARGE[:1000] + bytes(20) + LARGE[1020:], 2),
+}
+"""Contents, and the serial that is due where they are damaged."""
 
 
-def test_zero_bytes_that_are_no_sectors_are_damage() -> None:
-    holed = LARGE[:1000] + bytes(20) + LARGE[1020:]
-    with pytest.raises(LogDamaged):
-        FileChangelog.open("/log", with_content(holed))
-
-
-@pytest.mark.parametrize(
-    ("content", "serial"),
-    [
-        (b"".join(LINES[:3] + LINES[4:]), 4),
-        (b"".join(LINES[1:]), 1),
-        (b"".join([*LINES[:3], LINES[2], *LINES[3:]]), 4),
-        (b"".join([*LINES[:3], LINES[4], LINES[3], *LINES[5:]]), 4),
-        (SMALL + b"\n", 9),
-        (SMALL + b"hello\n", 9),
-        (SMALL + log_of(*bodies(1, 2)).content(SEGMENT), 9),
-        (b"\n" + SMALL, 1),
-    ],
-    ids=[
-        "a line is missing",
-        "the first is",
-        "one is twice",
-        "two are swapped",
-        "empty",
-        "chatter",
-        "another log",
-        "begins empty",
-    ],
-)
-def test_whole_lines_that_do_not_follow_each_other_are_damage(content: bytes, serial: int) -> None:
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_what_no_interrupted_write_leaves_is_damage(kind: str) -> None:
+    content, serial = DAMAGED[kind]
     disk = with_content(content)
     with pytest.raises(LogDamaged) as damage:
         FileChangelog.open("/log", disk)
@@ -183,7 +155,7 @@ def test_a_last_segment_that_was_cut_anywhere_is_cut_back() -> None:
         assert FileChangelog.open("/log", disk, trusted=log.last).last == log.last
 
 
-def test_unborn_segments_are_removed_unless_the_log_is_damaged() -> None:
+def test_unborn_segments_are_removed_unless_the_log_is_damaged_and_other_files_are_left_alone() -> None:
     disk = log_of(*bodies(1, 2))
     unborn = "/log/00000000000000000003.log.new"
     disk.overwrite(unborn, b"3 half a line")
@@ -193,15 +165,9 @@ def test_unborn_segments_are_removed_unless_the_log_is_damaged() -> None:
         FileChangelog.open("/log", disk)
     assert unborn in disk.snapshot()
     disk.overwrite(SEGMENT, sound)
-    FileChangelog.open("/log", disk)
-    assert disk.snapshot() == {SEGMENT: sound}
-
-
-def test_other_files_in_the_folder_are_left_alone() -> None:
-    disk = log_of(*bodies(1, 2))
     disk.overwrite("/log/notes.txt", b"mine")
     assert FileChangelog.open("/log", disk).last.serial == 2
-    assert disk.content("/log/notes.txt") == b"mine"
+    assert disk.snapshot() == {SEGMENT: sound, "/log/notes.txt": b"mine"}
 
 
 # Looking without touching

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from tests.changelog.log_and_view import NOW, Bench
 from tests.fakes.faulty_disk import FaultyDisk
 from tests.fakes.list_view import ListView
 from tests.fakes.memory_changelog import MemoryChangelog
@@ -24,12 +25,10 @@ from twistpi.changelog.batch import Batches, Commit, Keep
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Committed, Writer
 from twistpi.model.changes import Change, ProjectVanished, UserCreated
-from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.codec import encode_content
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.peers import BEGINNING
 from twistpi.model.server_errors import LogDamaged, StorageFull, SyncFailed, ViewDamaged, WriterStopped, WrittenNotShown
-
-NOW = datetime(2026, 11, 22, 17, 0, 0, 123456, tzinfo=UTC)
 
 
 def user(name: str) -> UserCreated:
@@ -53,35 +52,6 @@ def create_once(name: str) -> Commit:
         return [] if any(user(name) in entry.changes for entry in reader.seen) else [user(name)]
 
     return Commit(decide, name)
-
-
-@attrs.define
-class Bench:
-    """A log on a fake disk, a view and what turns requests into both."""
-
-    disk: FaultyDisk = attrs.field(factory=FaultyDisk)
-    view: ListView = attrs.field(factory=ListView)
-    now: datetime = NOW
-    log: FileChangelog = attrs.field(init=False)
-    batches: Batches = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.log = FileChangelog.open("/log", self.disk)
-        self.batches = Batches(self.log, self.view, lambda: self.now)
-
-    def authors(self) -> list[str]:
-        """Of the entries in the log."""
-        return [decode_content(line.body).by for line in self.log.read(BEGINNING)]
-
-    def consistent(self) -> bool:
-        """Whether the view holds exactly what the log does."""
-        lines = [decode_content(line.body, line.serial) for line in self.log.read(BEGINNING)]
-        return lines == self.view.entries and self.view.position == self.log.last and not self.view.begun
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
 
 
 # Batches
@@ -139,16 +109,13 @@ def test_local_facts_need_no_entry_and_no_sync_and_go_into_the_transaction_of_a_
 
 
 def test_a_local_fact_that_fails_is_undone_and_alone(bench: Bench) -> None:
-    wrong = ValueError("no")
-
     def half(view: ListView) -> None:
         view.remember("half")
-        raise wrong
+        raise ValueError
 
-    outcome = bench.batches.process([create("a"), Keep(half), Keep(lambda view: view.remember("whole"))])
-    assert outcome.answers == [Committed(1, (user("a"),)), wrong, None]
+    whole = Keep(lambda view: view.remember("whole"))
+    assert bench.ask(create("a"), Keep(half), whole) == [Committed(1, (user("a"),)), ValueError, None]
     assert bench.view.facts == ["whole"]
-    assert bench.consistent()
 
 
 def test_a_full_disk_refuses_what_must_be_written_and_nothing_else(bench: Bench) -> None:
@@ -161,8 +128,7 @@ def test_a_full_disk_refuses_what_must_be_written_and_nothing_else(bench: Bench)
     assert outcome.fatal is None
     assert bench.consistent()
     bench.disk.room = None
-    assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
-    assert bench.consistent()
+    assert bench.ask(create("d")) == [Committed(2, (user("d"),))]
 
 
 def test_a_decision_that_built_on_an_entry_that_was_undone_is_made_again(bench: Bench) -> None:
@@ -182,8 +148,8 @@ def test_a_view_that_cannot_commit_is_caught_up_from_the_log_before_the_next_bat
     assert bench.authors() == ["a", "b"]
     outcome = bench.batches.process([create_once("a"), create("c")])
     assert outcome.answers == [Committed(2, ()), Committed(3, (user("c"),))]
-    assert [serial for serial, _changes in outcome.applied] == [1, 2, 3]
     assert bench.consistent()
+    assert [serial for serial, _changes in outcome.applied] == [1, 2, 3]
 
 
 def test_while_the_view_cannot_be_caught_up_waiters_are_refused(bench: Bench) -> None:
@@ -194,8 +160,7 @@ def test_while_the_view_cannot_be_caught_up_waiters_are_refused(bench: Bench) ->
     assert isinstance(written, WrittenNotShown)
     assert (written.serial, others, bench.authors()) == (1, [[full], [full]], ["a"])
     assert [outcome.fatal for outcome in outcomes] == [None] * 3
-    assert bench.batches.process([create("d")]).answers == [Committed(2, (user("d"),))]
-    assert bench.consistent()
+    assert bench.ask(create("d")) == [Committed(2, (user("d"),))]
 
 
 def test_when_the_view_cannot_commit_only_who_has_an_entry_is_told_of_one(bench: Bench) -> None:

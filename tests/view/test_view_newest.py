@@ -63,12 +63,6 @@ def test_what_the_rows_say_in_another_shape_is_told_in_that_shape(view: ViewData
     assert orjson.dumps(attrs.asdict(known)) == orjson.dumps(attrs.asdict(read))  # type: ignore[arg-type]
 
 
-def test_a_project_is_given_out_once(view: ViewDatabase, newest: Newest) -> None:
-    fold(view, listed(link()))
-    assert at_hand(newest)
-    assert not at_hand(newest)
-
-
 def test_a_reader_of_an_older_view_gets_nothing_and_takes_nothing_away(
     view: ViewDatabase, newest: Newest, view_path: str
 ) -> None:
@@ -84,25 +78,23 @@ def test_a_reader_of_an_older_view_gets_nothing_and_takes_nothing_away(
 
 
 @pytest.mark.parametrize(
-    "change",
-    [removed("demo-1.0.tar.gz"), cached(), ProjectVanished(INDEX, "demo"), IndexModified(INDEX, {"title": "new"})],
-    ids=lambda change: type(change).__name__,
+    ("change", "ends"),
+    [
+        (removed("demo-1.0.tar.gz"), True),
+        (cached(), True),
+        (ProjectVanished(INDEX, "demo"), True),
+        (IndexModified(INDEX, {"title": "new"}), True),
+        (LinksChanged(INDEX, "other", added=(link("other-1.zip"),)), False),
+    ],
 )
-def test_a_later_change_ends_it(view: ViewDatabase, newest: Newest, change: Change) -> None:
-    fold(view, listed(link()))
-    fold(view, change)
+@pytest.mark.parametrize("same_entry", [False, True])
+def test_a_project_is_given_out_once_unless_a_later_change_of_it_ends_that(
+    view: ViewDatabase, newest: Newest, change: Change, ends: bool, same_entry: bool
+) -> None:
+    for changes in [(listed(link()), change)] if same_entry else [(listed(link()),), (change,)]:
+        fold(view, *changes)
+    assert at_hand(newest) is not ends
     assert not at_hand(newest)
-
-
-def test_a_change_in_the_same_entry_ends_it(view: ViewDatabase, newest: Newest) -> None:
-    fold(view, listed(link()), cached())
-    assert not at_hand(newest)
-
-
-def test_a_change_of_another_project_does_not(view: ViewDatabase, newest: Newest) -> None:
-    fold(view, listed(link()))
-    fold(view, LinksChanged(INDEX, "other", added=(link("other-1.zip"),)))
-    assert at_hand(newest)
 
 
 def test_it_ends_before_readers_see_the_later_change(view: ViewDatabase, newest: Newest) -> None:
