@@ -5,54 +5,28 @@ from __future__ import annotations
 import hashlib
 import re
 
-from twistpi.cli.diagnostics.findings import (
-    OK,
-    UNKNOWN,
-    WRONG,
-    Check,
-    Finding,
-    Rules,
-    Said,
-    answered,
-    each,
-    has,
-    judge,
-    when,
-)
+from twistpi.cli.diagnostics import index_survey as ask
+from twistpi.cli.diagnostics.findings import OK, UNKNOWN, WRONG, Check, Finding, Rules, Said, answered, each, has, judge, when
 from twistpi.cli.diagnostics.index_pages import PAGE_RULES
-from twistpi.cli.diagnostics.index_survey import (
-    FILE_HEAD,
-    HTML,
-    JSON,
-    LIST,
-    METADATA,
-    NO_FILE,
-    NO_PAGE,
-    NOBODY,
-    PAGE,
-    PAGE_HTML,
-    TEXT,
-    IndexSurvey,
-    at_list,
-    at_page,
-    of_file,
-    stated_metadata,
-)
+from twistpi.cli.diagnostics.index_survey import HTML, JSON, NO_FILE, NO_PAGE, TEXT, IndexSurvey, stated_metadata
 from twistpi.cli.diagnostics.survey import Exchange, Query, as_object, split
 
 _LATEST, _UNSUPPORTED = "application/vnd.pypi.simple.latest+json", "application/x-no-such-thing"
-_PAGES, _LIST_AND_PAGES = (PAGE, PAGE_HTML), (LIST, PAGE, PAGE_HTML)
-_PAGE_HEAD, _AS_UNSUPPORTED = at_page(JSON), at_page(_UNSUPPORTED)
+_PAGES, _LIST_AND_PAGES = (ask.PAGE, ask.PAGE_HTML), (ask.LIST, ask.PAGE, ask.PAGE_HTML)
+_PAGE_HEAD, _AS_UNSUPPORTED = ask.at_page(JSON), ask.at_page(_UNSUPPORTED)
 _SLASHLESS = [Query(f"{{{one}}}?via=check-index", "HEAD", {"Accept": TEXT}) for one in ("base", "page")]
 _SPELLED = Query("{spelled}/", "HEAD", {"Accept": TEXT})
-_MISSING = at_list("twistpi-check-index-looks-for-nothing/", "GET")
-_MATCHING = [at_page(JSON, "GET", {"If-None-Match": tag}) for tag in ("{etag}", "W/{opaque_tag}", '"something", {opaque_tag}')]
-_NEGOTIATED = (*_LIST_AND_PAGES, _PAGE_HEAD, at_page("*/*"), _AS_UNSUPPORTED, _MATCHING[0])
-_GZIPPED = at_page(JSON, others={"Accept-Encoding": "gzip"})
-_HEADS = (FILE_HEAD, Query("{described}.metadata", "HEAD"))
-_FIRST_BYTES, _SEVERAL_RANGES = of_file({"Range": "bytes=0-9"}), of_file({"Range": "bytes=0-1,5-6"})
-_WITHOUT_LOGIN = (NOBODY, at_page(JSON, others={"Authorization": "Basic bm9ib2R5Ondyb25nIHBhc3N3b3Jk"}))
-_WITH_LOGIN = (PAGE, _PAGE_HEAD, FILE_HEAD, _FIRST_BYTES, METADATA)
+_MISSING = ask.at_list("twistpi-check-index-looks-for-nothing/", "GET")
+_MATCHING = [
+    ask.at_page(JSON, "GET", {"If-None-Match": tag}) for tag in ("{etag}", "W/{opaque_tag}", '"something", {opaque_tag}')
+]
+_NEGOTIATED = (*_LIST_AND_PAGES, _PAGE_HEAD, ask.at_page("*/*"), _AS_UNSUPPORTED, _MATCHING[0])
+_GZIPPED = ask.at_page(JSON, others={"Accept-Encoding": "gzip"})
+_HEADS = (ask.FILE_HEAD, Query("{described}.metadata", "HEAD"))
+_FILE_GZIPPED = ask.of_file({"Accept-Encoding": "gzip, deflate"}, "HEAD")
+_FIRST_BYTES, _SEVERAL_RANGES = ask.of_file({"Range": "bytes=0-9"}), ask.of_file({"Range": "bytes=0-1,5-6"})
+_WITHOUT_LOGIN = (ask.NOBODY, ask.at_page(JSON, others={"Authorization": "Basic bm9ib2R5Ondyb25nIHBhc3N3b3Jk"}))
+_WITH_LOGIN = (ask.PAGE, _PAGE_HEAD, ask.FILE_HEAD, _FIRST_BYTES, ask.METADATA)
 _FAR = 1 << 50
 _BUSY = (429, 503)
 _LONG = 600
@@ -61,7 +35,7 @@ _LONG = 600
 
 def _typed(kind: str, *accepted: str) -> Check[IndexSurvey]:
     """Return a check that the page is exactly of the content type ``kind`` for each of these ``Accept``."""
-    queries = [{JSON: PAGE, TEXT: PAGE_HTML}.get(accept) or at_page(accept) for accept in accepted]
+    queries = [{JSON: ask.PAGE, TEXT: ask.PAGE_HTML}.get(accept) or ask.at_page(accept) for accept in accepted]
 
     def check(index: IndexSurvey) -> Said:
         for one in [index[query] for query in queries]:
@@ -88,7 +62,7 @@ def _slashless(index: IndexSurvey) -> Said:
 
 
 def _unsupported_type(index: IndexSurvey) -> Said:
-    seen = index[_AS_UNSUPPORTED], index[at_list("", accept=_UNSUPPORTED)]
+    seen = index[_AS_UNSUPPORTED], index[ask.at_list("", accept=_UNSUPPORTED)]
     for one in seen:
         if one.status != 406 and not _is_html(one):
             yield WRONG, f"{one.asked} is answered {one.told} {one.content_type}; 406 or HTML would be right."
@@ -97,13 +71,13 @@ def _unsupported_type(index: IndexSurvey) -> Said:
 
 
 def _spelling(index: IndexSurvey) -> Said:
-    one = index[PAGE] and index[_SPELLED]
+    one = index[ask.PAGE] and index[_SPELLED]
     if one.status // 100 != 3 or one.location.partition("?")[0].rstrip("/") + "/" != index.page_url:
         yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} saves caches from storing it twice."
 
 
 def _encoded_address(index: IndexSurvey) -> Said:
-    plain, encoded = index[FILE_HEAD], index[Query("{file_encoded}", "HEAD")]
+    plain, encoded = index[ask.FILE_HEAD], index[Query("{file_encoded}", "HEAD")]
     is_same = encoded.status == 200 and encoded["Content-Length"] == plain["Content-Length"]
     if plain.status != 200:
         yield UNKNOWN, f"The file itself is answered {plain.told}."
@@ -123,7 +97,7 @@ def _outside_url(index: IndexSurvey) -> Said:
 
 
 def _digest(index: IndexSurvey) -> Said:
-    one, stated = index[METADATA], as_object(stated_metadata(index.file))
+    one, stated = index[ask.METADATA], as_object(stated_metadata(index.file))
     known = [name for name in stated if name in hashlib.algorithms_guaranteed and not name.startswith("shake")]
     if one.status != 200:
         yield UNKNOWN, f"The metadata is answered {one.told}."
@@ -145,7 +119,7 @@ def _ranges(index: IndexSurvey) -> Said:
         f"{_FAR}-": (416, f"bytes */{length}"),
     }
     for wanted, (status, span) in expected.items():
-        one = index[of_file({"Range": f"bytes={wanted}"})]
+        one = index[ask.of_file({"Range": f"bytes={wanted}"})]
         if one.status != status:
             yield WRONG, f"{one.asked} is answered {one.told} instead of {status}."
         elif one["Content-Range"] != span:
@@ -178,12 +152,12 @@ def _etags(index: IndexSurvey) -> Said:
 
 
 def _needs_login(index: IndexSurvey) -> Said:
-    if index[PAGE] and not index.is_protected:
+    if index[ask.PAGE] and not index.is_protected:
         yield UNKNOWN, "Everybody may read this index. These rules need a protected one, and a login: --user."
 
 
 def _files_elsewhere(index: IndexSurvey) -> Said:
-    here, there = split(index.base), split(index[FILE_HEAD].url)
+    here, there = split(index.base), split(index[ask.FILE_HEAD].url)
     if here[:2] != there[:2]:
         where = f"{there.scheme}://{there.netloc}"
         yield WRONG, f"Files are at {where}, where installers do not send the login for {here.netloc}."
@@ -206,13 +180,13 @@ def _closed_connections(index: IndexSurvey) -> Said:
 
 RULES: Rules[IndexSurvey] = {
     **PAGE_RULES,
-    "R1": [answered((LIST, at_list(""), PAGE, _PAGE_HEAD), 200), "The list and the page answer 200 to GET and HEAD."],
+    "R1": [answered((ask.LIST, ask.at_list(""), ask.PAGE, _PAGE_HEAD), 200), "The list and the page answer 200 to GET and HEAD."],
     "R2": [_slashless, "URLs without the final slash lead to the same pages."],
     "R3": [_spelling, "Another spelling of the project redirects to its page."],
-    "R4": [answered([at_list("-a/"), at_list("a%0Ab/")], 404, 400), "Impossible project names are answered 404 or 400."],
+    "R4": [answered([ask.at_list("-a/"), ask.at_list("a%0Ab/")], 404, 400), "Impossible project names are answered 404 or 400."],
     "R5": [_encoded_address, "A percent-encoded letter in a file's URL makes no difference."],
     "R7": [
-        each(FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.told}."),
+        each(ask.FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.told}."),
         "The links of the page lead to its files.",
     ],
     "R8": [*map(_typed, (JSON, HTML, TEXT), (JSON, HTML, TEXT)), "Each content type is answered as exactly that type."],
@@ -224,7 +198,7 @@ RULES: Rules[IndexSurvey] = {
     "R11": [_typed(TEXT, TEXT), f"Old versions of pip, which accept only {TEXT}, get it."],
     "R12": [_typed(TEXT, f"{JSON};q=0.1, {TEXT}"), "A client that prefers HTML gets HTML."],
     "R13": [
-        each(at_page(_LATEST), lambda it: it.status == 406 or _is_html(it), f"{_LATEST} is not offered, as it need not be.", OK),
+        each(ask.at_page(_LATEST), lambda it: it.status == 406 or _is_html(it), f"{_LATEST} is not offered.", OK),
         _typed(JSON, _LATEST),
         f"{_LATEST} is answered as {JSON}.",
     ],
@@ -238,11 +212,11 @@ RULES: Rules[IndexSurvey] = {
         has(_NEGOTIATED, "Vary", r"(^|[\s,])(accept|\*)($|[\s,])", ", so caches mix up its forms", (200, 304, 406)),
         "Answers that depend on Accept have Vary: Accept.",
     ],
-    "R85": [answered(at_page(TEXT, "POST"), 405), "POST to a page is answered 405."],
+    "R85": [answered(ask.at_page(TEXT, "POST"), 405), "POST to a page is answered 405."],
     "R37": [_digest, "The metadata beside a wheel has the digest that the page promises."],
-    "R38": [answered(METADATA, 200), "The metadata that the page promises is there."],
+    "R38": [answered(ask.METADATA, 200), "The metadata that the page promises is there."],
     "R40": [
-        answered(FILE_HEAD, 200),
+        answered(ask.FILE_HEAD, 200),
         answered(_HEADS, 200),
         has(_HEADS, "Content-Length", r"^\d+$"),
         has(_HEADS, "Accept-Ranges", "^bytes$", ", so pip reads no metadata out of wheels"),
@@ -259,26 +233,25 @@ RULES: Rules[IndexSurvey] = {
             lambda it: it.status != 200 and (it.status, it.content_type) != (206, "multipart/byteranges"),
             "{0.asked} is answered {0.told} instead of 200 with the whole file.",
         ),
-        answered(of_file({"Range": "bytes=9-1"}), 200, 416),
+        answered(ask.of_file({"Range": "bytes=9-1"}), 200, 416),
         "Several or malformed ranges get the whole file, or a refusal.",
     ],
     "R43": [
-        answered(of_file({"Range": "bytes=0-9", "If-Range": "{file_etag}"}), 206),
-        answered(of_file({"Range": "bytes=0-9", "If-Range": '"another-file"'}), 200),
+        answered(ask.of_file({"Range": "bytes=0-9", "If-Range": "{file_etag}"}), 206),
+        answered(ask.of_file({"Range": "bytes=0-9", "If-Range": '"another-file"'}), 200),
         "If-Range with the file's ETag gets a part, and with another one the whole file.",
     ],
     "R45": [
-        has(FILE_HEAD, "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
-        has(of_file({"Accept-Encoding": "gzip, deflate"}, "HEAD"), "Content-Encoding", "^(identity)?$", ", which spoils digests"),
-        has((METADATA,), "Content-Encoding", "^(identity)?$", ", which spoils digests"),
+        has(ask.FILE_HEAD, "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
+        has((_FILE_GZIPPED, ask.METADATA), "Content-Encoding", "^(identity)?$", ", which spoils digests and ranges"),
         "Files are sent without a Content-Encoding.",
     ],
     "R51": [_signature, "The URL of a signature is not answered with the file."],
     "R56": [
-        each(FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.told}.", UNKNOWN),
-        has(FILE_HEAD, "ETag"),
-        has(FILE_HEAD, "Cache-Control", "immutable", ", without immutable"),
-        has(FILE_HEAD, "Cache-Control", r"max-age=[1-9]\d{4,}", ", without a long max-age"),
+        each(ask.FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.told}.", UNKNOWN),
+        has(ask.FILE_HEAD, "ETag"),
+        has(ask.FILE_HEAD, "Cache-Control", "immutable", ", without immutable"),
+        has(ask.FILE_HEAD, "Cache-Control", r"max-age=[1-9]\d{4,}", ", without a long max-age"),
         "Files have ETags and are immutable.",
     ],
     "R52": [_etags, "Pages have ETags, and requests with a matching one are answered 304."],
@@ -290,7 +263,7 @@ RULES: Rules[IndexSurvey] = {
     "R58": [
         has(_GZIPPED, "Content-Encoding", "^gzip$", "; a page of a thousand files is ten times as large as it need be"),
         when(
-            lambda it: it[PAGE]["ETag"] == it[_GZIPPED]["ETag"] and not it[PAGE]["ETag"].startswith("W/"),
+            lambda it: it[ask.PAGE]["ETag"] == it[_GZIPPED]["ETag"] and not it[ask.PAGE]["ETag"].startswith("W/"),
             "The packed page has the strong ETag of the plain one.",
         ),
         "Pages are sent gzipped on request, with an ETag of their own.",
