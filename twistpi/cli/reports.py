@@ -43,6 +43,13 @@ from twistpi.view.read import Readers
 
 _BETWEEN = 0.05
 """Seconds between two looks while something is waited for."""
+_LONGEST_VALUE = 100
+"""Characters of one value that are shown to people."""
+_UNSHOWN = "password_hash"
+"""A field that is not shown: screens get photographed."""
+_PAGE: Final = "application/vnd.pypi.simple.v1+json"
+_MOST_FILES: Final = 10
+"""Files of an index that are listed when no version is named."""
 
 
 def status_in(serverdir: str) -> dict[str, Json]:
@@ -121,12 +128,6 @@ def _moment(at: float | None, now: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC ({max(0, round(now - at))} s ago)"
 
 
-_LONGEST_VALUE = 100
-"""Characters of one value that are shown to people."""
-_UNSHOWN = "password_hash"
-"""A field that is not shown: screens get photographed."""
-
-
 def entries(directory: str, after: int, wait: Callable[[], object] | None = None) -> Iterator[RawLine]:
     """Yield the lines of the log in ``directory`` after serial ``after``; the chain is verified from the log's beginning.
 
@@ -188,11 +189,6 @@ def _short(value: object, name: str = "") -> str:
         return "…"
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
-
-
-_PAGE: Final = "application/vnd.pypi.simple.v1+json"
-_MOST_FILES: Final = 10
-"""Files of an index that are listed when no version is named."""
 
 
 def explain_project(administration: Administration, name: str, project: str, version: str | None) -> Explanation:

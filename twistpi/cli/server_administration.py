@@ -29,6 +29,12 @@ from twistpi.server.directory import Layout, read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Reader, Readers
 
+_GC_PATH: Final = "/+gc"
+_PROMOTE_PATH: Final = "/+promote"
+_BETWEEN: Final = 0.2
+"""Seconds between two questions how far the server is."""
+_ATTEMPTS: Final = 600
+
 
 @attrs.frozen
 class Yank:
@@ -79,11 +85,6 @@ class Yank:
         return index, release
 
 
-_GC_PATH: Final = "/+gc"
-_PROMOTE_PATH: Final = "/+promote"
-_BETWEEN: Final = 0.2
-"""Seconds between two questions how far the server is."""
-_ATTEMPTS: Final = 600
 Send = Callable[[], BlockingResponse]
 Pause = Callable[[float], object]
 

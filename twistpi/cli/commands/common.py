@@ -23,6 +23,10 @@ FOLDER, FILE = click.Path(file_okay=False), click.Path(dir_okay=False)
 """For completion in shells; the folder or file need not exist."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
+_STEPS = 10
+"""Plain lines for one thing that is read, at most."""
+_BETWEEN = 5.0
+"""Seconds before the first plain line, and between two: quick work prints nothing."""
 
 
 class Commands(click.Group):
@@ -95,12 +99,6 @@ def show(fields: object, lines: Iterable[str]) -> None:
 def now() -> datetime:
     """Return the present time."""
     return datetime.now(UTC)
-
-
-_STEPS = 10
-"""Plain lines for one thing that is read, at most."""
-_BETWEEN = 5.0
-"""Seconds before the first plain line, and between two: quick work prints nothing."""
 
 
 @attrs.define

@@ -42,6 +42,10 @@ from twistpi.server.settings import Settings
 
 _FOLLOW_PAUSE = 0.5
 """Seconds between two looks for new entries."""
+_INDEX_TIMEOUT, _SERVER_TIMEOUT = 60.0, 20.0
+"""Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
+_INDEX_QUESTIONS, _SERVER_QUESTIONS = 55, 20
+"""About how many are asked."""
 
 
 @click.command()
@@ -126,12 +130,6 @@ def explain(settings: Settings, index: str, project: str, version: str | None) -
 def settings_() -> None:
     """Print the documentation of every setting of the server."""
     click.echo(settings_page(), nl=False)
-
-
-_INDEX_TIMEOUT, _SERVER_TIMEOUT = 60.0, 20.0
-"""Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
-_INDEX_QUESTIONS, _SERVER_QUESTIONS = 55, 20
-"""About how many are asked."""
 
 
 @click.command("check-index")

@@ -26,6 +26,10 @@ from twistpi.server.settings import Settings
 from twistpi.server.storage import ROOT_MIRROR, Storage
 
 _ATTEMPTS = 3
+_OWN_USER = "twistpi"
+"""The user that runs the server if root sets it up."""
+_LOGS = "/var/log/twistpi"
+"""Where that user writes logs, because it should not be able to write beside its settings."""
 
 
 @click.command()
@@ -88,12 +92,6 @@ def _ask_password(user: str) -> str:
             return password
         click.echo("the passwords differ" if password != again else "the password is empty", err=True)
     raise click.ClickException("no password was set")
-
-
-_OWN_USER = "twistpi"
-"""The user that runs the server if root sets it up."""
-_LOGS = "/var/log/twistpi"
-"""Where that user writes logs, because it should not be able to write beside its settings."""
 
 
 @click.command("gen-config")
