@@ -56,15 +56,12 @@ async def _installed(installer: Installer, folder: Path, server: LiveServer, *re
     assert found.stdout == "1.0 1.0 1.0\n", found.stderr
 
 
-async def _install_twice(installer: Installer, folder: Path, server: LiveServer, upstream: FakeUpstream) -> list[str]:
-    """Install in a fresh environment, take the upstream away, install in another; the wheels that the upstream gave."""
+async def _install(installer: Installer, folder: Path, server: LiveServer, upstream: FakeUpstream) -> list[str]:
+    """Install in a fresh environment; the wheels that the upstream gave."""
     _fill(upstream, announce_metadata=True)
     await deferToThread(server.start, "--upstream", upstream.index_url)
     await _installed(installer, folder / "first", server, "app")
-    taken = _wheel_requests(upstream, whole=True)
-    await upstream.stop()
-    await _installed(installer, folder / "second", server, "app")
-    return taken
+    return _wheel_requests(upstream, whole=True)
 
 
 @pytest.mark.parametrize("installer", NOW, ids=str)
@@ -72,8 +69,10 @@ async def _install_twice(installer: Installer, folder: Path, server: LiveServer,
 async def test_an_installer_installs_and_again_without_the_upstream(
     installer: Installer, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
 ) -> None:
-    taken = await _install_twice(installer, tmp_path, server, upstream)
+    taken = await _install(installer, tmp_path, server, upstream)
     assert taken == sorted(wheel_name(name, "1.0") for name in PROJECTS), "each wheel once, and no other"
+    await upstream.stop()
+    await _installed(installer, tmp_path / "second", server, "app")
 
 
 @pytest.mark.parametrize("installer", EARLIER_PIPS, ids=str)
@@ -81,7 +80,7 @@ async def test_an_installer_installs_and_again_without_the_upstream(
 async def test_R32_earlier_pips_install_from_pages_with_sidecars(
     installer: Installer, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
 ) -> None:
-    taken = await _install_twice(installer, tmp_path, server, upstream)
+    taken = await _install(installer, tmp_path, server, upstream)
     assert len(taken) == len(set(taken)), "no wheel twice"
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.blobs.tree import INCOMING
@@ -118,25 +117,25 @@ class Server:
 
         def sync() -> None:
             self._syncing = Deferred.fromCoroutine(self._sync(first_sync, serverdir))
-            self._syncing.addErrback(self._not_synced)
 
         # Not before the reactor runs: until then, what goes wrong ends the start.
         reactor.callWhenRunning(sync)
 
     async def _sync(self, first_sync: FirstSync, serverdir: ServerDirectory) -> None:
         """Get to know the log, follow until all of it is here, and answer."""
-        await first_sync.run()
-        application = self._start(serverdir)
-        assert application.role.following is not None
-        await application.role.following.complete
-        serverdir.initialised()
-        self._answer(application)
+        try:
+            await first_sync.run()
+            application = self._start(serverdir)
+            assert application.role.following is not None
+            await application.role.following.complete
+            serverdir.initialised()
+            self._answer(application)
+        except CancelledError:  # the server stops
+            return
+        except Exception as error:
+            self._process.fail(error)
+            return
         _log.info("This replica has all that its primary has, and serves it.")
-
-    def _not_synced(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            error = failure.value
-            self._process.fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _progress(self, first_sync: FirstSync) -> Progress:
         following = None if self._application is None else self._application.role.following

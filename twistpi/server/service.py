@@ -172,17 +172,15 @@ class TwistpiService(Service):
             self._connections.closed(port)
             port.stopReading()
         lock = None if self._server.serverdir is None else self._server.serverdir.keep_locked()
-        self._closing = Deferred.fromCoroutine(self._close())
-        self._closing.addCallback(lambda _: self._begin_anew(lock))
-        self._closing.addErrback(self._cannot_restart)
+        self._closing = Deferred.fromCoroutine(self._begin_anew(lock))
 
-    def _cannot_restart(self, failure: Failure) -> None:
-        error = failure.value
-        self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    def _begin_anew(self, lock: int | None) -> None:
-        if self.running:  # else it was told to stop in the meantime
-            execute(self._ports, lock, self._directory)
+    async def _begin_anew(self, lock: int | None) -> None:
+        try:
+            await self._close()
+            if self.running:  # else it was told to stop in the meantime
+                execute(self._ports, lock, self._directory)
+        except Exception as error:
+            self._fail(error)
 
     def reopen(self) -> None:
         """Open logs and certificates again (SIGHUP)."""
