@@ -11,7 +11,9 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from twistpi.server.process import ClockWatch, Notifier, on_hangup, on_second_stop
 
@@ -137,14 +139,15 @@ def test_nobody_listening_is_no_trouble(tmp_path: Path) -> None:
         notifier.stopping()
 
 
+@implementer(IReactorFromThreads)
 @attrs.define
 class Reactor:
     """As much of one as signals need; it does not run until ``run``."""
 
     waiting: list[Callable[[], object]] = attrs.field(factory=list)
 
-    def callFromThread(self, work: Callable[[], object]) -> None:
-        self.waiting.append(work)
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        self.waiting.append(callable)
 
     def run(self) -> None:
         while self.waiting:

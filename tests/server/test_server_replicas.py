@@ -22,9 +22,8 @@ from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.directory import ServerDirectory, read_secret
-from twistpi.server.first_sync import FirstSync
 from twistpi.server.node import read_node
-from twistpi.server.primary_connection import forward_to
+from twistpi.server.replica import FirstSync, forward_to
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, check_usable_by, open_directory
 from twistpi.web.addresses import Addresses

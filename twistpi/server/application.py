@@ -25,8 +25,8 @@ from twistpi.push.releases import Pusher
 from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import Authentication
 from twistpi.server.health import ServerHealth
-from twistpi.server.primary_connection import forward_to
 from twistpi.server.process import Process
+from twistpi.server.replica import forward_to
 from twistpi.server.roles import EntryListener, RoleBuilder
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage

@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from threading import Event, Thread
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 from twisted.internet.interfaces import (
@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorCore,
     IReactorFDSet,
+    IReactorFromThreads,
     IReactorProcess,
     IReactorThreads,
     IReactorTime,
@@ -133,19 +134,12 @@ def connections_for(descriptors: int) -> int:
     return max(16, min(_MOST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2))
 
 
-class CallsFromThreads(Protocol):
-    """A reactor, as far as signals need it."""
-
-    def callFromThread(self, callable: Callable[[], object]) -> object:
-        """Call it in the reactor's thread."""
-
-
-def on_hangup(reactor: CallsFromThreads, reopen: Callable[[], object]) -> None:
+def on_hangup(reactor: IReactorFromThreads, reopen: Callable[[], object]) -> None:
     """Have SIGHUP call ``reopen``; one that comes before the reactor runs is heeded when it does."""
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reopen))
 
 
-def on_second_stop(reactor: CallsFromThreads, hurry: Callable[[], object]) -> None:
+def on_second_stop(reactor: IReactorFromThreads, hurry: Callable[[], object]) -> None:
     """Have a second SIGTERM or SIGINT call ``hurry``.
 
     To be called when the reactor runs, whose own handlers see to the first one.

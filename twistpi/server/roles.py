@@ -40,8 +40,8 @@ from twistpi.replication.segments import History
 from twistpi.rules.replication import BlobPolicy
 from twistpi.server.directory import read_secret
 from twistpi.server.epochs import Epochs
-from twistpi.server.primary_connection import is_far, reach
 from twistpi.server.process import Process
+from twistpi.server.replica import is_far, reach
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.read import Readers

@@ -1,7 +1,7 @@
 """One server directory and what serves it, in the role that its ``node.json`` says.
 
 A primary, and a replica that has been one before, opens what it keeps and serves it.  A new replica first finds out whose log
-it is going to have (``first_sync``), then follows until it has all that its primary had, and only then answers anything but 503:
+it is going to have (``replica``), then follows until it has all that its primary had, and only then answers anything but 503:
 a page that is not here yet must not look like one that does not exist.
 """
 
@@ -24,9 +24,8 @@ from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.application import Application
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.epochs import finish_promotion
-from twistpi.server.first_sync import FirstSync
-from twistpi.server.primary_connection import reach
 from twistpi.server.process import Process
+from twistpi.server.replica import FirstSync, reach
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, open_directory
 from twistpi.web.access_log import AccessLog

@@ -1,20 +1,31 @@
-"""How a replica reaches its primary, over the network or through a unix socket, and what it forwards to it."""
+"""What a replica is beside a server: how it reaches its primary, what it forwards to it, and how a new one begins.
+
+Until its primary was reached once a new replica has nothing to serve, and nothing is opened but the ports, which say so.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import Agent, make_agent, unix_agent
+from twistpi.http.backoff import Backoff
 from twistpi.http.client import HTTPClient
 from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
-from twistpi.server.directory import read_secret
+from twistpi.replication.progress import Progress, state_after
+from twistpi.replication.segments import look_over
+from twistpi.replication.snapshot import Bootstrap
+from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.process import IServerReactor, Process
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
@@ -25,6 +36,10 @@ from twistpi.web.paths import replica_answers
 
 _MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
 """The devpi protocol's way of saying who passed an answer on."""
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 10.0
+"""Seconds between two attempts."""
+_log = Logger()
 
 
 def reach(url: str, node_id: str, settings: Settings, process: Process) -> Primary:
@@ -82,3 +97,55 @@ def forward_to(
         mark=_MARK,
         is_over=lambda: following.is_stopped,
     )
+
+
+@attrs.define(eq=False)
+class FirstSync:
+    """Prepares the directory of a new replica."""
+
+    _primary: Primary
+    _serverdir: ServerDirectory
+    _clock: IReactorTime
+    _chance: Callable[[], float]
+    _bootstrap: Bootstrap
+    progress: Progress = attrs.field(init=False)
+    """What can be said until something follows."""
+
+    def __attrs_post_init__(self) -> None:
+        self.progress = Progress(self._clock.seconds(), 0)
+
+    @property
+    def sentence(self) -> str:
+        """Why nothing is served yet."""
+        if self._bootstrap.expected:
+            done = 100 * self._bootstrap.received // self._bootstrap.expected
+            return f"This replica of {self._primary.url} is fetching a snapshot, {done} % so far. Try again in a moment."
+        told = f" {self.progress.last_error}" if self.progress.state != "connecting" else ""
+        return f"This replica of {self._primary.url} has nothing to serve yet.{told} Try again in a moment."
+
+    async def run(self) -> None:
+        """Return when the directory says whose log it is to have; tries for as long as it takes."""
+        backoff = Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE, self._chance)
+        if not self._serverdir.node.log_id:
+            await self._bootstrap.clear()  # what a crash may have left
+        while not self._serverdir.node.log_id:
+            try:
+                await self._meet()
+            except TwistpiError as error:
+                self._note(error)
+                await backoff.wait(self._clock)
+
+    async def _meet(self) -> None:
+        """Get to know the primary's log, and take a snapshot where it is a long one."""
+        if self._bootstrap.expected:
+            log_id = await self._bootstrap.run()
+        else:
+            overview = await look_over(self._primary)
+            log_id = await self._bootstrap.run() if overview.is_large else overview.log_id
+        self._serverdir.note(log_id=log_id)
+
+    def _note(self, error: TwistpiError) -> None:
+        sentence = str(error)
+        if sentence != self.progress.last_error:
+            _log.warn("{reason}", reason=sentence)
+        self.progress.failed(state_after(error), sentence, self._clock.seconds())
