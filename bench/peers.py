@@ -1,7 +1,7 @@
 """twistpi beside other index servers, each a mirror of the same upstream: ``python -m bench.peers [--write-docs]``.
 
-Installs the others, pinned, into a temporary folder. All run at once with their defaults and are loaded in turn, so that the figures
-of one chart are of the same minutes. ``--write-docs`` puts the bars into ``README.rst``, between its two markers.
+Installs the others, pinned, into a temporary folder. All run at once with their defaults and are loaded in turn, so that
+the figures of one chart are of the same minutes. ``--write-docs`` puts the bars into ``README.rst``, between its two markers.
 """
 
 from __future__ import annotations
