@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from tests.fakes.wheels import metadata
 from twistpi.archives.inspect import Inspected, inspect
@@ -40,6 +42,7 @@ SDIST_MEMBERS: Mapping[str, bytes] = {f"{TOP}/PKG-INFO": BODY, f"{TOP}/setup.py"
 def zip_of(
     members: Mapping[str, bytes] | Iterable[tuple[str | zipfile.ZipInfo, bytes]] = WHEEL_MEMBERS,
     compression: int = zipfile.ZIP_DEFLATED,
+    comment: bytes = b"",
 ) -> bytes:
     """A ZIP archive, which is the same whenever it is made."""
     buffer = io.BytesIO()
@@ -51,6 +54,7 @@ def zip_of(
             else:
                 info = name
             archive.writestr(info, body)
+        archive.comment = comment
     return buffer.getvalue()
 
 
@@ -172,4 +176,38 @@ def patched(data: bytes, sign: bytes, offset: int, form: str, value: int, *, las
     """``data`` with a number put over the record that begins with ``sign``: the last one, or the first."""
     found = bytearray(data)
     struct.pack_into(form, found, (data.rfind(sign) if last else data.find(sign)) + offset, value)
+    return bytes(found)
+
+
+ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
+"""The signatures of records of a ZIP archive."""
+
+
+def with_zip64_end(
+    data: bytes, count_told: int | None = None, start_told: int | None = None, place_told: int | None = None
+) -> bytes:
+    """``data`` with a last record in ZIP64 form, which may tell something wrong."""
+    end = data.rfind(END)
+    count, length, start = struct.unpack("<H2L", data[end + 10 : end + 20])
+    counts, start = [count_told or count] * 2, start if start_told is None else start_told
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, *counts, length, start)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end if place_told is None else place_told, 1)
+    return data[:end] + record + locator + struct.pack("<4s4H2LH", END, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+
+
+def zip64_of(members: Mapping[str, bytes]) -> bytes:
+    """A ZIP archive with ZIP64 fields for sizes that do not need them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, body in members.items():
+            with archive.open(name, "w", force_zip64=True) as member:
+                member.write(body)
+    return buffer.getvalue()
+
+
+def garbled(draw: Callable[[SearchStrategy[int]], int], data: bytes, *others: int) -> bytes:
+    """``data`` with up to four bytes replaced."""
+    found = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        found[draw(st.integers(0, len(data) - 1))] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, *others]))
     return bytes(found)

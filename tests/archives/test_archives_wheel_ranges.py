@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
 import zipfile
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.archives.made_archives import END, ENTRY, garbled, patched, with_zip64_end, zip64_of, zip_of
 from twistpi.archives.core_metadata import check_core_metadata
 from twistpi.archives.source import DEFAULT_LIMITS
 from twistpi.archives.wheel_ranges import ByteRange, find_metadata, read_from
@@ -18,19 +18,11 @@ from twistpi.model.errors import InvalidDistribution
 WHEEL = "Some.Name-1.0-py3-none-any.whl"
 BODY = b"Metadata-Version: 2.1\nName: Some.Name\nVersion: 1.0\nRequires-Dist: other\n\nA description.\n"
 INFO = "some_name-1.0.dist-info"
+METADATA = f"{INFO}/METADATA"
 
 
-def wheel(
-    members: list[tuple[str, bytes]] | None = None,
-    compression: int = zipfile.ZIP_DEFLATED,
-    comment: bytes = b"",
-) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, body in [("some_name/__init__.py", b"x = 1\n"), (f"{INFO}/METADATA", BODY)] if members is None else members:
-            archive.writestr(name, body)
-        archive.comment = comment
-    return buffer.getvalue()
+def wheel(*members: tuple[str, bytes], compression: int = zipfile.ZIP_DEFLATED, comment: bytes = b"") -> bytes:
+    return zip_of(members or (("some_name/__init__.py", b"x = 1\n"), (METADATA, BODY)), compression, comment)
 
 
 def reader_of(data: bytes, asked: list[ByteRange] | None = None) -> Callable[[int, int], bytes]:
@@ -68,21 +60,21 @@ def test_small_wheel_is_asked_for_once() -> None:
 
 
 def test_large_wheel_needs_only_its_end_when_the_metadata_is_there() -> None:
-    data, asked = wheel([("big.bin", bytes(2_000_000)), (f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED), list[ByteRange]()
+    data, asked = wheel(("big.bin", bytes(2_000_000)), (METADATA, BODY), compression=zipfile.ZIP_STORED), list[ByteRange]()
     assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     assert len(asked) == 1
     assert asked[0].length < 70_000
 
 
 def test_metadata_at_the_front_takes_one_more_range() -> None:
-    data, asked = wheel([(f"{INFO}/METADATA", BODY), ("big.bin", bytes(2_000_000))], zipfile.ZIP_STORED), list[ByteRange]()
+    data, asked = wheel((METADATA, BODY), ("big.bin", bytes(2_000_000)), compression=zipfile.ZIP_STORED), list[ByteRange]()
     assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     assert len(asked) == 2
     assert asked[1].length < 2_000
 
 
 def test_long_table_of_contents_is_asked_for_where_the_end_stopped() -> None:
-    data, asked = wheel([(f"{INFO}/METADATA", BODY), *((f"m{number}", b"") for number in range(3_000))]), list[ByteRange]()
+    data, asked = wheel((METADATA, BODY), *((f"m{number}", b"") for number in range(3_000))), list[ByteRange]()
     assert read_from(find_metadata(WHEEL, len(data)), reader_of(data, asked)) == BODY
     seen = [index for start, length in asked for index in (start, start + length)]
     assert len(asked) == 3
@@ -90,24 +82,12 @@ def test_long_table_of_contents_is_asked_for_where_the_end_stopped() -> None:
 
 
 def test_zip64_archives_are_read() -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, archive.open(f"{INFO}/METADATA", "w", force_zip64=True) as member:
-        member.write(BODY)
-    assert metadata_of(buffer.getvalue()) == BODY
-
-
-def test_zip64_end_record_is_followed() -> None:
-    data = wheel()
-    end = data.rfind(b"PK\x05\x06")
-    count, length, start = struct.unpack("<H2L", data[end + 10 : end + 20])
-    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, start)
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
-    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    assert metadata_of(data[:end] + record + locator + tail) == BODY
+    assert metadata_of(zip64_of({METADATA: BODY})) == BODY
+    assert metadata_of(with_zip64_end(wheel())) == BODY
 
 
 def test_sizes_of_a_member_may_stand_in_its_zip64_field() -> None:
-    data = bytearray(wheel([(f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED))
+    data = bytearray(wheel((METADATA, BODY), compression=zipfile.ZIP_STORED))
     table = data.rfind(b"PK\x01\x02")
     end = data.rfind(b"PK\x05\x06")
     extra = struct.pack("<2HQQQ", 1, 24, len(BODY), len(BODY), 0)
@@ -134,22 +114,16 @@ def test_any_wheel_gives_its_metadata(
     members: list[tuple[str, bytes]], place: int, compression: int, comment: bytes, description: bytes
 ) -> None:
     body = BODY + description
-    members.insert(min(place, len(members)), (f"{INFO}/METADATA", body))
-    assert metadata_of(wheel(members, compression, comment)) == body
+    members.insert(min(place, len(members)), (METADATA, body))
+    assert metadata_of(wheel(*members, compression=compression, comment=comment)) == body
 
 
 @given(st.data())
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_a_garbled_wheel_is_a_bad_archive_or_still_right(data: st.DataObject) -> None:
     whole = wheel(compression=data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])))
-    garbled = bytearray(whole)
-    for _ in range(data.draw(st.integers(1, 4))):
-        garbled[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
-    try:
-        found = metadata_of(bytes(garbled))
-    except InvalidDistribution:
-        return
-    assert found == BODY
+    with contextlib.suppress(InvalidDistribution):
+        assert metadata_of(garbled(data.draw, whole)) == BODY
 
 
 def test_a_wheel_cut_anywhere_is_a_bad_archive() -> None:
@@ -174,53 +148,46 @@ def test_only_wheels_are_looked_into() -> None:
 
 
 def test_metadata_of_another_name_is_not_taken() -> None:
-    assert "no METADATA" in refused(wheel([("other-1.0.dist-info/METADATA", BODY)]))
-    assert "no METADATA" in refused(wheel([(f"vendored/{INFO}/METADATA", BODY)]))
+    assert "no METADATA" in refused(wheel(("other-1.0.dist-info/METADATA", BODY)))
+    assert "no METADATA" in refused(wheel((f"vendored/{INFO}/METADATA", BODY)))
 
 
 def test_metadata_of_a_vendored_distribution_does_not_disturb() -> None:
-    assert metadata_of(wheel([("other-2.0.dist-info/METADATA", b"no"), (f"{INFO}/METADATA", BODY)])) == BODY
+    assert metadata_of(wheel(("other-2.0.dist-info/METADATA", b"no"), (METADATA, BODY))) == BODY
 
 
 def test_two_metadata_files_are_ambiguous() -> None:
-    members = [(f"{INFO}/METADATA", BODY), ("Some.Name-1.0.dist-info/METADATA", BODY)]
-    assert "more than once" in refused(wheel(members))
+    members = [(METADATA, BODY), ("Some.Name-1.0.dist-info/METADATA", BODY)]
+    assert "more than once" in refused(wheel(*members))
 
 
 def test_metadata_must_be_of_the_wheel() -> None:
     for body in (BODY.replace(b"Some.Name", b"Other"), BODY.replace(b"1.0", b"2.0"), BODY.replace(b"Some.Name", b"-")):
-        assert "its metadata is of" in refused(wheel([(f"{INFO}/METADATA", body)]))
-    assert "no Version" in refused(wheel([(f"{INFO}/METADATA", b"Metadata-Version: 2.1\nName: Some.Name\n\nVersion: 1.0\n")]))
+        assert "its metadata is of" in refused(wheel((METADATA, body)))
+    assert "no Version" in refused(wheel((METADATA, b"Metadata-Version: 2.1\nName: Some.Name\n\nVersion: 1.0\n")))
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    assert "too large" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
-    assert "far more than its size" in refused(wheel([(f"{INFO}/METADATA", BODY + bytes(4 * 1024 * 1024))]))
+    assert "too large" in refused(wheel((METADATA, BODY + bytes(DEFAULT_LIMITS.largest_metadata))))
+    assert "far more than its size" in refused(wheel((METADATA, BODY + bytes(4 * 1024 * 1024))))
 
 
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_the_lie() -> None:
-    data = bytearray(wheel([(f"{INFO}/METADATA", BODY + bytes(DEFAULT_LIMITS.largest_metadata))]))
-    table = data.rfind(b"PK\x01\x02")
-    data[table + 24 : table + 28] = struct.pack("<L", len(BODY))
-    assert "differs from what the central directory" in refused(bytes(data))
+    bomb = wheel((METADATA, BODY + bytes(DEFAULT_LIMITS.largest_metadata)))
+    assert "differs from what the central directory" in refused(patched(bomb, ENTRY, 24, "<L", len(BODY)))
 
 
 def test_a_table_of_contents_that_claims_too_much_is_not_asked_for() -> None:
-    data = bytearray(wheel())
-    end = data.rfind(b"PK\x05\x06")
-    data[end + 12 : end + 16] = struct.pack("<L", 2**30)
-    assert "central directory is too large" in refused(bytes(data))
+    assert "central directory is too large" in refused(patched(wheel(), END, 12, "<L", 2**30))
 
 
-def test_an_encrypted_or_oddly_packed_member_is_refused() -> None:
-    for offset, value in ((8, 1), (10, 14)):
-        data = bytearray(wheel([(f"{INFO}/METADATA", BODY)]))
-        data[data.rfind(b"PK\x01\x02") + offset] = value
-        assert "no installer supports" in refused(bytes(data))
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 14)], ids=["encrypted", "oddly packed"])
+def test_an_encrypted_or_oddly_packed_member_is_refused(offset: int, value: int) -> None:
+    assert "no installer supports" in refused(patched(wheel((METADATA, BODY)), ENTRY, offset, "<B", value))
 
 
 def test_a_wrong_checksum_is_noticed() -> None:
-    data = bytearray(wheel([(f"{INFO}/METADATA", BODY)], zipfile.ZIP_STORED))
+    data = bytearray(wheel((METADATA, BODY), compression=zipfile.ZIP_STORED))
     data[data.index(b"Requires-Dist: o")] ^= 1
     assert "differs from what the central directory" in refused(bytes(data))
 

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from tests.archives.made_archives import (
     BODY,
+    END,
+    ENTRY,
     INFO,
+    LOCAL,
     SDIST_MEMBERS,
     TOP,
     WHEEL,
@@ -22,18 +25,19 @@ from tests.archives.made_archives import (
     Counting,
     Made,
     bounded,
+    garbled,
     look_into,
     look_into_file,
     patched,
     refused,
+    with_zip64_end,
+    zip64_of,
     zip_link,
     zip_of,
 )
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from twistpi.archives.source import Limits
 from twistpi.model.errors import InvalidDistribution
-
-ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 
 
 def without(name: str) -> bytes:
@@ -120,36 +124,7 @@ def test_a_member_may_be_described_behind_it() -> None:
 
 
 def test_zip64_archives_are_taken() -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, body in WHEEL_MEMBERS.items():
-            with archive.open(name, "w", force_zip64=True) as member:
-                member.write(body)
-    assert look_into(buffer.getvalue(), WHEEL).metadata == BODY
-
-
-def with_zip64_end(
-    data: bytes, count_told: int | None = None, start_told: int | None = None, place_told: int | None = None
-) -> bytes:
-    end = data.rfind(END)
-    count, length, start = struct.unpack("<H2L", data[end + 10 : end + 20])
-    record = struct.pack(
-        "<4sQ2H2L4Q",
-        b"PK\x06\x06",
-        44,
-        45,
-        45,
-        0,
-        0,
-        *[count_told or count] * 2,
-        length,
-        start if start_told is None else start_told,
-    )
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end if place_told is None else place_told, 1)
-    return data[:end] + record + locator + struct.pack("<4s4H2LH", END, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-
-
-def test_a_zip64_end_is_followed() -> None:
+    assert look_into(zip64_of(WHEEL_MEMBERS), WHEEL).metadata == BODY
     assert look_into(with_zip64_end(zip_of()), WHEEL).metadata == BODY
 
 
@@ -368,8 +343,7 @@ def test_members_that_overlap_are_refused() -> None:
     data = with_member("some_name/a.py", b"a" * 50)
     first, second = data.find(ENTRY), data.find(ENTRY, data.find(ENTRY) + 1)
     offset = data[first + 42 : first + 46]
-    garbled = data[: second + 42] + offset + data[second + 46 :]
-    assert refused(garbled, WHEEL)
+    assert refused(data[: second + 42] + offset + data[second + 46 :], WHEEL)
 
 
 def test_a_bomb_of_overlapping_members_is_refused_before_it_goes_off() -> None:
@@ -501,11 +475,8 @@ def test_a_part_of_several_is_refused() -> None:
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_a_garbled_wheel_is_refused_or_still_right(data: st.DataObject) -> None:
     whole = zip_of(compression=data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])))
-    garbled = bytearray(whole)
-    for _ in range(data.draw(st.integers(1, 4))):
-        garbled[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
     with contextlib.suppress(InvalidDistribution):
-        assert look_into(bytes(garbled), WHEEL).metadata == BODY
+        assert look_into(garbled(data.draw, whole), WHEEL).metadata == BODY
 
 
 @given(st.binary(max_size=400), st.sampled_from([WHEEL, ZIP_SDIST, "a-1.0-py3.8.egg"]))
