@@ -15,7 +15,7 @@ from twistpi.model.records import ApiToken, Index, User
 from twistpi.rules.accounts import (
     TokenRequest,
     UserRequest,
-    check_user_name,
+    check_name,
     decide_token_created,
     decide_token_revoked,
     decide_user_created,
@@ -59,7 +59,7 @@ def nested(levels: int) -> Any:
     "name", ["alice", "UPPER", "a.b-c_d@e", "1", "-", "jürgen", "日本", "__token__", "a..b", ".hidden", "x" * 200]
 )
 def test_a_user_may_be_called_almost_anything(name: str) -> None:
-    assert check_user_name(name) == name
+    assert check_name("username", name) == name
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_user_may_be_called_almost_anything(name: str) -> None:
 )
 def test_a_user_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        check_user_name(name)
+        check_name("username", name)
     allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
     assert str(caught.value) == f"username {name!r} {allowed}"
 
@@ -82,13 +82,13 @@ def test_a_user_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 201, "ü" * 101])
 def test_a_user_name_fits_into_the_name_of_a_folder(name: str) -> None:
     with pytest.raises(BadRequest, match="longer than 200 bytes"):
-        check_user_name(name)
+        check_name("username", name)
 
 
 @given(name=st.text(st.characters()))
 def test_every_user_name_that_is_taken_makes_names_of_indexes(name: str) -> None:
     try:
-        check_user_name(name)
+        check_name("username", name)
     except BadRequest as refusal:
         str(refusal).encode()
     else:

@@ -10,9 +10,9 @@ from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.changes import IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index
+from twistpi.rules.accounts import check_name
 from twistpi.rules.index_config import IGNORED, KEYS
 from twistpi.rules.indexes import (
-    check_index_name,
     decide_index_created,
     decide_index_deleted,
     decide_index_modified,
@@ -74,21 +74,21 @@ def creation_refused(body: Any) -> str:
 
 @pytest.mark.parametrize("name", ["dev", "UPPER", "a.b-c_d@e", "jürgen"])
 def test_an_index_may_be_called_almost_anything(name: str) -> None:
-    assert check_index_name(name) == name
+    assert check_name("indexname", name) == name
 
 
 @pytest.mark.parametrize("name", ["a b", "a+b", "a/b", "", "..", "a\x00b", "a:b"])
 def test_an_index_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        check_index_name(name)
+        check_name("indexname", name)
     allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
     assert str(caught.value) == f"indexname {name!r} {allowed}"
     assert caught.value.status == 400
 
 
 def test_an_index_name_fits_into_the_name_of_a_folder() -> None:
-    with pytest.raises(BadRequest, match="too long"):
-        check_index_name("x" * 201)
+    with pytest.raises(BadRequest, match="longer than 200 bytes"):
+        check_name("indexname", "x" * 201)
 
 
 # Creating ----------------------------------------------------------------------------------------------------------

@@ -38,22 +38,12 @@ class UserRequest:
     """None when not given: then a new user cannot log in, and an existing one keeps the password."""
 
 
-def is_name_allowed(name: str) -> bool:
-    """Whether ``name`` is allowed for a user, or for an index (the part after the slash)."""
-    return bool(name) and name.isprintable() and name not in (".", "..") and not _FORBIDDEN_IN_NAMES.search(name)
-
-
-def is_name_too_long(name: str) -> bool:
-    """Whether ``name`` is too long for a user or an index."""
-    return len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME
-
-
-def check_user_name(name: str) -> str:
-    """Return ``name`` when it is allowed for a new user."""
-    if is_name_too_long(name):
-        raise BadRequest(f"the username is longer than {_LONGEST_NAME} bytes")
-    if not is_name_allowed(name):
-        raise BadRequest(f"username {name!r} contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked.")
+def check_name(what: str, name: str) -> str:
+    """Return ``name`` when it is allowed for a new user, or for an index (the part after the slash)."""
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        raise BadRequest(f"the {what} is longer than {_LONGEST_NAME} bytes")
+    if not name or not name.isprintable() or name in (".", "..") or _FORBIDDEN_IN_NAMES.search(name):
+        raise BadRequest(f"{what} {name!r} contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked.")
     return name
 
 
@@ -92,7 +82,7 @@ def decide_user_created(existing: User | None, name: str, request: UserRequest, 
     """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none."""
     if existing is not None:
         raise TwistpiError("user already exists", 409)
-    return (UserCreated(check_user_name(name), dict(request.changed), password_hash),)
+    return (UserCreated(check_name("username", name), dict(request.changed), password_hash),)
 
 
 def decide_user_modified(user: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:

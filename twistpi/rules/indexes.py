@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index, Json
-from twistpi.rules.accounts import is_name_allowed, is_name_too_long
+from twistpi.rules.accounts import check_name
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys
 from twistpi.rules.json_bodies import differing, shown
 
@@ -85,22 +85,13 @@ def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
         return False
 
 
-def check_index_name(name: str) -> str:
-    """Return ``name`` when it is allowed for a new index, after its user's name and the slash."""
-    if is_name_too_long(name):
-        raise BadRequest("the indexname is too long")
-    if not is_name_allowed(name):
-        raise BadRequest(f"indexname {name!r} contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked.")
-    return name
-
-
 def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
     """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults."""
     if existing is not None:
         raise TwistpiError(f"index {name!r} exists", 409)
     given = read_object(body)
     owner, _, own_name = name.partition("/")
-    check_index_name(own_name)
+    check_name("indexname", own_name)
     kind = given.pop(_TYPE, "stage")
     if not isinstance(kind, str) or kind not in KEYS:
         raise BadRequest(f"unknown index type {shown(kind)}")

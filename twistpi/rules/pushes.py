@@ -13,7 +13,7 @@ from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, AttachmentAdded, FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.attachments import docs_of, toxresults_of
-from twistpi.rules.json_bodies import shown, unknown_keys
+from twistpi.rules.json_bodies import unknown_keys
 from twistpi.rules.releases import find_release
 from twistpi.rules.upload_checks import described, every_field
 from twistpi.rules.uploads import check_open, check_replaceable, file_of, is_volatile, uploaded_path
@@ -72,10 +72,7 @@ def read_push(body: Json) -> InternalPush | ExternalPush:
 
 def _selection(body: dict[str, Json]) -> Selection:
     name, version = (_text(body, key) for key in _WHAT)
-    try:
-        normalize_project(name)
-    except InvalidName as error:
-        raise BadRequest(str(error)) from None
+    normalize_project(name)
     no_docs, only_docs = (_flag(body, key) for key in _SELECTING)
     if no_docs and only_docs:
         raise BadRequest("can't use 'no_docs' and 'only_docs' together")
@@ -84,9 +81,7 @@ def _selection(body: dict[str, Json]) -> Selection:
 
 def _index(value: Json) -> str:
     try:
-        if not isinstance(value, str):
-            raise InvalidName(f"{shown(value)!r} is not an index: write user/index, for example root/pypi.")
-        return str(IndexName.parse(value.strip("/")))
+        return str(IndexName.parse(value.strip("/") if isinstance(value, str) else ""))
     except InvalidName:
         raise BadRequest("targetindex not in format user/index") from None
 

@@ -16,7 +16,7 @@ from twistpi.model.errors import BadRequest, LoginNeeded, PermissionDenied, Twis
 from twistpi.model.records import Index, Json, Principal, User
 from twistpi.rules.accounts import (
     UserRequest,
-    check_user_name,
+    check_name,
     decide_token_created,
     decide_token_revoked,
     decide_user_created,
@@ -72,7 +72,7 @@ class UsersHandler:
         if self._access.reader.user(user) is not None:
             raise TwistpiError("user already exists", 409)
         wanted = read_new_user(json_body(request))
-        check_user_name(user)
+        check_name("username", user)
         password_hash = await self._hash(wanted)
         await self._commits.commit(lambda view: decide_user_created(view.user(user), user, wanted, password_hash), principal)
         view = self._access.reader
