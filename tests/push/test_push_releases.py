@@ -32,6 +32,7 @@ from twistpi.push.repository import read_repository
 Start = Callable[..., FakeRepository]
 WHEEL, SDIST = "demo_pkg-1.0-py3-none-any.whl", "demo_pkg-1.0.tar.gz"
 LARGE = 64 * 1024 * 1024
+PAGE = b"<html><head><title>400</title><style>a{}</style></head><body><h1>400 &lt;b&gt;</h1> no</body></html>"
 
 
 @attrs.define
@@ -157,33 +158,20 @@ async def test_no_connection_is_kept_for_later(source: Source, repository: Start
         (Saying("400 Bad Request", b"File exists", ("Content-Type: text/plain",)), "File exists"),
         (Saying("409 it is there", b"Details."), "it is there Details."),
         (Saying("409 it is there", b"409 it is there"), "409 it is there"),
-        (
-            Saying(
-                "400 Bad Request",
-                b"<html><head><title>400</title><style>a{}</style></head><body><h1>400 &lt;b&gt;</h1> no</body></html>",
-                ("Content-Type: text/html",),
-            ),
-            "400 <b> no",
-        ),
+        (Saying("400 Bad Request", PAGE, ("Content-Type: text/html",)), "400 <b> no"),
         (Saying("500 Internal Server Error", b""), "Internal Server Error"),
         (Saying("599 ", b""), ""),
         (Saying("400 Bad Request", b"\x1b[31m\xff\x00x\xe2\x80\xaey"), "[31m\ufffd x y"),
         (Saying("400 Bad Request", b"x" * 100_000), "x" * 1000 + "…"),
         (Saying("400 Bad Request", b"x" * 1000, endless=True), "x" * 1000 + "…"),
+        (Saying("201 Created", b"thanks"), ""),
     ],
 )
 @in_reactor
-async def test_the_refusal_of_the_other_server_is_shown(source: Source, repository: Start, saying: Saying, told: str) -> None:
+async def test_the_answer_of_the_other_server_is_shown(source: Source, repository: Start, saying: Saying, told: str) -> None:
     lines = await source.push(repository(saying, Saying()))
     status = int(saying.status.split(" ")[0])
     assert lines == [[status, "upload", source.paths[0], told], [200, "upload", source.paths[1], ""]]
-
-
-@in_reactor
-async def test_a_created_file_is_a_success(source: Source, repository: Start) -> None:
-    lines = await source.push(repository(Saying("201 Created", b"thanks")))
-    assert [line[0] for line in lines] == [201, 201]
-    assert lines[0][3] == ""
 
 
 @in_reactor
@@ -220,6 +208,14 @@ async def test_a_redirect_is_told_and_not_followed(source: Source, repository: S
 # Failures ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("saying", [Saying(breaks=True), Saying("teapot")], ids=["a connection that breaks", "no HTTP"])
+@in_reactor
+async def test_what_is_no_answer_fails_one_file(source: Source, repository: Start, saying: Saying) -> None:
+    lines = await source.push(repository(saying, Saying()))
+    assert [line[0] for line in lines] == [-1, 200]
+    assert lines[0][3]
+
+
 @in_reactor
 async def test_where_nobody_answers_it_is_tried_once(source: Source, repository: Start) -> None:
     target = repository()
@@ -253,13 +249,6 @@ async def test_a_name_is_checked_as_it_is_resolved(tmp_path: Path, repository: S
 
 
 @in_reactor
-async def test_a_connection_that_breaks_fails_one_file(source: Source, repository: Start) -> None:
-    lines = await source.push(repository(Saying(breaks=True), Saying()))
-    assert [line[0] for line in lines] == [-1, 200]
-    assert lines[0][3]
-
-
-@in_reactor
 async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, repository: Start) -> None:
     clock = ShiftableClock()
     source = make_source(tmp_path, clock=clock)
@@ -280,14 +269,6 @@ async def test_a_server_that_takes_nothing_is_given_up(tmp_path: Path, repositor
     lines = await source.push(target)
     assert lines[0][0] == -1
     assert lines[0][3] == "no answer within 5 s"
-    assert lines[1][0] == 200
-
-
-@in_reactor
-async def test_what_is_no_http_is_told(source: Source, repository: Start) -> None:
-    lines = await source.push(repository(Saying("teapot"), Saying()))
-    assert lines[0][0] == -1
-    assert lines[0][3]
     assert lines[1][0] == 200
 
 

@@ -44,8 +44,9 @@ def test_api_of_an_unknown_index_is_404(world: World) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html"])
-def test_api_speaks_json_to_everybody(world: World, accept: str) -> None:
+def test_api_and_status_speak_json_to_everybody(world: World, accept: str) -> None:
     assert nobody(world).get("/+api", accept=accept).json()["type"] == "apiconfig"
+    assert nobody(world).get("/+status", accept=accept).json()["type"] == "status"
     assert nobody(world).get("/a/none/+api", accept=accept).json()["message"]
 
 
@@ -71,20 +72,21 @@ def test_R06_addresses_begin_with_what_a_trusted_proxy_says(make_world: MakeWorl
     assert stranger.get("/devpi/alice/dev/+api", **outside).status == 404
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/+api"),
-        ("GET", "/"),
-        ("GET", "/nouser"),
-        ("POST", "/+login"),
-        ("PUT", "/root"),
-        ("DELETE", "/root/pypi"),
-        ("GET", "/%00"),
-        ("GET", "/root/pypi/+simple/x/"),
-    ],
+EVERY = (
+    "GET /+api",
+    "GET /",
+    "GET /nouser",
+    "POST /+login",
+    "PUT /root",
+    "DELETE /root/pypi",
+    "GET /%00",
+    "GET /root/pypi/+simple/x/",
 )
-def test_every_answer_carries_the_headers_of_the_protocol(world: World, method: str, path: str) -> None:
+
+
+@pytest.mark.parametrize("line", EVERY)
+def test_every_answer_carries_the_headers_of_the_protocol(world: World, line: str) -> None:
+    method, path = line.split()
     headers = nobody(world).ask(method, path).headers
     assert headers["x-devpi-api-version"] == "2"
     assert headers["x-devpi-server-version"] == "1.0"
@@ -137,10 +139,6 @@ def test_status_tells_how_the_server_is(world: World) -> None:
     assert result["polling_replicas"] == {}
     assert all(len(metric) == 3 for metric in result["metrics"])
     assert world.folder not in answer.body.decode()
-
-
-def test_status_speaks_json_to_everybody(world: World) -> None:
-    assert nobody(world).get("/+status", accept="*/*").headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/", "/root", "/root/", "/root/pypi", "/root/pypi/", "/+api", "/+status", "/root/pypi/+api"])
