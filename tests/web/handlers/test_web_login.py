@@ -127,39 +127,28 @@ def test_logging_in_is_no_entry(world: World) -> None:
     assert serial_of(world) == before
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
-@pytest.mark.parametrize(
-    ("uri", "anonymous", "other", "owner"),
-    [
-        ("/alice/dev", 401, 403, 200),
-        ("/alice/dev/", 401, 403, 200),
-        ("/alice/dev/+simple/hello/", 401, 403, 200),
-        ("/alice/dev/%2Bsimple/hello/?x=y", 401, 403, 200),
-        ("//alice/dev/+f/abc/1234567890123/hello-1.0.tar.gz", 401, 403, 200),
-        ("http://devpi.example/alice/dev/hello/1.0", 401, 403, 200),
-        ("/alice/dev/+api", 200, 200, 200),
-        ("/alice/dev/%2Bapi/", 200, 200, 200),
-        ("/alice/dev/hello/+api", 401, 403, 200),
-        ("/alice/dev/+f/abc/1234567890123/+api", 401, 403, 200),
-        ("/alice/dev/+simple/hello/refresh", 401, 403, 200),
-        ("/+api", 200, 200, 200),
-        ("/+login", 200, 200, 200),
-        ("/", 200, 200, 200),
-        ("/alice", 200, 200, 200),
-        ("/root/pypi/+simple/", 200, 200, 200),
-        ("/alice/none/", 200, 200, 200),
-        ("/a/b/c/d/e/f", 403, 403, 403),
-        ("/+nothing", 403, 403, 403),
-        ("/alice%2Fdev/+simple/hello/", 403, 403, 403),
-        ("/alice/../alice/dev/", 403, 403, 403),
-        ("/%ff", 403, 403, 403),
+JUDGED = {
+    (401, 403, 200): [
+        "/alice/dev", "/alice/dev/", "/alice/dev/+simple/hello/", "/alice/dev/%2Bsimple/hello/?x=y",
+        "//alice/dev/+f/abc/1234567890123/hello-1.0.tar.gz", "http://devpi.example/alice/dev/hello/1.0", "/alice/dev/hello/+api",
+        "/alice/dev/+f/abc/1234567890123/+api", "/alice/dev/+simple/hello/refresh",
     ],
-)
+    (200, 200, 200): [
+        "/alice/dev/+api", "/alice/dev/%2Bapi/", "/+api", "/+login", "/", "/alice", "/root/pypi/+simple/", "/alice/none/",
+    ],
+    (403, 403, 403): ["/a/b/c/d/e/f", "/+nothing", "/alice%2Fdev/+simple/hello/", "/alice/../alice/dev/", "/%ff"],
+}  # fmt: skip
+"""What nobody, bob and alice are told of each address."""
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize(("uri", "statuses"), [(uri, statuses) for statuses, uris in JUDGED.items() for uri in uris])
 def test_authcheck_judges_the_address_that_a_proxy_was_asked_for(
-    world: World, method: str, uri: str, anonymous: int, other: int, owner: int
+    world: World, method: str, uri: str, statuses: tuple[int, ...]
 ) -> None:
     world.add_user("bob", None)
-    for person, status in ((nobody(world), anonymous), (logged_in(world, "bob"), other), (logged_in(world, "alice"), owner)):
+    people = (nobody(world), logged_in(world, "bob"), logged_in(world, "alice"))
+    for person, status in zip(people, statuses, strict=True):
         answer = person.ask(method, "/+authcheck", x_original_uri=uri)
         assert answer.status == status, answer.raw
         assert ("www-authenticate" in answer.headers) == (status == 401)
