@@ -130,8 +130,9 @@ async def test_requests_at_the_same_time_have_connections_of_their_own(serve: Se
 @pytest.mark.parametrize(
     "answer",
     [
-        ok(b"x", b"Connection: close"), ok(b"x") + b"garbage", ok(b"x") + ok(b"y"),
+        ok(b"x", b"Connection: close"), ok(b"x", b"Connection: x-custom, Close"), ok(b"x") + b"garbage", ok(b"x") + ok(b"y"),
         b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + ok(b"y"),
     ],
 )  # fmt: skip
 async def test_a_connection_that_cannot_be_trusted_or_ends_is_closed(serve: Serve, agent: Agent, answer: bytes) -> None:
