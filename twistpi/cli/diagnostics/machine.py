@@ -57,13 +57,11 @@ class Upstream:
 
 @attrs.frozen
 class Protected:
-    """A stored file of an index that not everybody may read."""
+    """A stored file of an index that not everybody may read: its path below the index, and below the server directory."""
 
     index: str
     path: str
-    """Below the index."""
     blob: str
-    """Below the server directory."""
 
 
 @attrs.frozen

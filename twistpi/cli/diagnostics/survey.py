@@ -16,7 +16,7 @@ from twistpi.http.errors import RequestFailed
 from twistpi.http.urls import Credentials, origin_of
 from twistpi.model.records import NOTHING, Json
 
-SOON: Final = 3.0
+_SOON: Final = 5.0
 """Seconds in which a server answers that need not wait for a body."""
 _BEGINNING: Final = 128 << 10
 """Bytes of an announced body that are sent: more than proxies collect before they ask the server."""
@@ -161,7 +161,7 @@ class Fetcher:
 
         Some proxies ask the server only when they have that much; those that wait for the whole body stay silent.
         """
-        with closing(self.client.connect(query.url, min(self.client.timeout, SOON))) as connection:
+        with closing(self.client.connect(query.url, min(self.client.timeout, _SOON))) as connection:
             connection.putrequest(query.method, urlsplit(query.url).path or "/", skip_accept_encoding=True)
             for name, value in {"Content-Length": str(query.announced), **headers}.items():
                 connection.putheader(name, value)
