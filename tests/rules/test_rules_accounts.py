@@ -72,11 +72,12 @@ def test_a_user_may_be_called_almost_anything(name: str) -> None:
         *(f"a{character}b" for character in "!\"#$%&'()*+,/:;<=>?[\\]^`{|}~\x00\n\t\x7f\x85\x9f\u200b\u202e\u2028"),
     ],
 )
-def test_a_user_name_has_no_symbols_and_nothing_invisible(name: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        check_name("username", name)
-    allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
-    assert str(caught.value) == f"username {name!r} {allowed}"
+def test_the_name_of_a_user_or_an_index_has_no_symbols_and_nothing_invisible(name: str) -> None:
+    for what in ("username", "indexname"):
+        with pytest.raises(BadRequest) as caught:
+            check_name(what, name)
+        allowed = "contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
+        assert str(caught.value) == f"{what} {name!r} {allowed}"
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "ü" * 101])

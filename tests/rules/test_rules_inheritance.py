@@ -284,7 +284,7 @@ ALICE, BOB, ROOT = Principal("alice"), Principal("bob"), Principal("root")
 
 def protected(*bases: str, acl_read: list[str] | None = None, **config: Any) -> dict[str, Any]:
     acl = {} if acl_read is None else {"acl_read": acl_read}
-    return {"type": "protected", "bases": list(bases), "mirror_whitelist_inheritance": "intersection", **acl, **config}
+    return {"type": "stage", "bases": list(bases), "mirror_whitelist_inheritance": "intersection", **acl, **config}
 
 
 def mirror(acl_read: list[str] | None = None) -> dict[str, Any]:
