@@ -120,7 +120,7 @@ def test_whoever_commits_later_is_never_earlier_than_what_was_received(bench: Be
 
 
 @given(st.lists(st.binary(max_size=60), max_size=40), st.data(), st.integers(1, 600))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_log_that_received_another_is_the_same_files_whatever_the_batches(
     contents: list[bytes], data: st.DataObject, limit: int
 ) -> None:

@@ -58,7 +58,7 @@ def test_a_log_that_was_cut_anywhere_or_ends_in_zeros_keeps_its_whole_lines_and_
 
 
 @given(st.integers(0, len(SMALL) - 1), st.integers(1, 255))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_flipped_byte_is_damage_and_nothing_is_touched(place: int, mask: int) -> None:
     flipped = bytearray(SMALL)
     flipped[place] ^= mask
@@ -216,7 +216,7 @@ def batches() -> st.SearchStrategy[list[list[int]]]:
 
 
 @given(batches(), st.sampled_from([1, 500, 2000, 100_000]), st.integers(0, 2**32), st.booleans(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_nothing_acknowledged_is_lost_in_a_power_loss(
     sizes: list[list[int]], segment_limit: int, seed: int, holes: bool, full: bool
 ) -> None:

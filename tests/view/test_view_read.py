@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,13 +21,12 @@ WHEEL, SDIST = FILENAMES[:2]
 
 def test_a_file_is_found_by_its_path_in_its_index_only(view: ViewDatabase) -> None:
     fold(view, listed(link(), link(SDIST)))
-    found = view.reader.file_by_path(INDEX, file_path(link(SDIST)))
+    path = file_path(link(SDIST))
+    found = view.reader.file_by_path(INDEX, path)
     assert found is not None
     assert (found[0], found[1].link) == ("demo", link(SDIST))
-    assert view.reader.file_by_path("alice/mirror", file_path(link(SDIST))) is None
-    assert view.reader.file_by_path(INDEX, file_path(link(SDIST)) + "x") is None
-    assert view.reader.file_by_path(INDEX, f"+f/000/0000000000000/{SDIST}") is None
-    assert view.reader.file_by_path(INDEX, "") is None
+    for index, other in (("alice/mirror", path), (INDEX, f"{path}x"), (INDEX, f"+f/000/0000000000000/{SDIST}"), (INDEX, "")):
+        assert view.reader.file_by_path(index, other) is None
 
 
 @pytest.mark.parametrize("digests", [{}, {"sha256": DIGESTS[0]}])
@@ -69,10 +68,8 @@ def test_the_names_of_projects(view: ViewDatabase) -> None:
 
 def test_header_and_number_of_links_without_loading_them(view: ViewDatabase) -> None:
     fold(view, listed(link(), link(SDIST), header=PageHeader("quarantined")), removed(SDIST))
-    assert view.reader.header(INDEX, "demo") == ("quarantined", False)
-    assert view.reader.header(INDEX, "other") is None
-    assert view.reader.link_count(INDEX, "demo") == 2
-    assert view.reader.link_count(INDEX, "other") == 0
+    assert [view.reader.header(INDEX, name) for name in ("demo", "other")] == [("quarantined", False), None]
+    assert [view.reader.link_count(INDEX, name) for name in ("demo", "other")] == [2, 0]
 
 
 def test_kept_blobs_are_those_that_files_need_with_the_digits_of_their_paths(view: ViewDatabase) -> None:
@@ -132,42 +129,37 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
 }
 
 
+@contextlib.contextmanager
+def plans(view: ViewDatabase, *kinds: str) -> Iterator[list[tuple[str, list[str]]]]:
+    """Fills a list with the statements that are run inside, and how SQLite goes about each."""
+    asked: list[str] = []
+    found: list[tuple[str, list[str]]] = []
+    connection = view.reader._connection
+    connection.set_trace_callback(asked.append)
+    yield found
+    connection.set_trace_callback(None)
+    for statement in asked:
+        if statement.split()[0] in kinds:
+            found.append((statement, [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]))
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_no_question_reads_a_whole_table(view: ViewDatabase, question: str) -> None:
     fold(view, listed(link()))
-    asked: list[str] = []
-    connection = view.reader._connection
-    connection.set_trace_callback(asked.append)
-    QUESTIONS[question](view.reader)
-    connection.set_trace_callback(None)
-    selects = [statement for statement in asked if statement.startswith("SELECT")]
-    assert selects
-    for statement in selects:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
-        assert not [step for step in plan if step.startswith("SCAN")], plan
+    with plans(view, "SELECT") as found:
+        QUESTIONS[question](view.reader)
+    assert found
+    assert not [step for _, plan in found for step in plan if step.startswith("SCAN")]
 
 
 def test_no_fold_searches_more_than_the_files_of_one_name(view: ViewDatabase) -> None:
     fold(view, listed(link()), ProjectVanished(INDEX, "demo"))
-    view.rollback()  # forgets ids
-    asked: list[str] = []
-    connection = view.reader._connection
-    connection.set_trace_callback(asked.append)
     new, path = link(sha256=DIGESTS[1]), file_path(link())
-    fold(view, listed(new, link(SDIST), versions_added=("1",), versions_removed=("2",)), changed(link()), removed(SDIST))
-    fold(
-        view,
-        cached(),
-        cached(path=path),
-        MetadataCached(INDEX, "demo", WHEEL, DIGESTS[2], 7),
-        MetadataCached(INDEX, "demo", WHEEL, DIGESTS[2], 7, path),
-        MetadataMissing(INDEX, "demo", WHEEL, "none"),
-        ProjectVanished(INDEX, "demo"),
-    )
-    connection.set_trace_callback(None)
-    statements = [statement for statement in asked if statement.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
-    assert len(statements) > 10
-    for statement in statements:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+    with plans(view, "SELECT", "INSERT", "UPDATE", "DELETE") as found:
+        fold(view, listed(new, link(SDIST), versions_added=("1",), versions_removed=("2",)), changed(link()), removed(SDIST))
+        fold(view, cached(), cached(path=path), MetadataMissing(INDEX, "demo", WHEEL, "none"), ProjectVanished(INDEX, "demo"))
+        fold(view, *(MetadataCached(INDEX, "demo", WHEEL, DIGESTS[2], 7, at) for at in (None, path)))
+    assert len(found) > 10
+    for statement, plan in found:
         scans = [step for step in plan if "SCAN" in step or "file_by_project" in step]
         assert not scans or "stamp" in statement, (statement, plan)
