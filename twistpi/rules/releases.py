@@ -73,22 +73,19 @@ class Found:
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
     """Return the change that removes the distribution, test result or documentation at a path."""
     _check_volatile(index, force)
-    if index.is_mirror:
-        if found.file is None:
-            raise NotFound(f"package '{index.name}/{found.path}' doesn't exist")
-        project, known = found.file
-        if not known.cached:
-            raise NotFound(f"entry has no file data {index.name}/{found.path}")
-        raise TwistpiError(
-            f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole", 403
-        )
     if found.file is not None:
         project, known = found.file
+        if index.is_mirror and not known.cached:
+            raise NotFound(f"entry has no file data {index.name}/{found.path}")
+        if index.is_mirror:
+            raise _not_one_by_one(index, project)
         return (FileRemoved(index.name, project, known.link.filename),)
     if found.attachment is not None:
         project, _, attachment = found.attachment
         return (AttachmentRemoved(index.name, project, attachment.path),)
-    raise file_gone(index.name, found.path) if found.removed else NotFound(f"package '{index.name}/{found.path}' doesn't exist")
+    if found.removed and not index.is_mirror:
+        raise file_gone(index.name, found.path)
+    raise NotFound(f"package '{index.name}/{found.path}' doesn't exist")
 
 
 def decide_release_removed(
@@ -101,10 +98,7 @@ def decide_release_removed(
     if index.is_mirror:
         _, files = find_release(version, known) or ("", ())
         if any(file.cached for file in files):
-            raise TwistpiError(
-                f"the files of a mirror cannot be removed one by one, remove the project {project} from {index.name} as a whole",
-                403,
-            )
+            raise _not_one_by_one(index, project)
         return ()
     if release is None:
         raise NotFound(f"version {version!r} of project {project!r} not found on stage {index.name!r}")
@@ -118,6 +112,11 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
     if not exists:
         raise NotFound("project not found")
     return (ProjectRemoved(index.name, project),)
+
+
+def _not_one_by_one(index: Index, project: str) -> TwistpiError:
+    whole = f"remove the project {project} from {index.name} as a whole"
+    return TwistpiError(f"the files of a mirror cannot be removed one by one, {whole}", 403)
 
 
 def _check_volatile(index: Index, force: bool) -> None:
