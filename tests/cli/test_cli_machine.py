@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.cli.test_commands_accounts import made, settings, write
+from tests.cli.commands import settings, write
 from twistpi.cli.diagnostics.machine import Machine, Protected, look_at_machine
 from twistpi.http.routes import ProxyRules
 from twistpi.model.changes import IndexCreated
@@ -19,8 +19,6 @@ from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.node import TOLD_SETTINGS, Running, say_running
 from twistpi.server.setting_sources import words_of
-
-__all__ = ["made"]
 
 SHA256 = "ab1" + "2cd34ef567890" + "0" * 48
 

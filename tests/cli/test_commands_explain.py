@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands_accounts import made, run, write
+from tests.cli.commands import run, write
 from twistpi.model.changes import IndexCreated, LinksChanged
 from twistpi.model.records import Link
-
-__all__ = ["made"]
 
 
 def link(filename: str) -> Link:

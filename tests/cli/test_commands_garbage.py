@@ -12,7 +12,7 @@ import attrs
 import click
 import pytest
 
-from tests.cli.test_commands_accounts import entries, looking, made, now, run, settings, write
+from tests.cli.commands import entries, looking, now, run, settings, write
 from tests.cli.test_commands_reaching import Answering, answering, asking, held, node_id
 from tests.gc.gc_setup import put
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
@@ -25,8 +25,6 @@ from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownFile
 from twistpi.model.releases import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
 from twistpi.server.directory import ServerDirectory
-
-__all__ = ["made"]
 
 INDEX = "carol/dev"
 WHEEL, SDIST = "demo-1.0-py3-none-any.whl", "demo-1.0.tar.gz"

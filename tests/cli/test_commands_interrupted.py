@@ -10,10 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cli.test_commands_accounts import made
 from tests.fakes.live_server import ROOT, server_environment
-
-__all__ = ["made"]
 
 
 def interrupted(command: list[str], when: Callable[[], object], **variables: str) -> subprocess.CompletedProcess[str]:

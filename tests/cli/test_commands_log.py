@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.test_commands_accounts import made, run, write
+from tests.cli.commands import run, write
 from twistpi.model.changes import IndexCreated
-
-__all__ = ["made"]
 
 ADDRESS = "https://me:secret@upstream.example/simple/"
 

@@ -12,7 +12,7 @@ import click
 import orjson
 import pytest
 
-from tests.cli.test_commands_accounts import made, now, run, settings, write
+from tests.cli.commands import now, run, settings, write
 from twistpi.changelog.disk import Disk
 from twistpi.cli.promotion import Promoted, promote_directly
 from twistpi.cli.reports import entries
@@ -27,8 +27,6 @@ from twistpi.server.directory import ServerDirectory
 from twistpi.server.epochs import begin_epoch, finish_promotion
 from twistpi.server.node import Node, read_node
 from twistpi.server.storage import Storage
-
-__all__ = ["made"]
 
 URL = "http://old.example"
 OLD = "a" * 32

@@ -18,8 +18,8 @@ import click
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from tests.cli.commands import now, settings
 from tests.cli.http_server import reply, serving
-from tests.cli.test_commands_accounts import made, now, settings
 from twistpi.auth.tokens import LoginTokens, is_valid_for
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import LocalClient
@@ -27,8 +27,6 @@ from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.listening import address_of
 from twistpi.server.node import Running, read_node, read_running, say_running, say_stopped
-
-__all__ = ["made"]
 
 
 @attrs.define

@@ -15,7 +15,7 @@ import attrs
 import click
 import pytest
 
-from tests.cli.test_commands_accounts import made, now, settings, write
+from tests.cli.commands import now, settings, write
 from tests.cli.test_commands_garbage import INDEX, put_at
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.tree import open_tree
@@ -31,8 +31,6 @@ from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.server.storage import Storage
-
-__all__ = ["made"]
 
 URL = "http://new.example"
 NEW = "b" * 32

@@ -9,11 +9,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import get_args
 
-from tests.cli.test_commands_accounts import made
+from tests.cli.commands import made, made_once
 from tests.fakes.live_server import ROOT
 from twistpi.model.changes import Change
 
-__all__ = ["made"]
+__all__ = ["made", "made_once"]
 
 PAGE = (ROOT / "docs" / "log-format.rst").read_text(encoding="utf-8")
 
