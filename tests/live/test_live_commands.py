@@ -56,27 +56,29 @@ def login(server: LiveServer, user: str, password: str) -> int:
     return ask(server, "POST", "/+login", {"user": user, "password": password})[0]
 
 
-def test_a_password_is_set_while_the_server_runs_and_counts_at_once(server: LiveServer) -> None:
+def test_a_password_is_set_while_the_server_runs_after_it_stopped_and_after_it_was_killed(server: LiveServer) -> None:
+    running = server.serverdir / "running.json"
     server.start("--no-root-pypi", environment=CHEAP)
-    eventually((server.serverdir / "running.json").exists)
+    eventually(running.exists)
+    assert ask(server, "PUT", "/carol", {"password": "first password"})[0] == 201
     assert login(server, "root", "") == 200
     assert twistpi(server, "passwd", "root", "--stdin", told="swordfish\n") == "The password of root is set.\n"
     assert login(server, "root", "") == 401
     assert login(server, "root", "swordfish") == 200
     assert "no user 'nobody'" in twistpi(server, "passwd", "nobody", "--stdin", told="x\n", status=1)
     assert server.end() != 1
-    assert not (server.serverdir / "running.json").exists()
+    assert not running.exists()
     assert twistpi(server, "passwd", "root", "--stdin", told="other\n") == "The password of root is set.\n"
     server.start(environment=CHEAP)
+    eventually(running.exists)
     assert login(server, "root", "other") == 200
     assert "swordfish" not in server.told()
-
-
-def test_a_user_who_cannot_log_in_is_given_a_password_even_where_rights_are_restricted(server: LiveServer) -> None:
-    server.start("--no-root-pypi", environment=CHEAP)
-    assert ask(server, "PUT", "/carol", {"password": "first password"})[0] == 201
-    server.end()
+    server.end(signal.SIGKILL)
+    assert running.exists()
+    twistpi(server, "passwd", "root", "--stdin", told="third\n")
+    # A user who has forgotten a password is given one even where rights are restricted.
     server.start("--restrict-modify", "root", environment=CHEAP)
+    assert login(server, "root", "third") == 200
     twistpi(server, "passwd", "carol", "--stdin", told="second password\n")
     assert login(server, "carol", "second password") == 200
 
@@ -122,16 +124,6 @@ def test_another_secret_than_the_servers_is_told_apart_from_a_refusal(server: Li
     told = twistpi(server, "passwd", "root", "--stdin", told="swordfish\n", status=1)
     assert "it has another secret than this command found" in told
     twistpi(server, "passwd", "root", "--stdin", told="swordfish\n", TWISTPI_SECRETFILE=str(secret))
-    assert login(server, "root", "swordfish") == 200
-
-
-def test_a_server_that_was_killed_does_not_confuse_the_commands(server: LiveServer) -> None:
-    server.start("--no-root-pypi", environment=CHEAP)
-    eventually((server.serverdir / "running.json").exists)
-    server.end(signal.SIGKILL)
-    assert (server.serverdir / "running.json").exists()
-    twistpi(server, "passwd", "root", "--stdin", told="swordfish\n")
-    server.start(environment=CHEAP)
     assert login(server, "root", "swordfish") == 200
 
 

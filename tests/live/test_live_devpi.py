@@ -18,9 +18,9 @@ from tests.in_reactor import in_reactor
 from tests.live.devpi_client import DevpiClient, Step
 from tests.live.installers import new_environment
 from tests.live.programs import Done
+from tests.live.stages import PASSWORD
+from tests.live.test_live_commands import CHEAP
 
-CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
-PASSWORD = "verysecurepassword"
 FEATURES = "supported features: push-no-docs, push-only-docs, push-register-project, server-keyvalue-parsing"
 RIGHTS = [
     "acl_upload=jonathan",

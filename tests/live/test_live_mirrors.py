@@ -17,24 +17,18 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor
 from tests.live.installers import Pip
+from tests.live.stages import JSON, fetch
 from tests.live.test_live_commands import CHEAP, ask, twistpi
 
-JSON = "application/vnd.pypi.simple.v1+json"
 WHEEL = wheel_name("hello", "1.0")
 CONTENT = make_wheel("hello", "1.0")
 METADATA = metadata("hello", "1.0")
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-def fetch(url: str, accept: str = "*/*") -> tuple[Any, bytes]:
-    """Headers and body.  Blocking."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=60) as answer:
-        return answer.headers, answer.read()
-
-
 async def page(server: LiveServer, project: str) -> Any:
     """A project's JSON page."""
-    return json.loads((await deferToThread(fetch, f"{server.simple}{project}/", JSON))[1])
+    return json.loads(await deferToThread(fetch, f"{server.simple}{project}/", JSON))
 
 
 def fill(upstream: FakeUpstream) -> None:
@@ -58,10 +52,10 @@ async def test_pages_files_metadata_and_lists_pass_through_two_servers(
     assert near == far
     assert near["files"][0]["core-metadata"] == {"sha256": hashlib.sha256(METADATA).hexdigest()}
     file = f"{other.url}/root/pypi/+f/{DIGEST[:3]}/{DIGEST[3:16]}/{WHEEL}"
-    assert (await deferToThread(fetch, f"{file}.metadata"))[1] == METADATA
+    assert await deferToThread(fetch, f"{file}.metadata") == METADATA
     assert upstream.count(f"/files/hello/{WHEEL}") == 0, "metadata comes alone"
-    assert (await deferToThread(fetch, file))[1] == CONTENT
-    names = json.loads((await deferToThread(fetch, other.simple, JSON))[1])
+    assert await deferToThread(fetch, file) == CONTENT
+    names = json.loads(await deferToThread(fetch, other.simple, JSON))
     assert {project["name"] for project in names["projects"]} == {"hello", "other"}
     await deferToThread(server.end)
     await upstream.stop()

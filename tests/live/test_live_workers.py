@@ -28,10 +28,11 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor, wait_for
 from tests.live.devpi_client import Step
+from tests.live.stages import fetch
+from tests.live.test_live_commands import CHEAP
 
 WHEEL = wheel_name("hello", "1.0")
 CONTENT = make_wheel("hello", "1.0")
-CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
 _SERVES = re.compile(r"Worker (\d) serves \(process (\d+)\)")
 LARGE = 64 * 1024 * 1024
 
@@ -73,12 +74,6 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        body: bytes = answer.read()
-        return body
 
 
 def secure_url(server: LiveServer) -> str:

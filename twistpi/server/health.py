@@ -111,28 +111,22 @@ class _Stopped(Exception):
     """The server stops."""
 
 
-@attrs.define
-class Verification:
-    """Reads the whole changelog once, in a thread of its own, so that damage is found while it can be mended."""
+class Verification(threading.Thread):
+    """Reads the whole changelog once, so that damage is found while it can be mended.  ``failed`` is told what is wrong."""
 
-    _changelog: FileChangelog
-    _failed: Callable[[Exception], object]
-    """Told, in the thread, what is wrong."""
-    _stopping: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _thread: threading.Thread | None = attrs.field(default=None, init=False)
-
-    def start(self) -> None:
-        """Begin reading."""
-        self._thread = threading.Thread(target=self._run, name="twistpi verification", daemon=True)
-        self._thread.start()
+    def __init__(self, changelog: FileChangelog, failed: Callable[[Exception], object]) -> None:
+        super().__init__(name="twistpi verification", daemon=True)
+        self._changelog, self._failed = changelog, failed
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Stop reading; return when the thread has ended, which takes milliseconds."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self.is_alive():
+            self.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Read."""
         if hasattr(os, "setpriority"):  # on Linux this is the thread's own priority
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         try:
