@@ -1,15 +1,13 @@
-"""``twistpi gc`` and ``twistpi yank`` beside a server that goes on taking uploads and removals."""
+"""``twistpi gc`` beside a server that goes on taking uploads and removals."""
 
 from __future__ import annotations
 
 import os
 import threading
-import urllib.error
-import urllib.request
-import uuid
-from base64 import b64encode
 from contextlib import suppress
 
+from tests.etc.talking import ask as ask_anything
+from tests.etc.talking import basic, upload_form
 from tests.fakes.live_server import LiveServer, eventually
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.test_live_commands import CHEAP, ask, twistpi
@@ -20,23 +18,10 @@ ROOT = "root:"
 
 def upload(server: LiveServer, index: str, name: str, version: str, wheel: bytes | None = None) -> int:
     """Upload a wheel as tools do; the status.  Blocking."""
-    boundary = uuid.uuid4().hex
-    fields = {":action": "file_upload", "name": name, "version": version, "filetype": "bdist_wheel", "pyversion": "py3"}
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
-        for field, value in fields.items()
-    ]
-    disposition = f'form-data; name="content"; filename="{wheel_name(name, version)}"'
-    head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
-    body = b"".join([*parts, head, wheel or make_wheel(name, version), f"\r\n--{boundary}--\r\n".encode()])
-    request = urllib.request.Request(f"{server.url}/{index}/", body, method="POST")
-    request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
-    request.add_header("Authorization", "Basic " + b64encode(ROOT.encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{error.code} {error.reason}") from error
+    body, kind = upload_form(wheel_name(name, version), wheel or make_wheel(name, version))
+    done = ask_anything(f"{server.url}/{index}/", "POST", body, Content_Type=kind, Authorization=basic("root", ""))
+    assert done.status == 200, done
+    return done.status
 
 
 def age(server: LiveServer, pattern: str = "*") -> None:
