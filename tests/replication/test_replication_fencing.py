@@ -274,7 +274,7 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(setup
     old, new = setup.server(OLD, 125), setup.server(NEW, 120, role="replica")
     asked: list[Any] = []
     answering, new.site.answering = new.site.answering, asked.append
-    answered = old.fencing.start([old.reach(new)])
+    answered = Deferred.fromCoroutine(old.fencing.start([old.reach(new)]))
     await _until(Clock(), lambda: bool(asked))
     await new.reach(old).tell(FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
     answering(asked[0])

@@ -131,31 +131,8 @@ class Fencing:
             if succeeded and self.fence is None and isinstance(told, Peer):
                 await self.learn(told)
 
-    def start(self, others: Sequence[Primary]) -> Deferred[None]:
-        """Before the first write, put up the fence of an earlier run, or ask ``others`` while writes wait.
-
-        Return a Deferred that fires when that is decided.
-        """
-        return Deferred.fromCoroutine(self._start(others))
-
-    def stop(self) -> None:
-        """Cancel the end of a hold."""
-        if self._hold is not None and self._hold.active():
-            self._hold.cancel()
-        self._hold = None
-
-    def measures(self) -> Iterable[Measure]:
-        """Return the figures for ``/+metrics``."""
-        yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", self.epoch)
-        fenced = float(self.fence is not None)
-        yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
-
-    @property
-    def _is_holding(self) -> bool:
-        """Whether writes wait for a server that is about to be promoted."""
-        return self._hold is not None and self._hold.active()
-
-    async def _start(self, others: Sequence[Primary]) -> None:
+    async def start(self, others: Sequence[Primary]) -> None:
+        """Before the first write, put up the fence of an earlier run, or ask ``others`` while writes wait."""
         if self.facts.role != PRIMARY:
             return
         if self.fence is not None:
@@ -164,8 +141,20 @@ class Fencing:
         elif others:
             await self._writer.hold()
             await self.ask(others)
-            if self.fence is None and not self._is_holding:
+            if self.fence is None and self._hold is None:  # else it is held for a server that is about to be promoted
                 self._writer.release()
+
+    def stop(self) -> None:
+        """Cancel the end of a hold."""
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def measures(self) -> Iterable[Measure]:
+        """Return the figures for ``/+metrics``."""
+        yield Measure("twistpi_epoch", "gauge", "How often the log got another primary, and one", self.epoch)
+        fenced = float(self.fence is not None)
+        yield Measure("twistpi_fenced", "gauge", "1 when writes are refused because another server was promoted", fenced)
 
     async def learn(self, other: Peer) -> None:
         """React to what another server says of itself."""
@@ -193,6 +182,7 @@ class Fencing:
         await self._writer.hold()
 
     def _release(self) -> None:
+        self._hold = None
         _log.warn("The server that was to be promoted did not say that it was; writes go on here.")
         self._writer.release()
 

@@ -85,7 +85,7 @@ class Epochs:
     def start(self) -> None:
         """Ask who follows before any write is taken, and tell a former primary that does not know yet."""
         others = [self._reach(url) for url in self.followers.urls.values()]
-        self._asking = self.fencing.start(others)
+        self._asking = Deferred.fromCoroutine(self.fencing.start(others))
         self._asking.addErrback(lambda failure: _log.failure("The followers could not be asked", failure=failure))
         former = self._storage.serverdir.node.former_url
         if former is not None and self.fencing.facts.role == PRIMARY:
