@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -123,28 +124,26 @@ def test_a_torn_tail_of_a_tail_is_cut_off(segment: int) -> None:
             assert disk.snapshot() == tail_of(segment).snapshot()
 
 
-def test_what_stands_before_the_first_line_counts() -> None:
-    disk = tail_of(2)
-    write_base("/log", disk, segment_start(SEGMENTS[2].first, "f" * 64))
-    with pytest.raises(LogDamaged, match="do not belong together"):
-        opened(disk)
-    disk = tail_of(2)
-    write_base("/log", disk, segment_start(SEGMENTS[1].first, SEGMENTS[1].before))
-    with pytest.raises(LogDamaged, match="missing"):
-        opened(disk)
-    disk = tail_of(2)
-    disk.remove(BASE_NAME)
-    with pytest.raises(LogDamaged, match="missing"):
-        opened(disk)
+def set_base(disk: FaultyDisk, segment: int, before: str) -> None:
+    write_base("/log", disk, segment_start(SEGMENTS[segment].first, before))
+
+
+UNREADABLE = (b"", b"{}", b"5", b'{"serial":0,"chain":"%b"}' % (b"0" * 64), b'{"serial":5,"chain":"x"}', b'{"serial":"5"}')
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"5", b'{"serial":0,"chain":"%b"}' % (b"0" * 64), b'{"serial":5,"chain":"x"}', b'{"serial":"5"}']
+    ("spoil", "said"),
+    [
+        (lambda disk: set_base(disk, 2, "f" * 64), "do not belong together"),
+        (lambda disk: set_base(disk, 1, SEGMENTS[1].before), "missing"),
+        (lambda disk: disk.remove(BASE_NAME), "missing"),
+        *((lambda disk, content=content: disk.overwrite(BASE_NAME, content), r"base\.json") for content in UNREADABLE),
+    ],
 )
-def test_a_base_that_cannot_be_read_is_damage(content: bytes) -> None:
+def test_what_stands_before_the_first_line_counts(spoil: Callable[[FaultyDisk], object], said: str) -> None:
     disk = tail_of(2)
-    disk.overwrite(BASE_NAME, content)
-    with pytest.raises(LogDamaged, match=r"base\.json"):
+    spoil(disk)
+    with pytest.raises(LogDamaged, match=said):
         opened(disk)
 
 

@@ -27,13 +27,13 @@ def page(size: int = 10, *sources: str) -> CachedPage:
     return CachedPage(size, '"etag"', frozenset(sources))
 
 
-def test_what_was_put_is_found() -> None:
+def test_what_was_put_is_found_until_something_else_is_put_there() -> None:
     cache = Cache(100_000)
-    kept = page()
-    assert cache.put(key(), kept)
-    assert cache.get(key()) is kept
-    assert cache.get(key(gzip=True)) is None
-    assert (len(cache), cache.size > 10) == (1, True)
+    for kept in (page(5000), page()):
+        assert cache.put(key(), kept)
+        assert cache.get(key()) is kept
+        assert cache.get(key(gzip=True)) is None
+    assert (len(cache), 10 < cache.size < 5000) == (1, True)
 
 
 def test_a_page_for_some_is_not_found_by_others() -> None:
@@ -43,13 +43,6 @@ def test_a_page_for_some_is_not_found_by_others() -> None:
     assert cache.get(attrs.evolve(key(), audience="+")) is None
     cache.forget("root/pypi", "demo")
     assert len(cache) == 0, "but a change is a change for all"
-
-
-def test_putting_again_replaces() -> None:
-    cache = Cache(100_000)
-    cache.put(key(), page(5000))
-    cache.put(key(), page(10))
-    assert (len(cache), cache.size < 5000) == (1, True)
 
 
 def test_the_least_recently_used_go_first() -> None:
@@ -80,28 +73,28 @@ def test_a_page_goes_when_its_project_changes_in_any_index_it_was_made_of() -> N
     assert cache.get(key("other", "alice/dev")) is not None
 
 
-def test_a_page_always_depends_on_the_index_that_was_asked() -> None:
-    cache = Cache(100_000)
-    cache.put(key(), page())
-    cache.forget("root/pypi", "demo")
-    assert len(cache) == 0
-
-
-def test_an_index_takes_everything_of_it_along() -> None:
+def test_an_index_takes_everything_of_it_along_and_a_page_depends_on_the_index_that_was_asked() -> None:
     cache = Cache(100_000)
     cache.put(key("a", "alice/dev"), page(10, "root/pypi"))
     cache.put(key("b"), page())
     cache.put(key("c", "bob/dev"), page())
+    cache.put(key("d"), page())
+    cache.forget("root/pypi", "d")
+    assert len(cache) == 3
     cache.forget("root/pypi")
     assert len(cache) == 1
 
 
-def test_clearing_leaves_nothing() -> None:
+def test_clearing_leaves_nothing_and_a_mark_from_before_it_or_too_old_to_tell_counts_as_outdated() -> None:
     cache = Cache(100_000)
     mark = cache.mark()
     cache.put(key(), page())
     cache.clear()
     assert (len(cache), cache.size) == (0, 0)
+    assert not cache.put(key(), page(), since=mark)
+    mark = cache.mark()
+    for number in range(5000):
+        cache.forget("root/pypi", f"project-{number}")
     assert not cache.put(key(), page(), since=mark)
 
 
@@ -118,14 +111,6 @@ def test_a_page_made_of_what_changed_meanwhile_is_not_kept() -> None:
     cache.forget("bob/dev")
     assert not cache.put(key("demo", "bob/dev"), page(), since=mark)
     assert cache.put(key(), page(), since=mark)
-
-
-def test_a_mark_that_is_too_old_to_tell_counts_as_outdated() -> None:
-    cache = Cache(100_000)
-    mark = cache.mark()
-    for number in range(5000):
-        cache.forget("root/pypi", f"project-{number}")
-    assert not cache.put(key(), page(), since=mark)
 
 
 @attrs.frozen
