@@ -7,7 +7,7 @@ A distribution of a release is a row of ``file`` and ``kept`` like those of mirr
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import orjson
@@ -62,7 +62,8 @@ class ReleaseFold:
 
     def _described(self, change: ReleaseDescribed, _entry: Entry) -> None:
         _, number = self._release(change.index, change.project, change.version)
-        metadata = {**orjson.loads(self._value("SELECT metadata FROM release WHERE id = ?", number)), **change.changed}
+        (former,) = self._execute("SELECT metadata FROM release WHERE id = ?", (number,)).fetchone()
+        metadata = {**orjson.loads(former), **change.changed}
         kept = {key: value for key, value in metadata.items() if key not in change.removed}
         self._execute("UPDATE release SET metadata = ? WHERE id = ?", (to_json(kept), number))
 
@@ -125,14 +126,14 @@ class ReleaseFold:
 
     def _file_removed(self, change: FileRemoved, _entry: Entry) -> None:
         project = self._project(change.index, change.project)
-        release = self._value("SELECT release FROM uploaded WHERE file = ?", self._file(project, change.filename))
+        release = self._id("SELECT release FROM uploaded WHERE file = ?", self._file(project, change.filename))
         if release is not None:
             self._take_away(change.index, project, change.filename)
             self._remove_empty(project, release)
 
     def _release_removed(self, change: ReleaseRemoved, _entry: Entry) -> None:
         project = self._project(change.index, change.project)
-        release = self._value("SELECT id FROM release WHERE project = ? AND version = ?", project, change.version)
+        release = self._id("SELECT id FROM release WHERE project = ? AND version = ?", project, change.version)
         if release is not None:
             self._remove_release(change.index, project, release)
             self._remove_project_if_empty(project)
@@ -158,18 +159,18 @@ class ReleaseFold:
     def _remove_empty(self, project: int | None, release: int) -> None:
         """Remove ``release`` if it has no files, and then ``project`` if it has no releases."""
         used = "SELECT 1 FROM uploaded WHERE release = ?1 UNION ALL SELECT 1 FROM attachment WHERE release = ?1"
-        if self._value(used, release) is None:
+        if self._id(used, release) is None:
             self._forget_release(project, release)
             self._remove_project_if_empty(project)
 
     def _forget_release(self, project: int | None, release: int) -> None:
-        version = self._value("SELECT version FROM release WHERE id = ?", release)
-        self._execute("DELETE FROM version WHERE project = ? AND version = ?", (project, version))
+        version = "(SELECT version FROM release WHERE id = ?)"
+        self._execute(f"DELETE FROM version WHERE project = ? AND version = {version}", (project, release))
         self._execute("DELETE FROM release WHERE id = ?", (release,))
 
     def _remove_project_if_empty(self, project: int | None) -> None:
         used = "SELECT 1 FROM release WHERE project = ?1 UNION ALL SELECT 1 FROM file WHERE project = ?1"
-        if self._value(used, project) is None:
+        if self._id(used, project) is None:
             self._remove_project(project)
 
     def _remove_project(self, project: int | None) -> None:
@@ -202,28 +203,24 @@ class ReleaseFold:
 
     # Finding -------------------------------------------------------------------------------------------------------
 
-    def _value(self, query: str, *values: object) -> Any:
+    def _id(self, query: str, *values: object) -> int | None:
         """The first column of the first row, or None."""
         row = self._execute(query, values).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else int(row[0])
 
     def _project(self, index: str, name: str) -> int | None:
-        project: int | None = self._value("SELECT id FROM project WHERE index_name = ? AND name = ?", index, name)
-        return project
+        return self._id("SELECT id FROM project WHERE index_name = ? AND name = ?", index, name)
 
     def _file(self, project: int | None, filename: str | None) -> int | None:
-        file: int | None = self._value(
-            "SELECT id FROM file WHERE filename = ? AND project = ? AND replaced = 0", filename, project
-        )
-        return file
+        return self._id("SELECT id FROM file WHERE filename = ? AND project = ? AND replaced = 0", filename, project)
 
     def _release(self, index: str, name: str, version: str) -> tuple[int, int]:
         """The ids of a project and of its release, which are made when they are missing."""
         self._execute("INSERT OR IGNORE INTO project (index_name, name) VALUES (?, ?)", (index, name))
-        project = self._value("SELECT id FROM project WHERE index_name = ? AND name = ?", index, name)
+        project = self._project(index, name) or 0
         self._execute("INSERT OR IGNORE INTO release (project, version, metadata) VALUES (?, ?, '{}')", (project, version))
         self._execute("INSERT OR IGNORE INTO version VALUES (?, ?)", (project, version))
-        return project, self._value("SELECT id FROM release WHERE project = ? AND version = ?", project, version)
+        return project, self._id("SELECT id FROM release WHERE project = ? AND version = ?", project, version) or 0
 
 
 def _link(change: FileUploaded, entry: Entry) -> Link:
