@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 
 from tests.in_reactor import in_reactor, until
 from twistpi.server.listening import InheritedSocket
@@ -76,6 +77,24 @@ async def test_a_connection_is_taken_by_who_has_most_when_nobody_else_comes() ->
     worker = Counter()
     port = await listen(server, "tcp:0", worker, lambda: False)
     client = socket.create_connection(server.getsockname())
+    await until(lambda: worker.made)
+    client.close()
+    await until(lambda: worker.lost)
+    await port.stopListening()
+    server.close()
+
+
+@in_reactor
+async def test_a_port_that_was_told_to_accept_nothing_does_not_begin_again_by_itself() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    worker = Counter()
+    port = await listen(server, "tcp:0", worker, lambda: False)
+    port.doRead()  # it leaves the connection to others for a moment
+    port.stopReading()
+    client = socket.create_connection(server.getsockname())
+    await deferLater(reactor, 0.05)
+    assert worker.made == []
+    port.startReading()
     await until(lambda: worker.made)
     client.close()
     await until(lambda: worker.lost)

@@ -51,6 +51,8 @@ class SharedPort:
         self._socket.setblocking(False)
         self._is_my_turn = is_my_turn
         self._was_polite = False
+        self._is_reading = False
+        """Whether connections are wanted at all."""
 
     def startListening(self) -> None:
         """Accept connections (``IListeningPort``)."""
@@ -73,11 +75,12 @@ class SharedPort:
 
     def startReading(self) -> None:
         """Go on after ``stopReading``."""
-        if self._socket.fileno() >= 0:
-            self._reactor.addReader(self)
+        self._is_reading = True
+        self._resume()
 
     def stopReading(self) -> None:
         """Accept nothing for now."""
+        self._is_reading = False
         self._reactor.removeReader(self)
 
     def fileno(self) -> int:
@@ -90,6 +93,7 @@ class SharedPort:
 
     def connectionLost(self, reason: Failure) -> None:
         """End with the reactor (``IReadDescriptor``)."""
+        self._is_reading = False
         self._socket.close()
 
     def doRead(self) -> None:
@@ -111,5 +115,9 @@ class SharedPort:
             self._reactor.adoptStreamConnection(connection.fileno(), self._socket.family, self.factory)
 
     def _pause(self, seconds: float) -> None:
-        self.stopReading()
-        self._reactor.callLater(seconds, self.startReading)
+        self._reactor.removeReader(self)
+        self._reactor.callLater(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if self._is_reading:
+            self._reactor.addReader(self)
