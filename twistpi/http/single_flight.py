@@ -74,12 +74,6 @@ class SingleFlight(Generic[Key, Result]):
         else:
             waiters.fire(outcome)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._work
-
-    def __len__(self) -> int:
-        return len(self._work)
-
     def cancel_all(self) -> None:
         """Stop all work, because the server stops; waiters get ``CancelledError``."""
         for work, _ in list(self._work.values()):

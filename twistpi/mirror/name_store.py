@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import heapq
 import json
-import mmap
 import os
 import shutil
 import tempfile
@@ -116,25 +115,6 @@ def sweep(home: str, keep: frozenset[str]) -> None:
         for entry in os.scandir(home):
             if entry.name.startswith(_FOLDER) and entry.path not in keep:
                 shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def search_names(folder: str, text: str, limit: int = 1000) -> list[str]:
-    """Return up to ``limit`` names of the list in ``folder`` that contain ``text``, in alphabetical order.
-
-    Case, and the choice among ``-``, ``_`` and ``.``, make no difference.
-    """
-    wanted = text.lower().replace("_", "-").replace(".", "-").encode()
-    path = os.path.join(folder, "names.txt")
-    if not wanted or b"\n" in wanted or os.path.getsize(path) == 0:
-        return []
-    found: list[str] = []
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as names:
-        position = names.find(wanted)
-        while position >= 0 and len(found) < limit:
-            start, end = names.rfind(b"\n", 0, position) + 1, names.find(b"\n", position)
-            found.append(names[start:end].decode("ascii"))
-            position = names.find(wanted, end)
-    return found
 
 
 # Making the pages --------------------------------------------------------------------------------------------------
