@@ -112,3 +112,10 @@ def test_an_error_arrives_as_it_was(error: TwistpiError) -> None:
 )
 def test_what_is_no_error_of_that_kind_is_none(told: object) -> None:
     assert carried(told) is None
+
+
+def test_an_older_server_has_a_class_for_files_in_quarantine() -> None:
+    fields = {"index": "root/up", "project": "hello", "path": "+f/x"}
+    arrived = carried({"error": "FileBlocked", "fields": fields, "message": "It is quarantined."})
+    assert arrived is not None
+    assert (str(arrived), arrived.status) == ("It is quarantined.", 404)

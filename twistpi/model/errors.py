@@ -125,16 +125,6 @@ class UnknownFile(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
-class FileBlocked(TwistpiError):
-    """The file {path} of {index} is not offered: its project {project} is quarantined."""
-
-    status = 404
-    index: str
-    project: str
-    path: str
-
-
-@attrs.define(auto_exc=True, str=False)
 class FileLost(TwistpiError):
     """The bytes of {path} of {index} are not on this server's disk any more; restore the folder +files from a backup."""
 

@@ -12,7 +12,6 @@ from typing import Final
 import attrs
 
 from twistpi.model.errors import (
-    FileBlocked,
     FileLost,
     NoMetadata,
     TwistpiError,
@@ -229,7 +228,6 @@ class UnknownSerial(TwistpiError):
 _CARRIED: Final[Mapping[str, type[TwistpiError]]] = {
     kind.__name__: kind
     for kind in (
-        FileBlocked,
         FileLost,
         NoMetadata,
         StorageFull,
@@ -251,6 +249,8 @@ def carried(told: object) -> TwistpiError | None:
     """
     if not isinstance(told, dict) or not isinstance(told.get("fields"), dict):
         return None
+    if told.get("error") == "FileBlocked":  # older servers have a class for files in quarantine
+        return TwistpiError(str(told.get("message")), 404)
     kind = _CARRIED.get(str(told.get("error")))
     fields = told["fields"]
     if kind is None or fields.keys() != field_names(kind):

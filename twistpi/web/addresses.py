@@ -112,7 +112,7 @@ def outside_prefix(request: Request, addresses: Addresses) -> str:
 def path_parts(request: Request, address: str, addresses: Addresses) -> list[str]:
     """Return the decoded segments of the path of ``address``, as ``request`` has it, without the prefix of this server.
 
-    Raise ``RequestRefused``.
+    Raise ``TwistpiError``.
     """
     return [part.decode() for part in without_prefix(segments_of(address), outside_prefix(request, addresses))]
 

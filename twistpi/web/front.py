@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NodeRefused
 from twistpi.web.addresses import Addresses, outside_prefix
@@ -25,7 +26,7 @@ from twistpi.web.forwarding.forwarded_request import ForwardedRequest
 from twistpi.web.forwarding.headers import REFUSED
 from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.handlers.operations import ALIVE
-from twistpi.web.paths import RequestRefused, check_path, without_prefix
+from twistpi.web.paths import check_path, without_prefix
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, result_reply
 from twistpi.web.request import TwistpiRequest, speaks_json
 
@@ -58,8 +59,8 @@ class Front(Resource):
         try:
             check_path(request.path, segments)
             self._check_body(request)
-        except RequestRefused as refusal:
-            return self._responder.put(request, error_reply(refusal.status, refusal.reason, wants_json=speaks_json(request)))
+        except TwistpiError as refusal:
+            return self._responder.put(request, error_reply(refusal.status, str(refusal), wants_json=speaks_json(request)))
         request.postpath = without_prefix(segments, outside_prefix(request, self._addresses))
         return self._routes.render(request)
 
@@ -67,7 +68,7 @@ class Front(Resource):
         limit = self._max_upload_size
         if isinstance(request, TwistpiRequest) and request.body_length > limit:
             size = request.body_length
-            raise RequestRefused(413, f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).")
+            raise TwistpiError(f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).", 413)
 
     def _not_believed(self, refusal: NodeRefused) -> Reply:
         """Return the response to a server that forwards a request with an invalid token."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from twistpi.model.errors import TwistpiError
+
 _LONGEST_PATH: Final = 2048
 """Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -17,35 +19,24 @@ _QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})
 """Routes that change nothing, whatever the method."""
 
 
-class RequestRefused(Exception):
-    """A request whose path is refused."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        """The HTTP status."""
-        self.reason = reason
-        """A sentence."""
-
-
 def check_path(path: bytes, segments: Sequence[bytes]) -> None:
-    """Refuse a ``path``, decoded into ``segments``, that is too long, ambiguous or not UTF-8; raise ``RequestRefused``."""
+    """Refuse a ``path``, decoded into ``segments``, that is too long, ambiguous or not UTF-8; raise ``TwistpiError``."""
     if len(path) > _LONGEST_PATH:
-        raise RequestRefused(414, f"The path has {len(path)} bytes; no more than {_LONGEST_PATH} are looked at.")
+        raise TwistpiError(f"The path has {len(path)} bytes; no more than {_LONGEST_PATH} are looked at.", 414)
     for segment in segments:
         # An encoded slash must never become a separator (or a file name a path).
         if b"/" in segment or b"\\" in segment or segment in (b".", b".."):
-            raise RequestRefused(404, "There is nothing at a path with such a part.")
+            raise TwistpiError("There is nothing at a path with such a part.", 404)
         if any(byte < 32 or byte == 127 for byte in segment):
-            raise RequestRefused(400, "The path contains a control character.")
+            raise TwistpiError("The path contains a control character.", 400)
         try:
             segment.decode()
         except UnicodeDecodeError:
-            raise RequestRefused(400, "The path is not UTF-8.") from None
+            raise TwistpiError("The path is not UTF-8.", 400) from None
 
 
 def segments_of(address: str) -> list[bytes]:
-    """Return the decoded segments of the path of ``address``, a URL or a path; raise ``RequestRefused``."""
+    """Return the decoded segments of the path of ``address``, a URL or a path; raise ``TwistpiError``."""
     path = address.partition("?")[0].partition("#")[0]
     if path.startswith(("http://", "https://")):
         path = "/" + path.partition("://")[2].partition("/")[2]

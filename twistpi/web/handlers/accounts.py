@@ -34,7 +34,6 @@ from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, client_address, is_local, outside_url, path_parts
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.indexes import listing
-from twistpi.web.paths import RequestRefused
 from twistpi.web.replies import Reply, html_reply, message_reply, result_reply
 from twistpi.web.request import ends_with_slash, header, json_body, wants_html
 
@@ -194,7 +193,7 @@ class LoginHandler:
                 rule, arguments = routes.match(path, method="GET", return_rule=True)
             except MethodNotAllowed as error:
                 rule, arguments = routes.match(path, method=next(iter(error.valid_methods or ())), return_rule=True)
-        except (NotFound, RequestRefused):
+        except (NotFound, TwistpiError):
             raise PermissionDenied(f"look at {address[:200]!r}, which leads nowhere") from None
         return rule.rule, arguments
 

@@ -22,7 +22,7 @@ from twistpi.blobs.address import (
 )
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import http_date
-from twistpi.model.errors import FileBlocked, FileLost, NoMetadata, TwistpiError, UnknownFile, file_gone
+from twistpi.model.errors import FileLost, NoMetadata, TwistpiError, UnknownFile, file_gone
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
@@ -34,7 +34,6 @@ from twistpi.web.addresses import Addresses, path_parts
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
-from twistpi.web.paths import RequestRefused
 from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, redirect_reply, result_reply
 from twistpi.web.request import header
 
@@ -61,7 +60,7 @@ class StageFile:
 def stage_file(view: Reader, index: str, path: str) -> StageFile:
     """Return the file at ``path`` below the private index ``index``.
 
-    Raises ``UnknownFile``, ``TwistpiError``, ``FileBlocked`` in quarantine, and ``NoMetadata``.
+    Raises ``UnknownFile``, ``TwistpiError``, also in quarantine,, and ``NoMetadata``.
     """
     plain = path.removesuffix(METADATA).removesuffix(PROVENANCE)
     found = view.file_by_path(index, plain)
@@ -181,7 +180,7 @@ class AuthSubrequestHandler:
                 return _NO
             found = await self._access.index(request, f"{user}/{index}")
             blob = _blob_at(self._access.reader, found, "/".join(rest))
-        except (TwistpiError, RequestRefused, ValueError):
+        except (TwistpiError, ValueError):
             return _NO
         if blob is None or self._blobs.find(blob[0]) is None:
             return _NO
@@ -211,9 +210,9 @@ def _blob_at(view: Reader, index: Index, path: str) -> tuple[BlobAddress, str, s
 
 
 def check_offered(view: Reader, index: str, project: str, path: str) -> None:
-    """Raise ``FileBlocked`` if the project is quarantined."""
+    """Raise ``TwistpiError`` if the project is quarantined."""
     if project_status(view, index, project) == "quarantined":
-        raise FileBlocked(index, project, path)
+        raise TwistpiError(f"The file {path} of {index} is not offered: its project {project} is quarantined.", 404)
 
 
 def content_type(filename: str) -> bytes:

@@ -17,7 +17,7 @@ from twistpi.archives.inspect import Inspected, inspect
 from twistpi.blobs.address import blob_address, metadata_address, provenance_address
 from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.names import WHEEL, normalize_project
 from twistpi.model.records import Index, Json, Principal
 from twistpi.model.releases import DOCZIP, LIST_FIELDS, TEXT_FIELDS, AttachmentAdded, FileUploaded
@@ -38,7 +38,6 @@ from twistpi.web.access import Access, project_status, stage_index
 from twistpi.web.addresses import Addresses, path_parts
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.handlers.push import PushHandler
-from twistpi.web.paths import RequestRefused
 from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import NO_STORE, Reply, length_of
@@ -54,8 +53,8 @@ def raw_path_parts(request: Request, raw_path: bytes, addresses: Addresses) -> l
     """Return the segments of a path as sent, without the outside URL's prefix and a slash at the end; raise ``BadRequest``."""
     try:
         parts = path_parts(request, raw_path.decode("latin-1"), addresses)
-    except RequestRefused as refusal:
-        raise BadRequest(f"Bad request: {refusal.reason}") from None
+    except TwistpiError as refusal:
+        raise BadRequest(f"Bad request: {refusal}") from None
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
     return parts

@@ -20,7 +20,7 @@ from twistpi.blobs.received import Received, Receiving
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Principal
 from twistpi.web.commits import UploadStorage
-from twistpi.web.paths import RequestRefused, segments_of
+from twistpi.web.paths import segments_of
 from twistpi.web.receiving.forms import Form, MultipartReader, is_multipart
 from twistpi.web.transport.channel import NOT_WORTH_HURRY, Channel
 
@@ -83,7 +83,7 @@ def is_result_path(raw_path: bytes) -> bool:
         return False
     try:
         segments = segments_of(raw_path.decode("latin-1"))
-    except RequestRefused:
+    except TwistpiError:
         return False
     if segments and not segments[-1]:
         segments.pop()
