@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from twistpi import model
+from twistpi.model import errors
 from twistpi.model.errors import (
     FileLost,
     NoMetadata,
@@ -119,3 +120,20 @@ def test_an_older_server_has_a_class_for_files_in_quarantine() -> None:
     arrived = carried({"error": "FileBlocked", "fields": fields, "message": "It is quarantined."})
     assert arrived is not None
     assert (str(arrived), arrived.status) == ("It is quarantined.", 404)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.answer_lost("the primary", "timeout"), 503),
+        (errors.file_exists("demo-1.0.zip"), 409),
+        (errors.file_gone("alice/dev", "+f/x"), 410),
+        (errors.invalid_filename("x", "it is empty"), 400),
+        (errors.no_project("demo"), 404),
+        (errors.project_not_in_filename("x.zip", "demo"), 400),
+        (errors.unknown_user("alice"), 404),
+        (errors.unknown_version("demo", "1.0"), 404),
+    ],
+)
+def test_errors_that_several_places_raise_have_one_status(error: TwistpiError, status: int) -> None:
+    assert error.status == status

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistpi.model.changes import IndexDeleted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
-from twistpi.model.errors import BadRequest, NotFound, PermissionDenied, TwistpiError, UnknownIndex
+from twistpi.model.errors import BadRequest, PermissionDenied, TwistpiError, UnknownIndex
 from twistpi.model.names import IndexName
 from twistpi.model.records import ApiToken, Index, User
 from twistpi.rules.accounts import (
@@ -238,9 +238,9 @@ def test_a_new_password_is_a_change(password_hash: str) -> None:
 
 
 def test_a_user_who_does_not_exist_is_neither_modified_nor_deleted() -> None:
-    with pytest.raises(NotFound, match="no user 'nouser'"):
+    with pytest.raises(TwistpiError, match="no user 'nouser'"):
         decide_user_modified(None, "nouser", UserRequest(), None)
-    with pytest.raises(NotFound, match="no user 'nouser'"):
+    with pytest.raises(TwistpiError, match="no user 'nouser'"):
         decide_user_deleted(None, "nouser", ())
 
 
@@ -403,7 +403,7 @@ def test_the_end_of_a_token_is_told_in_universal_time() -> None:
 
 
 def test_a_token_needs_its_user_and_its_index() -> None:
-    with pytest.raises(NotFound, match="no user 'nouser'"):
+    with pytest.raises(TwistpiError, match="no user 'nouser'"):
         decide_token_created(None, "nouser", None, TokenRequest(("read",)), PUBLIC, "digest", NOW)
     with pytest.raises(UnknownIndex, match="alice/none"):
         decide_token_created(OWNER, "alice", None, TokenRequest(("read",), "alice/none"), PUBLIC, "digest", NOW)
@@ -412,7 +412,7 @@ def test_a_token_needs_its_user_and_its_index() -> None:
 def test_a_token_is_revoked_by_its_user_alone() -> None:
     assert decide_token_revoked(TOKEN, "alice", PUBLIC) == (TokenRevoked(PUBLIC),)
     for token, user in ((TOKEN, "bob"), (None, "alice")):
-        with pytest.raises(NotFound, match=f"The user {user} has no API token {PUBLIC}") as caught:
+        with pytest.raises(TwistpiError, match=f"The user {user} has no API token {PUBLIC}") as caught:
             decide_token_revoked(token, user, PUBLIC)
         assert caught.value.status == 404
 

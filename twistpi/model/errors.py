@@ -51,12 +51,6 @@ class InvalidName(BadRequest):
     """The name of an index, a project or a distribution file is not valid."""
 
 
-class NotFound(TwistpiError):
-    """There is no such thing here."""
-
-    status = 404
-
-
 class LoginFailed(TwistpiError):
     """User and password do not belong together, or cannot be checked for this address now."""
 
@@ -223,9 +217,9 @@ def invalid_setting(name: str, value: str, source: str, allowed: str) -> Twistpi
     return TwistpiError(f"The setting {name} is {value!r} (from {source}); {allowed}.")
 
 
-def no_project(project: str) -> NotFound:
+def no_project(project: str) -> TwistpiError:
     """Return the error for a project that an index does not have."""
-    return NotFound(f"no project {project!r}")
+    return TwistpiError(f"no project {project!r}", 404)
 
 
 def project_not_in_filename(filename: str, project: str) -> BadRequest:
@@ -233,11 +227,11 @@ def project_not_in_filename(filename: str, project: str) -> BadRequest:
     return BadRequest(f"filename {filename!r} does not match project name {project!r}")
 
 
-def unknown_user(user: str) -> NotFound:
+def unknown_user(user: str) -> TwistpiError:
     """Return the error for a user that does not exist."""
-    return NotFound(f"no user {user!r}")
+    return TwistpiError(f"no user {user!r}", 404)
 
 
-def unknown_version(project: str, version: str) -> NotFound:
+def unknown_version(project: str, version: str) -> TwistpiError:
     """Return the error for a version that an index does not have."""
-    return NotFound(f"The version {version} of project {project} does not exist.")
+    return TwistpiError(f"The version {version} of project {project} does not exist.", 404)

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change, IndexDeleted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
-from twistpi.model.errors import BadRequest, InvalidName, NotFound, PermissionDenied, TwistpiError, UnknownIndex, unknown_user
+from twistpi.model.errors import BadRequest, InvalidName, PermissionDenied, TwistpiError, UnknownIndex, unknown_user
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, ROOT, ApiToken, Index, Json, User
 from twistpi.rules.json_bodies import differing, is_storable, shown, unknown_keys
@@ -192,7 +192,7 @@ def decide_token_created(
     """Return the change that creates an API token of the user ``name``.
 
     ``token`` is its public half, ``digest`` is of its secret half, ``index`` is that of the request, if it names one.  Raise
-    ``NotFound`` or ``UnknownIndex``.
+    ``TwistpiError`` or ``UnknownIndex``.
     """
     if user is None:
         raise unknown_user(name)
@@ -205,7 +205,7 @@ def decide_token_created(
 def decide_token_revoked(token: ApiToken | None, user: str, public: str) -> tuple[Change, ...]:
     """Return the change that revokes ``token``."""
     if token is None or token.user != user:
-        raise NotFound(f"The user {user} has no API token {public}; list them with twistpi token list --user {user}.")
+        raise TwistpiError(f"The user {user} has no API token {public}; list them with twistpi token list --user {user}.", 404)
     return (TokenRevoked(token.token),)
 
 

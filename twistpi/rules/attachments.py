@@ -10,7 +10,7 @@ import attrs
 from packaging.version import InvalidVersion, Version
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, NotFound, file_exists
+from twistpi.model.errors import BadRequest, TwistpiError, file_exists
 from twistpi.model.names import check_filename, normalize_project
 from twistpi.model.records import Index
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
@@ -104,7 +104,7 @@ def decide_toxresult(index: Index, release: Release | None, result: AttachmentAd
     tested = f"{result.path.rpartition('/')[0]}/{result.for_filename}"
     file = file_of(release, str(result.for_filename))
     if index.is_mirror or release is None or file is None or file.known.path != tested:
-        raise NotFound(f"no release file found at {index.name}/{tested}")
+        raise TwistpiError(f"no release file found at {index.name}/{tested}", 404)
     same = next((one for one in release.attachments if one.path == result.path), None)
     if same is not None and same.sha256 != result.sha256:
         raise BlobConflict(result.path)

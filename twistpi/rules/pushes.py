@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, FileNotHereYet, InvalidName, NotFound, TwistpiError, file_exists
+from twistpi.model.errors import BadRequest, FileNotHereYet, InvalidName, TwistpiError, file_exists
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, AttachmentAdded, FileRemoved, FileUploaded, Release, UploadedFile
@@ -173,7 +173,7 @@ def checked_release(source: PushSource, selection: Selection) -> Release:
     if source.status == QUARANTINED:
         raise TwistpiError(f"project {release.project} is quarantined on {source.index.name}, nothing can be pushed from it", 403)
     if not selected_files(release, selection) and selected_docs(release, selection) is None:
-        raise NotFound(f"no release/files found for {selection.name} {selection.version}")
+        raise TwistpiError(f"no release/files found for {selection.name} {selection.version}", 404)
     return release
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, NotFound, TwistpiError, UnknownFile, UnknownProject, file_gone
+from twistpi.model.errors import BadRequest, TwistpiError, UnknownFile, UnknownProject, file_gone
 from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import Index, Json, KnownFile, KnownProject, PageHeader
 from twistpi.model.releases import (
@@ -76,7 +76,7 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
     if found.file is not None:
         project, known = found.file
         if index.is_mirror and not known.cached:
-            raise NotFound(f"entry has no file data {index.name}/{found.path}")
+            raise TwistpiError(f"entry has no file data {index.name}/{found.path}", 404)
         if index.is_mirror:
             raise _not_one_by_one(index, project)
         return (FileRemoved(index.name, project, known.link.filename),)
@@ -85,7 +85,7 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
         return (AttachmentRemoved(index.name, project, attachment.path),)
     if found.removed and not index.is_mirror:
         raise file_gone(index.name, found.path)
-    raise NotFound(f"package '{index.name}/{found.path}' doesn't exist")
+    raise TwistpiError(f"package '{index.name}/{found.path}' doesn't exist", 404)
 
 
 def decide_release_removed(
@@ -94,14 +94,14 @@ def decide_release_removed(
     """Return the change that removes a release with all its files; ``known`` is its project in the index."""
     _check_volatile(index, force)
     if known is None:
-        raise NotFound(f"project {project!r} not found on stage {index.name!r}")
+        raise TwistpiError(f"project {project!r} not found on stage {index.name!r}", 404)
     if index.is_mirror:
         _, files = find_release(version, known) or ("", ())
         if any(file.cached for file in files):
             raise _not_one_by_one(index, project)
         return ()
     if release is None:
-        raise NotFound(f"version {version!r} of project {project!r} not found on stage {index.name!r}")
+        raise TwistpiError(f"version {version!r} of project {project!r} not found on stage {index.name!r}", 404)
     return (ReleaseRemoved(index.name, project, release.version),)
 
 
@@ -110,7 +110,7 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
     if not force and not is_volatile(index):
         raise TwistpiError(f"project {project!r} is on non-volatile index {index.name}", 403)
     if not exists:
-        raise NotFound("project not found")
+        raise TwistpiError("project not found", 404)
     return (ProjectRemoved(index.name, project),)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from twistpi.model.changes import Change
-from twistpi.model.errors import NotFound, TwistpiError, file_exists
+from twistpi.model.errors import TwistpiError, file_exists
 from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
 from twistpi.model.records import Index, Json, Link
 from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
@@ -37,9 +37,9 @@ def is_volatile(index: Index) -> bool:
 
 
 def check_open(index: Index, project: str, status: str | None) -> None:
-    """Raise ``NotFound`` for a mirror, ``TwistpiError`` for a project whose ``status`` forbids uploads."""
+    """Raise ``TwistpiError`` for a mirror, and for a project whose ``status`` forbids uploads."""
     if index.is_mirror:
-        raise NotFound("cannot submit to mirror index")
+        raise TwistpiError("cannot submit to mirror index", 404)
     if status in CLOSED:
         raise TwistpiError(f"project {project} is {status!s} on {index.name}, nothing can be uploaded to it", 403)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.web.server import Request
 
-from twistpi.model.errors import NotFound, PermissionDenied, UnknownIndex
+from twistpi.model.errors import PermissionDenied, TwistpiError, UnknownIndex
 from twistpi.model.records import Index, Json, Principal
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import Inheritance, VisibleIndexes, inheritance_of, visible_indexes
@@ -26,10 +26,10 @@ def existing_index(view: Reader, name: str) -> Index:
 
 
 def stage_index(view: Reader, name: str) -> Index:
-    """Return the index ``name``, which takes uploads; raise ``UnknownIndex`` or ``NotFound``."""
+    """Return the index ``name``, which takes uploads; raise ``UnknownIndex`` or ``TwistpiError``."""
     found = existing_index(view, name)
     if found.is_mirror:
-        raise NotFound("cannot submit to mirror index")
+        raise TwistpiError("cannot submit to mirror index", 404)
     return found
 
 

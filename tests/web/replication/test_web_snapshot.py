@@ -16,7 +16,7 @@ from tests.web.web_asking import ask_raw
 from tests.web.web_wire import Answer
 from tests.web.web_world import NOW, World, at_once, link
 from twistpi.auth.tokens import NodeTokens
-from twistpi.model.errors import NotFound
+from twistpi.model.errors import TwistpiError
 from twistpi.view.database import FOLD_VERSION, dump
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.snapshots import KEPT, SHARED, Snapshot, Snapshots
@@ -106,7 +106,8 @@ def test_a_snapshot_is_shared_for_a_minute_and_removed_after_an_hour_that_nobody
     site.clock.pump([60] * 10)
     assert site.files() == 1
     gone = site.ask("GET", f"/+snapshot/{second['id']}")
-    assert (gone.status, gone.json()["error"]) == (404, "NotFound")
+    assert gone.status == 404
+    assert gone.json()["message"].startswith("There is no snapshot")
     assert site.ask("GET", f"/+snapshot/{first['id']}").status == 200
     site.snapshots.stop()
     assert site.files() == 0
@@ -130,7 +131,7 @@ def test_one_that_is_being_sent_stays(site: Site) -> None:
     body.close()
     site.snapshots.was_read(snapshot)
     site.clock.pump([300] * 13)
-    with pytest.raises(NotFound):
+    with pytest.raises(TwistpiError, match="There is no snapshot"):
         site.snapshots.find(told["id"])
 
 

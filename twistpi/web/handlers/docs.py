@@ -22,7 +22,7 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
-from twistpi.model.errors import InvalidDistribution, NotFound
+from twistpi.model.errors import InvalidDistribution, TwistpiError
 from twistpi.model.names import normalize_project
 from twistpi.model.releases import Attachment
 from twistpi.rules.attachments import latest_version
@@ -175,27 +175,27 @@ class DocsHandler:
         return attrs.evolve(reply, headers=(*reply.headers, *_POLICY))
 
     async def _find(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
-        """Return the file ``path``; raise ``NotFound``, and what reading the index may."""
+        """Return the file ``path``; raise ``TwistpiError``, and what reading the index may."""
         await self._access.index(request, name)
         view = self._access.reader
         docs = dict(view.docs(name, project))
         found = _choose(list(docs), version)
         if found is None:
-            raise NotFound("No stable documentation available." if version == _STABLE else "No documentation available.")
+            raise TwistpiError("No stable documentation available." if version == _STABLE else "No documentation available.", 404)
         check_offered(view, name, project, f"{_DOC}/{path}")
         archive = docs[found]
         try:
             await self._bring(archive)
             contents = await self._contents_of(archive)
         except InvalidDistribution as error:
-            raise NotFound(f"The documentation of {project} {found} cannot be shown: {error.reason}.") from error
+            raise TwistpiError(f"The documentation of {project} {found} cannot be shown: {error.reason}.", 404) from error
         except FileNotFoundError as error:
-            raise NotFound(
-                f"The documentation of {project} {found} cannot be shown: they are not on the disk any more."
+            raise TwistpiError(
+                f"The documentation of {project} {found} cannot be shown: they are not on the disk any more.", 404
             ) from error
         member = contents.get(path)
         if member is None:
-            raise NotFound(f"File {path} not found in documentation.")
+            raise TwistpiError(f"File {path} not found in documentation.", 404)
         return _DocsFile(found, archive, path, member, list(docs))
 
     async def _bring(self, archive: Attachment) -> None:

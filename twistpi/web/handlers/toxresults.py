@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from twistpi.blobs.address import BlobAddress, path_address
 from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
-from twistpi.model.errors import BadRequest, NotFound, TwistpiError
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import NOBODY, Index, Principal
 from twistpi.model.releases import TOXRESULT, AttachmentAdded, Release
 from twistpi.rules.attachments import decide_toxresult, toxresult_filename, toxresults_of
@@ -105,5 +105,5 @@ class ToxresultsHandler:
         found = None if index.is_mirror else view.file_by_path(name, path)
         release = None if found is None else view.release_of_file(name, found[0], path.rpartition("/")[2])
         if found is None or release is None:
-            raise NotFound(f"no release file found at {name}/{path}")
+            raise TwistpiError(f"no release file found at {name}/{path}", 404)
         return index, release

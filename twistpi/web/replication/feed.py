@@ -65,7 +65,7 @@ from twisted.web.server import Request
 from twistpi.auth.tokens import NodeClaim
 from twistpi.changelog.interfaces import Segment
 from twistpi.http.body import Offload
-from twistpi.model.errors import BadRequest, NotFound
+from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import FeedRefused, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
@@ -155,7 +155,7 @@ class FeedHandler:
         """The bytes of one of them."""
         known = [one for one in await self._seen_segments() if str(one.first) == first]
         if not known:
-            raise NotFound(f"There is no segment {first} in this changelog.")
+            raise TwistpiError(f"There is no segment {first} in this changelog.", 404)
         path = self._feeds.changelog.segment_path(known[0].first)
         return await self._files.send(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size), None)
 

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.errors import NotFound
+from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.view.database import Copy, copy_view
 from twistpi.web.transport.bodies import FileBody
@@ -96,9 +96,9 @@ class Snapshots:
         return await self._making.join("", self._make)
 
     def find(self, name: str) -> Snapshot:
-        """Return the snapshot with the id ``name``; raise ``NotFound``."""
+        """Return the snapshot with the id ``name``; raise ``TwistpiError``."""
         if name not in self._kept:
-            raise NotFound(f"There is no snapshot {name} here any more; have a new one made with POST /+snapshot.")
+            raise TwistpiError(f"There is no snapshot {name} here any more; have a new one made with POST /+snapshot.", 404)
         self._kept[name].used = self._clock.seconds()
         return self._kept[name]
 
