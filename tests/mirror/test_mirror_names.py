@@ -106,6 +106,7 @@ async def test_a_new_list_replaces_the_old_and_leaves_it_to_those_who_read_it(se
 
 
 BAD: dict[str, Fault] = {
+    "maintenance": WrongBody(b"<html><title>Maintenance</title><a href='/'>Home</a></html>"),
     "500": Status(500),
     "404": Status(404),
     "garbage": Garbage(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -12,6 +13,7 @@ from twisted.internet.defer import gatherResults
 from tests.fakes.upstream import (
     JSON,
     CutOff,
+    Document,
     FakeUpstream,
     FallsSilent,
     Fault,
@@ -99,6 +101,17 @@ async def test_many_askers_share_one_fetch_and_one_that_leaves_stops_nothing(set
     assert setup.fake.count(PAGE) == 1
 
 
+@attrs.define
+class Page(Fault):
+    """Answers with an HTML page that ends when the connection does."""
+
+    body: bytes
+
+    def answer(self, upstream: FakeUpstream, request: Any, document: Document | None) -> None:
+        request.transport.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + self.body)
+        request.transport.loseConnection()
+
+
 SILENT = (Silent, FallsSilent)
 HOSTILE: dict[str, tuple[Fault, type[Exception]]] = {
     "500": (Status(500), UpstreamFailed),
@@ -110,6 +123,8 @@ HOSTILE: dict[str, tuple[Fault, type[Exception]]] = {
     "is cut off": (CutOff(100), UpstreamFailed),
     "falls silent": (FallsSilent(100), UpstreamUnreachable),
     "is no page": (WrongBody(b"{"), UpstreamFailed),
+    "is a web page": (Page(b"<title>Maintenance</title><p>Back soon"), UpstreamFailed),
+    "breaks off": (Page(b"<html><body><a href=hello-1.0.zip>x</a>"), UpstreamFailed),
     "claims gzip": (WithHeaders({"Content-Encoding": "gzip"}), UpstreamFailed),
     "claims brotli": (WithHeaders({"Content-Encoding": "br"}), UpstreamFailed),
     "redirects in circles": (Redirect(PAGE), UpstreamFailed),

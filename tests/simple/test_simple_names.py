@@ -79,7 +79,7 @@ def test_html_names_are_those_of_links_that_lead_to_them(anchor: str) -> None:
      '<a name="x">x</a>', '<abbr href="x">x</abbr>', '<a href="x/">x y</a>', f'<a href="{"x" * 300}/">{"x" * 300}</a>'],
 )  # fmt: skip
 def test_html_links_to_other_places_are_no_names(anchor: str) -> None:
-    assert html_names(f"<html>{anchor}</html>") == []
+    assert html_names(f"<html><title>Simple index</title>{anchor}</html>") == []
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,26 @@ def test_html_links_to_other_places_are_no_names(anchor: str) -> None:
         (b"", "text/html"), (b"{", JSON), (b"[]", JSON), (b"{}", JSON), (b'{"projects": 1}', JSON), (b"x", "a/b"),
         (b'{"projects": []} x', JSON), (b'{"projects": [] "a": 1}', JSON), (b'{"projects": [1 2]}', JSON), (b"{1: 2}", JSON),
         (b'{"projects": [{"name": "\xff"}]}', JSON), (b'{"meta": {"api-version": "2.0"}, "projects": []}', JSON),
-        (b'{"projects": [' + b"[" * 100_000, JSON),
+        (b'{"projects": [' + b"[" * 100_000, JSON), (b"<title>Maintenance</title><p>Back soon", "text/html"),
+        (b"<form></form><a href='/help/'>help</a>", "text/html"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(BadUpstreamPage):
         parse_names(body, content_type)
+
+
+@pytest.mark.parametrize("body", ["<html></html>", "<title>root/pypi: simple list</title><form></form>"])
+def test_html_lists_without_names_are_empty_lists(body: str) -> None:
+    assert html_names(body) == []
+
+
+def test_a_list_that_breaks_off_is_refused_where_nobody_said_how_long_it_is() -> None:
+    whole = b"<html><body>" + b"".join(b"<a href=n%d/>n%d</a>" % (number, number) for number in range(5_000)) + b"</body></html>"
+    for end, is_whole in ((len(whole), True), (len(whole) // 2, False)):
+        pieces = (whole[place : min(place + 1000, end)] for place in range(0, end, 1000))
+        with contextlib.nullcontext() if is_whole else pytest.raises(BadUpstreamPage, match="breaks off"):
+            list(NameListParser(pieces, "text/html", URL, False).names())
 
 
 @given(json_values(), json_values())
@@ -105,7 +119,7 @@ def test_any_json_is_a_list_or_refused(project: object, meta: object) -> None:
 @pytest.mark.parametrize("part", ["<a ", "<a href=x>x", "<a href=", "<a href=a ", "<a x='"])
 def test_hostile_html_takes_no_time(part: str) -> None:
     started = time.thread_time()
-    html_names("<html>" + part * (2_000_000 // len(part)) + ">")
+    html_names("<title>Simple index</title>" + part * (2_000_000 // len(part)) + ">")
     assert time.thread_time() - started < 5
 
 

@@ -181,7 +181,7 @@ def test_the_file_name_is_the_last_component_of_the_address() -> None:
     ],
 )
 def test_links_that_are_hostile_or_no_files_are_dropped(anchor: str) -> None:
-    assert parse(f"<html>{anchor}</html>").links == ()
+    assert parse(f"<html><title>Links for demo</title>{anchor}</html>").links == ()
 
 
 def test_flat_pages_give_only_the_files_of_the_project() -> None:
@@ -207,8 +207,57 @@ def test_of_links_with_one_name_the_first_with_a_digest_wins() -> None:
     assert [link.url for link in page.links] == ["https://upstream.example/b/demo-1.0.zip"]
 
 
-def test_a_page_without_links_is_a_project_without_files() -> None:
-    assert parse("<html><body>503 Sorry</body></html>") == ProjectPage("demo", ())
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html><head><title>Links for demo</title></head><body><h1>Links for demo</h1></body></html>",
+        "<title>root/pypi: links for\n demo</title><form><input type=submit></form>",
+        "<h1 class=x>Index of /simple/demo/</h1><hr><pre><a href='../'>../</a></pre>",
+        "<title>Directory listing for /simple/demo/</title>",
+        "<title>/simple/demo/</title><script></script>",
+        "<title>Demo</title><p>Nothing was released yet.",
+        '<meta name="pypi:repository-version" content="1.0"><p>Nothing.',
+        "<!DOCTYPE html>\n<html>\n  <head></head><body>\n</body></html>",
+        "<html><!-- none --><a href=../>Parent directory</a><br/></html>",
+        "<p>All of them: <a href=other-1.0.zip>other</a>",
+    ],
+)
+def test_a_page_that_says_it_is_an_index_page_or_is_empty_is_a_project_without_files(body: str) -> None:
+    assert parse(body) == ProjectPage("demo", ())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html><body>503 Sorry</body></html>",
+        "<html><title>Maintenance</title></html>",
+        "<title>Sign in to demo</title><form></form><a href='/forgot'>Forgot?</a>",
+        "<html><head><script src=app.js></script></head><body><div id=root></div></body></html>",
+        "<h1>Welcome</h1><a href='../'>Home</a>",
+    ],
+)
+def test_a_web_page_that_is_no_index_page_is_refused(body: str) -> None:
+    with pytest.raises(BadUpstreamPage, match="index page"):
+        parse(body)
+    assert parse(body, content_type="application/vnd.pypi.simple.v1+html") == ProjectPage("demo", ())
+
+
+@pytest.mark.parametrize(
+    ("body", "is_whole"),
+    [
+        ("<html><body><a href=demo-1.0.zip>x</a></body></html>\n<!--SERIAL 1-->", True),
+        ("<HTML><a href=demo-1.0.zip>x</a></HTML>", True),
+        ("<a href=demo-1.0.zip>x</a><br>\n", True),
+        ("<html><body><a href=demo-1.0.zip>x</a><a hre", False),
+        ("<html><body><a href=demo-1.0.zip>x</a>", False),
+        ("<a href=demo-1.0.zip>x</a><a hre", False),
+    ],
+)
+def test_a_page_that_breaks_off_is_refused_where_nobody_said_how_long_it_is(body: str, is_whole: bool) -> None:
+    refused = contextlib.nullcontext() if is_whole else pytest.raises(BadUpstreamPage, match="breaks off")
+    with refused:
+        parse_project_page(body.encode(), "text/html", URL, "demo", False)
+    assert len(parse(body).links) == 1
 
 
 def test_charsets() -> None:
@@ -227,7 +276,10 @@ def test_html_is_recognised_under_any_type(content_type: str) -> None:
 @pytest.mark.parametrize("part", ["<ul><li>", "<div>", '<div title="<">', "<a ", "<p><b id=1>", "<a href='", "</a>", "<!--"])
 def test_hostile_nesting_takes_no_time(part: str) -> None:
     started = time.thread_time()
-    parse("<html>" + part * (1_000_000 // len(part)))
+    parse("<title>Links for demo</title>" + part * (1_000_000 // len(part)))
+    for start in ("<title ", "<h1>", "<meta ", "<meta pypi:", "<!--"):
+        with contextlib.suppress(BadUpstreamPage):
+            parse("<html>" + start * (100_000 // len(start)) + part)
     assert time.thread_time() - started < 5
 
 

@@ -129,6 +129,8 @@ class Received:
     """Its ``Content-Encoding``, empty for none."""
     content_type: str
     url: str
+    is_whole: bool
+    """Whether it cannot have broken off unnoticed."""
 
 
 def make_pages(received: Received, index: str, folder: str) -> Generator[None, None, tuple[int, Mapping[str, str]]]:
@@ -139,7 +141,8 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
     """
     names_path, serials_path, runs_path = (os.path.join(folder, name) for name in ("names.txt", "serials", "runs"))
     with open(received.path, "rb") as file, open(runs_path, "w+b") as runs_file:
-        parser = NameListParser(_decompressed(file, received.encoding), received.content_type, received.url)
+        content = _decompressed(file, received.encoding)
+        parser = NameListParser(content, received.content_type, received.url, received.is_whole)
         try:
             runs = yield from _write_runs(parser.names(), runs_file)
         except BadUpstreamPage as error:

@@ -39,7 +39,7 @@ from twistpi.mirror.name_store import (
 )
 from twistpi.mirror.page_source import Kind
 from twistpi.mirror.primary import PrimaryClient, names_path, reason_of
-from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, StaleConfig, UpstreamConfig, upstream_config
+from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, StaleConfig, UpstreamConfig, tells_its_end, upstream_config
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
@@ -297,7 +297,7 @@ class NameLists:
         await self._receive(response, path)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
         url = f"{config.source.rstrip('/')}/"
-        received = Received(path, encoding, response.header("Content-Type") or "", url)
+        received = Received(path, encoding, response.header("Content-Type") or "", url, tells_its_end(response))
         count, etags = await self._in_steps(make_pages(received, config.index, folder))
         await self._offload(os.unlink, path)
         self._log.info("{index}: the list of {count} projects is here", index=config.index, count=count)

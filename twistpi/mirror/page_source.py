@@ -19,7 +19,7 @@ from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Origin
-from twistpi.mirror.upstream import ACCEPT_PAGE, StaleConfig, UpstreamConfig, unusable_status, validators
+from twistpi.mirror.upstream import ACCEPT_PAGE, StaleConfig, UpstreamConfig, tells_its_end, unusable_status, validators
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, ProjectPage
@@ -134,7 +134,7 @@ class UpstreamPages:
         return confirmed
 
     async def _parse(self, project: str, response: Response, body: bytes) -> ProjectPage:
-        given = (body, response.header("Content-Type") or "", response.url, project)
+        given = (body, response.header("Content-Type") or "", response.url, project, tells_its_end(response))
         try:
             page = await self._client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)
         except BadUpstreamPage as error:

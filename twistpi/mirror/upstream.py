@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -110,6 +110,18 @@ class RangesRefused(Exception):
 def unusable_status(status: int) -> RequestFailed:
     """Return the error for a status that is of no use."""
     return RequestFailed(f"it answered {status}", Cause.UNUSABLE)
+
+
+class HasHeaders(Protocol):
+    """A response."""
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, None without it."""
+
+
+def tells_its_end(response: HasHeaders) -> bool:
+    """Return whether a body that breaks off is noticed: by its length, its chunks, or its compression."""
+    return any(response.header(name) is not None for name in ("Content-Length", "Transfer-Encoding", "Content-Encoding"))
 
 
 async def fetch_range(client: HTTPClient, url: str, credentials: Credentials | None, start: int, length: int) -> bytes:

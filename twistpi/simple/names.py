@@ -19,6 +19,7 @@ from twistpi.model.errors import BadUpstreamPage, InvalidName
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Json
 from twistpi.simple.fields import check_api_version, clean_serial
+from twistpi.simple.index_pages import SEARCHED, has_form, require_end, require_index_page
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.parse import charset_of, is_json
 from twistpi.simple.render import HTML_VERSION, JSON_VERSION
@@ -39,6 +40,8 @@ _LONGEST_VALUE: Final = 1024 * 1024
 """Characters of a JSON value other than the list itself."""
 _SNIFFED: Final = 1024
 """Bytes that tell JSON from HTML."""
+_FEW_NAMES: Final = 10
+"""A page with a form and fewer names may be one for people."""
 _NAMES_AT_ONCE: Final = 4_000
 """Makes pieces of about 100 to 250 KB."""
 
@@ -50,6 +53,8 @@ class NameListParser:
     pieces: Iterator[bytes]
     content_type: str
     url: str
+    is_whole: bool = True
+    """Whether the bytes cannot have broken off unnoticed."""
     last_serial: int | None = attrs.field(default=None, init=False)
     """The upstream's serial of the list; known when all names were read."""
 
@@ -66,7 +71,31 @@ class NameListParser:
             yield from self._json_names(_JsonScanner(_decoded(body, "utf-8-sig", "strict"), self._not_json))
             return
         charset = charset_of(self.content_type)
-        yield from _anchors(_decoded(body, "utf-8-sig" if charset == "utf-8" else charset, "replace"))
+        yield from self._html_names(_decoded(body, "utf-8-sig" if charset == "utf-8" else charset, "replace"))
+
+    def _html_names(self, pieces: Iterator[str]) -> Iterator[Name]:
+        """Yield the names of anchors whose address ends in the name they show, which excludes the other links of a page.
+
+        A name has no character that HTML would escape, so a pattern finds it.
+        """
+        count, start, rest, last = 0, "", "", ""
+        for piece in pieces:
+            if len(start) < SEARCHED:
+                start += piece
+            text = rest + piece
+            end = 0
+            for match in _ANCHOR.finditer(text):
+                end = match.end()
+                name = _name_of_anchor(match[1], match[2])
+                if name is not None:
+                    count += 1
+                    yield name, None
+            rest = text[max(end, len(text) - _LONGEST_ANCHOR) :]
+            last = (last + piece)[-_LONGEST_ANCHOR:]
+        if not self.is_whole:
+            require_end(start, last, self.url)
+        if not count or (count < _FEW_NAMES and has_form(start)):
+            require_index_page(start, self.content_type, self.url)
 
     def _json_names(self, scanner: _JsonScanner) -> Iterator[Name]:
         meta: Json = None
@@ -184,27 +213,13 @@ def _entries(projects: Iterable[Json]) -> Iterator[Name]:
             yield normalized, clean_serial(entry.get("_last-serial"))
 
 
-def _anchors(pieces: Iterable[str]) -> Iterator[Name]:
-    """Yield the names of anchors whose address ends in the name they show, which excludes the other links of a page.
-
-    A name has no character that HTML would escape, so a pattern finds it.
-    """
-    rest = ""
-    for piece in pieces:
-        text = rest + piece
-        end = 0
-        for match in _ANCHOR.finditer(text):
-            end = match.end()
-            attributes, name = match[1], match[2]
-            normalized = _normalized(name)
-            if normalized is None:
-                continue
-            if not attributes.endswith((f'/{normalized}/"', f'"{normalized}/"', f'/{name}/"')):
-                href = _HREF.search(attributes)
-                if href is None or _normalized(href[1].rstrip("/").rpartition("/")[2]) != normalized:
-                    continue
-            yield normalized, None
-        rest = text[max(end, len(text) - _LONGEST_ANCHOR) :]
+def _name_of_anchor(attributes: str, name: str) -> str | None:
+    """Return the normalised ``name``, which an anchor shows, when its address ends in it."""
+    normalized = _normalized(name)
+    if normalized is None or attributes.endswith((f'/{normalized}/"', f'"{normalized}/"', f'/{name}/"')):
+        return normalized
+    href = _HREF.search(attributes)
+    return normalized if href and _normalized(href[1].rstrip("/").rpartition("/")[2]) == normalized else None
 
 
 def _normalized(name: str) -> str | None:

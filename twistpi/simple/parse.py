@@ -18,6 +18,7 @@ from twistpi.model.errors import BadUpstreamPage, InvalidName
 from twistpi.model.names import check_filename, is_wheel, project_of_filename
 from twistpi.model.records import Json, Link, PageHeader, ProjectPage
 from twistpi.simple import fields as field
+from twistpi.simple.index_pages import require_end, require_index_page
 from twistpi.simple.urls import absolute, filename_of, without_credentials
 
 _HTML_TYPES: Final = frozenset({"text/html", "application/vnd.pypi.simple.v1+html", "application/xhtml+xml"})
@@ -43,18 +44,24 @@ _PLAIN_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}\Z")
 """Nearly every name; ``check_filename`` accepts them all, but takes longer."""
 
 
-def parse_project_page(body: bytes, content_type: str, url: str, project: str) -> ProjectPage:
+def parse_project_page(body: bytes, content_type: str, url: str, project: str, is_whole: bool = True) -> ProjectPage:
     """Parse the page of ``project`` (normalised) that ``url`` answered with; raise ``BadUpstreamPage``.
 
     Relative links resolve against ``url``, the one after redirects; credentials in it are not passed on to links.
-    ``content_type`` is the header's value, empty when there was none.
+    ``content_type`` is the header's value, empty when there was none; ``is_whole`` is false when ``body`` may have broken off.
     """
     url = without_credentials(url)
     if is_json(body, content_type, url):
-        header, versions, links = _parse_json(body, url)
-        return ProjectPage(project, _unique(links), versions, header)
-    header, links = parse_html(body, content_type, url, project)
-    return ProjectPage(project, _unique(links), (), header)
+        header, versions, found = _parse_json(body, url)
+        return ProjectPage(project, _unique(found), versions, header)
+    text = body.removeprefix(b"\xef\xbb\xbf").decode(charset_of(content_type), errors="replace")
+    if not is_whole:
+        require_end(text, text, url)
+    header, found = _parse_html(text, url, project)
+    links = _unique(found)
+    if not links:
+        require_index_page(text, content_type, url, project)
+    return ProjectPage(project, links, (), header)
 
 
 def is_json(body: bytes, content_type: str, url: str) -> bool:
@@ -172,9 +179,8 @@ _OTHER_TAG: Final = re.compile(r"</?(?!(?:a|base|meta|title|script|style)[\s/>])
 _MANY_TAGS: Final = 100
 
 
-def parse_html(body: bytes, content_type: str, url: str, project: str) -> tuple[PageHeader, Iterator[Link]]:
+def _parse_html(text: str, url: str, project: str) -> tuple[PageHeader, Iterator[Link]]:
     """Parse the header and links of an HTML page at ``url``; raise ``BadUpstreamPage`` for an API version above 1."""
-    text = body.removeprefix(b"\xef\xbb\xbf").decode(charset_of(content_type), errors="replace")
     tree = LexborHTMLParser(_without_nesting(text))
     metas = _metas(tree)
     field.check_api_version(metas.get("pypi:repository-version"), url)
