@@ -71,7 +71,7 @@ async def test_what_the_old_upstream_says_after_the_mirror_was_aimed_elsewhere_i
     await patient.set_up(mirror_url=other.index_url)
     held.release()
     state = await waiting
-    assert (state.kind, state.source) == ("miss", other.index_url)
+    assert (state.kind, state.source) == ("miss", f"{other.url}/")
     assert filenames(patient) == {OTHER_WHEEL}
 
 
@@ -79,7 +79,7 @@ async def test_what_the_old_upstream_says_after_the_mirror_was_aimed_elsewhere_i
 async def test_nobody_waits_for_the_old_upstream_once_the_mirror_is_aimed_elsewhere(patient: Setup, other: FakeUpstream) -> None:
     held, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.set_up(mirror_url=other.index_url)
-    assert (await patient.mirror.ensure(patient.index, "hello")).source == other.index_url
+    assert (await patient.mirror.ensure(patient.index, "hello")).source == f"{other.url}/"
     assert not waiting.called
     held.release()
     assert (await waiting).kind == "hit"
@@ -147,7 +147,7 @@ async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(pa
     _, waiting = await hold(patient, PAGE, patient.mirror.ensure(patient.index, "hello"))
     await patient.set_up(mirror_url=other.index_url)
     await patient.fake.stop()
-    assert (await waiting).source == other.index_url
+    assert (await waiting).source == f"{other.url}/"
 
 
 @in_reactor

@@ -47,7 +47,7 @@ async def test_an_unknown_project_is_fetched_and_then_answered_without_asking_ag
     first = await setup.mirror.ensure(setup.index, "hello")
     second = await setup.mirror.ensure(setup.index, "hello")
     assert (first.kind, second.kind) == ("miss", "hit")
-    assert second.source == setup.fake.index_url
+    assert second.source == f"{setup.fake.url}/"
     assert 0 < second.fresh_for <= 1800
     assert [file.link.filename for file in setup.project("hello").files] == [WHEEL]
     assert setup.fake.count(PAGE) == 1
@@ -309,7 +309,7 @@ async def test_another_mirror_url_makes_pages_stale_and_forgets_validators(setup
     try:
         other.add_project("hello", {"hello-9.0-py3-none-any.whl": b"other"})
         await setup.set_up(mirror_url=other.index_url)
-        assert (await setup.mirror.ensure(setup.index, "hello")).source == other.index_url
+        assert (await setup.mirror.ensure(setup.index, "hello")).source == f"{other.url}/"
         assert other.seen[0].header("If-None-Match") is None
         assert "hello-9.0-py3-none-any.whl" in {file.link.filename for file in setup.project("hello").files}
     finally:

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import KeyPair, PrivateCertificate
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.fakes.proxy import FakeProxy
-from tests.fakes.upstream import FakeUpstream, Redirect
+from tests.fakes.upstream import FakeUpstream, Redirect, Status
 from tests.in_reactor import in_reactor, wait_for
 from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi import __version__
@@ -117,8 +118,21 @@ async def test_credentials_of_the_mirror_url_are_sent_for_pages_and_files(
     guarded.add_project("hello", {WHEEL: b"wheel"})
     state = await setup.mirror.ensure(setup.index, "hello")
     assert await setup.download("hello", WHEEL) == b"wheel"
-    assert "cret" not in state.source
+    assert state.source == f"{guarded.url}/"
     assert "cret" not in repr(setup.project("hello"))
+
+
+@in_reactor
+async def test_a_token_in_the_path_of_the_mirror_url_is_neither_shown_nor_logged(
+    make_house: Callable[..., Setup], fake: FakeUpstream
+) -> None:
+    setup = make_house(mirror_url=f"{fake.url}/s3cret/simple/")
+    fake.misbehave("/s3cret/simple/hello/", Status(500))
+    with capturedLogs() as events, pytest.raises(UpstreamFailed) as caught:
+        await setup.mirror.ensure(setup.index, "hello")
+    told = " ".join(formatEvent(event) for event in events if event["log_namespace"] == "twistpi.mirror")
+    assert fake.url in told
+    assert "s3cret" not in told + str(caught.value)
 
 
 @in_reactor

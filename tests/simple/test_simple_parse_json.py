@@ -167,6 +167,17 @@ def test_R33_provenance_that_is_not_absolute_https_is_dropped(url: object) -> No
     assert link_of(provenance=url).provenance is None
 
 
+def test_R33_provenance_of_an_upstream_without_tls_is_passed_on_and_shows_no_secret() -> None:
+    for url, shown in [
+        ("http://upstream.example/p", "http://upstream.example/p"),
+        ("https://upstream.example/p", "https://upstream.example/p"),
+        ("http://me:secret@upstream.example/p", "http://upstream.example/p"),
+        ("http://upstream.example/p?token=secret", None),
+    ]:
+        page = parse({"files": [{**FILE, "provenance": url}]}, url="http://upstream.example/simple/demo/")
+        assert page.links[0].provenance == shown
+
+
 def test_hashes_are_made_lower_case_and_impossible_ones_dropped() -> None:
     hashes = {
         "SHA256": SHA256.upper(), "md5": "0" * 31, "sha1": "g" * 40, "blake2b_256": "0f" * 32, "sha512": SHA256, "x y": SHA256,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +16,6 @@ from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
-from twistpi.http.urls import without_credentials
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Sink, promised_digest
 from twistpi.mirror.upstream import OFFLINE, STOPPING, upstream_config
@@ -25,6 +23,7 @@ from twistpi.model.changes import Change
 from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
 from twistpi.model.server_errors import SyncFailed
+from twistpi.model.text import public_address
 from twistpi.rules.mirrors import decide_file_cached
 from twistpi.view.read import KeptBlob, Reader
 
@@ -179,7 +178,7 @@ class UpstreamFiles:
         if self._offline:
             raise UpstreamUnreachable(index.name, link.filename, OFFLINE)
         now = self._client.clock.seconds
-        started, host = now(), (index.name, urlsplit(without_credentials(link.url)).netloc)
+        started, host = now(), (index.name, public_address(link.url))
         blocked = self._failures.blocked(host, started)
         if blocked is not None:
             raise UpstreamUnreachable(index.name, link.filename, blocked.reason)
@@ -212,7 +211,7 @@ async def fetch_from_upstream(client: HTTPClient, index: Index, download: Downlo
     try:
         return await FileTransfer(client, link, credentials, sink, download.begin, download.advance).run()
     except BytesDiffer as error:
-        raise WrongBytes(link.filename, without_credentials(link.url), str(error)) from error
+        raise WrongBytes(link.filename, public_address(link.url), str(error)) from error
     except FileGone as error:
         raise UnknownFile(index.name, download.known_file.path) from error
 

@@ -119,7 +119,7 @@ class NameList:
     age: float
     """Seconds since the upstream last confirmed it."""
     source: str
-    """The upstream's URL, without credentials."""
+    """The upstream's scheme, host and port."""
     reason: str | None = None
     """Why it is stale."""
     fresh_for: float = 0.0
@@ -243,7 +243,7 @@ class NameLists:
     def _answer(self, kind: Kind, config: UpstreamConfig, stored: StoredNames, reason: str | None = None) -> NameList:
         age = max(0.0, self._clock.seconds() - stored.checked_at)
         fresh_for = max(0.0, config.expiry - age)
-        return NameList(stored.folder, stored.etags, stored.count, kind, age, stored.source, reason, fresh_for)
+        return NameList(stored.folder, stored.etags, stored.count, kind, age, config.shown, reason, fresh_for)
 
     async def _wait(self, config: UpstreamConfig, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
         """Wait for the fetch; with an old list to serve, not longer than ``request_timeout``."""

@@ -50,7 +50,7 @@ class PageState:
     age: float
     """Seconds since the upstream last confirmed it."""
     source: str
-    """The upstream's address, without credentials."""
+    """The upstream's scheme, host and port."""
     reason: str | None = None
     """Why it is stale, or what else is to be said."""
     fresh_for: float = 0.0
@@ -158,7 +158,7 @@ class PageService:
         if self._offline:
             if not known.is_known:
                 raise UpstreamUnreachable(index.name, project, OFFLINE)
-            return PageState("hit", _age(freshness, now), config.source, "offline", config.expiry)
+            return PageState("hit", _age(freshness, now), config.shown, "offline", config.expiry)
         if not force:
             expiry = config.expiry
             if freshness is not None and freshness.missing:
@@ -191,7 +191,7 @@ class PageService:
                 raise UnknownProject(config.index, project)
             reason = GONE
         age = _age(freshness, self._clock.seconds())
-        return PageState(kind, age, config.source, reason, max(0.0, expiry - age))
+        return PageState(kind, age, config.shown, reason, max(0.0, expiry - age))
 
     def _fall_back(self, config: UpstreamConfig, project: str, known: Known, blocked: Blocked) -> PageState:
         """Return what is known, marked stale; raise the error when that is nothing."""
@@ -199,7 +199,7 @@ class PageService:
             failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
             raise failure(config.index, project, blocked.reason)
         now = self._clock.seconds()
-        return PageState("stale", _age(known.freshness, now), config.source, blocked.reason, max(0.0, blocked.until - now))
+        return PageState("stale", _age(known.freshness, now), config.shown, blocked.reason, max(0.0, blocked.until - now))
 
     async def _refresh(self, config: UpstreamConfig, project: str, known: Known, force: bool) -> PageState:
         started = self._clock.seconds()
@@ -252,7 +252,7 @@ class PageService:
             raise
         except RequestFailed as failed:
             text = "{index}: the upstream {source} failed for {project}: {reason}"
-            self._log.warn(text, index=config.index, source=config.source, project=project, reason=failed.reason)
+            self._log.warn(text, index=config.index, source=config.shown, project=project, reason=failed.reason)
             raise
         finally:
             self._responding.discard(key)

@@ -15,6 +15,7 @@ from twistpi.http.urls import Credentials, Origin, origin_of, split_credentials
 from twistpi.model.errors import UpstreamFailed
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Freshness, Index
+from twistpi.model.text import public_address
 
 
 class StaleConfig(Exception):
@@ -27,7 +28,7 @@ class UpstreamConfig:
 
     index: str
     source: str
-    """``mirror_url`` without credentials."""
+    """``mirror_url`` without user and password; it may still have a token in its path, so only ``shown`` is shown."""
     origin: Origin
     credentials: Credentials | None
     expiry: float
@@ -45,6 +46,11 @@ class UpstreamConfig:
         """Raise ``StaleConfig`` unless ``is_current``."""
         if not self.is_current(index):
             raise StaleConfig
+
+    @property
+    def shown(self) -> str:
+        """Its scheme, host and port."""
+        return public_address(self.source)
 
     def page_url(self, project: str) -> str:
         """Return the address of the page of ``project``, a normalised name, which needs no quoting."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index, Json
+from twistpi.model.text import public_address
 from twistpi.rules.accounts import check_name
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys
 from twistpi.rules.json_bodies import differing, shown
@@ -102,7 +103,7 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
     """Return the change of ``index`` that ``body`` asks for, none when nothing differs.
 
     Of an object of new values only these are checked; of a list of ``key=value``, ``key+=value`` and ``key-=value`` all resulting
-    settings are.  A ``mirror_url`` that is sent back as it is shown without credentials keeps them; an empty user
+    settings are.  A ``mirror_url`` that is sent back without its credentials keeps them; an empty user
     (``https://@upstream.example/``) removes them.
     """
     kind = "mirror" if index.is_mirror else "stage"
@@ -132,10 +133,10 @@ def decide_index_deleted(index: Index) -> tuple[Change, ...]:
 
 
 def index_facts(index: Index, *, with_credentials: bool) -> dict[str, Json]:
-    """Return the settings of ``index`` to show; user and password in ``mirror_url`` only ``with_credentials``."""
+    """Return the settings of ``index`` to show; of ``mirror_url`` only scheme, host and port unless ``with_credentials``."""
     facts = dict(index.config)
     if not with_credentials and _URL in facts:
-        facts[_URL] = _public_url(facts[_URL])
+        facts[_URL] = public_address(str(facts[_URL]))
     return facts
 
 
@@ -151,11 +152,11 @@ def _is_foreign(kind: str, key: str, former: Mapping[str, Json], value: Json) ->
 
 def _keep_credentials(asked: dict[str, Json], former: Mapping[str, Json]) -> None:
     url = asked.get(_URL)
-    if isinstance(url, str) and _URL in former and url.strip() == _public_url(former[_URL]):
+    if isinstance(url, str) and _URL in former and url.strip() == _plain_url(former[_URL]):
         asked[_URL] = former[_URL]
 
 
-def _public_url(url: Json) -> str:
+def _plain_url(url: Json) -> str:
     try:
         parts = urlsplit(str(url))
     except ValueError:

@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import orjson
 
 from twistpi.model.errors import BadUpstreamPage
 from twistpi.model.records import NOTHING, Json
-from twistpi.simple.urls import absolute
+from twistpi.simple.urls import absolute, without_credentials
 
 DIGEST_LENGTHS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 """Hexadecimal digits of the digests that an HTML page may name."""
@@ -116,12 +115,17 @@ def clean_core_metadata(value: Json) -> bool | Mapping[str, str] | None:
     return None
 
 
-def clean_provenance(value: Json) -> str | None:
-    """Return the absolute https URL of a provenance object (PEP 740)."""
+def clean_provenance(value: Json, base: str) -> str | None:
+    """Return the absolute URL of a provenance object (PEP 740): of https, or of http on a page that came by http itself.
+
+    One with a query is dropped: pages show it, and what it carries may be a signature.
+    """
     if value is None:
         return None
     url = absolute("", value) if isinstance(value, str) else None
-    return url if url is not None and urlsplit(url).scheme == "https" else None
+    if url is None or "?" in url or (url.startswith("http:") and not base.startswith("http:")):
+        return None
+    return without_credentials(url)
 
 
 def clean_status(value: Json) -> str | None:

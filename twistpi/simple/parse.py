@@ -161,7 +161,7 @@ def _link(entry: dict[str, Json], base: str) -> Link | None:
         field.clean_upload_time(get("upload-time")),
         field.clean_yanked(get("yanked")),
         field.clean_core_metadata(metadata),
-        field.clean_provenance(get("provenance")),
+        field.clean_provenance(get("provenance"), base),
         field.clean_extra(entry, _KNOWN_OF_A_FILE),
     )
 
@@ -250,7 +250,7 @@ def _html_link(node: LexborNode, base: str, project: str) -> Link | None:
         field.clean_upload_time(attributes.get("data-upload-time")),
         "data-yanked" in attributes and (field.clean_yanked(attributes["data-yanked"]) or True),
         _core_metadata(attributes),
-        field.clean_provenance(attributes.get("data-provenance")),
+        field.clean_provenance(attributes.get("data-provenance"), base),
     )
 
 

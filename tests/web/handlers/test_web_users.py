@@ -248,7 +248,7 @@ def test_who_may_delete_hears_that_there_is_nobody_to_delete(world: World, alice
 def test_credentials_of_an_upstream_are_shown_to_who_may_change_them(world: World, alice: Person) -> None:
     add_mirror(world, mirror_url="https://me:secret@upstream.example/simple/")
     for person, url in (
-        (nobody(world), "https://upstream.example/simple/"),
+        (nobody(world), "https://upstream.example/"),
         (alice, "https://me:secret@upstream.example/simple/"),
         (logged_in(world, "root"), "https://me:secret@upstream.example/simple/"),
     ):

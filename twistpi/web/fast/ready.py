@@ -36,7 +36,7 @@ class CacheStatus:
     expires_at: float = 0.0
     """Unix seconds at which it counts as old."""
     source: str = "local"
-    """The upstream, without credentials."""
+    """The upstream's scheme, host and port."""
     reason: str | None = None
     """Why something old is served."""
     missing: str | None = None

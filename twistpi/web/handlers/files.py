@@ -26,6 +26,7 @@ from twistpi.model.errors import FileLost, NoMetadata, TwistpiError, UnknownFile
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
+from twistpi.model.text import public_address
 from twistpi.rules.uploads import file_of
 from twistpi.simple.urls import without_credentials
 from twistpi.view.read import Reader
@@ -141,7 +142,7 @@ class FileHandler:
         if _wants_facts(request):
             hashes = link.hashes if known.sha256 is None else {**link.hashes, "sha256": known.sha256}
             version = version_of_filename(link.filename, project) or ""
-            return _facts_reply(hashes, project, version, modified if known.cached else None, without_credentials(link.url))
+            return _facts_reply(hashes, project, version, modified if known.cached else None, public_address(link.url))
         if known.sha256 is not None:
             try:
                 facts = self._facts(index, known.sha256, kind, modified)
@@ -149,7 +150,8 @@ class FileHandler:
             except FileNotFoundError:
                 pass  # it was removed from the disk; it is fetched again
         url = link.url
-        if index.config.get("mirror_use_external_urls") and not self._mirrors.offline and url == without_credentials(url):
+        shows_no_secret = url == without_credentials(url) and "?" not in url
+        if index.config.get("mirror_use_external_urls") and not self._mirrors.offline and shows_no_secret:
             reply = redirect_reply(url, 302)
             return reply if self._access.is_open(index.name) else made_private(reply)
         facts = self._facts(index, link.sha256, kind, modified)

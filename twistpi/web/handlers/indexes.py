@@ -13,10 +13,10 @@ from twistpi.http.body import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal
+from twistpi.model.text import public_address
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation
-from twistpi.simple.urls import without_credentials
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, outside_url
@@ -41,7 +41,7 @@ def listing(title: str, indexes: Sequence[Index], root: str, up: str) -> str:
 
 def _item(index: Index, root: str, up: str) -> str:
     name = html.escape(index.name)
-    upstream = html.escape(without_credentials(str(index.config.get("mirror_url", ""))))
+    upstream = html.escape(public_address(str(index.config.get("mirror_url", ""))))
     about = f" — a mirror of {upstream}" if index.is_mirror else ""
     bases = ", ".join(index.bases)
     about = f" — inherits from {html.escape(bases)}" if bases else about
