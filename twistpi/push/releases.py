@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final
 
 import attrs
-from twisted.logger import Logger
 
 from twistpi.blobs.address import BlobAddress, blob_address, path_address
 from twistpi.blobs.interfaces import IBlobs
@@ -28,8 +27,6 @@ TAKEN: Final = (200, 201)
 _REGISTERED: Final = (*TAKEN, 410)
 """The same for a registration, which many servers do not support any more."""
 _NO_STATUS: Final = -1
-
-_log = Logger()
 
 
 @attrs.define(eq=False)
@@ -86,8 +83,6 @@ class Pusher:
             if docs is not None:
                 status, text = await post(((":action", "doc_upload"),), f"{name}.zip", path_address(docs.path))
                 lines.append([status, "docfile", name, *([text] if text else [])])
-        for line in lines:
-            _log.info("pushed to {host}: {line}", host=repository.host, line=" ".join(str(part) for part in line))
         return lines
 
     async def _post(

@@ -175,6 +175,10 @@ class Authenticator:
             self._principals[request] = known
         return known
 
+    def known(self, request: Request) -> Principal:
+        """Return the caller of ``request`` as far as it was looked at; ``NOBODY`` before."""
+        return self._principals.get(request, NOBODY)
+
     async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
         """Return a login token for ``user`` and the seconds for which it is valid.
 
@@ -184,6 +188,7 @@ class Authenticator:
         found = await self.check_password(user, password, address, local=local)
         if found is None:
             raise LoginFailed(f"user {user!r} could not be authenticated")
+        _log.info("{user} logged in from {address}.", user=found.name, address=address)
         return await self.token_for(found)
 
     async def token_for(self, user: User) -> tuple[str, int]:
@@ -217,9 +222,7 @@ class Authenticator:
         address, local = client_address(request, self.addresses), is_local(request, self.addresses)
         try:
             found = await self.check_password(credentials.user, credentials.secret, address, local=local)
-        except LoginFailed as refusal:
-            if refusal.retry_after is None:  # the log tells of the wrong passwords that led to this
-                _log.info("A request from {address} counts as anybody's: {reason}", address=address, reason=str(refusal))
+        except LoginFailed:
             return NOBODY
         return NOBODY if found is None else Principal(found.name)
 
@@ -251,6 +254,7 @@ class Authenticator:
             raise AskFirst
         if kept == BLANK and not password:
             if not local:
+                _log.info("A login of {user} from {address} failed: the password is blank.", user=name, address=address)
                 raise LoginFailed(
                     f"user {name!r} has a blank password and can log in from the server's own machine only; set one there: "
                     f"twistpi passwd {name}"

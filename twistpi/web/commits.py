@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
@@ -18,15 +19,19 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
 from twistpi.model.server_errors import BlobConflict, SyncFailed
+from twistpi.model.text import one_line
+from twistpi.rules.descriptions import describe
 from twistpi.view.read import Reader, Readers
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
+_log = Logger()
+
 
 @attrs.define(eq=False)
 class Commits:
-    """Commits changes through the writer."""
+    """Commits changes through the writer, and logs what each request changed."""
 
     _readers: Readers
     writer: Writer
@@ -40,6 +45,9 @@ class Commits:
         if not decide(self._readers.get()):
             return ()
         committed = await self.writer.commit(decide, principal.author)
+        if described := describe(committed.changes):
+            by, serial = principal.author, committed.serial
+            _log.info("{by} {described} (serial {serial}).", by=by, described=one_line(described), serial=serial)
         return committed.changes
 
 

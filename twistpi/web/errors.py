@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from typing import Final
 
 import orjson
 from twisted.internet.defer import CancelledError
@@ -12,8 +13,10 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from twistpi.model.errors import LoginFailed, LoginNeeded, TwistpiError
+from twistpi.model.errors import FileBlocked, LoginFailed, LoginNeeded, PermissionDenied, TwistpiError
+from twistpi.model.records import Principal
 from twistpi.model.server_errors import StorageFull, SyncFailed, WrittenNotShown
+from twistpi.model.text import one_line
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 from twistpi.web.request import is_form
 
@@ -26,6 +29,10 @@ _OF_INSTALLERS = re.compile(r"/\+(?:simple|f|e)(?!.*/refresh/?\Z)(?:/|\Z)")
 """Paths of pages and files, which follow HTTP where the devpi protocol is silent."""
 
 _GIVEN_UP = "What this request waited for was given up, because the server stops or takes on another role. Try again in a moment."
+
+_READS: Final = (b"GET", b"HEAD", b"OPTIONS")
+_LONGEST_PATH: Final = 300
+"""Characters of a path that are logged."""
 
 log = Logger()
 
@@ -52,6 +59,28 @@ def failure_reply(request: Request, failure: Failure, *, wants_json: bool) -> Re
     answer = _submit_reply if request.method == b"POST" and is_form(request) else reply_to
     path, named = request.path.decode("ascii", "replace"), getattr(request, "request_id", "-")
     return answer(failure, wants_json=wants_json, path=path, request_id=named)
+
+
+def log_refusal(request: Request, error: object, principal: Principal, address: str) -> None:
+    """Log that ``request`` of ``principal`` at ``address`` was refused, if that is for the log of a normal day.
+
+    That is a change that is not made, and what the permissions or a quarantine keep from somebody.  What does not exist is not,
+    nor a missing login, which installers send when asked; wrong passwords are logged where they are counted.
+    """
+    if not isinstance(error, TwistpiError) or not 400 <= error.status < 500 or isinstance(error, LoginFailed):
+        return
+    if request.method in _READS and not isinstance(error, PermissionDenied | FileBlocked):
+        return
+    log.info(
+        "{method} {path} by {by} from {address} was refused with {status}: {reason} (request {request})",
+        method=request.method.decode("ascii", "replace"),
+        path=request.path.decode("ascii", "replace")[:_LONGEST_PATH],
+        by=principal.author,
+        address=address,
+        status=error.status,
+        reason=one_line(str(error)),
+        request=getattr(request, "request_id", "-"),
+    )
 
 
 def _submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: str = "-") -> Reply:

@@ -19,9 +19,10 @@ from werkzeug.routing import BaseConverter
 from twistpi.model.errors import AskFirst, FileLost, TwistpiError
 from twistpi.model.records import Principal
 from twistpi.web.access_log import AccessLog
+from twistpi.web.addresses import client_address
 from twistpi.web.commits import Commits
 from twistpi.web.components import Components
-from twistpi.web.errors import failure_reply
+from twistpi.web.errors import failure_reply, log_refusal
 from twistpi.web.fast.site import FastSite
 from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
@@ -139,6 +140,8 @@ class _Routes:
                     failure = Failure()
                 else:
                     return None
+            known = self._parts.access.authenticator.known(request)
+            log_refusal(request, failure.value, known, client_address(request, self._parts.addresses))
             return self._parts.responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))
 
         return site

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import attrs
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
@@ -25,6 +26,7 @@ from twistpi.model.errors import (
 )
 from twistpi.model.records import Index, KnownFile, Principal
 from twistpi.model.releases import Release
+from twistpi.model.text import one_line
 from twistpi.push.releases import TAKEN, Line, Pusher
 from twistpi.push.repository import read_repository
 from twistpi.rules.permissions import Action, is_allowed
@@ -52,6 +54,8 @@ from twistpi.web.request import json_body
 
 CoreMetadata = tuple[str, int]
 """SHA-256 and size of core metadata."""
+
+_log = Logger()
 
 
 @attrs.define(eq=False)
@@ -106,10 +110,14 @@ class PushHandler:
             await self._fetch(source, self._release(source, selection, principal), selection)
         release = self._release(source, selection, principal)
         files, docs = selected_files(release, selection), selected_docs(release, selection)
+
+        async def push() -> list[Line]:
+            lines = await self._pusher.push(release, files, docs, repository, register=wanted.register_project)
+            _log_push(principal, release, repository.host, lines)
+            return lines
+
         # Half a release on the other server is of no use, so this goes on when the client leaves.
-        return await self._storage.finish(
-            lambda: self._pusher.push(release, files, docs, repository, register=wanted.register_project)
-        )
+        return await self._storage.finish(push)
 
     async def _learn(self, index: Index, project: str) -> None:
         """Have the view know what the mirror ``index`` has of ``project``, if anything."""
@@ -183,3 +191,19 @@ class PushHandler:
     def _read(self, address: BlobAddress) -> bytes:
         with self._storage.blobs.open(address) as file:
             return file.read()
+
+
+def _log_push(principal: Principal, release: Release, host: str, lines: Sequence[Line]) -> None:
+    failed = [line for line in lines if line[0] not in TAKEN]
+    reasons = one_line("; ".join(" ".join(map(str, line)) for line in failed))
+    _log.info(
+        "{by} pushed {project} {version} from {index} to {host}: {taken} of {count} requests succeeded{failed}.",
+        by=principal.author,
+        project=release.project,
+        version=release.version,
+        index=release.index,
+        host=host,
+        taken=len(lines) - len(failed),
+        count=len(lines),
+        failed=f"; not: {reasons}" if failed else "",
+    )
