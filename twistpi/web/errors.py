@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from twistpi.model.errors import FileBlocked, LoginFailed, LoginNeeded, PermissionDenied, TwistpiError
+from twistpi.model.errors import LoginFailed, LoginNeeded, PermissionDenied, TwistpiError
 from twistpi.model.records import Principal
 from twistpi.model.server_errors import StorageFull, SyncFailed, WrittenNotShown
 from twistpi.model.text import one_line
@@ -64,12 +64,12 @@ def failure_reply(request: Request, failure: Failure, *, wants_json: bool) -> Re
 def log_refusal(request: Request, error: object, principal: Principal, address: str) -> None:
     """Log that ``request`` of ``principal`` at ``address`` was refused, if that is for the log of a normal day.
 
-    That is a change that is not made, and what the permissions or a quarantine keep from somebody.  What does not exist is not,
-    nor a missing login, which installers send when asked; wrong passwords are logged where they are counted.
+    That is a change that is not made, and what permissions keep from somebody.  What does not exist is not, nor a missing login,
+    which installers send when asked; wrong passwords are logged where they are counted.
     """
     if not isinstance(error, TwistpiError) or not 400 <= error.status < 500 or isinstance(error, LoginFailed):
         return
-    if request.method in _READS and not isinstance(error, PermissionDenied | FileBlocked):
+    if request.method in _READS and not isinstance(error, PermissionDenied):
         return
     log.info(
         "{method} {path} by {by} from {address} was refused with {status}: {reason} (request {request})",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import attrs
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.blobs.address import (
@@ -44,6 +45,8 @@ _FOR_ALL: Final = (b"Cache-Control", b"max-age=10")
 """How long the web server remembers a subrequest that needs no credentials."""
 _NO: Final = Reply(403, ((b"Content-Length", b"0"), NO_STORE))
 
+_log = Logger()
+
 
 @attrs.frozen
 class StageFile:
@@ -61,7 +64,7 @@ class StageFile:
 def stage_file(view: Reader, index: str, path: str) -> StageFile:
     """Return the file at ``path`` below the private index ``index``.
 
-    Raises ``UnknownFile``, ``TwistpiError``, also in quarantine,, and ``NoMetadata``.
+    Raises ``UnknownFile``, ``TwistpiError``, also in quarantine, and ``NoMetadata``.
     """
     plain = path.removesuffix(METADATA).removesuffix(PROVENANCE)
     found = view.file_by_path(index, plain)
@@ -212,9 +215,11 @@ def _blob_at(view: Reader, index: Index, path: str) -> tuple[BlobAddress, str, s
 
 
 def check_offered(view: Reader, index: str, project: str, path: str) -> None:
-    """Raise ``TwistpiError`` if the project is quarantined."""
+    """Log and raise ``TwistpiError`` if the project is quarantined."""
     if project_status(view, index, project) == "quarantined":
-        raise TwistpiError(f"The file {path} of {index} is not offered: its project {project} is quarantined.", 404)
+        reason = f"The file {path} of {index} is not offered: its project {project} is quarantined."
+        _log.info("{reason}", reason=reason)
+        raise TwistpiError(reason, 404)
 
 
 def content_type(filename: str) -> bytes:
