@@ -93,6 +93,23 @@ def test_a_breaker_opens_for_its_pause_unless_somebody_was_answered_meanwhile() 
     assert breaker.blocked("b", 12.0) is None
 
 
+def test_a_breaker_opens_without_a_connection_or_when_three_parts_in_a_row_are_silent() -> None:
+    breaker = CircuitBreaker(5.0)
+    breaker.silent("a", "page", 10.0, 12.0, "refused", connected=False)
+    assert breaker.blocked("a", 12.0) is not None
+    for page in ("one", "one", "two"):
+        breaker.silent("b", page, 10.0, 12.0, "silent", connected=True)
+    assert breaker.blocked("b", 12.0) is None
+    breaker.answered("b", now=13.0)
+    for page in ("three", "four"):
+        breaker.silent("b", page, 14.0, 16.0, "silent", connected=True)
+    assert breaker.blocked("b", 16.0) is None
+    breaker.silent("b", "five", 14.0, 16.0, "silent", connected=True)
+    assert breaker.blocked("b", 16.0) is not None
+    breaker.silent("b", "six", 22.0, 24.0, "silent", connected=True)
+    assert breaker.blocked("b", 24.0) is not None, "after a pause one attempt is enough"
+
+
 def test_waiters_share_work_and_whoever_asks_after_the_end_gets_new_work() -> None:
     flight: SingleFlight[str, int] = SingleFlight()
     works: list[Deferred[int]] = []

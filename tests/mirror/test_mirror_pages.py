@@ -213,21 +213,51 @@ async def test_a_large_page_that_comes_slowly_is_waited_for(setup: Setup) -> Non
 
 
 @in_reactor
-async def test_a_dead_upstream_costs_one_timeout_and_not_one_for_each_request(setup: Setup) -> None:
+async def test_one_silent_page_leaves_the_way_to_the_others_open(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.misbehave("/simple/slow/", Silent())
+    for _ in range(4):
+        asking = start(setup.mirror.ensure(setup.index, "slow"))
+        await setup.keep_waiting()
+        with pytest.raises(UpstreamUnreachable):
+            await asking
+        with pytest.raises(UpstreamUnreachable):
+            await setup.mirror.ensure(setup.index, "slow")
+        setup.clock.shift += 6
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+    assert setup.mirror.failing() == {}
+
+
+@in_reactor
+async def test_a_dead_upstream_costs_three_timeouts_and_not_one_for_each_request(setup: Setup) -> None:
     setup.fake.add_project("hello", {WHEEL: b"wheel"})
     await setup.mirror.ensure(setup.index, "hello")
     expire(setup)
-    for name in ("hello", "one", "two"):
+    for name in ("hello", "one", "two", "three", "four"):
         setup.fake.misbehave(f"/simple/{name}/", Silent())
-    asking = start(setup.mirror.ensure(setup.index, "hello"))
+    asking = [start(setup.mirror.ensure(setup.index, name)) for name in ("hello", "one", "two")]
+    await until(lambda: len(setup.fake.held) == 3)
     await setup.keep_waiting()
-    assert (await asking).kind == "stale"
+    assert (await asking[0]).kind == "stale"
+    for one in asking[1:]:
+        with pytest.raises(UpstreamUnreachable):
+            await one
     asked = len(setup.fake.seen)
-    for name in ("one", "two"):
+    for name in ("three", "four"):
         with pytest.raises(UpstreamUnreachable):
             await setup.mirror.ensure(setup.index, name)
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "stale"
     assert len(setup.fake.seen) == asked
+    assert list(setup.mirror.failing()) == [setup.index.name]
+
+
+@in_reactor
+async def test_an_upstream_that_takes_no_connections_costs_one_request(setup: Setup) -> None:
+    await setup.fake.stop()
+    for name in ("one", "two"):
+        with pytest.raises(UpstreamUnreachable):
+            await setup.mirror.ensure(setup.index, name)
+    assert setup.upstream.requests == 1
 
 
 @in_reactor

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.fakes.upstream import FakeUpstream, Held, Status
+from tests.fakes.upstream import FakeUpstream, Held, Silent, Status
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import pause
@@ -113,6 +113,22 @@ async def test_what_the_upstream_does_not_have_or_fails_to_tell_is_told_by_the_r
     with pytest.raises(UnknownProject):
         await replica.mirrors.pages.ensure(replica.index, "nothing")
     assert fake.count("/simple/nothing/") == 1
+
+
+@in_reactor
+async def test_one_page_that_the_upstream_is_silent_about_leaves_the_way_to_the_others_open_on_a_replica(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    replica = make_server(primary)
+    await replica.pull()
+    fake.add_project("hello", {SDIST: CONTENT})
+    fake.misbehave("/simple/slow/", Silent())
+    asking = Deferred.fromCoroutine(replica.get(f"/{MIRROR}/+simple/slow/"))
+    await until(lambda: fake.held)
+    primary.clock.elapse(60.0)
+    slow = await asking
+    assert (slow.status, b"no answer within" in slow.body) == (503, True)
+    assert (await replica.get(PAGE)).status == 200
 
 
 @in_reactor

@@ -1,6 +1,6 @@
 """Delays between attempts that fail, each twice as long as the one before; and pauses after a server failed.
 
-After a pause a dead server costs one time limit, and not one per request.
+After a pause a dead server costs one time limit, and not one per request.  One slow page does not make a dead server.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class Pause:
 
 
 _MOST_REMEMBERED: Final = 10_000
+_SEVERAL: Final = 3
+"""Of so many parts of a server none responds, and no other: it is dead."""
 Value = TypeVar("Value")
 
 
@@ -114,6 +116,8 @@ class CircuitBreaker:
     _blocked: OrderedDict[Hashable, Blocked] = attrs.field(factory=OrderedDict)
     _answered: OrderedDict[Hashable, float] = attrs.field(factory=OrderedDict)
     """When each key answered last, in Unix seconds."""
+    _silent: OrderedDict[Hashable, frozenset[Hashable]] = attrs.field(factory=OrderedDict)
+    """The parts of each key that did not respond since it answered last, up to three."""
 
     def blocked(self, key: Hashable, now: float) -> Blocked | None:
         """Return why ``key`` is left alone at ``now``; None when it may be tried."""
@@ -131,9 +135,24 @@ class CircuitBreaker:
             return
         _remember(self._blocked, key, Blocked(now + self._pause, reason, unreachable))
 
+    def silent(self, key: Hashable, part: Hashable, started: float, now: float, reason: str, *, connected: bool) -> None:
+        """Note that ``part`` of ``key``, a page of a server, did not respond to an attempt that began at ``started``.
+
+        Block ``key`` when it is the third part in a row, or when there was not even a connection.
+        """
+        if self._answered.get(key, -1.0) >= started:
+            return
+        parts = self._silent.get(key, frozenset())
+        if len(parts) < _SEVERAL:
+            parts |= {part}
+            _remember(self._silent, key, parts)
+        if len(parts) == _SEVERAL or not connected:
+            self.failed(key, started, now, reason, True)
+
     def answered(self, key: Hashable, now: float) -> None:
         """Unblock ``key``: an attempt succeeded."""
         _remember(self._answered, key, now)
+        self._silent.pop(key, None)
         self.forget(key)
 
     def forget(self, key: Hashable) -> None:

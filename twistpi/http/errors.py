@@ -53,6 +53,11 @@ class RequestFailed(Exception):
         """Whether there was no response at all, as opposed to one that cannot be used."""
         return self.cause in _UNREACHABLE
 
+    @property
+    def connected(self) -> bool:
+        """Whether there was a connection; without one, no other request to the server fares better."""
+        return self.cause is not Cause.CONNECT
+
     def __str__(self) -> str:
         return self.reason
 

@@ -186,7 +186,7 @@ class UpstreamFiles:
             sha256 = await fetch_from_upstream(self._client, index, download, sink)
         except RequestFailed as failed:
             if failed.unreachable:
-                self._failures.failed(host, started, now(), failed.reason, True)
+                self._failures.silent(host, link.filename, started, now(), failed.reason, connected=failed.connected)
             raise upstream_error(index, link, failed) from failed
         self._failures.answered(host, now())
         return sha256

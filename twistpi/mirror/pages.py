@@ -128,7 +128,7 @@ class PageService:
         return found
 
     def failing(self) -> dict[str, str]:
-        """Return the indexes whose upstream did not respond at all when it was last asked, and why."""
+        """Return the indexes whose upstream did not respond when it was last asked, and why."""
         reader = self._readers.get()
         found = {}
         for key, blocked in self._failures.failing():
@@ -209,8 +209,7 @@ class PageService:
         except RequestFailed as failed:
             now = self._clock.seconds()
             self._failures.failed(key, started, now, failed.reason, failed.unreachable)
-            if failed.unreachable:
-                self._failures.failed(_upstream_key(config), started, now, failed.reason, True)
+            self._note_silence(config, project, started, failed)
             config.require_current(self._readers.get().index(config.index))
             blocked = self._failures.blocked(key, now) or Blocked(started, failed.reason, failed.unreachable)
             return self._fall_back(config, project, known, blocked)
@@ -235,6 +234,11 @@ class PageService:
                     raise RequestFailed(f"no answer within {self._request_timeout:g} s", Cause.TIMEOUT) from error
         raise RequestFailed(f"its answer did not end within {TIMEOUTS * self._request_timeout:g} s", Cause.TIMEOUT)
 
+    def _note_silence(self, config: UpstreamConfig, project: str, started: float, failed: RequestFailed) -> None:
+        if failed.unreachable:
+            upstream, now = _upstream_key(config), self._clock.seconds()
+            self._failures.silent(upstream, project, started, now, failed.reason, connected=failed.connected)
+
     async def _request(self, key: Key, config: UpstreamConfig, project: str, known: Known, force: bool) -> tuple[Kind, Freshness]:
         """Ask the source once; the one piece of work behind any number of waiters."""
 
@@ -242,6 +246,7 @@ class PageService:
             self._responding.add(key)
             self._failures.answered(_upstream_key(config), self._clock.seconds())
 
+        started = self._clock.seconds()
         try:
             learned = await self._source.refresh(config, project, known, force=force, responding=responding)
         except CancelledError as stopped:
@@ -253,6 +258,7 @@ class PageService:
         except RequestFailed as failed:
             text = "{index}: the upstream {source} failed for {project}: {reason}"
             self._log.warn(text, index=config.index, source=config.shown, project=project, reason=failed.reason)
+            self._note_silence(config, project, started, failed)  # all who waited may have left
             raise
         finally:
             self._responding.discard(key)

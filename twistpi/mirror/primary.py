@@ -153,7 +153,8 @@ class PrimaryPages:
         except UnknownProject:
             raise
         except TwistpiError as error:
-            cause = Cause.CONNECT if error.status in (503, 504) else Cause.UNUSABLE
+            # The primary is there; that it cannot reach the upstream may be a matter of this page.
+            cause = Cause.TIMEOUT if error.status in (503, 504) else Cause.UNUSABLE
             raise RequestFailed(reason_of(error), cause) from error
         config.require_current(self._readers.get().index(config.index))
         if told["kind"] == "stale":
