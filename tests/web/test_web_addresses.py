@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from ipaddress import ip_network
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web.test.requesthelper import DummyRequest
 
-from twistpi.web.addresses import UNIX, Addresses, client_address, is_local, outside_prefix, outside_url
+from twistpi.model.errors import TwistpiError
+from twistpi.web.addresses import UNIX, Addresses, check_site, client_address, is_local, outside_prefix, outside_url
 
 PROXY = "10.0.0.1"
 STRANGER = "192.0.2.9"
@@ -28,7 +30,6 @@ def _configured(outside: str = "", *trusted: str) -> Addresses:
 NOTHING = _configured()
 BEHIND = _configured("", "10.0.0.0/8")
 SET = _configured("https://set.example", "10.0.0.1")
-NEAR_PROXY = _configured("", "127.0.0.1/32", "10.0.0.0/8")
 
 
 def asking(peer: str = STRANGER, **headers: str) -> Any:
@@ -146,41 +147,75 @@ def test_the_client_is_whom_a_trusted_proxy_names(
 
 
 @pytest.mark.parametrize(
-    ("addresses", "peer", "headers", "expected"),
+    ("peer", "headers", "expected"),
     [
-        (NOTHING, "127.0.0.1", {}, True),
-        (NOTHING, "127.8.9.1", {}, True),
-        (NOTHING, "::1", {}, True),
-        (NOTHING, "::ffff:127.0.0.1", {}, True),
-        (NOTHING, UNIX, {}, True),
-        (NOTHING, STRANGER, {}, False),
-        (NOTHING, STRANGER, {"x_forwarded_for": "127.0.0.1"}, False),
-        # Passed on by a proxy on this machine that nobody named.
-        (NOTHING, "127.0.0.1", {"x_forwarded_for": "192.0.2.5"}, False),
-        (NOTHING, "127.0.0.1", {"x_forwarded_for": "127.0.0.1"}, False),
-        (NOTHING, "127.0.0.1", {"x_forwarded_proto": "https"}, False),
-        (NOTHING, "127.0.0.1", {"x_real_ip": "127.0.0.1"}, False),
-        (NOTHING, "127.0.0.1", {"forwarded": "for=127.0.0.1"}, False),
-        (NOTHING, "127.0.0.1", {"via": "1.1 proxy"}, False),
-        (NOTHING, "127.0.0.1", {"x_outside_url": "https://pkgs.example"}, False),
-        # Passed on by one that was named.
-        (NEAR_PROXY, "127.0.0.1", {"x_real_ip": "127.0.0.1"}, True),
-        (NEAR_PROXY, PROXY, {"x_real_ip": "::1"}, True),
-        (NEAR_PROXY, "127.0.0.1", {"x_real_ip": "192.0.2.5"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_proto": "https"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, 192.0.2.5"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, 10.2.2.2"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1", "x_real_ip": "192.0.2.5"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1", "forwarded": "for=192.0.2.5"}, False),
-        (NEAR_PROXY, "127.0.0.1", {"x_forwarded_for": "127.0.0.1, nonsense"}, False),
-        (NOTHING, UNIX, {"x_real_ip": "192.0.2.5"}, False),
-        (NOTHING, UNIX, {"x_real_ip": "127.0.0.1"}, True),
+        ("127.0.0.1", {}, True),
+        ("127.8.9.1", {"host": "127.8.9.1"}, True),
+        ("::1", {"host": "[::1]:3141"}, True),
+        ("::ffff:127.0.0.1", {"host": "LOCALHOST"}, True),
+        (UNIX, {}, True),
+        (STRANGER, {}, False),
+        # A name that leads here, for browsers too: rebound in DNS.
+        ("127.0.0.1", {"host": "devpi.example:3141"}, False),
+        ("127.0.0.1", {"host": "localhost.devpi.example"}, False),
+        ("127.0.0.1", {"host": "192.0.2.1:3141"}, False),
+        ("127.0.0.1", {"host": "0.0.0.0:3141"}, False),
+        ("127.0.0.1", {"host": ""}, False),
+        (UNIX, {"host": "devpi.example"}, False),
+        # Passed on by a proxy, whatever that says.
+        (STRANGER, {"x_forwarded_for": "127.0.0.1"}, False),
+        ("127.0.0.1", {"x_forwarded_for": "192.0.2.5"}, False),
+        ("127.0.0.1", {"x_forwarded_for": "127.0.0.1"}, False),
+        ("127.0.0.1", {"x_forwarded_proto": "https"}, False),
+        ("127.0.0.1", {"x_real_ip": "127.0.0.1"}, False),
+        ("127.0.0.1", {"forwarded": "for=127.0.0.1"}, False),
+        ("127.0.0.1", {"via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"x_outside_url": "https://pkgs.example"}, False),
+        (UNIX, {"x_real_ip": "127.0.0.1"}, False),
     ],
 )
-def test_local_is_what_nobody_untrusted_passed_on(
-    addresses: Addresses, peer: str, headers: dict[str, str], *, expected: bool
+def test_local_is_what_came_from_this_machine_under_its_own_name_and_through_nobody(
+    peer: str, headers: dict[str, str], *, expected: bool
 ) -> None:
-    assert is_local(asking(peer, **headers), addresses) is expected
+    assert is_local(asking(peer, **{"host": "localhost:3141", **headers})) is expected
+
+
+@pytest.mark.parametrize(
+    ("addresses", "headers", "refused"),
+    [
+        (NOTHING, {}, False),
+        (NOTHING, {"sec_fetch_site": "same-origin"}, False),
+        (NOTHING, {"sec_fetch_site": "none"}, False),
+        (NOTHING, {"sec_fetch_site": "same-site"}, True),
+        (NOTHING, {"sec_fetch_site": "cross-site"}, True),
+        (NOTHING, {"sec_fetch_site": "same-origin, cross-site"}, True),
+        # A browser that tells the origin alone.
+        (NOTHING, {"origin": "http://devpi.example:3141"}, False),
+        (NOTHING, {"origin": "https://DEVPI.example:3141"}, False),
+        (NOTHING, {"origin": "http://devpi.example"}, True),
+        (NOTHING, {"origin": "http://evil.example"}, True),
+        (NOTHING, {"origin": "http://localhost:8000", "host": "localhost:3141"}, True),
+        (NOTHING, {"origin": "null"}, True),
+        (NOTHING, {"origin": "null", "host": ""}, True),
+        (NOTHING, {"origin": "https://devpi.example", "host": "devpi.example:443"}, False),
+        (NOTHING, {"origin": "http://evil.example", "x_outside_url": "http://evil.example"}, True),
+        # Behind a proxy that tells this server another name than users see, which the setting knows.
+        (NOTHING, {"origin": "https://pkgs.example", "host": "inner:3141"}, True),
+        (_configured("https://pkgs.example/devpi"), {"origin": "https://pkgs.example", "host": "inner:3141"}, False),
+        # Both told, which browsers do: a page that hides its origin is still of this site.
+        (NOTHING, {"sec_fetch_site": "same-origin", "origin": "null"}, False),
+        (NOTHING, {"sec_fetch_site": "cross-site", "origin": "http://devpi.example:3141"}, True),
+    ],
+)
+def test_changes_that_a_page_of_another_site_asks_for_are_refused_and_reads_never(
+    addresses: Addresses, headers: dict[str, str], *, refused: bool
+) -> None:
+    request = asking(**headers)
+    for method in (b"GET", b"HEAD", b"OPTIONS"):
+        check_site(request, method, addresses)
+    for method in (b"POST", b"PUT", b"PATCH", b"DELETE", b"PUSH"):
+        with pytest.raises(TwistpiError, match="another site") if refused else nullcontext():
+            check_site(request, method, addresses)
 
 
 @given(
@@ -196,7 +231,7 @@ def test_nothing_a_stranger_says_moves_anything(headers: dict[str, str]) -> None
         request.requestHeaders.setRawHeaders(name.encode(), [value.encode("latin-1")])
     assert outside_url(request, BEHIND) == "http://devpi.example:3141"
     assert client_address(request, BEHIND) == STRANGER
-    assert not is_local(request, BEHIND)
+    assert not is_local(request)
 
 
 @given(
@@ -210,4 +245,4 @@ def test_nonsense_from_a_trusted_proxy_breaks_nothing(name: str, value: str) -> 
     assert url.startswith(("http://", "https://"))
     assert not set(url) & set(" \t\"'<>\\#?")
     assert client_address(request, BEHIND)
-    is_local(request, BEHIND)
+    is_local(request)

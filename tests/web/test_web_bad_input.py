@@ -23,7 +23,7 @@ from tests.web.web_asking import (
     nobody,
     serial_of,
 )
-from tests.web.web_wire import Answer, Wire
+from tests.web.web_wire import Answer, Wire, read_answer
 from tests.web.web_world import World
 from twistpi.auth.tokens import LoginTokens
 from twistpi.model.records import User
@@ -379,6 +379,25 @@ NOT_THERE = {
 def test_what_is_not_there_or_takes_no_such_request_is_refused(world: World, alice: Person, line: str, status: int) -> None:
     (method, path), before = line.split(), serial_of(world)
     refused(world, alice.ask(method, path, b"{}"), before, statuses=(status,))
+
+
+@pytest.mark.parametrize("headers", [{"sec_fetch_site": "cross-site"}, {"origin": "http://evil.example"}], ids=str)
+def test_a_page_of_another_site_changes_nothing_with_the_login_a_browser_remembers(
+    world: World, alice: Person, headers: dict[str, str]
+) -> None:
+    before = serial_of(world)
+    for method, path, body in (("POST", "/alice/+tokens", {"may": ["upload"]}), ("PUT", "/alice/new", {})):
+        assert "another site" in refused(world, alice.ask(method, path, body, **headers), before, statuses=(403,))
+    assert alice.get("/alice/+tokens", **headers).status == 200
+
+
+def test_it_is_told_so_before_its_body_is_read(world: World) -> None:
+    wire = Wire(world)
+    head = "POST /alice/dev HTTP/1.1\r\nHost: devpi.example\r\nOrigin: null\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    wire.send(f"{head}Content-Length: 2000000\r\n\r\n".encode())
+    world.clock.advance(0)
+    answer = read_answer(wire.send(b"--x\r\n"))
+    assert (answer.status, answer.headers["connection"]) == (403, "close")
 
 
 @pytest.mark.parametrize(

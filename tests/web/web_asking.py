@@ -59,7 +59,7 @@ def ask_raw(
     world: World, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, address: str = FAR
 ) -> Answer:
     """One request from ``address`` with nothing but these headers, a host and a length."""
-    lines = {"host": "devpi.example", "content_length": str(len(body)), **(headers or {})}
+    lines = {"host": "localhost" if address == NEAR else "devpi.example", "content_length": str(len(body)), **(headers or {})}
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     wire = Wire(world)
     wire.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 5000))

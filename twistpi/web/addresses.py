@@ -22,8 +22,9 @@ import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
+from twistpi.model.errors import TwistpiError
 from twistpi.web.forwarding.headers import PassedOn
-from twistpi.web.paths import segments_of, without_prefix
+from twistpi.web.paths import READS, segments_of, without_prefix
 from twistpi.web.request import header, passed_on_of
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -126,7 +127,7 @@ def bare_path(raw: bytes, prefix: str) -> bytes:
 def principal_of(request: Request, addresses: Addresses) -> PassedOn:
     """Return what another server is to be told of the client of ``request``."""
     return passed_on_of(request) or PassedOn(
-        outside_url(request, addresses), client_address(request, addresses), is_local(request, addresses)
+        outside_url(request, addresses), client_address(request, addresses), is_local(request)
     )
 
 
@@ -145,6 +146,33 @@ def _own_outside_url(request: Request, addresses: Addresses) -> str:
         host = _with_port(host, _last(request, "x-forwarded-port"))
         prefix = _valid_prefix(_last(request, "x-forwarded-prefix"))
     return f"{scheme}://{_valid_host(host) or _own_host(request)}{prefix}"
+
+
+def check_site(request: Request, method: bytes, addresses: Addresses) -> None:
+    """Raise ``TwistpiError`` for a change that a page of another site makes a browser ask for, with the login that it remembers.
+
+    Browsers tell it in ``Sec-Fetch-Site`` or ``Origin``; other clients send neither.
+    """
+    site, origin = header(request, "sec-fetch-site"), header(request, "origin")
+    if method in READS or site in ("same-origin", "none") or (site is None and origin is None):
+        return
+    told = _host_of(origin or "")
+    if site is None and told and told in (_host_of(outside_url(request, addresses)), _bare_host(header(request, "host") or "")):
+        return
+    raise TwistpiError(
+        f"This change is refused, because a page of another site ({(origin or site or '')[:200]}) made the browser ask for it. "
+        "If the page is one of this server, set outside-url to the address that users see.",
+        403,
+    )
+
+
+def _host_of(url: str) -> str:
+    """Return the host of ``url``, and the port unless it is a usual one: a proxy may have changed the scheme."""
+    return _bare_host(url.partition("://")[2].partition("/")[0])
+
+
+def _bare_host(host: str) -> str:
+    return host.lower().removesuffix(":80").removesuffix(":443")
 
 
 def client_address(request: Request, addresses: Addresses) -> str:
@@ -166,16 +194,23 @@ def client_address(request: Request, addresses: Addresses) -> str:
     return UNIX if peer is None else str(peer)
 
 
-def is_local(request: Request, addresses: Addresses) -> bool:
-    """Return whether the request comes from this machine and was not forwarded by an untrusted server."""
+def is_local(request: Request) -> bool:
+    """Return whether the request comes from this machine, at an address of it alone, and was forwarded by nobody.
+
+    A page can lead its visitor's browser here under a name of its own (DNS rebinding), so ``Host`` counts as well.
+    """
     peer = _peer(request)
     passed_on = passed_on_of(request)
     if passed_on is not None:
         return passed_on.is_local and (peer is None or peer.is_loopback)
-    if not _was_forwarded(request):
-        return peer is None or peer.is_loopback
-    told = [address for chain in _told_addresses(request) for address in chain]
-    return is_trusted_peer(request, addresses) and bool(told) and all(address.is_loopback for address in told)
+    return not _was_forwarded(request) and (peer is None or peer.is_loopback) and _is_loopback(header(request, "host") or "")
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether ``host``, as ``Host`` has it, is this machine to whoever uses it."""
+    name = host.rpartition(":")[0] or host
+    address = _ip(host)
+    return name.lower() == "localhost" if address is None else address.is_loopback
 
 
 def _peer(request: Request) -> _Address | None:

@@ -219,7 +219,7 @@ class Authenticator:
         halves = api_tokens.split(credentials.secret)
         if halves is not None:
             return self._with_api_token(*halves)
-        address, local = client_address(request, self.addresses), is_local(request, self.addresses)
+        address, local = client_address(request, self.addresses), is_local(request)
         try:
             found = await self.check_password(credentials.user, credentials.secret, address, local=local)
         except LoginFailed:
@@ -256,8 +256,8 @@ class Authenticator:
             if not local:
                 _log.info("A login of {user} from {address} failed: the password is blank.", user=name, address=address)
                 raise LoginFailed(
-                    f"user {name!r} has a blank password and can log in from the server's own machine only; set one there: "
-                    f"twistpi passwd {name}"
+                    f"user {name!r} has a blank password and can log in from the server's own machine only, at localhost and "
+                    f"without a proxy; set one there: twistpi passwd {name}"
                 )
             return user
         digest = self._remembered.digest(name, password, kept or BLANK)

@@ -11,6 +11,7 @@ from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
@@ -29,6 +30,8 @@ from twistpi.web.handlers.operations import ALIVE
 from twistpi.web.paths import check_path, without_prefix
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, result_reply
 from twistpi.web.request import TwistpiRequest, speaks_json
+
+log = Logger()
 
 
 class Front(Resource):
@@ -50,7 +53,7 @@ class Front(Resource):
         """Route the request, forward it, or refuse it."""
         content: object = request.content
         if isinstance(request, TwistpiRequest) and request.refusal is not None:
-            return self._responder.put(request, self._not_believed(request.refusal))
+            return self._responder.put(request, self._refused(request, request.refusal))
         if isinstance(content, ForwardedRequest):
             content.complete()
             Deferred.fromCoroutine(self._relay(request, content))
@@ -70,8 +73,11 @@ class Front(Resource):
             size = request.body_length
             raise TwistpiError(f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).", 413)
 
-    def _not_believed(self, refusal: NodeRefused) -> Reply:
-        """Return the response to a server that forwards a request with an invalid token."""
+    def _refused(self, request: Request, refusal: TwistpiError) -> Reply:
+        """Return the response to a request that was refused by its head, also that of a server with an invalid token."""
+        if not isinstance(refusal, NodeRefused):
+            log.info("A request for {path} was refused: {reason}", path=request.path.decode("latin-1"), reason=str(refusal))
+            return error_reply(refusal.status, str(refusal), wants_json=speaks_json(request))
         told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
         sentence = (
             "A request that another server passes on must prove where it comes from, and the token of this one does not: "

@@ -10,7 +10,8 @@ from twistpi.model.errors import TwistpiError
 
 _LONGEST_PATH: Final = 2048
 """Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
-_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""The methods that change nothing."""
 _OF_EACH_SERVER: Final = frozenset(
     b"+status +health +ready +metrics +gc +promote +resync +changelog +snapshot +blob +blobs +relay +peer +fence".split()
 )
@@ -63,7 +64,7 @@ def replica_answers(method: bytes, path: bytes) -> bool:
     ``path`` is as sent, without the query and the prefix of the outside URL.
     """
     first, last = _ends(path)
-    return method in _READS or first in _OF_EACH_SERVER or first in _QUESTIONS or last == b"+api"
+    return method in READS or first in _OF_EACH_SERVER or first in _QUESTIONS or last == b"+api"
 
 
 def worker_answers(method: bytes, path: bytes) -> bool:
@@ -71,7 +72,7 @@ def worker_answers(method: bytes, path: bytes) -> bool:
     first, last = _ends(path)
     if first.startswith(b"+"):
         return first in _QUESTIONS
-    return method in _READS or last == b"+api"
+    return method in READS or last == b"+api"
 
 
 def _ends(path: bytes) -> tuple[bytes, bytes]:

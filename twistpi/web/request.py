@@ -13,7 +13,6 @@ from twisted.web.server import Request
 
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Json
-from twistpi.model.server_errors import NodeRefused
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.receiving.streamed_body import choose_body
@@ -186,8 +185,8 @@ class TwistpiRequest(Request):
     """What answers and logs call it; empty until its head is complete."""
     passed_on: PassedOn | None = None
     """For whom another server forwards this."""
-    refusal: NodeRefused | None = None
-    """Why such a server is not trusted; the request is then refused."""
+    refusal: TwistpiError | None = None
+    """Why the request is refused by its head alone; ``NodeRefused`` if such a server is not trusted."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
         super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)
@@ -218,7 +217,8 @@ class TwistpiRequest(Request):
         self._began = site.clock.seconds()
         try:
             self.passed_on = site.trusted_peers.passed_on(self, method, raw)
-        except NodeRefused as refusal:
+            site.trusted_peers.check_site(self, method)
+        except TwistpiError as refusal:
             self.refusal = refusal
         self.request_id = site.request_ids.name(self)
         if self.refusal is not None:

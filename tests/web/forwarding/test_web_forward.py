@@ -162,9 +162,23 @@ async def test_the_primary_counts_wrong_logins_by_the_askers_own_address(primary
     listening: Any = ListeningIdentify()
     primary.world.components.access.authenticator = listening
     await asked(setup, request("POST", "/+login", LOGIN, "X-Real-IP: 192.0.2.7"))
-    await asked(setup, request("POST", "/+login", LOGIN))
-    await asked(setup, request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://evil.example 192.0.2.9 local"))
-    assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", True)]
+    near = request("POST", "/+login", LOGIN).replace(b"replica.example", b"localhost")
+    await asked(setup, near)
+    forged = request("POST", "/+login", LOGIN, "X-Twistpi-Passed-On: http://localhost 127.0.0.1 local")
+    await asked(setup, forged)
+    assert listening.seen == [("192.0.2.7", False), ("127.0.0.1", True), ("127.0.0.1", False)]
+
+
+@in_reactor
+async def test_a_page_of_another_site_changes_nothing_through_a_replica(setup: Setup, primary: Primary) -> None:
+    listening: Any = ListeningIdentify()
+    primary.world.components.access.authenticator = listening
+    foreign = await asked(setup, request("POST", "/+login", LOGIN, "Origin: http://evil.example"))
+    assert (foreign.split(b" ")[1], b"another site" in foreign) == (b"403", True)
+    assert listening.seen == []
+    own = await asked(setup, request("POST", "/+login", LOGIN, "Origin: http://replica.example:4041"))
+    assert own.split(b" ")[1] != b"403"
+    assert len(listening.seen) == 1
 
 
 @in_reactor

@@ -147,7 +147,7 @@ class Outcome:
 
 def request_with(peer: Any = AFAR, **headers: str) -> Request:
     request = Request(DummyChannel(peer))
-    for name, value in headers.items():
+    for name, value in {"host": "localhost:3141", **headers}.items():
         request.requestHeaders.addRawHeader(name.replace("_", "-"), value)
     return request
 
@@ -337,11 +337,9 @@ def test_it_proves_nothing_from_afar_and_a_login_is_told_what_to_do(setup: Setup
     ],
 )
 @pytest.mark.parametrize("trusted", [(), (ip_network("127.0.0.0/8"),)])
-def test_a_proxy_on_this_machine_makes_nobody_local_who_is_not(tmp_path: Path, name: str, value: str, trusted: Any) -> None:
+def test_a_proxy_on_this_machine_makes_nobody_local(tmp_path: Path, name: str, value: str, trusted: Any) -> None:
     setup = Setup(str(tmp_path), addresses=Addresses(trusted))
-    is_local = bool(trusted) and "127.0.0.1" in value
-    principal = setup.asks(basic("root", "", HERE, **{name: value})).now()
-    assert principal == (Principal("root") if is_local else NOBODY)
+    assert setup.asks(basic("root", "", HERE, **{name: value})).now() == NOBODY
     setup.close()
 
 

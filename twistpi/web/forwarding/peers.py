@@ -20,7 +20,7 @@ from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line, Request
 from twistpi.http.urls import Origin, origin_of
 from twistpi.model.server_errors import NodeRefused
-from twistpi.web.addresses import Addresses, bare_path, outside_prefix
+from twistpi.web.addresses import Addresses, bare_path, check_site, outside_prefix
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replies import Headers
@@ -112,6 +112,10 @@ class TrustedPeers:
             return PassedOn.read(text)
         except ValueError:
             raise NodeRefused("malformed") from None
+
+    def check_site(self, request: ClientRequest, method: bytes) -> None:
+        """Raise ``TwistpiError`` for a change that a page of another site asks for."""
+        check_site(request, method, self._addresses)
 
     def headers(self) -> Headers:
         """Return the headers that answers to other servers have beside the default ones."""

@@ -160,7 +160,7 @@ class LoginHandler:
             raise BadRequest("Bad request: no user/password specified")
         if not isinstance(user, str) or not isinstance(password, str):
             raise BadRequest("Bad request: user and password have to be strings")
-        address, local = client_address(request, self._addresses), is_local(request, self._addresses)
+        address, local = client_address(request, self._addresses), is_local(request)
         token, seconds = await self._access.authenticator.login(user, password, address, local=local)
         result = {"password": token, "expiration": seconds}
         return result_reply("proxyauth", result, message="login successful", secret=True)

@@ -158,7 +158,7 @@ class MetricsHandler(Collector):
         return Reply(200, headers, body)
 
     def _is_near(self, request: Request) -> bool:
-        if is_local(request, self._addresses):
+        if is_local(request):
             return True
         told = client_address(request, self._addresses)
         if told == UNIX:
