@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Sequence
 
 
-def metadata(name: str, version: str, requires: Sequence[str] = ()) -> bytes:
-    """The core metadata of a distribution."""
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Requires-Python: >=3.8"]
+def metadata(name: str, version: str, requires: Sequence[str] = (), more: Sequence[str] = ()) -> bytes:
+    """The core metadata of a distribution, with ``more`` headers."""
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Requires-Python: >=3.8", *more]
     return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires), ""]).encode()
 
 
@@ -20,14 +20,14 @@ def wheel_name(name: str, version: str) -> str:
     return f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
 
 
-def make_wheel(name: str, version: str, requires: Sequence[str] = (), payload: bytes = b"") -> bytes:
+def make_wheel(name: str, version: str, requires: Sequence[str] = (), payload: bytes = b"", more: Sequence[str] = ()) -> bytes:
     """A wheel that holds the module ``name``, whose ``VERSION`` says its version, and ``payload`` as data."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     files = {
         f"{module}/__init__.py": f"VERSION = {version!r}\n".encode(),
         f"{module}/payload.bin": payload,
-        f"{info}/METADATA": metadata(name, version, requires),
+        f"{info}/METADATA": metadata(name, version, requires, more),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = [f"{path},sha256={_digest(content)},{len(content)}" for path, content in files.items()]

@@ -13,10 +13,11 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
+from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, offload, wait_for
 from tests.push.fake_repository import FakeRepository, Saying, reactor
 from tests.web.web_asking import Person, basic
-from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, files, release, sdist, upload, wheel, with_stages
+from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, files, release, sdist, upload, with_stages
 from tests.web.web_wire import GONE, Answer, Wire, read_answer
 from tests.web.web_world import World
 from twistpi.http.agent import make_agent
@@ -80,7 +81,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
 @pytest.fixture
 def source(server: Callable[[str], Server]) -> Server:
     source = server("source")
-    upload(source.alice, DEV, WHEEL, wheel(), summary="the best", classifiers=["A :: B", "C :: D"])
+    upload(source.alice, DEV, WHEEL, make_wheel(NAME, "1.0", more=["Summary: the best", "Classifier: A :: B", "Classifier: C"]))
     upload(source.alice, DEV, SDIST, sdist())
     upload(source.alice, DEV, "docs.zip", b"zip", action="doc_upload")
     return source

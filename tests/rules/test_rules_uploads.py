@@ -280,7 +280,8 @@ def test_a_file_is_announced_with_its_digest() -> None:
 
 
 def test_empty_text_is_sent_and_empty_lists_are_not() -> None:
-    fields = metadata_fields({"name": "Pkg", "version": "1.0", "classifiers": ["A :: B", "C :: D"], "metadata_version": "2.4"})
+    told = {"name": "Pkg", "version": "1.0", "classifiers": ["A :: B", "C :: D"], "metadata_version": "2.4"}
+    fields = metadata_fields({**told, "summary": "", "requires_dist": []})
     assert ("summary", "") in fields
     assert [value for name, value in fields if name == "classifiers"] == ["A :: B", "C :: D"]
     assert not [name for name, _value in fields if name == "requires_dist"]

@@ -53,6 +53,7 @@ def test_a_project_is_every_release_with_its_files(mirrored: World) -> None:
                 "hash_spec": f"sha256={sha256(b'sdist')}",
                 "hashes": {"sha256": sha256(b"sdist")},
                 "href": f"{ROOT}/{MIRROR}/+f/{sha256(b'sdist')[:3]}/{sha256(b'sdist')[3:16]}/{SDIST.filename}",
+                "requires_python": "",
             },
         ],
     }

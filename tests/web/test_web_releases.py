@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.archives.made_archives import zip_of
+from tests.archives.made_archives import packed, tar_of, zip_of
+from tests.fakes.wheels import make_wheel
 from tests.web.web_asking import Person, add_stage, nobody
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, page, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire
@@ -65,6 +66,15 @@ def test_a_release_is_told_with_every_field_and_link_of_the_protocol(world: Worl
             "for_href": f"{here}/{tested}", "log": [upload_log(who=None)],
         },
     ]  # fmt: skip
+
+
+def test_the_metadata_of_a_release_is_that_of_its_last_file_and_no_mixture(world: World, alice: Person) -> None:
+    upload(alice, DEV, WHEEL, make_wheel(NAME, "1.0", more=["License: MIT"]), license="MIT")
+    old = tar_of({"demo_pkg-1.0/PKG-INFO": b"Metadata-Version: 2.4\nName: demo-pkg\nVersion: 1.0\nLicense-Expression: MIT\n"})
+    upload(alice, DEV, SDIST, packed("a.tar.gz", old), license_expression="MIT")
+    told = release(alice, DEV)
+    assert (told["license"], told["license_expression"], told["requires_python"]) == ("", "MIT", "")
+    assert [link.get("requires_python") for link in told["+links"]] == [">=3.8", None], "a link says what is its own"
 
 
 def test_a_release_is_the_same_object_as_in_its_project(world: World, alice: Person) -> None:

@@ -119,9 +119,12 @@ def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
 def merge_metadata(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> Mapping[str, Json]:
     """Return the metadata of an upload: what is ``found`` in the file itself, and all other fields of the ``form``.
 
-    ``found`` is the archive's core metadata, None when it has none.  Name and version are written as in the form.
+    ``found`` is the archive's core metadata, None when it has none.  With it, fields that neither has are empty, so that the
+    metadata of a release is never a mixture of those of its files.  Name and version are written as in the form.
     """
-    return {**form, **(found or {}), **{key: form[key] for key in _IDENTITY}}
+    if found is None:
+        return form
+    return every_field({**form, **found, **{key: form[key] for key in _IDENTITY}})
 
 
 def requires_python(form: Mapping[str, Json], found: Mapping[str, Json] | None) -> str | None:

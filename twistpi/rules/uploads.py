@@ -18,7 +18,7 @@ from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
 from twistpi.model.records import Index, Json, Link
 from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.mirrors import file_path
-from twistpi.rules.upload_checks import described, every_field, shown_metadata
+from twistpi.rules.upload_checks import described, every_field
 
 IDENTICAL: Final = "Upload of identical file to non volatile index."
 """The message of a success that changed nothing, on an index that is not volatile."""
@@ -130,9 +130,9 @@ class EncodedForm:
 
 
 def metadata_fields(metadata: Mapping[str, Json]) -> Fields:
-    """Return the fields of ``Release.metadata``; empty text is sent, empty lists are left out."""
+    """Return the fields of ``metadata``; empty text is sent, empty lists are left out."""
     fields: list[tuple[str, str]] = []
-    for key, value in {**shown_metadata(metadata), "metadata_version": metadata.get("metadata_version") or _OLDEST}.items():
+    for key, value in {**metadata, "metadata_version": metadata.get("metadata_version") or _OLDEST}.items():
         names = (key, _OTHER_SPELLINGS[key]) if key in _OTHER_SPELLINGS else (key,)
         values = value if isinstance(value, list | tuple) else (value,)
         fields.extend((name, str(one)) for name in names for one in values)
@@ -140,7 +140,7 @@ def metadata_fields(metadata: Mapping[str, Json]) -> Fields:
 
 
 def file_fields(filename: str, sha256: str) -> Fields:
-    """Return the fields of a distribution beside the metadata of its release."""
+    """Return the fields of a distribution beside its metadata."""
     filetype, pyversion = file_type(filename)
     return ((":action", "file_upload"), ("filetype", filetype), ("pyversion", pyversion), ("sha256_digest", sha256))
 

@@ -32,7 +32,7 @@ def alice(world: World) -> Person:
     alice = with_stages(world)
     add_stage(world, "alice/tgt")
     upload(alice, DEV, WHEEL, wheel(), name="Demo.Pkg", summary="the best")
-    upload(alice, DEV, SDIST, sdist(), name="Demo.Pkg")
+    upload(alice, DEV, SDIST, sdist(), name="Demo.Pkg", summary="the best")
     upload(alice, DEV, "docs.zip", b"zip", action="doc_upload")
     assert alice.ask("POST", path_of(world, DEV, SDIST), {"testenvs": {}}).status == 200
     return alice

@@ -60,7 +60,7 @@ def _mirrored(known: KnownProject, version: str, files: Sequence[KnownFile], out
         data["requires_python"] = requires
     data.update(_yanked(files))
     base = _base(known.index, outside)
-    data["+links"] = [_link("releasefile", base + quote_path(file.path), _hashes(file)) for file in files]
+    data["+links"] = [_distribution(file, base + quote_path(file.path), _hashes(file), requires) for file in files]
     return data
 
 
@@ -71,7 +71,8 @@ def _private(release: Release, outside: str, is_quarantined: bool) -> Data:
     hrefs = {file.known.link.filename: base + quote_path(file.known.path) for file in release.files}
     links = []
     for file in release.files:
-        told = _link("releasefile", hrefs[file.known.link.filename], {"sha256": str(file.known.sha256)})
+        href, hashes = hrefs[file.known.link.filename], {"sha256": str(file.known.sha256)}
+        told = _distribution(file.known, href, hashes, release.metadata.get("requires_python"))
         links.append({**told, "log": _log(file.log)})
     links += [_attached(attachment, base, hrefs) for attachment in release.attachments]
     if links and not is_quarantined:
@@ -102,6 +103,12 @@ def _hashes(file: KnownFile) -> Mapping[str, str]:
 def _link(kind: str, href: str, hashes: Mapping[str, str]) -> Data:
     told = {"hashes": dict(hashes)} if hashes else {}
     return {"rel": kind, "hash_spec": hash_spec(hashes), **told, "href": href}
+
+
+def _distribution(file: KnownFile, href: str, hashes: Mapping[str, str], common: str | None) -> Data:
+    """Return the link of a distribution, which tells its ``Requires-Python`` if that is not the ``common`` one of its release."""
+    own = file.link.requires_python
+    return {**_link("releasefile", href, hashes), **({} if (own or "") == (common or "") else {"requires_python": own or ""})}
 
 
 def _log(lines: Sequence[LogLine]) -> list[Data]:
