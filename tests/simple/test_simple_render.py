@@ -192,6 +192,12 @@ def test_R33_provenance_goes_through_or_is_absent() -> None:
     assert file_of(known(attrs.evolve(LINK, provenance="https://upstream.example/p")))["provenance"].startswith("https://")
 
 
+def test_R31_metadata_of_an_sdist_is_promised_only_with_a_digest() -> None:
+    sdist = attrs.evolve(LINK, filename="demo-1.0.tar.gz", core_metadata=True)
+    assert "core-metadata" not in file_of(known(sdist))
+    assert file_of(known(attrs.evolve(sdist, core_metadata={"sha256": SHA256})))["core-metadata"] == {"sha256": SHA256}
+
+
 def test_R34_status_is_a_top_level_object() -> None:
     assert as_json(page(header=PageHeader("archived")))["project-status"] == {"status": "archived"}
     assert "project-status" not in as_json(page())

@@ -1,8 +1,9 @@
 """Core metadata of a wheel, read through byte ranges instead of the whole file.
 
 ``find_metadata`` yields the ranges it needs and is sent their bytes, out of a local file (``read_from``) or from an upstream.
-The end comes first, which mostly holds the directory and the metadata as well: one or two ranges do.  The archive may be
-hostile, so sizes are checked before they are believed.  Sources: "Binary distribution format" (PEP 427), "Core metadata".
+The end comes first, which mostly holds the directory and the metadata as well: one or two ranges do.  Whatever an installer finds
+with Python's ``zipfile`` is found, and not judged.  The archive may be hostile, so sizes are checked before they are believed.
+Sources: "Binary distribution format" (PEP 427), "Core metadata".
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from twistpi.archives.core_metadata import check_core_metadata
 from twistpi.archives.source import DEFAULT_LIMITS, Limits, shown
 from twistpi.archives.zip_directory import (
+    BZIP2,
     DEFLATED,
     LOCAL_HEADER,
+    LZMA,
     STORED,
     TAIL_LENGTH,
     Member,
@@ -52,7 +54,7 @@ def find_metadata(filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> 
     """Return the bytes of ``METADATA`` in the wheel ``filename`` of ``size`` bytes.
 
     The generator yields ``ByteRange``s inside the file and must be sent exactly the bytes of each.  Raise ``InvalidDistribution``
-    for a file that is no wheel, is damaged, or holds the metadata of something else.
+    for a file that is no wheel, or is damaged.
     """
     if not is_wheel(filename):
         raise InvalidDistribution(filename, "only the metadata of wheels can be read without building")
@@ -62,9 +64,7 @@ def find_metadata(filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> 
     directory = find_directory(filename, size, tail, limits, strict=False)
     entries = yield from window.read(directory.start, directory.length)
     member = _metadata_member(filename, list_members(filename, directory, iter([entries])))
-    body = yield from _content(window, member, limits)
-    check_core_metadata(body, filename, limits)
-    return body
+    return (yield from _content(window, member, limits))
 
 
 def read_from(ranges: Ranges, read: Callable[[int, int], bytes]) -> bytes:
@@ -103,19 +103,18 @@ class _Window:
 
 
 def _metadata_member(filename: str, members: Iterable[Member]) -> Member:
-    """Return the one ``METADATA`` in a ``.dist-info`` folder that has the wheel's name, in any spelling."""
+    """Return the last ``METADATA`` in a ``.dist-info`` folder that has the wheel's name, in any spelling."""
     project = _canonical(filename.partition("-")[0])
-    found = []
+    last = None
     for member in members:
         folder, _slash, name = member.name.partition("/")
         if name == "METADATA" and folder.endswith(".dist-info"):
             owner = folder.removesuffix(".dist-info").rpartition("-")[0]
             if _canonical(owner) == project:
-                found.append(member)
-    if len(found) != 1:
-        reason = "it contains METADATA more than once" if found else "it contains no METADATA for its name"
-        raise InvalidDistribution(filename, reason)
-    return found[0]
+                last = member
+    if last is None:
+        raise InvalidDistribution(filename, "it contains no METADATA for its name")
+    return last
 
 
 def _canonical(name: str) -> str:
@@ -124,7 +123,7 @@ def _canonical(name: str) -> str:
 
 def _content(window: _Window, member: Member, limits: Limits) -> Ranges:
     name = shown(member.name)
-    if member.flags & _ENCRYPTED or member.method not in (STORED, DEFLATED):
+    if member.flags & _ENCRYPTED or member.method not in (STORED, DEFLATED, BZIP2, LZMA):
         raise InvalidDistribution(window.filename, f"its {name} is compressed in a way that no installer supports")
     if min(member.packed, member.unpacked) < 0 or max(member.packed, member.unpacked) > limits.largest_metadata:
         raise InvalidDistribution(window.filename, f"its {name} is too large")
@@ -134,9 +133,9 @@ def _content(window: _Window, member: Member, limits: Limits) -> Ranges:
     foreseen = LOCAL_HEADER.size + len(member.raw_name) + _LONGEST_LOCAL_EXTRA + member.packed
     seen = yield from window.read(member.offset, min(foreseen, window.size - member.offset))
     header = seen[: LOCAL_HEADER.size].ljust(LOCAL_HEADER.size, b"\0")
-    sign, _needed, _flags, method, *_repeated, name_length, extra_length = LOCAL_HEADER.unpack(header)
+    sign, *_repeated, name_length, extra_length = LOCAL_HEADER.unpack(header)
     start = LOCAL_HEADER.size + name_length
-    if sign != b"PK\x03\x04" or method != member.method or seen[LOCAL_HEADER.size : start] != member.raw_name:
+    if sign != b"PK\x03\x04" or seen[LOCAL_HEADER.size : start] != member.raw_name:
         raise InvalidDistribution(window.filename, f"its {name} is not where the central directory says")
     start += extra_length
     packed = seen[start : start + member.packed]

@@ -6,6 +6,8 @@ Both readers of ZIP archives use it.  ``zip_members`` reads uploads and refuses 
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ from twistpi.model.errors import InvalidDistribution
 
 STORED: Final = 0
 DEFLATED: Final = 8
+BZIP2: Final = 12
+LZMA: Final = 14
 ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 """Flags."""
 DESCRIBED_LATER: Final = 0x8
@@ -48,6 +52,8 @@ class Directory:
     """Bytes."""
     count: int
     """Members."""
+    shift: int = 0
+    """Bytes before the archive, which its offsets do not count."""
 
 
 @attrs.frozen
@@ -83,11 +89,14 @@ def find_directory(filename: str, size: int, tail: bytes, limits: Limits, *, str
     """Find the central directory of an archive of ``size`` bytes whose last ``TAIL_LENGTH`` bytes, or all, are ``tail``.
 
     Raise ``InvalidDistribution`` for a damaged archive.  With ``strict`` a comment that looks like another last record counts as
-    damage, since programs differ in which one they take.
+    damage, since programs differ in which one they take, and so do bytes before or behind the archive, which Python's ``zipfile``
+    passes over.
     """
     end = tail.rfind(b"PK\x05\x06")
     while end >= 0 and not (len(tail) - end >= _END.size and end + _END.size + _END.unpack_from(tail, end)[-1] == len(tail)):
         end = -1 if strict else tail.rfind(b"PK\x05\x06", 0, end)
+    if end < 0 and not strict:
+        end = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END.size + 4))
     if end < 0:
         raise InvalidDistribution(filename, "it is not a ZIP archive, or is incomplete")
     _sign, disk, first_disk, here, count, length, start, _comment = _END.unpack_from(tail, end)
@@ -95,7 +104,7 @@ def find_directory(filename: str, size: int, tail: bytes, limits: Limits, *, str
     locator = end - _END64_LOCATOR.size
     if locator >= 0 and tail.startswith(b"PK\x06\x07", locator):
         narrow = (here, count, length, start)
-        stop, wide = _zip64_end(filename, size - len(tail), tail, locator)
+        stop, wide = _zip64_end(filename, size - len(tail), tail, locator, strict=strict)
         see_there = (0xFFFF, 0xFFFF, _SEE_EXTRA_FIELD, _SEE_EXTRA_FIELD)
         if any(one not in (other, there) for one, other, there in zip(narrow, wide, see_there, strict=True)):
             raise InvalidDistribution(filename, "its central directory has two different descriptions")
@@ -106,21 +115,24 @@ def find_directory(filename: str, size: int, tail: bytes, limits: Limits, *, str
         raise InvalidDistribution(filename, f"it has {count} members, more than the {limits.most_members} that are taken")
     if length > limits.largest_directory:
         raise InvalidDistribution(filename, "its central directory is too large")
-    if here != count or start + length != stop:
+    shift = stop - length - start
+    if here != count or shift < 0 or (strict and shift):
         raise InvalidDistribution(filename, "its central directory is not where it should be")
-    return Directory(start, length, count)
+    return Directory(start + shift, length, count, shift)
 
 
-def _zip64_end(filename: str, tail_start: int, tail: bytes, locator: int) -> tuple[int, tuple[int, int, int, int]]:
+def _zip64_end(
+    filename: str, tail_start: int, tail: bytes, locator: int, *, strict: bool
+) -> tuple[int, tuple[int, int, int, int]]:
     """Return the offset of the ZIP64 last record, and its two counts of members, length and start of the directory."""
     _sign, disk, place, disks = _END64_LOCATOR.unpack_from(tail, locator)
     record = locator - _END64.size
-    if disk or disks > 1 or record < 0 or place != tail_start + record:
+    if disk or disks > 1 or record < 0 or (strict and place != tail_start + record):
         raise InvalidDistribution(filename, "its end record points elsewhere")
     sign, length, _made, _needed, disk, first_disk, here, count, table, start = _END64.unpack_from(tail, record)
     if sign != b"PK\x06\x06" or length != _END64.size - 12 or disk or first_disk:
         raise InvalidDistribution(filename, "its end record is damaged")
-    return place, (here, count, table, start)
+    return tail_start + record, (here, count, table, start)
 
 
 def list_members(filename: str, directory: Directory, pieces: Iterator[bytes]) -> Iterator[Member]:
@@ -142,6 +154,7 @@ def list_members(filename: str, directory: Directory, pieces: Iterator[bytes]) -
         name, extra = entries.take(name_length), entries.take(extra_length)
         entries.skip(comment_length)
         unpacked, packed, offset = wide_sizes(extra, (unpacked, packed, offset))
+        offset += directory.shift
         yield Member(name, flags, method, crc, packed, unpacked, offset, disk, mode >> 28 if system == _UNIX else 0, extra)
     if left:
         raise InvalidDistribution(filename, "its central directory is longer than its members")
@@ -170,18 +183,32 @@ def wide_sizes(extra: bytes, sizes: Sequence[int]) -> Sequence[int]:
 
 
 def unpack_member(filename: str, member: Member, packed: bytes, *, strict: bool) -> bytes:
-    """Return the content of ``member``, stored or deflated, out of its bytes in the archive.
+    """Return the content of ``member`` out of its bytes in the archive.
 
     Raise ``InvalidDistribution`` when it is damaged; with ``strict`` also when bytes are left over.
     """
-    body, is_whole = packed, True
-    if member.method == DEFLATED:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            body = inflater.decompress(packed, member.unpacked + 1)
-        except zlib.error as error:
-            raise InvalidDistribution(filename, f"its {shown(member.name)} cannot be unpacked ({error})") from error
-        is_whole = inflater.eof and not (strict and inflater.unused_data)
+    try:
+        body, is_whole = _unpacked(member, packed, strict=strict)
+    except (zlib.error, OSError, lzma.LZMAError, struct.error, ValueError) as error:
+        raise InvalidDistribution(filename, f"its {shown(member.name)} cannot be unpacked ({error})") from error
     if not is_whole or len(body) != member.unpacked or zlib.crc32(body) != member.crc:
         raise InvalidDistribution(filename, f"its {shown(member.name)} differs from what the central directory says")
     return body
+
+
+def _unpacked(member: Member, packed: bytes, *, strict: bool) -> tuple[bytes, bool]:
+    """Return at most one byte more than the content of ``member``, and whether it ends there; raise what unpacking raises."""
+    most = member.unpacked + 1
+    if member.method == DEFLATED:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        body = inflater.decompress(packed, most)
+        return body, inflater.eof and not (strict and inflater.unused_data)
+    if member.method == BZIP2:
+        return bz2.BZ2Decompressor().decompress(packed, most), True
+    if member.method == LZMA:
+        _version, length, packing, dictionary = struct.unpack_from("<2HBL", packed)
+        coder = {"id": lzma.FILTER_LZMA1, "lc": packing % 9, "lp": packing // 9 % 5, "pb": packing // 45}
+        # A dictionary need not be larger than what it serves for; it takes memory.
+        filters = [{**coder, "dict_size": max(4096, min(dictionary, most))}]
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(packed[4 + length :], most), True
+    return packed, True

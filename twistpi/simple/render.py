@@ -153,7 +153,10 @@ def offered_metadata(file: KnownFile, *, offline: bool = False) -> bool | Mappin
     if offline or file.vanished:
         # The upstream cannot be asked.  Only a cached wheel has metadata then, and its digest is not known.
         return True if file.cached and file.link.is_wheel else None
-    return claim or (True if file.link.is_wheel else None)
+    if file.link.is_wheel:
+        return claim or True
+    # Of what is no wheel, nothing else could be served should the upstream not have what it says.
+    return claim if isinstance(claim, Mapping) else None
 
 
 def _digests(file: KnownFile) -> Mapping[str, str]:
