@@ -29,6 +29,8 @@ from tests.fakes.upstream import (
 )
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, reactor, start
+from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.pages import PageService
 from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.errors import UnknownFile, UnknownProject, UpstreamFailed, UpstreamUnreachable
 
@@ -293,6 +295,59 @@ async def test_R67_R59_an_upstreams_404_is_remembered_for_a_short_while(setup: S
     setup.fake.add_project("hello", {WHEEL: b"wheel"})
     setup.clock.shift += 61
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@in_reactor
+async def test_a_refusal_for_an_unknown_project_means_that_there_is_none_while_others_are_answered(
+    setup: Setup, status: int
+) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.misbehave("/simple/early/", Status(status))
+    with pytest.raises(UpstreamFailed):
+        await setup.mirror.ensure(setup.index, "early")
+    await setup.mirror.ensure(setup.index, "hello")
+    for shift, asked in ((0, 1), (30, 1), (61, 2), (0, 2)):
+        setup.clock.shift += shift
+        name = f"other-{setup.clock.shift:g}"
+        setup.fake.misbehave(f"/simple/{name}/", Status(status))
+        for _ in range(2):
+            with pytest.raises(UnknownProject):
+                await setup.mirror.ensure(setup.index, name)
+        assert setup.fake.count(f"/simple/{name}/") == 1
+        assert setup.fake.count(PAGE) == asked
+    setup.fake.misbehave(PAGE, Status(status))
+    setup.clock.shift += 1801
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "stale", "it has files here"
+    setup.fake.misbehave("/simple/late/", Status(status))
+    with pytest.raises(UpstreamFailed):
+        await setup.mirror.ensure(setup.index, "late")
+
+
+@pytest.mark.parametrize(("meaning", "expected"), [(403, UnknownProject), (404, UpstreamFailed), (401, UpstreamFailed)])
+@in_reactor
+async def test_the_index_may_say_what_a_refusal_means(setup: Setup, meaning: int, expected: type[Exception]) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    if meaning != 403:
+        await setup.mirror.ensure(setup.index, "hello")
+    await setup.set_up(mirror_unknown_status=meaning)
+    setup.fake.misbehave("/simple/other/", Status(403))
+    with pytest.raises(expected):
+        await setup.mirror.ensure(setup.index, "other")
+
+
+@in_reactor
+async def test_a_restarted_server_finds_out_again_whether_an_upstream_answers_for_others(
+    setup: Setup,
+) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
+    pages = UpstreamPages(setup.upstream, setup.readers, setup.writer, 5.0)
+    restarted = PageService(pages, setup.readers, setup.clock)
+    setup.fake.misbehave("/simple/other/", Status(403))
+    with pytest.raises(UnknownProject):
+        await restarted.ensure(setup.index, "other")
+    assert setup.fake.count(PAGE) == 2
 
 
 @in_reactor

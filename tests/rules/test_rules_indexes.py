@@ -120,6 +120,7 @@ def test_a_new_mirror_has_a_volatility_and_what_it_is_told() -> None:
         "mirror_use_external_urls": "yes",
         "mirror_no_project_list": "no",
         "mirror_ignore_serial_header": True,
+        "mirror_unknown_status": "403",
         "mirror_provides_core_metadata": "TRUE",
         "mirror_web_url_fmt": "https://upstream.example/project/{name}/",
         "acl_read": ["bob"],
@@ -131,6 +132,7 @@ def test_a_new_mirror_has_a_volatility_and_what_it_is_told() -> None:
         "mirror_cache_expiry": 600,
         "mirror_use_external_urls": True,
         "mirror_no_project_list": False,
+        "mirror_unknown_status": 403,
         "mirror_provides_core_metadata": True,
     }
 
@@ -225,6 +227,8 @@ def test_a_value_that_a_private_index_does_not_take_is_refused(given: dict[str, 
         ({"mirror_use_external_urls": "maybe"}, "Unknown boolean value 'maybe'."),
         ({"mirror_no_project_list": 1}, "Unknown boolean value 1."),
         ({"mirror_ignore_serial_header": "0"}, "Unknown boolean value '0'."),
+        *(({"mirror_unknown_status": status}, "'mirror_unknown_status' option must be 401, 403 or 404")
+          for status in ["500", 200, True, None, [403]]),
         ({"mirror_provides_core_metadata": []}, "Unknown boolean value []."),
         ({"mirror_web_url_fmt": "javascript:alert(1)"}, "'mirror_web_url_fmt' option must be a URL."),
         ({"acl_toxresult_upload": "bob"}, "indexconfig got unexpected keyword arguments: acl_toxresult_upload=bob"),

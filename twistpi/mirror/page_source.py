@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, Protocol
 
 import attrs
@@ -18,6 +18,7 @@ from twistpi.changelog.writer import Committed, Writer
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.single_flight import SingleFlight
 from twistpi.http.urls import Origin
 from twistpi.mirror.upstream import ACCEPT_PAGE, StaleConfig, UpstreamConfig, tells_its_end, unusable_status, validators
 from twistpi.model.changes import Change
@@ -36,6 +37,9 @@ _LARGE: Final = 64 * 1024
 LARGEST_PAGE: Final = 64 * 1024 * 1024
 """Bytes of the largest project page, decompressed."""
 _SERIAL: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
+_REFUSED: Final = frozenset({401, 403})
+_PROVEN: Final = 60.0
+"""Seconds for which a page proves that an upstream answers this server."""
 _AT_ONCE: Final = 64
 """Pages that are requested from one origin at a time."""
 
@@ -65,6 +69,15 @@ class PageSource(Protocol):
         """
 
 
+@attrs.frozen
+class _Answered:
+    """A project whose page an upstream sent or confirmed."""
+
+    project: str
+    at: float
+    """Unix seconds."""
+
+
 @attrs.define
 class UpstreamPages:
     """Project pages from the upstreams themselves."""
@@ -78,6 +91,9 @@ class UpstreamPages:
     _turns: dict[Origin, DeferredSemaphore] = attrs.field(
         init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_AT_ONCE))
     )
+    _answered: dict[tuple[str, str], _Answered] = attrs.field(init=False, factory=dict)
+    """Index and ``mirror_url`` -> the last page from there."""
+    _probes: SingleFlight[tuple[str, str], bool] = attrs.field(init=False, factory=SingleFlight)
 
     async def refresh(
         self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
@@ -86,14 +102,7 @@ class UpstreamPages:
         turn = self._turns[config.origin]
         await turn.acquire()
         try:
-            response = await self._client.request(
-                "GET",
-                config.page_url(project),
-                headers={"Accept": ACCEPT_PAGE, **conditions(*validators(known.freshness, known.is_known, config.source))},
-                credentials=config.credentials,
-                timeout=self._timeout,
-                compressed=True,
-            )
+            response = await self._get(config, project, known)
             responding()
             if response.status == 200:
                 body = await response.read(LARGEST_PAGE)
@@ -105,10 +114,12 @@ class UpstreamPages:
             page = await self._parse(project, response, body)
             learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
             await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
+            self._note_answer(config, project)
             return ("revalidated" if known.is_known else "miss"), learned
         if response.status == 304 and known.freshness is not None:
+            self._note_answer(config, project)
             return "revalidated", await self._confirm(config, project, known.freshness, response)
-        if response.status not in (404, 410):
+        if not await self._means_unknown(response.status, config, known):
             raise unusable_status(response.status)
         if not known.is_known:
             config.require_current(self._readers.get().index(config.index))
@@ -116,6 +127,52 @@ class UpstreamPages:
         learned = Freshness(self._client.clock.seconds(), missing=True, source=config.source)
         await self._commit(_decide_absence(config, project), config, project, learned)
         return "revalidated", learned
+
+    def _get(self, config: UpstreamConfig, project: str, known: Known) -> Awaitable[Response]:
+        return self._client.request(
+            "GET",
+            config.page_url(project),
+            headers={"Accept": ACCEPT_PAGE, **conditions(*validators(known.freshness, known.is_known, config.source))},
+            credentials=config.credentials,
+            timeout=self._timeout,
+            compressed=True,
+        )
+
+    async def _means_unknown(self, status: int, config: UpstreamConfig, known: Known) -> bool:
+        """Return whether ``status`` says that there is no such project.
+
+        Object storage whose files may be read but not listed answers 403 for what it does not have.  So does an upstream that
+        refuses this server altogether; the one that does not answers for another project at that time.
+        """
+        if status in (404, 410):
+            return True
+        if known.is_known or status not in _REFUSED:
+            return False
+        if config.unknown_status is not None:
+            return status == config.unknown_status
+        upstream = (config.index, config.mirror_url)
+        answered = self._answered.get(upstream)
+        if answered is not None and 0 <= self._client.clock.seconds() - answered.at < _PROVEN:
+            return True
+        return await self._probes.join(upstream, lambda: self._answers_for_another(config))
+
+    async def _answers_for_another(self, config: UpstreamConfig) -> bool:
+        """Ask for the last page that the upstream sent; return whether it still does."""
+        upstream = (config.index, config.mirror_url)
+        answered = self._answered.get(upstream)
+        project = answered.project if answered else self._readers.get().newest_page(config.index, config.source)
+        if project is None:
+            return False
+        self._answered[upstream] = _Answered(project, float("-inf"))
+        response = await self._get(config, project, Known(True, self._readers.get().freshness(config.index, project)))
+        response.discard()
+        if response.status not in (200, 304):
+            return False
+        self._note_answer(config, project)
+        return True
+
+    def _note_answer(self, config: UpstreamConfig, project: str) -> None:
+        self._answered[config.index, config.mirror_url] = _Answered(project, self._client.clock.seconds())
 
     def _freshness(self, config: UpstreamConfig, etag: str | None, last_modified: str | None) -> Freshness:
         return Freshness(self._client.clock.seconds(), etag, last_modified, missing=False, source=config.source)

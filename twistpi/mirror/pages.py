@@ -36,9 +36,10 @@ _RECENT: Final = 10.0
 _MOST_CHANGES: Final = 5
 """How often the configuration of an index may change while one request waits."""
 
-Key = tuple[str, str, str, bool]
-"""Index, project, ``mirror_url`` and whether older serials are accepted.  With another configuration, neither a request that is
-on its way nor a failure that is remembered counts.
+Key = tuple[str, str, str, bool, int | None]
+"""Index, project, ``mirror_url``, whether older serials are accepted, and ``mirror_unknown_status``.
+
+With another configuration, neither a request that is on its way nor a failure that is remembered counts.
 """
 
 
@@ -267,7 +268,7 @@ class PageService:
 
 
 def _key(config: UpstreamConfig, project: str) -> Key:
-    return config.index, project, config.mirror_url, config.ignores_serial
+    return config.index, project, config.mirror_url, config.ignores_serial, config.unknown_status
 
 
 def _upstream_key(config: UpstreamConfig) -> tuple[str, str]:

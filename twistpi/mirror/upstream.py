@@ -35,6 +35,8 @@ class UpstreamConfig:
     """Seconds for which an answer holds."""
     ignores_serial: bool = False
     """Whether pages whose serial went backwards are accepted."""
+    unknown_status: int | None = None
+    """The status, besides 404 and 410, for a project that it does not have; None when that is to be found out."""
     mirror_url: str = attrs.field(default="", repr=False)
     """As it stands in the configuration, with credentials."""
 
@@ -75,7 +77,8 @@ def upstream_config(index: Index, subject: str, cache_expiry: float = 0.0) -> Up
     if isinstance(own, int | float) and not isinstance(own, bool) and own >= 0:
         expiry = float(own)
     ignores_serial = bool(index.config.get("mirror_ignore_serial_header"))
-    return UpstreamConfig(index.name, source, origin, credentials, expiry, ignores_serial, url)
+    unknown_status = index.config.get("mirror_unknown_status")
+    return UpstreamConfig(index.name, source, origin, credentials, expiry, ignores_serial, unknown_status, url)
 
 
 def is_fresh(freshness: Freshness | None, source: str, expiry: float, now: float) -> bool:

@@ -100,6 +100,13 @@ def _seconds(key: str, value: Json) -> int:
     return int(value)
 
 
+def _unknown_status(key: str, value: Json) -> int:
+    status = value.strip() if isinstance(value, str) else str(value)
+    if status not in ("401", "403", "404"):
+        raise BadRequest(f"'{key}' option must be 401, 403 or 404")
+    return int(status)
+
+
 def _url(key: str, value: Json) -> str:
     """Accept an http or https address; when user and password are empty they are removed, so that former ones can be."""
     if not isinstance(value, str) or not _is_url(value.strip()):
@@ -163,6 +170,7 @@ MIRROR_KEYS: Final = (
     Key("mirror_use_external_urls", _boolean),
     Key("mirror_no_project_list", _boolean),
     Key("mirror_ignore_serial_header", _boolean),
+    Key("mirror_unknown_status", _unknown_status),
     Key("mirror_provides_core_metadata", _boolean),
     Key("mirror_web_url_fmt", _url_format),
     *_FOR_ALL,

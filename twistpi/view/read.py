@@ -278,6 +278,14 @@ class Reader(ReleaseReader):
         ).fetchone()
         return None if row is None else Freshness(row[0], row[1], row[2], row[3] == 1, row[4])
 
+    def newest_page(self, index: str, source: str) -> str | None:
+        """Return the project in ``index`` that the upstream ``source`` sent or confirmed last."""
+        row = self._execute(
+            "SELECT project FROM freshness WHERE index_name = ? AND source = ? AND NOT missing ORDER BY checked_at DESC LIMIT 1",
+            (index, source),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
 
 class Readers:
     """One read-only connection for each thread that calls ``get``."""
