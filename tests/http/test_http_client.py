@@ -130,6 +130,7 @@ async def test_userinfo_in_a_redirect_is_ignored(serve: Serve, client: HTTPClien
     response = await client.request("GET", server.url)
     assert response.url == f"{other.url}/x"
     assert b"authorization" not in other.heads[0].lower()
+    assert all(b"via: 1.1 twistpi" in lines(one.heads[0]) for one in (server, other)), "no request counts as one of a user here"
 
 
 @in_reactor

@@ -15,6 +15,7 @@ from tests.web.web_world import World
 from twistpi.auth import tokens as api_tokens
 from twistpi.model.changes import TokenCreated
 from twistpi.rules.permissions import Policy
+from twistpi.web.forwarding.peers import own_name
 
 LOGINS = ("bob", "alice", "carol", "root", "dave")
 TOKENS = {
@@ -229,5 +230,28 @@ def test_a_login_that_is_not_needed_is_not_looked_at_for_a_challenge(tmp_path: P
         assert wrong.get("/alice/dev").status == 200
         refused = wrong.get("/alice/hidden")
         assert (refused.status, refused.headers["www-authenticate"]) == (401, 'Basic realm="pypi"')
+    finally:
+        world.close()
+
+
+def test_requests_of_the_server_to_itself_reach_only_indexes_that_everybody_may_read(tmp_path: Path) -> None:
+    world = make_world(str(tmp_path), restricted=False)
+    try:
+        own = {"via": f"1.1 proxy, 1.1 {own_name(world.components.node.node_id)}"}
+        root = logged_in(world, "root")
+        assert root.get("/alice/dev/+simple/", **own).status == 200
+        assert logged_in(world, "alice").ask("POST", "/alice/dev/", FORM, **UPLOAD, **own).status == 400, "its form is judged"
+        before = serial_of(world)
+        refused = [
+            root.get("/alice/hidden/+simple/", **own),
+            root.ask("POST", "/alice/hidden/", FORM, **UPLOAD, **own),
+            root.ask("DELETE", "/alice/dev", **own),
+            root.ask("POST", "/+login", {"user": "root", "password": ""}, **own),
+            root.ask("PUT", "/eve", {"password": ""}, **own),
+            root.get("/alice/nothing/", **own),
+        ]
+        assert [(answer.status, "of its own" in answer.json()["message"]) for answer in refused] == [(403, True)] * 6
+        assert serial_of(world) == before
+        assert root.get("/alice/hidden/+simple/", via="1.1 twistpi-another").status == 200
     finally:
         world.close()

@@ -37,7 +37,6 @@ from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -312,7 +311,7 @@ class World:
         """Make the site anew, after ``changes`` of its components."""
         for name, value in changes.items():
             setattr(self.components, name, value)
-        self.components.trusted_peers = TrustedPeers(self.components.addresses, self.components.replication.nodes)
+        self.components.trusted_peers = self.components._make_trusted_peers()
         self.site = make_site(self.components, access_log=self.access_log)
 
     def close(self) -> None:

@@ -139,6 +139,8 @@ class HTTPClient:
     """Seconds from the request to the head of its response, redirects included."""
     silence: float = attrs.field(default=30.0, kw_only=True)
     """The longest time in the middle of a body without a byte, in seconds."""
+    via: str = attrs.field(default="twistpi", kw_only=True)
+    """The name of this server in ``Via``, which every request has: none counts as one of a user on the machine."""
     requests: int = attrs.field(default=0, init=False)
     """Requests sent, redirects included."""
     failures: int = attrs.field(default=0, init=False)
@@ -166,9 +168,10 @@ class HTTPClient:
         """
         seconds = self.timeout if timeout is None else timeout
         data = BytesBody(body) if isinstance(body, bytes) else body
+        lines = _lines(headers, compressed, self.via)
         once = partial(self._once, method, data, compressed, seconds, self.clock.seconds())
         try:
-            return await self._follow(once, url, _lines(headers, compressed), credentials, follow and method in ("GET", "HEAD"))
+            return await self._follow(once, url, lines, credentials, follow and method in ("GET", "HEAD"))
         except RequestFailed:
             self.failures += 1
             raise
@@ -307,7 +310,7 @@ _OURS: Final = {
 """The headers of a request where they are not given, by whether it is to be compressed, each with its name in lower case."""
 
 
-def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
+def _lines(headers: HeaderValues | None, compressed: bool, via: str) -> list[Line]:
     """Return the headers of a request, with ours where they are not given."""
     given = [
         (name.encode("ascii"), one.encode("latin-1", "replace"))
@@ -315,7 +318,7 @@ def _lines(headers: HeaderValues | None, compressed: bool) -> list[Line]:
         for one in ((value,) if isinstance(value, str) else value)
     ]
     names = _names(given)
-    return [line for name, line in _OURS[compressed] if name not in names] + given
+    return [(b"Via", f"1.1 {via}".encode("ascii")), *(line for name, line in _OURS[compressed] if name not in names), *given]
 
 
 def _names(lines: list[Line]) -> set[bytes]:

@@ -38,6 +38,7 @@ from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, NodeFacts
 from twistpi.web.fast.ready import ReadyAnswers
+from twistpi.web.forwarding.peers import own_name
 from twistpi.web.routes import make_site
 from twistpi.web.transport.connections import Connections
 
@@ -137,7 +138,10 @@ class Application:
             forbidden=ForbiddenNetworks.parse(settings.forbidden_networks),
             connections_per_host=connections,
         )
-        return HTTPClient(agent, reactor, self._process.offload, reactor.callFromThread, timeout=timeout, silence=silence)
+        via = own_name(self._storage.serverdir.node.node_id)
+        return HTTPClient(
+            agent, reactor, self._process.offload, reactor.callFromThread, timeout=timeout, silence=silence, via=via
+        )
 
     def _make_components(self) -> Components:
         settings, storage, process, role = self._settings, self._storage, self._process, self.role

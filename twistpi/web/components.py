@@ -15,7 +15,7 @@ from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, Network
 from twistpi.web.commits import UploadStorage
 from twistpi.web.fast.ready import ReadyAnswers
-from twistpi.web.forwarding.peers import TrustedPeers
+from twistpi.web.forwarding.peers import TrustedPeers, own_name
 from twistpi.web.replies import DefaultHeaders, Responder
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.connections import Connections
@@ -133,7 +133,7 @@ class Components:
 
     @trusted_peers.default
     def _make_trusted_peers(self) -> TrustedPeers:
-        return TrustedPeers(self.addresses, self.replication.nodes)
+        return TrustedPeers(self.addresses, self.replication.nodes, own_name(self.node.node_id), self.access.is_open)
 
     def _primary_uuid(self) -> str | None:
         following = self.replication.following

@@ -217,7 +217,7 @@ class TwistpiRequest(Request):
         self._began = site.clock.seconds()
         try:
             self.passed_on = site.trusted_peers.passed_on(self, method, raw)
-            site.trusted_peers.check_site(self, method)
+            site.trusted_peers.check_sender(self, method, raw)
         except TwistpiError as refusal:
             self.refusal = refusal
         self.request_id = site.request_ids.name(self)

@@ -97,7 +97,7 @@ class Forwarder:
         backend, headers = self.backend, request.requestHeaders
         target = backend.target(raw, self._bare(request, raw))
         target = _UNPRINTABLE.sub(lambda found: b"%%%02X" % found[0][0], target)
-        lines = [(b"Host", backend.host), *request_lines(headers)]
+        lines = [(b"Host", backend.host), (b"Via", b"1.1 twistpi"), *request_lines(headers)]
         if backend.signer is None and headers.hasHeader(NODE):
             lines += token_lines(headers)
         else:

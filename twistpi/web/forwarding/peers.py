@@ -7,6 +7,7 @@ the worker by the socket.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,12 +20,18 @@ from twistpi.http.agent import Agent
 from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line, Request
 from twistpi.http.urls import Origin, origin_of
+from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import NodeRefused
-from twistpi.web.addresses import Addresses, bare_path, check_site, outside_prefix
+from twistpi.web.addresses import Addresses, bare_path, check_site, outside_prefix, path_parts
 from twistpi.web.forwarding.headers import HEADER, NODE, PassedOn
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replies import Headers
 from twistpi.web.request import header
+
+
+def own_name(node_id: str) -> str:
+    """Return the name in ``Via`` of requests that a server sends where its users tell it to."""
+    return f"twistpi-{node_id[:12]}"
 
 
 class Signer(Protocol):
@@ -91,6 +98,10 @@ class TrustedPeers:
     _addresses: Addresses
     _nodes: NodeAuthenticator | None = None
     """Verifies the tokens of other servers; None where there are none."""
+    _own_name: str | None = None
+    """See ``own_name``."""
+    _is_open: Callable[[str], bool] = lambda _index: False
+    """Whether everybody may read an index."""
     workers_at: str | None = None
     """The path of the socket that this server's own workers use; None without workers."""
 
@@ -113,9 +124,20 @@ class TrustedPeers:
         except ValueError:
             raise NodeRefused("malformed") from None
 
-    def check_site(self, request: ClientRequest, method: bytes) -> None:
-        """Raise ``TwistpiError`` for a change that a page of another site asks for."""
+    def check_sender(self, request: ClientRequest, method: bytes, raw: bytes) -> None:
+        """Raise ``TwistpiError`` for a request that somebody else made a browser, or this server, send.
+
+        This server requests of itself what everybody may read, and uploads to such an index; other mirrors and pushes would lend
+        users its own place in the network.
+        """
         check_site(request, method, self._addresses)
+        if self._own_name is None or self._own_name not in (header(request, "via") or ""):
+            return
+        index = "/".join(path_parts(request, raw.decode("latin-1"), self._addresses)[:2])
+        if method not in (b"GET", b"HEAD", b"POST") or not self._is_open(index):
+            raise TwistpiError(
+                f"This server mirrors, and pushes to, an index of its own only if everybody may read it: not {index}.", 403
+            )
 
     def headers(self) -> Headers:
         """Return the headers that answers to other servers have beside the default ones."""
