@@ -240,7 +240,7 @@ def test_requests_of_the_server_to_itself_reach_only_indexes_that_everybody_may_
         own = {"via": f"1.1 proxy, 1.1 {own_name(world.components.node.node_id)}"}
         root = logged_in(world, "root")
         assert root.get("/alice/dev/+simple/", **own).status == 200
-        assert logged_in(world, "alice").ask("POST", "/alice/dev/", FORM, **UPLOAD, **own).status == 400, "its form is judged"
+        assert logged_in(world, "carol").ask("POST", "/alice/dev/", FORM, **UPLOAD, **own).status == 400, "its form is judged"
         before = serial_of(world)
         refused = [
             root.get("/alice/hidden/+simple/", **own),
