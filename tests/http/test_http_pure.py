@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.body import decompress
 from twistpi.http.conditional import ContentRange, parse_content_range
-from twistpi.http.errors import RequestFailed
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.routes import ProxyRules
 from twistpi.http.single_flight import SingleFlight
 from twistpi.http.urls import origin_of, resolve, split_credentials, without_credentials
@@ -80,34 +80,47 @@ def test_exceptions_from_proxies(exceptions: str, direct: str, proxied: str | No
     assert proxied is None or rules.proxy_for(proxied) is not None
 
 
+SILENT = RequestFailed("silent", Cause.TIMEOUT)
+
+
 def test_a_breaker_opens_for_its_pause_unless_somebody_was_answered_meanwhile() -> None:
     breaker = CircuitBreaker(5.0)
-    breaker.failed("a", started=10.0, now=12.0, reason="silent", unreachable=True)
+    breaker.failed("a", 10.0, 12.0, SILENT)
     pause = breaker.blocked("a", 16.9)
     assert pause is not None
-    assert (pause.reason, pause.until) == ("silent", 17.0)
+    assert (pause.reason, pause.until, pause.unreachable, pause.is_asked_for) == ("silent", 17.0, True, False)
     assert breaker.blocked("a", 17.0) is None
-    assert breaker.blocked("a", 1.0) is None
+    assert breaker.blocked("a", 1.0) is None, "a clock that was set back prolongs no pause"
     breaker.answered("b", now=11.0)
-    breaker.failed("b", started=10.0, now=12.0, reason="slow page", unreachable=True)
+    breaker.failed("b", 10.0, 12.0, SILENT)
     assert breaker.blocked("b", 12.0) is None
 
 
-def test_a_breaker_opens_without_a_connection_or_when_three_parts_in_a_row_are_silent() -> None:
+def test_a_breaker_stays_open_for_as_long_as_the_server_asks() -> None:
     breaker = CircuitBreaker(5.0)
-    breaker.silent("a", "page", 10.0, 12.0, "refused", connected=False)
+    for seconds, until in ((20.0, 32.0), (1.0, 17.0)):
+        breaker.failed("a", 10.0, 12.0, RequestFailed("busy", Cause.UNUSABLE, seconds))
+        pause = breaker.blocked("a", 16.0)
+        assert pause is not None
+        assert (pause.until, pause.is_asked_for) == (until, True)
+
+
+def test_a_breaker_opens_without_a_connection_or_when_three_parts_in_a_row_fail() -> None:
+    breaker = CircuitBreaker(5.0)
+    breaker.failed_in_part("a", "page", 10.0, 12.0, RequestFailed("refused", Cause.CONNECT))
     assert breaker.blocked("a", 12.0) is not None
     for page in ("one", "one", "two"):
-        breaker.silent("b", page, 10.0, 12.0, "silent", connected=True)
+        breaker.failed_in_part("b", page, 10.0, 12.0, SILENT)
+    breaker.failed_in_part("b", "wrong", 10.0, 12.0, RequestFailed("it answered 500", Cause.UNUSABLE))
     assert breaker.blocked("b", 12.0) is None
     breaker.answered("b", now=13.0)
     for page in ("three", "four"):
-        breaker.silent("b", page, 14.0, 16.0, "silent", connected=True)
+        breaker.failed_in_part("b", page, 14.0, 16.0, SILENT)
     assert breaker.blocked("b", 16.0) is None
-    breaker.silent("b", "five", 14.0, 16.0, "silent", connected=True)
-    assert breaker.blocked("b", 16.0) is not None
-    breaker.silent("b", "six", 22.0, 24.0, "silent", connected=True)
-    assert breaker.blocked("b", 24.0) is not None, "after a pause one attempt is enough"
+    breaker.failed_in_part("b", "five", 14.0, 16.0, RequestFailed("busy", Cause.UNUSABLE, 30.0))
+    assert breaker.blocked("b", 45.0) is not None
+    breaker.failed_in_part("b", "six", 52.0, 54.0, SILENT)
+    assert breaker.blocked("b", 54.0) is not None, "after a pause one attempt is enough"
 
 
 def test_waiters_share_work_and_whoever_asks_after_the_end_gets_new_work() -> None:

@@ -27,7 +27,8 @@ from twistpi.http.client import HTTPClient
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
 from twistpi.mirror.download import Download
 from twistpi.mirror.files import FileService, UpstreamFiles
-from twistpi.mirror.names import NameLists, UpstreamNames
+from twistpi.mirror.name_source import UpstreamNames
+from twistpi.mirror.names import NameLists
 from twistpi.mirror.page_source import UpstreamPages
 from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -31,6 +32,7 @@ from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, reactor, start
 from twistpi.mirror.page_source import UpstreamPages
 from twistpi.mirror.pages import PageService
+from twistpi.mirror.upstream import retry_after
 from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.errors import UnknownFile, UnknownProject, UpstreamFailed, UpstreamUnreachable
 
@@ -275,6 +277,71 @@ async def test_after_the_pause_a_failed_upstream_is_asked_again_and_force_never_
         await setup.mirror.ensure(setup.index, "hello", force=True)
     setup.clock.shift += 6
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+
+
+@attrs.frozen
+class Head:
+    """The head of a response with a Retry-After."""
+
+    status: int
+    value: str | None
+
+    def header(self, name: str) -> str | None:
+        """That one."""
+        assert name == "Retry-After"
+        return self.value
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@in_reactor
+async def test_an_upstream_that_says_later_is_not_asked_before_and_clients_are_told(setup: Setup, status: int) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    await setup.mirror.ensure(setup.index, "hello")
+    expire(setup)
+    later = Status(status, {"Retry-After": "120"})
+    setup.fake.misbehave(PAGE, later)
+    setup.fake.misbehave("/simple/other/", later)
+    for shift, asked in ((0, 1), (60, 1), (59, 1), (2, 2)):
+        setup.clock.shift += shift
+        assert (await setup.mirror.ensure(setup.index, "hello")).kind == "stale"
+        assert setup.fake.count(PAGE) == 1 + asked
+    for shift, expected in ((0, 120), (60, 60)):
+        setup.clock.shift += shift
+        with pytest.raises(UpstreamFailed, match=f"it answered {status}") as caught:
+            await setup.mirror.ensure(setup.index, "other")
+        assert caught.value.status == 503
+        assert expected - 5 <= (caught.value.retry_after or 0) <= expected
+    setup.fake.add_project("third", {"third-1.0.tar.gz": b"x"})
+    assert (await setup.mirror.ensure(setup.index, "third")).kind == "miss", "the upstream has time for others"
+
+
+@in_reactor
+async def test_an_upstream_that_says_later_for_three_projects_in_a_row_is_left_alone(setup: Setup) -> None:
+    for name in ("one", "two", "three", "four"):
+        setup.fake.misbehave(f"/simple/{name}/", Status(429, {"Retry-After": "120"}))
+        with pytest.raises(UpstreamFailed):
+            await setup.mirror.ensure(setup.index, name)
+    assert len(setup.fake.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "seconds"),
+    [
+        (429, "20", 20.0),
+        (503, " 0 ", 0.0),
+        (503, "Wed, 25 Nov 2026 10:00:30 GMT", 30.0),
+        (503, "Wed, 25 Nov 2026 09:00:30 GMT", 0.0),
+        (429, "99999999999999999999", 3600.0),
+        (429, "soon", None),
+        (429, "-3", None),
+        (429, None, None),
+        (500, "20", None),
+        (200, "20", None),
+    ],
+)
+def test_how_long_an_upstream_wants_to_be_left_alone(status: int, value: str | None, seconds: float | None) -> None:
+    now = datetime(2026, 11, 25, 10, tzinfo=UTC).timestamp()
+    assert retry_after(Head(status, value), now) == seconds
 
 
 @in_reactor

@@ -47,6 +47,20 @@ async def ask(setup: Setup, filename: str = WHEEL) -> bytes:
         return file.read()
 
 
+@pytest.mark.parametrize("announced", [True, False])
+@in_reactor
+async def test_an_upstream_that_says_later_is_asked_for_metadata_once(setup: Setup, announced: bool) -> None:
+    name = "hello-1.0-py3-none-any.whl"
+    setup.fake.add_project("hello", {name: b"wheel"}, metadata={name: b"x"} if announced else {})
+    await setup.mirror.ensure(setup.index, "hello")
+    path = f"/files/hello/{name}" + ".metadata" * announced
+    setup.fake.misbehave(path, Status(429, {"Retry-After": "20"}))
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", name))
+    assert (caught.value.status, caught.value.retry_after) == (503, 20)
+    assert (setup.fake.count(path), len(setup.fake.seen)) == (1, 2)
+
+
 @in_reactor
 async def test_R37_announced_metadata_is_mirrored_once_for_all_askers(setup: Setup) -> None:
     await learn(setup, make_wheel(), metadata={WHEEL: METADATA})

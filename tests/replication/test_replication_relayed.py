@@ -116,6 +116,26 @@ async def test_what_the_upstream_does_not_have_or_fails_to_tell_is_told_by_the_r
 
 
 @in_reactor
+async def test_an_upstream_that_says_later_says_so_to_the_clients_of_a_replica_too(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    replica = make_server(primary)
+    await replica.pull()
+    later = Status(429, {"Retry-After": "120"})
+    fake.add_project("hello", {SDIST: CONTENT})
+    await replica.get(PAGE)
+    path = f"/{MIRROR}/{replica.file('hello', SDIST).path}"
+    for project in ("/simple/busy/", "/simple/", f"/files/hello/{SDIST}"):
+        fake.misbehave(project, later)
+    for server in (replica, primary):
+        for asked in (f"/{MIRROR}/+simple/busy/", f"/{MIRROR}/+simple/", path):
+            answer = await server.get(asked)
+            (seconds,) = answer.headers.getRawHeaders("Retry-After") or ["0"]
+            assert (answer.status, 100 <= int(seconds) <= 120) == (503, True), asked
+    assert [fake.count(project) for project in ("/simple/busy/", "/simple/", f"/files/hello/{SDIST}")] == [1, 1, 1]
+
+
+@in_reactor
 async def test_one_page_that_the_upstream_is_silent_about_leaves_the_way_to_the_others_open_on_a_replica(
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
 ) -> None:

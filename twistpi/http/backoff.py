@@ -13,6 +13,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twistpi.http.errors import Cause, RequestFailed
+
 _MOST_DOUBLINGS: Final = 30
 
 
@@ -105,6 +107,10 @@ class Blocked:
     reason: str
     unreachable: bool
     """As in ``RequestFailed``."""
+    since: float = float("-inf")
+    """Unix seconds."""
+    is_asked_for: bool = False
+    """Whether the server said itself how long to wait."""
 
 
 @attrs.define
@@ -117,37 +123,42 @@ class CircuitBreaker:
     _answered: OrderedDict[Hashable, float] = attrs.field(factory=OrderedDict)
     """When each key answered last, in Unix seconds."""
     _silent: OrderedDict[Hashable, frozenset[Hashable]] = attrs.field(factory=OrderedDict)
-    """The parts of each key that did not respond since it answered last, up to three."""
+    """The parts of each key that failed since it answered last, up to three."""
 
     def blocked(self, key: Hashable, now: float) -> Blocked | None:
         """Return why ``key`` is left alone at ``now``; None when it may be tried."""
         blocked = self._blocked.get(key)
         # A clock that was set back must not prolong a pause.
-        return blocked if blocked is not None and blocked.until - self._pause <= now < blocked.until else None
+        return blocked if blocked is not None and blocked.since <= now < blocked.until else None
 
     def failing(self) -> Iterator[tuple[Hashable, Blocked]]:
         """Yield the keys whose last attempt failed, also those that may be tried again."""
         yield from self._blocked.items()
 
-    def failed(self, key: Hashable, started: float, now: float, reason: str, unreachable: bool) -> None:
+    def failed(self, key: Hashable, started: float, now: float, failure: RequestFailed) -> None:
         """Block ``key``, whose attempt began at ``started`` and failed; not when another attempt succeeded since then."""
         if self._answered.get(key, -1.0) >= started:
             return
-        _remember(self._blocked, key, Blocked(now + self._pause, reason, unreachable))
+        until = now + max(self._pause, failure.retry_after or 0.0)
+        blocked = Blocked(until, failure.reason, failure.unreachable, now, failure.retry_after is not None)
+        _remember(self._blocked, key, blocked)
 
-    def silent(self, key: Hashable, part: Hashable, started: float, now: float, reason: str, *, connected: bool) -> None:
-        """Note that ``part`` of ``key``, a page of a server, did not respond to an attempt that began at ``started``.
+    def failed_in_part(self, key: Hashable, part: Hashable, started: float, now: float, failure: RequestFailed) -> None:
+        """Note a failure of ``part`` of ``key``, a page of a server, that may concern all of it: no response, or "later".
 
-        Block ``key`` when it is the third part in a row, or when there was not even a connection.
+        Block ``key`` when it is the third part in a row, or when there was not even a connection.  Other failures, and those of
+        attempts that began (``started``) before the server last answered, do not count.
         """
+        if not failure.unreachable and failure.retry_after is None:
+            return
         if self._answered.get(key, -1.0) >= started:
             return
         parts = self._silent.get(key, frozenset())
         if len(parts) < _SEVERAL:
             parts |= {part}
             _remember(self._silent, key, parts)
-        if len(parts) == _SEVERAL or not connected:
-            self.failed(key, started, now, reason, True)
+        if len(parts) == _SEVERAL or failure.cause is Cause.CONNECT:
+            self.failed(key, started, now, failure)
 
     def answered(self, key: Hashable, now: float) -> None:
         """Unblock ``key``: an attempt succeeded."""

@@ -47,16 +47,13 @@ class RequestFailed(Exception):
     reason: str
     """For people: the end of a sentence, without addresses and credentials."""
     cause: Cause = Cause.BROKEN
+    retry_after: float | None = None
+    """For how many seconds the server wants to be left alone; None when it did not say."""
 
     @property
     def unreachable(self) -> bool:
         """Whether there was no response at all, as opposed to one that cannot be used."""
         return self.cause in _UNREACHABLE
-
-    @property
-    def connected(self) -> bool:
-        """Whether there was a connection; without one, no other request to the server fares better."""
-        return self.cause is not Cause.CONNECT
 
     def __str__(self) -> str:
         return self.reason

@@ -29,7 +29,16 @@ from twistpi.http.errors import RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService
-from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, UpstreamConfig, fetch_range, fetch_size, upstream_config
+from twistpi.mirror.upstream import (
+    OFFLINE,
+    STOPPING,
+    RangesRefused,
+    UpstreamConfig,
+    fetch_range,
+    fetch_size,
+    unusable_status,
+    upstream_config,
+)
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile
@@ -149,8 +158,9 @@ class UpstreamMetadata:
             except (_Unavailable, RangesRefused) as closed:
                 self._note(index, link.filename, str(closed))
             except RequestFailed as failed:
-                if failed.unreachable:
-                    raise UpstreamUnreachable(index.name, f"{link.filename}.metadata", failed.reason) from failed
+                if failed.unreachable or failed.retry_after is not None:
+                    refusal = UpstreamUnreachable(index.name, f"{link.filename}.metadata", failed.reason)
+                    raise refusal.later(failed.retry_after) from failed
                 self._note(index, link.filename, failed.reason)
         if not link.is_wheel:
             raise _Unavailable("it is no wheel, and the upstream has no metadata for it")
@@ -162,6 +172,9 @@ class UpstreamMetadata:
         response = await self._client.get(_metadata_url(link.url), credentials=config.credentials)
         if response.status != 200:
             response.discard()
+            later = unusable_status(response, self._client.clock.seconds())
+            if later.retry_after is not None:
+                raise later
             raise _Unavailable(f"the upstream answered {response.status} for its metadata file")
         body = await response.read(_LARGEST)
         await self._client.offload(_verify, link.filename, body, link.core_metadata)

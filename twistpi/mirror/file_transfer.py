@@ -15,10 +15,13 @@ from twistpi.http.body_writer import BodyWriter
 from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Credentials
+from twistpi.mirror.upstream import unusable_status
 from twistpi.model.records import Link
 
 PAUSES: Final = (0.05, 0.5, 1.0, 2.0)
 """Seconds before each further attempt; as many attempts without a new byte are made."""
+_LONGEST_WAIT: Final = 30.0
+"""Seconds that an upstream may ask to be left alone before a file in transfer is given up."""
 _MOST_BREAKS: Final = 100
 """Broken connections one file may cost, however far each one got."""
 _STRENGTH: Final = (
@@ -209,13 +212,16 @@ class FileTransfer:
             try:
                 await self._attempt()
                 return self._sink.verified(self._link.size)
-            except RequestFailed:
+            except RequestFailed as failed:
                 breaks += 1
                 idle = 0 if self._sink.size > before else idle + 1
                 # A file that never began is for the client to try again; one that broke off is for us.
                 if not self._has_begun or idle >= len(self._pauses) or breaks > _MOST_BREAKS:
                     raise
-            await sleep(self._client.clock, self._pauses[idle])
+                wait = max(self._pauses[idle], failed.retry_after or 0.0)
+                if wait > _LONGEST_WAIT:
+                    raise
+            await sleep(self._client.clock, wait)
 
     async def _attempt(self) -> None:
         client, sink, offset = self._client, self._sink, self._sink.size
@@ -259,7 +265,7 @@ class FileTransfer:
         elif response.status in (404, 410) and not offset:
             raise FileGone
         else:
-            raise RequestFailed(f"it answered {response.status}", Cause.UNUSABLE)
+            raise unusable_status(response, self._client.clock.seconds())
 
     def _begin(self, response: FileResponse) -> None:
         """The first, or a repeated, response with the whole file."""

@@ -179,14 +179,16 @@ class UpstreamFiles:
             raise UpstreamUnreachable(index.name, link.filename, OFFLINE)
         now = self._client.clock.seconds
         started, host = now(), (index.name, public_address(link.url))
-        blocked = self._failures.blocked(host, started)
+        blocked = self._failures.blocked(host, started) or self._failures.blocked((host, link.url), started)
         if blocked is not None:
-            raise UpstreamUnreachable(index.name, link.filename, blocked.reason)
+            refusal = UpstreamUnreachable(index.name, link.filename, blocked.reason)
+            raise refusal.later(blocked.until - started if blocked.is_asked_for else None)
         try:
             sha256 = await fetch_from_upstream(self._client, index, download, sink)
         except RequestFailed as failed:
-            if failed.unreachable:
-                self._failures.silent(host, link.filename, started, now(), failed.reason, connected=failed.connected)
+            self._failures.failed_in_part(host, link.filename, started, now(), failed)
+            if failed.retry_after is not None:
+                self._failures.failed((host, link.url), started, now(), failed)
             raise upstream_error(index, link, failed) from failed
         self._failures.answered(host, now())
         return sha256
@@ -219,4 +221,4 @@ async def fetch_from_upstream(client: HTTPClient, index: Index, download: Downlo
 def upstream_error(index: Index, link: Link, failed: RequestFailed) -> UpstreamFailed | UpstreamUnreachable:
     """Return the error for clients."""
     failure = UpstreamUnreachable if failed.unreachable else UpstreamFailed
-    return failure(index.name, link.filename, failed.reason)
+    return failure(index.name, link.filename, failed.reason).later(failed.retry_after)

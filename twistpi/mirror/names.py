@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twistpi.http.backoff import Blocked, CircuitBreaker
 from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
-from twistpi.http.client import HTTPClient
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import FileResponse
+from twistpi.mirror.name_source import NameSource
 from twistpi.mirror.name_store import (
     LARGEST,
     Received,
@@ -38,15 +38,21 @@ from twistpi.mirror.name_store import (
     sweep,
 )
 from twistpi.mirror.page_source import Kind
-from twistpi.mirror.primary import PrimaryClient, names_path, reason_of
-from twistpi.mirror.upstream import ACCEPT_PAGE, OFFLINE, STOPPING, StaleConfig, UpstreamConfig, tells_its_end, upstream_config
+from twistpi.mirror.upstream import (
+    ACCEPT_PAGE,
+    OFFLINE,
+    STOPPING,
+    StaleConfig,
+    UpstreamConfig,
+    tells_its_end,
+    unusable_status,
+    upstream_config,
+)
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
-from twistpi.model.errors import TwistpiError, UnknownIndex, UpstreamFailed, UpstreamUnreachable
+from twistpi.model.errors import UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
 from twistpi.view.read import Readers
 
-AGE: Final = "X-Twistpi-Age"
-"""A header of a primary's answer: seconds since the upstream confirmed the list."""
 _SUBJECT: Final = "the list of projects"
 _TIMEOUT: Final = 30.0
 """Seconds an upstream may take to begin such a list."""
@@ -58,51 +64,6 @@ _STEPS_AT_ONCE: Final = 5
 Key = tuple[str, str]
 """Index and ``mirror_url``."""
 _Result = TypeVar("_Result")
-
-
-class NameSource(Protocol):
-    """Where lists come from."""
-
-    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
-        """Request the list of ``config``; return the response, and how many seconds ago the upstream confirmed it.
-
-        ``timeout`` is in seconds, until the response begins.  Raise ``RequestFailed``.
-        """
-
-
-@attrs.frozen(eq=False)
-class UpstreamNames:
-    """The upstream of each mirror."""
-
-    _client: HTTPClient
-
-    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
-        """See ``NameSource``."""
-        url, credentials = f"{config.source.rstrip('/')}/", config.credentials
-        response = await self._client.request(
-            "GET", url, headers=headers, credentials=credentials, timeout=timeout, compressed=True
-        )
-        return response, 0.0
-
-
-@attrs.frozen(eq=False)
-class PrimaryNames:
-    """The primary of a replica, which has fetched the lists or does so now."""
-
-    _client: PrimaryClient
-
-    async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
-        """See ``NameSource``."""
-        try:
-            fields = {**headers, "Accept-Encoding": "gzip"}
-            response = await self._client.get(names_path(config.index), headers=fields, timeout=timeout)
-        except TwistpiError as error:
-            cause = Cause.CONNECT if error.status == 503 else Cause.UNUSABLE
-            raise RequestFailed(reason_of(error), cause) from error
-        try:
-            return response, float(response.header(AGE) or 0)
-        except ValueError:
-            return response, 0.0
 
 
 @attrs.frozen
@@ -219,13 +180,14 @@ class NameLists:
                 kind, newest = await self._wait(config, stored)
                 return self._answer(kind, config, newest)
             except RequestFailed as failed:
-                self._failures.failed(key, now, self._clock.seconds(), failed.reason, failed.unreachable)
+                self._failures.failed(key, now, self._clock.seconds(), failed)
                 self._require_current(config)
-                blocked = Blocked(self._clock.seconds(), failed.reason, failed.unreachable)
+                blocked = self._failures.blocked(key, self._clock.seconds()) or Blocked(now, failed.reason, failed.unreachable)
         if stored is not None:
             return self._answer("stale", config, stored, blocked.reason)
         failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
-        raise failure(index.name, _SUBJECT, blocked.reason)
+        wait = blocked.until - self._clock.seconds() if blocked.is_asked_for else None
+        raise failure(index.name, _SUBJECT, blocked.reason).later(wait)
 
     def _require_current(self, config: UpstreamConfig) -> None:
         config.require_current(self._readers.get().index(config.index))
@@ -272,7 +234,7 @@ class NameLists:
             return "revalidated", await self._publish(config, attrs.evolve(stored, checked_at=checked_at))
         if response.status != 200:
             response.discard()
-            raise RequestFailed(f"it answered {response.status}", Cause.UNUSABLE)
+            raise unusable_status(response, self._clock.seconds())
         return "miss" if stored is None else "revalidated", await self._replace(config, stored, response, checked_at)
 
     async def _replace(

@@ -20,7 +20,15 @@ from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.http.urls import Origin
-from twistpi.mirror.upstream import ACCEPT_PAGE, StaleConfig, UpstreamConfig, tells_its_end, unusable_status, validators
+from twistpi.mirror.upstream import (
+    ACCEPT_PAGE,
+    StaleConfig,
+    UpstreamConfig,
+    retry_after,
+    tells_its_end,
+    unusable_status,
+    validators,
+)
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, ProjectPage
@@ -63,7 +71,8 @@ class PageSource(Protocol):
     async def refresh(
         self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
     ) -> tuple[Kind, Freshness]:
-        """Request the page once and have the view learn it; ``responding`` is called when the response begins.
+        """Request the page once and have the view learn it; ``responding`` is called when the response begins, and is not
+        that the upstream has no time now.
 
         Raise ``UnknownProject``, ``RequestFailed``, ``StaleConfig``, and what keeps the view from learning.
         """
@@ -103,7 +112,8 @@ class UpstreamPages:
         await turn.acquire()
         try:
             response = await self._get(config, project, known)
-            responding()
+            if retry_after(response, self._client.clock.seconds()) is None:
+                responding()
             if response.status == 200:
                 body = await response.read(LARGEST_PAGE)
             else:
@@ -120,7 +130,7 @@ class UpstreamPages:
             self._note_answer(config, project)
             return "revalidated", await self._confirm(config, project, known.freshness, response)
         if not await self._means_unknown(response.status, config, known):
-            raise unusable_status(response.status)
+            raise unusable_status(response, self._client.clock.seconds())
         if not known.is_known:
             config.require_current(self._readers.get().index(config.index))
             raise UnknownProject(config.index, project)

@@ -196,10 +196,10 @@ class PageService:
 
     def _fall_back(self, config: UpstreamConfig, project: str, known: Known, blocked: Blocked) -> PageState:
         """Return what is known, marked stale; raise the error when that is nothing."""
+        now = self._clock.seconds()
         if not known.is_known:
             failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
-            raise failure(config.index, project, blocked.reason)
-        now = self._clock.seconds()
+            raise failure(config.index, project, blocked.reason).later(blocked.until - now if blocked.is_asked_for else None)
         return PageState("stale", _age(known.freshness, now), config.shown, blocked.reason, max(0.0, blocked.until - now))
 
     async def _refresh(self, config: UpstreamConfig, project: str, known: Known, force: bool) -> PageState:
@@ -209,8 +209,8 @@ class PageService:
             kind, learned = await self._wait(key, config, project, known, force and self._source.minds_force)
         except RequestFailed as failed:
             now = self._clock.seconds()
-            self._failures.failed(key, started, now, failed.reason, failed.unreachable)
-            self._note_silence(config, project, started, failed)
+            self._failures.failed(key, started, now, failed)
+            self._failures.failed_in_part(_upstream_key(config), project, started, now, failed)
             config.require_current(self._readers.get().index(config.index))
             blocked = self._failures.blocked(key, now) or Blocked(started, failed.reason, failed.unreachable)
             return self._fall_back(config, project, known, blocked)
@@ -235,11 +235,6 @@ class PageService:
                     raise RequestFailed(f"no answer within {self._request_timeout:g} s", Cause.TIMEOUT) from error
         raise RequestFailed(f"its answer did not end within {TIMEOUTS * self._request_timeout:g} s", Cause.TIMEOUT)
 
-    def _note_silence(self, config: UpstreamConfig, project: str, started: float, failed: RequestFailed) -> None:
-        if failed.unreachable:
-            upstream, now = _upstream_key(config), self._clock.seconds()
-            self._failures.silent(upstream, project, started, now, failed.reason, connected=failed.connected)
-
     async def _request(self, key: Key, config: UpstreamConfig, project: str, known: Known, force: bool) -> tuple[Kind, Freshness]:
         """Ask the source once; the one piece of work behind any number of waiters."""
 
@@ -254,12 +249,13 @@ class PageService:
             raise RequestFailed(STOPPING, Cause.CONNECT) from stopped
         except UnknownProject:
             now = self._clock.seconds()
-            self._missing.failed(key, now, now, "unknown upstream", False)
+            self._missing.failed(key, now, now, RequestFailed("unknown upstream", Cause.UNUSABLE))
             raise
         except RequestFailed as failed:
             text = "{index}: the upstream {source} failed for {project}: {reason}"
             self._log.warn(text, index=config.index, source=config.shown, project=project, reason=failed.reason)
-            self._note_silence(config, project, started, failed)  # all who waited may have left
+            # All who waited may have left.
+            self._failures.failed_in_part(_upstream_key(config), project, started, self._clock.seconds(), failed)
             raise
         finally:
             self._responding.discard(key)

@@ -154,8 +154,9 @@ class PrimaryPages:
             raise
         except TwistpiError as error:
             # The primary is there; that it cannot reach the upstream may be a matter of this page.
-            cause = Cause.TIMEOUT if error.status in (503, 504) else Cause.UNUSABLE
-            raise RequestFailed(reason_of(error), cause) from error
+            is_silent = error.status in (503, 504) and error.retry_after is None
+            cause = Cause.TIMEOUT if is_silent else Cause.UNUSABLE
+            raise RequestFailed(reason_of(error), cause, error.retry_after) from error
         config.require_current(self._readers.get().index(config.index))
         if told["kind"] == "stale":
             raise RequestFailed(str(told["reason"]), Cause.UNUSABLE)

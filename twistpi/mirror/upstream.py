@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -106,6 +107,7 @@ def _parse(url: str) -> tuple[str, Origin, Credentials | None]:
 
 
 ACCEPT_PAGE: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.2, text/html; q=0.01"
+_LONGEST_RETRY: Final = 3600.0
 _LARGEST_RANGE: Final = 64 * 1024 * 1024
 """Bytes of the largest part of a file that is asked for."""
 OFFLINE: Final = "this server works offline"
@@ -116,19 +118,35 @@ class RangesRefused(Exception):
     """The upstream does not send parts of this file; the message says what it did instead."""
 
 
-def unusable_status(status: int) -> RequestFailed:
-    """Return the error for a status that is of no use."""
-    return RequestFailed(f"it answered {status}", Cause.UNUSABLE)
+class ResponseHead(Protocol):
+    """Status and headers of a response."""
 
-
-class HasHeaders(Protocol):
-    """A response."""
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None without it."""
 
 
-def tells_its_end(response: HasHeaders) -> bool:
+def unusable_status(response: ResponseHead, now: float) -> RequestFailed:
+    """Return the error for a response whose status is of no use; ``now`` is in Unix seconds."""
+    return RequestFailed(f"it answered {response.status}", Cause.UNUSABLE, retry_after(response, now))
+
+
+def retry_after(response: ResponseHead, now: float) -> float | None:
+    """Return for how many seconds the server wants to be left alone, an hour at most; None when it does not say."""
+    value = (response.header("Retry-After") or "").strip()
+    if response.status not in (429, 503) or not value:
+        return None
+    try:
+        seconds = float(value[:10]) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, seconds), _LONGEST_RETRY)
+
+
+def tells_its_end(response: ResponseHead) -> bool:
     """Return whether a body that breaks off is noticed: by its length, its chunks, or its compression."""
     return any(response.header(name) is not None for name in ("Content-Length", "Transfer-Encoding", "Content-Encoding"))
 
@@ -156,6 +174,9 @@ async def _fetch_range(
     found = parse_content_range(response.header("Content-Range")) if response.status == 206 else None
     if found is None or (found.first, found.last) != (start, start + length - 1):
         response.discard()
+        later = unusable_status(response, client.clock.seconds())
+        if later.retry_after is not None:
+            raise later
         raise RangesRefused(f"it answered {response.status} to a request for a range")
     body = await response.read(length)
     if len(body) != length:

@@ -7,6 +7,9 @@ docstring.
 
 from __future__ import annotations
 
+import math
+from typing import Self
+
 import attrs
 
 
@@ -14,11 +17,19 @@ class TwistpiError(Exception):
     """Something went wrong, or is refused; its text says what, and what to do."""
 
     status: int = 500
+    retry_after: int | None = None
+    """Seconds after which the request can be repeated, where that is known."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         if status is not None:
             self.status = status
+
+    def later(self, seconds: float | None) -> Self:
+        """Return the error; unless ``seconds`` is None as one that is over after them (503, ``Retry-After``)."""
+        if seconds is not None:
+            self.status, self.retry_after = 503, max(1, math.ceil(seconds))
+        return self
 
     def __str__(self) -> str:
         """The sentence; of a class with fields, the first paragraph of its docstring with the fields filled in."""
@@ -58,8 +69,7 @@ class LoginFailed(TwistpiError):
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message, None if retry_after is None else 429)
-        self.retry_after = retry_after
-        """Seconds, after too many wrong passwords."""
+        self.retry_after = retry_after  # after too many wrong passwords
 
 
 class LoginNeeded(TwistpiError):

@@ -245,7 +245,8 @@ _CARRIED: Final[Mapping[str, type[TwistpiError]]] = {
 def carried(told: object) -> TwistpiError | None:
     """Return the error that another server reports as ``told``, which is JSON (``web/replication/authentication.py``).
 
-    ``error`` is the name of its class, ``fields`` are its fields.  None for anything else, and for classes that are not carried.
+    ``error`` is the name of its class, ``fields`` are its fields, ``retry_after`` is there if it has one.  None for anything
+    else, and for classes that are not carried.
     """
     if not isinstance(told, dict) or not isinstance(told.get("fields"), dict):
         return None
@@ -253,6 +254,7 @@ def carried(told: object) -> TwistpiError | None:
         return TwistpiError(str(told.get("message")), 404)
     kind = _CARRIED.get(str(told.get("error")))
     fields = told["fields"]
-    if kind is None or fields.keys() != field_names(kind):
+    if kind is None or fields.keys() != field_names(kind) or not all(isinstance(value, str) for value in fields.values()):
         return None
-    return kind(**fields) if all(isinstance(value, str) for value in fields.values()) else None
+    seconds = told.get("retry_after")
+    return kind(**fields).later(seconds if type(seconds) is int else None)

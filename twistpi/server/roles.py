@@ -23,7 +23,8 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.client import HTTPClient
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
 from twistpi.mirror.files import FileService, UpstreamFiles
-from twistpi.mirror.names import NameLists, NameSource, PrimaryNames, UpstreamNames
+from twistpi.mirror.name_source import NameSource, PrimaryNames, UpstreamNames
+from twistpi.mirror.names import NameLists
 from twistpi.mirror.page_source import UpstreamPages
 from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.mirror.primary import PrimaryClient, PrimaryPages

@@ -101,7 +101,7 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
         kind, body = JSON, orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE)
     else:
         kind, body = TEXT, f"{message}\n".encode("utf-8", "replace")
-    if status == 503:
+    if status == 503 and not any(name == b"Retry-After" for name, _value in extra):
         extra = (*extra, (b"Retry-After", _RETRY_AFTER))
     return Reply(status, ((b"Content-Type", kind), length_of(body), NO_STORE, VARY, *extra), body)
 
@@ -122,7 +122,7 @@ def _headers_of(error: TwistpiError) -> Headers:
     """Return the headers that belong to an error."""
     if isinstance(error, LoginNeeded):
         return (_CHALLENGE,)
-    if isinstance(error, LoginFailed) and error.retry_after is not None:
+    if error.retry_after is not None:
         return ((b"Retry-After", b"%d" % error.retry_after),)
     return ()
 

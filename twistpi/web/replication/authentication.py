@@ -148,4 +148,6 @@ def node_json(value: object, status: int = 200) -> Reply:
 def refusal_reply(error: TwistpiError) -> Reply:
     """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
     fields = fields_of(error)
-    return node_json({**fields, "error": type(error).__name__, "message": str(error), "fields": fields}, error.status)
+    later = {} if error.retry_after is None else {"retry_after": error.retry_after}
+    told = {**fields, **later, "error": type(error).__name__, "message": str(error), "fields": fields}
+    return node_json(told, error.status)

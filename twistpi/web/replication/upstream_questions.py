@@ -16,7 +16,7 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
-from twistpi.mirror.names import AGE
+from twistpi.mirror.name_source import AGE
 from twistpi.model.errors import BadRequest, UnknownFile, UnknownIndex, UnknownProject
 from twistpi.model.names import normalize_project
 from twistpi.model.peers import read_fence_note
