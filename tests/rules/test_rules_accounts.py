@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.model.changes import IndexDeleted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
+from twistpi.model.changes import IndexDeleted, IndexModified, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import BadRequest, PermissionDenied, TwistpiError, UnknownIndex
 from twistpi.model.names import IndexName
 from twistpi.model.records import ApiToken, Index, User
@@ -202,18 +202,30 @@ ALICE = User("alice", {"title": "T", "custom_data": 1}, "hash")
 
 def test_a_user_is_created_as_asked() -> None:
     request = UserRequest({"title": "T"}, ("email",), "p")
-    assert decide_user_created(None, "alice", request, "hash") == (UserCreated("alice", {"title": "T"}, "hash"),)
+    made = decide_user_created(None, "alice", request, "hash", (), by_administrator=False)
+    assert made == (UserCreated("alice", {"title": "T"}, "hash"),)
 
 
 def test_a_user_is_created_once() -> None:
     with pytest.raises(TwistpiError, match=r"^user already exists$") as caught:
-        decide_user_created(ALICE, "alice", UserRequest(password="p"), "hash")
+        decide_user_created(ALICE, "alice", UserRequest(password="p"), "hash", (), by_administrator=True)
     assert caught.value.status == 409
 
 
 def test_a_user_is_not_created_under_a_bad_name() -> None:
     with pytest.raises(BadRequest):
-        decide_user_created(None, "a b", UserRequest(password="p"), "hash")
+        decide_user_created(None, "a b", UserRequest(password="p"), "hash", (), by_administrator=True)
+
+
+@pytest.mark.parametrize("key", ["acl_read", "acl_upload", "acl_toxresult_upload", "bases"])
+def test_a_name_with_rights_is_given_away_by_an_administrator_alone(key: str) -> None:
+    indexes = [Index("bob/dev", {key: ["alice/dev" if key == "bases" else "alice"]})]
+    with pytest.raises(TwistpiError, match="only an administrator can create the user 'alice'") as caught:
+        decide_user_created(None, "alice", UserRequest(password="p"), "hash", indexes, by_administrator=False)
+    assert caught.value.status == 403
+    assert len(decide_user_created(None, "alice", UserRequest(password="p"), "hash", indexes, by_administrator=True)) == 1
+    namesake = [Index("bob/dev", {"acl_read": ["alice2"], "bases": ["alicea/dev"], "title": "alice"})]
+    assert len(decide_user_created(None, "alice", UserRequest(password="p"), "hash", namesake, by_administrator=False)) == 1
 
 
 def test_only_what_differs_is_said_of_a_modified_user() -> None:
@@ -241,7 +253,7 @@ def test_a_user_who_does_not_exist_is_neither_modified_nor_deleted() -> None:
     with pytest.raises(TwistpiError, match="no user 'nouser'"):
         decide_user_modified(None, "nouser", UserRequest(), None)
     with pytest.raises(TwistpiError, match="no user 'nouser'"):
-        decide_user_deleted(None, "nouser", ())
+        decide_user_deleted(None, "nouser", (), ())
 
 
 @pytest.mark.parametrize(
@@ -264,9 +276,23 @@ def test_changing_nothing_but_the_password_needs_less_than_full_rights(body: Any
 
 def test_a_user_goes_with_all_indexes() -> None:
     indexes = [Index("alice/a", {"volatile": True}), Index("alice/b", {})]
-    assert decide_user_deleted(ALICE, "alice", indexes) == (
+    assert decide_user_deleted(ALICE, "alice", indexes, indexes) == (
         IndexDeleted("alice/a"),
         IndexDeleted("alice/b"),
+        UserDeleted("alice"),
+    )
+
+
+def test_with_a_user_go_the_rights_and_bases_of_that_name_in_other_indexes() -> None:
+    others = [
+        Index("bob/dev", {"acl_upload": ["bob", "alice"], "acl_read": ["alice"], "bases": ["alice/a", "root/pypi", "alice2/x"]}),
+        Index("bob/mirror", {"type": "mirror", "acl_read": [":AUTHENTICATED:", "alice"]}),
+        Index("bob/other", {"acl_upload": ["alice2", ":alice"], "title": "alice", "bases": []}),
+    ]
+    assert decide_user_deleted(ALICE, "alice", [Index("alice/a", {})], others) == (
+        IndexDeleted("alice/a"),
+        IndexModified("bob/dev", {"acl_read": [], "acl_upload": ["bob"], "bases": ["root/pypi", "alice2/x"]}),
+        IndexModified("bob/mirror", {"acl_read": [":AUTHENTICATED:"]}),
         UserDeleted("alice"),
     )
 
@@ -274,13 +300,13 @@ def test_a_user_goes_with_all_indexes() -> None:
 def test_a_user_with_an_index_that_is_not_volatile_stays() -> None:
     indexes = [Index("alice/a", {"volatile": True}), Index("alice/prod", {"volatile": False})]
     with pytest.raises(TwistpiError, match=r"^user 'alice' has non-volatile index: prod$") as caught:
-        decide_user_deleted(ALICE, "alice", indexes)
+        decide_user_deleted(ALICE, "alice", indexes, ())
     assert caught.value.status == 403
 
 
 def test_root_stays() -> None:
     with pytest.raises(PermissionDenied, match="no permission to delete user root"):
-        decide_user_deleted(User("root"), "root", ())
+        decide_user_deleted(User("root"), "root", (), ())
 
 
 @given(

@@ -109,6 +109,12 @@ def test_the_indexes_of_a_user_are_not_those_of_a_namesake(view: ViewDatabase) -
     assert [index.name for index in view.reader.indexes_of("alice")] == ["alice/dev", "alice/prod"]
 
 
+def test_the_indexes_that_may_name_a_user_are_found_by_their_settings(view: ViewDatabase) -> None:
+    fold(view, IndexCreated("a/x", {"bases": ["jürgen/dev"]}), IndexCreated("a/y", {"acl_read": ["jürgen"]}))
+    fold(view, IndexCreated("a/z", {"title": "of jürgen", "acl_read": ["x-jürgen"]}))
+    assert [index.name for index in view.reader.indexes_naming("jürgen")] == ["a/x", "a/y"]
+
+
 def test_a_deleted_index_leaves_nothing_and_takes_nothing_from_others(view: ViewDatabase) -> None:
     others: list[Change] = [
         IndexCreated("root/other", {}),

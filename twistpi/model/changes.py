@@ -73,7 +73,10 @@ class UserModified:
 
 @attrs.frozen
 class UserDeleted:
-    """A user was deleted, with all API tokens; the same entry has deleted the user's indexes before."""
+    """A user was deleted, with all API tokens.
+
+    Before this, the same entry deletes the user's indexes, and takes both out of access lists and bases (``IndexModified``).
+    """
 
     user: str
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
 
-from twistpi.model.changes import Change, IndexDeleted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
+from twistpi.model.changes import (
+    Change,
+    IndexDeleted,
+    IndexModified,
+    TokenCreated,
+    TokenRevoked,
+    UserCreated,
+    UserDeleted,
+    UserModified,
+)
 from twistpi.model.errors import BadRequest, InvalidName, PermissionDenied, TwistpiError, UnknownIndex, unknown_user
 from twistpi.model.names import IndexName, normalize_project
 from twistpi.model.records import NOTHING, ROOT, ApiToken, Index, Json, User
@@ -19,6 +28,10 @@ from twistpi.rules.permissions import MAY_READ, MAY_UPLOAD
 _FORBIDDEN_IN_NAMES: Final = re.compile(r"[ !\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~]")
 _LONGEST_NAME: Final = 200
 """Bytes: a name becomes the name of a folder."""
+
+ACCESS_LISTS: Final = ("acl_read", "acl_upload", "acl_toxresult_upload")
+"""The settings of an index that hold names of users."""
+_MOST_NAMED: Final = 10
 
 _TEXTS: Final = ("email", "title", "description")
 _CUSTOM: Final = "custom_data"
@@ -78,10 +91,25 @@ def needs_full_rights(request: UserRequest, user: User) -> bool:
     return request.password is None or bool(changed) or bool(removed)
 
 
-def decide_user_created(existing: User | None, name: str, request: UserRequest, password_hash: str | None) -> tuple[Change, ...]:
-    """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none."""
+def decide_user_created(
+    existing: User | None,
+    name: str,
+    request: UserRequest,
+    password_hash: str | None,
+    indexes: Sequence[Index],
+    *,
+    by_administrator: bool,
+) -> tuple[Change, ...]:
+    """Return the change that creates a user; ``password_hash`` is that of the request's password, None for none.
+
+    A name that access lists or bases of ``indexes`` hold already is given away ``by_administrator`` alone.
+    """
     if existing is not None:
         raise TwistpiError("user already exists", 409)
+    if not by_administrator and any(without_user(index, name) for index in indexes):
+        raise TwistpiError(
+            f"only an administrator can create the user {name!r}: an index names it in an access list or among its bases", 403
+        )
     return (UserCreated(check_name("username", name), dict(request.changed), password_hash),)
 
 
@@ -98,8 +126,13 @@ def decide_user_modified(user: User | None, name: str, request: UserRequest, pas
     return (UserModified(user.name, changed, removed, password_hash),)
 
 
-def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) -> tuple[Change, ...]:
-    """Return the changes that delete ``user`` and all its ``indexes``."""
+def decide_user_deleted(
+    user: User | None, name: str, indexes: Sequence[Index], others: Sequence[Index]
+) -> tuple[IndexDeleted | IndexModified | UserDeleted, ...]:
+    """Return the changes that delete ``user`` and all its ``indexes``, and strike both from the lists of ``others``.
+
+    Otherwise the rights would be those of whoever registers the name next.
+    """
     if user is None:
         raise unknown_user(name)
     if user.name == ROOT:
@@ -107,7 +140,31 @@ def decide_user_deleted(user: User | None, name: str, indexes: Sequence[Index]) 
     for index in indexes:
         if not index.config.get("volatile", True):
             raise TwistpiError(f"user {user.name!r} has non-volatile index: {index.name.partition('/')[2]}", 403)
-    return (*(IndexDeleted(index.name) for index in indexes), UserDeleted(user.name))
+    struck = [(index.name, without_user(index, user.name)) for index in others if index not in indexes]
+    return (
+        *(IndexDeleted(index.name) for index in indexes),
+        *(IndexModified(index, changed) for index, changed in struck if changed),
+        UserDeleted(user.name),
+    )
+
+
+def without_user(index: Index, user: str) -> dict[str, Json]:
+    """Return the access lists and bases of ``index`` that name ``user`` or an index of that name's, by key, without those."""
+    held = {key: index.config.get(key) or () for key in (*ACCESS_LISTS, "bases")}
+    kept = {key: [name for name in names if name.partition("/")[0] != user] for key, names in held.items()}
+    return {key: names for key, names in kept.items() if len(names) != len(held[key])}
+
+
+def unknown_names(changed: Mapping[str, Json], exists: Callable[[str], bool]) -> list[str]:
+    """Return the names in the access lists of ``changed``, settings of an index, that are no users."""
+    names = dict.fromkeys(name for key in ACCESS_LISTS for name in changed.get(key) or ())
+    return [name for name in names if not name.startswith(":") and not exists(name)]
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return ``names`` for a message: the first ten, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _object(body: Json) -> Mapping[str, Json]:

@@ -186,6 +186,11 @@ class Reader(ReleaseReader):
         statement = "SELECT name, config FROM package_index WHERE name > ? AND name < ? ORDER BY name"
         return [Index(name, orjson.loads(config)) for name, config in self._execute(statement, (f"{user}/", f"{user}0"))]
 
+    def indexes_naming(self, user: str) -> list[Index]:
+        """The indexes whose settings have a text that is ``user``, or begins so, by name."""
+        statement = "SELECT name, config FROM package_index WHERE instr(config, ?) ORDER BY name"  # no name holds a quote
+        return [Index(name, orjson.loads(config)) for name, config in self._execute(statement, (f'"{user}',))]
+
     def index(self, name: str) -> Index | None:
         """The index ``user/name``, or None."""
         row = self._execute("SELECT config FROM package_index WHERE name = ?", (name,)).fetchone()

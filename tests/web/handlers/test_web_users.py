@@ -229,6 +229,41 @@ def test_a_user_who_comes_back_is_another(world: World, alice: Person) -> None:
     assert "email" not in nobody(world).get("/alice").json()["result"]
 
 
+def test_whoever_takes_a_freed_name_has_none_of_its_rights(world: World, alice: Person) -> None:
+    for name in ("bob", "carol"):
+        world.add_user(name, None)
+    add_stage(world, "carol/x")
+    add_stage(world, "bob/prod", acl_upload=["bob", "carol"], acl_read=["bob", "alice"], bases=["carol/x", "root/pypi"])
+    told = "user 'carol' deleted, and the name taken out of acl_upload of bob/prod, bases of bob/prod"
+    assert logged_in(world, "root").ask("DELETE", "/carol").json() == {"message": told}
+    assert len(world.entries[-1][1]) == 3, "one entry"
+    assert alice.ask("DELETE", "/alice").json()["message"].endswith("taken out of acl_read of bob/prod")
+    config = logged_in(world, "bob").get("/bob/prod").json()["result"]
+    assert (config["acl_upload"], config["acl_read"], config["bases"]) == (["bob"], ["bob"], ["root/pypi"])
+    for name in ("carol", "alice"):
+        assert nobody(world).ask("PUT", f"/{name}", {"password": "x"}).status == 201
+    assert logged_in(world, "carol").get("/bob/prod").status == 403
+
+
+def test_a_deletion_does_not_tell_of_indexes_that_its_author_may_not_read(world: World, alice: Person) -> None:
+    world.add_user("bob", None)
+    add_stage(world, "bob/secret", acl_read=["bob"], acl_upload=["alice"])
+    assert alice.ask("DELETE", "/alice").json() == {"message": "user 'alice' deleted"}
+    assert logged_in(world, "bob").get("/bob/secret").json()["result"]["acl_upload"] == []
+
+
+def test_a_name_entered_before_its_user_is_warned_of_and_waits_for_an_administrator(world: World, alice: Person) -> None:
+    entered = alice.ask("PUT", "/alice/dev", {"acl_upload": ["alice", "ci", ":team", ":ANONYMOUS:"]}).json()
+    assert entered["message"] == "there are no such users, and only an administrator can create them now: ci"
+    assert "message" not in alice.ask("PATCH", "/alice/dev", ["title=x"]).json()
+    assert alice.ask("PATCH", "/alice/dev", ["acl_read=cd"]).json()["message"].endswith(": cd")
+    for name in ("ci", "cd"):
+        refused = nobody(world).ask("PUT", f"/{name}", {"password": "x"})
+        assert (refused.status, "alice/dev" in refused.json()["message"]) == (403, False)
+        assert alice.ask("PUT", f"/{name}", {"password": "x"}).status == 403
+    assert logged_in(world, "root").ask("PUT", "/ci", {"password": "x"}).status == 201
+
+
 def test_who_has_an_index_that_is_kept_is_kept(world: World, alice: Person) -> None:
     add_stage(world, "alice/prod", volatile=False)
     add_stage(world)

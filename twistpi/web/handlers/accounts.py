@@ -11,7 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
 from twistpi.http.body import Offload
-from twistpi.model.changes import Change
+from twistpi.model.changes import Change, IndexModified
 from twistpi.model.errors import BadRequest, LoginNeeded, PermissionDenied, TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal, User
 from twistpi.rules.accounts import (
@@ -22,13 +22,14 @@ from twistpi.rules.accounts import (
     decide_user_created,
     decide_user_deleted,
     decide_user_modified,
+    enumerated,
     needs_full_rights,
     read_new_user,
     read_token_request,
     read_user_patch,
     token_facts,
 )
-from twistpi.rules.permissions import Action, may_read
+from twistpi.rules.permissions import Action, is_allowed, may_read
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses, client_address, is_local, outside_url, path_parts
@@ -73,7 +74,13 @@ class UsersHandler:
         wanted = read_new_user(json_body(request))
         check_name("username", user)
         password_hash = await self._hash(wanted)
-        await self._commits.commit(lambda view: decide_user_created(view.user(user), user, wanted, password_hash), principal)
+        by_administrator = is_allowed(Action.MODIFY_USER, principal, self._access.policy, user=user)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            named = view.indexes_naming(user)
+            return decide_user_created(view.user(user), user, wanted, password_hash, named, by_administrator=by_administrator)
+
+        await self._commits.commit(decide, principal)
         view = self._access.reader
         return result_reply("userconfig", self._user_facts(_existing(view, user), view.indexes_of(user), principal), 201)
 
@@ -97,10 +104,13 @@ class UsersHandler:
 
         def decide(view: Reader) -> Sequence[Change]:
             self._access.check(Action.DELETE_USER, principal, user=user)
-            return decide_user_deleted(view.user(user), user, view.indexes_of(user))
+            return decide_user_deleted(view.user(user), user, view.indexes_of(user), view.indexes_naming(user))
 
-        await self._commits.commit(decide, principal)
-        return message_reply(f"user {user!r} deleted")
+        shown = {index.name for index in self._access.reader.indexes_naming(user) if may_read(principal, index)}
+        modified = [one for one in await self._commits.commit(decide, principal) if isinstance(one, IndexModified)]
+        struck = [f"{key} of {one.index}" for one in modified if one.index in shown for key in one.changed]
+        told = f", and the name taken out of {enumerated(struck)}" if struck else ""
+        return message_reply(f"user {user!r} deleted{told}")
 
     def _decide_modified(
         self, view: Reader, user: str, wanted: UserRequest, principal: Principal, password_hash: str | None

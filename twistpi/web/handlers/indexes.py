@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Final
 
 import attrs
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
-from twistpi.model.changes import Change
+from twistpi.model.changes import Change, IndexCreated, IndexModified
 from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal
 from twistpi.model.text import public_address
+from twistpi.rules.accounts import enumerated, unknown_names
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation
@@ -25,6 +27,7 @@ from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.replies import Reply, html_reply, message_reply, redirect_reply, result_reply
 from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, wants_html
 
+_log = Logger()
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
 <body><h1>{title}</h1>
@@ -92,8 +95,7 @@ class IndexesHandler:
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
             return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
 
-        await self._commits.commit(decide, principal)
-        return self._settings_reply(name, principal)
+        return self._settings_reply(name, principal, await self._commits.commit(decide, principal))
 
     async def modify(self, request: Request, name: str) -> Reply:
         """Change the settings of an index."""
@@ -107,8 +109,7 @@ class IndexesHandler:
                 found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
             )
 
-        await self._commits.commit(decide, principal)
-        return self._settings_reply(name, principal)
+        return self._settings_reply(name, principal, await self._commits.commit(decide, principal))
 
     async def delete(self, request: Request, name: str) -> Reply:
         """Delete an index with all that is in it."""
@@ -123,9 +124,16 @@ class IndexesHandler:
         projects = sorted(self._access.reader.projects(index.name))
         return result_reply("indexconfig", {**self._access.settings_of(index, principal), "projects": projects})
 
-    def _settings_reply(self, name: str, principal: Principal) -> Reply:
-        found = existing_index(self._access.reader, name)
-        return result_reply("indexconfig", self._access.settings_of(found, principal))
+    def _settings_reply(self, name: str, principal: Principal, changes: Sequence[Change]) -> Reply:
+        """Return the settings, and which of the names that were entered just now are no users."""
+        view, message = self._access.reader, None
+        entered = next((one for one in changes if isinstance(one, IndexCreated | IndexModified)), None)
+        config = entered.config if isinstance(entered, IndexCreated) else entered.changed if entered else {}
+        unknown = unknown_names(config, lambda user: view.user(user) is not None)
+        if unknown:
+            message = f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}"
+            _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
+        return result_reply("indexconfig", self._access.settings_of(existing_index(view, name), principal), message=message)
 
 
 FEATURES: Final = ("push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")
