@@ -10,7 +10,8 @@
 # Each prepares .venv itself, and again only after pyproject.toml or requirements-dev.lock changed.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# Twice as many as cores: half of what tests do is wait for servers and installers.
+WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 TWISTD := $(BIN)/twistd
