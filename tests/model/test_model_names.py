@@ -12,6 +12,8 @@ from twistpi.model.errors import InvalidName
 from twistpi.model.names import (
     IndexName,
     check_filename,
+    comparable_version,
+    find_version,
     is_of_project,
     is_of_version,
     is_same_version,
@@ -116,6 +118,15 @@ def test_a_checked_file_name_is_one_part_of_a_path(text: str) -> None:
         ("demo-2-1.0.tar.gz", "demo-2", "1.0"),
         ("demo-1.0-py2.7.egg", "demo", "1.0"),
         ("demo-1.0.win-amd64-py3.8.exe", "demo", "1.0"),
+        ("demo-1.0-1.noarch.rpm", "demo", "1.0"),
+        ("demo-1.0.rpm", "demo", "1.0"),
+        ("demo-1.0-2.fc40.x86_64.rpm", "demo", "1.0"),
+        ("demo_1.0-1_all.deb", "demo", "1.0"),
+        ("demo_1.0_amd64.deb", "demo", "1.0"),
+        ("demo-1.0+ubuntu~1.deb", "demo", None),
+        ("demo-1.0.linux-x86_64.tar.gz", "demo", "1.0"),
+        ("demo-1.0.win-amd64.zip", "demo", "1.0"),
+        ("demo-1.0.macosx-14.0-arm64.tar.gz", "demo", "1.0"),
         ("demo-1.0.tar.gz", "other", None),
         ("demo.whl", "demo", None),
         ("demo-1.0", "demo", None),
@@ -244,3 +255,17 @@ def test_any_text_is_told_apart(filename: str, project: str, version: str) -> No
     assert is_of_project(filename, project) in (True, False)
     assert is_of_version(filename, project, version) in (True, False)
     assert is_same_version(version, project) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("4.1", "4.1.0", True), ("4.1", "v4.1", True), ("1.0rc1", "1.0.c_1", True), ("0", "0.0", True), ("1!1.0", "1!1", True),
+        ("1.0-1", "1.0_post1", True), ("1.0+a.b", "1+A-b", True), ("01.0", "1", True),
+        ("4.10", "4.1", False), ("4.1", "1!4.1", False), ("1.0a", "1.0", False), ("odd", "odd.0", False), ("10", "1.0", False),
+    ],
+)  # fmt: skip
+def test_versions_are_compared_by_PEP_440_and_others_as_they_are_written(one: str, other: str, is_same: bool) -> None:
+    assert (comparable_version(one) == comparable_version(other)) is is_same
+    assert find_version(one, ["0.1", other]) == (other if is_same else None)
+    assert find_version(one, [other, one]) == one

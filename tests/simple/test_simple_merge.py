@@ -80,6 +80,8 @@ def test_the_nearest_file_of_a_name_wins() -> None:
     ]
     assert merged.versions == ("1.0", "2.0")
     assert merged.header == PageHeader("archived")
+    others = project(known(), versions=("2.0", "1.0.0", "v1"))
+    assert merge("alice/dev", "demo", [mine, others]).versions == ("1.0", "2.0"), "each version in the nearest spelling"
 
 
 def test_the_upstreams_serial_is_shown_by_the_mirror_itself_only() -> None:
@@ -108,6 +110,10 @@ def test_a_quarantined_source_does_not_silence_another() -> None:
         ("demo-2.0-py3-none-any.whl", ("1.0", "2.0")),
         ("other-1.0.tar.gz", ("1.0",)),
         ("other-2.0.tar.gz", ("1.0",)),
+        ("demo-1.0-1.noarch.rpm", ("1.0",)),
+        ("demo_1.0-1_all.deb", ("1.0",)),
+        ("demo-1.0.linux-x86_64.tar.gz", ("1.0",)),
+        ("demo-1.0-2.fc40.x86_64.rpm", ("1.0",)),
     ],
 )
 def test_the_version_of_every_file_is_named_once(filename: str, versions: tuple[str, ...]) -> None:

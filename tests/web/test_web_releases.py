@@ -119,13 +119,22 @@ def test_the_nearest_index_tells_a_release_and_bases_stand_in_its_shadow(world: 
     assert set(files(world, "alice/heir")) == {WHEEL, SDIST, "demo-pkg-1.0.zip", "demo-pkg-0.9.zip"}
 
 
-def test_versions_are_told_as_they_were_uploaded(world: World, alice: Person) -> None:
+def test_a_version_is_told_as_it_was_first_uploaded_and_found_in_every_spelling(world: World, alice: Person) -> None:
     upload(alice, DEV, "demo_pkg-1.0.tar.gz", sdist("1.0"), version="1.0")
     upload(alice, DEV, "demo_pkg-1.00.tar.gz", sdist("1.00"), version="1.00")
-    assert set(alice.get(f"/{DEV}/{NAME}").json()["result"]) == {"1.0", "1.00"}
-    assert page(world, DEV)["versions"] == ["1.0", "1.00"]
-    assert release(alice, DEV, "1.00")["version"] == "1.00"
-    assert release(alice, DEV, "1.0.0")["version"] == "1.0", "another spelling of it leads to the first"
+    upload(alice, DEV, "docs.zip", zip_of({"index.html": b"x"}), action="doc_upload", version="v1")
+    add_stage(world, "alice/heir", bases=[DEV])
+    upload(alice, "alice/heir", "demo_pkg-1.tar.gz", sdist("1"), version="1")
+    assert set(alice.get(f"/{DEV}/{NAME}").json()["result"]) == {"1.0"}
+    assert (page(world, DEV)["versions"], page(world, "alice/heir")["versions"]) == (["1.0"], ["1"])
+    heirs = alice.get(f"/alice/heir/{NAME}").json()["result"]
+    assert {version: [one["version"] for one in told["+shadowing"]] for version, told in heirs.items()} == {"1": ["1.0"]}
+    for spelled in ("1", "1.00", "v1.0"):
+        assert release(alice, DEV, spelled) == release(alice, DEV, "1.0")
+        assert nobody(world).get(f"/{DEV}/{NAME}/{spelled}/+doc/").status == 302
+        assert alice.ask("PUT", f"/{DEV}/{NAME}/{spelled}/+yank").status == 200
+        assert all(file["yanked"] for file in files(world, DEV).values())
+        assert alice.ask("DELETE", f"/{DEV}/{NAME}/{spelled}/+yank").status == 200
 
 
 def test_versions_may_hold_a_plus(world: World, alice: Person) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
+from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from twistpi.model.errors import InvalidName, invalid_filename
@@ -18,6 +20,12 @@ _OTHER_SUFFIX = re.compile(
     r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z", re.IGNORECASE
 )
 _VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
+_PLAIN_VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*\Z", re.ASCII)
+_LAST_ZEROS = re.compile(r"(?:\.0)+\Z")
+_BEHIND_VERSION: Final = {
+    ".rpm": re.compile(r"-[^-]+\.[^-.]+\Z"),  # NAME-VERSION-RELEASE.ARCHITECTURE
+    ".deb": re.compile(r"(?:-[^-_]+)?_[^_]+\Z"),  # NAME_VERSION-REVISION_ARCHITECTURE
+}
 _UNSAFE_IN_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
 _LONGEST_FILENAME = 240
 """Bytes; leaves room for ``.metadata`` within the 255 bytes of common file systems."""
@@ -89,16 +97,38 @@ def version_of_filename(filename: str, project: str) -> str | None:
     for match in re.finditer(r"[-_.]", stem):
         head, rest = stem[: match.start()], stem[match.end() :]
         if _SEPARATORS.sub("-", head).lower() == project and rest:
-            return rest
+            return rest if kind_of_filename(filename) != OTHER else _version_of_other(filename, rest)
     return None
 
 
-def comparable_version(version: str) -> Version | str:
-    """Return what is equal for all spellings of a version; a file name has ``_`` where a version may have ``-``."""
+def _version_of_other(filename: str, rest: str) -> str | None:
+    """Return the version in ``rest``, what follows the project in the name of an installer or of installed files, if any."""
+    behind = _BEHIND_VERSION.get(filename[-4:].lower(), _DUMB)
+    version = behind.sub("", rest)
     try:
-        return Version(version.replace("_", "-"))
+        Version(version)
+    except InvalidVersion:
+        return None
+    return version
+
+
+def comparable_version(version: str) -> str:
+    """Return what is equal for all spellings of a version (PEP 440); a file name has ``_`` where a version may have ``-``."""
+    if _PLAIN_VERSION.match(version):
+        return _LAST_ZEROS.sub("", version)  # nearly all, at a tenth of the time
+    try:
+        return canonicalize_version(Version(version.replace("_", "-")))
     except InvalidVersion:
         return version
+
+
+def find_version(version: str, versions: Iterable[str]) -> str | None:
+    """Return which of ``versions`` is ``version``: written alike, else the first that is equal; None when there is none."""
+    versions = tuple(versions)
+    if version in versions:
+        return version
+    wanted = comparable_version(version)
+    return next((spelled for spelled in versions if comparable_version(spelled) == wanted), None)
 
 
 def project_of_filename(filename: str) -> str | None:

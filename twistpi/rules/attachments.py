@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, TwistpiError, file_exists
-from twistpi.model.names import check_filename, normalize_project
+from twistpi.model.names import check_filename, find_version, normalize_project
 from twistpi.model.records import Index
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
 from twistpi.model.server_errors import BlobConflict
@@ -25,10 +25,14 @@ _VERSION: Final = "version"
 
 
 def read_docs(form: Mapping[str, Sequence[str]], releases: Sequence[Release]) -> tuple[str, str]:
-    """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``."""
+    """Return the project name, as it is written, and the version in ``form``, by default the latest of ``releases``.
+
+    A version that one of ``releases`` has is written as there.
+    """
     if form.get(_VERSION):
         metadata = read_metadata({"name": form.get("name", ()), _VERSION: form[_VERSION]})
-        return metadata["name"], metadata[_VERSION]
+        version = metadata[_VERSION]
+        return metadata["name"], find_version(version, [release.version for release in releases]) or version
     name = read_metadata({"name": form.get("name", ()), _VERSION: ("0",)})["name"]
     latest = latest_version([release.version for release in releases])
     if latest is None:
@@ -63,7 +67,7 @@ def decide_docs_uploaded(
         raise file_exists(filename)
     if release is None:
         return (*described(None, index.name, docs.project, {"name": name, _VERSION: docs.version}), docs)
-    return (docs,)
+    return (attrs.evolve(docs, version=release.version),)
 
 
 def latest_version(versions: Sequence[str]) -> str | None:

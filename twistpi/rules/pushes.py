@@ -9,7 +9,7 @@ import attrs
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, FileNotHereYet, InvalidName, TwistpiError, file_exists
-from twistpi.model.names import IndexName, normalize_project
+from twistpi.model.names import IndexName, find_version, normalize_project
 from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, AttachmentAdded, FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.attachments import docs_of, toxresults_of
@@ -129,8 +129,10 @@ class PushTarget:
     """File name -> the paths of former files of that name; needed where nothing may be replaced."""
 
     def release(self, version: str) -> Release | None:
-        """Return the release of exactly this ``version``."""
-        return next((release for release in self.releases if release.version == version), None)
+        """Return the release with this ``version``, in any spelling."""
+        releases = {release.version: release for release in self.releases}
+        spelled = find_version(version, releases)
+        return None if spelled is None else releases[spelled]
 
     def holder(self, filename: str) -> Release | None:
         """Return the release that has a file called ``filename``."""
@@ -207,6 +209,7 @@ def _check(release: Release, target: PushTarget, selection: Selection) -> None:
 
 def _changes(source: PushSource, release: Release, target: PushTarget, selection: Selection) -> Iterator[Change]:
     index, project, there = target.index.name, release.project, target.release(release.version)
+    version = release.version if there is None else there.version
     # A mirror knows so little of its release that nothing else is replaced.
     metadata = release.metadata if source.index.is_mirror else every_field(release.metadata)
     yield from described(there, index, project, {**metadata, "version": release.version})
@@ -218,14 +221,14 @@ def _changes(source: PushSource, release: Release, target: PushTarget, selection
         if is_elsewhere:
             yield FileRemoved(index, project, filename)
         if is_elsewhere or existing is None or existing.known.sha256 != file.known.sha256:
-            yield _uploaded(file, release, index)
+            yield _uploaded(file, release, index, version)
         kept = {one.path for one in toxresults_of(there, filename)}  # results of other bytes have other paths
         for result in toxresults_of(release, filename):
             if result.path not in kept:
-                yield _attached(result, release, index)
+                yield _attached(result, release, index, version)
     docs, former = selected_docs(release, selection), docs_of(there)
     if docs is not None and (former is None or former.sha256 != docs.sha256):
-        yield _attached(docs, release, index)
+        yield _attached(docs, release, index, version)
 
 
 def _lines(release: Release, target: str, selection: Selection) -> ActionLog:
@@ -251,14 +254,14 @@ def _with_metadata(known: KnownFile, metadata_files: Mapping[str, tuple[str, int
     return known
 
 
-def _uploaded(file: UploadedFile, release: Release, index: str) -> FileUploaded:
+def _uploaded(file: UploadedFile, release: Release, index: str, version: str) -> FileUploaded:
     known, link = file.known, file.known.link
     assert known.sha256 is not None
     assert known.size is not None
     return FileUploaded(
         index,
         release.project,
-        release.version,
+        version,
         link.filename,
         known.sha256,
         known.size,
@@ -275,11 +278,11 @@ def _uploaded(file: UploadedFile, release: Release, index: str) -> FileUploaded:
     )
 
 
-def _attached(attachment: Attachment, release: Release, index: str) -> AttachmentAdded:
+def _attached(attachment: Attachment, release: Release, index: str, version: str) -> AttachmentAdded:
     return AttachmentAdded(
         index,
         release.project,
-        release.version,
+        version,
         attachment.kind,
         attachment.filename,
         attachment.sha256,

@@ -9,7 +9,7 @@ import attrs
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, TwistpiError, UnknownFile, UnknownProject, file_gone
-from twistpi.model.names import comparable_version, version_of_filename
+from twistpi.model.names import comparable_version, find_version, version_of_filename
 from twistpi.model.records import Index, Json, KnownFile, KnownProject, PageHeader
 from twistpi.model.releases import (
     Attachment,
@@ -51,10 +51,8 @@ def find_release(version: str, known: KnownProject) -> tuple[str, tuple[KnownFil
     An exact match is preferred to another spelling of the same version.
     """
     found = releases(known)
-    if version in found:
-        return version, found[version]
-    wanted = comparable_version(version)
-    return next(((spelled, files) for spelled, files in found.items() if comparable_version(spelled) == wanted), None)
+    spelled = find_version(version, found)
+    return None if spelled is None else (spelled, found[spelled])
 
 
 @attrs.frozen

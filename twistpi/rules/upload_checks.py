@@ -143,15 +143,14 @@ def check_digests(form: Mapping[str, Sequence[str]], filename: str, digests: Map
 def described(release: Release | None, index: str, project: str, given: Mapping[str, Json]) -> tuple[ReleaseDescribed, ...]:
     """Return the change that sets the fields ``given`` of ``release``, and removes those that are empty; others stay.
 
-    There is none when nothing differs, and always one for a new release (None).
+    There is none when nothing differs, and always one for a new release (None).  The version of a release is written as at first.
     """
-    former = {} if release is None else release.metadata
+    if release is None:
+        return (ReleaseDescribed(index, project, given["version"], {key: value for key, value in given.items() if value}),)
+    former, given = release.metadata, {**given, "version": release.version}
     changed = {key: value for key, value in given.items() if value and former.get(key) != value}
     removed = tuple(key for key, value in given.items() if not value and key in former)
-    if release is not None and not changed and not removed:
-        return ()
-    version = given["version"] if release is None else release.version
-    return (ReleaseDescribed(index, project, version, changed, removed),)
+    return (ReleaseDescribed(index, project, release.version, changed, removed),) if changed or removed else ()
 
 
 def shown_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:

@@ -57,11 +57,13 @@ def decide_file_uploaded(
     """Return the changes of an upload, none when the same bytes are there already.
 
     ``metadata`` is that of the release, with empty fields (``upload_checks.merge_metadata``).  ``release`` is that of the upload,
-    ``holder`` the one of the project with a file of this name (``Reader.release_of_file``): another one when their versions are
-    written differently.  ``gone`` are the paths of former files of this name (``Reader.removed_paths``), which matter on an index
-    that is not volatile.  ``status`` is the project's.
+    however its version is written, ``holder`` the one of the project with a file of this name (``Reader.release_of_file``),
+    another one when an older server made two of one version.  ``gone`` are the paths of former files of this name
+    (``Reader.removed_paths``), which matter on an index that is not volatile.  ``status`` is the project's.
     """
     check_open(index, upload.project, status)
+    if release is not None:
+        upload = attrs.evolve(upload, version=release.version)
     holder = holder or release
     existing = file_of(holder, upload.filename)
     if existing is not None and existing.known.sha256 == upload.sha256:

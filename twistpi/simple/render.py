@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import chain
 from typing import Final
 
 import attrs
@@ -49,7 +50,7 @@ def merge(index: str, project: str, known: Sequence[KnownProject]) -> MergedPage
     for one in known:
         for file in one.offered:
             files.setdefault(file.link.filename, (one.index, file))
-    named = tuple(dict.fromkeys(version for one in known for version in one.versions))
+    named = _named_versions(known)
     return MergedPage(
         index,
         project,
@@ -70,6 +71,17 @@ def _header(index: str, known: Sequence[KnownProject]) -> PageHeader:
     if not offering and all(one.quarantined for one in known):
         offering = speaking
     return PageHeader(offering[0].status, offering[0].status_reason) if offering else _NO_HEADER
+
+
+def _named_versions(known: Sequence[KnownProject]) -> tuple[str, ...]:
+    """Return the versions that indexes name, each as the nearest one writes it."""
+    listing = [one.versions for one in known if one.versions]
+    if len(listing) < 2:
+        return listing[0] if listing else ()
+    spellings: dict[str, str] = {}
+    for version in chain.from_iterable(listing):
+        spellings.setdefault(comparable_version(version), version)
+    return tuple(spellings.values())
 
 
 def _unnamed_versions(named: Sequence[str], project: str, filenames: Iterable[str]) -> Iterable[str]:

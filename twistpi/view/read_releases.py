@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import orjson
 
+from twistpi.model.names import find_version
 from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
 from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
@@ -71,11 +72,14 @@ class ReleaseReader:
         self._execute = connection.execute
 
     def release(self, index: str, project: str, version: str) -> Release | None:
-        """One release of a private project, or None; ``version`` as it was uploaded."""
-        row = self._execute(
-            f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} AND version = ?", (index, project, version)
-        ).fetchone()
-        return None if row is None else self._release(index, project, row)
+        """The release of a private project with this ``version``, in any spelling, or None."""
+        rows = self._execute(f"SELECT version, id FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project))
+        numbers = dict(rows.fetchall())
+        spelled = find_version(version, numbers)
+        if spelled is None:
+            return None
+        query = "SELECT id, version, metadata FROM release WHERE id = ?"
+        return self._release(index, project, self._execute(query, (numbers[spelled],)).fetchone())
 
     def releases(self, index: str, project: str) -> list[Release]:
         """Every release of a private project, oldest first."""

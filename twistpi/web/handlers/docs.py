@@ -23,7 +23,7 @@ from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
 from twistpi.model.errors import InvalidDistribution, TwistpiError
-from twistpi.model.names import normalize_project
+from twistpi.model.names import find_version, normalize_project
 from twistpi.model.releases import Attachment
 from twistpi.rules.attachments import latest_version
 from twistpi.simple.urls import escape, quote_path
@@ -246,7 +246,7 @@ def _choose(versions: Sequence[str], asked: str) -> str | None:
         return latest_version(versions)
     if asked == _STABLE:
         return latest_version([version for version in versions if not _is_prerelease(version)])
-    return asked if asked in versions else None
+    return find_version(asked, versions)
 
 
 def _is_prerelease(version: str) -> bool:

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 
 from twistpi.http.body import Offload
 from twistpi.model.errors import UnknownProject, no_project, unknown_version
-from twistpi.model.names import comparable_version, normalize_project
+from twistpi.model.names import comparable_version, find_version, normalize_project
 from twistpi.model.records import Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, LogLine, Release
 from twistpi.rules.inheritance import VisibleIndexes
@@ -46,9 +46,8 @@ def mirrored_data(known: KnownProject, version: str | None, outside: str) -> Map
 def private_data(found: Sequence[Release], version: str | None, outside: str, *, is_quarantined: bool) -> Mapping[str, Data]:
     """Return the same for a private project, whose releases are ``found``; in quarantine its files are not offered."""
     if version is not None:
-        found = [release for release in found if release.version == version] or [
-            release for release in found if comparable_version(release.version) == comparable_version(version)
-        ][:1]
+        spelled = find_version(version, [release.version for release in found])
+        found = [release for release in found if release.version == spelled]
     return {release.version: _private(release, outside, is_quarantined) for release in found}
 
 
@@ -196,13 +195,17 @@ class ProjectsHandler:
         return [index for index in found.indexes if not own or index.name == visibility.index.name], found.status
 
     def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
-        """Read and merge; called in any thread."""
+        """Read and merge; called in any thread.  A release is called as the nearest index writes its version."""
         data: Data = {}
+        spellings: dict[str, str] = {}
         for index in indexes:
-            for spelled, told in self._told(index, project, version, outside).items():
-                nearest = data.setdefault(version or spelled, told)
+            found = self._told(index, project, version, outside)
+            for spelled, told in found.items():
+                known = spelled if spelled in data else spellings.get(comparable_version(spelled), spelled)
+                nearest = data.setdefault(version or known, told)
                 if nearest is not told:
                     nearest.setdefault("+shadowing", []).append(told)
+            spellings = {**{comparable_version(spelled): spelled for spelled in found}, **spellings}
         return data
 
     def _told(self, index: Index, project: str, version: str | None, outside: str) -> Mapping[str, Data]:
