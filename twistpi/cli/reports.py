@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
@@ -39,7 +38,7 @@ from twistpi.rules.inheritance import (
 )
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
-from twistpi.view.read import Readers
+from twistpi.server.storage import reading
 
 _BETWEEN = 0.05
 """Seconds between two looks while something is waited for."""
@@ -63,10 +62,10 @@ def status_in(serverdir: str) -> dict[str, Json]:
     match ask_local_server(serverdir, node, "/+status"):
         case (_, BlockingResponse(json={"result": dict(result)})):
             return {**result, "running": True}
-    serial, view = 0, Layout(serverdir).view
-    if os.path.exists(view):
-        with closing(Readers(view)) as readers:
-            serial = readers.get().serial()
+    serial = 0
+    if os.path.exists(Layout(serverdir).view):
+        with reading(serverdir) as reader:
+            serial = reader.serial()
     told = {"uuid": node.node_id, "role": "REPLICA" if node.is_replica else "MASTER", "log-id": node.log_id, "serial": serial}
     return {**told, **({"primary-url": node.primary_url} if node.is_replica else {}), "running": False}
 

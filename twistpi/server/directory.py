@@ -16,7 +16,7 @@ import attrs
 from twistpi.blobs.incoming import open_to_others
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.node import Node, check_role, new_node, read_node, refusing, write_durably, write_node
+from twistpi.server.node import Node, check_role, denied, new_node, read_node, refusing, write_durably, write_node
 
 SHORTEST: Final = 32
 """Bytes of a secret."""
@@ -73,8 +73,16 @@ def _lock(path: str) -> int:
 def check_usable(path: str) -> None:
     """Raise ``ServerdirRefused`` when ``path`` cannot be opened as things are now.  Change nothing."""
     if read_node(path) is not None:
+        _check_writable(Layout(path))
         with refusing(path):
             os.close(_lock(path))
+
+
+def _check_writable(layout: Layout) -> None:
+    """Raise ``ServerdirRefused`` if this user may not write what is here, such as files that a command made as root."""
+    for path in (layout.path, *layout.private):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise denied(layout.path, path)
 
 
 @contextlib.contextmanager
@@ -135,6 +143,7 @@ class ServerDirectory:
         try:
             node = read_node(path)  # again: what was read without the lock may have changed
             check_role(path, node, primary_url)
+            _check_writable(Layout(path))
             serverdir = cls(Layout(path), node or new_node(entropy, primary_url), descriptor)
             if not serverdir.node.initialised:
                 with refusing(path):

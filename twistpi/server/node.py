@@ -8,6 +8,7 @@ completes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -32,6 +33,8 @@ _HALF_WRITTEN = "node.json.new"
 _RUNNING = "running.json"
 _NOT_OURS_BUT_FINE = frozenset({_HALF_WRITTEN, "lost+found"})
 """What may lie in a directory that counts as empty."""
+_READ_BY_ALL = frozenset({"changelog", "view.sqlite"})
+"""What every program reads that uses a directory."""
 
 
 @attrs.frozen
@@ -68,10 +71,16 @@ def refusing(path: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        reason = f"{error.strerror}: {error.filename}; run twistpi as the user who owns the directory, or give this user access"
-        raise ServerdirRefused(path, reason) from None
+        raise denied(path, error.filename or path) from None
     except OSError as error:
-        raise ServerdirRefused(path, f"{error.strerror}: {error.filename}") from None
+        named = "" if error.filename is None else f": {error.filename}"
+        raise ServerdirRefused(path, f"{error.strerror or error}{named}") from None
+
+
+def denied(path: str, inside: str) -> ServerdirRefused:
+    """Return the refusal to use the directory ``path`` as a user who has no access to ``inside``."""
+    advice = "run twistpi as the user who owns the directory, or give this user access"
+    return ServerdirRefused(path, f"{os.strerror(errno.EACCES)}: {inside}; {advice}")
 
 
 def read_node(path: str) -> Node | None:
@@ -93,6 +102,9 @@ def read_node(path: str) -> Node | None:
             raise ServerdirRefused(path, reason)
         with open(os.path.join(path, _NODE), "rb") as file:
             content = file.read()
+    for name in _READ_BY_ALL & names:
+        if not os.access(os.path.join(path, name), os.R_OK):
+            raise denied(path, os.path.join(path, name))
     return _parse_node(path, content)
 
 

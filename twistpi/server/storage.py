@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -23,9 +25,10 @@ from twistpi.model.peers import BEGINNING
 from twistpi.model.records import ROOT, Index, Json
 from twistpi.model.server_errors import ServerdirRefused, UnknownPosition
 from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private, read_secret
-from twistpi.server.node import check_role, read_node
+from twistpi.server.node import check_role, denied, read_node, refusing
 from twistpi.server.settings import Settings
 from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.read import Reader, Readers
 
 ROOT_MIRROR = "root/pypi"
 """The index that a new server directory has, unless it is left out."""
@@ -65,10 +68,11 @@ class Storage:
     def over(cls, serverdir: ServerDirectory, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
         """The same over a directory that is open already, whose log has an id; it is closed when that is impossible."""
         try:
-            with making_private():
+            with refusing(settings.serverdir), making_private():
                 changelog, view = _open_log_and_view(serverdir, disk)
                 os.makedirs(serverdir.layout.names, exist_ok=True)
-            storage = cls(serverdir, changelog, view, open_tree(settings.serverdir))
+            with refusing(settings.serverdir):
+                storage = cls(serverdir, changelog, view, open_tree(settings.serverdir))
             if not serverdir.node.is_replica:
                 storage._begin(settings, now)
             storage._catch_up()
@@ -124,6 +128,20 @@ class Storage:
             self._append(changes, BY_SETTINGS, now)
             self._catch_up()
             _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
+
+
+@contextlib.contextmanager
+def reading(serverdir: str) -> Iterator[Reader]:
+    """Return the view of a directory as another process may have it, to be read; raise ``ServerdirRefused`` if it cannot be."""
+    path = Layout(serverdir).view
+    try:
+        with contextlib.closing(Readers(path)) as readers:
+            yield readers.get()
+    except sqlite3.Error as error:
+        if os.path.exists(path) and not (os.access(path, os.W_OK) and os.access(serverdir, os.W_OK)):
+            raise denied(serverdir, path) from None  # also who only reads it writes to a file beside it
+        remedy = f"stop the server, remove {path}, and start it again"
+        raise ServerdirRefused(serverdir, f"its view cannot be read ({error}); {remedy}") from None
 
 
 def open_directory(settings: Settings, lock: int | None = None) -> ServerDirectory:

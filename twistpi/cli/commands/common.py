@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -58,6 +59,17 @@ class Commands(click.Group):
             context.exit(INTERRUPTED)
         except TwistpiError as error:
             raise click.ClickException(str(error)) from None
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except PermissionError as error:
+            advice = "run this as the user who owns the server directory, or give this user access"
+            raise click.ClickException(f"{error.strerror}: {error.filename}; {advice}") from None
+        except OSError as error:
+            named = "" if error.filename is None else f": {error.filename}"
+            raise click.ClickException(f"{error.strerror or error}{named}") from None
+        except sqlite3.Error as error:
+            advice = "twistpi check tells what is wrong; the view is built anew when it was removed"
+            raise click.ClickException(f"The view in the server directory cannot be read: {error}; {advice}.") from None
 
 
 def serverdir_option(command: Command) -> Command:

@@ -31,7 +31,8 @@ from twistpi.server.directory import Layout
 from twistpi.server.node import Running, read_node, read_running
 from twistpi.server.setting_sources import load_settings
 from twistpi.server.settings import Settings
-from twistpi.view.read import Reader, Readers
+from twistpi.server.storage import reading
+from twistpi.view.read import Reader
 
 _PATIENCE = 10.0
 """Seconds for an upstream."""
@@ -113,8 +114,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
     if running is not None and running.settings:
         settings = load_settings({**running.settings, "serverdir": [serverdir]}, {})
     secret, disk = settings.secretfile or layout.secret, os.statvfs(serverdir)
-    with closing(Readers(layout.view)) as readers:
-        reader = readers.get()
+    with reading(serverdir) as reader:
         root, indexes = reader.user(ROOT), reader.indexes()
         projects = [(index, project) for index in indexes for project in reader.cached_projects(index.name)[:1]]
         protected = _protected(reader, [(index, project) for index, project in projects if not is_open(index)])
