@@ -14,7 +14,6 @@ PYTHON ?= python3
 WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
-TWISTD := $(BIN)/twistd
 PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCK := requirements-dev.lock
 # Tests that start servers, installers and other programs, or kill servers again and again; then those that take longest of the others.
@@ -27,7 +26,8 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 serve: $(VENV)/installed
-	$(TWISTD) --nodaemon --pidfile= twistpi --serverdir ./data
+	@echo "Starting a server on the directory ./data; Ctrl-C stops it."
+	$(BIN)/twistpi serve --serverdir ./data
 
 test: check-style check-types check-behaviour
 
@@ -72,13 +72,16 @@ programs:
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "twistpi needs Python 3.11 or newer; say which: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "Making a Python environment in $(VENV)."
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	@echo "Installing twistpi and what it needs into $(VENV), which takes a minute or two."
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable .
 	@touch $@
 
 $(VENV)/installed-to-test: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	@echo "Installing twistpi, what it needs and what its tests need into $(VENV), which takes a few minutes."
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable ".[test]"
 	@touch $@ $(VENV)/installed
 

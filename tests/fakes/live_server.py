@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,12 @@ class LiveServer:
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
     """Without a slash at the end, once it was started."""
+    program: Sequence[str] = tuple(twistd_command("--nodaemon", "--pidfile=", "twistpi"))
+    """What is run, before the options."""
 
     def spawn(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
         """Start a process; it will need a moment."""
-        command = twistd_command(
-            "--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(self.serverdir), "--port", "0", *options
-        )
+        command = [*self.program, "--serverdir", str(self.serverdir), "--port", "0", *options]
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
             # Upstreams are in the tests' own process, which may be busy.

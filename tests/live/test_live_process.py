@@ -28,6 +28,7 @@ from twistpi.server.storage import Storage
 
 UPSTREAM = "http://127.0.0.1:9/simple/"
 """Nobody is there, and nobody asks for it."""
+TWISTPI = "from twistpi.cli.main import main; main()"
 
 
 def _run(command: list[str], cwd: Path, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
@@ -37,8 +38,7 @@ def _run(command: list[str], cwd: Path, patience: float = PATIENCE) -> subproces
 
 
 def _twistpi(*words: str) -> subprocess.CompletedProcess[str]:
-    script = "from twistpi.cli.main import main; main()"
-    return _run([sys.executable, "-c", script, *words], ROOT)
+    return _run([sys.executable, "-c", TWISTPI, *words], ROOT)
 
 
 def _status(url: str) -> int:
@@ -87,6 +87,22 @@ def test_an_empty_directory_becomes_a_server_that_stops_when_told(server: LiveSe
     entry = json.loads(_twistpi("log", "--serverdir", str(server.serverdir), "--json").stdout)
     assert [change["kind"] for change in entry["changes"]] == ["LogStarted", "UserCreated", "IndexCreated"]
     assert entry["changes"][2]["config"]["mirror_url"] == UPSTREAM
+
+
+def test_serve_is_the_same_in_the_foreground(server: LiveServer, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TWISTPI, "serve"]
+    server.program = command
+    server.start("--upstream", UPSTREAM, "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy=::1", "--offline")
+    running = read_running(str(server.serverdir))
+    assert running is not None
+    assert running.settings == {"trusted-proxy": ["10.0.0.0/8", "::1/128"], "offline": ["true"]}
+    second = _run([*command, "--serverdir", str(server.serverdir)], tmp_path)
+    assert (second.returncode, (second.stdout + second.stderr).count("another process uses it")) == (1, 1)
+    assert server.end(signal.SIGTERM) == -signal.SIGTERM
+    taken = _run([*command, "--serverdir", str(server.serverdir), "--listen", "unix:/nowhere/x"], tmp_path)
+    assert (taken.returncode, (taken.stdout + taken.stderr).count("is not possible")) == (1, 1)
+    wrong = _run([*command, "--prot", "4040"], tmp_path)
+    assert (wrong.returncode, "--port" in wrong.stderr, len(wrong.stderr.splitlines()) < 6) == (2, True, True)
 
 
 def test_a_second_process_is_refused_at_once_and_clearly(server: LiveServer, tmp_path: Path) -> None:
@@ -138,13 +154,15 @@ def test_a_port_in_use_is_told_with_an_exit_status(server: LiveServer, tmp_path:
         port = taken.getsockname()[1]
         words = ["--serverdir", str(server.serverdir), "--upstream", UPSTREAM, "--port", str(port)]
         told = _refused(tmp_path, *words)
-        assert f"Listening at tcp:{port}:interface=127.0.0.1 is not possible" in told
+        assert told.count(f"Listening at tcp:{port}:interface=127.0.0.1 is not possible") == 1
         assert "Address already in use. Stop what listens there" in told
         log = tmp_path / "daemon.log"
         daemon = _run(twistd_command("--pidfile", str(tmp_path / "pid"), "--logfile", str(log), "twistpi", *words), tmp_path)
         assert daemon.returncode == 1
         assert "An error has occurred" in daemon.stderr
-        assert "is not possible" in log.read_text()
+        assert log.read_text().count("is not possible") == 1
+        foreground = _run(twistd_command("--nodaemon", "--pidfile=", "--logfile", str(log), "twistpi", *words), tmp_path)
+        assert foreground.stderr.startswith("twistpi: Listening at ")
         # The daemon tells its parent first, and cleans up then.
         eventually(lambda: not (tmp_path / "pid").exists())
 

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from twisted.python.usage import UsageError
 
-from twistpi.cli.commands.help import GROUPS, settings_page
+from twistpi.cli.commands.help import settings_page
 from twistpi.model.errors import TwistpiError
 from twistpi.server.options import Options
 from twistpi.server.setting_sources import load_settings, unknown_variables
-from twistpi.server.settings import CONFIG, TABLE, Setting, Settings
+from twistpi.server.settings import CONFIG, GROUPS, TABLE, Setting, Settings
 
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
 GOOD = {
@@ -328,10 +327,25 @@ def test_every_setting_is_an_option_with_its_help_and_default() -> None:
         assert setting.help in usage.replace("mirror- ", "mirror-").replace("on- ", "on-")
 
 
+def test_the_help_has_every_option_once_below_its_heading() -> None:
+    lines = str(_parse()).splitlines()
+    at = -1
+    for heading, names in GROUPS.items():
+        assert lines.index(f"{heading}:") > at
+        for name in names:
+            options = [number for number, line in enumerate(lines) if f"{line} ".startswith(f"    --{name} ")]
+            assert len(options) == 1
+            assert options[0] > at
+            at = options[0]
+
+
 @pytest.mark.parametrize("words", [["--port", "http"], ["--prot", "1"], ["extra"], ["--config", "/nowhere.toml"], ["--port"]])
-def test_what_cannot_be_is_a_usage_error(words: list[str]) -> None:
-    with pytest.raises(UsageError):
+def test_what_cannot_be_ends_the_program_with_the_reason_and_without_all_of_the_help(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
         _parse(*words)
+    reason, more = str(ended.value.code).splitlines()
+    assert reason.startswith("twistpi: ")
+    assert more == "The options are explained by: twistpi serve --help"
 
 
 def test_the_version_is_twistpis(capsys: pytest.CaptureFixture[str]) -> None:

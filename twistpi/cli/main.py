@@ -1,6 +1,6 @@
 """The command ``twistpi``: creates, administers and inspects server directories.
 
-The server itself is ``twistd twistpi``.
+The server itself is ``twistpi serve``, or ``twistd twistpi``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twistpi.cli.commands.administration import gc, promote, resync, token, yank
 from twistpi.cli.commands.common import Commands
 from twistpi.cli.commands.help import completion, epilog_of, every_command
 from twistpi.cli.commands.inspection import check, check_index, doctor, explain, log, settings_, status
-from twistpi.cli.commands.setup import gen_config, init, passwd
+from twistpi.cli.commands.setup import gen_config, init, passwd, serve
 
 
 @click.group(cls=Commands, epilog="twistpi COMMAND --help shows examples.")
@@ -22,13 +22,13 @@ from twistpi.cli.commands.setup import gen_config, init, passwd
 def main() -> None:
     """Set up, administer and check Python package index servers.
 
-    The server itself is started with twistd: twistd -n twistpi --serverdir ./data --port 4040 (all its options: twistd twistpi
-    --help). Commands for a server directory work whether or not a server runs on it.
+    The server itself is started by twistpi serve --serverdir ./data --port 4040, or with twistd, which can make a daemon of it:
+    twistd twistpi --serverdir ./data. Commands for a server directory work whether or not a server runs on it.
     """
 
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
-    "Set up": (init, passwd, gen_config, settings_, doctor, completion),
+    "Set up": (init, serve, passwd, gen_config, settings_, doctor, completion),
     "Use": (token, yank, explain),
     "Maintain": (status, log, check, gc),
     "Replicate": (promote, resync),

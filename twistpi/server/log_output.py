@@ -6,6 +6,7 @@ twistd has chosen where lines go before a service starts; what it chose is kept,
 from __future__ import annotations
 
 import contextlib
+import sys
 from datetime import UTC, datetime
 from typing import IO, Literal, TextIO
 
@@ -53,6 +54,11 @@ class LogOutput:
                 writing = FileLogObserver(observer._outFile, as_text if format == "text" else as_json)
             publisher.addObserver(FilteringLogObserver(writing, [predicate]))
         return cls(files)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the lines go to the standard output."""
+        return sys.__stdout__ in self._files
 
     def reopen(self) -> None:
         """Go on in new files: somebody moved the old ones away."""

@@ -1,4 +1,4 @@
-"""The command line of ``twistd twistpi``, made from the table of settings, and the entrance of the plugin.
+"""The command line of ``twistpi serve`` and ``twistd twistpi``, made from the table of settings, and the entrance of the plugin.
 
 Loading this is cheap: whatever imports the reactor waits until twistd has chosen one and asks for the service.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -18,10 +19,16 @@ from twistpi import __version__
 from twistpi.model.errors import TwistpiError
 from twistpi.server.restart import Inherited, continue_twistd
 from twistpi.server.setting_sources import load_settings
-from twistpi.server.settings import CONFIG, TABLE, Setting
+from twistpi.server.settings import CONFIG, GROUPS, TABLE, Setting
+
+_WIDTH = 110
+"""Characters of a line of the help."""
+_INDENT = " " * 12
+"""Before what an option means."""
 
 
 def _help(setting: Setting) -> str:
+    """Return what the option of a setting means, with unit and default."""
     unit = f" ({setting.unit})" if setting.unit else ""
     default = "" if setting.is_flag else f" [default: {setting.shown_default}]"
     more = "; may be repeated" if setting.repeatable else ""
@@ -34,11 +41,6 @@ _TAKE_A_VALUE = [setting for setting in (CONFIG, *TABLE) if not setting.is_flag 
 class Options(usage.Options):
     """``twistd twistpi``'s options; after parsing, ``settings`` holds every setting."""
 
-    synopsis = "[options]"
-    longdesc = (
-        "Serve Python packages. Every option can also be an environment variable (TWISTPI_PORT=4040) or stand in the "
-        "TOML file that --config names (port = 4040)."
-    )
     # What follows are the names and types that usage.Options looks for.
     optFlags = [[setting.name, None, _help(setting)] for setting in TABLE if setting.is_flag]  # noqa: N815, RUF012
     optParameters = [[setting.name, None, None, _help(setting)] for setting in _TAKE_A_VALUE]  # noqa: N815, RUF012
@@ -47,13 +49,38 @@ class Options(usage.Options):
         super().__init__()
         self.repeated: dict[str, list[str]] = {}
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line; end the program for one that is wrong: twistd would show all of the help before the reason."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            sys.exit(f"twistpi: {error}\nThe options are explained by: twistpi serve --help")
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return "Usage: twistpi serve [options]; or, with the options of twistd: twistd [its options] twistpi [options]"
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help: every option under its heading."""
+        rows = {setting.name: setting for setting in (CONFIG, *TABLE)}
+        told = [
+            "\nServe Python packages. Every option can also be an environment variable (TWISTPI_PORT=4040) or stand in the",
+            "TOML file that --config names (port = 4040).",
+        ]
+        for heading, names in GROUPS.items():
+            told.append(f"\n{heading}:")
+            for setting in map(rows.__getitem__, names):
+                told.append(f"    --{setting.name} {setting.kind.placeholder}".rstrip())
+                told += textwrap.wrap(_help(setting), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        return "\n".join([*told, "\nThe program:", "    --version", "    --help", ""])
+
     def opt_version(self) -> None:
         """Display the version of twistpi and exit."""
         sys.stdout.write(f"twistpi {__version__}\n")
         sys.exit(0)
 
     def postOptions(self) -> None:
-        """Read all settings; twistd turns a refusal into a usage error."""
+        """Read all settings."""
         given: dict[str, list[str]] = dict(self.repeated)
         for setting in (CONFIG, *TABLE):
             value = self.get(setting.name)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import cast
 
 from twisted.application.service import IService, Service
@@ -95,6 +96,16 @@ def _remove_in_the_end(pidfile: str, reactor: IServerReactor) -> None:
     reactor.addSystemEventTrigger("after", "shutdown", remove)
 
 
+def _end_quietly(told: str) -> None:
+    """Have the error with which twistd ends be shown as ``told`` and no more: it is in the log."""
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if sys.__stderr__ is not None:
+            sys.__stderr__.write(told)
+
+    sys.excepthook = show
+
+
 def _end_with_failure() -> None:
     """Have this process end with the exit status 1: twistd returns 0 whenever its reactor stops, whatever stopped it."""
 
@@ -149,7 +160,7 @@ class TwistpiService(Service):
             self._start()
         except TwistpiError as error:
             _log.critical("{reason}", reason=str(error))
-            sys.tracebacklimit = 0  # twistd raises it on and ends; the sentence says all there is to say
+            _end_quietly("" if self._log_output.is_shown else f"twistpi: {error}\n")
             raise
         super().startService()
 

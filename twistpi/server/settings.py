@@ -7,7 +7,7 @@ The fields of ``Settings`` are the table: name, kind, default and help make the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeVar, cast
 
 import attrs
@@ -231,3 +231,25 @@ TABLE: Sequence[Setting] = tuple(_rows())
 
 CONFIG: Final = Setting("config", READABLE_FILE, None, "a TOML file with any of these settings", "none")
 """The path of the file; the only setting that cannot be in the file."""
+
+GROUPS: Final[Mapping[str, Sequence[str]]] = {
+    "The server": (
+        *("config", "serverdir", "host", "port", "listen"),
+        *("workers", "max-connections", "stop-timeout", "page-cache-size"),
+    ),
+    "Mirrors": (
+        *("upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout"),
+        *("offline", "ca-file", "forbidden-networks"),
+    ),
+    "Users and uploads": (
+        *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
+        *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
+    ),
+    "Behind a proxy": ("outside-url", "trusted-proxy"),
+    "Replicas": (
+        *("primary-url", "history", "replicate-files"),
+        *("replicate-at-once", "file-search-path", "proxy-timeout"),
+    ),
+    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
+}
+"""Every setting, under its heading on the documentation page and in the help."""

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from twistpi.server.settings import CONFIG, TABLE, Setting
+from twistpi.server.settings import CONFIG, GROUPS, TABLE, Setting
 
 _EXAMPLES = r"""
 twistpi init --serverdir ./data
 twistpi init --serverdir ./data --upstream https://upstream.example/simple/
 twistpi init --serverdir ./data --root-passwd correct-horse --no-root-pypi
+twistpi serve --serverdir ./data
+twistpi serve --serverdir ./data --port 4040 --host 0.0.0.0
+twistpi serve --config /etc/twistpi/twistpi.toml
 twistpi passwd --serverdir ./data root
 echo correct-horse | twistpi passwd --serverdir ./data --stdin alice
 twistpi gen-config --serverdir ./data --port 4040 --hostname pypi.example
@@ -51,6 +54,7 @@ _STATUS = "0 when it is done, 1 when it failed"
 _STATUSES: Mapping[str, str] = {
     "check": "0 when all is well, 1 when something is wrong",
     "check-index": "0 when nothing failed, 1 when something did or the index cannot be reached",
+    "serve": "0 when it was stopped, 1 when it cannot start or had to end",
     "status": "0 when it is shown, 1 when it failed or the serial did not arrive in time",
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is",
 }
@@ -114,37 +118,15 @@ Settings
 
 Every setting can be given in three places, in order of precedence:
 
-1. on the command line: ``twistd twistpi --request-timeout 10``;
+1. on the command line: ``twistpi serve --request-timeout 10``, or ``twistd twistpi --request-timeout 10``;
 2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
 3. in a TOML file: ``request-timeout = 10``, with ``--config twistpi.toml`` or ``TWISTPI_CONFIG``.
 
 The server does not start if a value is not allowed, or if the file has an unknown setting; a message says where the error is and
 what is allowed. An unknown environment variable ``TWISTPI_…`` is only mentioned in the log. A flag is ``true`` if it is on the
-command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the directory in which twistd
-is started.
+command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the directory in which the
+server is started.
 """
-
-GROUPS: Mapping[str, Sequence[str]] = {
-    "The server": (
-        *("config", "serverdir", "host", "port", "listen"),
-        *("workers", "max-connections", "stop-timeout", "page-cache-size"),
-    ),
-    "Mirrors": (
-        *("upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout"),
-        *("offline", "ca-file", "forbidden-networks"),
-    ),
-    "Users and uploads": (
-        *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
-        *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
-    ),
-    "Behind a proxy": ("outside-url", "trusted-proxy"),
-    "Replicas": (
-        *("primary-url", "history", "replicate-files"),
-        *("replicate-at-once", "file-search-path", "proxy-timeout"),
-    ),
-    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
-}
-"""Every setting, under its heading on the page."""
 
 
 def settings_page() -> str:

@@ -1,4 +1,4 @@
-"""Commands that set a server up: ``init``, ``passwd``, ``gen-config``."""
+"""Commands that set a server up: and start it: ``init``, ``serve``, ``passwd``, ``gen-config``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import pwd
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import click
+from twisted.scripts import twistd
 
 from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import Disk
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import FOLDER, now, settings_options
 from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
-from twistpi.model.errors import unknown_user
+from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import ROOT
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.node import read_node
-from twistpi.server.settings import Settings
+from twistpi.server.settings import CONFIG, TABLE, Setting, Settings
+from twistpi.server.settings import GROUPS as SETTING_GROUPS
 from twistpi.server.storage import ROOT_MIRROR, Storage
 
 _ATTEMPTS = 3
@@ -54,6 +56,48 @@ def init(settings: Settings) -> None:
     if root is not None and root.password_hash == BLANK:
         command = f"twistpi passwd {ROOT} --serverdir {shlex.quote(settings.serverdir)}"
         click.echo(f"The password of {ROOT} is blank and accepted from this machine only. Set one: {command}")
+
+
+class Serve(click.Command):
+    """The command ``serve``: its options are the settings, under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each heading and its options."""
+        rows = {str(parameter.name): parameter for parameter in self.params}
+        for heading, names in SETTING_GROUPS.items():
+            with formatter.section(heading):
+                records = (rows[name.replace("-", "_")].get_help_record(ctx) for name in names)
+                formatter.write_dl([record for record in records if record is not None])
+
+
+def _setting_option(setting: Setting) -> click.Option:
+    """Return the option of a setting; its value is judged by the server."""
+    default = "" if setting.is_flag else f"  [default: {setting.shown_default}]"
+    about = f"{setting.help[0].upper()}{setting.help[1:]}{'; may be repeated' if setting.repeatable else ''}.{default}"
+    metavar, is_flag = setting.kind.placeholder or None, setting.is_flag
+    return click.Option([f"--{setting.name}"], help=about, metavar=metavar, is_flag=is_flag, multiple=setting.repeatable)
+
+
+@click.command(cls=Serve, params=[_setting_option(setting) for setting in (CONFIG, *TABLE)])
+def serve(**given: str | bool | Sequence[str] | None) -> None:
+    """Serve Python packages until the program is stopped, in the foreground.
+
+    The server directory is created if it is missing. Each option is a setting: it can also be an environment variable
+    (TWISTPI_PORT=4040) or stand in the TOML file of --config (port = 4040). The command is short for twistd -n --pidfile=
+    twistpi; twistd itself has more options, such as to run as a daemon.
+    """
+    words = []
+    for field, value in given.items():
+        option = f"--{field.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option] if value else []
+        else:
+            words += [f"{option}={text}" for text in ((value,) if isinstance(value, str) else value or ())]
+    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "twistpi", *words]
+    try:
+        twistd.run()
+    except TwistpiError:  # it is in the log, which goes to the standard output
+        sys.exit(1)
 
 
 @click.command()
