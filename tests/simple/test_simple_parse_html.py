@@ -95,6 +95,16 @@ def test_R65_base_is_honoured_when_it_is_one(base: str, expected: str) -> None:
         (f"#md5={MD5}", {"md5": MD5}),
         (f"#SHA256={SHA256.upper()}", {"sha256": SHA256}),
         (f"#egg=demo&amp;sha256={SHA256}", {"sha256": SHA256}),
+        (f"#sha256%3D{SHA256}", {"sha256": SHA256}),
+        (f"#sha256%3d{SHA256}%26egg=demo", {"sha256": SHA256}),
+        (f"# sha256 = {SHA256}\n", {"sha256": SHA256}),
+        (f"#sha256={SHA256}#egg=demo", {"sha256": SHA256}),
+        (f"#sha256={SHA256};egg=demo", {"sha256": SHA256}),
+        (f"#{SHA256}", {}),
+        (f"#sha256={SHA256[1:]}x", {}),
+        (f"#sha256={MD5}", {}),
+        (f"#sha256={MD5}&md5={MD5}", {"md5": MD5}),
+        ("#sha256=", {}),
         ("#sha256=short", {}),
         (f"#crc32={MD5}", {}),
         ("#egg=demo-1.0", {}),
@@ -119,6 +129,8 @@ def test_R62_yanked_with_and_without_reason() -> None:
         ('data-core-metadata="true"', True),
         ("data-core-metadata", True),
         ('data-core-metadata="false"', False),
+        (f'data-core-metadata=" sha256 = {SHA256.upper()} "', {"sha256": SHA256}),
+        (f'data-core-metadata="sha256%3D{SHA256}"', {"sha256": SHA256}),
         (f'data-core-metadata="sha256={SHA256}"', {"sha256": SHA256}),
         ('data-core-metadata="sha256=bad"', True),
         (f'data-dist-info-metadata="sha256={SHA256}"', {"sha256": SHA256}),
@@ -132,6 +144,8 @@ def test_core_metadata_under_both_names(attributes: str, kept: object) -> None:
 def test_attributes_beyond_the_specification_are_read_when_sane() -> None:
     link = link_of('<a href=demo-1.0.zip data-upload-time="2026-11-22T17:00:00.5Z" data-size="17">x</a>')
     assert (link.upload_time, link.size) == ("2026-11-22T17:00:00.5Z", 17)
+    link = link_of("<a href='\n /f/demo-1.0.zip\t' data-upload-time='2026-11-22T17:00:00+02:00' data-size=' 17 '>x</a>")
+    assert (link.url, link.upload_time, link.size) == ("https://upstream.example/f/demo-1.0.zip", "2026-11-22T15:00:00Z", 17)
     link = link_of('<a href=demo-1.0.zip data-upload-time="yesterday" data-size="-1">x</a>')
     assert (link.upload_time, link.size) == (None, None)
     assert link_of(f"<a href=demo-1.0.zip data-size={'9' * 5000}>x</a>").size is None

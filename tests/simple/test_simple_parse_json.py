@@ -148,8 +148,8 @@ def test_absurd_sizes_are_dropped(size: object) -> None:
 
 @pytest.mark.parametrize(
     "time",
-    ["2026-11-22", "2026-11-22T17:00:00", "2026-11-22T17:00:00+00:00", "2026-13-22T17:00:00Z", "2026-02-30T17:00:00Z", 5, None,
-     "2026-11-22T17:00:00.1234567Z", "2026-11-22T17:00:00Z\n", "٢٠٢٦-11-22T17:00:00Z"],
+    ["2026-11-22", "2026-11-22T17:00:00", "2026-13-22T17:00:00Z", "2026-02-30T17:00:00Z", 5, None,
+     "2026-11-22T17:00:00+25:00", "0001-01-01T00:00:00+01:00", "2026-11-22T17:00:00+1", "٢٠٢٦-11-22T17:00:00Z"],
 )  # fmt: skip
 def test_R29_times_that_are_none_are_dropped(time: object) -> None:
     assert link_of(upload_time=time).upload_time is None
@@ -158,6 +158,20 @@ def test_R29_times_that_are_none_are_dropped(time: object) -> None:
 def test_R29_times_with_and_without_fraction_pass() -> None:
     for time in ("2026-11-22T17:00:00Z", "2026-11-22T17:00:00.1Z", "2026-11-22T17:00:00.123456Z"):
         assert link_of(upload_time=time).upload_time == time
+
+
+@pytest.mark.parametrize(
+    ("time", "utc"),
+    [
+        ("2026-11-22T17:00:00+00:00", "2026-11-22T17:00:00Z"),
+        ("2026-11-22T17:00:00.25+02:00", "2026-11-22T15:00:00.25Z"),
+        ("2026-12-31T23:30:00.123456-0330", "2027-01-01T03:00:00.123456Z"),
+        ("2026-11-22T17:00:00.123456789+01", "2026-11-22T16:00:00.123456Z"),
+        ("2026-11-22 17:00:00 z\n", "2026-11-22T17:00:00Z"),
+    ],
+)
+def test_R29_times_in_other_spellings_are_converted_to_utc(time: str, utc: str) -> None:
+    assert link_of(upload_time=time).upload_time == utc
 
 
 @pytest.mark.parametrize(
@@ -183,6 +197,7 @@ def test_hashes_are_made_lower_case_and_impossible_ones_dropped() -> None:
         "SHA256": SHA256.upper(), "md5": "0" * 31, "sha1": "g" * 40, "blake2b_256": "0f" * 32, "sha512": SHA256, "x y": SHA256,
         "odd": "abc" * 11, "sha384": 5,
     }  # fmt: skip
+    assert link_of(hashes={" sha256 ": f"{SHA256}\n"}).hashes == {"sha256": SHA256}
     assert link_of(hashes=hashes).hashes == {"sha256": SHA256, "blake2b_256": "0f" * 32}
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -23,6 +24,11 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _DIGITS: Final = re.compile(r"(?:[0-9a-f]{2}){16,64}\Z", re.ASCII)
 _ALGORITHM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z", re.ASCII)
 _UPLOAD_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\Z", re.ASCII)
+_OTHER_TIME: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,6})?\d{0,12}\s?([Zz]|[+-]\d\d(?::?\d\d)?)\Z", re.ASCII
+)
+"""Other spellings: with an offset, with more digits, with spaces."""
+_BETWEEN_WORDS: Final = re.compile(r"[&;#]")
 _SPECIFIER: Final = re.compile(r"[^\x00-\x1f\x7f]{0,1000}\Z")
 _MOST_DIGESTS: Final = 16
 _LARGEST_SIZE: Final = 2**53
@@ -60,17 +66,21 @@ def clean_hashes(value: Json) -> Mapping[str, str]:
 
 def clean_hash(algorithm: str, digest: str) -> Mapping[str, str]:
     """Return one digest as a mapping, the empty mapping when it is invalid."""
-    algorithm, digest = algorithm.lower(), digest.lower()
+    algorithm, digest = algorithm.strip().lower(), digest.strip().lower()
     if not _ALGORITHM.match(algorithm) or not _DIGITS.match(digest):
         return NOTHING
     return {algorithm: digest} if len(digest) == DIGEST_LENGTHS.get(algorithm, len(digest)) else NOTHING
 
 
 def hash_of_fragment(reference: str) -> Mapping[str, str]:
-    """Return the digest in the fragment of a link, ``#sha256=…`` or another algorithm, perhaps among words joined with ``&``."""
-    for word in reference.partition("#")[2].split("&"):
+    """Return the digest in the fragment of a link, ``#sha256=…`` or another algorithm, perhaps among words joined with ``&``.
+
+    Some servers percent-encode the equals sign.
+    """
+    fragment = reference.partition("#")[2]
+    for word in _BETWEEN_WORDS.split(unquote(fragment) if "%" in fragment else fragment):
         algorithm, equals, digest = word.partition("=")
-        if equals and algorithm.lower() in DIGEST_LENGTHS and (clean := clean_hash(algorithm, digest)):
+        if equals and algorithm.strip().lower() in DIGEST_LENGTHS and (clean := clean_hash(algorithm, digest)):
             return clean
     return NOTHING
 
@@ -86,14 +96,21 @@ def clean_requires_python(value: Json) -> str | None:
 
 
 def clean_upload_time(value: Json) -> str | None:
-    """Return a valid time of the form ``yyyy-mm-ddThh:mm:ss.ffffffZ``."""
-    if not isinstance(value, str) or not _UPLOAD_TIME.match(value):
+    """Return a valid time in the form ``yyyy-mm-ddThh:mm:ss.ffffffZ``; one with an offset is converted to UTC."""
+    if not isinstance(value, str):
         return None
     try:
-        datetime.fromisoformat(value[:19])
-    except ValueError:
+        if _UPLOAD_TIME.match(value):
+            datetime.fromisoformat(value[:19])
+            return value
+        parts = _OTHER_TIME.match(value.strip())
+        if parts is None:
+            return None
+        day, time, fraction, offset = parts.groups(default="")
+        moment = datetime.fromisoformat(f"{day}T{time}{offset.upper()}").astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return value
+    return f"{moment.replace(tzinfo=None).isoformat()}{fraction}Z"
 
 
 def clean_yanked(value: Json) -> bool | str:

@@ -32,7 +32,7 @@ _ANCHOR: Final = re.compile(r"<a\s([^<>]{1,2000}+)>\s{0,100}+([A-Za-z0-9._-]{1,2
 """Attributes and text.  Possessive and without ``<``: however the page is written, no part of it is read twice."""
 _LONGEST_ANCHOR: Final = 3_000
 """Characters, at least as many as the pattern above can match."""
-_HREF: Final = re.compile(r"(?:\A|\s)href\s*+=\s*+[\"']?([^\"'\s]++)", re.IGNORECASE)
+_HREF: Final = re.compile(r"(?:\A|\s)href\s*+=\s*+[\"']?\s*+([^\"'\s]++)", re.IGNORECASE)
 _NORMALIZED: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z", re.ASCII)
 _LONGEST_NAME: Final = 200
 _BLANK: Final = re.compile(r"[ \t\n\r]*")

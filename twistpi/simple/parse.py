@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
+from urllib.parse import unquote
 
 import orjson
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -240,7 +241,7 @@ def _html_link(node: LexborNode, base: str, project: str) -> Link | None:
     # Folder listings link to other things, too; a file that is no distribution counts if its link shows its name.
     if not (is_named or _DISTRIBUTION.search(filename)) or not _belongs(filename, project):
         return None
-    size = attributes.get("data-size")
+    size = (attributes.get("data-size") or "").strip()
     return Link(
         filename,
         url,
@@ -275,7 +276,7 @@ def _beginning(project: str, separator: str, end: str) -> re.Pattern[str]:
 def _core_metadata(attributes: Mapping[str, str | None]) -> bool | Mapping[str, str] | None:
     for name in ("data-core-metadata", "data-dist-info-metadata"):
         if name in attributes:
-            value = (attributes[name] or "").strip()
+            value = unquote(attributes[name] or "").strip()
             algorithm, _equals, digest = value.partition("=")
             return field.clean_hash(algorithm, digest) or value.lower() != "false"
     return None
