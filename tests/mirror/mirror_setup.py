@@ -27,6 +27,7 @@ from twistpi.http.client import HTTPClient
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
 from twistpi.mirror.download import Download
 from twistpi.mirror.files import FileService, UpstreamFiles
+from twistpi.mirror.links import FileLinks
 from twistpi.mirror.name_source import UpstreamNames
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.page_source import UpstreamPages
@@ -208,10 +209,11 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     blobs = open_tree(str(folder))
     chosen = agent or make_agent(reactor, {})
     upstream = HTTPClient(chosen, clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
-    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout)
+    links = FileLinks(upstream, timeout)
+    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout, links.learn)
     mirror = PageService(pages, readers, clock, request_timeout=timeout, offline=offline, failure_pause=failure_pause)
-    downloads = FileService(UpstreamFiles(upstream, blobs, writer, offline=offline), blobs, offload)
-    metadata = UpstreamMetadata(upstream, downloads, blobs, writer, offline=offline)
+    downloads = FileService(UpstreamFiles(upstream, links, blobs, writer, offline=offline), blobs, offload)
+    metadata = UpstreamMetadata(upstream, links, downloads, blobs, writer, offline=offline)
     sidecars = MetadataService(metadata, blobs, offload)
     names = NameLists(
         UpstreamNames(upstream),

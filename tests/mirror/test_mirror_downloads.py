@@ -167,6 +167,19 @@ async def test_R47_an_upstream_without_ranges_sends_all_again_and_it_must_be_the
     assert (await cached(setup)).size == len(CONTENT)
 
 
+@pytest.mark.parametrize(
+    "fault", [Status(416), Status(206), *(Status(206, {"Content-Range": said}) for said in ("bytes 0-9/700000", "rubbish"))]
+)
+@in_reactor
+async def test_R47_an_upstream_that_cannot_go_on_is_asked_for_the_whole_file(setup: Setup, fault: Fault) -> None:
+    await learn(setup)
+    setup.fake.misbehave(FILE, CutOff(150_000), times=1)
+    setup.fake.misbehave(FILE, fault, times=1)
+    assert await setup.download("hello", WHEEL) == CONTENT
+    ranges = [seen.header("Range") for seen in setup.fake.seen if seen.path == FILE]
+    assert ranges == [None, "bytes=150000-", None]
+
+
 @pytest.mark.parametrize("hashes", [("sha256",), ()])
 @in_reactor
 async def test_R47_without_validators_a_range_is_asked_for_only_if_a_digest_will_tell(

@@ -198,6 +198,24 @@ async def test_with_the_primary_gone_a_file_comes_from_the_upstream_itself_is_ke
     assert replica.changelog.last == primary.changelog.last
 
 
+@pytest.mark.parametrize("is_primary_gone", [False, True])
+@in_reactor
+async def test_a_file_whose_link_died_is_had_by_the_one_that_the_upstreams_page_has_now(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream, is_primary_gone: bool
+) -> None:
+    fake.add_project("hello", {SDIST: CONTENT})
+    replica = make_server(primary)
+    await replica.pull()
+    await replica.get(PAGE)
+    fake.add_project("hello", {SDIST: CONTENT}, files_at="/moved")
+    fake.add_file(f"/moved/files/hello/{SDIST}", CONTENT)
+    fake.misbehave(f"/files/hello/{SDIST}", Status(404))
+    if is_primary_gone:
+        await primary.vanish()
+    answer = await replica.get(f"/{MIRROR}/{replica.file('hello', SDIST).path}")
+    assert (answer.status, answer.body == CONTENT) == (200, True)
+
+
 @in_reactor
 async def test_a_primary_that_answers_but_cannot_help_is_as_good_as_gone_and_without_anybody_the_reason_is_told(
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream

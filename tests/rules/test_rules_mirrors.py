@@ -57,6 +57,26 @@ def fold_links(known: KnownProject, change: LinksChanged) -> KnownProject:
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_news"),
+    [
+        ("?X-Amz-Signature=1&Expires=9", "?X-Amz-Signature=2&Expires=10", False),
+        ("?a", "?a", False),
+        ("", "?a", True),
+        ("?a", "", True),
+        ("?a", "/?a", True),
+    ],
+)
+def test_a_query_that_varies_is_no_difference(before: str, now: str, is_news: bool) -> None:
+    former, link = (attrs.evolve(LINK, url=LINK.url + query) for query in (before, now))
+    known = KnownProject(INDEX, "demo", (KnownFile(former, PATH),))
+    assert bool(decide_links(INDEX, known, ProjectPage("demo", (link,)))) is is_news
+    yanked = attrs.evolve(link, yanked=True)
+    (change,) = decide_links(INDEX, known, ProjectPage("demo", (yanked,)))
+    assert isinstance(change, LinksChanged)
+    assert change.changed == (yanked,)
+
+
 def pages() -> st.SearchStrategy[ProjectPage]:
     return st.builds(
         ProjectPage,

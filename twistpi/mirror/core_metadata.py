@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -29,16 +30,8 @@ from twistpi.http.errors import RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService
-from twistpi.mirror.upstream import (
-    OFFLINE,
-    STOPPING,
-    RangesRefused,
-    UpstreamConfig,
-    fetch_range,
-    fetch_size,
-    unusable_status,
-    upstream_config,
-)
+from twistpi.mirror.links import FileLinks
+from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, UpstreamConfig, fetch_range, fetch_size, upstream_config
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import Index, KnownFile
@@ -113,6 +106,7 @@ class UpstreamMetadata:
     """Core metadata from the upstreams themselves, or from wheels that are cached."""
 
     _client: HTTPClient
+    _links: FileLinks
     _files: FileService
     _blobs: IBlobs
     _writer: Writer | None
@@ -154,7 +148,7 @@ class UpstreamMetadata:
         ways = [self._from_upstream] * announced + [self._from_ranges] * link.is_wheel
         for way in ways:
             try:
-                return await way(config, known_file)
+                return await way(config, project, known_file)
             except (_Unavailable, RangesRefused) as closed:
                 self._note(index, link.filename, str(closed))
             except RequestFailed as failed:
@@ -166,30 +160,27 @@ class UpstreamMetadata:
             raise _Unavailable("it is no wheel, and the upstream has no metadata for it")
         return await self._from_whole(index, project, known_file)
 
-    async def _from_upstream(self, config: UpstreamConfig, known_file: KnownFile) -> bytes:
+    async def _from_upstream(self, config: UpstreamConfig, project: str, known_file: KnownFile) -> bytes:
         """Return the file that the page announces beside the distribution."""
         link = known_file.link
-        response = await self._client.get(_metadata_url(link.url), credentials=config.credentials)
+        response = await self._links.get(config, project, known_file, {}, beside=_metadata_url)
         if response.status != 200:
             response.discard()
-            later = unusable_status(response, self._client.clock.seconds())
-            if later.retry_after is not None:
-                raise later
             raise _Unavailable(f"the upstream answered {response.status} for its metadata file")
         body = await response.read(_LARGEST)
         await self._client.offload(_verify, link.filename, body, link.core_metadata)
         return body
 
-    async def _from_ranges(self, config: UpstreamConfig, known_file: KnownFile) -> bytes:
+    async def _from_ranges(self, config: UpstreamConfig, project: str, known_file: KnownFile) -> bytes:
         """Read the directory at the end of the wheel upstream, then the piece it points to."""
-        link = known_file.link
+        link, get = known_file.link, partial(self._links.get, config, project, known_file)
         size = link.size
         if size is None:
-            size = await fetch_size(self._client, link.url, config.credentials)
+            size = await fetch_size(get)
         walk = find_metadata(link.filename, size)
         step = await self._client.offload(_step, walk, None)
         while isinstance(step, ByteRange):
-            piece = await fetch_range(self._client, link.url, config.credentials, step.start, step.length)
+            piece = await fetch_range(get, step.start, step.length)
             step = await self._client.offload(_step, walk, piece)
         return step
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import attrs
@@ -14,7 +14,6 @@ from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.http.urls import Credentials
 from twistpi.mirror.upstream import unusable_status
 from twistpi.model.records import Link
 
@@ -62,7 +61,7 @@ class FileResponse(Protocol):
 
 
 class FileClient(Protocol):
-    """What requests files (``http.client.HTTPClient``, ``primary.PrimaryClient``)."""
+    """What a transfer needs to know of the client that requests the file."""
 
     @property
     def clock(self) -> IReactorTime:
@@ -79,11 +78,6 @@ class FileClient(Protocol):
     @property
     def call_in_reactor(self) -> Callable[[Callable[[], object]], object]:
         """``IReactorFromThreads.callFromThread``."""
-
-    async def get(
-        self, url: str, *, headers: Mapping[str, str] | None = None, credentials: Credentials | None = None
-    ) -> FileResponse:
-        """Send a GET request; raise ``RequestFailed``."""
 
 
 class _Hash(Protocol):
@@ -188,8 +182,9 @@ class FileTransfer:
     """Fetches one file into a sink."""
 
     _client: FileClient
+    _get: Callable[[Mapping[str, str]], Awaitable[FileResponse]]
+    """Sends a GET request with these headers for the file; raises ``RequestFailed``."""
     _link: Link
-    _credentials: Credentials | None
     _sink: Sink
     _began: Callable[[int | None, str | None], object]
     """Called with the file's size and ``Last-Modified`` when the response begins."""
@@ -200,6 +195,8 @@ class FileTransfer:
     _validator: str | None = attrs.field(default=None, init=False)
     _size: int | None = attrs.field(default=None, init=False)
     _has_begun: bool = attrs.field(default=False, init=False)
+    _from_start: bool = attrs.field(default=False, init=False)
+    """Whether the upstream does not send the rest of this file when it is asked for a range."""
 
     async def run(self) -> str:
         """Fill the sink; return the SHA-256 of the file.
@@ -225,7 +222,7 @@ class FileTransfer:
 
     async def _attempt(self) -> None:
         client, sink, offset = self._client, self._sink, self._sink.size
-        response = await client.get(self._link.url, headers=self._headers(offset), credentials=self._credentials)
+        response = await self._get(self._headers(offset))
         try:
             self._accept(response, offset)
         except (RequestFailed, FileGone, BytesDiffer):
@@ -244,6 +241,8 @@ class FileTransfer:
             raise RequestFailed("its answer ended before the file did")
 
     def _headers(self, offset: int) -> dict[str, str]:
+        if self._from_start:
+            return {}
         if offset and self._validator is not None:
             return {"Range": f"bytes={offset}-", "If-Range": self._validator}
         if offset and promised_digest(self._link.hashes) is not None:
@@ -260,11 +259,13 @@ class FileTransfer:
         elif response.status == 206 and offset:
             part = parse_content_range(response.header("Content-Range"))
             if part is None or part.first != offset or (self._size is not None and part.total not in (None, self._size)):
+                self._from_start = True
                 raise RequestFailed("it answered another range than it was asked for", Cause.UNUSABLE)
             self._sink.go_on()
         elif response.status in (404, 410) and not offset:
             raise FileGone
         else:
+            self._from_start = response.status == 416
             raise unusable_status(response, self._client.clock.seconds())
 
     def _begin(self, response: FileResponse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -18,6 +19,7 @@ from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Sink, promised_digest
+from twistpi.mirror.links import FileLinks
 from twistpi.mirror.upstream import OFFLINE, STOPPING, upstream_config
 from twistpi.model.changes import Change
 from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
@@ -147,6 +149,7 @@ class UpstreamFiles:
     """Files from the upstreams themselves, recorded in the changelog."""
 
     _client: HTTPClient
+    _links: FileLinks
     _blobs: IBlobs
     _writer: Writer
     _offline: bool = attrs.field(default=False, kw_only=True)
@@ -184,7 +187,7 @@ class UpstreamFiles:
             refusal = UpstreamUnreachable(index.name, link.filename, blocked.reason)
             raise refusal.later(blocked.until - started if blocked.is_asked_for else None)
         try:
-            sha256 = await fetch_from_upstream(self._client, index, download, sink)
+            sha256 = await fetch_from_upstream(self._client, self._links, index, download, sink)
         except RequestFailed as failed:
             self._failures.failed_in_part(host, link.filename, started, now(), failed)
             if failed.retry_after is not None:
@@ -206,12 +209,12 @@ class UpstreamFiles:
         await self._writer.commit(decide, by="+mirror")
 
 
-async def fetch_from_upstream(client: HTTPClient, index: Index, download: Download, sink: Sink) -> str:
+async def fetch_from_upstream(client: HTTPClient, links: FileLinks, index: Index, download: Download, sink: Sink) -> str:
     """Fetch a file from the upstream of ``index``, as ``FileSource.fetch``; raise ``RequestFailed`` for what can be repeated."""
     link = download.known_file.link
-    credentials = upstream_config(index, link.filename).credentials
+    get = partial(links.get, upstream_config(index, link.filename), download.project, download.known_file)
     try:
-        return await FileTransfer(client, link, credentials, sink, download.begin, download.advance).run()
+        return await FileTransfer(client, get, link, sink, download.begin, download.advance).run()
     except BytesDiffer as error:
         raise WrongBytes(link.filename, public_address(link.url), str(error)) from error
     except FileGone as error:

@@ -96,6 +96,8 @@ class UpstreamPages:
     _writer: Writer
     _timeout: float
     """Seconds until a response has to begin."""
+    _learn: Callable[[UpstreamConfig, ProjectPage], object] = lambda config, page: None
+    """Called with each page that came."""
     minds_force: bool = attrs.field(default=False, init=False)
     _turns: dict[Origin, DeferredSemaphore] = attrs.field(
         init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_AT_ONCE))
@@ -121,10 +123,11 @@ class UpstreamPages:
         finally:
             turn.release()
         if response.status == 200:
-            page = await self._parse(project, response, body)
+            page = await _parse(self._client, project, response, body)
             learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
             await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
             self._note_answer(config, project)
+            self._learn(config, page)
             return ("revalidated" if known.is_known else "miss"), learned
         if response.status == 304 and known.freshness is not None:
             self._note_answer(config, project)
@@ -200,17 +203,6 @@ class UpstreamPages:
         await self._writer.keep(remembering(config, project, confirmed))
         return confirmed
 
-    async def _parse(self, project: str, response: Response, body: bytes) -> ProjectPage:
-        given = (body, response.header("Content-Type") or "", response.url, project, tells_its_end(response))
-        try:
-            page = await self._client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)
-        except BadUpstreamPage as error:
-            raise RequestFailed(f"its page cannot be used: {error.reason}", Cause.UNUSABLE) from error
-        serial = response.header("X-PyPI-Last-Serial")
-        if page.header.last_serial is None and serial is not None and _SERIAL.match(serial):
-            page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=int(serial)))
-        return page
-
     def _commit(
         self, decide: Callable[[Reader], Sequence[Change]], config: UpstreamConfig, project: str, learned: Freshness
     ) -> Deferred[Committed]:
@@ -218,6 +210,29 @@ class UpstreamPages:
             view.remember_freshness(config.index, project, learned)  # the decision found the configuration current
 
         return self._writer.commit(decide, by="+mirror", local=remember)
+
+
+async def read_page(client: HTTPClient, config: UpstreamConfig, project: str, timeout: float) -> ProjectPage:
+    """Return the page of ``project`` as the upstream has it now; raise ``RequestFailed``.  ``timeout`` is in seconds."""
+    headers, credentials = {"Accept": ACCEPT_PAGE}, config.credentials
+    url = config.page_url(project)
+    response = await client.request("GET", url, headers=headers, credentials=credentials, timeout=timeout, compressed=True)
+    if response.status != 200:
+        response.discard()
+        raise unusable_status(response, client.clock.seconds())
+    return await _parse(client, project, response, await response.read(LARGEST_PAGE))
+
+
+async def _parse(client: HTTPClient, project: str, response: Response, body: bytes) -> ProjectPage:
+    given = (body, response.header("Content-Type") or "", response.url, project, tells_its_end(response))
+    try:
+        page = await client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)
+    except BadUpstreamPage as error:
+        raise RequestFailed(f"its page cannot be used: {error.reason}", Cause.UNUSABLE) from error
+    serial = response.header("X-PyPI-Last-Serial")
+    if page.header.last_serial is None and serial is not None and _SERIAL.match(serial):
+        page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=int(serial)))
+    return page
 
 
 def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> Callable[[ViewDatabase], None]:

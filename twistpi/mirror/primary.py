@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IReactorTime
 from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.http.urls import Credentials
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.page_source import Kind, Known, remembering
 from twistpi.mirror.pages import GONE
@@ -59,7 +58,7 @@ class PrimaryConnection(Protocol):
 
 @attrs.define(eq=False)
 class PrimaryClient:
-    """Requests to the primary; a ``FileClient`` whose addresses are paths."""
+    """Requests to the primary."""
 
     _primary: PrimaryConnection
     clock: IReactorTime
@@ -70,19 +69,18 @@ class PrimaryClient:
 
     async def get(
         self,
-        url: str,
+        path: str,
+        headers: Mapping[str, str],
         *,
-        headers: Mapping[str, str] | None = None,
-        credentials: Credentials | None = None,
         timeout: float | None = None,
     ) -> PrimaryResponse:
-        """GET the path ``url``; ``credentials``, which are for an upstream, are not sent.  ``timeout`` is in seconds.
+        """GET ``path``.  ``timeout`` is in seconds.
 
         Raise ``RequestFailed`` when the primary cannot be reached, and the error that it met.
         """
-        fields = {"Accept-Encoding": "identity", **(headers or {})}
+        fields = {"Accept-Encoding": "identity", **headers}
         try:
-            response = await self._primary.ask("GET", url, headers=fields, patience=timeout or self.silence)
+            response = await self._primary.ask("GET", path, headers=fields, patience=timeout or self.silence)
             if response.status >= 400:
                 raise _refusal(response.status, await response.read(_LARGEST_JSON))
         except PrimaryUnreachable as gone:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,6 +23,7 @@ from twistpi.mirror.core_metadata import UpstreamMetadata
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import PAUSES, BytesDiffer, FileGone, FileTransfer, Sink
 from twistpi.mirror.files import FileService, fetch_from_upstream, upstream_error
+from twistpi.mirror.links import FileLinks
 from twistpi.mirror.primary import METADATA, PrimaryClient, WaitFor, blob_path, file_path
 from twistpi.mirror.upstream import upstream_config
 from twistpi.model.errors import FileNotHereYet, TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
@@ -48,6 +50,7 @@ class PrimaryFiles:
     _primary: PrimaryClient
     _upstream: HTTPClient | None
     """None in offline mode."""
+    _links: FileLinks
     _blobs: IBlobs
     _adopt_stray: Adopt | None = None
     _gone_at: float = attrs.field(default=float("-inf"), init=False)
@@ -120,7 +123,7 @@ class PrimaryFiles:
             assert failed is not None
             raise not_here(link.filename, failed.reason) from failed
         try:
-            return await fetch_from_upstream(upstream, index, download, sink)
+            return await fetch_from_upstream(upstream, self._links, index, download, sink)
         except RequestFailed as error:
             raise upstream_error(index, link, error) from error
 
@@ -129,7 +132,8 @@ class PrimaryFiles:
         if not is_alone:
             link = attrs.evolve(link, url=file_path(_name(download.index), download.known_file.path))
         pauses = _PATIENT if is_alone else _BRIEF
-        transfer = FileTransfer(self._primary, link, None, sink, download.begin, download.advance, pauses)
+        get = partial(self._primary.get, link.url)
+        transfer = FileTransfer(self._primary, get, link, sink, download.begin, download.advance, pauses)
         try:
             sha256 = await transfer.run()
         except BytesDiffer as error:

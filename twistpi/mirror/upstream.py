@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
 import attrs
 
-from twistpi.http.client import HTTPClient
+from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Credentials, Origin, origin_of, split_credentials
@@ -114,6 +114,10 @@ OFFLINE: Final = "this server works offline"
 STOPPING: Final = "this server stops"
 
 
+Get = Callable[[Mapping[str, str]], Awaitable[Response]]
+"""Sends a GET request with these headers for a file, wherever it is."""
+
+
 class RangesRefused(Exception):
     """The upstream does not send parts of this file; the message says what it did instead."""
 
@@ -151,32 +155,26 @@ def tells_its_end(response: ResponseHead) -> bool:
     return any(response.header(name) is not None for name in ("Content-Length", "Transfer-Encoding", "Content-Encoding"))
 
 
-async def fetch_range(client: HTTPClient, url: str, credentials: Credentials | None, start: int, length: int) -> bytes:
-    """Return ``length`` bytes of the file at ``url``, from ``start``; raise ``RangesRefused`` or ``RequestFailed``."""
-    return (await _fetch_range(client, url, credentials, start, length))[0]
+async def fetch_range(get: Get, start: int, length: int) -> bytes:
+    """Return ``length`` bytes of a file, from ``start``; raise ``RangesRefused`` or ``RequestFailed``."""
+    return (await _fetch_range(get, start, length))[0]
 
 
-async def fetch_size(client: HTTPClient, url: str, credentials: Credentials | None) -> int:
-    """Return the size of the file at ``url`` in bytes; raise ``RangesRefused`` or ``RequestFailed``."""
-    total = (await _fetch_range(client, url, credentials, 0, 1))[1]
+async def fetch_size(get: Get) -> int:
+    """Return the size of a file in bytes; raise ``RangesRefused`` or ``RequestFailed``."""
+    total = (await _fetch_range(get, 0, 1))[1]
     if total is None:
         raise RangesRefused("it does not tell the file's size")
     return total
 
 
-async def _fetch_range(
-    client: HTTPClient, url: str, credentials: Credentials | None, start: int, length: int
-) -> tuple[bytes, int | None]:
+async def _fetch_range(get: Get, start: int, length: int) -> tuple[bytes, int | None]:
     if length > _LARGEST_RANGE:
         raise RangesRefused(f"a range of {length:,} bytes would be needed")
-    headers = {"Range": f"bytes={start}-{start + length - 1}"}
-    response = await client.get(url, headers=headers, credentials=credentials)
+    response = await get({"Range": f"bytes={start}-{start + length - 1}"})
     found = parse_content_range(response.header("Content-Range")) if response.status == 206 else None
     if found is None or (found.first, found.last) != (start, start + length - 1):
         response.discard()
-        later = unusable_status(response, client.clock.seconds())
-        if later.retry_after is not None:
-            raise later
         raise RangesRefused(f"it answered {response.status} to a request for a range")
     body = await response.read(length)
     if len(body) != length:

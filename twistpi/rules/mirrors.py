@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+import attrs
+
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
 from twistpi.model.records import KnownFile, KnownProject, Link, PageHeader, ProjectPage
 
@@ -29,7 +31,7 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
         index,
         page.project,
         added=tuple(link for link in page.links if link.filename not in files),
-        changed=tuple(link for link in page.links if (file := files.get(link.filename)) and (file.vanished or file.link != link)),
+        changed=tuple(link for link in page.links if (file := files.get(link.filename)) and _is_news(file, link)),
         removed=tuple(name for name, file in files.items() if name not in names and not file.vanished),
         versions_added=_missing(page.versions, known.versions),
         versions_removed=_missing(known.versions, page.versions),
@@ -37,6 +39,18 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
     )
     is_news = known.vanished or change != LinksChanged(index, page.project)
     return (change,) if is_news else ()
+
+
+def _is_news(file: KnownFile, link: Link) -> bool:
+    """Return whether ``link``, by which an upstream lists ``file`` now, says something new.
+
+    Another query does not: upstreams sign their links anew for each page.  The newest one is remembered elsewhere.
+    """
+    former = file.link
+    if file.vanished or former == link:
+        return file.vanished
+    (before, asked, _), (now, asks, _) = former.url.partition("?"), link.url.partition("?")
+    return before != now or asked != asks or attrs.evolve(former, url=link.url) != link
 
 
 def decide_vanished(known: KnownProject | None) -> tuple[Change, ...]:

@@ -23,6 +23,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.client import HTTPClient
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
 from twistpi.mirror.files import FileService, UpstreamFiles
+from twistpi.mirror.links import FileLinks
 from twistpi.mirror.name_source import NameSource, PrimaryNames, UpstreamNames
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.page_source import UpstreamPages
@@ -220,10 +221,12 @@ class RoleBuilder:
         blobs, offload, fail = self.storage.blobs, self.process.offload, self.process.fail
         offline = settings.offline or self.storage.serverdir.node.fence is not None
         wait, expiry = settings.request_timeout, settings.mirror_cache_expiry
-        source = UpstreamPages(upstream, readers, writer, TIMEOUTS * wait)
+        links = FileLinks(upstream, wait)
+        source = UpstreamPages(upstream, readers, writer, TIMEOUTS * wait, links.learn)
         pages = PageService(source, readers, self.process.reactor, cache_expiry=expiry, request_timeout=wait, offline=offline)
-        files = FileService(UpstreamFiles(upstream, blobs, writer, offline=offline), blobs, offload, fail=fail)
-        metadata = MetadataService(UpstreamMetadata(upstream, files, blobs, writer, offline=offline, fail=fail), blobs, offload)
+        files = FileService(UpstreamFiles(upstream, links, blobs, writer, offline=offline), blobs, offload, fail=fail)
+        finder = UpstreamMetadata(upstream, links, files, blobs, writer, offline=offline, fail=fail)
+        metadata = MetadataService(finder, blobs, offload)
         names = self._name_lists(UpstreamNames(upstream), wait, offline=offline)
         return MirrorServices(pages, files, metadata, names, None, settings.offline, expiry)
 
@@ -237,9 +240,9 @@ class RoleBuilder:
         reach_serial = partial(following.wait_for, timeout=_REACH)
         source = PrimaryPages(client, readers, self.writer, reach_serial, TIMEOUTS * settings.request_timeout + _MARGIN)
         pages = PageService(source, readers, reactor, cache_expiry=expiry, request_timeout=wait)
-        with_primary_gone = None if settings.offline else upstream
-        files = FileService(PrimaryFiles(client, with_primary_gone, blobs, self._adopt()), blobs, offload, fail=fail)
-        here = UpstreamMetadata(upstream, files, blobs, None, offline=settings.offline, fail=fail)
+        with_primary_gone, links = None if settings.offline else upstream, FileLinks(upstream, settings.request_timeout)
+        files = FileService(PrimaryFiles(client, with_primary_gone, links, blobs, self._adopt()), blobs, offload, fail=fail)
+        here = UpstreamMetadata(upstream, links, files, blobs, None, offline=settings.offline, fail=fail)
         metadata = MetadataService(PrimaryMetadata(client, files, here, blobs, reach_serial), blobs, offload)
         names = self._name_lists(PrimaryNames(client), wait, offline=False)
         return MirrorServices(pages, files, metadata, names, files, settings.offline, expiry)
