@@ -226,7 +226,7 @@ def test_hiding_an_index_takes_effect_at_once(world: World, alice: Person) -> No
     assert (refused.status, refused.headers["www-authenticate"]) == (401, 'Basic realm="pypi"')
     assert (
         refused.json()["message"]
-        == "Log in to read: alice/dev is not open to everybody, and no valid login came with the request."
+        == "Unauthorized: Log in to read: alice/dev is not open to everybody, and no valid login came with the request."
     )
     alice.ask("PATCH", "/alice/dev", ["acl_read-="])
     assert nobody(world).get("/alice/dev").status == 200

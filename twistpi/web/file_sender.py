@@ -14,7 +14,7 @@ from twistpi.http.conditional import Span, Unsatisfiable, if_range_holds, not_mo
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.ready import SMALL, ReadyAnswers, ReadyFile, file_headers, file_validators
 from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, Responder
-from twistpi.web.request import header
+from twistpi.web.request import header, speaks_json
 from twistpi.web.transport.bodies import UNKNOWN_END, FileBody, GrowingBody
 from twistpi.web.transport.send import send_body
 
@@ -82,7 +82,7 @@ class FileSender:
         """Send the whole file or the requested range; ``body`` may be None for a HEAD request."""
         span = _span(request, facts, size)
         if isinstance(span, Unsatisfiable):
-            return _unsatisfiable(size or 0)
+            return _unsatisfiable(size or 0, wants_json=speaks_json(request))
         status, length, headers = 200, size, facts.validators
         if span is not None:
             status, length = 206, span.end - span.start
@@ -117,7 +117,7 @@ def _span(request: Request, facts: FileFacts, size: int | None) -> Span | Unsati
     return parse_range(asked, size)
 
 
-def _unsatisfiable(size: int) -> Reply:
-    reply = error_reply(416, f"The file has {size} bytes.", wants_json=False)
+def _unsatisfiable(size: int, *, wants_json: bool) -> Reply:
+    reply = error_reply(416, f"The file has {size} bytes.", wants_json=wants_json)
     kept = tuple(line for line in reply.headers if line not in (NO_STORE, VARY))
     return attrs.evolve(reply, headers=(*kept, NO_STORE, (b"Content-Range", b"bytes */%d" % size)))

@@ -97,9 +97,14 @@ def is_form(request: Request) -> bool:
     return kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded"))
 
 
+def accepts_json_errors(accept: str | None) -> bool:
+    """Return whether errors of pages and files are reported as JSON to a client with this ``Accept``: if it prefers JSON."""
+    return accept is not None and ("application/json" in accept.lower() or choose(accept) is Representation.JSON_V1)
+
+
 def speaks_json(request: Request) -> bool:
     """Return whether errors of ``request`` are reported as JSON: if it is accepted, or the only format of the endpoint."""
-    if "application/json" in (header(request, "accept") or "").lower():
+    if accepts_json_errors(header(request, "accept")):
         return True
     if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH"):
         return True

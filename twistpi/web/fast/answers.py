@@ -13,7 +13,7 @@ import attrs
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, ReadyPage
 from twistpi.web.replies import Responder
-from twistpi.web.request import Negotiated, negotiate
+from twistpi.web.request import Negotiated, accepts_json_errors, negotiate
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.bodies import Body, FileBody
 
@@ -91,7 +91,7 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     joined = {name: ", ".join(values) for name, values in headers.items()}
     negotiated = negotiate(joined.get("accept"), joined.get("accept-encoding"), joined.get("user-agent"), lenient=lenient)
     tags = joined.get("if-none-match")
-    json_errors = "application/json" in joined.get("accept", "").lower()
+    json_errors = accepts_json_errors(joined.get("accept"))
     return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors)
 
 
