@@ -51,7 +51,7 @@ def measure(stage: Stage) -> list[Figure]:
     alone = Twistpi.start(stage.folder / "one", stage.corpus.simple_url)
     many = Twistpi.start(stage.folder / "many", stage.corpus.simple_url, "--workers", str(_WORKERS))
     try:
-        workers = _wait_for_workers(many)
+        workers = workers_of(many, _WORKERS)
         for server in (alone, many):
             for _ in range(_WARM):
                 get(server.page_url(project), INSTALLER_ACCEPT)
@@ -114,10 +114,10 @@ def _note(runs: list[Run], run: Run) -> float:
     return run.rate
 
 
-def _wait_for_workers(server: Twistpi) -> list[int]:
-    """The processes of the workers, once all serve."""
+def workers_of(server: Twistpi, count: int) -> list[int]:
+    """The processes of the ``count`` workers, once all serve."""
     said = server.server.output
-    server.server.wait_until(lambda: said.read_text(errors="replace").count(" serves (process ") >= _WORKERS)
+    server.server.wait_until(lambda: said.read_text(errors="replace").count(" serves (process ") >= count)
     return [pid for pid in _children(server.server.process.pid) if "twistpi.workers" in _command(pid)]
 
 

@@ -26,6 +26,7 @@ from bench import (
     measure_replicas,
     measure_replicated_files,
     measure_start,
+    measure_unread,
     measure_uploads,
     measure_workers,
 )
@@ -42,6 +43,7 @@ FAMILIES: Mapping[str, Callable[[Stage], list[Figure]]] = {
     "logins": measure_logins.measure,
     "uploads": measure_uploads.measure,
     "load": measure_load.measure,
+    "unread": measure_unread.measure,
     "replicated-files": measure_replicated_files.measure,
     "workers": measure_workers.measure,
     "replicas": measure_replicas.measure,

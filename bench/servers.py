@@ -75,7 +75,12 @@ class Server:
 
     def memory(self) -> Mapping[str, int]:
         """``VmRSS`` (resident now) and ``VmHWM`` (resident at most) of the process, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return self.memory_of(self.process.pid)
+
+    @staticmethod
+    def memory_of(pid: int) -> Mapping[str, int]:
+        """The same of any process."""
+        status = Path(f"/proc/{pid}/status").read_text()
         return {name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.M)}
 
     def cpu_seconds(self) -> float:
@@ -100,9 +105,12 @@ class Twistpi:
     serverdir: Path
 
     @classmethod
-    def start(cls, serverdir: Path, upstream: str, *options: str, build: Build = THIS) -> Twistpi:
-        """Start ``build`` on ``serverdir`` with further ``options``, and return once it accepts connections."""
-        port = free_port()
+    def start(cls, serverdir: Path, upstream: str, *options: str, build: Build = THIS, port: int | None = None) -> Twistpi:
+        """Start ``build`` on ``serverdir`` with further ``options``, and return once it accepts connections.
+
+        ``port`` is the one to wait for where ``options`` say where to listen.
+        """
+        port = port or free_port()
         command = [*_twistpi_command(build, serverdir, upstream, port), *options]
         server = Server.start(command, serverdir.with_suffix(".out"), build.tree)
         server.wait_until(lambda: accepts(port))

@@ -14,8 +14,9 @@ import pytest
 
 from twistpi.simple.negotiate import Representation
 from twistpi.web.fast.answers import RequestHeadParser
-from twistpi.web.fast.ready import SMALL, Content
+from twistpi.web.fast.ready import Content
 from twistpi.web.fast.site import write_now
+from twistpi.web.replies import SMALL
 from twistpi.web.transport.bodies import FileBody, MemoryBody
 
 # Requests -------------------------------------------------------------------------------------------------------------
@@ -135,7 +136,8 @@ def test_a_page_that_is_forgotten_leaves_no_file_and_is_still_sent_to_its_end() 
 def test_where_no_file_can_be_opened_any_more_a_page_stays_in_memory() -> None:
     program = (
         "import os, resource\n"
-        "from twistpi.web.fast.ready import SMALL, Content\n"
+        "from twistpi.web.fast.ready import Content\n"
+        "from twistpi.web.replies import SMALL\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "kept = Content(bytes(SMALL + 1))\n"
         "print(type(kept.body()).__name__, kept.read() == bytes(SMALL + 1))\n"

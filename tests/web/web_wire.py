@@ -50,6 +50,7 @@ class Wire:
         """``named`` leaves in answers what tells one request from the next."""
         self._named = named
         self._is_lost = False
+        self._clock = world.clock
         channel = world.site.buildProtocol(None)
         assert channel is not None
         self.channel: Any = channel
@@ -67,8 +68,10 @@ class Wire:
             self.channel.connectionLost(GONE)
 
     def send(self, data: bytes) -> bytes:
-        """What comes back at once."""
+        """What comes back at once, or in the reactor's next turns."""
         self.channel.dataReceived(data)
+        if self.channel.paused:
+            self._clock.advance(0)
         answer = bytes(self.transport.value())
         self.transport.clear()
         return answer if self._named else without_id(answer)

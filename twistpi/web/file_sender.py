@@ -12,8 +12,8 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import Span, Unsatisfiable, if_range_holds, not_modified_since, parse_range, parse_tags, tags_match
 from twistpi.web.errors import error_reply
-from twistpi.web.fast.ready import SMALL, ReadyAnswers, ReadyFile, file_headers, file_validators
-from twistpi.web.replies import NO_STORE, VARY, Headers, Reply, Responder
+from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, file_headers, file_validators
+from twistpi.web.replies import NO_STORE, SMALL, VARY, Headers, Reply, Responder
 from twistpi.web.request import header, speaks_json
 from twistpi.web.transport.bodies import UNKNOWN_END, FileBody, GrowingBody
 from twistpi.web.transport.send import send_body

@@ -32,6 +32,8 @@ VARY_CALLER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
 BINARY = b"application/octet-stream"
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
+SMALL = 64 * 1024
+"""Bytes; up to this size a response is kept and sent in one piece, head and body together."""
 _UUID = b"X-Devpi-Uuid"
 _PRIMARY_UUIDS = (b"X-Devpi-Master-Uuid", b"X-Devpi-Primary-Uuid")
 _LONGEST_REASON = 200

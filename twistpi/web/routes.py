@@ -23,6 +23,7 @@ from twistpi.web.addresses import client_address
 from twistpi.web.commits import Commits
 from twistpi.web.components import Components
 from twistpi.web.errors import failure_reply, log_refusal
+from twistpi.web.fast.ready import large_body
 from twistpi.web.fast.site import FastSite
 from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
@@ -47,6 +48,7 @@ from twistpi.web.replication.feed import FeedHandler, SnapshotHandler
 from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
 from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json
+from twistpi.web.transport.send import send_body
 
 Handler = Callable[..., Awaitable[Reply | bytes | None]]
 Route = tuple[str, Sequence[str], Handler]
@@ -281,6 +283,16 @@ def _answering(handler: Handler, responder: Responder) -> KleinRouteHandler:
         elif "folder" in parts:
             parts["path"] = f"+e/{parts.pop('folder')}/{parts.pop('filename')}"
         reply = await handler(request, **parts)
-        return responder.put(request, reply) if isinstance(reply, Reply) else reply
+        if not isinstance(reply, Reply):
+            return reply
+        body = None if request.method == b"HEAD" else large_body(reply)
+        small = responder.put(request, reply)
+        if body is None:
+            return small
+        try:
+            await send_body(request, body, length=body.ready)
+        finally:
+            body.close()
+        return None
 
     return answer

@@ -134,13 +134,9 @@ class Answers:
         if head.tags is not None and tags_match(head.tags, page.etag):
             self._traffic.unchanged_pages += 1
             return Answer(304, unchanged, None, 0)
-        try:
-            body = None if whole else page.content.body()
-        except OSError:
-            return None
         self._traffic.ready_pages += 1
         self._traffic.sent += page.size
-        return Answer(200, full, body, page.size)
+        return Answer(200, full, None if whole else page.content.body(), page.size)
 
     def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
         full, unchanged, whole = file.ready(self._responder.default_headers, now)

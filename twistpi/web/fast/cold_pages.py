@@ -87,11 +87,11 @@ class ColdPages:
             failure = Failure()
             return reply_to(failure, wants_json=head.json_errors, path=path.decode("ascii"), request_id=request_id)
 
-    def encode(self, reply: Reply, request_id: str, *, close: bool) -> bytes:
-        """Return ``reply`` as it goes over the wire; ``close`` tells the client that it is the last one."""
+    def head_of(self, reply: Reply, request_id: str, *, close: bool) -> bytes:
+        """Return the head of ``reply`` as it goes over the wire; ``close`` tells the client that it is the last one."""
         last = ((b"Connection", b"close"),) if close else ()
         named = (b"X-Request-Id", request_id.encode("ascii"))
-        return head_bytes(reply.status, (*last, *self._responder.headers(), *reply.headers, named)) + reply.body
+        return head_bytes(reply.status, (*last, *self._responder.headers(), *reply.headers, named))
 
     def count(self, peer: object, pending: PendingPage, status: int, sent: int) -> None:
         """Count a page that was made, and log it."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Final
 
 import attrs
 
 from twistpi.view.page_cache import PageCache, PageKey
-from twistpi.web.replies import NO_CACHE, PRIVATE, VARY, VARY_ALIAS, DefaultHeaders, Headers, Reply, head_bytes
+from twistpi.web.replies import NO_CACHE, PRIVATE, SMALL, VARY, VARY_ALIAS, DefaultHeaders, Headers, Reply, head_bytes
 from twistpi.web.transport.bodies import FileBody, MemoryBody
 
-SMALL: Final = 64 * 1024
-"""Bytes; up to this size a response is kept and sent in one piece, head and body together."""
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
 IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
@@ -114,10 +111,25 @@ class Content:
         return os.pread(self._descriptor, self.size, 0) if self._content is None else self._content
 
     def body(self) -> MemoryBody | FileBody:
-        """Return a body that sends them. Raise ``OSError`` if this process may open no more files."""
-        if self._content is not None:
-            return MemoryBody(memoryview(self._content))
-        return FileBody(os.dup(self._descriptor), 0, self.size)
+        """Return a body that sends them."""
+        if self._content is None:
+            with suppress(OSError):  # no descriptor is left
+                return FileBody(os.dup(self._descriptor), 0, self.size)
+        return MemoryBody(memoryview(self.read()))
+
+
+@attrs.frozen
+class LargePage(Reply):
+    """A response whose body lies in ``content``, so that slow clients do not have a copy each; ``body`` is empty."""
+
+    content: Content = attrs.field(kw_only=True)
+
+
+def large_body(reply: Reply) -> MemoryBody | FileBody | None:
+    """Return the body of ``reply`` if it is too large to be written in one piece."""
+    if isinstance(reply, LargePage):
+        return reply.content.body()
+    return MemoryBody(memoryview(reply.body)) if len(reply.body) > SMALL else None
 
 
 @attrs.define(eq=False)
@@ -185,7 +197,8 @@ class ReadyPage:
         """Return the response for the ordinary path."""
         if unchanged:
             return Reply(304, self.validators(status, now))
-        return Reply(200, self.headers(status, now), self.content.read())
+        headers = self.headers(status, now)
+        return Reply(200, headers, self.content.read()) if self.size <= SMALL else LargePage(200, headers, content=self.content)
 
     def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
         """Return the bytes of the 200 and the 304, and whether the former includes the body."""

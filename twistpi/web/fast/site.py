@@ -26,6 +26,7 @@ from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.answers import Answers, RequestHead, RequestHeadParser
 from twistpi.web.fast.cold_pages import ColdPages, PendingPage
+from twistpi.web.fast.ready import large_body
 from twistpi.web.pages import Invalidation, Pages, invalidations_of
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import Reply, head_bytes
@@ -35,8 +36,6 @@ from twistpi.web.transport.bodies import Body
 from twistpi.web.transport.channel import Channel
 from twistpi.web.transport.send import ConsumerOutput, Sender, SocketOutput, is_plain
 
-_MOST_HELD = 16 * 1024
-"""Bytes of further requests that are read while a page is made."""
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
@@ -76,19 +75,12 @@ class FastChannel(Channel):
         super().connectionMade()
         transport: object = self.transport
         self._socket = transport if is_plain(transport) else None
-        self._held: list[bytes] = []
         self.site.connections.made(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Answer at once what can be answered, in the order of the requests."""
         self.quiet = False
-        if self._sender is not None:
-            self._held.append(data)
-        elif self._pending is not None:
-            self._held.append(data)
-            if sum(map(len, self._held)) > _MOST_HELD:
-                self.pause_reading()
-        elif self.requests or self._buffer or not self.persistent or not self._answer(data):
+        if self.paused or self.requests or self._buffer or not self.persistent or not self._answer(data):
             super().dataReceived(data)
 
     def _answer(self, data: bytes) -> bool:
@@ -101,18 +93,22 @@ class FastChannel(Channel):
         if answer is None:
             return self._begin_page(data, *seen)
         self.resetTimeout()
-        if self._socket is None:
-            self.transport.write(answer.head)
-            if answer.body is not None:
-                self._send(answer.body, ConsumerOutput(self, self.transport.write))
-        else:
-            is_out = write_now(self._socket, answer.head, more=answer.body is not None)
-            if answer.body is not None:
-                self._send(answer.body, SocketOutput(self._socket, is_clear=is_out))
+        self._put(answer.head, answer.body)
         if self.site.access_log is not None:
             logged = logged_head(self.transport.getPeer(), data, answer.status, answer.length)
             self.site.access_log.note(logged, self.site.clock.seconds())
         return True
+
+    def _put(self, head: bytes, body: Body | None) -> None:
+        """Send a response whose large ``body``, if any, does not stand behind its ``head``."""
+        if self._socket is None:
+            self.transport.write(head)
+            if body is not None:
+                self._send(body, ConsumerOutput(self, self.transport.write))
+        else:
+            is_out = write_now(self._socket, head, more=body is not None)
+            if body is not None:
+                self._send(body, SocketOutput(self._socket, is_clear=is_out))
 
     def _begin_page(self, data: bytes, path: bytes, head: RequestHead) -> bool:
         """Make a page that is not ready; return False if ``data`` requests something else."""
@@ -124,7 +120,7 @@ class FastChannel(Channel):
         forwards = site.forwarder is not None
         work = Deferred.fromCoroutine(site.cold_pages.reply(asked, path, head, request_id, forwards=forwards))
         self._pending = PendingPage(data, path, request_id, site.clock.seconds(), work)
-        self.setTimeout(None)
+        self._begin_answer()
         work.addBoth(self._page_made, self._pending)
         return True
 
@@ -132,45 +128,47 @@ class FastChannel(Channel):
         if self._pending is not pending:
             return  # the client left
         self._pending = None
-        self.setTimeout(self.idle_timeout)
         if isinstance(reply, Reply):
-            finishing = self.site.connections.finishing
-            self.transport.write(self.site.cold_pages.encode(reply, pending.request_id, close=finishing))
-            self.site.cold_pages.count(self.transport.getPeer(), pending, reply.status, len(reply.body))
-            if finishing:
-                self.close_soon()
-                return
-        else:
-            super().dataReceived(pending.data)
-        held, self._held = self._held, []
-        if held:
-            self.resume_reading()
-            self.dataReceived(b"".join(held))
+            body = large_body(reply)
+            small, size = (reply.body, len(reply.body)) if body is None else (b"", body.ready)
+            head = self.site.cold_pages.head_of(reply, pending.request_id, close=self.site.connections.finishing)
+            self.site.cold_pages.count(self.transport.getPeer(), pending, reply.status, size)
+            self._put(head + small, body)
+            if body is None:
+                self._end_answer()
+            return
+        self._answering = self.paused = False
+        self.setTimeout(self.idle_timeout)
+        self._buffer = pending.data + self._buffer
+        super().dataReceived(b"")
 
     def _send(self, body: Body, output: SocketOutput | ConsumerOutput) -> None:
         """Send a large body; further requests wait."""
+        self._begin_answer()
         self._sender = sender = Sender(self, body, output)
         sender.start()
-        if not sender.done.called:
-            self.transport.pauseProducing()
-            self.setTimeout(None)
         sender.done.addCallbacks(self._sent, self._broken)
 
     def _sent(self, _: None) -> None:
         self._sender = None
+        self._end_answer()
+
+    def _begin_answer(self) -> None:
+        """Take no request until ``_end_answer``."""
+        self._answering = self.paused = True
+        self.setTimeout(None)
+
+    def _end_answer(self) -> None:
+        self._answering = False
         self.setTimeout(self.idle_timeout)
         if self.site.connections.finishing:
             self.close_soon()
-            return
-        held, self._held = self._held, []
-        self.transport.resumeProducing()
-        if held:
-            self.dataReceived(b"".join(held))
+        else:
+            self.await_turn()
 
     def _broken(self, failure: Failure) -> None:
         """Cut the connection: a body that ends early must never look complete."""
         self._sender = None
-        self._held = []
         self.cut()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:

@@ -1,8 +1,13 @@
-"""An HTTP connection that bounds how long a request may take to arrive, and can answer before a body has arrived.
+"""An HTTP connection that bounds how long a request may take to arrive, takes one request at a time, and can answer before a
+body has arrived.
 
 *Time limits.* The head of a request has to be complete ``HEADERS_WITHIN`` seconds after its first byte, and a body has to bring
 ``LEAST_RATE`` bytes a second, checked every ``LOOK_EVERY`` seconds. A request that comes in one piece, as almost all do, costs no
 timer. Time in which the server itself does not read is not counted.
+
+*One at a time.* A client may send many requests before it reads an answer. The next one is taken in another turn of the reactor
+than the one before, and only when at most 64 KiB of former answers wait to be sent: until then the parser is ``paused``, requests
+wait in its buffer, and the connection is not read when more than ``_MOST_HELD`` bytes of them do.
 
 *Early answers.* Closing a connection on which bytes still arrive makes the other system discard what its program has not read
 yet, the answer included. So after an early answer the connection lingers (RFC 9112, 9.6): what arrives is dropped until the
@@ -27,6 +32,8 @@ LOOK_EVERY: Final = 60.0
 """Seconds between two checks of how much of a body came."""
 NOT_WORTH_HURRY: Final = 1024 * 1024
 """If no more bytes of a body than this are outstanding, an early answer waits for them, and the connection can go on."""
+_MOST_HELD: Final = 16 * 1024
+"""Bytes of further requests that may wait while one is answered; what one read brought may come on top."""
 _LINGER_IDLE: Final = 10.0
 """Seconds without a byte after which a lingering connection is cut."""
 _LINGER_LONGEST: Final = 600.0
@@ -65,6 +72,8 @@ class Channel(HTTPChannel):
     _linger_end: IDelayedCall | None = None
     _cutting: IDelayedCall | None = None
     _gone = False
+    _turn: IDelayedCall | None = None
+    """The turn of the reactor in which the next of the waiting requests is taken."""
 
     @property
     def request_line(self) -> tuple[bytes, bytes]:
@@ -90,6 +99,7 @@ class Channel(HTTPChannel):
             return
         self._came += len(data)
         super().dataReceived(data)
+        self._hold_back()
         arriving = self._arriving()
         if arriving != self._checked:
             self._stop_checking()
@@ -111,7 +121,47 @@ class Channel(HTTPChannel):
     def requestDone(self, request: Request) -> None:
         """The answer is complete; the next request may be parsed already."""
         self._answering = not self.persistent
+        self.paused = bool(self.persistent and (self._buffer or self._dataBuffer or self._waitingForTransport))
         super().requestDone(request)
+        if self.paused:
+            self.await_turn()
+
+    def pauseProducing(self) -> None:
+        """Too much waits to be sent: take no further request."""
+        super().pauseProducing()
+        self.paused = self.paused or not self._handlingRequest
+
+    def resumeProducing(self) -> None:
+        """Everything is sent."""
+        super().resumeProducing()
+        if self.paused:
+            self.await_turn()
+
+    def await_turn(self) -> None:
+        """Take the next request in another turn of the reactor, if one waits, once all is sent and nothing is being answered."""
+        if self._answering or self._waitingForTransport:
+            self._hold_back()
+        elif not self._buffer:
+            self._take_turn()
+        elif self._turn is None:
+            self._turn = self.callLater(0, self._take_turn)
+            self._hold_back()
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        if self._cutting is not None or self._lingering:
+            return
+        self.paused = False
+        if not self._held_up:
+            self.transport.resumeProducing()
+        data, self._buffer = self._buffer, b""
+        if data:
+            self.dataReceived(data)
+
+    def _hold_back(self) -> None:
+        """Stop reading if enough requests wait; ``_take_turn`` reads on."""
+        if self.paused and len(self._buffer) > _MOST_HELD:
+            self.transport.pauseProducing()
 
     def pause_reading(self) -> None:
         """Read no more of a body for now. May be called again."""
@@ -138,7 +188,7 @@ class Channel(HTTPChannel):
         self.close_soon()
 
     def _arriving(self) -> _Stage | None:
-        if self._answering:
+        if self._answering or self.paused:
             return None
         if not self.line_mode:
             return "body", self._heads
@@ -191,6 +241,7 @@ class Channel(HTTPChannel):
     def _linger(self) -> None:
         self._lingering = True
         self.persistent = False
+        self._buffer = b""
         self._stop_checking()
 
     # The end ---------------------------------------------------------------------------------------------------------
@@ -222,6 +273,8 @@ class Channel(HTTPChannel):
         self._stop_checking()
         _cancel(self._linger_end)
         _cancel(self._cutting)
+        _cancel(self._turn)
+        self._buffer = b""
         super().connectionLost(reason)
 
 

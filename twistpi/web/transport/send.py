@@ -53,6 +53,8 @@ class SocketOutput:
         if transport.producer is sender and transport.connected:
             transport.unregisterProducer()
             transport.registerProducer(self._channel, True)
+            if isinstance(self._channel, Channel):
+                self._channel.resumeProducing()  # it may have been told to wait, and all was sent since
 
     def fill(self, sender: Sender, body: Body) -> bool:
         """Send what is ready; return whether the transport will call ``sender`` again. Raise ``OSError``."""
