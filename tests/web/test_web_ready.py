@@ -29,7 +29,8 @@ PIP = (
 
 
 def plain_get(headers: bytes = PIP, line: bytes = b"GET /root/pypi/+simple/x/ HTTP/1.1") -> bytes:
-    return line + b"\r\n" + headers + b"\r\n"
+    host = b"" if b"Host:" in headers else b"Host: localhost\r\n"
+    return line + b"\r\n" + host + headers + b"\r\n"
 
 
 def test_an_installers_plain_get_is_understood() -> None:
@@ -54,6 +55,7 @@ def test_an_installers_plain_get_is_understood() -> None:
         b"Upgrade: h2c", b"If-Modified-Since: Sun, 22 Nov 2026 17:24:48 GMT", b'If-Range: "a"', b'If-Match: "a"', b"Cookie: a=b",
         b"X-Forwarded-Host: evil.example", b"X-Real-IP: 192.0.2.1", b"X-Twistpi-Passed-On: http://a.example 192.0.2.1 local",
         b"TE: trailers", b" folded", b"no colon", b"bad name: x", b"nul: \0", b"cr: a\rb",
+        b"Host: other",
     ],
 )  # fmt: skip
 def test_unusual_headers_are_left_to_the_ordinary_way(line: bytes) -> None:
@@ -67,7 +69,9 @@ def test_unusual_headers_are_left_to_the_ordinary_way(line: bytes) -> None:
         plain_get()[:-2], plain_get()[:-1], plain_get() + b"x", plain_get() + plain_get(), plain_get(line=b"HEAD / HTTP/1.1"),
         plain_get(line=b"GET / HTTP/1.0"), plain_get(line=b"get / HTTP/1.1"), plain_get(line=b"GET http://x/ HTTP/1.1"),
         plain_get(line=b"GET /"), b"", b"\r\n\r\n", b"\r\n" + plain_get(), plain_get(line=b"GET / HTTP/1.1 "),
-        plain_get(PIP.replace(b"\r\n", b"\n")), plain_get(b"A: b\r\n" * 200), plain_get(b"A: " + b"b" * 9000 + b"\r\n"),
+        plain_get(PIP.replace(b"\r\n", b"\n")),
+        plain_get(b"Host: a b\r\n"), plain_get(b"Host:\r\n"), plain_get(b"A: b\r\n" * 200),
+        plain_get(b"A: " + b"b" * 9000 + b"\r\n"),
     ],
 )  # fmt: skip
 def test_anything_but_one_whole_get_is_left_to_the_ordinary_way(data: bytes) -> None:

@@ -24,7 +24,7 @@ from twisted.web.server import Request
 
 from twistpi.model.errors import TwistpiError
 from twistpi.web.forwarding.headers import PassedOn
-from twistpi.web.paths import READS, segments_of, without_prefix
+from twistpi.web.paths import READS, is_host, segments_of, without_prefix
 from twistpi.web.request import header, passed_on_of
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -75,7 +75,6 @@ _Address = IPv4Address | IPv6Address
 UNIX: Final = "unix"
 """What stands for the address of a client at a unix socket."""
 
-_HOST = re.compile(r"[A-Za-z0-9._\-]+(?::\d{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?\Z", re.ASCII)
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*\Z", re.ASCII)
 _PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
 _UNKNOWN = IPv4Address(0)
@@ -302,7 +301,7 @@ def _known_scheme(text: str | None) -> str | None:
 
 
 def _valid_host(text: str | None) -> str | None:
-    return text if text and _HOST.match(text) else None
+    return text if text and is_host(text) else None
 
 
 def _valid_prefix(text: str | None) -> str:

@@ -39,14 +39,11 @@ class Front(Resource):
 
     isLeaf = True  # noqa: N815
 
-    def __init__(
-        self, app: Klein, responder: Responder, addresses: Addresses, trusted_peers: TrustedPeers, max_upload_size: int
-    ) -> None:
+    def __init__(self, app: Klein, responder: Responder, addresses: Addresses, trusted_peers: TrustedPeers) -> None:
         super().__init__()
         self._responder = responder
         self._addresses = addresses
         self._trusted_peers = trusted_peers
-        self._max_upload_size = max_upload_size
         self._routes: KleinResource = app.resource()
 
     def render(self, request: Request) -> object:
@@ -61,17 +58,10 @@ class Front(Resource):
         segments = request.postpath or []
         try:
             check_path(request.path, segments)
-            self._check_body(request)
         except TwistpiError as refusal:
             return self._responder.put(request, error_reply(refusal.status, str(refusal), wants_json=speaks_json(request)))
         request.postpath = without_prefix(segments, outside_prefix(request, self._addresses))
         return self._routes.render(request)
-
-    def _check_body(self, request: Request) -> None:
-        limit = self._max_upload_size
-        if isinstance(request, TwistpiRequest) and request.body_length > limit:
-            size = request.body_length
-            raise TwistpiError(f"The body has {size} bytes; this server takes {limit} (its setting max-upload-size).", 413)
 
     def _refused(self, request: Request, refusal: TwistpiError) -> Reply:
         """Return the response to a request that was refused by its head, also that of a server with an invalid token."""

@@ -1,7 +1,8 @@
-"""What the path of a request says: its segments, which may be such that no route sees them, and which server answers it."""
+"""What the first lines of a request say: its host, and its path, whose segments may be such that no route sees them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -12,12 +13,32 @@ _LONGEST_PATH: Final = 2048
 """Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
 READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """The methods that change nothing."""
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _OF_EACH_SERVER: Final = frozenset(
     b"+status +health +ready +metrics +gc +promote +resync +changelog +snapshot +blob +blobs +relay +peer +fence".split()
 )
 """Routes that are about one server and its disk, or for other servers."""
 _QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})
 """Routes that change nothing, whatever the method."""
+
+
+def is_host(text: str) -> bool:
+    """Return whether ``text`` is a host name or an IP address, with or without a port."""
+    return _HOST.fullmatch(text) is not None
+
+
+def check_head(version: bytes, target: bytes, hosts: Sequence[bytes]) -> None:
+    """Refuse a request line, or ``Host`` headers, that leave open what is requested; raise ``TwistpiError``."""
+    if b"#" in target:
+        raise TwistpiError("The address contains a '#', which is never sent to a server; in a name it is %23.", 400)
+    if not target.startswith(b"/") and target != b"*":
+        raise TwistpiError("The address does not begin with a slash; this server is no proxy.", 400)
+    if len(hosts) > 1:
+        raise TwistpiError("The request has more than one Host header.", 400)
+    if not hosts and version == b"HTTP/1.1":
+        raise TwistpiError("The request has no Host header.", 400)
+    if hosts and not is_host(hosts[0].decode("latin-1")):
+        raise TwistpiError("The Host header of the request is no host name.", 400)
 
 
 def check_path(path: bytes, segments: Sequence[bytes]) -> None:

@@ -15,6 +15,7 @@ from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
 from twistpi.web.forwarding.headers import PassedOn
+from twistpi.web.paths import check_head
 from twistpi.web.receiving.streamed_body import choose_body
 from twistpi.web.traffic import ABANDONED
 
@@ -191,7 +192,7 @@ class TwistpiRequest(Request):
     passed_on: PassedOn | None = None
     """For whom another server forwards this."""
     refusal: TwistpiError | None = None
-    """Why the request is refused by its head alone; ``NodeRefused`` if such a server is not trusted."""
+    """Why the request is refused by its head or size; ``NodeRefused`` if such a server is not trusted."""
 
     def __init__(self, channel: object, *arguments: object, **more: object) -> None:
         super().__init__(channel, *arguments, parsePOSTFormSubmission=False, **more)
@@ -221,6 +222,7 @@ class TwistpiRequest(Request):
         site, (method, raw) = channel.site, channel.request_line
         self._began = site.clock.seconds()
         try:
+            check_head(channel.version, raw, self.requestHeaders.getRawHeaders(b"host", ()))
             self.passed_on = site.trusted_peers.passed_on(self, method, raw)
             site.trusted_peers.check_sender(self, method, raw)
         except TwistpiError as refusal:
@@ -236,6 +238,20 @@ class TwistpiRequest(Request):
             self.content = forwarder.begin(self, method, raw, length)
         else:
             self.content = choose_body(self, site.storage, length, site.admit) or _BoundedBody()
+            self._check_size(length or 0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        super().handleContentChunk(data)
+        self._check_size(self.body_length)
+
+    def _check_size(self, size: int) -> None:
+        """Refuse a body of at least ``size`` bytes if that is too large for a request that is answered here."""
+        limit = self.channel.site.storage.max_upload_size
+        if size > limit and self.refusal is None and isinstance(self.content, _BoundedBody):
+            told = f"The body has {size} bytes or more; this server takes {limit} (its setting max-upload-size)."
+            self.refusal = TwistpiError(told, 413)
+            self._refuse(size)
 
     def _refuse(self, length: int | None) -> None:
         """Refuse the request without reading its body."""

@@ -171,7 +171,7 @@ class _Routes:
                 endpoint = f"{' '.join(methods)} {path}{slash}"
                 app.route(path + slash, methods=list(methods), endpoint=endpoint)(answer)
         parts = self._parts
-        return Front(app, parts.responder, parts.addresses, parts.trusted_peers, parts.storage.max_upload_size)
+        return Front(app, parts.responder, parts.addresses, parts.trusted_peers)
 
     def _of_accounts(self) -> Sequence[Route]:
         """The server, its users and its indexes."""

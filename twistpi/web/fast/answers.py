@@ -12,6 +12,7 @@ import attrs
 
 from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, ReadyPage
+from twistpi.web.paths import is_host
 from twistpi.web.replies import Responder
 from twistpi.web.request import Negotiated, accepts_json_errors, negotiate
 from twistpi.web.traffic import Traffic
@@ -87,6 +88,9 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     if any(_UNUSUAL.match(name) for name in headers):
         return None
     if any(value.lower() != "keep-alive" for value in headers.get("connection", ())):
+        return None
+    hosts = headers.get("host", ())
+    if len(hosts) != 1 or not is_host(hosts[0]):
         return None
     joined = {name: ", ".join(values) for name, values in headers.items()}
     negotiated = negotiate(joined.get("accept"), joined.get("accept-encoding"), joined.get("user-agent"), lenient=lenient)

@@ -36,6 +36,11 @@ from twistpi.web.transport.bodies import Body
 from twistpi.web.transport.channel import Channel
 from twistpi.web.transport.send import ConsumerOutput, Sender, SocketOutput, is_plain
 
+_TOO_LARGE: Final = {
+    413: "The body is larger than this server takes (its setting max-upload-size).",
+    414: "The address of the request is too long: more than 16 KiB.",
+    431: "The headers of the request are too large: more than 16 KiB, or more than 500.",
+}
 _MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 
 
@@ -182,6 +187,10 @@ class FastChannel(Channel):
         """Refuse a request that takes too long to arrive."""
         self.refuse(self.site.refusal(408, "The request came too slowly."))
 
+    def too_large(self, status: int) -> None:
+        """Refuse a request whose target, head or body is too large."""
+        self.refuse(self.site.refusal(status, _TOO_LARGE[status]), linger=True)
+
     @property
     def is_idle(self) -> bool:
         """Whether no request is arriving or being answered."""
@@ -201,6 +210,9 @@ class FastChannel(Channel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Refuse bytes that are no HTTP, with the headers of every other response."""
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self.too_large(431 if self.requests else 414)
+            return
         self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

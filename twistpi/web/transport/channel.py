@@ -32,6 +32,8 @@ LOOK_EVERY: Final = 60.0
 """Seconds between two checks of how much of a body came."""
 NOT_WORTH_HURRY: Final = 1024 * 1024
 """If no more bytes of a body than this are outstanding, an early answer waits for them, and the connection can go on."""
+_LENGTH_DIGITS: Final = 18
+"""Of a body's length; more are beyond what systems call a size."""
 _MOST_HELD: Final = 16 * 1024
 """Bytes of further requests that may wait while one is answered; what one read brought may come on top."""
 _LINGER_IDLE: Final = 10.0
@@ -81,6 +83,11 @@ class Channel(HTTPChannel):
         return self._command, self._path
 
     @property
+    def version(self) -> bytes:
+        """The protocol of that request."""
+        return self._version
+
+    @property
     def idle_timeout(self) -> float:
         """Seconds for which an idle connection is kept."""
         return self.site.timeOut or 0.0
@@ -109,7 +116,31 @@ class Channel(HTTPChannel):
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Return whether another request may follow ``request``, whose head is complete."""
         self._heads += 1
-        return bool(super().checkPersistence(request, version))
+        options = b",".join(request.requestHeaders.getRawHeaders(b"connection", ())).lower().split(b",")
+        if b"close" in [option.strip(b" \t") for option in options]:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return version == b"HTTP/1.1"
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take a header; return False for one that leaves open where the request ends, as Twisted does for others."""
+        name, _, value = line.lower().partition(b":")
+        value = value.strip(b" \t")
+        if name == b"transfer-encoding" and (value != b"chunked" or self._version != b"HTTP/1.1"):
+            self._respondToBadRequestAndDisconnect()
+            return False
+        if name == b"content-length" and len(value.lstrip(b"0")) > _LENGTH_DIGITS and value.isdigit():
+            self.too_large(413)
+            return False
+        return bool(super().headerReceived(line))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line of a head that is too long."""
+        self.too_large(431 if self.requests else 414)
+
+    def too_large(self, status: int) -> None:
+        """Refuse a request whose target, head or body is too large."""
+        self.close_soon()
 
     def allContentReceived(self) -> None:
         """The request is to be answered."""
@@ -232,11 +263,16 @@ class Channel(HTTPChannel):
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.allContentReceived()
 
-    def refuse(self, answer: bytes) -> None:
-        """Send ``answer``, a complete response, instead of reading the request that is arriving, and close."""
+    def refuse(self, answer: bytes, *, linger: bool = False) -> None:
+        """Send ``answer``, a complete response, instead of reading the request that is arriving, and close.
+
+        With ``linger``, that is left to the client, which may still be sending.
+        """
         self._linger()
         self.transport.write(answer)
-        self.close_soon()
+        if linger:
+            self._linger_end = self.callLater(_LINGER_LONGEST, self.cut)
+        self.loseConnection()
 
     def _linger(self) -> None:
         self._lingering = True
