@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.body import decompress
+from twistpi.http.codings import ACCEPTED, decode, decoders
 from twistpi.http.conditional import ContentRange, parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.routes import ProxyRules
@@ -158,18 +163,93 @@ def test_work_that_is_done_at_once_leaves_nothing_behind() -> None:
     assert heard == [7, 8]
 
 
-@given(st.binary(max_size=5000))
-def test_encodings_are_undone(body: bytes) -> None:
-    assert decompress(gzip.compress(body), "gzip", 5000) == body
-    assert decompress(zlib.compress(body), "deflate", 5000) == body
-    assert decompress(body, "", 5000) == body
+class Brotli(ModuleType):
+    """The interface of ``brotli`` with zlib's format inside."""
+
+    error = zlib.error
+
+    class Decompressor:
+        """Of one body."""
+
+        def __init__(self) -> None:
+            self._decoder = zlib.decompressobj()
+
+        def process(self, data: bytes, *, output_buffer_limit: int) -> bytes:
+            """Return the next bytes, not more than the limit."""
+            return self._decoder.decompress(self._decoder.unconsumed_tail + data, output_buffer_limit)
+
+        def can_accept_more_data(self) -> bool:
+            """Return whether all that was given is decoded."""
+            return not self._decoder.unconsumed_tail
+
+        def is_finished(self) -> bool:
+            """Return whether the end was there."""
+            return self._decoder.eof
 
 
-def test_a_decompression_bomb_stops_at_the_limit() -> None:
-    with pytest.raises(RequestFailed, match="longer"):
-        decompress(gzip.compress(bytes(10_000_000)), "gzip", 1_000_000)
-    with pytest.raises(RequestFailed, match="breaks off"):
-        decompress(gzip.compress(b"x" * 1000)[:-10], "gzip", 1_000_000)
+def load(name: str) -> ModuleType:
+    if name == "brotli":
+        return Brotli(name)
+    if name == "compression.zstd":
+        return zstd
+    raise ImportError(name)
+
+
+CODINGS = decoders(load)
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "x-gzip": (" X-GZIP ", gzip.compress),
+    "members of gzip": ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]) + gzip.compress(b"")),
+    "padded gzip": ("gzip", lambda body: gzip.compress(body) + bytes(100)),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without its frame": ("deflate", raw_deflate),
+    "zstd": ("zstd", zstd.compress),
+    "frames of zstd": ("zstd", lambda body: zstd.compress(body[:9]) + zstd.compress(body[9:])),
+    "br": ("br", zlib.compress),
+    "several": ("deflate, identity, gzip, zstd", lambda body: zstd.compress(gzip.compress(zlib.compress(body)))),
+    "nothing": ("", bytes),
+    "identity": ("identity", bytes),
+}
+
+
+@given(st.sampled_from(list(PACKERS)), st.binary(max_size=5000), st.sampled_from([1, 7, 100_000]), st.sampled_from([10, 100_000]))
+def test_content_codings_are_undone_however_the_body_comes(what: str, body: bytes, size: int, most: int) -> None:
+    encoding, pack = PACKERS[what]
+    packed = pack(body)
+    pieces = list(decode((packed[place : place + size] for place in range(0, len(packed), size)), encoding, most, CODINGS))
+    assert b"".join(pieces) == body
+    assert max(map(len, pieces), default=0) <= max(most, size)
+
+
+@pytest.mark.parametrize("what", [what for what in PACKERS if what not in ("nothing", "identity", "padded gzip")])
+def test_a_decompression_bomb_stops_at_the_limit_and_a_body_that_breaks_off_is_refused(what: str) -> None:
+    encoding, pack = PACKERS[what]
+    if what != "br":
+        with pytest.raises(RequestFailed, match="longer than 1,000,000"):
+            decompress(pack(bytes(10_000_000)), encoding, 1_000_000)
+        assert decompress(pack(bytes(1_000_000)), encoding, 1_000_000) == bytes(1_000_000)
+    for packed in (pack(b"x" * 1000)[:-1], b""):
+        with pytest.raises(RequestFailed, match="breaks off"):
+            list(decode((packed,), encoding, 100, CODINGS))
+    with pytest.raises(RequestFailed, match="cannot be decompressed"):
+        list(decode((b"\x78garbage" * 100,), encoding, 100, CODINGS))
+
+
+def test_a_body_with_a_coding_that_cannot_be_undone_is_refused() -> None:
+    without = decoders(lambda name: import_module(f"no_such_{name}"))
+    assert sorted(without) == ["deflate", "gzip", "x-gzip"]
+    for encoding, known in (("br", without), ("zstd, gzip", without), ("compress", CODINGS), ("gzip," * 4, CODINGS)):
+        with pytest.raises(RequestFailed, match="nobody asked for"):
+            decode((b"",), encoding, 100, known)
+    assert set(ACCEPTED.split(", ")) <= {"gzip", "zstd", "br"}
+    assert ACCEPTED.startswith("gzip")
 
 
 @pytest.mark.parametrize("header", [None, "", "bytes */10", "bytes 5-4/10", "items 0-1/2", "bytes 0-1/2/3", "bytes 0-1/-2"])

@@ -22,6 +22,7 @@ from tests.in_reactor import in_reactor, wait_for
 from tests.mirror.mirror_setup import Setup, pause, reactor
 from twistpi import __version__
 from twistpi.http.agent import make_agent
+from twistpi.http.codings import ACCEPTED
 from twistpi.mirror.upstream import ACCEPT_PAGE
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 
@@ -92,7 +93,7 @@ async def test_a_page_is_asked_for_as_a_client_of_the_standard_does(setup: Setup
     seen = setup.fake.seen[0]
     assert (seen.method, seen.path) == ("GET", PAGE)
     assert seen.header("Accept") == ACCEPT_PAGE
-    assert seen.header("Accept-Encoding") == "gzip"
+    assert seen.header("Accept-Encoding") == ACCEPTED
     assert seen.header("User-Agent") == f"twistpi/{__version__}"
     assert seen.header("Authorization") is None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Final, ParamSpec, Protocol, TypeVar, cast
@@ -18,6 +17,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from twistpi.http.codings import decode
 from twistpi.http.errors import Cause, RequestFailed, too_large
 
 _Arguments = ParamSpec("_Arguments")
@@ -171,22 +171,16 @@ BODY_DONE: Final = Failure(ResponseDone())
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return ``body`` without its content coding.
+    """Return ``body`` without its content codings.
 
     Raise ``RequestFailed`` for a coding that is unknown or broken, and for a result of more than ``limit`` bytes.
     """
-    coding = encoding.strip().lower()
-    if coding in ("", "identity"):
+    if encoding.strip().lower() in ("", "identity"):
         return body
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise RequestFailed(f"its answer is encoded as {coding!r}, which nobody asked for", Cause.MALFORMED)
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    try:
-        plain = decoder.decompress(body, limit)
-    except zlib.error as error:
-        raise RequestFailed(f"its answer cannot be decompressed ({error})", Cause.MALFORMED) from error
-    if decoder.unconsumed_tail:
-        raise too_large(limit)
-    if not decoder.eof:
-        raise RequestFailed("its compressed answer breaks off", Cause.MALFORMED)
-    return plain
+    pieces, size = [], 0
+    for piece in decode((body,), encoding, limit + 1):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise too_large(limit)
+    return b"".join(pieces)

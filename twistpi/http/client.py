@@ -21,6 +21,7 @@ from twistpi import __version__
 from twistpi.http.agent import Agent
 from twistpi.http.body import BodyReader, BytesBody, Offload, decompress, read_body
 from twistpi.http.body_writer import BodyWriter
+from twistpi.http.codings import ACCEPTED
 from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
 from twistpi.http.messages import Line, headers_of, lines_of
@@ -303,7 +304,7 @@ _SEALED: Final = SimpleNamespace(headers=Headers())
 _OURS: Final = {
     compressed: (
         (b"user-agent", (b"User-Agent", USER_AGENT.encode("ascii"))),
-        (b"accept-encoding", (b"Accept-Encoding", b"gzip" if compressed else b"identity")),
+        (b"accept-encoding", (b"Accept-Encoding", ACCEPTED.encode("ascii") if compressed else b"identity")),
     )
     for compressed in (False, True)
 }

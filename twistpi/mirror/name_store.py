@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import BinaryIO, Final
@@ -23,6 +22,7 @@ from urllib.parse import quote
 
 import attrs
 
+from twistpi.http.codings import decode
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.model.errors import BadUpstreamPage
 from twistpi.model.names import IndexName
@@ -167,26 +167,12 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
 
 def _decompressed(file: BinaryIO, encoding: str) -> Iterator[bytes]:
     """Yield the content of ``file`` in pieces; raise ``RequestFailed`` when it is broken or too long."""
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise RequestFailed(f"its answer is encoded as {encoding!r}, which nobody asked for", Cause.MALFORMED)
-    if encoding in ("", "identity"):
-        yield from iter(lambda: file.read(_PIECE), b"")
-        return
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     size = 0
-    while not decoder.eof:
-        packed = decoder.unconsumed_tail or file.read(_PIECE)
-        if not packed:
-            raise RequestFailed("its compressed answer breaks off", Cause.MALFORMED)
-        try:
-            piece = decoder.decompress(packed, _PIECE)
-        except zlib.error as error:
-            raise RequestFailed(f"its answer cannot be decompressed ({error})", Cause.MALFORMED) from error
+    for piece in decode(iter(lambda: file.read(_PIECE), b""), encoding, _PIECE):
         size += len(piece)
         if size > LARGEST:
-            raise RequestFailed(f"its answer is longer than {LARGEST:,} bytes", Cause.MALFORMED)
-        if piece:
-            yield piece
+            raise RequestFailed(f"its list of projects is longer than {LARGEST:,} bytes", Cause.TOO_LARGE)
+        yield piece
 
 
 Run = tuple[int, int]
