@@ -12,6 +12,9 @@ from tests.cli.commands import UPSTREAM, entries, looking, password_hash_of, run
 from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import hash_password, verify_password
 from twistpi.model.changes import TokenCreated
+from twistpi.server.node import read_node
+from twistpi.server.setting_sources import load_settings
+from twistpi.server.storage import check_usable_by
 
 
 def test_init_makes_a_directory_and_says_that_roots_password_is_blank(tmp_path: Path) -> None:
@@ -46,6 +49,26 @@ def test_init_refuses_a_directory_that_is_one_and_changes_nothing(made: Path) ->
     assert done.exit_code == 1
     assert "it is a server directory already; nothing was changed" in done.output
     assert entries(made, 0) == before
+
+
+def test_init_makes_the_directory_of_a_replica(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    (tmp_path / "secret").chmod(0o600)
+    config = tmp_path / "twistpi.toml"
+    config.write_text(f'primary-url = "http://127.0.0.1:9"\nsecretfile = "{tmp_path}/secret"\nrequire-initialised = true\n')
+    done = run(tmp_path / "data", "init", "--config", str(config))
+    assert (done.exit_code, "fetches everything from http://127.0.0.1:9" in done.output) == (0, True)
+    node = read_node(str(tmp_path / "data"))
+    assert node is not None
+    assert node.is_replica
+    check_usable_by(load_settings({"serverdir": [str(tmp_path / "data")], "config": [str(config)]}, {}))
+
+
+def test_a_variable_that_is_no_setting_is_mentioned(made: Path) -> None:
+    done = run(made, "status", TWISTPI_SERVER_DIR="/srv")
+    told = "Ignored: the environment variable TWISTPI_SERVER_DIR is no setting (did you mean TWISTPI_SERVERDIR?)."
+    assert (done.exit_code, done.stderr.splitlines()) == (0, [told])
+    assert "TWISTPI_SERVER_DIR" not in done.stdout
 
 
 def test_init_refuses_somebody_elses_directory(tmp_path: Path) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import getpass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from tests.fakes.live_server import ROOT, server_environment
+from twistpi.changelog.disk import Disk
 from twistpi.cli.genconfig import Deployment, find_twistd, render, write
+from twistpi.server.node import read_node
 from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage
 
 ODD = "50% of it"
 """A folder's name with a space, and with a percent sign, which half of the programs have a meaning for."""
+
+UPSTREAM = "http://127.0.0.1:9/simple/"
+"""Nobody is there."""
 
 
 def deployment(folder: Path, *, python: str, **fields: Any) -> Deployment:
@@ -23,7 +32,10 @@ def deployment(folder: Path, *, python: str, **fields: Any) -> Deployment:
 
 
 def written(place: Deployment) -> Path:
-    """The files of ``place``, on disk."""
+    """The files of ``place``, on disk, and its server directory."""
+    if read_node(place.settings.serverdir) is None:
+        settings = attrs.evolve(place.settings, upstream=place.settings.upstream or UPSTREAM, bcrypt_cost=4)
+        Storage.open(settings, lambda: datetime.now(UTC), Disk()).close()
     write(render(place), place.directory, force=True)
     return Path(place.directory)
 

@@ -163,7 +163,8 @@ def test_the_file_of_settings_means_what_was_found(tmp_path: Path) -> None:
     assert "very secret" not in file.read_text()
     content = tomllib.loads(file.read_text())
     assert content == {
-        "serverdir": place.settings.serverdir, "host": "::1", "port": 4040, "upstream": upstream, "offline": True,
+        "serverdir": place.settings.serverdir, "require-initialised": True, "host": "::1", "port": 4040,
+        "upstream": upstream, "offline": True,
         "trusted-proxy": ["10.0.0.0/8"], "request-timeout": 2.5, "restrict-modify": quotes, "max-upload-size": 5 << 20,
     }  # fmt: skip
 
@@ -171,8 +172,9 @@ def test_the_file_of_settings_means_what_was_found(tmp_path: Path) -> None:
 def test_the_file_of_settings_is_one_that_a_server_reads_and_trusts_a_proxy_on_this_machine(tmp_path: Path) -> None:
     file = written(deployment(tmp_path, python=sys.executable)) / "twistpi.toml"
     settings = load_settings({"config": [str(file)]}, {})
+    proxies = (ip_network("127.0.0.1"), ip_network("::1"))
     assert settings == Settings(
-        serverdir=str(tmp_path / ODD / "data"), port=4040, trusted_proxy=(ip_network("127.0.0.1"), ip_network("::1"))
+        serverdir=str(tmp_path / ODD / "data"), require_initialised=True, port=4040, trusted_proxy=proxies
     )
 
 
@@ -180,7 +182,8 @@ def test_the_file_of_settings_has_every_setting_and_its_default_behind_a_hash(tm
     text = (written(deployment(tmp_path, python=sys.executable)) / "twistpi.toml").read_text()
     content = tomllib.loads(re.sub(r"^# (?=[a-z-]+ = )", "", text, flags=re.MULTILINE))
     assert list(content) == [setting.name for setting in TABLE]
-    simple = [setting for setting in TABLE if isinstance(setting.default, int | float) and setting.name != "port"]
+    found = ("port", "require-initialised")
+    simple = [setting for setting in TABLE if isinstance(setting.default, int | float) and setting.name not in found]
     assert {setting.name: content[setting.name] for setting in simple} == {setting.name: setting.default for setting in simple}
 
 
@@ -266,9 +269,15 @@ def run(*words: str, **environment: str) -> tuple[int, str]:
 
 def test_the_command_writes_every_file_and_says_what_to_do_with_it(tmp_path: Path) -> None:
     directory = tmp_path / "gen-config"
-    words = ("--serverdir", str(tmp_path / "data"), "--port", "4040", "--hostname", "pypi.example", "--directory", str(directory))
+    data, user = str(tmp_path / "data"), getpass.getuser()
+    words = ("--serverdir", data, "--port", "4040", "--hostname", "pypi.example", "--directory", str(directory), "--user", user)
     status, told = run(*words)
     assert status == 0, told
+    command = f"{Path(find_twistd(sys.executable)).parent / 'twistpi'} init --config {directory / 'twistpi.toml'}"
+    assert told.endswith(f"Create it first:\n\n    {command}\n")
+    init = CliRunner().invoke(main, ["init", "--config", str(directory / "twistpi.toml"), "--no-root-pypi"])
+    assert init.exit_code == 0, init.output
+    assert "Create it first" not in run(*words, "--force")[1]
     assert sorted(path.name for path in directory.iterdir()) == sorted(FILES)
     for name, what in FILES.items():
         assert re.search(rf"^  {re.escape(name)} +{re.escape(what)}$", told, re.MULTILINE)
@@ -282,7 +291,7 @@ def test_the_documentation_shows_what_the_command_says() -> None:
 
 
 def test_nothing_is_overwritten_unless_forced(tmp_path: Path) -> None:
-    words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path))
+    words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path), "--user", getpass.getuser())
     (tmp_path / "crontab").write_text("mine")
     (tmp_path / "twistpi.toml").symlink_to(tmp_path / "nowhere")
     status, told = run(*words)
@@ -308,7 +317,7 @@ def test_files_are_all_new_or_as_they_were(tmp_path: Path) -> None:
 def test_what_the_environment_and_a_file_set_is_written_down(tmp_path: Path) -> None:
     (tmp_path / "old.toml").write_text('request-timeout = 7\nhost = "10.0.0.1"\n')
     words = ("--serverdir", str(tmp_path / "data"), "--config", str(tmp_path / "old.toml"), "--directory", str(tmp_path / "new"))
-    assert run(*words, "--user", "me", TWISTPI_OFFLINE="true")[0] == 0
+    assert run(*words, "--user", "nobody", TWISTPI_OFFLINE="true")[0] == 0
     content = tomllib.loads((tmp_path / "new" / "twistpi.toml").read_text())
     assert (content["request-timeout"], content["host"], content["offline"]) == (7.0, "10.0.0.1", True)
     assert "server 10.0.0.1:3141;" in (tmp_path / "new" / "nginx-twistpi.conf").read_text()
@@ -317,26 +326,38 @@ def test_what_the_environment_and_a_file_set_is_written_down(tmp_path: Path) -> 
 def test_whoever_cannot_get_in_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     words = ("--serverdir", str(tmp_path / "closed" / "data"), "--directory", str(tmp_path / "closed" / "conf"))
-    told = run(*words, "--user", "somebody-else")[1]
+    told = run(*words, "--user", "nobody")[1]
     assert "so a web server cannot send files by itself: chmod o+x /" in told
-    assert "so somebody-else cannot get to the settings: chmod o+x /" in told
+    assert "so nobody cannot get to the settings: chmod o+x /" in told
 
 
 def test_another_user_writes_logs_where_the_settings_are_not(tmp_path: Path) -> None:
     """Who can write there could put a file of settings of the web server's in the place of the one that root made."""
     words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path / "conf"), "--force")
     writing = {"supervisord.conf", "supervisor-twistpi.conf", "twistpi.plist", "crontab"}
-    for user, logs in (("somebody-else", "/var/log/twistpi"), (getpass.getuser(), str(tmp_path / "conf"))):
+    for user, logs in (("nobody", "/var/log/twistpi"), (getpass.getuser(), str(tmp_path / "conf"))):
         assert run(*words, "--user", user)[0] == 0
         for name in writing:
             text = (tmp_path / "conf" / name).read_text()
             assert re.search(rf"{re.escape(logs)}/(twistpi|supervisord)\.log", text), name
-            assert (f"install -d -o {user} {logs}" in text) is (user == "somebody-else"), name
+            assert (f"install -d -o {user} {logs}" in text) is (user == "nobody"), name
     assert "/var/log/twistpi" not in "".join(path.read_text() for path in (tmp_path / "conf").iterdir())
+
+
+def test_a_user_that_does_not_exist_is_refused_with_the_commands_that_create_it(tmp_path: Path) -> None:
+    """One supervisor file with such a user keeps all of supervisord from starting."""
+    data, name = tmp_path / "data", "no-such-user"
+    status, told = run("--serverdir", str(data), "--directory", str(tmp_path / "conf"), "--user", name)
+    assert status == 1
+    assert f"There is no user {name} on this machine." in told
+    assert f"\n    useradd --system --home-dir {data} --shell /usr/sbin/nologin {name}\n" in told
+    assert f"\n    install --directory --owner={name} --group={name} {data}\n" in told
+    assert not (tmp_path / "conf").exists()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    status, told = run("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path / "file" / "x"))
+    words = ("--serverdir", str(tmp_path / "data"), "--directory", str(tmp_path / "file" / "x"), "--user", "nobody")
+    status, told = run(*words)
     assert status == 1
     assert f"Nothing can be written to {tmp_path}/file/x" in " ".join(told.split())

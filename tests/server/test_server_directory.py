@@ -9,14 +9,19 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import pytest
 
+from twistpi.changelog.disk import Disk
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, check_usable, read_secret
 from twistpi.server.node import read_node
+from twistpi.server.settings import Settings
+from twistpi.server.storage import Storage, check_usable_by
 
 
 def _entropy(count: int) -> bytes:
@@ -235,3 +240,15 @@ def test_notes_of_several_threads_at_once_are_all_kept(tmp_path: Path) -> None:
     assert node == serverdir.node
     assert node.primary_url is not None
     assert node.former_url is not None
+
+
+def test_where_a_directory_is_required_none_is_made(tmp_path: Path) -> None:
+    """A server whose disk is not mounted must not begin anew."""
+    strict, missing = Settings(serverdir=str(tmp_path / "data"), no_root_pypi=True, require_initialised=True), tmp_path / "data"
+    for _ in ("missing", "empty"):
+        with pytest.raises(ServerdirRefused, match="mount its disk, or make it first with twistpi init"):
+            check_usable_by(strict)
+        missing.mkdir(exist_ok=True)
+    assert list(missing.iterdir()) == []
+    Storage.open(attrs.evolve(strict, bcrypt_cost=4), lambda: datetime.now(UTC), Disk()).close()
+    check_usable_by(strict)

@@ -23,6 +23,7 @@ from twistpi.server.settings import CONFIG, GROUPS, TABLE, Setting, Settings
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
 GOOD = {
     "serverdir": ("/srv/twistpi", "/srv/twistpi"),
+    "require-initialised": ("true", True),
     "host": ("::1", "::1"),
     "port": ("4040", 4040),
     "listen": ("unix:/run/twistpi.sock", ("unix:/run/twistpi.sock",)),
@@ -61,6 +62,7 @@ GOOD = {
 }
 BAD = {
     "serverdir": ["", "a\0b"],
+    "require-initialised": ["", "maybe"],
     "host": ["", "a\nb"],
     "port": ["", "http", "-1", "65536", "4040.5", "tcp://10.0.0.1:3141"],
     "listen": ["", "3141", ":", "tcp:"],

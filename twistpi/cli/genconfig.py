@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -185,6 +186,12 @@ class Deployment:
         """The Python that runs the program, with symbolic links resolved."""
         return os.path.realpath(os.path.join(os.path.dirname(self.twistd), "python3"))
 
+    @property
+    def init_command(self) -> str:
+        """The command line that makes the server directory, as the user of the server."""
+        words = [os.path.join(os.path.dirname(self.twistd), "twistpi"), "init", "--config", self.path(SETTINGS_FILE)]
+        return shlex.join(words if self.user == own_name() else ["sudo", "-u", self.user, *words])
+
     def _address(self, host: str) -> str:
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
@@ -221,6 +228,8 @@ class Deployment:
             "pid_file": pid_file,
             "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
             "daemon_command": [self.twistd, "--pidfile", pid_file, "--logfile", log_file, *run],
+            "init_command": self.init_command,
+            "run_command": shlex.join([self.twistd, "--nodaemon", *run]),
             "backup_command": _backup_command(serverdir),
             "settings": [_toml_setting(setting, self._value(setting)) for setting in TABLE],
         }
@@ -232,6 +241,8 @@ class Deployment:
             return value
         if setting.name == "host":
             return self.host
+        if setting.name == "require-initialised":
+            return True
         if setting.name == "trusted-proxy" and not value:
             return _LOOPBACK
         is_dangerous = setting.kind.secret or (setting.kind.placeholder == "URL" and "@" in str(value))
@@ -292,6 +303,11 @@ def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
                 os.replace(os.path.join(beside, name), os.path.join(directory, name))
     except OSError as error:
         raise click.ClickException(f"Nothing can be written to {directory}: {error.strerror}: {error.filename}.") from None
+
+
+def own_name() -> str:
+    """Return the name of the user who runs this."""
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def find_twistd(python: str, search: str | None = None) -> str:

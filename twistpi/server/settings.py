@@ -110,6 +110,9 @@ class Settings:
     """The value of every setting."""
 
     serverdir: str = _setting(PATH, "~/.twistpi/server", "the directory for all data of this server; created if missing")
+    require_initialised: bool = _flag(
+        "do not start on a directory that is missing or empty, as that of a disk that is not mounted; twistpi init makes one"
+    )
     host: str = _setting(TEXT, "127.0.0.1", "the IP address to listen on; 0.0.0.0 or :: for every interface")
     port: int = _setting(whole_number(0, 65535), "3141", "the TCP port to listen on; 0 chooses a free one and logs it")
     listen: tuple[str, ...] = _repeated(
@@ -234,7 +237,7 @@ CONFIG: Final = Setting("config", READABLE_FILE, None, "a TOML file with any of 
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "The server": (
-        *("config", "serverdir", "host", "port", "listen"),
+        *("config", "serverdir", "require-initialised", "host", "port", "listen"),
         *("workers", "max-connections", "stop-timeout", "page-cache-size"),
     ),
     "Mirrors": (

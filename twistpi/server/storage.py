@@ -40,6 +40,10 @@ _PUBLIC_TITLE = "PyPI"
 _NO_SECRET = "it is to be a replica's, which needs the secret of its primary: name a copy of that file with --secretfile"
 EMPTY = "it is a replica's that has never reached its primary, so nothing is in it yet; have it started while that is there"
 """Why nothing can be done with a directory."""
+_NOT_MADE = (
+    "nothing is in it, and the setting require-initialised forbids to make a new one: mount its disk, or make it first with"
+    " twistpi init"
+)
 _log = Logger()
 
 
@@ -162,6 +166,8 @@ def check_usable_by(settings: Settings) -> None:
     check_usable(settings.serverdir)
     node = read_node(settings.serverdir)
     check_role(settings.serverdir, node, settings.primary_url)
+    if node is None and settings.require_initialised:
+        raise ServerdirRefused(settings.serverdir, _NOT_MADE)
     if node is None and settings.primary_url is not None and settings.secretfile is None:
         raise ServerdirRefused(settings.serverdir, _NO_SECRET)
 

@@ -16,7 +16,7 @@ import click
 import orjson
 
 from twistpi.model.errors import TwistpiError
-from twistpi.server.setting_sources import load_settings
+from twistpi.server.setting_sources import load_settings, unknown_variables
 from twistpi.server.settings import CONFIG, Settings
 
 Command = Callable[..., None]
@@ -100,6 +100,8 @@ def settings_of(serverdir: str | None, config: str | None, **others: str | bool 
     """Return the settings as the server with the same options, environment and file has them; ``others`` by field."""
     given: Mapping[str, str | bool | None] = {"serverdir": serverdir, CONFIG.name: config, **others}
     texts = {name: "true" if value is True else value for name, value in given.items()}
+    for sentence in unknown_variables(os.environ):
+        click.echo(f"Ignored: {sentence}.", err=True)
     return load_settings({name.replace("_", "-"): [text] for name, text in texts.items() if text}, os.environ)
 
 

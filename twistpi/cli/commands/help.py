@@ -122,10 +122,10 @@ Every setting can be given in three places, in order of precedence:
 2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
 3. in a TOML file: ``request-timeout = 10``, with ``--config twistpi.toml`` or ``TWISTPI_CONFIG``.
 
-The server does not start if a value is not allowed, or if the file has an unknown setting; a message says where the error is and
-what is allowed. An unknown environment variable ``TWISTPI_…`` is only mentioned in the log. A flag is ``true`` if it is on the
-command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the directory in which the
-server is started.
+The server does not start if a value is not allowed, or if the file has an unknown setting; a message says where the error is
+and what is allowed. An unknown environment variable ``TWISTPI_…`` is only mentioned, by commands and in the log. A flag is
+``true`` if it is on the command line; in the environment and the file it is ``true`` or ``false``. Relative paths start at the
+directory in which the server is started.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import pwd
@@ -18,14 +19,14 @@ from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import Disk
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import FOLDER, now, settings_options
-from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, render, write
+from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, own_name, render, write
 from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import ROOT
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.node import read_node
 from twistpi.server.settings import CONFIG, TABLE, Setting, Settings
 from twistpi.server.settings import GROUPS as SETTING_GROUPS
-from twistpi.server.storage import ROOT_MIRROR, Storage
+from twistpi.server.storage import ROOT_MIRROR, Storage, open_directory
 
 _ATTEMPTS = 3
 _OWN_USER = "twistpi"
@@ -48,6 +49,11 @@ def init(settings: Settings) -> None:
     node = read_node(settings.serverdir)
     if node is not None and node.initialised:
         raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
+    if settings.primary_url is not None:
+        open_directory(settings).close()
+        told = f"its server, once it is started, fetches everything from {settings.primary_url}"
+        click.echo(f"Created the server directory {settings.serverdir} of a replica; {told}.")
+        return
     with closing(Storage.open(settings, now, Disk())) as storage:
         indexes, root = storage.view.reader.indexes(), storage.view.reader.user(ROOT)
     click.echo(f"Created the server directory {settings.serverdir}.")
@@ -158,30 +164,47 @@ def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str 
     """
     directory = os.path.abspath(directory)
     user = user or _runner(settings.serverdir)
-    hostname, logs = hostname or socket.gethostname(), directory if user == _own_name() else _LOGS
+    hostname, logs = hostname or socket.gethostname(), directory if user == own_name() else _LOGS
     deployment = Deployment(settings, directory, find_twistd(sys.executable), hostname, user, prefix, logs)
+    _require_user(user, settings.serverdir)
     write(render(deployment), directory, force=force)
     click.echo(f"Wrote to {directory}, for the server in {settings.serverdir} at port {settings.port}, run by {user}:\n")
     width = max(map(len, FILES))
     for name, what in FILES.items():
         click.echo(f"  {name:{width}}  {what}")
-    for sentence in _closed_folders(deployment):
+    for sentence in (*_closed_folders(deployment), *_first_steps(deployment)):
         click.echo(f"\n{sentence}")
+
+
+def _require_user(user: str, serverdir: str) -> None:
+    """Refuse a user that this machine does not have: one such file keeps all of supervisor from starting."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        commands = (
+            f"useradd --system --home-dir {shlex.quote(serverdir)} --shell /usr/sbin/nologin {user}",
+            f"install --directory --owner={user} --group={user} {shlex.quote(serverdir)}",
+        )
+        advice = "Create it with these commands, or name another one with --user; nothing was written.\n"
+        raise click.ClickException("\n    ".join([f"There is no user {user} on this machine. {advice}", *commands])) from None
+
+
+def _first_steps(deployment: Deployment) -> Iterator[str]:
+    """Yield what must be done before the first start, if the server directory is known to be none yet."""
+    with contextlib.suppress(ServerdirRefused):
+        if read_node(deployment.settings.serverdir) is None:
+            yield f"The server starts on an existing server directory only. Create it first:\n\n    {deployment.init_command}"
 
 
 def _closed_folders(deployment: Deployment) -> Iterator[str]:
     """Yield a sentence for each folder whose mode keeps out a user who needs access."""
     if (to_files := closed_to_others(deployment.settings.serverdir)) is not None:
         yield f"Only the owner of {to_files} can enter it, so a web server cannot send files by itself: chmod o+x {to_files}"
-    if deployment.user != _own_name():
+    if deployment.user != own_name():
         needed = {"the settings": deployment.directory, "the program": deployment.twistd, "Python": deployment.interpreter}
         for what, path in needed.items():
             if (closed := closed_to_others(path)) is not None:
                 yield f"Only the owner of {closed} can enter it, so {deployment.user} cannot get to {what}: chmod o+x {closed}"
-
-
-def _own_name() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _runner(serverdir: str) -> str:
