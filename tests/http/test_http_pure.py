@@ -179,8 +179,8 @@ class Brotli(ModuleType):
             return self._decoder.decompress(self._decoder.unconsumed_tail + data, output_buffer_limit)
 
         def can_accept_more_data(self) -> bool:
-            """Return whether all that was given is decoded."""
-            return not self._decoder.unconsumed_tail
+            """Return whether all that was given was read, though not all of it need have been returned."""
+            return self.is_finished() or not self._decoder.unconsumed_tail
 
         def is_finished(self) -> bool:
             """Return whether the end was there."""

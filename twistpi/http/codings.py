@@ -96,7 +96,6 @@ def _zstd(module: ModuleType) -> Decode:
 
 class _BrotliDecoder(Protocol):
     def process(self, data: bytes, *, output_buffer_limit: int) -> bytes: ...
-    def can_accept_more_data(self) -> bool: ...
     def is_finished(self) -> bool: ...
 
 
@@ -107,9 +106,10 @@ def _brotli(module: ModuleType) -> Decode:
         decoder = cast(_BrotliDecoder, module.Decompressor())
         try:
             for piece in pieces:
-                yield decoder.process(piece, output_buffer_limit=most)
-                while not decoder.is_finished() and not decoder.can_accept_more_data():
-                    yield decoder.process(b"", output_buffer_limit=most)
+                rest = piece
+                while not decoder.is_finished() and (plain := decoder.process(rest, output_buffer_limit=most)):
+                    yield plain
+                    rest = b""  # it has the piece, though it may have more to return
         except module.error as error:
             raise _broken(error) from error
         if not decoder.is_finished():
