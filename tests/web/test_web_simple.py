@@ -124,6 +124,35 @@ def test_R14_or_served_as_html_when_so_set(world: World) -> None:
     assert Wire(world, fast=False).ask(PAGE, accept="image/png").headers["content-type"].startswith("text/html")
 
 
+def links_of(answer: Any) -> list[str]:
+    return [file["url"] for file in answer.json()["files"]]
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_links_are_absolute_for_whoever_asks_so(world: World, value: str) -> None:
+    world.list_links("hello", [WHEEL])
+    path = f"+f/{WHEEL.hashes['sha256'][:3]}/{WHEEL.hashes['sha256'][3:16]}/{WHEEL.filename}"
+    relative, absolute = [f"../../{path}"], [f"http://localhost:3141/{MIRROR}/{path}"]
+    for _ in range(2):  # neither of them may be remembered for the other
+        assert links_of(Wire(world).ask(PAGE, accept=JSON_PAGE)) == relative
+        assert links_of(Wire(world).ask(PAGE, accept=JSON_PAGE, x_devpi_absolute_urls=value)) == absolute
+    html = Wire(world).ask(PAGE, x_devpi_absolute_urls=value)
+    assert f'href="{absolute[0]}#sha256='.encode() in html.content
+    alias = Wire(world).ask(f"/{MIRROR}/hello", accept=JSON_PAGE, x_devpi_absolute_urls=value, user_agent="pip/26.0")
+    assert links_of(alias) == absolute
+
+
+@pytest.mark.parametrize("outside", ["", "https://pkgs.example/devpi"])
+def test_links_are_absolute_for_all_where_so_set(make_world: MakeWorld, outside: str) -> None:
+    world = make_world(absolute_urls=True, outside_url=outside)
+    world.list_links("hello", [WHEEL])
+    for host in ("one.example", "two.example", "one.example"):
+        asked = request_bytes(PAGE, accept=JSON_PAGE).replace(b"localhost:3141", host.encode())
+        (url,) = links_of(read_answer(Wire(world).send(asked)))
+        assert url.startswith(f"{outside or 'http://' + host}/{MIRROR}/+f/")
+    assert bool(world.components.ready.pages) is bool(outside), "the fast path does not know hosts"
+
+
 def test_R15_a_format_parameter_beats_accept(wire: Wire) -> None:
     assert (
         wire.ask(PAGE + "?format=application/vnd.pypi.simple.v1%2Bjson", accept="text/html").headers["content-type"] == JSON_PAGE

@@ -269,7 +269,7 @@ class World:
         """The author and the changes of each entry."""
         self.authenticator = Authenticator(
             self.readers, LoginTokens(SECRET, 36000), PasswordQueue(hash_offload), self.clock, os.urandom, BCRYPT_COST,
-            Addresses(settings.pop("trusted_proxies", ()), settings.pop("outside_url", "")),
+            Addresses(settings.pop("trusted_proxies", ()), settings.pop("outside_url", ""), settings.pop("absolute_urls", False)),
         )  # fmt: skip
         self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
         """Runs what takes long; a test may set another one."""

@@ -146,7 +146,7 @@ class Application:
     def _make_components(self) -> Components:
         settings, storage, process, role = self._settings, self._storage, self._process, self.role
         node, offload = storage.serverdir.node, process.offload
-        addresses, forwarder = Addresses(settings.trusted_proxy, settings.outside_url or ""), None
+        addresses, forwarder = Addresses(settings.trusted_proxy, settings.outside_url or "", settings.absolute_urls), None
         if role.primary is not None and role.following is not None:
             forwarder = forward_to(role.primary, role.following, addresses, settings, process.reactor)
         return Components(

@@ -46,7 +46,7 @@ class Authentication:
         """Return that of a server with these settings.  Raise ``TwistpiError`` when its secret is not fit."""
         pool = ThreadPool(0, THREADS, "twistpi passwords")
         passwords = PasswordQueue(partial(deferToThreadPool, reactor, pool))
-        addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
+        addresses = Addresses(settings.trusted_proxy, settings.outside_url or "", settings.absolute_urls)
         tokens, cost = login_tokens(settings), settings.bcrypt_cost
         authenticator = Authenticator(readers, tokens, passwords, reactor, os.urandom, cost, addresses=addresses)
         return cls(authenticator, readers, pool, offload, settings.serverdir)

@@ -142,6 +142,7 @@ class Settings:
     outside_url: str | None = _optional(
         OUTSIDE_ADDRESS, "the address of this server as users see it, if requests do not have it", "from each request"
     )
+    absolute_urls: bool = _flag("make the links to files on simple pages absolute, for clients that join relative ones wrongly")
     trusted_proxy: tuple[Network, ...] = _repeated(
         NETWORK,
         "the proxies in front of this server whose X-Outside-Url, X-Real-IP, Forwarded and X-Forwarded-* headers are trusted",
@@ -248,7 +249,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
         *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
     ),
-    "Behind a proxy": ("outside-url", "trusted-proxy"),
+    "Behind a proxy": ("outside-url", "trusted-proxy", "absolute-urls"),
     "Replicas": (
         *("primary-url", "history", "replicate-files"),
         *("replicate-at-once", "file-search-path", "proxy-timeout"),

@@ -89,6 +89,8 @@ class Addresses:
     """The networks of the proxies whose forwarding headers are trusted."""
     outside_url: str = ""
     """The public URL of this server, without a slash at the end; empty if it is not configured."""
+    absolute_urls: bool = False
+    """Whether links to files on simple pages are absolute for every client."""
 
 
 def outside_url(request: Request, addresses: Addresses) -> str:
@@ -99,6 +101,11 @@ def outside_url(request: Request, addresses: Addresses) -> str:
     """
     passed_on = passed_on_of(request)
     return _own_outside_url(request, addresses) if passed_on is None else passed_on.outside
+
+
+def wants_absolute_urls(request: Request, addresses: Addresses) -> bool:
+    """Return whether the links to files on a simple page have to be absolute; an empty header is enough."""
+    return addresses.absolute_urls or request.requestHeaders.hasHeader(b"X-Devpi-Absolute-Urls")
 
 
 def outside_prefix(request: Request, addresses: Addresses) -> str:

@@ -74,7 +74,7 @@ def make_components(config: WorkerConfig, reactor: IServerReactor) -> Components
     """Return what the site of a worker is built from."""
     settings, offload = config.settings, thread_pool_of(reactor)
     readers, blobs = Readers(Layout(settings.serverdir).view), Tree(settings.serverdir)
-    addresses = Addresses(settings.trusted_proxy, settings.outside_url or "")
+    addresses = Addresses(settings.trusted_proxy, settings.outside_url or "", settings.absolute_urls)
     agent = unix_agent(reactor, config.first_process, connections=_IDLE_CONNECTIONS, idle=_IDLE_TIMEOUT)
     first_process = FirstProcess(HTTPClient(agent, reactor, offload, reactor.callFromThread, timeout=_FORWARD_TIMEOUT))
     authenticator = Authenticator(

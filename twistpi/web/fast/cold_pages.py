@@ -60,7 +60,8 @@ class ColdPages:
         representation, outside = head.negotiated.representation, self._addresses.outside_url
         found = _PAGE.fullmatch(path) if len(path) <= _LONGEST else None
         # A public URL with a path is a prefix of paths here; without one, the Host header tells the address of this server.
-        if found is None or representation is None or outside.count("/") > 2 or (secure and not outside):
+        absolute_urls = self._addresses.absolute_urls
+        if found is None or representation is None or absolute_urls or outside.count("/") > 2 or (secure and not outside):
             return None
         visibility = self._access.open_visibility(found[1].decode("ascii"))
         if visibility is None:

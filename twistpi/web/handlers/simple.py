@@ -25,8 +25,9 @@ from twistpi.rules.inheritance import VisibleIndexes
 from twistpi.simple.names import render_names
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag
+from twistpi.simple.urls import quote_path
 from twistpi.web.access import Access
-from twistpi.web.addresses import Addresses, outside_url
+from twistpi.web.addresses import Addresses, outside_url, wants_absolute_urls
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, page_policy
 from twistpi.web.pages import PageRequest, Pages
@@ -202,6 +203,9 @@ class SimpleHandler:
     async def _project_page(self, request: Request, name: str, project: str, negotiated: Negotiated, base: str) -> Reply | None:
         representation = self._representation(request, negotiated)
         outside = outside_url(request, self._addresses)
+        is_absolute = wants_absolute_urls(request, self._addresses)
+        if is_absolute:
+            base = f"{outside}/{quote_path(name)}/"
         found = None
         while found is None:  # until no index is reconfigured while the upstream is asked
             visibility = await self._access.visibility(request, name)
@@ -212,7 +216,9 @@ class SimpleHandler:
         page, status = found
         unchanged = has_already(request, page.etag)
         reply = page.reply(status, self._responder.now(), unchanged=unchanged)
-        if request.method == b"GET" and b"?" not in request.uri:
+        # The fast path knows neither that header nor whom the request was forwarded for.
+        is_same_for_all = not is_absolute or (self._addresses.absolute_urls and outside == self._addresses.outside_url)
+        if request.method == b"GET" and b"?" not in request.uri and is_same_for_all:
             self._pages.learn(request.uri, negotiated.variant, asked)
         return reply
 
