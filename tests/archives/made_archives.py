@@ -109,8 +109,8 @@ def packed(filename: str, tar: bytes) -> bytes:
     return bz2.compress(tar) if filename.endswith(".bz2") else gzip.compress(tar, mtime=0)
 
 
-def look_into(data: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> Inspected:
-    return inspect(io.BytesIO(data), filename, len(data), limits)
+def look_into(data: bytes, filename: str, limits: Limits = DEFAULT_LIMITS, *, is_strict: bool = True) -> Inspected:
+    return inspect(io.BytesIO(data), filename, len(data), limits, is_strict=is_strict)
 
 
 def refused(data: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -152,10 +152,10 @@ class Made(io.RawIOBase):
         return found
 
 
-def look_into_file(file: Any, filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> Inspected:
+def look_into_file(file: Any, filename: str, size: int, limits: Limits = DEFAULT_LIMITS, *, is_strict: bool = True) -> Inspected:
     """``inspect`` for the files above, which are not quite of the standard library's type."""
     binary: BinaryIO = file
-    return inspect(binary, filename, size, limits)
+    return inspect(binary, filename, size, limits, is_strict=is_strict)
 
 
 @contextmanager

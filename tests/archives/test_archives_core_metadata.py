@@ -22,6 +22,10 @@ def parsed(raw: bytes, limits: Limits | None = None) -> CoreMetadata:
     return parse_core_metadata(raw, "some_name-1.0.tar.gz", limits or Limits())
 
 
+def leniently(raw: bytes) -> CoreMetadata:
+    return parse_core_metadata(raw, "some_name-1.0.tar.gz", is_strict=False)
+
+
 def refused(raw: bytes, limits: Limits | None = None) -> str:
     with pytest.raises(InvalidDistribution) as caught:
         parsed(raw, limits)
@@ -108,14 +112,43 @@ def test_what_identifies_a_release_must_stand_there(line: bytes) -> None:
     assert "has no" in refused(HEAD.replace(line, b"") + b"\n" + line), "it stands in the body"
 
 
-@pytest.mark.parametrize("name", [b"-", b"a b", b"../x", b"a/b", b"\xc3\xa4", b"a\n b", b"_", b"x" * 201])
+@pytest.mark.parametrize("name", [b"-", b"a b", b"../x", b"a/b", b"\xc3\xa4", b"_", b"x" * 201])
 def test_a_name_that_no_project_may_have_is_refused(name: bytes) -> None:
     assert "name" in refused(HEAD.replace(b"Some.Name", name))
 
 
-@pytest.mark.parametrize("version", [b"1.0/2", b"1 0", b"..\\x", b"<b>", b'1"', b"1%32", b"1#", b"1\x7f", b"9" * 201, b"1\n 0"])
+@pytest.mark.parametrize("version", [b"1.0/2", b"1 0", b"..\\x", b"<b>", b'1"', b"1%32", b"1#", b"1\x7f", b"9" * 201])
 def test_a_version_that_cannot_stand_in_a_url_is_refused(version: bytes) -> None:
     assert "which is not valid" in refused(HEAD.replace(b"1.0", version))
+
+
+@pytest.mark.parametrize("field", [b"Metadata-Version", b"Name", b"Version"])
+@pytest.mark.parametrize("folded", [b"\n %s", b"%s\n ", b"\r\n\t%s"])
+def test_what_names_a_release_stands_on_one_line(field: bytes, folded: bytes) -> None:
+    lines = dict(line.split(b": ") for line in HEAD.splitlines())
+    head = b"".join(b"%s: %s\n" % (key, folded % value if key == field else value) for key, value in lines.items())
+    assert refused(head) == f"its metadata has a {field.decode()} that is folded over several lines"
+    assert leniently(head).name == "Some.Name"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (HEAD.replace(b"2.4", b"3.0"), {"metadata_version": "3.0"}),
+        (HEAD.replace(b"Metadata-Version: 2.4\n", b""), {}),
+        (HEAD + b"Author: J\xfcrgen\n", {"metadata_version": "2.4", "author": "Jürgen"}),
+        (HEAD + b"Version: 2.0\n", {"metadata_version": "2.4"}),
+    ],
+)
+def test_a_lenient_reader_takes_odd_metadata(raw: bytes, told: dict[str, str]) -> None:
+    refused(raw)
+    assert leniently(raw).fields == {"name": "Some.Name", "version": "1.0", **told}
+
+
+@pytest.mark.parametrize("raw", [b"", HEAD.replace(b"Some.Name", b"a b"), HEAD.replace(b"Version: 1.0\n", b""), HEAD + b"\0"])
+def test_a_lenient_reader_needs_a_name_and_a_version(raw: bytes) -> None:
+    with pytest.raises(InvalidDistribution):
+        leniently(raw)
 
 
 @pytest.mark.parametrize("version", ["1!2.0", "1.0+cpu", "2004d", "1.0-beta", "0", "1.0.dev3"])

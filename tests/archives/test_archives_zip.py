@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 
@@ -128,7 +130,7 @@ def test_zip64_archives_are_taken() -> None:
     assert look_into(with_zip64_end(zip_of()), WHEEL).metadata == BODY
 
 
-def test_a_huge_wheel_costs_a_few_small_reads() -> None:
+def test_a_huge_wheel_costs_a_lenient_inspection_a_few_small_reads() -> None:
     names = [*WHEEL_MEMBERS, "some_name/data.bin"]
     small = zip_of({**WHEEL_MEMBERS, names[-1]: b""}, zipfile.ZIP_STORED)
     payload = 3 * 1024 * 1024 * 1024
@@ -149,8 +151,75 @@ def test_a_huge_wheel_costs_a_few_small_reads() -> None:
 
     file = Made(cut + payload + len(table), make)
     with bounded(mebibytes=2):
-        assert look_into_file(file, WHEEL, file.size).metadata == BODY
+        assert look_into_file(file, WHEEL, file.size, is_strict=False).metadata == BODY
     assert file.given < 80_000
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_with_another_checksum_is_refused(compression: int) -> None:
+    payload = b"x = 1\n" * 50_000
+    for filename, members in ((WHEEL, WHEEL_MEMBERS), (ZIP_SDIST, SDIST_MEMBERS)):
+        name = f"{TOP}/data"
+        good = zip_of({**members, name: payload}, compression)
+        bad = good.replace(zlib.crc32(payload).to_bytes(4, "little"), b"\1\2\3\4")
+        assert bad != good
+        assert refused(bad, filename) == f"its {name!r} differs from what the central directory says"
+        assert look_into(bad, filename, is_strict=False).metadata == BODY
+
+
+def test_a_strict_inspection_of_a_large_member_takes_little_memory() -> None:
+    data = zip_of({**WHEEL_MEMBERS, "some_name/data.bin": os.urandom(8 * 1024 * 1024)}, zipfile.ZIP_STORED)
+    with bounded(mebibytes=2):
+        assert look_into(data, WHEEL).metadata == BODY
+
+
+def odd_zips() -> dict[str, tuple[str, bytes]]:
+    link = zip_link("some_name/link")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        twice = zip_of([*WHEEL_MEMBERS.items(), ("some_name/a", b"1"), ("some_name/a", b"2")])
+    return {
+        "without WHEEL": (WHEEL, without(f"{INFO}/WHEEL")),
+        "without RECORD": (WHEEL, without(f"{INFO}/RECORD")),
+        "a name that comes twice": (WHEEL, twice),
+        "a link": (WHEEL, zip_of([*WHEEL_MEMBERS.items(), (link, b"target")])),
+        "another method": (WHEEL, zip_of([*WHEEL_MEMBERS.items(), (packed_otherwise(), b"x")])),
+        "a comment like an end": (WHEEL, zip_of(comment=END + b"x" * 10)),
+        "several folders": (ZIP_SDIST, zip_of({**SDIST_MEMBERS, "other/x": b"", "a.egg-info/PKG-INFO": b"Name: other"})),
+        "no folder": (ZIP_SDIST, zip_of({"setup.py": b"", "PKG-INFO": BODY})),
+        "a local header that contradicts": (WHEEL, patched(zip_of(), LOCAL, 14, "<L", 1, last=False)),
+    }
+
+
+def packed_otherwise() -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo("some_name/data.bin")
+    info.compress_type = zipfile.ZIP_LZMA
+    return info
+
+
+@pytest.mark.parametrize("kind", odd_zips())
+def test_odd_packing_is_left_to_installers_by_a_lenient_inspection(kind: str) -> None:
+    filename, data = odd_zips()[kind]
+    refused(data, filename)
+    assert look_into(data, filename, is_strict=False).metadata == BODY
+
+
+NO_WHEELS = (
+    b"",
+    b"PK",
+    b"<html>404</html>",
+    zip_of()[:-30],
+    without(f"{INFO}/METADATA"),
+    zip_of({**WHEEL_MEMBERS, "../x": b""}),
+    zip_of({**WHEEL_MEMBERS, "/etc/passwd": b""}),
+    zip_of({**WHEEL_MEMBERS, f"{INFO}/METADATA": metadata("other", "1.0")}),
+)
+
+
+@pytest.mark.parametrize("data", NO_WHEELS)
+def test_what_no_installer_takes_is_refused_by_a_lenient_inspection(data: bytes) -> None:
+    with pytest.raises(InvalidDistribution):
+        look_into(data, WHEEL, is_strict=False)
 
 
 def test_a_file_that_gives_its_bytes_in_parts_is_read_all_the_same() -> None:

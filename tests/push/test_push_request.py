@@ -13,6 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
+from tests.archives.made_archives import zip_of
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, offload, wait_for
 from tests.push.fake_repository import FakeRepository, Saying, reactor
@@ -83,7 +84,7 @@ def source(server: Callable[[str], Server]) -> Server:
     source = server("source")
     upload(source.alice, DEV, WHEEL, make_wheel(NAME, "1.0", more=["Summary: the best", "Classifier: A :: B", "Classifier: C"]))
     upload(source.alice, DEV, SDIST, sdist())
-    upload(source.alice, DEV, "docs.zip", b"zip", action="doc_upload")
+    upload(source.alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     return source
 
 

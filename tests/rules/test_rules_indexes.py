@@ -10,13 +10,14 @@ from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.changes import IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index
-from twistpi.rules.index_config import IGNORED, KEYS
+from twistpi.rules.index_config import IGNORED, KEYS, normalised
 from twistpi.rules.indexes import (
     decide_index_created,
     decide_index_deleted,
     decide_index_modified,
     index_facts,
 )
+from twistpi.rules.upload_checks import upload_checks_of
 
 EXISTING = frozenset({"root/pypi", "alice/dev", "alice/base", "bob/dev"})
 STAGE: dict[str, Any] = {
@@ -494,9 +495,23 @@ def test_an_index_that_is_not_volatile_stays() -> None:
     assert caught.value.status == 403
 
 
+@pytest.mark.parametrize(("given", "stored"), [("strict", "strict"), ("Lenient", "lenient"), ("NONE", "none")])
+def test_an_index_says_how_uploads_are_checked(given: str, stored: str) -> None:
+    config = normalised("stage", {"upload_checks": given}, exists=lambda base: True)
+    assert config == {"upload_checks": stored}
+    assert upload_checks_of(Index("alice/dev", {**STAGE, **config}), "strict") == stored
+    assert upload_checks_of(Index("alice/dev", STAGE), "lenient") == "lenient"
+
+
+@pytest.mark.parametrize("value", ["", "some", None, True, ["none"]])
+def test_other_ways_to_check_uploads_are_refused(value: Any) -> None:
+    with pytest.raises(BadRequest, match="must be one of strict, lenient, none"):
+        normalised("stage", {"upload_checks": value}, exists=lambda base: True)
+
+
 def test_private_indexes_and_mirrors_know_these_keys() -> None:
     common = ["acl_read", "title", "description", "custom_data"]
-    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reuse_filenames", *common]
+    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reuse_filenames", "upload_checks", *common]
     assert [key for key in KEYS["mirror"] if not key.startswith("mirror_")] == ["volatile", *common]
 
 

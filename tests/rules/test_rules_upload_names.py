@@ -86,6 +86,25 @@ def test_R87_spellings_of_a_name_and_of_a_version_are_one_name_and_one_version(f
 
 
 @pytest.mark.parametrize(
+    "filename",
+    ["pkg-1.0-cp313-cp313-linux_x86_64-x86_64_v3.whl", "pkg-1.0-2-py3-none-any-cu128.whl", "pkg-1.0-variants.json"],
+)
+def test_variants_of_wheels_are_left_to_lenient_checks(filename: str) -> None:
+    check_upload_filename(filename, "pkg", "1.0", is_strict=False)
+    with pytest.raises((BadRequest, InvalidName)):
+        check_upload_filename(filename, "pkg", "1.0")
+    for project, version in (("other", "1.0"), ("pkg", "2.0")):
+        with pytest.raises((BadRequest, InvalidName)):
+            check_upload_filename(filename, project, version, is_strict=False)
+
+
+@pytest.mark.parametrize("filename", ["pkg-1.0-py3-none-any-.whl", "pkg-1.0-py3-none-any-A.whl", "pkg-1.0-py3-none-any-a-b.whl"])
+def test_a_label_has_its_own_grammar(filename: str) -> None:
+    with pytest.raises(InvalidName):
+        check_upload_filename(filename, "pkg", "1.0", is_strict=False)
+
+
+@pytest.mark.parametrize(
     ("filename", "version"),
     [
         ("pkg-1.0rc1.tar.gz", "1.0-rc.1"),

@@ -1,7 +1,7 @@
 """Core metadata: ``METADATA`` of a wheel, ``PKG-INFO`` of an sdist or an egg.
 
 It is read as the installers' mail parser reads it, so that name and version are the same here and there, but in one pass, and
-only known fields are kept.  Sources: "Core metadata specifications" 1.0 to 2.5, and RFC 5322 as far as these use it.
+only known fields are kept.  Sources: "Core metadata specifications" 1.0 to 2.6, and RFC 5322 as far as these use it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from twistpi.model.records import Json
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS
 
 _END_OF_VALUE = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?![ \t])")
+_BREAK_IN_VALUE = re.compile(rb"[\r\n]")
 _BLANK = re.compile(rb"\r\n|\r|\n")
 _HEADER = re.compile(rb"([!-9;-~]*):")
 _BREAK = re.compile(r"\r\n|\r|\n")
@@ -43,28 +44,33 @@ class CoreMetadata:
     """Every known field that is not empty, by the keys of ``model/releases.py``: a text, or a list where it may be repeated."""
 
 
-def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMITS) -> CoreMetadata:
+def parse_core_metadata(raw: bytes, filename: str, limits: Limits = DEFAULT_LIMITS, *, is_strict: bool = True) -> CoreMetadata:
     """Parse ``raw``, the metadata out of ``filename``; raise ``InvalidDistribution`` when it names no project and version.
 
-    Later versions 2.x are accepted, unknown fields are left out, and old metadata (1.x) need not be UTF-8.
+    Later versions 2.x are accepted, unknown fields are left out, and old metadata (1.x) need not be UTF-8.  Unless ``is_strict``,
+    any encoding and any metadata version are accepted, or none, and the first of fields that may not be repeated counts.
     """
     if len(raw) > limits.largest_metadata:
         _refuse(filename, "its metadata is too large")
     if b"\0" in raw:
         _refuse(filename, "its metadata contains a NUL")
     found, body = _split(raw, filename, limits)
-    for key in _ONCE:
+    for key in _ONCE if is_strict else ():
         if len(found.get(key, ())) > 1:
             _refuse(filename, f"its metadata has more than one {TEXT_FIELDS[key]}")
+        if any(_BREAK_IN_VALUE.search(value) for value in found.get(key, ())):
+            _refuse(filename, f"its metadata has a {TEXT_FIELDS[key]} that is folded over several lines")
     # The tools of versions 1.x wrote whatever encoding the author's files had.
-    is_old = any(value.strip().startswith(b"1.") for value in found.get("metadata_version", ()))
+    is_old = not is_strict or any(value.strip().startswith(b"1.") for value in found.get("metadata_version", ()))
     try:
         fields = _fields(found, body, "latin-1" if is_old and not is_utf8(raw) else "utf-8")
     except UnicodeDecodeError:
         _refuse(filename, "its metadata is not UTF-8")
-    for key in _ONCE:
+    for key in _ONCE if is_strict else ("name", "version"):
         if key not in fields:
             _refuse(filename, f"its metadata has no {TEXT_FIELDS[key]}")
+    if is_strict and not _METADATA_VERSION.match(fields["metadata_version"]):
+        _refuse(filename, f"its metadata has the unknown Metadata-Version {shown(fields['metadata_version'])}")
     _check_identity(filename, fields)
     return CoreMetadata(fields["name"], fields["version"], fields)
 
@@ -107,8 +113,6 @@ def _unfold(value: str) -> str:
 
 
 def _check_identity(filename: str, fields: Mapping[str, Json]) -> None:
-    if not _METADATA_VERSION.match(fields["metadata_version"]):
-        _refuse(filename, f"its metadata has the unknown Metadata-Version {shown(fields['metadata_version'])}")
     try:
         normalize_project(fields["name"])
     except InvalidName:

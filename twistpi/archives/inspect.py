@@ -6,6 +6,7 @@ Sources: "Binary distribution format" (PEP 427), "Source distribution format" (P
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import BinaryIO, Final
 
 import attrs
@@ -41,15 +42,15 @@ class Inspected:
     """``metadata``, parsed."""
 
 
-def inspect(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_LIMITS) -> Inspected:
+def inspect(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_LIMITS, *, is_strict: bool = True) -> Inspected:
     """Inspect ``file``, of ``size`` bytes, which is to be called ``filename``.
 
-    Blocking.  A wheel takes milliseconds, since only directory, headers and metadata are read; an sdist takes as long as
-    unpacking it.  Memory stays at a few MiB.  Raise ``InvalidDistribution`` for a damaged or dangerous archive, and when the
-    metadata is of another project or version than the name of a wheel or an sdist says.
+    Blocking; takes as long as unpacking it, but for ZIP archives that are not inspected strictly (``Source.is_strict``).  Memory
+    stays at a few MiB.  Raise ``InvalidDistribution`` for a damaged or dangerous archive, and when the metadata is of another
+    project or version than the name of a wheel or an sdist says.
     """
     kind = kind_of_filename(filename)
-    source = Source(file, filename, size)
+    source = Source(file, filename, size, is_strict)
     metadata = None
     if kind == WHEEL:
         metadata = _wheel_metadata(source, limits)
@@ -59,16 +60,23 @@ def inspect(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_L
         metadata = _egg_metadata(source, limits)
     if metadata is None:
         return Inspected(kind, None, None)
-    core = parse_core_metadata(metadata, filename, limits)
+    core = parse_core_metadata(metadata, filename, limits, is_strict=is_strict)
     if kind != EGG:
         check_is_of(filename, core.name, core.version)
     return Inspected(kind, metadata, core)
 
 
+def inspect_docs(file: BinaryIO, filename: str, size: int, limits: Limits = DEFAULT_LIMITS, *, is_strict: bool = True) -> None:
+    """Raise ``InvalidDistribution`` unless ``file`` is a ZIP archive as ``inspect`` accepts it, with any content.  Blocking."""
+    source = Source(file, filename, size, is_strict)
+    for member in read_members(source, limits):
+        member_path(source, member.name, limits)
+
+
 def _wheel_metadata(source: Source, limits: Limits) -> bytes:
     """Return ``METADATA`` of the one ``.dist-info`` folder that has the wheel's name and version, in any spelling.
 
-    Raise ``InvalidDistribution`` also when ``WHEEL`` or ``RECORD`` is not beside it.  Such folders of other distributions, which
+    A strict inspection demands ``WHEEL`` and ``RECORD`` beside it, and each once.  Such folders of other distributions, which
     a wheel may contain, are passed over.
     """
     found: dict[str, list[tuple[str, Member]]] = {"METADATA": [], "WHEEL": [], "RECORD": []}
@@ -78,10 +86,12 @@ def _wheel_metadata(source: Source, limits: Limits) -> bytes:
             found[path[1]].append((path[0], member))
     for name, places in found.items():
         if len(places) != 1:
-            raise source.refusal(f"it contains {'more than one' if places else 'no'} {name} for its name and version")
-    if len({folder for [(folder, _member)] in found.values()}) > 1:
-        raise source.refusal("it has more than one .dist-info folder of its name")
-    return read_member(source, found["METADATA"][0][1], limits.largest_metadata)
+            source.complain(f"it contains {'more than one' if places else 'no'} {name} for its name and version")
+    if len({folder for places in found.values() for folder, _member in places}) > 1:
+        source.complain("it has more than one .dist-info folder of its name")
+    if not found["METADATA"]:
+        raise source.refusal("it contains no METADATA for its name and version")
+    return read_member(source, found["METADATA"][-1][1], limits.largest_metadata)
 
 
 def _is_info_of(filename: str, folder: str) -> bool:
@@ -100,39 +110,55 @@ def _is_info_of(filename: str, folder: str) -> bool:
 def _egg_metadata(source: Source, limits: Limits) -> bytes:
     wanted = ("EGG-INFO", "PKG-INFO")
     found = [member for member in read_members(source, limits) if member_path(source, member.name, limits) == wanted]
-    if len(found) != 1:
-        raise source.refusal("it contains PKG-INFO more than once" if found else "it contains no EGG-INFO/PKG-INFO")
-    return read_member(source, found[0], limits.largest_metadata)
+    if not found:
+        raise source.refusal("it contains no EGG-INFO/PKG-INFO")
+    if len(found) > 1:
+        source.complain("it contains PKG-INFO more than once")
+    return read_member(source, found[-1], limits.largest_metadata)
 
 
 def _zip_sdist_metadata(source: Source, limits: Limits) -> bytes | None:
-    """Return ``PKG-INFO`` in the one folder of an sdist, None for an old one without; raise ``InvalidDistribution``."""
+    """Return ``PKG-INFO`` in the one folder of an sdist, None for an old one without; raise ``InvalidDistribution``.
+
+    A lenient inspection takes the one that is nearest to the top.
+    """
     top = TopFolder(source)
-    found = []
+    found: list[tuple[tuple[bool, bool], Member]] = []
     for member in read_members(source, limits):
         path = member_path(source, member.name, limits)
         top.take(path, is_folder=member.is_folder)
-        if path[1:] == _SDIST_METADATA and not member.is_folder:
-            found.append(member)
+        if _is_metadata_of_sdist(source, path) and not member.is_folder:
+            found.append((_depth(path), member))
     top.finish()
     if len(found) > 1:
-        raise source.refusal("it contains PKG-INFO more than once")
-    return read_member(source, found[0], limits.largest_metadata) if found else None
+        source.complain("it contains PKG-INFO more than once")
+    return read_member(source, min(found, key=itemgetter(0))[1], limits.largest_metadata) if found else None
 
 
 def _tar_metadata(source: Source, limits: Limits) -> bytes | None:
     """Do the same for a tar archive."""
     top = TopFolder(source)
     archive = TarArchive(source, limits)
-    found: bytes | None = None
+    found: tuple[tuple[bool, bool], bytes] | None = None
     for member in archive.members():
         top.take(member.path, is_folder=member.is_folder)
-        if member.path[1:] != _SDIST_METADATA:
+        if not _is_metadata_of_sdist(source, member.path):
             continue
         if not member.is_file or member.size > limits.largest_metadata:
-            raise source.refusal("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is not a file")
+            source.complain("its PKG-INFO is too large" if member.is_file else "its PKG-INFO is not a file")
+            continue
         if found is not None:
-            raise source.refusal("it contains PKG-INFO more than once")
-        found = archive.read(member.size)
+            source.complain("it contains PKG-INFO more than once")
+        if found is None or _depth(member.path) < found[0]:
+            found = _depth(member.path), archive.read(member.size)
     top.finish()
-    return found
+    return None if found is None else found[1]
+
+
+def _is_metadata_of_sdist(source: Source, path: tuple[str, ...]) -> bool:
+    return path[1:] == _SDIST_METADATA or (path == _SDIST_METADATA and not source.is_strict)
+
+
+def _depth(path: tuple[str, ...]) -> tuple[bool, bool]:
+    """Return what sorts the places of ``PKG-INFO``: the archive's top, its folder, a folder that setuptools made."""
+    return len(path) > 1, path[0].endswith(".egg-info")

@@ -62,6 +62,9 @@ class Source:
     filename: str
     size: int
     """Bytes."""
+    is_strict: bool = True
+    """Whether everything is refused that installers read in different ways; otherwise only what no installer reads, and paths
+    and sizes that would harm one."""
 
     def at(self, start: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``start``; raise ``InvalidDistribution`` when the file is too short."""
@@ -83,6 +86,11 @@ class Source:
     def refusal(self, reason: str) -> InvalidDistribution:
         """Return the error to raise for this file."""
         return InvalidDistribution(self.filename, reason)
+
+    def complain(self, reason: str) -> None:
+        """Raise that error, unless the inspection is lenient."""
+        if self.is_strict:
+            raise self.refusal(reason)
 
 
 @attrs.define
@@ -160,7 +168,7 @@ def member_path(source: Source, name: str, limits: Limits) -> tuple[str, ...]:
 
 @attrs.define
 class TopFolder:
-    """The one folder that holds all of an sdist (PEP 625); its name does not matter."""
+    """The one folder that holds all of an sdist (PEP 625); its name does not matter.  A lenient inspection demands none."""
 
     source: Source
     name: str | None = None
@@ -170,11 +178,11 @@ class TopFolder:
         if not path and is_folder:
             return
         if len(path) < 2 and not is_folder:
-            raise self.source.refusal(f"{shown('/'.join(path))} is outside of its top-level folder")
+            self.source.complain(f"{shown('/'.join(path))} is outside of its top-level folder")
         if self.name is None:
-            self.name = path[0]
-        if path[0] != self.name:
-            raise self.source.refusal(f"it has more than one top-level folder: {shown(self.name)} and {shown(path[0])}")
+            self.name = "/".join(path[:1])
+        if path[:1] != (self.name,):
+            self.source.complain(f"it has more than one top-level folder: {shown(self.name)} and {shown(path[0])}")
 
     def finish(self) -> None:
         """Raise ``InvalidDistribution`` for an archive without the folder."""
@@ -195,9 +203,13 @@ class Links:
     def take(self, path: tuple[str, ...], target: str, *, is_hard: bool) -> None:
         """Record the link at ``path``; raise ``InvalidDistribution`` when ``target`` may lie outside.
 
+        Installers judge links themselves, so a lenient inspection does not.
+
         A symbolic link's target is relative to the folder of the link.  Its ``..`` must come first, since behind a folder that is
         a link itself they lead anywhere.  A hard link's target is a path of the archive.
         """
+        if not self.source.is_strict:
+            return
         parts = tuple(part for part in target.replace("\\", "/").split("/") if part not in ("", "."))
         if is_hard:
             self.beside |= {path, parts}

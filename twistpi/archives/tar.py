@@ -62,7 +62,7 @@ class TarArchive:
         links.finish()
         while piece := self._bytes.take(64 * _RECORD):
             if piece.strip(b"\0"):
-                raise self.source.refusal("it has data after its end")
+                self.source.complain("it has data after its end")
 
     def _next(self, links: Links) -> TarMember | None:
         """Return the next member, None at the end of the archive."""
@@ -85,6 +85,9 @@ class TarArchive:
         is_short = self._bytes.skip(self._left) < self._left
         self._left = 0
         record = self._bytes.take(_RECORD)
+        if not record and not is_short:
+            self.source.complain("it is truncated")
+            return None
         if is_short or len(record) < _RECORD:
             raise self.source.refusal("it is truncated")
         if record == bytes(_RECORD):
@@ -107,7 +110,8 @@ class TarArchive:
         elif kind not in _FILES and kind != _FOLDER:
             raise self.source.refusal(f"{shown(name)} in it is neither a file nor a folder nor a link")
         if size and kind not in _FILES:
-            raise self.source.refusal(f"{shown(name)} in it has content but is not a file")
+            self.source.complain(f"{shown(name)} in it has content but is not a file")
+            size = 0  # Some programs write the size of the other file into a hard link.
         self._left = _padded(size)
         return TarMember(path, size, kind in _FILES, kind == _FOLDER)
 
@@ -188,8 +192,10 @@ def _size_of(source: Source, header: _Header, told: str | None) -> int:
     """Return the size of a member in bytes; an extended header tells it when it is too large for the header."""
     if told is None:
         return header.size
-    if not (told.isascii() and told.isdigit() and len(told) < 20) or header.size not in (0, int(told)):
-        raise source.refusal(f"{shown(header.name)} in it has two different sizes")
+    if not (told.isascii() and told.isdigit() and len(told) < 20):
+        raise source.refusal("an extended header in it is damaged")
+    if header.size not in (0, int(told)):
+        source.complain(f"{shown(header.name)} in it has two different sizes")
     return int(told)
 
 

@@ -1,15 +1,17 @@
 """The members of an uploaded ZIP archive.
 
 Installers disagree on broken archives: one trusts the central directory, another reads the members from the front.  So only
-archives with a single reading are taken.  Nothing may lie before, between or behind the members, and every local header must say
-what the directory says.  Only headers are read for that; ``read_member`` alone unpacks.
+archives with a single reading are taken.  Nothing may lie before, between or behind the members, every local header must say
+what the directory says, and every member must unpack to that.  A lenient inspection (``Source.is_strict``) reads the directory
+alone.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 
-from twistpi.archives.source import Limits, Source, is_utf8, shown
+from twistpi.archives.source import PIECE, Limits, Source, is_utf8, shown
 from twistpi.archives.zip_directory import (
     DEFLATED,
     DESCRIBED_LATER,
@@ -38,7 +40,7 @@ _REGULAR, _FOLDER, _UNSAID = 0o10, 0o04, 0
 def directory_of(source: Source, limits: Limits) -> Directory:
     """Find the central directory of ``source``; raise ``InvalidDistribution`` for a damaged archive."""
     start = max(0, source.size - TAIL_LENGTH)
-    return find_directory(source.filename, source.size, source.at(start, source.size - start), limits, strict=True)
+    return find_directory(source.filename, source.size, source.at(start, source.size - start), limits, strict=source.is_strict)
 
 
 def checked_members(source: Source, directory: Directory) -> Iterator[Member]:
@@ -46,7 +48,7 @@ def checked_members(source: Source, directory: Directory) -> Iterator[Member]:
     for member in list_members(source.filename, directory, source.pieces(directory.start, directory.length)):
         reason = _fault(member)
         if reason is not None:
-            raise source.refusal(reason)
+            source.complain(reason)
         yield member
 
 
@@ -61,21 +63,58 @@ def read_members(source: Source, limits: Limits) -> Sequence[Member]:
         if unpacked > limits.most_unpacked(source.size):
             raise source.refusal("it unpacks to far more than its size")
         if member.raw_name in names:
-            raise source.refusal(f"it holds {shown(member.name)} more than once")
+            source.complain(f"it holds {shown(member.name)} more than once")
         names.add(member.raw_name)
         members.append(member)
     members.sort(key=lambda member: member.offset)
-    _check_layout(source, members, directory.start)
+    if source.is_strict:
+        _check_layout(source, members, directory.start)
+        for member in members:
+            for _piece in member_pieces(source, member):
+                pass
     return members
 
 
 def read_member(source: Source, member: Member, most: int) -> bytes:
     """Return the content of ``member``, at most ``most`` bytes; raise ``InvalidDistribution`` when it is larger or damaged."""
-    if max(member.packed, member.unpacked) > most:
+    if min(member.packed, member.unpacked, member.offset) < 0 or max(member.packed, member.unpacked) > most:
         raise source.refusal(f"its {shown(member.name)} is too large")
     *_fields, name, extra = LOCAL_HEADER.unpack(source.at(member.offset, LOCAL_HEADER.size))
     packed = source.at(member.offset + LOCAL_HEADER.size + name + extra, member.packed)
-    return unpack_member(source.filename, member, packed, strict=True)
+    return unpack_member(source.filename, member, packed, strict=source.is_strict)
+
+
+def member_pieces(source: Source, member: Member) -> Iterator[bytes]:
+    """Yield the content of ``member``, stored or deflated, in pieces; some are empty, so that none takes long.
+
+    Raise ``InvalidDistribution`` instead of the last piece when the whole is not what the central directory says.
+    """
+    *_fields, name, extra = LOCAL_HEADER.unpack(source.at(member.offset, LOCAL_HEADER.size))
+    packed = source.pieces(member.offset + LOCAL_HEADER.size + name + extra, member.packed)
+    differs = source.refusal(f"its {shown(member.name)} differs from what the central directory says")
+    size = crc = 0
+    for piece in _inflated(source, member, packed) if member.method == DEFLATED else packed:
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
+        if size > member.unpacked or (size == member.unpacked and crc != member.crc):
+            raise differs
+        yield piece
+    if size != member.unpacked or crc != member.crc:
+        raise differs
+
+
+def _inflated(source: Source, member: Member, packed: Iterator[bytes]) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not inflater.eof:
+        given = inflater.unconsumed_tail or next(packed, b"")
+        try:
+            piece = inflater.decompress(given, PIECE)
+        except zlib.error as error:
+            raise source.refusal(f"its {shown(member.name)} cannot be unpacked ({error})") from error
+        if not piece and not given:
+            raise source.refusal(f"its {shown(member.name)} is truncated")
+        yield piece
+    if inflater.unused_data or next(packed, b""):
+        source.complain(f"its {shown(member.name)} differs from what the central directory says")
 
 
 def _fault(member: Member) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -17,7 +17,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _INDEX_PART = re.compile(r"[^\x00-\x20!\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~\x7f]+\Z")
 _SDIST_SUFFIX = re.compile(r"\.(tar\.gz|tgz|zip|tar\.bz2|tar\.xz|tar|tar\.Z)\Z", re.IGNORECASE)
 _OTHER_SUFFIX = re.compile(
-    r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z", re.IGNORECASE
+    r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z|-variants\.json\Z", re.IGNORECASE
 )
 _VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
 _PLAIN_VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*\Z", re.ASCII)
@@ -89,7 +89,7 @@ def version_of_filename(filename: str, project: str) -> str | None:
     """
     if is_wheel(filename):
         parts = filename[:-4].split("-")
-        return parts[1] if len(parts) in (5, 6) and parts[1] else None
+        return parts[1] if len(parts) in (5, 6, 7) and parts[1] else None
     stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
     if stem == filename:
         return None
@@ -162,6 +162,7 @@ _SDIST = re.compile(r".+\.(?:tar\.gz|tgz|tar\.bz2|zip)\Z", re.IGNORECASE | re.DO
 _DUMB = re.compile(r"\.(?:linux-[a-z]\w*|macosx-[\d.]+-\w+|win32|win-[a-z]\w*)\Z", re.IGNORECASE | re.ASCII)
 _EXTENSION = re.compile(r"\.(?:tar\.gz|tgz|tar\.bz2|zip)\Z", re.IGNORECASE)
 _UNLIKE_IN_FILENAMES = re.compile(r"[^\w.]+")
+_VARIANT_LABEL = re.compile(r"[0-9a-z._]{1,16}\Z")
 _BUILD_TAG = re.compile(r"\d", re.ASCII)
 _LONGEST_VERSION: Final = 240
 """Characters; a file name has no room for more."""
@@ -178,10 +179,20 @@ def kind_of_filename(filename: str) -> str:
     return OTHER
 
 
-def is_wheel_name(filename: str) -> bool:
-    """Whether ``filename`` has the parts of a wheel's name: project, version, perhaps a build number, and three tags."""
+def is_wheel_name(filename: str, *, with_label: bool = False) -> bool:
+    """Whether ``filename`` has the parts of a wheel's name: project, version, perhaps a build number, and three tags.
+
+    With ``with_label`` a variant label (PEP 825) may follow.
+    """
     parts = filename[:-4].split("-")
-    return is_wheel(filename) and len(parts) in (5, 6) and all(parts) and (len(parts) == 5 or bool(_BUILD_TAG.match(parts[2])))
+    more = len(parts) - 5 - has_build_number(parts)
+    is_labelled = more == 1 and with_label and bool(_VARIANT_LABEL.match(parts[-1]))
+    return is_wheel(filename) and all(parts) and (more == 0 or is_labelled)
+
+
+def has_build_number(parts: Sequence[str]) -> bool:
+    """Whether the third of ``parts``, those of a wheel's name between dashes, is a build number."""
+    return len(parts) > 5 and bool(_BUILD_TAG.match(parts[2]))
 
 
 def is_of_project(filename: str, project: str) -> bool:

@@ -16,6 +16,7 @@ import attrs
 from twistpi.model.errors import BadRequest
 from twistpi.model.records import ANY_USER, ANYBODY, Json
 from twistpi.rules.json_bodies import is_storable, shown
+from twistpi.rules.upload_checks import UPLOAD_CHECKS
 
 Exists = Callable[[str], bool]
 """Whether there is an index ``user/name``."""
@@ -91,6 +92,12 @@ def _inheritance(key: str, value: Json) -> str:
     return value.lower()
 
 
+def _upload_checks(key: str, value: Json) -> str:
+    if not isinstance(value, str) or value.lower() not in UPLOAD_CHECKS:
+        raise BadRequest(f"Unknown value {shown(value)} for {key}, must be one of {', '.join(UPLOAD_CHECKS)}.")
+    return value.lower()
+
+
 def _seconds(key: str, value: Json) -> int:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not is_number and not (isinstance(value, str) and _INTEGER.match(value)):
@@ -160,6 +167,7 @@ STAGE_KEYS: Final = (
     Key("mirror_whitelist", _projects, default=(), is_list=True),
     Key("mirror_whitelist_inheritance", _inheritance, default="intersection"),
     Key("reuse_filenames", _boolean),
+    Key("upload_checks", _upload_checks),
     *_FOR_ALL,
 )
 """The settings of a private index; the default of ``acl_upload`` is its owner."""

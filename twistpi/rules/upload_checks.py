@@ -21,28 +21,47 @@ from twistpi.model.names import (
     normalize_project,
     project_of_filename,
 )
-from twistpi.model.records import Json
+from twistpi.model.records import Index, Json
 from twistpi.model.releases import LIST_FIELDS, TEXT_FIELDS, Release, ReleaseDescribed
 
 _ARCHIVE = re.compile(r".+?\.(?:exe|tar\.gz|bz2|rpm|deb|zip|tgz|egg|dmg|msi|whl)\Z", re.IGNORECASE | re.DOTALL)
+_VARIANTS = re.compile(r".+-variants\.json\Z", re.DOTALL)
+"""The file that describes the variants of a release's wheels (PEP 825)."""
 _UNLIKE_IN_WHEELS = re.compile(r"[^\w.]+")
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
-def check_upload_filename(filename: str, project: str, version: str) -> None:
-    """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling."""
+STRICT: Final = "strict"
+"""Only what every installer and tool reads in the same way."""
+LENIENT: Final = "lenient"
+"""What some installer reads: odd packing, old and unknown metadata, wheel variants."""
+NONE: Final = "none"
+"""Any bytes under a distribution's name."""
+UPLOAD_CHECKS: Final = (STRICT, LENIENT, NONE)
+
+
+def upload_checks_of(index: Index, default: str) -> str:
+    """Return which of ``UPLOAD_CHECKS`` the uploads to ``index`` have to pass."""
+    return str(index.config.get("upload_checks") or default)
+
+
+def check_upload_filename(filename: str, project: str, version: str, *, is_strict: bool = True) -> None:
+    """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling.
+
+    Unless ``is_strict``, wheels may have a variant label behind their tags, and ``…-variants.json`` is accepted.
+    """
     check_filename(filename)
     normal = normalize_project(project)
     is_exact = kind_of_filename(filename) in (WHEEL, SDIST)
     fits = is_of_version(filename, normal, version)
     if not fits and not (version and _contains(filename, version)):
         raise BadRequest(f"filename {filename!r} does not contain version {version!r}")
-    if not _ARCHIVE.match(filename):
+    if not _ARCHIVE.match(filename) and (is_strict or not _VARIANTS.match(filename)):
         raise BadRequest(f"{filename!r} is not a valid archive name")
     if not _SEPARATORS.sub("-", filename).lower().startswith(normal):
         raise project_not_in_filename(filename, project)
     if is_exact:
-        _check_exactly(filename, project, normal, version, fits)
+        _check_exactly(filename, project, normal, version, fits, is_strict)
 
 
 def check_form(filename: str, form: Mapping[str, Json], found: Mapping[str, Json]) -> None:
@@ -61,8 +80,8 @@ def _contains(filename: str, version: str) -> bool:
     return version in filename or _UNLIKE_IN_WHEELS.sub("_", version) in filename
 
 
-def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool) -> None:
-    if kind_of_filename(filename) == WHEEL and not is_wheel_name(filename):
+def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool, is_strict: bool) -> None:
+    if kind_of_filename(filename) == WHEEL and not is_wheel_name(filename, with_label=not is_strict):
         raise invalid_filename(filename, "a wheel is called project-version-python-abi-platform.whl")
     if not is_of_project(filename, normal):
         raise project_not_in_filename(filename, project)

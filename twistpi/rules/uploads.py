@@ -14,7 +14,7 @@ import attrs
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import TwistpiError, file_exists
-from twistpi.model.names import EGG, SDIST, WHEEL, kind_of_filename
+from twistpi.model.names import EGG, SDIST, WHEEL, has_build_number, kind_of_filename
 from twistpi.model.records import Index, Json, Link
 from twistpi.model.releases import FileRemoved, FileUploaded, Release, UploadedFile
 from twistpi.rules.mirrors import file_path
@@ -153,8 +153,8 @@ def file_type(filename: str) -> tuple[str, str]:
     if kind == SDIST:
         return "sdist", "source"
     if kind == WHEEL:
-        tags = filename.split("-")[-3:]
-        return "bdist_wheel", tags[0] if len(tags) == 3 else "any"
+        parts = filename.split("-")
+        return "bdist_wheel", parts[2 + has_build_number(parts)] if len(parts) > 4 else "any"
     found = _PYTHON.search(filename)
     version = found[1] if found else "any"
     if kind == EGG:

@@ -168,6 +168,18 @@ class Settings:
         "root and owners, and everybody may create users",
     )
     max_upload_size: int = _setting(BYTES, "4G", "the largest request body that is accepted; a larger one is refused with 413")
+    upload_checks: Literal["strict", "lenient", "none"] = _setting(
+        choice("strict", "lenient", "none"),
+        "strict",
+        "which uploads are accepted by indexes without a value of their own: strict, what every installer reads in the same way;"
+        " lenient, what some installer reads; none, any bytes under a distribution's name",
+    )
+    anonymous_results: int = _setting(
+        BYTES,
+        "1G",
+        "how much room the test results of one index may take before further ones need a login that may upload to it;"
+        " each takes at least 4 KiB",
+    )
     primary_url: str | None = _optional(
         PRIMARY_ADDRESS,
         "the primary that this server follows as a replica; stored, so it is needed again only to change it",
@@ -247,7 +259,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "Users and uploads": (
         *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
-        *("bcrypt-cost", "secretfile", "max-upload-size", "lenient-accept"),
+        *("bcrypt-cost", "secretfile", "max-upload-size", "upload-checks", "anonymous-results", "lenient-accept"),
     ),
     "Behind a proxy": ("outside-url", "trusted-proxy", "absolute-urls"),
     "Replicas": (

@@ -10,7 +10,7 @@ import attrs
 import orjson
 
 from twistpi.model.names import find_version
-from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
+from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release, UploadedFile
 from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
 _PROJECT = "(SELECT id FROM project WHERE index_name = ? AND name = ?)"
@@ -115,6 +115,15 @@ class ReleaseReader:
             (DOCZIP, index, project),
         )
         return [(version, _attachment(tuple(rest))) for version, *rest in rows]
+
+    def toxresults_size(self, index: str) -> int:
+        """Bytes that the test results of an index take on the disk, at least 4 KiB each."""
+        (size,) = self._execute(
+            "SELECT total(max(attachment.size, 4096)) FROM project JOIN release ON release.project = project.id"
+            " JOIN attachment ON attachment.release = release.id WHERE project.index_name = ? AND attachment.kind = ?",
+            (index, TOXRESULT),
+        ).fetchone()
+        return int(size)
 
     def attachment_by_path(self, index: str, path: str) -> tuple[str, str, Attachment] | None:
         """Project, version and the test result or documentation to which ``path`` below ``index`` leads, or None."""

@@ -21,6 +21,7 @@ from twistpi.model.records import Principal
 from twistpi.model.server_errors import BlobConflict, SyncFailed
 from twistpi.model.text import one_line
 from twistpi.rules.descriptions import describe
+from twistpi.rules.upload_checks import STRICT
 from twistpi.view.read import Reader, Readers
 
 _Arguments = ParamSpec("_Arguments")
@@ -64,6 +65,10 @@ class UploadStorage:
     """Called when a sync failed, after which the server has to stop (law 10)."""
     max_upload_size: int = 4 << 30
     """The most bytes of a request's body."""
+    upload_checks: str = STRICT
+    """Which checks (``UPLOAD_CHECKS``) uploads have to pass where an index says nothing else."""
+    anonymous_results: int = 1 << 30
+    """Bytes of an index's test results up to which further ones need no login."""
     _work: SingleFlight[object, Any] = attrs.field(init=False, factory=SingleFlight)
 
     def finish(self, work: Callable[[], Coroutine[Any, Any, _Result]]) -> Deferred[_Result]:

@@ -57,6 +57,10 @@ def add_docs(alice: Person, version: str = "1.0", pages: Mapping[str, bytes] = P
     return body
 
 
+def unchecked(world: World) -> None:
+    world.commit(IndexModified(DEV, {"upload_checks": "none"}))
+
+
 def register(alice: Person, version: str) -> None:
     body = f":action=submit&name={NAME}&version={version}".encode()
     assert alice.ask("POST", f"/{DEV}", body, content_type="application/x-www-form-urlencoded").status == 200
@@ -157,6 +161,7 @@ def test_what_is_not_in_the_archive_is_not_found(world: World, alice: Person, pa
     "..\\index.html", "%5c..%5cindex.html", "index.html%00", "./index.html",
 ])  # fmt: skip
 def test_no_path_leads_out_of_the_archive(world: World, alice: Person, path: str) -> None:
+    unchecked(world)
     hostile = {"../../index.html": b"evil", "/etc/passwd": b"evil", "..\\index.html": b"evil", "index.html": b"good"}
     add_docs(alice, pages=hostile)
     answer = ask(world, path)
@@ -294,7 +299,46 @@ def hostile_archives() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", hostile_archives())
+@pytest.mark.parametrize("checks", ["strict", "lenient", "none"])
+def test_an_archive_that_cannot_be_read_is_refused_unless_nothing_is_checked(
+    world: World, alice: Person, kind: str, checks: str
+) -> None:
+    world.commit(IndexModified(DEV, {"upload_checks": checks}))
+    body, is_a_link = hostile_archives()[kind], kind == "a link"
+    told = upload(alice, DEV, "docs.zip", body, action="doc_upload", version="1.0")
+    assert told.status == (200 if checks == "none" or (is_a_link and checks == "lenient") else 400)
+    if told.status == 400:
+        assert "docs.zip" in told.body.decode()
+        assert ask(world, "index.html").body == b"No documentation available.\n"
+
+
+def test_documentation_with_another_digest_than_the_form_says_is_refused(world: World, alice: Person) -> None:
+    told = upload(alice, DEV, "docs.zip", archive(PAGES), action="doc_upload", version="1.0", sha256_digest="0" * 64)
+    assert (told.status, "sha256_digest" in told.body.decode()) == (400, True)
+
+
+def damaged() -> bytes:
+    """Documentation whose first page is not what its checksum says."""
+    return archive({"index.html": b"<h1>right</h1>", "b.html": b"fine"}, method=zipfile.ZIP_STORED).replace(b"right", b"wrong")
+
+
+def test_a_broken_member_is_refused_and_one_that_is_here_is_not_found(world: World, alice: Person) -> None:
+    told = upload(alice, DEV, "docs.zip", damaged(), action="doc_upload", version="1.0")
+    assert told.status == 400
+    assert "its 'index.html' differs from what the central directory says" in told.body.decode()
+    unchecked(world)
+    assert is_accepted(upload(alice, DEV, "docs.zip", damaged(), action="doc_upload", version="1.0"))
+    status, text = said(ask(world, "index.html"))
+    assert (status, "cannot be shown" in text, "differs" in text) == (404, True, True)
+    assert ask(world, "b.html").body == b"fine"
+    broken = archive({"a.html": b"x" * 1000}).replace(zlib.compress(b"x" * 1000, wbits=-15), b"\xff" * 9)
+    upload(alice, DEV, "docs.zip", broken, action="doc_upload", version="1.0")
+    assert ask(world, "a.html").status == 404
+
+
+@pytest.mark.parametrize("kind", hostile_archives())
 def test_an_archive_that_cannot_be_read_is_no_error_of_the_server(world: World, alice: Person, kind: str) -> None:
+    unchecked(world)
     upload(alice, DEV, "docs.zip", hostile_archives()[kind], action="doc_upload")
     answer = ask(world, "index.html")
     assert answer.status == 404
@@ -303,8 +347,9 @@ def test_an_archive_that_cannot_be_read_is_no_error_of_the_server(world: World, 
 
 
 def test_a_member_that_is_not_what_the_table_says_never_looks_whole(world: World, alice: Person) -> None:
-    body = b"<h1>right</h1>" * 1000
+    body = b"<h1>right</h1>" * 10_000
     packed = archive({"index.html": body}, method=zipfile.ZIP_STORED)
+    unchecked(world)
     upload(alice, DEV, "docs.zip", packed.replace(b"right", b"wrong"), action="doc_upload")
     wire = Wire(world)
     raw = wire.send(f"GET /{DEV}/{NAME}/1.0/+doc/index.html HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -320,7 +365,7 @@ def test_a_bomb_is_unpacked_piece_by_piece() -> None:
     content = bomb.getvalue()
     tracemalloc.start()
     member_of = read_contents(io.BytesIO(content), "docs.zip")["index.html"]
-    unpacked = sum(len(piece) for piece in unpack(lambda: io.BytesIO(content), member_of, 0, size))
+    unpacked = sum(len(piece) for piece in unpack(lambda: io.BytesIO(content), "docs.zip", member_of, 0, size))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert unpacked == size
@@ -334,7 +379,7 @@ def test_any_part_of_any_member_is_what_it_was(body: bytes, data: st.DataObject,
     end = data.draw(st.integers(start, len(body)))
     member = read_contents(io.BytesIO(content), "docs.zip")["b"]
     assert member.crc == zlib.crc32(body)
-    assert b"".join(unpack(lambda: io.BytesIO(content), member, start, end)) == body[start:end]
+    assert b"".join(unpack(lambda: io.BytesIO(content), "docs.zip", member, start, end)) == body[start:end]
 
 
 def test_a_release_with_documentation_alone_is_registered(world: World, alice: Person) -> None:

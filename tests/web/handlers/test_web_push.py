@@ -11,6 +11,7 @@ import attrs
 import orjson
 import pytest
 
+from tests.archives.made_archives import zip_of
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.web.web_asking import Person, add_mirror, add_stage, logged_in, nobody, serial_of, with_api_token
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, path_of, release, sdist, upload, wheel, with_stages
@@ -33,7 +34,7 @@ def alice(world: World) -> Person:
     add_stage(world, "alice/tgt")
     upload(alice, DEV, WHEEL, wheel(), name="Demo.Pkg", summary="the best")
     upload(alice, DEV, SDIST, sdist(), name="Demo.Pkg", summary="the best")
-    upload(alice, DEV, "docs.zip", b"zip", action="doc_upload")
+    upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     assert alice.ask("POST", path_of(world, DEV, SDIST), {"testenvs": {}}).status == 200
     return alice
 

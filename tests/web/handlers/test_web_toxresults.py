@@ -11,6 +11,7 @@ import orjson
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.archives.made_archives import zip_of
 from tests.web.web_asking import Person, add_mirror, add_stage, ask_raw, logged_in, nobody, serial_of, with_api_token
 from tests.web.web_uploads import DEV, NAME, SDIST, WHEEL, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire, read_answer
@@ -125,11 +126,25 @@ def test_a_result_of_some_megabytes_is_taken_and_a_larger_one_is_not(world: Worl
     assert len(results(alice)) == 1
 
 
+def test_results_of_people_who_may_not_upload_take_a_limited_room(world: World, alice: Person, tested: str) -> None:
+    world.components.storage.anonymous_results = 10_000
+    world.add_user("bob", None)
+    for number in range(3):  # each takes 4 KiB at least
+        assert nobody(world).ask("POST", tested, b"%d" % number).status == 200
+    for person in (nobody(world), logged_in(world, "bob")):
+        answer = person.ask("POST", tested, RESULT)
+        assert answer.status == 403
+        assert "anonymous-results" in answer.json()["message"]
+    assert alice.ask("POST", tested, RESULT).status == 200
+    assert len(results(alice)) == 4
+    assert leftovers(world) == []
+
+
 # Refusals ----------------------------------------------------------------------------------------------------------
 
 
 def test_only_files_of_releases_take_results(world: World, alice: Person, tested: str) -> None:
-    upload(alice, DEV, "docs.zip", b"zip", action="doc_upload")
+    upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     result = "/" + alice.ask("POST", tested, RESULT).json()["result"].partition("#")[0]
     (docs,) = [one["href"] for one in release(alice, DEV)["+links"] if one["rel"] == "doczip"]
     unknown = tested[:-1] + "x"
@@ -237,7 +252,7 @@ def test_in_quarantine_nothing_is_offered(world: World, alice: Person, tested: s
 
 
 def test_the_documentation_is_a_file_as_well(world: World, alice: Person) -> None:
-    upload(alice, DEV, "docs.zip", b"zip", action="doc_upload")
+    upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     (docs,) = [one["href"] for one in release(alice, DEV)["+links"] if one["rel"] == "doczip"]
     answer = Wire(world).ask(docs.removeprefix("http://devpi.example"))
     assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"zip", "application/zip")

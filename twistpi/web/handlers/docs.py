@@ -7,7 +7,8 @@ it has the server's origin, and nothing is taken for what it does not say it is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, Final
 
@@ -17,6 +18,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound as NoRoute
 
+from twistpi.archives.zip_directory import Member
 from twistpi.blobs.address import path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
@@ -31,7 +33,7 @@ from twistpi.view.read import KeptBlob
 from twistpi.web.access import Access
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
-from twistpi.web.handlers.docs_archive import Contents, Member, MemberBody, read_contents, type_of, unpack
+from twistpi.web.handlers.docs_archive import Contents, MemberBody, read_contents, type_of, unpack
 from twistpi.web.handlers.files import check_offered, stored_at
 from twistpi.web.replies import Headers, Reply, Responder, html_reply, redirect_reply
 from twistpi.web.request import ends_with_slash, query_of
@@ -141,9 +143,11 @@ class DocsHandler:
         facts = _DocsFacts(f'"{archive.sha256}"', type_of(found.path), stored_at(archive), private, expires)
         if is_unchanged(request, facts):
             return Reply(304, facts.validators)
-        body = MemberBody(-1, 0, member.unpacked, partial(unpack, partial(self._open, archive), member), self._offload)
+        pieces = partial(unpack, partial(self._open, archive), archive.filename, member)
+        body = MemberBody(-1, 0, member.unpacked, pieces, self._offload)
         try:
-            return await self._sender.send(request, body, facts, member.unpacked, b"twistpi; hit")
+            with _damage_told(normalize_project(project), found.version):
+                return await self._sender.send(request, body, facts, member.unpacked, b"twistpi; hit")
         finally:
             body.close()
 
@@ -184,15 +188,9 @@ class DocsHandler:
             raise TwistpiError("No stable documentation available." if version == _STABLE else "No documentation available.", 404)
         check_offered(view, name, project, f"{_DOC}/{path}")
         archive = docs[found]
-        try:
+        with _damage_told(project, found):
             await self._bring(archive)
             contents = await self._contents_of(archive)
-        except InvalidDistribution as error:
-            raise TwistpiError(f"The documentation of {project} {found} cannot be shown: {error.reason}.", 404) from error
-        except FileNotFoundError as error:
-            raise TwistpiError(
-                f"The documentation of {project} {found} cannot be shown: they are not on the disk any more.", 404
-            ) from error
         member = contents.get(path)
         if member is None:
             raise TwistpiError(f"File {path} not found in documentation.", 404)
@@ -223,6 +221,16 @@ class DocsHandler:
 
     def _open(self, archive: Attachment) -> BinaryIO:
         return self._blobs.open(path_address(archive.path))
+
+
+@contextmanager
+def _damage_told(project: str, version: str) -> Iterator[None]:
+    """Turn what keeps an archive from being read into a 404 that says so."""
+    try:
+        yield
+    except (InvalidDistribution, FileNotFoundError) as error:
+        reason = error.reason if isinstance(error, InvalidDistribution) else "they are not on the disk any more"
+        raise TwistpiError(f"The documentation of {project} {version} cannot be shown: {reason}.", 404) from error
 
 
 def _to_normalized(request: Request, project: str, version: str, kind: str, path: str) -> Reply | None:

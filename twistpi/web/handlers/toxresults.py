@@ -44,8 +44,21 @@ class ToxresultsHandler:
         if len(parts) < 3:
             raise BadRequest("Bad request: only files take test results")
         principal = await self._access.principal(request)
-        self._find(self._access.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
+        index, release = self._find(self._access.reader, "/".join(parts[:2]), "/".join(parts[2:]), principal)
+        # Everybody can make a user, so that a login alone does not matter.
+        if not is_allowed(Action.UPLOAD, principal, self._access.policy, index=index, project=release.project):
+            size, most = await self._storage.offload(self._size_of_results, index.name), self._storage.anonymous_results
+            if size >= most:
+                raise TwistpiError(
+                    f"The test results of {index.name} take {size} bytes; beyond {most} (the server's setting anonymous-results) "
+                    "further ones are accepted only from users who may upload to it.",
+                    403,
+                )
         return principal
+
+    def _size_of_results(self, name: str) -> int:
+        """Called in any thread."""
+        return self._access.reader.toxresults_size(name)
 
     async def post(self, request: Request, name: str, path: str) -> Reply:
         """Store a test result."""

@@ -13,24 +13,27 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.archives.inspect import Inspected, inspect
+from twistpi.archives.inspect import Inspected, inspect, inspect_docs
 from twistpi.blobs.address import blob_address, metadata_address, provenance_address
 from twistpi.blobs.received import Received
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, TwistpiError
-from twistpi.model.names import WHEEL, normalize_project
+from twistpi.model.names import WHEEL, kind_of_filename, normalize_project
 from twistpi.model.records import Index, Json, Principal
 from twistpi.model.releases import DOCZIP, LIST_FIELDS, TEXT_FIELDS, AttachmentAdded, FileUploaded
 from twistpi.rules.attachments import decide_docs_uploaded, docs_filename, read_docs
 from twistpi.rules.attestations import provenance_of
 from twistpi.rules.permissions import Action
 from twistpi.rules.upload_checks import (
+    NONE,
+    STRICT,
     check_digests,
     check_form,
     check_upload_filename,
     merge_metadata,
     read_metadata,
     requires_python,
+    upload_checks_of,
 )
 from twistpi.rules.uploads import IDENTICAL, decide_file_uploaded, decide_registered, is_volatile, uploaded_path
 from twistpi.view.read import Reader
@@ -147,7 +150,8 @@ class UploadHandler:
 
     async def _upload_file(self, name: str, principal: Principal, form: Form, content: Received) -> Reply:
         given = read_metadata(form.fields)
-        check_upload_filename(form.filename, given["name"], given["version"])
+        is_strict = self._checks(name) == STRICT
+        check_upload_filename(form.filename, given["name"], given["version"], is_strict=is_strict)
         self._open_index(self._access.reader, name, principal, normalize_project(given["name"]))
         file = await self._distribution(name, form, content, given)
         changes = self._decide(principal, file.uploaded, file.described)(self._access.reader)
@@ -160,17 +164,18 @@ class UploadHandler:
         """Return the file of ``form``, inspected."""
         filename = form.filename
         # What was broken on the way is better told so than by what is wrong with the pieces.
-        digests = {"md5_digest": content.md5, "sha256_digest": content.sha256, "blake2_256_digest": content.blake2_256}
-        check_digests(form.fields, filename, digests)
-        inspected: Inspected = await self._storage.offload(_inspect, content, filename)
+        check_digests(form.fields, filename, _digests(content))
+        inspected: Inspected = await self._storage.offload(_inspect, content, filename, given, self._checks(name))
         found = None if inspected.core is None else inspected.core.fields
-        if found is not None:
-            check_form(filename, given, found)
         project, requires = normalize_project(given["name"]), requires_python(given, found)
         uploaded = FileUploaded(name, project, given["version"], filename, content.sha256, content.size, requires_python=requires)
         metadata = inspected.metadata if inspected.kind == WHEEL else None
         provenance = provenance_of(form.texts(_ATTESTATIONS), filename, content.sha256)
         return _Distribution(uploaded, merge_metadata(given, found), content, metadata, provenance)
+
+    def _checks(self, name: str) -> str:
+        """Return which checks (``UPLOAD_CHECKS``) uploads to the index ``name`` have to pass."""
+        return upload_checks_of(stage_index(self._access.reader, name), self._storage.upload_checks)
 
     def _decide(
         self, principal: Principal, upload: FileUploaded, metadata: Mapping[str, Json]
@@ -218,6 +223,8 @@ class UploadHandler:
             await self._commits.commit(decide, principal)
 
         if decide(self._access.reader):
+            check_digests(form.fields, form.filename, _digests(content))
+            await self._storage.offload(_inspect_docs, content, form.filename, self._checks(name))
             await self._storage.finish(store)
         return _accepted()
 
@@ -227,7 +234,26 @@ def _accepted(reason: str | None = None) -> Reply:
     return Reply(200, (length_of(b""), NO_STORE), b"", reason)
 
 
-def _inspect(content: Received, filename: str) -> Inspected:
+def _digests(content: Received) -> Mapping[str, str]:
+    return {"md5_digest": content.md5, "sha256_digest": content.sha256, "blake2_256_digest": content.blake2_256}
+
+
+def _inspect(content: Received, filename: str, given: Mapping[str, Json], checks: str) -> Inspected:
+    """Return what is in the file, which has to agree with the form, ``given``; nothing if all is accepted.  Blocking."""
+    try:
+        with content.open() as file:
+            inspected = inspect(file, filename, content.size, is_strict=checks == STRICT)
+        if inspected.core is not None:
+            check_form(filename, given, inspected.core.fields)
+    except TwistpiError:
+        if checks != NONE:
+            raise
+        return Inspected(kind_of_filename(filename), None, None)
+    return inspected
+
+
+def _inspect_docs(content: Received, filename: str, checks: str) -> None:
     """Blocking."""
-    with content.open() as file:
-        return inspect(file, filename, content.size)
+    if checks != NONE:
+        with content.open() as file:
+            inspect_docs(file, filename, content.size, is_strict=checks == STRICT)
