@@ -15,11 +15,12 @@ import orjson
 import pytest
 from twisted.internet.defer import gatherResults
 
-from tests.fakes.upstream import JSON, CutOff, Document, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
+from tests.fakes.upstream import HTML, JSON, CutOff, Document, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
 from tests.in_reactor import in_reactor, until
-from tests.mirror.mirror_setup import Setup, pause, reactor, start
+from tests.mirror.mirror_setup import Setup, offload, pause, reactor, start
+from twistpi.mirror.name_source import UpstreamNames
 from twistpi.mirror.name_store import home_of
-from twistpi.mirror.names import NameList
+from twistpi.mirror.names import NameList, NameLists
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
 
 LIST = "/simple/"
@@ -134,6 +135,30 @@ async def test_a_failing_upstream_leaves_the_old_list_or_none(setup: Setup, what
     assert state.reason
     home = home_of(str(setup.folder / "names"), setup.index.name)
     await until(lambda: len(os.listdir(home)) == 2)
+
+
+@in_reactor
+async def test_a_list_is_bounded_when_it_is_decompressed_and_on_disk(setup: Setup) -> None:
+    setup.fake.set_names(NAMES)
+    first = await setup.names.ensure(setup.index)
+    bomb = gzip.compress(b"<html>" + b"<br>\n" * 21_000_000, 1)
+    setup.fake.documents[LIST] = Document(bomb, HTML, headers={"Content-Encoding": "gzip"})
+    stale = await setup.names.ensure(setup.index, force=True)
+    assert (stale.kind, stale.folder, "longer than 100,000,000" in (stale.reason or "")) == ("stale", first.folder, True)
+    setup.fake.set_names(f"project-{number}" for number in range(20_000))
+    small = NameLists(
+        UpstreamNames(setup.upstream),
+        setup.readers,
+        setup.clock,
+        root=str(setup.folder / "small"),
+        offload=offload,
+        call_in_reactor=reactor.callFromThread,
+        largest_folder=1_000_000,
+    )
+    with pytest.raises(UpstreamFailed, match="takes more than 1,000,000 bytes"):
+        await small.ensure(setup.index)
+    home, other = (home_of(str(setup.folder / root), setup.index.name) for root in ("names", "small"))
+    await until(lambda: len(os.listdir(home)) == 2 and not os.listdir(other))
 
 
 @in_reactor

@@ -29,8 +29,10 @@ from twistpi.model.names import IndexName
 from twistpi.simple.names import Name, NameListParser, render_names
 from twistpi.simple.negotiate import Representation
 
-LARGEST: Final = 1024 * 1024 * 1024
-"""Bytes of the largest list that is accepted, decompressed."""
+LARGEST: Final = 100_000_000
+"""Bytes of the largest list that is accepted, as it is received and decompressed."""
+LARGEST_FOLDER: Final = 300_000_000
+"""Bytes that the pages of a list may take on disk, with what is needed to make them.  730,000 names take 180 MB."""
 _MOST_NAMES: Final = 5_000_000
 _STATE: Final = "state.json"
 _FOLDER: Final = "list-"
@@ -89,6 +91,13 @@ def new_folder(home: str) -> str:
     """Make a folder for a list that is to come."""
     os.makedirs(home, exist_ok=True)
     return tempfile.mkdtemp(prefix=_FOLDER, dir=home)
+
+
+def require_size(folder: str, largest: int) -> None:
+    """Raise ``RequestFailed`` when the files in ``folder`` have more than ``largest`` bytes."""
+    with os.scandir(folder) as entries:
+        if sum(entry.stat().st_size for entry in entries) > largest:
+            raise RequestFailed(f"its list of projects takes more than {largest:,} bytes on disk", Cause.TOO_LARGE)
 
 
 def save(home: str, stored: StoredNames) -> None:

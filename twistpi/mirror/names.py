@@ -27,6 +27,7 @@ from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.name_source import NameSource
 from twistpi.mirror.name_store import (
     LARGEST,
+    LARGEST_FOLDER,
     Received,
     StoredNames,
     home_of,
@@ -34,6 +35,7 @@ from twistpi.mirror.name_store import (
     make_pages,
     new_folder,
     remove,
+    require_size,
     save,
     sweep,
 )
@@ -102,6 +104,8 @@ class NameLists:
     _cache_expiry: float = attrs.field(default=1800.0, kw_only=True)
     _request_timeout: float = attrs.field(default=5.0, kw_only=True)
     _offline: bool = attrs.field(default=False, kw_only=True)
+    _largest_folder: int = attrs.field(default=LARGEST_FOLDER, kw_only=True)
+    """Bytes of one list on disk."""
     _failures: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(10.0), kw_only=True)
     _known: dict[str, StoredNames] = attrs.field(init=False, factory=dict)
     """Index -> its newest list, once it was loaded."""
@@ -260,18 +264,27 @@ class NameLists:
         encoding = (response.header("Content-Encoding") or "").strip().lower()
         url = f"{config.source.rstrip('/')}/"
         received = Received(path, encoding, response.header("Content-Type") or "", url, tells_its_end(response))
-        count, etags = await self._in_steps(make_pages(received, config.index, folder))
+        count, etags = await self._in_steps(make_pages(received, config.index, folder), folder)
         await self._offload(os.unlink, path)
         self._log.info("{index}: the list of {count} projects is here", index=config.index, count=count)
         etag, last_modified = response.header("ETag"), response.header("Last-Modified")
         return StoredNames(folder, count, etags, config.source, checked_at, etag, last_modified)
 
-    async def _in_steps(self, work: Generator[None, None, _Result]) -> _Result:
-        """Run ``work`` in threads, a few steps at a time."""
+    async def _in_steps(self, work: Generator[None, None, _Result], folder: str) -> _Result:
+        """Run ``work``, which writes into ``folder``, in threads, a few steps at a time."""
         done: list[_Result] = []
         while not done:
-            await self._offload(_advance, work, done)
+            await self._offload(self._advance, work, done, folder)
         return done[0]
+
+    def _advance(self, work: Generator[None, None, _Result], done: list[_Result], folder: str) -> None:
+        """Do some steps of ``work``; put its result into ``done`` at the end.  Blocking."""
+        try:
+            for _ in range(_STEPS_AT_ONCE):
+                next(work)
+            require_size(folder, self._largest_folder)
+        except StopIteration as end:
+            done.append(end.value)
 
     async def _receive(self, response: FileResponse, path: str) -> None:
         with await self._offload(open, path, "wb", 0) as file:
@@ -295,12 +308,3 @@ class NameLists:
             self._require_current(config)
             self._known[config.index] = stored
         return stored
-
-
-def _advance(work: Generator[None, None, _Result], done: list[_Result]) -> None:
-    """Do some steps of ``work``; put its result into ``done`` at the end."""
-    try:
-        for _ in range(_STEPS_AT_ONCE):
-            next(work)
-    except StopIteration as end:
-        done.append(end.value)
