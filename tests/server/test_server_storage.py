@@ -14,6 +14,7 @@ import pytest
 from pip._internal.models.index import PyPI
 
 from twistpi.auth.passwords import hash_password, verify_password
+from twistpi.blobs.address import blob_address
 from twistpi.changelog.disk import Disk
 from twistpi.model.changes import FileCached, IndexCreated, IndexModified, LogStarted, UserCreated
 from twistpi.model.codec import encode_content
@@ -201,6 +202,26 @@ def test_hashes_of_passwords_can_be_read_by_nobody_else_and_files_by_everybody(t
     _open(path).close()
     assert _open_to_others(path) == {"node.json", "+files"}
     assert os.umask(0o022) == 0o022
+
+
+@pytest.fixture(params=[0o000, 0o002, 0o022])
+def umask(request: pytest.FixtureRequest) -> Any:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_nobody_else_can_write_to_what_a_server_makes_whatever_its_umask(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "server"
+    storage = _open(path)
+    with storage.blobs.incoming() as incoming:
+        incoming.write(b"bytes")
+        storage.blobs.keep(incoming, blob_address("0" * 64, "a-1.zip"), "0" * 64)
+    (path / "later").touch()
+    storage.close()
+    modes = {one: stat.S_IMODE(one.stat().st_mode) for one in (path, *path.rglob("*"))}
+    assert not [one for one, mode in modes.items() if mode & stat.S_IWOTH]
+    assert modes[path / "later"] == (0o664 if umask == 0o002 else 0o644)
 
 
 @pytest.mark.usefixtures("usual_umask")

@@ -95,6 +95,12 @@ def making_private() -> Iterator[None]:
         os.umask(before)
 
 
+def keep_others_from_writing() -> None:
+    """Have the process make nothing from now on that everybody may write to; a umask that lets only the group do so stays."""
+    before = os.umask(0o077)
+    os.umask(before if before & stat.S_IWOTH else before | stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _close_to_others(layout: Layout) -> None:
     """Take the rights of others from what is private, where it was made without care; those of the group stay."""
     for path in layout.private:
@@ -137,6 +143,7 @@ class ServerDirectory:
         new directory keeps.  ``lock`` is a descriptor that holds the lock already.
         """
         check_role(path, read_node(path), primary_url)  # refuse before anything is made
+        keep_others_from_writing()
         with refusing(path):
             _make(path)
             descriptor = _lock(path) if lock is None else lock
