@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import run, write
-from twistpi.model.changes import IndexCreated, LinksChanged
+from twistpi.model.changes import IndexCreated, IndexModified, LinksChanged
 from twistpi.model.records import Link
+from twistpi.model.releases import FileRemoved, FileUploaded, ReleaseDescribed
 
 
 def link(filename: str) -> Link:
@@ -42,6 +43,23 @@ def test_a_private_name_hides_the_mirrors_and_that_is_told(family: Path) -> None
         "      six-1.0.tar.gz  not offered: silenced",
         "      six-9.0.tar.gz  not offered: silenced",
     ]
+
+
+def test_a_name_that_is_private_no_more_or_for_good_is_explained(family: Path) -> None:
+    write(
+        family,
+        ReleaseDescribed("carol/dev", "own", "1", {"name": "own", "version": "1"}),
+        FileUploaded("carol/dev", "own", "1", "own-1.tar.gz", "0" * 64, 1),
+    )
+    write(family, FileRemoved("carol/dev", "own", "own-1.tar.gz"))
+    told = run(family, "explain", "carol/top", "own").output
+    assert "may answer, because no private index has own" in told
+    assert "Note: carol/dev had own until it was removed; to keep it private: devpi index carol/dev reserved+=own" in told
+    write(family, IndexModified("carol/dev", {"reserved": ["o*"]}))
+    told = run(family, "explain", "carol/top", "own").output
+    assert "stay silent for good, because the setting reserved of carol/dev names own" in told
+    assert "root/pypi  is hidden by the whitelist rule: carol/dev reserves the name" in told
+    assert "until it was removed" not in told
 
 
 def test_a_whitelisted_name_is_explained_file_by_file_and_for_one_version(family: Path) -> None:

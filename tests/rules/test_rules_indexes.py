@@ -484,6 +484,16 @@ def test_an_empty_user_takes_credentials_away(url: str) -> None:
 # Deleting ----------------------------------------------------------------------------------------------------------
 
 
+def test_reserved_names_are_normalised_and_may_end_in_an_asterisk() -> None:
+    assert created({"reserved": "Acme_Utils, acme.*,x*,*"})["reserved"] == ["acme-utils", "acme-*", "x*", "*"]
+    assert modified({**STAGE, "reserved": ["a"]}, ["reserved+=b*"])["reserved"] == ["a", "b*"]
+    assert "reserved" not in created({})
+    for wrong in ("*-utils", "a*b", "-"):
+        assert creation_refused({"reserved": [wrong]}) == (
+            f"'reserved' option holds '{wrong}', which is neither a name nor the beginning of names: prefix*"
+        )
+
+
 @pytest.mark.parametrize("config", [STAGE, MIRROR, {"type": "mirror"}])
 def test_a_volatile_index_can_be_deleted(config: dict[str, Any]) -> None:
     assert decide_index_deleted(Index("alice/dev", config)) == (IndexDeleted("alice/dev"),)
@@ -511,7 +521,7 @@ def test_other_ways_to_check_uploads_are_refused(value: Any) -> None:
 
 def test_private_indexes_and_mirrors_know_these_keys() -> None:
     common = ["acl_read", "title", "description", "custom_data"]
-    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reuse_filenames", "upload_checks", *common]
+    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reserved", "reuse_filenames", "upload_checks", *common]
     assert [key for key in KEYS["mirror"] if not key.startswith("mirror_")] == ["volatile", *common]
 
 

@@ -161,6 +161,19 @@ def test_old_indexes_that_do_not_say_it_widen() -> None:
     assert allowed("a/x", indexes, "base/b")
 
 
+@pytest.mark.parametrize("reserved", ["demo", "de*", "*"])
+@pytest.mark.parametrize("where", ["a/x", "base/b"])
+def test_a_reserved_name_stays_private_whoever_has_it_or_not_and_whatever_is_whitelisted(reserved: str, where: str) -> None:
+    indexes = {"a/x": stage("base/b"), **BASES, "base/b": stage("root/pypi", mirror_whitelist=["*"])}
+    assert allowed("a/x", {**indexes, "a/x": stage("base/b", mirror_whitelist=["*"])})
+    indexes[where] = {**indexes[where], "reserved": [reserved], "mirror_whitelist": ["*"]}
+    order = order_in("a/x", indexes)
+    assert rule_on_mirrors("demo", order, lambda name: False) == Ruling(False, reserved=where)
+    assert rule_on_mirrors("other", order, lambda name: False).allowed is (reserved != "*")
+    fate = explain(order, "demo", None, {}).fates[2]
+    assert (fate.verdict, fate.silenced_by) == (Verdict.SILENCED, where)
+
+
 def test_a_mirror_asked_itself_is_always_allowed() -> None:
     assert allowed("root/pypi", BASES)
 

@@ -206,7 +206,8 @@ def explain_project(administration: Administration, name: str, project: str, ver
     failures = _ask_mirrors(administration, order, normal) if ruling.allowed else {}
     known = {one.name: reader.project(one.name, normal) for one in order}
     knowledge = {other: found for other, found in known.items() if found is not None}
-    return explain(order, normal, version, knowledge, failures)
+    former = [one.name for one in order if not one.is_mirror and reader.had_project(one.name, normal)]
+    return explain(order, normal, version, knowledge, failures, former)
 
 
 def _ask_mirrors(administration: Administration, order: Sequence[Index], project: str) -> Mapping[str, str]:
@@ -229,10 +230,13 @@ def explanation_lines(index: str, explanation: Explanation) -> Iterator[str]:
     yield f"Mirrors: {_ruling_text(explanation.ruling, explanation)}."
     for owner, base in explanation.missing_bases:
         yield f"Note: {owner} names the base {base}, which does not exist."
+    for owner in explanation.former_owners:
+        project = explanation.project
+        yield f"Note: {owner} had {project} until it was removed; to keep it private: devpi index {owner} reserved+={project}"
     width = max(len(fate.index.name) for fate in explanation.fates)
     for number, fate in enumerate(explanation.fates, 1):
         kind = "mirror" if fate.index.is_mirror else "stage "
-        yield f"{number:2}. {kind}  {fate.index.name:{width}}  {_verdict_text(fate)}"
+        yield f"{number:2}. {kind}  {fate.index.name:{width}}  {_verdict_text(fate, explanation.ruling)}"
         yield from _file_lines(fate, everything=explanation.version is not None)
 
 
@@ -246,6 +250,8 @@ def _outcome(subject: str, explanation: Explanation) -> str:
 
 def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:
     project = explanation.project
+    if ruling.reserved is not None:
+        return f"stay silent for good, because the setting reserved of {ruling.reserved} names {project}"
     if ruling.whitelisted is not None:
         return f"may answer, because the mirror_whitelist allows {project} at {ruling.whitelisted}"
     if not ruling.allowed:
@@ -255,10 +261,10 @@ def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:
     return f"may answer, because no private index has {project}"
 
 
-def _verdict_text(fate: IndexFate) -> str:
+def _verdict_text(fate: IndexFate, ruling: Ruling) -> str:
     words = fate.verdict.value
     if fate.verdict is Verdict.SILENCED and fate.silenced_by is not None:
-        words += f": {fate.silenced_by} has the project"
+        words += f": {fate.silenced_by} {'has the project' if ruling.reserved is None else 'reserves the name'}"
     return words if fate.reason is None else f"{words}: {fate.reason}"
 
 

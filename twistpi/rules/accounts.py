@@ -31,7 +31,6 @@ _LONGEST_NAME: Final = 200
 
 ACCESS_LISTS: Final = ("acl_read", "acl_upload", "acl_toxresult_upload")
 """The settings of an index that hold names of users."""
-_MOST_NAMED: Final = 10
 
 _TEXTS: Final = ("email", "title", "description")
 _CUSTOM: Final = "custom_data"
@@ -159,12 +158,6 @@ def unknown_names(changed: Mapping[str, Json], exists: Callable[[str], bool]) ->
     """Return the names in the access lists of ``changed``, settings of an index, that are no users."""
     names = dict.fromkeys(name for key in ACCESS_LISTS for name in changed.get(key) or ())
     return [name for name in names if not name.startswith(":") and not exists(name)]
-
-
-def enumerated(names: Sequence[str]) -> str:
-    """Return ``names`` for a message: the first ten, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _object(body: Json) -> Mapping[str, Json]:

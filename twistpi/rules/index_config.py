@@ -86,6 +86,15 @@ def _projects(key: str, value: Json) -> list[str]:
     return [name if name == "*" else _BETWEEN_WORDS.sub("-", name).lower() for name in _texts(key, value)]
 
 
+def _reserved(key: str, value: Json) -> list[str]:
+    """Accept names of projects, and beginnings of such names with a ``*`` behind them."""
+    names = _texts(key, value)
+    wrong = [name for name in names if "*" in name[:-1] or (name != "*" and not _BETWEEN_WORDS.sub("", name))]
+    if wrong:
+        raise BadRequest(f"'{key}' option holds {shown(wrong[0])}, which is neither a name nor the beginning of names: prefix*")
+    return [_BETWEEN_WORDS.sub("-", name.removesuffix("*")).lower() + "*" * name.endswith("*") for name in names]
+
+
 def _inheritance(key: str, value: Json) -> str:
     if not isinstance(value, str) or value.lower() not in ("intersection", "union"):
         raise BadRequest(f"Unknown value {shown(value)} for {key}, must be 'intersection' or 'union'.")
@@ -166,6 +175,7 @@ STAGE_KEYS: Final = (
     Key("acl_toxresult_upload", _principals, default=(ANYBODY,), is_list=True),
     Key("mirror_whitelist", _projects, default=(), is_list=True),
     Key("mirror_whitelist_inheritance", _inheritance, default="intersection"),
+    Key("reserved", _reserved, is_list=True),
     Key("reuse_filenames", _boolean),
     Key("upload_checks", _upload_checks),
     *_FOR_ALL,

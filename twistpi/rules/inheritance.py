@@ -47,15 +47,21 @@ class Ruling:
     """The first private index that has the project, before any whitelist allows it; None when there is none."""
     whitelisted: str | None = None
     """The private index at which the whitelist allows the project; None when there is none."""
+    reserved: str | None = None
+    """The first private index that reserves the name; None when there is none."""
 
 
 def rule_on_mirrors(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> Ruling:
     """Whether mirrors in ``order`` may contribute to ``project`` (normalised).
 
-    They may when no private index has the project, and when the whitelist allows it.  The whitelist is the
+    They may not when a private index reserves the name, whether any has the project or not.  Else they may when no private index
+    has the project, and when the whitelist allows it.  The whitelist is the
     ``mirror_whitelist`` of the first private index; each further one narrows it or, with ``mirror_whitelist_inheritance: union``
     in the first index of ``order``, widens it.  At each private index it is consulted before ``has_project`` is called.
     """
+    reserved = next((index.name for index in order if not index.is_mirror and _reserves(index, project)), None)
+    if reserved is not None:
+        return Ruling(False, reserved=reserved)
     widens = bool(order) and order[0].config.get("mirror_whitelist_inheritance", "union") == "union"
     whitelist: frozenset[str] | None = None
     private: str | None = None
@@ -69,6 +75,12 @@ def rule_on_mirrors(project: str, order: Sequence[Index], has_project: Callable[
         if private is None and has_project(index.name):
             private = index.name
     return Ruling(private is None, private)
+
+
+def _reserves(index: Index, project: str) -> bool:
+    """Whether ``index`` has ``project``, or a beginning of it with a ``*``, among its reserved names."""
+    held = index.config.get("reserved", ())
+    return any(project.startswith(name[:-1]) if name.endswith("*") else project == name for name in held)
 
 
 def sources(project: str, order: Sequence[Index], has_project: Callable[[str], bool]) -> list[Index]:
@@ -208,7 +220,7 @@ class IndexFate:
     files: tuple[FileFate, ...] = ()
     """Those of the requested version, or all; of a silenced mirror those that are known."""
     silenced_by: str | None = None
-    """The private index that has the project and therefore hides this mirror."""
+    """The private index that has the project or reserves its name, and therefore hides this mirror."""
     reason: str | None = None
     """Why it is not known what the index has."""
 
@@ -226,6 +238,8 @@ class Explanation:
     """One for each index, nearest first."""
     missing_bases: tuple[tuple[str, str], ...] = ()
     """Pairs of an index and a base of it that does not exist."""
+    former_owners: tuple[str, ...] = ()
+    """The private indexes that had the project, where mirrors may contribute now because none has it any more."""
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -239,17 +253,20 @@ def explain(
     version: str | None,
     knowledge: Mapping[str, KnownProject],
     failures: Mapping[str, str] = NOTHING,
+    former_owners: Sequence[str] = (),
 ) -> Explanation:
     """Explain what ``order`` (of ``resolution_order``) shows for ``project`` (normalised), or for one ``version`` of it.
 
-    ``knowledge`` has the project of each index that has it, ``failures`` the reasons why upstreams could not be asked, by index.
+    ``knowledge`` has the project of each index that has it, ``failures`` the reasons why upstreams could not be asked, by index;
+    ``former_owners`` are private indexes that had it once.
     """
     ruling = rule_on_mirrors(project, order, lambda name: name in knowledge)
     owners: dict[str, str] = {}
     fates = [_fate(index, version, knowledge.get(index.name), failures.get(index.name), ruling, owners) for index in order]
     names = {index.name for index in order}
     missing = tuple((index.name, base) for index in order for base in dict.fromkeys(bases_of(index)) if base not in names)
-    return Explanation(project, version, ruling, tuple(fates), missing)
+    left_to_mirrors = ruling.allowed and ruling.whitelisted is None
+    return Explanation(project, version, ruling, tuple(fates), missing, tuple(former_owners) if left_to_mirrors else ())
 
 
 def _fate(
@@ -259,7 +276,7 @@ def _fate(
     files = () if known is None else _files(known, version)
     if index.is_mirror and not ruling.allowed:
         silenced = tuple(FileFate(file.link.filename, withheld="silenced") for file in files)
-        return IndexFate(index, Verdict.SILENCED, silenced, silenced_by=ruling.private)
+        return IndexFate(index, Verdict.SILENCED, silenced, silenced_by=ruling.private or ruling.reserved)
     if known is None:
         return IndexFate(index, Verdict.ABSENT if failure is None else Verdict.FAILED, reason=failure)
     offered = {file.link.filename for file in known.offered}

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import orjson
 
-from twistpi.model.names import find_version
+from twistpi.model.names import find_version, project_of_filename
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release, UploadedFile
 from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
@@ -138,6 +138,11 @@ class ReleaseReader:
     def was_removed(self, index: str, path: str) -> bool:
         """Whether ``path`` below ``index`` led to something that was removed or overwritten since."""
         return self._execute("SELECT 1 FROM removed WHERE index_name = ? AND path = ?", (index, path)).fetchone() is not None
+
+    def had_project(self, index: str, project: str) -> bool:
+        """Whether a file of ``project`` was removed from ``index``."""
+        rows = self._execute("SELECT path FROM removed WHERE index_name = ?", (index,))
+        return any(project_of_filename(path.rpartition("/")[2]) == project for (path,) in rows)
 
     def removed_paths(self, index: str, filename: str) -> list[str]:
         """The paths below ``index`` that led to something called ``filename`` and lead nowhere now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -16,14 +17,18 @@ from twistpi.blobs.received import Received
 from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
-from twistpi.model.changes import Change
-from twistpi.model.records import Principal
+from twistpi.model.changes import Change, IndexDeleted
+from twistpi.model.records import Index, Principal
+from twistpi.model.releases import FileRemoved, ProjectRemoved, ReleaseRemoved
 from twistpi.model.server_errors import BlobConflict, SyncFailed
 from twistpi.model.text import one_line
 from twistpi.rules.descriptions import describe
+from twistpi.rules.exposure import exposed_by_change, exposed_by_removal, exposure_text, indexes_after
+from twistpi.rules.permissions import may_read
 from twistpi.rules.upload_checks import STRICT
 from twistpi.view.read import Reader, Readers
 
+_REMOVALS = (FileRemoved, ReleaseRemoved, ProjectRemoved)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -50,6 +55,42 @@ class Commits:
             by, serial = principal.author, committed.serial
             _log.info("{by} {described} (serial {serial}).", by=by, described=one_line(described), serial=serial)
         return committed.changes
+
+    async def remove(self, decide: Callable[[Reader], Sequence[Change]], principal: Principal) -> tuple[Sequence[Change], str]:
+        """Do the same; also return a sentence about names that are left to mirrors, empty without any.
+
+        It is logged; ``principal`` is told of indexes that it may read.
+        """
+        exposed: dict[str, Sequence[str]] = {}
+
+        def watched(view: Reader) -> Sequence[Change]:
+            changes = decide(view)
+            exposed.clear()
+            if any(isinstance(change, IndexDeleted) or "bases" in getattr(change, "changed", ()) for change in changes):
+                before = _indexes(view)
+                exposed.update(exposed_by_change(before, indexes_after(before, changes), view.projects))
+            return changes
+
+        changes = await self.commit(watched, principal)
+        view = self._readers.get()
+        for change in changes:
+            if isinstance(change, _REMOVALS) and not view.has_project(change.index, change.project):
+                has_project = partial(_has_project, view, change.project)
+                exposed.update(exposed_by_removal(_indexes(view), change.index, change.project, has_project))
+        if not exposed:
+            return changes, ""
+        _log.warn("{by}: {reason}.", by=principal.author, reason=exposure_text(exposed))
+        indexes = _indexes(view)
+        told = {name: names for name, names in exposed.items() if name in indexes and may_read(principal, indexes[name])}
+        return changes, exposure_text(told)
+
+
+def _indexes(view: Reader) -> dict[str, Index]:
+    return {index.name: index for index in view.indexes()}
+
+
+def _has_project(view: Reader, project: str, index: str) -> bool:
+    return view.has_project(index, project)
 
 
 @attrs.define(eq=False)

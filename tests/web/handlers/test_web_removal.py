@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.archives.made_archives import zip_of
-from tests.web.web_asking import Person, logged_in, nobody, serial_of, with_api_token
+from tests.web.web_asking import Person, add_stage, logged_in, nobody, serial_of, with_api_token
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link
+from twistpi.model.changes import LinksChanged
 from twistpi.model.releases import AttachmentAdded
 
 STAY = "cannot delete version on non-volatile index"
@@ -160,3 +161,54 @@ def test_only_who_may_upload_the_owner_and_root_remove(world: World, alice: Pers
     assert serial_of(world) == before + 1, "the token"
     assert logged_in(world, "root").ask("DELETE", path).status == 200
     assert alice.ask("DELETE", f"/{DEV}/{NAME}").status == 200
+
+
+# Names that are left to mirrors ------------------------------------------------------------------------------------
+
+
+OPENED = "mirrors answer for these names now, which no private index has any more and none reserves: demo-pkg in "
+
+
+def _change(person: Person, index: str, *items: str) -> str:
+    answer = person.ask("PATCH", f"/{index}", list(items))
+    assert answer.status == 200
+    return str(answer.json().get("message", ""))
+
+
+def test_the_last_file_release_or_base_that_shadows_a_public_name_says_so(world: World, alice: Person) -> None:
+    add_stage(world, "alice/team", bases=[DEV, MIRROR])
+    assert alice.ask("DELETE", path_of(world, DEV, WHEEL)).json()["message"].endswith("deleted")
+    assert alice.ask("DELETE", path_of(world, DEV, SDIST)).json()["message"].endswith("deleted")
+    last = alice.ask("DELETE", path_of(world, DEV, "demo_pkg-2.0.tar.gz")).json()["message"]
+    assert last.endswith(f"deleted; {OPENED}alice/team")
+    assert _change(alice, "alice/team", f"bases={PROD},{MIRROR}") == ""
+    assert _change(alice, "alice/team", f"bases={MIRROR}") == f"{OPENED}alice/team"
+    assert _change(alice, "alice/team", f"bases={PROD},{MIRROR}", "reserved=demo-*") == ""
+    assert _change(alice, "alice/team", f"bases={MIRROR}") == "", "it is reserved"
+
+
+def test_so_does_the_deletion_of_an_index_or_a_user(world: World, alice: Person) -> None:
+    for name in ("bob", "carol"):
+        world.add_user(name, None)
+    for name in ("bob/base", "bob/gone"):
+        add_stage(world, name)
+        upload(logged_in(world, "bob"), name, WHEEL, wheel())
+    add_stage(world, "carol/one", bases=["bob/gone", MIRROR])
+    add_stage(world, "carol/two", bases=["bob/base", MIRROR], acl_read=["carol"])
+    bob = logged_in(world, "bob")
+    assert bob.ask("DELETE", "/bob/gone").json()["message"] == f"index bob/gone deleted; {OPENED}carol/one"
+    told = bob.ask("DELETE", "/bob").json()["message"]
+    assert told == "user 'bob' deleted, and the name taken out of bases of carol/one", "what bob may not read is not told"
+    config = logged_in(world, "carol").get("/carol/two").json()["result"]
+    assert config["bases"] == [MIRROR]
+
+
+def test_a_reserved_name_never_comes_from_a_mirror(world: World, alice: Person) -> None:
+    world.commit(LinksChanged(MIRROR, NAME, (link("demo_pkg-9.0.tar.gz"),)))
+    add_stage(world, "alice/team", bases=[DEV, MIRROR])
+    assert alice.ask("DELETE", f"/{DEV}/{NAME}").json()["message"].endswith("alice/team")
+    assert b"demo_pkg-9.0" in Wire(world).ask(f"/alice/team/+simple/{NAME}/").content
+    assert _change(alice, DEV, f"reserved+={NAME}") == ""
+    asked = len(world.mirror.asked)
+    assert page_status(world, "alice/team") == 404
+    assert len(world.mirror.asked) == asked, "no upstream hears the name"

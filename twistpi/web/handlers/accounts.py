@@ -22,13 +22,13 @@ from twistpi.rules.accounts import (
     decide_user_created,
     decide_user_deleted,
     decide_user_modified,
-    enumerated,
     needs_full_rights,
     read_new_user,
     read_token_request,
     read_user_patch,
     token_facts,
 )
+from twistpi.rules.exposure import enumerated
 from twistpi.rules.permissions import Action, is_allowed, may_read
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
@@ -107,10 +107,11 @@ class UsersHandler:
             return decide_user_deleted(view.user(user), user, view.indexes_of(user), view.indexes_naming(user))
 
         shown = {index.name for index in self._access.reader.indexes_naming(user) if may_read(principal, index)}
-        modified = [one for one in await self._commits.commit(decide, principal) if isinstance(one, IndexModified)]
+        changes, exposure = await self._commits.remove(decide, principal)
+        modified = [one for one in changes if isinstance(one, IndexModified)]
         struck = [f"{key} of {one.index}" for one in modified if one.index in shown for key in one.changed]
         told = f", and the name taken out of {enumerated(struck)}" if struck else ""
-        return message_reply(f"user {user!r} deleted{told}")
+        return message_reply("; ".join(filter(None, (f"user {user!r} deleted{told}", exposure))))
 
     def _decide_modified(
         self, view: Reader, user: str, wanted: UserRequest, principal: Principal, password_hash: str | None

@@ -15,7 +15,8 @@ from twistpi.model.changes import Change, IndexCreated, IndexModified
 from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal
 from twistpi.model.text import public_address
-from twistpi.rules.accounts import enumerated, unknown_names
+from twistpi.rules.accounts import unknown_names
+from twistpi.rules.exposure import enumerated
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
 from twistpi.simple.negotiate import Representation
@@ -109,31 +110,31 @@ class IndexesHandler:
                 found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
             )
 
-        return self._settings_reply(name, principal, await self._commits.commit(decide, principal))
+        return self._settings_reply(name, principal, *await self._commits.remove(decide, principal))
 
     async def delete(self, request: Request, name: str) -> Reply:
         """Delete an index with all that is in it."""
         principal = await self._access.principal(request)
-        await self._commits.commit(
+        _, exposure = await self._commits.remove(
             lambda view: decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name)), principal
         )
-        return message_reply(f"index {name} deleted", 201)
+        return message_reply("; ".join(filter(None, (f"index {name} deleted", exposure))), 201)
 
     def _reply_with_projects(self, index: Index, principal: Principal) -> Reply:
         """Called in any thread."""
         projects = sorted(self._access.reader.projects(index.name))
         return result_reply("indexconfig", {**self._access.settings_of(index, principal), "projects": projects})
 
-    def _settings_reply(self, name: str, principal: Principal, changes: Sequence[Change]) -> Reply:
+    def _settings_reply(self, name: str, principal: Principal, changes: Sequence[Change], exposure: str = "") -> Reply:
         """Return the settings, and which of the names that were entered just now are no users."""
-        view, message = self._access.reader, None
+        view, told = self._access.reader, [exposure] if exposure else []
         entered = next((one for one in changes if isinstance(one, IndexCreated | IndexModified)), None)
         config = entered.config if isinstance(entered, IndexCreated) else entered.changed if entered else {}
-        unknown = unknown_names(config, lambda user: view.user(user) is not None)
-        if unknown:
-            message = f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}"
+        if unknown := unknown_names(config, lambda user: view.user(user) is not None):
+            told.append(f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}")
             _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
-        return result_reply("indexconfig", self._access.settings_of(existing_index(view, name), principal), message=message)
+        found = existing_index(view, name)
+        return result_reply("indexconfig", self._access.settings_of(found, principal), message="; ".join(told) or None)
 
 
 FEATURES: Final = ("push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")

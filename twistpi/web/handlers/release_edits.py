@@ -155,8 +155,8 @@ class ReleaseEditsHandler:
         def allowed(view: Reader) -> Sequence[Change]:
             return decide(view, self._access.allowed(Action.REMOVE, principal, view, name), principal)
 
-        await self._commits.commit(allowed, principal)
-        return message_reply(message)
+        _, exposure = await self._commits.remove(allowed, principal)
+        return message_reply(f"{message}; {exposure}" if exposure else message)
 
 
 def _body(request: Request) -> Json:
