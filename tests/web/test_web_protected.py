@@ -352,14 +352,36 @@ def test_a_name_list_names_what_the_asker_may_see(dev: World) -> None:
     assert names(logged_in(dev, "alice")) == ["demo", "own", "secret-plans"]
 
 
-def test_links_to_files_lead_to_the_closed_index_which_asks_again(dev: World) -> None:
-    alice = logged_in(dev, "alice")
-    url = alice.get("/bob/dev/+simple/demo/", accept=JSON_PAGE).json()["files"][0]["url"]
-    path = urljoin("/bob/dev/+simple/demo/", url)
-    assert path.startswith(f"/{CLOSED}/")
-    assert alice.get(path, accept="*/*").body == BODY
-    assert nobody(dev).get(path).status == 401
-    assert alice.get(path.replace(CLOSED, "bob/dev")).status == 404, "an index serves its own files only"
+@pytest.mark.parametrize("kind", ["stage", "mirror"])
+def test_files_of_a_closed_base_are_below_the_index_itself(dev: World, kind: str) -> None:
+    if kind == "mirror":
+        add_mirror(dev, "corp/mirror", acl_read=["alice"])
+        dev.list_links("other", [WHEEL], index="corp/mirror")
+        dev.cache_file("other", WHEEL, BODY, "corp/mirror")
+        dev.commit(IndexModified("bob/dev", {"bases": ["corp/mirror"]}))
+    project, owner = ("demo", CLOSED) if kind == "stage" else ("other", "corp/mirror")
+    alice, page = logged_in(dev, "alice"), f"/bob/dev/+simple/{project}/"
+    (url,) = [file["url"] for file in alice.get(page, accept=JSON_PAGE).json()["files"]]
+    path = urljoin(page, url)
+    assert path.startswith("/bob/dev/+f/")
+    for method in ("GET", "HEAD"):
+        assert alice.ask(method, path, accept="*/*").body == (BODY if method == "GET" else b"")
+        anonymous = nobody(dev).ask(method, path, accept="*/*")
+        assert (anonymous.status, "www-authenticate" in anonymous.headers) == (401, True)
+        assert logged_in(dev, "bob").ask(method, path, accept="*/*").status == 403
+    assert alice.get(path, accept="application/json").json()["result"]["project"] == project
+    assert alice.get(path, accept="*/*").headers["cache-control"].endswith("private")
+    assert alice.get(path.replace("/bob/dev/", f"/{owner}/"), accept="*/*").body == BODY
+    dev.commit(IndexModified(owner, {"acl_read": [":ANONYMOUS:"]}))
+    assert nobody(dev).get(path, accept="*/*").body == BODY, "lock files hold the address"
+    assert urljoin(page, nobody(dev).get(page, accept=JSON_PAGE).json()["files"][0]["url"]).startswith(f"/{owner}/")
+
+
+def test_what_no_index_has_is_not_found_only_by_who_sees_all(dev: World) -> None:
+    path = "/bob/dev/+f/000/0000000000000/unknown-1.0.tar.gz"
+    told = [person.get(path, accept="*/*").status for person in (logged_in(dev, "alice"), logged_in(dev, "bob"), nobody(dev))]
+    assert told == [404, 403, 401]
+    assert logged_in(dev, "alice").get("/bob/dev/+f/000/0000000000000/unknown-1.0-py3-none-any.whl.metadata").status == 404
 
 
 # Changes -----------------------------------------------------------------------------------------------------------

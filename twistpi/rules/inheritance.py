@@ -172,8 +172,13 @@ def visible_sources(project: str, visibility: VisibleIndexes, has_project: Calla
     visible = [index for index in found if index.name not in visibility.hidden]
     if any(not index.is_mirror and has_project(index.name) for index in visible):
         return visible
+    raise not_all_visible(visibility)
+
+
+def not_all_visible(visibility: VisibleIndexes) -> LoginNeeded | PermissionDenied:
+    """Return what tells that an index is hidden that may have what is not found in the others."""
     subject = f"what {visibility.index.name} inherits"
-    raise (
+    return (
         LoginNeeded(f"Log in to read: {subject} is not open to everybody, and no valid login came with the request.")
         if visibility.principal.user is None
         else PermissionDenied(f"read all of {subject}")

@@ -116,14 +116,18 @@ _HTML_DIGESTS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")
 """Best first: an HTML link has room for one."""
 
 
-def render_project(page: MergedPage, representation: Representation, *, base: str, offline: bool = False) -> bytes:
+def render_project(
+    page: MergedPage, representation: Representation, *, base: str, offline: bool = False, closed: Set[str] = frozenset()
+) -> bytes:
     """Render the page of a project in one representation.
 
     ``base`` is the way from the page to the requested index: ``../../`` from ``/user/index/+simple/project/``, or an
-    absolute URL that ends in ``/user/index/``.  With ``offline`` only cached files are listed.
+    absolute URL that ends in ``/user/index/``.  With ``offline`` only cached files are listed.  Links to files of indexes that
+    need a login (``closed``) lead below the requested one: uv sends its login there at once, and elsewhere only when asked.
     """
     files = [(index, file) for index, file in page.files if file.cached] if offline else page.files
-    prefixes = {index: link_prefix(base, page.index, index) for index in {index for index, _file in files}}
+    owners = {index for index, _file in files}
+    prefixes = {index: base if index in closed else link_prefix(base, page.index, index) for index in owners}
     if representation.is_json:
         entries = [_json_file(prefixes[index], file, offline=offline) for index, file in files]
         # A copy, since orjson's own bytes occupy up to twice their length, and pages are cached by the thousand.

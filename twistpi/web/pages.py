@@ -38,6 +38,7 @@ from twistpi.model.releases import (
     ReleaseRemoved,
 )
 from twistpi.rules.inheritance import VisibleIndexes
+from twistpi.rules.permissions import is_open
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, merge, render_project
 from twistpi.simple.urls import quote_path
@@ -230,8 +231,9 @@ class Pages:
     def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> _Built:
         """Read, merge and render; called in any thread."""
         reader = self._access.reader
+        closed = {index.name for index in indexes if not is_open(index)}
         attested = {
-            (index.name, filename): f"{asked.outside}/{quote_path(index.name)}/"
+            (index.name, filename): f"{asked.outside}/{quote_path(asked.index if index.name in closed else index.name)}/"
             for index in indexes
             if not index.is_mirror
             for filename in reader.attested_files(index.name, asked.project)
@@ -242,7 +244,7 @@ class Pages:
             raise UnknownProject(asked.index, asked.project)
         # Where an upstream has nothing left, what it once said must not colour what others say.
         merged = merge(asked.index, asked.project, [one for one in known if one.files or not one.vanished] or known)
-        body = render_project(merged, asked.representation, base=asked.base, offline=self._offline)
+        body = render_project(merged, asked.representation, base=asked.base, offline=self._offline, closed=closed)
         tag = etag(body, asked.representation.content_type)
         if asked.gzip:
             body, tag = gzip.compress(body, 6, mtime=0), tag[:-1] + '-gzip"'

@@ -6,6 +6,7 @@ The auth subrequest of a web server in front that sends files from the disk by i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -28,6 +29,7 @@ from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
 from twistpi.model.text import public_address
+from twistpi.rules.inheritance import not_all_visible
 from twistpi.rules.uploads import file_of
 from twistpi.simple.urls import without_credentials
 from twistpi.view.read import Reader
@@ -96,8 +98,38 @@ class FileHandler:
     _sender: FileSender
 
     async def file(self, request: Request, name: str, path: str) -> Reply | None:
-        """Send what is at ``path``, or say facts about it to a client that accepts JSON."""
+        """Send what is at ``path``, or say facts about it to a client that accepts JSON.
+
+        Pages of an index have links to the files of its closed bases below the index itself.
+        """
         index = await self._access.index(request, name)
+        try:
+            return await self._file(request, index, path)
+        except UnknownFile:
+            base = None if index.is_mirror else await self._base(request, name, path)
+            if base is None:
+                raise
+            return await self._file(request, base, path)
+
+    async def _base(self, request: Request, name: str, path: str) -> Index | None:
+        """Return the nearest base of the index ``name`` with the file at ``path``; raise ``TwistpiError`` if it may be hidden."""
+        plain = path.removesuffix(METADATA).removesuffix(PROVENANCE)
+        visibility = await self._access.visibility(request, name)
+        bases = [index for index in visibility.visible if index.name != name]
+        for index in bases:
+            if self._access.reader.file_by_path(index.name, plain) is not None:
+                return index
+        if visibility.hidden:
+            raise not_all_visible(visibility)
+        for index in bases:
+            if index.is_mirror and not self._access.is_open(index.name):
+                with suppress(UnknownFile):  # a file of a project that nobody asked for since the server was set up
+                    await self._mirrors.pages.find_file(index, plain)
+                    return index
+        return None
+
+    async def _file(self, request: Request, index: Index, path: str) -> Reply | None:
+        name = index.name
         view = self._access.reader
         attached = view.attachment_by_path(name, path)
         if attached is not None:
