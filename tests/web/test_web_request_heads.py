@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.web.web_uploads import DEV, NAME, SDIST, files, path_of, sdist, upload, with_stages
 from tests.web.web_wire import Wire, read_answer
 from tests.web.web_world import MIRROR, World, link
 from twistpi.web.paths import is_host
@@ -119,6 +120,14 @@ def test_who_says_that_a_request_is_the_last_is_believed(world: World, lines: li
     assert not wire.transport.disconnecting
 
 
+def test_nobody_is_spoken_to_in_http_2(world: World) -> None:
+    wire = Wire(world)
+    assert wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert wire.transport.disconnecting
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
+    assert read_answer(Wire(world).send(head(f"GET {PAGE} HTTP/1.1", "Host: a", *upgrade))).status == 200
+
+
 # Sizes -------------------------------------------------------------------------------------------------------------------
 
 
@@ -173,3 +182,63 @@ def test_a_chunked_body_is_refused_as_soon_as_too_much_came(world: World) -> Non
         assert wire.send(b"100000\r\n" + bytes(0x100000) + b"\r\n") == b""
         world.clock.advance(0)
     assert read_answer(bytes(wire.transport.value())).status == 413
+
+
+# Doubled slashes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        (f"/{MIRROR}/+simple//hello/", PAGE),
+        (f"/{MIRROR}//+simple/hello/", PAGE),
+        (f"/{MIRROR}/+simple/hello//", PAGE),
+        (f"//{MIRROR}///+simple////hello/", PAGE),
+        (f"/{MIRROR}/+simple//hello/?a=b//c", f"{PAGE}?a=b//c"),
+        (f"/{MIRROR}/+simple//", f"/{MIRROR}/+simple/"),
+        (f"/{MIRROR}//hello", f"/{MIRROR}/hello"),
+        (f"/{MIRROR}//+f/123/4567890123456/a%20b", f"/{MIRROR}/+f/123/4567890123456/a%20b"),
+        (f"//evil.example//{MIRROR}", f"/evil.example/{MIRROR}"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("agent", ["pip/26.3", "uv/1.0", "curl/8"])
+def test_doubled_slashes_in_what_is_read_lead_to_the_address_without(
+    world: World, method: str, agent: str, path: str, location: str
+) -> None:
+    for _ in range(2):
+        answer = Wire(world).ask(path, method, user_agent=agent)
+        assert (answer.status, answer.headers["location"]) == (301, location)
+
+
+def test_slashes_before_a_path_are_as_one(world: World) -> None:
+    assert Wire(world).ask(f"//{PAGE}").status == 200
+
+
+@pytest.mark.parametrize("outside", ["https://pypi.example/pre/fix", "https://pypi.example"])
+def test_the_redirect_has_the_prefix_that_a_proxy_keeps_or_removes(world: World, outside: str) -> None:
+    world.components.addresses.outside_url = outside
+    prefix = outside.removeprefix("https://pypi.example")
+    for sent in {"", prefix}:
+        answer = Wire(world).ask(f"{sent}/{MIRROR}/+simple//hello/")
+        assert (answer.status, answer.headers["location"]) == (301, prefix + PAGE)
+
+
+@pytest.mark.parametrize("step", ["..", ".", "%2e%2e", "%2E.", "a%2Fb", "a%5Cb", "%2F"])
+@pytest.mark.parametrize("path", ["/{}//", "//{}/", "/root//{}//pypi", "/root/pypi//+f//{}", "/root/pypi/+simple//{}/hello/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_steps_out_of_a_folder_stay_refused(world: World, method: str, path: str, step: str) -> None:
+    assert Wire(world).ask(path.format(step), method).status == 404
+
+
+def test_what_writes_is_done_at_the_address_without_them(world: World) -> None:
+    alice = with_stages(world)
+    for number, index in enumerate(("alice//dev/", f"{DEV}//", f"/{DEV}")):
+        version = f"1.{number}"
+        answer = upload(alice, index, f"demo_pkg-{version}.tar.gz", sdist(version), version=version)
+        assert answer.status == 200, answer.raw
+    assert len(files(world, DEV)) == 3
+    path = path_of(world, DEV, SDIST)
+    answer = alice.ask("POST", path.replace("+f/", "+f//"), {})
+    assert answer.status == 200, answer.raw
+    assert alice.ask("DELETE", f"/alice//dev//{NAME}").status == 200

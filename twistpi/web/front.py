@@ -21,15 +21,15 @@ from zope.interface import implementer
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NodeRefused
-from twistpi.web.addresses import Addresses, outside_prefix
+from twistpi.web.addresses import Addresses, bare_path, outside_prefix
 from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
 from twistpi.web.forwarding.headers import REFUSED
 from twistpi.web.forwarding.peers import TrustedPeers
 from twistpi.web.handlers.operations import ALIVE
-from twistpi.web.paths import check_path, without_prefix
-from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, result_reply
-from twistpi.web.request import TwistpiRequest, speaks_json
+from twistpi.web.paths import merge_slashes, segments_of, without_prefix
+from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, redirect_reply, result_reply
+from twistpi.web.request import TwistpiRequest, query_of, speaks_json
 
 log = Logger()
 
@@ -55,12 +55,17 @@ class Front(Resource):
             content.complete()
             Deferred.fromCoroutine(self._relay(request, content))
             return NOT_DONE_YET
-        segments = request.postpath or []
         try:
-            check_path(request.path, segments)
+            segments = segments_of(request.path.decode("latin-1"))
         except TwistpiError as refusal:
             return self._responder.put(request, error_reply(refusal.status, str(refusal), wants_json=speaks_json(request)))
-        request.postpath = without_prefix(segments, outside_prefix(request, self._addresses))
+        prefix = outside_prefix(request, self._addresses)
+        if b"//" in request.path.lstrip(b"/") and request.method in (b"GET", b"HEAD"):
+            # Relative links of the answer would lead elsewhere, and so would a relative redirect: clients differ in how they
+            # count an empty segment.
+            path = bare_path(merge_slashes(request.path), prefix).decode("latin-1")
+            return self._responder.put(request, redirect_reply(f"{prefix}{path}{query_of(request)}"))
+        request.postpath = without_prefix(segments, prefix)
         return self._routes.render(request)
 
     def _refused(self, request: Request, refusal: TwistpiError) -> Reply:

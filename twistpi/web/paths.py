@@ -13,6 +13,7 @@ _LONGEST_PATH: Final = 2048
 """Bytes; the longest honest one has a user, an index, a digest and a file name of 255 bytes, each byte in three."""
 READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """The methods that change nothing."""
+_SLASHES: Final = re.compile(rb"/{2,}")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _OF_EACH_SERVER: Final = frozenset(
     b"+status +health +ready +metrics +gc +promote +resync +changelog +snapshot +blob +blobs +relay +peer +fence".split()
@@ -58,25 +59,30 @@ def check_path(path: bytes, segments: Sequence[bytes]) -> None:
 
 
 def segments_of(address: str) -> list[bytes]:
-    """Return the decoded segments of the path of ``address``, a URL or a path; raise ``TwistpiError``."""
+    """Return the decoded segments of the path of ``address``, a URL or a path, as if no slash were doubled.
+
+    Raise ``TwistpiError``.
+    """
     path = address.partition("?")[0].partition("#")[0]
     if path.startswith(("http://", "https://")):
         path = "/" + path.partition("://")[2].partition("/")[2]
     encoded = path.encode("latin-1", "replace")
     segments = [unquote_to_bytes(segment) for segment in encoded.lstrip(b"/").split(b"/")]
     check_path(encoded, segments)
-    return segments
+    return [*filter(None, segments[:-1]), segments[-1]]
+
+
+def merge_slashes(path: bytes) -> bytes:
+    """``path`` with one slash wherever it has several."""
+    return _SLASHES.sub(b"/", path)
 
 
 def without_prefix(segments: Sequence[bytes], prefix: str) -> list[bytes]:
-    """``segments`` without slashes before them, and without those of ``prefix``, if they begin with it."""
-    rest = list(segments)
-    while len(rest) > 1 and not rest[0]:
-        rest = rest[1:]
+    """``segments`` without those of ``prefix``, if they begin with it."""
     expected = [part.encode() for part in prefix.strip("/").split("/")] if prefix.strip("/") else []
-    if expected and rest[: len(expected)] == expected:
-        return rest[len(expected) :] or [b""]
-    return rest
+    if expected and segments[: len(expected)] == expected:
+        return [*segments[len(expected) :]] or [b""]
+    return [*segments]
 
 
 def replica_answers(method: bytes, path: bytes) -> bool:

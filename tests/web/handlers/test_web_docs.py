@@ -147,9 +147,7 @@ def test_other_spellings_of_the_project_lead_to_the_normal_one(world: World, ali
 # Not there ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", ["nope.html", "sub", "sub/", "folder", "folder/", "index.html/", "sub//index.html", "INDEX.html"]
-)
+@pytest.mark.parametrize("path", ["nope.html", "sub", "sub/", "folder", "folder/", "index.html/", "INDEX.html"])
 def test_what_is_not_in_the_archive_is_not_found(world: World, alice: Person, path: str) -> None:
     add_docs(alice)
     assert said(ask(world, path)) == (404, f"File {path} not found in documentation.\n")
@@ -165,6 +163,8 @@ def test_no_path_leads_out_of_the_archive(world: World, alice: Person, path: str
     hostile = {"../../index.html": b"evil", "/etc/passwd": b"evil", "..\\index.html": b"evil", "index.html": b"good"}
     add_docs(alice, pages=hostile)
     answer = ask(world, path)
+    if answer.status == 301:  # to the path without doubled slashes
+        answer = Wire(world).ask(answer.headers["location"])
     assert answer.status in (400, 404)
     assert b"evil" not in answer.body
 
