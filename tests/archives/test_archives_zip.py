@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
+import lzma
 import os
 import random
 import struct
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -38,6 +42,7 @@ from tests.archives.made_archives import (
     zip_of,
 )
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
+from twistpi.archives.inspect import check_is_archive
 from twistpi.archives.source import Limits
 from twistpi.model.errors import InvalidDistribution
 
@@ -559,3 +564,35 @@ def test_any_bytes_are_refused(data: bytes, filename: str) -> None:
 )
 def test_any_wheel_gives_its_metadata(members: list[tuple[str, bytes]], compression: int) -> None:
     assert look_into(zip_of({**dict(members), **WHEEL_MEMBERS}, compression), WHEEL).metadata == BODY
+
+
+# Files of which nobody knows a digest ------------------------------------------------------------------------------------
+
+
+WHOLE = {
+    "demo-1.0.zip": zip_of([("demo-1.0/PKG-INFO", b"x")]),
+    "demo-1.0-py3-none-any.whl": b"#!python\n" + zip_of([("demo.py", b"x")]) + b"\0",
+    "demo-1.0.tar.gz": gzip.compress(bytes(100_000)) + b"\n",
+    "demo-1.0.tgz": gzip.compress(bytes(100)),
+    "demo-1.0.tar.bz2": bz2.compress(bytes(100_000)),
+    "demo-1.0.tar.xz": lzma.compress(bytes(100_000)),
+    "demo-1.0.exe": b"MZ",
+}
+
+
+@pytest.mark.parametrize("filename", WHOLE)
+def test_a_file_is_the_archive_that_its_name_says(filename: str) -> None:
+    content = WHOLE[filename]
+    check_is_archive(io.BytesIO(content), filename, len(content))
+    broken = [] if filename.endswith("exe") else [content[: len(content) // 2], bytes(99)]
+    for other in (b"", b" <!DOCTYPE html><html></html>", b"<html>", *broken):
+        with pytest.raises(InvalidDistribution):
+            check_is_archive(io.BytesIO(other), filename, len(other))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_looking_for_the_end_of_a_bomb_takes_little_memory(compress: Callable[[bytes], bytes]) -> None:
+    content = compress(bytes(100_000_000))
+    ending = {gzip.compress: "gz", bz2.compress: "bz2", lzma.compress: "xz"}[compress]
+    with bounded(12):
+        check_is_archive(io.BytesIO(content), f"demo-1.0.tar.{ending}", len(content))

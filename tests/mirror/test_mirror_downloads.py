@@ -25,8 +25,10 @@ from tests.fakes.upstream import (
     WithHeaders,
     WrongBody,
 )
+from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, read_all, start
+from tests.mirror.test_mirror_sidecars import ask
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
@@ -36,6 +38,7 @@ WHEEL = "hello-1.0-py3-none-any.whl"
 FILE = f"/files/hello/{WHEEL}"
 CONTENT = bytes(os.urandom(1000)) * 700
 """700,000 bytes."""
+ARCHIVE = make_wheel("hello", "1.0", payload=CONTENT)
 
 
 async def learn(setup: Setup, content: bytes = CONTENT, **options: object) -> None:
@@ -185,10 +188,10 @@ async def test_R47_an_upstream_that_cannot_go_on_is_asked_for_the_whole_file(set
 async def test_R47_without_validators_a_range_is_asked_for_only_if_a_digest_will_tell(
     setup: Setup, hashes: tuple[str, ...]
 ) -> None:
-    await learn(setup, hashes=hashes)
+    await learn(setup, ARCHIVE, hashes=hashes)
     setup.fake.documents[FILE].etag = setup.fake.documents[FILE].last_modified = None
     setup.fake.misbehave(FILE, CutOff(150_000), times=1)
-    assert await setup.download("hello", WHEEL) == CONTENT
+    assert await setup.download("hello", WHEEL) == ARCHIVE
     assert setup.fake.seen[-1].header("Range") == ("bytes=150000-" if hashes else None)
     assert setup.fake.seen[-1].header("If-Range") is None
 
@@ -271,12 +274,26 @@ async def test_R48_any_digest_the_page_gives_is_checked(setup: Setup) -> None:
 
 
 @in_reactor
-async def test_a_file_without_digest_is_verified_by_its_length_alone(setup: Setup) -> None:
-    await learn(setup, hashes=(), sizes=False)
+async def test_a_file_without_digest_is_kept_as_it_comes(setup: Setup) -> None:
+    await learn(setup, ARCHIVE, hashes=(), sizes=False)
     assert setup.file("hello", WHEEL).path.startswith("+e/")
-    assert await setup.download("hello", WHEEL) == CONTENT
+    assert await setup.download("hello", WHEEL) == ARCHIVE
     await cached(setup)
-    assert setup.file("hello", WHEEL).sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert setup.file("hello", WHEEL).sha256 == hashlib.sha256(ARCHIVE).hexdigest()
+
+
+@pytest.mark.parametrize("body", [b"", b"<!DOCTYPE html><title>Sign in</title>", ARCHIVE[:-30], ARCHIVE[: len(ARCHIVE) // 2]])
+@in_reactor
+async def test_without_a_digest_only_the_archive_that_a_files_name_says_is_kept(setup: Setup, body: bytes) -> None:
+    await learn(setup, ARCHIVE, hashes=(), sizes=False)
+    setup.fake.misbehave(FILE, WrongBody(body))
+    with pytest.raises(WrongBytes):
+        await setup.download("hello", WHEEL)
+    with pytest.raises(WrongBytes):
+        await ask(setup)  # for its metadata: not 404, as if it had none
+    await nothing_was_kept(setup)
+    setup.fake.behave(FILE)
+    assert await setup.download("hello", WHEEL) == ARCHIVE
 
 
 FAILING: dict[str, tuple[Fault, type[Exception]]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from twistpi.model.errors import UnknownFile, UpstreamFailed
 
 NAMES = [f"hello-{number}.0-py3-none-any.whl" for number in range(1, 5)]
 WHEEL = NAMES[0]
-CONTENT = os.urandom(300_000)
+CONTENT = make_wheel()
 PAGE = "/simple/hello/"
 
 

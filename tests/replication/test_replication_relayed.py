@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 
 import pytest
@@ -182,13 +183,14 @@ async def test_with_the_primary_gone_a_file_comes_from_the_upstream_itself_is_ke
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {SDIST: CONTENT})
-    fake.add_project("bare", {"bare-1.0.tar.gz": b"no digest"}, hashes=())
+    bare = gzip.compress(b"no digest")
+    fake.add_project("bare", {"bare-1.0.tar.gz": bare}, hashes=())
     replica = make_server(primary)
     await replica.pull()
     for project in ("hello", "bare"):
         assert (await replica.get(f"/{MIRROR}/+simple/{project}/")).status == 200
     await primary.vanish()
-    for project, filename, content in (("hello", SDIST, CONTENT), ("bare", "bare-1.0.tar.gz", b"no digest")):
+    for project, filename, content in (("hello", SDIST, CONTENT), ("bare", "bare-1.0.tar.gz", bare)):
         path = f"/{MIRROR}/{replica.file(project, filename).path}"
         for _ in range(2):
             answer = await replica.get(path)

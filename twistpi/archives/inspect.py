@@ -6,15 +6,19 @@ Sources: "Binary distribution format" (PEP 427), "Source distribution format" (P
 
 from __future__ import annotations
 
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
 from operator import itemgetter
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import attrs
 
 from twistpi.archives.core_metadata import CoreMetadata, check_is_of, parse_core_metadata
 from twistpi.archives.source import DEFAULT_LIMITS, Limits, Source, TopFolder, member_path
 from twistpi.archives.tar import TarArchive
-from twistpi.archives.zip_directory import Member
+from twistpi.archives.zip_directory import TAIL_LENGTH, Member, find_directory
 from twistpi.archives.zip_members import read_member, read_members
 from twistpi.model.errors import InvalidName
 from twistpi.model.names import (
@@ -28,6 +32,14 @@ from twistpi.model.names import (
 )
 
 _SDIST_METADATA: Final = ("PKG-INFO",)
+_ZIPPED: Final = (".whl", ".zip", ".egg")
+_HTML: Final = (b"<!doctype", b"<html", b"<head", b"<?xml")
+"""How a page begins, in lower case."""
+_UNPACKED_AT_MOST: Final = 4 * 1024**3
+"""Bytes after which the end of a compressed file is not looked for any more."""
+_OF_ANY_SIZE: Final = attrs.evolve(DEFAULT_LIMITS, most_members=2**63, largest_directory=2**63)
+_AT_ONCE: Final = 1024 * 1024
+"""Bytes that are unpacked at a time."""
 
 
 @attrs.frozen
@@ -162,3 +174,51 @@ def _is_metadata_of_sdist(source: Source, path: tuple[str, ...]) -> bool:
 def _depth(path: tuple[str, ...]) -> tuple[bool, bool]:
     """Return what sorts the places of ``PKG-INFO``: the archive's top, its folder, a folder that setuptools made."""
     return len(path) > 1, path[0].endswith(".egg-info")
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+_COMPRESSED: Final[tuple[tuple[tuple[str, ...], Callable[[], _Unpacker]], ...]] = (
+    ((".gz", ".tgz"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
+    ((".bz2", ".tbz"), bz2.BZ2Decompressor),
+    ((".xz", ".txz"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+)
+
+
+def check_is_archive(file: BinaryIO, filename: str, size: int) -> None:
+    """Raise ``InvalidDistribution`` unless ``file`` is an archive of the kind that its name says, from its beginning to its end.
+
+    This is for files of other servers whose digest nobody knows: error pages, and files that broke off.  Blocking.
+    """
+    source, name = Source(file, filename, size), filename.lower()
+    if not size:
+        raise source.refusal("it is empty")
+    if source.at(0, min(size, 1024)).lstrip().lower().startswith(_HTML):
+        raise source.refusal("it is a page, and no archive")
+    if name.endswith(_ZIPPED):
+        start = max(0, size - TAIL_LENGTH)
+        find_directory(filename, size, source.at(start, size - start), _OF_ANY_SIZE, strict=False)
+    for endings, unpacker in _COMPRESSED:
+        if name.endswith(endings):
+            _check_end(source, unpacker())
+
+
+def _check_end(source: Source, unpacker: _Unpacker) -> None:
+    """Raise ``InvalidDistribution`` unless a compressed file has an end."""
+    unpacked = 0
+    for piece in source.pieces(0, source.size):
+        length = _AT_ONCE
+        while length == _AT_ONCE:  # there may be more in what was read
+            try:
+                length = len(unpacker.decompress(piece, _AT_ONCE))
+            except (zlib.error, OSError, lzma.LZMAError) as error:
+                raise source.refusal(f"it cannot be unpacked ({error})") from error
+            unpacked += length
+            if unpacker.eof or unpacked > _UNPACKED_AT_MOST:
+                return
+            piece = getattr(unpacker, "unconsumed_tail", b"")  # zlib's does not keep it
+    raise source.refusal("it breaks off")

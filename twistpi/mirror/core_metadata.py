@@ -33,7 +33,7 @@ from twistpi.mirror.files import FileService
 from twistpi.mirror.links import FileLinks
 from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, UpstreamConfig, fetch_range, fetch_size, upstream_config
 from twistpi.model.changes import Change
-from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable, WrongBytes
+from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable
 from twistpi.model.records import Index, KnownFile
 from twistpi.model.server_errors import BlobConflict, SyncFailed
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
@@ -67,8 +67,8 @@ class MetadataService:
     async def metadata(self, index: Index, project: str, known_file: KnownFile) -> BlobAddress:
         """Return where the core metadata of ``known_file`` is kept, brought there if need be.
 
-        Raise ``NoMetadata`` when there is none to be had, ``UpstreamUnreachable``, ``UpstreamFailed`` or ``FileNotHereYet``
-        when nobody can tell now, ``StorageFull``.
+        Raise ``NoMetadata`` when there is none to be had, ``UpstreamUnreachable``, ``UpstreamFailed``, ``WrongBytes`` or
+        ``FileNotHereYet`` when nobody can tell now, ``StorageFull``.
         """
         if known_file.metadata_missing and (known_file.link.is_wheel or not _provides_metadata(index)):
             # An upstream with unannounced metadata may have got some since; but a wheel has been looked into.
@@ -188,7 +188,7 @@ class UpstreamMetadata:
         """Download the whole wheel, which caches it, and read the metadata in it."""
         try:
             kept = await self._files.open(index, project, known_file).finished()
-        except (UnknownFile, WrongBytes) as error:
+        except UnknownFile as error:
             raise NoMetadata(index.name, known_file.path, str(error)) from error
         return await self._from_kept(kept.address)
 

@@ -274,6 +274,8 @@ class FileTransfer:
         if len(sizes) > 1:
             raise BytesDiffer(f"the upstream announces {' and '.join(f'{size:,}' for size in sorted(sizes))} of them")
         self._size = sizes.pop() if sizes else None
+        if self._size == 0 and promised_digest(self._link.hashes) is None:
+            raise BytesDiffer("there are none")
         self._sink.expect(self._size)
         etag = response.header("ETag")
         modified = response.header("Last-Modified")

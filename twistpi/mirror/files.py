@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from twistpi.archives.inspect import check_is_archive
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
@@ -22,7 +24,15 @@ from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Si
 from twistpi.mirror.links import FileLinks
 from twistpi.mirror.upstream import OFFLINE, STOPPING, upstream_config
 from twistpi.model.changes import Change
-from twistpi.model.errors import FileLost, TwistpiError, UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
+from twistpi.model.errors import (
+    FileLost,
+    InvalidDistribution,
+    TwistpiError,
+    UnknownFile,
+    UpstreamFailed,
+    UpstreamUnreachable,
+    WrongBytes,
+)
 from twistpi.model.records import Index, KnownFile, Link
 from twistpi.model.server_errors import SyncFailed
 from twistpi.model.text import public_address
@@ -214,11 +224,21 @@ async def fetch_from_upstream(client: HTTPClient, links: FileLinks, index: Index
     link = download.known_file.link
     get = partial(links.get, upstream_config(index, link.filename), download.project, download.known_file)
     try:
-        return await FileTransfer(client, get, link, sink, download.begin, download.advance).run()
-    except BytesDiffer as error:
-        raise WrongBytes(link.filename, public_address(link.url), str(error)) from error
+        sha256 = await FileTransfer(client, get, link, sink, download.begin, download.advance).run()
+        if promised_digest(link.hashes) is None:
+            await client.offload(_check_archive, download.fileno(), link.filename, sink.size)
+    except (BytesDiffer, InvalidDistribution) as error:
+        reason = error.reason if isinstance(error, InvalidDistribution) else str(error)
+        raise WrongBytes(link.filename, public_address(link.url), reason) from error
     except FileGone as error:
         raise UnknownFile(index.name, download.known_file.path) from error
+    return sha256
+
+
+def _check_archive(descriptor: int, filename: str, size: int) -> None:
+    """Raise ``InvalidDistribution`` unless an open file is the archive that its name says; blocking."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        check_is_archive(file, filename, size)
 
 
 def upstream_error(index: Index, link: Link, failed: RequestFailed) -> UpstreamFailed | UpstreamUnreachable:
