@@ -12,6 +12,7 @@ from twistpi.auth.passwords import (
     BLANK,
     FORGOTTEN_AFTER,
     FREE,
+    FREE_USERS,
     LONGEST_WAIT,
     Remembered,
     Throttle,
@@ -204,6 +205,33 @@ def test_a_right_password_makes_all_good() -> None:
     assert [throttle.reserve("alice", HOME, now) for _ in range(FREE)] == [0] * FREE
 
 
+def test_wrong_passwords_of_many_users_slow_their_address_down_and_no_other() -> None:
+    throttle = Throttle()
+    throttle.reserve("carol", HOME, START)
+    throttle.succeeded("carol", HOME)
+    now, waits = START, []
+    for number in range(FREE_USERS + 7):
+        wait = throttle.reserve(f"user {number}", HOME, now)
+        assert wait is not None
+        waits.append(wait)
+        now += wait
+    assert waits == [0] * (FREE_USERS + 1) + [0.5, 1, 2, 4, 8, 8]
+    assert throttle.reserve("another", HOME, now) == LONGEST_WAIT
+    assert throttle.reserve("more", HOME, now) is None
+    assert throttle.reserve("another", "192.0.2.2", now) == 0
+    assert throttle.reserve("carol", HOME, now) == 0, "the password was right here before"
+    assert throttle.reserve("another", HOME, now + FORGOTTEN_AFTER) == 0
+    assert throttle.reserve("one more", HOME, now + 2 * FORGOTTEN_AFTER) == 0
+
+
+def test_one_user_may_be_wrong_often_and_many_may_be_right_at_one_address() -> None:
+    throttle = Throttle()
+    now = _guess(throttle, 30, user="stale")
+    for number in range(50):
+        assert throttle.reserve(f"user {number}", HOME, now) == 0
+        throttle.succeeded(f"user {number}", HOME)
+
+
 def test_all_is_forgotten_after_a_while() -> None:
     throttle = Throttle()
     now = _guess(throttle, 8)
@@ -258,14 +286,19 @@ def test_nobody_has_more_looks_than_the_limit_allows(pauses: list[float]) -> Non
 def test_names_without_end_take_no_memory_without_end() -> None:
     throttle = Throttle(most=100)
     for number in range(1000):
-        throttle.reserve(f"user {number}" * 1000, HOME, START)
-    assert len(throttle) == 100
+        address = f"192.0.{number // 250}.{number % 250}"
+        throttle.reserve(f"user {number}" * 1000, address, START)
+        throttle.succeeded(f"friend {number}", address)
+    assert [len(kept) for kept in (throttle._records, throttle._sites, throttle._known)] == [100] * 3
     assert all(len(key) == 16 for key in throttle._records)
+    for number in range(1000):
+        throttle.reserve(f"user {number}", HOME, START + 10 * number)
+    assert len(throttle._sites[next(reversed(throttle._sites))].failing) <= 100
 
 
 def test_those_who_were_forgiven_go_by_themselves() -> None:
     throttle = Throttle()
     for number in range(50):
-        throttle.reserve(str(number), HOME, START)
+        throttle.reserve(str(number), f"192.0.2.{number}", START)
     throttle.reserve("late", HOME, START + FORGOTTEN_AFTER)
     assert len(throttle) == 1

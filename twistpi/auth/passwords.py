@@ -1,8 +1,9 @@
 """Passwords: hashed and verified with bcrypt (slow: to be called in a thread), and a limit on guessing them.
 
 The limit: after each wrong password, the next check for that user from that address waits longer.  The wait is before the check,
-and the checks of one user and address are queued: guessing over a hundred connections at once is no faster than over one.  Other
-users, and the same user at another address, are not affected.
+and the checks of one user and address are queued: guessing over a hundred connections at once is no faster than over one.  The
+same user at another address is not affected, nor are other users, until passwords of many users were wrong from one address: then
+each further check from there waits, but for users whose password was right there before.
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ LONGEST_WAIT: Final = 8.0
 """Seconds.  Installers wait 15 s for an answer."""
 FORGOTTEN_AFTER: Final = 900.0
 """Seconds without a wrong password after which all are forgotten."""
+FREE_USERS: Final = 10
+"""Users whose passwords may be wrong at the same address without a wait: many people may share one."""
+_MOST_USERS: Final = 100
+"""Users who are remembered for one address."""
 _PREFIX_OF_A_SITE: Final = 64
 """Bits of an IPv6 address that identify a site; a site has all addresses with the same prefix."""
 
@@ -132,12 +137,25 @@ class _Record:
 
 
 @attrs.define
+class _Site:
+    """The failures of all users at one address."""
+
+    failing: OrderedDict[bytes, float] = attrs.field(factory=OrderedDict)
+    """The key of each user with wrong passwords, and when it is forgotten; the longest unused first."""
+    next_check: float = 0.0
+    """The earliest time of a check behind all that are queued, where there are too many such users."""
+
+
+@attrs.define
 class Throttle:
-    """Failed logins per user and address.  Times are seconds of any steady clock."""
+    """Failed logins per user and address, and per address.  Times are seconds of any steady clock."""
 
     most: int = 10_000
     """How many users and addresses are remembered; those checked longest ago are forgotten first."""
     _records: OrderedDict[bytes, _Record] = attrs.field(factory=OrderedDict)
+    _sites: OrderedDict[bytes, _Site] = attrs.field(factory=OrderedDict)
+    _known: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
+    """Users and addresses whose password was right."""
 
     def reserve(self, user: str, address: str, now: float) -> float | None:
         """Queue a check of a password of ``user`` from ``address``; return the seconds to wait before it.
@@ -147,23 +165,50 @@ class Throttle:
         key = _key(user, address)
         record = self._records.get(key)
         if record is None or record.forgotten_at <= now:
-            record = self._records[key] = _Record()
-        time = max(now, record.next_check)
+            record = _Record()
+        site = self._site(address, now)
+        others = len(site.failing) - (key in site.failing)
+        is_slowed = others >= FREE_USERS and key not in self._known
+        time = max(now, record.next_check, site.next_check if is_slowed else 0.0)
         if time - now > LONGEST_WAIT:
             return None
         record.checks += 1
         record.next_check = time + _delay(record.checks)
         record.forgotten_at = time + FORGOTTEN_AFTER
+        self._records[key] = record
         self._records.move_to_end(key)
+        if is_slowed:
+            site.next_check = time + _delay(FREE + others - FREE_USERS)
+        site.failing[key] = record.forgotten_at
+        site.failing.move_to_end(key)
+        if len(site.failing) > _MOST_USERS:
+            site.failing.popitem(last=False)
         self._forget(now)
         return time - now
 
     def succeeded(self, user: str, address: str) -> None:
-        """Forget all failures: a password was right."""
-        self._records.pop(_key(user, address), None)
+        """Forget all failures of ``user`` at ``address``: a password was right."""
+        key = _key(user, address)
+        self._records.pop(key, None)
+        if (site := self._sites.get(_key("", address))) is not None:
+            site.failing.pop(key, None)
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > self.most:
+            self._known.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def _site(self, address: str, now: float) -> _Site:
+        key = _key("", address)
+        site = self._sites.setdefault(key, _Site())
+        self._sites.move_to_end(key)
+        if len(self._sites) > self.most:
+            self._sites.popitem(last=False)
+        while site.failing and next(iter(site.failing.values())) <= now:
+            site.failing.popitem(last=False)
+        return site
 
     def _forget(self, now: float) -> None:
         while len(self._records) > self.most or next(iter(self._records.values())).forgotten_at <= now:

@@ -279,7 +279,7 @@ class Authenticator:
         if wait is None:
             seconds = math.ceil(LONGEST_WAIT)
             raise LoginFailed(
-                f"Too many wrong passwords for {shown.user!r} came from your address; wait {seconds} seconds and try again.",
+                f"Too many wrong passwords came from your address; wait {seconds} seconds and try again.",
                 seconds,
             )
         if wait > 0:
