@@ -25,7 +25,15 @@ def test_R52_if_none_match_knows_lists_weak_tags_and_the_star(header: str) -> No
     assert tags_match(parse_tags(header), '"a"')
 
 
-@pytest.mark.parametrize("header", ['"b"', 'W/"b"', "", "a", '"A"', '"a', '"*"'])
+@pytest.mark.parametrize(
+    "header", ['"a-gzip"', '"a-br"', '"a;br"', 'W/"a-gzip"', '"a"-gzip', '"a--gzip"', 'W/"b;gzip", "a-zstd"', '"a-deflate", "b"']
+)
+def test_R52_tags_that_filters_lengthened_match(header: str) -> None:
+    assert tags_match(parse_tags(header), '"a"')
+    assert not if_range_holds('"a-gzip"', '"a"', None), "a part of what was compressed is no part of this"
+
+
+@pytest.mark.parametrize("header", ['"b"', 'W/"b"', "", "a", '"A"', '"a', '"*"', '"a-gz"', '"-gzip"', '"a-gzip-x"'])
 def test_R52_other_tags_do_not_match(header: str) -> None:
     assert not tags_match(parse_tags(header), '"a"')
 

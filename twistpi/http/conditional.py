@@ -11,6 +11,8 @@ import attrs
 from werkzeug import http
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
+_OF_FILTER: Final = re.compile(r'(?:--?|;)(?:gzip|br|zstd|deflate)"')
+"""What servers in between add to the tag of what they compress."""
 ANY_TAG = "*"
 
 
@@ -23,9 +25,15 @@ def conditions(etag: str | None, last_modified: str | None) -> dict[str, str]:
 def parse_tags(if_none_match: str) -> frozenset[str]:
     """Return the opaque tags, quotes included, that an ``If-None-Match`` names; ``W/`` is dropped: comparison is weak.
 
-    ``*`` stands in the result as ``ANY_TAG``.
+    ``*`` stands in the result as ``ANY_TAG``.  A tag that a compressing server in between made longer (``"…-gzip"``) stands in it
+    without that, too.
     """
-    return frozenset((ANY_TAG,) if if_none_match.strip() == ANY_TAG else _TAG.findall(if_none_match))
+    if if_none_match.strip() == ANY_TAG:
+        return frozenset((ANY_TAG,))
+    tags = _TAG.findall(if_none_match)
+    if _OF_FILTER.search(if_none_match):
+        tags += [_OF_FILTER.sub('"', tag) for tag in tags]
+    return frozenset(tags)
 
 
 def tags_match(tags: frozenset[str], etag: str) -> bool:
