@@ -95,6 +95,26 @@ def test_an_index_shows_its_own_projects(world: World, alice: Person) -> None:
     assert alice.get(f"/{MIRROR}").json()["result"]["projects"] == ["hello", "zope"]
     assert alice.get("/alice/dev").json()["result"]["projects"] == []
     assert world.mirror.asked == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2_001])
+def test_a_mirror_shows_what_its_upstream_lists_and_what_it_knows(world: World, alice: Person, count: int) -> None:
+    listed = [f"p{number:05}" for number in range(count)]
+    world.names.put("names.txt", "".join(f"{name}\n" for name in listed).encode())
+    world.list_links("hello", [link("hello-1.0.tar.gz")])
+    answer = alice.get(f"/{MIRROR}")
+    told = answer.json()
+    assert told["result"].pop("projects") == ["hello", *listed]
+    assert told == alice.get(f"/{MIRROR}?no_projects").json()
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "private, no-cache"
+    assert "Authorization" in answer.headers["vary"]
+
+
+def test_a_mirror_whose_upstream_gives_no_list_shows_what_it_knows(world: World, alice: Person) -> None:
+    world.commit(IndexModified(MIRROR, {"mirror_no_project_list": True}))
+    world.list_links("hello", [link("hello-1.0.tar.gz")])
+    assert alice.get(f"/{MIRROR}").json()["result"]["projects"] == ["hello"]
     assert world.names.asked == 0
 
 

@@ -263,6 +263,7 @@ def test_a_dead_mirror_leaves_the_names_that_are_known(listed: World) -> None:
     assert [project["name"] for project in answer.json()["projects"]] == ["apple", "demo", "seen"]
     assert f"{MIRROR}: it answered 500" in answer.headers["x-twistpi-incomplete"]
     assert Wire(listed).ask(f"/{MIRROR}/+simple/").status == 502
+    assert Wire(listed).ask(f"/{MIRROR}", accept="application/json").json()["result"]["projects"] == ["seen"]
 
 
 def test_offline_an_inherited_name_list_names_what_is_here(make_world: MakeWorld) -> None:

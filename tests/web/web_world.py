@@ -214,6 +214,8 @@ class FakeNames:
 
     async def ensure(self, index: Index, *, force: bool = False) -> FakeNames:
         self.asked += 1
+        if "names.txt" not in self.etags:
+            self.put("names.txt", b"")
         return self
 
     def put(self, file: str, body: bytes) -> None:

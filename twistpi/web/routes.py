@@ -119,8 +119,8 @@ class _Routes:
         self._app = Klein()
         self._sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
         self._pages = Pages(access, self._sources, parts.ready, parts.offload, parts.traffic, parts.clock, parts.mirrors.offline)
-        name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
-        self._simple = SimpleHandler(access, self._pages, name_lists, responder, addresses, parts.lenient_accept)
+        self._name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
+        self._simple = SimpleHandler(access, self._pages, self._name_lists, responder, addresses, parts.lenient_accept)
         self._commits = Commits(access.readers, parts.writer)
         push = PushHandler(access, self._commits, storage, parts.mirrors, parts.pusher)
         self._uploads = UploadHandler(access, addresses, self._commits, storage, push)
@@ -180,7 +180,7 @@ class _Routes:
         api, login = ApiHandler(access, addresses), LoginHandler(access, addresses, self._app.url_map)
         tokens = TokensHandler(access, commits, parts.now)
         users = UsersHandler(access, commits, addresses, parts.offload)
-        indexes = IndexesHandler(access, commits, addresses, parts.offload, self._simple)
+        indexes = IndexesHandler(access, commits, addresses, parts.offload, self._simple, self._name_lists, parts.responder)
         return (
             ("/", ["GET"], users.list),
             ("/+api", ["GET", "POST"], api.server),

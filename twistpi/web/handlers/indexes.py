@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -24,11 +25,26 @@ from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.commits import Commits
-from twistpi.web.handlers.simple import SimpleHandler
-from twistpi.web.replies import Reply, html_reply, message_reply, redirect_reply, result_reply
+from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
+from twistpi.web.replies import (
+    JSON,
+    PRIVATE,
+    VARY_CALLER,
+    Reply,
+    Responder,
+    html_reply,
+    json_reply,
+    message_reply,
+    redirect_reply,
+    result_reply,
+)
 from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, wants_html
+from twistpi.web.transport.bodies import PiecesBody
+from twistpi.web.transport.send import send_body
 
 _log = Logger()
+_NAMES_AT_ONCE: Final = 2_000
+"""Names that become one piece of a response."""
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
 <body><h1>{title}</h1>
@@ -64,6 +80,8 @@ class IndexesHandler:
     _addresses: Addresses
     _offload: Offload
     _simple: SimpleHandler
+    _name_lists: NameListHandler
+    _responder: Responder
 
     async def show(self, request: Request, name: str) -> Reply | None:
         """One index; its name list for installers and for clients that accept the JSON of the simple API."""
@@ -81,7 +99,10 @@ class IndexesHandler:
             return html_reply(listing(name, [found], outside_url(request, self._addresses), up))
         if has_parameter(request, b"no_projects"):
             return result_reply("indexconfig", self._access.settings_of(found, principal))
-        return await self._offload(self._reply_with_projects, found, principal)
+        if not found.is_mirror:
+            return await self._offload(self._reply_with_projects, found, principal)
+        await self._send_mirror(request, found, principal)
+        return None
 
     async def create(self, request: Request, name: str) -> Reply:
         """Make an index."""
@@ -125,6 +146,18 @@ class IndexesHandler:
         projects = sorted(self._access.reader.projects(index.name))
         return result_reply("indexconfig", {**self._access.settings_of(index, principal), "projects": projects})
 
+    async def _send_mirror(self, request: Request, index: Index, principal: Principal) -> None:
+        """Send the same of a mirror, whose projects may be all of a public upstream's and are never in memory."""
+        names = await self._name_lists.names_of(index)
+        body = PiecesBody(_with_projects(self._access.settings_of(index, principal), names), self._offload)
+        try:
+            await body.more()  # while nothing was sent, what goes wrong can still be said
+            self._responder.put_head(request, 200, ((b"Content-Type", JSON), PRIVATE, VARY_CALLER))
+            if request.method != b"HEAD":
+                await send_body(request, body, length=None)
+        finally:
+            body.close()
+
     def _settings_reply(self, name: str, principal: Principal, changes: Sequence[Change], exposure: str = "") -> Reply:
         """Return the settings, and which of the names that were entered just now are no users."""
         view, told = self._access.reader, [exposure] if exposure else []
@@ -135,6 +168,17 @@ class IndexesHandler:
             _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
         found = existing_index(view, name)
         return result_reply("indexconfig", self._access.settings_of(found, principal), message="; ".join(told) or None)
+
+
+def _with_projects(settings: Mapping[str, Json], names: Iterator[str]) -> Iterator[bytes]:
+    """Yield the JSON of an index with its projects, as ``result_reply`` writes it."""
+    head = json_reply({"type": "indexconfig", "result": {**settings, "projects": []}}).body
+    before, after = head.rsplit(b"[]", 1)
+    separator = before + b"[\n      "
+    while batch := list(islice(names, _NAMES_AT_ONCE)):
+        yield separator + b",\n      ".join(b'"%s"' % name.encode("ascii") for name in batch)
+        separator = b",\n      "
+    yield head if separator.startswith(before) else b"\n    ]" + after
 
 
 FEATURES: Final = ("push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")

@@ -10,7 +10,7 @@ import heapq
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import attrs
 from twisted.web.server import Request
@@ -88,6 +88,18 @@ class NameListHandler:
         finally:
             body.close()
         return None
+
+    async def names_of(self, index: Index) -> Iterator[str]:
+        """Return the projects of ``index`` alone, sorted: with those of the upstream's list, unless that cannot be had now.
+
+        The iterator reads a file, and blocks.
+        """
+        lists: list[str] = []
+        if self._has_list(index):
+            # What was ever asked of it is known all the same.
+            with suppress(TwistpiError):
+                lists.append(os.path.join((await self._mirrors.names.ensure(index)).folder, "names.txt"))
+        return _union(await self._offload(self._known, [index]), lists)
 
     def _has_list(self, index: Index) -> bool:
         """Return whether the upstream of ``index`` provides a list of its projects."""
