@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,8 @@ def test_a_private_name_hides_the_mirrors_and_that_is_told(family: Path) -> None
         " 2. stage   carol/dev  answers",
         "      six-1.0.tar.gz",
         " 3. mirror  root/pypi  is hidden by the whitelist rule: carol/dev has the project",
-        "      six-1.0.tar.gz  not offered: silenced",
         "      six-9.0.tar.gz  not offered: silenced",
+        "      six-1.0.tar.gz  not offered: silenced",
     ]
 
 
@@ -75,16 +76,33 @@ def test_a_whitelisted_name_is_explained_file_by_file_and_for_one_version(family
     assert "six-1.0" not in told
 
 
-def test_long_lists_are_cut_short_unless_a_version_is_named(family: Path) -> None:
-    told = run(family, "explain", "root/pypi", "many").output
-    assert "and 15 more files" in told
+def test_the_newest_files_are_shown_unless_a_version_is_named(family: Path) -> None:
+    told = run(family, "explain", "root/pypi", "many").output.splitlines()
+    newest = [f"      many-{number}.tar.gz" for number in range(24, 14, -1)]
+    assert told[-11:] == [*newest, "      and 15 older files; name a version to see those of it"]
 
 
 def test_that_nobody_asked_the_upstream_is_told(family: Path) -> None:
     told = run(family, "explain", "carol/top", "unheard-of").output
     assert told.startswith("carol/top: it cannot be told now whether unheard-of exists\n")
+    assert "nothing of the project is known here yet; --fetch has the server ask its upstream" in told
+    told = run(family, "explain", "carol/top", "unheard-of", "--fetch").output
     assert "root/pypi  cannot tell: no server runs here that could ask its upstream" in told
     assert "no index has unheard-of" in run(family, "explain", "carol/dev", "unheard-of").output
+
+
+def test_programs_get_every_file_as_json(family: Path) -> None:
+    told = json.loads(run(family, "explain", "--json", "carol/top", "six").output)
+    assert told["answering"] == ["carol/dev"]
+    assert told["mirrors"] == {"allowed": False, "private": "carol/dev", "whitelisted": None, "reserved": None}
+    assert told["missing-bases"] == [{"index": "carol/top", "base": "carol/none"}]
+    assert [(index["index"], index["type"], index["verdict"]) for index in told["indexes"]] == [
+        ("carol/top", "stage", "absent"),
+        ("carol/dev", "stage", "answers"),
+        ("root/pypi", "mirror", "silenced"),
+    ]
+    assert told["indexes"][2]["files"][0] == {"filename": "six-9.0.tar.gz", "hidden-by": None, "withheld": "silenced"}
+    assert len(json.loads(run(family, "explain", "--json", "root/pypi", "many").output)["indexes"][0]["files"]) == 25
 
 
 @pytest.mark.parametrize(

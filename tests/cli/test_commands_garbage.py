@@ -48,6 +48,17 @@ def path_of(address: BlobAddress) -> str:
 # gc ----------------------------------------------------------------------------------------------------------------
 
 
+def test_programs_get_what_gc_and_check_find_as_json(made: Path) -> None:
+    orphan = put(open_tree(str(made)), SDIST, b"orphan", age=True)
+    listed = {"examined": 1, "unused": 1, "bytes": 6, "kept-as-too-new": 0}
+    told = json.loads(run(made, "gc", "--dry-run", "--json").stdout)
+    assert told == {"dry-run": True, **listed, "files": [{"path": f"+files/{orphan.relative}", "size": 6}]}
+    found = json.loads(run(made, "check", "--json").stdout)
+    assert (found["serverdir"], found["wrong"]) == (str(made), 0)
+    assert any(SDIST in finding["text"] and finding["wrong"] is False for finding in found["findings"])
+    assert json.loads(run(made, "gc", "--json").stdout) == {"dry-run": False, **listed, "files": []}
+
+
 def test_gc_removes_what_nothing_names_and_says_how_much(made: Path) -> None:
     tree = open_tree(str(made))
     put(tree, WHEEL, b"wheel", age=True)

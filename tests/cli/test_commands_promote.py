@@ -80,7 +80,7 @@ def node_of(made: Path) -> Node:
 
 
 def promote(replica: Storage, primary: FakePrimary, *, force: bool = False, url: str | None = None) -> Promoted:
-    return promote_directly(replica, primary, now, force=force, url=url)
+    return promote_directly(replica, primary, now, lambda _: None, force=force, url=url)
 
 
 def _primary(replica: Storage, serial: int, **more: Any) -> FakePrimary:
@@ -239,6 +239,30 @@ def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
     promoted = promote_by_server("data", _facts, lambda: looks.pop(0), pauses.append)
     assert promoted == Promoted(2, 126, None, ("Waiting for 5 entries.",))
     assert len(pauses) == 2
+
+
+def test_the_end_of_a_promotion_waits_until_the_former_primary_knows_or_says_for_how_long_it_was_told() -> None:
+    untold = _facts(role="primary", epoch=2, serial=126, former=URL)
+    looks = [untold, untold, _facts(role="primary", epoch=2, serial=126, former=None)]
+    assert promote_by_server("data", _facts, lambda: looks.pop(0), lambda _: None) == Promoted(2, 126, None, ())
+    pauses: list[float] = []
+    promoted = promote_by_server("data", _facts, lambda: untold, pauses.append)
+    assert (promoted.untold, round(promoted.tried)) == (URL, 15)
+    assert sum(pauses) == pytest.approx(15, abs=1)
+
+
+def test_a_former_primary_that_answered_and_went_away_is_told_for_ten_seconds(replica: Storage) -> None:
+    @attrs.define
+    class Leaving(FakePrimary):
+        def tell(self, note: FenceNote) -> Peer:
+            told = super().tell(note)
+            self.gone = note.hold > 0
+            return told
+
+    primary = Leaving(_primary(replica, replica.changelog.last.serial).peer_facts)
+    pauses: list[float] = []
+    promoted = promote_directly(replica, primary, now, pauses.append, force=False, url=None)
+    assert (promoted.untold, promoted.tried, sum(pauses)) == (URL, 10, 10)
 
 
 def test_a_running_server_that_restarts_as_the_primary_is_asked_again() -> None:

@@ -128,7 +128,7 @@ def test_another_secret_than_the_servers_is_told_apart_from_a_refusal(server: Li
 
 
 @in_reactor
-async def test_explain_has_the_server_ask_the_upstreams_that_may_contribute_and_no_other(
+async def test_explain_has_the_server_ask_the_upstreams_only_when_told_to_and_those_that_may_contribute(
     server: LiveServer, upstream: FakeUpstream
 ) -> None:
     upstream.add_project("six", {"six-1.0-py3-none-any.whl": b"six"})
@@ -136,12 +136,15 @@ async def test_explain_has_the_server_ask_the_upstreams_that_may_contribute_and_
     config = {"bases": ["root/pypi"], "acl_read": ["root"]}
     assert (await deferToThread(ask, server, "PUT", "/root/dev", config, "root:"))[0] == 200
     told = await deferToThread(twistpi, server, "explain", "root/dev", "six")
+    assert told.startswith("root/dev: it cannot be told now whether six exists\n")
+    assert upstream.seen == []
+    told = await deferToThread(twistpi, server, "explain", "--fetch", "root/dev", "six")
     assert told.startswith("root/dev: six comes from root/pypi\n")
     assert "six-1.0-py3-none-any.whl" in told
-    told = await deferToThread(twistpi, server, "explain", "root/dev", "nope")
+    told = await deferToThread(twistpi, server, "explain", "--fetch", "root/dev", "nope")
     assert told.startswith("root/dev: no index has nope\n")
     await upstream.stop()
-    told = await deferToThread(twistpi, server, "explain", "root/dev", "later")
+    told = await deferToThread(twistpi, server, "explain", "--fetch", "root/dev", "later")
     assert told.startswith("root/dev: it cannot be told now whether later exists\n")
     assert "cannot tell: The upstream of root/pypi cannot be reached for later" in told
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from twistpi.cli.commands.help import settings_page
+from twistpi.cli.commands.help import settings_fields, settings_page
 from twistpi.model.errors import TwistpiError
 from twistpi.server.options import Options
 from twistpi.server.setting_sources import load_settings, unknown_variables
@@ -314,6 +314,13 @@ def _parse(*words: str) -> Options:
     options = Options()
     options.parseOptions(list(words))
     return options
+
+
+def test_programs_get_every_setting() -> None:
+    told = settings_fields()
+    assert {one["name"] for one in told} == {setting.name for setting in (CONFIG, *TABLE)}
+    port = next(one for one in told if one["name"] == "port")
+    assert (port["variable"], port["default"], port["repeatable"]) == ("TWISTPI_PORT", "3141", False)
 
 
 def test_options_become_settings() -> None:

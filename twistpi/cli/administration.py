@@ -135,7 +135,7 @@ class DirectAdministration:
         if node.primary_url is not None:
             tokens = NodeTokens(read_secret(settings.serverdir, settings.secretfile))
             primary = PeerClient(node.primary_url, node.node_id, tokens, settings.ca_file)
-        return promote_directly(self._storage, primary, self._now, force=force, url=settings.outside_url)
+        return promote_directly(self._storage, primary, self._now, time.sleep, force=force, url=settings.outside_url)
 
     def ask(self, path: str, accept: str) -> None:
         """Return nothing: no server runs that could be asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -15,6 +15,11 @@ from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
 from twistpi.rules.replication import Promotion, decide_promotion
 from twistpi.server.epochs import begin_epoch
 from twistpi.server.storage import Storage
+
+_BETWEEN: Final = 1.0
+"""Seconds between two attempts to tell the former primary."""
+_LONGEST: Final = 10.0
+"""Seconds for which that is tried."""
 
 
 class Primary(Protocol):
@@ -41,12 +46,22 @@ class Promoted:
     """The URL of the former primary, if that does not know of it yet."""
     told: tuple[str, ...]
     """Sentences on what happened meanwhile."""
+    tried: float = 0.0
+    """Seconds for which the former primary was told in vain."""
 
 
 def promote_directly(
-    storage: Storage, primary: Primary | None, now: Callable[[], datetime], *, force: bool, url: str | None
+    storage: Storage,
+    primary: Primary | None,
+    now: Callable[[], datetime],
+    pause: Callable[[float], object],
+    *,
+    force: bool,
+    url: str | None,
 ) -> Promoted:
-    """Make a primary of a replica, and tell its former ``primary`` once that the new one is at ``url``. Blocking.
+    """Make a primary of a replica, and tell its former ``primary`` that the new one is at ``url``. Blocking.
+
+    A former primary that answered before is told until it knows, for ten seconds at most.
 
     Raise ``TwistpiError``, and unless by ``force`` ``TwistpiError``.
     """
@@ -71,10 +86,15 @@ def promote_directly(
     former = primary.url if primary is not None else None if fence is None else fence.url
     serial = begin_epoch(storage, decision.epoch_start.epoch, former, now)
     note = FenceNote(own.node_id, own.log_id, decision.epoch_start, url)
-    if primary is not None and there is not None and _tell(primary, note):
-        former = None
-        storage.serverdir.note(former_url=None)
-    return Promoted(decision.epoch_start.epoch, serial, former, tuple(told))
+    tried = 0.0
+    if primary is not None and there is not None:
+        while not (knows := _tell(primary, note)) and tried < _LONGEST:
+            pause(_BETWEEN)
+            tried += _BETWEEN
+        if knows:
+            former, tried = None, 0.0
+            storage.serverdir.note(former_url=None)
+    return Promoted(decision.epoch_start.epoch, serial, former, tuple(told), tried)
 
 
 def _own(storage: Storage) -> Peer:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import attrs
 import orjson
+from packaging.version import InvalidVersion, Version
 
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.format import read_base
@@ -21,11 +22,11 @@ from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import Change, LinksChanged
 from twistpi.model.codec import decode_content, encode_change
 from twistpi.model.errors import UnknownIndex
-from twistpi.model.names import IndexName, normalize_project
+from twistpi.model.names import IndexName, normalize_project, version_of_filename
 from twistpi.model.peers import Position
 from twistpi.model.records import Index, Json
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.model.text import without_secrets
+from twistpi.model.text import counted, without_secrets
 from twistpi.rules.inheritance import (
     Explanation,
     FileFate,
@@ -190,11 +191,11 @@ def _short(value: object, name: str = "") -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
-def explain_project(administration: Administration, name: str, project: str, version: str | None) -> Explanation:
+def explain_project(administration: Administration, name: str, project: str, version: str | None, *, fetch: bool) -> Explanation:
     """Return what the index ``name`` shows for ``project``, or for one version of it, and why.
 
-    A running server first has the mirrors that may contribute ask their upstreams; no upstream learns a private name. Raise
-    ``InvalidName``, ``UnknownIndex``.
+    With ``fetch`` a running server first has the mirrors that may contribute ask their upstreams; no upstream learns a private
+    name. Raise ``InvalidName``, ``UnknownIndex``.
     """
     reader = administration.reader
     index = reader.index(str(IndexName.parse(name)))
@@ -203,7 +204,12 @@ def explain_project(administration: Administration, name: str, project: str, ver
     normal = normalize_project(project)
     order = resolution_order(index, reader.index)
     ruling = rule_on_mirrors(normal, order, lambda other: reader.has_project(other, normal))
-    failures = _ask_mirrors(administration, order, normal) if ruling.allowed else {}
+    failures: Mapping[str, str] = {}
+    if ruling.allowed and fetch:
+        failures = _ask_mirrors(administration, order, normal)
+    elif ruling.allowed:
+        unknown = (one.name for one in order if one.is_mirror and not reader.has_project(one.name, normal))
+        failures = dict.fromkeys(unknown, "nothing of the project is known here yet; --fetch has the server ask its upstream")
     known = {one.name: reader.project(one.name, normal) for one in order}
     knowledge = {other: found for other, found in known.items() if found is not None}
     former = [one.name for one in order if not one.is_mirror and reader.had_project(one.name, normal)]
@@ -223,6 +229,41 @@ def _ask_mirrors(administration: Administration, order: Sequence[Index], project
     return failures
 
 
+def explanation_fields(index: str, explanation: Explanation) -> dict[str, Json]:
+    """Return the explanation for programs, with every file."""
+    return {
+        "index": index,
+        "project": explanation.project,
+        "version": explanation.version,
+        "answering": list(explanation.answering),
+        "mirrors": attrs.asdict(explanation.ruling),
+        "former-owners": list(explanation.former_owners),
+        "missing-bases": [{"index": owner, "base": base} for owner, base in explanation.missing_bases],
+        "indexes": [_fate_fields(fate, explanation.project) for fate in explanation.fates],
+    }
+
+
+def _fate_fields(fate: IndexFate, project: str) -> dict[str, Json]:
+    files = [
+        {"filename": file.filename, "hidden-by": file.shadowed_by, "withheld": file.withheld}
+        for file in newest_first(fate, project)
+    ]
+    told = {"index": fate.index.name, "type": "mirror" if fate.index.is_mirror else "stage", "verdict": fate.verdict.name.lower()}
+    return {**told, "silenced-by": fate.silenced_by, "reason": fate.reason, "files": files}
+
+
+def newest_first(fate: IndexFate, project: str) -> list[FileFate]:
+    """Return the files of an index, those of the newest version first, and those without a version last."""
+
+    def age(file: FileFate) -> tuple[bool, Version]:
+        try:
+            return True, Version(version_of_filename(file.filename, project) or "")
+        except InvalidVersion:
+            return False, Version("0")
+
+    return sorted(fate.files, key=age, reverse=True)
+
+
 def explanation_lines(index: str, explanation: Explanation) -> Iterator[str]:
     """Yield the explanation for people."""
     subject = explanation.project if explanation.version is None else f"{explanation.project} {explanation.version}"
@@ -237,7 +278,7 @@ def explanation_lines(index: str, explanation: Explanation) -> Iterator[str]:
     for number, fate in enumerate(explanation.fates, 1):
         kind = "mirror" if fate.index.is_mirror else "stage "
         yield f"{number:2}. {kind}  {fate.index.name:{width}}  {_verdict_text(fate, explanation.ruling)}"
-        yield from _file_lines(fate, everything=explanation.version is not None)
+        yield from _file_lines(newest_first(fate, explanation.project), everything=explanation.version is not None)
 
 
 def _outcome(subject: str, explanation: Explanation) -> str:
@@ -268,12 +309,12 @@ def _verdict_text(fate: IndexFate, ruling: Ruling) -> str:
     return words if fate.reason is None else f"{words}: {fate.reason}"
 
 
-def _file_lines(fate: IndexFate, *, everything: bool) -> Iterator[str]:
-    shown = fate.files if everything else fate.files[:_MOST_FILES]
+def _file_lines(files: Sequence[FileFate], *, everything: bool) -> Iterator[str]:
+    shown = files if everything else files[:_MOST_FILES]
     for file in shown:
         yield f"      {file.filename}{_fate_text(file)}"
-    if len(shown) < len(fate.files):
-        yield f"      and {len(fate.files) - len(shown)} more files; name a version to see those of it"
+    if len(shown) < len(files):
+        yield f"      and {counted(len(files) - len(shown), 'older file')}; name a version to see those of it"
 
 
 def _fate_text(file: FileFate) -> str:

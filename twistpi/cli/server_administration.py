@@ -34,6 +34,8 @@ _PROMOTE_PATH: Final = "/+promote"
 _BETWEEN: Final = 0.2
 """Seconds between two questions how far the server is."""
 _ATTEMPTS: Final = 600
+_NOTIFIED_WITHIN: Final = 15.0
+"""Seconds for which the command waits until the former primary knows of its successor."""
 
 
 @attrs.frozen
@@ -197,12 +199,19 @@ def collect_by_server(serverdir: str, begin: Send, look: Send, pause: Pause, tel
 
 
 def promote_by_server(serverdir: str, begin: Send, look: Send, pause: Pause) -> Promoted:
-    """Have the server on ``serverdir`` become the primary, and wait until it is. ``begin`` asks it to, ``look`` how far it is."""
+    """Have the server on ``serverdir`` become the primary, and wait until it is, and has told the former primary.
+
+    ``begin`` asks it to, ``look`` how far it is. For the former primary it waits fifteen seconds at most.
+    """
     told: Sequence[str] = ()
     facts = result_of(serverdir, begin())
+    tried = 0.0
     for _ in range(_ATTEMPTS):
         if facts.get("role") == PRIMARY:
-            return Promoted(int(facts["epoch"]), int(facts["serial"]), facts.get("former"), tuple(told))
+            untold = facts.get("former")
+            if untold is None or tried >= _NOTIFIED_WITHIN:
+                return Promoted(int(facts["epoch"]), int(facts["serial"]), untold, tuple(told), tried if untold else 0.0)
+            tried += _BETWEEN
         if facts.get("state") == "failed":
             raise _refused(serverdir, str(facts.get("failure")))
         told = facts.get("told") or told

@@ -53,6 +53,7 @@ from twistpi.mirror.upstream import (
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
+from twistpi.model.text import counted
 from twistpi.view.read import Readers
 
 _SUBJECT: Final = "the list of projects"
@@ -266,7 +267,7 @@ class NameLists:
         received = Received(path, encoding, response.header("Content-Type") or "", url, tells_its_end(response))
         count, etags = await self._in_steps(make_pages(received, config.index, folder), folder)
         await self._offload(os.unlink, path)
-        self._log.info("{index}: the list of {count} projects is here", index=config.index, count=count)
+        self._log.info("{index}: the list of {projects} is here", index=config.index, projects=counted(count, "project"))
         etag, last_modified = response.header("ETag"), response.header("Last-Modified")
         return StoredNames(folder, count, etags, config.source, checked_at, etag, last_modified)
 

@@ -49,6 +49,11 @@ def one_line(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things: "1 file", "2,000 files"."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def in_words(size: float) -> str:
     """Return a number of bytes in the unit that suits it, with at most four digits."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.changelog.disk import Disk
 from twistpi.model.errors import TwistpiError
+from twistpi.model.text import counted
 from twistpi.server.application import Application
 from twistpi.server.directory import Layout, read_secret
 from twistpi.server.health import Verification
@@ -263,7 +264,7 @@ class TwistpiService(Service):
     async def _close(self) -> None:
         """Finish what was asked and close everything; the ports accept nobody any more."""
         if self._connections:
-            _log.info("Finishing what {number} connections were asked.", number=len(self._connections))
+            _log.info("Finishing the requests of {connections}.", connections=counted(len(self._connections), "connection"))
         workers = self._workers.close()
         await self._connections.finish(self._settings.stop_timeout)
         await workers

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+import attrs
 import click
 
 from twistpi.auth import tokens as api_tokens
@@ -14,12 +15,14 @@ from twistpi.blobs.tree import ROOT, Tree
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import PeerClient
 from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of, settings_options, show, show_progress
+from twistpi.cli.promotion import Promoted
 from twistpi.cli.resync import Resynced
 from twistpi.cli.resync import resync as make_replica
 from twistpi.cli.server_administration import Yank
 from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, collect_alone
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ApiToken, Json
+from twistpi.model.text import counted
 from twistpi.rules.accounts import is_expired, read_token_request, token_facts
 from twistpi.rules.releases import read_yank
 from twistpi.server.directory import read_secret
@@ -127,7 +130,8 @@ def yank(
 @click.command()
 @settings_options()
 @click.option("--dry-run", is_flag=True, help="Only list the files.")
-def gc(settings: Settings, dry_run: bool) -> None:
+@click.option("--json", "json", is_flag=True, help="Print the result as JSON.")
+def gc(settings: Settings, dry_run: bool, json: bool) -> None:
     """Delete stored files that no index uses any more.
 
     Files stored within the last hour are kept. A running server does this by itself, an hour after something was removed.
@@ -137,16 +141,21 @@ def gc(settings: Settings, dry_run: bool) -> None:
         def tell(collected: Collected) -> None:
             progress("files", collected.folders, FOLDERS)
 
+        listed: list[dict[str, Json]] = []
+
         def name(garbage: Garbage) -> None:
-            progress.say(f"{ROOT}/{garbage.address.relative} ({garbage.size:,} bytes)")
+            listed.append({"path": f"{ROOT}/{garbage.address.relative}", "size": garbage.size})
+            if not json:
+                progress.say(f"{ROOT}/{garbage.address.relative} ({garbage.size:,} bytes)")
 
         if dry_run:
             stored_before = now().timestamp() - GRACE
             collected = collect_alone(Tree(settings.serverdir), administration.reader, stored_before, tell, only_tell=name)
         else:
             collected = administration.collect_garbage(tell)
-    for line in _collected_lines(collected, dry_run=dry_run):
-        click.echo(line)
+    found = {"examined": collected.blobs, "unused": collected.removed, "bytes": collected.removed_bytes}
+    fields = {"dry-run": dry_run, **found, "kept-as-too-new": collected.young, "files": listed}
+    show(fields if json else None, _collected_lines(collected, dry_run=dry_run))
 
 
 def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
@@ -172,20 +181,28 @@ def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
     is_flag=True,
     help="Continue without entries and files that are missing here, or become the primary again if the new one is lost.",
 )
-def promote(settings: Settings, force: bool) -> None:
+@click.option("--json", "json", is_flag=True, help="Print the result as JSON.")
+def promote(settings: Settings, force: bool, json: bool) -> None:
     """Make a replica the primary, whether or not its server runs.
 
     If the former primary can be reached, it stops accepting writes, and the replica first receives everything from it. Otherwise,
-    when the former primary comes back, it refuses writes and reports what only it has. A running server restarts in place.
+    when the former primary comes back, it refuses writes and reports what only it has. A running server restarts in place. The
+    command ends when the former primary knows, or says for how long it was told in vain.
     """
     with administer(settings, now) as administration:
         promoted = administration.promote(force=force)
-    for sentence in promoted.told:
-        click.echo(sentence)
-    click.echo(f"{settings.serverdir} is the primary from serial {promoted.serial} on; epoch {promoted.epoch} began.")
+    fields = {"serverdir": settings.serverdir, "epoch": promoted.epoch, "serial": promoted.serial, "told": list(promoted.told)}
+    fields |= {"untold-primary": promoted.untold, "tried-seconds": promoted.tried}
+    show(fields if json else None, _promoted_lines(settings.serverdir, promoted))
+
+
+def _promoted_lines(serverdir: str, promoted: Promoted) -> Iterator[str]:
+    yield from promoted.told
+    yield f"{serverdir} is the primary from serial {promoted.serial} on; epoch {promoted.epoch} began."
     if promoted.untold is not None:
-        click.echo(f"The former primary at {promoted.untold} does not know yet; a running server tells it until it does.")
-    click.echo("Remove primary-url from its configuration, and start the other replicas with its address as primary-url.")
+        tried = f", after {promoted.tried:.0f} seconds of trying" if promoted.tried >= 1 else ""
+        yield f"The former primary at {promoted.untold} does not know yet{tried}; a running server tells it until it does."
+    yield "Remove primary-url from its configuration, and start the other replicas with its address as primary-url."
 
 
 @click.command()
@@ -194,7 +211,8 @@ def promote(settings: Settings, force: bool) -> None:
 @click.option(
     "--secretfile", metavar="PATH", type=FILE, help="A copy of that server's secret.  [default: the server directory's secret]"
 )
-def resync(serverdir: str | None, config: str | None, primary_url: str | None, secretfile: str | None) -> None:
+@click.option("--json", "json", is_flag=True, help="Print the result as JSON.")
+def resync(serverdir: str | None, config: str | None, primary_url: str | None, secretfile: str | None, json: bool) -> None:
     """Make a stopped server whose log diverged a replica.
 
     Use it for a former primary after another server was promoted, and for a replica whose state is diverged. Entries and files
@@ -204,23 +222,24 @@ def resync(serverdir: str | None, config: str | None, primary_url: str | None, s
     path = os.path.abspath(settings.serverdir)
     tokens = NodeTokens(read_secret(settings.serverdir, settings.secretfile))
     url = primary_url.rstrip("/") if primary_url else settings.primary_url
-    _say(path, secretfile, make_replica(path, url, lambda one, node_id: PeerClient(one, node_id, tokens, settings.ca_file)))
+    done = make_replica(path, url, lambda one, node_id: PeerClient(one, node_id, tokens, settings.ca_file))
+    show({"serverdir": path, **attrs.asdict(done)} if json else None, _resynced_lines(path, secretfile, done))
 
 
-def _say(path: str, secretfile: str | None, done: Resynced) -> None:
+def _resynced_lines(path: str, secretfile: str | None, done: Resynced) -> Iterator[str]:
     if done.other_log:
-        click.echo("That server has another log; everything on this server was saved.")
+        yield "That server has another log; everything on this server was saved."
     elif done.common == 0:
-        click.echo("The logs have no entries in common that the replica could continue from.")
+        yield "The logs have no entries in common that the replica could continue from."
     else:
-        click.echo(f"The logs are the same up to serial {done.common}.")
+        yield f"The logs are the same up to serial {done.common}."
     if done.anew:
-        click.echo("The replica starts empty and fetches everything from its primary.")
+        yield "The replica starts empty and fetches everything from its primary."
     if done.saved is not None:
         count = done.last - done.common
-        entries = "1 entry" if count == 1 else f"{count:,} entries"
-        click.echo(f"What only this server had is in {done.saved}: {entries}, {done.blobs:,} files; summary.txt tells more.")
+        saved = f"{counted(count, 'entry', 'entries')}, {counted(done.blobs, 'file')}"
+        yield f"What only this server had is in {done.saved}: {saved}; summary.txt tells more."
     else:
-        click.echo("This server had no entries of its own.")
+        yield "This server had no entries of its own."
     with_secret = f", and with --secretfile {secretfile}" if secretfile else ""
-    click.echo(f"{path} is now the directory of a replica; start its server without settings for a primary{with_secret}.")
+    yield f"{path} is now the directory of a replica; start its server without settings for a primary{with_secret}."

@@ -21,6 +21,7 @@ echo correct-horse | twistpi passwd --serverdir ./data --stdin alice
 twistpi gen-config --serverdir ./data --port 4040 --hostname pypi.example
 twistpi gen-config --serverdir /srv/twistpi --hostname pkgs.example --prefix /pypi --force
 twistpi settings | less
+twistpi settings --json | jq '.[].variable'
 twistpi doctor --serverdir ./data
 twistpi doctor --serverdir ./data https://pkgs.example/
 twistpi doctor https://pkgs.example/
@@ -36,12 +37,14 @@ twistpi yank --serverdir ./data alice/dev mypkg 1.0 --reason 'broken on Windows'
 twistpi yank --serverdir ./data alice/dev mypkg 1.0 --undo
 twistpi explain --serverdir ./data alice/dev mypkg
 twistpi explain --serverdir ./data alice/dev mypkg 1.0
+twistpi explain --serverdir ./data --fetch --json alice/dev mypkg
 twistpi status --serverdir ./replica
 twistpi status --serverdir ./replica --wait 1041 --timeout 60
 twistpi status --serverdir ./replica --json | jq '."lag-entries"'
 twistpi log --serverdir ./data --follow
 twistpi log --serverdir ./data --after 1000 --json | jq .changes
 twistpi check --serverdir ./data
+twistpi check --serverdir ./data --json | jq '.findings[].text'
 twistpi gc --serverdir ./data --dry-run
 twistpi gc --serverdir ./data
 twistpi promote --serverdir ./data
@@ -136,6 +139,25 @@ def settings_page() -> str:
     for heading, names in GROUPS.items():
         parts += [f"{heading}\n{'-' * len(heading)}\n", *(_setting_section(settings[name]) for name in names)]
     return "\n".join(parts)
+
+
+def settings_fields() -> list[dict[str, str | bool]]:
+    """Return the same for programs."""
+    names = [name for group in GROUPS.values() for name in group]
+    rows = sorted((CONFIG, *TABLE), key=lambda setting: names.index(setting.name))
+    return [
+        {
+            "name": setting.name,
+            "variable": setting.variable,
+            "value": setting.kind.placeholder or "true or false",
+            "unit": setting.unit,
+            "repeatable": setting.repeatable,
+            "default": setting.shown_default,
+            "allowed": setting.kind.allowed,
+            "meaning": setting.help,
+        }
+        for setting in rows
+    ]
 
 
 def _setting_section(setting: Setting) -> str:

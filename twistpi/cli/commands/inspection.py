@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from itertools import count as count_up
 from urllib.parse import quote, unquote, urlsplit
 
+import attrs
 import click
 
 from twistpi.cli.administration import administer
 from twistpi.cli.commands.common import now, serverdir_option, settings_of, settings_options, show, show_progress
-from twistpi.cli.commands.help import settings_page
+from twistpi.cli.commands.help import settings_fields, settings_page
 from twistpi.cli.diagnostics.findings import WRONG, Finding, count, doctor_fields, doctor_lines, index_fields, index_lines
 from twistpi.cli.diagnostics.index_rules import judge_index
 from twistpi.cli.diagnostics.index_survey import survey_index
@@ -26,6 +27,7 @@ from twistpi.cli.reports import (
     as_text,
     entries,
     explain_project,
+    explanation_fields,
     explanation_lines,
     missing_before,
     status_in,
@@ -36,6 +38,7 @@ from twistpi.http.blocking import BlockingClient
 from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
 from twistpi.model.server_errors import ServerdirRefused
+from twistpi.model.text import counted
 from twistpi.server.directory import Layout
 from twistpi.server.node import read_node
 from twistpi.server.settings import Settings
@@ -92,7 +95,8 @@ def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
 
 @click.command()
 @settings_options()
-def check(settings: Settings) -> None:
+@click.option("--json", "json", is_flag=True, help="Print the findings as JSON.")
+def check(settings: Settings, json: bool) -> None:
     """Verify the changelog, the view and every stored file, and change nothing.
 
     The command reads all data, so it takes as long as reading the disk. The server may run.
@@ -100,36 +104,44 @@ def check(settings: Settings) -> None:
     from twistpi.cli.check import check as findings  # noqa: PLC0415 opens databases and blobs, which the other commands don't
 
     path = settings.serverdir
-    wrong = 0
+    found = []
     with show_progress(sys.stderr, "bytes") as progress:
         for finding in findings(path, progress):
-            wrong += finding.wrong
-            progress.say(f"{'WRONG' if finding.wrong else 'note'}: {finding.text}")
-    things = "thing is" if wrong == 1 else "things are"
-    click.echo(f"{path}: {wrong} {things} wrong" if wrong else f"{path}: all is well")
+            found.append(finding)
+            if not json:
+                progress.say(f"{'WRONG' if finding.wrong else 'note'}: {finding.text}")
+    wrong = sum(finding.wrong for finding in found)
+    things = counted(wrong, "thing is", "things are")
+    fields = {"serverdir": path, "wrong": wrong, "findings": [attrs.asdict(finding) for finding in found]}
+    show(fields if json else None, [f"{path}: {things} wrong" if wrong else f"{path}: all is well"])
     sys.exit(1 if wrong else 0)
 
 
 @click.command()
 @settings_options()
+@click.option("--fetch", is_flag=True, help="First have the running server ask the upstreams of mirrors that may answer.")
+@click.option("--json", "json", is_flag=True, help="Print the explanation as JSON, with every file.")
 @click.argument("index", metavar="USER/INDEX")
 @click.argument("project")
 @click.argument("version", required=False)
-def explain(settings: Settings, index: str, project: str, version: str | None) -> None:
+def explain(settings: Settings, fetch: bool, json: bool, index: str, project: str, version: str | None) -> None:
     """Show which index answers for PROJECT at USER/INDEX, and what hides what.
 
-    With VERSION, show where each of its files comes from.
+    The newest files of each index are listed; with VERSION, all files of that. Mirrors are shown as this server knows them.
     """
     with administer(settings, now) as administration:
-        told = explain_project(administration, index, project, version)
-    for line in explanation_lines(index, told):
-        click.echo(line)
+        told = explain_project(administration, index, project, version, fetch=fetch)
+    show(explanation_fields(index, told) if json else None, explanation_lines(index, told))
 
 
 @click.command("settings")
-def settings_() -> None:
+@click.option("--json", "json", is_flag=True, help="Print a JSON list with name, variable, default and meaning of each.")
+def settings_(json: bool) -> None:
     """Print the documentation of every setting of the server."""
-    click.echo(settings_page(), nl=False)
+    if json:
+        show(settings_fields(), ())
+    else:
+        click.echo(settings_page(), nl=False)
 
 
 @click.command("check-index")
