@@ -17,13 +17,14 @@ from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import Spoken, client_for, reactor
 from tests.replication.scripted_primary import LOG, Replica, ScriptedPrimary
 from tests.replication.test_replication_snapshot import Large
+from tests.web.replication import feed_house
 from twistpi.changelog.disk import Disk
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.node import read_node
-from twistpi.server.replica import FirstSync, forward_to
+from twistpi.server.replica import FirstSync, PrimaryThrottle, forward_to
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, check_usable_by, open_directory
 from twistpi.web.addresses import Addresses
@@ -173,3 +174,30 @@ async def test_a_write_that_was_done_is_answered_as_done_when_this_server_stops_
 async def reach_of(forward: Forwarder, serial: int) -> bool:
     assert forward.reach is not None
     return await forward.reach(serial)
+
+
+# Wrong passwords ---------------------------------------------------------------------------------------------------
+
+
+@in_reactor
+async def test_a_replica_and_its_primary_count_wrong_passwords_together(tmp_path: Path) -> None:
+    setup = feed_house.Setup(str(tmp_path))
+    setup.start()
+    client, agent = client_for(f"http://127.0.0.1:{setup.port.getHost().port}", reactor)
+    url = f"http://127.0.0.1:{setup.port.getHost().port}"
+    here = PrimaryThrottle(Primary(url, feed_house.NODE, client, setup.tokens, os.urandom))
+    there = setup.world.authenticator
+    try:
+        waits = [await here.reserve("alice", "192.0.2.1"), there.count_attempt("alice", "192.0.2.1")]
+        waits += [await here.reserve("alice", "192.0.2.1"), await here.reserve("alice", "192.0.2.1")]
+        assert waits == [0, 0, 0, 0.5]
+        for _ in range(10):
+            there.count_attempt("alice", "192.0.2.1")
+        assert await here.reserve("alice", "192.0.2.1") is None
+        assert await here.reserve("alice", "192.0.2.2") == 0
+        await here.succeeded("alice", "192.0.2.1")
+        assert there.count_attempt("alice", "192.0.2.1") == 0
+    finally:
+        agent.close()
+        await setup.stop()
+    assert await here.reserve("alice", "192.0.2.1") == 0, "who cannot be asked stops nobody"

@@ -26,7 +26,7 @@ from twistpi.rules.permissions import Policy
 from twistpi.server.authentication import Authentication
 from twistpi.server.health import ServerHealth
 from twistpi.server.process import Process
-from twistpi.server.replica import forward_to
+from twistpi.server.replica import PrimaryThrottle, forward_to
 from twistpi.server.roles import EntryListener, RoleBuilder
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
@@ -79,7 +79,8 @@ class Application:
         upstream = self._make_client(connections=32, timeout=wait, silence=wait)
         self.role = RoleBuilder(settings, process, storage, self._readers, self._writer, upstream).build()
         following = self.role.following
-        self._authentication = Authentication.build(settings, self._readers, reactor, offload)
+        shared = None if following is None or self.role.primary is None else PrimaryThrottle(self.role.primary)
+        self._authentication = Authentication.build(settings, self._readers, reactor, offload, shared)
         self._collector = GarbageCollector(
             storage.blobs,
             self._readers,

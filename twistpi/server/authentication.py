@@ -20,7 +20,7 @@ from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import THREADS, Authenticator, PasswordQueue
+from twistpi.web.authentication import THREADS, Authenticator, PasswordQueue, SharedThrottle
 
 _log = Logger()
 
@@ -42,13 +42,18 @@ class Authentication:
     _serverdir: str
 
     @classmethod
-    def build(cls, settings: Settings, readers: Readers, reactor: IServerReactor, offload: Offload) -> Authentication:
-        """Return that of a server with these settings.  Raise ``TwistpiError`` when its secret is not fit."""
+    def build(
+        cls, settings: Settings, readers: Readers, reactor: IServerReactor, offload: Offload, shared: SharedThrottle | None = None
+    ) -> Authentication:
+        """Return that of a server with these settings; ``shared`` is its primary, if it has one.
+
+        Raise ``TwistpiError`` when its secret is not fit.
+        """
         pool = ThreadPool(0, THREADS, "twistpi passwords")
         passwords = PasswordQueue(partial(deferToThreadPool, reactor, pool))
         addresses = Addresses(settings.trusted_proxy, settings.outside_url or "", settings.absolute_urls)
         tokens, cost = login_tokens(settings), settings.bcrypt_cost
-        authenticator = Authenticator(readers, tokens, passwords, reactor, os.urandom, cost, addresses=addresses)
+        authenticator = Authenticator(readers, tokens, passwords, reactor, os.urandom, cost, addresses=addresses, shared=shared)
         return cls(authenticator, readers, pool, offload, settings.serverdir)
 
     def start(self) -> None:

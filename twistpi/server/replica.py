@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
+import orjson
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -20,6 +21,7 @@ from twistpi.http.backoff import Backoff
 from twistpi.http.client import HTTPClient
 from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
+from twistpi.model.records import Json
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary, PrimaryAddress
 from twistpi.replication.progress import Progress, state_after
@@ -39,6 +41,9 @@ _MARK: Final = ((b"X-Devpi-Proxy", b"replica"),)
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 """Seconds between two attempts."""
+_ATTEMPTS: Final = "/+attempts"
+_COUNTED_WITHIN: Final = 2.0
+"""Seconds that a login waits for the primary to count it."""
 _log = Logger()
 
 
@@ -97,6 +102,34 @@ def forward_to(
         mark=_MARK,
         is_over=lambda: following.is_stopped,
     )
+
+
+@attrs.frozen
+class PrimaryThrottle:
+    """Has the primary count the passwords that this replica verifies; see ``web.authentication.SharedThrottle``."""
+
+    _primary: Primary
+
+    async def reserve(self, user: str, address: str) -> float | None:
+        """Return the seconds to wait, None to refuse the password; 0 when the primary cannot tell."""
+        wait = (await self._tell({"user": user, "address": address})).get("wait", 0.0)
+        return float(wait) if isinstance(wait, int | float) else None
+
+    async def succeeded(self, user: str, address: str) -> None:
+        """Take one back."""
+        await self._tell({"user": user, "address": address, "right": True})
+
+    async def _tell(self, told: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return the answer; nothing if there is none, or one of a primary that cannot count."""
+        headers = {"Content-Type": "application/json"}
+        try:
+            answer = await self._primary.ask(
+                "POST", _ATTEMPTS, headers=headers, body=orjson.dumps(told), patience=_COUNTED_WITHIN
+            )
+            counted = await answer.json()
+        except TwistpiError:
+            return {}
+        return counted if answer.status == 200 and isinstance(counted, dict) else {}
 
 
 @attrs.define(eq=False)

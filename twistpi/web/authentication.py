@@ -135,6 +135,16 @@ class PasswordCheck(Protocol):
         """Return whether ``password``, given by a client at ``address``, is that of the user ``name``. Raise ``AskFirst``."""
 
 
+class SharedThrottle(Protocol):
+    """Another server that counts wrong passwords, its own and those that came here."""
+
+    async def reserve(self, user: str, address: str) -> float | None:
+        """Do as ``Throttle.reserve``; return 0 when that server cannot be asked."""
+
+    async def succeeded(self, user: str, address: str) -> None:
+        """Do as ``Throttle.succeeded``, if that server can be asked."""
+
+
 @attrs.define(eq=False)
 class Authenticator:
     """Authenticates callers, lets users log in, and makes hashes of passwords and tokens."""
@@ -149,6 +159,8 @@ class Authenticator:
     addresses: Addresses = attrs.field(factory=Addresses)
     elsewhere: PasswordCheck | None = None
     """Verifies the passwords that are not remembered here; None if this process does so itself."""
+    shared: SharedThrottle | None = None
+    """Counts the wrong passwords of several servers; None where this one is alone, or is the one that counts."""
     _remembered: Remembered = attrs.field(init=False)
     _throttle: Throttle = attrs.field(init=False, factory=Throttle)
     _tries: SingleFlight[tuple[bytes, str], bool] = attrs.field(init=False, factory=SingleFlight)
@@ -201,6 +213,14 @@ class Authenticator:
             return BLANK
         # Under a key of its own: a client that leaves meanwhile must not make room in the queue while its thread works.
         return await self._hashing.join(object(), lambda: self.line.run("", hash_password, password, self.bcrypt_cost))
+
+    def count_attempt(self, user: str, address: str) -> float | None:
+        """Count a password of ``user`` from ``address`` as wrong until it turns out to be right; see ``Throttle.reserve``."""
+        return self._throttle.reserve(user, address, self.clock.seconds())
+
+    def password_was_right(self, user: str, address: str) -> None:
+        """Forget the wrong passwords of ``user`` from ``address``."""
+        self._throttle.succeeded(user, address)
 
     def new_api_token(self) -> tuple[str, str, str]:
         """Return the text of a new API token, which is shown once, its public half, and the digest to be stored."""
@@ -275,7 +295,10 @@ class Authenticator:
             return await self.elsewhere.is_right(shown.user, shown.secret, address, local=local)
         # Wrong passwords of users that do not exist are counted under one name for all of them.
         counted_as, kept = ("", None) if user is None else (user.name, user.password_hash)
-        wait = self._throttle.reserve(counted_as, address, self.clock.seconds())
+        wait = self.count_attempt(counted_as, address)
+        if wait is not None and self.shared is not None:
+            there = await self.shared.reserve(counted_as, address)
+            wait = None if there is None else max(wait, there)
         if wait is None:
             seconds = math.ceil(LONGEST_WAIT)
             raise LoginFailed(
@@ -287,7 +310,9 @@ class Authenticator:
         verify = partial(self.line.run, address, verify_password, shown.secret, kept)
         right = bool(kept and shown.secret) and await self._checks.join(digest, verify)
         if right:
-            self._throttle.succeeded(counted_as, address)
+            self.password_was_right(counted_as, address)
+            if self.shared is not None:
+                Deferred.fromCoroutine(self.shared.succeeded(counted_as, address))
         else:
             # An unknown name may be a password that slipped into the wrong field.
             _log.info("A login of {user} from {address} failed.", user=counted_as or "a user who does not exist", address=address)

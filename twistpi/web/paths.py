@@ -16,7 +16,8 @@ READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _SLASHES: Final = re.compile(rb"/{2,}")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _OF_EACH_SERVER: Final = frozenset(
-    b"+status +health +ready +metrics +gc +promote +resync +changelog +snapshot +blob +blobs +relay +peer +fence".split()
+    b"+status +health +ready +metrics +gc +promote +resync".split()
+    + b"+attempts +changelog +snapshot +blob +blobs +relay +peer +fence".split()
 )
 """Routes that are about one server and its disk, or for other servers."""
 _QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})

@@ -45,7 +45,7 @@ from twistpi.web.receiving.streamed_body import is_result_path
 from twistpi.web.replication.authentication import NodeResponder
 from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
 from twistpi.web.replication.feed import FeedHandler, SnapshotHandler
-from twistpi.web.replication.upstream_questions import PeerHandler, UpstreamQuestionHandler
+from twistpi.web.replication.upstream_questions import AttemptsHandler, PeerHandler, UpstreamQuestionHandler
 from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json
 from twistpi.web.transport.send import send_body
@@ -80,6 +80,7 @@ def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
     yield "/+relay/metadata", ["POST"], node.only(relay.metadata)
     yield "/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], node.only(relay.file)
     yield "/+relay/names/<name:user>/<name:index>", ["GET"], node.only(relay.names)
+    yield "/+attempts", ["POST"], node.only(AttemptsHandler(node, access.authenticator).count)
     if replication.fencing is not None:
         peers = PeerHandler(node, replication.fencing)
         yield "/+peer", ["GET"], node.only(peers.peer)

@@ -523,6 +523,27 @@ def test_a_request_whose_guess_is_refused_is_nobodys(setup: Setup) -> None:
     assert setup.principal("alice", PASSWORD) == NOBODY
 
 
+def test_another_server_that_counts_as_well_makes_guesses_wait_and_refuses_them(tmp_path: Path) -> None:
+    waits: dict[str, float | None] = {"alice": 3.0, "bob": None}
+    right = []
+
+    class Shared:
+        async def reserve(self, user: str, address: str) -> float | None:
+            return waits[user]
+
+        async def succeeded(self, user: str, address: str) -> None:
+            right.append((user, address))
+
+    setup = Setup(str(tmp_path), shared=Shared())
+    slowed = setup.logs_in("alice", PASSWORD)
+    assert slowed.pending
+    setup.clock.advance(3)
+    assert slowed.now()[1] == 36000
+    assert right == [("alice", AFAR.host)]
+    assert getattr(setup.logs_in("bob", "bobs").error(), "status", 0) == 429
+    setup.close()
+
+
 def test_names_that_nobody_has_are_slowed_together_and_hash_nothing(setup: Setup) -> None:
     for number in range(3):
         assert not setup.logs_in(f"nobody{number}", "x").pending

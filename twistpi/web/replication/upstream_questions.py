@@ -23,6 +23,7 @@ from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.replication.fencing import Fencing
 from twistpi.web.access import Access
+from twistpi.web.authentication import Authenticator
 from twistpi.web.components import MirrorServices
 from twistpi.web.replication.authentication import NodeResponder, node_json
 from twistpi.web.replication.blobs import NodeFiles
@@ -131,6 +132,25 @@ def _read(request: Request, *needed: str) -> dict[str, Json]:
     if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in needed):
         raise BadRequest(f"Bad request: a JSON object with {' and '.join(needed)} is needed")
     return told
+
+
+@attrs.define(eq=False)
+class AttemptsHandler:
+    """Answers ``/+attempts``: a replica counts the passwords that it verifies where its primary counts its own."""
+
+    _respond: NodeResponder
+    _authenticator: Authenticator
+
+    async def count(self, request: Request, claim: NodeClaim) -> bytes:
+        """Count one as wrong, and return the seconds to wait before it is verified, null to refuse it; or take back one that was
+        ``right``.
+        """
+        told = _read(request, "user", "address")
+        user, address = str(told["user"]), str(told["address"])
+        if told.get("right") is True:
+            self._authenticator.password_was_right(user, address)
+            return self._respond.put(request, node_json({}))
+        return self._respond.put(request, node_json({"wait": self._authenticator.count_attempt(user, address)}))
 
 
 @attrs.define(eq=False)
