@@ -117,6 +117,7 @@ def test_a_new_mirror_has_a_volatility_and_what_it_is_told() -> None:
         "type": "mirror",
         "volatile": False,
         "mirror_url": SECRET_URL,
+        "mirror_url_kind": "flat",
         "mirror_cache_expiry": "600",
         "mirror_use_external_urls": "yes",
         "mirror_no_project_list": "no",
@@ -228,6 +229,8 @@ def test_a_value_that_a_private_index_does_not_take_is_refused(given: dict[str, 
         ({"mirror_use_external_urls": "maybe"}, "Unknown boolean value 'maybe'."),
         ({"mirror_no_project_list": 1}, "Unknown boolean value 1."),
         ({"mirror_ignore_serial_header": "0"}, "Unknown boolean value '0'."),
+        *(({"mirror_url_kind": kind}, f"Unknown value {kind!r} for mirror_url_kind, must be 'simple' or 'flat'.")
+          for kind in ["Flat", "", True, 5]),
         *(({"mirror_unknown_status": status}, "'mirror_unknown_status' option must be 401, 403 or 404")
           for status in ["500", 200, True, None, [403]]),
         ({"mirror_provides_core_metadata": []}, "Unknown boolean value []."),

@@ -98,6 +98,17 @@ def test_what_is_no_list_is_refused(body: bytes, content_type: str) -> None:
         parse_names(body, content_type)
 
 
+def test_a_flat_page_names_the_projects_of_its_files() -> None:
+    body = b"""<h2>Assets</h2><ul><li><a href="/o/r/releases/download/v1/Demo_Extra-1.0-py3-none-any.whl" rel="nofollow"
+        data-turbo="false" class="Truncate"><span class="text-bold">Demo_Extra-1.0-py3-none-any.whl</span></a>
+        <li><a href='demo-1.0%2Bcpu.tar.gz?x=1&amp;y=2#sha256=abc'>source</a><a href="demo-2.0.zip">x</a>
+        <a href="../">../</a><a href="/login">login</a><a>x</a><a href="notes.txt">notes</a></ul>"""
+    for piece in (7, 100_000):
+        pieces = (body[place : place + piece] for place in range(0, len(body), piece))
+        names = NameListParser(pieces, "text/html", URL, is_flat=True).names()
+        assert [name for name, _serial in names] == ["demo-extra", "demo", "demo"]
+
+
 @pytest.mark.parametrize("body", ["<html></html>", "<title>root/pypi: simple list</title><form></form>"])
 def test_html_lists_without_names_are_empty_lists(body: str) -> None:
     assert html_names(body) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 
 import pytest
@@ -207,6 +208,19 @@ def test_flat_pages_give_only_the_files_of_the_project() -> None:
         "demo-extra-1.0.zip",
         "demo_extra-1.0-py3-none-any.whl",
     ]
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_of_a_flat_page_only_links_count(form: str) -> None:
+    names = ["demo-1.0.zip", "demo_extra-1.0.zip", "demo-1.0-py3-none-any.whl"]
+    links = "".join(f"<a href=/f/{name}>{name}</a>" for name in names)
+    body = f'<meta name="pypi:project-status" content="quarantined"><p>{"x" * 100_000}</p>{links}<!--SERIAL 5-->'
+    if form == "json":
+        files = [{"filename": name, "url": f"/f/{name}", "hashes": {}} for name in names]
+        body = json.dumps({"meta": {"_last-serial": 5}, "versions": ["1.0"], "project-status": "archived", "files": files})
+    for project, count in (("demo", 2), ("demo-extra", 1), ("other", 0)):
+        page = parse_project_page(body.encode(), "", URL, project, is_flat=True)
+        assert (len(page.links), page.versions, page.header) == (count, (), PageHeader())
 
 
 def test_odd_but_legal_names_stay() -> None:

@@ -116,6 +116,7 @@ WRONG_MIRROR: list[Any] = _each(
         "mirror_no_project_list": ["0"],
         "mirror_ignore_serial_header": [[]],
         "mirror_unknown_status": ["500"],
+        "mirror_url_kind": ["page"],
         "mirror_provides_core_metadata": ["si"],
         "mirror_web_url_fmt": [5],
         "acl_toxresult_upload": [["alice"]],

@@ -36,9 +36,8 @@ class UpstreamNames:
 
     async def ask(self, config: UpstreamConfig, headers: Mapping[str, str], timeout: float) -> tuple[FileResponse, float]:
         """See ``NameSource``."""
-        url, credentials = f"{config.source.rstrip('/')}/", config.credentials
         response = await self._client.request(
-            "GET", url, headers=headers, credentials=credentials, timeout=timeout, compressed=True
+            "GET", config.names_url, headers=headers, credentials=config.credentials, timeout=timeout, compressed=True
         )
         return response, 0.0
 

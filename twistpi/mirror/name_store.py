@@ -140,6 +140,8 @@ class Received:
     url: str
     is_whole: bool
     """Whether it cannot have broken off unnoticed."""
+    is_flat: bool = False
+    """Whether an HTML page lists files, not projects."""
 
 
 def make_pages(received: Received, index: str, folder: str) -> Generator[None, None, tuple[int, Mapping[str, str]]]:
@@ -151,7 +153,7 @@ def make_pages(received: Received, index: str, folder: str) -> Generator[None, N
     names_path, serials_path, runs_path = (os.path.join(folder, name) for name in ("names.txt", "serials", "runs"))
     with open(received.path, "rb") as file, open(runs_path, "w+b") as runs_file:
         content = _decompressed(file, received.encoding)
-        parser = NameListParser(content, received.content_type, received.url, received.is_whole)
+        parser = NameListParser(content, received.content_type, received.url, received.is_whole, received.is_flat)
         try:
             runs = yield from _write_runs(parser.names(), runs_file)
         except BadUpstreamPage as error:

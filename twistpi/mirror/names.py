@@ -139,7 +139,7 @@ class NameLists:
             match change:
                 case IndexDeleted():
                     self._forget(change.index)
-                case IndexModified() if "mirror_url" in (*change.changed, *change.removed):
+                case IndexModified() if {"mirror_url", "mirror_url_kind"} & {*change.changed, *change.removed}:
                     self._forget(change.index)
                 case _:
                     pass
@@ -263,8 +263,8 @@ class NameLists:
         path = os.path.join(folder, "received")
         await self._receive(response, path)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
-        url = f"{config.source.rstrip('/')}/"
-        received = Received(path, encoding, response.header("Content-Type") or "", url, tells_its_end(response))
+        media_type, is_whole = response.header("Content-Type") or "", tells_its_end(response)
+        received = Received(path, encoding, media_type, config.names_url, is_whole, config.is_flat)
         count, etags = await self._in_steps(make_pages(received, config.index, folder), folder)
         await self._offload(os.unlink, path)
         self._log.info("{index}: the list of {projects} is here", index=config.index, projects=counted(count, "project"))

@@ -48,6 +48,12 @@ _SERIAL: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
 _REFUSED: Final = frozenset({401, 403})
 _PROVEN: Final = 60.0
 """Seconds for which a page proves that an upstream answers this server."""
+_FLAT_HOLDS: Final = 10.0
+"""Seconds for which a flat page is used for other projects, too."""
+_LARGEST_FLAT: Final = 4 * 1024 * 1024
+"""Bytes of a flat page that is held for this time."""
+_MOST_FLAT: Final = 8
+"""Flat pages that are held."""
 _AT_ONCE: Final = 64
 """Pages that are requested from one origin at a time."""
 
@@ -104,6 +110,8 @@ class UpstreamPages:
     )
     _answered: dict[tuple[str, str], _Answered] = attrs.field(init=False, factory=dict)
     """Index and ``mirror_url`` -> the last page from there."""
+    _flat: dict[tuple[str, str], tuple[Response, float]] = attrs.field(init=False, factory=dict)
+    """Index and ``mirror_url`` -> a flat page, and when it came in Unix seconds."""
     _probes: SingleFlight[tuple[str, str], bool] = attrs.field(init=False, factory=SingleFlight)
 
     async def refresh(
@@ -113,7 +121,7 @@ class UpstreamPages:
         turn = self._turns[config.origin]
         await turn.acquire()
         try:
-            response = await self._get(config, project, known)
+            response = self._flat_page(config) or await self._get(config, project, known)
             if retry_after(response, self._client.clock.seconds()) is None:
                 responding()
             if response.status == 200:
@@ -123,7 +131,10 @@ class UpstreamPages:
         finally:
             turn.release()
         if response.status == 200:
-            page = await _parse(self._client, project, response, body)
+            self._keep_flat(config, response, len(body))
+            page = await _parse(self._client, config, project, response, body)
+            if config.is_flat and not page.links:
+                return await self._learn_absence(config, project, known)
             learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
             await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
             self._note_answer(config, project)
@@ -134,6 +145,9 @@ class UpstreamPages:
             return "revalidated", await self._confirm(config, project, known.freshness, response)
         if not await self._means_unknown(response.status, config, known):
             raise unusable_status(response, self._client.clock.seconds())
+        return await self._learn_absence(config, project, known)
+
+    async def _learn_absence(self, config: UpstreamConfig, project: str, known: Known) -> tuple[Kind, Freshness]:
         if not known.is_known:
             config.require_current(self._readers.get().index(config.index))
             raise UnknownProject(config.index, project)
@@ -151,12 +165,27 @@ class UpstreamPages:
             compressed=True,
         )
 
+    def _flat_page(self, config: UpstreamConfig) -> Response | None:
+        """Return a flat page that came seconds ago: who installs asks for one project after the other."""
+        response, at = self._flat.get((config.index, config.mirror_url), (None, 0.0))
+        return response if config.is_flat and 0 <= self._client.clock.seconds() - at < _FLAT_HOLDS else None
+
+    def _keep_flat(self, config: UpstreamConfig, response: Response, size: int) -> None:
+        upstream, now = (config.index, config.mirror_url), self._client.clock.seconds()
+        if config.is_flat and size <= _LARGEST_FLAT and self._flat_page(config) is not response:
+            self._flat.pop(upstream, None)
+            self._flat[upstream] = (response, now)
+            if len(self._flat) > _MOST_FLAT:
+                del self._flat[next(iter(self._flat))]
+
     async def _means_unknown(self, status: int, config: UpstreamConfig, known: Known) -> bool:
         """Return whether ``status`` says that there is no such project.
 
         Object storage whose files may be read but not listed answers 403 for what it does not have.  So does an upstream that
         refuses this server altogether; the one that does not answers for another project at that time.
         """
+        if config.is_flat:
+            return False
         if status in (404, 410):
             return True
         if known.is_known or status not in _REFUSED:
@@ -220,16 +249,17 @@ async def read_page(client: HTTPClient, config: UpstreamConfig, project: str, ti
     if response.status != 200:
         response.discard()
         raise unusable_status(response, client.clock.seconds())
-    return await _parse(client, project, response, await response.read(LARGEST_PAGE))
+    return await _parse(client, config, project, response, await response.read(LARGEST_PAGE))
 
 
-async def _parse(client: HTTPClient, project: str, response: Response, body: bytes) -> ProjectPage:
-    given = (body, response.header("Content-Type") or "", response.url, project, tells_its_end(response))
+async def _parse(client: HTTPClient, config: UpstreamConfig, project: str, response: Response, body: bytes) -> ProjectPage:
+    media_type, is_whole = response.header("Content-Type") or "", tells_its_end(response)
+    given = (body, media_type, response.url, project, is_whole, config.is_flat)
     try:
         page = await client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)
     except BadUpstreamPage as error:
         raise RequestFailed(f"its page cannot be used: {error.reason}", Cause.UNUSABLE) from error
-    serial = response.header("X-PyPI-Last-Serial")
+    serial = None if config.is_flat else response.header("X-PyPI-Last-Serial")
     if page.header.last_serial is None and serial is not None and _SERIAL.match(serial):
         page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=int(serial)))
     return page

@@ -36,8 +36,8 @@ _RECENT: Final = 10.0
 _MOST_CHANGES: Final = 5
 """How often the configuration of an index may change while one request waits."""
 
-Key = tuple[str, str, str, bool, int | None]
-"""Index, project, ``mirror_url``, whether older serials are accepted, and ``mirror_unknown_status``.
+Key = tuple[str, str, str, bool, bool, int | None]
+"""Index, project, ``mirror_url``, whether it is flat, whether older serials are accepted, and ``mirror_unknown_status``.
 
 With another configuration, neither a request that is on its way nor a failure that is remembered counts.
 """
@@ -264,7 +264,7 @@ class PageService:
 
 
 def _key(config: UpstreamConfig, project: str) -> Key:
-    return config.index, project, config.mirror_url, config.ignores_serial, config.unknown_status
+    return config.index, project, config.mirror_url, config.is_flat, config.ignores_serial, config.unknown_status
 
 
 def _upstream_key(config: UpstreamConfig) -> tuple[str, str]:

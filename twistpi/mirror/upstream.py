@@ -18,6 +18,8 @@ from twistpi.model.monitoring import Measure
 from twistpi.model.records import Freshness, Index
 from twistpi.model.text import public_address
 
+_FLAT: Final = "#flat"
+
 
 class StaleConfig(Exception):
     """The index was deleted, made anew or given another upstream while its upstream was asked, so the answer is not for it."""
@@ -29,7 +31,9 @@ class UpstreamConfig:
 
     index: str
     source: str
-    """``mirror_url`` without user and password; it may still have a token in its path, so only ``shown`` is shown."""
+    """``mirror_url`` without user and password, with ``#flat`` for a flat page.  It may still have a token in its path, so only
+    ``shown`` is shown.
+    """
     origin: Origin
     credentials: Credentials | None
     expiry: float
@@ -43,7 +47,17 @@ class UpstreamConfig:
 
     def is_current(self, index: Index | None) -> bool:
         """Return whether ``index``, None for a deleted one, mirrors this upstream, and as the same user."""
-        return index is not None and index.is_mirror and index.config.get("mirror_url") == self.mirror_url
+        return (
+            index is not None
+            and index.is_mirror
+            and index.config.get("mirror_url") == self.mirror_url
+            and _is_flat(index) == self.is_flat
+        )
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the upstream is one page with the files of all projects, rather than a simple index."""
+        return self.source.endswith(_FLAT)
 
     def require_current(self, index: Index | None) -> None:
         """Raise ``StaleConfig`` unless ``is_current``."""
@@ -57,7 +71,12 @@ class UpstreamConfig:
 
     def page_url(self, project: str) -> str:
         """Return the address of the page of ``project``, a normalised name, which needs no quoting."""
-        return f"{self.source.rstrip('/')}/{project}/"
+        return self.names_url if self.is_flat else f"{self.names_url}{project}/"
+
+    @property
+    def names_url(self) -> str:
+        """The address of the list of all projects, or of the flat page."""
+        return self.source.removesuffix(_FLAT) if self.is_flat else f"{self.source.rstrip('/')}/"
 
 
 def upstream_config(index: Index, subject: str, cache_expiry: float = 0.0) -> UpstreamConfig:
@@ -73,6 +92,8 @@ def upstream_config(index: Index, subject: str, cache_expiry: float = 0.0) -> Up
         source, origin, credentials = _parse(url)
     except ValueError as error:
         raise UpstreamFailed(index.name, subject, f"its mirror_url is not usable: {error}") from error
+    if _is_flat(index):
+        source += _FLAT
     own = index.config.get("mirror_cache_expiry")
     expiry = cache_expiry
     if isinstance(own, int | float) and not isinstance(own, bool) and own >= 0:
@@ -80,6 +101,10 @@ def upstream_config(index: Index, subject: str, cache_expiry: float = 0.0) -> Up
     ignores_serial = bool(index.config.get("mirror_ignore_serial_header"))
     unknown_status = index.config.get("mirror_unknown_status")
     return UpstreamConfig(index.name, source, origin, credentials, expiry, ignores_serial, unknown_status, url)
+
+
+def _is_flat(index: Index) -> bool:
+    return index.config.get("mirror_url_kind") == "flat"
 
 
 def is_fresh(freshness: Freshness | None, source: str, expiry: float, now: float) -> bool:

@@ -116,6 +116,12 @@ def _seconds(key: str, value: Json) -> int:
     return int(value)
 
 
+def _url_kind(key: str, value: Json) -> str:
+    if value not in ("simple", "flat"):
+        raise BadRequest(f"Unknown value {shown(value)} for {key}, must be 'simple' or 'flat'.")
+    return str(value)
+
+
 def _unknown_status(key: str, value: Json) -> int:
     status = value.strip() if isinstance(value, str) else str(value)
     if status not in ("401", "403", "404"):
@@ -184,6 +190,7 @@ STAGE_KEYS: Final = (
 MIRROR_KEYS: Final = (
     Key("volatile", _boolean, default=True),
     Key("mirror_url", _url),
+    Key("mirror_url_kind", _url_kind),
     Key("mirror_cache_expiry", _seconds),
     Key("mirror_use_external_urls", _boolean),
     Key("mirror_no_project_list", _boolean),

@@ -43,7 +43,7 @@ def require_index_page(text: str, content_type: str, url: str, project: str | No
         return
     if any(_is_index_heading(heading, url, project) for heading in _HEADING.findall(start)):
         return
-    if project is not None and _FILE_LINK.search(start):
+    if project is not None and _FILE_LINK.search(text):
         return
     if len(text) <= _LARGEST_EMPTY and not _FRAME.sub("", text).strip("\ufeff \t\r\n"):
         return

@@ -9,6 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from html import unescape
 from itertools import chain, islice
 from typing import Final
 
@@ -16,20 +17,21 @@ import attrs
 import orjson
 
 from twistpi.model.errors import BadUpstreamPage, InvalidName
-from twistpi.model.names import normalize_project
+from twistpi.model.names import normalize_project, project_of_filename
 from twistpi.model.records import Json
 from twistpi.simple.fields import check_api_version, clean_serial
 from twistpi.simple.index_pages import SEARCHED, has_form, require_end, require_index_page
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.parse import charset_of, is_json
 from twistpi.simple.render import HTML_VERSION, JSON_VERSION
-from twistpi.simple.urls import escape
+from twistpi.simple.urls import escape, filename_of
 
 Name = tuple[str, int | None]
 """A normalised name, and the upstream's serial of the project."""
 
 _ANCHOR: Final = re.compile(r"<a\s([^<>]{1,2000}+)>\s{0,100}+([A-Za-z0-9._-]{1,200}+)/?\s{0,100}+</a", re.IGNORECASE)
 """Attributes and text.  Possessive and without ``<``: however the page is written, no part of it is read twice."""
+_FILE_ANCHOR: Final = re.compile(r"<a\s([^<>]{1,2000}+)>", re.IGNORECASE)
 _LONGEST_ANCHOR: Final = 3_000
 """Characters, at least as many as the pattern above can match."""
 _HREF: Final = re.compile(r"(?:\A|\s)href\s*+=\s*+[\"']?\s*+([^\"'\s]++)", re.IGNORECASE)
@@ -55,6 +57,8 @@ class NameListParser:
     url: str
     is_whole: bool = True
     """Whether the bytes cannot have broken off unnoticed."""
+    is_flat: bool = False
+    """Whether an HTML page lists files, from whose names those of the projects are told."""
     last_serial: int | None = attrs.field(default=None, init=False)
     """The upstream's serial of the list; known when all names were read."""
 
@@ -76,7 +80,7 @@ class NameListParser:
     def _html_names(self, pieces: Iterator[str]) -> Iterator[Name]:
         """Yield the names of anchors whose address ends in the name they show, which excludes the other links of a page.
 
-        A name has no character that HTML would escape, so a pattern finds it.
+        Of a flat page yield the projects of the files.  A name has no character that HTML would escape, so a pattern finds it.
         """
         count, start, rest, last = 0, "", "", ""
         for piece in pieces:
@@ -84,9 +88,9 @@ class NameListParser:
                 start += piece
             text = rest + piece
             end = 0
-            for match in _ANCHOR.finditer(text):
+            for match in (_FILE_ANCHOR if self.is_flat else _ANCHOR).finditer(text):
                 end = match.end()
-                name = _name_of_anchor(match[1], match[2])
+                name = _project_of_anchor(match[1]) if self.is_flat else _name_of_anchor(match[1], match[2])
                 if name is not None:
                     count += 1
                     yield name, None
@@ -220,6 +224,12 @@ def _name_of_anchor(attributes: str, name: str) -> str | None:
         return normalized
     href = _HREF.search(attributes)
     return normalized if href and _normalized(href[1].rstrip("/").rpartition("/")[2]) == normalized else None
+
+
+def _project_of_anchor(attributes: str) -> str | None:
+    """Return the project of the file that an anchor leads to."""
+    href = _HREF.search(attributes)
+    return project_of_filename(filename_of(unescape(href[1]).partition("#")[0])) if href else None
 
 
 def _normalized(name: str) -> str | None:

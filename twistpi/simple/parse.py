@@ -45,15 +45,20 @@ _PLAIN_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}\Z")
 """Nearly every name; ``check_filename`` accepts them all, but takes longer."""
 
 
-def parse_project_page(body: bytes, content_type: str, url: str, project: str, is_whole: bool = True) -> ProjectPage:
+def parse_project_page(
+    body: bytes, content_type: str, url: str, project: str, is_whole: bool = True, is_flat: bool = False
+) -> ProjectPage:
     """Parse the page of ``project`` (normalised) that ``url`` answered with; raise ``BadUpstreamPage``.
 
     Relative links resolve against ``url``, the one after redirects; credentials in it are not passed on to links.
     ``content_type`` is the header's value, empty when there was none; ``is_whole`` is false when ``body`` may have broken off.
+    Of a flat page, which lists the files of many projects, only the links count.
     """
     url = without_credentials(url)
     if is_json(body, content_type, url):
         header, versions, found = _parse_json(body, url)
+        if is_flat:
+            return ProjectPage(project, _unique(link for link in found if _belongs(link.filename, project)))
         return ProjectPage(project, _unique(found), versions, header)
     text = body.removeprefix(b"\xef\xbb\xbf").decode(charset_of(content_type), errors="replace")
     if not is_whole:
@@ -62,7 +67,7 @@ def parse_project_page(body: bytes, content_type: str, url: str, project: str, i
     links = _unique(found)
     if not links:
         require_index_page(text, content_type, url, project)
-    return ProjectPage(project, links, (), header)
+    return ProjectPage(project, links, (), PageHeader() if is_flat else header)
 
 
 def is_json(body: bytes, content_type: str, url: str) -> bool:
