@@ -19,11 +19,13 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.cli.administration import administer
 from twistpi.cli.check import check
-from twistpi.cli.server_administration import Yank
+from twistpi.cli.server_administration import MirroredFile, Yank
 from twistpi.gc.garbage import Collected
-from twistpi.model.changes import Change
+from twistpi.model.changes import Change, FileCached, LinksChanged
 from twistpi.model.errors import UnknownFile
+from twistpi.model.records import Link
 from twistpi.model.releases import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
+from twistpi.rules.mirrors import file_path
 from twistpi.server.directory import ServerDirectory
 
 INDEX = "carol/dev"
@@ -143,6 +145,56 @@ def test_gc_says_why_the_servers_sweep_failed(made: Path) -> None:
     told.status, told.body = 404, {"message": "nothing here"}
     with asking(made, told) as administration, pytest.raises(click.ClickException, match="nothing here"):
         administration.collect_garbage(lambda _: None)
+
+
+# refetch -----------------------------------------------------------------------------------------------------------
+
+
+MIRRORED = Link(WHEEL, f"https://files.example/{WHEEL}", {"sha256": sha256(b"wheel").hexdigest()})
+
+
+@pytest.fixture
+def mirror(made: Path) -> Path:
+    """A mirror that lists two files, and has one."""
+    links = (MIRRORED, attrs.evolve(MIRRORED, filename=SDIST))
+    write(made, LinksChanged("root/pypi", "demo", links), FileCached("root/pypi", "demo", WHEEL, MIRRORED.hashes["sha256"], 5))
+    return made
+
+
+@pytest.mark.parametrize("name", [WHEEL, file_path(MIRRORED)])
+def test_refetch_throws_the_bytes_of_a_mirrored_file_away(mirror: Path, name: str) -> None:
+    before = _serial(mirror)
+    done = run(mirror, "refetch", "root/pypi", name)
+    assert (done.exit_code, done.stdout) == (0, f"{name} of root/pypi will be fetched again when it is requested.\n")
+    assert [(entry["by"], entry["changes"]) for entry in entries(mirror, before)] == [
+        ("root", [{"kind": "FileRemoved", "index": "root/pypi", "project": "demo", "filename": WHEEL}])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("carol/none", WHEEL), "carol/none could not be found"),
+        ((INDEX, WHEEL), "carol/dev is no mirror"),
+        (("root/pypi", "other-1.0.zip"), "has no file other-1.0.zip"),
+        (("root/pypi", "+f/000/none.zip"), "doesn't exist"),
+        (("root/pypi", SDIST), "has no file data"),
+    ],
+)
+def test_refetch_refuses_what_is_not_there(mirror: Path, words: tuple[str, ...], refusal: str) -> None:
+    before = _serial(mirror)
+    refused = run(mirror, "refetch", *words)
+    assert refused.exit_code != 0
+    assert refusal in refused.stderr
+    assert _serial(mirror) == before
+
+
+def test_refetch_asks_a_running_server_as_the_indexs_owner(mirror: Path) -> None:
+    told = Answering(node_id(mirror))
+    with asking(mirror, told) as administration:
+        administration.refetch(MirroredFile("root/pypi", WHEEL))
+    method, path, _, _ = told.asked[-1]
+    assert (method, path) == ("DELETE", f"/root/pypi/{file_path(MIRRORED)}?force")
 
 
 # yank --------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from tests.mirror.test_mirror_sidecars import ask
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
+from twistpi.model.releases import FileRemoved
 from twistpi.model.server_errors import StorageFull
 
 WHEEL = "hello-1.0-py3-none-any.whl"
@@ -354,6 +355,25 @@ async def test_bytes_another_index_brought_are_not_fetched_again(setup: Setup) -
     assert await read_all(download) == CONTENT
     assert (await download.finished()).size == len(CONTENT)
     assert setup.fake.count(FILE) == 1
+
+
+@pytest.mark.parametrize("hashes", [("sha256",), ()])
+@in_reactor
+async def test_what_is_thrown_away_is_fetched_again_and_damaged_bytes_are_not_taken_for_it(
+    setup: Setup, hashes: tuple[str, ...]
+) -> None:
+    await learn(setup, ARCHIVE, hashes=hashes)
+    assert await setup.download("hello", WHEEL) == ARCHIVE
+    await cached(setup)
+    ((address, _size),) = setup.blobs.walk()
+    with open(setup.blobs.path(address), "r+b") as file:
+        file.write(b"damage")
+    await setup.commit(FileRemoved(setup.index.name, "hello", WHEEL))
+    assert not setup.file("hello", WHEEL).cached
+    if not hashes:
+        setup.blobs.remove(address)
+    assert await setup.download("hello", WHEEL) == ARCHIVE
+    assert setup.fake.count(FILE) == 2
 
 
 @in_reactor

@@ -13,7 +13,7 @@ from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Set
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from tests.view.small_world import cached, listed
 from tests.view.small_world import link as mirrored
-from twistpi.model.changes import Change
+from twistpi.model.changes import Change, LinksChanged
 from twistpi.model.errors import TwistpiError, UnknownFile
 from twistpi.model.records import Index, KnownFile, KnownProject, Link, PageHeader
 from twistpi.model.releases import AttachmentRemoved, FileRemoved, FileYanked, ProjectMarked, ProjectRemoved, ReleaseRemoved
@@ -159,17 +159,27 @@ def test_a_file_that_was_overwritten_is_not_there_any_more(setup: Setup) -> None
     assert setup.release(DEV).files
 
 
-def test_files_of_a_mirror_stay(setup: Setup) -> None:
+def test_of_a_mirrors_file_the_bytes_go_and_it_stays_listed(setup: Setup) -> None:
     setup.fold(listed(mirrored(WHEEL, digest("one")), mirrored(SDIST, digest("two"))), cached(WHEEL, digest("one")))
     here, elsewhere = upload().path, upload(SDIST, "two").path
     assert refused_file(setup, PYPI, here)[0] == 403
     assert refused_file(setup, MIRROR, "+f/none") == (404, "package 'root/pypi/+f/none' doesn't exist")
     for index, force in ((MIRROR, False), (PYPI, True)):
         assert refused_file(setup, index, elsewhere, force=force) == (404, f"entry has no file data root/pypi/{elsewhere}")
-        assert refused_file(setup, index, here, force=force) == (
-            403,
-            "the files of a mirror cannot be removed one by one, remove the project demo from root/pypi as a whole",
-        )
+    for index, force in ((MIRROR, False), (PYPI, True)):
+        assert remove_file(setup, index, here, force=force) == (FileRemoved(PYPI.name, "demo", WHEEL),)
+        known = setup.view.reader.project(PYPI.name, "demo")
+        assert known is not None
+        assert [(file.link.filename, file.cached, file.vanished) for file in known.files] == [
+            (WHEEL, False, False),
+            (SDIST, False, False),
+        ]
+        setup.fold(cached(WHEEL, digest("one")))
+    setup.fold(LinksChanged(PYPI.name, "demo", removed=(WHEEL,)))
+    told = (
+        "what a mirror's upstream does not list cannot be removed one by one, remove the project demo from root/pypi as a whole"
+    )
+    assert refused_file(setup, MIRROR, here) == (403, told)
 
 
 # Releases ----------------------------------------------------------------------------------------------------------

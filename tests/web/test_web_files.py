@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from tests.web.web_asking import logged_in
 from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, FakeDownload, World, link
 from twistpi.model.changes import IndexModified, LinksChanged
@@ -314,3 +315,18 @@ def test_an_empty_file_is_a_file(world: World) -> None:
         answer = Wire(world).ask(path)
         assert (answer.status, answer.headers["content-length"]) == (200, "0")
     assert Wire(world).ask(path, range="bytes=0-").status == 416
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_mirrored_file_that_is_thrown_away_is_requested_of_the_upstream_again(world: World, path: str, warm: bool) -> None:
+    wire = Wire(world)
+    if warm:
+        wire.ask(path)
+    root = logged_in(world, "root")
+    world.commit(IndexModified(MIRROR, {"volatile": False}))
+    assert root.ask("DELETE", path).status == 403
+    assert root.ask("DELETE", f"{path}?force").json() == {"message": f"package '{path.removeprefix('/')}' deleted"}
+    assert root.ask("DELETE", f"{path}?force").status == 404
+    world.grow_file(WHEEL, len(BODY)).grow(BODY, end=True)
+    answer = Wire(world).ask(path)
+    assert (answer.body, answer.headers["cache-status"]) == (BODY, "twistpi; fwd=miss; stored")

@@ -22,7 +22,7 @@ from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import Disk
 from twistpi.cli.clients import PeerClient, ask_local_server
 from twistpi.cli.promotion import Promoted, promote_directly
-from twistpi.cli.server_administration import ServerAdministration, Yank
+from twistpi.cli.server_administration import MirroredFile, ServerAdministration, Yank
 from twistpi.gc.garbage import GRACE, Collected, collect_alone
 from twistpi.model.changes import Change
 from twistpi.model.records import Principal
@@ -119,6 +119,10 @@ class DirectAdministration:
     def yank(self, yank: Yank) -> None:
         """Yank files or take that back, as their index's owner."""
         self._commit(yank.decide, yank.owner)
+
+    def refetch(self, file: MirroredFile) -> None:
+        """Throw away the bytes of a mirrored file, as its index's owner."""
+        self._commit(file.decide, file.owner)
 
     def collect_garbage(self, tell: Callable[[Collected], object]) -> Collected:
         """Remove blobs that nothing names; ``tell`` is called with how far that is."""

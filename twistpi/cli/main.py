@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from twistpi import __version__
-from twistpi.cli.commands.administration import gc, promote, resync, token, yank
+from twistpi.cli.commands.administration import gc, promote, refetch, resync, token, yank
 from twistpi.cli.commands.common import Commands
 from twistpi.cli.commands.help import completion, epilog_of, every_command
 from twistpi.cli.commands.inspection import check, check_index, doctor, explain, log, settings_, status
@@ -30,7 +30,7 @@ def main() -> None:
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "Set up": (init, serve, passwd, gen_config, settings_, doctor, completion),
     "Use": (token, yank, explain),
-    "Maintain": (status, log, check, gc),
+    "Maintain": (status, log, check, gc, refetch),
     "Replicate": (promote, resync),
     "Check any index": (check_index,),
 }

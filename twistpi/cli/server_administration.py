@@ -18,12 +18,12 @@ from twistpi.cli.promotion import Promoted
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import Change
-from twistpi.model.errors import UnknownFile, UnknownIndex, no_project, unknown_user, unknown_version
-from twistpi.model.names import normalize_project
+from twistpi.model.errors import BadRequest, UnknownFile, UnknownIndex, no_project, unknown_user, unknown_version
+from twistpi.model.names import normalize_project, project_of_filename
 from twistpi.model.records import ROOT, Index, Json
 from twistpi.model.releases import Release
 from twistpi.rules.accounts import TokenRequest
-from twistpi.rules.releases import check_markable, decide_yank
+from twistpi.rules.releases import Found, check_markable, decide_file_removed, decide_yank
 from twistpi.rules.replication import PRIMARY
 from twistpi.server.directory import Layout, read_secret
 from twistpi.server.settings import Settings
@@ -87,6 +87,42 @@ class Yank:
         return index, release
 
 
+@attrs.frozen
+class MirroredFile:
+    """A file of a mirror. Methods raise when the mirror does not list it, or has no bytes of it."""
+
+    index: str
+    """``user/index``."""
+    name: str
+    """Its file name, or its path below the index."""
+
+    @property
+    def owner(self) -> str:
+        """The owner of the index."""
+        return self.index.partition("/")[0]
+
+    def decide(self, reader: Reader) -> Sequence[Change]:
+        """Return the change that throws its bytes away."""
+        index = reader.index(self.index)
+        if index is None:
+            raise UnknownIndex(self.index)
+        if not index.is_mirror:
+            raise BadRequest(f"{self.index} is no mirror: what was uploaded to it cannot be fetched again")
+        path = self.path(reader)
+        return decide_file_removed(index, Found(path, reader.file_by_path(self.index, path), None, removed=False), force=True)
+
+    def path(self, reader: Reader) -> str:
+        """Return its path below the index."""
+        if "/" in self.name:
+            return self.name
+        project = project_of_filename(self.name)
+        known = None if project is None else reader.project(self.index, project)
+        for file in () if known is None else known.files:
+            if file.link.filename == self.name:
+                return file.path
+        raise UnknownFile(self.index, self.name)
+
+
 Send = Callable[[], BlockingResponse]
 Pause = Callable[[float], object]
 
@@ -134,6 +170,11 @@ class ServerAdministration:
         """Yank files or take that back, as their index's owner."""
         for method, path, body in list(yank.requests(self.reader)):
             self._request(yank.owner, method, path, body)
+
+    def refetch(self, file: MirroredFile) -> None:
+        """Throw away the bytes of a mirrored file, as its index's owner."""
+        file.decide(self.reader)  # for its refusals
+        self._request(file.owner, "DELETE", f"/{file.index}/{quote(file.path(self.reader), safe='/+')}?force")
 
     def collect_garbage(self, tell: Callable[[Collected], object]) -> Collected:
         """Remove blobs that nothing names; ``tell`` is called with how far that is."""

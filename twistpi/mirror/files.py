@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -176,13 +176,22 @@ class UpstreamFiles:
         raise FileLost("this server", f"+f/{BlobAddress(blob.digits, blob.filename).relative}")
 
     async def find(self, download: Download) -> KeptFile | None:
-        """Return the bytes that are here because another index has the same file."""
+        """Return the bytes that are here already, because another index has the same file; not when they are damaged."""
         link = download.known_file.link
         if link.sha256 is None:
             return None
         address = blob_address(link.sha256, link.filename)
-        file = await self._client.offload(self._blobs.claim, address)
+        file = await self._client.offload(self._claim_whole, address, link.sha256)
         return None if file is None else download.adopt(file, address, link.sha256)
+
+    def _claim_whole(self, address: BlobAddress, sha256: str) -> BinaryIO | None:
+        """Open a blob whose bytes are right; remove one whose bytes are not.  Blocking."""
+        file = self._blobs.claim(address)
+        if file is not None and self._blobs.digest(address) != sha256:
+            file.close()
+            self._blobs.remove(address)
+            return None
+        return file
 
     async def fetch(self, download: Download, sink: Sink) -> str:
         """See ``FileSource``."""

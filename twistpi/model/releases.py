@@ -195,7 +195,10 @@ class AttachmentRemoved:
 
 @attrs.frozen
 class FileRemoved:
-    """A distribution was removed with its test results; the last one with its release, the last release with its project."""
+    """A distribution was removed with its test results; the last one with its release, the last release with its project.
+
+    Of a mirror's file, which stays listed, the bytes and the core metadata were thrown away.
+    """
 
     index: str
     project: str

@@ -69,13 +69,16 @@ class Found:
 
 
 def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Change, ...]:
-    """Return the change that removes the distribution, test result or documentation at a path."""
+    """Return the change that removes the distribution, test result or documentation at a path.
+
+    Of a mirrored file only the bytes go: it is fetched again when it is requested next.
+    """
     _check_volatile(index, force)
     if found.file is not None:
         project, known = found.file
         if index.is_mirror and not known.cached:
             raise TwistpiError(f"entry has no file data {index.name}/{found.path}", 404)
-        if index.is_mirror:
+        if known.vanished:
             raise _not_one_by_one(index, project)
         return (FileRemoved(index.name, project, known.link.filename),)
     if found.attachment is not None:
@@ -114,7 +117,7 @@ def decide_project_removed(index: Index, project: str, *, exists: bool, force: b
 
 def _not_one_by_one(index: Index, project: str) -> TwistpiError:
     whole = f"remove the project {project} from {index.name} as a whole"
-    return TwistpiError(f"the files of a mirror cannot be removed one by one, {whole}", 403)
+    return TwistpiError(f"what a mirror's upstream does not list cannot be removed one by one, {whole}", 403)
 
 
 def _check_volatile(index: Index, force: bool) -> None:

@@ -126,8 +126,11 @@ class ReleaseFold:
 
     def _file_removed(self, change: FileRemoved, _entry: Entry) -> None:
         project = self._project(change.index, change.project)
-        release = self._id("SELECT release FROM uploaded WHERE file = ?", self._file(project, change.filename))
-        if release is not None:
+        file = self._file(project, change.filename)
+        release = self._id("SELECT release FROM uploaded WHERE file = ?", file)
+        if release is None:
+            self._execute("DELETE FROM kept WHERE file = ?", (file,))
+        else:
             self._take_away(change.index, project, change.filename)
             self._remove_empty(project, release)
 

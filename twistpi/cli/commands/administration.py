@@ -1,4 +1,4 @@
-"""Commands that change a server's data: ``token``, ``yank``, ``gc``, ``promote``, ``resync``."""
+"""Commands that change a server's data: ``token``, ``yank``, ``refetch``, ``gc``, ``promote``, ``resync``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of
 from twistpi.cli.promotion import Promoted
 from twistpi.cli.resync import Resynced
 from twistpi.cli.resync import resync as make_replica
-from twistpi.cli.server_administration import Yank
+from twistpi.cli.server_administration import MirroredFile, Yank
 from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, collect_alone
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ApiToken, Json
@@ -125,6 +125,21 @@ def yank(
         administration.yank(Yank(index, project, version, filename, yanked))
     what = ", ".join(filename) or f"{project} {version}"
     click.echo(f"{what} on {index}: {'not yanked any more' if undo else 'yanked'}.")
+
+
+@click.command()
+@settings_options()
+@click.argument("index", metavar="USER/INDEX")
+@click.argument("file")
+def refetch(settings: Settings, index: str, file: str) -> None:
+    """Throw away the stored bytes of one mirrored file.
+
+    It is fetched from the upstream again when it is requested next, and so is its metadata. FILE is a file name or a path such as
+    +e/https_files.example_a/demo-1.0.zip.
+    """
+    with administer(settings, now) as administration:
+        administration.refetch(MirroredFile(index, file))
+    click.echo(f"{file} of {index} will be fetched again when it is requested.")
 
 
 @click.command()

@@ -47,6 +47,7 @@ twistpi check --serverdir ./data
 twistpi check --serverdir ./data --json | jq '.findings[].text'
 twistpi gc --serverdir ./data --dry-run
 twistpi gc --serverdir ./data
+twistpi refetch --serverdir ./data root/pypi mypkg-1.0-py3-none-any.whl
 twistpi promote --serverdir ./data
 twistpi promote --serverdir ./data --force
 twistpi resync --serverdir ./data --primary-url https://pkgs.example/
