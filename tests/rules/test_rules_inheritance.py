@@ -375,10 +375,8 @@ def test_what_a_visible_private_index_has_is_answered_without_the_hidden() -> No
 def test_every_other_name_is_refused_alike(having: tuple[str, ...]) -> None:
     with pytest.raises(LoginNeeded) as anonymous:
         names(NOBODY, *having)
-    assert (
-        str(anonymous.value)
-        == "Log in to read: what alice/dev inherits is not open to everybody, and no valid login came with the request."
-    )
+    told = "what alice/dev inherits is not open to everybody, and no valid login came with the request."
+    assert str(anonymous.value) == f"Unauthorized: Log in to read: {told}"
     with pytest.raises(PermissionDenied) as known:
         names(BOB, *having)
     assert str(known.value) == "no permission to read all of what alice/dev inherits"

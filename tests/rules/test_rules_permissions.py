@@ -268,7 +268,10 @@ def test_a_refusal_names_what_was_refused(action: Action, about: dict[str, Any],
 def test_who_is_unknown_is_asked_to_log_in_and_simply_refused_everything_else(action: Action, verb: str) -> None:
     with pytest.raises(LoginNeeded) as caught:
         check(action, NOBODY, OPEN, index=stage(acl_read=[]))
-    assert str(caught.value) == f"Log in to {verb}: alice/dev is not open to everybody, and no valid login came with the request."
+    assert (
+        str(caught.value)
+        == f"Unauthorized: Log in to {verb}: alice/dev is not open to everybody, and no valid login came with the request."
+    )
     assert caught.value.status == 401
     with pytest.raises(PermissionDenied):
         check(Action.MODIFY_INDEX, NOBODY, OPEN, index=stage())

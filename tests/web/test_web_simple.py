@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin
@@ -354,6 +355,22 @@ def test_an_index_lists_its_names_to_installers_and_to_who_wants_them_as_json(wo
     world.names.put("page.json", b"{}")
     answer = Wire(world).ask(f"/{MIRROR}", **{"accept": JSON_PAGE, **headers})
     assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"{}", JSON_PAGE)
+
+
+@pytest.mark.parametrize("user_agent", ["pip/26.3", "uv/0.13", "pex/2.1", "setuptools/70"])
+@pytest.mark.parametrize("index", [MIRROR, "alice/dev"])
+def test_installers_get_names_without_a_slash_whose_links_lead_to_pages(world: World, user_agent: str, index: str) -> None:
+    world.list_links("hello", [WHEEL])
+    for file in ("names.txt", "page.json", "page.html"):
+        world.names.put(file, b"hello\n")
+    world.commit(IndexCreated("alice/dev", {"type": "stage", "bases": [MIRROR], "mirror_whitelist": ["*"]}))
+    answer = Wire(world).ask(f"/{index}", user_agent=user_agent, accept="text/html")
+    (link,) = re.findall(r'<a href="([^"]+)"', answer.content.decode())
+    page = urljoin(f"/{index}", link)
+    assert (answer.status, page) == (200, f"/{index}/hello/")
+    assert Wire(world).ask(page, user_agent=user_agent).status == 200
+    beside = Wire(world).ask(f"/{index}/", user_agent=user_agent, accept="text/html")
+    assert beside.headers["etag"] != answer.headers["etag"]
 
 
 def test_refresh_asks_the_upstream_now_and_leads_to_the_page(world: World, wire: Wire) -> None:

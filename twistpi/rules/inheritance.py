@@ -179,7 +179,9 @@ def not_all_visible(visibility: VisibleIndexes) -> LoginNeeded | PermissionDenie
     """Return what tells that an index is hidden that may have what is not found in the others."""
     subject = f"what {visibility.index.name} inherits"
     return (
-        LoginNeeded(f"Log in to read: {subject} is not open to everybody, and no valid login came with the request.")
+        LoginNeeded(
+            f"Unauthorized: Log in to read: {subject} is not open to everybody, and no valid login came with the request."
+        )
         if visibility.principal.user is None
         else PermissionDenied(f"read all of {subject}")
     )

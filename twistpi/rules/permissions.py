@@ -117,7 +117,7 @@ def check(
     name = subject or (user or "" if index is None else index.name)
     if principal.user is None and action in (Action.READ, Action.UPLOAD):
         raise LoginNeeded(
-            f"Log in to {('read' if action is Action.READ else 'upload')}: {name} is not open to "
+            f"Unauthorized: Log in to {('read' if action is Action.READ else 'upload')}: {name} is not open to "
             "everybody, and no valid login came with the request."
         )
     raise PermissionDenied(action.value if action is Action.UPLOAD else f"{action.value} {name}".rstrip())

@@ -24,7 +24,7 @@ from twistpi.simple.index_pages import SEARCHED, has_form, require_end, require_
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.parse import charset_of, is_json
 from twistpi.simple.render import HTML_VERSION, JSON_VERSION
-from twistpi.simple.urls import escape, filename_of
+from twistpi.simple.urls import escape, filename_of, quote_path
 
 Name = tuple[str, int | None]
 """A normalised name, and the upstream's serial of the project."""
@@ -253,14 +253,15 @@ def render_names(
     *,
     serials: Iterable[int] | None = None,
     last_serial: int | None = None,
+    base: str = "",
 ) -> Iterator[bytes]:
     """Yield the list of projects of ``index`` in one representation, piece by piece.
 
     ``names`` are normalised and keep their order; ``serials`` go with them one by one.  Serials are shown in JSON only, for
-    mirrors of this server.
+    mirrors of this server.  ``base`` is the way from the list to the pages, empty or with a slash at the end.
     """
     if not representation.is_json:
-        return _html(index, iter(names))
+        return _html(index, iter(names), escape(quote_path(base)))
     if serials is None:
         return _json(({"name": name} for name in names), last_serial)
     return _json(({"name": name, "_last-serial": serial} for name, serial in zip(names, serials, strict=True)), last_serial)
@@ -276,7 +277,7 @@ def _json(projects: Iterator[Mapping[str, str | int]], last_serial: int | None) 
     yield b"]}"
 
 
-def _html(index: str, names: Iterator[str]) -> Iterator[bytes]:
+def _html(index: str, names: Iterator[str], base: str) -> Iterator[bytes]:
     title = escape(f"{index}: simple list")
     version = f'<meta name="pypi:repository-version" content="{HTML_VERSION}">'
     yield (
@@ -285,5 +286,5 @@ def _html(index: str, names: Iterator[str]) -> Iterator[bytes]:
     ).encode()
     while some := list(islice(names, _NAMES_AT_ONCE)):
         # Normalised names hold nothing to escape.
-        yield "".join([f'<a href="{name}/">{name}</a><br>\n' for name in some]).encode()
+        yield "".join([f'<a href="{base}{name}/">{name}</a><br>\n' for name in some]).encode()
     yield b"</body></html>\n"

@@ -115,8 +115,7 @@ def _told_outside(error: TwistpiError) -> str:
         )
     if isinstance(error, StorageFull | SyncFailed):
         return f"The server cannot write to its disk now ({error.reason}). Reading still works; try again later."
-    # Framework errors of devpi say so, and its client's users look for it; a wrong password is told in the protocol's own words.
-    return f"Unauthorized: {error}" if isinstance(error, LoginNeeded) else str(error)
+    return str(error)
 
 
 def _headers_of(error: TwistpiError) -> Headers:

@@ -93,9 +93,13 @@ def wants_html(request: Request) -> bool:
 
 
 def is_form(request: Request) -> bool:
-    """Return whether the body of ``request`` is a form, as clients that upload send it."""
+    """Return whether the body of ``request`` is a form, as clients that upload send it.
+
+    Programs also send JSON under the type of forms without files, which is their libraries' default.
+    """
     kind = (header(request, "content-type") or "").strip().lower()
-    return kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded"))
+    is_json = isinstance(request.content, io.BytesIO) and bytes(request.content.getbuffer()[:1]) == b"{"
+    return kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded")) and not is_json
 
 
 def accepts_json_errors(accept: str | None) -> bool:
@@ -107,7 +111,7 @@ def speaks_json(request: Request) -> bool:
     """Return whether errors of ``request`` are reported as JSON: if it is accepted, or the only format of the endpoint."""
     if accepts_json_errors(header(request, "accept")):
         return True
-    if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH"):
+    if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH") or (request.method == b"POST" and not is_form(request)):
         return True
     return request.path.rstrip(b"/").endswith(_JSON_ONLY)
 

@@ -52,6 +52,16 @@ def leftovers(world: World) -> list[str]:
     return os.listdir(Path(world.folder) / "incoming")
 
 
+@pytest.mark.parametrize("method", ["PUSH", "POST"])
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+def test_what_is_wrong_with_a_push_is_told_as_json(alice: Person, method: str, accept: str, kind: str) -> None:
+    """The type of forms is what programs say that do not say any."""
+    for missing in ({"targetindex": "alice/tgt"}, {"posturl": "http://localhost:1/"}):
+        answer = alice.ask(method, f"/{DEV}", {"name": "nope", "version": "9", **missing}, accept=accept, content_type=kind)
+        assert (answer.status, answer.json()) == (400, {"message": f"there are no files for nope 9 on stage {DEV}"})
+
+
 # Inside ------------------------------------------------------------------------------------------------------------
 
 

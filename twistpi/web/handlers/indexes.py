@@ -35,10 +35,9 @@ from twistpi.web.replies import (
     html_reply,
     json_reply,
     message_reply,
-    redirect_reply,
     result_reply,
 )
-from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, wants_html
+from twistpi.web.request import ends_with_slash, has_parameter, kept_body, read_json, wants_html
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body
 
@@ -87,10 +86,9 @@ class IndexesHandler:
         """One index; its name list for installers and for clients that accept the JSON of the simple API."""
         negotiated = self._simple.negotiated(request)
         if negotiated.installer or (negotiated.representation is Representation.JSON_V1 and not negotiated.json):
-            # Names link to what stands beside them, so HTML is shown where that is right.
-            if negotiated.representation is not Representation.JSON_V1 and not ends_with_slash(request):
-                return redirect_reply(f"{name.partition('/')[2]}/{query_of(request)}", 302)
-            return await self._simple.name_list(request, name, negotiated, alias=True)
+            is_beside = ends_with_slash(request) or negotiated.representation is Representation.JSON_V1  # which has no links
+            base = "" if is_beside else f"{name.partition('/')[2]}/"
+            return await self._simple.name_list(request, name, negotiated, alias=True, base=base)
         principal = await self._access.principal(request)
         found = existing_index(self._access.reader, name)
         self._access.check(Action.READ, principal, index=found)

@@ -100,7 +100,7 @@ class PushHandler:
 
     async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
         if principal.user is None:
-            raise LoginNeeded("Log in to push to another server: this one asks others for its users only.")
+            raise LoginNeeded("Unauthorized: Log in to push to another server: this one asks others for its users only.")
         if principal.token is not None:
             raise PermissionDenied("push to another server with an API token")
         repository = read_repository(wanted.url, wanted.username, wanted.password)

@@ -62,13 +62,23 @@ class NameListHandler:
     _responder: Responder
 
     async def answer(
-        self, request: Request, visibility: VisibleIndexes, representation: Representation, negotiated: Negotiated, *, alias: bool
+        self,
+        request: Request,
+        visibility: VisibleIndexes,
+        representation: Representation,
+        negotiated: Negotiated,
+        *,
+        alias: bool,
+        base: str = "",
     ) -> Reply | None:
-        """Answer with the names of the projects of the visible indexes; ``alias`` says whether others get something else here."""
-        if self._has_list(visibility.index):
+        """Answer with the names of the projects of the visible indexes; ``alias`` says whether others get something else here.
+
+        ``base`` is the way from here to the pages, in HTML, where the list that lies on disk does not have it.
+        """
+        if self._has_list(visibility.index) and not base:
             found = await self._mirrored(visibility.index, representation, negotiated.gzip)
         else:
-            found = await self._combined(visibility, representation, negotiated.gzip)
+            found = await self._combined(visibility, representation, negotiated.gzip, base)
         policy = page_policy(alias=alias, private=not visibility.is_open)
         validators = ((b"ETag", found.tag.encode("ascii")), *policy, *found.status.headers(self._responder.now()))
         if has_already(request, found.tag):
@@ -116,7 +126,7 @@ class NameListHandler:
         status = _cache_status(names, self._responder.now())
         return _Found(tag, status, lambda: FileBody.open(os.path.join(names.folder, file)), gzip)
 
-    async def _combined(self, visibility: VisibleIndexes, representation: Representation, gzip: bool) -> _Found:
+    async def _combined(self, visibility: VisibleIndexes, representation: Representation, gzip: bool, base: str) -> _Found:
         """Return the sorted union, made while it is sent if it contains an upstream's list, which is never in memory."""
         name, lists, missing = visibility.index.name, [], []
         plain = [index for index in visibility.visible if not self._has_list(index)]
@@ -131,9 +141,9 @@ class NameListHandler:
         known = await self._offload(self._known, plain)
         status = CacheStatus(missing="; ".join(missing) or None)
         if not lists:
-            content = await self._offload(_render, name, known, representation)
+            content = await self._offload(_render, name, known, representation, base)
             return _Found(etag(content, representation.content_type), status, lambda: content)
-        digest = hashlib.sha256(f"{name} {representation.value} {gzip}".encode())
+        digest = hashlib.sha256(f"{name} {representation.value} {gzip} {base}".encode())
         for part in (*(names.etags["page.json"] for names in lists), *known):
             digest.update(part.encode() + _SEPARATOR)
         if len(lists) == 1 and status.missing is None:
@@ -141,7 +151,7 @@ class NameListHandler:
 
         def body() -> PiecesBody:
             union = _union(known, [os.path.join(names.folder, "names.txt") for names in lists])
-            pieces = render_names(name, union, representation)
+            pieces = render_names(name, union, representation, base=base)
             return PiecesBody(_compressed(pieces) if gzip else pieces, self._offload)
 
         return _Found(f'"{digest.hexdigest()[:32]}"', status, body, gzip)
@@ -205,11 +215,13 @@ class SimpleHandler:
             return redirect_reply(f"+simple/{query_of(request)}")
         return await self.name_list(request, name, negotiated, alias=not ends_with_slash(request))
 
-    async def name_list(self, request: Request, name: str, negotiated: Negotiated, *, alias: bool) -> Reply | None:
-        """Answer with the name list of the index ``name``, as far as the caller sees it."""
+    async def name_list(
+        self, request: Request, name: str, negotiated: Negotiated, *, alias: bool, base: str = ""
+    ) -> Reply | None:
+        """Answer with the name list of the index ``name``, as far as the caller sees it; ``base`` leads to the pages."""
         visibility = await self._access.visibility(request, name)
         return await self._name_lists.answer(
-            request, visibility, self._representation(request, negotiated), negotiated, alias=alias
+            request, visibility, self._representation(request, negotiated), negotiated, alias=alias, base=base
         )
 
     async def _project_page(self, request: Request, name: str, project: str, negotiated: Negotiated, base: str) -> Reply | None:
@@ -259,8 +271,8 @@ def _cache_status(names: NameList, now: float) -> CacheStatus:
     return CacheStatus(names.kind, now - names.age, now + names.fresh_for, names.source or "local", names.reason)
 
 
-def _render(index: str, names: Sequence[str], representation: Representation) -> bytes:
-    return b"".join(render_names(index, names, representation))
+def _render(index: str, names: Sequence[str], representation: Representation, base: str) -> bytes:
+    return b"".join(render_names(index, names, representation, base=base))
 
 
 def _union(known: Iterable[str], paths: Sequence[str]) -> Iterator[str]:
