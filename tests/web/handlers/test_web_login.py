@@ -133,6 +133,7 @@ JUDGED = {
         "/alice/dev", "/alice/dev/", "/alice/dev/+simple/hello/", "/alice/dev/%2Bsimple/hello/?x=y",
         "//alice/dev/+f/abc/1234567890123/hello-1.0.tar.gz", "http://devpi.example/alice/dev/hello/1.0", "/alice/dev/hello/+api",
         "/alice/dev/+f/abc/1234567890123/+api", "/alice/dev/+simple/hello/refresh",
+        "/alice//dev/+simple/hello/", "/alice/dev/+simple//hello/", "/alice/dev//",
     ],
     (200, 200, 200): [
         "/alice/dev/+api", "/alice/dev/%2Bapi/", "/+api", "/+login", "/", "/alice", "/root/pypi/+simple/", "/alice/none/",

@@ -20,6 +20,7 @@ from tests.web.web_asking import nobody
 from tests.web.web_wire import HTML_PAGE, Wire, listening, ordinary, request_bytes
 from tests.web.web_world import MIRROR, World, link
 from twistpi.server.listening import make_endpoint
+from twistpi.web.replies import SMALL
 
 reactor: Any = installed_reactor
 PAGE, LARGE = f"/{MIRROR}/+simple/hello/", f"/{MIRROR}/+simple/large/"
@@ -178,3 +179,29 @@ async def test_a_client_that_does_not_read_gets_no_more_than_it_takes(
         assert answer.count(b"</html>") >= count - 1
         await deferToThread(client.close)
         await settle()
+
+
+@pytest.mark.parametrize("headers", [{}, SPECIAL], ids=["fast", "ordinary"])
+def test_a_large_page_has_the_same_head_and_bytes_on_both_paths_cold_and_hot(world: World, headers: dict[str, str]) -> None:
+    path, small = f"/{MIRROR}/+simple/large/", f"/{MIRROR}/+simple/hello/"
+    whole = Wire(world, fast=False).ask(path, accept=HTML_PAGE)
+    world.components.ready.page_cache.clear()
+    world.components.ready.clear()
+    for _ in range(3):
+        wire = Wire(world)
+        answer = wire.ask(path, accept=HTML_PAGE, **headers)
+        assert answer.body == whole.body
+        assert len(answer.body) > 5 * SMALL
+        about = wire.ask(path, "HEAD", accept=HTML_PAGE, **headers)
+        assert (about.status, about.headers["content-length"]) == (200, str(len(whole.body)))
+        assert wire.ask(path, accept=HTML_PAGE, if_none_match=answer.headers["etag"], **headers).status == 304
+        assert wire.ask(small, **headers).status == 200, "the connection goes on"
+        assert wire.channel.is_idle
+
+
+def test_a_large_json_answer_is_sent_piece_by_piece_and_whole(world: World) -> None:
+    for method, accept in (("GET", "application/json"), ("HEAD", "application/json")):
+        answer = Wire(world).ask(f"/{MIRROR}/large", method, accept=accept)
+        assert answer.status == 200
+        assert int(answer.headers["content-length"]) > 5 * SMALL
+        assert method == "HEAD" or len(answer.json()["result"]) == 2500
