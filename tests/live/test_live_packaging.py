@@ -41,6 +41,17 @@ def _modules(package: Path) -> set[str]:
     return {str(path.relative_to(package)) for path in package.rglob("*.py")}
 
 
+def test_the_wheel_is_built_without_warnings(tmp_path: Path) -> None:
+    project = _copy_of_the_project(tmp_path)
+    shutil.copy(ROOT / "LICENSE", project)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(tmp_path / "dist"), str(project)]
+    environment = {**clean_environment(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    told = [line for line in (done.stdout + done.stderr).splitlines() if "warn" in line.lower() or "deprecat" in line.lower()]
+    assert told == []
+    assert len(list((tmp_path / "dist").glob("*.whl"))) == 1
+
+
 @pytest.mark.parametrize("how", [[], ["--editable"]], ids=["installed", "editable"])
 def test_an_installation_gives_twistd_its_twistpi(how: list[str], tmp_path: Path) -> None:
     project = _copy_of_the_project(tmp_path)
