@@ -61,16 +61,21 @@ def run_all(path: Path, spoil: Callable[[], object] | None = None) -> dict[str, 
     return found
 
 
+def deprived(path: Path, command: list[str]) -> list[str]:
+    """Return ``command`` as it is run by a user who has only what the modes of files in ``path`` give to others."""
+    if os.geteuid() != 0:
+        return command
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None, "install util-linux"
+    for folder, _, names in os.walk(path):
+        for one in (folder, *(os.path.join(folder, name) for name in names)):
+            os.chown(one, OTHERS, OTHERS)
+    return [setpriv, "--bounding-set=-dac_override,-dac_read_search,-fowner", *command]
+
+
 def run_deprived(path: Path) -> dict[str, tuple[int, str]]:
-    """Do the same as a user who has only what the modes of files give to others."""
-    command = [sys.executable, "-m", "tests.cli.deprived", str(path)]
-    if os.geteuid() == 0:
-        setpriv = shutil.which("setpriv")
-        assert setpriv is not None, "install util-linux"
-        command = [setpriv, "--bounding-set=-dac_override,-dac_read_search,-fowner", *command]
-        for folder, _, names in os.walk(path):
-            for one in (folder, *(os.path.join(folder, name) for name in names)):
-                os.chown(one, OTHERS, OTHERS)
+    """Do the same as such a user."""
+    command = deprived(path, [sys.executable, "-m", "tests.cli.deprived", str(path)])
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, tuple[int, str]] = json.loads(done.stdout)
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.deprived import deprived
 from tests.fakes.live_server import PATIENCE, ROOT, LiveServer, eventually, server_environment, twistd_command
 from tests.fakes.ports import free_port
 from twistpi.changelog.disk import Disk
@@ -118,6 +119,18 @@ def test_a_directory_that_cannot_be_used_is_refused_and_nothing_touched(tmp_path
     assert "it is not empty and has no node.json" in _refused(tmp_path, "--serverdir", str(serverdir))
     assert os.listdir(serverdir) == ["letter.txt"]
     assert (serverdir / "letter.txt").read_text() == "hello"
+
+
+def test_a_server_is_not_started_by_a_user_who_may_not_use_the_directory(made: Path, tmp_path: Path) -> None:
+    command = deprived(made, twistd_command("--nodaemon", "--pidfile=", "twistpi", "--serverdir", str(made), "--port", "0"))
+    for path, mode in ((made / "changelog", 0), (made / "view.sqlite", 0o444), (made, 0)):
+        before = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode)
+        done = _run(command, tmp_path)
+        path.chmod(before)
+        assert (done.returncode, done.stdout) == (1, ""), path
+        assert len(done.stderr.splitlines()) == 1
+        assert f"Permission denied: {made}" in done.stderr
 
 
 def test_a_secret_that_others_can_read_is_told_in_the_terminal_that_a_daemon_is_started_from(made: Path, tmp_path: Path) -> None:

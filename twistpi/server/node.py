@@ -102,7 +102,7 @@ def read_node(path: str) -> Node | None:
             raise ServerdirRefused(path, reason)
         with open(os.path.join(path, _NODE), "rb") as file:
             content = file.read()
-    for name in _READ_BY_ALL & names:
+    for name in sorted(_READ_BY_ALL & names):
         if not os.access(os.path.join(path, name), os.R_OK):
             raise denied(path, os.path.join(path, name))
     return _parse_node(path, content)

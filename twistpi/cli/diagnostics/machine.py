@@ -231,7 +231,7 @@ def _disk(machine: Machine) -> Said:
 def _process(machine: Machine) -> Said:
     serverdir = machine.settings.serverdir
     if machine.running is None:
-        yield WRONG, f"No server runs on {serverdir}. Start it: twistd twistpi --serverdir {serverdir}"
+        yield WRONG, f"No server runs on {serverdir}. Start it: twistpi serve --serverdir {serverdir}"
     elif not machine.running.addresses:
         yield ADVICE, "A process uses the directory, but listens nowhere yet; it may just be starting."
 
