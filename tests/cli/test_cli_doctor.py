@@ -251,7 +251,7 @@ def upstream(**changes: Any) -> dict[str, Any]:
 
 TRUSTING = Settings(serverdir="/srv/twistpi", trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::/0")))
 HERE: dict[str, tuple[str, Verdict, dict[str, Any], str]] = {
-    "nothing runs": ("process", Verdict.WRONG, {"running": None}, "twistd twistpi --serverdir /srv/twistpi"),
+    "nothing runs": ("process", Verdict.WRONG, {"running": None}, "twistpi serve --serverdir /srv/twistpi"),
     "it is starting": ("process", Verdict.ADVICE, {"running": Running(7, ())}, "may just be starting"),
     "a full disk": ("disk", Verdict.WRONG, {"disk_free": 1 << 20}, "only 1 MiB of 100 GiB left, and the setting disk-reserve"),
     "a small rest": ("disk", Verdict.ADVICE, {"disk_free": 2 << 30}, "twistpi gc"),
