@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 from urllib.parse import urljoin
 
@@ -32,6 +34,22 @@ def dev(world: World) -> World:
 
 def filenames(answer: Any) -> list[str]:
     return [file["filename"] for file in answer.json()["files"]]
+
+
+def test_a_page_tells_people_which_mirrors_a_private_project_hides_and_why(dev: World) -> None:
+    def note() -> list[str]:
+        text = nobody(dev).get(PAGE, accept="text/html").content.decode()
+        return re.findall("<p>(.*?)</p>", text)
+
+    dev.list_links("demo", [THEIRS])
+    assert note() == [], "nothing hides them"
+    dev.list_links("demo", [OWN], index="alice/dev")
+    assert note() == [], "the whitelist lets them"
+    dev.commit(IndexModified("alice/dev", {"mirror_whitelist": []}))
+    told = f"no releases from {MIRROR}, root/other are included."
+    assert list(map(html.unescape, note())) == [f"Because this project isn't in the mirror_whitelist, {told}"]
+    dev.commit(IndexModified("alice/dev", {"reserved": ["demo"], "mirror_whitelist": ["demo"]}))
+    assert note() == [f"Because this name is reserved, {told}"]
 
 
 # Dead upstreams ----------------------------------------------------------------------------------------------------

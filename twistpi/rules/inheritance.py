@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -90,6 +90,16 @@ def sources(project: str, order: Sequence[Index], has_project: Callable[[str], b
     """
     allowed = rule_on_mirrors(project, order, has_project).allowed
     return [index for index in order if allowed or not index.is_mirror]
+
+
+def silence_note(project: str, order: Sequence[Index], contributing: Collection[Index]) -> str:
+    """Return for people which mirrors of ``order`` do not contribute to ``project``, and why; empty when all do."""
+    silenced = ", ".join(index.name for index in order if index.is_mirror and index not in contributing)
+    if not silenced:
+        return ""
+    is_reserved = any(not index.is_mirror and _reserves(index, project) for index in order)
+    reason = "name is reserved" if is_reserved else "project isn't in the mirror_whitelist"
+    return f"Because this {reason}, no releases from {silenced} are included."
 
 
 EVERYBODY: Final = ""

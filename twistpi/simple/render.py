@@ -39,6 +39,8 @@ class MergedPage:
     """``last_serial`` and ``extra`` only when the page is of a single index, since they are about one repository."""
     vanished: bool = False
     """True when no index behind the page has the project any more: only what is cached remains."""
+    note: str = ""
+    """What an HTML page tells people about its files."""
 
 
 def merge(index: str, project: str, known: Sequence[KnownProject]) -> MergedPage:
@@ -236,10 +238,11 @@ def _html_page(page: MergedPage, lines: list[str]) -> str:
         if header.status_reason is not None:
             metas.append(("pypi:project-status-reason", header.status_reason))
     head = "".join(f'<meta name="{name}" content="{escape(content)}">' for name, content in metas)
-    note = "<p>The upstream does not have this project any more; these files are kept here.</p>\n" if page.vanished else ""
+    note = "The upstream does not have this project any more; these files are kept here." if page.vanished else page.note
+    paragraph = f"<p>{escape(note)}</p>\n" if note else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{head}<title>{title}</title></head><body><h1>{title}</h1>\n'
-        f"{note}{''.join(lines)}</body></html>\n"
+        f"{paragraph}{''.join(lines)}</body></html>\n"
     )
 
 

@@ -37,7 +37,7 @@ from twistpi.model.releases import (
     ReleaseDescribed,
     ReleaseRemoved,
 )
-from twistpi.rules.inheritance import VisibleIndexes
+from twistpi.rules.inheritance import VisibleIndexes, silence_note
 from twistpi.rules.permissions import is_open
 from twistpi.simple.negotiate import Representation
 from twistpi.simple.render import etag, merge, render_project
@@ -244,6 +244,7 @@ class Pages:
             raise UnknownProject(asked.index, asked.project)
         # Where an upstream has nothing left, what it once said must not colour what others say.
         merged = merge(asked.index, asked.project, [one for one in known if one.files or not one.vanished] or known)
+        merged = attrs.evolve(merged, note=silence_note(asked.project, asked.visibility.visible, indexes))
         body = render_project(merged, asked.representation, base=asked.base, offline=self._offline, closed=closed)
         tag = etag(body, asked.representation.content_type)
         if asked.gzip:
