@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.upstream import HTML, Document, Fault, Status, WrongBody
 from tests.fakes.wheels import make_wheel
-from tests.in_reactor import in_reactor
+from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup
 from tests.mirror.test_mirror_names import json_names
 from twistpi.mirror.pages import GONE
@@ -45,6 +45,7 @@ async def test_a_flat_page_is_a_mirror_of_many_projects(make_house: Callable[...
     assert setup.fake.count(FLAT) == 1, "who installs asks for one project after the other"
     assert names_of(setup, "hello") == {WHEEL}
     assert await setup.download("hello", WHEEL) == CONTENT
+    await until(lambda: setup.file("hello", WHEEL).cached)
     assert json_names(await setup.names.ensure(setup.index)) == {"hello", "other-one", "third"}
     set_flat(setup, "third-1.0.tar.gz", "third-2.0.tar.gz")
     setup.clock.shift += 1801

@@ -364,6 +364,34 @@ async def test_R67_R59_an_upstreams_404_is_remembered_for_a_short_while(setup: S
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
 
 
+@in_reactor
+async def test_a_project_without_files_stays_one_whatever_its_page_looks_like(setup: Setup) -> None:
+    setup.fake.set_page("hello", b"<title>Links for hello</title>", "text/html")
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
+    setup.fake.set_page("hello", b"<p>Nothing was released yet.", "text/html")
+    expire(setup)
+    assert (await setup.mirror.ensure(setup.index, "hello")).kind == "revalidated"
+    assert len(setup.announced) == 1
+    setup.fake.set_page("other", b"<p>Nothing was released yet.", "text/html")
+    with pytest.raises(UpstreamFailed):
+        await setup.mirror.ensure(setup.index, "other")
+
+
+@in_reactor
+async def test_a_refusal_for_a_project_of_which_nothing_is_left_means_that_there_is_none(setup: Setup) -> None:
+    setup.fake.add_project("hello", {WHEEL: b"wheel"})
+    setup.fake.add_project("other", {"other-1.0.tar.gz": b"x"})
+    await setup.mirror.ensure(setup.index, "hello")
+    setup.fake.misbehave(PAGE, Status(404), times=1)
+    setup.fake.misbehave(PAGE, Status(403))
+    for _ in range(2):
+        expire(setup)
+        await setup.mirror.ensure(setup.index, "other")
+        with pytest.raises(UnknownProject):
+            await setup.mirror.ensure(setup.index, "hello")
+    assert setup.fake.count(PAGE) == 3
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @in_reactor
 async def test_a_refusal_for_an_unknown_project_means_that_there_is_none_while_others_are_answered(

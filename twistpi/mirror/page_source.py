@@ -31,8 +31,9 @@ from twistpi.mirror.upstream import (
 )
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
-from twistpi.model.records import Freshness, ProjectPage
+from twistpi.model.records import Freshness, KnownProject, ProjectPage
 from twistpi.rules.mirrors import decide_links, decide_vanished
+from twistpi.simple.index_pages import NoIndexPage
 from twistpi.simple.parse import parse_project_page
 from twistpi.view.database import ViewDatabase
 from twistpi.view.read import Reader, Readers
@@ -132,7 +133,10 @@ class UpstreamPages:
             turn.release()
         if response.status == 200:
             self._keep_flat(config, response, len(body))
-            page = await _parse(self._client, config, project, response, body)
+            try:
+                page = await _parse(self._client, config, project, response, body)
+            except RequestFailed as failed:
+                page = self._still_empty(config, project, failed)
             if config.is_flat and not page.links:
                 return await self._learn_absence(config, project, known)
             learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
@@ -143,7 +147,7 @@ class UpstreamPages:
         if response.status == 304 and known.freshness is not None:
             self._note_answer(config, project)
             return "revalidated", await self._confirm(config, project, known.freshness, response)
-        if not await self._means_unknown(response.status, config, known):
+        if not await self._means_unknown(response.status, config, project):
             raise unusable_status(response, self._client.clock.seconds())
         return await self._learn_absence(config, project, known)
 
@@ -178,7 +182,20 @@ class UpstreamPages:
             if len(self._flat) > _MOST_FLAT:
                 del self._flat[next(iter(self._flat))]
 
-    async def _means_unknown(self, status: int, config: UpstreamConfig, known: Known) -> bool:
+    def _known(self, config: UpstreamConfig, project: str) -> KnownProject | None:
+        return self._readers.get().project(config.index, project)
+
+    def _still_empty(self, config: UpstreamConfig, project: str, failed: RequestFailed) -> ProjectPage:
+        """Return the page of a project without files, whose upstream sent a page that is none to look at: it looked so before.
+
+        Raise ``failed`` in all other cases.
+        """
+        known = self._known(config, project)
+        if known is None or known.offered or known.vanished or not isinstance(failed.__cause__, NoIndexPage):
+            raise failed
+        return ProjectPage(project, (), known.versions, known.header)
+
+    async def _means_unknown(self, status: int, config: UpstreamConfig, project: str) -> bool:
         """Return whether ``status`` says that there is no such project.
 
         Object storage whose files may be read but not listed answers 403 for what it does not have.  So does an upstream that
@@ -188,7 +205,7 @@ class UpstreamPages:
             return False
         if status in (404, 410):
             return True
-        if known.is_known or status not in _REFUSED:
+        if status not in _REFUSED or ((known := self._known(config, project)) and known.offered):
             return False
         if config.unknown_status is not None:
             return status == config.unknown_status

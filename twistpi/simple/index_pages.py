@@ -32,8 +32,15 @@ _LARGEST_EMPTY: Final = 4096
 """Characters."""
 
 
+class NoIndexPage(BadUpstreamPage):
+    """The upstream's page at {url} cannot be used: {reason}.
+
+    It is HTML without a link that counts, and does not say that it is an index page.
+    """
+
+
 def require_index_page(text: str, content_type: str, url: str, project: str | None = None) -> None:
-    """Raise ``BadUpstreamPage`` unless an HTML page without a link that counts says that it is an index page, or is empty.
+    """Raise ``NoIndexPage`` unless an HTML page without a link that counts says that it is an index page, or is empty.
 
     It says so by its type, its ``<meta name="pypi:repository-version">``, its title or a heading, or by links to files of other
     projects.  ``text`` is its beginning; ``project`` is the project that it is for, None for the list of all.
@@ -47,7 +54,7 @@ def require_index_page(text: str, content_type: str, url: str, project: str | No
         return
     if len(text) <= _LARGEST_EMPTY and not _FRAME.sub("", text).strip("\ufeff \t\r\n"):
         return
-    raise BadUpstreamPage(url, "it is a web page without links that does not say that it is an index page")
+    raise NoIndexPage(url, "it is a web page without links that does not say that it is an index page")
 
 
 def has_form(text: str) -> bool:
