@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import ssl
+import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -278,6 +279,33 @@ async def test_a_large_upload_passes_without_filling_memory_and_no_worker_outliv
     assert b"alice/dev" in await deferToThread(fetch, f"{server.url}/alice/dev/+simple/")
     await deferToThread(server.end)
     assert not any(map(is_alive, pids.values()))
+
+
+@in_reactor
+async def test_clients_that_never_read_take_no_memory_and_no_time(running: tuple[LiveServer, FakeUpstream]) -> None:
+    server, upstream = running
+    upstream.add_project("many", {f"many-1.{number}.tar.gz": b"" for number in range(3000)})
+    page = f"{server.simple}many/"
+    size = len(await deferToThread(fetch, page))
+    asked = b"GET /root/pypi/+simple/many/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n" * 500
+    pids = list(workers_of(server).values())
+    before = {pid: memory_of(pid) for pid in pids}
+
+    def ask() -> tuple[list[socket.socket], float]:
+        host, _, port = server.url.partition("://")[2].partition(":")
+        clients = [socket.create_connection((host, int(port)), 60) for _ in range(4)]
+        for client in clients:
+            client.sendall(asked)
+        began = time.monotonic()
+        for _ in range(20):
+            fetch(f"{server.url}/+api")
+        return clients, time.monotonic() - began
+
+    clients, seconds = await deferToThread(ask)
+    assert all(memory_of(pid) - before[pid] < 100 * size for pid in pids)
+    assert seconds < PATIENCE / 2
+    for client in clients:
+        client.close()
 
 
 @in_reactor
