@@ -124,6 +124,23 @@ def test_projects_are_left_out_when_nobody_wants_them(alice: Person, query: str)
         assert "projects" not in alice.get(path).json()["result"]
 
 
+def test_an_index_is_answered_in_the_words_that_made_it(world: World, alice: Person) -> None:
+    body = {"type": "remote", "remote_url": "https://upstream.example/simple/", "remote_refresh_delay": "60"}
+    told = alice.ask("PUT", "/alice/m", body).json()["result"]
+    assert told == {"type": "remote", "volatile": True, "remote_url": body["remote_url"], "remote_refresh_delay": 60}
+    assert alice.get("/alice/m?v=2&no_projects=").json()["result"] == told
+    assert alice.get("/alice/m?no_projects=").json()["result"]["mirror_url"] == body["remote_url"]
+    assert alice.get("/alice/m?v=2").json()["result"] == {**told, "projects": []}
+    stage = alice.ask("PUT", "/alice/new", {"type": "local", "project_inheritance_rules": "allow all"}).json()["result"]
+    assert (stage["type"], stage["project_inheritance_rules"]) == ("local", ["allow all"])
+    changed = alice.ask("PATCH", "/alice/new", ["trust_inheritance_rules_from=type:not remote"]).json()["result"]
+    assert changed["trust_inheritance_rules_from"] == "type:not remote"
+    assert alice.ask("PATCH", "/alice/new?v=2", ["title=x"]).json()["result"] == {**changed, "title": "x"}
+    shown = alice.ask("PATCH", "/alice/new", ["title=y"]).json()["result"]
+    assert (shown["type"], shown["mirror_whitelist"], shown["mirror_whitelist_inheritance"]) == ("stage", ["*"], "union")
+    assert alice.get("/alice/new?v=3").json()["message"] == "The requested result version must be 1 to 2, got 3"
+
+
 def test_an_unknown_index_is_404(alice: Person) -> None:
     answer = alice.get("/alice/none")
     assert (answer.status, answer.json()) == (404, {"message": "The stage alice/none could not be found."})

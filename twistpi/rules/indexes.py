@@ -11,6 +11,7 @@ from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index, Json
 from twistpi.model.text import public_address
 from twistpi.rules.accounts import check_name
+from twistpi.rules.devpi7 import translate_items, translate_settings
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys
 from twistpi.rules.json_bodies import differing, shown
 
@@ -90,7 +91,7 @@ def decide_index_created(existing: Index | None, name: str, body: Json, exists: 
     """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults."""
     if existing is not None:
         raise TwistpiError(f"index {name!r} exists", 409)
-    given = read_object(body)
+    given = translate_settings(read_object(body), {})
     owner, _, own_name = name.partition("/")
     check_name("indexname", own_name)
     kind = given.pop(_TYPE, "stage")
@@ -109,10 +110,10 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
     kind = "mirror" if index.is_mirror else "stage"
     former = index.config
     if isinstance(body, list):
-        asked = apply_items(kind, former, body)
+        asked = apply_items(kind, former, translate_items(body, former))
         checked = {key: value for key, value in asked.items() if not _is_foreign(kind, key, former, value)}
     else:
-        checked = read_object(body)
+        checked = translate_settings(read_object(body), former)
         asked = {**former, **checked}
     if checked.pop(_TYPE, kind) != kind:
         raise BadRequest("the 'type' of an index can't be changed")

@@ -162,6 +162,14 @@ def has_parameter(request: Request, name: bytes) -> bool:
     return any(unquote_to_bytes(parameter.partition(b"=")[0]) == name for parameter in parameters)
 
 
+def result_version(request: Request) -> int:
+    """Return which form of JSON the query asks for with ``v``, 1 (devpi-server 6) or 2 (7); raise ``BadRequest``."""
+    asked = (request.args.get(b"v") or [b"1"])[0].decode("latin-1")
+    if asked not in ("1", "2"):
+        raise BadRequest(f"The requested result version must be 1 to 2, got {asked[:20]}")
+    return int(asked)
+
+
 def query_of(request: Request) -> str:
     """Return the query with its question mark, as sent; empty without one."""
     _path, mark, query = request.uri.partition(b"?")

@@ -17,6 +17,7 @@ from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import Index, Json, Principal
 from twistpi.model.text import public_address
 from twistpi.rules.accounts import unknown_names
+from twistpi.rules.devpi7 import settings_of_devpi7, speaks_devpi7
 from twistpi.rules.exposure import enumerated
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
 from twistpi.rules.permissions import Action
@@ -37,7 +38,7 @@ from twistpi.web.replies import (
     message_reply,
     result_reply,
 )
-from twistpi.web.request import ends_with_slash, has_parameter, kept_body, read_json, wants_html
+from twistpi.web.request import ends_with_slash, has_parameter, kept_body, read_json, result_version, wants_html
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body
 
@@ -95,11 +96,12 @@ class IndexesHandler:
         if wants_html(request):
             up = "../../" if ends_with_slash(request) else "../"
             return html_reply(listing(name, [found], outside_url(request, self._addresses), up))
+        settings = self._settings(found, principal, in_words_of_7=result_version(request) == 2)
         if has_parameter(request, b"no_projects"):
-            return result_reply("indexconfig", self._access.settings_of(found, principal))
+            return result_reply("indexconfig", settings)
         if not found.is_mirror:
-            return await self._offload(self._reply_with_projects, found, principal)
-        await self._send_mirror(request, found, principal)
+            return await self._offload(self._reply_with_projects, name, settings)
+        await self._send_mirror(request, found, settings)
         return None
 
     async def create(self, request: Request, name: str) -> Reply:
@@ -115,7 +117,7 @@ class IndexesHandler:
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
             return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
 
-        return self._settings_reply(name, principal, await self._commits.commit(decide, principal))
+        return self._settings_reply(request, name, principal, await self._commits.commit(decide, principal))
 
     async def modify(self, request: Request, name: str) -> Reply:
         """Change the settings of an index."""
@@ -129,7 +131,7 @@ class IndexesHandler:
                 found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
             )
 
-        return self._settings_reply(name, principal, *await self._commits.remove(decide, principal))
+        return self._settings_reply(request, name, principal, *await self._commits.remove(decide, principal))
 
     async def delete(self, request: Request, name: str) -> Reply:
         """Delete an index with all that is in it."""
@@ -139,15 +141,19 @@ class IndexesHandler:
         )
         return message_reply("; ".join(filter(None, (f"index {name} deleted", exposure))), 201)
 
-    def _reply_with_projects(self, index: Index, principal: Principal) -> Reply:
-        """Called in any thread."""
-        projects = sorted(self._access.reader.projects(index.name))
-        return result_reply("indexconfig", {**self._access.settings_of(index, principal), "projects": projects})
+    def _settings(self, index: Index, principal: Principal, *, in_words_of_7: bool) -> Mapping[str, Json]:
+        settings = self._access.settings_of(index, principal)
+        return settings_of_devpi7(settings) if in_words_of_7 else settings
 
-    async def _send_mirror(self, request: Request, index: Index, principal: Principal) -> None:
+    def _reply_with_projects(self, name: str, settings: Mapping[str, Json]) -> Reply:
+        """Called in any thread."""
+        projects = sorted(self._access.reader.projects(name))
+        return result_reply("indexconfig", {**settings, "projects": projects})
+
+    async def _send_mirror(self, request: Request, index: Index, settings: Mapping[str, Json]) -> None:
         """Send the same of a mirror, whose projects may be all of a public upstream's and are never in memory."""
         names = await self._name_lists.names_of(index)
-        body = PiecesBody(_with_projects(self._access.settings_of(index, principal), names), self._offload)
+        body = PiecesBody(_with_projects(settings, names), self._offload)
         try:
             await body.more()  # while nothing was sent, what goes wrong can still be said
             self._responder.put_head(request, 200, ((b"Content-Type", JSON), PRIVATE, VARY_CALLER))
@@ -156,16 +162,19 @@ class IndexesHandler:
         finally:
             body.close()
 
-    def _settings_reply(self, name: str, principal: Principal, changes: Sequence[Change], exposure: str = "") -> Reply:
-        """Return the settings, and which of the names that were entered just now are no users."""
+    def _settings_reply(
+        self, request: Request, name: str, principal: Principal, changes: Sequence[Change], exposure: str = ""
+    ) -> Reply:
+        """Return the settings, in the words of the request, and which of the names that were entered just now are no users."""
         view, told = self._access.reader, [exposure] if exposure else []
         entered = next((one for one in changes if isinstance(one, IndexCreated | IndexModified)), None)
         config = entered.config if isinstance(entered, IndexCreated) else entered.changed if entered else {}
         if unknown := unknown_names(config, lambda user: view.user(user) is not None):
             told.append(f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}")
             _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
-        found = existing_index(view, name)
-        return result_reply("indexconfig", self._access.settings_of(found, principal), message="; ".join(told) or None)
+        in_words_of_7 = result_version(request) == 2 or speaks_devpi7(read_json(kept_body(request)))
+        settings = self._settings(existing_index(view, name), principal, in_words_of_7=in_words_of_7)
+        return result_reply("indexconfig", settings, message="; ".join(told) or None)
 
 
 def _with_projects(settings: Mapping[str, Json], names: Iterator[str]) -> Iterator[bytes]:
