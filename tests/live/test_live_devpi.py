@@ -21,7 +21,7 @@ from tests.live.programs import Done
 from tests.live.stages import PASSWORD
 from tests.live.test_live_commands import CHEAP
 
-FEATURES = "supported features: push-no-docs, push-only-docs, push-register-project, server-keyvalue-parsing"
+FEATURES = "supported features: projectconfig-v2, push-no-docs, push-only-docs, push-register-project, server-keyvalue-parsing"
 RIGHTS = [
     "acl_upload=jonathan",
     "acl_toxresult_upload=:ANONYMOUS:",

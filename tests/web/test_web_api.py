@@ -9,7 +9,7 @@ import pytest
 from tests.web.web_asking import Person, add_mirror, add_stage, ask_raw, basic, logged_in, nobody
 from tests.web.web_world import NODE_ID, MakeWorld, World
 
-FEATURES = ["push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing"]
+FEATURES = ["projectconfig-v2", "push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing"]
 
 
 @pytest.mark.parametrize("path", ["/+api", "/+api/", "/alice/+api", "/nouser/+api", "/%2Bapi"])

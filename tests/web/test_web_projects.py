@@ -7,10 +7,11 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.web.web_asking import add_stage, nobody
+from tests.web.web_asking import add_stage, nobody, serial_of
+from tests.web.web_uploads import DEV, NAME, upload, wheel, with_stages
 from tests.web.web_wire import JSON_PAGE, Wire
 from tests.web.web_world import MIRROR, MakeWorld, World, link, sha256
-from twistpi.model.changes import FileCached
+from twistpi.model.changes import FileCached, IndexModified
 from twistpi.model.errors import UpstreamFailed
 
 WHEEL = link("My_Pkg-1.0-py3-none-any.whl", b"wheel", requires_python=">=3.9")
@@ -224,3 +225,40 @@ def test_a_large_project_is_told_beside_the_reactor(world: World) -> None:
     world.offload = offload
     assert len(get(world, f"/{MIRROR}/demo").json()["result"]) == 150
     assert works
+
+
+# The form of devpi-server 7 ------------------------------------------------------------------------------------------
+
+
+def test_a_project_is_shown_in_the_form_of_7_to_clients_that_ask_for_it(world: World) -> None:
+    alice = with_stages(world)
+    world.commit(IndexModified(DEV, {"bases": [MIRROR]}))
+    upload(alice, DEV, "demo_pkg-1.0-py3-none-any.whl", wheel())
+    answer = alice.get(f"/{DEV}/{NAME}?v=2").json()
+    assert answer["type"] == "projectconfig_v2"
+    told = answer["result"]
+    assert told["config"] == {"name": NAME}
+    assert [(step["name"], step["action"]) for step in told["inheritance_info"]["traversal_infos"]] == [
+        (DEV, "traversed"),
+        (MIRROR, "blocked"),
+    ]
+    (link_told,) = told["versions"]["1.0"]["+links"]
+    assert link_told["relpath"].startswith("+f/")
+    assert link_told["href"].endswith(f"/{DEV}/{link_told['relpath']}")
+    plain = alice.get(f"/{DEV}/{NAME}").json()
+    assert (plain["type"], list(plain["result"])) == ("projectconfig", ["1.0"])
+    assert alice.get(f"/{DEV}/{NAME}?v=3").status == 400
+
+
+def test_mirrors_may_add_to_a_project_in_words_of_7(world: World) -> None:
+    alice = with_stages(world)
+    answer = alice.ask("PATCH", f"/{DEV}/Demo.Pkg?v=2", {"inheritance_rules": ["allow all"]})
+    told = {"name": NAME, "inheritance_rules": ["allow all"]}
+    assert (answer.status, answer.json()) == (200, {"type": "projectconfig", "result": told})
+    assert alice.get(f"/{DEV}").json()["result"]["mirror_whitelist"] == [NAME]
+    assert alice.ask("PATCH", f"/{DEV}/{NAME}?v=2", ["inheritance_rules-="]).json()["result"] == {"name": NAME}
+    before = serial_of(world)
+    assert alice.ask("PATCH", f"/{DEV}/{NAME}?v=2", {"inheritance_rules": "x"}).status == 400
+    assert nobody(world).ask("PATCH", f"/{DEV}/{NAME}?v=2", {"inheritance_rules": "allow all"}).status == 403
+    assert alice.ask("PATCH", f"/alice/none/{NAME}?v=2", {"inheritance_rules": "allow all"}).status in (403, 404)
+    assert serial_of(world) == before

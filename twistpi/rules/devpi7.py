@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+from urllib.parse import unquote
 
+from twistpi.model.changes import Change, IndexModified
 from twistpi.model.errors import BadRequest
-from twistpi.model.records import Json
+from twistpi.model.names import normalize_project
+from twistpi.model.records import Index, Json
+from twistpi.rules.inheritance import Ruling, bases_of
 from twistpi.rules.json_bodies import shown
 
 _TYPES: Final = {"local": "stage", "remote": "mirror"}
@@ -103,4 +107,99 @@ def settings_of_devpi7(settings: Mapping[str, Json]) -> dict[str, Json]:
         elif name := _SHOWN_KEYS.get(key, key):
             told[name] = value
     told["type"] = "remote" if settings.get("type") == "mirror" else "local"
+    return told
+
+
+# Projects ------------------------------------------------------------------------------------------------------------
+
+
+_PROJECT_RULES: Final = "inheritance_rules"
+
+
+def project_settings(index: Index, project: str, name: str) -> dict[str, Json]:
+    """Return the settings of ``project`` (normalised), which is written as ``name``."""
+    is_allowed = project in index.config.get(_WHITELIST, ())
+    return {"name": name, **({_PROJECT_RULES: [_ALLOW]} if is_allowed else {})}
+
+
+def decide_project_modified(index: Index, project: str, body: Json) -> tuple[Change, ...]:
+    """Return the change that makes ``project`` (normalised) one that mirrors may add to, or no such one; raise ``BadRequest``."""
+    if index.is_mirror:
+        raise BadRequest(f"{index.name} is a mirror, whose projects have no settings")
+    allowed: bool | None = None
+    for name, value in _project_items(body):
+        if name == "name" and isinstance(value, str):
+            if normalize_project(value) != project:
+                raise BadRequest("the 'name' of a project can't be changed")
+        elif name == f"{_PROJECT_RULES}-" and not value:
+            allowed = False
+        elif name != _PROJECT_RULES:
+            raise BadRequest(f"projectconfig got unexpected keyword arguments: {shown(name, quoted=False)}")
+        elif value not in (_ALLOW, [_ALLOW]):
+            raise BadRequest(f"Unknown value {shown(value)} for {_PROJECT_RULES}, must be ['{_ALLOW}'] or left unset.")
+        else:
+            allowed = True
+    former = list(index.config.get(_WHITELIST, ()))
+    if allowed is None or allowed == (project in former):
+        return ()
+    whitelist = [*former, project] if allowed else [name for name in former if name != project]
+    return (IndexModified(index.name, {_WHITELIST: whitelist}),)
+
+
+def _project_items(body: Json) -> list[tuple[str, Json]]:
+    if isinstance(body, dict):
+        return list(body.items())
+    if isinstance(body, list) and all(isinstance(item, str) for item in body):
+        return [(name, value) for name, _equals, value in (item.partition("=") for item in body)]
+    raise BadRequest(f'Bad request: a project is described by a JSON object, like {{"{_PROJECT_RULES}": ["{_ALLOW}"]}}')
+
+
+def inheritance_info(
+    project: str, indexes: Sequence[Index], ruling: Ruling, has_project: Callable[[str], bool]
+) -> dict[str, Json]:
+    """Return how each of ``indexes``, nearest first, contributes to ``project`` (normalised)."""
+    steps: list[Json] = []
+    names = [index.name for index in indexes]
+    for index in indexes:
+        told = {"action": "traversed", "name": index.name}
+        if index.is_mirror and not ruling.allowed:
+            by = next((name for name in (ruling.reserved, ruling.private) if name in names), names[0])
+            told["action"] = "blocked"
+            told["reason"] = f"package '{project}' located in {by} blocks releases from index {index.name}"
+        elif index.is_mirror and ruling.whitelisted in names:
+            told["action"] = "allowed"
+            told["reason"] = (
+                f"package '{project}' rule '{_ALLOW}' from {ruling.whitelisted} allows merging releases from index {index.name}"
+            )
+        elif index.is_mirror:
+            told["action"] = "untrusted"
+        known = "notset" if told["action"] == "blocked" else str(has_project(index.name)).lower()
+        steps.append({**told, "has_project": known})
+    mirrors = [index.name for index in indexes if index.is_mirror]
+    of_mirrors = str(any(map(has_project, mirrors))).lower() if ruling.allowed or not mirrors else "unknown"
+    return {
+        "has_project_from_remote": of_mirrors,
+        "index_bases": {index.name: [base for base in bases_of(index) if base in names] for index in indexes},
+        "traversal_infos": steps,
+    }
+
+
+def version_of_devpi7(data: Mapping[str, Json], outside: str) -> dict[str, Json]:
+    """Return the ``data`` of a release, whose links begin with ``outside``, in the form of 7."""
+    told = dict(data)
+    if "+links" in data:
+        told["+links"] = [_link(link, outside) for link in data["+links"]]
+    if "+shadowing" in data:
+        told["+shadowing"] = [version_of_devpi7(one, outside) for one in data["+shadowing"]]
+    return told
+
+
+def _link(link: Mapping[str, Json], outside: str) -> dict[str, Json]:
+    """Return a link with paths below the index, times in ISO 8601, and without ``hash_spec``."""
+    told = {key: value for key, value in link.items() if key != "hash_spec"}
+    for address, path in (("href", "relpath"), ("for_href", "for_relpath")):
+        if address in link:
+            told[path] = unquote(link[address].removeprefix(outside)).split("/", 3)[3]
+    if "log" in link:
+        told["log"] = [{**line, "when": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*line["when"])} for line in link["log"]]
     return told

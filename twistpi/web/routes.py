@@ -229,10 +229,11 @@ class _Routes:
         parts, simple = self._parts, self._simple
         access, responder, addresses = parts.access, parts.responder, parts.addresses
         files = FileHandler(access, parts.mirrors, self._sender)
-        projects = ProjectsHandler(access, self._sources, simple, responder, addresses, parts.offload)
+        projects = ProjectsHandler(access, self._sources, simple, responder, addresses, parts.offload, self._commits)
         subrequest = AuthSubrequestHandler(access, parts.storage.blobs, addresses)
         return (
             (f"{_INDEX}/<name:project>", ["GET"], projects.project),
+            (f"{_INDEX}/<name:project>", ["PATCH"], projects.modify),
             (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
             (f"{_INDEX}/+simple", ["GET"], simple.names),
             (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),

@@ -188,7 +188,7 @@ def _with_projects(settings: Mapping[str, Json], names: Iterator[str]) -> Iterat
     yield head if separator.startswith(before) else b"\n    ]" + after
 
 
-FEATURES: Final = ("push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")
+FEATURES: Final = ("projectconfig-v2", "push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing")
 """What the devpi client may ask of this server."""
 
 

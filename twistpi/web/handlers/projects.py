@@ -10,23 +10,28 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.http.body import Offload
+from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownProject, no_project, unknown_version
 from twistpi.model.names import comparable_version, find_version, normalize_project
 from twistpi.model.records import Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, LogLine, Release
-from twistpi.rules.inheritance import VisibleIndexes
+from twistpi.rules.devpi7 import decide_project_modified, inheritance_info, project_settings, version_of_devpi7
+from twistpi.rules.inheritance import VisibleIndexes, rule_on_mirrors
+from twistpi.rules.permissions import Action
 from twistpi.rules.releases import find_release, releases
 from twistpi.rules.upload_checks import shown_metadata
 from twistpi.simple.urls import quote_path
-from twistpi.web.access import Access, project_status
+from twistpi.view.read import Reader
+from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.addresses import Addresses, outside_url
+from twistpi.web.commits import Commits
 from twistpi.web.fast.ready import CacheStatus
 from twistpi.web.handlers.files import hash_spec
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.pages import FEW_LINKS
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.replies import Reply, Responder, redirect_reply, result_reply
-from twistpi.web.request import ends_with_slash, has_parameter, query_of, wants_html
+from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, result_version, wants_html
 
 Data = dict[str, Json]
 
@@ -134,11 +139,12 @@ class ProjectsHandler:
     _responder: Responder
     _addresses: Addresses
     _offload: Offload
+    _commits: Commits
 
     async def project(self, request: Request, name: str, project: str) -> Reply | None:
         """Every release of a project; requests that do not ask for JSON are answered by ``SimpleHandler.alias``.
 
-        With ``?ignore_bases`` only what the index has by itself.
+        With ``?ignore_bases`` only what the index has by itself; with ``?v=2`` in the form of devpi-server 7.
         """
         negotiated = self._simple.negotiated(request)
         if negotiated.installer or not negotiated.json:
@@ -148,8 +154,38 @@ class ProjectsHandler:
             up = "../" if ends_with_slash(request) else ""
             return redirect_reply(f"{up}{normal}{query_of(request)}", 302)
         own = has_parameter(request, b"ignore_bases")
+        version = result_version(request)
         data, status = await self._data(request, name, normal, None, own=own)
-        return _with_status(result_reply("projectconfig", data), status, self._responder.now())
+        reply = result_reply("projectconfig", data)
+        if version == 2:
+            visibility = await self._access.visibility(request, name)
+            told = self._of_devpi7(visibility, normal, data, outside_url(request, self._addresses))
+            reply = result_reply("projectconfig_v2", told)
+        return _with_status(reply, status, self._responder.now())
+
+    def _of_devpi7(self, visibility: VisibleIndexes, project: str, data: Mapping[str, Data], outside: str) -> Data:
+        def has_project(index: str) -> bool:
+            return self._access.reader.has_project(index, project)
+
+        spelled = next((told["name"] for told in data.values()), project)
+        ruling = rule_on_mirrors(project, visibility.inheritance.order, has_project)
+        return {
+            "config": project_settings(visibility.index, project, spelled),
+            "inheritance_info": inheritance_info(project, visibility.visible, ruling, has_project),
+            "versions": {version: version_of_devpi7(told, outside) for version, told in data.items()},
+        }
+
+    async def modify(self, request: Request, name: str, project: str) -> Reply:
+        """Change whether mirrors may add to a project, in the words of devpi-server 7."""
+        principal, body, normal = await self._access.principal(request), kept_body(request), normalize_project(project)
+
+        def decide(view: Reader) -> Sequence[Change]:
+            found = self._access.allowed(Action.MODIFY_INDEX, principal, view, name)
+            return decide_project_modified(found, normal, read_json(body))
+
+        await self._commits.commit(decide, principal)
+        found = existing_index(self._access.reader, name)
+        return result_reply("projectconfig", project_settings(found, normal, normal))
 
     async def version(self, request: Request, name: str, project: str, version: str) -> Reply | None:
         """One release; browsers are redirected to the page of the project."""
