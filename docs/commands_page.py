@@ -13,7 +13,7 @@ Commands
 
 .. Made by "make docs" from twistpi/cli/commands.
 
-The server is started with ``twistd twistpi``; its options are the :doc:`settings`. All other tasks have a command of ``twistpi``;
+``twistpi serve`` starts the server; its options are the :doc:`settings`. All other tasks have a command, too;
 ``twistpi COMMAND --help`` prints the same text as this page.
 
 Commands for a server directory take ``--serverdir``, or read it from ``TWISTPI_SERVERDIR`` or the file in ``--config`` or

@@ -122,7 +122,7 @@ Settings
 
 Every setting can be given in three places, in order of precedence:
 
-1. on the command line: ``twistpi serve --request-timeout 10``, or ``twistd twistpi --request-timeout 10``;
+1. on the command line: ``twistpi serve --request-timeout 10``;
 2. in the environment: ``TWISTPI_REQUEST_TIMEOUT=10``;
 3. in a TOML file: ``request-timeout = 10``, with ``--config twistpi.toml`` or ``TWISTPI_CONFIG``.
 
