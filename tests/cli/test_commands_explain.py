@@ -33,7 +33,7 @@ def family(made: Path) -> Path:
 def test_a_private_name_hides_the_mirrors_and_that_is_told(family: Path) -> None:
     told = run(family, "explain", "carol/top", "Six").output.splitlines()
     assert told[0] == "carol/top: six comes from carol/dev"
-    assert "stay silent, because carol/dev has six and no mirror_whitelist allows it" in told[1]
+    assert "do not answer, because carol/dev has six and no mirror_whitelist allows it" in told[1]
     assert "devpi index carol/top mirror_whitelist+=six" in told[1]
     assert told[2] == "Note: carol/top names the base carol/none, which does not exist."
     assert told[3:] == [
@@ -58,7 +58,7 @@ def test_a_name_that_is_private_no_more_or_for_good_is_explained(family: Path) -
     assert "Note: carol/dev had own until it was removed; to keep it private: devpi index carol/dev reserved+=own" in told
     write(family, IndexModified("carol/dev", {"reserved": ["o*"]}))
     told = run(family, "explain", "carol/top", "own").output
-    assert "stay silent for good, because the setting reserved of carol/dev names own" in told
+    assert "never answer, because the key reserved of carol/dev names own" in told
     assert "root/pypi  is hidden by the whitelist rule: carol/dev reserves the name" in told
     assert "until it was removed" not in told
 

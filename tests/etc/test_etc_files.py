@@ -353,6 +353,16 @@ def test_a_user_that_does_not_exist_is_refused_with_the_commands_that_create_it(
     assert f"\n    useradd --system --home-dir {data} --shell /usr/sbin/nologin {name}\n" in told
     assert f"\n    install --directory --owner={name} --group={name} {data}\n" in told
     assert not (tmp_path / "conf").exists()
+    data.mkdir()
+    assert f"\n    chown --recursive {name}: {data} " in run("--serverdir", str(data), "--user", name)[1]
+
+
+def test_a_server_directory_of_another_user_is_to_be_given_to_the_server(tmp_path: Path) -> None:
+    data, user = tmp_path / "data", getpass.getuser()
+    assert CliRunner().invoke(main, ["init", "--serverdir", str(data), "--no-root-pypi"]).exit_code == 0
+    words = ("--serverdir", str(data), "--directory", str(tmp_path / "conf"), "--force", "--user")
+    assert f"chown --recursive nobody: {data}" in run(*words, "nobody")[1]
+    assert "chown" not in run(*words, user)[1]
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

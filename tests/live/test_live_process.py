@@ -257,7 +257,7 @@ def test_commands_refuse_a_directory_that_is_none(tmp_path: Path) -> None:
     for command in ("log", "check"):
         done = _twistpi(command, "--serverdir", str(tmp_path / "nothing"))
         assert done.returncode == 1
-        assert "start twistpi once" in done.stderr
+        assert "twistpi init --serverdir" in done.stderr
 
 
 def test_the_commands_tell_version_and_settings() -> None:

@@ -355,10 +355,13 @@ def test_the_help_has_every_option_once_below_its_heading() -> None:
 
 
 @pytest.mark.parametrize("words", [["--port", "http"], ["--prot", "1"], ["extra"], ["--config", "/nowhere.toml"], ["--port"]])
-def test_what_cannot_be_ends_the_program_with_the_reason_and_without_all_of_the_help(words: list[str]) -> None:
+def test_what_cannot_be_ends_the_program_with_the_reason_and_without_all_of_the_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         _parse(*words)
-    reason, more = str(ended.value.code).splitlines()
+    assert ended.value.code == 2
+    reason, more = capsys.readouterr().err.splitlines()
     assert reason.startswith("twistpi: ")
     assert more == "The options are explained by: twistpi serve --help"
 

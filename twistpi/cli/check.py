@@ -23,9 +23,8 @@ from twistpi.changelog.reader import log_bytes, read_lines, report_progress
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import Layout
-from twistpi.server.node import read_node
+from twistpi.server.node import not_made, read_node
 from twistpi.view.database import FOLD_VERSION, ViewDatabase, copy_view, dump, open_view
 from twistpi.view.read import KeptBlob, Readers
 
@@ -51,7 +50,7 @@ def check(path: str, progress: Progress) -> Iterator[Finding]:
     """Yield what there is to report on the server directory ``path``; raise ``ServerdirRefused`` when it is none."""
     node = read_node(path)
     if node is None or not (node.initialised or node.is_replica):
-        raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
+        raise not_made(path)
     layout = Layout(path)
     serial, problem = _check_chain(layout, progress)
     if problem is not None:

@@ -229,7 +229,7 @@ class Deployment:
             "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
             "daemon_command": [self.twistd, "--pidfile", pid_file, "--logfile", log_file, *run],
             "init_command": self.init_command,
-            "run_command": shlex.join([self.twistd, "--nodaemon", *run]),
+            "run_command": shlex.join([os.path.join(os.path.dirname(self.twistd), "twistpi"), "serve", "--config", config]),
             "backup_command": _backup_command(serverdir),
             "settings": [_toml_setting(setting, self._value(setting)) for setting in TABLE],
         }

@@ -25,7 +25,6 @@ from twistpi.model.errors import UnknownIndex
 from twistpi.model.names import IndexName, normalize_project, version_of_filename
 from twistpi.model.peers import Position
 from twistpi.model.records import Index, Json
-from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import counted, without_secrets
 from twistpi.rules.inheritance import (
     Explanation,
@@ -38,7 +37,7 @@ from twistpi.rules.inheritance import (
     rule_on_mirrors,
 )
 from twistpi.server.directory import Layout
-from twistpi.server.node import read_node
+from twistpi.server.node import not_made, read_node
 from twistpi.server.storage import reading
 
 _BETWEEN = 0.05
@@ -59,7 +58,7 @@ def status_in(serverdir: str) -> dict[str, Json]:
     """
     node = read_node(serverdir)
     if node is None:
-        raise ServerdirRefused(serverdir, "nothing is in it yet; start twistpi once, or name another directory")
+        raise not_made(serverdir)
     match ask_local_server(serverdir, node, "/+status"):
         case (_, BlockingResponse(json={"result": dict(result)})):
             return {**result, "running": True}
@@ -292,13 +291,13 @@ def _outcome(subject: str, explanation: Explanation) -> str:
 def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:
     project = explanation.project
     if ruling.reserved is not None:
-        return f"stay silent for good, because the setting reserved of {ruling.reserved} names {project}"
+        return f"never answer, because the key reserved of {ruling.reserved} names {project}"
     if ruling.whitelisted is not None:
         return f"may answer, because the mirror_whitelist allows {project} at {ruling.whitelisted}"
     if not ruling.allowed:
         owner = ruling.private
         advice = f"devpi index {explanation.fates[0].index.name} mirror_whitelist+={project}"
-        return f"stay silent, because {owner} has {project} and no mirror_whitelist allows it (to allow it: {advice})"
+        return f"do not answer, because {owner} has {project} and no mirror_whitelist allows it (to allow it: {advice})"
     return f"may answer, because no private index has {project}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -81,6 +82,12 @@ def denied(path: str, inside: str) -> ServerdirRefused:
     """Return the refusal to use the directory ``path`` as a user who has no access to ``inside``."""
     advice = "run twistpi as the user who owns the directory, or give this user access"
     return ServerdirRefused(path, f"{os.strerror(errno.EACCES)}: {inside}; {advice}")
+
+
+def not_made(path: str) -> ServerdirRefused:
+    """Return the refusal of a command to use a directory ``path`` that is no server directory yet."""
+    made = f"twistpi serve or twistpi init makes it: twistpi init --serverdir {shlex.quote(path)}"
+    return ServerdirRefused(path, f"it is missing or empty; name another one with --serverdir, or {made}")
 
 
 def read_node(path: str) -> Node | None:

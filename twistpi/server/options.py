@@ -54,7 +54,8 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            sys.exit(f"twistpi: {error}\nThe options are explained by: twistpi serve --help")
+            sys.stderr.write(f"twistpi: {error}\nThe options are explained by: twistpi serve --help\n")
+            sys.exit(2)
 
     def getSynopsis(self) -> str:
         """Return the first line of the help."""

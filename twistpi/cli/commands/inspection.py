@@ -37,10 +37,9 @@ from twistpi.cli.reports import (
 from twistpi.http.blocking import BlockingClient
 from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
-from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import counted
 from twistpi.server.directory import Layout
-from twistpi.server.node import read_node
+from twistpi.server.node import not_made, read_node
 from twistpi.server.settings import Settings
 
 _FOLLOW_PAUSE = 0.5
@@ -81,7 +80,7 @@ def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
     """
     path = settings.serverdir
     if read_node(path) is None:
-        raise ServerdirRefused(path, "nothing is in it yet; start twistpi once, or name another directory")
+        raise not_made(path)
     render = as_json if json else as_text
     missing = missing_before(Layout(path).changelog, after)
     if missing is not None:

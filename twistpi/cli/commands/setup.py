@@ -181,19 +181,25 @@ def _require_user(user: str, serverdir: str) -> None:
     try:
         pwd.getpwnam(user)
     except KeyError:
+        folder = shlex.quote(serverdir)
+        make, give = f"install --directory --owner={user} --group={user} {folder}", f"chown --recursive {user}: {folder}"
         commands = (
-            f"useradd --system --home-dir {shlex.quote(serverdir)} --shell /usr/sbin/nologin {user}",
-            f"install --directory --owner={user} --group={user} {shlex.quote(serverdir)}",
+            f"useradd --system --home-dir {folder} --shell /usr/sbin/nologin {user}",
+            f"{give}    # stop its server first" if os.path.exists(serverdir) else make,
         )
         advice = "Create it with these commands, or name another one with --user; nothing was written.\n"
         raise click.ClickException("\n    ".join([f"There is no user {user} on this machine. {advice}", *commands])) from None
 
 
 def _first_steps(deployment: Deployment) -> Iterator[str]:
-    """Yield what must be done before the first start, if the server directory is known to be none yet."""
+    """Yield what must be done before the first start: to create the server directory, or to give it to the server's user."""
+    path, user = deployment.settings.serverdir, deployment.user
     with contextlib.suppress(ServerdirRefused):
-        if read_node(deployment.settings.serverdir) is None:
+        if read_node(path) is None:
             yield f"The server starts on an existing server directory only. Create it first:\n\n    {deployment.init_command}"
+        elif os.stat(path).st_uid != pwd.getpwnam(user).pw_uid:
+            give = f"chown --recursive {user}: {shlex.quote(path)}"
+            yield f"{path} belongs to another user than {user}. If a server runs on it, stop it, and then:\n\n    {give}"
 
 
 def _closed_folders(deployment: Deployment) -> Iterator[str]:

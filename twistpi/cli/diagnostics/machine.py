@@ -24,11 +24,10 @@ from twistpi.http.blocking import UNTRUSTED, BlockingClient
 from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
 from twistpi.model.records import ROOT, Index
-from twistpi.model.server_errors import ServerdirRefused
 from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open
 from twistpi.server.directory import Layout
-from twistpi.server.node import Running, read_node, read_running
+from twistpi.server.node import Running, not_made, read_node, read_running
 from twistpi.server.setting_sources import load_settings
 from twistpi.server.settings import Settings
 from twistpi.server.storage import reading
@@ -107,7 +106,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
     serverdir, layout = settings.serverdir, Layout(settings.serverdir)
     node = read_node(serverdir)
     if node is None or not node.initialised:
-        raise ServerdirRefused(serverdir, "nothing is in it yet; start twistpi once, or name another directory")
+        raise not_made(serverdir)
     running = read_running(serverdir)
     if running is not None and not _is_alive(running.pid):
         running = None
