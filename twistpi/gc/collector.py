@@ -25,6 +25,7 @@ from twistpi.model.releases import (
     ReleaseRemoved,
 )
 from twistpi.model.server_errors import WriterStopped
+from twistpi.model.text import counted
 from twistpi.view.read import Reader, Readers
 
 _MARGIN: Final = 60.0
@@ -182,7 +183,9 @@ class GarbageCollector:
         self._pausing, self.running, self.last = None, None, report
         if counts.removed:
             self._log.info(
-                "Removed {removed} files with {size} bytes that nothing named.", removed=counts.removed, size=counts.removed_bytes
+                "Removed {files} with {size} bytes that nothing named.",
+                files=counted(counts.removed, "file"),
+                size=counts.removed_bytes,
             )
         if self._stopping and not self._stopped.called:
             self._stopped.callback(None)

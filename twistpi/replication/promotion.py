@@ -23,6 +23,7 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import FenceNote, Peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary, promotion_refused
+from twistpi.model.text import counted
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
@@ -128,7 +129,7 @@ class Promotion:
                 raise self._lacks_files()
             await self._hold_writes(primary, there, following)
         if missing := self._missing_files():
-            self._say(f"Not here yet: {missing:,} files; copy them from the former primary's folder +files.")
+            self._say(f"Not here yet: {counted(missing, 'file')}; copy from the former primary's folder +files.")
         _log.info("This server is promoted.")
         await self._take_over(epoch, tell=there is not None)
 
@@ -166,7 +167,7 @@ class Promotion:
         until = self._clock.seconds() + WAIT
         missing = last - self._fencing.serial
         if missing > 0:
-            self._say(f"Waiting for {missing:,} entries of the primary, up to serial {last}.")
+            self._say(f"Waiting for {counted(missing, 'entry', 'entries')} of the primary, up to serial {last}.")
         following.hurry()
         try:
             await following.wait_for(last, WAIT)
@@ -185,7 +186,7 @@ class Promotion:
 
     def _lacks_files(self) -> TwistpiError:
         missing = self._missing_files()
-        those = "1 file is" if missing == 1 else f"{missing:,} files are"
+        those = counted(missing, "file is", "files are")
         return promotion_refused(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
 
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:

@@ -175,7 +175,7 @@ def gc(settings: Settings, dry_run: bool, json: bool) -> None:
 
 def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
     if collected.removed:
-        files = "1 file" if collected.removed == 1 else f"{collected.removed:,} files"
+        files = counted(collected.removed, "file")
         told = f"{files} with {collected.removed_bytes:,} bytes {'is' if collected.removed == 1 else 'are'} not used by any index"
         yield f"{told}; {'nothing was changed' if dry_run else 'removed'}."
     else:

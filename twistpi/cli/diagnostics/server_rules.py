@@ -15,6 +15,7 @@ from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge
 from twistpi.cli.diagnostics.survey import Exchange, Query, Survey, as_object, join, split
 from twistpi.http.blocking import SILENT, UNTRUSTED
 from twistpi.model.records import Json
+from twistpi.model.text import counted
 
 STRANGER = "twistpi-doctor.invalid"
 """A host that no answer may contain."""
@@ -242,7 +243,7 @@ def _replication(site: Site) -> Said:
         why = facts.get("last-error") or "Can it reach that address, and does it have the same secretfile?"
         yield WRONG, f"The server {known} its primary {primary}. {why}"
     if missing:
-        told = f"{len(missing)} files cannot be fetched from the primary {primary}, such as {min(missing, key=str)}"
+        told = f"{counted(len(missing), 'file')} cannot be fetched from the primary {primary}, such as {min(missing, key=str)}"
         yield WRONG, f"{told}; /+status says why."
     yield OK, f"The server is a replica, and has what its primary {primary} has."
 
