@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,6 +84,16 @@ async def test_core_metadata_is_found_by_the_new_link(setup: Setup, announced: b
     assert await ask(setup, WHEEL) == METADATA
     asked = f"/files/hello/{WHEEL}.metadata?Signature=two" if announced else f"/files/hello/{WHEEL}?Signature=two"
     assert setup.fake.count(asked) > 0
+
+
+@in_reactor
+async def test_metadata_that_no_page_lists_and_that_is_not_there_costs_no_page(make_house: Callable[..., Setup]) -> None:
+    setup = make_house(mirror_provides_core_metadata=True)
+    sign(setup, "one", make_wheel())
+    await setup.mirror.ensure(setup.index, "hello")
+    assert await ask(setup, WHEEL) == METADATA
+    assert setup.fake.count(f"/files/hello/{WHEEL}.metadata?Signature=one") == 1
+    assert setup.fake.count(PAGE) == 1
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, UnknownFile), (403, UpstreamFailed)])

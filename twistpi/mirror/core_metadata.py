@@ -163,7 +163,8 @@ class UpstreamMetadata:
     async def _from_upstream(self, config: UpstreamConfig, project: str, known_file: KnownFile) -> bytes:
         """Return the file that the page announces beside the distribution."""
         link = known_file.link
-        response = await self._links.get(config, project, known_file, {}, beside=_metadata_url)
+        is_listed = bool(link.core_metadata)
+        response = await self._links.get(config, project, known_file, {}, beside=_metadata_url, is_listed=is_listed)
         if response.status != 200:
             response.discard()
             raise _Unavailable(f"the upstream answered {response.status} for its metadata file")

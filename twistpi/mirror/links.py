@@ -24,6 +24,7 @@ from twistpi.rules.mirrors import file_path
 
 _REFUSALS: Final = frozenset({401, 403, 404, 410})
 """Statuses for which an upstream's page may have another address by now."""
+_NOT_ALLOWED: Final = frozenset({401, 403})
 _PAUSE: Final = 10.0
 """Seconds for which a page is not requested again because of a refused address."""
 _MOST: Final = 50_000
@@ -64,14 +65,17 @@ class FileLinks:
         headers: Mapping[str, str],
         *,
         beside: Callable[[str], str] = lambda url: url,
+        is_listed: bool = True,
     ) -> Response:
         """Request a file, or what lies ``beside`` its address; raise ``RequestFailed``, also for ``Retry-After``.
 
-        When the upstream refuses the address, and its page has another one by now, that is requested instead.
+        When the upstream refuses the address, and its page has another one by now, that is requested instead; not when it may
+        simply not have what no page lists.
         """
+        refusals = _REFUSALS if is_listed else _NOT_ALLOWED
         url = self.newest(config, project, known_file)
         response = await self._client.get(beside(url), headers=headers, credentials=config.credentials)
-        if response.status in _REFUSALS and (newer := await self._renewed(config, project, known_file, url)) != url:
+        if response.status in refusals and (newer := await self._renewed(config, project, known_file, url)) != url:
             response.discard()
             response = await self._client.get(beside(newer), headers=headers, credentials=config.credentials)
         if (later := unusable_status(response, self._client.clock.seconds())).retry_after is not None:
