@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from twistpi.model.errors import BadRequest, InvalidName, TwistpiError
 from twistpi.model.names import normalize_project
-from twistpi.rules.upload_checks import check_form, check_upload_filename
+from twistpi.rules.upload_checks import LENIENT, NONE, check_form, check_upload_filename
 
 
 def refusal(filename: str, project: str, version: str) -> str:
@@ -90,18 +90,26 @@ def test_R87_spellings_of_a_name_and_of_a_version_are_one_name_and_one_version(f
     ["pkg-1.0-cp313-cp313-linux_x86_64-x86_64_v3.whl", "pkg-1.0-2-py3-none-any-cu128.whl", "pkg-1.0-variants.json"],
 )
 def test_variants_of_wheels_are_left_to_lenient_checks(filename: str) -> None:
-    check_upload_filename(filename, "pkg", "1.0", is_strict=False)
+    check_upload_filename(filename, "pkg", "1.0", LENIENT)
     with pytest.raises((BadRequest, InvalidName)):
         check_upload_filename(filename, "pkg", "1.0")
     for project, version in (("other", "1.0"), ("pkg", "2.0")):
         with pytest.raises((BadRequest, InvalidName)):
-            check_upload_filename(filename, project, version, is_strict=False)
+            check_upload_filename(filename, project, version, LENIENT)
+
+
+@pytest.mark.parametrize("filename", ["pkg-1.0.whl", "Pkg-1.0.foo.tar.gz", "pkg-1.0-py3-none-any.whl", "pkg-1.0-variants.json"])
+def test_without_checks_project_and_version_are_enough(filename: str) -> None:
+    check_upload_filename(filename, "pkg", "1.0", NONE)
+    for project, version in (("other", "1.0"), ("pkg", "2.0")):
+        with pytest.raises((BadRequest, InvalidName)):
+            check_upload_filename(filename, project, version, NONE)
 
 
 @pytest.mark.parametrize("filename", ["pkg-1.0-py3-none-any-.whl", "pkg-1.0-py3-none-any-A.whl", "pkg-1.0-py3-none-any-a-b.whl"])
 def test_a_label_has_its_own_grammar(filename: str) -> None:
     with pytest.raises(InvalidName):
-        check_upload_filename(filename, "pkg", "1.0", is_strict=False)
+        check_upload_filename(filename, "pkg", "1.0", LENIENT)
 
 
 @pytest.mark.parametrize(

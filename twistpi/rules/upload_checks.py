@@ -45,10 +45,11 @@ def upload_checks_of(index: Index, default: str) -> str:
     return str(index.config.get("upload_checks") or default)
 
 
-def check_upload_filename(filename: str, project: str, version: str, *, is_strict: bool = True) -> None:
+def check_upload_filename(filename: str, project: str, version: str, checks: str = STRICT) -> None:
     """Check that ``filename`` can be one of ``project`` and ``version``, both in any spelling.
 
-    Unless ``is_strict``, wheels may have a variant label behind their tags, and ``…-variants.json`` is accepted.
+    Unless ``checks`` are strict, wheels may have a variant label behind their tags, and ``…-variants.json`` is accepted; without
+    checks a wheel needs no tags, and a version may be followed by anything.
     """
     check_filename(filename)
     normal = normalize_project(project)
@@ -56,12 +57,12 @@ def check_upload_filename(filename: str, project: str, version: str, *, is_stric
     fits = is_of_version(filename, normal, version)
     if not fits and not (version and _contains(filename, version)):
         raise BadRequest(f"filename {filename!r} does not contain version {version!r}")
-    if not _ARCHIVE.match(filename) and (is_strict or not _VARIANTS.match(filename)):
+    if not _ARCHIVE.match(filename) and (checks == STRICT or not _VARIANTS.match(filename)):
         raise BadRequest(f"{filename!r} is not a valid archive name")
     if not _SEPARATORS.sub("-", filename).lower().startswith(normal):
         raise project_not_in_filename(filename, project)
     if is_exact:
-        _check_exactly(filename, project, normal, version, fits, is_strict)
+        _check_exactly(filename, project, normal, version, fits, checks)
 
 
 def check_form(filename: str, form: Mapping[str, Json], found: Mapping[str, Json]) -> None:
@@ -80,12 +81,13 @@ def _contains(filename: str, version: str) -> bool:
     return version in filename or _UNLIKE_IN_WHEELS.sub("_", version) in filename
 
 
-def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool, is_strict: bool) -> None:
-    if kind_of_filename(filename) == WHEEL and not is_wheel_name(filename, with_label=not is_strict):
+def _check_exactly(filename: str, project: str, normal: str, version: str, fits: bool, checks: str) -> None:
+    is_wheel = kind_of_filename(filename) == WHEEL
+    if is_wheel and checks != NONE and not is_wheel_name(filename, with_label=checks != STRICT):
         raise invalid_filename(filename, "a wheel is called project-version-python-abi-platform.whl")
     if not is_of_project(filename, normal):
         raise project_not_in_filename(filename, project)
-    if not fits:
+    if not fits and checks != NONE:
         # The file name alone does not show where the project name ends: name what is more likely wrong.
         if kind_of_filename(filename) == SDIST and project_of_filename(filename) != normal:
             raise project_not_in_filename(filename, project)

@@ -166,8 +166,8 @@ def offered_metadata(file: KnownFile, *, offline: bool = False) -> bool | Mappin
     if file.metadata_sha256 is not None:
         is_same = isinstance(claim, Mapping) and claim.get("sha256") == file.metadata_sha256
         return claim if is_same else {"sha256": file.metadata_sha256}
-    if file.metadata_missing:
-        return None
+    if file.metadata_missing or not file.link.url:
+        return None  # An upload without metadata has no upstream.
     if offline or file.vanished:
         # The upstream cannot be asked.  Only a cached wheel has metadata then, and its digest is not known.
         return True if file.cached and file.link.is_wheel else None

@@ -41,6 +41,8 @@ UPLOADS = {
     "some bytes as an sdist": (SDIST, b"123", ("none",)),
     "some bytes as a wheel": (WHEEL, b"123", ("none",)),
     "some bytes as an egg": ("demo_pkg-1.0-py3.11.egg", b"", ("none",)),
+    "a wheel without tags": ("demo_pkg-1.0.whl", b"123", ("none",)),
+    "more behind the version": ("demo_pkg-1.0.foo.tar.gz", b"123", ("none",)),
     "the name of another project": ("other-1.0.tar.gz", b"123", ()),
     "the name of another version": ("demo_pkg-2.0.tar.gz", b"123", ()),
     "no archive's name": ("demo_pkg-1.0.txt", b"123", ()),
@@ -76,6 +78,15 @@ def test_what_can_be_read_is_used_however_little_is_asked(world: World, alice: P
     url = f"/{DEV}/{told['url'].removeprefix('../../')}.metadata"
     assert Wire(world).ask(url).body == OLD
     assert release(alice, DEV)["author"] == "J\u00fcrgen"
+
+
+def test_a_wheel_that_cannot_be_read_promises_no_metadata(world: World, alice: Person) -> None:
+    check(world, "none")
+    upload(alice, DEV, WHEEL, b"123")
+    told = files(world, DEV)[WHEEL]
+    assert "core-metadata" not in told
+    assert b"data-core-metadata" not in Wire(world).ask(f"/{DEV}/+simple/{NAME}/").content
+    assert Wire(world).ask(f"/{DEV}/{told['url'].removeprefix('../../')}.metadata").status == 404
 
 
 def test_what_is_of_another_project_says_nothing_of_this_one(world: World, alice: Person) -> None:

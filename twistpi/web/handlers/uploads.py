@@ -150,8 +150,7 @@ class UploadHandler:
 
     async def _upload_file(self, name: str, principal: Principal, form: Form, content: Received) -> Reply:
         given = read_metadata(form.fields)
-        is_strict = self._checks(name) == STRICT
-        check_upload_filename(form.filename, given["name"], given["version"], is_strict=is_strict)
+        check_upload_filename(form.filename, given["name"], given["version"], self._checks(name))
         self._open_index(self._access.reader, name, principal, normalize_project(given["name"]))
         file = await self._distribution(name, form, content, given)
         changes = self._decide(principal, file.uploaded, file.described)(self._access.reader)
