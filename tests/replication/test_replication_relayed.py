@@ -219,6 +219,23 @@ async def test_a_file_whose_link_died_is_had_by_the_one_that_the_upstreams_page_
 
 
 @in_reactor
+async def test_without_a_digest_a_file_is_what_the_newest_query_says(
+    primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
+) -> None:
+    old, new = gzip.compress(b"old"), gzip.compress(b"new")
+    for number, content in enumerate((old, new)):
+        address = f"/files/hello/{SDIST}?id={number}"
+        fake.add_file(address, content)
+        fake.add_project("hello", {SDIST: content}, hashes=(), sizes=False, extra={SDIST: {"url": address}})
+        await primary.mirrors.pages.ensure(primary.index, "hello", force=True)
+    replica = make_server(primary)
+    await replica.pull()
+    await primary.vanish()
+    answer = await replica.get(f"/{MIRROR}/{replica.file('hello', SDIST).path}")
+    assert (answer.status, answer.body) == (200, new)
+
+
+@in_reactor
 async def test_a_primary_that_answers_but_cannot_help_is_as_good_as_gone_and_without_anybody_the_reason_is_told(
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
 ) -> None:

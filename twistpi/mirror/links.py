@@ -74,6 +74,9 @@ class FileLinks:
         """
         refusals = _REFUSALS if is_listed else _NOT_ALLOWED
         url = self.newest(config, project, known_file)
+        if "?" in url and not known_file.link.hashes and _key(config, project) not in self._newest:
+            # Since this server started, no page came; and without a digest, the query may say which file it is.
+            url = await self._renewed(config, project, known_file, url)
         response = await self._client.get(beside(url), headers=headers, credentials=config.credentials)
         if response.status in refusals and (newer := await self._renewed(config, project, known_file, url)) != url:
             response.discard()
@@ -83,15 +86,15 @@ class FileLinks:
             raise later
         return response
 
-    async def _renewed(self, config: UpstreamConfig, project: str, known_file: KnownFile, refused: str) -> str:
-        """Return the address that the upstream's page has now; ``refused`` when it has no other, or was requested just now."""
+    async def _renewed(self, config: UpstreamConfig, project: str, known_file: KnownFile, url: str) -> str:
+        """Return the address that the upstream's page has now; the same when it has no other, or cannot be had just now."""
         newest = self.newest(config, project, known_file)
-        if newest != refused:
+        if newest != url:
             return newest  # another request brought it meanwhile
         try:
             await self._requests.join(_key(config, project), lambda: self._ask(config, project))
         except RequestFailed as failed:
-            text = "{index}: an address of {project} is refused, and its page cannot be had: {reason}"
+            text = "{index}: the newest addresses of {project} cannot be had: {reason}"
             self._log.info(text, index=config.index, project=project, reason=failed.reason)
         return self.newest(config, project, known_file)
 
@@ -102,7 +105,7 @@ class FileLinks:
         self._asked.failed(key, now, now, RequestFailed("it was requested just now"))
         page = await read_page(self._client, config, project, self._timeout)
         self._remember(key, page.links)
-        self._log.info("{index}: an address of {project} is refused; its page is new", index=config.index, project=project)
+        self._log.info("{index}: the addresses of {project} were requested again", index=config.index, project=project)
 
     def _remember(self, key: Key, links: Iterable[Link]) -> None:
         self._count -= len(self._newest.pop(key, ()))
