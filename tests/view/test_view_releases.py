@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from contextlib import closing
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -32,7 +35,7 @@ from twistpi.model.releases import (
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob
-from twistpi.view.read_releases import BEGINNING, Mark
+from twistpi.view.read_releases import BEGINNING, Mark, ReleaseReader
 
 INDEX, OTHER = "alice/dev", "alice/prod"
 WHEEL, SDIST = FILENAMES[:2]
@@ -88,6 +91,20 @@ def test_a_release_may_have_no_files_and_its_metadata_is_changed_field_by_field(
 def test_two_spellings_of_a_version_are_two_releases(view: ViewDatabase) -> None:
     fold(view, uploaded(), uploaded(SDIST, DIGESTS[1], "1.00"))
     assert [(one.version, len(one.files)) for one in view.reader.releases(INDEX, "demo")] == [("1.0", 1), ("1.00", 1)]
+
+
+def test_a_release_that_is_removed_while_it_is_read_is_none(view: ViewDatabase) -> None:
+    class Connection:
+        """Has the release removed after each statement."""
+
+        def execute(self, *statement: object) -> sqlite3.Cursor:
+            execute: Any = view.reader._connection.execute
+            rows = execute(*statement).fetchall()
+            fold(view, ReleaseRemoved(INDEX, "demo", "1.0"))
+            return cast(sqlite3.Cursor, SimpleNamespace(fetchall=lambda: rows, fetchone=lambda: rows[0] if rows else None))
+
+    fold(view, IndexCreated(INDEX, {}), ReleaseDescribed(INDEX, "demo", "1.0", {"name": "demo", "version": "1.0"}))
+    assert ReleaseReader(cast(sqlite3.Connection, Connection())).release(INDEX, "demo", "1.0") is None
 
 
 def test_an_overwritten_file_is_gone_and_counted(view: ViewDatabase) -> None:

@@ -79,7 +79,8 @@ class ReleaseReader:
         if spelled is None:
             return None
         query = "SELECT id, version, metadata FROM release WHERE id = ?"
-        return self._release(index, project, self._execute(query, (numbers[spelled],)).fetchone())
+        row = self._execute(query, (numbers[spelled],)).fetchone()
+        return None if row is None else self._release(index, project, row)  # it may be removed between the two statements
 
     def releases(self, index: str, project: str) -> list[Release]:
         """Every release of a private project, oldest first."""
