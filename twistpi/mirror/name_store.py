@@ -32,7 +32,7 @@ from twistpi.simple.negotiate import Representation
 LARGEST: Final = 100_000_000
 """Bytes of the largest list that is accepted, as it is received and decompressed."""
 LARGEST_FOLDER: Final = 300_000_000
-"""Bytes that the pages of a list may take on disk, with what is needed to make them.  730,000 names take 180 MB."""
+"""Bytes that the pages of a list may take on disk, with what is needed to make them.  930,000 names take 150 MB."""
 _MOST_NAMES: Final = 5_000_000
 _STATE: Final = "state.json"
 _FOLDER: Final = "list-"
