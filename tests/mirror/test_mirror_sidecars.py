@@ -16,7 +16,7 @@ from tests.fakes.upstream import CutOff, Fault, Hangup, Redirect, Silent, Status
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, start
 from twistpi.model.changes import FileCached, MetadataCached, MetadataMissing
-from twistpi.model.errors import NoMetadata, UpstreamUnreachable
+from twistpi.model.errors import NoMetadata, UpstreamFailed, UpstreamUnreachable
 
 WHEEL = "hello-1.0-py3-none-any.whl"
 FILE = f"/files/hello/{WHEEL}"
@@ -58,7 +58,13 @@ async def test_an_upstream_that_says_later_is_asked_for_metadata_once(setup: Set
     with pytest.raises(UpstreamUnreachable) as caught:
         await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", name))
     assert (caught.value.status, caught.value.retry_after) == (503, 20)
-    assert (setup.fake.count(path), len(setup.fake.seen)) == (1, 2)
+    with pytest.raises(UpstreamFailed) as caught_too:
+        await setup.download("hello", name)
+    assert (caught_too.value.status, caught_too.value.retry_after) in ((503, 19), (503, 20))
+    assert (setup.fake.count(path), len(setup.fake.seen)) == (1, 2), "the file and its metadata are left in peace"
+    setup.fake.behave(path)
+    setup.clock.shift += 21
+    assert await setup.download("hello", name) == b"wheel"
 
 
 @in_reactor

@@ -201,7 +201,7 @@ class UpstreamFiles:
             raise UpstreamUnreachable(index.name, link.filename, OFFLINE)
         now = self._client.clock.seconds
         started, host = now(), (index.name, public_address(link.url))
-        blocked = self._failures.blocked(host, started) or self._failures.blocked((host, link.url), started)
+        blocked = self._failures.blocked(host, started)
         if blocked is not None:
             refusal = UpstreamUnreachable(index.name, link.filename, blocked.reason)
             raise refusal.later(blocked.until - started if blocked.is_asked_for else None)
@@ -209,8 +209,6 @@ class UpstreamFiles:
             sha256 = await fetch_from_upstream(self._client, self._links, index, download, sink)
         except RequestFailed as failed:
             self._failures.failed_in_part(host, link.filename, started, now(), failed)
-            if failed.retry_after is not None:
-                self._failures.failed((host, link.url), started, now(), failed)
             raise upstream_error(index, link, failed) from failed
         self._failures.answered(host, now())
         return sha256

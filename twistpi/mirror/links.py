@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from twistpi.http.backoff import CircuitBreaker
 from twistpi.http.client import HTTPClient, Response
-from twistpi.http.errors import RequestFailed
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.page_source import read_page
 from twistpi.mirror.upstream import UpstreamConfig, unusable_status
@@ -45,6 +45,8 @@ class FileLinks:
     """By path of the file; only what the changelog may not have."""
     _count: int = attrs.field(default=0, init=False)
     _asked: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(_PAUSE), init=False)
+    _later: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(0.0), init=False)
+    """Files that the upstream has no time for: by index, ``mirror_url`` and path."""
     _requests: SingleFlight[Key, None] = attrs.field(factory=SingleFlight, init=False)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
@@ -69,10 +71,13 @@ class FileLinks:
     ) -> Response:
         """Request a file, or what lies ``beside`` its address; raise ``RequestFailed``, also for ``Retry-After``.
 
-        When the upstream refuses the address, and its page has another one by now, that is requested instead; not when it may
-        simply not have what no page lists.
+        For as long as that says, nothing more is requested of the file. When the upstream refuses the address, and its page has
+        another one by now, that is requested instead; not when it may simply not have what no page lists.
         """
         refusals = _REFUSALS if is_listed else _NOT_ALLOWED
+        file, clock = (config.index, config.mirror_url, known_file.path), self._client.clock
+        if (wait := self._later.blocked(file, clock.seconds())) is not None:
+            raise RequestFailed(wait.reason, Cause.UNUSABLE, wait.until - clock.seconds())
         url = self.newest(config, project, known_file)
         if "?" in url and not known_file.link.hashes and _key(config, project) not in self._newest:
             # Since this server started, no page came; and without a digest, the query may say which file it is.
@@ -81,8 +86,9 @@ class FileLinks:
         if response.status in refusals and (newer := await self._renewed(config, project, known_file, url)) != url:
             response.discard()
             response = await self._client.get(beside(newer), headers=headers, credentials=config.credentials)
-        if (later := unusable_status(response, self._client.clock.seconds())).retry_after is not None:
+        if (later := unusable_status(response, clock.seconds())).retry_after is not None:
             response.discard()
+            self._later.failed(file, clock.seconds(), clock.seconds(), later)
             raise later
         return response
 
