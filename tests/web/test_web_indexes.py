@@ -332,3 +332,24 @@ def test_a_form_without_an_action_is_no_upload(world: World, alice: Person) -> N
         assert (answer.status, answer.json()["title"]) == (400, "Bad request: could not decode json")
     answer = alice.ask("POST", "/alice/dev", b":action=foo&name=x", content_type="application/x-www-form-urlencoded")
     assert (answer.status, answer.json()["title"]) == (400, "action 'foo' not supported")
+
+
+def test_a_mirror_of_an_index_of_this_server_needs_one_that_everybody_may_read(world: World, alice: Person) -> None:
+    add_stage(world, "alice/open")
+    add_stage(world, "alice/closed", acl_read=["alice"])
+    for url, status in (
+        ("http://root:@devpi.example/alice/closed/+simple/", 403),
+        ("https://DEVPI.example:443/alice/closed", 403),
+        ("http://devpi.example/alice/open/+simple/", 200),
+        ("http://devpi.example/another/program/", 200),
+        ("http://devpi.example/", 200),
+        ("http://devpi.example:8080/alice/closed/+simple/", 200),
+        ("http://upstream.example/alice/closed/+simple/", 200),
+    ):
+        answer = alice.ask("PUT", "/alice/copy", {"type": "mirror", "mirror_url": url})
+        assert (answer.status, url) == (status, url)
+        if status == 200:
+            assert alice.ask("PATCH", "/alice/copy", ["mirror_url=http://devpi.example/alice/closed/+simple/"]).status == 403
+            assert alice.ask("DELETE", "/alice/copy").status == 201
+        else:
+            assert "not everybody may read" in answer.json()["message"]

@@ -87,7 +87,7 @@ def _is_held(key: Key, held: Sequence[str], value: str) -> bool:
         return False
 
 
-def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[Change, ...]:
+def decide_index_created(existing: Index | None, name: str, body: Json, exists: Exists) -> tuple[IndexCreated, ...]:
     """Return the change that creates the index ``name`` (``user/index``) with the settings in ``body`` and all defaults."""
     if existing is not None:
         raise TwistpiError(f"index {name!r} exists", 409)
@@ -100,7 +100,7 @@ def decide_index_created(existing: Index | None, name: str, body: Json, exists: 
     return (IndexCreated(name, {**defaults(kind, owner), **normalised(kind, given, exists)}),)
 
 
-def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_noop: bool = False) -> tuple[Change, ...]:
+def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_noop: bool = False) -> tuple[IndexModified, ...]:
     """Return the change of ``index`` that ``body`` asks for, none when nothing differs.
 
     Of an object of new values only these are checked; of a list of ``key=value``, ``key+=value`` and ``key-=value`` all resulting

@@ -162,8 +162,7 @@ def check_site(request: Request, method: bytes, addresses: Addresses) -> None:
     site, origin = header(request, "sec-fetch-site"), header(request, "origin")
     if method in READS or site in ("same-origin", "none") or (site is None and origin is None):
         return
-    told = _host_of(origin or "")
-    if site is None and told and told in (_host_of(outside_url(request, addresses)), _bare_host(header(request, "host") or "")):
+    if site is None and is_own_host(request, origin or "", addresses):
         return
     raise TwistpiError(
         f"This change is refused, because a page of another site ({(origin or site or '')[:200]}) made the browser ask for it. "
@@ -172,9 +171,16 @@ def check_site(request: Request, method: bytes, addresses: Addresses) -> None:
     )
 
 
+def is_own_host(request: Request, url: str, addresses: Addresses) -> bool:
+    """Return whether ``url`` has the host and port of this server, as users or ``request`` know it; a proxy may have changed the
+    scheme, so usual ports count as none.
+    """
+    host = _host_of(url)
+    return bool(host) and host in (_host_of(outside_url(request, addresses)), _bare_host(header(request, "host") or ""))
+
+
 def _host_of(url: str) -> str:
-    """Return the host of ``url``, and the port unless it is a usual one: a proxy may have changed the scheme."""
-    return _bare_host(url.partition("://")[2].partition("/")[0])
+    return _bare_host(url.partition("://")[2].partition("/")[0].rpartition("@")[2])
 
 
 def _bare_host(host: str) -> str:

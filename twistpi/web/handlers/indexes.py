@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.logger import Logger
@@ -20,11 +21,11 @@ from twistpi.rules.accounts import unknown_names
 from twistpi.rules.devpi7 import settings_of_devpi7, speaks_devpi7
 from twistpi.rules.exposure import enumerated
 from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
-from twistpi.rules.permissions import Action
+from twistpi.rules.permissions import Action, is_open
 from twistpi.simple.negotiate import Representation
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index
-from twistpi.web.addresses import Addresses, outside_url
+from twistpi.web.addresses import Addresses, is_own_host, outside_url, path_parts
 from twistpi.web.commits import Commits
 from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
 from twistpi.web.replies import (
@@ -115,7 +116,9 @@ class IndexesHandler:
             if view.index(name) is not None:
                 raise TwistpiError(f"index {name!r} exists", 409)
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
-            return decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
+            changes = decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
+            self._check_upstream(request, view, changes[0].config)
+            return changes
 
         return self._settings_reply(request, name, principal, await self._commits.commit(decide, principal))
 
@@ -127,9 +130,12 @@ class IndexesHandler:
 
         def decide(view: Reader) -> Sequence[Change]:
             found = self._access.allowed(Action.MODIFY_INDEX, principal, view, name)
-            return decide_index_modified(
+            changes = decide_index_modified(
                 found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
             )
+            for change in changes:
+                self._check_upstream(request, view, change.changed)
+            return changes
 
         return self._settings_reply(request, name, principal, *await self._commits.remove(decide, principal))
 
@@ -144,6 +150,20 @@ class IndexesHandler:
     def _settings(self, index: Index, principal: Principal, *, in_words_of_7: bool) -> Mapping[str, Json]:
         settings = self._access.settings_of(index, principal)
         return settings_of_devpi7(settings) if in_words_of_7 else settings
+
+    def _check_upstream(self, request: Request, view: Reader, settings: Mapping[str, Json]) -> None:
+        """Raise ``TwistpiError`` for a mirror of an index of this server that not everybody may read.
+
+        Its requests would be refused, too (``forwarding.peers``), by whatever name the server is called in ``mirror_url``.
+        """
+        url = str(settings.get("mirror_url", ""))
+        if not is_own_host(request, url, self._addresses):
+            return
+        own = view.index("/".join(path_parts(request, urlsplit(url).path, self._addresses)[:2]))
+        if own is not None and not is_open(own):
+            raise TwistpiError(
+                "mirror_url leads to an index of this server that not everybody may read; no mirror can be of that.", 403
+            )
 
     def _reply_with_projects(self, name: str, settings: Mapping[str, Json]) -> Reply:
         """Called in any thread."""
