@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "token list": "token list",
     "token revoke": "token revoke 4f1c2d3e4a5b6c7d",
     "yank": "yank carol/dev x 1",
+    "refetch": "refetch root/pypi x-1.0.tar.gz",
     "explain": "explain carol/dev x",
     "status": "status",
     "log": "log",

@@ -86,5 +86,5 @@ def test_a_file_for_some_and_a_project_for_all_are_found(made: Path) -> None:
 
 
 def test_a_folder_that_is_no_servers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ServerdirRefused, match="nothing is in it yet"):
+    with pytest.raises(ServerdirRefused, match="it is missing or empty"):
         look(tmp_path / "data")

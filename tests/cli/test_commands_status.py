@@ -46,7 +46,7 @@ def test_waiting_for_what_is_there_is_over_at_once_and_in_vain_is_exit_status_1(
 
 def test_a_directory_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
     told = run("--serverdir", str(tmp_path))
-    assert (told.exit_code, "nothing is in it yet" in told.output) == (1, True)
+    assert (told.exit_code, "it is missing or empty" in told.output) == (1, True)
 
 
 def test_a_replica_is_told_in_lines_for_people() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.deprived import run_all, run_deprived
+from tests.cli.deprived import COMMANDS, run_all, run_deprived
+from twistpi.cli.commands.help import every_command
+from twistpi.cli.main import main
 
 
 def check(found: Mapping[str, tuple[int, str]], *told: str, fine: tuple[str, ...] = ()) -> None:
@@ -19,6 +21,11 @@ def check(found: Mapping[str, tuple[int, str]], *told: str, fine: tuple[str, ...
             assert status == 1, (name, output)
             assert len(output.strip().splitlines()) == 1, (name, output)
             assert any(sentence in output for sentence in told), (name, output)
+
+
+def test_every_command_on_a_directory_is_tried() -> None:
+    others = {"serve", "gen-config", "settings", "completion", "check-index"}
+    assert {path for path, _ in every_command(main)} == set(COMMANDS) | others
 
 
 def lock_everything(path: Path) -> None:
@@ -90,8 +97,8 @@ def remove_log(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told", "fine"),
     [
-        (remove, ("nothing is in it yet", "secret cannot be used: No such file"), ("init",)),
-        (empty, ("nothing is in it yet", "secret cannot be used: No such file"), ("init",)),
+        (remove, ("it is missing or empty", "secret cannot be used: No such file"), ("init",)),
+        (empty, ("it is missing or empty", "secret cannot be used: No such file"), ("init",)),
         (put_something_else, ("it is not twistpi's", "secret cannot be used: No such file"), ()),
         (put_a_file, ("it is a file, not a directory", "secret cannot be used: Not a directory"), ()),
         (spoil_node, ("its node.json is damaged",), ()),

@@ -30,7 +30,7 @@ from twistpi.model.server_errors import ServerdirRefused
 from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
 from twistpi.rules.permissions import may_read
 from twistpi.server.directory import read_secret
-from twistpi.server.node import Node, read_node
+from twistpi.server.node import Node, not_made, read_node
 from twistpi.server.settings import Settings
 from twistpi.server.storage import EMPTY, Storage
 from twistpi.view.read import Reader
@@ -76,7 +76,7 @@ def require_made(path: str) -> Node:
     if node is not None and node.is_replica and not node.log_id:
         raise ServerdirRefused(path, EMPTY)
     if node is None or not (node.initialised or node.is_replica):
-        raise ServerdirRefused(path, "nothing is in it yet; make a server directory of it with twistpi init, or name another one")
+        raise not_made(path)
     return node
 
 
