@@ -245,6 +245,7 @@ def test_a_project_is_shown_in_the_form_of_7_to_clients_that_ask_for_it(world: W
     (link_told,) = told["versions"]["1.0"]["+links"]
     assert link_told["relpath"].startswith("+f/")
     assert link_told["href"].endswith(f"/{DEV}/{link_told['relpath']}")
+    assert alice.get(f"/{DEV}/{NAME}/1.0?v=2").json()["result"] == told["versions"]["1.0"]
     plain = alice.get(f"/{DEV}/{NAME}").json()
     assert (plain["type"], list(plain["result"])) == ("projectconfig", ["1.0"])
     assert alice.get(f"/{DEV}/{NAME}?v=3").status == 400

@@ -200,7 +200,10 @@ class ProjectsHandler:
         data, status = await self._data(request, name, normal, version, own=False)
         if version not in data:
             raise unknown_version(normal, version)
-        reply = result_reply("versiondata", data[version])
+        told = data[version]
+        if result_version(request) == 2:
+            told = version_of_devpi7(told, outside_url(request, self._addresses))
+        reply = result_reply("versiondata", told)
         return _with_status(reply, status, self._responder.now())
 
     async def _data(
