@@ -21,6 +21,7 @@ from twistpi.mirror.pages import GONE, PageService, PageState
 from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.errors import AskFirst
 from twistpi.model.records import Freshness
+from twistpi.model.text import public_address
 from twistpi.rules.mirrors import file_path
 from twistpi.web.authentication import Authenticator, PasswordQueue
 
@@ -112,13 +113,13 @@ async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(
         with pytest.raises(AskFirst):
             await mirror.ensure(index, "hello")
     confirm(world, NOW - 100)
-    assert await mirror.ensure(index, "hello") == PageState("hit", 100.0, UPSTREAM, None, 1700.0)
+    assert await mirror.ensure(index, "hello") == PageState("hit", 100.0, public_address(UPSTREAM), None, 1700.0)
     for project, force in (("hello", True), ("unknown", False)):
         with pytest.raises(AskFirst):
             await mirror.ensure(index, project, force=force)
     world.cache_file("hello", WHEEL, b"bytes")
     confirm(world, NOW - 10, missing=True)
-    assert await mirror.ensure(index, "hello") == PageState("hit", 10.0, UPSTREAM, GONE, 50.0)
+    assert await mirror.ensure(index, "hello") == PageState("hit", 10.0, public_address(UPSTREAM), GONE, 50.0)
 
 
 def test_a_file_is_sent_when_it_is_here(world: World) -> None:
