@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import fail, gatherResults
 
 from tests.fakes.upstream import HTML, JSON, CutOff, Document, FakeUpstream, Fault, Garbage, Held, Silent, Status, WrongBody
 from tests.in_reactor import in_reactor, until
@@ -22,6 +23,7 @@ from twistpi.mirror.name_source import UpstreamNames
 from twistpi.mirror.name_store import home_of
 from twistpi.mirror.names import NameList, NameLists
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable
+from twistpi.model.server_errors import StorageFull
 
 LIST = "/simple/"
 NAMES = ["Zope.Interface", "twisted", "klein", "twisted-web"]
@@ -137,6 +139,28 @@ async def test_a_failing_upstream_leaves_the_old_list_or_none(setup: Setup, what
     await until(lambda: len(os.listdir(home)) == 2)
 
 
+def lists_at(setup: Setup, folder: str, run: Any, **options: Any) -> NameLists:
+    """The name lists of the mirror in another folder, whose blocking work is done by ``run``."""
+    source, call = UpstreamNames(setup.upstream), reactor.callFromThread
+    root = str(setup.folder / folder)
+    return NameLists(source, setup.readers, setup.clock, root=root, offload=run, call_in_reactor=call, **options)
+
+
+@in_reactor
+async def test_without_room_the_old_list_is_served_and_for_a_first_one_the_disk_is_said_to_be_full(setup: Setup) -> None:
+    def without_room(function: Any, /, *args: Any, **options: Any) -> Any:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        return fail(full) if function is open else offload(function, *args, **options)
+
+    setup.fake.set_names(NAMES)
+    await setup.names.ensure(setup.index)
+    setup.fake.set_names(["only"])
+    stale = await lists_at(setup, "names", without_room).ensure(setup.index, force=True)
+    assert (stale.kind, stale.count, stale.reason) == ("stale", 4, "No space left on device")
+    with pytest.raises(StorageFull, match="No space left on device"):
+        await lists_at(setup, "first", without_room).ensure(setup.index)
+
+
 @in_reactor
 async def test_a_list_is_bounded_when_it_is_decompressed_and_on_disk(setup: Setup) -> None:
     setup.fake.set_names(NAMES)
@@ -146,15 +170,7 @@ async def test_a_list_is_bounded_when_it_is_decompressed_and_on_disk(setup: Setu
     stale = await setup.names.ensure(setup.index, force=True)
     assert (stale.kind, stale.folder, "longer than 100,000,000" in (stale.reason or "")) == ("stale", first.folder, True)
     setup.fake.set_names(f"project-{number}" for number in range(20_000))
-    small = NameLists(
-        UpstreamNames(setup.upstream),
-        setup.readers,
-        setup.clock,
-        root=str(setup.folder / "small"),
-        offload=offload,
-        call_in_reactor=reactor.callFromThread,
-        largest_folder=1_000_000,
-    )
+    small = lists_at(setup, "small", offload, largest_folder=1_000_000)
     with pytest.raises(UpstreamFailed, match="takes more than 1,000,000 bytes"):
         await small.ensure(setup.index)
     home, other = (home_of(str(setup.folder / root), setup.index.name) for root in ("names", "small"))

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, Timeo
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twistpi.blobs.incoming import storage_full
 from twistpi.http.backoff import Blocked, CircuitBreaker
 from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
@@ -53,6 +54,7 @@ from twistpi.mirror.upstream import (
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.errors import UnknownIndex, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.records import Index
+from twistpi.model.server_errors import StorageFull
 from twistpi.model.text import counted
 from twistpi.view.read import Readers
 
@@ -120,8 +122,8 @@ class NameLists:
     async def ensure(self, index: Index, *, force: bool = False) -> NameList:
         """Return the name list of ``index``, not older than its expiry, or stale while its upstream fails.
 
-        Raise ``UpstreamFailed`` when the upstream has none, ``UpstreamUnreachable`` when it does not answer, ``UnknownIndex``
-        when the index was deleted meanwhile.
+        Raise ``UpstreamFailed`` when the upstream has none, ``UpstreamUnreachable`` when it does not answer, ``StorageFull`` when
+        there is no room for it, ``UnknownIndex`` when the index was deleted meanwhile.
         """
         for _ in range(_MOST_CHANGES):
             try:
@@ -188,6 +190,10 @@ class NameLists:
                 self._failures.failed(key, now, self._clock.seconds(), failed)
                 self._require_current(config)
                 blocked = self._failures.blocked(key, self._clock.seconds()) or Blocked(now, failed.reason, failed.unreachable)
+            except StorageFull as full:
+                if stored is None:
+                    raise
+                blocked = Blocked(now, full.reason, unreachable=False)
         if stored is not None:
             return self._answer("stale", config, stored, blocked.reason)
         failure = UpstreamUnreachable if blocked.unreachable else UpstreamFailed
@@ -224,7 +230,8 @@ class NameLists:
 
     async def _fetch_or_stop(self, config: UpstreamConfig, stored: StoredNames | None) -> tuple[Kind, StoredNames]:
         try:
-            return await self._fetch(config, stored)
+            with storage_full("the list of projects"):
+                return await self._fetch(config, stored)
         except CancelledError as stopped:
             raise RequestFailed(STOPPING, Cause.CONNECT) from stopped
 
