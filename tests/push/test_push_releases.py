@@ -15,6 +15,7 @@ import pytest
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 
+from tests.archives.made_archives import packed, tar_of
 from tests.fakes.certificates import write_certificate
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import PATIENCE, in_reactor, offload, until
@@ -136,6 +137,17 @@ async def test_each_file_is_sent_with_its_own_metadata(source: Source, repositor
     assert first.keys() - common == {"license", "requires_dist"}
     assert second.keys() - common == {"license_expression", "license_file"}
     assert (first["name"], first["requires_dist"], second["license_expression"]) == ("demo-pkg", "importlib-metadata", "MIT")
+
+
+@in_reactor
+async def test_metadata_that_only_lenient_checks_accept_is_sent_as_well(source: Source, repository: Start) -> None:
+    target = repository()
+    info = b"Metadata-Version: 3.0\nName: demo-pkg\nVersion: 1.0\nAuthor: J\xfcrgen\n"
+    odd = packed("demo_pkg-1.0.tar.gz", tar_of({"PKG-INFO": info, "setup.py": b""}))
+    files = [uploaded(source.blobs, "demo_pkg-1.0.tar.gz", odd)]
+    await source.pusher.push(source.release, files, None, read_repository(target.url, "", ""))
+    (asked,) = target.asked
+    assert (dict(asked.form)["author"], dict(asked.form)["metadata_version"]) == ("J\u00fcrgen", "3.0")
 
 
 @in_reactor

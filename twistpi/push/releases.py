@@ -97,7 +97,8 @@ class Pusher:
         """Return the fields of the core metadata in a file; None when it has none that can be read.  Blocking."""
         try:
             with self._blobs.open(address) as file:
-                core = inspect(file, address.filename, file.seek(0, 2)).core
+                # What was accepted here is not judged again.
+                core = inspect(file, address.filename, file.seek(0, 2), is_strict=False).core
         except (InvalidDistribution, OSError):
             return None
         return None if core is None else metadata_fields(core.fields)
