@@ -47,7 +47,7 @@ class Promoted:
     told: tuple[str, ...]
     """Sentences on what happened meanwhile."""
     tried: float = 0.0
-    """Seconds for which the former primary was told in vain."""
+    """Seconds during which the former primary could not be told."""
 
 
 def promote_directly(

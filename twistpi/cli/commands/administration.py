@@ -202,7 +202,7 @@ def promote(settings: Settings, force: bool, json: bool) -> None:
 
     If the former primary can be reached, it stops accepting writes, and the replica first receives everything from it. Otherwise,
     when the former primary comes back, it refuses writes and reports what only it has. A running server restarts in place. The
-    command ends when the former primary knows, or says for how long it was told in vain.
+    command ends when the former primary knows, or says for how long it tried.
     """
     with administer(settings, now) as administration:
         promoted = administration.promote(force=force)
