@@ -10,6 +10,7 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from tests.archives.made_archives import zip_of
 from tests.web.handlers.test_web_push import push
 from tests.web.web_asking import FAR, Person, add_mirror, nobody, serial_of
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, path_of, sdist, upload, wheel, with_stages
@@ -39,7 +40,7 @@ def lines() -> Iterator[list[str]]:
 
 def test_each_change_is_one_line(world: World, alice: Person, lines: list[str]) -> None:
     upload(alice, DEV, WHEEL, wheel())
-    upload(alice, DEV, "docs.zip", b"zip", action="doc_upload")
+    upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     push(alice, DEV, PROD)
     file, status, reason = path_of(world, DEV, WHEEL), f"/{DEV}/{NAME}/+status", {"reason": "bad"}
     settings, bases = {"email": "a@b.example", "title": "x"}, ["title=New", "bases=root/pypi"]
