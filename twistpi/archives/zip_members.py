@@ -46,7 +46,7 @@ def directory_of(source: Source, limits: Limits) -> Directory:
 def checked_members(source: Source, directory: Directory) -> Iterator[Member]:
     """Yield the members that ``directory`` lists; raise ``InvalidDistribution`` for one that not every installer reads."""
     for member in list_members(source.filename, directory, source.pieces(directory.start, directory.length)):
-        reason = _fault(member)
+        reason = fault_of(member)
         if reason is not None:
             source.complain(reason)
         yield member
@@ -117,7 +117,7 @@ def _inflated(source: Source, member: Member, packed: Iterator[bytes]) -> Iterat
         source.complain(f"its {shown(member.name)} differs from what the central directory says")
 
 
-def _fault(member: Member) -> str | None:
+def fault_of(member: Member) -> str | None:
     """Return what is wrong with the directory's entry for ``member``, None for nothing."""
     if member.flags & UTF8 and not is_utf8(member.raw_name):
         return f"the name of a member is marked as UTF-8, but is not: {shown(member.raw_name)}"

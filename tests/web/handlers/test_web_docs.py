@@ -304,9 +304,9 @@ def test_an_archive_that_cannot_be_read_is_refused_unless_nothing_is_checked(
     world: World, alice: Person, kind: str, checks: str
 ) -> None:
     world.commit(IndexModified(DEV, {"upload_checks": checks}))
-    body, is_a_link = hostile_archives()[kind], kind == "a link"
+    body, is_odd = hostile_archives()[kind], kind in ("a link", "with something before")
     told = upload(alice, DEV, "docs.zip", body, action="doc_upload", version="1.0")
-    assert told.status == (200 if checks == "none" or (is_a_link and checks == "lenient") else 400)
+    assert told.status == (200 if checks == "none" or (is_odd and checks == "lenient") else 400)
     if told.status == 400:
         assert "docs.zip" in told.body.decode()
         assert ask(world, "index.html").body == b"No documentation available.\n"
@@ -341,7 +341,7 @@ def test_an_archive_that_cannot_be_read_is_no_error_of_the_server(world: World, 
     unchecked(world)
     upload(alice, DEV, "docs.zip", hostile_archives()[kind], action="doc_upload")
     answer = ask(world, "index.html")
-    assert answer.status == 404
+    assert answer.status == (200 if kind == "with something before" else 404)
     assert b"root" not in answer.body
     assert serial_of(world)
 

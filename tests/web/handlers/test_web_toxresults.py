@@ -255,7 +255,7 @@ def test_the_documentation_is_a_file_as_well(world: World, alice: Person) -> Non
     upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     (docs,) = [one["href"] for one in release(alice, DEV)["+links"] if one["rel"] == "doczip"]
     answer = Wire(world).ask(docs.removeprefix("http://devpi.example"))
-    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"zip", "application/zip")
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, zip_of({"index.html": b""}), "application/zip")
     assert docs.endswith("/demo-pkg-1.0.doc.zip")
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from twistpi.archives.source import DEFAULT_LIMITS, Source
 from twistpi.archives.zip_directory import Member
-from twistpi.archives.zip_members import checked_members, directory_of, member_pieces
+from twistpi.archives.zip_members import checked_members, directory_of, fault_of, member_pieces
 from twistpi.http.body import Offload
 from twistpi.web.transport.bodies import BufferedBody, FileBody
 
@@ -47,10 +47,13 @@ Contents = Mapping[str, Member]
 
 
 def read_contents(file: BinaryIO, filename: str) -> Contents:
-    """Return the contents of the archive ``file``; raise ``InvalidDistribution`` if it is broken or exceeds the limits."""
-    source = Source(file, filename, file.seek(0, 2))
+    """Return the contents of the archive ``file``; raise ``InvalidDistribution`` if it is broken or exceeds the limits.
+
+    Links, and members that not every program reads, are left out.
+    """
+    source = Source(file, filename, file.seek(0, 2), is_strict=False)
     members = checked_members(source, directory_of(source, DEFAULT_LIMITS))
-    return {member.name: attrs.evolve(member, extra=b"") for member in members if not member.is_folder}
+    return {member.name: attrs.evolve(member, extra=b"") for member in members if not (member.is_folder or fault_of(member))}
 
 
 def unpack(open_file: Callable[[], BinaryIO], filename: str, member: Member, start: int, end: int) -> Iterator[bytes]:
@@ -60,7 +63,7 @@ def unpack(open_file: Callable[[], BinaryIO], filename: str, member: Member, sta
     """
     with open_file() as file:
         place = 0
-        for piece in member_pieces(Source(file, filename, file.seek(0, 2)), member):
+        for piece in member_pieces(Source(file, filename, file.seek(0, 2), is_strict=False), member):
             yield piece[max(0, start - place) : max(0, end - place)]
             place += len(piece)
             if place >= end:
