@@ -86,8 +86,8 @@ def denied(path: str, inside: str) -> ServerdirRefused:
 
 def not_made(path: str) -> ServerdirRefused:
     """Return the refusal of a command to use a directory ``path`` that is no server directory yet."""
-    made = f"twistpi serve or twistpi init makes it: twistpi init --serverdir {shlex.quote(path)}"
-    return ServerdirRefused(path, f"it is missing or empty; name another one with --serverdir, or {made}")
+    command = f"twistpi init --serverdir {shlex.quote(path)}"
+    return ServerdirRefused(path, f"it is missing or empty; make it with {command}, or name another one")
 
 
 def read_node(path: str) -> Node | None:
