@@ -220,13 +220,13 @@ def test_a_release_is_removed_by_any_spelling_of_its_version(setup: Setup) -> No
     assert setup.versions(DEV) == []
 
 
-def test_a_version_of_a_mirror_is_removed_when_there_is_nothing_to_remove(setup: Setup) -> None:
+def test_of_a_version_of_a_mirror_the_stored_files_are_thrown_away(setup: Setup) -> None:
     setup.fold(listed(mirrored(WHEEL, digest("one"))))
     assert remove_release(setup, MIRROR, "demo", "1.0") == ()
     assert remove_release(setup, MIRROR, "demo", "9.9") == ()
     setup.fold(cached(WHEEL, digest("one")))
     assert remove_release(setup, MIRROR, "demo", "9.9") == ()
-    assert refused_release(setup, MIRROR, "demo", "1.0")[0] == 403
+    assert remove_release(setup, MIRROR, "demo", "1.0") == (FileRemoved(MIRROR.name, "demo", WHEEL),)
     assert refused_release(setup, PYPI, "demo", "9.9") == (403, "cannot delete version on non-volatile index")
     assert refused_release(setup, MIRROR, "other", "1.0")[0] == 404
 

@@ -92,15 +92,19 @@ def decide_file_removed(index: Index, found: Found, *, force: bool) -> tuple[Cha
 def decide_release_removed(
     index: Index, project: str, version: str, release: Release | None, known: KnownProject | None, *, force: bool
 ) -> tuple[Change, ...]:
-    """Return the change that removes a release with all its files; ``known`` is its project in the index."""
+    """Return the changes that remove a release with all its files; ``known`` is its project in the index.
+
+    Of a mirror's files only the bytes go, as in ``decide_file_removed``.
+    """
     _check_volatile(index, force)
     if known is None:
         raise TwistpiError(f"project {project!r} not found on stage {index.name!r}", 404)
     if index.is_mirror:
         _, files = find_release(version, known) or ("", ())
-        if any(file.cached for file in files):
+        stored = [file for file in files if file.cached]
+        if any(file.vanished for file in stored):
             raise _not_one_by_one(index, project)
-        return ()
+        return tuple(FileRemoved(index.name, project, file.link.filename) for file in stored)
     if release is None:
         raise TwistpiError(f"version {version!r} of project {project!r} not found on stage {index.name!r}", 404)
     return (ReleaseRemoved(index.name, project, release.version),)

@@ -130,13 +130,17 @@ def test_a_removal_shows_wherever_the_project_is_inherited(world: World, alice: 
     assert page_status(world, "alice/heir") == 404
 
 
-def test_a_mirror_forgets_a_project_and_keeps_single_files(world: World, alice: Person) -> None:
+def test_a_mirror_forgets_a_project_and_only_the_bytes_of_files_and_releases(world: World, alice: Person) -> None:
     one = link("hello-1.0.zip", b"x")
     world.list_links("hello", [one])
     path = world.cache_file("hello", one, b"x")
     root = logged_in(world, "root")
-    assert root.ask("DELETE", path).status == 403
-    assert root.ask("DELETE", f"/{MIRROR}/hello/1.0").status == 403
+    assert alice.ask("DELETE", path).status == 403
+    assert root.ask("DELETE", path).status == 200
+    assert f"{one.filename}<" in Wire(world).ask(f"/{MIRROR}/+simple/hello/").body.decode()
+    world.cache_file("hello", one, b"x")
+    assert root.ask("DELETE", f"/{MIRROR}/hello/1.0").status == 200
+    assert root.ask("DELETE", path).status == 404, "its bytes are gone already"
     assert alice.ask("DELETE", f"/{MIRROR}/hello").status == 403
     assert said(root.ask("DELETE", f"/{MIRROR}/hello")) == (200, f"project hello deleted from stage {MIRROR}")
     assert Wire(world).ask(f"/{MIRROR}/+simple/hello/").status == 404
