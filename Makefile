@@ -18,7 +18,8 @@ PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfi
 LOCK := requirements-dev.lock
 # Tests that start servers, installers and other programs, or kill servers again and again; then those that take longest of the others.
 SLOW_TESTS := crash docs etc live archives/test_archives_tar.py changelog/test_changelog_recovery.py \
-	view/test_view_fold_property.py view/test_view_newest.py
+	view/test_view_fold_property.py view/test_view_newest.py web/test_web_seeing.py web/test_web_bad_input.py \
+	gc/test_gc_race.py cli/test_commands_resync.py server/test_server_many_replicas.py
 
 .PHONY: help serve test test-quick check-style check-types check-behaviour check-quickly bench soak docs lock programs clean
 
