@@ -182,10 +182,10 @@ def _require_user(user: str, serverdir: str) -> None:
         pwd.getpwnam(user)
     except KeyError:
         folder = shlex.quote(serverdir)
-        make, give = f"install --directory --owner={user} --group={user} {folder}", f"chown --recursive {user}: {folder}"
+        make = f"install --directory --owner={user} --group={user} {folder}"
         commands = (
             f"useradd --system --home-dir {folder} --shell /usr/sbin/nologin {user}",
-            f"{give}    # stop its server first" if os.path.exists(serverdir) else make,
+            f"{_chown(user, serverdir)}    # stop its server first" if os.path.exists(serverdir) else make,
         )
         advice = "Create it with these commands, or name another one with --user; nothing was written.\n"
         raise click.ClickException("\n    ".join([f"There is no user {user} on this machine. {advice}", *commands])) from None
@@ -198,8 +198,13 @@ def _first_steps(deployment: Deployment) -> Iterator[str]:
         if read_node(path) is None:
             yield f"The server starts on an existing server directory only. Create it first:\n\n    {deployment.init_command}"
         elif os.stat(path).st_uid != pwd.getpwnam(user).pw_uid:
-            give = f"chown --recursive {user}: {shlex.quote(path)}"
+            give = _chown(user, path)
             yield f"{path} belongs to another user than {user}. If a server runs on it, stop it, and then:\n\n    {give}"
+
+
+def _chown(user: str, serverdir: str) -> str:
+    """Return the command that makes a server directory that of ``user``."""
+    return f"chown --recursive {user}: {shlex.quote(serverdir)}"
 
 
 def _closed_folders(deployment: Deployment) -> Iterator[str]:
