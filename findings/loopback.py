@@ -30,10 +30,11 @@ def make_wheel(project: str, version: str) -> tuple[str, bytes]:
 
 
 class LoopbackIndex:
-    """A server that answers the paths of ``answers`` (status, headers, body) and 404 to the rest."""
+    """A server that answers the paths of ``answers`` (status, headers, body) and 404 to the rest; ``asked`` has every path."""
 
     def __init__(self) -> None:
         answers: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
+        asked: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -42,6 +43,7 @@ class LoopbackIndex:
                 """Print nothing."""
 
             def do_GET(self) -> None:
+                asked.append(self.path)
                 status, headers, body = answers.get(self.path, (404, {}, b"not here"))
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -53,7 +55,7 @@ class LoopbackIndex:
             def do_HEAD(self) -> None:
                 self.do_GET()
 
-        self.answers = answers
+        self.answers, self.asked = answers, asked
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
