@@ -5,6 +5,7 @@
 # make bench   measure, and write docs/performance.rst and the bars of README.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
+# make screenshots   make the pictures of README.rst anew: docs/images
 # make lock    renew requirements-dev.lock, which says what is installed into .venv
 #
 # Each prepares .venv itself, and again only after pyproject.toml or requirements-dev.lock changed.
@@ -14,14 +15,18 @@ PYTHON ?= python3
 WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 LOCK := requirements-dev.lock
+# What tests/browser needs, and what of it is not here.
+BROWSING := chromium
+MISSING = $(strip $(foreach program,$(BROWSING),$(if $(shell command -v $(program)),,$(program))))
 # Tests that start servers, installers and other programs, or kill servers again and again; then those that take longest of the others.
-SLOW_TESTS := crash docs etc live archives/test_archives_tar.py changelog/test_changelog_recovery.py \
+SLOW_TESTS := browser crash docs etc live archives/test_archives_tar.py changelog/test_changelog_recovery.py \
 	view/test_view_fold_property.py view/test_view_newest.py web/test_web_seeing.py web/test_web_bad_input.py \
-	gc/test_gc_race.py cli/test_commands_resync.py server/test_server_many_replicas.py
+	gc/test_gc_race.py cli/test_commands_resync.py server/test_server_many_replicas.py \
+	web/handlers/test_web_docs.py web/handlers/test_web_upload_races.py
 
-.PHONY: help serve test test-quick check-style check-types check-behaviour check-quickly bench soak docs lock programs clean
+.PHONY: help serve test test-quick check-style check-types check-behaviour check-quickly bench soak docs screenshots lock programs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -42,7 +47,8 @@ check-types: $(VENV)/installed-to-test
 	$(BIN)/mypy
 
 check-behaviour: programs $(VENV)/installed-to-test
-	$(PYTEST) $(PYTEST_ARGUMENTS)
+	$(PYTEST) $(if $(MISSING),--ignore=tests/browser) $(PYTEST_ARGUMENTS)
+	@test -z "$(MISSING)" || echo "Left out: tests/browser, which need $(MISSING). As root: apt-get install $(MISSING)"
 
 check-quickly: $(VENV)/installed-to-test
 	$(PYTEST) $(addprefix --ignore=tests/,$(SLOW_TESTS)) $(PYTEST_ARGUMENTS)
@@ -61,14 +67,31 @@ docs: $(VENV)/installed-to-test
 	mv docs/commands.rst.new docs/commands.rst
 	$(BIN)/python -m sphinx -W -n -q docs docs/_build/html
 
+screenshots: programs $(VENV)/installed-to-test
+	$(BIN)/python -m tests.browser.readme_pictures
+
 # What the tests put in front, and the measurements compare with and load with; installed where that is possible.
+# Without a browser its tests are left out, except in continuous integration.
 programs:
 	@if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null || ! command -v curl >/dev/null \
-		|| ! command -v systemd-analyze >/dev/null; then \
+		|| ! command -v systemd-analyze >/dev/null || ! command -v rsync >/dev/null; then \
 		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-				nginx-light wrk curl systemd; \
-		else echo "install nginx, wrk, curl and systemd-analyze first" >&2; exit 1; fi; fi
+				nginx-light wrk curl systemd rsync; \
+		else echo "install nginx, wrk, curl, rsync and systemd-analyze first" >&2; exit 1; fi; fi
+	@if test -z "$(wildcard /usr/lib/postgresql/*/bin/postgres)" && ! command -v postgres >/dev/null; then \
+		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends postgresql; \
+		else echo "install postgresql first" >&2; exit 1; fi; fi
+	@if ! command -v pgbouncer >/dev/null; then \
+		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends pgbouncer; \
+		else echo "install pgbouncer first" >&2; exit 1; fi; fi
+	@if test -n "$(MISSING)" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
+			$(MISSING) fonts-dejavu-core; fi
+	@test "$$CI" != true || for program in $(BROWSING); do \
+		command -v $$program >/dev/null || { echo "install $$program first" >&2; exit 1; }; done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

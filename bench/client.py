@@ -54,7 +54,8 @@ class Download:
 
 def _connect(url: str) -> tuple[http.client.HTTPConnection, str]:
     parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS), parts.path
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS), target
 
 
 def get(url: str, accept: str = "*/*", *, expect: int = 200) -> Answer:

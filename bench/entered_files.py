@@ -43,6 +43,9 @@ run()
 """
 """A twistd that writes the files of ``package`` entered since the last SIGPROF into ``out`` at each SIGPROF."""
 
+_TIMES = 3
+"""How many pages are asked for, cold and then hot."""
+
 
 class _Upstream(http.server.SimpleHTTPRequestHandler):
     """Serves what ``Corpus`` writes."""
@@ -87,7 +90,10 @@ class _Traced:
 
 
 def entered_files(build: Build, folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files of twistpi that a cold and a hot project page enter, once the server has answered another page."""
+    """Return the files of twistpi that each cold and each hot project page enters, once the server has answered another page.
+
+    Several pages are asked for, since the server also works in the background: what one of them did not enter, none needs.
+    """
     with ExitStack() as stack:
         upstream = stack.enter_context(
             http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Upstream, directory=str(folder / "upstream")))
@@ -103,7 +109,12 @@ def entered_files(build: Build, folder: Path) -> tuple[list[str], list[str]]:
         server.wait_until(lambda: accepts(port))
         traced = _Traced(server, http.client.HTTPConnection("127.0.0.1", port), out)
         stack.callback(traced.connection.close)
-        first, second = (f"/root/pypi/+simple/{corpus.add_project(name, SMALL_PAGE_FILES)}/" for name in ("first", "second"))
+        first, *others = (f"/root/pypi/+simple/{corpus.add_project(f'p{n}', SMALL_PAGE_FILES)}/" for n in range(_TIMES + 1))
         for _ in range(2):
             traced.files(first)
-        return traced.files(second), traced.files(second)
+        return _entered_by_each(traced, others), _entered_by_each(traced, others)
+
+
+def _entered_by_each(traced: _Traced, pages: list[str]) -> list[str]:
+    """Ask for each of ``pages`` once and return the files that each of them entered."""
+    return sorted(set.intersection(*(set(traced.files(page)) for page in pages)))

@@ -15,7 +15,7 @@ import orjson
 
 from bench.builds import PROJECT
 from bench.servers import Twistpi
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached

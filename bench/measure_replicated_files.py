@@ -49,6 +49,7 @@ def measure(stage: Stage) -> list[Figure]:
     primary = Twistpi.start(home, NOBODY)
     follow = ("--primary-url", primary.url, "--secretfile", str(home / "secret"))
     try:
+        primary.wait_for_view()
         replica = Twistpi.start(away, NOBODY, *follow, "--replicate-files", "on-demand")
         serial = _status(primary)["serial"]
         _stop_when(replica, lambda status: status["serial"] == serial)

@@ -127,6 +127,18 @@ class Twistpi:
         finally:
             twistpi.stop()
 
+    def wait_for_view(self) -> None:
+        """Return once the view is built, which a start after many changes does while it accepts connections."""
+
+        def is_built() -> bool:
+            try:
+                get(f"{self.url}/+api")
+            except WrongAnswer:
+                return False
+            return True
+
+        self.server.wait_until(is_built)
+
     def page_url(self, project: str) -> str:
         """The page of ``project`` on ``root/pypi``."""
         return f"{self.url}/root/pypi/+simple/{project}/"

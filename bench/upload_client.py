@@ -29,15 +29,20 @@ _TIMEOUT_SECONDS = 600
 
 def create_index(twistpi: Twistpi) -> None:
     """Create the index that takes the uploads."""
-    body = orjson.dumps({"type": "stage", "bases": [], "acl_upload": ["root"], "volatile": True})
+    put_index(twistpi, _INDEX, {"type": "stage", "bases": [], "acl_upload": ["root"], "volatile": True})
+
+
+def put_index(twistpi: Twistpi, name: str, config: Mapping[str, object]) -> None:
+    """Create the index ``name`` as root; raise ``WrongAnswer``."""
+    body = orjson.dumps(config)
     parts = urlsplit(twistpi.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS)
-    connection.request("PUT", f"/{_INDEX}", body, {"Authorization": _AUTHORIZATION, "Accept": "application/json"})
+    connection.request("PUT", f"/{name}", body, {"Authorization": _AUTHORIZATION, "Accept": "application/json"})
     answer = connection.getresponse()
     answer.read()
     connection.close()
     if answer.status >= 300:
-        raise WrongAnswer(f"creating {_INDEX} was answered {answer.status} {answer.reason}")
+        raise WrongAnswer(f"creating {name} was answered {answer.status} {answer.reason}")
 
 
 def small_wheels(folder: Path, prefix: str, count: int) -> list[Upload]:

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from twistpi.model.changes import (
+    AdvisoriesAccepted,
     Change,
     Entry,
     EpochBegan,
     FileCached,
+    HistoryCompacted,
     IndexCreated,
     IndexDeleted,
     IndexModified,
@@ -170,6 +172,8 @@ def changes(index: SearchStrategy[str] | None = None, project: SearchStrategy[st
     return st.one_of(
         st.builds(LogStarted, log_id=st.binary(min_size=16, max_size=16).map(bytes.hex), log_format=st.integers(1, 3)),
         st.builds(EpochBegan, epoch=st.integers(2, 9), node_id=st.binary(min_size=16, max_size=16).map(bytes.hex)),
+        st.builds(HistoryCompacted, after=st.integers(1, 9), chain=digests(), sha256=digests()),
+        st.builds(AdvisoriesAccepted, sha256=digests(), size=size, count=size, source=any_text(), modified=any_text()),
         st.builds(UserCreated, user=user_names(), config=json_objects(), password_hash=st.none() | any_text(8)),
         st.builds(UserModified, user=user_names(), changed=json_objects(), removed=keys, password_hash=st.none() | any_text(8)),
         st.builds(UserDeleted, user=user_names()),

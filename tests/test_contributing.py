@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def test_hooks_before_a_commit_and_a_push_are_targets_of_the_makefile() -> None:
     assert re.findall(r"repo: (.+)", hooks) == ["local"]
     for target in re.findall(r"entry: make (.+)", hooks):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_without_a_browser_the_tests_end_by_saying_what_was_left_out() -> None:
+    prepared = ("-o", "programs", "-o", ".venv/installed-to-test")
+    command = ["make", "-s", *prepared, "check-behaviour", "PYTEST=echo", "BROWSING=no-such-browser"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[0] == "--ignore=tests/browser"
+    assert told.endswith("Left out: tests/browser, which need no-such-browser. As root: apt-get install no-such-browser\n")
 
 
 def test_the_places_that_are_named_exist() -> None:

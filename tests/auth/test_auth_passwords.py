@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from argon2 import PasswordHasher, Type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from twistpi.auth.passwords import (
     Remembered,
     Throttle,
     hash_password,
+    is_argon2_hash,
     is_password_hash,
     verify_password,
 )
@@ -87,6 +89,8 @@ def test_hashes_are_those_of_passlib() -> None:
     "kept",
     [
         "x",
+        "$argon2id$v=19$m=9999999,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b4dWRWJTmaaJObG",
+        "$argon2id$v=19$m=64,t=999,p=4$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b4dWRWJTmaaJObG",
         "$2b$04$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuuabcdefghi",
         "$bcrypt-sha256$v=2,t=2b,r=4$short$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
         "$bcrypt-sha256$v=2,t=2b,r=31$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
@@ -98,6 +102,16 @@ def test_hashes_are_those_of_passlib() -> None:
 def test_what_is_no_hash_or_would_take_for_ever_matches_nothing(kept: str) -> None:
     assert not is_password_hash(kept)
     assert not verify_password("password", kept)
+    assert not verify_password("", kept)
+
+
+@pytest.mark.parametrize("kind", [Type.ID, Type.I])
+def test_the_hash_that_another_server_made_with_argon2_is_verified(kind: Type) -> None:
+    kept = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1, type=kind).hash("from elsewhere")
+    assert is_argon2_hash(kept)
+    assert not is_password_hash(kept), "it is none of ours"
+    assert verify_password("from elsewhere", kept)
+    assert not verify_password("from nowhere", kept)
     assert not verify_password("", kept)
 
 

@@ -106,6 +106,42 @@ def test_secret_lifetime_and_clock_of_the_server_that_reads_it_count() -> None:
     assert TOKENS.read(TOKENS.make(ALICE, NOW + 4000), NOW) is None, "its clock is far ahead"
 
 
+def test_a_session_is_one_of_its_user_for_as_long_as_a_token() -> None:
+    session = TOKENS.make_session(ALICE, NOW, "1")
+    claim = TOKENS.read_session(session, NOW)
+    assert claim is not None
+    assert is_valid_for(claim, ALICE)
+    assert not is_valid_for(claim, User("alice", password_hash="$other", created=ALICE.created))
+    assert TOKENS.read_session(session, int(NOW) + 36000) is not None
+    assert TOKENS.read_session(session, int(NOW) + 36001) is None
+    assert LoginTokens(b"t" * 32, 36000).read_session(session, NOW) is None
+
+
+def test_a_session_is_no_token_and_a_token_no_session() -> None:
+    session, token = TOKENS.make_session(ALICE, NOW, "1"), TOKENS.make(ALICE, NOW)
+    assert TOKENS.read(session, NOW) is None
+    assert TOKENS.read(f"login-{session}", NOW) is None
+    assert TOKENS.read_session(token, NOW) is None
+    assert TOKENS.read_session(token.removeprefix("login-"), NOW) is None
+
+
+@pytest.mark.parametrize("text", ["", ".", "x" * 43, "\udcff", "a" * 100_000])
+def test_the_form_token_of_a_session_is_that_of_no_other(text: str) -> None:
+    one, other = TOKENS.make_session(ALICE, NOW, "1"), TOKENS.make_session(ALICE, NOW, "2")
+    assert TOKENS.is_form_token(one, TOKENS.form_token(one, "0f"))
+    assert not TOKENS.is_form_token(other, TOKENS.form_token(one, "0f"))
+    assert not TOKENS.is_form_token(one, text)
+    assert not LoginTokens(b"t" * 32, 36000).is_form_token(one, TOKENS.form_token(one, "0f"))
+    assert TOKENS.read_session(text, NOW) is None
+
+
+def test_a_message_is_for_its_session() -> None:
+    one, other = TOKENS.make_session(ALICE, NOW, "1"), TOKENS.make_session(ALICE, NOW, "2")
+    text = TOKENS.make_message(one, "yanked – ä")
+    assert TOKENS.read_message(one, text) == "yanked – ä"
+    assert TOKENS.read_message(other, text) == TOKENS.read_message(one, text + "x") == TOKENS.read_message(one, "") == ""
+
+
 def is_good_for(present: User | None, shown: User = ALICE) -> bool:
     """Whether a token that was made for ``shown`` is one of ``present``."""
     claim = TOKENS.read(TOKENS.make(shown, NOW), NOW)

@@ -112,14 +112,15 @@ def test_a_full_disk_refuses_clearly_other_errors_pass_nothing_is_left_and_it_re
     assert tree.digest(ADDRESS) == DIGEST
 
 
-def test_a_full_disk_gives_its_room_back_while_readers_hold_the_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_a_file_to_its_readers_until_it_is_closed(tmp_path: Path) -> None:
     tree, system = faulty_tree(tmp_path)
     incoming = tree.incoming()
     incoming.write(CONTENT)
     system.at, system.fault = len(system.calls), OSError(errno.ENOSPC, "full")
     with pytest.raises(StorageFull):
         incoming.write(CONTENT)
-    assert os.fstat(incoming.fileno()).st_size == 0
+    assert incoming.read(0, 100) == CONTENT
+    assert os.fstat(incoming.fileno()).st_nlink == 0
     incoming.close()
 
 

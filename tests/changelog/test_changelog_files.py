@@ -109,6 +109,27 @@ def test_a_log_is_checked_from_the_trusted_place_on(disk: FaultyDisk) -> None:
         FileChangelog.open("/log", disk, verify_all_below=0)
 
 
+def test_of_a_long_log_that_a_view_lacks_the_last_segment_is_checked_when_it_opens_and_the_rest_when_it_is_read(
+    disk: FaultyDisk,
+) -> None:
+    log = filled(disk, 20, segment_limit=300)
+    last, segments = log.last, [segment.first for segment in log.segments()]
+    assert len(segments) > 3
+    earlier, newest = path(segments[1]), path(segments[-1])
+    whole = disk.content(earlier)
+    disk.overwrite(earlier, whole.replace(b'"n"', b'"m"'))
+    opened = FileChangelog.open("/log", disk, trusted=BEGINNING, verify_all_below=0)
+    assert opened.last == last
+    with pytest.raises(LogDamaged) as damage:
+        list(opened.read(BEGINNING))
+    assert damage.value.serial == segments[1]
+    disk.overwrite(earlier, whole)
+    disk.overwrite(newest, disk.content(newest).replace(b'"n"', b'"m"', 1))
+    with pytest.raises(LogDamaged) as damage:
+        FileChangelog.open("/log", disk, trusted=BEGINNING, verify_all_below=0)
+    assert damage.value.serial == segments[-1]
+
+
 def test_a_log_that_is_shorter_than_its_view_or_another_one_says_so(disk: FaultyDisk) -> None:
     end = filled(disk, 5, segment_limit=10_000).last
     place = FileChangelog.open("/log", FaultyDisk()).append(bodies(7, 8, 9), 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.fakes.list_view import ListView
 from tests.fakes.memory_changelog import MemoryChangelog
-from twistpi.changelog.batch import BATCH_BYTES, catch_up
+from twistpi.changelog.catch_up import BATCH_BYTES, catch_up
 from twistpi.model.changes import Change, Entry, UserCreated
 from twistpi.model.codec import encode_content
 from twistpi.model.server_errors import MalformedChange, UnknownPosition

@@ -28,7 +28,7 @@ from twistpi.model.changes import Change, ProjectVanished, UserCreated
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import UnknownIndex
 from twistpi.model.peers import BEGINNING
-from twistpi.model.server_errors import LogDamaged, StorageFull, SyncFailed, ViewDamaged, WriterStopped, WrittenNotShown
+from twistpi.model.server_errors import LogDamaged, ServerdirRefused, StorageFull, SyncFailed, WriterStopped, WrittenNotShown
 
 
 def user(name: str) -> UserCreated:
@@ -183,9 +183,9 @@ def test_a_batch_that_the_log_has_is_not_written_again_whatever_else_fails(bench
 
 
 def test_a_damaged_view_and_a_failed_sync_are_fatal_to_every_waiter(bench: Bench) -> None:
-    bench.view.fail_commit = [ViewDamaged("view.sqlite", "malformed")]
+    bench.view.fail_commit = [ServerdirRefused("view.sqlite", "malformed")]
     outcome = bench.batches.process([create("a")])
-    assert isinstance(outcome.fatal, ViewDamaged)
+    assert isinstance(outcome.fatal, ServerdirRefused)
     assert outcome.answers == [outcome.fatal]
     other = Bench()
     other.disk.broken = {"sync"}

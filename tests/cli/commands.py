@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from twistpi.changelog.disk import Disk
 from twistpi.cli.main import main
 from twistpi.model.changes import Change, IndexCreated, UserCreated
-from twistpi.model.codec import encode_content
+from twistpi.model.codec import decode_content, encode_content
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
 from twistpi.view.read import Reader
@@ -58,7 +58,9 @@ def password_hash_of(path: Path, user: str) -> str | None:
 def write(path: Path, *changes: Change) -> None:
     """Append an entry."""
     storage = Storage.open(settings(path), now, Disk())
-    body = encode_content("2026-11-22T17:00:00.000000Z", "root", list(changes))
+    newest = storage.changelog.newest()
+    at = max("2026-11-22T17:00:00.000000Z", decode_content(newest.body).at if newest else "")
+    body = encode_content(at, "root", list(changes))
     storage.changelog.append([body], expect=storage.changelog.last.serial)
     storage.close()
     Storage.open(settings(path), now, Disk()).close()

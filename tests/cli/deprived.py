@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -29,12 +30,28 @@ COMMANDS: Final = {
     "yank": "yank carol/dev x 1",
     "refetch": "refetch root/pypi x-1.0.tar.gz",
     "explain": "explain carol/dev x",
+    "quarantine": "quarantine root/pypi x --reason odd",
+    "release": "release root/pypi x",
+    "policy show": "policy show root/pypi",
+    "policy set": "policy set root/pypi deny x",
+    "advisories show": "advisories show",
+    "advisories refresh": "advisories refresh",
     "status": "status",
     "log": "log",
     "check": "check",
     "gc": "gc",
     "promote": "promote",
     "resync": "resync --primary-url http://127.0.0.1:9/",
+    "evict": "evict",
+    "compact": "compact --before 1",
+    "du": "du",
+    "uses": "uses x",
+    "audit": "audit",
+    "pin": "pin root/pypi x",
+    "unpin": "unpin root/pypi x",
+    "backup": "backup /dev/null/nowhere",
+    "import": f"import {Path(__file__).parent / 'empty_export'}",
+    "export": f"export {Path(tempfile.gettempdir()) / 'twistpi-exported-nowhere'}",
 }
 """Every command on a server directory that changes or reports something."""
 OTHERS: Final = 65534

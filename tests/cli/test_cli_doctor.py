@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.cli.diagnostics import server_rules as ask_for
+from twistpi.cli.diagnostics import server_survey as ask_for
 from twistpi.cli.diagnostics.findings import Finding, Verdict, count, doctor_fields, doctor_lines
 from twistpi.cli.diagnostics.machine import Machine, Protected, Upstream
-from twistpi.cli.diagnostics.server_rules import API, STATUS, STRANGER, Site, diagnose, survey_server
+from twistpi.cli.diagnostics.server_rules import diagnose
+from twistpi.cli.diagnostics.server_survey import API, STATUS, STRANGER, Site, survey_server
 from twistpi.cli.diagnostics.survey import Exchange, Query
 from twistpi.http.blocking import SILENT, UNTRUSTED
 from twistpi.server.node import Running

@@ -79,7 +79,7 @@ def test_an_answer_is_as_the_client_has_it(fetcher: Fetcher, seen: Seen) -> None
 
 def test_no_answer_has_a_reason(fetcher: Fetcher, seen: Seen) -> None:
     gone = fetcher.ask(Query(f"{seen.url}/gone"))
-    assert (gone.status, gone.told) == (0, f"no answer ({gone.failure})")
+    assert (gone.status, gone.outcome) == (0, f"no answer ({gone.failure})")
     assert "without response" in gone.failure
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

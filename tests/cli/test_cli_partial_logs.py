@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests.view.small_world import INDEX, link
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.format import segment_start, write_base
 from twistpi.changelog.reader import segment_path
-from twistpi.cli.check import Finding, check
+from twistpi.cli.check import check
+from twistpi.cli.file_check import Counts, Finding
 from twistpi.cli.main import main
 from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, ProjectVanished
 from twistpi.model.codec import encode_content
@@ -38,7 +39,7 @@ class Replica:
     begins_after: int
 
     def findings(self) -> list[Finding]:
-        return list(check(self.path, lambda _what, _done, _total: None))
+        return list(check(self.path, lambda _what, _done, _total: None, Counts()))
 
     def wrong(self) -> list[str]:
         return [finding.text for finding in self.findings() if finding.wrong]

@@ -66,7 +66,7 @@ def test_a_server_is_asked_and_told(setup: Setup) -> None:
     }
     asked = _asked(setup)
     assert asked.peer() == PEER
-    assert asked.tell(NOTE).fenced
+    assert asked.notify(NOTE).fenced
     assert json.loads(setup.seen[-1][1]) == NOTE.to_json()
     assert (asked.chain_at(3), asked.chain_at(9)) == ("3" * 64, None)
     assert asked.beginning() == (2, "2" * 64)
@@ -89,7 +89,7 @@ def test_who_is_not_let_in_hears_of_the_secret_and_others_hear_what_is_wrong(set
         "/+changelog/segments": (500, {}),
     }
     with pytest.raises(NotFenced, match="the epoch here is 3"):
-        _asked(setup).tell(NOTE)
+        _asked(setup).notify(NOTE)
     for strange in (_asked(setup).peer, _asked(setup).beginning):
         with pytest.raises(StrangePrimary):
             strange()

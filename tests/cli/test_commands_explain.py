@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests.cli.commands import run, write
 from twistpi.model.changes import IndexCreated, IndexModified, LinksChanged
 from twistpi.model.records import Link
 from twistpi.model.releases import FileRemoved, FileUploaded, ReleaseDescribed
+
+OLD = "2026-01-01T00:00:00Z"
 
 
 def link(filename: str) -> Link:
@@ -33,10 +36,14 @@ def family(made: Path) -> Path:
 def test_a_private_name_hides_the_mirrors_and_that_is_told(family: Path) -> None:
     told = run(family, "explain", "carol/top", "Six").output.splitlines()
     assert told[0] == "carol/top: six comes from carol/dev"
-    assert "do not answer, because carol/dev has six and no mirror_whitelist allows it" in told[1]
-    assert "devpi index carol/top mirror_whitelist+=six" in told[1]
-    assert told[2] == "Note: carol/top names the base carol/none, which does not exist."
-    assert told[3:] == [
+    assert told[1:3] == [
+        "six installs 1.0 (six-1.0.tar.gz of carol/dev).",
+        "  not 9.0: a private index has or reserves the name, so that mirrors do not answer",
+    ]
+    assert "do not answer, because carol/dev has six and no mirror_whitelist allows it" in told[3]
+    assert "devpi index carol/top mirror_whitelist+=six" in told[3]
+    assert told[4] == "Note: carol/top names the base carol/none, which does not exist."
+    assert told[5:] == [
         " 1. stage   carol/top  has no such project",
         " 2. stage   carol/dev  answers",
         "      six-1.0.tar.gz",
@@ -105,12 +112,53 @@ def test_programs_get_every_file_as_json(family: Path) -> None:
     assert len(json.loads(run(family, "explain", "--json", "root/pypi", "many").output)["indexes"][0]["files"]) == 25
 
 
+def test_each_newer_version_is_told_with_the_rule_that_keeps_it_away(family: Path) -> None:
+    young = attrs.evolve(link("nine-4.0.tar.gz"), upload_time="2026-01-01T00:00:00Z")
+    wheel = link("nine-2.0-cp313-cp313-manylinux_2_17_x86_64.whl")
+    named = ("nine-1.0.tar.gz", "nine-3.0.tar.gz", "nine-5.0rc1.tar.gz")
+    yanked = attrs.evolve(link("nine-3.5.tar.gz"), yanked="it breaks")
+    write(
+        family,
+        LinksChanged(
+            "root/pypi", "nine", added=(young, wheel, yanked, *(attrs.evolve(link(one), upload_time=OLD) for one in named))
+        ),
+        IndexModified("root/pypi", {"min_release_age": 3600 * 24 * 3650, "min_release_age_exempt": ["nine<4", "nine>4"]}),
+        IndexModified("carol/top", {"quarantined": ["nine==3.0 it steals"], "policy_mode": "enforce"}),
+    )
+    at = ("--python", "3.12", "--platform", "linux-x86_64")
+    told = run(family, "explain", "carol/top", "nine", *at).output.splitlines()
+    assert told[0] == "carol/top: nine comes from root/pypi"
+    assert told[1] == "nine for Python 3.12 on linux-x86_64 installs 1.0 (nine-1.0.tar.gz of root/pypi)."
+    assert told[2] == "  not 5.0rc1: it is a pre-release, which has to be asked for"
+    assert told[3].startswith(
+        "  not 4.0: min_release_age of root/pypi: it was uploaded less than 3650 days ago; until 2035-12-30 00:00:00 UTC."
+    )
+    assert told[4] == "  not 3.5: it is yanked: it breaks"
+    assert told[5].startswith(
+        "  not 3.0: quarantined of carol/top: nine==3.0 is in quarantine, it steals. Who administers carol/top can"
+    )
+    assert told[6] == "  not 2.0: it has no file for Python 3.12 on linux-x86_64"
+    fields = json.loads(run(family, "explain", "--json", "carol/top", "nine>=2,<5", *at).output)
+    assert (fields["would-install"], len(fields["passed-over"])) == (None, 4)
+    assert fields["passed-over"][0]["refusal"]["until"] == "2035-12-30 00:00:00 UTC"
+    assert json.loads(run(family, "explain", "--json", "carol/top", "nine", "3.5").output)["would-install"] == "3.5"
+
+
+def test_what_an_allow_list_does_not_name_is_not_asked_for_and_that_is_told(family: Path) -> None:
+    write(family, IndexModified("root/pypi", {"allow": ["other"]}))
+    told = run(family, "explain", "root/pypi", "many", "--fetch").output
+    assert "root/pypi  is not asked, because an allow list does not name the project: root/pypi" in told
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["carol/none2", "six"], "carol/none2 could not be found"),
         (["carol", "six"], "is not an index"),
         (["carol/dev", "../six"], "is not a project name"),
+        (["carol/dev", "six*"], "names more than one project"),
+        (["carol/dev", "six", "--python", "3.12"], "--python and --platform belong together"),
+        (["carol/dev", "six", "--python", "3.12", "--platform", "amiga-m68k"], "is no platform that is known here"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

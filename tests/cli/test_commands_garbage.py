@@ -19,6 +19,7 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, p
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.cli.administration import administer
 from twistpi.cli.check import check
+from twistpi.cli.file_check import Counts
 from twistpi.cli.server_administration import MirroredFile, Yank
 from twistpi.gc.garbage import Collected
 from twistpi.model.changes import Change, FileCached, LinksChanged
@@ -294,7 +295,7 @@ def full(made: Path) -> dict[str, BlobAddress]:
 
 
 def wrongs(made: Path) -> list[str]:
-    return [finding.text for finding in check(str(made), lambda *_: None) if finding.wrong]
+    return [finding.text for finding in check(str(made), lambda *_: None, Counts()) if finding.wrong]
 
 
 def test_check_is_content_with_a_whole_release_and_gc_too(made: Path, full: dict[str, BlobAddress]) -> None:
@@ -315,12 +316,12 @@ def test_check_finds_every_blob_of_a_release_that_is_missing_or_damaged(
     (wrong,) = wrongs(made)
     assert f"{path} has {len(content) + 1} bytes instead of {len(content)}" in wrong
     path.unlink()
-    assert wrongs(made) == [f"{path} is missing; restore it from a backup"]
+    assert wrongs(made) == [f"{path} is missing; restore it from a backup: twistpi check --repair --backup PLACE"]
 
 
 def test_check_knows_garbage_and_who_removes_it(made: Path, full: dict[str, BlobAddress]) -> None:
     put(open_tree(str(made)), SDIST, b"orphan")
-    notes = [finding.text for finding in check(str(made), lambda *_: None) if not finding.wrong]
+    notes = [finding.text for finding in check(str(made), lambda *_: None, Counts()) if not finding.wrong]
     assert any("files that no index knows: 1" in note and "twistpi gc removes them" in note for note in notes)
 
 
@@ -337,7 +338,7 @@ def test_what_is_removed_while_it_is_checked_is_not_missing(made: Path, full: di
             for kind in ("wheel", "metadata", "provenance", "toxresult"):
                 Tree(str(made)).remove(full[kind])
 
-    assert [finding.text for finding in check(str(made), progress) if finding.wrong] == []
+    assert [finding.text for finding in check(str(made), progress, Counts()) if finding.wrong] == []
     assert removed
 
 

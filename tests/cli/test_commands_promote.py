@@ -14,8 +14,8 @@ import pytest
 
 from tests.cli.commands import now, run, settings, write
 from twistpi.changelog.disk import Disk
+from twistpi.cli.log_entries import entries
 from twistpi.cli.promotion import Promoted, promote_directly
-from twistpi.cli.reports import entries
 from twistpi.cli.server_administration import promote_by_server
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import EpochBegan, UserCreated
@@ -48,7 +48,7 @@ class FakePrimary:
             raise PrimaryUnreachable(self.url, "it is gone")
         return self.peer_facts
 
-    def tell(self, note: FenceNote) -> Peer:
+    def notify(self, note: FenceNote) -> Peer:
         if self.gone:
             raise PrimaryUnreachable(self.url, "it is gone")
         self.told.append(note)
@@ -89,7 +89,7 @@ def _primary(replica: Storage, serial: int, **more: Any) -> FakePrimary:
 
 def _last_changes(replica: Storage) -> list[Any]:
     replica_path = replica.serverdir.layout.changelog
-    return [line.body for line in entries(replica_path, replica.changelog.last.serial - 1)]
+    return [line.body for line in entries(replica_path)][-1:]
 
 
 def test_with_the_primary_gone_the_epoch_begins_behind_what_is_here_and_telling_it_is_left_to_the_server(
@@ -97,7 +97,7 @@ def test_with_the_primary_gone_the_epoch_begins_behind_what_is_here_and_telling_
 ) -> None:
     last = replica.changelog.last
     promoted = promote(replica, _primary(replica, 9, gone=True), url="http://new.example")
-    assert (promoted.epoch, promoted.serial, promoted.untold) == (2, last.serial + 1, URL)
+    assert (promoted.epoch, promoted.serial, promoted.unaware) == (2, last.serial + 1, URL)
     node = replica.serverdir.node
     assert (node.role, node.primary_url, node.former_url, node.fence) == ("primary", None, URL, None)
     assert replica.view.reader.epochs() == [(2, node.node_id, last.serial + 1)]
@@ -108,7 +108,7 @@ def test_a_primary_at_hand_holds_its_writes_and_is_told(replica: Storage) -> Non
     last = replica.changelog.last
     primary = _primary(replica, last.serial)
     promoted = promote(replica, primary, url="http://new.example")
-    assert promoted.untold is None
+    assert promoted.unaware is None
     assert [note.hold > 0 for note in primary.told] == [True, False]
     node = replica.serverdir.node
     assert primary.told[1].epoch_start == Epoch(2, node.node_id, Fork(last.serial, last.chain))
@@ -242,27 +242,27 @@ def test_a_running_server_is_asked_until_it_is_the_primary() -> None:
 
 
 def test_the_end_of_a_promotion_waits_until_the_former_primary_knows_or_says_for_how_long_it_was_told() -> None:
-    untold = _facts(role="primary", epoch=2, serial=126, former=URL)
-    looks = [untold, untold, _facts(role="primary", epoch=2, serial=126, former=None)]
+    unaware = _facts(role="primary", epoch=2, serial=126, former=URL)
+    looks = [unaware, unaware, _facts(role="primary", epoch=2, serial=126, former=None)]
     assert promote_by_server("data", _facts, lambda: looks.pop(0), lambda _: None) == Promoted(2, 126, None, ())
     pauses: list[float] = []
-    promoted = promote_by_server("data", _facts, lambda: untold, pauses.append)
-    assert (promoted.untold, round(promoted.tried)) == (URL, 15)
+    promoted = promote_by_server("data", _facts, lambda: unaware, pauses.append)
+    assert (promoted.unaware, round(promoted.tried)) == (URL, 15)
     assert sum(pauses) == pytest.approx(15, abs=1)
 
 
 def test_a_former_primary_that_answered_and_went_away_is_told_for_ten_seconds(replica: Storage) -> None:
     @attrs.define
     class Leaving(FakePrimary):
-        def tell(self, note: FenceNote) -> Peer:
-            told = super().tell(note)
+        def notify(self, note: FenceNote) -> Peer:
+            told = super().notify(note)
             self.gone = note.hold > 0
             return told
 
     primary = Leaving(_primary(replica, replica.changelog.last.serial).peer_facts)
     pauses: list[float] = []
     promoted = promote_directly(replica, primary, now, pauses.append, force=False, url=None)
-    assert (promoted.untold, promoted.tried, sum(pauses)) == (URL, 10, 10)
+    assert (promoted.unaware, promoted.tried, sum(pauses)) == (URL, 10, 10)
 
 
 def test_a_running_server_that_restarts_as_the_primary_is_asked_again() -> None:

@@ -8,7 +8,7 @@ import os
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ import click
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from tests.cli.commands import now, settings
+from tests.cli.commands import now, run, settings
 from tests.cli.http_server import reply, serving
 from twistpi.auth.tokens import LoginTokens, is_valid_for
+from twistpi.changelog.disk import Disk
+from twistpi.changelog.files import FileChangelog
 from twistpi.cli.administration import Administration, administer
 from twistpi.cli.clients import LocalClient
+from twistpi.model.changes import UserCreated
+from twistpi.model.codec import encode_content
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.listening import address_of
@@ -37,6 +41,8 @@ class Answering:
     authstatus: tuple[Any, ...] = ("ok", "carol", [])
     status: int = 200
     body: dict[str, Any] = attrs.field(factory=dict)
+    is_ready: bool = True
+    """Otherwise it builds its view, and answers nothing."""
     asked: list[tuple[str, str, str, bytes]] = attrs.field(factory=list)
     """Method, path, credentials and body."""
 
@@ -49,8 +55,9 @@ def answering(told: Answering, unix: Path | None = None) -> Iterator[str]:
         told.asked.append((request.command, request.path, request.headers.get("X-Devpi-Auth", ""), body))
         is_api = request.path == "/+api"
         content = {"result": {"authstatus": told.authstatus}} if is_api else told.body
-        text = json.dumps(content).encode()
-        reply(request, 200 if is_api else told.status, text, X_Devpi_Uuid=told.uuid, Content_Type="application/json")
+        text = json.dumps(content).encode() if told.is_ready else b""
+        status = 503 if not told.is_ready else 200 if is_api else told.status
+        reply(request, status, text, X_Devpi_Uuid=told.uuid, Content_Type="application/json")
 
     with serving(answer, unix=unix) as address:
         yield address
@@ -203,3 +210,13 @@ def test_an_address_where_something_else_than_http_is_spoken_is_no_server() -> N
         threading.Thread(target=server.handle_request).start()
         with pytest.raises(OSError, match="does not speak HTTP"):
             LocalClient(f"http://127.0.0.1:{server.server_address[1]}/").ask("GET", "/")
+
+
+def test_what_takes_long_is_refused_at_once_while_the_server_builds_its_view(made: Path) -> None:
+    with closing(FileChangelog.open(str(made / "changelog"), Disk(), segment_limit=1)) as log:
+        log.append([encode_content("2026-11-22T17:00:00.000000Z", "root", [UserCreated("eve")])], log.last.serial)
+    before = sorted(os.listdir(made / "changelog"))
+    with answering(Answering(node_id(made), is_ready=False)) as address, held(made, address):
+        refused = run(made, "compact", "--before", "2200-01-01")
+    assert (refused.exit_code, "refused: 503 Service Unavailable" in refused.output) == (1, True), refused.output
+    assert sorted(os.listdir(made / "changelog")) == before, "no summary was made"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,27 @@ import attrs
 import click
 import pytest
 
-from tests.cli.commands import now, settings, write
+from tests.backup.backed_up import cache, content_of, digest_of, keep
+from tests.cli.commands import now, run, settings, write
 from tests.cli.test_commands_garbage import INDEX, put_at
-from twistpi.blobs.address import blob_address
+from tests.fakes.dying_process import die_after
+from twistpi.blobs.address import blob_address, metadata_address
 from twistpi.blobs.tree import open_tree
 from twistpi.changelog.disk import Disk
+from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.format import segment_start, write_base
-from twistpi.cli.reports import entries
+from twistpi.changelog.places import position_at
+from twistpi.changelog.reader import read_lines
+from twistpi.cli.log_entries import entries
 from twistpi.cli.resync import Resynced, resync
-from twistpi.model.changes import EpochBegan, UserCreated
+from twistpi.model.changes import EpochBegan, MetadataCached, UserCreated
+from twistpi.model.codec import encode_content
 from twistpi.model.peers import Epoch, Fork, Peer
 from twistpi.model.releases import FileUploaded
 from twistpi.model.server_errors import ServerdirRefused, UnknownSerial
 from twistpi.rules.replication import Fence
 from twistpi.server.directory import ServerDirectory
+from twistpi.server.epochs import begin_after_restore
 from twistpi.server.node import Node, read_node
 from twistpi.server.storage import Storage
 
@@ -154,6 +161,16 @@ def test_a_former_primary_saves_what_only_it_has_and_becomes_a_replica(made: Pat
     Storage.open(settings(made), now, Disk()).close()
 
 
+def test_a_restored_server_begins_no_epoch_once_it_is_a_replica(made: Path, new: Directory) -> None:
+    _note(made, restored_from=4)
+    _run(made, new, URL)
+    opened = Storage.open(attrs.evolve(settings(made), primary_url=URL), now, Disk())
+    begin_after_restore(opened, now)
+    opened.close()
+    assert (_node(made).role, _node(made).restored_from) == ("replica", None)
+    assert _is_a_beginning_of(made, new)
+
+
 def test_where_nothing_was_written_beyond_the_fork_nothing_is_saved(made: Path, new: Directory) -> None:
     assert _run(made, new, URL) == Resynced(4, 4, None, 0, other_log=False, anew=False)
     assert not (made / "diverged").exists()
@@ -189,7 +206,7 @@ def test_another_log_is_saved_whole_and_the_replica_begins_with_nothing(made: Pa
     assert (node.role, node.primary_url, node.log_id, node.initialised) == ("replica", URL, "", False)
     assert list((made / "changelog").iterdir()) == []
     assert not (made / "view.sqlite").exists()
-    assert len(list(entries(str(saved / "changelog"), 0))) == 7
+    assert len(list(entries(str(saved / "changelog")))) == 7
 
 
 def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with_nothing(made: Path, new: Directory) -> None:
@@ -203,10 +220,65 @@ def test_a_replica_without_the_older_history_saves_what_diverged_and_begins_with
     segment.unlink()
     write_base(str(made / "changelog"), Disk(), segment_start(4, base.chain))
     done = _run(made, new)
-    assert (done.common, done.last, done.blobs, done.anew) == (4, 7, 1, True)
+    assert (done.common, done.last, done.blobs, done.anew, done.own_entries) == (4, 7, 1, True, 3)
     assert len(Path(done.saved or "", "entries.log").read_bytes().splitlines()) == 3
     assert list((made / "changelog").iterdir()) == []
     assert (_node(made).log_id, _node(made).initialised) == ("", False)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_server_that_was_compacted_keeps_what_both_have(made: Path, new: Directory, kept: int) -> None:
+    with closing(FileChangelog.open(str(made / "changelog"), Disk(), segment_limit=1)) as log:
+        users = [encode_content("2026-11-22T17:00:00.000000Z", "root", [UserCreated(f"early{number}")]) for number in range(2)]
+        log.append(users, log.last.serial)
+        shutil.rmtree(new.path)
+        shutil.copytree(made, new.path)
+        fork = log.last.serial
+        cut = fork - kept
+        log.append(users[:1], fork)
+    write(new.path, EpochBegan(2, NEW))
+    _go_on(made)
+    told = run(made, "compact", "--before", str(cut + 1), "--json")
+    assert json.loads(told.stdout)["last"] == cut
+    done = _run(made, new, URL)
+    assert (done.common, done.last, done.anew) == (fork, fork + 5, False)
+    assert len(Path(done.saved or "", "entries.log").read_bytes().splitlines()) == 5
+    opened = Storage.open(attrs.evolve(settings(made), primary_url=URL), now, Disk())
+    assert (opened.changelog.begins_after.serial, opened.changelog.last.serial) == (cut, fork)
+    assert [user.name for user in opened.view.reader.users()] == ["carol", "early0", "early1", "root", "user0", "user1"]
+    folder = str(new.path / "changelog")
+    lines = [line.body for line in read_lines(folder, Disk(), position_at(folder, Disk(), fork))]
+    opened.changelog.append(lines, fork)
+    opened.catch_up()
+    assert opened.view.reader.epochs() == [(2, NEW, fork + 1)]
+    opened.close()
+
+
+def test_a_compacted_server_with_no_entry_in_common_begins_with_nothing(made: Path, new: Directory) -> None:
+    _go_on(made)
+    with closing(FileChangelog.open(str(made / "changelog"), Disk(), segment_limit=1)) as log:
+        log.append([encode_content("2026-11-22T17:00:00.000000Z", "root", [UserCreated("early")])], log.last.serial)
+    assert json.loads(run(made, "compact", "--before", "2200-01-01", "--json").stdout)["last"] == 7
+    (summary,) = (made / "changelog").glob("summary-*")
+    content = summary.read_bytes()
+    done = _run(made, new, URL)
+    assert (done.common, done.last, done.anew, done.own_entries) == (0, 9, True, 2)
+    assert Path(done.saved or "", "changelog", summary.name).read_bytes() == content
+    assert list((made / "changelog").iterdir()) == []
+
+
+def test_core_metadata_is_saved_from_beside_the_file_it_is_of(made: Path, new: Directory) -> None:
+    shutil.rmtree(new.path)
+    cache(made, "cached-1.0.zip")
+    file = blob_address(digest_of("cached-1.0.zip"), "cached-1.0.zip")
+    shutil.copytree(made, new.path)
+    write(new.path, EpochBegan(2, NEW))
+    (made / "+files" / metadata_address(file).relative).unlink()
+    keep(made, metadata_address(file), "newer")
+    write(made, MetadataCached("root/pypi", "cached", "cached-1.0.zip", digest_of("newer"), len(content_of("newer"))))
+    done = _run(made, new, URL)
+    assert done.blobs == 1
+    assert Path(done.saved or "", "+files", metadata_address(file).relative).read_bytes() == content_of("newer")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +336,7 @@ def test_interrupted_after_any_step_it_is_begun_again_and_nothing_is_lost(
     for steps in range(200):
         path = tmp_path / f"try{steps}"
         shutil.copytree(made, path)
-        finished = _die_after(steps, path, followed)
+        finished = die_after(steps, path, partial(_run, path, followed, URL), "diverged")
         done = _run(path, followed, URL)
         assert _node(path).is_replica
         assert done.common == (0 if other_log else 4)
@@ -277,37 +349,3 @@ def test_interrupted_after_any_step_it_is_begun_again_and_nothing_is_lost(
             assert steps > 10
             return
     raise AssertionError("it never came to an end")
-
-
-_CHANGING = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate", "os.rmdir", "open"}
-"""The events of ``sys.addaudithook`` that change a directory."""
-
-
-def _die_after(steps: int, path: Path, followed: Directory) -> bool:
-    """Run it in a process of its own that ends before the change to the directory after so many; whether it was done."""
-    child = os.fork()
-    if child == 0:
-        left = steps
-        begun = False
-
-        def watch(event: str, arguments: Any) -> None:
-            nonlocal left, begun
-            if event not in _CHANGING or not str(arguments[0]).startswith(f"{path}/"):
-                return
-            if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-                return
-            begun = begun or "diverged" in str(arguments[0])
-            left -= begun
-            if left < 0:
-                os._exit(9)
-
-        sys.addaudithook(watch)
-        try:
-            _run(path, followed, URL)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, 9)
-    return code == 0

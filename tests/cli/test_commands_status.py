@@ -57,11 +57,12 @@ def test_a_replica_is_told_in_lines_for_people() -> None:
         "state: following",
         "lag: 1 entry is missing of the primary's 1041; not certain for 2 s",
         "last contact: 2026-11-24 15:43:30 UTC (2 s ago)",
-        "history: entries up to 500 are not here (yet)",
         "files: 3 outstanding, 1 failing, and more are being looked for",
         "last error: 2026-11-24 15:42:32 UTC (60 s ago): It broke.",
+        "history: the entries up to 500 are not here (yet)",
         "epoch: 2",
     ]
+    assert "history: the entries up to 500 were compacted" in status_lines({**REPLICA, "log-has-summary": True}, NOW)
     unknown = {**REPLICA, "lag-entries": None, "primary-contacted-at": None, "last-error": None, "log-begins-after": 0}
     lines = list(status_lines(unknown, NOW))
     assert "lag: not known, the primary has not answered since the start" in lines
@@ -87,3 +88,45 @@ def test_who_follows_is_told_with_how_far_they_are() -> None:
     assert "follower abababab: 192.0.2.1, at serial 7, left, came last 2026-11-24 15:43:30 UTC (2 s ago)" in status_lines(
         left, NOW
     )
+
+
+def test_of_a_cluster_its_nodes_are_told_and_whether_the_database_answers() -> None:
+    node = {"outside-url": None, "serial": 9, "cache-bytes": 2048, "reported-seconds-ago": 3.0, "leads": True}
+    cluster: dict[str, object] = {"serial": 9, "is-reachable": True, "lag-entries": 0, "nodes": {"ab" * 16: node}}
+    facts = {"role": "MASTER", "running": True, "serial": 9, "cluster": cluster}
+    assert list(status_lines(facts, NOW)) == [
+        "role: primary",
+        "serial: 9",
+        "database: at serial 9; nothing is missing here",
+        "node abababab: no outside-url, at serial 9, cache 2 KiB, cleans up for all, reported 3.0 s ago",
+    ]
+    behind = {**facts, "cluster": {**cluster, "lag-entries": 2, "lag-seconds": 4.0}}
+    assert "database: at serial 9; this node has lacked some for 4.0 s" in status_lines(behind, NOW)
+    gone = {**facts, "cluster": {**cluster, "is-reachable": False}}
+    assert "database: it does not answer; what is known is served, and changes are refused" in status_lines(gone, NOW)
+
+
+def test_of_a_server_that_builds_its_view_it_is_told_how_far_that_is() -> None:
+    rebuilding = {"serial": 420, "last-serial": 1000, "percent": 42}
+    assert list(status_lines({"role": "MASTER", "running": True, "serial": 420, "rebuilding": rebuilding}, NOW)) == [
+        "role: primary",
+        "serial: 420",
+        "rebuilding: the view, 42 % so far; everything else is answered with 503",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("advisories", "line"),
+    [
+        (
+            {"count": 2, "modified": "2026-11-20", "is-current": True, "is-stale": False},
+            "advisories: 2, the newest of 2026-11-20",
+        ),
+        (
+            {"count": 0, "modified": None, "is-current": False, "is-stale": True},
+            "advisories: 0, not the newest, old (twistpi advisories show tells more)",
+        ),
+    ],
+)
+def test_whether_advisories_are_new_is_told(advisories: dict[str, object], line: str) -> None:
+    assert line in list(status_lines({**REPLICA, "advisories": advisories}, NOW))

@@ -24,7 +24,9 @@ def check(found: Mapping[str, tuple[int, str]], *told: str, fine: tuple[str, ...
 
 
 def test_every_command_on_a_directory_is_tried() -> None:
-    others = {"serve", "gen-config", "settings", "completion", "check-index"}
+    others = {"serve", "gen-config", "settings", "completion", "check-index", "restore", "sync", "move"} | {
+        f"bundle {name}" for name in ("create", "apply", "state")
+    }
     assert {path for path, _ in every_command(main)} == set(COMMANDS) | others
 
 
@@ -46,7 +48,8 @@ def let_read_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deprive", "fine"), [(lock_everything, ()), (lock_the_private, ()), (let_read_only, ("init", "log", "check", "resync"))]
+    ("deprive", "fine"),
+    [(lock_everything, ()), (lock_the_private, ()), (let_read_only, ("init", "log", "check", "compact", "resync"))],
 )
 def test_a_user_without_access_is_told_so(made: Path, deprive: Callable[[Path], None], fine: tuple[str, ...]) -> None:
     deprive(made)
@@ -97,13 +100,21 @@ def remove_log(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told", "fine"),
     [
-        (remove, ("it is missing or empty", "secret cannot be used: No such file"), ("init",)),
-        (empty, ("it is missing or empty", "secret cannot be used: No such file"), ("init",)),
+        (remove, ("it is missing or empty", "secret cannot be used: No such file"), ("init", "import")),
+        (empty, ("it is missing or empty", "secret cannot be used: No such file"), ("init", "import")),
         (put_something_else, ("it is not twistpi's", "secret cannot be used: No such file"), ()),
         (put_a_file, ("it is a file, not a directory", "secret cannot be used: Not a directory"), ()),
         (spoil_node, ("its node.json is damaged",), ()),
-        (spoil_log, ("is damaged", "already"), ("check", "log", "status", "doctor", "resync")),
-        (remove_log, ("its changelog is empty", "already"), ("check", "log", "status", "doctor", "resync")),
+        (
+            spoil_log,
+            ("is damaged", "already", "its view cannot be read"),
+            ("check", "log", "compact", "status", "doctor", "resync"),
+        ),
+        (
+            remove_log,
+            ("its changelog is empty", "already", "its view cannot be read"),
+            ("check", "log", "status", "doctor", "resync"),
+        ),
     ],
 )
 def test_a_directory_that_is_none_or_damaged_is_refused(

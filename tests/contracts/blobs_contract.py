@@ -88,6 +88,18 @@ class BlobsContract:
         assert put(blobs, b"wheel") == address
         assert blobs.find(address) == 5
 
+    def test_being_asked_for_makes_a_blob_no_younger(self, blobs: IBlobs) -> None:
+        address = put(blobs, b"wheel")
+        kept = blobs.last_kept(address) or 0.0
+        assert blobs.note_access(blobs.path(address), kept + 5000)
+        times = blobs.times(address)
+        assert times is not None
+        assert abs(times.kept - kept) < 2
+        assert round(times.accessed - kept) == 5000
+        assert blobs.remove(address)
+        assert not blobs.note_access(blobs.path(address), kept)
+        assert blobs.times(address) is None
+
     def test_what_was_last_kept_long_ago_can_be_withdrawn_and_come_again(self, blobs: IBlobs) -> None:
         before = time.time() - 10
         address = put(blobs, b"wheel")

@@ -97,9 +97,9 @@ class BusyClients:
         for file in chance.sample(files, min(2, len(files))):
             file_url = urljoin(page_url, file["url"])
             self._check(file_url, self._get(connection, file_url), file["hashes"]["sha256"])
-            sidecar = file.get("core-metadata")
-            if isinstance(sidecar, dict):
-                self._check(f"{file_url}.metadata", self._get(connection, f"{file_url}.metadata"), sidecar["sha256"])
+            metadata = file.get("core-metadata")
+            if isinstance(metadata, dict):
+                self._check(f"{file_url}.metadata", self._get(connection, f"{file_url}.metadata"), metadata["sha256"])
 
     def _get(self, connection: http.client.HTTPConnection, url: str) -> bytes | None:
         connection.request("GET", urlsplit(url).path, headers=JSON)

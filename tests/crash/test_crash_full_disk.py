@@ -1,4 +1,6 @@
-"""A disk that runs full under a real server: writes are refused clearly, reads go on, and all is well once there is room."""
+"""A disk that runs full under a real server: mirrors pass on what cannot be kept, private changes are refused clearly, and all is
+well once there is room.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ import resource
 import signal
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urljoin
@@ -23,10 +25,11 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from tests.crash.uploaders import nothing_is_wrong
-from tests.fakes.live_server import PATIENCE, LiveServer
+from tests.fakes.live_server import LiveServer, eventually
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.in_reactor import in_reactor
+from tests.live.installers import Pip
 
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 MEGABYTE = 1 << 20
@@ -115,9 +118,10 @@ def server(disk: FullDisk, tmp_path: Path) -> Iterator[LiveServer]:
     live.end(signal.SIGKILL)
 
 
-def _get(url: str) -> tuple[int, bytes]:
+def _get(url: str, headers: Mapping[str, str] = JSON, method: str = "GET", content: bytes | None = None) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=JSON), timeout=60) as answer:
+        asked = urllib.request.Request(url, content, headers=dict(headers), method=method)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read()
@@ -130,6 +134,18 @@ def _page(server: LiveServer, project: str) -> tuple[int, dict[str, Any]]:
     return status, json.loads(body) if status == 200 else {"refusal": body.decode()}
 
 
+def _put_user(server: LiveServer, name: str) -> tuple[int, str]:
+    """Create a user, which is a private change."""
+    login = {"X-Devpi-Auth": b64encode(b"root:").decode(), "Content-Type": "application/json"}
+    status, body = _get(f"{server.url}/{name}", login, "PUT", b'{"password": "a long one"}')
+    return status, body.decode()
+
+
+def _file_path(server: LiveServer, project: str) -> str:
+    file = _page(server, project)[1]["files"][0]
+    return urljoin(f"{server.simple}{project}/", str(file["url"]))
+
+
 def _file_is_whole(server: LiveServer, project: str) -> bool:
     status, page = _page(server, project)
     assert status == 200
@@ -138,23 +154,38 @@ def _file_is_whole(server: LiveServer, project: str) -> bool:
     return status == 200 and hashlib.sha256(body).hexdigest() == file["hashes"]["sha256"]
 
 
-def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpstream) -> None:
-    server.start("--upstream", upstream.index_url)
+def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpstream, target: Path) -> None:
+    server.start("--upstream", upstream.index_url, "--disk-reserve", "1M", "--min-free", "0", "--workers", "1")
+    eventually((server.serverdir / "running.json").exists)
     assert _file_is_whole(server, "here")
     assert _page(server, "other")[0] == 200
     disk.fill(server)
-    for _ in range(3):
-        status, refusal = _page(server, "new")
-        assert status == 507
-        assert "cannot write to its disk now" in refusal["refusal"]
-        assert _file_is_whole(server, "here"), "what is here is served on"
-        assert _page(server, "other")[0] == 200
-        assert not _file_is_whole(server, "other"), "a file that cannot be kept is refused"
+    status, first = _put_user(server, "alice")
+    assert status == 507
+    assert "cannot write to its disk now" in first
+    status, refusal = _put_user(server, "bob")
+    assert status == 507
+    assert "Nothing was changed. Try again once its administrator has made room (twistpi du" in refusal
+    for _ in range(2):
+        for project in ("here", "new", "other"):
+            assert _file_is_whole(server, project), f"{project}: what is here is served, and what cannot be kept is passed on"
+    Pip("pip").install(target, server.simple, "new==1.0")
+    status, body = _get(f"{server.url}/+ready")
+    assert status == 503
+    assert b"known in memory only" in body
+    assert "log" in json.loads(_get(f"{server.url}/+status")[1])["result"]["failed-checks"]
+    path = _file_path(server, "new")
+    for headers, expected in (({"Range": "bytes=1000-1999"}, 206), ({}, 200)):
+        status, body = _get(path, headers)
+        assert (status, len(body)) == (expected, 1000 if headers else int(_get(path, method="HEAD")[1] or len(body)))
+    assert _get(f"{path}.metadata")[0] == 200
+    assert [name for _, _, names in os.walk(server.serverdir / "+files") for name in names if "here" not in name] == []
     disk.free(server)
-    until = time.monotonic() + PATIENCE
-    while not (_page(server, "new")[0] == 200 and _file_is_whole(server, "new") and _file_is_whole(server, "other")):
-        assert time.monotonic() < until, "there is room again"
-        time.sleep(0.2)
+    eventually(lambda: _get(f"{server.url}/+ready")[0] == 200)
+    assert _put_user(server, "carol")[0] == 201
+    users = json.loads(_get(f"{server.url}/", {"Accept": "application/json"})[1])["result"]
+    assert {name for name in users if name != "root"} == {"carol", *(["alice"] if "is stored" in first else [])}
+    eventually(lambda: _file_is_whole(server, "new") and len(list((server.serverdir / "+files").rglob("new-*.whl"))) == 1)
     assert server.process is not None
     assert server.process.poll() is None
     server.end()
@@ -163,10 +194,10 @@ def _run_full_and_recover(disk: FullDisk, server: LiveServer, upstream: FakeUpst
 
 
 @in_reactor
-async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(
-    disk: FullDisk, server: LiveServer, upstream: FakeUpstream
+async def test_a_full_disk_turns_the_cache_into_a_pass_through_and_recovers(
+    disk: FullDisk, server: LiveServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     for project in ("here", "new", "other"):
         wheel = make_wheel(project, "1.0", payload=os.urandom(MEGABYTE))
         upstream.add_project(project, {wheel_name(project, "1.0"): wheel})
-    await deferToThread(_run_full_and_recover, disk, server, upstream)
+    await deferToThread(_run_full_and_recover, disk, server, upstream, tmp_path / "installed")

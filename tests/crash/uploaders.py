@@ -21,6 +21,7 @@ from tests.fakes.live_server import LiveServer
 from tests.live.stages import JSON, PASSWORD
 from tests.web.receiving.form_samples import encode, text
 from twistpi.cli.check import check
+from twistpi.cli.file_check import Counts
 
 _BOUNDARY = "between-the-parts-4711"
 _PATIENCE = 120
@@ -79,8 +80,8 @@ class Uploader:
             path = urlsplit(urljoin(page, file["url"])).path
             found[file["filename"]] = self._right(path, file["hashes"]["sha256"])
             assert len(found[file["filename"]]) == file["size"], file
-            if sidecar := file.get("core-metadata"):
-                self._right(f"{path}.metadata", sidecar["sha256"])
+            if metadata := file.get("core-metadata"):
+                self._right(f"{path}.metadata", metadata["sha256"])
         return found
 
     def _right(self, path: str, sha256: str) -> bytes:
@@ -161,7 +162,7 @@ def somebody_reads(uploader: Uploader, index: str, projects: Sequence[str]) -> I
 
 def nothing_is_wrong(serverdir: Path) -> None:
     """Asserts that ``twistpi check`` finds nothing wrong.  Blocking."""
-    assert [finding.text for finding in check(str(serverdir), lambda _what, _done, _total: None) if finding.wrong] == []
+    assert [finding.text for finding in check(str(serverdir), lambda _what, _done, _total: None, Counts()) if finding.wrong] == []
 
 
 def is_clean(serverdir: Path) -> None:

@@ -23,8 +23,9 @@ def test_sphinx_has_nothing_to_complain_about(tmp_path: Path) -> None:
     assert len(re.findall(r'class="toctree-l1"', index)) >= 10
 
 
-def test_the_readme_leads_to_pages_that_exist() -> None:
+def test_the_readme_leads_to_pages_and_pictures_that_exist() -> None:
     readme = (ROOT / "README.rst").read_text(encoding="utf-8")
-    targets = re.findall(r"<((?:docs|tests)/[^>]+)>`_", readme)
-    assert targets
+    pictures = re.findall(r"image:: (\S+)", readme)
+    assert len(pictures) == 3
+    targets = [*pictures, *re.findall(r"<((?:docs|tests)/[^>]+)>`_", readme)]
     assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -40,8 +40,8 @@ def routes_of_the_program() -> Iterator[tuple[str, str]]:
 def _routes_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
     known: dict[str, Any] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            names, values = node.targets[0], node.value
+        if isinstance(node, ast.Assign) or (isinstance(node, ast.AnnAssign) and node.value is not None):
+            names, values = node.targets[0] if isinstance(node, ast.Assign) else node.target, node.value
             pairs = (
                 zip(names.elts, values.elts, strict=True)
                 if isinstance(names, ast.Tuple) and isinstance(values, ast.Tuple)
@@ -50,6 +50,14 @@ def _routes_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
             for name, value in pairs:
                 if isinstance(name, ast.Name) and isinstance(value, ast.Constant | ast.JoinedStr | ast.List):
                     known[name.id] = _value(value, known)
+    yield from _routes_with(tree, known)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Tuple):
+            for element in node.iter.elts:
+                yield from _routes_with(node, {**known, node.target.id: _value(element, known)})
+
+
+def _routes_with(tree: ast.AST, known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[1], ast.List | ast.Name):
             path, methods = _value(node.elts[0], known), _value(node.elts[1], known)

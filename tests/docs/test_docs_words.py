@@ -9,7 +9,8 @@ import pytest
 
 from tests.fakes.live_server import ROOT
 
-PAGES = [ROOT / "README.rst", *ROOT.glob("docs/*.rst"), *ROOT.glob("etc/*"), ROOT / "bench/README.rst", ROOT / "tests/README.rst"]
+CONFIGURATION = [path for path in ROOT.glob("etc/**/*") if path.is_file()]
+PAGES = [ROOT / "README.rst", *ROOT.glob("docs/*.rst"), *CONFIGURATION, ROOT / "bench/README.rst", ROOT / "tests/README.rst"]
 RETIRED = re.compile(
     r"\b(?:askers?|who asks|doors?|doorway|houses?|rooms? of|floors?|wish|glance|sight|trouble|spool|pouring|inflow|crew|staff"
     r"|reign|sweep|sweeper|sweeping|doctoring|believing|sidecars?|wiring|whoever)\b",

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.etc.places import ODD, deployment, written
-from twistpi.cli.genconfig import FILES, check_path, closed_to_others, find_twistd, render, toml, write
+from twistpi.cli.genconfig import FILES, FILTERS, check_path, closed_to_others, find_twistd, render, toml, write
 from twistpi.cli.main import main
 from twistpi.server.setting_sources import load_settings
 from twistpi.server.settings import TABLE, Settings
@@ -39,7 +39,7 @@ def command_of(place: Any) -> list[str]:
 
 
 def test_every_template_is_rendered_and_told_of() -> None:
-    assert {path.name for path in (ROOT / "etc").iterdir()} == set(FILES)
+    assert {path.name for path in (ROOT / "etc").iterdir() if path.is_file()} == set(FILES)
 
 
 def test_supervisor_runs_the_program_at_any_path(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_launchd_runs_the_program_at_any_path(tmp_path: Path) -> None:
 def test_systemd_finds_nothing_wrong(tmp_path: Path, host: str, stream: str) -> None:
     place = deployment(tmp_path, python=sys.executable, host=host)
     folder = written(place)
-    units = [str(folder / name) for name in ("twistpi.service", "twistpi.socket")]
+    units = [str(folder / name) for name in FILES if name.endswith((".service", ".socket", ".timer"))]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert f"\nListenStream={stream}\n" in (folder / "twistpi.socket").read_text()
@@ -77,6 +77,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, host: str, stream: str) -> 
         ("supervisor-twistpi.conf", "user=me"),
         ("supervisord.conf", "user=me"),
         ("twistpi.service", "User=me"),
+        ("twistpi-backup.service", "User=me"),
         ("twistpi.plist", "    <string>me</string>"),
         ("uwsgi-twistpi.ini", "uid = me"),
     ],
@@ -137,6 +138,14 @@ def test_crontab_has_the_form_that_cron_takes(tmp_path: Path) -> None:
     assert not re.search(r"(?<!\\)%", command)
 
 
+def test_the_backup_is_one_command_of_the_same_installation_and_settings(tmp_path: Path) -> None:
+    place = deployment(tmp_path, python=sys.executable)
+    texts, program = render(place), Path(place.twistd).with_name("twistpi")
+    command = [str(program), "backup", "--config", place.path("twistpi.toml"), "--keep", "30d", "/var/backups/twistpi"]
+    assert f"\nExecStart={FILTERS['systemd_command'](command)}\n" in texts["twistpi-backup.service"]
+    assert f"\n# 17 * * * * {FILTERS['cron'](command)} > /dev/null\n" in texts["crontab"]
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name != "twistpi.toml"])
 @pytest.mark.parametrize("fields", [{}, {"host": "::1"}, {"host": "0.0.0.0"}, {"prefix": "pkgs/all.of-them/"}])
 def test_every_file_says_where_the_server_is(tmp_path: Path, name: str, fields: dict[str, str]) -> None:
@@ -180,7 +189,7 @@ def test_the_file_of_settings_is_one_that_a_server_reads_and_trusts_a_proxy_on_t
 
 def test_the_file_of_settings_has_every_setting_and_its_default_behind_a_hash(tmp_path: Path) -> None:
     text = (written(deployment(tmp_path, python=sys.executable)) / "twistpi.toml").read_text()
-    content = tomllib.loads(re.sub(r"^# (?=[a-z-]+ = )", "", text, flags=re.MULTILINE))
+    content = tomllib.loads(re.sub(r"^# (?=[a-z0-9-]+ = )", "", text, flags=re.MULTILINE))
     assert list(content) == [setting.name for setting in TABLE]
     found = ("port", "require-initialised")
     simple = [setting for setting in TABLE if isinstance(setting.default, int | float) and setting.name not in found]

@@ -6,6 +6,7 @@ variant below a path, the caching variant, and the plain one with TLS.
 
 from __future__ import annotations
 
+import html
 import io
 import os
 import re
@@ -32,6 +33,7 @@ from tests.fakes.ports import free_port
 from tests.fakes.wheels import make_wheel, wheel_name
 from tests.live.devpi_client import DevpiClient
 from tests.live.installers import Pip
+from tests.live.test_live_sign_in import Browser
 from twistpi.cli.genconfig import render
 
 PASSWORD = "verysecurepassword"
@@ -191,6 +193,8 @@ def test_a_file_is_sent_by_nginx_with_the_headers_and_bytes_of_twistpi_which_is_
         assert (answer.status, answer.body) == (200, expected.body)
         for name in ("content-type", "content-length", "etag", "last-modified", "cache-control", "accept-ranges", "vary"):
             assert answer.headers.get(name) == expected.headers.get(name), name
+        assert answer.headers["access-control-allow-origin"] == expected.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-expose-headers"] == expected.headers["access-control-expose-headers"]
         assert "content-encoding" not in answer.headers
 
 
@@ -210,6 +214,24 @@ def test_parts_heads_and_metadata_are_sent_by_nginx_too(setup: Setup) -> None:
         assert answer.headers["cache-status"] == "nginx; hit"
 
 
+def test_files_that_nginx_sends_count_as_downloads_and_heads_and_later_parts_do_not(setup: Setup) -> None:
+    content = make_wheel("hush", "3.0")
+    assert upload(setup.direct, "alice/closed", wheel_name("hush", "3.0"), content).status == 200
+    page = f"{setup.plain}/alice/closed/+simple/hush/"
+    files = ask(page, Accept=JSON_PAGE, Authorization=ALICE).json()["files"]
+    url = urljoin(page, next(file["url"] for file in files if "3.0" in file["url"])).partition("#")[0]
+    agent = "pip/26.0 CPython/3.13.1"
+    answers = [
+        ask(url, Authorization=ALICE, User_Agent=agent),
+        ask(url, "HEAD", Authorization=ALICE, User_Agent=agent),
+        *(ask(url, Authorization=ALICE, User_Agent=agent, Range=part) for part in ("bytes=0-9", "bytes=10-19")),
+    ]
+    assert [answer.headers["cache-status"] for answer in answers] == ["nginx; hit"] * 4
+    told = ask(f"{setup.direct}/alice/closed/hush/+downloads", Accept="application/json", Authorization=ALICE).json()["result"]
+    assert told["by_file"][wheel_name("hush", "3.0")] == 2
+    assert told["by_installer"]["pip 26.0"] == 2
+
+
 def test_what_nginx_cannot_answer_about_a_file_goes_to_twistpi(setup: Setup) -> None:
     url = file_url(setup, setup.plain, "alice/dev", "demo")
     tag = ask(url).headers["etag"]
@@ -217,6 +239,8 @@ def test_what_nginx_cannot_answer_about_a_file_goes_to_twistpi(setup: Setup) -> 
     assert (unchanged.status, unchanged.headers["etag"], unchanged.body) == (304, tag, b"")
     assert ask(url, Accept="application/json").json()["type"] == "releasefilemeta"
     assert ask(f"{url}?x=1").headers["cache-status"] == "twistpi; hit"
+    preflight = ask(url, "OPTIONS", Origin="https://lite.example", Access_Control_Request_Headers="range")
+    assert (preflight.status, preflight.headers["access-control-allow-methods"]) == (204, "GET, HEAD")
     result = ask(url, "POST", b'{"testenvs": {}}', Content_Type="application/json", Authorization=ALICE)
     assert result.status == 200, result.body
     assert ask(url.replace("demo-1.0", "demo-2.0")).status == 404
@@ -230,7 +254,8 @@ def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(setup: Setup) 
             mine = ask(one, Authorization=ALICE, trust=setup.trust)
             assert (mine.status, mine.headers["cache-status"]) == (200, "nginx; hit")
             assert mine.headers["cache-control"] == "max-age=365000000, immutable, private"
-            assert mine.headers["vary"] == "Authorization, X-Devpi-Auth"
+            assert "access-control-allow-origin" not in mine.headers
+            assert mine.headers["vary"] == "Authorization, X-Devpi-Auth, Cookie"
             assert ask(one, trust=setup.trust).status == 401, "nothing of what alice was let do is remembered"
         # No other index, spelling or way leads there.
         tail = url.partition("/+f/")[2]
@@ -250,6 +275,49 @@ def test_what_is_not_for_everybody_is_not_let_out_by_the_shortcut(setup: Setup) 
         forged = ask(f"{base}/+twistpi-straight", X_Original_URI=f"/alice/closed/+f/{tail}", trust=setup.trust)
         assert forged.status == 404, "nginx has that for itself"
         assert ask(f"{base}/+straight", X_Original_URI="/alice/dev/+f/x/y/z", trust=setup.trust).status == 404
+
+
+def test_who_signed_in_gets_what_is_theirs_and_leaves_nothing_to_others(setup: Setup) -> None:
+    for base, expected in (
+        (setup.plain, "HttpOnly; Path=/pkgs; SameSite=Lax"),
+        (setup.caching, "HttpOnly; Path=/; SameSite=Lax"),
+        (setup.secure, "Secure; HttpOnly; Path=/; SameSite=Lax"),
+    ):
+        url, form = file_url(setup, base, "alice/closed", "hush"), "application/x-www-form-urlencoded"
+        origin = base.removesuffix("/pkgs")
+        body = f"user=alice&password={PASSWORD}".encode()
+        answer = ask(f"{base}/+login", "POST", body, Content_Type=form, Origin=origin, trust=setup.trust)
+        assert answer.status == 303, answer.body
+        cookie, _, flags = answer.headers["set-cookie"].partition("; Max-Age=36000; ")
+        assert flags == expected
+        for one in (url, f"{url}.metadata", f"{base}/alice/closed/+simple/hush/"):
+            for _ in range(2):
+                assert ask(one, trust=setup.trust).status == 401
+                assert ask(one, Cookie=cookie, trust=setup.trust).status == 200
+        assert ask(url, Cookie=cookie, trust=setup.trust).headers["cache-status"] == "nginx; hit"
+
+
+def test_forms_and_links_work_below_a_path(setup: Setup) -> None:
+    alice, release = Browser(setup.plain.removesuffix("/pkgs")), "/pkgs/alice/dev/demo/1.0"
+    status, page = alice.post("/pkgs/+login", user="alice", password=PASSWORD, next=f"{release}/+yank")
+    assert (status, "Yank demo 1.0" in page) == (200, True)
+    status, page = alice.post(f"{release}/+yank", page, reason="sinks")
+    assert (status, "This version is yanked." in page, "sinks" in page) == (200, True, True)
+    assert re.search(r'alice</a> yanked demo-1.0-py3-none-any.whl on alice/dev<q class="reason">sinks</q>', page)
+    pages = {"/pkgs/": alice.get("/pkgs/")[1], release: page, "/pkgs/alice/dev": alice.get("/pkgs/alice/dev")[1]}
+    addresses = {
+        html.unescape(address).partition("#")[0]
+        for text in pages.values()
+        for address in re.findall(r'(?:href|src|action)="(?!https?:|[#?])([^"]*)"', text)
+    }
+    assert all(address.startswith("/pkgs/") for address in addresses if address), addresses
+    for address in sorted(addresses - {""}):
+        assert alice.get(address)[0] == 200, address
+    page = alice.get(f"{release}/+yank")[1]
+    status, page = alice.post(f"{release}/+yank", page, undo="1")
+    assert (status, "This version is yanked." in page) == (200, False)
+    alice.post("/pkgs/+logout", alice.get("/pkgs/+account")[1])
+    assert alice.get("/pkgs/alice/closed")[0] == 403
 
 
 def test_an_index_that_is_closed_is_closed_for_files_that_were_not_asked_for_just_now(setup: Setup) -> None:

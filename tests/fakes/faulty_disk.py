@@ -81,10 +81,15 @@ class FaultyDisk(Disk):
         return [os.path.basename(path) for path in self._files if os.path.dirname(path) == folder]
 
     def size(self, path: str) -> int:
-        return len(self._files[path].written)
+        return len(self._find(path).written)
 
     def read(self, path: str, offset: int, length: int) -> bytes:
-        return bytes(self._files[path].written[offset : offset + length])
+        return bytes(self._find(path).written[offset : offset + length])
+
+    def _find(self, path: str) -> _Content:
+        if path not in self._files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self._files[path]
 
     def append_to(self, path: str) -> AppendFile:
         return _File(self, self._files[path])

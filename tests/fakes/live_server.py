@@ -52,17 +52,26 @@ class LiveServer:
     """Without a slash at the end, once it was started."""
     program: Sequence[str] = tuple(twistd_command("--nodaemon", "--pidfile=", "twistpi"))
     """What is run, before the options."""
+    place_option: str = "--serverdir"
+    """The option that names the directory."""
+    variables: Mapping[str, str] = attrs.field(factory=dict)
+    """What is always in its environment."""
 
     def spawn(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
         """Start a process; it will need a moment."""
-        command = [*self.program, "--serverdir", str(self.serverdir), "--port", "0", *options]
+        command = [*self.program, self.place_option, str(self.serverdir), "--port", "0", *options]
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
             # Upstreams are in the tests' own process, which may be busy.
-            merged = {**server_environment(), "TWISTPI_REQUEST_TIMEOUT": "60", **(environment or {})}
+            merged = {**server_environment(), "TWISTPI_REQUEST_TIMEOUT": "60", **self.variables, **(environment or {})}
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=merged, cwd=self.log.parent
             )
+
+    def place(self) -> dict[str, str]:
+        """The environment in which commands find the directory, and what else the server has in its environment."""
+        name = self.place_option.lstrip("-").replace("-", "_").upper()
+        return {**self.variables, f"TWISTPI_{name}": str(self.serverdir)}
 
     def address(self) -> str | None:
         """Where it answers, once it does; ``AssertionError`` when it ended instead."""

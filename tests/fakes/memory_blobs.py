@@ -15,7 +15,7 @@ from typing import BinaryIO
 import attrs
 from zope.interface import implementer
 
-from twistpi.blobs.address import BlobAddress, sha256_of
+from twistpi.blobs.address import BlobAddress, BlobTimes, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.model.server_errors import BlobConflict
@@ -39,6 +39,7 @@ class MemoryBlobs:
 
     _blobs: dict[BlobAddress, bytes] = attrs.field(factory=dict, init=False)
     _kept_at: dict[BlobAddress, float] = attrs.field(factory=dict, init=False)
+    _accessed: dict[str, float] = attrs.field(factory=dict, init=False)
     _claims: Counter[BlobAddress] = attrs.field(factory=Counter, init=False)
 
     def path(self, address: BlobAddress) -> str:
@@ -78,6 +79,18 @@ class MemoryBlobs:
     def last_kept(self, address: BlobAddress) -> float | None:
         """See ``IBlobs``."""
         return self._kept_at.get(address)
+
+    def note_access(self, path: str, at: float) -> bool:
+        """See ``IBlobs``."""
+        is_here = any(path == self.path(address) for address in self._blobs)
+        if is_here:
+            self._accessed[path] = at
+        return is_here
+
+    def times(self, address: BlobAddress) -> BlobTimes | None:
+        """See ``IBlobs``."""
+        kept = self._kept_at.get(address)
+        return None if kept is None else BlobTimes(kept, max(kept, self._accessed.get(self.path(address), kept)))
 
     def withdraw(self, address: BlobAddress, before: float) -> Callable[[], object] | None:
         """See ``IBlobs``."""

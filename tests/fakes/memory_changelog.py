@@ -10,7 +10,7 @@ from zope.interface import implementer
 from twistpi.changelog.format import check_lines, make_line
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.server_errors import LogConflict, UnknownPosition, UnknownSerial
+from twistpi.model.server_errors import LogConflict, StorageFull, UnknownPosition, UnknownSerial
 
 
 @implementer(IChangelog)
@@ -19,7 +19,10 @@ class MemoryChangelog:
     """Chained lines in a list, as if in one segment without end."""
 
     begins_after: Position = BEGINNING
+    summary: str | None = None
     last: Position = attrs.field(init=False)
+    is_full: bool = attrs.field(default=False, init=False)
+    """Whether there is no room for a further line."""
     _lines: list[RawLine] = attrs.field(factory=list, init=False)
 
     @last.default
@@ -27,9 +30,10 @@ class MemoryChangelog:
         return self.begins_after
 
     def append(self, bodies: Sequence[bytes], expect: int) -> Position:
-        """See ``IChangelog``; never full, never failing."""
+        """See ``IChangelog``; never failing."""
         if expect != self.last.serial:
             raise LogConflict(expect, self.last.serial)
+        self._require_room()
         for body in bodies:
             self._put(body)
         return self.last
@@ -37,14 +41,23 @@ class MemoryChangelog:
     def receive(
         self, lines: Sequence[bytes], expect: int, approve: Callable[[Sequence[bytes]], object] = lambda _bodies: None
     ) -> Position:
-        """See ``IChangelog``; never full, never failing."""
+        """See ``IChangelog``; never failing."""
         if expect != self.last.serial:
             raise LogConflict(expect, self.last.serial)
+        self._require_room()
         bodies, _digest = check_lines(lines, expect + 1, bytes.fromhex(self.last.chain))
         approve(bodies)
         for body in bodies:
             self._put(body)
         return self.last
+
+    def refresh(self) -> Position:
+        """See ``IChangelog``; nobody else has it."""
+        return self.last
+
+    def _require_room(self) -> None:
+        if self.is_full:
+            raise StorageFull("changelog", "No space left on device")
 
     def _put(self, body: bytes) -> None:
         before = self.last

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.unruly_proxy import Cut, Flip, Stall, UnrulyProxy
+from tests.fakes.unruly_proxy import Cut, Flip, Reply, Stall, UnrulyProxy
 
 BODY = bytes(range(256)) * 64
 
@@ -166,3 +166,15 @@ def test_a_slow_connection_takes_its_time_and_delivers_everything(proxy: UnrulyP
     with closing(_connect(proxy)) as connection:
         assert _get(connection) == BODY
     assert monotonic() - began > 0.2  # it cannot be faster; how much slower it is, is the machine's business
+
+
+def test_a_request_is_answered_with_other_bytes_and_never_arrives(proxy: UnrulyProxy) -> None:
+    proxy.will(Reply(asked=b"POST /other", content=b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"))
+    with closing(_connect(proxy)) as connection:
+        assert _get(connection) == BODY
+        connection.request("POST", "/other", b"something")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (503, b"")
+    with closing(_connect(proxy)) as connection:
+        connection.request("POST", "/other", b"something")
+        assert connection.getresponse().read() == b"something"

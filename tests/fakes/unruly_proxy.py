@@ -1,4 +1,4 @@
-"""A connection that cannot be relied upon: a TCP proxy on loopback that cuts, stalls, falsifies, slows down and refuses.
+"""A connection that cannot be relied upon: a TCP proxy on loopback that cuts, stalls, falsifies, slows down, answers and refuses.
 
     with UnrulyProxy(server.url) as proxy:
         proxy.will(Cut(asked=b"GET /+blob/", behind=b"\\r\\n\\r\\n", after=1000))
@@ -58,6 +58,14 @@ class Flip(Fault):
     """The next byte arrives with its lowest bit changed."""
 
 
+@attrs.frozen
+class Reply(Fault):
+    """The client gets ``content`` instead of what the server would say, and the connection ends in order."""
+
+    content: bytes = b""
+    direction: Direction = "up"
+
+
 class _Search:
     """Looks for a pattern in a stream that comes in pieces."""
 
@@ -101,8 +109,11 @@ class _Armed:
         return begin + self.left
 
 
+@attrs.define
 class _Ended(Exception):
     """The connection is over."""
+
+    reset: bool = True
 
 
 @attrs.define(eq=False)
@@ -142,8 +153,8 @@ class _Connection:
                 self._forward(piece, direction, sink)
             with contextlib.suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
-        except _Ended:
-            self.close(reset=True)
+        except _Ended as end:
+            self.close(reset=end.reset)
         except OSError:
             self.close(reset=False)
         finally:
@@ -191,6 +202,9 @@ class _Connection:
         self.proxy.happen(fault)
         if isinstance(fault, Cut):
             raise _Ended
+        if isinstance(fault, Reply):
+            self.client.sendall(fault.content)
+            raise _Ended(reset=False)
 
 
 @attrs.define(eq=False)

@@ -9,10 +9,11 @@ import zipfile
 from collections.abc import Sequence
 
 
-def metadata(name: str, version: str, requires: Sequence[str] = (), more: Sequence[str] = ()) -> bytes:
+def metadata(name: str, version: str, requires: Sequence[str] = (), more: Sequence[str] = (), description: str = "") -> bytes:
     """The core metadata of a distribution, with ``more`` headers."""
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Requires-Python: >=3.8", *more]
-    return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires), ""]).encode()
+    body = f"\n{description}" if description else ""
+    return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires), body]).encode()
 
 
 def wheel_name(name: str, version: str) -> str:
@@ -20,14 +21,21 @@ def wheel_name(name: str, version: str) -> str:
     return f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
 
 
-def make_wheel(name: str, version: str, requires: Sequence[str] = (), payload: bytes = b"", more: Sequence[str] = ()) -> bytes:
+def make_wheel(
+    name: str,
+    version: str,
+    requires: Sequence[str] = (),
+    payload: bytes = b"",
+    more: Sequence[str] = (),
+    description: str = "",
+) -> bytes:
     """A wheel that holds the module ``name``, whose ``VERSION`` says its version, and ``payload`` as data."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     files = {
         f"{module}/__init__.py": f"VERSION = {version!r}\n".encode(),
         f"{module}/payload.bin": payload,
-        f"{info}/METADATA": metadata(name, version, requires, more),
+        f"{info}/METADATA": metadata(name, version, requires, more, description),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = [f"{path},sha256={_digest(content)},{len(content)}" for path, content in files.items()]

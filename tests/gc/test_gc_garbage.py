@@ -18,7 +18,7 @@ from twistpi.blobs.address import BlobAddress, metadata_address, provenance_addr
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.changelog.batch import Batches, Commit, Committed
 from twistpi.gc.garbage import FOLDERS, Collected, Collection, Garbage, SlowClock, collect_alone
-from twistpi.model.changes import Change, IndexCreated, IndexDeleted, LinksChanged
+from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, Change, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
 from twistpi.model.releases import AttachmentAdded
@@ -95,6 +95,20 @@ def test_what_nothing_names_is_removed_and_what_anything_names_stays(place: Plac
     assert place.tree.find(kept) == 4
     assert place.tree.find(orphan) is None
     assert os.listdir(os.path.dirname(os.path.dirname(place.tree.path(orphan)))) == []
+
+
+def test_garbage_is_withdrawn_in_small_bunches_and_what_is_named_is_passed_over_in_large_ones(place: Place) -> None:
+    for number in range(250):
+        path = Path(place.tree.path(BlobAddress(f"{number:016x}", WHEEL)))
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    collection, reader = Collection(place.tree, time.time()), place.readers.get()
+    found = [collection.find(reader) for _ in range(4)]
+    assert [None if some is None else len(some) for some in found] == [100, 100, 50, None]
+    collection = Collection(place.tree, LONG_AGO)
+    assert collection.find(reader) is None, "nothing is old enough, so one look passes over all"
+    assert collection.counts == Collected(FOLDERS, 250, 0, 0, 250)
 
 
 def test_a_file_that_another_index_has_too_stays(place: Place) -> None:
@@ -250,3 +264,12 @@ def test_a_replica_spares_what_a_mirror_lists_though_the_log_does_not_say_that_i
         way.take(found, place.readers.get())
         assert [address for address, _ in place.tree.walk()] == left
     assert place.tree.find(orphan) is None
+
+
+def test_of_sets_of_advisories_only_the_newest_stays(place: Place) -> None:
+    for content in (b"the set of yesterday", b"the set of today"):
+        put(place.tree, ADVISORY_SET, content, age=True)
+        place.commit(AdvisoriesAccepted(sha256(content).hexdigest(), len(content), 1))
+    assert collect_alone(place.tree, place.readers.get(), time.time(), lambda _: None).removed == 1
+    assert place.names() == [ADVISORY_SET]
+    check_blobs(place.tree, place.readers.get())

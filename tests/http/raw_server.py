@@ -34,6 +34,11 @@ class RawConnection(Protocol):
         """Bytes of a body of known length that are still to come."""
         self.lost: Failure | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a body of known length came."""
+        return self._missing == 0
+
     def connectionMade(self) -> None:
         self._server.connections.append(self)
         self.number = len(self._server.connections)

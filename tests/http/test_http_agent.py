@@ -28,9 +28,9 @@ from tests.http.raw_server import RawConnection, RawServer, answering, ok
 from tests.in_reactor import in_reactor, until, wait_for
 from twistpi.http.agent import Agent, Pool, make_agent, unix_agent
 from twistpi.http.body import BytesBody
-from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.routes import NONE, ForbiddenNetworks
+from twistpi.http.wire_response import WireResponse
 
 reactor: Any = _reactor
 Serve = Callable[..., RawServer]

@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.fakes.cluster_form import live_server
 from tests.fakes.live_server import LiveServer
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import wait_for
@@ -31,28 +32,28 @@ def upstream() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveServer]:
     """Not started yet; stopped in the end, however the test ended."""
-    live = LiveServer(tmp_path / "data", tmp_path / "twistd.log")
+    live = live_server(request, tmp_path / "data", tmp_path / "twistd.log")
     yield live
     live.end(signal.SIGKILL)
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[LiveServer]:
-    """Another server, as a replica or a mirror of ``server``."""
+    """Another server, as a replica or a mirror of ``server``; it has a directory, whatever that has."""
     live = LiveServer(tmp_path / "other", tmp_path / "other.log")
     yield live
     live.end(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def kept_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def kept_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server for all tests of a module that need nothing special; its upstream has what builds projects."""
     fake = FakeUpstream(reactor).start()
     fill(fake)
     folder = tmp_path_factory.mktemp("kept")
-    live = LiveServer(folder / "data", folder / "twistd.log")
+    live = live_server(request, folder / "data", folder / "twistd.log")
     options = ("--upstream", fake.index_url, "--max-upload-size", "100000", "--access-log", str(folder / "access.log"))
     live.start(*options, environment=CHEAP)
     yield live

@@ -76,14 +76,14 @@ def public_pip(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True, cwd=sys.prefix)
 
 
-def kept_program(requirement: str) -> Path:
+def kept_program(*requirements: str) -> Path:
     """The Python of an environment with a program that does not go with the others of the test extra.  Blocking."""
 
     def fill(folder: Path) -> None:
         venv.create(folder, with_pip=False, symlinks=True)
-        public_pip("--python", str(folder / "bin" / "python"), "install", requirement)
+        public_pip("--python", str(folder / "bin" / "python"), "install", *requirements)
 
-    return kept(f"program-{requirement}", fill) / "bin" / "python"
+    return kept(f"program-{' '.join(requirements)}", fill) / "bin" / "python"
 
 
 class Installer(Protocol):

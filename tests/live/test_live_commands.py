@@ -28,7 +28,7 @@ CHEAP = {"TWISTPI_BCRYPT_COST": "4"}
 def twistpi(server: LiveServer, *words: str, told: str = "", status: int = 0, both: bool = False, **variables: str) -> str:
     """A command on the directory of ``server``; what it wrote, on either stream or ``both``.  Blocking."""
     command = [sys.executable, "-c", "from twistpi.cli.main import main; main()", *words]
-    environment = {**server_environment(), **CHEAP, "TWISTPI_SERVERDIR": str(server.serverdir), **variables}
+    environment = {**server_environment(), **CHEAP, **server.place(), **variables}
     done = subprocess.run(
         command, input=told, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wheels import make_wheel, metadata, wheel_name
 from tests.in_reactor import in_reactor
 from tests.live.installers import Installer, Pip, Poetry, Uv
+from tests.live.stages import JSON, fetch
 from tests.live.test_live_commands import CHEAP, ask
 
 NOW = [Pip("pip"), Pip("pip==23.2.1"), Uv(), Poetry()]
 RESOLVING: list[Installer] = [Pip("pip"), Uv(), Poetry()]
 """What can resolve without installing."""
 EARLIER_PIPS = [Pip("pip==22.3.1"), Pip("pip==23.0.1"), Pip("pip==23.1.2")]
-"""They know only the name that sidecars had before PEP 714, and so take wheels to look into."""
+"""They know only the name that core metadata had before PEP 714, and so take wheels to look into."""
 GONE = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
 """The environment of a server whose way to the network is closed."""
 PAYLOAD = os.urandom(2_000_000)
@@ -77,7 +80,7 @@ async def test_an_installer_installs_and_again_without_the_upstream(
 
 @pytest.mark.parametrize("installer", EARLIER_PIPS, ids=str)
 @in_reactor
-async def test_R32_earlier_pips_install_from_pages_with_sidecars(
+async def test_R32_earlier_pips_install_from_pages_with_core_metadata(
     installer: Installer, tmp_path: Path, server: LiveServer, upstream: FakeUpstream
 ) -> None:
     taken = await _install(installer, tmp_path, server, upstream)
@@ -101,6 +104,33 @@ async def test_no_wheel_is_fetched_to_learn_its_dependencies(
         assert _wheel_requests(upstream, whole=True) == []
         if announced:
             assert _wheel_requests(upstream, whole=False) == []
+
+
+@in_reactor
+async def test_wheels_in_a_folder_are_installed_and_again_without_it(
+    tmp_path: Path, server: LiveServer, other: LiveServer
+) -> None:
+    folder, away = tmp_path / "wheels", tmp_path / "away"
+    folder.mkdir()
+    for project, versions in PROJECTS.items():
+        for version, needs in versions.items():
+            (folder / wheel_name(project, version)).write_bytes(make_wheel(project, version, needs, PAYLOAD))
+    named = ("--local-folders", str(folder))
+    await deferToThread(server.start, "--no-root-pypi", *named, environment=CHEAP)
+    config = {"type": "mirror", "mirror_url": folder.as_uri()}
+    assert (await deferToThread(ask, server, "PUT", "/root/pypi", config, "root:"))[0] == 200
+    secret = ("--secretfile", str(server.serverdir / "secret"))
+    await deferToThread(other.start, "--primary-url", server.url, "--replicate-files", "on-demand", *secret, *named)
+    await _installed(Pip("pip"), tmp_path / "pip", server, "app")
+    folder.rename(away)
+    await _installed(Uv(), tmp_path / "uv", server, "app")
+    await _installed(Uv(), tmp_path / "replica", other, "app")
+    page = await deferToThread(fetch, f"{other.simple}app/", JSON)
+    unread = next(file["url"] for file in json.loads(page)["files"] if file["filename"] == wheel_name("app", "2.0"))
+    away.rename(folder)
+    await deferToThread(server.end)
+    with pytest.raises(urllib.error.HTTPError, match="503"):  # the folder is there, but a replica does not look
+        await deferToThread(fetch, urllib.parse.urljoin(f"{other.simple}app/", unread))
 
 
 @in_reactor

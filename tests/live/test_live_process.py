@@ -268,7 +268,7 @@ def test_the_commands_tell_version_and_settings() -> None:
 def test_log_follows_what_is_written(made: Path, server: LiveServer) -> None:
     # As in the foreground of a terminal: what runs in the background of a shell is deaf to Ctrl-C.
     script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from twistpi.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "log", "--serverdir", str(made), "--json", "--follow"]
+    command = [sys.executable, "-c", script, "log", "--serverdir", str(made), "--json", "--follow", "--after", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment(), cwd=ROOT, text=True) as following:
         assert following.stdout is not None
         try:

@@ -53,7 +53,7 @@ def test_the_walk_of_an_administrator_with_two_replicas_in_a_chain(servers: list
     near_port = str(free_port())
     near.start("--port", near_port, "--primary-url", f"http://127.0.0.1:{port}", "--secretfile", str(secret), environment=CHEAP)
     status, told, headers = get(f"{near.url}/{DEV}/+simple/early/")
-    assert (status, headers["Retry-After"]) == (503, "5")
+    assert (status, headers["Retry-After"]) == (503, "2")
     assert "has nothing to serve yet" in told
     until(lambda: status_of(near)["replica-state"] == "unreachable", near.told)
 

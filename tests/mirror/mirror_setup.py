@@ -26,17 +26,20 @@ from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
 from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
 from twistpi.mirror.download import Download
-from twistpi.mirror.files import FileService, UpstreamFiles
+from twistpi.mirror.files import FileService
 from twistpi.mirror.links import FileLinks
 from twistpi.mirror.name_source import UpstreamNames
 from twistpi.mirror.names import NameLists
 from twistpi.mirror.page_source import UpstreamPages
 from twistpi.mirror.pages import TIMEOUTS, PageService
+from twistpi.mirror.upload_times import UploadTimes
+from twistpi.mirror.upstream_files import UpstreamFiles
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.records import Index, KnownFile, KnownProject
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import Readers
+from twistpi.web.transport.bodies import UNKNOWN_END, GrowingBody
 
 reactor: Any = the_reactor
 offload: Any = deferToThread
@@ -101,8 +104,9 @@ class Setup:
     upstream: HTTPClient
     mirror: PageService
     downloads: FileService
-    sidecars: MetadataService
+    core_metadata: MetadataService
     names: NameLists
+    changelog: MemoryChangelog
 
     @property
     def reader(self) -> Any:
@@ -165,7 +169,7 @@ class Setup:
 
     async def close(self) -> None:
         """Stop everything."""
-        for service in (self.mirror, self.downloads, self.sidecars, self.names):
+        for service in (self.mirror, self.downloads, self.core_metadata, self.names):
             service.stop()
         await self.fake.stop()
         await self.writer.stop()
@@ -188,6 +192,7 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
 
     def announce(serial: int, changes: Sequence[Change]) -> None:
         announced.extend(changes)
+        readers.unrecorded.entered(serial, changes)
         names.changed(serial, changes)
 
     writer = Writer(
@@ -210,11 +215,12 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     chosen = agent or make_agent(reactor, {})
     upstream = HTTPClient(chosen, clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
     links = FileLinks(upstream, timeout)
-    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout, links.learn)
+    times = UploadTimes(upstream, readers, timeout)
+    pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout, links.learn, times)
     mirror = PageService(pages, readers, clock, request_timeout=timeout, offline=offline, failure_pause=failure_pause)
     downloads = FileService(UpstreamFiles(upstream, links, blobs, writer, offline=offline), blobs, offload)
     metadata = UpstreamMetadata(upstream, links, downloads, blobs, writer, offline=offline)
-    sidecars = MetadataService(metadata, blobs, offload)
+    core_metadata = MetadataService(metadata, blobs, offload)
     names = NameLists(
         UpstreamNames(upstream),
         readers,
@@ -226,25 +232,46 @@ def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
         offline=offline,
     )
     return Setup(
-        fake, folder, index, clock, view, readers, writer, blobs, announced, upstream, mirror, downloads, sidecars, names
+        fake,
+        folder,
+        index,
+        clock,
+        view,
+        readers,
+        writer,
+        blobs,
+        announced,
+        upstream,
+        mirror,
+        downloads,
+        core_metadata,
+        names,
+        changelog,
     )
 
 
 async def read_all(download: Download) -> bytes:
     """Read a growing file as a client does."""
-    await download.headers()
     download.retain()
+    body = GrowingBody(-1, 0, UNKNOWN_END, download, 0)
     try:
-        pieces: list[bytes] = []
-        offset = 0
-        while (available := await download.wait(offset)) > offset:
-            while offset < available:
-                piece = os.pread(download.fileno(), min(available - offset, 65536), offset)
-                pieces.append(piece)
-                offset += len(piece)
-        return b"".join(pieces)
+        size = await download.headers()
+        body.end = UNKNOWN_END if size is None else size
+        body.download.follow(body)
+        return await read_on(body)
     finally:
-        download.release()
+        body.download.release(body)
+
+
+async def read_on(body: GrowingBody, end: int = UNKNOWN_END) -> bytes:
+    """Read what comes, up to the byte ``end``."""
+    pieces: list[bytes] = []
+    while not body.over and body.offset < end:
+        if not body.ready:
+            await body.more()
+        if body.ready:
+            pieces.append(body.read(min(65536, end - body.offset)))
+    return b"".join(pieces)
 
 
 def pause(seconds: float) -> Deferred[None]:

@@ -28,12 +28,11 @@ from tests.fakes.upstream import (
 from tests.fakes.wheels import make_wheel
 from tests.in_reactor import in_reactor, until
 from tests.mirror.mirror_setup import Setup, expect_cancellation, pause, read_all, start
-from tests.mirror.test_mirror_sidecars import ask
+from tests.mirror.test_mirror_core_metadata import ask
 from twistpi.mirror.download import HELD_BACK
 from twistpi.model.changes import FileCached
 from twistpi.model.errors import UnknownFile, UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.releases import FileRemoved
-from twistpi.model.server_errors import StorageFull
 
 WHEEL = "hello-1.0-py3-none-any.whl"
 FILE = f"/files/hello/{WHEEL}"
@@ -427,20 +426,6 @@ def receive_into(setup: Setup, kind: type[Incoming]) -> list[Incoming]:
     files: Any = setup.downloads
     files._blobs = Blobs()
     return made
-
-
-@in_reactor
-async def test_a_full_disk_fails_the_readers_and_leaves_nothing(setup: Setup) -> None:
-    await learn(setup)
-
-    class Full(Incoming):
-        def write(self, data: bytes) -> None:
-            raise StorageFull("incoming", "no space left")
-
-    receive_into(setup, Full)
-    with pytest.raises(StorageFull):
-        await setup.download("hello", WHEEL)
-    await nothing_was_kept(setup)
 
 
 @in_reactor

@@ -11,7 +11,7 @@ from twisted.internet.defer import gatherResults
 from tests.fakes.upstream import CutOff, Status
 from tests.in_reactor import in_reactor
 from tests.mirror.mirror_setup import Setup, start
-from tests.mirror.test_mirror_sidecars import METADATA, ask, make_wheel
+from tests.mirror.test_mirror_core_metadata import METADATA, ask, make_wheel
 from twistpi.model.changes import LinksChanged
 from twistpi.model.errors import UnknownFile, UpstreamFailed
 

@@ -316,7 +316,7 @@ async def test_metadata_on_its_way_when_its_index_is_deleted_is_not_recorded(pat
     metadata = b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"
     patient.fake.add_project("hello", {WHEEL: b"wheel"}, metadata={WHEEL: metadata})
     await patient.mirror.ensure(patient.index, "hello")
-    work = patient.sidecars.metadata(patient.index, "hello", patient.file("hello", WHEEL))
+    work = patient.core_metadata.metadata(patient.index, "hello", patient.file("hello", WHEEL))
     held, asking = await hold(patient, f"{WHEEL_URL}.metadata", work)
     await patient.commit(IndexDeleted("root/up"))
     held.release()
@@ -331,9 +331,9 @@ async def test_that_the_upstream_has_unannounced_metadata_takes_effect_at_once(s
     setup.fake.add_file(f"/files/hello/{sdist}.metadata", b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
     await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(NoMetadata):
-        await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", sdist))
+        await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", sdist))
     await setup.set_up(mirror_provides_core_metadata=True)
-    await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", sdist))
+    await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", sdist))
     assert len(setup.changes(MetadataCached)) == 1
 
 

@@ -498,7 +498,7 @@ async def test_another_mirror_url_makes_pages_stale_and_forgets_validators(setup
 
 @in_reactor
 async def test_an_index_without_a_usable_upstream_says_so(setup: Setup) -> None:
-    for url in (None, "", "file:///etc", "not an address", 7):
+    for url in (None, "", "file://other.example/etc", "not an address", 7):
         broken = attrs.evolve(setup.index, config={"type": "mirror", "mirror_url": url})
         with pytest.raises(UpstreamFailed, match="mirror_url"):
             await setup.mirror.ensure(broken, "hello")

@@ -19,6 +19,7 @@ LOGIN = "login-" + "a" * 60 + "." + "b" * 43
         ("sent Bearer c2VjcmV0c2VjcmV0=", "sent Bearer ***"),
         (f"shown {TOKEN}.", "shown twistpi-0123456789abcdef-***."),
         (f"shown {LOGIN}", "shown login-***"),
+        (f"/+doc-for/docs-.{LOGIN[6:]}/x.css", "/+doc-for/docs-***/x.css"),
         ("/http/me:secret@upstream.example/x", "/http/***@upstream.example/x"),
         ("//:secret@upstream.example", "//***@upstream.example"),
         ("https://upstream.example/a@b", "https://upstream.example/a@b"),

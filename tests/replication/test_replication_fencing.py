@@ -171,7 +171,7 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 2
     note = new.promoted()
-    told = await new.reach(old).tell(note, PATIENCE)
+    told = await new.reach(old).notify(note, PATIENCE)
     fence = Fence(2, NEW, new.site.url, 120, 125)
     assert (told.fenced, told.serial) == (True, 125)
     assert old.written == old.heard == [fence]
@@ -179,7 +179,7 @@ async def test_a_primary_that_is_told_finishes_what_is_under_way_writes_the_fenc
     assert isinstance(old.gate.reason, TwistpiError)
     assert "Entries 121 to 125 exist only here." in str(old.gate.reason)
     assert told.primary_url == new.site.url
-    assert await new.reach(old).tell(note, PATIENCE) == told, "being told again changes nothing"
+    assert await new.reach(old).notify(note, PATIENCE) == told, "being told again changes nothing"
     assert set(old.written) == {fence}
 
 
@@ -188,7 +188,7 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
     old, new = setup.server(OLD, 123), setup.server(NEW, 120)
     old.gate.under_way = 1
     epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
-    held = await new.reach(old).tell(FenceNote(NEW, LOG, epoch_start, new.site.url, hold=30), PATIENCE)
+    held = await new.reach(old).notify(FenceNote(NEW, LOG, epoch_start, new.site.url, hold=30), PATIENCE)
     assert (held.serial, held.fenced) == (124, False)
     old.clock.advance(29)
     assert old.gate.told == ["hold"]
@@ -201,8 +201,8 @@ async def test_while_it_is_held_it_says_its_last_serial_and_goes_on_if_nothing_c
 async def test_a_hold_that_ends_in_a_promotion_is_not_released(setup: Setup) -> None:
     old, new = setup.server(OLD, 120), setup.server(NEW, 120)
     epoch_start = Epoch(2, NEW, Fork(120, chain_of(120)))
-    await new.reach(old).tell(FenceNote(NEW, LOG, epoch_start, hold=30), PATIENCE)
-    await new.reach(old).tell(new.promoted(), PATIENCE)
+    await new.reach(old).notify(FenceNote(NEW, LOG, epoch_start, hold=30), PATIENCE)
+    await new.reach(old).notify(new.promoted(), PATIENCE)
     old.clock.advance(60)
     assert "release" not in old.gate.told
     assert "Nothing exists only here." in str(old.gate.reason)
@@ -215,14 +215,14 @@ async def test_who_knows_a_later_epoch_or_has_another_log_does_not_step_back(set
     late = FenceNote(OLD, LOG, Epoch(2, OLD, Fork(119, chain_of(119))))
     for note in (late, attrs.evolve(late, log_id="2" * 32), attrs.evolve(late, epoch_start=Epoch())):
         with pytest.raises(NotFenced):
-            await setup.server("c" * 32, 1).reach(new).tell(note, PATIENCE)
+            await setup.server("c" * 32, 1).reach(new).notify(note, PATIENCE)
     assert new.gate.told == []
 
 
 @in_reactor
 async def test_a_replica_takes_note_and_stays_what_it_is(setup: Setup) -> None:
     replica, new = setup.server("c" * 32, 110, role="replica"), setup.server(NEW, 120)
-    told = await new.reach(replica).tell(new.promoted(), PATIENCE)
+    told = await new.reach(replica).notify(new.promoted(), PATIENCE)
     assert (told.role, told.fenced) == ("replica", False)
     assert replica.gate.told == []
 
@@ -234,7 +234,7 @@ async def test_a_follower_that_knows_a_later_epoch_fences_and_the_rest_is_learne
     assert old.gate.told == []
     old.fencing.epoch_seen(2)
     assert old.fencing.fence == Fence(2, last=123)
-    await new.reach(old).tell(new.promoted(), PATIENCE)
+    await new.reach(old).notify(new.promoted(), PATIENCE)
     assert old.written[-1] == old.fencing.fence == Fence(2, NEW, new.site.url, 120, 123)
 
 
@@ -276,7 +276,7 @@ async def test_a_hold_that_comes_while_it_asks_is_not_ended_by_the_answers(setup
     answering, new.site.answering = new.site.answering, asked.append
     answered = Deferred.fromCoroutine(old.fencing.start([old.reach(new)]))
     await _until(Clock(), lambda: bool(asked))
-    await new.reach(old).tell(FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
+    await new.reach(old).notify(FenceNote(NEW, LOG, Epoch(2, NEW, Fork(120, chain_of(120))), hold=30), PATIENCE)
     answering(asked[0])
     await answered
     assert "release" not in old.gate.told

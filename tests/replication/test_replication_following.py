@@ -19,7 +19,7 @@ from tests.replication.fake_primary import reactor
 from tests.replication.scripted_primary import LOG, PAUSES, SEGMENT_LIMIT, SILENCE, Fault, Replica, ScriptedPrimary, make_lines
 from tests.view.small_world import histories
 from tests.view.test_view_fold_property import MEMORY
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.changes import Change, LogStarted, UserCreated

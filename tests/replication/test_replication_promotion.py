@@ -59,7 +59,7 @@ class Scene:
     begun: list[tuple[int, int]]
     """Epochs with the serials behind which they began."""
 
-    async def take_over(self, epoch: int, *, tell: bool) -> None:
+    async def take_over(self, epoch: int, *, notify: bool) -> None:
         self.begun.append((epoch, self.new.log.serial))
 
     async def promote(self, *, force: bool = False) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def scene_of(setup: Setup, old_serial: int = 123, new_serial: int = 120, **old: 
     one, other = setup.server(OLD, old_serial, **old), setup.server(NEW, new_serial, role="replica")
     following, begun, missing, clock = Following(other), list[tuple[int, int]](), list[str](), Clock()
 
-    async def take_over(epoch: int, *, tell: bool) -> None:
+    async def take_over(epoch: int, *, notify: bool) -> None:
         begun.append((epoch, other.log.serial))
 
     promoting = Promotion(
@@ -196,7 +196,7 @@ async def test_a_former_primary_is_promoted_again_by_force_only(setup: Setup) ->
 @in_reactor
 async def test_a_primary_cannot_be_promoted(setup: Setup) -> None:
     promoting = Promotion(
-        setup.server(OLD, 5).fencing, None, None, lambda epoch, *, tell: succeed(None), lambda: None, lambda: 0, Clock()
+        setup.server(OLD, 5).fencing, None, None, lambda epoch, *, notify: succeed(None), lambda: None, lambda: 0, Clock()
     )
     with pytest.raises(TwistpiError):
         promoting.begin(force=False)

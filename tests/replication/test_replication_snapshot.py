@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import FakePrimary, Spoken, client_for, reactor
 from tests.replication.scripted_primary import LOG, SEGMENT_LIMIT, make_lines
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.model.changes import LogStarted, UserCreated
@@ -48,6 +48,8 @@ class Large:
     """After how many bytes the next answers with a file are cut off."""
     flips: list[int] = attrs.field(factory=list)
     """Which byte of the next whole answers is another."""
+    misunderstandings: list[tuple[int, str]] = attrs.field(factory=list)
+    """Status and ``Content-Range`` of the next answers to requests for the rest of a file."""
     stalls: bool = False
     """Whether nothing comes after the first bytes of a file."""
     fold_version: int = FOLD_VERSION
@@ -93,6 +95,11 @@ class Large:
         begin, _, end = request.getHeader("Range").removeprefix("bytes=").partition("-")
         part = content[int(begin) : int(end) + 1]
         request.setResponseCode(206)
+        request.setHeader("Content-Range", f"bytes {begin}-{end}/{len(content)}")
+        if begin != "0" and self.misunderstandings:
+            status, stated = self.misunderstandings.pop()
+            request.setResponseCode(status)
+            request.setHeader("Content-Range", stated)
         request.setHeader("Content-Length", str(len(part)))
         if self.flips and begin == "0":
             at = self.flips.pop() % len(part)
@@ -192,6 +199,23 @@ async def test_what_is_cut_off_goes_on_where_it_was(large: Large, fresh: Fresh) 
     ranges = [seen.headers.getRawHeaders("Range") for seen in large.fake.seen if "/+snapshot/" in seen.uri]
     assert len({str(each) for each in ranges}) > 3
     assert large.snapshots == 1
+
+
+@pytest.mark.parametrize("answer", [(206, "bytes 0-5/6"), (206, "garbage"), (416, "bytes */5"), (200, "")])
+@in_reactor
+async def test_a_rest_that_is_not_what_was_asked_for_begins_anew(large: Large, fresh: Fresh, answer: tuple[int, str]) -> None:
+    large.cuts, large.misunderstandings = [5000], [answer]
+    assert await fresh.arrive() == 2, "no attempt more than the one that was cut off"
+    assert fresh.bootstrap.received >= large.copy.size
+    assert large.snapshots == 1
+
+
+@in_reactor
+async def test_a_primary_that_is_away_for_a_moment_loses_nothing(large: Large, fresh: Fresh) -> None:
+    large.cuts, large.misunderstandings = [5000], [(503, "")]
+    assert await fresh.arrive() == 3
+    ranges = [seen.headers.getRawHeaders("Range") for seen in large.fake.seen if "/+snapshot/" in seen.uri]
+    assert ranges[-1] == ranges[-2] != ranges[0]
 
 
 @in_reactor

@@ -42,6 +42,7 @@ from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
 from twistpi.rules.permissions import Policy
+from twistpi.search.service import SearchService
 from twistpi.server.process import Process
 from twistpi.server.roles import RoleBuilder
 from twistpi.server.settings import Settings
@@ -258,7 +259,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
     upstream = HTTPClient(make_agent(reactor, {}), clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
     node = SimpleNamespace(fence=None)
     storage: Any = SimpleNamespace(
-        blobs=blobs, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")), node=node)
+        blobs=blobs, bucket=None, serverdir=SimpleNamespace(layout=SimpleNamespace(names=str(folder / "names")), node=node)
     )
     process = Process(clock_reactor(clock), {}, lambda: datetime.now(UTC), lambda error: None, lambda: None)
     roles = RoleBuilder(chosen, process, storage, readers, writer, upstream)
@@ -281,7 +282,7 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
         node=NodeFacts(os.urandom(16).hex()), software="twistpi/1.0", access=Access(readers, authenticator, Policy()),
         writer=writer, storage=UploadStorage(blobs, offload, lambda error: None), pusher=nobody,
         mirrors=mirrors, replication=replication,
-        ready=ReadyAnswers(PageCache(1 << 20)),
+        search=SearchService(os.path.join(folder, "search.sqlite")), ready=ReadyAnswers(PageCache(1 << 20)),
         connections=Connections(clock), clock=clock, offload=offload, now=lambda: datetime.now(UTC),
     )  # fmt: skip
     site = make_site(components)
@@ -293,7 +294,8 @@ def build_server(folder: Path, fake: FakeUpstream, parent: Server | None = None,
                 Deferred.fromCoroutine(child.pull())
 
     names: Any = mirrors.names
-    told[:0] = [site.changed, names.changed, hand_on]
+    told[:0] = [readers.unrecorded.entered, site.changed, names.changed, hand_on]
+    readers.unrecorded.forgotten = components.ready.forget_project
     components.responder.default_headers.moved(changelog.last.serial)
     writer.start()
     server.listen()

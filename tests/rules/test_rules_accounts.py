@@ -13,19 +13,21 @@ from twistpi.model.errors import BadRequest, PermissionDenied, TwistpiError, Unk
 from twistpi.model.names import IndexName
 from twistpi.model.records import ApiToken, Index, User
 from twistpi.rules.accounts import (
-    TokenRequest,
     UserRequest,
     check_name,
-    decide_token_created,
-    decide_token_revoked,
     decide_user_created,
     decide_user_deleted,
     decide_user_modified,
-    is_expired,
     needs_full_rights,
     read_new_user,
-    read_token_request,
     read_user_patch,
+)
+from twistpi.rules.token_requests import (
+    TokenRequest,
+    decide_token_created,
+    decide_token_revoked,
+    is_expired,
+    read_token_request,
     token_facts,
 )
 
@@ -468,3 +470,23 @@ def test_a_token_is_shown_without_its_digest() -> None:
         "created": "2026-11-01T00:00:00Z",
         "expires": "2026-11-22T17:00:00Z",
     }
+
+
+# Lengths -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_about_a_user_has_a_limit_that_the_refusal_names() -> None:
+    longest = {"title": "t" * 10_000}
+    assert decide_user_modified(User("alice"), "alice", read_user_patch(longest), None)
+    for key in ("email", "title", "description"):
+        with pytest.raises(BadRequest, match=f"the {key} has 10,001 characters; up to 10,000 are allowed"):
+            decide_user_modified(User("alice"), "alice", read_user_patch({key: "t" * 10_001}), None)
+        new = read_new_user({"password": None, key: "t" * 10_001})
+        with pytest.raises(BadRequest, match="up to 10,000"):
+            decide_user_created(None, "alice", new, None, (), by_administrator=True)
+
+
+def test_a_longer_text_from_former_times_comes_back_with_other_changes() -> None:
+    former = User("alice", {"title": "t" * 300_000})
+    (change,) = decide_user_modified(former, "alice", read_user_patch({**former.config, "email": "alice@example.com"}), None)
+    assert change == UserModified("alice", {"email": "alice@example.com"})

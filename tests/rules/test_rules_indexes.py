@@ -10,6 +10,7 @@ from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
 from twistpi.model.changes import IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Index
+from twistpi.rules.file_policy import POLICY_KEYS
 from twistpi.rules.index_config import IGNORED, KEYS, normalised
 from twistpi.rules.indexes import (
     decide_index_created,
@@ -217,7 +218,7 @@ def test_a_value_that_a_private_index_does_not_take_is_refused(given: dict[str, 
     ("given", "message"),
     [
         *(({"mirror_url": url}, "'mirror_url' option must be a URL.") for url in [
-            "upstream.example", "ftp://upstream.example/", "file:///etc/passwd", "", 5, None, ["https://upstream.example/"],
+            "upstream.example", "ftp://upstream.example/", "", 5, None, ["https://upstream.example/"],
             "https://", "https:///simple/", "https://upstream.example:port/", "https://[::1/", "https://a b/", "https://a\nb/",
             "HTTPS//upstream.example", "https://upstream.example/\x00", "javascript:alert(1)",
         ]),
@@ -523,9 +524,17 @@ def test_other_ways_to_check_uploads_are_refused(value: Any) -> None:
 
 
 def test_private_indexes_and_mirrors_know_these_keys() -> None:
-    common = ["acl_read", "title", "description", "custom_data"]
-    assert list(KEYS["stage"]) == [*list(STAGE)[1:], "reserved", "reuse_filenames", "upload_checks", *common]
-    assert [key for key in KEYS["mirror"] if not key.startswith("mirror_")] == ["volatile", *common]
+    common = ["acl_read", "title", "description", "custom_data", *POLICY_KEYS]
+    assert list(KEYS["stage"]) == [
+        *list(STAGE)[1:],
+        "reserved",
+        "reuse_filenames",
+        "upload_checks",
+        "trusted_publishers",
+        *common,
+    ]
+    of_cache = ["cache_max_bytes", "cache_max_age", "cache_min_age", "pins"]
+    assert [key for key in KEYS["mirror"] if not key.startswith("mirror_")] == ["volatile", *of_cache, *common]
 
 
 # Any body ------------------------------------------------------------------------------------------------------------
@@ -616,3 +625,12 @@ def test_what_was_changed_once_is_not_changed_again_by_the_same_object(body: Any
     except REFUSALS:
         return
     assert modified(changed, body) == changed
+
+
+@pytest.mark.parametrize("key", ["title", "description"])
+def test_a_text_about_an_index_has_a_limit_unless_it_is_there_already(key: str) -> None:
+    assert created({key: "t" * 10_000})[key] == "t" * 10_000
+    for change in (lambda body: created(body), lambda body: modified({}, body)):
+        with pytest.raises(BadRequest, match=f"the {key} has 10,001 characters; up to 10,000 are allowed"):
+            change({key: "t" * 10_001})
+    assert modified({key: "t" * 300_000}, {key: "t" * 300_000, "volatile": False})["volatile"] is False

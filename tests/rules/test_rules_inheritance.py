@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 from tests.rules.confusion_cases import CASES, Case
 from twistpi.model.errors import LoginNeeded, PermissionDenied
 from twistpi.model.records import NOBODY, ApiToken, Index, KnownFile, KnownProject, Link, PageHeader, Principal
+from twistpi.rules.explanation import Explanation, FileFate, Verdict, explain
 from twistpi.rules.inheritance import (
     EVERYBODY,
-    Explanation,
-    FileFate,
     Inheritance,
     Ruling,
-    Verdict,
-    explain,
     inheritance_of,
     resolution_order,
     rule_on_mirrors,
@@ -375,8 +372,8 @@ def test_what_a_visible_private_index_has_is_answered_without_the_hidden() -> No
 def test_every_other_name_is_refused_alike(having: tuple[str, ...]) -> None:
     with pytest.raises(LoginNeeded) as anonymous:
         names(NOBODY, *having)
-    told = "what alice/dev inherits is not open to everybody, and no valid login came with the request."
-    assert str(anonymous.value) == f"Unauthorized: Log in to read: {told}"
+    told = "what alice/dev inherits is not open to everybody (Unauthorized: no valid login came with the request)."
+    assert str(anonymous.value) == f"Log in to read: {told}"
     with pytest.raises(PermissionDenied) as known:
         names(BOB, *having)
     assert str(known.value) == "no permission to read all of what alice/dev inherits"

@@ -270,7 +270,7 @@ def test_who_is_unknown_is_asked_to_log_in_and_simply_refused_everything_else(ac
         check(action, NOBODY, OPEN, index=stage(acl_read=[]))
     assert (
         str(caught.value)
-        == f"Unauthorized: Log in to {verb}: alice/dev is not open to everybody, and no valid login came with the request."
+        == f"Log in to {verb}: alice/dev is not open to everybody (Unauthorized: no valid login came with the request)."
     )
     assert caught.value.status == 401
     with pytest.raises(PermissionDenied):

@@ -21,7 +21,9 @@ def _condition(tmp_path: Path, *, free: int = 1000 * MB, failure: Exception | No
     changelog: Any = SimpleNamespace(last=SimpleNamespace(serial=7))
     writer: Any = SimpleNamespace(failure=failure)
     mirror: Any = SimpleNamespace(failing=lambda: failing or {})
-    return ServerHealth(str(tmp_path), 256 * MB, changelog, writer, mirror, statvfs=lambda path: disk)
+    return ServerHealth(
+        str(tmp_path), 256 * MB, changelog, writer, mirror, lambda name: name != "alice/closed", statvfs=lambda path: disk
+    )
 
 
 def _check(condition: ServerHealth, name: str) -> Check:
@@ -41,7 +43,7 @@ def test_figures_tell_space_and_serial(tmp_path: Path) -> None:
 def test_a_disk_needs_its_reserve(tmp_path: Path, free: int, fine: bool) -> None:
     check = _check(_condition(tmp_path, free=free), "disk")
     assert (check.fine, check.needed) == (fine, True)
-    assert ("make room" in check.sentence) is not fine
+    assert ("make room. Until then, mirrors pass files on" in check.sentence) is not fine
     assert str(tmp_path) not in check.sentence
 
 
@@ -58,7 +60,7 @@ def test_a_log_that_cannot_be_written_is_no_log(tmp_path: Path) -> None:
     assert _check(_condition(tmp_path), "log").fine
     check = _check(_condition(tmp_path, failure=StorageFull(str(tmp_path), "No space left on device")), "log")
     assert (check.fine, check.needed) == (False, True)
-    assert "No space left" in check.sentence
+    assert "No space left on device); make room. Until then, changes are refused" in check.sentence
     assert str(tmp_path) not in check.sentence
 
 
@@ -67,6 +69,14 @@ def test_an_upstream_that_is_away_is_a_warning(tmp_path: Path) -> None:
     check = _check(_condition(tmp_path, failing={"root/pypi": "Connection refused"}), "upstream")
     assert (check.fine, check.needed) == (False, False)
     assert "root/pypi: Connection refused" in check.sentence
+
+
+def test_upstreams_of_closed_indexes_are_not_told_to_everybody(tmp_path: Path) -> None:
+    failing = {"alice/closed": "secret.example does not exist", "root/pypi": "Connection refused"}
+    sentence = _check(_condition(tmp_path, failing=failing), "upstream").sentence
+    assert "root/pypi: Connection refused; some of closed indexes." in sentence
+    assert "alice" not in sentence
+    assert "secret.example" not in sentence
 
 
 def _progress(**fields: Any) -> Progress:

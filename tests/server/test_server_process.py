@@ -107,6 +107,14 @@ def test_ready_reloading_and_stopping_are_told(ear: socket.socket, tmp_path: Pat
     assert _heard(ear)[0].startswith("STOPPING=1\n")
 
 
+def test_a_long_start_asks_for_more_time_every_ten_seconds(ear: socket.socket, tmp_path: Path) -> None:
+    now = iter([100.0, 109.9, 110.0, 119.9, 131.0])
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")}, Clock(), os.getpid(), lambda: next(now))
+    for done in (1, 300, 421, 500, 1000):
+        notifier.starting(done, 1000)
+    assert _heard(ear) == [f"EXTEND_TIMEOUT_USEC=120000000\nSTATUS=Building the view: {percent} %." for percent in (42, 100)]
+
+
 def test_a_watched_process_says_twice_in_its_time_that_it_is_alive(ear: socket.socket, tmp_path: Path) -> None:
     clock = Clock()
     address = str(tmp_path / "notify")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twistpi.cli.commands.help import settings_fields, settings_page
 from twistpi.model.errors import TwistpiError
 from twistpi.server.options import Options
-from twistpi.server.setting_sources import load_settings, unknown_variables
+from twistpi.server.setting_sources import configured_settings, load_settings, unknown_variables
 from twistpi.server.settings import CONFIG, GROUPS, TABLE, Setting, Settings
 
 HASH = "$bcrypt-sha256$v=2,t=2b,r=4$SM2mk9Bpr5y1GvYPvr4aOO$bqVlOnUv0XZYVTwjKg7gNFu4CkqsaeK"
@@ -37,6 +37,8 @@ GOOD = {
     "outside-url": ("https://pkgs.example/root/", "https://pkgs.example/root"),
     "trusted-proxy": ("10.1.2.3/8", (ip_network("10.0.0.0/8"),)),
     "forbidden-networks": ("fd00::1", ("fd00::1/128",)),
+    "local-folders": ("/srv/wheels", ("/srv/wheels",)),
+    "advisories": ("file:///srv/advisories/all.zip", "/srv/advisories/all.zip"),
     "secretfile": ("/etc/twistpi/secret", "/etc/twistpi/secret"),
     "login-hours": ("0.5", 0.5),
     "bcrypt-cost": ("4", 4),
@@ -44,6 +46,14 @@ GOOD = {
     "max-upload-size": ("10M", 10 * 1024 * 1024),
     "upload-checks": ("None", "none"),
     "anonymous-results": ("10M", 10 * 1024 * 1024),
+    "changelog": ("postgresql://twistpi@db.example/twistpi", "postgresql://twistpi@db.example/twistpi"),
+    "cache-dir": ("/var/cache/twistpi", "/var/cache/twistpi"),
+    "cache-dir-bytes": ("5M", 5 * 1024**2),
+    "blobs": ("s3://packages/twistpi", "s3://packages/twistpi"),
+    "s3-endpoint": ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
+    "s3-region": ("eu-central-1", "eu-central-1"),
+    "s3-addressing": ("virtual", "virtual"),
+    "blob-delivery": ("stream", "stream"),
     "primary-url": ("https://primary.example:4040/pkgs/", "https://primary.example:4040/pkgs"),
     "history": ("tail", "tail"),
     "proxy-timeout": ("2.5", 2.5),
@@ -52,16 +62,25 @@ GOOD = {
     "access-log": ("/var/log/access.log", "/var/log/access.log"),
     "ca-file": (__file__, __file__),
     "metrics-from": ("192.0.2.0/24", (ip_network("192.0.2.0/24"),)),
+    "no-downloads": ("true", True),
+    "download-days": ("365", 365),
     "disk-reserve": ("1G", 1 << 30),
+    "min-free": ("20G", 20 << 30),
+    "cache-max-bytes": ("2T", 2 << 40),
+    "cache-max-age": ("0.5", 0.5),
+    "cache-min-age": ("0", 0.0),
     "log-format": ("JSON", "json"),
     "max-connections": ("100", 100),
     "stop-timeout": ("2.5", 2.5),
     "lenient-accept": ("true", True),
+    "no-cors": ("true", True),
+    "json-index": ("root/pypi", "root/pypi"),
     "absolute-urls": ("true", True),
     "replicate-files": ("root/pypi, alice/dev", "alice/dev,root/pypi"),
     "replicate-at-once": ("9", 9),
     "file-search-path": ("/srv/old", "/srv/old"),
     "page-cache-size": ("64 MiB", 64 * 1024 * 1024),
+    "theme": ("/etc/twistpi/theme", "/etc/twistpi/theme"),
 }
 BAD = {
     "serverdir": ["", "a\0b"],
@@ -91,6 +110,8 @@ BAD = {
     "outside-url": ["", "pkgs.example", "https://pkgs.example/#top"],
     "trusted-proxy": ["", "proxy.example", "10.0.0.0/33", "10.0.0"],
     "forbidden-networks": ["", "nothing", "10.0.0.0/33", "::/129"],
+    "local-folders": ["", "a\0b"],
+    "advisories": ["", "a\0b", "https://", "https://feed.example/all.zip?x=1", "file://server/all.zip"],
     "secretfile": ["", "a\0b"],
     "login-hours": ["", "0", "-1", "nan", "inf", "10h", "8761"],
     "bcrypt-cost": ["", "3", "19", "high"],
@@ -98,6 +119,14 @@ BAD = {
     "max-upload-size": ["", "-1", "10X", "1.5G"],
     "upload-checks": ["", "some"],
     "anonymous-results": ["", "-1", "10X"],
+    "changelog": ["", "db.example", "mysql://db.example/twistpi"],
+    "cache-dir": ["", "a\0b"],
+    "cache-dir-bytes": ["", "-1", "much"],
+    "blobs": ["", "packages", "s3://", "https://s3.example/packages"],
+    "s3-endpoint": ["", "s3.example", "https://key:secret@s3.example"],
+    "s3-region": [""],
+    "s3-addressing": ["", "host"],
+    "blob-delivery": ["", "send"],
     "primary-url": ["", "primary.example", "ftp://primary.example", "unix:run/x.sock", "unix:/a\nb", "http://x.example/?a=b"],
     "history": ["", "none"],
     "proxy-timeout": ["", "0", "forever"],
@@ -106,16 +135,25 @@ BAD = {
     "access-log": ["", "a\0b"],
     "ca-file": ["", "/nowhere/ca.pem", "/"],
     "metrics-from": ["", "monitor.example", "10.0.0.0/33"],
+    "no-downloads": ["", "maybe"],
+    "download-days": ["", "30", "3651", "1.5"],
     "disk-reserve": ["", "10%"],
+    "min-free": ["", "10%"],
+    "cache-max-bytes": ["", "-1", "many"],
+    "cache-max-age": ["", "-1", "nan", "36501", "1d"],
+    "cache-min-age": ["", "-1", "inf"],
     "log-format": ["", "xml"],
     "max-connections": ["", "0", "many"],
     "stop-timeout": ["", "-1", "soon"],
     "lenient-accept": ["", "perhaps"],
+    "no-cors": ["", "perhaps"],
+    "json-index": ["", "pypi", "root/pypi/simple"],
     "absolute-urls": ["", "perhaps"],
     "replicate-files": ["", "none", "alice", "alice/dev,"],
     "replicate-at-once": ["", "0", "65", "many"],
     "file-search-path": ["", "a\0b"],
     "page-cache-size": ["", "big"],
+    "theme": ["", "a\0b"],
 }
 ALL = pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 
@@ -236,6 +274,14 @@ def test_a_file_may_use_the_types_of_toml(config: Path) -> None:
 def test_a_flag_of_the_file_is_unset_by_the_environment(config: Path) -> None:
     config.write_text("offline = true")
     assert load_settings({"config": [str(config)]}, {"TWISTPI_OFFLINE": "false"}).offline is False
+
+
+def test_the_server_directory_of_a_node_of_a_cluster_is_its_cache_and_it_follows_nobody() -> None:
+    given = {"changelog": ["postgresql://twistpi@db.example/twistpi"], "cache-dir": ["/var/cache/twistpi"]}
+    assert load_settings(given, {}).serverdir == "/var/cache/twistpi"
+    for name, text in (("serverdir", "/srv/data"), ("primary-url", "http://primary.example")):
+        with pytest.raises(TwistpiError, match=f"{name} is .*must not be given together with changelog"):
+            load_settings({**given, name: [text]}, {})
 
 
 def test_listen_may_be_repeated_everywhere(config: Path) -> None:
@@ -380,3 +426,19 @@ def test_loading_plugin_and_options_is_cheap_and_chooses_no_reactor() -> None:
     script = f"{loading}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_it_is_told_where_each_value_comes_from_and_no_secret_is(config: Path) -> None:
+    config.write_text('port = 4040\noffline = true\nroot-passwd = "of the file"\nhost = "127.0.0.2"')
+    environment = {"TWISTPI_CONFIG": str(config), "TWISTPI_HOST": "127.0.0.3", "TWISTPI_METRICS_FROM": "10.0.0.0/8 ::1"}
+    upstream = "http://me:secret@upstream.example/simple/"
+    settings = load_settings({"port": ["4041"], "upstream": [upstream]}, environment)
+    told = {one.name: (one.value, one.source) for one in configured_settings(settings)}
+    assert told["port"] == ("4041", "the command line, --port")
+    assert told["host"] == ("127.0.0.3", "the environment variable TWISTPI_HOST")
+    assert told["offline"] == ("true", f"the file {config}")
+    assert told["metrics-from"] == ("10.0.0.0/8, ::1/128", "the environment variable TWISTPI_METRICS_FROM")
+    assert told["login-hours"] == ("10", "default")
+    assert told["root-passwd"] == ("(not shown)", f"the file {config}")
+    assert "secret" not in told["upstream"][0]
+    assert "of the file" not in repr(settings)

@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from twistpi.auth.passwords import hash_password, verify_password
 from twistpi.blobs.address import blob_address
 from twistpi.changelog.disk import Disk
 from twistpi.model.changes import FileCached, IndexCreated, IndexModified, LogStarted, UserCreated
-from twistpi.model.codec import encode_content
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.peers import BEGINNING
 from twistpi.model.records import Index
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.settings import Settings
@@ -117,6 +118,15 @@ def test_another_upstream_takes_effect_and_is_logged_once(tmp_path: Path) -> Non
     assert index is not None
     assert index.config["mirror_url"] == "http://other.example/simple/"
     assert storage.changelog.last.serial == 2
+
+
+def test_times_in_the_log_do_not_go_back_with_the_clock(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    settings = Settings(serverdir=str(tmp_path), upstream="http://other.example/simple/", bcrypt_cost=4)
+    storage = Storage.open(settings, lambda: _now() - timedelta(days=1), Disk())
+    times = [decode_content(line.body).at for line in storage.changelog.read(BEGINNING)]
+    storage.close()
+    assert times == ["2026-03-14T00:00:00.000000Z"] * 2
 
 
 def test_a_log_without_entries_that_were_acknowledged_is_refused_and_untouched(tmp_path: Path) -> None:

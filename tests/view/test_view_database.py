@@ -14,7 +14,7 @@ from tests.view.small_world import INDEX, LOG, OTHER_LOG, cached, entries, fold,
 from twistpi.model.changes import LinksChanged, ProjectVanished
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
+from twistpi.model.server_errors import ServerdirRefused, StorageFull
 from twistpi.view.database import ViewDatabase, drop_view, dump, open_view
 from twistpi.view.read import Readers
 
@@ -72,7 +72,7 @@ def damage_page(path: str, page: int) -> None:
         *(
             pytest.param(lambda path, statement=statement: execute(path, statement), id=statement)
             for statement in (
-                "UPDATE stamp SET fold_version = fold_version - 1",
+                "UPDATE stamp SET fold_version = fold_version - 2",
                 "DELETE FROM stamp",
                 "DROP TABLE stamp",
                 "ALTER TABLE stamp RENAME COLUMN chain TO x",
@@ -92,6 +92,15 @@ def test_a_file_that_is_not_wholly_the_view_of_this_log_by_this_fold_is_dropped(
     make(view_path)
     spoil(view_path)
     assert reopened_at(view_path) == BEGINNING
+
+
+def test_a_view_from_before_there_were_advisories_goes_on_where_it_is(view_path: str) -> None:
+    make(view_path)
+    expected = list(dump(view_path))
+    execute(view_path, "DROP TABLE advisory_set")
+    execute(view_path, "UPDATE stamp SET fold_version = 3")
+    open_view(view_path, LOG).close()
+    assert list(dump(view_path)) == expected
 
 
 def test_a_log_left_behind_by_a_lost_database_is_not_taken_for_its_successors(view_path: str) -> None:
@@ -182,7 +191,7 @@ def test_damage_found_while_running_condemns_the_file(view_path: str, tmp_path: 
         with open(view_path, "r+b") as file:
             file.seek(4096 * 12)
             file.write(b"\xa5" * 4096 * 1000)
-        with pytest.raises(ViewDamaged):
+        with pytest.raises(ServerdirRefused, match="the next start builds it anew"):
             fold(view, *(cached(f"demo-{number}.zip") for number in range(2000)))
     assert not os.path.exists(view_path)
     assert reopened_at(view_path) == BEGINNING

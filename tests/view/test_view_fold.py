@@ -99,6 +99,11 @@ def test_a_modified_user_has_another_password_or_keeps_it_and_no_password_is_not
     assert [user.password_hash for user in view.reader.users()] == ["", "", None]
 
 
+def test_an_imported_user_has_the_times_that_it_had_before(view: ViewDatabase) -> None:
+    fold(view, UserCreated("alice", {}, None, "2019-01-01T00:00:00Z", "2020-01-01T00:00:00Z"))
+    assert view.reader.user("alice") == User("alice", {}, None, "2019-01-01T00:00:00Z", "2020-01-01T00:00:00Z")
+
+
 def test_modifying_who_or_what_is_unknown_says_nothing(view: ViewDatabase) -> None:
     fold(view, UserModified("nobody", {"title": "x"}, (), "hash"), IndexModified("no/body", {"title": "x"}))
     assert (view.reader.users(), view.reader.indexes()) == ([], [])

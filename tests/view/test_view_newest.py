@@ -18,7 +18,8 @@ from tests.view.test_view_fold_property import MEMORY, History
 from twistpi.model.changes import Change, Entry, IndexModified, LinksChanged, ProjectVanished
 from twistpi.model.records import KnownProject, PageHeader
 from twistpi.view.database import ViewDatabase, open_view
-from twistpi.view.read import Newest, Reader, Readers
+from twistpi.view.newest import Newest
+from twistpi.view.read import Reader, Readers
 
 CLAIMS = {"sha512": "b" * 128, "sha256": "a" * 64}
 ODD = link("demo-9.zip", hashes={"sha512": "b" * 128, "md5": "c" * 32}, size=2**70, core_metadata=CLAIMS, extra={"b": 1, "a": 2})
@@ -69,7 +70,7 @@ def test_a_reader_of_an_older_view_gets_nothing_and_takes_nothing_away(
     fold(view, IndexModified(INDEX, {"title": "new"}))
     with contextlib.closing(Readers(view_path, newest)) as readers:
         reader = readers.get()
-        with reader._snapshot():
+        with reader.snapshot():
             assert reader.serial() == 1
             fold(view, listed(link()))
             assert (reader.link_count(INDEX, "demo"), reader.project(INDEX, "demo")) == (0, None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
 from tests.view.test_view_fold_property import MEMORY
-from twistpi.model.changes import Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
+from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.records import KnownFile, Link
 from twistpi.model.releases import (
     Attachment,
@@ -32,6 +32,7 @@ from twistpi.model.releases import (
     ReleaseRemoved,
     UploadedFile,
 )
+from twistpi.replication.missing_blobs import named_by
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob
@@ -130,6 +131,13 @@ def test_a_pushed_file_keeps_its_history_and_its_time(view: ViewDatabase) -> Non
     assert (file.known.link.upload_time, file.known.link.yanked) == ("2026-01-01T00:00:00.000000Z", "broken")
 
 
+def test_an_imported_file_has_the_log_that_it_came_with_and_no_other(view: ViewDatabase) -> None:
+    history = (LogLine("overwrite", None, SECOND, INDEX, count=1), LogLine("upload", "bob", SECOND, INDEX))
+    fold(view, uploaded(log=history), attrs.evolve(toxresult(), log=history[1:]))
+    assert release(view).files[0].log == history
+    assert release(view).attachments[0].log == history[1:]
+
+
 def test_test_results_and_documentation_belong_to_their_release(view: ViewDatabase) -> None:
     fold(view, uploaded(), toxresult(), doczip())
     tox, docs = release(view).attachments
@@ -223,14 +231,34 @@ def walked(view: ViewDatabase, limit: int) -> list[str]:
 def test_a_walk_through_what_is_named_comes_by_uploads_first_and_says_for_which_index(view: ViewDatabase) -> None:
     mirror, digest = "root/mirror", DIGESTS[2]
     fold(view, IndexCreated(mirror, {"type": "mirror"}), LinksChanged(mirror, "demo", (Link(SDIST, "https://one.example/x"),)))
-    fold(view, FileCached(mirror, "demo", SDIST, digest, 9), uploaded(), toxresult())
+    fold(view, FileCached(mirror, "demo", SDIST, digest, 9), uploaded(), toxresult(), AdvisoriesAccepted(DIGESTS[1], 7, 1))
     first, mark = view.reader.named_blobs(BEGINNING, 10)
     assert [(named.index, named.is_private, named.blob.filename) for named in first] == [(INDEX, True, WHEEL)]
     assert mark is not None
     second, mark = view.reader.named_blobs(mark, 10)
     assert [(named.is_private, named.blob.filename) for named in second] == [(True, toxresult().filename)]
     assert mark is not None
-    assert view.reader.named_blobs(mark, 10) == ([NamedBlob(mirror, False, KeptBlob(digest[:16], SDIST, digest, 9))], None)
+    third, mark = view.reader.named_blobs(mark, 10)
+    assert third == [NamedBlob(mirror, False, KeptBlob(digest[:16], SDIST, digest, 9))]
+    assert mark is not None
+    advisories = KeptBlob(DIGESTS[1][:16], ADVISORY_SET, DIGESTS[1], 7)
+    assert view.reader.named_blobs(mark, 10) == ([NamedBlob("", False, advisories)], None)
+
+
+def test_only_the_newest_set_of_advisories_is_named(view: ViewDatabase) -> None:
+    old, new = (
+        AdvisoriesAccepted(digest, 7, 1, "https://feed.example/all.zip", "2026-11-30T00:00:00Z") for digest in DIGESTS[:2]
+    )
+    fold(view, old, new)
+    assert [blob.sha256 for blob in view.reader.kept_blobs()] == [new.sha256]
+    assert view.reader.count_files() == 1
+    found = view.reader.advisory_set()
+    assert found is not None
+    assert (found.sha256, found.count, found.source, found.modified) == (new.sha256, 1, new.source, new.modified)
+    assert [list(named_by(change, view.reader)) for change in (old, new)] == [
+        [],
+        [NamedBlob("", False, KeptBlob(new.sha256[:16], ADVISORY_SET, new.sha256, 7))],
+    ]
 
 
 def test_what_a_mirror_lists_is_known_by_its_digits_before_it_is_here(view: ViewDatabase) -> None:
@@ -254,7 +282,7 @@ def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
             change = uploaded(filename, metadata_sha256=DIGESTS[1], metadata_size=1, provenance_sha256=sha256, provenance_size=2)
             fold(view, change)
         needed = {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()}
-        known = {filename for _, filename in needed} | set(FILENAMES)
+        known = {filename for _, filename in needed} | {*FILENAMES, ADVISORY_SET}
         endings = ("", ".metadata", ".provenance")
         filenames = {filename.removesuffix(ending) + more for filename in known for ending in endings for more in endings}
         digits = {one for one, _ in needed} | {one[:16] for one in DIGESTS}

@@ -17,6 +17,7 @@ from twisted.internet.address import IPv4Address
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link
 from twistpi.web.access_log import AccessLog, Logged, clean_target, logged_head
+from twistpi.web.transport.channel import HEADERS_WITHIN
 
 LOGGED = Logged(
     "192.0.2.1", "GET", "/root/pypi/+simple/?format=x&token=secret&flag", "HTTP/1.1", 200, 1234,
@@ -124,3 +125,25 @@ def test_a_request_is_called_what_a_trusted_proxy_calls_it(tmp_path: Path, peer:
         assert (named == [told, told]) is taken
         assert taken or named[0] != named[1]
     world.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"no request\r\n\r\n", 400),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX-Half: ", 408),
+        (b"PUT /new HTTP/1.1\r\nContent-Length: " + b"9" * 29 + b"\r\n\r\n", 413),
+    ],
+)
+def test_what_is_refused_before_it_is_a_request_is_logged_once(tmp_path: Path, sent: bytes, status: int) -> None:
+    world = World(str(tmp_path), access_log=str(tmp_path / "access.log"))
+    wire = Wire(world)
+    wire.send(sent)
+    world.clock.advance(HEADERS_WITHIN)
+    wire.lose()
+    world.close()
+    (line,) = (tmp_path / "access.log").read_text().splitlines()
+    client, _, told = line.partition(" - - ")
+    assert (client, told.partition('] "')[2].split()[:2]) == (wire.transport.getPeer().host, ['-"', str(status)])

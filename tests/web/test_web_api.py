@@ -44,10 +44,11 @@ def test_api_of_an_unknown_index_is_404(world: World) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html"])
-def test_api_and_status_speak_json_to_everybody(world: World, accept: str) -> None:
+def test_api_speaks_json_to_everybody_and_status_to_programs(world: World, accept: str) -> None:
     assert nobody(world).get("/+api", accept=accept).json()["type"] == "apiconfig"
-    assert nobody(world).get("/+status", accept=accept).json()["type"] == "status"
     assert nobody(world).get("/a/none/+api", accept=accept).json()["message"]
+    kind = "text/html; charset=utf-8" if accept == "text/html" else "application/json"
+    assert nobody(world).get("/+status", accept=accept).headers["content-type"] == kind
 
 
 def test_api_tells_who_is_logged_in(world: World) -> None:

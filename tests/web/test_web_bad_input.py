@@ -107,7 +107,7 @@ WRONG_STAGE: list[Any] = _each(
 WRONG_MIRROR: list[Any] = _each(
     {
         "mirror_url": [
-            "ftp://upstream.example/", "file:///etc/passwd", "upstream.example", "", 5, ["https://upstream.example/"], "https://",
+            "ftp://upstream.example/", "file:wheels", "upstream.example", "", 5, ["https://upstream.example/"], "https://",
             "https:///simple/", "https://upstream.example:99999/", "https://[::1/", "https://up\nstream.example/",
             "gopher://upstream.example/",
         ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
+
 import attrs
 import pytest
 
@@ -276,6 +278,10 @@ def test_facts_about_a_file_as_json(world: World, path: str) -> None:
         "hash_spec": f"sha256={WHEEL.sha256}", "hashes": {"sha256": WHEEL.sha256}, "project": "hello", "version": "1.0+cu12",
         "url": public_address(WHEEL.url), "last_modified": DATE,
     }  # fmt: skip
+    of_7 = {**told["result"], "size": len(BODY), "last_modified": f"{parsedate_to_datetime(DATE):%Y-%m-%dT%H:%M:%SZ}"}
+    del of_7["hash_spec"]
+    assert wire.ask(f"{path}?v=2", accept="application/json").json()["result"] == of_7
+    assert wire.ask(f"{path}?v=3", accept="application/json").status == 400
 
 
 def test_external_urls_lead_to_the_upstream_while_the_file_is_not_here(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.web.addresses import outermost, parse_forwarded
+from twistpi.web.forwarded import outermost, parse_forwarded
 
 TOKEN_LETTERS = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
 TOKENS = st.text(TOKEN_LETTERS, min_size=1, max_size=8)

@@ -52,6 +52,29 @@ def test_a_mirror_is_made(alice: Person) -> None:
     }
 
 
+def test_only_an_administrator_makes_a_mirror_of_a_folder_that_the_settings_name(world: World, alice: Person) -> None:
+    body, root = {"type": "mirror", "mirror_url": "file:///srv/wheels/ours"}, logged_in(world, "root")
+    none = root.ask("PUT", "/alice/wheels", body)
+    assert (none.status, none.json()["message"].partition(". ")[2]) == (403, "The setting local-folders allows none.")
+    world.rebuild(local_folders=["/srv/wheels"])
+    refusal = alice.ask("PUT", "/alice/wheels", body)
+    assert (refusal.status, "a mirror of a folder" in refusal.json()["message"]) == (403, True)
+    assert root.ask("PUT", "/alice/wheels", body).status == 200
+    assert alice.ask("PATCH", "/alice/wheels", {**body, "title": "Ours"}).status == 200, "she names no other folder"
+    assert nobody(world).get("/alice/wheels").json()["result"]["mirror_url"] == "file:///"
+    for url in ("file:///srv/wheels2", "file:///etc", "file:///srv"):
+        answer = root.ask("PATCH", "/alice/wheels", {"mirror_url": url})
+        assert (answer.status, "those below /srv/wheels" in answer.json()["message"]) == (403, True), url
+    for url in (
+        "file:///srv/wheels/../x",
+        "file:///srv/wheels/%2e%2e/x",
+        "file://other.example/srv/wheels",
+        "file:///srv/w?x",
+        "file:x",
+    ):
+        assert root.ask("PATCH", "/alice/wheels", [f"mirror_url={url}"]).status == 400, url
+
+
 @pytest.mark.parametrize(
     ("who", "path", "body", "status", "message"),
     [
@@ -263,7 +286,7 @@ def test_hiding_an_index_takes_effect_at_once(world: World, alice: Person) -> No
     assert (refused.status, refused.headers["www-authenticate"]) == (401, 'Basic realm="pypi"')
     assert (
         refused.json()["message"]
-        == "Unauthorized: Log in to read: alice/dev is not open to everybody, and no valid login came with the request."
+        == "Log in to read: alice/dev is not open to everybody (Unauthorized: no valid login came with the request)."
     )
     alice.ask("PATCH", "/alice/dev", ["acl_read-="])
     assert nobody(world).get("/alice/dev").status == 200

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.web_asking import Person, Worlds, add_mirror, add_stage, logged_in, nobody, serial_of
+from tests.web.web_asking import Person, Worlds, add_mirror, add_stage, logged_in, nobody, serial_of, signed_in
 from tests.web.web_wire import Answer
 from tests.web.web_world import World
 from twistpi.auth import tokens as api_tokens
@@ -191,6 +191,22 @@ def test_everybody_may_do_what_the_table_says_and_nothing_else(
     elif method_writes(what):
         assert serial_of(world) == before + 1
         assert world.entries[-1][0] == person_name(who)
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_the_cookie_of_a_browser_reads_as_its_user_does_and_writes_as_nobody(worlds: Worlds, what: str) -> None:
+    world = worlds.get(False)
+    who = nobody(world) if _asks_for_a_change(what) else logged_in(world, "alice")
+    before = serial_of(world)
+    answer = WHAT[what](signed_in(world, "alice"))
+    if what != "create user":  # which is for everybody
+        assert (answer.status, serial_of(world)) == (WHAT[what](who).status, before)
+    else:
+        assert world.entries[-1][0] == "+anonymous"
+
+
+def _asks_for_a_change(what: str) -> bool:
+    return method_writes(what) or what.startswith("upload")
 
 
 def method_writes(what: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from tests.web.web_asking import Person, add_mirror, add_stage, basic, logged_in, nobody, with_api_token
+from tests.web.web_asking import Person, add_mirror, add_stage, basic, logged_in, nobody, signed_in, with_api_token
 from tests.web.web_wire import HTML_PAGE, JSON_PAGE, Wire, read_answer, request_bytes
 from tests.web.web_world import MIRROR, MakeWorld, World, link
 from twistpi.model.changes import FileCached, IndexCreated, IndexDeleted, IndexModified, LinksChanged
@@ -20,7 +20,7 @@ from twistpi.model.records import Principal
 
 CLOSED = "corp/closed"
 WHEEL, BODY = link("demo-1.0-py3-none-any.whl", b"wheel"), b"wheel"
-SIDECAR = b"Metadata-Version: 2.1\n"
+CORE_METADATA = b"Metadata-Version: 2.1\n"
 PUBLIC = link("demo-9.0.tar.gz", b"public")
 PAGE = f"/{CLOSED}/+simple/demo/"
 
@@ -49,7 +49,7 @@ def closed(world: World) -> World:
     add_stage(world, CLOSED, acl_read=["alice"])
     world.list_links("demo", [WHEEL], index=CLOSED)
     world.cache_file("demo", WHEEL, BODY, CLOSED)
-    world.cache_metadata("demo", WHEEL, SIDECAR, CLOSED)
+    world.cache_metadata("demo", WHEEL, CORE_METADATA, CLOSED)
     world.list_links("demo", [PUBLIC])
     return world
 
@@ -101,6 +101,8 @@ def test_R69_nobody_is_challenged_others_are_refused_and_readers_are_answered(cl
     assert (stranger.status, "www-authenticate" in stranger.headers) == (403, False)
     for reader in ("alice", "corp", "root"):
         assert read(closed, what, logged_in(closed, reader), method).status == (404 if what in UNKNOWN else 200)
+    assert read(closed, what, signed_in(closed, "bob"), method).status == 403
+    assert read(closed, what, signed_in(closed, "alice"), method).status == (404 if what in UNKNOWN else 200)
 
 
 def test_R69_a_refresh_needs_the_right_to_read(closed: World) -> None:
@@ -217,7 +219,7 @@ def test_what_is_not_open_to_everybody_is_for_no_shared_cache(closed: World, wha
     answer = read(closed, what, logged_in(closed, "alice"))
     assert "private" in answer.headers["cache-control"]
     assert "public" not in answer.headers["cache-control"]
-    assert {"Authorization", "X-Devpi-Auth"} <= set(answer.headers["vary"].replace(",", "").split())
+    assert {"Authorization", "X-Devpi-Auth", "Cookie"} <= set(answer.headers["vary"].replace(",", "").split())
     tag = answer.headers.get("etag")
     if tag is not None:
         path, headers = readings(closed)[what]
@@ -235,6 +237,7 @@ def test_nothing_of_it_is_learnt_by_the_fast_way(closed: World, what: str) -> No
     login = f"Basic {basic('alice:alice-password')}"
     for _ in range(3):
         assert Wire(closed).ask(path, **headers, authorization=login).status == 200
+        assert signed_in(closed, "alice").get(path, **{"accept": "*/*", **headers}).status == 200
         assert Wire(closed).ask(path, **headers).status == 401
     assert not closed.components.ready.files
     assert not closed.components.ready.pages

@@ -13,6 +13,7 @@ from tests.web.web_asking import Person, add_stage, nobody
 from tests.web.web_uploads import DEV, NAME, PROD, SDIST, WHEEL, files, page, path_of, release, sdist, upload, wheel, with_stages
 from tests.web.web_wire import Wire
 from tests.web.web_world import MIRROR, World, link, sha256
+from twistpi.blobs.address import blob_address, metadata_address
 from twistpi.model.releases import AttachmentAdded, FileUploaded, LogLine, ReleaseDescribed
 
 ROOT = "http://devpi.example"
@@ -75,6 +76,30 @@ def test_the_metadata_of_a_release_is_that_of_its_last_file_and_no_mixture(world
     told = release(alice, DEV)
     assert (told["license"], told["license_expression"], told["requires_python"]) == ("", "MIT", "")
     assert [link.get("requires_python") for link in told["+links"]] == [">=3.8", None], "a link says what is its own"
+
+
+def test_version_data_say_what_is_common_and_what_is_a_files_own(world: World, alice: Person) -> None:
+    other = "demo_pkg-1.0-py3-none-linux_x86_64.whl"
+    first = make_wheel(NAME, "1.0", ["six"], more=["Summary: Fast", "Classifier: A"])
+    upload(alice, DEV, other, first)
+    upload(alice, DEV, WHEEL, make_wheel(NAME, "1.0", ["six", "numpy"]))
+    upload(alice, DEV, SDIST, sdist())
+    last = make_wheel(NAME, "1.0", ["six", "numpy"], more=["Keywords: a"])
+    upload(alice, DEV, "demo_pkg-1.0-py3-none-win32.whl", last, summary="of the form", license="of the form")
+    told = release(alice, DEV)
+    assert (told["requires_dist"], told["keywords"]) == (["six", "numpy"], "a")
+    plain = {"rel", "href", "hash_spec", "hashes", "log"}
+    own = {link["href"].rpartition("/")[2]: {key: link[key] for key in link.keys() - plain} for link in told["+links"]}
+    assert own == {
+        other: {"requires_dist": ["six"], "summary": "Fast", "classifiers": ["A"], "keywords": ""},
+        WHEEL: {"summary": "", "keywords": ""},
+        SDIST: {},
+        "demo_pkg-1.0-py3-none-win32.whl": {"summary": ""},
+    }
+    versions = alice.get(f"/{DEV}/{NAME}").json()["result"]
+    assert all(link.keys() <= plain for link in versions["1.0"]["+links"]), "that would read a file for each wheel of a project"
+    world.blobs.remove(metadata_address(blob_address(sha256(first), other)))
+    assert all("classifiers" not in link for link in release(alice, DEV)["+links"]), "what is not on this disk counts as equal"
 
 
 def test_a_release_is_the_same_object_as_in_its_project(world: World, alice: Person) -> None:
@@ -163,6 +188,9 @@ def test_a_file_tells_whose_it_is(world: World, alice: Person) -> None:
             "version": "1.0",
         },
     }
+    assert nobody(world).get(f"{path_of(world, DEV, 'demo-pkg-1.0.exe')}?v=2").json()["result"] == {
+        "last_modified": "2026-11-22T17:00:00Z", "hashes": {"sha256": digest}, "project": NAME, "version": "1.0", "size": 8,
+    }  # fmt: skip
 
 
 def test_a_file_is_sent_as_a_mirrors_is(world: World, alice: Person) -> None:
@@ -203,5 +231,5 @@ def test_a_file_whose_bytes_are_lost_is_an_error_and_nobody_else_is_asked(world:
     for one in Path(world.folder, "+files").rglob("*.whl"):
         one.unlink()
     answer = Wire(world).ask(path_of(world, PROD, WHEEL))
-    assert (answer.status, b"restore the folder +files" in answer.body) == (500, True)
+    assert (answer.status, b"twistpi check --repair has them" in answer.body) == (500, True)
     assert world.downloads.opened == 0

@@ -163,7 +163,7 @@ CLOSED: dict[str, Any] = {"type": "stage", "acl_read": ["alice"]}
 INHERITING: dict[str, Any] = {"type": "stage", "bases": ["corp/base", MIRROR]}
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @example({"type": "stage", "bases": ["corp/ghost", *INHERITING["bases"]]}, CLOSED, [(IndexCreated("corp/base", CLOSED),)] * 3)
 @example(INHERITING, CLOSED, [(IndexModified("corp/base", removed=("acl_read",)),), (IndexModified("corp/base", CLOSED),)])
 @example(INHERITING, {"type": "stage"}, [one for one in _of_a_release("corp/base") for _ in range(2)])

@@ -89,7 +89,7 @@ def test_R06_R50_links_and_redirects_hold_under_a_prefix(make_world: MakeWorld, 
     assert target.startswith(f"{prefix}/{MIRROR}/+f/")
     assert urljoin(path, wire.ask(f"{prefix}/{MIRROR}/+simple/Hello").headers["location"]).endswith("hello/")
     assert wire.ask(path, accept=JSON_PAGE).body == answer.body
-    page = wire.ask(f"{prefix}/", accept="text/html").body
+    page = wire.ask(f"{prefix}/root/pypi", accept="text/html").body
     assert f"https://pkgs.example{prefix or '/devpi'}/root/pypi/+simple/".encode() in page
 
 

@@ -14,7 +14,7 @@ from twistpi.model.changes import IndexModified, LinksChanged
 from twistpi.model.records import PageHeader
 
 WHEEL, BODY = link("demo-1.0-py3-none-any.whl", b"wheel"), b"wheel"
-SIDECAR = b"Metadata-Version: 2.1\n"
+CORE_METADATA = b"Metadata-Version: 2.1\n"
 COLD = link("cold-1.0.tar.gz", b"cold")
 
 
@@ -27,7 +27,7 @@ def setup(world: World) -> World:
     for index in (MIRROR, "corp/closed"):
         world.list_links("demo", [WHEEL], index=index)
         world.cache_file("demo", WHEEL, BODY, index)
-        world.cache_metadata("demo", WHEEL, SIDECAR, index)
+        world.cache_metadata("demo", WHEEL, CORE_METADATA, index)
     world.list_links("cold", [COLD])
     return world
 
@@ -63,7 +63,7 @@ def test_what_is_closed_is_named_to_its_readers_alone_and_for_now_only(setup: Wo
     told = where(logged_in(setup, "alice"), path)
     assert (told.status, told.headers["cache-control"]) == (204, "no-store")
     assert told.headers["x-twistpi-cache-control"] == "max-age=365000000, immutable, private"
-    assert told.headers["x-twistpi-vary"] == "Authorization, X-Devpi-Auth"
+    assert told.headers["x-twistpi-vary"] == "Authorization, X-Devpi-Auth, Cookie"
 
 
 def test_an_index_that_is_closed_lets_nothing_through_from_then_on(setup: World) -> None:

@@ -18,6 +18,7 @@ from tests.web.web_world import World
 from twistpi.auth import tokens as api_tokens
 from twistpi.model.changes import IndexCreated, TokenCreated
 from twistpi.model.records import User
+from twistpi.web.sessions import COOKIE
 
 FAR: Final = "192.0.2.77"
 NEAR: Final = "127.0.0.1"
@@ -41,6 +42,8 @@ class Person:
     credentials: str | None = None
     """``name:secret``."""
     address: str = FAR
+    session: str | None = None
+    """What the browser keeps in its cookie."""
 
     def ask(self, method: str, path: str, body: Any = b"", **headers: str) -> Answer:
         """Ask as the devpi client does; ``body`` is bytes, or what becomes JSON."""
@@ -48,6 +51,8 @@ class Person:
         given = {"accept": "application/json", **headers}
         if self.credentials is not None:
             given.setdefault("x_devpi_auth", basic(self.credentials))
+        if self.session is not None:
+            given.setdefault("cookie", f"{COOKIE}={self.session}")
         return ask_raw(self.world, method, path, data, given, self.address)
 
     def get(self, path: str, **headers: str) -> Answer:
@@ -120,6 +125,13 @@ def logged_in(world: World, name: str) -> Person:
     user = world.readers.get().user(name)
     assert isinstance(user, User)
     return Person(world, f"{name}:{world.authenticator.tokens.make(user, world.clock.seconds())}")
+
+
+def signed_in(world: World, name: str) -> Person:
+    """The user ``name`` in a browser, with a session that begins now."""
+    user = world.readers.get().user(name)
+    assert isinstance(user, User)
+    return Person(world, session=world.authenticator.tokens.make_session(user, world.clock.seconds(), os.urandom(4).hex()))
 
 
 def with_api_token(world: World, user: str, *may: str, index: str | None = None, expires: str | None = None) -> Person:

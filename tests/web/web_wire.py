@@ -92,9 +92,11 @@ def read_answer(raw: bytes, *, head: bool = False) -> Answer:
     top, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = top.decode("latin-1").split("\r\n")
     assert status.startswith("HTTP/1.1 "), raw[:200]
-    headers = {}
+    headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(": ")
+        if name.lower() == "set-cookie":
+            value = "\n".join(filter(None, (headers.pop("set-cookie", ""), value)))
         assert name.lower() not in headers, f"{name} is there twice"
         headers[name.lower()] = value
     code = int(status.split(" ")[1])

@@ -27,6 +27,7 @@ from twistpi.model.records import Index, KnownFile, Link, PageHeader
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.rules.mirrors import file_path
 from twistpi.rules.permissions import Policy
+from twistpi.search.service import SearchService
 from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
@@ -34,6 +35,7 @@ from twistpi.web.access import Access
 from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import Addresses
 from twistpi.web.authentication import Authenticator, PasswordQueue
+from twistpi.web.browser.description_renderer import render
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, MirrorServices, NodeFacts, ReplicationServices
 from twistpi.web.fast.ready import ReadyAnswers
@@ -92,6 +94,9 @@ class FakeMirror:
             raise UnknownProject(index.name, project)
         return self.state
 
+    def failing(self) -> dict[str, str]:
+        return {name: str(failure) for name, failure in self.failures.items()}
+
     async def find_file(self, index: Index, path: str) -> tuple[str, KnownFile]:
         found = self.readers.get().file_by_path(index.name, path)
         if found is None:
@@ -111,6 +116,7 @@ class FakeDownload:
     failure: Exception | None = None
     whole: bool = False
     readers: int = 0
+    window: None = None
     _descriptor: int = -1
     _waiting: list[Deferred[None]] = attrs.field(factory=list)
     _told: Deferred[None] | None = None
@@ -135,7 +141,13 @@ class FakeDownload:
     def retain(self) -> None:
         self.readers += 1
 
-    def release(self) -> None:
+    def follow(self, position: object) -> None:
+        pass
+
+    def has_dropped(self, offset: int) -> bool:
+        return False
+
+    def release(self, position: object = None) -> None:
         self.readers -= 1
         if self.readers == 0 and self._descriptor >= 0:
             os.close(self._descriptor)
@@ -176,10 +188,20 @@ class FakeDownloads:
 
 
 @attrs.define(eq=False)
-class FakeSidecars:
+class FakeMetadata:
     """Has the metadata that is cached, and no other."""
 
+    asked: list[str] = attrs.field(factory=list)
+    """The names of the files whose metadata was asked for."""
+    failure: Exception | None = None
+    meanwhile: Callable[[], object] = lambda: None
+    """Called while it is fetched."""
+
     async def metadata(self, index: Index, project: str, known_file: KnownFile) -> BlobAddress:
+        self.asked.append(known_file.link.filename)
+        self.meanwhile()
+        if self.failure is not None:
+            raise self.failure
         digest = known_file.metadata_blob_sha256
         if known_file.metadata_sha256 is None or digest is None:
             raise NoMetadata(index.name, known_file.path, "nobody has it")
@@ -265,6 +287,7 @@ class World:
         self.blobs = open_tree(folder)
         self.mirror = FakeMirror(self.readers, self.clock)
         self.downloads = FakeDownloads()
+        self.metadata = FakeMetadata()
         self.names = FakeNames(os.path.join(folder, "names"))
         self.pusher = FakePusher()
         self.entries: list[tuple[str, tuple[Change, ...]]] = []
@@ -277,26 +300,28 @@ class World:
         """Runs what takes long; a test may set another one."""
         offload: Any = lambda work, *arguments: self.offload(work, *arguments)  # noqa: E731
         addresses = self.authenticator.addresses
-        fakes: tuple[Any, ...] = (self.mirror, self.downloads, FakeSidecars(), self.names)
+        fakes: tuple[Any, ...] = (self.mirror, self.downloads, self.metadata, self.names)
         mirrors = MirrorServices(*fakes)
         mirrors.offline = settings.pop("offline", False)
         replication = ReplicationServices(
-            **{name: settings.pop(name) for name in ("nodes", "feeds", "snapshots", "fencing") if name in settings}
+            **{name: settings.pop(name) for name in ("nodes", "feeds", "snapshots", "compactor", "fencing") if name in settings}
         )
         components: dict[str, Any] = {
             "node": NodeFacts(NODE_ID),
             "software": "twistpi/1.0",
             "addresses": addresses,
-            "access": Access(self.readers, self.authenticator, settings.pop("policy", Policy())),
+            "access": Access(self.readers, self.authenticator, settings.pop("policy", Policy()), settings.pop("shares", True)),
             "writer": FakeWriter(self),
             "storage": UploadStorage(self.blobs, offload, lambda error: None),
             "mirrors": mirrors,
             "pusher": self.pusher,
+            "search": SearchService(os.path.join(folder, "search.sqlite")),
             "replication": replication,
             "ready": ReadyAnswers(PageCache(64 * 1024 * 1024)),
             "connections": Connections(self.clock),
             "clock": self.clock,
             "offload": offload,
+            "render_description": render,
             "now": lambda: datetime.fromtimestamp(self.clock.seconds(), UTC),
             **settings,
         }

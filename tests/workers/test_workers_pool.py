@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,14 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from twistpi.gc.access_times import AccessTimes
 from twistpi.model.changes import IndexDeleted
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
+from twistpi.web.pages import Invalidation, InvalidationKind
+from twistpi.web.refused_requests import RefusedRequests
 from twistpi.web.traffic import Traffic
-from twistpi.workers.control_channel import READY, STOP, encode_message
+from twistpi.workers.control_channel import ASKED_FOR, READY, REFUSED, STOP, TRAFFIC, encode_message
 from twistpi.workers.pool import WorkerPool
 from twistpi.workers.shared_state import SharedState, Slot
 
@@ -33,6 +37,7 @@ class FakeProcess:
     descriptors: dict[int, Any]
     said: bytes = b""
     killed: bool = False
+    pid: int = 0
 
     def write(self, data: bytes) -> None:
         self.said += data
@@ -101,10 +106,14 @@ def make_application() -> Any:
     components = SimpleNamespace(
         trusted_peers=SimpleNamespace(workers_at=None),
         traffic=Traffic(),
+        downloads=SimpleNamespace(tally=None),
+        access_times=AccessTimes(),
+        policies=SimpleNamespace(refused=RefusedRequests()),
         measuring=[],
         responder=SimpleNamespace(serial=7),
         node=NodeFacts("1" * 32),
         mirrors=SimpleNamespace(offline=False),
+        advisories=SimpleNamespace(loader=SimpleNamespace(listeners=[])),
     )
     return SimpleNamespace(components=components, announcements=[], site=None)
 
@@ -216,17 +225,32 @@ def test_stopping_while_a_worker_waits_to_be_started_starts_none(pool: WorkerPoo
     assert len(reactor.processes) == 2
 
 
-def test_what_workers_are_told_and_what_they_count(pool: WorkerPool, reactor: FakeReactor) -> None:
+def test_what_workers_are_told_and_what_they_count(pool: WorkerPool, reactor: FakeReactor, application: Any) -> None:
     first, second = reactor.processes
     pool.reopen()
     assert first.said.endswith(b"reopen\n")
     state_of(pool).set(2, Slot.ANSWERED, 12)
+    row = [1.0, "192.0.2.1", "uv/0.9", "a/b", "c", "c-1.zip", "deny", "a/b", "it is denied", True]
     first.protocol.outReceived(b"no json\n5\n")
+    first.protocol.outReceived(encode_message({TRAFFIC: Traffic().take(), ASKED_FOR: ["/srv/+files/a"], REFUSED: [row]}))
     second.protocol.outReceived(b'{"ready"')
     second.protocol.outReceived(b": 12}\n")
     told = {(measure.name, measure.labels[0][1]): measure.value for measure in pool.measures()}
     assert told["twistpi_worker_requests", "2"] == 12
     assert told["twistpi_worker_starts", "1"] == 1
+    assert application.components.access_times.take(0.0) == ["/srv/+files/a"]
+    assert [list(kept) for kept in application.components.policies.refused.take(9)] == [row]
+
+
+def test_workers_hear_of_other_advisories(pool: WorkerPool, application: Any) -> None:
+    worker = SharedState(os.dup(state_of(pool).descriptor))
+    (listener,) = application.components.advisories.loader.listeners
+    listener(frozenset({"hello"}))
+    listener(None)
+    announced = worker.announced()
+    assert announced is not None
+    assert announced.invalidations == [Invalidation(InvalidationKind.ADVISORIES, "", name) for name in ("hello", "")]
+    worker.close()
 
 
 def test_workers_are_told_to_end_once(pool: WorkerPool, reactor: FakeReactor, application: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from twistpi.model.records import Freshness
 from twistpi.model.text import public_address
 from twistpi.rules.mirrors import file_path
 from twistpi.web.authentication import Authenticator, PasswordQueue
+from twistpi.web.serials import COOKIE, leave_to_first
 
 WHEEL = link("hello-1.0-py3-none-any.whl")
 PAGE = f"/{MIRROR}/+simple/hello/"
@@ -122,6 +123,16 @@ async def test_what_was_not_confirmed_by_this_upstream_is_for_the_first_process(
     assert await mirror.ensure(index, "hello") == PageState("hit", 10.0, public_address(UPSTREAM), GONE, 50.0)
 
 
+@pytest.mark.parametrize("name", ["x_devpi_serial", "cookie"])
+def test_who_knows_of_more_than_is_here_is_answered_by_the_first_process_which_waits_for_it(world: World, name: str) -> None:
+    first = world.site.forwarder
+    world.rebuild(reach=leave_to_first)
+    world.site.forwarder = first
+    for serial, status in ((world.view.position.serial, 200), (world.view.position.serial + 1, 299)):
+        value = f"{COOKIE}={serial}" if name == "cookie" else str(serial)
+        assert Wire(world).ask("/root", **{name: value}).status == status
+
+
 def test_a_file_is_sent_when_it_is_here(world: World) -> None:
     world.list_links("hello", [WHEEL])
     wire = Wire(world)
@@ -132,6 +143,18 @@ def test_a_file_is_sent_when_it_is_here(world: World) -> None:
     assert wire.ask(FILE).body == b"bytes"
     assert wire.ask(f"{FILE}.metadata").body == b"Name: hello\n"
     assert wire.ask(f"/{MIRROR}/+f/abc/0123456789abc/other-1.0.tar.gz").status == 299
+
+
+def test_a_document_is_made_when_the_core_metadata_that_it_holds_is_here(world: World) -> None:
+    path = f"/{MIRROR}/hello/json"
+    world.list_links("hello", [WHEEL])
+    confirm(world)
+    wire = Wire(world)
+    assert wire.ask(path).status == 299
+    world.cache_metadata("hello", WHEEL, b"Metadata-Version: 2.1\nName: hello\nVersion: 1.0\nSummary: Says hello\n")
+    answer = wire.ask(path)
+    assert (answer.json()["info"]["summary"], answer.headers["access-control-allow-origin"]) == ("Says hello", "*")
+    assert asked(world) == [path]
 
 
 def test_lists_of_names_are_for_the_first_process_and_tokens_are_not(world: World) -> None:

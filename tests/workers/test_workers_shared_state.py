@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistpi.web.pages import Invalidation, InvalidationKind
+from twistpi.web.pages import Invalidation, InvalidationKind, invalidations_by_advisories
 from twistpi.workers.shared_state import SharedState, Slot
 
 HELLO = Invalidation(InvalidationKind.PROJECT, "alice/dev", "hello")
@@ -49,6 +49,17 @@ def test_an_entry_that_invalidates_nothing_moves_the_serial(shared_state: Shared
     announced = reader.announced()
     assert announced is not None
     assert (announced.serial, announced.invalidations) == (8, [])
+    reader.close()
+
+
+def test_what_changes_without_an_entry_is_heard_too(shared_state: SharedState) -> None:
+    shared_state.announce(8, [])
+    reader = reader_of(shared_state)
+    shared_state.announce(8, invalidations_by_advisories({"hello"}))
+    announced = reader.announced()
+    assert announced is not None
+    assert (announced.serial, announced.invalidations) == (8, [Invalidation(InvalidationKind.ADVISORIES, "", "hello")])
+    assert reader.announced() is None
     reader.close()
 
 

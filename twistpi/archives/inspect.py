@@ -115,8 +115,8 @@ def _is_info_of(filename: str, folder: str) -> bool:
         is_same_name = normalize_project(name) == project
     except InvalidName:
         return False
-    told = version_of_filename(filename, project)
-    return is_same_name and told is not None and (told == version or is_same_version(told, version.replace("_", "-")))
+    named = version_of_filename(filename, project)
+    return is_same_name and named is not None and (named == version or is_same_version(named, version.replace("_", "-")))
 
 
 def _egg_metadata(source: Source, limits: Limits) -> bytes:

@@ -168,11 +168,11 @@ def _end_of(source: Source, member: Member) -> int:
     extras = source.at(member.offset + length, extra) if extra else b""
     if extra_fields(extras) is None:
         raise source.refusal(f"the extra fields of {shown(member.name)} in it are damaged")
-    told = (crc, *wide_sizes(extras, (unpacked, packed)))
-    if -1 in told:
+    facts = (crc, *wide_sizes(extras, (unpacked, packed)))
+    if -1 in facts:
         raise source.refusal(f"the size of {shown(member.name)} in it is missing")
     wanted = (member.crc, member.unpacked, member.packed)
     may_be_unsaid = bool(flags & DESCRIBED_LATER)
-    if any(one != other and not (may_be_unsaid and one == 0) for one, other in zip(told, wanted, strict=True)):
+    if any(one != other and not (may_be_unsaid and one == 0) for one, other in zip(facts, wanted, strict=True)):
         raise source.refusal(f"{shown(member.name)} has another size or checksum than the central directory says")
     return int(member.offset + length + extra + member.packed)

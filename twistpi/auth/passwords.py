@@ -1,5 +1,7 @@
 """Passwords: hashed and verified with bcrypt (slow: to be called in a thread), and a limit on guessing them.
 
+Users that came from a devpi-server have Argon2 hashes (RFC 9106), which are verified too, until a hash of ours replaces them.
+
 The limit: after each wrong password, the next check for that user from that address waits longer.  The wait is before the check,
 and the checks of one user and address are queued: guessing over a hundred connections at once is no faster than over one.  The
 same user at another address is not affected, nor are other users, until passwords of many users were wrong from one address: then
@@ -16,6 +18,7 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+import argon2
 import attrs
 import bcrypt
 
@@ -25,6 +28,11 @@ CHEAPEST, DEAREST = 4, 18
 """The accepted costs: each step doubles the time of a check; 12 takes about a quarter of a second."""
 
 _HASH = re.compile(r"\$bcrypt-sha256\$v=2,t=2b,r=(\d{1,2})\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})\Z", re.ASCII)
+_ARGON2 = re.compile(
+    r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,172}\Z", re.ASCII
+)
+_MOST_MEMORY, _MOST_PASSES, _MOST_LANES = 1024 * 1024, 64, 64
+"""Of an Argon2 hash, the memory in KiB: devpi-server's take 64 MiB, three passes and four lanes."""
 
 
 def hash_password(password: str, cost: int, salt: bytes | None = None) -> str:
@@ -44,6 +52,8 @@ def verify_password(password: str, password_hash: str | None) -> bool:
     """Whether ``password_hash`` is the hash of ``password``.  The blank password matches only ``BLANK``."""
     if not password_hash or not password:
         return password_hash == BLANK and not password
+    if is_argon2_hash(password_hash):
+        return _verify_argon2(password, password_hash)
     match = _HASH.match(password_hash)
     if match is None or not is_password_hash(password_hash):
         return False
@@ -56,6 +66,22 @@ def is_password_hash(text: str) -> bool:
     """Whether ``text`` is a hash of ``hash_password``, of a password that is not blank, with an accepted cost."""
     match = _HASH.match(text)
     return match is not None and CHEAPEST <= int(match[1]) <= DEAREST
+
+
+def is_argon2_hash(text: str) -> bool:
+    """Whether ``text`` is an Argon2 hash in its usual form, whose verification takes a bearable time and at most 1 GiB."""
+    match = _ARGON2.match(text)
+    if match is None:
+        return False
+    memory, passes, lanes = map(int, match.groups())
+    return memory <= _MOST_MEMORY and 1 <= passes <= _MOST_PASSES and 1 <= lanes <= _MOST_LANES
+
+
+def _verify_argon2(password: str, password_hash: str) -> bool:
+    try:
+        return argon2.PasswordHasher().verify(password_hash, password.encode("utf-8", "surrogatepass"))
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHash):
+        return False
 
 
 def _condensed(password: str, salt_text: str) -> bytes:

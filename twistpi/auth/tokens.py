@@ -1,4 +1,8 @@
-"""Login tokens, which the server signs, API tokens, of which it keeps digests, and tokens by which servers recognise each other.
+"""Login tokens and sessions, which the server signs, API tokens, of which it keeps digests, and tokens by which servers recognise
+each other.
+
+A session is a login in a browser, which keeps its text in a cookie.  It is signed for another purpose than a login token, so
+neither passes for the other: a stolen cookie is no password for the API.
 
 A node token is valid for one request.  It is a JSON object signed by itsdangerous: the node that sends the request, method and
 target, the time, a nonce, and the SHA-256 of the header that names the client of a forwarded request.  It is sent as
@@ -15,15 +19,20 @@ from collections.abc import Callable
 from typing import Final
 
 import attrs
-from itsdangerous import BadData, BadSignature, URLSafeSerializer
+from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer
 
 from twistpi.model.records import Json, User
 from twistpi.model.server_errors import NodeRefused
 
 PREFIX: Final = "login-"
+_DOCS_PREFIX: Final = "docs-"
 _LOGIN_TOKEN = re.compile(r"login-\.?[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}\Z", re.ASCII)
 _PURPOSE: Final = b"twistpi login"
 """Distinguishes these signatures from others made with the same secret."""
+_SESSION_PURPOSE: Final = b"twistpi session"
+_DOCS_PURPOSE: Final = b"twistpi docs"
+_FORM_PURPOSE: Final = b"twistpi form"
+_MESSAGE_PURPOSE: Final = b"twistpi message"
 _AHEAD: Final = 300
 """Seconds by which the clock of another server with the same secret may be ahead."""
 _LONGEST: Final = 16 * 1024
@@ -41,13 +50,17 @@ class LoginClaim:
 
 
 class LoginTokens:
-    """Makes and reads login tokens."""
+    """Makes and reads login tokens and sessions."""
 
     def __init__(self, secret: bytes, lifetime_seconds: int) -> None:
         self.lifetime_seconds = lifetime_seconds
         """From the moment when a token is made."""
         signing = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._serializer = URLSafeSerializer(secret, salt=_PURPOSE, signer_kwargs=signing)
+        self._sessions = URLSafeSerializer(secret, salt=_SESSION_PURPOSE, signer_kwargs=signing)
+        self._docs = URLSafeSerializer(secret, salt=_DOCS_PURPOSE, signer_kwargs=signing)
+        self._messages = URLSafeSerializer(secret, salt=_MESSAGE_PURPOSE, signer_kwargs=signing)
+        self._forms = Signer(secret, salt=_FORM_PURPOSE, key_derivation="hmac", digest_method=hashlib.sha256)
 
     def make(self, user: User, now: float, groups: tuple[str, ...] = ()) -> str:
         """Return a token for ``user`` in ASCII; ``now`` is in Unix seconds."""
@@ -61,9 +74,64 @@ class LoginTokens:
             user, groups, made, digest = self._serializer.loads(text.removeprefix(PREFIX))
         except (BadData, ValueError):
             return None
-        if not now - self.lifetime_seconds <= made <= now + _AHEAD:
+        return LoginClaim(user, tuple(groups), digest) if self._is_in_time(made, now) else None
+
+    def make_session(self, user: User, now: float, nonce: str) -> str:
+        """Return a session of ``user``, which lasts as long as a login token; ``nonce`` tells it from others."""
+        return str(self._sessions.dumps([user.name, nonce, int(now), _password_digest(user)]))
+
+    def read_session(self, text: str, now: float) -> LoginClaim | None:
+        """Return who began the session ``text``; None when it is none, was signed with another secret or is over."""
+        if len(text) > _LONGEST:
             return None
-        return LoginClaim(user, tuple(groups), digest)
+        try:
+            user, _nonce, made, digest = self._sessions.loads(text)
+        except (BadData, ValueError):
+            return None
+        return LoginClaim(user, (), digest) if self._is_in_time(made, now) else None
+
+    def make_docs_token(self, user: User, subject: str, now: float) -> str:
+        """Return a token with which the documentation ``subject``, and nothing else, is read in the name of ``user``.
+
+        It lasts as long as a login token, and stands in paths: documentation has no origin, so browsers send no cookies for it.
+        """
+        return _DOCS_PREFIX + str(self._docs.dumps([user.name, _digest(subject), int(now), _password_digest(user)]))
+
+    def read_docs_token(self, text: str, subject: str, now: float) -> LoginClaim | None:
+        """Return in whose name ``text`` lets the documentation ``subject`` be read; None when it does not."""
+        try:
+            user, digest, made, password = self._docs.loads(text[:_LONGEST].removeprefix(_DOCS_PREFIX))
+        except (BadData, ValueError):
+            return None
+        return LoginClaim(user, (), password) if digest == _digest(subject) and self._is_in_time(made, now) else None
+
+    def form_token(self, session: str, nonce: str) -> str:
+        """Return what each form of a session has to send: no page of another site knows it.
+
+        ``nonce``, hexadecimal digits, makes it another one on each page, so that nobody learns it from how well pages compress.
+        """
+        return f"{nonce}.{self._forms.get_signature(f'{session} {nonce}').decode('ascii')}"
+
+    def is_form_token(self, session: str, text: str) -> bool:
+        """Whether ``text`` is a form token of ``session``, in constant time."""
+        nonce, _dot, signature = text.partition(".")
+        signed, shown = (part.encode("utf-8", "surrogatepass") for part in (f"{session} {nonce}", signature))
+        return self._forms.verify_signature(signed, shown)
+
+    def make_message(self, session: str, text: str) -> str:
+        """Return ``text``, which the next page of a session shows, in ASCII."""
+        return str(self._messages.dumps([_digest(session), text]))
+
+    def read_message(self, session: str, text: str) -> str:
+        """Return what ``make_message`` was told for ``session``; empty for anything else."""
+        try:
+            digest, message = self._messages.loads(text[:_LONGEST])
+        except (BadData, ValueError):
+            return ""
+        return str(message) if digest == _digest(session) else ""
+
+    def _is_in_time(self, made: float, now: float) -> bool:
+        return now - self.lifetime_seconds <= made <= now + _AHEAD
 
 
 def looks_like_one(text: str) -> bool:

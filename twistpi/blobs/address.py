@@ -43,6 +43,16 @@ class BlobAddress:
         return f"{self.digits[:3]}/{self.digits[3:]}/{self.filename}"
 
 
+@attrs.frozen
+class BlobTimes:
+    """When something happened to a blob, in Unix seconds."""
+
+    kept: float
+    """When it was last kept or claimed."""
+    accessed: float
+    """When a client last asked for it; when it was kept, if nobody did since."""
+
+
 def blob_address(sha256: str, filename: str) -> BlobAddress:
     """The address of the file ``filename`` whose bytes have the SHA-256 ``sha256`` (64 lower-case hexadecimal digits)."""
     if not _SHA256.match(sha256):

@@ -113,9 +113,7 @@ class IncomingFile:
                     self.size += written
                     rest = rest[written:]
         except StorageFull:
-            self.discard()
-            with suppress(OSError):  # give the room back even while readers hold the descriptor
-                os.ftruncate(self.fileno(), 0)
+            self.discard()  # the room is given back when it is closed: readers may read on until then
             raise
 
     def read(self, offset: int, length: int) -> bytes:

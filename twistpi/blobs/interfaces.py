@@ -9,12 +9,16 @@ from typing import BinaryIO
 
 from zope.interface import Interface
 
-from twistpi.blobs.address import BlobAddress
+from twistpi.blobs.address import BlobAddress, BlobTimes
 from twistpi.blobs.incoming import IncomingFile
 
 
 class IBlobs(Interface):
-    """Blobs by address.  All methods may be called in any thread."""
+    """Blobs by address.  All methods may be called in any thread.
+
+    *Here* is on this machine's disk.  That is all there is, but for a node of a cluster, whose disk is a cache: its blobs are in
+    a bucket, which ``keep``, ``last_kept``, ``withdraw``, ``walk`` and ``foreign_paths`` are about.
+    """
 
     def path(address: BlobAddress) -> str:
         """The blob's path, whether or not it is there."""
@@ -23,7 +27,7 @@ class IBlobs(Interface):
         """The size of the blob in bytes, or None when it is not here."""
 
     def open(address: BlobAddress) -> BinaryIO:
-        """The blob for reading; ``FileNotFoundError`` when it is not here."""
+        """The blob for reading; ``FileNotFoundError`` when it is not here and cannot be brought here."""
 
     def incoming() -> IncomingFile:
         """A new, empty file.  ``StorageFull`` when there is no room for it."""
@@ -42,17 +46,23 @@ class IBlobs(Interface):
         """The blob for reading, as if kept just now; None when it is not here.  Until it is closed, the blob stays."""
 
     def last_kept(address: BlobAddress) -> float | None:
-        """When the blob was last kept or claimed, in Unix seconds; None when it is not here."""
+        """When the blob was last kept or claimed, in Unix seconds; None when there is none."""
+
+    def note_access(path: str, at: float) -> bool:
+        """Make ``at`` (Unix seconds) the access time of the blob at a path that ``path`` returned; return whether it is here."""
+
+    def times(address: BlobAddress) -> BlobTimes | None:
+        """When the blob was kept and asked for; None when it is not here."""
 
     def withdraw(address: BlobAddress, before: float) -> Callable[[], object] | None:
         """Take the blob out of its place, if it was last kept before ``before`` (Unix seconds) and is not claimed.
 
         Quick, whatever the blob's size.  Returns a function that frees its room, for any thread (else the next start does); None
-        when the blob stays, or is not here.
+        when the blob stays, or there is none.
         """
 
     def remove(address: BlobAddress) -> bool:
-        """Remove the blob; whether it was there."""
+        """Remove the bytes that are here, because they are not the right ones; whether there were any."""
 
     def walk() -> Iterator[tuple[BlobAddress, int]]:
         """Every blob with its size in bytes, by address."""

@@ -21,7 +21,6 @@ import errno
 import io
 import itertools
 import os
-import re
 import shutil
 import stat
 import threading
@@ -33,16 +32,20 @@ from typing import BinaryIO, Final
 
 from zope.interface import implementer
 
-from twistpi.blobs.address import BlobAddress, sha256_of
+from twistpi.blobs.address import BlobAddress, BlobTimes, sha256_of
 from twistpi.blobs.incoming import IncomingFile, System, close_to_others, storage_full
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.model.errors import InvalidName, TwistpiError
+from twistpi.blobs.scan import scan
+from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import BlobConflict, ServerdirRefused, SyncFailed
 
 ROOT: Final = "+files"
 """The folder of blobs below the server directory."""
 INCOMING: Final = "incoming"
 """The folder of files on their way."""
+
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_NO_ACCESS_TIME: Final[int] = getattr(os, "O_NOATIME", 0)
 
 
 @implementer(IBlobs)
@@ -142,10 +145,28 @@ class Tree:
 
     def last_kept(self, address: BlobAddress) -> float | None:
         """See ``IBlobs``; the time of the file's last change."""
+        times = self.times(address)
+        return None if times is None else times.kept
+
+    def times(self, address: BlobAddress) -> BlobTimes | None:
+        """See ``IBlobs``; the times of the file."""
         try:
-            return None if self.find(address) is None else os.lstat(self.path(address)).st_mtime
+            if self.find(address) is None:
+                return None
+            found = os.lstat(self.path(address))
         except FileNotFoundError:
             return None
+        return BlobTimes(found.st_mtime, max(found.st_mtime, found.st_atime))
+
+    def note_access(self, path: str, at: float) -> bool:
+        """See ``IBlobs``."""
+        try:
+            with self._lock:  # else a time at which the blob is kept meanwhile could be set back
+                kept = os.lstat(path).st_mtime_ns
+                os.utime(path, ns=(int(at * 1e9), kept), follow_symlinks=False)
+        except OSError:  # it is gone, or another owner's
+            return False
+        return True
 
     def withdraw(self, address: BlobAddress, before: float) -> Callable[[], object] | None:
         """See ``IBlobs``."""
@@ -169,11 +190,11 @@ class Tree:
 
     def walk(self) -> Iterator[tuple[BlobAddress, int]]:
         """See ``IBlobs``."""
-        return (found for found in _scan(self._root) if not isinstance(found, str))
+        return (found for found in scan(self._root) if not isinstance(found, str))
 
     def foreign_paths(self) -> Iterator[str]:
         """See ``IBlobs``."""
-        return (found for found in _scan(self._root) if isinstance(found, str))
+        return (found for found in scan(self._root) if isinstance(found, str))
 
     def digest(self, address: BlobAddress) -> str:
         """See ``IBlobs``."""
@@ -188,7 +209,10 @@ class Tree:
         path = self.path(address)
         if self.find(address) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return os.open(path, _FLAGS | _NO_ACCESS_TIME)  # what reads a blob here checks or copies it: no client asked
+        except PermissionError:  # another owner's file
+            return os.open(path, _FLAGS)
 
     def _claimed(self, address: BlobAddress) -> Callable[[], None]:
         """Claim a blob; return the function that ends the claim."""
@@ -267,33 +291,3 @@ def open_tree(serverdir: str, system: System | None = None) -> Tree:
     except OSError as error:
         raise ServerdirRefused(serverdir, str(error)) from error
     return tree
-
-
-_LEVELS: Final = (re.compile(r"[0-9a-f]{3}\Z"), re.compile(r"[0-9a-f]{13}\Z"))
-"""The names of the folders of the two levels."""
-
-
-def _scan(root: str, digits: str = "", below: str = "") -> Iterator[tuple[BlobAddress, int] | str]:
-    """Each blob below the folder ``root`` with its size, and the path of everything else there, ordered by name.
-
-    A symbolic link is never a blob, and other folders are not searched.  What disappears meanwhile is passed over.
-    """
-    level = (0, 3, 16).index(len(digits))
-    try:
-        with os.scandir(os.path.join(root, below)) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        path = os.path.join(below, entry.name)
-        if level < 2 and _LEVELS[level].match(entry.name) and entry.is_dir(follow_symlinks=False):
-            yield from _scan(root, digits + entry.name, path)
-        elif level == 2 and entry.is_file(follow_symlinks=False):
-            try:
-                yield BlobAddress(digits, entry.name), entry.stat(follow_symlinks=False).st_size
-            except InvalidName:
-                yield path
-            except FileNotFoundError:
-                continue
-        else:
-            yield path

@@ -44,10 +44,17 @@ the new one gets its name, so a crash leaves a first part of the batch, never a 
 A log that begins later
 =======================
 
-A replica may do without the older history.  Then its first segment is one that begins after a line which it knows by its digest
-alone, and ``base.json`` beside the segments says which: ``{"chain": CHAIN, "serial": N}``.  The segment is named by N + 1, its
-first line is chained to ``CHAIN``, and all that is said here of lines and files holds from there on; the view that belongs to
-such a log came with it.  Segments named by smaller serials are not part of the log, whatever is in them: they are being brought.
+A replica may do without the older history, and any log may have a summary in its place.  Then its first segment is one that
+begins after a line which it knows by its digest alone, and ``base.json`` beside the segments says which:
+``{"chain": CHAIN, "serial": N}``.  The segment is named by N + 1, its first line is chained to ``CHAIN``, and all that is said
+here of lines and files holds from there on.  A ``summary`` in ``base.json`` is the SHA-256 of the lines of one, from which the
+view of what was before is built (``summary.py``); without one, the view that belongs to such a log came with it.
+
+To compact a log, first the summary is written, synced, given its name, and its folder synced.  Then, on a primary, an entry
+names it.  Then ``base.json`` is replaced as below, and then the older segments and summaries are removed.  What a crash left of
+these is removed at start, where ``base.json`` names a summary.
+
+Without a summary, segments named by smaller serials are not part of the log, whatever is in them: they are being brought.
 When one is whole, and its lines lead to ``CHAIN``, it is synced, its folder too, and ``base.json`` is replaced (written as
 ``base.json.new``, synced, renamed, the folder synced) by one that speaks of the line before it, or, at serial 1, removed.
 

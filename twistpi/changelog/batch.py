@@ -1,4 +1,4 @@
-"""Filling a view from a log, and one batch of the writer: decide, fold, append, sync, commit.
+"""One batch of the writer: decide, fold, append, sync, commit.
 
 Blocking, without threads or Deferreds.
 """
@@ -6,91 +6,34 @@ Blocking, without threads or Deferreds.
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 
-from twistpi.changelog.interfaces import IChangelog, RawLine, View
+from twistpi.changelog.catch_up import catch_up, decode_body
+from twistpi.changelog.interfaces import IChangelog, View
 from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import (
     LogConflict,
     LogDamaged,
+    LogUnreachable,
     MalformedChange,
+    ServerdirRefused,
     StorageFull,
     SyncFailed,
     UnknownPosition,
-    ViewDamaged,
     WrittenNotShown,
 )
 
-FATAL = (SyncFailed, LogDamaged, UnknownPosition, MalformedChange, ViewDamaged)
+FATAL = (SyncFailed, LogDamaged, UnknownPosition, MalformedChange, ServerdirRefused)
 """After these the log or the view cannot be relied upon: the writer ends."""
-
-
-BATCH_BYTES: Final = 1024 * 1024
-"""About the most that is applied in one transaction, however few lines that is."""
-
-
-def catch_up(
-    changelog: IChangelog,
-    view: View,
-    *,
-    batch: int = 4000,
-    applied: Callable[[int, tuple[Change, ...]], object] = lambda _serial, _changes: None,
-) -> int:
-    """Apply to ``view`` every entry after its position; return how many there were.  Blocking.
-
-    The view commits after each ``batch`` entries; ``applied(serial, changes)`` is called after the commit that holds them.
-    Raises what ``IChangelog.read`` raises, ``MalformedChange`` (with a note of the serial), and what the
-    view raises; what was committed before stays.
-    """
-    count = 0
-    gc.disable()  # the search for reference cycles takes a tenth of the time and finds none here
-    try:
-        for lines in _bunches(changelog.read(view.position), batch):
-            entries = [decode_body(line.serial, line.body) for line in lines]
-            view.begin()
-            try:
-                for entry in entries:
-                    view.apply(entry)
-                view.commit(lines[-1].position)
-            except BaseException:
-                view.rollback()
-                raise
-            count += len(lines)
-            for entry in entries:
-                applied(entry.serial, entry.changes)
-    finally:
-        gc.enable()
-    return count
-
-
-def _bunches(lines: Iterator[RawLine], most: int) -> Iterator[list[RawLine]]:
-    bunch: list[RawLine] = []
-    size = 0
-    for line in lines:
-        bunch.append(line)
-        size += len(line.body)
-        if len(bunch) >= most or size >= BATCH_BYTES:
-            yield bunch
-            bunch, size = [], 0
-    if bunch:
-        yield bunch
-
-
-def decode_body(serial: int, body: bytes) -> Entry:
-    """The entry of a line; raises ``MalformedChange``, with a note of the serial."""
-    try:
-        return decode_content(body, serial)
-    except MalformedChange as error:
-        error.add_note(f"That is in serial {serial}.")
-        raise
+_FOR_ALL = (LogUnreachable, WrittenNotShown)
+"""These concern a batch as it is: its requests are not tried one by one, because they may be in the log."""
 
 
 @attrs.frozen
@@ -134,9 +77,14 @@ class Receive:
     lines: Sequence[bytes]
 
 
-Request = Commit | Keep | Receive
+@attrs.frozen(eq=False)
+class Refresh:
+    """A request to show what others appended to the log."""
+
+
+Request = Commit | Keep | Receive | Refresh
 Answer = Committed | Position | Exception | None
-"""For a ``Commit``, a ``Receive`` or a ``Keep`` that succeeded, or why it did not."""
+"""For a ``Commit``, a ``Receive`` or ``Refresh``, or a ``Keep`` that succeeded, or why it did not."""
 
 
 @attrs.define
@@ -172,6 +120,11 @@ class _ViewFailed(Exception):
         return answer if isinstance(answer, Exception) else self.refusal
 
 
+def _kind(request: Request) -> type[Request]:
+    """What can be answered together; commits and local facts can."""
+    return type(request) if isinstance(request, Receive | Refresh) else Commit
+
+
 @attrs.define
 class Batches:
     """Turn requests into entries of a changelog and of a view: many at a time, with one sync."""
@@ -187,9 +140,11 @@ class Batches:
         outcome = Outcome()
         try:
             self._catch_up(outcome)
-            for are_received, group in groupby(requests, key=lambda request: isinstance(request, Receive)):
-                if are_received:
+            for kind, group in groupby(requests, key=_kind):
+                if kind is Receive:
                     self._receive_all(cast(Iterable[Receive], group), outcome)
+                elif kind is Refresh:
+                    self._refresh(len(list(group)), outcome)
                 else:
                     self._answer(cast(list[Commit | Keep], list(group)), outcome)
         except FATAL as error:
@@ -211,6 +166,17 @@ class Batches:
             raise
         except Exception as error:
             raise _ViewFailed(error) from error
+        self._latest = ""  # those entries may be later than what this machine takes for now
+
+    def _refresh(self, count: int, outcome: Outcome) -> None:
+        """Show what others appended, and answer ``count`` requests with the end of that."""
+        answer: Answer
+        try:
+            answer = self._changelog.refresh()
+        except (LogUnreachable, StorageFull) as error:
+            answer = error
+        self._catch_up(outcome)
+        outcome.answers += [answer] * count
 
     def _receive_all(self, requests: Iterable[Receive], outcome: Outcome) -> None:
         """Append the lines of each request; lines that are wrong change nothing."""
@@ -260,6 +226,8 @@ class Batches:
         except LogConflict:  # another process appended: read on, then decide again
             self._catch_up(outcome)
             self._answer(requests, outcome)
+        except _FOR_ALL as error:
+            outcome.answers += [error] * len(requests)
         except Exception as error:
             if len(requests) == 1:
                 outcome.answers.append(error)

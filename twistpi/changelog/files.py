@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 from zope.interface import implementer
 
+from twistpi.changelog.beginning import prepend_segment
 from twistpi.changelog.disk import AppendFile, Disk
 from twistpi.changelog.format import (
     NEW_SUFFIX,
@@ -19,6 +20,7 @@ from twistpi.changelog.format import (
     make_line,
     read_base,
     read_header,
+    read_summary_digest,
     segment_name,
     segment_start,
     sort_unfinished,
@@ -26,22 +28,29 @@ from twistpi.changelog.format import (
     write_base,
 )
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
+from twistpi.changelog.places import locate
 from twistpi.changelog.reader import (
     Extent,
     Progress,
     find_line,
     last_line,
-    locate,
     log_bytes,
     next_extent,
     read_lines,
     report_progress,
     segment_path,
-    split_lines,
 )
+from twistpi.changelog.summary import remove_compacted, summary_path
 from twistpi.changelog.tail import TornTail, find_end
 from twistpi.model.peers import Position
-from twistpi.model.server_errors import FeedDamaged, LogConflict, LogDamaged, StorageFull, SyncFailed, UnknownSerial
+from twistpi.model.server_errors import (
+    LogConflict,
+    LogDamaged,
+    StorageFull,
+    SyncFailed,
+    UnknownPosition,
+    UnknownSerial,
+)
 
 VERIFY_ALL_BELOW = 16 * 1024 * 1024
 """Bytes up to which a log is verified from its beginning at every start; that takes well under a second."""
@@ -65,6 +74,8 @@ class FileChangelog:
     """Bytes in that segment."""
     _file: AppendFile | None
     """That segment, or None while there is none at all."""
+    summary: str | None = None
+    """The SHA-256 of the summary that stands for what is before ``begins_after``; None without one."""
     _dead: SyncFailed | None = None
 
     @classmethod
@@ -80,7 +91,8 @@ class FileChangelog:
         """Open the log in ``directory``, which is made when it is missing; blocking.
 
         Lines after ``trusted`` are checked (the position of a view's stamp, which was synced before the stamp was written), or
-        all of a log smaller than ``verify_all_below`` bytes.  What an interrupted write left at the end is cut off.
+        all of a log smaller than ``verify_all_below`` bytes.  What an interrupted write left at the end is cut off.  Where
+        ``trusted`` is in an earlier segment than the last one, only that is checked: who reads on from there checks the rest.
 
         Raises ``UnknownPosition`` when ``trusted`` is not in this log: drop the view, and open again without.  Raises
         ``LogDamaged`` for any other damage, and then has changed nothing.
@@ -89,16 +101,20 @@ class FileChangelog:
         base, segments = read_base(directory, disk)
         if trusted is not None:
             find_line(directory, disk, trusted)
-        everything = log_bytes(directory, disk) <= verify_all_below
-        last, cut = find_end(directory, disk, None if everything else trusted)
+        start = None
+        if trusted is not None and log_bytes(directory, disk) > verify_all_below:
+            start = trusted if trusted.segment == segments[-1] else _segment_start(directory, disk, segments)
+        last, cut = find_end(directory, disk, start)
         file = disk.append_to(segment_path(directory, segments[-1])) if segments else None
         if file and cut:
             file.truncate(cut.offset)
             file.sync()
         segment = segments[-1] if segments else base.segment
         size = last.offset if segment == last.segment else 0
-        log = cls(directory, disk, segment_limit, base, last, cut, segment, size, file)
+        summary = read_summary_digest(directory, disk)
+        log = cls(directory, disk, segment_limit, base, last, cut, segment, size, file, summary)
         log._remove_unfinished()
+        remove_compacted(directory, disk)
         return log
 
     def append(self, bodies: Sequence[bytes], expect: int) -> Position:
@@ -119,6 +135,10 @@ class FileChangelog:
         bodies, digest = check_lines(lines, expect + 1, bytes.fromhex(self.last.chain))
         approve(bodies)
         return self._put([line + b"\n" for line in lines], digest)
+
+    def refresh(self) -> Position:
+        """See ``IChangelog``: one process alone appends to a folder."""
+        return self.last
 
     def _check_end(self, expect: int) -> None:
         if self._dead:
@@ -146,27 +166,32 @@ class FileChangelog:
         the line before its first one.  Its lines must lead to ``begins_after``.  In any thread, one at a time; blocking, about a
         second for a segment of the usual size.  Raises ``FeedDamaged``, with the log as it was: fetch the file anew.
         """
-        disk, path = self._disk, self.segment_path(first_serial)
-        start = segment_start(first_serial, before)
-        serial, digest, rest = start.serial, bytes.fromhex(before), b""
-        for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
-            _bodies, digest = check_lines(lines, serial + 1, digest)
-            serial += len(lines)
-        if rest:
-            raise FeedDamaged(serial + 1, "the line is incomplete")
-        base = self.begins_after
-        if (serial, digest.hex()) != (base.serial, base.chain):
-            told = f"the segment {first_serial} ends there and does not lead to serial {base.serial}"
-            raise FeedDamaged(serial, f"{told}, after which the log begins")
-        file = disk.append_to(path)
-        try:
-            file.sync()
-        finally:
-            file.close()
-        disk.sync_folder(self._directory)
-        write_base(self._directory, disk, start)
+        start = prepend_segment(self._directory, self._disk, first_serial, before, self.begins_after)
         self.begins_after = start
         return start
+
+    def compact(self, serial: int, summary: str) -> int:
+        """Have the log begin after ``serial``, the last one of a segment; return how many bytes were removed before it.
+
+        The summary of those entries is durable under its name; ``summary`` is the SHA-256 of its lines.  In any thread, one at a
+        time and none during ``prepend``; readers and ``append`` go on meanwhile.  Blocking.  Raises ``UnknownSerial`` when no
+        segment begins after ``serial``, and then has changed nothing.
+        """
+        segments = self.segments()
+        kept = next((segment for segment in segments if segment.first == serial + 1 > segments[0].first), None)
+        if kept is None:
+            raise UnknownSerial(serial, self.begins_after.serial + 1, self.last.serial)
+        start = segment_start(kept.first, kept.before)
+        write_base(self._directory, self._disk, start, summary)
+        self.begins_after, self.summary = start, summary
+        remove_compacted(self._directory, self._disk)
+        return sum(segment.size for segment in segments if segment.first < kept.first)
+
+    def summarised(self, summary: str) -> None:
+        """Note that what is before the log's beginning has a summary, which is here under its name; durable when this returns."""
+        self._disk.sync_folder(self._directory)
+        write_base(self._directory, self._disk, self.begins_after, summary)
+        self.summary = summary
 
     def position(self, serial: int) -> Position:
         """See ``IChangelog``."""
@@ -188,19 +213,17 @@ class FileChangelog:
             size = self._disk.size(segment_path(self._directory, first)) if sealed else last.offset
             found.append(Segment(first, size, sealed, before))
             if sealed:
-                before = self._chain_at_end(first, size)
+                before = _chain_at_end(self._directory, self._disk, first, size)
         return found
-
-    def _chain_at_end(self, segment: int, size: int) -> str:
-        line = last_line(self._disk, segment_path(self._directory, segment), size)
-        try:
-            return read_header(line or b"")[1]
-        except BadLine as problem:
-            raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
 
     def next_extent(self, segment: int, offset: int, until: Position) -> Extent | None:
         """See ``reader.next_extent``."""
         return next_extent(self._directory, self._disk, segment, offset, until)
+
+    @property
+    def summary_path(self) -> str:
+        """The path of the summary of what is before ``begins_after``, where there is one."""
+        return summary_path(self._directory, self.begins_after.serial)
 
     def segment_path(self, first_serial: int) -> str:
         """See ``reader.segment_path``."""
@@ -225,11 +248,17 @@ class FileChangelog:
 
         ``on_progress`` is called about every 256 KiB (a few milliseconds of Python); it may sleep, and raise to end early.
         """
-        until = self.last
-        total = log_bytes(self._directory, self._disk)
-        for _line in report_progress(self.read(self.begins_after), total, on_progress):
-            pass
-        return until
+        while True:
+            until, beginning = self.last, self.begins_after
+            try:
+                total = log_bytes(self._directory, self._disk)
+                for _line in report_progress(self.read(beginning), total, on_progress):
+                    pass
+            except (LogDamaged, UnknownPosition, FileNotFoundError):
+                if self.begins_after == beginning:
+                    raise
+            else:
+                return until
 
     def close(self) -> None:
         """See ``IChangelog``."""
@@ -294,6 +323,21 @@ class FileChangelog:
     def _die(self, error: OSError) -> SyncFailed:
         self._dead = SyncFailed(self._directory, _reason(error))
         return self._dead
+
+
+def _segment_start(directory: str, disk: Disk, segments: Sequence[int]) -> Position:
+    """Where the last one of ``segments`` begins; the chain is as the line before it states it."""
+    size = disk.size(segment_path(directory, segments[-2]))
+    return segment_start(segments[-1], _chain_at_end(directory, disk, segments[-2], size))
+
+
+def _chain_at_end(directory: str, disk: Disk, segment: int, size: int) -> str:
+    """The chain of the line that ends ``segment``, which has ``size`` bytes; raises ``LogDamaged``."""
+    line = last_line(disk, segment_path(directory, segment), size)
+    try:
+        return read_header(line or b"")[1]
+    except BadLine as problem:
+        raise LogDamaged(segment, segment_name(segment), size, str(problem)) from None
 
 
 def _reason(error: OSError) -> str:

@@ -34,15 +34,14 @@ def make_line(serial: int, previous: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def check_line(line: bytes, serial: int, previous: bytes) -> tuple[bytes, bytes]:
     """The digest and the body of ``line`` (without line feed); ``BadLine`` unless it is ``serial`` after ``previous``."""
-    number = b"%d " % serial
-    start = len(number)
+    start = line.find(b" ") + 1  # few steps: millions of lines are checked in a row
     body = line[start + 65 :]
-    digest = sha256(previous + number + body).digest()
-    if line[: start + 65] == b"%b%b " % (number, hexlify(digest)):
+    digest = sha256(previous + line[:start] + body).digest()
+    if line.startswith(b"%d %b " % (serial, hexlify(digest))):
         return digest, body
     if not _SHAPE.fullmatch(line):
         raise BadLine("this is not a line of a changelog")
-    if not line.startswith(number):
+    if not line.startswith(b"%d " % serial):
         raise BadLine(f"serial {serial} is due here, but the line says {line.split(b' ', 1)[0].decode()}")
     raise BadLine("the line and its chain digest do not belong together, or the line before it is another")
 
@@ -149,19 +148,37 @@ def read_base(directory: str, disk: Disk) -> tuple[Position, list[int]]:
     Raises ``LogDamaged`` when ``base.json`` cannot be read.
     """
     names = disk.names(directory)
-    if BASE_NAME not in names:
-        return BEGINNING, sort_segments(names)
-    try:
-        base = _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
-    except FileNotFoundError:  # the oldest segment was just prepended
-        base = BEGINNING
+    base, _summary = _read_base(directory, disk, names)
     return base, [first for first in sort_segments(names) if first >= base.segment]
 
 
-def write_base(directory: str, disk: Disk, base: Position) -> None:
+def read_beginning(directory: str, disk: Disk) -> tuple[Position, str | None]:
+    """Where the log in ``directory`` begins, and the SHA-256 of the summary that stands for what is before; None without one.
+
+    Raises ``LogDamaged``.
+    """
+    return _read_base(directory, disk, disk.names(directory))
+
+
+def read_summary_digest(directory: str, disk: Disk) -> str | None:
+    """The SHA-256 of the summary that stands for what is before the log; None without one.  Raises ``LogDamaged``."""
+    return read_beginning(directory, disk)[1]
+
+
+def _read_base(directory: str, disk: Disk, names: Iterable[str]) -> tuple[Position, str | None]:
+    if BASE_NAME not in names:
+        return BEGINNING, None
+    try:
+        return _parse(disk.read(os.path.join(directory, BASE_NAME), 0, _LONGEST))
+    except FileNotFoundError:  # the oldest segment was just prepended
+        return BEGINNING, None
+
+
+def write_base(directory: str, disk: Disk, base: Position, summary: str | None = None) -> None:
     """Have the log in ``directory`` begin at ``base``, a position from ``segment_start``; atomic and durable.  Blocking.
 
-    The segments that are to be part of the log have their names already.
+    The segments that are to be part of the log have their names already, and so has the summary of what is before them, whose
+    SHA-256 is ``summary``.
     """
     path = os.path.join(directory, BASE_NAME)
     if base == BEGINNING:
@@ -171,7 +188,8 @@ def write_base(directory: str, disk: Disk, base: Position) -> None:
         temporary = os.path.join(directory, _HALF_WRITTEN)
         file = disk.create(temporary)
         try:
-            file.write(orjson.dumps({"chain": base.chain, "serial": base.serial}, option=orjson.OPT_APPEND_NEWLINE))
+            fields = {"chain": base.chain, "serial": base.serial} | ({} if summary is None else {"summary": summary})
+            file.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
             file.sync()
         finally:
             file.close()
@@ -179,13 +197,15 @@ def write_base(directory: str, disk: Disk, base: Position) -> None:
     disk.sync_folder(directory)
 
 
-def _parse(content: bytes) -> Position:
+def _parse(content: bytes) -> tuple[Position, str | None]:
     try:
         fields: object = orjson.loads(content)
     except orjson.JSONDecodeError:
         fields = None
     match fields:
-        case {"serial": int(serial), "chain": str(chain)} if serial > 0 and _CHAIN.fullmatch(chain):
-            return segment_start(serial + 1, chain)
+        case {"serial": int(serial), "chain": str(chain), **others} if serial > 0 and _CHAIN.fullmatch(chain):
+            summary = others.get("summary")
+            if summary is None or (isinstance(summary, str) and _CHAIN.fullmatch(summary)):
+                return segment_start(serial + 1, chain), summary
     reason = "it does not say after which line the log begins; copy that file from a backup, or make the replica anew"
     raise LogDamaged(0, BASE_NAME, 0, reason)

@@ -1,4 +1,4 @@
-"""Reading a log's folder: lines with their chain checked, one line by its serial, and runs of whole lines as parts of files.
+"""Reading a log's folder: lines with their chain checked, and runs of whole lines as parts of files.
 
 Nothing here changes a file, and everything works while another process appends.
 """
@@ -6,17 +6,16 @@ Nothing here changes a file, and everything works while another process appends.
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Final
 
 import attrs
 
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.format import BadLine, check_line, read_base, read_header, segment_name
+from twistpi.changelog.format import BadLine, check_line, check_lines, read_base, read_header, segment_name
 from twistpi.changelog.interfaces import RawLine
 from twistpi.model.peers import Position
-from twistpi.model.server_errors import LogDamaged, UnknownPosition
+from twistpi.model.server_errors import FeedDamaged, LogDamaged, UnknownPosition
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time, unless a line is longer."""
@@ -143,6 +142,18 @@ def split_lines(disk: Disk, path: str, offset: int) -> Iterator[tuple[list[bytes
         yield lines, rest
 
 
+def check_segment(disk: Disk, path: str, before: Position, end: Position) -> None:
+    """Check that the lines of the file at ``path`` lead from ``before`` to ``end``; raises ``FeedDamaged``.  Blocking."""
+    serial, digest, rest = before.serial, bytes.fromhex(before.chain), b""
+    for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
+        _bodies, digest = check_lines(lines, serial + 1, digest)
+        serial += len(lines)
+    if rest:
+        raise FeedDamaged(serial + 1, "the line is incomplete")
+    if (serial, digest.hex()) != (end.serial, end.chain):
+        raise FeedDamaged(serial, f"the segment {before.segment} ends there and does not lead to serial {end.serial}")
+
+
 def last_line(disk: Disk, path: str, end: int) -> bytes | None:
     """The line of the file at ``path`` whose line feed is the last byte before ``end``, without it; None when there is none."""
     length = 4096
@@ -162,45 +173,7 @@ _FIRST_READ = 512
 _LONGEST_READ = 256 * 1024
 
 
-def locate(directory: str, disk: Disk, serial: int, last: Position, segments: Sequence[int]) -> Position:
-    """The end of the line ``serial``, which is one of those up to ``last`` in the ``segments``.  Blocking, for a millisecond.
-
-    Its chain is as the line states it.  Raises ``LogDamaged`` when the line is not where it has to be.
-    """
-    segment = segments[bisect_right(segments, serial) - 1]
-    path = segment_path(directory, segment)
-    size = last.offset if segment == last.segment else disk.size(path)
-    start = _find_start(disk, path, size, serial)
-    feed = _find_feed(disk, path, start, size)
-    line = disk.read(path, start, (size if feed is None else feed) - start)
-    try:
-        found, chain, _body = read_header(line)
-    except BadLine as problem:
-        raise LogDamaged(serial, segment_name(segment), start, str(problem)) from None
-    if found != serial:
-        raise LogDamaged(serial, segment_name(segment), start, f"serial {serial} is due there, but the line says {found}")
-    return Position(serial, chain, segment, start + len(line) + 1)
-
-
-def _find_start(disk: Disk, path: str, size: int, serial: int) -> int:
-    """Where the line ``serial`` begins in a file that begins with an earlier line, or with this one."""
-    low, high = 0, size  # A line not later than ``serial`` begins at ``low``; those that begin at ``high`` or after are later.
-    while high - low > 1:
-        middle = (low + high) // 2
-        feed = _find_feed(disk, path, middle - 1, high - 1)
-        if feed is not None and _serial_at(disk, path, feed + 1) <= serial:
-            low = feed + 1
-        else:
-            high = middle
-    return low
-
-
-def _serial_at(disk: Disk, path: str, start: int) -> int:
-    digits = disk.read(path, start, 24).split(b" ", 1)[0]
-    return int(digits) if digits.isdigit() else 0
-
-
-def _find_feed(disk: Disk, path: str, start: int, end: int) -> int | None:
+def find_feed(disk: Disk, path: str, start: int, end: int) -> int | None:
     """The offset of the first line feed from ``start`` on and before ``end``, or None."""
     length = _FIRST_READ
     while start < end and (content := disk.read(path, start, min(length, end - start))):
@@ -252,12 +225,19 @@ def _end_of(directory: str, disk: Disk, segment: int, until: Position) -> int:
 
 def _end_of_a_line(disk: Disk, path: str, offset: int, near: int, end: int) -> int:
     """Where the last line ends that ends between ``offset`` and ``near``; else the first that ends after ``near``."""
-    place = near
-    while place > offset:
-        start = max(offset, place - _CHUNK)
-        feed = disk.read(path, start, place - start).rfind(b"\n")
-        if feed >= 0:
-            return start + feed + 1
-        place = start
-    following = _find_feed(disk, path, near, end)
+    end_of_last = end_of_last_line(disk, path, offset, near)
+    if end_of_last is not None:
+        return end_of_last
+    following = find_feed(disk, path, near, end)
     return end if following is None else following + 1
+
+
+def end_of_last_line(disk: Disk, path: str, start: int, end: int) -> int | None:
+    """Where the last line ends whose line feed is between ``start`` and ``end``, or None."""
+    while end > start:
+        begin = max(start, end - _CHUNK)
+        feed = disk.read(path, begin, end - begin).rfind(b"\n")
+        if feed >= 0:
+            return begin + feed + 1
+        end = begin
+    return None

@@ -24,6 +24,7 @@ from twistpi.changelog.format import (
     write_base,
 )
 from twistpi.changelog.reader import find_line, read_lines, segment_path
+from twistpi.changelog.summary import summarised_serials, summary_path
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import LogDamaged
 
@@ -122,6 +123,8 @@ def truncate_log(directory: str, disk: Disk, position: Position) -> None:
             disk.sync_folder(directory)
     if position.serial == 0:
         write_base(directory, disk, BEGINNING)
+        for serial in summarised_serials(names):
+            disk.remove(summary_path(directory, serial))
         return
     segment = disk.append_to(segment_path(directory, position.segment))
     try:

@@ -15,13 +15,13 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Decide, Keep, Outcome, Receive, Request, Work
+from twistpi.changelog.batch import Answer, Batches, Commit, Committed, Decide, Keep, Outcome, Receive, Refresh, Request, Work
 from twistpi.changelog.interfaces import IChangelog, View
 from twistpi.model.changes import Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position
-from twistpi.model.server_errors import StorageFull, WriterStopped
+from twistpi.model.server_errors import LogUnreachable, StorageFull, WriterStopped
 
 __all__ = ["Committed", "Writer"]
 
@@ -75,7 +75,7 @@ class Writer:
     """Requests whose Deferred has not fired yet."""
     _batches: int = attrs.field(default=0, init=False)
     _entries: int = attrs.field(default=0, init=False)
-    _shortage: StorageFull | None = attrs.field(default=None, init=False)
+    _shortage: StorageFull | LogUnreachable | None = attrs.field(default=None, init=False)
     """Why the last batch could not be written; None when it could."""
     _seconds: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
     """A monotonic clock."""
@@ -126,6 +126,10 @@ class Writer:
         """Why nothing can be written now; None as far as is known."""
         return self._refusal or self._shortage
 
+    def retry(self) -> None:
+        """Believe that there is room again, until a batch tells otherwise."""
+        self._shortage = None
+
     def measures(self) -> Iterator[Measure]:
         """See ``Measured``."""
         yield Measure("twistpi_writer_waiting", "gauge", "Commits that are not answered yet", self._waiters)
@@ -172,6 +176,15 @@ class Writer:
         self._enqueue((Receive(lines), waiter))
         return waiter
 
+    def refresh(self) -> Deferred[Position]:
+        """Show what others appended to the log; fires with the end of that once it is announced.
+
+        Errors: ``LogUnreachable``, ``StorageFull``, ``WriterStopped``.
+        """
+        waiter: Deferred[Position] = Deferred()
+        self._enqueue((Refresh(), waiter))
+        return waiter
+
     def _enqueue(self, pending: _Pending) -> None:
         if self._refusal:
             pending[1].errback(self._refusal)
@@ -212,8 +225,8 @@ class Writer:
             self._stop(outcome.fatal)
         self._batches += 1
         self._entries += len(outcome.applied)
-        shortages = [answer for answer in outcome.answers if isinstance(answer, StorageFull)]
-        if shortages or outcome.applied:
+        shortages = [answer for answer in outcome.answers if isinstance(answer, StorageFull | LogUnreachable)]
+        if shortages or outcome.applied or any(isinstance(answer, Position) for answer in outcome.answers):
             self._shortage = shortages[-1] if shortages else None
         self.seen = outcome.end or self.seen
         if outcome.applied:

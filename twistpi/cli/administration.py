@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import attrs
@@ -19,17 +20,25 @@ from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import hash_password
 from twistpi.auth.tokens import NodeTokens
 from twistpi.changelog.batch import Batches, Commit
+from twistpi.changelog.compaction import BY as COMPACTED_BY
+from twistpi.changelog.compaction import Cut, naming
 from twistpi.changelog.disk import Disk
 from twistpi.cli.clients import PeerClient, ask_local_server
 from twistpi.cli.promotion import Promoted, promote_directly
 from twistpi.cli.server_administration import MirroredFile, ServerAdministration, Yank
-from twistpi.gc.garbage import GRACE, Collected, collect_alone
+from twistpi.gc.eviction import BY, Evicted, Eviction, decide_evicted, garbage_of
+from twistpi.gc.garbage import GRACE, Collected, Collection, collect_alone
 from twistpi.model.changes import Change
-from twistpi.model.records import Principal
+from twistpi.model.errors import UnknownIndex
+from twistpi.model.records import Json, Principal
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.rules.accounts import TokenRequest, UserRequest, decide_token_created, decide_token_revoked, decide_user_modified
+from twistpi.rules.accounts import UserRequest, decide_user_modified
+from twistpi.rules.eviction import CachedFile
+from twistpi.rules.indexes import decide_index_modified
 from twistpi.rules.permissions import may_read
+from twistpi.rules.token_requests import TokenRequest, decide_token_created, decide_token_revoked
 from twistpi.server.directory import read_secret
+from twistpi.server.eviction import free_bytes, limits_of
 from twistpi.server.node import Node, not_made, read_node
 from twistpi.server.settings import Settings
 from twistpi.server.storage import EMPTY, Storage
@@ -80,6 +89,18 @@ def require_made(path: str) -> Node:
     return node
 
 
+def catch_up_if_stopped(settings: Settings, now: Callable[[], datetime]) -> None:
+    """Bring a view that a killed server left behind its log up to date; a running server does so itself.
+
+    Raise what makes it impossible to open the directory.
+    """
+    try:
+        Storage.open(settings, now, Disk()).close()
+    except ServerdirRefused as refusal:
+        if not refusal.in_use:
+            raise
+
+
 @attrs.define(eq=False)
 class DirectAdministration:
     """Changes made by this process, which has the directory. Refusals of the rules are raised."""
@@ -124,13 +145,61 @@ class DirectAdministration:
         """Throw away the bytes of a mirrored file, as its index's owner."""
         self._commit(file.decide, file.owner)
 
-    def collect_garbage(self, tell: Callable[[Collected], object]) -> Collected:
-        """Remove blobs that nothing names; ``tell`` is called with how far that is."""
+    def collect_garbage(self, progress: Callable[[Collected], object]) -> Collected:
+        """Remove blobs that nothing names; ``progress`` is called with how far that is."""
         serverdir = self._storage.serverdir
         if serverdir.node.is_replica:
             why = "only a running replica knows whether it has all entries of its primary, and so which files are unused"
             raise ServerdirRefused(serverdir.layout.path, f"it is a replica's, and {why}; start it, and run this again")
-        return collect_alone(self._storage.blobs, self.reader, self._now().timestamp() - GRACE, tell)
+        return collect_alone(self._storage.blobs, self.reader, self._now().timestamp() - GRACE, progress)
+
+    def evict(self) -> Evicted:
+        """Evict cached files that exceed a budget."""
+        storage, settings = self._storage, self._settings
+        if storage.serverdir.node.is_replica:
+            raise ServerdirRefused(storage.serverdir.layout.path, "it is a replica's; start it, and run this again")
+        free = free_bytes(settings.serverdir)
+        eviction = Eviction.of(storage.blobs, limits_of(settings, self.reader), self._now().timestamp())
+        while eviction.weigh(self.reader):
+            pass
+        if not eviction.choose(settings.min_free - free):
+            return eviction.counts
+        while (found := eviction.find(self.reader)) is not None:
+            if found:
+                self._commit(partial(self._decide_evicted, found), BY)
+                eviction.count(found)
+                collection = Collection(storage.blobs, self._now().timestamp() - GRACE)
+                collection.take([garbage for file in found for garbage in garbage_of(file)], self.reader)
+                collection.empty()
+        return eviction.counts
+
+    def _decide_evicted(self, files: Sequence[CachedFile], reader: Reader) -> Sequence[Change]:
+        return decide_evicted(reader, files, limits_of(self._settings, reader))
+
+    def require_ready(self) -> None:
+        """Do nothing: this process has the directory, and its view is up to date."""
+
+    def compact(self, cut: Cut, sha256: str) -> int:
+        """Have the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
+        if not self._storage.serverdir.node.is_replica:
+            self._commit(lambda _reader: naming(cut.base, sha256), COMPACTED_BY)
+        return self._storage.changelog.compact(cut.serial, sha256)
+
+    def modify_index(self, index: str, change: Json) -> None:
+        """Change settings of an index, as its owner: a list of modifications (``pins+=numpy``), or an object of new values."""
+
+        def decide(reader: Reader) -> Sequence[Change]:
+            found = reader.index(index)
+            if found is None:
+                raise UnknownIndex(index)
+            return decide_index_modified(found, change, lambda name: reader.index(name) is not None)
+
+        self._commit(decide, index.partition("/")[0])
+
+    def refresh_advisories(self, *, force: bool) -> Mapping[str, Json]:
+        """Refuse: a server that runs reads the feed."""
+        path = self._storage.serverdir.layout.path
+        raise ServerdirRefused(path, "no server runs on it that could read a feed; it does so when it starts")
 
     def promote(self, *, force: bool) -> Promoted:
         """Make a primary of a replica."""
@@ -146,7 +215,7 @@ class DirectAdministration:
 
     def _commit(self, decide: Callable[[Reader], Sequence[Change]], by: str) -> None:
         storage = self._storage
-        answer = Batches(storage.changelog, storage.view, self._now).process([Commit(decide, by)]).answers[0]
+        answer = Batches(storage.log, storage.view, self._now).process([Commit(decide, by)]).answers[0]
         if isinstance(answer, Exception):
             raise answer
 

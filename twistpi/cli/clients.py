@@ -6,7 +6,8 @@ import os
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Final
 
 import attrs
@@ -23,17 +24,24 @@ from twistpi.server.node import Node, read_running
 
 _LOCAL_TIMEOUT: Final = 120.0
 """Seconds for an answer of this machine's server, which may hash a password or ask an upstream meanwhile."""
+_PIECE: Final = 256 * 1024
 _PEER_TIMEOUT: Final = 30.0
 """Seconds for an answer of another server."""
+
+
+def _client(url: str, timeout: float, context: ssl.SSLContext | None) -> tuple[BlockingClient, str]:
+    """Return a client for a server at ``http://…``, ``https://…`` or ``unix:/path``, and what precedes paths."""
+    if url.startswith("unix:"):
+        return BlockingClient(timeout, unix_socket=url.removeprefix("unix:")), "http://localhost"
+    return BlockingClient(timeout, context=context), url.rstrip("/")
 
 
 def _request(
     url: str, method: str, path: str, timeout: float, context: ssl.SSLContext | None, headers: Mapping[str, str], body: Json
 ) -> BlockingResponse:
-    """Send one request to a server at ``http://…``, ``https://…`` or ``unix:/path``; raise ``RequestFailed``."""
-    is_unix = url.startswith("unix:")
-    client = BlockingClient(timeout, context=context, unix_socket=url.removeprefix("unix:") if is_unix else None)
-    base, fields = "http://localhost" if is_unix else url.rstrip("/"), {"Connection": "close", **headers}
+    """Send one request to a server; raise ``RequestFailed``."""
+    client, base = _client(url, timeout, context)
+    fields = {"Connection": "close", **headers}
     if body is not None:
         fields["Content-Type"] = "application/json"
     try:
@@ -90,6 +98,8 @@ class PeerClient:
     _tokens: NodeTokens
     ca_file: str | None = None
     """Certificates that are trusted beside the system's."""
+    context: ssl.SSLContext | None = None
+    """What is trusted instead."""
     _offset: float = attrs.field(default=0.0, init=False)
     """Seconds by which the other clock is ahead."""
 
@@ -97,7 +107,7 @@ class PeerClient:
         """Return what the server says of itself; raise ``StrangePrimary``."""
         return self._peer(self._ask("GET", PEER_PATH))
 
-    def tell(self, note: FenceNote) -> Peer:
+    def notify(self, note: FenceNote) -> Peer:
         """Tell the server of a promotion; return what it is then. Raise ``NotFenced``, ``StrangePrimary``."""
         response = self._ask("POST", FENCE_PATH, note.to_json())
         if response.status == NotFenced.status:
@@ -122,6 +132,21 @@ class PeerClient:
                 return serial, chain
         raise self._strange(response)
 
+    def download(self, path: str, write: Callable[[bytes], object]) -> None:
+        """Hand what is at ``path`` to ``write``, piece by piece; raise ``StrangePrimary`` if it is not all there."""
+        self.peer()  # so that the clocks agree
+        client, base = _client(self.url, _PEER_TIMEOUT, self._trusted())
+        try:
+            with client.stream(base + path, {"Connection": "close", **self._signed("GET", path)}) as response:
+                if response.status != 200:
+                    raise StrangePrimary(self.url, f"it answers {response.status} where a file should be")
+                while piece := response.read(_PIECE):
+                    write(piece)
+                if response.length:
+                    raise StrangePrimary(self.url, "it ends in the middle of a file")
+        except (RequestFailed, HTTPException, OSError) as error:
+            raise PrimaryUnreachable(self.url, str(error)) from None
+
     def _ask(self, method: str, path: str, body: Json = None) -> BlockingResponse:
         """Send a request, and again when only the clocks differ."""
         response = self._ask_once(method, path, body)
@@ -132,15 +157,21 @@ class PeerClient:
         return response
 
     def _ask_once(self, method: str, path: str, body: Json) -> BlockingResponse:
-        token = self._tokens.make(self.node_id, method, path, time.time() + self._offset, os.urandom(16).hex())
-        headers = {"Authorization": f"{SCHEME} {token}", "X-Devpi-Replica-Uuid": self.node_id}
-        context = ssl.create_default_context()
-        if self.ca_file is not None:
-            context.load_verify_locations(self.ca_file)
+        headers = self._signed(method, path)
         try:
-            return _request(self.url, method, path, _PEER_TIMEOUT, context, headers, body)
+            return _request(self.url, method, path, _PEER_TIMEOUT, self._trusted(), headers, body)
         except RequestFailed as failed:
             raise PrimaryUnreachable(self.url, failed.reason) from None
+
+    def _trusted(self) -> ssl.SSLContext:
+        context = self.context or ssl.create_default_context()
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
+        return context
+
+    def _signed(self, method: str, path: str) -> dict[str, str]:
+        token = self._tokens.make(self.node_id, method, path, time.time() + self._offset, os.urandom(16).hex())
+        return {"Authorization": f"{SCHEME} {token}", "X-Devpi-Replica-Uuid": self.node_id}
 
     def _peer(self, response: BlockingResponse) -> Peer:
         if response.status != 200:

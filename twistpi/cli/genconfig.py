@@ -28,7 +28,6 @@ import jinja2
 
 from twistpi import __version__
 from twistpi.blobs.tree import ROOT
-from twistpi.server.directory import Layout
 from twistpi.server.settings import TABLE, Setting, Settings
 
 _IN_NO_PATH: Final = frozenset("\"'`\\$;#{}<>,")
@@ -103,6 +102,8 @@ FILES: Final[Mapping[str, str]] = {
     "nginx-twistpi-caching.conf": "instead of that one: nginx keeps pages, and serves them while twistpi is restarted",
     "twistpi.service": "link it and twistpi.socket into /etc/systemd/system/; its first lines say the rest",
     "twistpi.socket": "the port, which systemd keeps open while the server is restarted",
+    "twistpi-backup.service": "a backup, which twistpi-backup.timer starts every hour",
+    "twistpi-backup.timer": "link both into /etc/systemd/system/; its first lines say the rest",
     "supervisor-twistpi.conf": "link it into /etc/supervisor/conf.d/, then: supervisorctl update",
     "supervisord.conf": "if no supervisor runs: supervisord -c supervisord.conf",
     "uwsgi-twistpi.ini": "if uWSGI runs other applications already: uwsgi --ini uwsgi-twistpi.ini",
@@ -117,6 +118,9 @@ _OPEN_FILES: Final = 65536
 """Descriptors: two for each connection, and one for each file that is sent or received."""
 _TO_CLOSE: Final = 50
 """Seconds that a server gets for closing its storage, after the last request."""
+_BACKUPS: Final = "/var/backups/twistpi"
+_KEPT: Final = "30d"
+"""How long backups are kept."""
 _CACHE_ROOT: Final = "/var/cache"
 _LOOPBACK: Final = (ip_network("127.0.0.1"), ip_network("::1"))
 _ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -189,8 +193,13 @@ class Deployment:
     @property
     def init_command(self) -> str:
         """The command line that makes the server directory, as the user of the server."""
-        words = [os.path.join(os.path.dirname(self.twistd), "twistpi"), "init", "--config", self.path(SETTINGS_FILE)]
+        words = [self._twistpi, "init", "--config", self.path(SETTINGS_FILE)]
         return shlex.join(words if self.user == own_name() else ["sudo", "-u", self.user, *words])
+
+    @property
+    def _twistpi(self) -> str:
+        """The path of the command ``twistpi``, which is installed beside twistd."""
+        return os.path.join(os.path.dirname(self.twistd), "twistpi")
 
     def _address(self, host: str) -> str:
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
@@ -229,8 +238,9 @@ class Deployment:
             "command": [self.twistd, "--nodaemon", "--pidfile=", *run],
             "daemon_command": [self.twistd, "--pidfile", pid_file, "--logfile", log_file, *run],
             "init_command": self.init_command,
-            "run_command": shlex.join([os.path.join(os.path.dirname(self.twistd), "twistpi"), "serve", "--config", config]),
-            "backup_command": _backup_command(serverdir),
+            "run_command": shlex.join([self._twistpi, "serve", "--config", config]),
+            "backup_command": [self._twistpi, "backup", "--config", config, "--keep", _KEPT, _BACKUPS],
+            "backup_folder": _BACKUPS,
             "settings": [_toml_setting(setting, self._value(setting)) for setting in TABLE],
         }
 
@@ -263,13 +273,6 @@ def _toml_setting(setting: Setting, value: object) -> dict[str, str]:
     return {"about": about, "line": f"# {setting.name} = {toml(shown)}"}
 
 
-def _backup_command(serverdir: str) -> str:
-    """Return the command for a backup: the log first, then the files, so that every file it names is there."""
-    layout, backup = Layout(serverdir), "/var/backups/twistpi/"
-    named = [os.path.join(serverdir, "node.json"), layout.secret, layout.changelog]
-    return f"rsync -a {shlex.join(named)} {backup} && rsync -a {shlex.quote(os.path.join(serverdir, ROOT))} {backup}"
-
-
 def render(deployment: Deployment) -> dict[str, str]:
     """Return the contents of the files by name."""
     templates = jinja2.Environment(
@@ -285,10 +288,11 @@ def render(deployment: Deployment) -> dict[str, str]:
     return {name: templates.get_template(name).render(facts) for name in FILES}
 
 
-def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
+def write(rendered: Mapping[str, str], directory: str, *, force: bool, private: str = "") -> None:
     """Write the files to ``directory``, which is created if missing. Each file is replaced at once.
 
-    Raise ``ClickException`` when it cannot be written, and, unless by ``force``, when files are there.
+    The file ``private`` is readable by its owner only. Raise ``ClickException`` when they cannot be written, and, unless by
+    ``force``, when files are there.
     """
     there = [name for name in rendered if os.path.lexists(os.path.join(directory, name))]
     if there and not force:
@@ -298,6 +302,7 @@ def write(rendered: Mapping[str, str], directory: str, *, force: bool) -> None:
         os.makedirs(directory, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as beside:
             for name, text in rendered.items():
+                Path(beside, name).touch(0o600 if name == private else 0o666)
                 Path(beside, name).write_text(text, encoding="utf-8")
             for name in rendered:
                 os.replace(os.path.join(beside, name), os.path.join(directory, name))

@@ -30,8 +30,8 @@ class Primary(Protocol):
     def peer(self) -> Peer:
         """Return what it says of itself."""
 
-    def tell(self, note: FenceNote) -> Peer:
-        """Tell it of a promotion."""
+    def notify(self, note: FenceNote) -> Peer:
+        """Notify it of a promotion."""
 
 
 @attrs.frozen
@@ -42,9 +42,9 @@ class Promoted:
     """The epoch that began."""
     serial: int
     """The entry with which it began."""
-    untold: str | None
+    unaware: str | None
     """The URL of the former primary, if that does not know of it yet."""
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
     """Sentences on what happened meanwhile."""
     tried: float = 0.0
     """Seconds during which the former primary could not be told."""
@@ -65,14 +65,14 @@ def promote_directly(
 
     Raise ``TwistpiError``, and unless by ``force`` ``TwistpiError``.
     """
-    own, told = _own(storage), list[str]()
+    own, notes = _own(storage), list[str]()
     if not storage.serverdir.node.initialised and (not force or own.serial == 0):
         raise promotion_refused("it never had all that its primary had; by force, it becomes the primary of what it has")
     there: Peer | None = None
     try:
         there = None if primary is None else primary.peer()
     except (PrimaryUnreachable, StrangePrimary) as error:
-        told.append(f"The primary was not asked: {error}")
+        notes.append(f"The primary was not asked: {error}")
     fence = storage.serverdir.node.fence
     decision = decide_promotion(own, there, fence if force else None)
     if there is not None and primary is not None and there.log_id == own.log_id and not force:
@@ -81,20 +81,20 @@ def promote_directly(
         note = FenceNote(own.node_id, own.log_id, decision.epoch_start, url, HOLD)
         decision = decide_promotion(own, _hold(primary, there, note))
         if decision.missing is not None:
-            _tell(primary, attrs.evolve(note, hold=AT_ONCE))
+            _notify(primary, attrs.evolve(note, hold=AT_ONCE))
         _refuse_missing(decision, primary, own)
     former = primary.url if primary is not None else None if fence is None else fence.url
     serial = begin_epoch(storage, decision.epoch_start.epoch, former, now)
     note = FenceNote(own.node_id, own.log_id, decision.epoch_start, url)
     tried = 0.0
     if primary is not None and there is not None:
-        while not (knows := _tell(primary, note)) and tried < _LONGEST:
+        while not (knows := _notify(primary, note)) and tried < _LONGEST:
             pause(_BETWEEN)
             tried += _BETWEEN
         if knows:
             former, tried = None, 0.0
             storage.serverdir.note(former_url=None)
-    return Promoted(decision.epoch_start.epoch, serial, former, tuple(told), tried)
+    return Promoted(decision.epoch_start.epoch, serial, former, tuple(notes), tried)
 
 
 def _own(storage: Storage) -> Peer:
@@ -105,7 +105,7 @@ def _own(storage: Storage) -> Peer:
 
 def _hold(primary: Primary, there: Peer, note: FenceNote) -> Peer:
     try:
-        return primary.tell(note)
+        return primary.notify(note)
     except NotFenced as refusal:
         raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
     except TwistpiError:
@@ -123,10 +123,10 @@ def _refuse_missing(decision: Promotion, primary: Primary, own: Peer) -> None:
         )
 
 
-def _tell(primary: Primary, note: FenceNote) -> bool:
+def _notify(primary: Primary, note: FenceNote) -> bool:
     """Tell the former primary; return whether it knows."""
     try:
-        primary.tell(note)
+        primary.notify(note)
     except TwistpiError:
         return False
     return True

@@ -9,7 +9,7 @@ The order of the steps lets it be interrupted at any point and begun again, and 
 
 When the logs have nothing in common, everything is saved, and ``node.json`` says only at the very end that this replica is empty.
 Between the cut and that, a start refuses the directory, because its log is empty. A replica without the older history whose log
-has to be cut begins empty, too, because its view cannot be folded again.
+has to be cut begins empty, too, because its view cannot be folded again; one that was compacted has a summary for that.
 
 Each folder in ``diverged/`` is named by its serials and by the chain of the last: saved again, it is the same folder.
 It is written under another name and renamed when complete. Blobs are hard links, which need no space and stay when garbage
@@ -27,24 +27,25 @@ from typing import BinaryIO, Final, Protocol
 import attrs
 import click
 
-from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
+from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import ROOT
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.interfaces import RawLine
+from twistpi.changelog.summary_fold import begin_view
 from twistpi.changelog.tail import truncate_log
-from twistpi.cli.reports import as_text
-from twistpi.model.changes import Change, FileCached, MetadataCached
+from twistpi.cli.log_entries import as_text
 from twistpi.model.codec import decode_content
 from twistpi.model.errors import InvalidName
 from twistpi.model.peers import BEGINNING, Epoch, Fork, Peer, Position
-from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.model.server_errors import ServerdirRefused, UnknownPosition, UnknownSerial
+from twistpi.replication.missing_blobs import Naming, addresses_in
 from twistpi.rules.replication import PRIMARY, REPLICA, ForkSearch
 from twistpi.server.directory import Layout, ServerDirectory
 from twistpi.server.node import Node, read_node
 from twistpi.view.database import drop_view, open_view
+from twistpi.view.read import Reader
 
 _DISK: Final = Disk()
 FOLDER: Final = "diverged"
@@ -52,11 +53,13 @@ ENTRIES: Final = "entries.log"
 SUMMARY: Final = "summary.txt"
 
 
-def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, whole_log: bool) -> tuple[str, int]:
+def save(
+    serverdir: str, name: str, lines: Iterable[RawLine], reader: Reader, heading: str, *, whole_log: bool
+) -> tuple[str, int]:
     """Save ``lines`` and the blobs that they name as ``diverged/NAME``, durably; return the folder and how many blobs are in it.
 
-    ``heading`` begins the summary. With ``whole_log`` the segments are kept, by links. Blocking; after an ``OSError`` it can be
-    called again.
+    ``reader`` is of the view after them; ``heading`` begins the summary. With ``whole_log`` the segments are kept, by links.
+    Blocking; after an ``OSError`` it can be called again.
     """
     target = os.path.join(serverdir, FOLDER, name)
     if os.path.isdir(target):
@@ -64,7 +67,7 @@ def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, w
     unfinished = f"{target}.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     os.makedirs(unfinished, mode=0o700)
-    blobs = _write_entries(serverdir, unfinished, lines, heading, raw=not whole_log)
+    blobs = _write_entries(serverdir, unfinished, lines, reader, heading, raw=not whole_log)
     if whole_log:
         source, copy = Layout(serverdir).changelog, os.path.join(unfinished, "changelog")
         os.makedirs(copy)
@@ -78,7 +81,7 @@ def save(serverdir: str, name: str, lines: Iterable[RawLine], heading: str, *, w
     return target, blobs
 
 
-def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], heading: str, *, raw: bool) -> int:
+def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], reader: Reader, heading: str, *, raw: bool) -> int:
     """Write the entries, for programs (``raw``) and for people, and link the blobs they name; return how many these are."""
     blobs = 0
     # Like the log, these files hold hashes of passwords.
@@ -89,7 +92,8 @@ def _write_entries(serverdir: str, folder: str, lines: Iterable[RawLine], headin
                 entries.write(b"%d %s %s\n" % (line.serial, line.chain.encode("ascii"), line.body))
             summary.write(f"{as_text(line)}\n".encode())
             for change in decode_content(line.body).changes:
-                blobs += sum(_link(serverdir, folder, address) for address in _named_by(change))
+                if isinstance(change, Naming):
+                    blobs += sum(_link(serverdir, folder, address) for address in _named_by(change, reader))
         for file in (entries, summary) if raw else (summary,):
             file.flush()
             os.fsync(file.fileno())
@@ -102,20 +106,10 @@ def _private(folder: str, name: str | None) -> BinaryIO:
     return open(path, "wb", opener=lambda one, flags: os.open(one, flags, 0o600))
 
 
-def _named_by(change: Change) -> Iterator[BlobAddress]:
+def _named_by(change: Naming, reader: Reader) -> Iterator[BlobAddress]:
     """Yield the addresses of the blobs that a change names."""
     try:
-        if isinstance(change, FileUploaded | FileCached):
-            file = blob_address(change.sha256, change.filename)
-            yield file
-            yield metadata_address(file)
-        if isinstance(change, FileUploaded) and change.provenance_sha256 is not None:
-            yield provenance_address(change.provenance_sha256, change.filename)
-        if isinstance(change, MetadataCached):
-            yield metadata_address(blob_address(change.sha256, change.filename))
-        if isinstance(change, AttachmentAdded):
-            _, three, thirteen, filename = change.path.split("/")
-            yield BlobAddress(three + thirteen, filename)
+        yield from addresses_in(change, reader)
     except (InvalidName, ValueError):
         return  # what has no address was never stored
 
@@ -162,6 +156,13 @@ class Resynced:
     """Whether the other server has another log altogether."""
     anew: bool
     """Whether the replica begins empty."""
+    begins_after: int = 0
+    """The serial before the first entry that this server had."""
+
+    @property
+    def own_entries(self) -> int:
+        """How many entries only this server had."""
+        return self.last - max(self.common, self.begins_after)
 
 
 def resync(serverdir: str, primary_url: str | None, connect: Callable[[str, str], Other]) -> Resynced:
@@ -187,16 +188,18 @@ def _refused(serverdir: str, other: str, reason: str) -> click.ClickException:
 
 def _resync(serverdir: ServerDirectory, other: Other) -> Resynced:
     node, layout, peer = serverdir.node, serverdir.layout, other.peer()
-    with _open_log(serverdir) as (log, epoch_start):
+    with _open_log(serverdir) as (log, reader, epoch_start):
         if reason := _objection(node, peer, epoch_start):
             raise _refused(layout.path, other.url, reason)
         other_log = bool(node.log_id) and peer.log_id != node.log_id
         common = BEGINNING if other_log else _find_common(log, other, peer)
-        last, begins_after = log.last, log.begins_after
-        saved, blobs = _save(layout.path, log, common, other.url) if last.serial > common.serial else (None, 0)
-    as_replica = {"role": REPLICA, "primary_url": other.url, "fence": None, "former_url": None, "promoting": None}
-    # Without its older history, a log does not make the view as it was at an earlier entry.
-    anew = common.serial == 0 or (begins_after.serial > 0 and last.serial > common.serial)
+        last, begins_after = log.last, log.begins_after.serial
+        can_be_folded = begins_after == 0 or log.summary is not None
+        saved, blobs = _save(layout.path, log, reader, common, other.url) if last.serial > common.serial else (None, 0)
+    as_replica: dict[str, object] = dict.fromkeys(("fence", "former_url", "promoting", "restored_from"))
+    as_replica |= {"role": REPLICA, "primary_url": other.url}
+    # Without its older history or a summary of it, a log does not make the view as it was at an earlier entry.
+    anew = common.serial == 0 or (last.serial > common.serial and not can_be_folded)
     if anew:
         drop_view(layout.view)
         shutil.rmtree(layout.names, ignore_errors=True)
@@ -207,12 +210,12 @@ def _resync(serverdir: ServerDirectory, other: Other) -> Resynced:
         if last.serial > common.serial:
             drop_view(layout.view)
             truncate_log(layout.changelog, _DISK, common)
-    return Resynced(common.serial, last.serial, saved, blobs, other_log, anew)
+    return Resynced(common.serial, last.serial, saved, blobs, other_log, anew, begins_after)
 
 
 @contextmanager
-def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Epoch]]:
-    """Open the log of this server; yield it, and the newest epoch in it."""
+def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Reader, Epoch]]:
+    """Open the log of this server; yield it, its view, and the newest epoch in it."""
     layout, log_id = serverdir.layout, serverdir.node.log_id
     view = open_view(layout.view, log_id)
     try:
@@ -223,12 +226,12 @@ def _open_log(serverdir: ServerDirectory) -> Iterator[tuple[FileChangelog, Epoch
         view = open_view(layout.view, log_id)
         log = FileChangelog.open(layout.changelog, _DISK)
     with closing(view), closing(log):
-        if view.position.serial >= log.begins_after.serial:
+        if begin_view(layout.changelog, _DISK, view):
             catch_up(log, view)
         epoch_start = Epoch()
         for epoch, node_id, serial in view.reader.epochs()[-1:]:
             epoch_start = Epoch(epoch, node_id, Fork(serial - 1, _chain_at(log, serial - 1) or Fork().chain))
-        yield log, epoch_start
+        yield log, view.reader, epoch_start
 
 
 def _objection(node: Node, peer: Peer, epoch_start: Epoch) -> str | None:
@@ -268,7 +271,7 @@ def _chain_at(log: FileChangelog, serial: int) -> str | None:
         return None
 
 
-def _save(serverdir: str, log: FileChangelog, common: Position, url: str) -> tuple[str, int]:
+def _save(serverdir: str, log: FileChangelog, reader: Reader, common: Position, url: str) -> tuple[str, int]:
     """Save the entries after ``common``; return the folder, and how many blobs are in it."""
     is_whole, last = common.serial == 0, log.last
     after = log.begins_after if is_whole else common
@@ -277,4 +280,4 @@ def _save(serverdir: str, log: FileChangelog, common: Position, url: str) -> tup
         "The files that they name are in +files. What matters of it can be uploaded again."
     )
     name = f"{after.serial + 1}-{last.serial}-{last.chain[:8]}"
-    return save(serverdir, name, log.read(after), heading, whole_log=is_whole)
+    return save(serverdir, name, log.read(after), reader, heading, whole_log=is_whole)

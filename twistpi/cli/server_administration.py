@@ -6,15 +6,18 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from http import HTTPStatus
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import attrs
 import click
 
 from twistpi.auth.tokens import LoginTokens
+from twistpi.changelog.compaction import Cut
 from twistpi.cli.clients import LocalClient
 from twistpi.cli.promotion import Promoted
+from twistpi.gc.eviction import Evicted
 from twistpi.gc.garbage import Collected
 from twistpi.http.blocking import BlockingResponse
 from twistpi.model.changes import Change
@@ -22,14 +25,16 @@ from twistpi.model.errors import BadRequest, UnknownFile, UnknownIndex, no_proje
 from twistpi.model.names import normalize_project, project_of_filename
 from twistpi.model.records import ROOT, Index, Json
 from twistpi.model.releases import Release
-from twistpi.rules.accounts import TokenRequest
 from twistpi.rules.releases import Found, check_markable, decide_file_removed, decide_yank
 from twistpi.rules.replication import PRIMARY
+from twistpi.rules.token_requests import TokenRequest
 from twistpi.server.directory import Layout, read_secret
 from twistpi.server.settings import Settings
 from twistpi.view.read import Reader, Readers
 
 _GC_PATH: Final = "/+gc"
+_ADVISORIES_PATH: Final = "/+advisories"
+_EVICT_PATH: Final = "/+evict"
 _PROMOTE_PATH: Final = "/+promote"
 _BETWEEN: Final = 0.2
 """Seconds between two questions how far the server is."""
@@ -176,10 +181,41 @@ class ServerAdministration:
         file.decide(self.reader)  # for its refusals
         self._request(file.owner, "DELETE", f"/{file.index}/{quote(file.path(self.reader), safe='/+')}?force")
 
-    def collect_garbage(self, tell: Callable[[Collected], object]) -> Collected:
-        """Remove blobs that nothing names; ``tell`` is called with how far that is."""
+    def collect_garbage(self, progress: Callable[[Collected], object]) -> Collected:
+        """Remove blobs that nothing names; ``progress`` is called with how far that is."""
         begin, look = partial(self._request, ROOT, "POST", _GC_PATH), partial(self.ask, _GC_PATH)
-        return collect_by_server(self._settings.serverdir, begin, look, self._pause, tell)
+        return collect_by_server(self._settings.serverdir, begin, look, self._pause, progress)
+
+    def evict(self) -> Evicted:
+        """Evict cached files that exceed a budget."""
+        begin, look = partial(self._request, ROOT, "POST", _EVICT_PATH), partial(self.ask, _EVICT_PATH)
+        read = partial(_read, Evicted)
+        return _wait(self._settings.serverdir, begin, look, self._pause, lambda report: read(report["evicted"]))
+
+    def require_ready(self) -> None:
+        """Raise ``ClickException`` unless the server answers requests, and takes those of this command."""
+        self._require_answer(ROOT)
+
+    def compact(self, cut: Cut, sha256: str) -> int:
+        """Have the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
+        response = self._request(ROOT, "POST", "/+compact", {"after": cut.serial, "sha256": sha256})
+        return int(result_of(self._settings.serverdir, response)["bytes"])
+
+    def modify_index(self, index: str, change: Json) -> None:
+        """Change settings of an index, as its owner: a list of modifications (``pins+=numpy``), or an object of new values."""
+        self._request(index.partition("/")[0], "PATCH", f"/{quote(index)}", change)
+
+    def refresh_advisories(self, *, force: bool) -> Mapping[str, Json]:
+        """Have the server read its feed of advisories, and wait for the end; return how they are then."""
+        number = result_of(self._settings.serverdir, self._request(ROOT, "POST", _ADVISORIES_PATH, {"force": force}))["number"]
+        while True:
+            facts = result_of(self._settings.serverdir, self.ask(_ADVISORIES_PATH))
+            feed = facts["refresh"]
+            if feed["runs"] >= number and not feed["running"]:
+                if feed["failure"]:
+                    raise _refused(self._settings.serverdir, feed["failure"])
+                return facts
+            self._pause(_BETWEEN)
 
     def promote(self, *, force: bool) -> Promoted:
         """Make a primary of a replica."""
@@ -192,17 +228,25 @@ class ServerAdministration:
 
     def _request(self, user: str, method: str, path: str, body: Json = None) -> BlockingResponse:
         """Send a request as ``user``."""
+        token = self._require_answer(user)
+        response = self._client.ask(method, path, body=body, user=user, token=token)
+        if response.status >= 400:
+            raise _refused(self._settings.serverdir, response.message)
+        return response
+
+    def _require_answer(self, user: str) -> str:
+        """Return a token of ``user``, which the server accepts."""
         token, serverdir = self._token_of(user), self._settings.serverdir
-        match self._client.ask("GET", "/+api", user=user, token=token).json:
+        known = self._client.ask("GET", "/+api", user=user, token=token)
+        match known.json:
             case {"result": {"authstatus": ["ok", *_]}}:
                 pass
+            case _ if known.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it answers nobody yet
+                raise _refused(serverdir, known.message)
             case _:
                 advice = "give this command the settings that the server has, above all --config or TWISTPI_SECRETFILE"
                 raise _refused(serverdir, f"it has another secret than this command found; {advice}.")
-        response = self._client.ask(method, path, body=body, user=user, token=token)
-        if response.status >= 400:
-            raise _refused(serverdir, response.message)
-        return response
+        return token
 
     def _token_of(self, user: str) -> str:
         found = self.reader.user(user)
@@ -223,19 +267,40 @@ def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Json]:
     return result
 
 
-def collect_by_server(serverdir: str, begin: Send, look: Send, pause: Pause, tell: Callable[[Collected], object]) -> Collected:
+def collect_by_server(
+    serverdir: str, begin: Send, look: Send, pause: Pause, progress: Callable[[Collected], object]
+) -> Collected:
     """Have the server on ``serverdir`` collect garbage, and wait for the end. ``begin`` asks it to, ``look`` how far it is."""
+    return _wait(serverdir, begin, look, pause, lambda report: _read(Collected, report["swept"]), progress)
+
+
+_Counts = TypeVar("_Counts", Collected, Evicted)
+
+
+def _read(kind: type[_Counts], facts: Mapping[str, Json]) -> _Counts:
+    return kind(**{field.name: facts[field.name] for field in attrs.fields(kind)})
+
+
+def _wait(
+    serverdir: str,
+    begin: Send,
+    look: Send,
+    pause: Pause,
+    read: Callable[[Mapping[str, Json]], _Counts],
+    progress: Callable[[_Counts], object] = lambda counts: None,
+) -> _Counts:
+    """Begin a pass of the server, wait for its end, and return what ``read`` finds in its report."""
     number = result_of(serverdir, begin()).get("number")
     while True:
         result = result_of(serverdir, look())
         for report in (result[key] for key in ("last", "running") if isinstance(result.get(key), dict)):
-            collected = Collected(**{field.name: report["swept"][field.name] for field in attrs.fields(Collected)})
+            counts = read(report)
             if report["ended"] and report["number"] >= number:
                 if report["failure"] is not None:
                     raise _refused(serverdir, report["failure"])
-                return collected
+                return counts
             if report["number"] == number:
-                tell(collected)
+                progress(counts)
         pause(_BETWEEN)
 
 
@@ -244,18 +309,18 @@ def promote_by_server(serverdir: str, begin: Send, look: Send, pause: Pause) -> 
 
     ``begin`` asks it to, ``look`` how far it is. For the former primary it waits fifteen seconds at most.
     """
-    told: Sequence[str] = ()
+    notes: Sequence[str] = ()
     facts = result_of(serverdir, begin())
     tried = 0.0
     for _ in range(_ATTEMPTS):
         if facts.get("role") == PRIMARY:
-            untold = facts.get("former")
-            if untold is None or tried >= _NOTIFIED_WITHIN:
-                return Promoted(int(facts["epoch"]), int(facts["serial"]), untold, tuple(told), tried if untold else 0.0)
+            unaware = facts.get("former")
+            if unaware is None or tried >= _NOTIFIED_WITHIN:
+                return Promoted(int(facts["epoch"]), int(facts["serial"]), unaware, tuple(notes), tried if unaware else 0.0)
             tried += _BETWEEN
         if facts.get("state") == "failed":
             raise _refused(serverdir, str(facts.get("failure")))
-        told = facts.get("told") or told
+        notes = facts.get("told") or notes
         pause(_BETWEEN)
         with contextlib.suppress(OSError):  # the server restarts as the primary
             facts = result_of(serverdir, look())

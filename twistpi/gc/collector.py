@@ -15,7 +15,7 @@ from twistpi.changelog.writer import Writer
 from twistpi.gc.garbage import GRACE, Collected, Collection, Garbage
 from twistpi.http.backoff import sleep
 from twistpi.http.body import Offload
-from twistpi.model.changes import Change, IndexDeleted
+from twistpi.model.changes import AdvisoriesAccepted, Change, IndexDeleted
 from twistpi.model.releases import (
     AttachmentAdded,
     AttachmentRemoved,
@@ -30,11 +30,12 @@ from twistpi.view.read import Reader, Readers
 
 _MARGIN: Final = 60.0
 """Seconds from the end of the grace time after a removal to the pass: what was uploaded just before is old enough then."""
-_PAUSE: Final = 0.01
+_PAUSE: Final = 0.003
 """Seconds between two bunches: requests need the disk, too."""
 _BY: Final = "+sweep"
 """The author for commits that never write an entry."""
 _LOOSENING: Final = (
+    AdvisoriesAccepted,
     AttachmentAdded,
     AttachmentRemoved,
     FileRemoved,
@@ -59,6 +60,15 @@ class Report:
     """Why it ended early; None when it did not."""
 
 
+@attrs.frozen
+class Preview:
+    """What a pass would remove."""
+
+    counts: Collected
+    is_whole: bool
+    """Whether all blobs were looked at."""
+
+
 @attrs.define(eq=False)
 class GarbageCollector:
     """Runs passes, one after the other.  Its methods are called in the reactor's thread."""
@@ -74,6 +84,8 @@ class GarbageCollector:
     """Seconds for which a blob is left alone after it was last stored."""
     _blocked: Callable[[], str | None] | None = attrs.field(default=None, kw_only=True)
     """On a replica: returns why nothing may be removed now, or None.  Blobs may be on disk before the entries that name them."""
+    _leads: Callable[[], bool] = attrs.field(default=lambda: True, kw_only=True)
+    """Whether it is up to this server to begin passes by itself; of the nodes of a cluster, one does."""
     running: Report | None = attrs.field(default=None, init=False)
     """The pass under way."""
     last: Report | None = attrs.field(default=None, init=False)
@@ -118,19 +130,43 @@ class GarbageCollector:
         self._again = True
         return self._count + 1
 
+    async def preview(self, patience: float) -> Preview:
+        """Return what a pass would remove, as far as it is known within ``patience`` seconds.  Nothing is changed."""
+        collection, until = self._collection(), self._clock.seconds() + patience
+
+        def find() -> list[Garbage] | None:
+            return collection.find(self._readers.get())
+
+        while (found := await self._offload(find)) is not None:
+            for garbage in found:
+                collection.count(garbage)
+            if self._clock.seconds() >= until:
+                return Preview(collection.counts, False)
+        return Preview(collection.counts, True)
+
+    def _collection(self) -> Collection:
+        return Collection(self._blobs, self._now() - self._grace, spares_listed=self._blocked is not None)
+
+    async def collect(self, found: list[Garbage]) -> None:
+        """Remove those of ``found`` that nothing names, unless they were stored lately, now instead of in the next pass."""
+        await self._take(Collection(self._blobs, self._now() - self._grace), found)
+
     def _plan(self) -> None:
         if self._planned is None and not self._stopping:
             self._planned = self._clock.callLater(self._grace + _MARGIN, self._due)
 
     def _due(self) -> None:
         self._planned = None
-        self.ask()
+        if self._leads():
+            self.ask()
+        else:
+            self._plan()
 
     def _begin(self) -> None:
         if self._stopping:
             return
         self._count += 1
-        collection = Collection(self._blobs, self._now() - self._grace, spares_listed=self._blocked is not None)
+        collection = self._collection()
         self.running = Report(self._count, collection.counts)
         Deferred.fromCoroutine(self._run(collection, self.running))
 

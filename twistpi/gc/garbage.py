@@ -15,8 +15,10 @@ GRACE: Final = 3600.0
 """Seconds for which a blob is left alone after it was last stored."""
 FOLDERS: Final = 16**3
 """The number of folders with blobs, in which progress is counted."""
-_BUNCH: Final = 100
-"""Blobs examined at a time: some milliseconds."""
+_EXAMINED: Final = 1000
+"""Blobs examined at a time, off the reactor: few enough to stop soon, and many enough that pauses between do not add up."""
+_FOUND: Final = 100
+"""Garbage withdrawn at a time, in the writer's thread: some milliseconds, for which commits wait."""
 
 
 @attrs.define
@@ -81,7 +83,9 @@ class Collection:
         """Return the garbage among the next blobs, according to ``reader``; None when there are no more blobs."""
         counts = self.counts
         found: list[Garbage] = []
-        for _ in range(_BUNCH):
+        for _ in range(_EXAMINED):
+            if len(found) == _FOUND:
+                break
             one = next(self._walk, None)
             if one is None:
                 counts.folders = FOLDERS

@@ -24,11 +24,12 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twistpi.http.body import BytesBody
-from twistpi.http.connection import Connection, WireResponse
+from twistpi.http.connection import Connection
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line, Request, lines_of
 from twistpi.http.routes import ConnectEndpoint, ForbiddenNetworks, GuardedReactor, Proxy, ProxyRules
 from twistpi.http.urls import Origin, origin_of, target_of
+from twistpi.http.wire_response import WireResponse
 
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods of requests that may be sent twice (RFC 9110, 9.2.2)."""
@@ -74,7 +75,7 @@ class Pool:
             return
         kept[connection] = self._clock.seconds()
         if self._timer is None:
-            self._timer = self._clock.callLater(self._idle, self._sweep)
+            self._timer = self._clock.callLater(self._idle, self._close_idle)
 
     def forget(self, route: Route, connection: Connection) -> None:
         """Drop ``connection``, which was closed."""
@@ -89,7 +90,7 @@ class Pool:
             connection.abort()
         self._kept.clear()
 
-    def _sweep(self) -> None:
+    def _close_idle(self) -> None:
         """Close what waited too long, and look again when the next one may have."""
         self._timer = None
         now = self._clock.seconds()
@@ -100,7 +101,7 @@ class Pool:
         self._kept = {route: connections for route, connections in self._kept.items() if connections}
         if self._kept:
             oldest = min(next(iter(connections.values())) for connections in self._kept.values())
-            self._timer = self._clock.callLater(max(0.0, oldest + self._idle - now), self._sweep)
+            self._timer = self._clock.callLater(max(0.0, oldest + self._idle - now), self._close_idle)
 
 
 @implementer(IAgent)

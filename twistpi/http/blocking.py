@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -112,6 +112,20 @@ class BlockingClient:
             secured.set_tunnel(host, port, _proxy_login(proxy))
         return secured
 
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[HTTPResponse]:
+        """Send a GET on a connection of its own, in any thread; the body is read from what this returns.
+
+        Raise ``RequestFailed`` when no response begins.
+        """
+        try:
+            connection = self.connect(url)
+            response = self._send(connection, "GET", url, headers, None)
+        except (OSError, HTTPException, ValueError) as error:
+            raise request_failed(error) from error
+        with closing(connection), response:
+            yield response
+
     def certificate_end(self, url: str) -> float | None:
         """Return when the certificate of ``url`` ends, in Unix seconds; None through a proxy, and where none is accepted."""
         scheme, host, port = origin_of(url)
@@ -141,19 +155,24 @@ class BlockingClient:
         body: bytes | None,
         limit: int | None,
     ) -> BlockingResponse:
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        proxy = self.proxies.proxy_for(url)
-        if proxy is not None and parts.scheme == "http":
-            target, headers = url, {**headers, **_proxy_login(proxy)}
-        connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
-        response = connection.getresponse()
+        response = self._send(connection, method, url, headers, body)
         content = response.read(limit)
         is_whole = limit is None or response.isclosed() or not response.read(1)
         if not is_whole or response.will_close:
             self._drop(url)
         fields = tuple(response.getheaders())
         return BlockingResponse(response.status, response.reason, fields, content, is_whole, not response.will_close)
+
+    def _send(
+        self, connection: HTTPConnection, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> HTTPResponse:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        proxy = self.proxies.proxy_for(url)
+        if proxy is not None and parts.scheme == "http":
+            target, headers = url, {**headers, **_proxy_login(proxy)}
+        connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
+        return connection.getresponse()
 
     def _drop(self, url: str) -> None:
         with suppress(ValueError, KeyError):

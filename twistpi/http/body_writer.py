@@ -53,6 +53,7 @@ class BodyWriter:
         self._works = 0
         """Threads that were started and have not returned: a second one when pieces come just as the first leaves."""
         self._paused = False
+        self._held = False
         self._outcome: Failure | None = None
         self._over = False
         """Whether the body ended."""
@@ -77,6 +78,23 @@ class BodyWriter:
             raise
         if self._outcome is not None:
             self._outcome.raiseException()
+
+    def hold(self) -> None:
+        """Hold the sender back until ``go_on``, though all is written."""
+        self._held = True
+        if not self._paused:
+            self._paused = True
+            self._reader.pause()
+
+    def go_on(self) -> None:
+        """End ``hold``."""
+        if self._held:
+            self._held = self._paused = False
+            self._reader.resume()
+
+    def give_up(self, error: Exception) -> None:
+        """Close the connection; ``take`` raises ``error``."""
+        self._reader.give_up(error)
 
     async def _settle(self) -> None:
         if self._works or not self._over:
@@ -112,7 +130,7 @@ class BodyWriter:
         if self._ahead < _MOST_AHEAD:
             self._ahead *= 2
             self._reader.read_size(self._ahead // 2)
-        if self._paused:
+        if self._paused and not self._held:
             self._paused = False
             self._reader.resume()
         self._written()

@@ -19,13 +19,16 @@ from zope.interface import implementer
 
 from twistpi import __version__
 from twistpi.http.agent import Agent
+from twistpi.http.answer_times import AnswerTimes
 from twistpi.http.body import BodyReader, BytesBody, Offload, decompress, read_body
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.codings import ACCEPTED
-from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
+from twistpi.http.folders import Folders
 from twistpi.http.messages import Line, headers_of, lines_of
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
+from twistpi.http.wire_response import WireResponse
+from twistpi.model.folders import is_folder_address
 
 USER_AGENT: Final = f"twistpi/{__version__}"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -142,10 +145,13 @@ class HTTPClient:
     """The longest time in the middle of a body without a byte, in seconds."""
     via: str = attrs.field(default="twistpi", kw_only=True)
     """The name of this server in ``Via``, which every request has: none counts as one of a user on the machine."""
+    folders: Folders | None = attrs.field(default=None, kw_only=True)
+    """What answers for ``file:`` addresses, to which no redirect leads; None where they are refused."""
     requests: int = attrs.field(default=0, init=False)
     """Requests sent, redirects included."""
     failures: int = attrs.field(default=0, init=False)
     """Requests without a usable response, and responses with a status of 500 or more."""
+    times: AnswerTimes = attrs.field(factory=AnswerTimes, init=False)
 
     async def request(
         self,
@@ -172,6 +178,8 @@ class HTTPClient:
         lines = _lines(headers, compressed, self.via)
         once = partial(self._once, method, data, compressed, seconds, self.clock.seconds())
         try:
+            if self.folders is not None and is_folder_address(url):
+                return await once(url, lines)
             return await self._follow(once, url, lines, credentials, follow and method in ("GET", "HEAD"))
         except RequestFailed:
             self.failures += 1
@@ -217,7 +225,8 @@ class HTTPClient:
         lines: list[Line],
     ) -> Response:
         """Send one request, whose response may begin until ``seconds`` after ``started``."""
-        exact = _ExactAgent(self._agent, quoted(url).encode("ascii"), lines)
+        agent = self._agent if self.folders is None or not is_folder_address(url) else self.folders
+        exact, began = _ExactAgent(agent, quoted(url).encode("ascii"), lines), self.clock.seconds()
         self.requests += 1
         sending = Treq(exact, _NO_COOKIES).request(
             method, _ANY_URL, data=body, allow_redirects=False, unbuffered=True, cookies=_NO_COOKIES
@@ -238,6 +247,8 @@ class HTTPClient:
         response = exact.response
         assert response is not None
         self.failures += response.code >= 500
+        if agent is self._agent:
+            self.times.add(origin_of(url), max(0.0, self.clock.seconds() - began))
         length = None if response.length is UNKNOWN_LENGTH else int(response.length)
         lines = response.lines if isinstance(response, WireResponse) else lines_of(response.headers)
         return Response(response.code, url, length, _text(response.phrase), lines, self, response, compressed)

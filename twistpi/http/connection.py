@@ -7,131 +7,22 @@ is closed after it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol, IPushProducer, ITransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
 from twistpi.http.body import BODY_DONE, BytesBody
 from twistpi.http.errors import Cause, RequestFailed, request_failed
-from twistpi.http.messages import Request, RequestBody, ResponseParser, headers_of
+from twistpi.http.messages import Request, RequestBody, ResponseParser
+from twistpi.http.wire_response import WireResponse
 
 _BODY_ENDED: Final = Failure(PotentialDataLoss())
-
-
-@implementer(IResponse, IPushProducer)
-class WireResponse:
-    """A response whose head was received; also the transport of its body for the protocol that reads it."""
-
-    def __init__(self, parser: ResponseParser, connection: Connection | None) -> None:
-        """``connection`` is None when the whole response was received already."""
-        self.request = self.previousResponse = None
-        self.version = (b"HTTP", *parser.version)
-        self.code = parser.status
-        self.phrase = parser.phrase
-        self.lines = parser.lines
-        self.length: int | str = UNKNOWN_LENGTH if parser.length is None else parser.length
-        self._connection = connection
-        self._headers: Headers | None = None
-        self._pieces: list[bytes] = []
-        self._reader: IProtocol | None = None
-        self._end: Failure | None = None
-        self._is_held = False
-        """Whether the server is held back until there is a reader."""
-
-    @property
-    def headers(self) -> Headers:
-        """The headers; ``lines`` has them as they were received."""
-        if self._headers is None:
-            self._headers = headers_of(self.lines)
-        return self._headers
-
-    def setPreviousResponse(self, response: IResponse) -> None:
-        """See ``IResponse``: redirects are not followed here."""
-
-    def take_content(self) -> bytes | None:
-        """Return the whole body when it was received with the head; None when it has to be delivered."""
-        if self._end is not BODY_DONE or self._reader is not None:
-            return None
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Send the body to ``protocol``, once; see ``IResponse``."""
-        assert self._reader is None, "the body is delivered once"
-        self._reader = protocol
-        protocol.makeConnection(cast(ITransport, self))
-        pieces, self._pieces = self._pieces, []
-        for piece in pieces:
-            protocol.dataReceived(piece)
-        if self._end is not None:
-            protocol.connectionLost(self._end)
-        elif self._is_held:
-            self._is_held = False
-            self.resumeProducing()
-
-    # The transport for the reader ----------------------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """Hold the server back."""
-        if self._connection is not None:
-            self._connection.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Let the server go on."""
-        if self._connection is not None:
-            self._connection.transport.resumeProducing()
-
-    def abortConnection(self) -> None:
-        """Close the connection at once; without effect after the end of the body."""
-        if self._connection is not None:
-            self._connection.abort()
-
-    def loseConnection(self) -> None:
-        """Do the same: closing politely would wait, behind TLS, for a peer that may be silent for ever."""
-        self.abortConnection()
-
-    def stopProducing(self) -> None:
-        """Do the same."""
-        self.abortConnection()
-
-    def read_size(self, size: int) -> None:
-        """Have the connection, when it is a plain one, read up to ``size`` bytes at a time."""
-        if self._connection is not None and hasattr(self._connection.transport, "bufferSize"):
-            self._connection.transport.bufferSize = size
-
-    # For the connection ----------------------------------------------------------------------------------------------------
-
-    def received(self, pieces: list[bytes]) -> None:
-        """Take pieces of the body."""
-        if self._reader is None:
-            self._pieces += pieces
-        else:
-            for piece in pieces:
-                self._reader.dataReceived(piece)
-
-    def hold(self) -> None:
-        """Hold the server back, unless there is a reader."""
-        if self._reader is None and not self._is_held:
-            self._is_held = True
-            self.pauseProducing()
-
-    def ended(self, reason: Failure) -> None:
-        """End the body, with or without an error in ``reason``."""
-        self._end, self._connection = reason, None
-        if self._reader is not None:
-            self._reader.connectionLost(reason)
-
-    def detach(self) -> None:
-        """Leave the connection, which may serve another request, at the end of the body."""
-        self._connection = None
 
 
 @implementer(IPushProducer)
@@ -143,8 +34,6 @@ class Connection(Protocol):
     def __init__(self, released: Callable[[Connection], object], lost: Callable[[Connection], object]) -> None:
         """``released`` is called when another request may be sent, ``lost`` when none ever will."""
         self._released, self._lost = released, lost
-        self.served = 0
-        """Requests that were sent over it."""
         self._parser: ResponseParser | None = None
         """Reads the response that has not come entirely; None between requests."""
         self._waiting: Deferred[WireResponse] | None = None
@@ -166,7 +55,6 @@ class Connection(Protocol):
         """
         assert self._parser is None, "one request at a time"
         head = request.head()
-        self.served += 1
         self._response = self._sending = None
         self._parser = ResponseParser(request.method == b"HEAD", request.informed)
         waiting: Deferred[WireResponse] = Deferred(lambda _: self.abort())

@@ -76,10 +76,10 @@ def too_large(limit: int) -> RequestFailed:
 def explain(error: BaseException) -> str:
     """Return why a request failed, in words that name no address."""
     cause = _innermost(error)
-    told = _tls_reason(cause)
+    reason = _tls_reason(cause)
     if distrusts(cause):
-        return f"its certificate is not accepted ({told or 'it is for another host'})"
-    return told or str(cause).strip().rstrip(".") or type(cause).__name__
+        return f"its certificate is not accepted ({reason or 'it is for another host'})"
+    return reason or str(cause).strip().rstrip(".") or type(cause).__name__
 
 
 def distrusts(error: BaseException) -> bool:
@@ -96,7 +96,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _tls_reason(error: BaseException) -> str:
     """Return OpenSSL's reason, whose errors hold a list of (library, function, reason); empty for any other error."""
-    told = error.args[0] if error.args else None
-    if isinstance(told, list) and told and isinstance(told[-1], tuple) and told[-1]:
-        return str(told[-1][-1])
+    details = error.args[0] if error.args else None
+    if isinstance(details, list) and details and isinstance(details[-1], tuple) and details[-1]:
+        return str(details[-1][-1])
     return ""

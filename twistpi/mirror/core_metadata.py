@@ -3,7 +3,7 @@
 They come, in this order, from: the blob that is kept; the cached wheel itself; the upstream's ``.metadata`` file where the page
 announces one; a few ranges of the wheel upstream; the whole wheel.  What is announced but wrong counts as not announced, and the
 next way is tried.  In the end there is none, which is recorded.  Only an unreachable upstream is an error, since asking again
-later may help.
+later may help.  What the disk has no room for is handed over in memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from twistpi.archives.core_metadata import check_core_metadata
 from twistpi.archives.wheel_ranges import ByteRange, find_metadata, read_from
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.interfaces import IBlobs
+from twistpi.blobs.reserve import Reserve
 from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient
@@ -31,21 +32,29 @@ from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService
 from twistpi.mirror.links import FileLinks
-from twistpi.mirror.upstream import OFFLINE, STOPPING, RangesRefused, UpstreamConfig, fetch_range, fetch_size, upstream_config
+from twistpi.mirror.upstream import OFFLINE, STOPPING, NotOffered, UpstreamConfig, fetch_range, fetch_size, upstream_config
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.server_errors import BlobConflict, SyncFailed
+from twistpi.model.server_errors import BlobConflict, StorageFull, SyncFailed
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
 from twistpi.view.read import Reader
 
-_LARGEST: Final = 16 * 1024 * 1024
+LARGEST: Final = 16 * 1024 * 1024
 """Bytes of the largest core metadata that is accepted."""
 
 Key = tuple[str, str, str, str | None, bool, str | None]
 """Index, path, address, ``mirror_url``, whether the upstream has metadata that it does not announce, and the digest of the
 metadata: with another configuration nobody joins a search under the former one.
 """
+
+
+@attrs.define(auto_exc=True, str=False)
+class MetadataNotKept(StorageFull):
+    """Core metadata cannot be written to {path}: {reason}. Free some space."""
+
+    content: bytes = attrs.field(repr=False)
+    """The metadata."""
 
 
 class MetadataSource(Protocol):
@@ -68,7 +77,7 @@ class MetadataService:
         """Return where the core metadata of ``known_file`` is kept, brought there if need be.
 
         Raise ``NoMetadata`` when there is none to be had, ``UpstreamUnreachable``, ``UpstreamFailed``, ``WrongBytes`` or
-        ``FileNotHereYet`` when nobody can tell now, ``StorageFull``.
+        ``FileNotHereYet`` when nobody can tell now, ``StorageFull``, and ``MetadataNotKept`` when it is here in memory only.
         """
         if known_file.metadata_missing and (known_file.link.is_wheel or not _provides_metadata(index)):
             # An upstream with unannounced metadata may have got some since; but a wheel has been looked into.
@@ -97,10 +106,6 @@ class MetadataService:
             raise UpstreamUnreachable(index.name, f"{known_file.link.filename}.metadata", STOPPING) from stopped
 
 
-class _Unavailable(Exception):
-    """There is no metadata this way; try the next one.  The message says why."""
-
-
 @attrs.define(eq=False)
 class UpstreamMetadata:
     """Core metadata from the upstreams themselves, or from wheels that are cached."""
@@ -114,13 +119,15 @@ class UpstreamMetadata:
     _offline: bool = attrs.field(default=False, kw_only=True)
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
     """Called when a sync failed, after which the server has to stop (law 10)."""
+    _reserve: Reserve | None = attrs.field(default=None, kw_only=True)
+    """What has to stay free of the disk when metadata is kept."""
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     async def bring(self, index: Index, project: str, known_file: KnownFile) -> BlobAddress:
         """See ``MetadataSource``."""
         try:
             body = await self._read(index, project, known_file)
-        except _Unavailable as unavailable:
+        except NotOffered as unavailable:
             reason = str(unavailable)
             await self._record(
                 index, project, known_file, lambda owner, file: decide_metadata_missing(index.name, owner, file, reason)
@@ -131,13 +138,15 @@ class UpstreamMetadata:
         except SyncFailed as final:
             self._fail(final)
             raise
+        except StorageFull as full:
+            raise MetadataNotKept(full.path, full.reason, body) from full
         await self._record(
             index, project, known_file, lambda owner, file: decide_metadata_cached(index.name, owner, file, sha256, size)
         )
         return address
 
     async def _read(self, index: Index, project: str, known_file: KnownFile) -> bytes:
-        """Return the metadata by the first way that leads there; raise ``_Unavailable``."""
+        """Return the metadata by the first way that leads there; raise ``NotOffered``."""
         link = known_file.link
         if known_file.sha256 is not None and link.is_wheel:
             return await self._from_kept(blob_address(known_file.sha256, link.filename))
@@ -149,7 +158,7 @@ class UpstreamMetadata:
         for way in ways:
             try:
                 return await way(config, project, known_file)
-            except (_Unavailable, RangesRefused) as closed:
+            except NotOffered as closed:
                 self._note(index, link.filename, str(closed))
             except RequestFailed as failed:
                 if failed.unreachable or failed.retry_after is not None:
@@ -157,7 +166,7 @@ class UpstreamMetadata:
                     raise refusal.later(failed.retry_after) from failed
                 self._note(index, link.filename, failed.reason)
         if not link.is_wheel:
-            raise _Unavailable("it is no wheel, and the upstream has no metadata for it")
+            raise NotOffered("it is no wheel, and the upstream has no metadata for it")
         return await self._from_whole(index, project, known_file)
 
     async def _from_upstream(self, config: UpstreamConfig, project: str, known_file: KnownFile) -> bytes:
@@ -167,8 +176,8 @@ class UpstreamMetadata:
         response = await self._links.get(config, project, known_file, {}, beside=_metadata_url, is_listed=is_listed)
         if response.status != 200:
             response.discard()
-            raise _Unavailable(f"the upstream answered {response.status} for its metadata file")
-        body = await response.read(_LARGEST)
+            raise NotOffered(f"the upstream answered {response.status} for its metadata file")
+        body = await response.read(LARGEST)
         await self._client.offload(_verify, link.filename, body, link.core_metadata)
         return body
 
@@ -208,13 +217,13 @@ class UpstreamMetadata:
 
                 return read_from(find_metadata(address.filename, size), read)
         except InvalidDistribution as error:
-            raise _Unavailable(error.reason) from error
+            raise NotOffered(error.reason) from error
         except FileNotFoundError as error:
             raise NoMetadata("", address.relative, "the wheel is not on disk any more") from error
 
     def _note(self, index: Index, filename: str, reason: str) -> None:
         self._log.info(
-            "{index}: one way to the metadata of {filename} is closed: {reason}",
+            "{index}: the metadata of {filename}: {reason}",
             index=index.name,
             filename=filename,
             reason=reason,
@@ -228,6 +237,8 @@ class UpstreamMetadata:
         sha256 = hashlib.sha256(body).hexdigest()
         filename = known_file.link.filename
         address = metadata_address(blob_address(known_file.link.sha256 or sha256, filename))
+        if self._reserve is not None:
+            self._reserve.require(len(body))
         with self._blobs.incoming() as incoming:
             incoming.write(body)
             try:
@@ -247,8 +258,12 @@ class UpstreamMetadata:
             owner, file = reader.file_by_path(index.name, known_file.path) or (project, None)
             return decision(owner, file)
 
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             await self._writer.commit(decide, by="+mirror")
+        except StorageFull as full:  # it is told all the same, and found again
+            self._note(index, known_file.link.filename, f"it cannot be recorded: {full.reason}")
 
 
 def kept_address(known_file: KnownFile) -> BlobAddress | None:
@@ -271,18 +286,18 @@ def _metadata_url(url: str) -> str:
 
 
 def _verify(filename: str, body: bytes, announced: bool | Mapping[str, str] | None) -> None:
-    """Raise ``_Unavailable`` unless ``body`` has the announced digest, or at least looks like core metadata where none is."""
+    """Raise ``NotOffered`` unless ``body`` has the announced digest, or at least looks like core metadata where none is."""
     promise = promised_digest(announced) if isinstance(announced, Mapping) else None
     if promise is not None:
         algorithm, expected = promise
         actual = hashlib.new(algorithm, body, usedforsecurity=False).hexdigest()
         if actual != expected:
-            raise _Unavailable(f"the {algorithm} of the upstream's metadata file is {actual}, not {expected}")
+            raise NotOffered(f"the {algorithm} of the upstream's metadata file is {actual}, not {expected}")
         return
     try:
         check_core_metadata(body, filename)
     except InvalidDistribution as error:
-        raise _Unavailable(error.reason) from error
+        raise NotOffered(error.reason) from error
 
 
 def _step(walk: Generator[ByteRange, bytes, bytes], piece: bytes | None) -> ByteRange | bytes:
@@ -292,4 +307,4 @@ def _step(walk: Generator[ByteRange, bytes, bytes], piece: bytes | None) -> Byte
     except StopIteration as found:
         return bytes(found.value)
     except InvalidDistribution as error:
-        raise _Unavailable(error.reason) from error
+        raise NotOffered(error.reason) from error

@@ -109,6 +109,8 @@ class Sink:
     _promise: tuple[str, str] | None
     _limit: int | None = None
     """Bytes of the whole file, None while unknown."""
+    _beginning: tuple[int, bytes] | None = None
+    """Size and SHA-256 of what readers got of a transfer before: this one has to begin with the same bytes."""
     size: int = 0
     """Bytes written."""
     _sha256: _Hash = attrs.field(factory=hashlib.sha256)
@@ -141,6 +143,16 @@ class Sink:
     def _add(self, data: bytes) -> None:
         if self._limit is not None and self.size + len(data) > self._limit:
             raise BytesDiffer(f"there are more than the {self._limit:,} that were announced")
+        if self._beginning is not None and self.size + len(data) >= self._beginning[0]:
+            rest = data[: self._beginning[0] - self.size]
+            self._append(rest)
+            data = data[len(rest) :]
+            if self._sha256.digest() != self._beginning[1]:
+                raise BytesDiffer("the upstream's file changed while it was fetched")
+            self._beginning = None
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
         if data:
             self._target.write(data)
             self.size += len(data)
@@ -156,11 +168,18 @@ class Sink:
             raise BytesDiffer("the upstream's file changed while it was fetched")
         return data[len(again) :]
 
+    @property
+    def written(self) -> tuple[int, bytes]:
+        """Size and SHA-256 of what is written."""
+        return self.size, self._sha256.digest()
+
     def verified(self, listed_size: int | None) -> str:
         """Return the SHA-256 of the whole file; raise ``BytesDiffer`` when size or digest is not what was promised."""
         for size in (listed_size, self._limit):
             if size is not None and size != self.size:
                 raise BytesDiffer(f"there are {self.size:,}, not {size:,}")
+        if self._beginning is not None:
+            raise BytesDiffer(f"there are {self.size:,}, of which {self._beginning[0]:,} came before")
         digest = self._sha256.hexdigest()
         if self._promise is not None:
             algorithm, promised = self._promise
@@ -195,6 +214,8 @@ class FileTransfer:
     _validator: str | None = attrs.field(default=None, init=False)
     _size: int | None = attrs.field(default=None, init=False)
     _has_begun: bool = attrs.field(default=False, init=False)
+    _abandoned: Exception | None = attrs.field(default=None, init=False)
+    _writer: BodyWriter | None = attrs.field(default=None, init=False)
     _from_start: bool = attrs.field(default=False, init=False)
     """Whether the upstream does not send the rest of this file when it is asked for a range."""
 
@@ -219,16 +240,36 @@ class FileTransfer:
                 if wait > _LONGEST_WAIT:
                     raise
             await sleep(self._client.clock, wait)
+            if self._abandoned is not None:
+                raise self._abandoned
+
+    def hold(self) -> None:
+        """Hold the sender back until ``go_on``."""
+        if self._writer is not None:
+            self._writer.hold()
+
+    def go_on(self) -> None:
+        """End ``hold``."""
+        if self._writer is not None:
+            self._writer.go_on()
+
+    def abandon(self, error: Exception) -> None:
+        """End soon; ``run`` raises ``error``.  May be called from what this calls."""
+        self._abandoned = error
+        if self._writer is not None:
+            self._writer.give_up(error)
 
     async def _attempt(self) -> None:
         client, sink, offset = self._client, self._sink, self._sink.size
         response = await self._get(self._headers(offset))
         try:
             self._accept(response, offset)
-        except (RequestFailed, FileGone, BytesDiffer):
+            if self._abandoned is not None:
+                raise self._abandoned
+        except Exception:
             response.discard()
             raise
-        writer = BodyWriter(
+        self._writer = BodyWriter(
             client.clock,
             client.silence,
             client.offload,
@@ -236,7 +277,7 @@ class FileTransfer:
             sink.write,
             lambda: self._progressed(sink.size),
         )
-        await writer.take(response.deliver)
+        await self._writer.take(response.deliver)
         if self._size is not None and sink.size < self._size:
             raise RequestFailed("its answer ended before the file did")
 

@@ -1,46 +1,37 @@
-"""Files of mirrors: fetched once for any number of readers, verified, kept as blobs, recorded."""
+"""Files of mirrors: fetched once for any number of readers, verified, kept as blobs, recorded.
+
+What the disk has no room for is passed on to the readers without being kept, verified all the same (``window``).
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from twistpi.archives.inspect import check_is_archive
-from twistpi.blobs.address import BlobAddress, blob_address
+from twistpi.blobs.address import blob_address
+from twistpi.blobs.incoming import IncomingFile
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.changelog.writer import Writer
-from twistpi.http.backoff import CircuitBreaker
+from twistpi.blobs.reserve import Reserve
 from twistpi.http.body import Offload
-from twistpi.http.client import HTTPClient
-from twistpi.http.errors import RequestFailed
 from twistpi.mirror.download import Download, KeptFile
-from twistpi.mirror.file_transfer import BytesDiffer, FileGone, FileTransfer, Sink, promised_digest
-from twistpi.mirror.links import FileLinks
-from twistpi.mirror.upstream import OFFLINE, STOPPING, upstream_config
-from twistpi.model.changes import Change
+from twistpi.mirror.file_transfer import Sink, promised_digest
+from twistpi.mirror.upstream import STOPPING
 from twistpi.model.errors import (
-    FileLost,
-    InvalidDistribution,
     TwistpiError,
-    UnknownFile,
-    UpstreamFailed,
     UpstreamUnreachable,
-    WrongBytes,
 )
-from twistpi.model.records import Index, KnownFile, Link
-from twistpi.model.server_errors import SyncFailed
-from twistpi.model.text import public_address
-from twistpi.rules.mirrors import decide_file_cached
-from twistpi.view.read import KeptBlob, Reader
+from twistpi.model.monitoring import Measure
+from twistpi.model.records import Index, KnownFile
+from twistpi.model.server_errors import StorageFull, SyncFailed
+from twistpi.view.read import KeptBlob
 
-_FAILURE_PAUSE: Final = 5.0
-"""Seconds for which a host that failed is not asked for further files."""
+_MOST_PASSED_ON: Final = 64
+"""Files that are passed on at a time: each has some megabytes in memory."""
 
 
 class FileSource(Protocol):
@@ -74,6 +65,13 @@ class FileService:
     _offload: Offload
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
     """Called when a sync failed, after which the server has to stop (law 10)."""
+    _reserve: Reserve | None = attrs.field(default=None, kw_only=True)
+    """What has to stay free of the disk when a file of a mirror is kept."""
+    short_of_room: Callable[[], object] = attrs.field(default=lambda: None, init=False)
+    """Called when a file is not kept for want of room."""
+    _passing: int = attrs.field(default=0, init=False)
+    """Files that are passed on at the moment."""
+    _passed: int = attrs.field(default=0, init=False)
     _running: dict[Hashable, tuple[Download, Deferred[None]]] = attrs.field(init=False, factory=dict)
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
@@ -97,6 +95,11 @@ class FileService:
         """Return whether nothing is on its way."""
         return not self._running
 
+    def measures(self) -> Iterator[Measure]:
+        """See ``Measured``."""
+        help = "Files that were passed on without being kept, because the disk has no room"
+        yield Measure("twistpi_files_passed_on", "counter", help, self._passed)
+
     def stop(self) -> None:
         """Cancel all downloads, because the server stops."""
         for _, running in list(self._running.values()):
@@ -106,12 +109,23 @@ class FileService:
         """Return the download that runs under the same key; begin ``download`` when there is none."""
         key = download.key
         if key in self._running:
-            return self._running[key][0]
+            former = self._running[key][0]
+            if former.may_be_joined:
+                return former
+            former.key = object()
+            self._running[former.key] = self._running.pop(key)
         self._running[key] = (download, Deferred())
         running = Deferred.fromCoroutine(self._run(download))
         if key in self._running:
             self._running[key] = (download, running)
         return download
+
+    def _again(self, key: Hashable, former: Download) -> Download:
+        """Return a download for readers whom ``former`` left behind: bytes of two transfers are the same if a digest says so."""
+        known = former.known_file
+        if promised_digest(known.link.hashes) is None:
+            raise TwistpiError(f"The file {known.link.filename}, which is not kept, was read too slowly; ask again.", 503)
+        return self._join(Download(key, former.index, former.project, known, former.address))
 
     async def _run(self, download: Download) -> None:
         index = "" if download.index is None else download.index.name
@@ -122,6 +136,12 @@ class FileService:
             kept = await self._bring(download)
         except CancelledError:
             error = UpstreamUnreachable(index, filename, STOPPING)
+        except StorageFull as full:
+            error = full
+            is_passed = download.window is not None and download.is_whole
+            text = "{index}: {filename} was passed on without being kept: {reason}"
+            text = text if is_passed else "{index}: {filename} was not cached: {reason}"
+            self._log.warn(text, index=index, filename=filename, reason=full.reason)
         except SyncFailed as final:
             error = final
             self._fail(final)
@@ -137,118 +157,63 @@ class FileService:
             download.end(kept, error)
 
     async def _bring(self, download: Download) -> KeptFile:
-        link = download.known_file.link
         kept = await self._source.find(download)
         if kept is None:
-            incoming = await self._offload(self._blobs.incoming)
-            download.use(incoming)
             try:
-                sha256 = await self._source.fetch(download, Sink(incoming, promised_digest(link.hashes)))
-                download.become_whole(incoming.size)
-                kept = KeptFile(download.address or blob_address(sha256, link.filename), sha256, incoming.size)
-                await self._offload(self._blobs.keep, incoming, kept.address, sha256)
-            except BaseException:
-                incoming.discard()
+                kept = await self._store(download)
+            except StorageFull:
+                self.short_of_room()
+                if not download.is_whole and download.readers > 0:
+                    await self._pass_on(download)
                 raise
-        await self._source.record(download, kept)
+        try:
+            await self._source.record(download, kept)
+        except StorageFull as full:  # it is here all the same, and found again by its digest
+            text = "{filename} is kept, but cannot be recorded: {reason}"
+            self._log.warn(text, filename=download.known_file.link.filename, reason=full.reason)
         return kept
 
-
-@attrs.define(eq=False)
-class UpstreamFiles:
-    """Files from the upstreams themselves, recorded in the changelog."""
-
-    _client: HTTPClient
-    _links: FileLinks
-    _blobs: IBlobs
-    _writer: Writer
-    _offline: bool = attrs.field(default=False, kw_only=True)
-    _failures: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(_FAILURE_PAUSE), init=False)
-
-    def plan(self, index: Index, project: str, known_file: KnownFile) -> Download:
-        """See ``FileSource``."""
-        # With another upstream, nobody joins a download from the former one.
-        key = (index.name, known_file.path, known_file.link.url, index.config.get("mirror_url"))
-        return Download(key, index, project, known_file)
-
-    def plan_blob(self, blob: KeptBlob) -> Download:
-        """Raise ``FileLost``: what is not on this disk is nowhere."""
-        raise FileLost("this server", f"+f/{BlobAddress(blob.digits, blob.filename).relative}")
-
-    async def find(self, download: Download) -> KeptFile | None:
-        """Return the bytes that are here already, because another index has the same file; not when they are damaged."""
+    async def _store(self, download: Download) -> KeptFile:
+        """Fetch a file into a blob."""
         link = download.known_file.link
-        if link.sha256 is None:
-            return None
-        address = blob_address(link.sha256, link.filename)
-        file = await self._client.offload(self._claim_whole, address, link.sha256)
-        return None if file is None else download.adopt(file, address, link.sha256)
-
-    def _claim_whole(self, address: BlobAddress, sha256: str) -> BinaryIO | None:
-        """Open a blob whose bytes are right; remove one whose bytes are not.  Blocking."""
-        file = self._blobs.claim(address)
-        if file is not None and self._blobs.digest(address) != sha256:
-            file.close()
-            self._blobs.remove(address)
-            return None
-        return file
-
-    async def fetch(self, download: Download, sink: Sink) -> str:
-        """See ``FileSource``."""
-        index, link = download.index, download.known_file.link
-        assert index is not None
-        if self._offline:
-            raise UpstreamUnreachable(index.name, link.filename, OFFLINE)
-        now = self._client.clock.seconds
-        started, host = now(), (index.name, public_address(link.url))
-        blocked = self._failures.blocked(host, started)
-        if blocked is not None:
-            refusal = UpstreamUnreachable(index.name, link.filename, blocked.reason)
-            raise refusal.later(blocked.until - started if blocked.is_asked_for else None)
+        incoming = await self._offload(self._incoming, self._to_come(download))
+        download.use(incoming)
+        sink = Sink(incoming, promised_digest(link.hashes))
         try:
-            sha256 = await fetch_from_upstream(self._client, self._links, index, download, sink)
-        except RequestFailed as failed:
-            self._failures.failed_in_part(host, link.filename, started, now(), failed)
-            raise upstream_error(index, link, failed) from failed
-        self._failures.answered(host, now())
-        return sha256
+            sha256 = await self._source.fetch(download, sink)
+            download.become_whole(incoming.size)
+            kept = KeptFile(download.address or blob_address(sha256, link.filename), sha256, incoming.size)
+            await self._offload((download.keeper or self._blobs).keep, incoming, kept.address, sha256)
+        except BaseException:
+            download.beginning = sink.written
+            incoming.discard()
+            raise
+        return kept
 
-    async def record(self, download: Download, kept: KeptFile) -> None:
-        """Commit that the file is cached."""
-        index, path = download.index, download.known_file.path
-        assert index is not None
+    def _to_come(self, download: Download) -> int | None:
+        """Return how many bytes are going to be written, if this one is of a mirror, by all downloads; None if it is not."""
+        if download.index is None or not download.index.is_mirror:
+            return None
+        running = [one for one, _ in self._running.values() if one.window is None]
+        return sum(max(0, (one.size or one.known_file.link.size or 0) - one.available) for one in running)
 
-        def decide(reader: Reader) -> Sequence[Change]:
-            found = reader.file_by_path(index.name, path)
-            project, file = found or (download.project, None)
-            return decide_file_cached(index.name, project, file, kept.sha256, kept.size)
+    def _incoming(self, to_come: int | None) -> IncomingFile:
+        """Return a new file; raise ``StorageFull``.  Blocking."""
+        if self._reserve is not None and to_come is not None:
+            self._reserve.require(to_come)
+        return self._blobs.incoming()
 
-        await self._writer.commit(decide, by="+mirror")
-
-
-async def fetch_from_upstream(client: HTTPClient, links: FileLinks, index: Index, download: Download, sink: Sink) -> str:
-    """Fetch a file from the upstream of ``index``, as ``FileSource.fetch``; raise ``RequestFailed`` for what can be repeated."""
-    link = download.known_file.link
-    get = partial(links.get, upstream_config(index, link.filename), download.project, download.known_file)
-    try:
-        sha256 = await FileTransfer(client, get, link, sink, download.begin, download.advance).run()
-        if promised_digest(link.hashes) is None:
-            await client.offload(_check_archive, download.fileno(), link.filename, sink.size)
-    except (BytesDiffer, InvalidDistribution) as error:
-        reason = error.reason if isinstance(error, InvalidDistribution) else str(error)
-        raise WrongBytes(link.filename, public_address(link.url), reason) from error
-    except FileGone as error:
-        raise UnknownFile(index.name, download.known_file.path) from error
-    return sha256
-
-
-def _check_archive(descriptor: int, filename: str, size: int) -> None:
-    """Raise ``InvalidDistribution`` unless an open file is the archive that its name says; blocking."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        check_is_archive(file, filename, size)
-
-
-def upstream_error(index: Index, link: Link, failed: RequestFailed) -> UpstreamFailed | UpstreamUnreachable:
-    """Return the error for clients."""
-    failure = UpstreamUnreachable if failed.unreachable else UpstreamFailed
-    return failure(index.name, link.filename, failed.reason).later(failed.retry_after)
+    async def _pass_on(self, download: Download) -> None:
+        """Fetch a file for its readers alone."""
+        if self._passing >= _MOST_PASSED_ON:
+            text = "Too many files are passed on at the moment, because the disk of this server is full; try again later."
+            raise TwistpiError(text, 503)
+        download.again = partial(self._again, download.key, download)
+        sink = Sink(download.pass_on(), promised_digest(download.known_file.link.hashes), beginning=download.beginning)
+        self._passing += 1
+        try:
+            await self._source.fetch(download, sink)
+        finally:
+            self._passing -= 1
+        self._passed += 1
+        download.become_whole(sink.size)

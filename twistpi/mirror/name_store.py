@@ -113,12 +113,12 @@ def remove(home: str, keep: frozenset[str]) -> None:
     """Remove the list in ``home``; folders in ``keep`` (paths) stay, since they are in use."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(home, _STATE))
-    sweep(home, keep)
+    remove_others(home, keep)
     with contextlib.suppress(OSError):  # not empty, or never made
         os.rmdir(home)
 
 
-def sweep(home: str, keep: frozenset[str]) -> None:
+def remove_others(home: str, keep: frozenset[str]) -> None:
     """Remove the folders of lists that are not in ``keep`` (paths)."""
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(home):

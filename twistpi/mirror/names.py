@@ -36,9 +36,9 @@ from twistpi.mirror.name_store import (
     make_pages,
     new_folder,
     remove,
+    remove_others,
     require_size,
     save,
-    sweep,
 )
 from twistpi.mirror.page_source import Kind
 from twistpi.mirror.upstream import (
@@ -109,6 +109,8 @@ class NameLists:
     _offline: bool = attrs.field(default=False, kw_only=True)
     _largest_folder: int = attrs.field(default=LARGEST_FOLDER, kw_only=True)
     """Bytes of one list on disk."""
+    announce: Callable[[str, str | None], object] = attrs.field(default=lambda index, folder: None, kw_only=True)
+    """Called with an index and the folder of its new list; None when it has none any more."""
     _failures: CircuitBreaker = attrs.field(factory=lambda: CircuitBreaker(10.0), kw_only=True)
     _known: dict[str, StoredNames] = attrs.field(init=False, factory=dict)
     """Index -> its newest list, once it was loaded."""
@@ -152,6 +154,7 @@ class NameLists:
 
     def _forget(self, index: str) -> None:
         self._known.pop(index, None)
+        self.announce(index, None)
         removing = Deferred.fromCoroutine(self._remove(index))
         removing.addErrback(lambda failure: self._log.failure("{index}: its list of projects stays", failure, index=index))
 
@@ -263,7 +266,7 @@ class NameLists:
             self._making.discard(folder)
             async with self._alone():
                 kept = {known.folder for known in (stored, self._known.get(config.index)) if known is not None}
-                await self._offload(sweep, home, frozenset(kept | self._making))
+                await self._offload(remove_others, home, frozenset(kept | self._making))
 
     async def _make(self, config: UpstreamConfig, response: FileResponse, checked_at: float, folder: str) -> StoredNames:
         """Stream the response to disk and make pages of it."""
@@ -314,5 +317,8 @@ class NameLists:
             self._require_current(config)
             await self._offload(save, home_of(self._root, config.index), stored)
             self._require_current(config)
+            former = self._known.get(config.index)
             self._known[config.index] = stored
+        if former is None or former.folder != stored.folder:
+            self.announce(config.index, stored.folder)
         return stored

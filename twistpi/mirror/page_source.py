@@ -2,6 +2,9 @@
 
 While an upstream is asked, its index may be deleted, made anew or given another upstream.  The decision to commit, which is made
 in the writer's thread where nothing comes in between, refuses the answer of a former upstream with ``StaleConfig``.
+
+What cannot be written, because the disk is full, is remembered in memory (``view.unrecorded``), and the page is answered all the
+same.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 
-from twistpi.changelog.writer import Committed, Writer
+from twistpi.changelog.writer import Writer
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.http.urls import Origin
+from twistpi.mirror.remembered_pages import remember_page, remembering
+from twistpi.mirror.upload_times import UploadTimes
 from twistpi.mirror.upstream import (
     ACCEPT_PAGE,
     StaleConfig,
@@ -32,6 +37,7 @@ from twistpi.mirror.upstream import (
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, KnownProject, ProjectPage
+from twistpi.model.server_errors import StorageFull
 from twistpi.rules.mirrors import decide_links, decide_vanished
 from twistpi.simple.index_pages import NoIndexPage
 from twistpi.simple.parse import parse_project_page
@@ -105,6 +111,8 @@ class UpstreamPages:
     """Seconds until a response has to begin."""
     _learn: Callable[[UpstreamConfig, ProjectPage], object] = lambda config, page: None
     """Called with each page that came."""
+    _times: UploadTimes | None = None
+    """Finds the upload times that policies need; None where nobody needs any."""
     minds_force: bool = attrs.field(default=False, init=False)
     _turns: dict[Origin, DeferredSemaphore] = attrs.field(
         init=False, factory=lambda: defaultdict(lambda: DeferredSemaphore(_AT_ONCE))
@@ -140,7 +148,14 @@ class UpstreamPages:
             if config.is_flat and not page.links:
                 return await self._learn_absence(config, project, known)
             learned = self._freshness(config, response.header("ETag"), response.header("Last-Modified"))
-            await self._commit(_decide_page(config, page, known.freshness), config, project, learned)
+            if self._times is not None:
+                page = await self._times.complete(config, page)
+            decide = _decide_page(config, page, known.freshness)
+            try:
+                await self._commit(decide, config, project, learned)
+            except StorageFull as full:
+                decide(self._readers.get())
+                learned = remember_page(self._readers, config, page, learned, full)
             self._note_answer(config, project)
             self._learn(config, page)
             return ("revalidated" if known.is_known else "miss"), learned
@@ -246,16 +261,21 @@ class UpstreamPages:
             response.header("Last-Modified") or freshness.last_modified,
         )
         confirmed = attrs.evolve(freshness, checked_at=self._client.clock.seconds(), etag=etag, last_modified=last_modified)
-        await self._writer.keep(remembering(config, project, confirmed))
+        try:
+            await self._writer.keep(remembering(config, project, confirmed))
+            self._readers.unrecorded.forget(config.index, project)
+        except StorageFull as full:
+            self._readers.unrecorded.learn(config.index, project, confirmed, full.reason)
         return confirmed
 
-    def _commit(
+    async def _commit(
         self, decide: Callable[[Reader], Sequence[Change]], config: UpstreamConfig, project: str, learned: Freshness
-    ) -> Deferred[Committed]:
+    ) -> None:
         def remember(view: ViewDatabase) -> None:
             view.remember_freshness(config.index, project, learned)  # the decision found the configuration current
 
-        return self._writer.commit(decide, by="+mirror", local=remember)
+        await self._writer.commit(decide, by="+mirror", local=remember)
+        self._readers.unrecorded.forget(config.index, project)
 
 
 async def read_page(client: HTTPClient, config: UpstreamConfig, project: str, timeout: float) -> ProjectPage:
@@ -280,16 +300,6 @@ async def _parse(client: HTTPClient, config: UpstreamConfig, project: str, respo
     if page.header.last_serial is None and serial is not None and _SERIAL.match(serial):
         page = attrs.evolve(page, header=attrs.evolve(page.header, last_serial=int(serial)))
     return page
-
-
-def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> Callable[[ViewDatabase], None]:
-    """Return what notes ``freshness`` in a view, unless the index has another upstream by then; for ``Writer.keep``."""
-
-    def work(view: ViewDatabase) -> None:
-        if config.is_current(view.reader.index(config.index)):
-            view.remember_freshness(config.index, project, freshness)
-
-    return work
 
 
 def _decide_page(config: UpstreamConfig, page: ProjectPage, freshness: Freshness | None) -> Callable[[Reader], Sequence[Change]]:

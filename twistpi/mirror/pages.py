@@ -18,12 +18,13 @@ from twistpi.http.backoff import Blocked, CircuitBreaker
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.page_source import Kind, Known, PageSource
+from twistpi.mirror.upload_times import lacks_times
 from twistpi.mirror.upstream import OFFLINE, STOPPING, StaleConfig, UpstreamConfig, is_fresh, upstream_config
 from twistpi.model.errors import UnknownFile, UnknownIndex, UnknownProject, UpstreamFailed, UpstreamUnreachable
 from twistpi.model.names import project_of_filename
 from twistpi.model.records import Freshness, Index, KnownFile
-from twistpi.model.server_errors import StorageFull
-from twistpi.view.read import Readers
+from twistpi.model.server_errors import LogUnreachable, StorageFull
+from twistpi.view.read import Reader, Readers
 
 __all__ = ["GONE", "TIMEOUTS", "Kind", "PageService", "PageState"]
 
@@ -33,6 +34,8 @@ TIMEOUTS: Final = 6
 """How many request timeouts a source may take to respond, and a client with nothing to be served waits while it responds."""
 _RECENT: Final = 10.0
 """Seconds for which a page is new enough to be believed that a file is not on it."""
+UNRECORDED_EXPIRY: Final = 30.0
+"""Seconds for which a page holds, at most, that could not be recorded: then that is tried again."""
 _MOST_CHANGES: Final = 5
 """How often the configuration of an index may change while one request waits."""
 
@@ -78,6 +81,8 @@ class PageService:
     _failures: CircuitBreaker = attrs.field(init=False)
     """Of upstreams, by index and ``mirror_url``, and of single pages, by ``Key``."""
     _missing: CircuitBreaker = attrs.field(init=False)
+    _untimed: CircuitBreaker = attrs.field(init=False)
+    """Pages whose files did not all say when they were uploaded, by index and project."""
     _requests: SingleFlight[tuple[Key, bool], tuple[Kind, Freshness]] = attrs.field(init=False, factory=SingleFlight)
     _responding: set[Key] = attrs.field(init=False, factory=set)
     """Pages whose response has begun."""
@@ -86,6 +91,7 @@ class PageService:
     def __attrs_post_init__(self) -> None:
         self._failures = CircuitBreaker(self._failure_pause)
         self._missing = CircuitBreaker(self._negative_expiry)
+        self._untimed = CircuitBreaker(self._negative_expiry)
 
     async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
         """Have the view know ``project`` (a normalised name) as well as possible; return how current that is.
@@ -148,14 +154,16 @@ class PageService:
         reader = self._readers.get()
         is_known = reader.has_project(index.name, project)
         freshness = reader.freshness(index.name, project) if is_known else None
-        known = Known(is_known, freshness)
         now = self._clock.seconds()
         try:
             config = upstream_config(index, project, self._cache_expiry)
         except UpstreamFailed as error:
-            if not known.is_known:
+            if not is_known:
                 raise
             return PageState("stale", _age(freshness, now), "", error.reason, self._failure_pause)
+        if is_known and not self._offline and self._lacks_times(reader, index.name, project, now):
+            freshness = None  # the page has to come whole
+        known = Known(is_known, freshness)
         if self._offline:
             if not known.is_known:
                 raise UpstreamUnreachable(index.name, project, OFFLINE)
@@ -164,6 +172,7 @@ class PageService:
             expiry = config.expiry
             if freshness is not None and freshness.missing:
                 expiry = min(expiry, self._negative_expiry)
+            expiry = self._limit_unrecorded(config, project, expiry)
             if freshness is not None and known.is_known and is_fresh(freshness, config.source, expiry, now):
                 return self._confirmed("hit", config, project, freshness, expiry)
             key = _key(config, project)
@@ -175,6 +184,10 @@ class PageService:
                 return self._fall_back(config, project, known, blocked)
         return await self._refresh(config, project, known, force)
 
+    def _lacks_times(self, reader: Reader, index: str, project: str, now: float) -> bool:
+        """Return whether a policy needs times that are not known, and were not looked for a moment ago."""
+        return lacks_times(reader, index, project) and self._untimed.blocked((index, project), now) is None
+
     def _is_missing(self, config: UpstreamConfig, key: Key, now: float) -> bool:
         """Return whether the upstream said so lately; for no longer than its other responses hold."""
         blocked = self._missing.blocked(key, now)
@@ -185,7 +198,8 @@ class PageService:
 
         Raise ``UnknownProject`` when it confirmed that there is none, and no file of it is cached.
         """
-        reason = None
+        unrecorded = self._readers.unrecorded.get(config.index, project)
+        reason = None if unrecorded is None else f"it cannot be recorded: {unrecorded.reason}"
         if freshness.missing:
             found = self._readers.get().project(config.index, project)
             if found is None or not found.files:
@@ -214,11 +228,18 @@ class PageService:
             config.require_current(self._readers.get().index(config.index))
             blocked = self._failures.blocked(key, now) or Blocked(started, failed.reason, failed.unreachable)
             return self._fall_back(config, project, known, blocked)
-        except StorageFull as error:
+        except (StorageFull, LogUnreachable) as error:
             if not known.is_known:
                 raise
             return self._fall_back(config, project, known, Blocked(started + self._failure_pause, str(error), False))
-        return self._confirmed(kind, config, project, learned, config.expiry)
+        if lacks_times(self._readers.get(), config.index, project):
+            now = self._clock.seconds()
+            self._untimed.failed((config.index, project), now, now, RequestFailed("no upload times", Cause.UNUSABLE))
+        return self._confirmed(kind, config, project, learned, self._limit_unrecorded(config, project, config.expiry))
+
+    def _limit_unrecorded(self, config: UpstreamConfig, project: str, expiry: float) -> float:
+        """Return for how long a page holds, if that is ``expiry`` seconds for one that is recorded."""
+        return expiry if self._readers.unrecorded.get(config.index, project) is None else min(expiry, UNRECORDED_EXPIRY)
 
     async def _wait(self, key: Key, config: UpstreamConfig, project: str, known: Known, force: bool) -> tuple[Kind, Freshness]:
         """Wait for the source, but no longer than a client may wait.

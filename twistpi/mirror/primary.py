@@ -18,12 +18,15 @@ from twistpi.changelog.writer import Writer
 from twistpi.http.body import Offload
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.mirror.file_transfer import FileResponse
-from twistpi.mirror.page_source import Kind, Known, remembering
+from twistpi.mirror.page_source import LARGEST_PAGE, Kind, Known
 from twistpi.mirror.pages import GONE
+from twistpi.mirror.remembered_pages import remember_page, remembering
 from twistpi.mirror.upstream import UpstreamConfig
+from twistpi.model.changes import LinksChanged
+from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.errors import TwistpiError, UnknownProject
-from twistpi.model.records import Freshness, Json
-from twistpi.model.server_errors import PrimaryUnreachable, carried
+from twistpi.model.records import Freshness, Json, KnownProject, PageHeader, ProjectPage
+from twistpi.model.server_errors import MalformedChange, PrimaryUnreachable, StorageFull, carried
 from twistpi.view.read import Readers
 
 PAGE: Final = "/+relay/page"
@@ -87,20 +90,22 @@ class PrimaryClient:
             raise _unreachable(gone) from gone
         return response
 
-    async def post(self, path: str, question: Json, *, timeout: float | None = None) -> dict[str, Json]:
-        """POST ``question`` as JSON; return the JSON object in the response.  Raise as ``get``."""
+    async def post(
+        self, path: str, question: Json, *, timeout: float | None = None, limit: int = _LARGEST_JSON
+    ) -> dict[str, Json]:
+        """POST ``question`` as JSON; return the JSON object in the response, of ``limit`` bytes at most.  Raise as ``get``."""
         headers = {"Content-Type": "application/json"}
         try:
             response = await self._primary.ask("POST", path, headers=headers, body=orjson.dumps(question), patience=timeout)
-            content = await response.read(_LARGEST_JSON)
+            content = await response.read(limit)
         except PrimaryUnreachable as gone:
             raise _unreachable(gone) from gone
         if response.status >= 400:
             raise _refusal(response.status, content)
-        told = _json(content)
-        if not isinstance(told, dict):
+        answer = _json(content)
+        if not isinstance(answer, dict):
             raise RequestFailed("the primary answered something that is no answer", Cause.UNUSABLE)
-        return told
+        return answer
 
 
 def file_path(index: str, path: str) -> str:
@@ -128,6 +133,8 @@ class PrimaryPages:
     """Project pages as the primary has them; a ``PageSource``.
 
     When a page was last confirmed is remembered here, as on any server, so that a fresh page costs no request.
+
+    What the log cannot bring, because the disk of either server is full, comes with the answer, and is kept in memory.
     """
 
     _client: PrimaryClient
@@ -143,11 +150,14 @@ class PrimaryPages:
         self, config: UpstreamConfig, project: str, known: Known, *, force: bool, responding: Callable[[], None]
     ) -> tuple[Kind, Freshness]:
         """See ``PageSource``."""
-        question: Json = {"index": config.index, "project": project, "force": force}
+        full = self._writer.failure
+        asks_for_page = isinstance(full, StorageFull)
+        question: Json = {"index": config.index, "project": project, "force": force, "unrecorded": True, "whole": asks_for_page}
         try:
-            told = await self._client.post(PAGE, question, timeout=self._timeout)
+            answer = await self._client.post(PAGE, question, timeout=self._timeout, limit=LARGEST_PAGE)
             responding()
-            await self._wait_for(int(told["serial"]))
+            if answer.get("page") is None:
+                await self._wait_for(int(answer["serial"]))
         except UnknownProject:
             raise
         except TwistpiError as error:
@@ -156,13 +166,39 @@ class PrimaryPages:
             cause = Cause.TIMEOUT if is_silent else Cause.UNUSABLE
             raise RequestFailed(reason_of(error), cause, error.retry_after) from error
         config.require_current(self._readers.get().index(config.index))
-        if told["kind"] == "stale":
-            raise RequestFailed(str(told["reason"]), Cause.UNUSABLE)
-        checked_at = self._client.clock.seconds() - float(told["age"])
-        learned = Freshness(checked_at, missing=told["reason"] == GONE, source=config.source)
-        await self._writer.keep(remembering(config, project, learned))
-        kind: Kind = told["kind"]
+        if answer["kind"] == "stale":
+            raise RequestFailed(str(answer["reason"]), Cause.UNUSABLE)
+        checked_at = self._client.clock.seconds() - float(answer["age"])
+        learned = Freshness(checked_at, missing=answer["reason"] == GONE, source=config.source)
+        kind: Kind = answer["kind"]
+        if answer.get("page") is not None:
+            page = await self._client.offload(read_project, answer["page"])
+            reason = full if isinstance(full, StorageFull) else StorageFull("the primary", str(answer["reason"]))
+            return kind, remember_page(self._readers, config, page, learned, reason)
+        try:
+            await self._writer.keep(remembering(config, project, learned))
+            self._readers.unrecorded.forget(config.index, project)
+        except StorageFull as error:
+            self._readers.unrecorded.learn(config.index, project, learned, error.reason)
         return kind, learned
+
+
+def written_project(known: KnownProject) -> str:
+    """Return a project as ``read_project`` reads it: as the change that would list it."""
+    links = tuple(file.link for file in known.offered if not file.vanished)
+    change = LinksChanged(known.index, known.project, added=links, versions_added=known.versions, header=known.header)
+    return encode_content("", "", (change,)).decode()
+
+
+def read_project(written: str) -> ProjectPage:
+    """Return a project as an upstream lists it; raise ``RequestFailed``."""
+    try:
+        (change,) = decode_content(written.encode()).changes
+    except (MalformedChange, ValueError) as error:
+        raise RequestFailed(f"the primary answered a page that is none: {error}", Cause.UNUSABLE) from error
+    if not isinstance(change, LinksChanged):
+        raise RequestFailed("the primary answered a page that is none", Cause.UNUSABLE)
+    return ProjectPage(change.project, change.added, change.versions_added, change.header or PageHeader())
 
 
 def _unreachable(gone: PrimaryUnreachable) -> RequestFailed:
@@ -182,7 +218,7 @@ def _refusal(status: int, content: bytes) -> TwistpiError | RequestFailed:
 
 def _json(content: bytes) -> Json:
     try:
-        told: Json = orjson.loads(content)
+        value: Json = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    return told
+    return value

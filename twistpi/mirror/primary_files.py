@@ -7,6 +7,8 @@ be reached, the upstream is asked for what it lists.  That cannot be recorded in
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,15 +21,17 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
-from twistpi.mirror.core_metadata import UpstreamMetadata
+from twistpi.mirror.core_metadata import LARGEST, MetadataNotKept, UpstreamMetadata
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import PAUSES, BytesDiffer, FileGone, FileTransfer, Sink
-from twistpi.mirror.files import FileService, fetch_from_upstream, upstream_error
+from twistpi.mirror.files import FileService
 from twistpi.mirror.links import FileLinks
 from twistpi.mirror.primary import METADATA, PrimaryClient, WaitFor, blob_path, file_path
 from twistpi.mirror.upstream import upstream_config
+from twistpi.mirror.upstream_files import fetch_from_upstream, upstream_error
 from twistpi.model.errors import FileNotHereYet, TwistpiError, UnknownFile, UpstreamFailed, WrongBytes
 from twistpi.model.records import Index, KnownFile, Link
+from twistpi.model.server_errors import StorageFull
 from twistpi.view.read import KeptBlob
 
 _PATIENT: Final = (*PAUSES, 3.0, 5.0, 5.0, 5.0)
@@ -134,6 +138,7 @@ class PrimaryFiles:
         pauses = _PATIENT if is_alone else _BRIEF
         get = partial(self._primary.get, link.url)
         transfer = FileTransfer(self._primary, get, link, sink, download.begin, download.advance, pauses)
+        download.arrives_by(transfer)
         try:
             sha256 = await transfer.run()
         except BytesDiffer as error:
@@ -168,7 +173,7 @@ class PrimaryMetadata:
 
     async def bring(self, index: Index, project: str, known_file: KnownFile) -> BlobAddress:
         """See ``MetadataSource``."""
-        blob = _recorded_blob(known_file)
+        blob = recorded_blob(known_file)
         if blob is None and known_file.link.sha256 is not None:
             address = metadata_address(blob_address(known_file.link.sha256, known_file.link.filename))
             if await self._client.offload(self._blobs.find, address) is not None:
@@ -179,22 +184,44 @@ class PrimaryMetadata:
             await self._files.bring(blob)
         except FileNotHereYet:
             return await self._here.bring(index, project, known_file)
+        except MetadataNotKept:
+            raise
+        except StorageFull as full:
+            if blob is None:  # the disk of the primary is full
+                return await self._here.bring(index, project, known_file)
+            raise MetadataNotKept(full.path, full.reason, await self._read(blob)) from full
         return BlobAddress(blob.digits, blob.filename)
 
-    async def _ask(self, index: Index, project: str, known_file: KnownFile) -> KeptBlob:
-        """Have the primary find it; raise ``FileNotHereYet`` when it cannot tell, and the error that it met."""
-        question = {"index": index.name, "project": project, "path": known_file.path}
+    async def _read(self, blob: KeptBlob) -> bytes:
+        """Return what the primary has; raise ``WrongBytes`` and what it answers."""
+        path = blob_path(BlobAddress(blob.digits, blob.filename).relative)
         try:
-            told = await self._client.post(METADATA, question, timeout=_TIMEOUTS * self._client.silence)
+            content = await (await self._client.get(path, {})).read(LARGEST)
+        except RequestFailed as failed:
+            raise not_here(blob.filename, failed.reason) from failed
+        if hashlib.sha256(content).hexdigest() != blob.sha256:
+            raise WrongBytes(blob.filename, path, f"their sha256 is not {blob.sha256}")
+        return content
+
+    async def _ask(self, index: Index, project: str, known_file: KnownFile) -> KeptBlob:
+        """Have the primary find it; raise ``FileNotHereYet`` when it cannot tell, and the error that it met.
+
+        Raise ``MetadataNotKept`` when the primary has no room for it, but told it.
+        """
+        question = {"index": index.name, "project": project, "path": known_file.path, "unkept": True}
+        try:
+            answer = await self._client.post(METADATA, question, timeout=_TIMEOUTS * self._client.silence, limit=2 * LARGEST)
         except RequestFailed as failed:
             raise not_here(f"{known_file.link.filename}.metadata", failed.reason) from failed
+        if answer.get("content") is not None:
+            raise MetadataNotKept("the primary", "its disk is full", b64decode(answer["content"]))
         with suppress(TwistpiError):  # the metadata can be had before the log speaks of it
-            await self._wait_for(int(told["serial"]))
-        return KeptBlob(told["digits"], told["filename"], told["sha256"], told["size"])
+            await self._wait_for(int(answer["serial"]))
+        return KeptBlob(answer["digits"], answer["filename"], answer["sha256"], answer["size"])
 
 
-def _recorded_blob(known_file: KnownFile) -> KeptBlob | None:
-    """Return the metadata that the log speaks of."""
+def recorded_blob(known_file: KnownFile) -> KeptBlob | None:
+    """Return the core metadata that the log speaks of; None when it speaks of none."""
     digest, size = known_file.metadata_blob_sha256, known_file.metadata_size
     if known_file.metadata_sha256 is None or digest is None or size is None:
         return None
@@ -205,10 +232,9 @@ def _has_upstream(index: Index) -> bool:
     if not index.is_mirror:
         return False
     try:
-        upstream_config(index, "")
+        return not upstream_config(index, "").is_folder
     except UpstreamFailed:
         return False
-    return True
 
 
 def _name(index: Index | None) -> str:

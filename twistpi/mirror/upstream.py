@@ -14,6 +14,7 @@ from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Credentials, Origin, origin_of, split_credentials
 from twistpi.model.errors import UpstreamFailed
+from twistpi.model.folders import is_folder_address
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Freshness, Index
 from twistpi.model.text import public_address
@@ -58,6 +59,11 @@ class UpstreamConfig:
     def is_flat(self) -> bool:
         """Whether the upstream is one page with the files of all projects, rather than a simple index."""
         return self.source.endswith(_FLAT)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the upstream is a folder on the disk of the primary, which is always flat."""
+        return is_folder_address(self.source)
 
     def require_current(self, index: Index | None) -> None:
         """Raise ``StaleConfig`` unless ``is_current``."""
@@ -104,7 +110,7 @@ def upstream_config(index: Index, subject: str, cache_expiry: float = 0.0) -> Up
 
 
 def _is_flat(index: Index) -> bool:
-    return index.config.get("mirror_url_kind") == "flat"
+    return index.config.get("mirror_url_kind") == "flat" or is_folder_address(index.config.get("mirror_url"))
 
 
 def is_fresh(freshness: Freshness | None, source: str, expiry: float, now: float) -> bool:
@@ -127,6 +133,8 @@ def validators(freshness: Freshness | None, known: bool, source: str) -> tuple[s
 
 @lru_cache(maxsize=256)
 def _parse(url: str) -> tuple[str, Origin, Credentials | None]:
+    if is_folder_address(url):
+        return f"{url.rstrip('/')}/", ("file", "", 0), None
     clean, credentials = split_credentials(url)
     return clean, origin_of(clean), credentials
 
@@ -143,8 +151,8 @@ Get = Callable[[Mapping[str, str]], Awaitable[Response]]
 """Sends a GET request with these headers for a file, wherever it is."""
 
 
-class RangesRefused(Exception):
-    """The upstream does not send parts of this file; the message says what it did instead."""
+class NotOffered(Exception):
+    """What is wanted of a file cannot be had this way; the message says why."""
 
 
 class ResponseHead(Protocol):
@@ -181,26 +189,26 @@ def tells_its_end(response: ResponseHead) -> bool:
 
 
 async def fetch_range(get: Get, start: int, length: int) -> bytes:
-    """Return ``length`` bytes of a file, from ``start``; raise ``RangesRefused`` or ``RequestFailed``."""
+    """Return ``length`` bytes of a file, from ``start``; raise ``NotOffered`` or ``RequestFailed``."""
     return (await _fetch_range(get, start, length))[0]
 
 
 async def fetch_size(get: Get) -> int:
-    """Return the size of a file in bytes; raise ``RangesRefused`` or ``RequestFailed``."""
+    """Return the size of a file in bytes; raise ``NotOffered`` or ``RequestFailed``."""
     total = (await _fetch_range(get, 0, 1))[1]
     if total is None:
-        raise RangesRefused("it does not tell the file's size")
+        raise NotOffered("it does not tell the file's size")
     return total
 
 
 async def _fetch_range(get: Get, start: int, length: int) -> tuple[bytes, int | None]:
     if length > _LARGEST_RANGE:
-        raise RangesRefused(f"a range of {length:,} bytes would be needed")
+        raise NotOffered(f"a range of {length:,} bytes would be needed")
     response = await get({"Range": f"bytes={start}-{start + length - 1}"})
     found = parse_content_range(response.header("Content-Range")) if response.status == 206 else None
     if found is None or (found.first, found.last) != (start, start + length - 1):
         response.discard()
-        raise RangesRefused(f"it answered {response.status} to a request for a range")
+        raise NotOffered(f"it answered {response.status} to a request for a range")
     body = await response.read(length)
     if len(body) != length:
         raise RequestFailed("the range it sent has another length than it says", Cause.UNUSABLE)
@@ -212,3 +220,6 @@ def upstream_measures(client: HTTPClient) -> Iterator[Measure]:
     yield Measure("twistpi_upstream_requests", "counter", "Requests sent upstream, redirects included", client.requests)
     help = "Those that were not answered, or with a status of 500 and more"
     yield Measure("twistpi_upstream_failures", "counter", help, client.failures)
+    yield Measure("twistpi_upstream_answers", "counter", "Answers of upstreams, whatever their status", client.times.answers)
+    help = "Seconds from requests sent upstream to the heads of their answers, all together"
+    yield Measure("twistpi_upstream_seconds", "counter", help, client.times.seconds)

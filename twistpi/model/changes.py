@@ -12,6 +12,7 @@ the changelog: a class may gain fields with defaults; nothing else is ever chang
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -27,6 +28,9 @@ from twistpi.model.releases import (
     ReleaseDescribed,
     ReleaseRemoved,
 )
+
+ADVISORY_SET: Final = "advisories.jsonl.gz"
+"""The file name of the blobs of sets of advisories."""
 
 
 @attrs.frozen
@@ -50,6 +54,18 @@ class EpochBegan:
 
 
 @attrs.frozen
+class HistoryCompacted:
+    """A summary was made that stands for the entries up to one of them, where these were removed.  It changes nothing else."""
+
+    after: int
+    """The serial of the last entry that it stands for."""
+    chain: str
+    """The chain digest of that entry."""
+    sha256: str
+    """Of the lines of the summary; see ``changelog.summary``."""
+
+
+@attrs.frozen
 class UserCreated:
     """A user was created."""
 
@@ -58,6 +74,10 @@ class UserCreated:
     """``email``, ``title`` and the like, as the devpi client knows them."""
     password_hash: str | None = ""
     """The hash that ``auth.passwords`` makes; empty for the blank password, None for a user who cannot log in."""
+    created: str | None = None
+    """UTC, ``2026-11-22T17:12:19Z``, when the user was created where it was imported from; None for the time of the entry."""
+    modified: str | None = None
+    """The same of its last modification there."""
 
 
 @attrs.frozen
@@ -196,9 +216,24 @@ class MetadataMissing:
     path: str | None = None
 
 
+@attrs.frozen
+class AdvisoriesAccepted:
+    """Another set of advisories counts from now on; its blob, which is called ``ADVISORY_SET``, was on disk before."""
+
+    sha256: str
+    size: int
+    count: int
+    """How many advisories are in it, each about one project."""
+    source: str = ""
+    """The feed that it was read from, without credentials."""
+    modified: str = ""
+    """UTC, when the newest of them was changed, as the feed has it."""
+
+
 Change = (
     LogStarted
     | EpochBegan
+    | HistoryCompacted
     | UserCreated
     | UserModified
     | UserDeleted
@@ -212,6 +247,7 @@ Change = (
     | FileCached
     | MetadataCached
     | MetadataMissing
+    | AdvisoriesAccepted
     | ReleaseDescribed
     | FileUploaded
     | AttachmentAdded

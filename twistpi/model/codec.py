@@ -54,6 +54,9 @@ def _read_names(items: Json) -> tuple[str, ...]:
     return tuple(items)
 
 
+_Readers = tuple[tuple[str, Callable[[Json], object]], ...]
+"""The names of fields, each with what reads its value from JSON."""
+
 _PARTS: tuple[tuple[object, Callable[[Json], object]], ...] = (
     (tuple[str, ...], _read_names),
     (tuple[Link, ...], lambda items: tuple([Link(**fields) for fields in items])),
@@ -63,25 +66,22 @@ _PARTS: tuple[tuple[object, Callable[[Json], object]], ...] = (
 """The other annotations, and what reads their values from JSON."""
 
 
-def _make_reader(kind: Callable[..., Change]) -> Callable[[dict[str, Json]], Change]:
-    """Make what reads: the class itself refuses unknown and missing fields; cattrs would be three times slower."""
-    parts: list[tuple[str, Callable[[Json], object]]] = []
-    for name, annotation in get_type_hints(kind).items():
-        if annotation not in _PLAIN:
-            parts.append((name, next(read for readable, read in _PARTS if readable == annotation)))
-
-    def read(fields: dict[str, Json]) -> Change:
-        for name, read_part in parts:
-            if name in fields:
-                fields[name] = read_part(fields[name])
-        return kind(**fields)
-
-    return read if parts else lambda fields: kind(**fields)
+def _readers_of(kind: type) -> _Readers:
+    """Return what reads the parts of a change that are no plain JSON."""
+    hints = get_type_hints(kind).items()
+    return tuple(
+        (name, next(read for readable, read in _PARTS if readable == annotation))
+        for name, annotation in hints
+        if annotation not in _PLAIN
+    )
 
 
 _CONVERTER = _make_converter()
 _KINDS: Mapping[str, type] = {kind.__name__: kind for kind in get_args(Change)}
-_READERS: Mapping[object, Callable[[dict[str, Json]], Change]] = {name: _make_reader(kind) for name, kind in _KINDS.items()}
+_READERS: Mapping[object, tuple[Callable[..., Change], _Readers]] = {
+    name: (kind, _readers_of(kind)) for name, kind in _KINDS.items()
+}
+"""The class itself refuses unknown and missing fields; what cattrs makes for that would be three times slower."""
 _WRITERS: Mapping[type, Callable[[Change], dict[str, Json]]] = {
     kind: _CONVERTER.get_unstructure_hook(kind) for kind in _KINDS.values()
 }
@@ -96,14 +96,18 @@ def encode_change(change: Change) -> dict[str, Json]:
 
 def decode_change(fields: dict[str, Json]) -> Change:
     """Return the change in a JSON object, which is modified."""
-    kind = fields.pop("kind", None)
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is None:
-        raise unknown_kind(str(kind))
+    name = fields.pop("kind", None)
+    found = _READERS.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise unknown_kind(str(name))
+    kind, readers = found
     try:
-        return reader(fields)
+        for part, read in readers:
+            if part in fields:
+                fields[part] = read(fields[part])
+        return kind(**fields)
     except Exception as error:  # a wrong value may raise anything
-        raise _malformed(str(kind), str(error) or type(error).__name__) from error
+        raise _malformed(str(name), str(error) or type(error).__name__) from error
 
 
 def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:

@@ -81,6 +81,15 @@ class LoginNeeded(TwistpiError):
     status = 401
 
 
+def login_needed(verb: str, subject: str) -> LoginNeeded:
+    """Return the error for somebody unknown who wants to do what ``verb`` says with ``subject``.
+
+    The devpi client shows the usual phrase before the message, but of an upload's answer nothing else: the word is in its middle.
+    """
+    reason = "Unauthorized: no valid login came with the request"
+    return LoginNeeded(f"Log in to {verb}: {subject} is not open to everybody ({reason}).")
+
+
 @attrs.define(auto_exc=True, str=False)
 class PermissionDenied(TwistpiError):
     """no permission to {what}"""
@@ -130,7 +139,7 @@ class UnknownFile(TwistpiError):
 
 @attrs.define(auto_exc=True, str=False)
 class FileLost(TwistpiError):
-    """The bytes of {path} of {index} are not on this server's disk any more; restore the folder +files from a backup."""
+    """The bytes of {path} of {index} are not on this server's disk any more; twistpi check --repair has them from a backup."""
 
     index: str
     path: str
@@ -144,6 +153,28 @@ class FileNotHereYet(TwistpiError):
 
 class AskFirst(Exception):
     """A worker cannot answer this request by itself: it forwards it to the first process."""
+
+
+@attrs.define(auto_exc=True, str=False)
+class FileRefused(TwistpiError):
+    """{sentence}
+
+    A file that the policy of an index does not offer.
+    """
+
+    status = 403
+    sentence: str
+    rule: str
+    """The key of the index that says so."""
+    index: str
+    """The index that has the key."""
+    reason: str
+    remedy: str
+    """What the reader, or who administers the index, can do."""
+    since: str | None
+    """UTC; None where it is not known."""
+    until: str | None
+    """UTC (RFC 3339), when the rule ends by itself; None for never."""
 
 
 @attrs.define(auto_exc=True, str=False)
@@ -203,8 +234,8 @@ class WrongBytes(TwistpiError):
 
 def answer_lost(server: str, reason: str) -> TwistpiError:
     """Return the error for a request that ``server`` may have carried out before the connection broke."""
-    told = f"No answer came from {server}: {reason}. It may have been carried out all the same; check before you repeat it."
-    return TwistpiError(told, 503)
+    text = f"No answer came from {server}: {reason}. It may have been carried out all the same; check before you repeat it."
+    return TwistpiError(text, 503)
 
 
 def file_exists(filename: str) -> TwistpiError:

@@ -42,5 +42,18 @@ class Check:
     """Whether the server is not ready without it; otherwise a failure is a warning."""
 
 
+@attrs.frozen
+class ConfiguredSetting:
+    """A setting as a server has it, for administrators."""
+
+    group: str
+    """The heading under which the documentation has it."""
+    name: str
+    value: str
+    """As it would be given, or what counts without it; never a secret."""
+    source: str
+    """Where it comes from: ``default``, ``the command line, --port``, ``the file /etc/twistpi.toml``."""
+
+
 Checked = Callable[[], Iterable[Check]]
 """Yields results.  Called in the reactor for each reading; it does not block."""

@@ -21,6 +21,7 @@ _OTHER_SUFFIX = re.compile(
 )
 _VERSION_START = re.compile(r"[-_](?=v?\d)", re.IGNORECASE)
 _PLAIN_VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*\Z", re.ASCII)
+_NUMBERS = re.compile(r"[0-9.]+\Z")
 _LAST_ZEROS = re.compile(r"(?:\.0)+\Z")
 _BEHIND_VERSION: Final = {
     ".rpm": re.compile(r"-[^-]+\.[^-.]+\Z"),  # NAME-VERSION-RELEASE.ARCHITECTURE
@@ -90,6 +91,9 @@ def version_of_filename(filename: str, project: str) -> str | None:
     if is_wheel(filename):
         parts = filename[:-4].split("-")
         return parts[1] if len(parts) in (5, 6, 7) and parts[1] else None
+    head, _, rest = filename.partition("-")
+    if rest[-7:] == ".tar.gz" and _NUMBERS.match(rest[:-7]) and head.replace("_", "-").lower() == project:
+        return rest[:-7]  # nearly all, at a fifth of the time
     stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
     if stem == filename:
         return None

@@ -232,6 +232,23 @@ class ApiToken:
 
 
 @attrs.frozen
+class AdvisorySet:
+    """The set of advisories that was accepted last."""
+
+    sha256: str
+    """Of its blob, which is called ``model.changes.ADVISORY_SET``."""
+    size: int
+    count: int
+    """How many advisories are in it."""
+    source: str
+    """The feed that it was read from, without credentials."""
+    modified: str
+    """UTC, when the newest of them was changed, as the feed has it."""
+    accepted: str
+    """UTC, ``2026-11-30T17:12:19Z``."""
+
+
+@attrs.frozen
 class Principal:
     """The user, or nobody, that the credentials of a request prove."""
 

@@ -163,7 +163,7 @@ class FileUploaded:
     pushed_from: str | None = None
     """The index a push took it from; None for an upload."""
     log: tuple[LogLine, ...] = ()
-    """Its log in the index it was pushed from."""
+    """Its log in the index it was pushed from; of an import, which says no such index, its whole log."""
 
 
 @attrs.frozen

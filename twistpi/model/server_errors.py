@@ -101,6 +101,17 @@ class LogConflict(TwistpiError):
 
 
 @attrs.define(auto_exc=True, str=False)
+class LogUnreachable(TwistpiError):
+    """Nothing can be written, because the database at {database} cannot be used: {reason}. Reading goes on, and writing resumes
+    by itself.
+    """
+
+    status = 503
+    database: str
+    reason: str
+
+
+@attrs.define(auto_exc=True, str=False)
 class WriterStopped(TwistpiError):
     """The server is stopping; nothing is written any more."""
 
@@ -113,14 +124,6 @@ class BlobConflict(TwistpiError):
 
     status = 409
     path: str
-
-
-@attrs.define(auto_exc=True, str=False)
-class ViewDamaged(TwistpiError):
-    """The view {path} is damaged ({reason}); it was removed and the next start builds it anew from the changelog."""
-
-    path: str
-    reason: str
 
 
 # Servers of one log ------------------------------------------------------------------------------------------------
@@ -242,19 +245,19 @@ _CARRIED: Final[Mapping[str, type[TwistpiError]]] = {
 """The errors with which questions about indexes may be answered; others stay the other server's business."""
 
 
-def carried(told: object) -> TwistpiError | None:
+def carried(report: object) -> TwistpiError | None:
     """Return the error that another server reports as ``told``, which is JSON (``web/replication/authentication.py``).
 
     ``error`` is the name of its class, ``fields`` are its fields, ``retry_after`` is there if it has one.  None for anything
     else, and for classes that are not carried.
     """
-    if not isinstance(told, dict) or not isinstance(told.get("fields"), dict):
+    if not isinstance(report, dict) or not isinstance(report.get("fields"), dict):
         return None
-    if told.get("error") == "FileBlocked":  # older servers have a class for files in quarantine
-        return TwistpiError(str(told.get("message")), 404)
-    kind = _CARRIED.get(str(told.get("error")))
-    fields = told["fields"]
+    if report.get("error") == "FileBlocked":  # older servers have a class for files in quarantine
+        return TwistpiError(str(report.get("message")), 404)
+    kind = _CARRIED.get(str(report.get("error")))
+    fields = report["fields"]
     if kind is None or fields.keys() != field_names(kind) or not all(isinstance(value, str) for value in fields.values()):
         return None
-    seconds = told.get("retry_after")
+    seconds = report.get("retry_after")
     return kind(**fields).later(seconds if type(seconds) is int else None)

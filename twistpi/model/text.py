@@ -11,10 +11,10 @@ _SECRETS: Final = re.compile(
     r"|(?P<slash>/)[^/\s?#@'\":]*:[^/\s?#@'\"]*@"
     r"|(?P<scheme>\b(?:Basic|Bearer|Twistpi-Node)[ ])(?=\S*[0-9=])[A-Za-z0-9+/=._~-]{6,}"
     r"|(?P<token>twistpi-[0-9a-f]{16}-)[A-Za-z0-9_-]{20,}"
-    r"|(?P<login>\blogin-)[A-Za-z0-9_.-]{40,}",
+    r"|(?P<login>\b(?:login|docs)-)[A-Za-z0-9_.-]{40,}",
     re.IGNORECASE,
 )
-_SIGNS: Final = ("@", "twistpi-", "login-", "basic ", "bearer ")
+_SIGNS: Final = ("@", "twistpi-", "login-", "docs-", "basic ", "bearer ")
 """Every match contains one of these; to look for them takes a tenth of the time."""
 
 
@@ -41,12 +41,24 @@ def public_address(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/" if parts.netloc else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/" if parts.netloc or parts.scheme == "file" else ""
 
 
 def one_line(text: str) -> str:
     """Return ``text`` as one line: runs of white space and characters that cannot be printed become a space."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_BYTES: Final = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that a text such as ``500G`` says; raise ``ValueError``."""
+    match = _BYTES.match(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]) * _UNITS[match[2].lower()]
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -55,9 +67,10 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def in_words(size: float) -> str:
-    """Return a number of bytes in the unit that suits it, with at most four digits."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
+    """Return a number of bytes in the unit that suits it, with one decimal where that is not zero."""
+    unit = "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} TiB"
+            break
+        size, unit = size / 1024, larger
+    return f"{f'{size:.1f}'.removesuffix('.0')} {unit}"

@@ -15,10 +15,11 @@ from twistpi.archives.inspect import inspect
 from twistpi.blobs.address import BlobAddress, blob_address, path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.client import HTTPClient
+from twistpi.http.errors import Cause, RequestFailed
 from twistpi.model.errors import InvalidDistribution
 from twistpi.model.records import Json
 from twistpi.model.releases import Attachment, Release, UploadedFile
-from twistpi.push.repository import NoAnswer, Repository, post
+from twistpi.push.repository import Repository, post
 from twistpi.rules.upload_checks import shown_metadata
 from twistpi.rules.uploads import Fields, encode_form, file_fields, metadata_fields
 
@@ -68,8 +69,8 @@ class Pusher:
                 return _NO_STATUS, away
             try:
                 status, text = await self._post(repository, fields, attached, address)
-            except NoAnswer as error:
-                if error.is_away:
+            except RequestFailed as error:
+                if error.cause is Cause.CONNECT:
                     away = f"not tried, because nobody answers at {repository.host}"
                 return _NO_STATUS, error.reason
             if 200 <= status < 300:
@@ -108,13 +109,13 @@ class Pusher:
     ) -> tuple[int, str]:
         """Post ``fields`` and the blob at ``address`` as a file called ``attached``; return the status and the answer's text.
 
-        Raise ``NoAnswer``.
+        Raise ``RequestFailed``.
         """
         form = encode_form(fields, self._entropy(16).hex(), attached)
         try:
             file: BinaryIO | None = None if address is None else await self._client.offload(self._blobs.open, address)
-        except OSError as error:
-            raise NoAnswer("the file is not on this server's disk any more", is_away=False) from error
+        except OSError:
+            return _NO_STATUS, "the file is not on this server's disk any more"
         try:
             return await post(repository, form, file, client=self._client, patience=self._patience)
         finally:

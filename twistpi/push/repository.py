@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
+from twisted.internet.defer import Deferred
 
 from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
-from twistpi.http.errors import RequestFailed
+from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.streamed_body import StreamedBody
 from twistpi.http.urls import quoted
 from twistpi.model.errors import BadRequest
 from twistpi.model.text import one_line
@@ -68,24 +66,15 @@ def read_repository(url: str, username: str, password: str) -> Repository:
     return Repository(quoted(clean), f"Basic {login}" if username or password else None)
 
 
-@attrs.define(auto_exc=True, str=False)
-class NoAnswer(Exception):
-    """There was no answer that can be understood."""
-
-    reason: str
-    """For people."""
-    is_away: bool
-    """Whether there was no connection, so that it is not worth trying again."""
-
-
 async def post(
     repository: Repository, form: EncodedForm, file: BinaryIO | None, *, client: HTTPClient, patience: float
 ) -> tuple[int, str]:
     """Post ``form`` with ``file`` in it; return the status, and what the other server says, in one line.
 
-    ``patience`` is the time in seconds in which it has to take a piece, or to answer once it has all.  Raise ``NoAnswer``.
+    ``patience`` is the time in seconds in which it has to take a piece, or to answer once it has all.  Raise
+    ``RequestFailed``, with ``Cause.CONNECT`` if there was no connection.
     """
-    body = _Body(form, file, client.offload, lambda: timer.reset(patience) if timer.active() else None)
+    body = _body(form, file, client.offload, lambda: timer.reset(patience) if timer.active() else None)
     posting = Deferred.fromCoroutine(_exchange(repository, form, body, client))
     timer = client.clock.callLater(patience, posting.cancel)
     try:
@@ -93,16 +82,16 @@ async def post(
     except Exception as error:
         body.stopProducing()
         if not timer.active():
-            raise NoAnswer(f"no answer within {patience:g} s", not body.started) from error
+            raise RequestFailed(f"no answer within {patience:g} s", Cause.TIMEOUT if body.started else Cause.CONNECT) from error
         if not isinstance(error, RequestFailed):
             raise
-        raise NoAnswer(_line(error.reason), not body.started) from error
+        raise RequestFailed(_line(error.reason), error.cause if body.started else Cause.CONNECT) from error
     finally:
         if timer.active():
             timer.cancel()
 
 
-async def _exchange(repository: Repository, form: EncodedForm, body: _Body, client: HTTPClient) -> tuple[int, str]:
+async def _exchange(repository: Repository, form: EncodedForm, body: StreamedBody, client: HTTPClient) -> tuple[int, str]:
     headers = {"Accept": "text/plain, application/json; q=0.8, */*; q=0.5", "Content-Type": form.content_type}
     if repository.authorization is not None:
         headers["Authorization"] = repository.authorization
@@ -110,71 +99,24 @@ async def _exchange(repository: Repository, form: EncodedForm, body: _Body, clie
     return response.status, _text(response, await response.beginning(_LONGEST_ANSWER))
 
 
-@implementer(IBodyProducer)
-class _Body:
-    """A form with its file, as the body of a request."""
+def _body(form: EncodedForm, file: BinaryIO | None, offload: Offload, moved: Callable[[], object]) -> StreamedBody:
+    """Return a form with its file, which stays the caller's, as the body of a request."""
+    size = 0 if file is None else file.seek(0, 2)
 
-    def __init__(self, form: EncodedForm, file: BinaryIO | None, offload: Offload, moved: Callable[[], None]) -> None:
-        """``file`` stays the caller's; ``moved`` is called with every piece that was taken."""
-        self.length = len(form.head) + len(form.tail)
-        """Bytes."""
-        self.started = False
-        """Whether there was a connection."""
-        self._left = 0
+    async def pieces() -> AsyncIterator[bytes]:
+        yield form.head
+        left = size
         if file is not None:
-            self._left = file.seek(0, 2)
             file.seek(0)
-        self.length += self._left
-        self._form = form
-        self._file = file
-        self._offload = offload
-        self._moved = moved
-        self._work: Deferred[None] | None = None
-        self._waiting: Deferred[None] | None = None
-        self._paused = False
+            while left > 0:
+                data: bytes = await offload(file.read, min(_PIECE, left))
+                if not data:
+                    raise OSError("the file on disk is shorter than it was")
+                left -= len(data)
+                yield data
+        yield form.tail
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """See ``IBodyProducer``."""
-        self.started = True
-        done: Deferred[None] = Deferred(lambda _: self.stopProducing())
-        self._work = Deferred.fromCoroutine(self._produce(consumer))
-        self._work.addErrback(lambda failure: failure.trap(CancelledError) and Deferred())  # stopped
-        self._work.addCallbacks(done.callback, done.errback)
-        return done
-
-    def pauseProducing(self) -> None:
-        """The connection has enough for now."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """The connection takes more."""
-        self._paused = False
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    def stopProducing(self) -> None:
-        """Stop; the Deferred of ``startProducing`` does not fire any more."""
-        if self._work is not None:
-            self._work.cancel()
-
-    async def _produce(self, consumer: IConsumer) -> None:
-        await self._write(consumer, self._form.head)
-        while self._left > 0:
-            assert self._file is not None
-            data: bytes = await self._offload(self._file.read, min(_PIECE, self._left))
-            if not data:
-                raise OSError("the file on disk is shorter than it was")
-            self._left -= len(data)
-            await self._write(consumer, data)
-        await self._write(consumer, self._form.tail)
-
-    async def _write(self, consumer: IConsumer, data: bytes) -> None:
-        consumer.write(data)
-        if self._paused:
-            self._waiting = Deferred()
-            await self._waiting
-        self._moved()
+    return StreamedBody(len(form.head) + size + len(form.tail), pieces, moved)
 
 
 def _text(response: Response, body: bytes) -> str:

@@ -29,7 +29,7 @@ from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json
 from twistpi.model.server_errors import PrimaryUnreachable, StorageFull, SyncFailed
 from twistpi.replication.blob_batch import Batch
-from twistpi.replication.missing_blobs import BlobSearch, FailedBlobs, Key, MissingBlob, Naming, PendingBlobs
+from twistpi.replication.missing_blobs import BlobSearch, FailedBlobs, Key, MissingBlob, Naming, PendingBlobs, index_of
 from twistpi.replication.primary import Primary
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob
@@ -119,7 +119,7 @@ class BlobFetcher:
         """Entries were announced, which brought ``changes``."""
         if self._policy.wants_nothing or self._stopped:
             return
-        news = [change for change in changes if isinstance(change, Naming) and self._policy.wants(change.index)]
+        news = [change for change in changes if isinstance(change, Naming) and self._policy.wants(index_of(change))]
         if not news:
             return
         self._in_sync_at = self.in_sync_at(self._clock.seconds())

@@ -127,9 +127,9 @@ class Fencing:
     async def ask(self, others: Iterable[Primary]) -> None:
         """Ask ``others``, all at once and for ``ASKING`` seconds at most, whether one of them was promoted, and react to it."""
         asking = [Deferred.fromCoroutine(other.peer(ASKING)) for other in others]
-        for succeeded, told in await DeferredList(asking, consumeErrors=True):
-            if succeeded and self.fence is None and isinstance(told, Peer):
-                await self.learn(told)
+        for succeeded, answer in await DeferredList(asking, consumeErrors=True):
+            if succeeded and self.fence is None and isinstance(answer, Peer):
+                await self.learn(answer)
 
     async def start(self, others: Sequence[Primary]) -> None:
         """Before the first write, put up the fence of an earlier run, or ask ``others`` while writes wait."""

@@ -241,8 +241,8 @@ class Following:
         """
         url = self.primary.url
         if answer.status in (502, 503, 504):
-            told = " ".join((await answer.read(64 * 1024)).decode("utf-8", "replace").split())[:200]
-            return PrimaryUnreachable(url, f"it answers {answer.status}{f' ({told})' if told else ''}")
+            reply = " ".join((await answer.read(64 * 1024)).decode("utf-8", "replace").split())[:200]
+            return PrimaryUnreachable(url, f"it answers {answer.status}{f' ({reply})' if reply else ''}")
         if answer.status not in (403, 409):
             answer.discard()
             return StrangePrimary(url, f"it answers {answer.status} where it should hand out its changelog")
@@ -251,10 +251,10 @@ class Following:
             return StrangePrimary(url, "its refusal cannot be understood")
         reason = fields.get("reason")
         if answer.status == 403:
-            told = f"it does not let this server in ({reason or 'no reason given'}); do both have the same secret?"
+            text = f"it does not let this server in ({reason or 'no reason given'}); do both have the same secret?"
             if reason == "wrong secret":
-                told = "it has another secret; start both with the same --secretfile"
-            return FollowingRefused(f"The primary at {url} refuses to be followed: {told}.")
+                text = "it has another secret; start both with the same --secretfile"
+            return FollowingRefused(f"The primary at {url} refuses to be followed: {text}.")
         return await self._conflict(str(reason), str(fields.get("log_id", "")), fields)
 
     async def _conflict(self, reason: str, log_id: str, fields: Json) -> FollowingRefused:
@@ -293,13 +293,13 @@ class Following:
             search.learn(wanted, same=await self._is_same(wanted))
         serial = search.differ
         if serial > theirs:
-            told = f"the primary ends before it, at {theirs}, and this replica goes on up to {ours}"
+            text = f"the primary ends before it, at {theirs}, and this replica goes on up to {ours}"
         elif serial > ours:
-            told = f"this replica ends before it, at {ours}, and the primary goes on up to {theirs}"
+            text = f"this replica ends before it, at {ours}, and the primary goes on up to {theirs}"
         else:
-            told = f"from there on, the primary (up to {theirs}) and this replica (up to {ours}) have different entries"
+            text = f"from there on, the primary (up to {theirs}) and this replica (up to {ours}) have different entries"
         return FollowingRefused(
-            f"The primary at {self.primary.url} and this replica diverged at serial {serial}: {told}. What is here is served and "
+            f"The primary at {self.primary.url} and this replica diverged at serial {serial}: {text}. What is here is served and "
             "stays as it is. Where the primary is right: twistpi resync, which saves what only this server has. Where it was "
             "restored from an old backup, and this replica is right: twistpi promote.",
             "diverged",

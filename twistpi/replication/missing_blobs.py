@@ -11,14 +11,14 @@ import attrs
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address, provenance_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import backoff_delay
-from twistpi.model.changes import FileCached, MetadataCached
+from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, FileCached, MetadataCached
 from twistpi.model.records import Json
 from twistpi.model.releases import AttachmentAdded, FileUploaded
 from twistpi.rules.replication import BlobPolicy
 from twistpi.view.read import KeptBlob, NamedBlob, Reader, Readers
 from twistpi.view.read_releases import Mark
 
-Naming = FileUploaded | FileCached | MetadataCached | AttachmentAdded
+Naming = FileUploaded | FileCached | MetadataCached | AttachmentAdded | AdvisoriesAccepted
 """The changes that name blobs."""
 _ROWS = 500
 """Of the view, looked at in one go."""
@@ -73,7 +73,7 @@ class BlobSearch:
     def look(self, changes: Sequence[Naming]) -> list[MissingBlob]:
         """Return the missing blobs that ``changes`` name, as far as they are named still."""
         reader = self._readers.get()
-        return list(self._missing(named for change in changes for named in _named_by(change, reader)))
+        return list(self._missing(named for change in changes for named in named_by(change, reader)))
 
     def still(self, missing: Sequence[MissingBlob]) -> list[MissingBlob]:
         """Return those of ``missing`` that are named still, and still not here."""
@@ -94,16 +94,25 @@ class BlobSearch:
         return found == blob.size
 
 
-def _named_by(change: Naming, reader: Reader) -> Iterator[NamedBlob]:
-    """Yield the blobs that ``change`` names, as the view has them now."""
+def index_of(change: Naming) -> str:
+    """Return the index whose blobs ``change`` names; empty for those of the server."""
+    return "" if isinstance(change, AdvisoriesAccepted) else change.index
+
+
+def named_by(change: Naming, reader: Reader) -> Iterator[NamedBlob]:
+    """Yield the blobs that ``change`` names, as far as the view names them now."""
     is_uploaded = isinstance(change, FileUploaded | AttachmentAdded)
-    for address in _addresses(change, reader):
+    for address in addresses_in(change, reader):
         blob = reader.kept_blob(address.digits, address.filename)
         if blob is not None:
-            yield NamedBlob(change.index, is_uploaded, blob)
+            yield NamedBlob(index_of(change), is_uploaded, blob)
 
 
-def _addresses(change: Naming, reader: Reader) -> Iterator[BlobAddress]:
+def addresses_in(change: Naming, reader: Reader) -> Iterator[BlobAddress]:
+    """Yield the addresses of the blobs that ``change`` names; core metadata lies beside its file, which the view knows.
+
+    Raise ``InvalidName`` or ``ValueError`` for a change that names what has no address.
+    """
     match change:
         case FileUploaded():
             file = blob_address(change.sha256, change.filename)
@@ -122,6 +131,8 @@ def _addresses(change: Naming, reader: Reader) -> Iterator[BlobAddress]:
         case AttachmentAdded():
             _, three, thirteen, filename = change.path.split("/")
             yield BlobAddress(three + thirteen, filename)
+        case AdvisoriesAccepted():
+            yield blob_address(change.sha256, ADVISORY_SET)
 
 
 @attrs.define(eq=False)

@@ -28,6 +28,10 @@ LONGEST_JSON = 64 * 1024 * 1024
 """Bytes of the longest JSON that a primary may answer."""
 TIME_HEADER = "X-Twistpi-Time"
 """The primary's clock, in Unix seconds, in every answer to another server."""
+BY_BUNDLES = "http://by-bundles.invalid"
+"""The primary of a replica that never reaches it: a name that nobody can have (RFC 6761), and that is never looked up."""
+NOT_ASKED = "what is new comes here by twistpi bundle apply, and changes are made on the primary itself"
+"""Why that one is not reached."""
 _SCHEME = "Twistpi-Node"
 PEER_PATH = "/+peer"
 FENCE_PATH = "/+fence"
@@ -183,7 +187,7 @@ class Primary:
         """
         return await self._read_peer(await self.ask("GET", PEER_PATH, patience=patience))
 
-    async def tell(self, note: FenceNote, patience: float) -> Peer:
+    async def notify(self, note: FenceNote, patience: float) -> Peer:
         """Tell the server that this one was promoted, or is about to be.  Return what that one is from then on.
 
         Raise ``NotFenced`` when it does not step back, ``PrimaryUnreachable`` after ``patience`` seconds, and ``StrangePrimary``.
@@ -206,7 +210,7 @@ class Primary:
             raise StrangePrimary(self.url, str(error)) from None
 
     def token(self, method: str, target: str, told: str = "") -> str:
-        """A token that proves who asks, and tells ``told`` beside it, for one request, by the primary's clock as far as known."""
+        """A token for one request: it identifies this server, and carries ``told`` and the primary's time, as far as known."""
         at = self._client.clock.seconds() + self.offset
         return self._signer.make(self.node_id, method, target, at, self._entropy(16).hex(), told)
 
@@ -225,6 +229,8 @@ class Primary:
             **({"X-Devpi-Replica-Outside-Url": self.outside_url} if self.outside_url else {}),
         }
         seconds = self.patience if patience is None else patience
+        if self.url == BY_BUNDLES:
+            raise PrimaryUnreachable(self.url, NOT_ASKED)
         try:
             response = await self._client.request(
                 method, self._base + path, headers=fields, body=body, timeout=seconds, follow=False

@@ -106,16 +106,16 @@ class Progress:
         yield Measure("twistpi_replica_connected", "gauge", "Whether the primary is being followed", connected)
         yield Measure("twistpi_replica_serial", "gauge", "The last serial that is here", self.serial)
         if self.primary_serial is not None:
-            told = "The primary's last serial, as far as it is known here"
-            yield Measure("twistpi_replica_primary_serial", "gauge", told, self.primary_serial)
+            help = "The primary's last serial, as far as it is known here"
+            yield Measure("twistpi_replica_primary_serial", "gauge", help, self.primary_serial)
         if (entries := self.lag_entries) is not None:
             yield Measure("twistpi_replica_lag_entries", "gauge", "Entries of the primary's that are missing here", entries)
         if (seconds := self.lag_seconds(now)) is not None:
-            told = "For how long it has not been certain that everything is here; 0 while it is"
-            yield Measure("twistpi_replica_lag_seconds", "gauge", told, seconds)
+            help = "For how long it has not been certain that everything is here; 0 while it is"
+            yield Measure("twistpi_replica_lag_seconds", "gauge", help, seconds)
         if self.contacted_at is not None:
-            told = "When the primary last said something, in Unix seconds"
-            yield Measure("twistpi_replica_last_contact_seconds", "gauge", told, self.contacted_at)
+            help = "When the primary last said something, in Unix seconds"
+            yield Measure("twistpi_replica_last_contact_seconds", "gauge", help, self.contacted_at)
 
     def _look(self, now: float) -> None:
         if self.is_complete:

@@ -63,8 +63,8 @@ def check_directness(there: Peer, url: str) -> None:
 class TakeOver(Protocol):
     """What has the server begin an epoch as the primary, and restart."""
 
-    def __call__(self, epoch: int, *, tell: bool) -> Awaitable[object]:
-        """Begin ``epoch``; the former primary is told before the restart with ``tell``, else after it."""
+    def __call__(self, epoch: int, *, notify: bool) -> Awaitable[object]:
+        """Begin ``epoch``; the former primary is told before the restart with ``notify``, else after it."""
 
 
 @attrs.define(eq=False)
@@ -83,7 +83,7 @@ class Promotion:
     _clock: IReactorTime
     _state: State = attrs.field(default="none", init=False)
     _failure: str = attrs.field(default="", init=False)
-    _told: list[str] = attrs.field(factory=list, init=False)
+    _notes: list[str] = attrs.field(factory=list, init=False)
 
     def begin(self, *, force: bool) -> None:
         """Begin, unless that is under way.  Raise ``TwistpiError``.
@@ -94,7 +94,7 @@ class Promotion:
             raise promotion_refused("it is a primary already")
         if self._state == "under way":
             return
-        self._state, self._failure, self._told = "under way", "", []
+        self._state, self._failure, self._notes = "under way", "", []
         if self._primary is None or self._following is None:
             work = self._overcome(force=force)
         else:
@@ -111,14 +111,14 @@ class Promotion:
             "serial": self._fencing.serial,
             "state": self._state,
             "failure": self._failure,
-            "told": list(self._told),
+            "told": list(self._notes),
             "former": self._former_url(),
         }
 
     async def _overcome(self, *, force: bool) -> None:
         """Take over again from a server that had been promoted, and is lost."""
         own = await self._fencing.peer()
-        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch, tell=False)
+        await self._take_over(decide_promotion(own, None, self._fencing.fence if force else None).epoch_start.epoch, notify=False)
 
     async def _promote(self, primary: Primary, following: Following, *, force: bool) -> None:
         there = await self._ask(primary)
@@ -131,7 +131,7 @@ class Promotion:
         if missing := self._missing_files():
             self._say(f"Not here yet: {counted(missing, 'file')}; copy from the former primary's folder +files.")
         _log.info("This server is promoted.")
-        await self._take_over(epoch, tell=there is not None)
+        await self._take_over(epoch, notify=there is not None)
 
     async def _ask(self, primary: Primary) -> Peer | None:
         """Return what the primary is; None when it is gone, or a server of another log."""
@@ -150,7 +150,7 @@ class Promotion:
         own = await self._fencing.peer()
         note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).epoch_start, own.url, hold=HOLD)
         try:
-            held = await primary.tell(note, PATIENCE)
+            held = await primary.notify(note, PATIENCE)
         except NotFenced as refusal:
             raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
         except (PrimaryUnreachable, StrangePrimary) as error:
@@ -192,10 +192,10 @@ class Promotion:
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
         """Have the primary write again at once, since nobody is promoted."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
-            await primary.tell(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
+            await primary.notify(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
     def _say(self, sentence: str) -> None:
-        self._told.append(sentence)
+        self._notes.append(sentence)
         _log.info("{sentence}", sentence=sentence)
 
     def _failed(self, failure: Failure) -> None:
@@ -240,7 +240,7 @@ class PromotionNotifier:
         note = FenceNote(own.node_id, own.log_id, own.epoch_start, own.url)
         try:
             try:
-                told = await self._other.tell(note, NOTIFICATION_TIMEOUT)
+                answer = await self._other.notify(note, NOTIFICATION_TIMEOUT)
             except NotFenced as refusal:
                 _log.warn("The server at {url} does not step back: {reason}.", url=url, reason=refusal.reason)
                 other = await self._other.peer(NOTIFICATION_TIMEOUT)
@@ -251,6 +251,6 @@ class PromotionNotifier:
             _log.debug("The former primary at {url} does not know of its successor yet: {reason}", url=url, reason=str(error))
             return False
         known = "The former primary at {url} knows that this server was promoted; it has serial {serial}."
-        _log.info(known, url=url, serial=told.serial)
+        _log.info(known, url=url, serial=answer.serial)
         await self._done()
         return True

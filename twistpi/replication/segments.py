@@ -22,12 +22,14 @@ from twisted.python.failure import Failure
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import segment_path
+from twistpi.changelog.summary import lines_digest, summary_path
 from twistpi.http.backoff import Backoff
 from twistpi.http.body import Offload
+from twistpi.http.conditional import parse_content_range
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
-from twistpi.model.server_errors import FollowingRefused, PrimaryUnreachable, StorageFull, StrangePrimary
-from twistpi.replication.primary import Primary
+from twistpi.model.server_errors import FeedDamaged, FollowingRefused, PrimaryUnreachable, StorageFull, StrangePrimary
+from twistpi.replication.primary import Primary, PrimaryAnswer
 
 LARGE_BYTES: Final = 64 * 1024 * 1024
 LARGE_ENTRIES: Final = 100_000
@@ -35,6 +37,8 @@ LARGE_ENTRIES: Final = 100_000
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _CHAIN = re.compile(r"[0-9a-f]{64}")
+_AWAY: Final = frozenset({502, 503, 504})
+"""Statuses of a primary that restarts, or of the proxy before it: asking again later helps."""
 _SILENCE: Final = 30.0
 """Seconds without a byte after which the connection is given up."""
 _SHORTEST_PAUSE: Final = 1.0
@@ -58,6 +62,16 @@ class SegmentFacts:
 
 
 @attrs.frozen
+class SummaryFacts:
+    """The file that stands for what is before the primary's first line; see ``changelog.summary``."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Of its lines."""
+
+
+@attrs.frozen
 class Overview:
     """What ``/+changelog/segments`` says."""
 
@@ -67,6 +81,8 @@ class Overview:
     segments: tuple[SegmentFacts, ...]
     serial: int
     """The primary's last one."""
+    summary: SummaryFacts | None = None
+    """What stands for the entries before ``begins_after``, if the primary has that."""
 
     @property
     def is_large(self) -> bool:
@@ -85,9 +101,9 @@ async def look_over(primary: Primary) -> Overview:
     if answer.status == 403:
         fields = await answer.json()
         reason = fields.get("reason") if isinstance(fields, dict) else None
-        told = f"it does not let this server in ({reason}); start both with the same --secretfile"
-        raise FollowingRefused(f"The primary at {primary.url} refuses to be followed: {told}.")
-    if answer.status in (502, 503, 504):
+        text = f"it does not let this server in ({reason}); start both with the same --secretfile"
+        raise FollowingRefused(f"The primary at {primary.url} refuses to be followed: {text}.")
+    if answer.status in _AWAY:
         answer.discard()
         raise PrimaryUnreachable(primary.url, f"it answers {answer.status}")
     if answer.status != 200:
@@ -105,7 +121,9 @@ def read_overview(fields: Json, serial: str | None) -> Overview:
         SegmentFacts(int(one["first"]), int(one["size"]), one["sealed"] is True, _matching(_CHAIN, one["before"]))
         for one in fields["segments"]
     )
-    return Overview(_matching(_ID, fields["log_id"]), int(fields["begins_after"]["serial"]), segments, int(serial or 0))
+    told = fields.get("summary")
+    summary = None if told is None else SummaryFacts(int(told["size"]), _matching(_CHAIN, told["sha256"]))
+    return Overview(_matching(_ID, fields["log_id"]), int(fields["begins_after"]["serial"]), segments, int(serial or 0), summary)
 
 
 def _matching(pattern: re.Pattern[str], text: str) -> str:
@@ -121,28 +139,32 @@ async def transfer(
 
     Return whether the primary has such a file still.
 
-    ``received`` is told how many bytes were written, again and again.  Raise ``PrimaryUnreachable`` when the connection breaks
-    (call again: it goes on), ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
+    If the answer is not the rest that was asked for, the file comes again from its beginning.  ``received`` is told how many
+    bytes were written, again and again; a negative number of them when they are dropped.  Raise ``PrimaryUnreachable`` when the
+    connection breaks (call again: it goes on), ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
     """
     descriptor = _open(target)
     try:
-        have = told = os.fstat(descriptor).st_size
+        have = reported = os.fstat(descriptor).st_size
         if have >= size:
             return True
-        answer = await primary.ask("GET", path, headers={"Range": f"bytes={have}-{size - 1}"})
+        answer = await _ask_for(primary, path, have, size)
+        if answer is None and have:
+            os.ftruncate(descriptor, 0)
+            received(-have)
+            have = reported = 0
+            answer = await _ask_for(primary, path, have, size)
+        if answer is None:
+            raise StrangePrimary(primary.url, "it does not hand out a part of a file as it is asked to")
         if answer.status == 404:
             answer.discard()
             return False
-        whole = answer.status == 200 and have == 0 and answer.length == size
-        if not whole and (answer.status != 206 or answer.length != size - have):
-            answer.discard()
-            raise StrangePrimary(primary.url, f"it answers {answer.status} where it should hand out a part of a file")
 
         def written() -> None:
-            nonlocal told
+            nonlocal reported
             now = os.fstat(descriptor).st_size
-            received(now - told)
-            told = now
+            received(now - reported)
+            reported = now
 
         await answer.write_to(partial(_write, descriptor), written, _SILENCE)
         written()
@@ -151,6 +173,25 @@ async def transfer(
         raise StorageFull("incoming", os.strerror(error.errno or 0)) from error
     finally:
         os.close(descriptor)
+
+
+async def _ask_for(primary: Primary, path: str, have: int, size: int) -> PrimaryAnswer | None:
+    """Return the answer with the bytes from ``have`` to ``size`` at ``path``, or that there is no such file.
+
+    None is any other one.  Raise ``PrimaryUnreachable``.
+    """
+    answer = await primary.ask("GET", path, headers={"Range": f"bytes={have}-{size - 1}"})
+    if answer.status == 404:
+        return answer
+    stated = answer.header("Content-Range")
+    part = parse_content_range(stated)
+    fits = (part is not None and (part.first, part.last) == (have, size - 1)) or (stated is None and have == 0)
+    if answer.length == size - have and ((answer.status == 206 and fits) or (answer.status == 200 and have == 0)):
+        return answer
+    answer.discard()
+    if answer.status in _AWAY:
+        raise PrimaryUnreachable(primary.url, f"it answers {answer.status}")
+    return None
 
 
 def _write(descriptor: int, pieces: list[bytes]) -> None:
@@ -181,13 +222,13 @@ class History:
     _chance: Callable[[], float]
     _pause: float = _SHORTEST_PAUSE
     whole: Deferred[None] = attrs.field(factory=Deferred, init=False)
-    """Fires when the log goes back to its first line."""
+    """Fires when the log goes back to its first line, or a summary stands for what is missing."""
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
 
     @property
     def missing(self) -> int:
-        """How many entries before the first one here are not here."""
-        return self._changelog.begins_after.serial
+        """How many entries before the first one are neither here nor in a summary."""
+        return 0 if self._changelog.summary is not None else self._changelog.begins_after.serial
 
     def start(self) -> None:
         """Begin, where anything is missing."""
@@ -206,21 +247,24 @@ class History:
 
     async def _run(self) -> None:
         backoff = Backoff(self._pause, _LONGEST_PAUSE, self._chance)
-        told = ""
+        reason = ""
         while self.missing:
             try:
                 await self._fetch_one()
                 backoff.reset()
             except (TwistpiError, OSError) as error:  # the latter: the disk, which may have room another time
-                if str(error) != told:
-                    told = str(error)
-                    _log.warn("The older history is put off: {reason}", reason=told)
+                if str(error) != reason:
+                    reason = str(error)
+                    _log.warn("The older history is put off: {reason}", reason=reason)
                 await backoff.wait(self._clock)
         self.whole.callback(None)
 
     async def _fetch_one(self) -> None:
         """Bring the segment that ends where the log begins."""
         overview = await look_over(self._primary)
+        if overview.summary is not None and overview.begins_after == self.missing:
+            await self._fetch_summary(overview.summary)
+            return
         segment = next((one for one in reversed(overview.segments) if one.first <= self.missing), None)
         first = 0 if segment is None else segment.first
         target = os.path.join(self._incoming, f"segment-{first}")
@@ -231,6 +275,28 @@ class History:
             )
         await self._offload(self._prepend, segment, target)
         _log.info("The changelog begins after serial {serial} now.", serial=self.missing)
+
+    async def _fetch_summary(self, summary: SummaryFacts) -> None:
+        """Bring the summary of what the primary has not either."""
+        serial, target = self.missing, os.path.join(self._incoming, "summary")
+        if not await transfer(self._primary, "/+changelog/summary", target, summary.size):
+            raise TwistpiError(f"The summary at {self._primary.url} is another one by now; it is asked for again.")
+        await self._offload(self._install_summary, target, summary.sha256)
+        _log.info("A summary of the entries up to {serial} is here.", serial=serial)
+
+    def _install_summary(self, fetched: str, sha256: str) -> None:
+        """In a thread: the file belongs to the log, or is dropped again."""
+        try:
+            if lines_digest(fetched) != sha256:
+                raise FeedDamaged(self.missing, "the summary of the entries up to it has another digest")
+            with open(fetched, "rb") as file:
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                os.remove(fetched)
+            raise
+        os.replace(fetched, summary_path(self._folder, self.missing))
+        self._changelog.summarised(sha256)
 
     def _prepend(self, segment: SegmentFacts, fetched: str) -> None:
         """In a thread: the file gets its name, which nobody looks at yet, and then belongs to the log, or is dropped again."""

@@ -17,8 +17,8 @@ import os
 import attrs
 
 from twistpi.changelog.disk import Disk
-from twistpi.changelog.format import NEW_SUFFIX, BadLine, check_line, segment_start, write_base
-from twistpi.changelog.reader import segment_path, split_lines
+from twistpi.changelog.format import NEW_SUFFIX, segment_start, write_base
+from twistpi.changelog.reader import check_segment, segment_path
 from twistpi.http.body import Offload
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import FeedDamaged, StorageFull, StrangePrimary
@@ -113,8 +113,8 @@ class Bootstrap:
         except (KeyError, TypeError, ValueError):
             raise StrangePrimary(self._primary.url, "what it tells of its snapshot cannot be understood") from None
         if facts.fold_version != FOLD_VERSION:
-            told = f"its snapshots are of version {facts.fold_version}, and this version of twistpi knows {FOLD_VERSION} only"
-            raise StrangePrimary(self._primary.url, told)
+            text = f"its snapshots are of version {facts.fold_version}, and this version of twistpi knows {FOLD_VERSION} only"
+            raise StrangePrimary(self._primary.url, text)
         return facts
 
     async def _fetch(self, path: str, target: str, size: int) -> None:
@@ -169,17 +169,3 @@ class Bootstrap:
         self._disk.sync_folder(self._paths.changelog)
         os.replace(self._view, self._paths.view)
         self._disk.sync_folder(os.path.dirname(self._paths.view))
-
-
-def check_segment(disk: Disk, path: str, before: Position, end: Position) -> None:
-    """Check that the lines of the file at ``path`` lead from ``before`` to ``end``; raises ``FeedDamaged``.  Blocking."""
-    serial, digest, rest = before.serial, bytes.fromhex(before.chain), b""
-    for lines, rest in split_lines(disk, path, 0):  # noqa: B007 -- looked at after the loop
-        for line in lines:
-            try:
-                digest, _body = check_line(line, serial + 1, digest)
-            except BadLine as problem:
-                raise FeedDamaged(serial + 1, str(problem)) from None
-            serial += 1
-    if rest or (serial, digest.hex()) != (end.serial, end.chain):
-        raise FeedDamaged(serial, f"the segment {end.segment} does not lead to serial {end.serial}, where the snapshot ends")

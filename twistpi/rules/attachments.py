@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -19,6 +20,9 @@ from twistpi.rules.upload_checks import described, read_metadata
 from twistpi.rules.uploads import check_open, file_of, is_volatile
 
 _VERSION: Final = "version"
+
+Age = tuple[bool, Version | str]
+"""What orders versions: whether it is one by PEP 440, and that version, else its text."""
 
 
 # Documentation -----------------------------------------------------------------------------------------------------
@@ -72,10 +76,26 @@ def decide_docs_uploaded(
 
 def latest_version(versions: Sequence[str]) -> str | None:
     """Return the newest of ``versions`` by PEP 440, pre-releases included; what is no such version is older than all that are."""
-    return max(versions, key=_age, default=None)
+    return max(versions, key=age_of, default=None)
 
 
-def _age(version: str) -> tuple[bool, Version | str]:
+def preferred_version(versions: Sequence[str]) -> str | None:
+    """Return the newest of ``versions`` that is no pre-release; the newest pre-release where there is no other."""
+    ages = [(age_of(version), version) for version in versions]
+    known = [one for one in ages if not (isinstance(one[0][1], Version) and one[0][1].is_prerelease)]
+    return max(known or ages, key=itemgetter(0), default=(None, None))[1]
+
+
+def is_prerelease(version: str) -> bool:
+    """Return whether ``version`` is a pre-release; an invalid one (PEP 440) is none."""
+    try:
+        return Version(version).is_prerelease
+    except InvalidVersion:
+        return False
+
+
+def age_of(version: str) -> Age:
+    """Return what orders versions by PEP 440; what is no such version is older than all that are."""
     try:
         return True, Version(version)
     except InvalidVersion:

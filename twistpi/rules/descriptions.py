@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from twistpi.model.changes import (
+    AdvisoriesAccepted,
     Change,
+    HistoryCompacted,
     IndexCreated,
     IndexDeleted,
     IndexModified,
@@ -50,7 +52,7 @@ def describe(changes: Sequence[Change]) -> str:
         if described is not None:
             verb, what, where = described
             grouped.setdefault((verb, where), []).append(what)
-    return ", ".join(f"{verb} {_listed(things)}{where}" for (verb, where), things in grouped.items())
+    return ", ".join(f"{verb} {listed(things)}{where}" for (verb, where), things in grouped.items())
 
 
 def _of_account(change: Change) -> Description | None:
@@ -72,6 +74,10 @@ def _of_account(change: Change) -> Description | None:
             return "created the API token", change.token, f" of {user}"
         case TokenRevoked(token=token):
             return "revoked the API token", token, ""
+        case HistoryCompacted(after=after):
+            return "compacted the changelog up to serial", str(after), ""
+        case AdvisoriesAccepted(count=count, source=source):
+            return "accepted", f"{count:,} advisories", f" of {source}"
     return None
 
 
@@ -106,6 +112,7 @@ def _keys(changed: Mapping[str, object], removed: Sequence[str]) -> Sequence[str
     return (*changed, *removed)
 
 
-def _listed(things: Sequence[str]) -> str:
+def listed(things: Sequence[str]) -> str:
+    """Return the names of ``things``, of many only the first and how many more there are."""
     more = len(things) - _MOST
     return ", ".join(things) if more <= 0 else f"{', '.join(things[:_MOST])} and {more} more"

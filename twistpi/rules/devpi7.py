@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote
 
@@ -98,16 +99,16 @@ def _combined(trusted: Json) -> str:
 
 def settings_of_devpi7(settings: Mapping[str, Json]) -> dict[str, Json]:
     """Return ``settings`` of an index, in our words, in those of 7."""
-    told: dict[str, Json] = {}
+    translated: dict[str, Json] = {}
     for key, value in settings.items():
         if key == _WHITELIST:
-            told[_RULES] = [_ALLOW if _EVERY_PROJECT in value else _BLOCK]
+            translated[_RULES] = [_ALLOW if _EVERY_PROJECT in value else _BLOCK]
         elif key == _COMBINED:
-            told.update({_TRUST: _NOT_REMOTE} if value == "union" else {})
+            translated.update({_TRUST: _NOT_REMOTE} if value == "union" else {})
         elif name := _SHOWN_KEYS.get(key, key):
-            told[name] = value
-    told["type"] = "remote" if settings.get("type") == "mirror" else "local"
-    return told
+            translated[name] = value
+    translated["type"] = "remote" if settings.get("type") == "mirror" else "local"
+    return translated
 
 
 # Projects ------------------------------------------------------------------------------------------------------------
@@ -161,20 +162,20 @@ def inheritance_info(
     steps: list[Json] = []
     names = [index.name for index in indexes]
     for index in indexes:
-        told = {"action": "traversed", "name": index.name}
+        facts = {"action": "traversed", "name": index.name}
         if index.is_mirror and not ruling.allowed:
             by = next((name for name in (ruling.reserved, ruling.private) if name in names), names[0])
-            told["action"] = "blocked"
-            told["reason"] = f"package '{project}' located in {by} blocks releases from index {index.name}"
+            facts["action"] = "blocked"
+            facts["reason"] = f"package '{project}' located in {by} blocks releases from index {index.name}"
         elif index.is_mirror and ruling.whitelisted in names:
-            told["action"] = "allowed"
-            told["reason"] = (
+            facts["action"] = "allowed"
+            facts["reason"] = (
                 f"package '{project}' rule '{_ALLOW}' from {ruling.whitelisted} allows merging releases from index {index.name}"
             )
         elif index.is_mirror:
-            told["action"] = "untrusted"
-        known = "notset" if told["action"] == "blocked" else str(has_project(index.name)).lower()
-        steps.append({**told, "has_project": known})
+            facts["action"] = "untrusted"
+        known = "notset" if facts["action"] == "blocked" else str(has_project(index.name)).lower()
+        steps.append({**facts, "has_project": known})
     mirrors = [index.name for index in indexes if index.is_mirror]
     of_mirrors = str(any(map(has_project, mirrors))).lower() if ruling.allowed or not mirrors else "unknown"
     return {
@@ -186,20 +187,30 @@ def inheritance_info(
 
 def version_of_devpi7(data: Mapping[str, Json], outside: str) -> dict[str, Json]:
     """Return the ``data`` of a release, whose links begin with ``outside``, in the form of 7."""
-    told = dict(data)
+    translated = dict(data)
     if "+links" in data:
-        told["+links"] = [_link(link, outside) for link in data["+links"]]
+        translated["+links"] = [_link(link, outside) for link in data["+links"]]
     if "+shadowing" in data:
-        told["+shadowing"] = [version_of_devpi7(one, outside) for one in data["+shadowing"]]
-    return told
+        translated["+shadowing"] = [version_of_devpi7(one, outside) for one in data["+shadowing"]]
+    return translated
+
+
+def file_of_devpi7(facts: Mapping[str, Json], size: int | None) -> dict[str, Json]:
+    """Return the ``facts`` of a file of ``size`` bytes, None for an unknown size, in the form of 7."""
+    told = {key: value for key, value in facts.items() if key != "hash_spec"}
+    if "last_modified" in told:
+        told["last_modified"] = f"{parsedate_to_datetime(told['last_modified']):%Y-%m-%dT%H:%M:%SZ}"
+    return told if size is None else {**told, "size": size}
 
 
 def _link(link: Mapping[str, Json], outside: str) -> dict[str, Json]:
     """Return a link with paths below the index, times in ISO 8601, and without ``hash_spec``."""
-    told = {key: value for key, value in link.items() if key != "hash_spec"}
+    translated = {key: value for key, value in link.items() if key != "hash_spec"}
     for address, path in (("href", "relpath"), ("for_href", "for_relpath")):
         if address in link:
-            told[path] = unquote(link[address].removeprefix(outside)).split("/", 3)[3]
+            translated[path] = unquote(link[address].removeprefix(outside)).split("/", 3)[3]
     if "log" in link:
-        told["log"] = [{**line, "when": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*line["when"])} for line in link["log"]]
-    return told
+        translated["log"] = [
+            {**line, "when": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*line["when"])} for line in link["log"]
+        ]
+    return translated

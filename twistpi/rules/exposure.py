@@ -1,6 +1,6 @@
 """Names that a removal leaves to mirrors: no private index has them any more, and none reserves them.
 
-Until then, an index that inherits from a mirror gave them to nobody else; from then on, whoever owns such a name upstream decides
+Until then, an index that inherits from a mirror gave them to nobody else; from then on, the owner of such a name upstream decides
 what is installed.  So the answer to the removal says which names these are.
 """
 
@@ -13,6 +13,7 @@ import attrs
 
 from twistpi.model.changes import Change, IndexDeleted, IndexModified
 from twistpi.model.records import Index
+from twistpi.model.releases import FileRemoved, ProjectRemoved, Release, ReleaseRemoved
 from twistpi.rules.inheritance import resolution_order, rule_on_mirrors
 
 Indexes = Mapping[str, Index]
@@ -61,16 +62,37 @@ def exposed_by_removal(indexes: Indexes, name: str, project: str, has_project: C
     return {heir: [project] for heir, order in heirs if _falls_through(project, order, lambda one, _project: has_project(one))}
 
 
-def exposure_text(exposed: Exposed) -> str:
-    """Return a sentence on ``exposed``; empty for nothing."""
+def is_emptied(releases: Iterable[Release], changes: Iterable[Change]) -> bool:
+    """Whether ``changes``, all of one project of a private index, remove all that it has: ``releases``."""
+    files: set[str] = set()
+    versions: set[str] = set()
+    for change in changes:
+        match change:
+            case ProjectRemoved():
+                return True
+            case ReleaseRemoved(version=version):
+                versions.add(version)
+            case FileRemoved(filename=filename):
+                files.add(filename)
+    left = [release for release in releases if release.version not in versions]
+    return not any(
+        any(file.known.link.filename not in files for file in release.files)
+        or any(attached.for_filename not in files for attached in release.attachments)
+        for release in left
+    )
+
+
+def exposure_text(exposed: Exposed, *, ahead: bool = False) -> str:
+    """Return a sentence on ``exposed``, in the future if it is still ``ahead``; empty for nothing."""
     by_project: dict[str, list[str]] = {}
     for index, projects in exposed.items():
         for project in projects:
             by_project.setdefault(project, []).append(index)
     if not by_project:
         return ""
-    told = [f"{project} in {enumerated(by_project[project])}" for project in by_project]
-    return f"mirrors answer for these names now, which no private index has any more and none reserves: {enumerated(told)}"
+    phrases = [f"{project} in {enumerated(by_project[project])}" for project in by_project]
+    when = "mirrors will answer for these names" if ahead else "mirrors answer for these names now"
+    return f"{when}, which no private index has any more and none reserves: {enumerated(phrases)}"
 
 
 def enumerated(names: Sequence[str]) -> str:

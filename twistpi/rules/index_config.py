@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
-from twistpi.model.errors import BadRequest
+from twistpi.model.errors import BadRequest, InvalidName
+from twistpi.model.folders import path_of
 from twistpi.model.records import ANY_USER, ANYBODY, Json
+from twistpi.model.text import parse_bytes
+from twistpi.rules import policy_keys
+from twistpi.rules.eviction import Pin
 from twistpi.rules.json_bodies import is_storable, shown
+from twistpi.rules.trusted_publishers import trusted_publishers
 from twistpi.rules.upload_checks import UPLOAD_CHECKS
 
 Exists = Callable[[str], bool]
@@ -27,6 +33,9 @@ _MOST_ITEMS: Final = 1000
 """Of a list: each base takes time in every request."""
 _LONGEST_MESSAGE: Final = 2000
 """Characters."""
+_MOST_BYTES: Final = 2**63
+_LONGEST_AGE: Final = 36500
+"""Days."""
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}\s*\Z")
 _BETWEEN_WORDS: Final = re.compile(r"[^a-zA-Z0-9]+")
 _WITHOUT_VALUE: Final = object()
@@ -108,12 +117,41 @@ def _upload_checks(key: str, value: Json) -> str:
 
 
 def _seconds(key: str, value: Json) -> int:
+    return _whole_number(key, value, _LONGEST_EXPIRY)
+
+
+def _days(key: str, value: Json) -> int:
+    return _whole_number(key, value, _LONGEST_AGE)
+
+
+def _whole_number(key: str, value: Json, largest: int) -> int:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not is_number and not (isinstance(value, str) and _INTEGER.match(value)):
         raise BadRequest(f"'{key}' option must be an integer")
-    if not 0 <= int(value) <= _LONGEST_EXPIRY:
-        raise BadRequest(f"'{key}' option must be an integer between 0 and {_LONGEST_EXPIRY}")
+    if not 0 <= int(value) <= largest:
+        raise BadRequest(f"'{key}' option must be an integer between 0 and {largest}")
     return int(value)
+
+
+def _bytes(key: str, value: Json) -> int:
+    """Accept a number of bytes, as a text also with K, M, G or T behind it."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_BYTES:
+        return value
+    with suppress(ValueError):
+        if isinstance(value, str) and (number := parse_bytes(value)) < _MOST_BYTES:
+            return number
+    raise BadRequest(f"'{key}' option must be a number of bytes, such as 500G; K, M, G and T may follow the number")
+
+
+def _pins(key: str, value: Json) -> list[str]:
+    """Accept names of projects, each alone or as ``project==version``."""
+    pins = []
+    for text in _texts(key, value):
+        try:
+            pins.append(str(Pin.parse(text)))
+        except (ValueError, InvalidName) as error:
+            raise BadRequest(f"'{key}' option holds {shown(text)}, which is neither a project nor project==version") from error
+    return pins
 
 
 def _url_kind(key: str, value: Json) -> str:
@@ -137,6 +175,17 @@ def _url(key: str, value: Json) -> str:
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=host)) if at and userinfo in ("", ":") else url
+
+
+def _upstream(key: str, value: Json) -> str:
+    """Accept an http or https address, or that of a folder on the server's disk (``file:///srv/wheels``)."""
+    if not isinstance(value, str) or not value.strip().startswith("file:"):
+        return _url(key, value)
+    try:
+        path_of(value.strip())
+    except ValueError as error:
+        raise BadRequest(f"'{key}' option must be a URL: {error}.") from error
+    return value.strip()
 
 
 def _is_url(text: str) -> bool:
@@ -168,11 +217,27 @@ def _anything(key: str, value: Json) -> Json:
     return value
 
 
+_POLICY: Final = (
+    Key("min_release_age", policy_keys.age),
+    Key("min_release_age_exempt", policy_keys.requirements, is_list=True),
+    Key("allow", policy_keys.requirements, is_list=True),
+    Key("deny", policy_keys.requirements, is_list=True),
+    Key("quarantined", policy_keys.quarantined, is_list=True),
+    Key("allow_platforms", policy_keys.tags, is_list=True),
+    Key("allow_python_tags", policy_keys.tags, is_list=True),
+    Key("deny_sdists", _boolean),
+    Key("deny_prereleases", _boolean),
+    Key("max_file_size", _bytes),
+    Key("advisories", policy_keys.advisories),
+    Key("policy_mode", policy_keys.mode),
+)
+"""What of mirrors is offered; ``rules.file_policy`` reads it."""
 _FOR_ALL: Final = (
     Key("acl_read", _principals, is_list=True, unset_means=(ANYBODY,)),
     Key("title", _text),
     Key("description", _text),
     Key("custom_data", _anything),
+    *_POLICY,
 )
 STAGE_KEYS: Final = (
     Key("volatile", _boolean, default=True),
@@ -184,12 +249,13 @@ STAGE_KEYS: Final = (
     Key("reserved", _reserved, is_list=True),
     Key("reuse_filenames", _boolean),
     Key("upload_checks", _upload_checks),
+    Key("trusted_publishers", trusted_publishers, is_list=True),
     *_FOR_ALL,
 )
 """The settings of a private index; the default of ``acl_upload`` is its owner."""
 MIRROR_KEYS: Final = (
     Key("volatile", _boolean, default=True),
-    Key("mirror_url", _url),
+    Key("mirror_url", _upstream),
     Key("mirror_url_kind", _url_kind),
     Key("mirror_cache_expiry", _seconds),
     Key("mirror_use_external_urls", _boolean),
@@ -198,6 +264,10 @@ MIRROR_KEYS: Final = (
     Key("mirror_unknown_status", _unknown_status),
     Key("mirror_provides_core_metadata", _boolean),
     Key("mirror_web_url_fmt", _url_format),
+    Key("cache_max_bytes", _bytes),
+    Key("cache_max_age", _days),
+    Key("cache_min_age", _days),
+    Key("pins", _pins, is_list=True),
     *_FOR_ALL,
 )
 """The settings of a mirror."""

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
+from twistpi.model.folders import is_within, path_of
 from twistpi.model.records import Index, Json
 from twistpi.model.text import public_address
 from twistpi.rules.accounts import check_name
 from twistpi.rules.devpi7 import translate_items, translate_settings
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys
-from twistpi.rules.json_bodies import differing, shown
+from twistpi.rules.json_bodies import check_lengths, differing, shown
 
 _TYPE: Final = "type"
 _URL: Final = "mirror_url"
@@ -97,7 +98,9 @@ def decide_index_created(existing: Index | None, name: str, body: Json, exists: 
     kind = given.pop(_TYPE, "stage")
     if not isinstance(kind, str) or kind not in KEYS:
         raise BadRequest(f"unknown index type {shown(kind)}")
-    return (IndexCreated(name, {**defaults(kind, owner), **normalised(kind, given, exists)}),)
+    config = {**defaults(kind, owner), **normalised(kind, given, exists)}
+    check_lengths(config)
+    return (IndexCreated(name, config),)
 
 
 def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_noop: bool = False) -> tuple[IndexModified, ...]:
@@ -122,8 +125,18 @@ def decide_index_modified(index: Index, body: Json, exists: Exists, *, error_on_
     if error_on_noop and _is_noop(asked, former):
         raise BadRequest("The requested modifications resulted in no changes")
     changed = differing(settings, former)
+    check_lengths(changed)
     removed = tuple(key for key in former if key not in asked)
     return (IndexModified(index.name, changed, removed),) if changed or removed else ()
+
+
+def require_local_folder(url: str, folders: Sequence[str]) -> None:
+    """Raise ``TwistpiError`` unless the folder at ``url`` (``file:``) is one of ``folders``, or below one of them."""
+    if not is_within(path_of(url), folders):
+        named = f"those below {', '.join(folders)}" if folders else "none"
+        raise TwistpiError(
+            f"mirror_url names a folder that this server may not read. The setting local-folders allows {named}.", 403
+        )
 
 
 def decide_index_deleted(index: Index) -> tuple[Change, ...]:

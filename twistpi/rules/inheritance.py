@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from twistpi.model.errors import LoginNeeded, PermissionDenied
-from twistpi.model.names import comparable_version, version_of_filename
-from twistpi.model.records import NOBODY, NOTHING, Index, KnownFile, KnownProject, Principal
+from twistpi.model.errors import LoginNeeded, PermissionDenied, login_needed
+from twistpi.model.records import NOBODY, NOTHING, Index, Principal
+from twistpi.rules.file_policy import FilePolicy
+from twistpi.rules.offered_files import policies_for
 from twistpi.rules.permissions import Action, Policy, check, is_open, may_read
+from twistpi.rules.requirements import RequirementList
 
 _EVERY_PROJECT: Final = "*"
 
@@ -117,13 +118,28 @@ class Inheritance:
     """Of all of them, and of bases that do not exist: every index that an answer depends on."""
     is_open: bool
     """Whether everybody may read all of them."""
+    policies: Mapping[str, tuple[FilePolicy, ...]] = NOTHING
+    """What counts for the files of each of them, by its name; without those for which nothing does."""
+
+    def own_policies(self, owner: str) -> tuple[FilePolicy, ...]:
+        """Return those for the files of the index ``owner`` that do not count at its own address."""
+        return tuple(policy for policy in self.policies.get(owner, ()) if policy.index != owner)
+
+    def allow_lists(self, mirror: str) -> tuple[RequirementList, ...]:
+        """Return those that all have to name a project of ``mirror``; none where everything is allowed."""
+        return tuple(one.allow for one in self.policies.get(mirror, ()) if one.is_enforced and one.allow is not None)
+
+    def lets_in(self, mirror: Index, project: str) -> bool:
+        """Return whether the allow lists name ``project`` (normalised): what they do not name is not asked for."""
+        return all(policy.has_names(project) or not policy.is_enforced for policy in self.policies.get(mirror.name, ()))
 
 
 def inheritance_of(index: Index, lookup: Callable[[str], Index | None]) -> Inheritance:
     """Return what ``index`` inherits from; ``lookup`` returns an index by its name."""
     order = resolution_order(index, lookup)
     names = frozenset(name for one in order for name in (one.name, *bases_of(one)))
-    return Inheritance(index, tuple(order), names, all(map(is_open, order)))
+    policies = {one.name: found for one in order if (found := policies_for(one, order))}
+    return Inheritance(index, tuple(order), names, all(map(is_open, order)), policies)
 
 
 @attrs.frozen
@@ -176,7 +192,10 @@ def visible_sources(project: str, visibility: VisibleIndexes, has_project: Calla
     Whether mirrors are allowed is decided over all indexes, hidden ones included.  Raise ``LoginNeeded`` or ``PermissionDenied``
     when an index is hidden and no visible private index has the project: any other answer would reveal what the hidden one has.
     """
-    found = sources(project, visibility.inheritance.order, has_project)
+    inheritance = visibility.inheritance
+    found = sources(project, inheritance.order, has_project)
+    if inheritance.policies:
+        found = [index for index in found if not index.is_mirror or inheritance.lets_in(index, project)]
     if not visibility.hidden:
         return found
     visible = [index for index in found if index.name not in visibility.hidden]
@@ -188,137 +207,4 @@ def visible_sources(project: str, visibility: VisibleIndexes, has_project: Calla
 def not_all_visible(visibility: VisibleIndexes) -> LoginNeeded | PermissionDenied:
     """Return what tells that an index is hidden that may have what is not found in the others."""
     subject = f"what {visibility.index.name} inherits"
-    return (
-        LoginNeeded(
-            f"Unauthorized: Log in to read: {subject} is not open to everybody, and no valid login came with the request."
-        )
-        if visibility.principal.user is None
-        else PermissionDenied(f"read all of {subject}")
-    )
-
-
-# Explanation ---------------------------------------------------------------------------------------------------------
-
-
-class Verdict(enum.Enum):
-    """How an index contributes to the page; the value is for people."""
-
-    ANSWERS = "answers"
-    SHADOWED = "has only files that a nearer index has, too"
-    EMPTY = "has the project, but offers no file"
-    NO_VERSION = "has the project, but not this version"
-    ABSENT = "has no such project"
-    SILENCED = "is hidden by the whitelist rule"
-    FAILED = "cannot tell"
-
-
-@attrs.frozen
-class FileFate:
-    """A file of an index, with the reason why it is not shown."""
-
-    filename: str
-    shadowed_by: str | None = None
-    """The nearer index whose file of that name is shown instead; None when there is none."""
-    withheld: str | None = None
-    """Why it is not offered: ``quarantined``, ``vanished``, or ``silenced``; None when it is."""
-
-    @property
-    def shown(self) -> bool:
-        """Whether it is on the page."""
-        return self.shadowed_by is None and self.withheld is None
-
-
-@attrs.frozen
-class IndexFate:
-    """How one index of the resolution order contributes."""
-
-    index: Index
-    verdict: Verdict
-    files: tuple[FileFate, ...] = ()
-    """Those of the requested version, or all; of a silenced mirror those that are known."""
-    silenced_by: str | None = None
-    """The private index that has the project or reserves its name, and therefore hides this mirror."""
-    reason: str | None = None
-    """Why it is not known what the index has."""
-
-
-@attrs.frozen
-class Explanation:
-    """The contributions of all indexes to a project."""
-
-    project: str
-    version: str | None
-    """None for all versions."""
-    ruling: Ruling
-    """Whether mirrors may contribute, and why."""
-    fates: tuple[IndexFate, ...]
-    """One for each index, nearest first."""
-    missing_bases: tuple[tuple[str, str], ...] = ()
-    """Pairs of an index and a base of it that does not exist."""
-    former_owners: tuple[str, ...] = ()
-    """The private indexes that had the project, where mirrors may contribute now because none has it any more."""
-
-    @property
-    def answering(self) -> tuple[str, ...]:
-        """The names of the indexes with a shown file, nearest first."""
-        return tuple(fate.index.name for fate in self.fates if fate.verdict is Verdict.ANSWERS)
-
-
-def explain(
-    order: Sequence[Index],
-    project: str,
-    version: str | None,
-    knowledge: Mapping[str, KnownProject],
-    failures: Mapping[str, str] = NOTHING,
-    former_owners: Sequence[str] = (),
-) -> Explanation:
-    """Explain what ``order`` (of ``resolution_order``) shows for ``project`` (normalised), or for one ``version`` of it.
-
-    ``knowledge`` has the project of each index that has it, ``failures`` the reasons why upstreams could not be asked, by index;
-    ``former_owners`` are private indexes that had it once.
-    """
-    ruling = rule_on_mirrors(project, order, lambda name: name in knowledge)
-    owners: dict[str, str] = {}
-    fates = [_fate(index, version, knowledge.get(index.name), failures.get(index.name), ruling, owners) for index in order]
-    names = {index.name for index in order}
-    missing = tuple((index.name, base) for index in order for base in dict.fromkeys(bases_of(index)) if base not in names)
-    left_to_mirrors = ruling.allowed and ruling.whitelisted is None
-    return Explanation(project, version, ruling, tuple(fates), missing, tuple(former_owners) if left_to_mirrors else ())
-
-
-def _fate(
-    index: Index, version: str | None, known: KnownProject | None, failure: str | None, ruling: Ruling, owners: dict[str, str]
-) -> IndexFate:
-    """Return the contribution of one index; the files it shows are added to ``owners`` (file name -> index)."""
-    files = () if known is None else _files(known, version)
-    if index.is_mirror and not ruling.allowed:
-        silenced = tuple(FileFate(file.link.filename, withheld="silenced") for file in files)
-        return IndexFate(index, Verdict.SILENCED, silenced, silenced_by=ruling.private or ruling.reserved)
-    if known is None:
-        return IndexFate(index, Verdict.ABSENT if failure is None else Verdict.FAILED, reason=failure)
-    offered = {file.link.filename for file in known.offered}
-    fates = tuple(_file_fate(index, known, file.link.filename, offered, owners) for file in files)
-    return IndexFate(index, _verdict(known, version, fates), fates, reason=failure)
-
-
-def _files(known: KnownProject, version: str | None) -> tuple[KnownFile, ...]:
-    if version is None:
-        return known.files
-    wanted = comparable_version(version)
-    found = [(file, version_of_filename(file.link.filename, known.project)) for file in known.files]
-    return tuple(file for file, named in found if named is not None and comparable_version(named) == wanted)
-
-
-def _file_fate(index: Index, known: KnownProject, filename: str, offered: set[str], owners: dict[str, str]) -> FileFate:
-    if filename not in offered:
-        return FileFate(filename, withheld="quarantined" if known.quarantined else "vanished")
-    owner = owners.setdefault(filename, index.name)
-    return FileFate(filename, None if owner == index.name else owner)
-
-
-def _verdict(known: KnownProject, version: str | None, fates: Sequence[FileFate]) -> Verdict:
-    if any(fate.shown for fate in fates):
-        return Verdict.ANSWERS
-    if any(fate.shadowed_by is not None for fate in fates):
-        return Verdict.SHADOWED
-    return Verdict.EMPTY if version is None or fates else Verdict.NO_VERSION
+    return login_needed("read", subject) if visibility.principal.user is None else PermissionDenied(f"read all of {subject}")

@@ -7,7 +7,11 @@ from typing import Final
 
 import orjson
 
+from twistpi.model.errors import BadRequest
 from twistpi.model.records import Json
+
+LONGEST_TEXT: Final = 10_000
+"""Characters of a title, a mail address or a description: pages show them, and forms hold them."""
 
 _LONGEST_SHOWN: Final = 200
 """Characters of a value in a message."""
@@ -33,6 +37,17 @@ def is_storable(value: Json) -> bool:
     except (TypeError, RecursionError):
         return False
     return True
+
+
+def check_lengths(settings: Mapping[str, Json], keys: Collection[str] = ("title", "description")) -> None:
+    """Raise ``BadRequest`` for a text among ``settings`` that is too long.
+
+    To be called with what differs from before: what is kept was accepted once, or imported.
+    """
+    for key in keys:
+        value = settings.get(key)
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise BadRequest(f"the {key} has {len(value):,} characters; up to {LONGEST_TEXT:,} are allowed")
 
 
 def unknown_keys(body: Mapping[str, Json], known: Collection[str]) -> str | None:

@@ -26,6 +26,7 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
         header = page.header if page.header != PageHeader() else None
         return (LinksChanged(index, page.project, added=page.links, versions_added=page.versions, header=header),)
     files = {file.link.filename: file for file in known.files}
+    page = attrs.evolve(page, links=tuple(_with_known_time(link, files.get(link.filename)) for link in page.links))
     names = {link.filename for link in page.links}
     change = LinksChanged(
         index,
@@ -39,6 +40,31 @@ def decide_links(index: str, known: KnownProject | None, page: ProjectPage) -> t
     )
     is_news = known.vanished or change != LinksChanged(index, page.project)
     return (change,) if is_news else ()
+
+
+def _with_known_time(link: Link, file: KnownFile | None) -> Link:
+    """Return ``link`` with the upload time that is known already, where the page tells none of the same file."""
+    if link.upload_time or file is None or not file.link.upload_time or file.vanished:
+        return link
+    is_same = file.link.url.partition("?")[0] == link.url.partition("?")[0] and file.link.hashes == link.hashes
+    return attrs.evolve(link, upload_time=file.link.upload_time) if is_same else link
+
+
+def listed_project(index: str, known: KnownProject | None, page: ProjectPage) -> KnownProject:
+    """Return a project as it would be known once its page at the upstream was recorded.
+
+    What is cached of its files stays so; cached files that the page does not list stay, too, as vanished ones.
+    """
+    files = {} if known is None else {file.link.filename: file for file in known.files}
+    listed = {link.filename: _listed(files.get(link.filename), link) for link in page.links}
+    rest = (attrs.evolve(file, vanished=True) for name, file in files.items() if name not in listed and file.cached)
+    return KnownProject(index, page.project, (*listed.values(), *rest), page.versions, page.header)
+
+
+def _listed(file: KnownFile | None, link: Link) -> KnownFile:
+    """Return ``file`` as ``link`` lists it; a new one where that has other bytes."""
+    path, link = file_path(link), _with_known_time(link, file)
+    return KnownFile(link, path) if file is None or file.path != path else attrs.evolve(file, link=link, vanished=False)
 
 
 def _is_news(file: KnownFile, link: Link) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.errors import LoginNeeded, PermissionDenied
+from twistpi.model.errors import PermissionDenied, login_needed
 from twistpi.model.records import ANY_USER, ANYBODY, ROOT, Index, Principal
 
 MAY_READ: Final = "read"
@@ -116,10 +116,7 @@ def check(
         return
     name = subject or (user or "" if index is None else index.name)
     if principal.user is None and action in (Action.READ, Action.UPLOAD):
-        raise LoginNeeded(
-            f"Unauthorized: Log in to {('read' if action is Action.READ else 'upload')}: {name} is not open to "
-            "everybody, and no valid login came with the request."
-        )
+        raise login_needed("read" if action is Action.READ else "upload", name)
     raise PermissionDenied(action.value if action is Action.UPLOAD else f"{action.value} {name}".rstrip())
 
 

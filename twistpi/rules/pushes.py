@@ -183,6 +183,7 @@ def decide_push(source: PushSource, target: PushTarget, selection: Selection) ->
     """Return the changes of pushing the ``selection`` to ``target``, and the lines about them.
 
     Files that the target has already, byte for byte, stay as they are; on an index that is not volatile even they are refused.
+    So does documentation, whose name is that of the version as it is written there.
     """
     release = checked_release(source, selection)
     check_open(target.index, release.project, target.status)

@@ -12,6 +12,7 @@ from twistpi.model.errors import BadRequest, TwistpiError, UnknownFile, UnknownP
 from twistpi.model.names import comparable_version, find_version, version_of_filename
 from twistpi.model.records import Index, Json, KnownFile, KnownProject, PageHeader
 from twistpi.model.releases import (
+    LIST_FIELDS,
     Attachment,
     AttachmentRemoved,
     FileRemoved,
@@ -24,6 +25,25 @@ from twistpi.model.releases import (
 from twistpi.model.text import one_line
 from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.uploads import is_volatile
+
+_NOT_OF_A_FILE: Final = frozenset({"name", "version", "metadata_version", "description", "requires_python", "comment"})
+"""Fields that are told in another way, that no core metadata has, or that are too long to be told of each file."""
+
+
+def differing_fields(own: Mapping[str, Mapping[str, Json]], common: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
+    """Return file name -> the fields of its ``own`` core metadata that differ from the ``common`` ones of its release.
+
+    A field that the file does not have is empty.  Fields that no file has, as they came with an upload's form, are left out.
+    """
+    stated = {key for fields in own.values() for key in fields} - _NOT_OF_A_FILE
+    return {
+        filename: {
+            key: fields.get(key, [] if key in LIST_FIELDS else "")
+            for key in sorted(stated)
+            if (fields.get(key) or None) != (common.get(key) or None)
+        }
+        for filename, fields in own.items()
+    }
 
 
 def releases(known: KnownProject) -> Mapping[str, tuple[KnownFile, ...]]:

@@ -192,8 +192,8 @@ class BlobPolicy:
             raise ValueError(text) from error
 
     def wants(self, index: str) -> bool:
-        """Whether files of ``index`` are fetched."""
-        return self.everything or index in self.indexes
+        """Whether files of ``index`` are fetched; of none, empty, are those that the server itself needs."""
+        return self.everything or not index or index in self.indexes
 
     @property
     def wants_nothing(self) -> bool:

@@ -133,7 +133,7 @@ def read_metadata(form: Mapping[str, Sequence[str]]) -> Mapping[str, Json]:
         if spellings:
             cleaned = ([value for value in values if value not in ("", "UNKNOWN")] for values in spellings)
             metadata[key] = next((values for values in cleaned if values), [])
-    _check_identity(metadata.get("name", ""), metadata.get("version", ""))
+    check_identity(metadata.get("name", ""), metadata.get("version", ""))
     return metadata
 
 
@@ -176,7 +176,7 @@ def described(release: Release | None, index: str, project: str, given: Mapping[
 
 def shown_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
     """Return ``Release.metadata`` for version data: with empty values for all missing fields of the devpi protocol."""
-    return {**_empty_fields(LIST_FIELDS.keys() - _YOUNG), **metadata}
+    return {**_empty_fields(key for key in LIST_FIELDS if key not in _YOUNG), **metadata}
 
 
 def every_field(metadata: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -188,7 +188,8 @@ def _empty_fields(list_fields: Iterable[str]) -> dict[str, Json]:
     return {**dict.fromkeys(_TEXTS, ""), **{key: [] for key in list_fields}}
 
 
-def _check_identity(name: str, version: str) -> None:
+def check_identity(name: str, version: str) -> None:
+    """Raise ``BadRequest`` unless ``name`` can be that of a project, and ``version`` that of a release."""
     for field, value in (("name", name), ("version", version)):
         if not value:
             raise BadRequest(f'invalid metadata: Missing required field "{field}"')

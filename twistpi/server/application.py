@@ -14,22 +14,35 @@ from twisted.python.failure import Failure
 
 from twistpi import __version__
 from twistpi.changelog.writer import Writer
+from twistpi.gc.access_times import AccessRecorder
 from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.garbage import SlowClock
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
+from twistpi.http.folders import Folders
 from twistpi.http.routes import ForbiddenNetworks
 from twistpi.mirror.upstream import upstream_measures
 from twistpi.model.changes import Change
+from twistpi.oidc.identity import Identities
 from twistpi.push.releases import Pusher
+from twistpi.rules.accounts import decide_hash_replaced
 from twistpi.rules.permissions import Policy
+from twistpi.search.service import SearchService
+from twistpi.server.advisories import make_advisories
 from twistpi.server.authentication import Authentication
+from twistpi.server.eviction import make_evictor
+from twistpi.server.figures import Figures
 from twistpi.server.health import ServerHealth
 from twistpi.server.process import Process
 from twistpi.server.replica import PrimaryThrottle, forward_to
 from twistpi.server.roles import EntryListener, RoleBuilder
+from twistpi.server.room_watch import RoomWatch
+from twistpi.server.search_index import make_indexer
+from twistpi.server.setting_sources import configured_settings
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
+from twistpi.statistics.delivery import PrimaryDelivery
+from twistpi.statistics.service import Statistics
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
@@ -37,6 +50,7 @@ from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import Addresses
 from twistpi.web.commits import UploadStorage
 from twistpi.web.components import Components, NodeFacts
+from twistpi.web.delivery import Delivery
 from twistpi.web.fast.ready import ReadyAnswers
 from twistpi.web.forwarding.peers import own_name
 from twistpi.web.routes import make_site
@@ -63,11 +77,11 @@ class Application:
         """``access_log`` is told of every answer."""
         reactor, offload = process.reactor, process.offload
         self._settings, self._storage, self._process, self._connections = settings, storage, process, connections
-        self.announcements: list[EntryListener] = []
-        """Told of entries, in this order."""
         self._readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
+        self.announcements: list[EntryListener] = [self._readers.unrecorded.entered]
+        """Told of entries, in this order."""
         self._writer = Writer(
-            storage.changelog,
+            storage.log,
             storage.view,
             now=process.now,
             call_in_reactor=reactor.callFromThread,
@@ -77,49 +91,94 @@ class Application:
         )
         wait = settings.request_timeout
         upstream = self._make_client(connections=32, timeout=wait, silence=wait)
+        # A replica has what is in a folder from its primary: its own disk may have another one there.
+        upstream.folders = Folders(() if storage.serverdir.node.is_replica else settings.local_folders, offload)
         self.role = RoleBuilder(settings, process, storage, self._readers, self._writer, upstream).build()
         following = self.role.following
         shared = None if following is None or self.role.primary is None else PrimaryThrottle(self.role.primary)
-        self._authentication = Authentication.build(settings, self._readers, reactor, offload, shared)
-        self._collector = GarbageCollector(
-            storage.blobs,
-            self._readers,
-            self._writer,
-            reactor,
-            offload=offload,
-            now=SlowClock(time.time, time.monotonic).now,
-            blocked=None if following is None else following.hindrance,
-        )
+        replace_hash = None if storage.serverdir.node.is_replica else self._replace_hash
+        self._authentication = Authentication.build(settings, self._readers, reactor, offload, shared, replace_hash)
+        self._collector = self._make_collector()
+        self._evictor = make_evictor(settings, process, storage, self._readers, self._writer, self._collector, self.role)
+        self.statistics = self._make_statistics()
+        client = self._make_client(connections=4, timeout=30.0)
+        self.advisories = make_advisories(settings, process, storage, self._readers, self._writer, self.role, client)
+        self._indexer = make_indexer(storage, self._readers, process, self.role.mirrors)
         self.components = self._make_components()
+        self._room_watch = self._prepare_for_full_disk()
+        self._access_recorder = AccessRecorder(
+            self.components.access_times, storage.blobs, self._readers, reactor, offload, lambda: process.now().timestamp()
+        )
+        if self.statistics.recorder is not None:
+            self.statistics.recorder.received = self._access_recorder.downloaded
+            self.announcements.append(self.statistics.recorder.changed)
         self._watch(upstream)
         self.components.responder.default_headers.moved(storage.changelog.last.serial)
         self.site = make_site(self.components, access_log=access_log)
         """The factory of the listening ports."""
-        self.announcements += [self.site.changed, self._collector.changed, *self.role.listeners]
+        self.announcements += [self.site.changed, self._collector.changed, self._evictor.changed, self._indexer.changed]
+        self.announcements += self.role.listeners
+        if self.advisories.loader is not None:
+            self.announcements.append(self.advisories.loader.changed)
+            self.advisories.loader.listeners.append(self.site.advisories_changed)
         self._housekeeping = LoopingCall(self._do_housekeeping)
         self._housekeeping.clock = reactor
 
+    def _make_collector(self) -> GarbageCollector:
+        following = self.role.following
+        return GarbageCollector(
+            self._storage.blobs,
+            self._readers,
+            self._writer,
+            self._process.reactor,
+            offload=self._process.offload,
+            now=SlowClock(time.time, time.monotonic).now,
+            blocked=None if following is None else following.hindrance,
+            leads=self.role.leads,
+        )
+
+    def _prepare_for_full_disk(self) -> RoomWatch:
+        """Have room made when there is none, and pages follow what is known in memory only."""
+        self.role.mirrors.files.short_of_room = self._evictor.look
+        self._readers.unrecorded.forgotten = self.components.ready.forget_project
+        return RoomWatch(self._writer, self._storage.blobs, self._process.reactor, self._process.offload)
+
     def start(self) -> None:
         """Start what runs by itself."""
+        self._indexer.start()
         self._writer.start()
+        self.advisories.start()
         self._authentication.start()
         self._collector.start()
+        self._access_recorder.start()
+        self._evictor.start()
+        self._room_watch.start()
         self._housekeeping.start(_HOUSEKEEPING)
+        self.statistics.start()
         self.role.start()
 
     async def stop(self) -> None:
         """Stop fetching, write what was decided, and let go of the view."""
         if self._housekeeping.running:
             self._housekeeping.stop()
+        await self.statistics.stop()
+        await self._access_recorder.stop()
         await self.role.stop()
+        await self.advisories.stop()
+        await self._evictor.stop()
+        self._room_watch.stop()
         await self._collector.stop()
         await self._writer.stop()
+        await self._indexer.stop()
         await self._authentication.stop()
         self._readers.close()
 
     def _announce(self, serial: int, changes: tuple[Change, ...]) -> None:
-        for told in self.announcements:
-            told(serial, changes)
+        for announce in self.announcements:
+            announce(serial, changes)
+
+    async def _replace_hash(self, user: str, former: str, password_hash: str) -> None:
+        await self._writer.commit(lambda view: decide_hash_replaced(view.user(user), former, password_hash), user)
 
     def _do_housekeeping(self) -> Deferred[None]:
         before = self._process.reactor.seconds() - _MISSING_REMEMBERED
@@ -144,6 +203,18 @@ class Application:
             agent, reactor, self._process.offload, reactor.callFromThread, timeout=timeout, silence=silence, via=via
         )
 
+    def _make_statistics(self) -> Statistics:
+        settings, process, primary = self._settings, self._process, self.role.primary
+        return Statistics.build(
+            self._storage.serverdir.layout.statistics,
+            process.reactor,
+            process.offload,
+            process.now,
+            is_counting=not settings.no_downloads,
+            days=settings.download_days,
+            delivery=None if primary is None else PrimaryDelivery(primary),
+        )
+
     def _make_components(self) -> Components:
         settings, storage, process, role = self._settings, self._storage, self._process, self.role
         node, offload = storage.serverdir.node, process.offload
@@ -154,7 +225,10 @@ class Application:
             node=NodeFacts(node.node_id, node.role, node.log_id, node.primary_url),
             software=f"twistpi/{__version__}",
             addresses=addresses,
-            access=Access(self._readers, self._authentication.authenticator, Policy.parse(settings.restrict_modify)),
+            access=Access(
+                self._readers, self._authentication.authenticator, Policy.parse(settings.restrict_modify), not settings.no_cors
+            ),
+            changelog_folder=storage.serverdir.layout.changelog,
             writer=self._writer,
             storage=UploadStorage(
                 storage.blobs,
@@ -167,15 +241,28 @@ class Application:
             mirrors=role.mirrors,
             pusher=Pusher(self._make_client(connections=0, timeout=None), storage.blobs, os.urandom),
             replication=role.replication,
+            search=SearchService(storage.serverdir.layout.search),
             ready=ReadyAnswers(PageCache(settings.page_cache_size)),
             connections=self._connections,
             clock=process.reactor,
             offload=offload,
             now=process.now,
             collector=self._collector,
+            evictor=self._evictor,
+            reach=None if role.cluster is None else role.cluster.listener.reach,
+            delivery=None if storage.bucket is None else Delivery(settings.blob_delivery, storage.bucket.blobs.remote.presign),
             forwarder=forwarder,
             lenient_accept=settings.lenient_accept,
+            theme=settings.theme,
+            identities=Identities(self._make_client(connections=0, timeout=None), time.monotonic, time.time),
+            json_index=settings.json_index or "",
+            local_folders=settings.local_folders,
             metrics_from=settings.metrics_from,
+            downloads=self.statistics.downloads,
+            recorder=self.statistics.recorder,
+            failures=self.statistics.failures,
+            settings=configured_settings(settings),
+            advisories=self.advisories,
         )
 
     def _watch(self, upstream: HTTPClient) -> None:
@@ -187,9 +274,17 @@ class Application:
             storage.changelog,
             self._writer,
             role.mirrors.pages if role.following is None else None,
+            components.access.is_open,
             lambda: None if role.following is None else role.following.progress,
             self._process.reactor.seconds,
         )
         components.measuring += [self._connections.measures, health.measures, self._writer.measures]
-        components.measuring += [partial(upstream_measures, upstream), *role.measuring]
-        components.checking += [health.checks]
+        components.measuring.append(components.policies.refused.measures)
+        components.measuring += [partial(upstream_measures, upstream), role.mirrors.files.measures, *role.measuring]
+        components.measuring.append(self._readers.unrecorded.measures)
+        components.measuring += self.advisories.measuring
+        components.upstream_times = upstream.times
+        components.measuring += [self.statistics.measures, self._evictor.measures]
+        figures = Figures(components, storage.serverdir.layout.changelog)
+        components.history = self.statistics.keep_history(figures.read, figures.measure)
+        components.checking += [health.checks, *role.checking, *self.advisories.checking]

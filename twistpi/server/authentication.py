@@ -20,7 +20,7 @@ from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
-from twistpi.web.authentication import THREADS, Authenticator, PasswordQueue, SharedThrottle
+from twistpi.web.authentication import THREADS, Authenticator, PasswordQueue, ReplaceHash, SharedThrottle
 
 _log = Logger()
 
@@ -43,9 +43,17 @@ class Authentication:
 
     @classmethod
     def build(
-        cls, settings: Settings, readers: Readers, reactor: IServerReactor, offload: Offload, shared: SharedThrottle | None = None
+        cls,
+        settings: Settings,
+        readers: Readers,
+        reactor: IServerReactor,
+        offload: Offload,
+        shared: SharedThrottle | None = None,
+        replace_hash: ReplaceHash | None = None,
     ) -> Authentication:
         """Return that of a server with these settings; ``shared`` is its primary, if it has one.
+
+        ``replace_hash`` stores hashes; None where nothing can be written.
 
         Raise ``TwistpiError`` when its secret is not fit.
         """
@@ -54,6 +62,7 @@ class Authentication:
         addresses = Addresses(settings.trusted_proxy, settings.outside_url or "", settings.absolute_urls)
         tokens, cost = login_tokens(settings), settings.bcrypt_cost
         authenticator = Authenticator(readers, tokens, passwords, reactor, os.urandom, cost, addresses=addresses, shared=shared)
+        authenticator.replace_hash = replace_hash
         return cls(authenticator, readers, pool, offload, settings.serverdir)
 
     def start(self) -> None:

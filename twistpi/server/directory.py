@@ -16,7 +16,7 @@ import attrs
 from twistpi.blobs.incoming import open_to_others
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.node import Node, check_role, denied, new_node, read_node, refusing, write_durably, write_node
+from twistpi.server.node import Node, check_cache, check_role, denied, new_node, read_node, refusing, write_durably, write_node
 
 SHORTEST: Final = 32
 """Bytes of a secret."""
@@ -41,9 +41,29 @@ class Layout:
         return os.path.join(self.path, "view.sqlite")
 
     @property
+    def search(self) -> str:
+        """The search index."""
+        return os.path.join(self.path, "search.sqlite")
+
+    @property
+    def advisories(self) -> str:
+        """The file in which advisories are looked up; disposable."""
+        return os.path.join(self.path, "advisories.sqlite")
+
+    @property
+    def advisory_feed(self) -> str:
+        """The file with what is remembered of the feed of advisories; disposable."""
+        return os.path.join(self.path, "advisories.json")
+
+    @property
     def names(self) -> str:
         """The folder of the mirrors' name lists."""
         return os.path.join(self.path, "names")
+
+    @property
+    def statistics(self) -> str:
+        """The file of downloads and figures; disposable."""
+        return os.path.join(self.path, "statistics.sqlite")
 
     @property
     def secret(self) -> str:
@@ -53,10 +73,11 @@ class Layout:
     @property
     def private(self) -> tuple[str, ...]:
         """What nobody else may read, whether it exists or not."""
-        return (self.changelog, self.names, *(self.view + suffix for suffix in ("", "-wal", "-shm", "-journal")))
+        databases = (self.view, self.search)
+        return (self.changelog, self.names, *(path + suffix for path in databases for suffix in ("", "-wal", "-shm", "-journal")))
 
 
-def _lock(path: str) -> int:
+def lock_directory(path: str) -> int:
     """Return an open descriptor that holds the directory's lock; raise ``ServerdirRefused`` while another process does."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -75,7 +96,7 @@ def check_usable(path: str) -> None:
     if read_node(path) is not None:
         _check_writable(Layout(path))
         with refusing(path):
-            os.close(_lock(path))
+            os.close(lock_directory(path))
 
 
 def _check_writable(layout: Layout) -> None:
@@ -135,24 +156,32 @@ class ServerDirectory:
         primary_url: str | None = None,
         secret: bytes | None = None,
         lock: int | None = None,
+        log_id: str | None = None,
     ) -> ServerDirectory:
         """Lock the directory, making it when it is missing; raise ``ServerdirRefused``, having changed nothing.
 
         While ``node.initialised`` is False the caller writes the first entry, or has a replica receive all there is, and then
         calls ``initialised``.  With ``primary_url`` it is, or becomes, a replica's; ``secret`` is then the primary's, which a
-        new directory keeps.  ``lock`` is a descriptor that holds the lock already.
+        new directory keeps.  With ``log_id`` it is the cache of a node of the cluster that has this log; ``secret`` is then the
+        cluster's.  ``lock`` is a descriptor that holds the lock already.
         """
-        check_role(path, read_node(path), primary_url)  # refuse before anything is made
+        node = read_node(path)
+        check_role(path, node, primary_url)  # refuse before anything is made
+        check_cache(path, node, log_id)
         keep_others_from_writing()
         with refusing(path):
             _make(path)
-            descriptor = _lock(path) if lock is None else lock
+            descriptor = lock_directory(path) if lock is None else lock
         try:
             node = read_node(path)  # again: what was read without the lock may have changed
             check_role(path, node, primary_url)
+            check_cache(path, node, log_id)
             _check_writable(Layout(path))
-            serverdir = cls(Layout(path), node or new_node(entropy, primary_url), descriptor)
-            if not serverdir.node.initialised:
+            node = node or new_node(entropy, primary_url)
+            if log_id is not None:
+                node = attrs.evolve(node, log_id=log_id, is_cache=True)
+            serverdir = cls(Layout(path), node, descriptor)
+            if not serverdir.node.initialised or log_id is not None:
                 with refusing(path):
                     serverdir._make(entropy, secret)
             if primary_url is not None and serverdir.node.primary_url != primary_url:

@@ -61,8 +61,21 @@ def finish_promotion(storage: Storage) -> None:
         _log.warn("This server was about to be promoted when it ended; it is not: twistpi promote")
 
 
+def begin_after_restore(storage: Storage, now: Callable[[], datetime]) -> None:
+    """Begin an epoch if the directory comes from a backup and was not served since; at a start.
+
+    The former server may have gone on with the same log.  Where both are known, the later epoch tells which of them counts.
+    """
+    serial = storage.serverdir.node.restored_from
+    if serial is None:
+        return
+    epoch = storage.view.reader.epoch() + 1
+    begin_epoch(storage, epoch, None, now)
+    _log.warn("This server was restored to serial {serial}; epoch {epoch} begins with it.", serial=serial, epoch=epoch)
+
+
 def _become_primary(storage: Storage) -> None:
-    storage.serverdir.note(role=PRIMARY, primary_url=None, fence=None, promoting=None)
+    storage.serverdir.note(role=PRIMARY, primary_url=None, fence=None, promoting=None, restored_from=None)
 
 
 @attrs.define(eq=False)
@@ -98,10 +111,10 @@ class Epochs:
         if self._notifier is not None:
             self._notifier.stop()
 
-    async def take_over(self, epoch: int, *, tell: bool) -> None:
+    async def take_over(self, epoch: int, *, notify: bool) -> None:
         """Begin ``epoch`` as the primary of the log: write its entry, and restart.
 
-        With ``tell``, the former primary is told before the restart.  It holds its writes, and refuses them from then on.
+        With ``notify``, the former primary is told before the restart.  It holds its writes, and refuses them from then on.
         """
         fence = self.fencing.fence
         former = self._storage.serverdir.node.primary_url if fence is None else fence.url
@@ -113,14 +126,14 @@ class Epochs:
         except Exception as error:  # the next start finds out how far it came
             self._process.fail(error)
             raise
-        if tell and former is not None:
+        if notify and former is not None:
             await self._notifier_of(former).attempt()
         self._process.restart()
 
     def _notifier_of(self, former: str) -> PromotionNotifier:
-        return PromotionNotifier(self._reach(former), self.fencing, self._told, self._process.reactor)
+        return PromotionNotifier(self._reach(former), self.fencing, self._former_knows, self._process.reactor)
 
-    async def _told(self) -> None:
+    async def _former_knows(self) -> None:
         try:
             await self._process.offload(lambda: self._storage.serverdir.note(former_url=None))
         except Exception:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
 from twistpi.mirror.pages import PageService
 from twistpi.model.monitoring import Check, Measure
+from twistpi.model.server_errors import StorageFull
 from twistpi.model.text import in_words
 from twistpi.replication.progress import Progress
 
@@ -23,7 +25,6 @@ _MOST_LAG: Final = 60.0
 _NEED_SOMEBODY: Final = frozenset({"refused", "other log", "diverged", "fenced", "behind"})
 _PAUSE: Final = 0.02
 """Seconds between two reads of 256 KiB: reading the changelog takes a small part of one processor at most."""
-_LOWEST_PRIORITY: Final = 19
 _log = Logger()
 
 
@@ -39,6 +40,8 @@ class ServerHealth:
     _writer: Writer
     _mirror: PageService | None = None
     """None where another server asks the upstreams."""
+    _is_open: Callable[[str], bool] = lambda name: True
+    """Whether everybody may read the index with this name; others are not named."""
     _progress: Callable[[], Progress | None] = lambda: None
     """How far a replica is; None on a primary."""
     _seconds: Callable[[], float] = time.time
@@ -56,7 +59,7 @@ class ServerHealth:
         yield self._check_disk()
         yield self._check_log()
         if self._mirror is not None:
-            yield _check_upstreams(self._mirror)
+            yield _check_upstreams(self._mirror, self._is_open)
         progress = self._progress()
         if progress is not None:
             yield _check_lag(progress, self._seconds())
@@ -72,7 +75,8 @@ class ServerHealth:
             return Check("disk", False, f"The disk of the server directory cannot be looked at: {os.strerror(error.errno or 0)}.")
         reserve = f"the setting disk-reserve asks for {in_words(self._reserve)}"
         if free < self._reserve:
-            return Check("disk", False, f"Only {in_words(free)} of the disk are free, and {reserve}: make room.")
+            passed_on = "Until then, mirrors pass files on without keeping them."
+            return Check("disk", False, f"Only {in_words(free)} of the disk are free, and {reserve}: make room. {passed_on}")
         return Check("disk", True, f"{in_words(free)} of the disk are free; {reserve}.")
 
     def _check_log(self) -> Check:
@@ -80,15 +84,21 @@ class ServerHealth:
         if failure is None:
             return Check("log", True, "The changelog can be written.")
         reason = getattr(failure, "reason", None) or str(failure)  # whole sentences name paths
-        return Check("log", False, f"The changelog cannot be written ({reason}); the server's log tells more.")
+        advice = "the server's log tells more"
+        if isinstance(failure, StorageFull):
+            advice = "make room. Until then, changes are refused, and new pages of mirrors are known in memory only"
+        return Check("log", False, f"The changelog cannot be written ({reason}); {advice}.")
 
 
-def _check_upstreams(mirror: PageService) -> Check:
+def _check_upstreams(mirror: PageService, is_open: Callable[[str], bool]) -> Check:
+    """Everybody may read it, so of upstreams of closed indexes it says only that some did not answer."""
     failing = mirror.failing()
     if not failing:
         return Check("upstream", True, "No upstream is known to be out of reach.", needed=False)
-    told = "; ".join(f"{index}: {reason}" for index, reason in sorted(failing.items()))
-    sentence = f"Upstreams that did not answer when last asked: {told}. What is known of them is served."
+    reasons = [f"{index}: {reason}" for index, reason in sorted(failing.items()) if is_open(index)]
+    if len(reasons) < len(failing):
+        reasons.append("some of closed indexes")
+    sentence = f"Upstreams that did not answer when last asked: {'; '.join(reasons)}. What is known of them is served."
     return Check("upstream", False, sentence, needed=False)
 
 
@@ -107,12 +117,12 @@ def _check_lag(progress: Progress, now: float) -> Check:
     return Check("lag", False, sentence, needed=seconds is None or seconds > _MOST_LAG)
 
 
-class _Stopped(Exception):
-    """The server stops."""
-
-
 class Verification(threading.Thread):
-    """Reads the whole changelog once, so that damage is found while it can be mended.  ``failed`` is told what is wrong."""
+    """Reads the whole changelog once, so that damage is found while it can be mended.  ``failed`` is told what is wrong.
+
+    Its pauses leave the processor to others, not a low priority: on a busy machine such a thread waits for its turn while it
+    holds the interpreter, and everything else waits with it.
+    """
 
     def __init__(self, changelog: FileChangelog, failed: Callable[[Exception], object]) -> None:
         super().__init__(name="twistpi verification", daemon=True)
@@ -127,11 +137,9 @@ class Verification(threading.Thread):
 
     def run(self) -> None:
         """Read."""
-        if hasattr(os, "setpriority"):  # on Linux this is the thread's own priority
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         try:
             position = self._changelog.verify(self._pause)
-        except _Stopped:
+        except CancelledError:
             return
         except Exception as error:
             self._failed(error)
@@ -140,4 +148,4 @@ class Verification(threading.Thread):
 
     def _pause(self, _done: int, _total: int) -> None:
         if self._stopping.wait(_PAUSE):
-            raise _Stopped
+            raise CancelledError

@@ -78,7 +78,7 @@ def as_json(event: LogEvent) -> str | None:
     """A line of JSON."""
     at = datetime.fromtimestamp(event["log_time"], UTC)
     failure = event.get("log_failure")
-    told = {
+    fields = {
         "time": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z",
         "event": "log",
         "level": event["log_level"].name if event.get("log_level") else "info",
@@ -86,10 +86,10 @@ def as_json(event: LogEvent) -> str | None:
         "message": without_secrets(formatEvent(event)),
     }
     if event.get("request"):
-        told["request"] = str(event["request"])
+        fields["request"] = str(event["request"])
     if failure is not None:
-        told["traceback"] = without_secrets(failure.getTraceback())
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode("utf-8")
+        fields["traceback"] = without_secrets(failure.getTraceback())
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE).decode("utf-8")
 
 
 def open_access_log(settings: Settings, standard_output: TextIO) -> AccessLog | None:
@@ -99,5 +99,5 @@ def open_access_log(settings: Settings, standard_output: TextIO) -> AccessLog | 
     try:
         return AccessLog(settings.access_log, settings.log_format, standard_output)
     except OSError as error:
-        told = f"it must be a file that can be written: {error.strerror}"
-        raise invalid_setting("access-log", settings.access_log, "the settings", told) from None
+        reason = f"it must be a file that can be written: {error.strerror}"
+        raise invalid_setting("access-log", settings.access_log, "the settings", reason) from None

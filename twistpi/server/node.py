@@ -29,6 +29,10 @@ REPLICA = "replica"
 TOLD_SETTINGS = ("outside-url", "max-upload-size", "trusted-proxy", "disk-reserve", "offline", "secretfile", "ca-file")
 """Settings that a running server tells, for ``twistpi doctor``."""
 
+RESTORE_UNDER_WAY = "restore.json"
+"""A file that is in a directory while it is made of a backup."""
+MOVE_UNDER_WAY = "move.json"
+"""A file that is in a directory while the log of a cluster is moved into it."""
 _NODE = "node.json"
 _HALF_WRITTEN = "node.json.new"
 _RUNNING = "running.json"
@@ -59,6 +63,12 @@ class Node:
     """The epoch that this server is about to begin; None but for the moment in which it does."""
     fence: Fence | None = None
     """Why a primary takes no writes: another server was promoted."""
+    restored_from: int | None = None
+    """The serial to which this directory was restored, until its first start, with which an epoch of its own begins."""
+    moved_to: str | None = None
+    """The database to which the log was moved, so that it goes on there; None for a log that is here."""
+    is_cache: bool | None = None
+    """Whether this is the cache of a node of a cluster, whose log is in a database; None means no."""
 
     @property
     def is_replica(self) -> bool:
@@ -105,6 +115,10 @@ def read_node(path: str) -> Node | None:
         if _NODE not in names:
             if names <= _NOT_OURS_BUT_FINE:
                 return None
+            if RESTORE_UNDER_WAY in names:
+                raise ServerdirRefused(path, "a restore to it was not completed; run twistpi restore again, or remove it")
+            if MOVE_UNDER_WAY in names:
+                raise ServerdirRefused(path, "a move to it was not completed; run twistpi move again, or remove it")
             reason = f"it is not empty and has no {_NODE}, so it is not twistpi's; name an empty or a new directory"
             raise ServerdirRefused(path, reason)
         with open(os.path.join(path, _NODE), "rb") as file:
@@ -124,8 +138,8 @@ def _parse_node(path: str, content: bytes) -> Node:
     if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
         raise ServerdirRefused(path, damaged % "it tells no format")
     if fields["format"] != FORMAT:
-        told = f"it has the format {fields['format']}, and this version of twistpi knows {FORMAT} only"
-        raise ServerdirRefused(path, f"{told}; use the version of twistpi that made it, or a newer one")
+        reason = f"it has the format {fields['format']}, and this version of twistpi knows {FORMAT} only"
+        raise ServerdirRefused(path, f"{reason}; use the version of twistpi that made it, or a newer one")
     try:
         fence = fields.get("fence")
         node = Node(**{**fields, "fence": None if fence is None else Fence(**fence)})
@@ -150,6 +164,29 @@ def check_role(path: str, node: Node | None, primary_url: str | None) -> None:
         raise ServerdirRefused(path, reason)
 
 
+def check_cache(path: str, node: Node | None, log_id: str | None) -> None:
+    """Refuse to use a cache without its cluster or with another one, and anything else as one: ``ServerdirRefused``.
+
+    ``log_id`` is that of the cluster; None for a directory that is to have its own log, which must not have been moved away.
+    """
+    if node is None or (log_id is None and not node.is_cache and node.moved_to is None):
+        return
+    if log_id is None and node.moved_to is not None:
+        reason = (
+            f"its log was moved to the database at {node.moved_to}, and goes on there: start a node with --changelog; to go on"
+            " here, move it back: twistpi move --from-changelog"
+        )
+    elif log_id is None:
+        reason = "it is the cache of a node of a cluster; start that with --changelog and --cache-dir"
+    elif not node.is_cache:
+        reason = "it is a server directory, which has the only copy of its log; name another folder as --cache-dir"
+    elif node.log_id != log_id:
+        reason = "it is the cache of a node of another cluster; remove it, or name another --cache-dir"
+    else:
+        return
+    raise ServerdirRefused(path, reason)
+
+
 def new_node(entropy: Callable[[int], bytes], primary_url: str | None) -> Node:
     """Return a new server; a replica gets to know the id of its log later."""
     if primary_url is None:
@@ -159,8 +196,8 @@ def new_node(entropy: Callable[[int], bytes], primary_url: str | None) -> Node:
 
 def write_node(path: str, node: Node) -> None:
     """Replace the ``node.json`` of the directory ``path`` at once and durably."""
-    told = attrs.asdict(node, filter=lambda _field, value: value is not None)
-    content = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    fields = attrs.asdict(node, filter=lambda _field, value: value is not None)
+    content = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_durably(os.path.join(path, _HALF_WRITTEN), content, 0o644)
     os.replace(os.path.join(path, _HALF_WRITTEN), os.path.join(path, _NODE))
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

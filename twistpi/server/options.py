@@ -64,16 +64,16 @@ class Options(usage.Options):
     def getUsage(self, width: int | None = None) -> str:
         """Return the help: every option under its heading."""
         rows = {setting.name: setting for setting in (CONFIG, *TABLE)}
-        told = [
+        lines = [
             "\nServe Python packages. Every option can also be an environment variable (TWISTPI_PORT=4040) or stand in the",
             "TOML file that --config names (port = 4040).",
         ]
         for heading, names in GROUPS.items():
-            told.append(f"\n{heading}:")
+            lines.append(f"\n{heading}:")
             for setting in map(rows.__getitem__, names):
-                told.append(f"    --{setting.name} {setting.kind.placeholder}".rstrip())
-                told += textwrap.wrap(_help(setting), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
-        return "\n".join([*told, "\nThe program:", "    --version", "    --help", ""])
+                lines.append(f"    --{setting.name} {setting.kind.placeholder}".rstrip())
+                lines += textwrap.wrap(_help(setting), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        return "\n".join([*lines, "\nThe program:", "    --version", "    --help", ""])
 
     def opt_version(self) -> None:
         """Display the version of twistpi and exit."""

@@ -210,6 +210,12 @@ class ClockWatch:
                 call.delay(-lost)
 
 
+_START_STEP: Final = 10
+"""Seconds between two reports of a start that takes long."""
+_START_PATIENCE: Final = 120
+"""Seconds that systemd waits for the next one."""
+
+
 @attrs.define(eq=False)
 class Notifier:
     """Tells systemd how the service is (``sd_notify(3)``).  Without ``NOTIFY_SOCKET`` in the environment it does nothing."""
@@ -221,6 +227,8 @@ class Notifier:
     _watchdog: float | None = None
     """Seconds after which the process counts as hung when it says nothing."""
     _alive: LoopingCall | None = attrs.field(init=False, default=None)
+    _told_at: float | None = attrs.field(init=False, default=None)
+    """When the progress of the start was told."""
 
     @classmethod
     def from_environment(
@@ -231,6 +239,18 @@ class Notifier:
         is_watched = environment.get("WATCHDOG_PID", str(pid)) == str(pid)
         watchdog = int(microseconds) / 1e6 if is_watched and microseconds.isdigit() and int(microseconds) > 0 else None
         return cls(environment.get("NOTIFY_SOCKET") or None, clock, monotonic, watchdog)
+
+    def starting(self, done: int, total: int) -> None:
+        """Tell every ten seconds that ``done`` of ``total`` entries are in the view: systemd waits as long as it goes on."""
+        seconds = self._monotonic()
+        if self._told_at is None:
+            self._told_at = seconds
+        if seconds < self._told_at + _START_STEP:
+            return
+        self._told_at = seconds
+        percent = 100 * done // total
+        self._say(f"EXTEND_TIMEOUT_USEC={_START_PATIENCE * 1_000_000}\nSTATUS=Building the view: {percent} %.")
+        _log.info("Building the view: {percent} %, entry {done} of {total}.", percent=percent, done=done, total=total)
 
     def ready(self) -> None:
         """Tell that the service answers, and from now on, as often as is asked for, that the reactor is alive."""

@@ -23,7 +23,7 @@ from twistpi.http.routes import ForbiddenNetworks
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.replication.following import Following
-from twistpi.replication.primary import Primary, PrimaryAddress
+from twistpi.replication.primary import BY_BUNDLES, NOT_ASKED, Primary, PrimaryAddress
 from twistpi.replication.progress import Progress, state_after
 from twistpi.replication.segments import look_over
 from twistpi.replication.snapshot import Bootstrap
@@ -32,7 +32,7 @@ from twistpi.server.process import IServerReactor, Process
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
 from twistpi.web.addresses import Addresses
-from twistpi.web.forwarding.forwarder import Forwarder
+from twistpi.web.forwarding.forwarder import TAKES_OVER, Forwarder
 from twistpi.web.forwarding.peers import primary_backend
 from twistpi.web.paths import replica_answers
 
@@ -90,6 +90,12 @@ def forward_to(
         return True
 
     address = PrimaryAddress.parse(primary.url)
+
+    def hindrance() -> str | None:
+        if primary.url == BY_BUNDLES:
+            return f"This replica never reaches its primary: {NOT_ASKED}."
+        return TAKES_OVER if following.is_stopped else None
+
     # Straight, whatever proxies the environment names, and each request over a connection of its own.
     agent = _agent_for(address, settings, reactor, {}, connections=0)
     return Forwarder(
@@ -100,7 +106,7 @@ def forward_to(
         reach=reach_serial,
         serial=lambda: following.progress.serial,
         mark=_MARK,
-        is_over=lambda: following.is_stopped,
+        hindrance=hindrance,
     )
 
 
@@ -112,19 +118,19 @@ class PrimaryThrottle:
 
     async def reserve(self, user: str, address: str) -> float | None:
         """Return the seconds to wait, None to refuse the password; 0 when the primary cannot tell."""
-        wait = (await self._tell({"user": user, "address": address})).get("wait", 0.0)
+        wait = (await self._report({"user": user, "address": address})).get("wait", 0.0)
         return float(wait) if isinstance(wait, int | float) else None
 
     async def succeeded(self, user: str, address: str) -> None:
         """Take one back."""
-        await self._tell({"user": user, "address": address, "right": True})
+        await self._report({"user": user, "address": address, "right": True})
 
-    async def _tell(self, told: Mapping[str, Json]) -> Mapping[str, Json]:
+    async def _report(self, message: Mapping[str, Json]) -> Mapping[str, Json]:
         """Return the answer; nothing if there is none, or one of a primary that cannot count."""
         headers = {"Content-Type": "application/json"}
         try:
             answer = await self._primary.ask(
-                "POST", _ATTEMPTS, headers=headers, body=orjson.dumps(told), patience=_COUNTED_WITHIN
+                "POST", _ATTEMPTS, headers=headers, body=orjson.dumps(message), patience=_COUNTED_WITHIN
             )
             counted = await answer.json()
         except TwistpiError:
@@ -153,8 +159,8 @@ class FirstSync:
         if self._bootstrap.expected:
             done = 100 * self._bootstrap.received // self._bootstrap.expected
             return f"This replica of {self._primary.url} is fetching a snapshot, {done} % so far. Try again in a moment."
-        told = f" {self.progress.last_error}" if self.progress.state != "connecting" else ""
-        return f"This replica of {self._primary.url} has nothing to serve yet.{told} Try again in a moment."
+        reason = f" {self.progress.last_error}" if self.progress.state != "connecting" else ""
+        return f"This replica of {self._primary.url} has nothing to serve yet.{reason} Try again in a moment."
 
     async def run(self) -> None:
         """Return when the directory says whose log it is to have; tries for as long as it takes."""

@@ -40,10 +40,10 @@ class Inherited:
         text = environment.pop(_VARIABLE, None)
         if text is None:
             return None
-        told = orjson.loads(text)
-        if told["pid"] != os.getpid():
+        fields = orjson.loads(text)
+        if fields["pid"] != os.getpid():
             return None
-        inherited = cls(told["pid"], {name: tuple(pair) for name, pair in told["sockets"].items()}, told["lock"])
+        inherited = cls(fields["pid"], {name: tuple(pair) for name, pair in fields["sockets"].items()}, fields["lock"])
         for descriptor in inherited.descriptors:
             os.set_inheritable(descriptor, False)
         return inherited

@@ -12,26 +12,34 @@ import time
 from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from twistpi import __version__
 from twistpi.auth.tokens import NodeTokens
 from twistpi.blobs.received import adopt_file
+from twistpi.blobs.reserve import Reserve
 from twistpi.blobs.tree import INCOMING
+from twistpi.changelog.compaction import Compactor
 from twistpi.changelog.writer import Writer
 from twistpi.http.client import HTTPClient
-from twistpi.mirror.core_metadata import MetadataService, UpstreamMetadata
-from twistpi.mirror.files import FileService, UpstreamFiles
+from twistpi.mirror.core_metadata import MetadataService, MetadataSource, UpstreamMetadata
+from twistpi.mirror.files import FileService, FileSource
 from twistpi.mirror.links import FileLinks
 from twistpi.mirror.name_source import NameSource, PrimaryNames, UpstreamNames
 from twistpi.mirror.names import NameLists
-from twistpi.mirror.page_source import UpstreamPages
+from twistpi.mirror.page_source import PageSource, UpstreamPages
 from twistpi.mirror.pages import TIMEOUTS, PageService
 from twistpi.mirror.primary import PrimaryClient, PrimaryPages
 from twistpi.mirror.primary_files import PrimaryFiles, PrimaryMetadata
+from twistpi.mirror.shared import SharedFiles, SharedPages
+from twistpi.mirror.shared_metadata import SharedMetadata
+from twistpi.mirror.upload_times import UploadTimes
+from twistpi.mirror.upstream_files import UpstreamFiles
 from twistpi.model.changes import Change
-from twistpi.model.monitoring import Measured
+from twistpi.model.monitoring import Checked, Measured
+from twistpi.model.records import Json
 from twistpi.replication.blob_fetcher import BlobFetcher
 from twistpi.replication.fencing import Fencing, KnownFollowers, ServerFacts
 from twistpi.replication.following import Following
@@ -51,6 +59,9 @@ from twistpi.web.components import MirrorServices, ReplicationServices
 from twistpi.web.replication.authentication import NodeAuthenticator
 from twistpi.web.replication.followers import Feeds
 from twistpi.web.replication.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from twistpi.server.cluster import ClusterNode
 
 _MARGIN: Final = 2.0
 """Seconds more than the primary waits for an upstream, so that its answer is not missed by a moment."""
@@ -89,11 +100,19 @@ class Role:
     """Told of entries, in this order, after the site was."""
     measuring: list[Measured] = attrs.field(factory=list)
     """What has figures for ``/+metrics``."""
+    checking: list[Checked] = attrs.field(factory=list)
+    """What has checks for ``/+ready``."""
+    cluster: ClusterNode | None = None
+    """What works with the other nodes of a cluster."""
 
     @property
     def following(self) -> Following | None:
         """What keeps the log of a replica up to date; None on a primary."""
         return self.replication.following
+
+    def leads(self) -> bool:
+        """Whether it is up to this server to clean up by itself: it is alone, or the one of a cluster's nodes that does."""
+        return self.cluster is None or self.cluster.is_leader
 
     def start(self) -> None:
         """Start what runs by itself."""
@@ -138,11 +157,33 @@ class RoleBuilder:
         if self.storage.serverdir.node.is_replica:
             role = self._build_replica(nodes)
         else:
-            mirrors = self.upstream_mirrors()
-            role = Role(mirrors, ReplicationServices(nodes), listeners=[_names(mirrors).changed])
+            cluster = self._join_cluster()
+            mirrors = self.upstream_mirrors(cluster)
+            role = Role(mirrors, ReplicationServices(nodes), cluster=cluster, listeners=[_names(mirrors).changed])
+            role.replication.cluster = None if cluster is None else cluster.facts
+            for part in (cluster, self.storage.bucket):
+                if part is not None:
+                    role.background.append(part)
+                    role.measuring.append(part.measures)
+                    role.checking.append(part.checks)
         self._add_followers(role)
         self._add_epochs(role)
         return role
+
+    def _join_cluster(self) -> ClusterNode | None:
+        """Return what works with the other nodes; None for a server that is alone."""
+        storage, bucket = self.storage, self.storage.bucket
+        if storage.cluster is None:
+            return None
+
+        def facts() -> dict[str, Json]:
+            cached, url = None if bucket is None else bucket.budget.size, self.settings.outside_url
+            return {"url": url, "serial": self.writer.seen.serial, "version": __version__, "cache-bytes": cached}
+
+        cluster = storage.cluster.join(storage.serverdir.node.node_id, self.writer, self.process.reactor, facts)
+        if bucket is not None:
+            bucket.join(cluster, storage.serverdir.layout.view, lambda: self.writer.seen.serial)
+        return cluster
 
     def _build_replica(self, nodes: NodeAuthenticator) -> Role:
         """Return a server that has its log from another one."""
@@ -164,7 +205,7 @@ class RoleBuilder:
         mirrors = self.primary_mirrors(primary, following)
         fetcher = self.blob_fetcher(primary, following, mirrors.files)
         background: list[Background] = [fetcher]
-        if self.settings.history == "all":
+        if self.settings.history == "all" and changelog.summary is None:
             incoming = os.path.join(layout.path, INCOMING)
             background.append(History(primary, changelog, layout.changelog, incoming, reactor, offload, random.random))
         replication = ReplicationServices(nodes, following, queue=fetcher)
@@ -178,6 +219,10 @@ class RoleBuilder:
         feeds = Feeds(self.storage.changelog, log_id, lambda: writer.seen, reactor, offload)
         snapshots = Snapshots(layout.view, os.path.join(layout.path, INCOMING), reactor, offload, os.urandom)
         role.replication.feeds, role.replication.snapshots = feeds, snapshots
+        if self.storage.cluster is None:
+            is_replica = self.storage.serverdir.node.is_replica
+            compactor = Compactor(layout.changelog, self.storage.changelog, writer, offload, is_replica, feeds.behind)
+            role.replication.compactor = compactor
         role.background += [snapshots, feeds]
         role.listeners.append(feeds.changed)
         role.measuring += [feeds.measures, snapshots.measures]
@@ -189,9 +234,6 @@ class RoleBuilder:
 
         def to(url: str) -> Primary:
             return reach(url, node.node_id, self.settings, process)
-
-        def former_url() -> str | None:
-            return serverdir.node.former_url
 
         def missing_files() -> int:
             return 0 if fetcher is None else fetcher.outstanding or int(fetcher.is_searching)
@@ -209,26 +251,45 @@ class RoleBuilder:
         )
         followers, following = KnownFollowers.open(self.settings.serverdir), role.following
         epochs = Epochs(fencing, followers, self.storage, self.writer, following, to, process)
-        take_over, reactor = epochs.take_over, process.reactor
         replication.fencing, replication.known_followers = fencing, followers
-        replication.promoting = Promotion(fencing, role.primary, following, take_over, former_url, missing_files, reactor)
+        sources = (lambda: serverdir.node.former_url, missing_files, process.reactor)
+        replication.promoting = Promotion(fencing, role.primary, following, epochs.take_over, *sources)
         role.background.append(epochs)
         role.measuring.append(fencing.measures)
 
-    def upstream_mirrors(self) -> MirrorServices:
-        """Return the mirrors of a primary, which asks upstreams.  A fenced one serves what is here."""
+    def upstream_mirrors(self, cluster: ClusterNode | None = None) -> MirrorServices:
+        """Return the mirrors of a primary, which asks upstreams.  A fenced one serves what is here.
+
+        Of the nodes of a ``cluster``, one asks for all.
+        """
         settings, readers, writer, upstream = self.settings, self.readers, self.writer, self.upstream
-        blobs, offload, fail = self.storage.blobs, self.process.offload, self.process.fail
+        blobs, bucket, offload, fail = self.storage.blobs, self.storage.bucket, self.process.offload, self.process.fail
         offline = settings.offline or self.storage.serverdir.node.fence is not None
         wait, expiry = settings.request_timeout, settings.mirror_cache_expiry
         links = FileLinks(upstream, wait)
-        source = UpstreamPages(upstream, readers, writer, TIMEOUTS * wait, links.learn)
+        times = UploadTimes(upstream, readers, wait)
+        source: PageSource = UpstreamPages(upstream, readers, writer, TIMEOUTS * wait, links.learn, times)
+        source_of_files: FileSource = UpstreamFiles(upstream, links, blobs, writer, offline=offline)
+        if cluster is not None:
+            take, reach = cluster.leases.take, cluster.listener.reach
+            source = SharedPages(source, take, reach, readers, writer, self.process.reactor.seconds)
+            inner = source_of_files if bucket is None else bucket.before_upstream(source_of_files)
+            source_of_files = SharedFiles(inner, take, writer.refresh)
+        if bucket is not None:
+            source_of_files = bucket.with_named(source_of_files)
         pages = PageService(source, readers, self.process.reactor, cache_expiry=expiry, request_timeout=wait, offline=offline)
-        files = FileService(UpstreamFiles(upstream, links, blobs, writer, offline=offline), blobs, offload, fail=fail)
-        finder = UpstreamMetadata(upstream, links, files, blobs, writer, offline=offline, fail=fail)
+        reserve = self._reserve()
+        files = FileService(source_of_files, blobs, offload, fail=fail, reserve=reserve)
+        finder: MetadataSource = UpstreamMetadata(
+            upstream, links, files, blobs, writer, offline=offline, fail=fail, reserve=reserve
+        )
+        if bucket is not None:
+            finder = bucket.with_metadata(finder, files)
+        if cluster is not None and bucket is not None:
+            finder = SharedMetadata(finder, cluster.leases.take, writer.refresh, readers)
         metadata = MetadataService(finder, blobs, offload)
         names = self._name_lists(UpstreamNames(upstream), wait, offline=offline)
-        return MirrorServices(pages, files, metadata, names, None, settings.offline, expiry)
+        return MirrorServices(pages, files, metadata, names, None if bucket is None else files, settings.offline, expiry)
 
     def primary_mirrors(self, primary: Primary, following: Following) -> MirrorServices:
         """Return the mirrors of a replica, which asks its primary."""
@@ -241,8 +302,9 @@ class RoleBuilder:
         source = PrimaryPages(client, readers, self.writer, reach_serial, TIMEOUTS * settings.request_timeout + _MARGIN)
         pages = PageService(source, readers, reactor, cache_expiry=expiry, request_timeout=wait)
         with_primary_gone, links = None if settings.offline else upstream, FileLinks(upstream, settings.request_timeout)
-        files = FileService(PrimaryFiles(client, with_primary_gone, links, blobs, self._adopt()), blobs, offload, fail=fail)
-        here = UpstreamMetadata(upstream, links, files, blobs, None, offline=settings.offline, fail=fail)
+        source_of_files, reserve = PrimaryFiles(client, with_primary_gone, links, blobs, self._adopt()), self._reserve()
+        files = FileService(source_of_files, blobs, offload, fail=fail, reserve=reserve)
+        here = UpstreamMetadata(upstream, links, files, blobs, None, offline=settings.offline, fail=fail, reserve=reserve)
         metadata = MetadataService(PrimaryMetadata(client, files, here, blobs, reach_serial), blobs, offload)
         names = self._name_lists(PrimaryNames(client), wait, offline=False)
         return MirrorServices(pages, files, metadata, names, files, settings.offline, expiry)
@@ -279,6 +341,9 @@ class RoleBuilder:
             request_timeout=wait,
             offline=offline,
         )
+
+    def _reserve(self) -> Reserve:
+        return Reserve(self.settings.serverdir, self.settings.disk_reserve)
 
     def _adopt(self) -> Adopt | None:
         path = self.settings.file_search_path

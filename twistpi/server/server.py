@@ -1,15 +1,16 @@
 """One server directory and what serves it, in the role that its ``node.json`` says.
 
-A primary, and a replica that has been one before, opens what it keeps and serves it.  A new replica first finds out whose log
-it is going to have (``replica``), then follows until it has all that its primary had, and only then answers anything but 503:
-a page that is not here yet must not look like one that does not exist.
+A primary, and a replica that has been one before, opens what it keeps and serves it, once its view has all that its log has
+(``rebuild``).  A new replica first finds out whose log it is going to have (``replica``), then follows until it has all that its
+primary had.  Until then, everything is answered with 503: a page that is not here yet must not look like one that does not exist.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,8 +24,10 @@ from twistpi.replication.progress import Progress
 from twistpi.replication.snapshot import Bootstrap, SnapshotPaths
 from twistpi.server.application import Application
 from twistpi.server.directory import ServerDirectory
-from twistpi.server.epochs import finish_promotion
+from twistpi.server.epochs import begin_after_restore, finish_promotion
+from twistpi.server.optional_bucket import find_bucket
 from twistpi.server.process import Process
+from twistpi.server.rebuild import PATIENCE, Rebuild
 from twistpi.server.replica import FirstSync, reach
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage, open_directory
@@ -49,6 +52,10 @@ class Server:
     _serves: Callable[[Application], object]
     """Told what answers, once it does."""
     _connections: Connections
+    _folded: Callable[[int, int], object] = attrs.field(default=lambda _serial, _last: None, kw_only=True)
+    """Told, perhaps in a thread, how far the view is brought up to date: its serial, and the last one of the log."""
+    _patience: float = attrs.field(default=PATIENCE, kw_only=True)
+    """Seconds for which ``open`` brings the view up to date."""
     factory: SiteHolder = attrs.field(factory=SiteHolder, init=False)
     """Of the listening ports."""
     serverdir: ServerDirectory | None = attrs.field(default=None, init=False)
@@ -56,7 +63,10 @@ class Server:
     _access_log: AccessLog | None = attrs.field(default=None, init=False)
     _storage: Storage | None = attrs.field(default=None, init=False)
     _application: Application | None = attrs.field(default=None, init=False)
-    _syncing: Deferred[None] | None = attrs.field(default=None, init=False)
+    _rebuild: Rebuild | None = attrs.field(default=None, init=False)
+    """While the view is brought up to date."""
+    _preparing: Deferred[None] | None = attrs.field(default=None, init=False)
+    """Fires when this answers, where that takes until after the start."""
 
     def open(self, access_log: AccessLog | None = None, lock: int | None = None) -> None:
         """Open the server directory and have ``factory`` lead to what there is.  Blocking; raise what makes it impossible.
@@ -68,14 +78,21 @@ class Server:
         if serverdir.node.is_replica and serverdir.has_no_log():
             serverdir.note(log_id="", initialised=False)  # somebody removed what was no good; it is fetched anew
         if serverdir.node.is_replica and not serverdir.node.initialised:
-            self._wait(serverdir)
+            self._follow_first(serverdir)
         else:
-            self._answer(self._start(serverdir))
+            self._open_storage(serverdir)
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether nothing is served yet because the view is brought up to date."""
+        return self._rebuild is not None
 
     async def stop(self) -> None:
         """Stop everything and close what is kept; nobody connects any more."""
-        if self._syncing is not None:
-            self._syncing.cancel()
+        if self._rebuild is not None:
+            await self._rebuild.stop()
+        if self._preparing is not None:
+            self._preparing.cancel()
         if self._application is not None:
             await self._application.stop()
         if self._storage is not None:
@@ -83,10 +100,39 @@ class Server:
         elif self.serverdir is not None:
             self.serverdir.close()
 
-    def _start(self, serverdir: ServerDirectory) -> Application:
-        """Open what is kept, build what serves it, and start that."""
+    def _open_storage(self, serverdir: ServerDirectory) -> None:
+        """Open what is kept and answer; later where the view lacks more than can be folded at once."""
+        rebuild = self._begin_rebuild(serverdir)
+        try:
+            is_complete = rebuild.begin(self._patience)
+        except BaseException:
+            serverdir.close()
+            raise
+        if is_complete:
+            self._answer(self._start())
+        else:
+            self._wait(lambda: rebuild.sentence, rebuild.facts, lambda: rebuild.retry_after)
+            self._prepare(self._finish_rebuild)
+
+    def _begin_rebuild(self, serverdir: ServerDirectory) -> Rebuild:
         self._storage = Storage.over(serverdir, self._settings, self._process.now, self._disk)
+        process, tree, log_id = self._process, self._storage.tree, serverdir.node.log_id
+        self._storage.use_bucket(find_bucket(self._settings, tree, log_id, process.reactor, process.environment, process.fail))
+        self._rebuild = Rebuild(self._storage, self._folded)
+        return self._rebuild
+
+    async def _finish_rebuild(self) -> None:
+        assert self._rebuild is not None
+        await self._rebuild.finish(self._process.offload)
+        self._answer(self._start())
+
+    def _start(self) -> Application:
+        """Build what serves the storage, whose view is up to date, and start that."""
+        assert self._storage is not None
+        self._rebuild = None
+        self._storage.apply_settings(self._settings, self._process.now)
         finish_promotion(self._storage)
+        begin_after_restore(self._storage, self._process.now)
         self._opened(self._storage)
         self._application = Application(self._settings, self._storage, self._process, self._connections, self._access_log)
         self._application.start()
@@ -96,44 +142,57 @@ class Server:
         self.factory.site = application.site
         self._serves(application)
 
-    # A new replica -------------------------------------------------------------------------------------------------
+    # While nothing can be served ------------------------------------------------------------------------------------
 
-    def _wait(self, serverdir: ServerDirectory) -> None:
-        """Answer with 503 until the log of the primary is here."""
-        node, layout, reactor = serverdir.node, serverdir.layout, self._process.reactor
-        assert node.primary_url is not None
-        primary = reach(node.primary_url, node.node_id, self._settings, self._process)
-        place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
-        bootstrap = Bootstrap(primary, place, self._disk, self._process.offload)
-        first_sync = FirstSync(primary, serverdir, reactor, random.random, bootstrap)
+    def _wait(
+        self, sentence: Callable[[], str], facts: Callable[[], Mapping[str, Json]], retry_after: Callable[[], int | None]
+    ) -> None:
+        """Answer with 503 and ``sentence()``, and with the status ``facts()``."""
+        assert self.serverdir is not None
+        node, clock = self.serverdir.node, self._process.reactor
         default_headers = DefaultHeaders(f"twistpi/{__version__}", node.node_id)
-        waiting = Waiting(
-            lambda: default_headers.at(reactor.seconds()),
-            lambda: self._sentence(first_sync),
-            lambda: self._facts(first_sync, serverdir),
-        )
+        versions: dict[str, Json] = {"twistpi": __version__}
+        role = "REPLICA" if node.is_replica else "MASTER"
+        common = {"uuid": node.node_id, "role": role, "versioninfo": versions}
+        waiting = Waiting(lambda: default_headers.at(clock.seconds()), sentence, lambda: {**common, **facts()}, retry_after)
         self.factory.site = WaitingSite(waiting)
 
-        def sync() -> None:
-            self._syncing = Deferred.fromCoroutine(self._sync(first_sync, serverdir))
+    def _prepare(self, prepare: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        """Run ``prepare``, which ends with an answering server, once the reactor runs: what goes wrong before ends the start."""
 
-        # Not before the reactor runs: until then, what goes wrong ends the start.
-        reactor.callWhenRunning(sync)
+        def begin() -> None:
+            self._preparing = Deferred.fromCoroutine(self._run(prepare()))
 
-    async def _sync(self, first_sync: FirstSync, serverdir: ServerDirectory) -> None:
-        """Get to know the log, follow until all of it is here, and answer."""
+        self._process.reactor.callWhenRunning(begin)
+
+    async def _run(self, preparing: Coroutine[Deferred[Any], Any, None]) -> None:
         try:
-            await first_sync.run()
-            application = self._start(serverdir)
-            assert application.role.following is not None
-            await application.role.following.complete
-            serverdir.initialised()
-            self._answer(application)
+            await preparing
         except CancelledError:  # the server stops
             return
         except Exception as error:
             self._process.fail(error)
-            return
+
+    def _follow_first(self, serverdir: ServerDirectory) -> None:
+        """Get the log of the primary before anything is answered."""
+        node, layout = serverdir.node, serverdir.layout
+        assert node.primary_url is not None
+        primary = reach(node.primary_url, node.node_id, self._settings, self._process)
+        place = SnapshotPaths(layout.changelog, layout.view, os.path.join(layout.path, INCOMING))
+        bootstrap = Bootstrap(primary, place, self._disk, self._process.offload)
+        first_sync = FirstSync(primary, serverdir, self._process.reactor, random.random, bootstrap)
+        self._wait(lambda: self._sentence(first_sync), lambda: self._facts(first_sync, serverdir), lambda: None)
+        self._prepare(lambda: self._sync(first_sync, serverdir))
+
+    async def _sync(self, first_sync: FirstSync, serverdir: ServerDirectory) -> None:
+        """Get to know the log, follow until all of it is here, and answer."""
+        await first_sync.run()
+        await self._begin_rebuild(serverdir).finish(self._process.offload)
+        application = self._start()
+        assert application.role.following is not None
+        await application.role.following.complete
+        serverdir.initialised()
+        self._answer(application)
         _log.info("This replica has all that its primary has, and serves it.")
 
     def _progress(self, first_sync: FirstSync) -> Progress:
@@ -141,6 +200,8 @@ class Server:
         return first_sync.progress if following is None else following.progress
 
     def _sentence(self, first_sync: FirstSync) -> str:
+        if self._rebuild is not None:
+            return self._rebuild.sentence
         if self._application is None:
             return first_sync.sentence
         progress = self._progress(first_sync)
@@ -149,7 +210,6 @@ class Server:
 
     def _facts(self, first_sync: FirstSync, serverdir: ServerDirectory) -> Mapping[str, Json]:
         """Return the status."""
-        node, progress = serverdir.node, self._progress(first_sync)
-        versions: dict[str, Json] = {"twistpi": __version__}
-        told = {"uuid": serverdir.node.node_id, "role": "REPLICA", "versioninfo": versions, "serial": progress.serial}
-        return {**told, **replica_facts(progress, node.primary_url, self._process.reactor.seconds())}
+        progress = self._progress(first_sync)
+        facts = replica_facts(progress, serverdir.node.primary_url, self._process.reactor.seconds())
+        return {"serial": progress.serial, **facts}

@@ -2,7 +2,8 @@
 
 ``make_service`` refuses what can be refused while twistd still has the user's terminal.  ``startService`` runs in the process
 that will serve, after the last fork: it locks the server directory, opens changelog, view and blobs, brings the view up to date,
-starts the writer, and listens.  All of that is done when it returns, so that its errors reach the terminal.
+starts the writer, and listens.  All of that is done when it returns, so that its errors reach the terminal; only a view that
+lacks much is brought up to date while the ports are open.
 """
 
 from __future__ import annotations
@@ -97,12 +98,12 @@ def _remove_in_the_end(pidfile: str, reactor: IServerReactor) -> None:
     reactor.addSystemEventTrigger("after", "shutdown", remove)
 
 
-def _end_quietly(told: str) -> None:
-    """Have the error with which twistd ends be shown as ``told`` and no more: it is in the log."""
+def _end_quietly(text: str) -> None:
+    """Have the error with which twistd ends be shown as ``text`` and no more: it is in the log."""
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if sys.__stderr__ is not None:
-            sys.__stderr__.write(told)
+            sys.__stderr__.write(text)
 
     sys.excepthook = show
 
@@ -142,13 +143,17 @@ class TwistpiService(Service):
         self._connections = Connections(reactor)
         self._access_log: AccessLog | None = None
         process = Process(reactor, environment, lambda: datetime.now(UTC), self._fail, self.restart)
-        self._server = Server(settings, process, disk or Disk(), self._verify, self._serves, self._connections)
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
+        self._server = Server(
+            settings, process, disk or Disk(), self._verify, self._serves, self._connections, folded=self._notifier.starting
+        )
         self._log_output = LogOutput()
         self._workers = WorkerPool(settings, reactor)
         self._clock_watch = ClockWatch(reactor)
         self._verification: Verification | None = None
         self._failed: Exception | None = None
+        self._is_late = False
+        """Whether others cannot rely on the service yet, though the reactor runs: the view is being built."""
         self._closing: Deferred[None] | None = None
         """Fires when everything is closed but the ports; there once that was begun."""
 
@@ -196,7 +201,8 @@ class TwistpiService(Service):
 
     def reopen(self) -> None:
         """Open logs and certificates again (SIGHUP)."""
-        self._notifier.reloading()
+        if not self._is_late:
+            self._notifier.reloading()
         self._log_output.reopen()
         if self._access_log is not None:
             self._access_log.reopen()
@@ -205,7 +211,8 @@ class TwistpiService(Service):
                 endpoint.certificate.reload()
         self._workers.reopen()
         _log.info("Opened logs and certificates again.")
-        self._notifier.ready()
+        if not self._is_late:
+            self._notifier.ready()
 
     def _start(self) -> None:
         give_memory_back()
@@ -231,14 +238,19 @@ class TwistpiService(Service):
         return inherited_endpoint(self._reactor, InheritedSocket(text, *self._inherited.sockets[text]))
 
     def _serves(self, application: Application) -> None:
-        """Leave the ports to workers, where there are any: the server has all that it is to serve."""
+        """Leave the ports to workers, where there are any, and say so: the server has all that it is to serve."""
         self._reactor.callWhenRunning(self._workers.start, application, self._ports)
+        if self._is_late:
+            self._is_late = False
+            self._notifier.ready()
 
     def _runs(self) -> None:
-        """Say that the reactor runs: others may rely on the service now."""
+        """Say that others may rely on the service now, unless its view is still being built."""
         on_second_stop(self._reactor, self._hurry)
         self._clock_watch.start()
-        self._notifier.ready()
+        self._is_late = self._server.is_rebuilding
+        if not self._is_late:
+            self._notifier.ready()
 
     def _hurry(self) -> None:
         """Stop without waiting for anybody (a second SIGTERM)."""
@@ -314,5 +326,11 @@ class TwistpiService(Service):
 
     def _verify(self, storage: Storage) -> None:
         """Read through the changelog, once, beside everything else."""
-        self._verification = Verification(storage.changelog, lambda error: self._reactor.callFromThread(self._fail, error))
+
+        def failed(error: Exception) -> None:
+            if storage.cluster is not None:
+                storage.cluster.drop_copy(storage.serverdir)
+            self._reactor.callFromThread(self._fail, error)
+
+        self._verification = Verification(storage.changelog, failed)
         self._reactor.callWhenRunning(self._verification.start)

@@ -15,14 +15,17 @@ from urllib.parse import urlsplit
 import attrs
 
 from twistpi.auth.passwords import is_password_hash
+from twistpi.model.errors import InvalidName, TwistpiError
+from twistpi.model.folders import path_of
+from twistpi.model.names import IndexName
+from twistpi.model.text import parse_bytes
 from twistpi.rules.replication import BlobPolicy
+from twistpi.s3.address import parse_bucket
 
 NONE: Final = "none"
 """In a list of networks: no network at all."""
 OUTPUT: Final = "-"
 """In the place of a path: the standard output."""
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_BYTES = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
@@ -70,13 +73,6 @@ def _readable_file(text: str) -> str:
     return path
 
 
-def _byte_count(text: str) -> int:
-    match = _BYTES.match(text.strip())
-    if match is None:
-        raise ValueError(text)
-    return int(match[1]) * _UNITS[match[2].lower()]
-
-
 def _web_address(text: str) -> str:
     parts = urlsplit(_text(text))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or " " in text:
@@ -86,10 +82,38 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _feed(text: str) -> str:
+    if text.startswith(("http://", "https://")):
+        return _web_address(text)
+    return _path(path_of(text) if text.startswith("file:") else text)
+
+
 def _primary_address(text: str) -> str:
     if text.startswith("unix:/"):
         return _text(text)
     return _web_address(text).rstrip("/")
+
+
+def _database_address(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError(text)
+    return _text(text)
+
+
+def _bucket_address(text: str) -> str:
+    try:
+        parse_bucket(text)
+    except TwistpiError as error:
+        raise ValueError(text) from error
+    return text
+
+
+def _s3_endpoint(text: str) -> str:
+    try:
+        parse_bucket("s3://any", endpoint=text)
+    except TwistpiError as error:
+        raise ValueError(text) from error
+    return text.rstrip("/")
 
 
 def _endpoint(text: str) -> str:
@@ -115,6 +139,13 @@ def _network(text: str) -> Network | None:
     return None if text.lower() == NONE else ip_network(text, strict=False)
 
 
+def _index(text: str) -> str:
+    try:
+        return str(IndexName.parse(text))
+    except InvalidName as error:
+        raise ValueError(text) from error
+
+
 _URL: Final = "it must be an http:// or https:// address without query and fragment"
 _ENDPOINT: Final = "it must be a Twisted endpoint such as tcp:3141, unix:/run/twistpi.sock or systemd:INET:index=0"
 _HASH: Final = "it must be a hash of passlib's bcrypt_sha256 ($bcrypt-sha256$v=2,t=2b,r=12$…$…), as in a server's changelog"
@@ -128,10 +159,20 @@ PATH_OR_OUTPUT = Kind(
     "PATH", "it must be a path, or - for the standard output", lambda text: OUTPUT if text == OUTPUT else _path(text)
 )
 READABLE_FILE = Kind("PATH", "it must be a file that can be read", _readable_file)
-BYTES = Kind("BYTES", "it must be a whole number, optionally followed by K, M, G or T", _byte_count, "bytes")
+BYTES = Kind("BYTES", "it must be a whole number, optionally followed by K, M, G or T", parse_bytes, "bytes")
 WEB_ADDRESS = Kind("URL", _URL, _web_address)
+FEED = Kind("URL|PATH", f"{_URL}, or a path", _feed)
 OUTSIDE_ADDRESS = Kind("URL", _URL, lambda text: _web_address(text).rstrip("/"))
 PRIMARY_ADDRESS = Kind("URL", f"{_URL}, or unix:/path", _primary_address)
+DATABASE_ADDRESS = Kind(
+    "URL",
+    "it must be the address of a PostgreSQL database, such as postgresql://user@host/twistpi",
+    _database_address,
+    secret=True,  # it may have a password
+)
+BUCKET_ADDRESS = Kind("URL", "it must be the address of an S3 bucket, such as s3://bucket/prefix", _bucket_address)
+S3_ENDPOINT = Kind("URL", "it must be http://HOST:PORT or https://HOST, without access keys", _s3_endpoint)
+INDEX = Kind("USER/INDEX", "it must be an index such as root/pypi", _index)
 ENDPOINT = Kind("ENDPOINT", _ENDPOINT, _endpoint)
 PRINCIPALS = Kind("NAMES", "it must be users and :groups, separated by commas", _principals)
 PASSWORD = Kind("PASSWORD", "it may be any text; others can see a command line, so use another place", str, secret=True)
@@ -174,6 +215,11 @@ def seconds(largest: float, *, zero: bool = False) -> Kind[float]:
 def hours(largest: float) -> Kind[float]:
     """Hours, fractions allowed, up to ``largest``; at least a second."""
     return _fraction("hours", lambda number: 1 / 3600 <= number <= largest, f"above 0 to {largest:g}")
+
+
+def days(largest: float) -> Kind[float]:
+    """Days, fractions allowed, from 0 to ``largest``."""
+    return _fraction("days", lambda number: 0 <= number <= largest, f"from 0 to {largest:g}")
 
 
 def choice(*names: _Word) -> Kind[_Word]:

@@ -10,8 +10,12 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from twistpi.model.errors import invalid_setting
-from twistpi.server.settings import CONFIG, TABLE, VARIABLE, Setting, Settings
+from twistpi.model.monitoring import ConfiguredSetting
+from twistpi.model.text import without_secrets
+from twistpi.server.settings import CONFIG, GROUPS, TABLE, VARIABLE, Setting, Settings
 
 _NOT_SHOWN = "(not shown)"
 _NO_TABLE = "; settings must be at the top of the file, outside any table"
@@ -78,15 +82,28 @@ def load_settings(command_line: Mapping[str, Sequence[str]], environment: Mappin
         if setting.name in command_line:
             given[setting.name] = (command_line[setting.name], f"the command line, --{setting.name}")
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     if CONFIG.name in given:
-        values = _from_file(str(_parse_all(CONFIG, *given.pop(CONFIG.name))))
+        path = str(_parse_all(CONFIG, *given.pop(CONFIG.name)))
+        values = _from_file(path)
+        sources = dict.fromkeys((name.replace("_", "-") for name in values), f"the file {path}")
     for setting in TABLE:
         if setting.name in given:
             values[setting.field] = _parse_all(setting, *given[setting.name])
-    settings = Settings(**values)
+            sources[setting.name] = given[setting.name][1]
+    settings = Settings(**values, sources=sources)
     if settings.root_passwd is not None and settings.root_passwd_hash is not None:
         raise invalid_setting("root-passwd-hash", _NOT_SHOWN, "the settings", "it must not be given together with root-passwd")
-    return settings
+    return settings if settings.changelog is None or settings.cache_dir is None else _of_node(settings, settings.cache_dir)
+
+
+def _of_node(settings: Settings, cache_dir: str) -> Settings:
+    """Return the settings of a node of a cluster, whose server directory is its cache; raise ``TwistpiError``."""
+    for name, value in (("serverdir", settings.serverdir), ("primary-url", settings.primary_url)):
+        if name in settings.sources:
+            reason = "it must not be given together with changelog: a node of a cluster has a cache-dir, and follows nobody"
+            raise invalid_setting(name, str(value), settings.sources[name], reason)
+    return attrs.evolve(settings, serverdir=cache_dir)
 
 
 def words_of(settings: Settings, names: Iterable[str]) -> dict[str, list[str]]:
@@ -99,6 +116,29 @@ def words_of(settings: Settings, names: Iterable[str]) -> dict[str, list[str]]:
             values = value if rows[name].repeatable else [value]
             found[name] = [str(one).lower() if rows[name].is_flag else str(one) for one in values]
     return found
+
+
+def configured_settings(settings: Settings) -> list[ConfiguredSetting]:
+    """Return every setting with its value and where that comes from, without secrets."""
+    rows = {setting.name: setting for setting in TABLE}
+    return [
+        ConfiguredSetting(group, name, _shown(rows[name], settings), settings.sources.get(name, "default"))
+        for group, names in GROUPS.items()
+        for name in names
+        if name in rows
+    ]
+
+
+def _shown(setting: Setting, settings: Settings) -> str:
+    value = getattr(settings, setting.field)
+    if value == setting.default:
+        return setting.shown_default
+    if setting.kind.secret:
+        return _NOT_SHOWN
+    if setting.is_flag:
+        return str(value).lower()
+    values = value if setting.repeatable else [value]
+    return without_secrets(", ".join(map(str, values)))
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

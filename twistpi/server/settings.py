@@ -14,10 +14,14 @@ import attrs
 
 from twistpi.auth.passwords import CHEAPEST, DEAREST
 from twistpi.server.setting_kinds import (
+    BUCKET_ADDRESS,
     BYTES,
+    DATABASE_ADDRESS,
     ENDPOINT,
+    FEED,
     FILES_TO_REPLICATE,
     FLAG,
+    INDEX,
     NETWORK,
     NETWORK_OR_NONE,
     OUTSIDE_ADDRESS,
@@ -28,11 +32,13 @@ from twistpi.server.setting_kinds import (
     PRIMARY_ADDRESS,
     PRINCIPALS,
     READABLE_FILE,
+    S3_ENDPOINT,
     TEXT,
     WEB_ADDRESS,
     Kind,
     Network,
     choice,
+    days,
     hours,
     seconds,
     whole_number,
@@ -153,6 +159,14 @@ class Settings:
         "networks that this server never connects to for a mirror_url; replaces the default",
         "link-local addresses and those of cloud metadata services",
     )
+    local_folders: tuple[str, ...] = _repeated(
+        PATH, "folders on this server's disk that an administrator may make a mirror of, with all below them", "none"
+    )
+    advisories: str | None = _optional(
+        FEED,
+        "the feed of advisories (OSV records) that is read once a day: an address, a zip, a file or a folder",
+        "those that were accepted before",
+    )
     secretfile: str | None = _optional(
         PATH,
         "the file with the secret that signs login tokens; replicas need that of their primary",
@@ -179,6 +193,33 @@ class Settings:
         "1G",
         "how much room the test results of one index may take before further ones need a login that may upload to it;"
         " each takes at least 4 KiB",
+    )
+    changelog: str | None = _optional(
+        DATABASE_ADDRESS,
+        "the PostgreSQL database that has the changelog, which this server shares with the other nodes of a cluster",
+        "the changelog is in the server directory",
+    )
+    cache_dir: str | None = _optional(
+        PATH,
+        "the directory in which a node of a cluster keeps what can be had again at any time; created if missing",
+        "needed with changelog",
+    )
+    cache_dir_bytes: int = _setting(
+        BYTES, "10G", "how much of a bucket's files cache-dir may hold; those go first that nobody asked for the longest"
+    )
+    blobs: str | None = _optional(
+        BUCKET_ADDRESS, "the S3 bucket that has the files of all nodes of a cluster: s3://bucket/prefix", "the server directory"
+    )
+    s3_endpoint: str | None = _optional(S3_ENDPOINT, "the server that has the bucket: http://HOST:PORT, https://HOST", "Amazon's")
+    s3_region: str = _setting(TEXT, "us-east-1", "the region of the bucket; servers other than Amazon's mostly take any")
+    s3_addressing: Literal["auto", "path", "virtual"] = _setting(
+        choice("auto", "path", "virtual"), "auto", "whether addresses name the bucket in their path or host name (virtual)"
+    )
+    blob_delivery: Literal["auto", "stream", "redirect"] = _setting(
+        choice("auto", "stream", "redirect"),
+        "auto",
+        "how clients get a bucket's files: through this server, or by a redirect to an address that is valid for minutes; auto"
+        " redirects clients that keep files by their names, as uv does",
     )
     primary_url: str | None = _optional(
         PRIMARY_ADDRESS,
@@ -213,7 +254,27 @@ class Settings:
     metrics_from: tuple[Network, ...] = _repeated(
         NETWORK, "the networks from which /+metrics may be read without a login, beside this machine", "none"
     )
-    disk_reserve: int = _setting(BYTES, "256M", "the free disk space below which /+ready reports that this server is not ready")
+    no_downloads: bool = _flag("do not count downloads of files")
+    download_days: int = _setting(
+        whole_number(31, 3650, "days"), "90", "for how many days downloads are kept day by day; older ones are summed by month"
+    )
+    disk_reserve: int = _setting(
+        BYTES,
+        "256M",
+        "the free disk space left to uploads: below, /+ready says not ready, and mirrors pass files on without keeping them",
+    )
+    min_free: int = _setting(
+        BYTES, "512M", "the free disk space below which files that mirrors cached are evicted, the longest not asked for first"
+    )
+    cache_max_bytes: int | None = _optional(
+        BYTES,
+        "how many bytes of files all mirrors together keep; those that nobody asked for the longest are evicted",
+        "no limit",
+    )
+    cache_max_age: float | None = _optional(days(36500), "for how many days mirrors keep a file that nobody asks for", "for ever")
+    cache_min_age: float = _setting(
+        days(36500), "1", "for how many days, but at least an hour, mirrors keep every file, unless the index says otherwise"
+    )
     max_connections: int | None = _optional(
         whole_number(1, 1_000_000),
         "the largest number of connected clients; further ones wait",
@@ -222,6 +283,10 @@ class Settings:
     stop_timeout: float = _setting(
         seconds(_HOUR, zero=True), "10", "how long a stopping server may take to finish the requests under way"
     )
+    json_index: str | None = _optional(
+        INDEX, "the index whose projects are also at /pypi/NAME/json, where programs for the public index ask", "none"
+    )
+    no_cors: bool = _flag("do not let pages of other sites read what everybody may, as micropip and JupyterLite need it (CORS)")
     lenient_accept: bool = _flag("send a page as text/html, instead of 406, if a client accepts none of the available types")
     replicate_files: str = _setting(
         FILES_TO_REPLICATE,
@@ -235,11 +300,15 @@ class Settings:
         "none",
     )
     page_cache_size: int = _setting(BYTES, "16M", "the memory for rendered pages, in each process")
+    theme: str | None = _optional(PATH, "a folder whose templates/ and static/ replace those of the pages for people", "none")
+    sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    """Where values come from, by the names of the settings that were given; this is no setting."""
 
 
 def _rows() -> Iterator[Setting]:
     for field in attrs.fields(Settings):
-        yield Setting(name=field.name.replace("_", "-"), default=field.default, **field.metadata[_KEY])
+        if _KEY in field.metadata:
+            yield Setting(name=field.name.replace("_", "-"), default=field.default, **field.metadata[_KEY])
 
 
 TABLE: Sequence[Setting] = tuple(_rows())
@@ -251,21 +320,29 @@ CONFIG: Final = Setting("config", READABLE_FILE, None, "a TOML file with any of 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "The server": (
         *("config", "serverdir", "require-initialised", "host", "port", "listen"),
-        *("workers", "max-connections", "stop-timeout", "page-cache-size"),
+        *("workers", "max-connections", "stop-timeout", "page-cache-size", "theme"),
     ),
     "Mirrors": (
         *("upstream", "no-root-pypi", "mirror-cache-expiry", "request-timeout"),
-        *("offline", "ca-file", "forbidden-networks"),
+        *("offline", "ca-file", "forbidden-networks", "local-folders", "advisories"),
+        *("cache-max-bytes", "cache-max-age", "cache-min-age", "min-free"),
     ),
     "Users and uploads": (
         *("root-passwd", "root-passwd-hash", "restrict-modify", "login-hours"),
-        *("bcrypt-cost", "secretfile", "max-upload-size", "upload-checks", "anonymous-results", "lenient-accept"),
+        *("bcrypt-cost", "secretfile", "max-upload-size", "upload-checks", "anonymous-results"),
+        *("lenient-accept", "json-index", "no-cors"),
     ),
     "Behind a proxy": ("outside-url", "trusted-proxy", "absolute-urls"),
+    "Many machines as one": (
+        *("changelog", "cache-dir", "cache-dir-bytes", "blobs", "s3-endpoint", "s3-region", "s3-addressing", "blob-delivery"),
+    ),
     "Replicas": (
         *("primary-url", "history", "replicate-files"),
         *("replicate-at-once", "file-search-path", "proxy-timeout"),
     ),
-    "Logs and figures": ("log-level", "log-format", "access-log", "metrics-from", "disk-reserve"),
+    "Logs and figures": (
+        *("log-level", "log-format", "access-log", "metrics-from"),
+        *("no-downloads", "download-days", "disk-reserve"),
+    ),
 }
 """Every setting, under its heading on the documentation page and in the help."""

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
@@ -14,21 +15,28 @@ from twisted.logger import Logger
 
 from twistpi.auth.passwords import BLANK, hash_password
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.batch import catch_up
+from twistpi.changelog.catch_up import catch_up
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
-from twistpi.changelog.format import read_base
+from twistpi.changelog.interfaces import IChangelog
+from twistpi.changelog.summary_fold import FoldedPart, begin_view
 from twistpi.model.changes import Change, IndexCreated, IndexModified, LogStarted, UserCreated
-from twistpi.model.codec import encode_content
-from twistpi.model.errors import invalid_setting
-from twistpi.model.peers import BEGINNING
+from twistpi.model.codec import decode_content, encode_content
+from twistpi.model.errors import TwistpiError, invalid_setting
 from twistpi.model.records import ROOT, Index, Json
-from twistpi.model.server_errors import ServerdirRefused, UnknownPosition
+from twistpi.model.server_errors import LogConflict, ServerdirRefused
 from twistpi.server.directory import Layout, ServerDirectory, check_usable, making_private, read_secret
-from twistpi.server.node import check_role, denied, read_node, refusing
+from twistpi.server.log_and_view import open_log_and_view
+from twistpi.server.node import check_cache, check_role, denied, read_node, refusing
+from twistpi.server.optional_bucket import check_bucket, run_bucket
 from twistpi.server.settings import Settings
-from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.database import ViewDatabase
 from twistpi.view.read import Reader, Readers
+
+if TYPE_CHECKING:
+    from twistpi.blobs.cached_bucket import CachedBucket
+    from twistpi.server.bucket import NodeBucket
+    from twistpi.server.cluster import Cluster
 
 ROOT_MIRROR = "root/pypi"
 """The index that a new server directory has, unless it is left out."""
@@ -49,12 +57,21 @@ _log = Logger()
 
 @attrs.define
 class Storage:
-    """The server directory, its changelog and blobs, and a view that is up to date."""
+    """The server directory, its changelog and blobs, and its view."""
 
     serverdir: ServerDirectory
+    log: IChangelog
+    """What is appended to."""
     changelog: FileChangelog
+    """What is read: the same, or on a node of a cluster the copy here."""
     view: ViewDatabase
-    blobs: Tree
+    tree: Tree
+    cluster: Cluster | None = None
+    """The cluster that this server is a node of."""
+    bucket: NodeBucket | None = None
+    blobs: Tree | CachedBucket = attrs.field(default=attrs.Factory(lambda self: self.tree, takes_self=True), init=False)
+    """All blobs: ``tree``, or the bucket whose cache that is."""
+    _open: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack, init=False)
 
     @classmethod
     def open(cls, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
@@ -66,31 +83,79 @@ class Storage:
         if serverdir.node.is_replica and not serverdir.node.log_id:
             serverdir.close()
             raise ServerdirRefused(settings.serverdir, EMPTY)
-        return cls.over(serverdir, settings, now, disk)
+        storage = cls.over(serverdir, settings, now, disk)
+        try:
+            storage.catch_up()
+            storage.apply_settings(settings, now)
+            storage.use_bucket(run_bucket(settings, storage.tree, serverdir.node.log_id, storage._open))
+        except BaseException:
+            serverdir.close()
+            raise
+        return storage
 
     @classmethod
     def over(cls, serverdir: ServerDirectory, settings: Settings, now: Callable[[], datetime], disk: Disk) -> Storage:
-        """The same over a directory that is open already, whose log has an id; it is closed when that is impossible."""
+        """The same over a directory that is open already, whose log has an id; it is closed when that is impossible.
+
+        The view may lack entries: ``catch_up``, then ``apply_settings``.
+        """
         try:
             with refusing(settings.serverdir), making_private():
-                changelog, view = _open_log_and_view(serverdir, disk)
+                cluster = find_cluster(settings)
+                if cluster is not None:
+                    log, changelog, view = cluster.open_log(serverdir, settings)
+                else:
+                    changelog, view = open_log_and_view(serverdir, disk)
+                    log = changelog
                 os.makedirs(serverdir.layout.names, exist_ok=True)
             with refusing(settings.serverdir):
-                storage = cls(serverdir, changelog, view, open_tree(settings.serverdir))
+                storage = cls(serverdir, log, changelog, view, open_tree(settings.serverdir), cluster)
             if not serverdir.node.is_replica:
                 storage._begin(settings, now)
-            storage._catch_up()
-            if not serverdir.node.is_replica:
-                storage._apply_upstream(settings, now)
         except BaseException:
             serverdir.close()  # the process ends; the kernel closes the rest
             raise
         return storage
 
+    def use_bucket(self, bucket: NodeBucket | None) -> None:
+        """Have the blobs in ``bucket``, if there is one; it is closed with this."""
+        if bucket is not None:
+            self.bucket, self.blobs = bucket, bucket.blobs
+            self._open.callback(bucket.close)
+
+    @property
+    def missing(self) -> int:
+        """How many entries the view lacks."""
+        return self.changelog.last.serial - self.view.position.serial
+
+    @property
+    def folded(self) -> int:
+        """The serial that the view has; as long as it has a part of the summary, the same part of the serials before the log."""
+        part = FoldedPart.of(self.view.position)
+        if part is None:
+            return self.view.position.serial
+        return self.changelog.begins_after.serial * part.done // max(1, part.total)
+
+    def catch_up(self, goes_on: Callable[[int], bool] = lambda _serial: True) -> None:
+        """Fold into the view what it lacks.  Blocking, in any thread while nothing else uses the changelog or the view.
+
+        ``goes_on`` is called after each transaction with ``folded``; False ends this early.
+        Raises ``LogDamaged``, ``MalformedChange``, ``StorageFull`` and ``ServerdirRefused``; what was committed before stays.
+        """
+        begin_view(self.serverdir.layout.changelog, Disk(), self.view, lambda _done, _total: goes_on(self.folded))
+        if self.view.position.serial >= self.changelog.begins_after.serial:
+            catch_up(self.changelog, self.view, goes_on=goes_on)
+
+    def apply_settings(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        """Write what ``settings`` change in the log of a primary, whose view is up to date."""
+        if not self.serverdir.node.is_replica:
+            self._apply_upstream(settings, now)
+
     def close(self) -> None:
         """Close everything and let others use the directory; the writer has been stopped before."""
+        self._open.close()
         self.view.close()
-        self.changelog.close()
+        self.log.close()
         self.serverdir.close()
 
     def _begin(self, settings: Settings, now: Callable[[], datetime]) -> None:
@@ -106,19 +171,16 @@ class Storage:
         if self.changelog.last.serial == 0:
             password_hash = settings.root_passwd_hash or hash_password(settings.root_passwd or "", settings.bcrypt_cost)
             changes = first_changes(node.log_id, settings.upstream, not settings.no_root_pypi, password_hash)
-            self._append(changes, BY_BEGINNING, now)
+            with contextlib.suppress(LogConflict):  # another node of the cluster was faster
+                self._append(changes, BY_BEGINNING, now)
         self.serverdir.initialised()
         _log.info("Made the server directory {path}.", path=settings.serverdir)
 
     def _append(self, changes: Sequence[Change], by: str, now: Callable[[], datetime]) -> None:
-        at = now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        self.changelog.append([encode_content(at, by, changes)], expect=self.changelog.last.serial)
-
-    def _catch_up(self) -> None:
-        missing = self.changelog.last.serial - self.view.position.serial
-        if missing > 1:
-            _log.info("Folding {missing} entries into the view.", missing=missing)
-        catch_up(self.changelog, self.view)
+        newest = self.changelog.newest()
+        latest = decode_content(newest.body, newest.serial).at if newest else ""
+        at = max(now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), latest)  # times never go back, as those of the writer
+        self.log.append([encode_content(at, by, changes)], expect=self.changelog.last.serial)
 
     def _apply_upstream(self, settings: Settings, now: Callable[[], datetime]) -> None:
         if settings.upstream is None:
@@ -126,11 +188,14 @@ class Storage:
         index = self.view.reader.index(ROOT_MIRROR)
         if index is None:
             _log.warn("The setting upstream changes nothing: there is no {index}.", index=ROOT_MIRROR)
-            return
-        changes = decide_upstream(index, settings.upstream)
-        if changes:
-            self._append(changes, BY_SETTINGS, now)
-            self._catch_up()
+        elif changes := decide_upstream(index, settings.upstream):
+            try:
+                self._append(changes, BY_SETTINGS, now)
+            except LogConflict:  # another node of the cluster appended: look again
+                self.catch_up()
+                self._apply_upstream(settings, now)
+                return
+            self.catch_up()
             _log.info("{index} mirrors another upstream from now on, as the setting upstream says.", index=ROOT_MIRROR)
 
 
@@ -153,6 +218,9 @@ def open_directory(settings: Settings, lock: int | None = None) -> ServerDirecto
 
     ``lock`` is a descriptor that holds the lock already.
     """
+    cluster = find_cluster(settings)
+    if cluster is not None:
+        return cluster.open_cache(settings, lock)
     if settings.primary_url is None:
         return ServerDirectory.open(settings.serverdir, lock=lock)
     if read_node(settings.serverdir) is None and settings.secretfile is None:
@@ -161,51 +229,37 @@ def open_directory(settings: Settings, lock: int | None = None) -> ServerDirecto
     return ServerDirectory.open(settings.serverdir, primary_url=settings.primary_url, secret=secret, lock=lock)
 
 
+def find_cluster(settings: Settings) -> Cluster | None:
+    """Return the cluster that ``settings`` make this server a node of, if they do.
+
+    Raise ``TwistpiError`` when a setting is missing, or a library.
+    """
+    check_bucket(settings)
+    if settings.changelog is None:
+        return None
+    if settings.cache_dir is None:
+        raise TwistpiError("The setting changelog needs a directory for copies of what is shared: --cache-dir DIRECTORY.")
+    try:
+        from twistpi.server.cluster import Cluster  # noqa: PLC0415 needs psycopg
+    except ImportError:
+        message = "The setting changelog needs the library psycopg, which is not installed: pip install 'twistpi[cluster]'."
+        raise TwistpiError(message) from None
+    return Cluster(settings.changelog)
+
+
 def check_usable_by(settings: Settings) -> None:
     """Raise ``ServerdirRefused`` when the server directory cannot be opened with ``settings`` as things are now."""
+    cluster = find_cluster(settings)
     check_usable(settings.serverdir)
     node = read_node(settings.serverdir)
     check_role(settings.serverdir, node, settings.primary_url)
+    if cluster is not None:
+        return  # its database tells the rest
+    check_cache(settings.serverdir, node, None)
     if node is None and settings.require_initialised:
         raise ServerdirRefused(settings.serverdir, _NOT_MADE)
     if node is None and settings.primary_url is not None and settings.secretfile is None:
         raise ServerdirRefused(settings.serverdir, _NO_SECRET)
-
-
-def _open_log_and_view(serverdir: ServerDirectory, disk: Disk) -> tuple[FileChangelog, ViewDatabase]:
-    layout: Layout = serverdir.layout
-    view = open_view(layout.view, serverdir.node.log_id)
-    try:
-        if view.position == BEGINNING:
-            _refuse_without_view(layout, disk)
-        changelog = FileChangelog.open(layout.changelog, disk, trusted=view.position)
-    except ServerdirRefused:
-        view.close()
-        raise
-    except UnknownPosition as error:
-        # A view never runs ahead of its log: what it was folded from had been acknowledged, and is gone.
-        view.close()
-        raise ServerdirRefused(layout.path, _lost(error, layout.view)) from error
-    if changelog.cut is not None:
-        _log.warn("An interrupted write left something at the end of the changelog; it was cut off: {cut}.", cut=changelog.cut)
-    return changelog, view
-
-
-def _refuse_without_view(layout: Layout, disk: Disk) -> None:
-    """A log without the older history cannot be folded: what those lines said is in the view alone."""
-    disk.make_folder(layout.changelog)
-    base, _segments = read_base(layout.changelog, disk)
-    if base != BEGINNING:
-        remedy = f"remove both {layout.changelog} and {layout.view}, and this replica gets them from its primary again"
-        reason = f"its changelog begins after serial {base.serial}, and there is no view of what was before; {remedy}"
-        raise ServerdirRefused(layout.path, reason)
-
-
-def _lost(error: UnknownPosition, view: str) -> str:
-    return (
-        f"its changelog lost entries that were acknowledged. {error} Restore the folder changelog from a backup or a replica; or,"
-        f" to go on without those entries, remove {view}"
-    )
 
 
 def default_upstream() -> str:

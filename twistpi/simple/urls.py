@@ -7,6 +7,8 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from twistpi.model.folders import is_folder_address
+
 _PATH: Final = r"[A-Za-z0-9_~!$&'()*+,;=@%/.-]{0,4000}\Z"
 """A path that can stay as it is, if no component begins with a dot: nothing to encode, no colon, no query."""
 _PORT: Final = r"(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}))?"
@@ -29,6 +31,7 @@ _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_.~+/-]*\Z", re.ASCII)
 def absolute(base: str, reference: str) -> str | None:
     """Resolve ``reference`` on a page at ``base`` to an absolute http or https URL without fragment; None when it is not one.
 
+    The listing of a folder on this disk (a ``file:`` URL) links to files in it.
     Return None also for what could split a header or be read in two ways: control characters, odd hosts, invalid ports.
     """
     if "#" in reference:
@@ -68,6 +71,7 @@ def _resolved(base: str, reference: str) -> str | None:
     try:
         parts = urlsplit(urljoin(base, reference))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and _HOST.match(parts.netloc) and parts.port != 0
+        usable = usable or (is_folder_address(base) and parts.scheme == "file" and not parts.netloc)
     except ValueError:  # a port or an IPv6 address that is none
         return None
     if not usable:

@@ -16,16 +16,17 @@ import attrs
 from twistpi.model.changes import Entry
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
-from twistpi.model.server_errors import ServerdirRefused, StorageFull, ViewDamaged
+from twistpi.model.server_errors import ServerdirRefused, StorageFull
 from twistpi.view.fold import Fold
-from twistpi.view.read import Newest, Reader
+from twistpi.view.newest import Newest
+from twistpi.view.read import Reader
 from twistpi.view.rows import Row
 
-FOLD_VERSION: Final = 3
+FOLD_VERSION: Final = 4
 """To be raised with every change to ``schema.sql`` or to what the fold writes: older files are then dropped and folded again.
 
-Avoid that: a replica whose log begins later cannot fold its older state again, and does not start.  Servers also refuse
-snapshots of another version.
+Avoid that, or have ``_upgrade`` make of the older file what folding would: a replica whose log begins later cannot fold its older
+state again, and does not start.  Servers also refuse snapshots of another version.
 """
 
 
@@ -58,7 +59,7 @@ class ViewDatabase:
     """The view's writing connection: transactions of entries, each stamped with the position it ends at.
 
     For one thread at a time.  After ``StorageFull`` from any method nothing of the transaction stays: ``rollback`` and try again
-    later.  ``ViewDamaged`` means that the file was damaged and has been removed: stop, and start anew.
+    later.  ``ServerdirRefused`` means that the file was damaged and has been removed: stop, and start anew.
     """
 
     def __init__(self, path: str, connection: sqlite3.Connection, position: Position) -> None:
@@ -132,7 +133,8 @@ class ViewDatabase:
             raise StorageFull(self._path, str(error)) from error
         if code in _DAMAGED:
             drop_view(self._path)
-            raise ViewDamaged(self._path, str(error)) from error
+            reason = f"it is damaged ({error}), and was removed; the next start builds it anew from the changelog"
+            raise ServerdirRefused(self._path, reason) from error
         raise error
 
 
@@ -158,6 +160,7 @@ def _open_existing(path: str, log_id: str) -> ViewDatabase | None:
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path)
+        _upgrade(connection)
         stamp = read_stamp(connection)
         if stamp.log_id == log_id and stamp.fold_version == FOLD_VERSION and _is_whole(path, connection):
             return ViewDatabase(path, connection, stamp.position)
@@ -170,6 +173,15 @@ def _open_existing(path: str, log_id: str) -> ViewDatabase | None:
         connection.close()
     drop_view(path)
     return None
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Make a view of version 3 one of version 4, which has one more table: no entry that it was folded from fills that."""
+    if connection.execute("SELECT fold_version FROM stamp").fetchone() == (3,):
+        schema = files("twistpi.view").joinpath("schema.sql").read_text("utf-8")
+        start = schema.index("CREATE TABLE advisory_set")
+        table = schema[start : schema.index(");", start) + 2]
+        connection.executescript(f"BEGIN IMMEDIATE; {table} UPDATE stamp SET fold_version = 4; COMMIT;")
 
 
 def _is_whole(path: str, connection: sqlite3.Connection) -> bool:
@@ -227,6 +239,16 @@ class Copy:
     sha256: str
 
 
+def is_empty_view(path: str, log_id: str) -> bool:
+    """Return whether the view at ``path`` has nothing of the log ``log_id``, folded by this version.  Blocking."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as connection:
+            stamp = read_stamp(connection)
+    except (sqlite3.Error, ValueError):
+        return True
+    return (stamp.log_id, stamp.fold_version) != (log_id, FOLD_VERSION) or stamp.position.serial == 0
+
+
 def copy_view(source: str, target: str) -> Copy:
     """Copy the view at ``source``, which may be written meanwhile, to the new file ``target``, which only its owner can read.
 
@@ -254,31 +276,45 @@ def copy_view(source: str, target: str) -> Copy:
         raise
 
 
+_PROJECT_OF: Final = "LEFT JOIN project ON project.id ="
 _FOLDED: Final = {
-    "stamp": "serial",
-    "epoch": "epoch",
-    "user": "name",
-    "api_token": "token",
-    "package_index": "name",
-    "project": "id",
-    "version": "project, version",
-    "file": "id",
-    "kept": "file",
-    "release": "id",
-    "uploaded": "file",
-    "attachment": "id",
-    "removed": "index_name, path",
+    "stamp": "SELECT * FROM stamp",
+    "epoch": "SELECT * FROM epoch ORDER BY epoch",
+    "user": "SELECT * FROM user ORDER BY name",
+    "api_token": "SELECT * FROM api_token ORDER BY token",
+    "package_index": "SELECT * FROM package_index ORDER BY name",
+    "project": "SELECT index_name, name, vanished, header FROM project ORDER BY id",
+    "version": f"SELECT index_name, name, version FROM version {_PROJECT_OF} version.project ORDER BY version.project, version",
+    "file": "SELECT index_name, name, filename, path, gone, replaced <> 0, url, link_sha256, hashes, link_size, requires_python,"
+    " upload_time, yanked, core_metadata, provenance, extra, sha256, size, metadata_sha256, metadata_size,"
+    f" coalesce(metadata_missing, 0) FROM file LEFT JOIN kept ON kept.file = file.id {_PROJECT_OF} file.project"
+    " ORDER BY file.project, file.id",
+    "kept": "SELECT * FROM kept WHERE NOT EXISTS (SELECT 1 FROM file WHERE file.id = kept.file) ORDER BY file",
+    "release": f"SELECT index_name, name, version, metadata FROM release {_PROJECT_OF} release.project"
+    " ORDER BY release.project, release.id",
+    "uploaded": "SELECT index_name, name, version, filename, log, provenance_sha256, provenance_size FROM uploaded"
+    f" LEFT JOIN release ON release.id = uploaded.release {_PROJECT_OF} release.project"
+    " LEFT JOIN file ON file.id = uploaded.file ORDER BY uploaded.file",
+    "attachment": "SELECT index_name, name, version, file.filename, kind, attachment.filename, attachment.path, sha256, size, log"
+    f" FROM attachment LEFT JOIN release ON release.id = attachment.release {_PROJECT_OF} release.project"
+    " LEFT JOIN file ON file.id = attachment.file ORDER BY attachment.id",
+    "removed": "SELECT * FROM removed ORDER BY index_name, path",
+    "advisory_set": "SELECT * FROM advisory_set",
 }
-"""Each folded table with the columns that order it; ``freshness`` is not folded."""
+"""Each folded table with the rows that are compared, in an order that means something; ``freshness`` is not folded.
+
+No row has an id: what was folded from a summary has others, in the same order.  What is kept of a file stands with the file, so
+``kept`` is what has none.
+"""
 
 
 def dump(path: str) -> Iterator[Row]:
-    """Every row of every folded table of the view at ``path``, the table's name first; what is committed at this moment.
+    """What the folded tables of the view at ``path`` say, the table's name first; what is committed at this moment.
 
-    Constant memory.  Blocking.
+    Two views with the same dump answer every question alike.  Constant memory.  Blocking.
     """
     with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as connection:
         connection.execute("BEGIN")
-        for table, order in _FOLDED.items():
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+        for table, statement in _FOLDED.items():
+            for row in connection.execute(statement):
                 yield (table, *row)

@@ -20,9 +20,11 @@ from typing import Final
 import orjson
 
 from twistpi.model.changes import (
+    AdvisoriesAccepted,
     Entry,
     EpochBegan,
     FileCached,
+    HistoryCompacted,
     IndexCreated,
     IndexDeleted,
     IndexModified,
@@ -41,7 +43,7 @@ from twistpi.model.codec import unknown_kind
 from twistpi.model.records import Link
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_releases import ReleaseFold
-from twistpi.view.read import Newest
+from twistpi.view.newest import Newest
 from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Folds, Row, entry_time, header_json, link_row, to_json
 
 _PROJECT: Final = "index_name = ? AND name = ?"
@@ -88,12 +90,14 @@ class Fold:
         self._folds: Folds = {
             LogStarted: self._log_started,
             EpochBegan: self._epoch_began,
+            HistoryCompacted: self._history_compacted,
             IndexDeleted: self._index_deleted,
             LinksChanged: self._links_changed,
             ProjectVanished: self._project_vanished,
             FileCached: self._file_cached,
             MetadataCached: self._metadata_cached,
             MetadataMissing: self._metadata_missing,
+            AdvisoriesAccepted: self._advisories_accepted,
             UserCreated: self._user_created,
             UserModified: self._user_modified,
             UserDeleted: self._user_deleted,
@@ -107,12 +111,12 @@ class Fold:
     def apply(self, entry: Entry) -> None:
         """Take the tables one entry further; ``MalformedChange`` for a kind that has no fold."""
         for change in entry.changes:
-            kind = type(change)
-            if kind not in self._folds:
-                raise unknown_kind(kind.__name__)
+            fold = self._folds.get(type(change))
+            if fold is None:
+                raise unknown_kind(type(change).__name__)
             if self.newest is not None:
                 self.newest.invalidated(change)
-            self._folds[kind](change, entry)
+            fold(change, entry)
 
     def close(self) -> None:
         """Close the cursor, without which the connection would not close."""
@@ -121,14 +125,22 @@ class Fold:
     def _log_started(self, _change: LogStarted, _entry: Entry) -> None:
         """Do nothing: the log's id is in the stamp from the beginning."""
 
+    def _history_compacted(self, _change: HistoryCompacted, _entry: Entry) -> None:
+        """Do nothing: which entries a server still has is its own affair."""
+
     def _epoch_began(self, change: EpochBegan, entry: Entry) -> None:
         self._execute("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?)", (change.epoch, change.node_id, entry.serial))
+
+    def _advisories_accepted(self, change: AdvisoriesAccepted, entry: Entry) -> None:
+        row = (1, change.sha256, change.size, change.count, change.source, change.modified, entry_time(entry))
+        self._execute("INSERT OR REPLACE INTO advisory_set VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     # Users, indexes and API tokens --------------------------------------------------------------------------------
 
     def _user_created(self, change: UserCreated, entry: Entry) -> None:
-        row = (change.user, to_json(change.config), change.password_hash, entry_time(entry))
-        self._execute("INSERT OR REPLACE INTO user (name, config, password_hash, created) VALUES (?, ?, ?, ?)", row)
+        times = (change.created or entry_time(entry), change.modified)
+        row = (change.user, to_json(change.config), change.password_hash, *times)
+        self._execute("INSERT OR REPLACE INTO user (name, config, password_hash, created, modified) VALUES (?, ?, ?, ?, ?)", row)
 
     def _user_modified(self, change: UserModified, entry: Entry) -> None:
         row = self._execute("SELECT config, password_hash FROM user WHERE name = ?", (change.user,)).fetchone()

@@ -31,6 +31,13 @@ from twistpi.rules.mirrors import file_path
 from twistpi.view.rows import INSERT_FILE, Folds, entry_time, header_json, header_of, link_row, log_json, log_of, to_json
 
 _OVERWRITE: Final = "overwrite"
+_FILE_OF: Final = """
+SELECT project.id, file.id, release FROM project
+CROSS JOIN file ON filename = ? AND project = project.id AND replaced = 0
+LEFT JOIN uploaded ON uploaded.file = file.id
+WHERE index_name = ? AND name = ?
+"""
+"""A project, its file and the release of that, if it is private.  One look-up: evictions are half of a long history."""
 
 
 class ReleaseFold:
@@ -125,9 +132,10 @@ class ReleaseFold:
             self._remove_empty(project, found[1])
 
     def _file_removed(self, change: FileRemoved, _entry: Entry) -> None:
-        project = self._project(change.index, change.project)
-        file = self._file(project, change.filename)
-        release = self._id("SELECT release FROM uploaded WHERE file = ?", file)
+        found = self._execute(_FILE_OF, (change.filename, change.index, change.project)).fetchone()
+        if found is None:
+            return
+        project, file, release = found
         if release is None:
             self._execute("DELETE FROM kept WHERE file = ?", (file,))
         else:
@@ -241,7 +249,9 @@ def _link(change: FileUploaded, entry: Entry) -> Link:
 
 
 def _log(change: FileUploaded | AttachmentAdded, entry: Entry, overwritten: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
-    """The log of a new file: overwriting first, then its former log, then the present action."""
+    """The log of a new file: overwriting first, then its former log, then the present action; that of an import as it is."""
+    if change.log and change.pushed_from is None:
+        return change.log
     now = entry_time(entry)
     counted = tuple(attrs.evolve(line, when=now, dst=change.index, count=(line.count or 0) + 1) for line in overwritten[:1])
     former = tuple(line for line in change.log if line.what != _OVERWRITE)

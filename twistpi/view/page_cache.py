@@ -101,6 +101,12 @@ class PageCache(Generic[Page]):
         for key in tuple(self._groups.get((index, project), ())):
             self._drop(key)
 
+    def forget_everywhere(self, project: str) -> None:
+        """Drop every page of ``project``, whatever it was made of."""
+        self._count += _MARKS + 1  # every mark is outdated
+        for key in [key for key in self._pages if key.project == project]:
+            self._drop(key)
+
     def clear(self) -> None:
         """Drop everything."""
         self._pages.clear()

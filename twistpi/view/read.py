@@ -11,17 +11,17 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Final
 from urllib.parse import quote
 
-import attrs
 import orjson
 
-from twistpi.model.changes import Change, FileCached, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
-from twistpi.model.records import ApiToken, Freshness, Index, KnownFile, KnownProject, User
-from twistpi.view.read_releases import KeptBlob, NamedBlob, ReleaseReader
-from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_json, header_of, known_files, uncached_files
+from twistpi.model.records import AdvisorySet, ApiToken, Freshness, Index, KnownFile, KnownProject, User
+from twistpi.view.newest import Newest
+from twistpi.view.read_releases import KeptBlob, NamedBlob
+from twistpi.view.read_uses import UsesReader
+from twistpi.view.rows import FILE_COLUMNS, Row, digest_paths, header_of, known_files
+from twistpi.view.unrecorded import Unrecorded
 
 __all__ = ["KeptBlob", "NamedBlob", "Reader", "Readers"]
 
@@ -34,104 +34,27 @@ _TOKEN_COLUMNS: Final = "token, user, digest, may, index_name, project, expires,
 _FILES: Final = "file LEFT JOIN kept ON kept.file = file.id"
 
 
-_MOST_LINKS: Final = 10_000
-"""Of all projects together; about 9 MB."""
-_MOST_PROJECTS: Final = 100
-
-_Name = tuple[str, str]
-"""Index and project."""
-_OfOneProject = LinksChanged | ProjectVanished | FileCached | MetadataCached | MetadataMissing
-"""Changes that touch only rows of the project they name."""
-
-
-@attrs.define(eq=False)
-class Newest:
-    """New projects of the last transactions, kept in memory because the request that caused them reads them next.
-
-    Reading a page of thousands of rows back takes a fifth of the time of its first answer.  The results here equal those of
-    reading the rows, down to the order of keys; another change of a project drops it.  Filled by the writer's thread, along with
-    its transactions; emptied by readers in other threads.
-    """
-
-    _folded: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
-    """Projects of the open transaction."""
-    _at_hand: dict[_Name, LinksChanged] = attrs.field(init=False, factory=dict)
-    """Projects of committed transactions."""
-    _lock: Lock = attrs.field(init=False, factory=Lock)
-
-    def learned(self, change: LinksChanged) -> None:
-        """Note that ``change``, the first of its project, was folded."""
-        self._folded[change.index, change.project] = change
-
-    def invalidated(self, change: Change) -> None:
-        """Drop the projects that ``change``, which is about to be folded, concerns."""
-        if not self._folded and not self._at_hand:
-            return
-        if isinstance(change, _OfOneProject):
-            name = (change.index, change.project)
-            self._folded.pop(name, None)
-            self._at_hand.pop(name, None)
-        else:
-            self._folded.clear()
-            self._at_hand.clear()
-
-    def committed(self) -> None:
-        """Note that the open transaction was committed."""
-        if not self._folded:
-            return
-        with self._lock:
-            self._at_hand.update(self._folded)
-            self._folded.clear()
-            links = sum(len(change.added) for change in self._at_hand.values())
-            while links > _MOST_LINKS or len(self._at_hand) > _MOST_PROJECTS:
-                oldest = self._at_hand.pop(next(iter(self._at_hand)))
-                links -= len(oldest.added)
-
-    def rolled_back(self) -> None:
-        """Note that the open transaction was rolled back."""
-        self._folded.clear()
-
-    def take(self, index: str, project: str) -> KnownProject | None:
-        """Remove and return the new project, as a reader outside a transaction would read it; None when it has to be read.
-
-        Later requests are answered from the page cache.
-        """
-        with self._lock:
-            change = self._at_hand.pop((index, project), None)
-        return None if change is None else _known(change)
-
-    def link_count(self, index: str, project: str) -> int | None:
-        """The number of links of a new project; None when they have to be counted."""
-        change = self._at_hand.get((index, project))
-        return None if change is None else len(change.added)
-
-
-def _known(change: LinksChanged) -> KnownProject:
-    """The project of which ``change`` is the only change; as ``Fold`` writes it and ``Reader`` reads it."""
-    links = {link.filename: link for link in (*change.added, *change.changed)}
-    return KnownProject(
-        change.index,
-        change.project,
-        tuple(uncached_files(links.values())),
-        tuple(sorted(set(change.versions_added))),
-        header_of(None if change.header is None else header_json(change.header)),
-    )
-
-
-class Reader(ReleaseReader):
+class Reader(UsesReader):
     """The queries of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, newest: Newest | None = None) -> None:
-        """``newest`` spares reading new projects; not for a connection that sees its own open transaction."""
+    def __init__(
+        self, connection: sqlite3.Connection, newest: Newest | None = None, unrecorded: Unrecorded | None = None
+    ) -> None:
+        """``newest`` spares reading new projects; not for a connection that sees its own open transaction.
+
+        What is ``unrecorded`` is shown instead of what the tables have; not for the connection that changes are decided with.
+        """
         super().__init__(connection)
         self._newest = newest
+        self.unrecorded = Unrecorded() if unrecorded is None else unrecorded
+        """What is shown instead of what the tables have."""
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> Iterator[None]:
         """Everything read inside is of one moment."""
         if self._connection.in_transaction:
             yield
@@ -155,6 +78,11 @@ class Reader(ReleaseReader):
     def epochs(self) -> list[tuple[int, str, int]]:
         """Each epoch but the first, with the id of its primary and the serial of its first entry; in order."""
         return self._execute("SELECT epoch, node_id, serial FROM epoch ORDER BY epoch").fetchall()
+
+    def advisory_set(self) -> AdvisorySet | None:
+        """The set of advisories that was accepted last, or None."""
+        row = self._execute("SELECT sha256, size, count, source, modified, accepted FROM advisory_set").fetchone()
+        return None if row is None else AdvisorySet(*row)
 
     def users(self) -> list[User]:
         """Every user, by name."""
@@ -191,6 +119,20 @@ class Reader(ReleaseReader):
         statement = "SELECT name, config FROM package_index WHERE instr(config, ?) ORDER BY name"  # no name holds a quote
         return [Index(name, orjson.loads(config)) for name, config in self._execute(statement, (f'"{user}',))]
 
+    def indexes_with_setting(self, key: str) -> list[Index]:
+        """The indexes that have the setting ``key``, by name."""
+        statement = "SELECT name, config FROM package_index WHERE instr(config, ?) ORDER BY name"
+        found = (Index(name, orjson.loads(config)) for name, config in self._execute(statement, (f'"{key}":',)))
+        return [index for index in found if key in index.config]
+
+    def lacks_upload_times(self, index: str, project: str) -> bool:
+        """Whether of a file that the upstream of ``index`` lists it is not known when it was uploaded."""
+        statement = (
+            "SELECT 1 FROM project JOIN file ON file.project = project.id "
+            "WHERE index_name = ? AND name = ? AND upload_time IS NULL AND NOT gone LIMIT 1"
+        )
+        return self._execute(statement, (index, project)).fetchone() is not None
+
     def index(self, name: str) -> Index | None:
         """The index ``user/name``, or None."""
         row = self._execute("SELECT config FROM package_index WHERE name = ?", (name,)).fetchone()
@@ -204,9 +146,11 @@ class Reader(ReleaseReader):
         ``files`` are those the upstream lists, and the cached ones among the others, in the order of their first listing.  Of a
         vanished project they are the cached ones, each marked vanished.
         """
+        if (found := self.unrecorded.project(index, project)) is not None:
+            return found
         if (newest := self._newest_if_current()) is not None and (known := newest.take(index, project)) is not None:
             return known
-        with self._snapshot():
+        with self.snapshot():
             row = self._execute(f"SELECT id, vanished, header FROM project WHERE {_PROJECT}", (index, project)).fetchone()
             if row is None:
                 return None
@@ -228,15 +172,21 @@ class Reader(ReleaseReader):
 
     def has_project(self, index: str, project: str) -> bool:
         """Whether ``index`` knows ``project``; also when it vanished upstream."""
+        if self.unrecorded.project(index, project) is not None:
+            return True
         return self._execute(f"SELECT 1 FROM project WHERE {_PROJECT}", (index, project)).fetchone() is not None
 
     def header(self, index: str, project: str) -> tuple[str | None, bool] | None:
         """The project's status marker (PEP 792) and whether it vanished upstream; None when ``index`` never had it."""
+        if (found := self.unrecorded.project(index, project)) is not None:
+            return found.header.status, found.vanished
         row = self._execute(f"SELECT header, vanished FROM project WHERE {_PROJECT}", (index, project)).fetchone()
         return None if row is None else (header_of(row[0]).status, row[1] == 1)
 
     def link_count(self, index: str, project: str) -> int:
         """How many files ``index`` has of ``project``, hidden ones included: an estimate of a page's cost."""
+        if (found := self.unrecorded.project(index, project)) is not None:
+            return len(found.files)
         if (newest := self._newest_if_current()) is not None and (count := newest.link_count(index, project)) is not None:
             return count
         statement = f"SELECT count(*) FROM file WHERE project = (SELECT id FROM project WHERE {_PROJECT})"
@@ -271,12 +221,16 @@ class Reader(ReleaseReader):
             " WHERE filename = ? AND index_name = ? ORDER BY sha256 IS NULL, gone, replaced, file.id",
             (filename, index),
         ).fetchall()
-        return [(name, file) for name, vanished, *row in rows for file in known_files((tuple(row),), vanished=vanished == 1)]
+        known = [(name, file) for name, vanished, *row in rows for file in known_files((tuple(row),), vanished=vanished == 1)]
+        found = self.unrecorded.file(index, filename)
+        return known if found is None else [found, *(one for one in known if one[1].path != found[1].path)]
 
     # Local facts ---------------------------------------------------------------------------------------------------
 
     def freshness(self, index: str, project: str) -> Freshness | None:
         """When ``index`` last checked ``project``; None for never, or when the view was folded anew since."""
+        if (found := self.unrecorded.get(index, project)) is not None:
+            return found.freshness
         row = self._execute(
             "SELECT checked_at, etag, last_modified, missing, source FROM freshness WHERE index_name = ? AND project = ?",
             (index, project),
@@ -297,6 +251,8 @@ class Readers:
 
     def __init__(self, path: str, newest: Newest | None = None) -> None:
         self._path = path
+        self.unrecorded = Unrecorded()
+        """What readers show instead of what the tables have."""
         self._newest = newest
         self._local = threading.local()
         self._all: weakref.WeakSet[Reader] = weakref.WeakSet()
@@ -306,7 +262,7 @@ class Readers:
         """The calling thread's reader; its connection closes when the thread ends."""
         reader: Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = self._local.reader = Reader(_connect(self._path), self._newest)
+            reader = self._local.reader = Reader(_connect(self._path), self._newest, self.unrecorded)
             with self._lock:
                 self._all.add(reader)
         return reader

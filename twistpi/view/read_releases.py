@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import attrs
 import orjson
 
+from twistpi.model.changes import ADVISORY_SET
 from twistpi.model.names import find_version, project_of_filename
+from twistpi.model.records import Json, KnownFile
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, Release, UploadedFile
 from twistpi.view.rows import FILE_COLUMNS, Row, known_files, log_of
 
@@ -37,7 +39,10 @@ _MIRRORED: Final = (
     f"SELECT file.id, index_name, {_FILE}, NULL, NULL FROM kept CROSS JOIN file ON file.id = kept.file {_OWNER}"
     " WHERE kept.file > ? AND NOT EXISTS (SELECT 1 FROM uploaded WHERE uploaded.file = kept.file) ORDER BY kept.file LIMIT ?"
 )
-_STAGES: Final = (_UPLOADED, _ATTACHED, _MIRRORED)
+_OF_SERVER: Final = (
+    f"SELECT id, '', '{ADVISORY_SET}', NULL, sha256, size, NULL, NULL FROM advisory_set WHERE id > ? ORDER BY id LIMIT ?"
+)
+_STAGES: Final = (_UPLOADED, _ATTACHED, _MIRRORED, _OF_SERVER)
 
 
 @attrs.frozen
@@ -55,10 +60,10 @@ class KeptBlob:
 
 @attrs.frozen
 class NamedBlob:
-    """A blob of one index."""
+    """A blob of one index, or of the server."""
 
     index: str
-    """``user/name``."""
+    """``user/name``; empty for the set of advisories."""
     is_private: bool
     """Whether it was uploaded: only the primary has it."""
     blob: KeptBlob
@@ -73,14 +78,29 @@ class ReleaseReader:
 
     def release(self, index: str, project: str, version: str) -> Release | None:
         """The release of a private project with this ``version``, in any spelling, or None."""
+        row = self._release_row(index, project, version)
+        return None if row is None else self._release(index, project, row)
+
+    def release_metadata(self, index: str, project: str, version: str) -> Mapping[str, Json] | None:
+        """The metadata of the same release, or None; cheaper where that has many files."""
+        row = self._release_row(index, project, version)
+        return None if row is None else orjson.loads(row[2])
+
+    def _release_row(self, index: str, project: str, version: str) -> Row | None:
         rows = self._execute(f"SELECT version, id FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project))
         numbers = dict(rows.fetchall())
         spelled = find_version(version, numbers)
         if spelled is None:
             return None
         query = "SELECT id, version, metadata FROM release WHERE id = ?"
-        row = self._execute(query, (numbers[spelled],)).fetchone()
-        return None if row is None else self._release(index, project, row)  # it may be removed between the two statements
+        row: Row | None = self._execute(query, (numbers[spelled],)).fetchone()
+        return row  # None if it was removed between the two statements
+
+    def release_written(self, index: str, project: str, version: str) -> Release | None:
+        """The release of a private project whose version is written as ``version``, or None; one look-up."""
+        query = f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} AND version = ?"
+        row = self._execute(query, (index, project, version)).fetchone()
+        return None if row is None else self._release(index, project, row)
 
     def releases(self, index: str, project: str) -> list[Release]:
         """Every release of a private project, oldest first."""
@@ -88,6 +108,26 @@ class ReleaseReader:
             f"SELECT id, version, metadata FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project)
         ).fetchall()
         return [self._release(index, project, row) for row in rows]
+
+    def release_versions(self, index: str, project: str) -> list[str]:
+        """The versions of the releases of a private project, oldest first."""
+        rows = self._execute(f"SELECT version FROM release WHERE project = {_PROJECT} ORDER BY id", (index, project))
+        return [version for (version,) in rows]
+
+    def listed_versions(self, index: str, project: str) -> list[str]:
+        """The versions that the page of ``project`` names, those without files included."""
+        return [
+            version for (version,) in self._execute(f"SELECT version FROM version WHERE project = {_PROJECT}", (index, project))
+        ]
+
+    def files_here(self, index: str, project: str) -> list[KnownFile]:
+        """The files of ``project`` that are cached, or whose core metadata is, in the order of their first listing."""
+        rows = self._execute(
+            f"SELECT {FILE_COLUMNS} FROM file CROSS JOIN kept ON kept.file = file.id"
+            f" WHERE project = {_PROJECT} AND replaced = 0 AND (sha256 IS NOT NULL OR metadata_sha256 IS NOT NULL) ORDER BY id",
+            (index, project),
+        )
+        return list(known_files(rows))
 
     def release_of_file(self, index: str, project: str, filename: str) -> Release | None:
         """The release of a private project that has a distribution called ``filename``, or None."""
@@ -151,6 +191,12 @@ class ReleaseReader:
         rows = self._execute("SELECT path FROM removed WHERE index_name = ? AND substr(path, ?) = ?", (index, -len(tail), tail))
         return [path for (path,) in rows]
 
+    def count_files(self) -> int:
+        """How many distributions, test results, documentation and sets of advisories are here."""
+        others = "(SELECT count(*) FROM attachment) + (SELECT count(*) FROM advisory_set)"
+        counted = f"SELECT (SELECT count(*) FROM kept WHERE sha256 IS NOT NULL) + {others}"
+        return int(self._execute(counted).fetchone()[0])
+
     def kept_blobs(self) -> Iterator[KeptBlob]:
         """Every blob that the view says is here; once for each index that holds it."""
         for row in self._execute(f"SELECT {_FILE} FROM kept CROSS JOIN file ON file.id = kept.file"):
@@ -163,6 +209,8 @@ class ReleaseReader:
             yield KeptBlob(sha256[:16], f"{filename}{_PROVENANCE}", sha256, size)
         for row in self._execute("SELECT path, sha256, size FROM attachment"):
             yield _attached_blob(*row)
+        for sha256, size in self._execute("SELECT sha256, size FROM advisory_set"):
+            yield KeptBlob(sha256[:16], ADVISORY_SET, sha256, size)
 
     def named_blobs(self, after: Mark, limit: int) -> tuple[list[NamedBlob], Mark | None]:
         """The next blobs of ``kept_blobs`` after a mark, with their indexes: uploaded ones first.
@@ -171,7 +219,7 @@ class ReleaseReader:
         """
         stage, last = after
         rows = self._execute(_STAGES[stage], (last, limit)).fetchall()
-        is_private = stage < len(_STAGES) - 1
+        is_private = _STAGES[stage] in (_UPLOADED, _ATTACHED)
         found: list[NamedBlob] = []
         for _, index, *row in rows:
             blobs = [_attached_blob(*row)] if _STAGES[stage] is _ATTACHED else _blobs_of_file(*row)
@@ -244,6 +292,8 @@ def _ways_to(digits: str, filename: str) -> Iterator[tuple[str, str, tuple[str, 
     kept = "FROM file CROSS JOIN kept ON kept.file = file.id WHERE filename = ? AND"
     yield "kept.sha256, kept.size", f"{kept} substr(sha256, 1, 16) = ?", (filename, digits)
     yield "sha256, size", "FROM attachment WHERE path = ?", (f"+f/{digits[:3]}/{digits[3:]}/{filename}",)
+    if filename == ADVISORY_SET:
+        yield "sha256, size", "FROM advisory_set WHERE substr(sha256, 1, 16) = ?", (digits,)
     if filename.endswith(_METADATA):
         theirs = "metadata_sha256 IS NOT NULL AND substr(coalesce(link_sha256, metadata_sha256), 1, 16) = ?"
         yield "metadata_sha256, metadata_size", f"{kept} {theirs}", (filename.removesuffix(_METADATA), digits)

@@ -2,6 +2,7 @@
 -- The file is disposable.  Whoever changes a table, or what the fold writes into it, raises FOLD_VERSION in database.py.
 
 -- One row: which log this was folded from, by which fold, and up to where.  Written in the transaction of the rows it speaks of.
+-- As long as there is only a part of a summary, serial is 0, and the rest says which part: changelog/summary_fold.py.
 CREATE TABLE stamp (
     log_id       TEXT NOT NULL,
     fold_version INTEGER NOT NULL,
@@ -137,6 +138,17 @@ CREATE TABLE removed (
     path       TEXT NOT NULL,
     PRIMARY KEY (index_name, path)
 ) WITHOUT ROWID;
+
+-- The set of advisories that was accepted last: no row or one.
+CREATE TABLE advisory_set (
+    id       INTEGER PRIMARY KEY,       -- 1
+    sha256   TEXT NOT NULL,
+    size     INTEGER NOT NULL,
+    count    INTEGER NOT NULL,          -- of advisories
+    source   TEXT NOT NULL,             -- the feed, without credentials
+    modified TEXT NOT NULL,             -- UTC, of the newest advisory
+    accepted TEXT NOT NULL              -- UTC, 2026-11-30T17:12:19Z
+);
 
 -- When a mirror last heard of a project.  Local to this server and not folded: it goes with the file.
 CREATE TABLE freshness (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 from twisted.web.server import Request
 
 from twistpi.model.errors import PermissionDenied, TwistpiError, UnknownIndex
 from twistpi.model.records import Index, Json, Principal
+from twistpi.rules.file_policy import ALLOW, QUARANTINED
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import Inheritance, VisibleIndexes, inheritance_of, visible_indexes
-from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open
+from twistpi.rules.offered_files import is_withheld, policies_for
+from twistpi.rules.permissions import Action, Policy, check, is_allowed, is_open, may_read
 from twistpi.view.read import Reader, Readers
 from twistpi.web.authentication import Authenticator
+from twistpi.web.request import TwistpiRequest
 
 _MOST = 20_000
 """Indexes whose inheritance is remembered."""
@@ -33,6 +38,11 @@ def stage_index(view: Reader, name: str) -> Index:
     return found
 
 
+def readable_indexes(view: Reader, principal: Principal) -> frozenset[str]:
+    """Return the names of the indexes that ``principal`` may read, whatever they inherit."""
+    return frozenset(index.name for index in view.indexes() if may_read(principal, index))
+
+
 def project_status(view: Reader, index: str, project: str) -> str | None:
     """Return the status marker of a project (PEP 792); None without one."""
     header = view.header(index, project)
@@ -46,6 +56,8 @@ class Access:
     readers: Readers
     authenticator: Authenticator
     policy: Policy
+    shares: bool = True
+    """Whether pages of other sites may read what everybody may."""
     _inheritances: dict[str, Inheritance] = attrs.field(factory=dict, init=False)
 
     @property
@@ -120,6 +132,32 @@ class Access:
         except UnknownIndex:
             return None
         return VisibleIndexes(inheritance) if inheritance.is_open else None
+
+    def offers(self) -> Callable[[str, str], bool]:
+        """Return what tells, in any thread, whether an index lets in a project by its own allow list."""
+        limited = [index for index in self.reader.indexes() if index.is_mirror and index.config.get(ALLOW)]
+        inheritances = {index.name: self.inheritance(index.name) for index in limited}
+
+        def offers(name: str, project: str) -> bool:
+            found = inheritances.get(name)
+            return found is None or found.lets_in(found.index, project)
+
+        return offers
+
+    def withholds(self) -> Callable[[str, str, str], bool]:
+        """Return what tells, in any thread, whether a private index has put a version of a project into quarantine."""
+        private = [index for index in self.reader.indexes_with_setting(QUARANTINED) if not index.is_mirror]
+        policies = {index.name: policies_for(index, (index,)) for index in private}
+        return lambda name, project, version: is_withheld(project, version, policies.get(name, ()))
+
+    def share(self, request: Request, name: str) -> None:
+        """Let pages of other sites read the answer to ``request`` if the index ``name`` and all it inherits are open."""
+        if isinstance(request, TwistpiRequest):
+            request.is_shared = self.is_shared(name)
+
+    def is_shared(self, name: str) -> bool:
+        """Return whether pages of other sites may read what the index ``name`` offers."""
+        return self.shares and self.open_visibility(name) is not None
 
     def inheritance(self, name: str) -> Inheritance:
         """Return the index ``name`` and all its bases as they are configured now; raise ``UnknownIndex``."""

@@ -49,6 +49,8 @@ class Logged:
     seconds: float | None = None
     """From the last line of the request's head to the end of the answer; None where that took no time worth measuring."""
     request_id: str = ""
+    token: str = ""
+    """The label of the API token that was sent; empty without one."""
 
 
 class AccessLog:
@@ -128,14 +130,14 @@ def _plain(text: str) -> str:
 def _combined(logged: Logged, now: float) -> str:
     at = time.gmtime(now)
     day = f"{at.tm_mday:02d}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} +0000"
-    request = f"{_plain(logged.method)} {clean_target(logged.target)} {_plain(logged.protocol)}"
+    request = f"{_plain(logged.method)} {clean_target(logged.target)} {_plain(logged.protocol)}".rstrip()
     referrer = "-" if logged.referrer is None else _clean_referrer(logged.referrer)
     agent = "-" if logged.agent is None else _plain(logged.agent)
     return f'{logged.client} - - [{day}] "{request}" {logged.status} {logged.sent or "-"} "{referrer}" "{agent}"'
 
 
 def _json(logged: Logged, now: float) -> str:
-    told: dict[str, Json] = {
+    fields: dict[str, Json] = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z",
         "event": "request",
         "client": logged.client,
@@ -148,10 +150,12 @@ def _json(logged: Logged, now: float) -> str:
         "referrer": None if logged.referrer is None else _clean_referrer(logged.referrer),
     }
     if logged.seconds is not None:
-        told["seconds"] = round(logged.seconds, 6)
+        fields["seconds"] = round(logged.seconds, 6)
     if logged.request_id:
-        told["request"] = logged.request_id
-    return orjson.dumps(told).decode("ascii")
+        fields["request"] = logged.request_id
+    if logged.token:
+        fields["token"] = logged.token
+    return orjson.dumps(fields).decode("ascii")
 
 
 def logged_head(peer: object, data: bytes, status: int, sent: int) -> Logged:
@@ -160,8 +164,17 @@ def logged_head(peer: object, data: bytes, status: int, sent: int) -> Logged:
     method, _, rest = first.partition(" ")
     target, _, protocol = rest.rpartition(" ")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    client = str(getattr(peer, "host", "unix"))
-    return Logged(client, method, target, protocol, status, sent, fields.get("referer"), fields.get("user-agent"))
+    referrer, agent = fields.get("referer"), fields.get("user-agent")
+    return Logged(_host(peer), method, target, protocol, status, sent, referrer, agent)
+
+
+def logged_refusal(peer: object, status: int, sent: int) -> Logged:
+    """Return the same for what is no complete request; as other servers do, it writes ``-`` in its place."""
+    return Logged(_host(peer), "-", "", "", status, sent, None, None)
+
+
+def _host(peer: object) -> str:
+    return str(getattr(peer, "host", "unix"))
 
 
 _SENSIBLE = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}\Z", re.ASCII)
@@ -177,10 +190,10 @@ class RequestIds:
 
     def name(self, request: Request) -> str:
         """Return the id of ``request``: its ``X-Request-Id`` if the sender is trusted, else a new one."""
-        told = header(request, "x-request-id")
+        sent = header(request, "x-request-id")
         is_trusted = passed_on_of(request) is not None or is_trusted_peer(request, self._addresses)
-        if told is not None and _SENSIBLE.match(told) and is_trusted:
-            return told
+        if sent is not None and _SENSIBLE.match(sent) and is_trusted:
+            return sent
         return self.new()
 
     def new(self) -> str:

@@ -4,15 +4,12 @@ This is the one place that reads forwarding headers (``Forwarded``, ``X-Forwarde
 is trusted if the settings name it, or if it connects through a unix socket, whose file permissions say who may.  From anybody
 else, these headers only show that a request was forwarded.  What another server of this installation says of a request that it
 forwards (``passed_on``) counts before all that.
-
-``Forwarded: for=192.0.2.43;proto=https, for="[2001:db8::1]:4711"`` (RFC 7239) has an element for each proxy, the nearest last.
-An invalid header is not guessed at: a quote that a client left open would swallow what later proxies say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -23,51 +20,10 @@ from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
 from twistpi.model.errors import TwistpiError
+from twistpi.web.forwarded import Element, outermost, parse_forwarded
 from twistpi.web.forwarding.headers import PassedOn
 from twistpi.web.paths import READS, is_host, segments_of, without_prefix
 from twistpi.web.request import header, passed_on_of
-
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR: Final = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)")', re.ASCII)
-_BETWEEN: Final = re.compile(r"[ \t]*([;,])[ \t]*|[ \t]*\Z", re.ASCII)
-_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-
-Element = Mapping[str, str]
-"""What one proxy tells: ``for``, ``by``, ``proto``, ``host`` and extensions; names in lower case, values unquoted."""
-
-
-def parse_forwarded(text: str) -> tuple[Element, ...] | None:
-    """Return the elements of ``text``, several lines joined with commas, without empty ones; None when it is invalid."""
-    elements: list[dict[str, str]] = [{}]
-    at, text = 0, text.strip(" \t")
-    while at < len(text):
-        pair = _PAIR.match(text, at)
-        if pair is not None:
-            name = pair[1].lower()
-            if name in elements[-1]:
-                return None
-            elements[-1][name] = pair[2] if pair[2] is not None else _ESCAPED.sub(r"\1", pair[3])
-            at = pair.end()
-        between = _BETWEEN.match(text, at)
-        if between is None:
-            return None
-        if between[1] == ",":
-            elements.append({})
-        at = between.end()
-    return tuple(element for element in elements if element)
-
-
-def outermost(elements: Sequence[Element], is_trusted: Callable[[str], bool]) -> tuple[Element, ...]:
-    """Return the last of ``elements`` that trusted proxies wrote, that of the outermost first.
-
-    The last one is of the proxy that connected, which is trusted.  When ``is_trusted`` says so of its ``for``, the one before it
-    counts as well, and so on.
-    """
-    first = len(elements) - 1
-    while first > 0 and is_trusted(elements[first].get("for", "")):
-        first -= 1
-    return tuple(elements[max(first, 0) :])
-
 
 Network = IPv4Network | IPv6Network
 _Address = IPv4Address | IPv6Address
@@ -198,9 +154,9 @@ def client_address(request: Request, addresses: Addresses) -> str:
         return passed_on.address
     peer = _peer(request)
     if is_trusted_peer(request, addresses):
-        told = _told_addresses(request)
-        outside = {named[-1] for chain in told if (named := [one for one in chain if not _is_trusted(one, addresses)])}
-        clients = outside or {chain[-1] for chain in told}
+        claimed = _claimed_addresses(request)
+        outside = {named[-1] for chain in claimed if (named := [one for one in chain if not _is_trusted(one, addresses)])}
+        clients = outside or {chain[-1] for chain in claimed}
         if len(clients) == 1:
             return str(clients.pop())
     return UNIX if peer is None else str(peer)
@@ -219,7 +175,7 @@ def is_local(request: Request) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether ``host``, as ``Host`` has it, is this machine to whoever uses it."""
+    """Return whether ``host``, as ``Host`` has it, always means the machine itself."""
     name = host.rpartition(":")[0] or host
     address = _ip(host)
     return name.lower() == "localhost" if address is None else address.is_loopback
@@ -267,7 +223,7 @@ def _was_forwarded(request: Request) -> bool:
     return any(name in _SIGNS_OF_A_PROXY or name.startswith(b"x-forwarded") for name in names)
 
 
-def _told_addresses(request: Request) -> list[list[_Address]]:
+def _claimed_addresses(request: Request) -> list[list[_Address]]:
     """Return the addresses in each forwarding header that has any, the client's first; 0.0.0.0 for unreadable ones."""
     lists = [
         (header(request, "x-forwarded-for") or "").split(","),

@@ -10,7 +10,8 @@ import base64
 import binascii
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -24,15 +25,16 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from twistpi.auth import tokens as api_tokens
-from twistpi.auth.passwords import BLANK, LONGEST_WAIT, Remembered, Throttle, hash_password, verify_password
+from twistpi.auth.passwords import BLANK, LONGEST_WAIT, Remembered, Throttle, hash_password, is_argon2_hash, verify_password
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import AskFirst, LoginFailed, TwistpiError
 from twistpi.model.records import NOBODY, Principal, User
-from twistpi.rules.accounts import is_expired
+from twistpi.rules.token_requests import is_expired
 from twistpi.web.addresses import Addresses, client_address, is_local
 from twistpi.web.request import header
+from twistpi.web.sessions import Sessions
 
 if TYPE_CHECKING:
     from twistpi.view.read import Readers
@@ -135,6 +137,10 @@ class PasswordCheck(Protocol):
         """Return whether ``password``, given by a client at ``address``, is that of the user ``name``. Raise ``AskFirst``."""
 
 
+ReplaceHash = Callable[[str, str, str], Awaitable[object]]
+"""Gives a user another hash of the same password: name, the former hash, the new one."""
+
+
 class SharedThrottle(Protocol):
     """Another server that counts wrong passwords, its own and those that came here."""
 
@@ -161,6 +167,9 @@ class Authenticator:
     """Verifies the passwords that are not remembered here; None if this process does so itself."""
     shared: SharedThrottle | None = None
     """Counts the wrong passwords of several servers; None where this one is alone, or is the one that counts."""
+    replace_hash: ReplaceHash | None = None
+    """Called where a password was right whose hash is another server's; None where nothing can be written."""
+    sessions: Sessions = attrs.field(init=False)
     _remembered: Remembered = attrs.field(init=False)
     _throttle: Throttle = attrs.field(init=False, factory=Throttle)
     _tries: SingleFlight[tuple[bytes, str], bool] = attrs.field(init=False, factory=SingleFlight)
@@ -171,20 +180,29 @@ class Authenticator:
     _principals: WeakKeyDictionary[Request, Principal] = attrs.field(init=False, factory=WeakKeyDictionary)
     """The callers of the requests in progress, so that a handler may call ``principal`` twice."""
 
+    @sessions.default
+    def _new_sessions(self) -> Sessions:
+        return Sessions(self.readers, self.tokens, self.clock, self.entropy, self.addresses)
+
     @_remembered.default
     def _new_memory(self) -> Remembered:
         return Remembered(self.entropy(32))
 
     async def principal(self, request: Request) -> Principal:
-        """Return the caller of ``request``: ``NOBODY`` without valid credentials.
+        """Return the caller of ``request``, by its credentials or, for what only reads, its session; else ``NOBODY``.
 
         Raises ``TwistpiError`` only: nothing is known then.
         """
         known = self._principals.get(request)
         if known is None:
             credentials = credentials_of(request)
-            known = NOBODY if credentials is None else await self._prove(request, credentials)
+            known = self.sessions.principal(request) if credentials is None else await self._prove(request, credentials)
             self._principals[request] = known
+        return known
+
+    def form_principal(self, request: Request, form_token: str) -> Principal:
+        """Return who sends a form with ``form_token``; from then on ``principal`` returns the same.  Raise ``TwistpiError``."""
+        known = self._principals[request] = self.sessions.form_principal(request, form_token)
         return known
 
     def known(self, request: Request) -> Principal:
@@ -192,7 +210,11 @@ class Authenticator:
         return self._principals.get(request, NOBODY)
 
     async def login(self, user: str, password: str, address: str, *, local: bool) -> tuple[str, int]:
-        """Return a login token for ``user`` and the seconds for which it is valid.
+        """Return a login token for ``user`` and the seconds for which it is valid; raise what ``proved`` raises."""
+        return await self.token_for(await self.proved(user, password, address, local=local))
+
+    async def proved(self, user: str, password: str, address: str, *, local: bool) -> User:
+        """Return the user of this name, who logs in with ``password``.
 
         ``address`` is where the login comes from, and ``local`` whether that is this machine, where a blank password is enough.
         Raises ``LoginFailed``, and ``TwistpiError`` if too many passwords wait.
@@ -201,7 +223,7 @@ class Authenticator:
         if found is None:
             raise LoginFailed(f"user {user!r} could not be authenticated")
         _log.info("{user} logged in from {address}.", user=found.name, address=address)
-        return await self.token_for(found)
+        return found
 
     async def token_for(self, user: User) -> tuple[str, int]:
         """Return a login token for ``user``, who was authenticated, and the seconds for which it is valid."""
@@ -238,7 +260,7 @@ class Authenticator:
             return self._with_login_token(credentials)
         halves = api_tokens.split(credentials.secret)
         if halves is not None:
-            return self._with_api_token(*halves)
+            return self.with_api_token(*halves)
         address, local = client_address(request, self.addresses), is_local(request)
         try:
             found = await self.check_password(credentials.user, credentials.secret, address, local=local)
@@ -252,7 +274,7 @@ class Authenticator:
             return NOBODY
         return Principal(claim.user, claim.groups)
 
-    def _with_api_token(self, public: str, secret: str) -> Principal:
+    def with_api_token(self, public: str, secret: str) -> Principal:
         """Return the owner of an API token; the user name is ignored, ``__token__`` is customary."""
         reader = self.readers.get()
         token = reader.api_token(public)
@@ -288,7 +310,7 @@ class Authenticator:
         if not await self._tries.join((digest, address), verify):
             return None
         self._remembered.add(digest, self.clock.seconds())
-        return user
+        return user if kept is None or not is_argon2_hash(kept) else self.readers.get().user(name)
 
     async def _is_right(self, user: User | None, shown: Credentials, address: str, digest: bytes, *, local: bool) -> bool:
         if self.elsewhere is not None:
@@ -313,6 +335,9 @@ class Authenticator:
             self.password_was_right(counted_as, address)
             if self.shared is not None:
                 Deferred.fromCoroutine(self.shared.succeeded(counted_as, address))
+            if self.replace_hash is not None and kept is not None and is_argon2_hash(kept):
+                with suppress(TwistpiError):  # the password was right, and the next login tries again
+                    await self.replace_hash(counted_as, kept, await self.hash_password(shown.secret))
         else:
             # An unknown name may be a password that slipped into the wrong field.
             _log.info("A login of {user} from {address} failed.", user=counted_as or "a user who does not exist", address=address)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from typing import Final
 
+import attrs
 import orjson
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -13,15 +15,20 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from twistpi.model.errors import LoginFailed, LoginNeeded, PermissionDenied, TwistpiError
-from twistpi.model.records import Principal
+from twistpi.model.errors import FileRefused, LoginFailed, LoginNeeded, PermissionDenied, TwistpiError, fields_of
+from twistpi.model.records import NOTHING, Principal
 from twistpi.model.server_errors import StorageFull, SyncFailed, WrittenNotShown
 from twistpi.model.text import one_line
 from twistpi.web.replies import JSON, NO_STORE, TEXT, VARY, Headers, Reply, length_of, phrase_of
 from twistpi.web.request import is_form
 
-_RETRY_AFTER = b"5"
-"""Seconds; installers that honour it wait exactly that long, so it is short."""
+_RETRY_AFTER = b"2"
+"""Seconds, where nothing else is known.
+
+pip 26.3 waits exactly that long before each of its five further attempts (urllib3's ``Retry.sleep_for_retry``): ten seconds in
+all, longer than the pause of five for an upstream that failed, and than a restart.  Without the header it waits 7.5 seconds.
+uv 0.13 does not look at it, and gives up after seven to ten.
+"""
 _CHALLENGE = (b"WWW-Authenticate", b'Basic realm="pypi"')
 """Makes installers ask for a login, or stop, instead of looking for the same name elsewhere (RFC 7617)."""
 _SURPRISE = "Something went wrong here; the server's log tells more."
@@ -47,7 +54,10 @@ def reply_to(failure: Failure, *, wants_json: bool, path: str, request_id: str =
         if error.status >= 500:
             text = "{path} answered {status}: {reason} (request {request})"
             log.warn(text, path=path, status=error.status, reason=str(error), request=request_id)
-        return error_reply(error.status, _told_outside(error), wants_json=wants_json, extra=_headers_of(error))
+        fields = _fields_of(error)
+        reply = error_reply(error.status, _public_text(error), wants_json=wants_json, extra=_headers_of(error), fields=fields)
+        # pip and uv show the phrase of the status line, and nothing else.
+        return attrs.evolve(reply, reason=phrase_of(error.sentence)) if isinstance(error, FileRefused) else reply
     if isinstance(error, HTTPException) and error.code is not None:
         return _routing_reply(error, wants_json=wants_json, path=path)
     log.failure("{path} failed (request {request})", failure=failure, path=path, request=request_id)
@@ -89,16 +99,18 @@ def _submit_reply(failure: Failure, *, wants_json: bool, path: str, request_id: 
     reason = phrase_of(plain.body.decode().rstrip("\n"))
     if not wants_json:
         return Reply(plain.status, plain.headers, plain.body, reason)
-    told = {"message": reason, "code": f"{plain.status} {reason}", "title": reason}
-    body = orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    fields = {"message": reason, "code": f"{plain.status} {reason}", "title": reason}
+    body = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     kept = tuple(header for header in plain.headers if header[0] not in (b"Content-Type", b"Content-Length"))
     return Reply(plain.status, ((b"Content-Type", JSON), length_of(body), *kept), body, reason)
 
 
-def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers = ()) -> Reply:
-    """Return ``message`` as JSON or as text; no cache may store it."""
+def error_reply(
+    status: int, message: str, *, wants_json: bool, extra: Headers = (), fields: Mapping[str, object] = NOTHING
+) -> Reply:
+    """Return ``message`` as JSON, with ``fields`` beside it, or as text; no cache may store it."""
     if wants_json:
-        kind, body = JSON, orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE)
+        kind, body = JSON, orjson.dumps({"message": message, **fields}, option=orjson.OPT_APPEND_NEWLINE)
     else:
         kind, body = TEXT, f"{message}\n".encode("utf-8", "replace")
     if status == 503 and not any(name == b"Retry-After" for name, _value in extra):
@@ -106,14 +118,17 @@ def error_reply(status: int, message: str, *, wants_json: bool, extra: Headers =
     return Reply(status, ((b"Content-Type", kind), length_of(body), NO_STORE, VARY, *extra), body)
 
 
-def _told_outside(error: TwistpiError) -> str:
+def _public_text(error: TwistpiError) -> str:
     """Return what clients are told of ``error``: all of it, without paths of the server's disk."""
     if isinstance(error, WrittenNotShown):
         return (
             f"The change is stored in the changelog as entry {error.serial}, but the server cannot write to its disk now "
             f"({error.reason}). It shows as soon as there is room, so there is no need to send it again."
         )
-    if isinstance(error, StorageFull | SyncFailed):
+    if isinstance(error, StorageFull):
+        advice = "Nothing was changed. Try again once its administrator has made room (twistpi du, twistpi evict)"
+        return f"The server cannot write to its disk now ({error.reason}). {advice}; reading still works."
+    if isinstance(error, SyncFailed):
         return f"The server cannot write to its disk now ({error.reason}). Reading still works; try again later."
     return str(error)
 
@@ -122,9 +137,19 @@ def _headers_of(error: TwistpiError) -> Headers:
     """Return the headers that belong to an error."""
     if isinstance(error, LoginNeeded):
         return (_CHALLENGE,)
+    if isinstance(error, FileRefused):
+        until = "" if error.until is None else f"; until={error.until}"
+        return ((b"X-Twistpi-Policy", f"{error.rule}; index={error.index}{until}".encode("ascii", "replace")),)
     if error.retry_after is not None:
         return ((b"Retry-After", b"%d" % error.retry_after),)
     return ()
+
+
+def _fields_of(error: TwistpiError) -> Mapping[str, object]:
+    """Return what programs are told of an error beside its sentence."""
+    if not isinstance(error, FileRefused):
+        return NOTHING
+    return {name: value for name, value in fields_of(error).items() if name != "sentence"}
 
 
 def _routing_reply(error: HTTPException, *, wants_json: bool, path: str) -> Reply:

@@ -1,4 +1,4 @@
-"""The first look at a request: refuses what no route may see, forwards what another server answers; and the site of a replica
+"""The first look at a request: refuses what no route may see, forwards what another server answers; and the site of a server
 that has nothing to serve yet.
 """
 
@@ -19,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
 from twistpi.model.errors import TwistpiError
+from twistpi.model.monitoring import Check
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NodeRefused
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix
@@ -26,7 +27,7 @@ from twistpi.web.errors import error_reply, failure_reply
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest
 from twistpi.web.forwarding.headers import REFUSED
 from twistpi.web.forwarding.peers import TrustedPeers
-from twistpi.web.handlers.operations import ALIVE
+from twistpi.web.handlers.operations import ALIVE, ready_reply
 from twistpi.web.paths import merge_slashes, segments_of, without_prefix
 from twistpi.web.replies import JSON, NO_STORE, Headers, Reply, Responder, length_of, put, redirect_reply, result_reply
 from twistpi.web.request import TwistpiRequest, query_of, speaks_json
@@ -73,12 +74,12 @@ class Front(Resource):
         if not isinstance(refusal, NodeRefused):
             log.info("A request for {path} was refused: {reason}", path=request.path.decode("latin-1"), reason=str(refusal))
             return error_reply(refusal.status, str(refusal), wants_json=speaks_json(request))
-        told = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
+        headers = ((REFUSED.encode("ascii"), refusal.reason.encode("ascii")), *self._trusted_peers.headers())
         sentence = (
             "A request that another server passes on must prove where it comes from, and the token of this one does not: "
             f"{refusal.reason}. Servers that pass requests on share one secret; see the setting secretfile."
         )
-        return error_reply(refusal.status, sentence, wants_json=True, extra=told)
+        return error_reply(refusal.status, sentence, wants_json=True, extra=headers)
 
     async def _relay(self, request: Request, forwarding: ForwardedRequest) -> None:
         """Answer ``request`` as the other server does, when that is there."""
@@ -99,20 +100,28 @@ class Front(Resource):
 
 _CLOSE: Headers = ((b"Connection", b"close"),)
 _ALIVE = frozenset({b"/+health", b"/+health/"})
+_READY = frozenset({b"/+ready", b"/+ready/"})
 _STATUS = frozenset({b"/+status", b"/+status/"})
 
 
 class Waiting(Resource):
-    """What a replica says until it can serve."""
+    """What a server says until it can serve."""
 
     isLeaf = True  # noqa: N815
 
     def __init__(
-        self, default_headers: Callable[[], Headers], sentence: Callable[[], str], facts: Callable[[], Mapping[str, Json]]
+        self,
+        default_headers: Callable[[], Headers],
+        sentence: Callable[[], str],
+        facts: Callable[[], Mapping[str, Json]],
+        retry_after: Callable[[], int | None],
     ) -> None:
-        """``sentence`` returns why nothing is served yet, and ``facts`` the status."""
+        """``sentence`` returns why nothing is served yet, and ``facts`` the status.
+
+        ``retry_after`` returns in how many seconds a client should ask again, or None where that cannot be told.
+        """
         super().__init__()
-        self._default_headers, self._sentence, self._facts = default_headers, sentence, facts
+        self._default_headers, self._sentence, self._facts, self._retry_after = default_headers, sentence, facts, retry_after
 
     def render(self, request: Request) -> bytes:
         """Answer with the status, or 503."""
@@ -123,7 +132,11 @@ class Waiting(Resource):
             return put(request, result_reply("status", dict(self._facts())), default_headers)
         if request.path in _ALIVE:
             return put(request, Reply(200, ((b"Content-Type", JSON), length_of(ALIVE), NO_STORE), ALIVE), default_headers)
-        reply = error_reply(503, self._sentence(), wants_json=speaks_json(request))
+        if request.path in _READY:
+            return put(request, ready_reply([Check("started", fine=False, sentence=self._sentence())]), default_headers)
+        seconds = self._retry_after()
+        extra = () if seconds is None else ((b"Retry-After", b"%d" % seconds),)
+        reply = error_reply(503, self._sentence(), wants_json=speaks_json(request), extra=extra)
         return put(request, reply, default_headers)
 
 
@@ -146,7 +159,8 @@ class WaitingSite(Site):
 class SiteHolder(Factory):
     """The factory of the listening ports: it has the connections of ``site``, which is set before the first one comes.
 
-    A new replica sets it twice: a ``WaitingSite``, whose connections end with their first answer, and its own site.
+    A new replica, and a server that builds its view, set it twice: a ``WaitingSite``, whose connections end with their first
+    answer, and their own site.
     """
 
     noisy = False

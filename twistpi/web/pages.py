@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import gzip
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -45,6 +46,7 @@ from twistpi.simple.urls import quote_path
 from twistpi.view.page_cache import PageKey
 from twistpi.web.access import Access
 from twistpi.web.fast.ready import PAGE_BASE, CacheStatus, Content, ReadyAnswers, ReadyPage
+from twistpi.web.policies import Policies
 from twistpi.web.project_sources import ContributingIndexes, ProjectSources
 from twistpi.web.traffic import Traffic
 
@@ -83,6 +85,10 @@ class PageRequest:
         return self.visibility.index.name
 
 
+Make = Callable[[ContributingIndexes, int], Awaitable[tuple[ReadyPage, CacheStatus]]]
+"""Makes a page of what some indexes have, with a mark of the page cache from before."""
+
+
 class InvalidationKind(enum.IntEnum):
     """What an invalidation is about."""
 
@@ -94,6 +100,8 @@ class InvalidationKind(enum.IntEnum):
     """The bytes of a file, or of its metadata, are here now; a page that says the same without them stays valid."""
     INDEX = 3
     """An index was created, deleted or reconfigured."""
+    ADVISORIES = 4
+    """Other advisories are known about a project, wherever it is; about perhaps all, where none is named."""
 
 
 @attrs.frozen
@@ -135,6 +143,12 @@ def invalidations_of(changes: Iterable[Change]) -> Iterator[Invalidation]:
                 pass
 
 
+def invalidations_by_advisories(projects: Collection[str] | None) -> list[Invalidation]:
+    """Return what is invalid when other advisories are known about ``projects``; None for perhaps all."""
+    names = [""] if projects is None else sorted(projects)
+    return [Invalidation(InvalidationKind.ADVISORIES, "", project) for project in names]
+
+
 @attrs.define(eq=False)
 class Pages:
     """Makes and keeps the simple pages."""
@@ -145,6 +159,7 @@ class Pages:
     _offload: Offload
     _traffic: Traffic
     _clock: IReactorTime
+    _policies: Policies
     _offline: bool
     """Whether pages list only files that are here."""
     _rendering: SingleFlight[tuple[PageKey, str, int], ReadyPage] = attrs.field(factory=SingleFlight, init=False)
@@ -157,25 +172,30 @@ class Pages:
         Raise ``UnknownIndex``, ``UnknownProject``, ``UpstreamFailed``, ``UpstreamUnreachable``, ``LoginNeeded`` or
         ``PermissionDenied``.
         """
+        return await self.kept_or_made(asked.key, asked.visibility, asked.outside, partial(self._make, asked))
+
+    async def kept_or_made(
+        self, key: PageKey, visibility: VisibleIndexes, outside: str, make: Make
+    ) -> tuple[ReadyPage, CacheStatus] | None:
+        """Return the page under ``key``, or what ``make`` makes once the upstreams were asked; else as ``page``."""
         cache, now = self._ready.page_cache, self._clock.seconds()
-        page = cache.get(asked.key)
-        if page is not None and page.fresh_until > now and page.suits(asked.outside):
+        page = cache.get(key)
+        if page is not None and page.is_fresh(now) and page.suits(outside):
             self._traffic.pages["memory"] += 1
             return page, page.status
-        found = await self.sources.ask(asked.visibility, asked.project)
-        if not self._access.is_current(asked.visibility):
+        found = await self.sources.ask(visibility, key.project)
+        if not self._access.is_current(visibility):
             return None
-        page = cache.get(asked.key)
-        if page is None or not page.suits(asked.outside):
-            # A request after a change must not join a rendering that began before it; the mark moves with every change.
-            mark = cache.mark()
-            if sum(self._access.reader.link_count(index.name, asked.project) for index in found.indexes) <= FEW_LINKS:
-                page = self._keep(asked, self._build(asked, found.indexes), mark)
-            else:
-                page = await self._rendering.join((asked.key, asked.outside, mark), lambda: self._make_large(asked, found, mark))
-        page.renew(found.status.as_kept(), found.fresh_until)
-        self._traffic.pages[found.status.kind] += 1
-        return page, found.status
+        page, status, now = cache.get(key), found.status, self._clock.seconds()
+        if page is None or not page.is_valid(now) or not page.suits(outside):
+            page, status = await make(found, cache.mark())
+        page.renew(status.as_kept(), found.fresh_until, now)
+        self._traffic.pages[status.kind] += 1
+        return page, status
+
+    def keep(self, key: PageKey, page: ReadyPage, mark: int) -> bool:
+        """Keep ``page``, unless what it was made of changed since ``mark``; return whether it is kept."""
+        return self._ready.page_cache.put(key, page, since=mark)
 
     def learn(self, path: bytes, variant: str, asked: PageRequest) -> None:
         """Have the fast path answer requests for ``path`` in ``variant`` with this page, if everybody may see it."""
@@ -197,7 +217,13 @@ class Pages:
                 case InvalidationKind.INDEX:
                     self._access.forget()
                     cache.forget(touch.index)
-                    ready.forget_files(touch.index)
+                    ready.forget_all_files()
+                case InvalidationKind.ADVISORIES:
+                    ready.forget_all_files()
+                    if touch.project:
+                        cache.forget_everywhere(touch.project)
+                    else:
+                        cache.clear()
 
     def forget_everything(self) -> None:
         """Forget all that is in memory."""
@@ -211,12 +237,19 @@ class Pages:
         self._ready.page_cache.forget(index, project)
         self._ready.forget_files(index, project)
 
+    async def _make(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> tuple[ReadyPage, CacheStatus]:
+        if sum(self._access.reader.link_count(index.name, asked.project) for index in found.indexes) <= FEW_LINKS:
+            return self._keep(asked, self._build(asked, found.indexes), mark), found.status
+        # A request after a change must not join a rendering that began before it; the mark moves with every change.
+        key = (asked.key, asked.outside, mark)
+        return await self._rendering.join(key, lambda: self._make_large(asked, found, mark)), found.status
+
     async def _make_large(self, asked: PageRequest, found: ContributingIndexes, mark: int) -> ReadyPage:
         return self._keep(asked, await self._offload(self._build, asked, found.indexes), mark)
 
     def _keep(self, asked: PageRequest, built: _Built, mark: int) -> ReadyPage:
         page, settled = built
-        if self._ready.page_cache.put(asked.key, page, since=mark):
+        if self.keep(asked.key, page, mark):
             for owner, is_settled in settled.items():
                 self._note_settled(owner, is_settled=is_settled and not self._offline)
         return page
@@ -230,8 +263,10 @@ class Pages:
 
     def _build(self, asked: PageRequest, indexes: Sequence[Index]) -> _Built:
         """Read, merge and render; called in any thread."""
-        reader = self._access.reader
-        closed = {index.name for index in indexes if not is_open(index)}
+        reader, now = self._access.reader, self._clock.seconds()
+        inheritance = asked.visibility.inheritance
+        # The policies of the requested index count for files only below itself.
+        closed = {index.name for index in indexes if not is_open(index) or inheritance.own_policies(index.name)}
         attested = {
             (index.name, filename): f"{asked.outside}/{quote_path(asked.index if index.name in closed else index.name)}/"
             for index in indexes
@@ -242,6 +277,8 @@ class Pages:
         known = [_with_provenance(project, attested) for project in found] if attested and asked.outside else found
         if not known:
             raise UnknownProject(asked.index, asked.project)
+        judged = [self._policies.apply(one, inheritance) for one in known]
+        known = [one.known for one in judged]
         # Where an upstream has nothing left, what it once said must not colour what others say.
         merged = merge(asked.index, asked.project, [one for one in known if one.files or not one.vanished] or known)
         merged = attrs.evolve(merged, note=silence_note(asked.project, asked.visibility.visible, indexes))
@@ -259,6 +296,8 @@ class Pages:
             private=not asked.visibility.is_open,
             last_serial=merged.header.last_serial,
             outside=asked.outside if attested else None,
+            valid_until=min(one.until for one in judged),
+            valid_from=now,
         )
         return page, {(project.index, project.project): _is_settled(project) for project in known}
 

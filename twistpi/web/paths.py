@@ -16,12 +16,14 @@ READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _SLASHES: Final = re.compile(rb"/{2,}")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _OF_EACH_SERVER: Final = frozenset(
-    b"+status +health +ready +metrics +gc +promote +resync".split()
+    b"+status +health +ready +metrics +advisories +gc +evict +compact +promote +resync".split()
     + b"+attempts +changelog +snapshot +blob +blobs +relay +peer +fence".split()
 )
 """Routes that are about one server and its disk, or for other servers."""
 _QUESTIONS: Final = frozenset({b"+api", b"+authcheck", b"+straight"})
 """Routes that change nothing, whatever the method."""
+_SEARCH: Final = frozenset(b"+search +search.json +searchhelp".split())
+"""Routes that only read what every process reads."""
 
 
 def is_host(text: str) -> bool:
@@ -87,11 +89,13 @@ def without_prefix(segments: Sequence[bytes], prefix: str) -> list[bytes]:
 
 
 def replica_answers(method: bytes, path: bytes) -> bool:
-    """Return whether a replica answers a request itself: all that only reads, and all that is about this server.
+    """Return whether a replica answers a request itself: what only reads, but for downloads, and all that is about this server.
 
     ``path`` is as sent, without the query and the prefix of the outside URL.
     """
     first, last = _ends(path)
+    if last == b"+downloads":
+        return False  # the primary has those of all servers
     return method in READS or first in _OF_EACH_SERVER or first in _QUESTIONS or last == b"+api"
 
 
@@ -99,8 +103,15 @@ def worker_answers(method: bytes, path: bytes) -> bool:
     """Return whether a worker tries to answer a request itself: what reads the view, and nothing about the whole server."""
     first, last = _ends(path)
     if first.startswith(b"+"):
-        return first in _QUESTIONS
+        return first in _QUESTIONS or (first in _SEARCH and method in READS)
     return method in READS or last == b"+api"
+
+
+def is_search_call(method: bytes, path: bytes, content_type: bytes) -> bool:
+    """Return whether a request is a call of XML-RPC to an index, which only searches; ``path`` as above."""
+    segments = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment]
+    is_index = len(segments) == 2 and not any(segment.startswith(b"+") for segment in segments)
+    return method == b"POST" and is_index and content_type.partition(b";")[0].strip().lower() == b"text/xml"
 
 
 def _ends(path: bytes) -> tuple[bytes, bytes]:

@@ -16,7 +16,7 @@ from twistpi.web.access import Access
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import CacheStatus, ReadyAnswers
 
-_Told = tuple[Index, "PageState"]
+_Answer = tuple[Index, "PageState"]
 """A mirror, and how fresh what it says is."""
 _Failed = tuple[Index, TwistpiError]
 """A mirror, and why it does not answer."""
@@ -56,14 +56,14 @@ class ProjectSources:
         """
         indexes = self.of(visibility, project)
         mirrors = [index for index in indexes if index.is_mirror]
-        told: list[_Told]
+        states: list[_Answer]
         failed: list[_Failed]
         if len(mirrors) == len(indexes) == 1:
-            told, failed = [(mirrors[0], await self._mirrors.pages.ensure(mirrors[0], project))], []
+            states, failed = [(mirrors[0], await self._mirrors.pages.ensure(mirrors[0], project))], []
         else:
-            told, failed = await self._ask_each(mirrors, project)
-            self._require(visibility, project, indexes, told, failed)
-        status, fresh_until = self._status(told, failed)
+            states, failed = await self._ask_each(mirrors, project)
+            self._require(visibility, project, indexes, states, failed)
+        status, fresh_until = self._status(states, failed)
         now = self.of(visibility, project)
         return ContributingIndexes(now, status, fresh_until if now == indexes else 0.0)
 
@@ -76,11 +76,11 @@ class ProjectSources:
         mirrors = [index for index in indexes if index.is_mirror]
         if not mirrors:
             return
-        told, failed = await self._ask_each(mirrors, project, force=True)
+        answers, failed = await self._ask_each(mirrors, project, force=True)
         if failed:
             raise failed[0][1]
-        self._require(visibility, project, indexes, told, failed)
-        for mirror, state in told:
+        self._require(visibility, project, indexes, answers, failed)
+        for mirror, state in answers:
             if state.kind == "stale":
                 raise UpstreamFailed(mirror.name, project, state.reason or "it did not answer")
         for mirror in mirrors:
@@ -88,18 +88,18 @@ class ProjectSources:
 
     async def _ask_each(
         self, mirrors: Sequence[Index], project: str, *, force: bool = False
-    ) -> tuple[list[_Told], list[_Failed]]:
+    ) -> tuple[list[_Answer], list[_Failed]]:
         """Ask several mirrors; those that were deleted or lack the project are left out of both lists."""
         asked = [Deferred.fromCoroutine(self._outcome(mirror, project, force)) for mirror in mirrors]
-        told: list[_Told] = []
+        answers: list[_Answer] = []
         failed: list[_Failed] = []
         for mirror, asking in zip(mirrors, asked, strict=True):
             outcome = await asking
             if not isinstance(outcome, TwistpiError):
-                told.append((mirror, outcome))
+                answers.append((mirror, outcome))
             elif not isinstance(outcome, UnknownProject | UnknownIndex):
                 failed.append((mirror, outcome))
-        return told, failed
+        return answers, failed
 
     async def _outcome(self, mirror: Index, project: str, force: bool) -> PageState | TwistpiError:
         try:
@@ -108,23 +108,28 @@ class ProjectSources:
             return error
 
     def _require(
-        self, visibility: VisibleIndexes, project: str, indexes: Sequence[Index], told: Sequence[_Told], failed: Sequence[_Failed]
+        self,
+        visibility: VisibleIndexes,
+        project: str,
+        indexes: Sequence[Index],
+        answers: Sequence[_Answer],
+        failed: Sequence[_Failed],
     ) -> None:
         """Raise an error unless an index has the project: it is unknown, or an upstream did not answer."""
         knowing = [index for index in indexes if not index.is_mirror] + [mirror for mirror, _error in failed]
         reader = self._access.reader
-        if told or any(reader.has_project(index.name, project) for index in knowing):
+        if answers or any(reader.has_project(index.name, project) for index in knowing):
             return
         raise failed[0][1] if failed else UnknownProject(visibility.index.name, project)
 
-    def _status(self, told: Sequence[_Told], failed: Sequence[_Failed]) -> tuple[CacheStatus, float]:
+    def _status(self, answers: Sequence[_Answer], failed: Sequence[_Failed]) -> tuple[CacheStatus, float]:
         """Return the status of the least fresh mirror, and until when it holds; if one failed, that is not at all."""
         missing = "; ".join(f"{mirror.name}: {getattr(error, 'reason', error)}" for mirror, error in failed) or None
-        if not told:
+        if not answers:
             return CacheStatus(missing=missing), float("inf") if missing is None else 0.0
         now = self._clock.seconds()
-        expiry = min(float(mirror.config.get("mirror_cache_expiry", self._mirrors.cache_expiry)) for mirror, _state in told)
-        states = [state for _mirror, state in told]
+        expiry = min(float(mirror.config.get("mirror_cache_expiry", self._mirrors.cache_expiry)) for mirror, _state in answers)
+        states = [state for _mirror, state in answers]
         worst = max(states, key=lambda state: (state.kind == "stale", state.kind == "miss", state.age))
         checked_at = now - worst.age
         status = CacheStatus(worst.kind, checked_at, checked_at + expiry, worst.source or "local", worst.reason, missing)

@@ -19,16 +19,24 @@ from twistpi.model.text import one_line
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names (spelled as Twisted spells them) and values, in the order they are sent."""
 
+SET_COOKIE = b"Set-Cookie"
+"""The one header that may occur more than once (RFC 6265, 3)."""
 NO_STORE = (b"Cache-Control", b"no-store")
 NO_CACHE = (b"Cache-Control", b"no-cache")
 VARY = (b"Vary", b"Accept, Accept-Encoding")
 VARY_ALIAS = (b"Vary", b"Accept, Accept-Encoding, User-Agent")
 HTML = b"text/html; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
+CSV = b"text/csv; charset=utf-8"
 PRIVATE = (b"Cache-Control", b"private, no-cache")
 """For what depends on the caller."""
-VARY_CALLER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth")
+VARY_CALLER = (b"Vary", b"Accept, Accept-Encoding, Authorization, X-Devpi-Auth, Cookie")
 """The same; no credentials are a value, too."""
+CROSS_ORIGIN: Headers = (
+    (b"Access-Control-Allow-Origin", b"*"),
+    (b"Access-Control-Expose-Headers", b"Content-Range, ETag, Retry-After, X-PyPI-Last-Serial"),
+)
+"""For what pages of any site may read (Fetch standard, "CORS protocol"): ``*`` is for requests without credentials alone."""
 BINARY = b"application/octet-stream"
 JSON = b"application/json"
 """Without a charset: the devpi client compares the whole value."""
@@ -63,12 +71,14 @@ class DefaultHeaders:
     primary_uuid: Callable[[], str | None] = lambda: None
     """The same of the primary whose log this server follows, once that is known; ``X-Devpi-Primary-Uuid``.  None where this
     server follows no other: then it is its own."""
+    cross_origin: Headers = CROSS_ORIGIN
+    """What is beside them where pages of any site may read; empty where no other site may read anything."""
     serial: int = 0
     """The last serial announced; ``X-Devpi-Serial``."""
     moved_at: float | None = None
     """When that was, in Unix seconds; None for before this server started."""
     version: int = 0
-    """Another number whenever ``headers`` changed, so that who keeps ready bytes knows."""
+    """Another number whenever ``headers`` changed, which makes ready bytes out of date."""
     headers: Headers = ()
     _second: int = -1
 
@@ -114,8 +124,12 @@ def put_head(request: Request, status: int, headers: Sequence[tuple[bytes, bytes
     """Make ``headers``, the default ones included, those of the response to ``request``."""
     request.setResponseCode(status, (reason or HTTPStatus(status).phrase).encode("latin-1"))
     forget_headers(request)
-    for name, value in headers:
-        request.responseHeaders.setRawHeaders(name, [value])
+    shared = CROSS_ORIGIN if getattr(request, "is_shared", False) else ()
+    for name, value in (*headers, *shared):
+        if name == SET_COOKIE:
+            request.responseHeaders.addRawHeader(name, value)
+        else:
+            request.responseHeaders.setRawHeaders(name, [value])
     request_id: str = getattr(request, "request_id", "")
     if request_id:
         request.responseHeaders.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
@@ -195,8 +209,8 @@ def message_reply(message: str, status: int = 200) -> Reply:
 
 def result_reply(kind: str, result: Json, status: int = 200, *, message: str | None = None, secret: bool = False) -> Reply:
     """Return ``result`` in the devpi envelope; no cache may store a ``secret`` one."""
-    told = {} if message is None else {"message": message}
-    return json_reply({"type": kind, **told, "result": result}, status, caching=NO_STORE if secret else PRIVATE)
+    extra = {} if message is None else {"message": message}
+    return json_reply({"type": kind, **extra, "result": result}, status, caching=NO_STORE if secret else PRIVATE)
 
 
 def redirect_reply(location: str, status: int = 301) -> Reply:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -11,6 +13,7 @@ import orjson
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from twistpi.http.conditional import parse_tags, tags_match
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.records import Json
 from twistpi.simple.negotiate import Representation, accepts_gzip, choose
@@ -19,6 +22,8 @@ from twistpi.web.paths import check_head
 from twistpi.web.receiving.streamed_body import choose_body
 from twistpi.web.traffic import ABANDONED
 
+JsonSource = Callable[[], Json]
+"""Returns what a request says, as JSON; raises ``BadRequest`` where it cannot be read.  A form of a page is one, too."""
 _INSTALLERS = ("pip/", "uv/", "setuptools/", "distribute/", "pex/")
 _LARGEST_BODY = 1024 * 1024
 """Bytes of a request body that are kept."""
@@ -26,6 +31,8 @@ _MOST_LEVELS = 100
 """How deep a JSON body may be nested."""
 _JSON_ONLY = (b"/+api", b"/+login", b"/+status", b"/+authcheck", b"/+tokens")
 """The ends of paths at which nothing but JSON is spoken."""
+_PACKAGE_JSON = re.compile(rb"(?:(?:/[^/]+){2}/(?!\+simple/)[^/]+|/pypi/[^/]+)/json/?\Z")
+"""Likewise the ends of those of ``handlers.package_json``; ``/{user}/{index}/+simple/json/`` is a page."""
 
 
 @attrs.frozen
@@ -75,6 +82,11 @@ def passed_on_of(request: Request) -> PassedOn | None:
     return request.passed_on if isinstance(request, TwistpiRequest) else None
 
 
+def is_shared(request: Request) -> bool:
+    """Return whether pages of other sites may read the answer to ``request``."""
+    return isinstance(request, TwistpiRequest) and request.is_shared
+
+
 def negotiated_of(request: Request, *, lenient: bool) -> Negotiated:
     """Return what ``request`` asks for; ``?format=`` has precedence over ``Accept``."""
     negotiated = negotiate(
@@ -113,7 +125,7 @@ def speaks_json(request: Request) -> bool:
         return True
     if request.method in (b"PUT", b"PATCH", b"DELETE", b"PUSH") or (request.method == b"POST" and not is_form(request)):
         return True
-    return request.path.rstrip(b"/").endswith(_JSON_ONLY)
+    return request.path.rstrip(b"/").endswith(_JSON_ONLY) or _PACKAGE_JSON.search(request.path) is not None
 
 
 def kept_body(request: Request) -> bytes:
@@ -162,6 +174,20 @@ def has_parameter(request: Request, name: bytes) -> bool:
     return any(unquote_to_bytes(parameter.partition(b"=")[0]) == name for parameter in parameters)
 
 
+def parameter(request: Request, name: bytes) -> str:
+    """Return the first value of ``name`` in the query; empty without any."""
+    value: bytes = request.args.get(name, [b""])[0]
+    return value.decode("utf-8", "replace")
+
+
+def wants_csv(request: Request) -> bool:
+    """Return whether the answer is to be a table instead of JSON, by ``format`` or else ``Accept``; raise ``BadRequest``."""
+    form = parameter(request, b"format")
+    if form not in ("", "csv", "json"):
+        raise BadRequest(f"Bad request: format must be json or csv, got {form[:20]}")
+    return form == "csv" or (not form and "text/csv" in (header(request, "accept") or ""))
+
+
 def result_version(request: Request) -> int:
     """Return which form of JSON the query asks for with ``v``, 1 (devpi-server 6) or 2 (7); raise ``BadRequest``."""
     asked = (request.args.get(b"v") or [b"1"])[0].decode("latin-1")
@@ -203,6 +229,8 @@ class TwistpiRequest(Request):
     """What answers and logs call it; empty until its head is complete."""
     passed_on: PassedOn | None = None
     """For whom another server forwards this."""
+    is_shared = False
+    """Whether pages of other sites may read the answer."""
     refusal: TwistpiError | None = None
     """Why the request is refused by its head or size; ``NodeRefused`` if such a server is not trusted."""
 
@@ -261,8 +289,8 @@ class TwistpiRequest(Request):
         """Refuse a body of at least ``size`` bytes if that is too large for a request that is answered here."""
         limit = self.channel.site.storage.max_upload_size
         if size > limit and self.refusal is None and isinstance(self.content, _BoundedBody):
-            told = f"The body has {size} bytes or more; this server takes {limit} (its setting max-upload-size)."
-            self.refusal = TwistpiError(told, 413)
+            text = f"The body has {size} bytes or more; this server takes {limit} (its setting max-upload-size)."
+            self.refusal = TwistpiError(text, 413)
             self._refuse(size)
 
     def _refuse(self, length: int | None) -> None:
@@ -276,3 +304,9 @@ class TwistpiRequest(Request):
     def body_length(self) -> int:
         """The bytes of the body that came with the request."""
         return self.content.received if isinstance(self.content, _BoundedBody) else 0
+
+
+def has_already(request: Request, tag: str) -> bool:
+    """Return whether the client has the content with the entity tag ``tag``."""
+    asked = header(request, "if-none-match")
+    return asked is not None and tags_match(parse_tags(asked), tag)

@@ -7,7 +7,8 @@ any of this begins.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import re
+from collections.abc import Sequence
 
 from klein import Klein, KleinRouteHandler
 from twisted.python.failure import Failure
@@ -16,76 +17,54 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.routing import BaseConverter
 
-from twistpi.model.errors import AskFirst, FileLost, TwistpiError
+from twistpi.model.errors import AskFirst, FileLost, FileRefused, TwistpiError
 from twistpi.model.records import Principal
 from twistpi.web.access_log import AccessLog
 from twistpi.web.addresses import client_address
+from twistpi.web.browser.assets import Assets
+from twistpi.web.browser.error_page import ErrorPage
+from twistpi.web.browser.form_routes import ApiHandlers, form_routes
+from twistpi.web.browser.frame import Frames, wants_page
+from twistpi.web.browser.home_page import HomePage
+from twistpi.web.browser.index_page import IndexPage
+from twistpi.web.browser.kept_pages import KeptPages
+from twistpi.web.browser.operation_routes import operation_routes
+from twistpi.web.browser.package_pages import make_package_pages
+from twistpi.web.browser.rendering import Renderer
+from twistpi.web.browser.routing import Handler, Route, for_people
+from twistpi.web.browser.search_page import SearchResultsPage
 from twistpi.web.commits import Commits
 from twistpi.web.components import Components
-from twistpi.web.errors import failure_reply, log_refusal
+from twistpi.web.errors import failure_reply, log, log_refusal
 from twistpi.web.fast.ready import large_body
 from twistpi.web.fast.site import FastSite
 from twistpi.web.file_sender import FileSender
 from twistpi.web.front import Front
 from twistpi.web.handlers.accounts import LoginHandler, TokensHandler, UsersHandler
+from twistpi.web.handlers.auth_subrequest import AuthSubrequestHandler
 from twistpi.web.handlers.docs import DocsHandler
-from twistpi.web.handlers.files import AuthSubrequestHandler, FileHandler
+from twistpi.web.handlers.files import FileHandler
 from twistpi.web.handlers.indexes import ApiHandler, IndexesHandler
-from twistpi.web.handlers.operations import GarbageHandler, HealthHandler, MetricsHandler, PromoteHandler
+from twistpi.web.handlers.name_lists import NameListHandler
+from twistpi.web.handlers.own_metadata import OwnMetadata
+from twistpi.web.handlers.preflight import PreflightHandler
 from twistpi.web.handlers.projects import ProjectsHandler
 from twistpi.web.handlers.push import PushHandler
 from twistpi.web.handlers.release_edits import ReleaseEditsHandler
-from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
-from twistpi.web.handlers.status import StatusHandler
+from twistpi.web.handlers.search import SearchHandler, SearchQueue
+from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.handlers.toxresults import ToxresultsHandler
 from twistpi.web.handlers.uploads import UploadHandler
 from twistpi.web.pages import Pages
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.receiving.streamed_body import is_result_path
-from twistpi.web.replication.authentication import NodeResponder
-from twistpi.web.replication.blobs import BlobFeedHandler, NodeFiles
-from twistpi.web.replication.feed import FeedHandler, SnapshotHandler
-from twistpi.web.replication.upstream_questions import AttemptsHandler, PeerHandler, UpstreamQuestionHandler
+from twistpi.web.replication.routes import node_routes
 from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json
+from twistpi.web.serials import SerialReader
+from twistpi.web.token_uses import TokenUses
+from twistpi.web.tool_routes import package_json_routes, publisher_routes
 from twistpi.web.transport.send import send_body
-
-Handler = Callable[..., Awaitable[Reply | bytes | None]]
-Route = tuple[str, Sequence[str], Handler]
-"""Path, methods and handler."""
-
-
-def node_routes(parts: Components, sender: FileSender) -> Iterator[Route]:
-    """Return the routes for which ``parts`` has what they need."""
-    replication, access, offload = parts.replication, parts.access, parts.offload
-    if replication.nodes is None:
-        return
-    node = NodeResponder(parts.responder, replication.nodes)
-    files = NodeFiles(sender, replication.nodes)
-    if replication.feeds is not None:
-        feed = FeedHandler(node, files, replication.feeds, access, replication, offload)
-        yield "/+changelog", ["GET"], node.only(feed.changelog)
-        yield "/+changelog/position", ["GET"], node.only(feed.position)
-        yield "/+changelog/segments", ["GET"], node.only(feed.segments)
-        yield "/+changelog/segments/<first>", ["GET"], node.only(feed.segment)
-    if replication.snapshots is not None:
-        snapshots = SnapshotHandler(node, files, replication.snapshots)
-        yield "/+snapshot", ["POST"], node.only(snapshots.make)
-        yield "/+snapshot/<name>", ["GET"], node.only(snapshots.read)
-    blobs = BlobFeedHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
-    relay = UpstreamQuestionHandler(node, files, access, parts.mirrors, parts.storage.blobs, offload)
-    yield "/+blob/<three>/<thirteen>/<filename>", ["GET"], node.only(blobs.blob)
-    yield "/+blobs", ["POST"], node.only(blobs.blobs)
-    yield "/+relay/page", ["POST"], node.only(relay.page)
-    yield "/+relay/metadata", ["POST"], node.only(relay.metadata)
-    yield "/+relay/file/<name:user>/<name:index>/<path:path>", ["GET"], node.only(relay.file)
-    yield "/+relay/names/<name:user>/<name:index>", ["GET"], node.only(relay.names)
-    yield "/+attempts", ["POST"], node.only(AttemptsHandler(node, access.authenticator).count)
-    if replication.fencing is not None:
-        peers = PeerHandler(node, replication.fencing)
-        yield "/+peer", ["GET"], node.only(peers.peer)
-        yield "/+fence", ["POST"], node.only(peers.fence)
-
 
 _IDLE_TIMEOUT = 75.0
 """Seconds an idle connection is kept; longer than the proxies and clients in use keep theirs."""
@@ -93,6 +72,14 @@ _ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PUSH"]
 _INDEX = "/<name:user>/<name:index>"
 _RELEASE = f"{_INDEX}/<name:project>/<version>"
 _FILE = f"{_INDEX}/+f/<three>/<thirteen>/<filename>"
+
+
+_OF_PROGRAMS = re.compile(r"/\+(?:simple|f|e|api|authcheck|tokens)(?:/(?!.*/\+(?:delete|yank)/?\Z)|\Z)")
+"""Paths that programs ask for, whose errors are the same for everybody."""
+
+
+_SHARED = re.compile(r"/\+(?:simple|[ef])(?:/|\Z)|/json\Z")
+"""The paths whose content pages of other sites may read, if everybody may."""
 
 
 class _NameConverter(BaseConverter):
@@ -119,14 +106,42 @@ class _Routes:
         self._parts = parts
         self._app = Klein()
         self._sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
-        self._pages = Pages(access, self._sources, parts.ready, parts.offload, parts.traffic, parts.clock, parts.mirrors.offline)
+        self._pages = Pages(
+            access,
+            self._sources,
+            parts.ready,
+            parts.offload,
+            parts.traffic,
+            parts.clock,
+            parts.policies,
+            parts.mirrors.offline,
+        )
         self._name_lists = NameListHandler(access, parts.mirrors, parts.offload, responder)
         self._simple = SimpleHandler(access, self._pages, self._name_lists, responder, addresses, parts.lenient_accept)
         self._commits = Commits(access.readers, parts.writer)
-        push = PushHandler(access, self._commits, storage, parts.mirrors, parts.pusher)
-        self._uploads = UploadHandler(access, addresses, self._commits, storage, push)
+        commits, offload = self._commits, parts.offload
+        self._api = ApiHandlers(
+            LoginHandler(access, addresses, self._app.url_map),
+            UsersHandler(access, commits, addresses, offload),
+            TokensHandler(access, commits, parts.now),
+            IndexesHandler(access, commits, addresses, offload, self._simple, self._name_lists, responder, parts.local_folders),
+            ReleaseEditsHandler(access, commits),
+            PushHandler(access, commits, storage, parts.mirrors, parts.pusher, parts.policies),
+        )
+        self._uses = uses = TokenUses(access.authenticator, parts.traffic, parts.downloads.tally)
+        self._uploads = UploadHandler(access, addresses, commits, storage, self._api.push, uses)
+        self._searches = SearchQueue(parts.offload)
+        self._search = SearchHandler(access, addresses, parts.search, self._searches, self._uploads)
         self._toxresults = ToxresultsHandler(access, addresses, self._commits, storage, parts.now)
-        self._sender = FileSender(storage.blobs, parts.ready, responder)
+        self._sender = FileSender(storage.blobs, parts.ready, responder, parts.access_times, uses, parts.delivery)
+        self._frames = Frames(access, addresses)
+        self._assets = Assets(parts.theme)
+        self._renderer = Renderer(self._assets, parts.theme)
+        self._docs = DocsHandler(
+            access, self._sender, responder, storage.blobs, parts.mirrors.blobs, parts.offload, parts.policies
+        )
+        self._package_pages = make_package_pages(parts, self._sources, self._docs, self._frames, self._renderer)
+        self._error_page = ErrorPage(access, addresses, self._frames, self._renderer, parts.offload)
 
     def site(self, timeout: float, access_log: AccessLog | None) -> FastSite:
         """Return the site that answers on these routes."""
@@ -145,9 +160,19 @@ class _Routes:
                     return None
             known = self._parts.access.authenticator.known(request)
             log_refusal(request, failure.value, known, client_address(request, self._parts.addresses))
-            return self._parts.responder.put(request, failure_reply(request, failure, wants_json=speaks_json(request)))
+            return self._parts.responder.put(request, await self._failure_reply(request, failure))
 
         return site
+
+    async def _failure_reply(self, request: Request, failure: Failure) -> Reply:
+        """Return the response to ``request``, which failed: a page for browsers, except where installers are at home."""
+        is_of_programs = _OF_PROGRAMS.search(request.path.decode("latin-1")) and not failure.check(FileRefused)
+        if wants_page(request) and not is_of_programs:
+            try:
+                return await self._error_page.show(request, failure)
+            except Exception:  # of the template of a theme, above all
+                log.failure("The page of an error cannot be made")
+        return failure_reply(request, failure, wants_json=speaks_json(request))
 
     async def _admit(self, request: Request, raw_path: bytes) -> Principal:
         return await (self._toxresults if is_result_path(raw_path) else self._uploads).admit(request, raw_path)
@@ -160,34 +185,46 @@ class _Routes:
         app.url_map.converters["name"] = _NameConverter
         routes = (
             *self._of_accounts(),
-            *self._of_operations(),
+            *operation_routes(self._parts, self._frames, self._renderer),
             *self._of_projects(),
+            *package_json_routes(self._parts, self._pages),
             *self._of_changes(),
+            *publisher_routes(self._parts, self._commits),
             *self._of_attachments(),
+            *form_routes(self._parts, self._api, self._commits, self._sources, self._frames, self._renderer),
             *node_routes(self._parts, self._sender),
         )
-        for path, methods, handler in routes:
-            answer = _answering(handler, self._parts.responder)
-            for slash in ("", "/") if path != "/" else ("",):
-                endpoint = f"{' '.join(methods)} {path}{slash}"
-                app.route(path + slash, methods=list(methods), endpoint=endpoint)(answer)
         parts = self._parts
+        kept = KeptPages(parts.responder, parts.addresses)
+        serials = SerialReader(parts.reach, parts.responder.default_headers, parts.clock)
+        preflight = _answering(PreflightHandler(parts.access, parts.json_index).answer, parts.responder, kept, serials)
+        for path, methods, handler in routes:
+            answer = _answering(handler, parts.responder, kept, serials)
+            self._route(path, methods, answer)
+            if "GET" in methods and _SHARED.search(path):
+                self._route(path, ["OPTIONS"], preflight)
         return Front(app, parts.responder, parts.addresses, parts.trusted_peers)
+
+    def _route(self, path: str, methods: Sequence[str], answer: KleinRouteHandler) -> None:
+        for slash in ("", "/") if path != "/" else ("",):
+            endpoint = f"{' '.join(methods)} {path}{slash}"
+            self._app.route(path + slash, methods=list(methods), endpoint=endpoint)(answer)
 
     def _of_accounts(self) -> Sequence[Route]:
         """The server, its users and its indexes."""
-        parts, commits = self._parts, self._commits
-        access, addresses = parts.access, parts.addresses
-        api, login = ApiHandler(access, addresses), LoginHandler(access, addresses, self._app.url_map)
-        tokens = TokensHandler(access, commits, parts.now)
-        users = UsersHandler(access, commits, addresses, parts.offload)
-        indexes = IndexesHandler(access, commits, addresses, parts.offload, self._simple, self._name_lists, parts.responder)
+        parts, access = self._parts, self._parts.access
+        api = ApiHandler(access, parts.addresses)
+        users, tokens, indexes, login = self._api.users, self._api.tokens, self._api.indexes, self._api.login
+        frames, renderer = self._frames, self._renderer
+        home = HomePage(access, frames, renderer, parts.offload, parts.checking, parts.downloads)
+        index = IndexPage(access, frames, renderer, parts.offload, parts.mirrors.pages)
+        results = SearchResultsPage(access, frames, renderer, parts.search, self._searches)
         return (
-            ("/", ["GET"], users.list),
+            ("/", ["GET"], for_people(home.home, users.list)),
+            ("/+static/<digest>/<name>", ["GET"], self._assets.show),
             ("/+api", ["GET", "POST"], api.server),
-            ("/+login", ["POST"], login.login),
             ("/+authcheck", _ANY, login.authcheck),
-            ("/<name:user>", ["GET"], users.show),
+            ("/<name:user>", ["GET"], for_people(home.user, users.show)),
             ("/<name:user>", ["PUT"], users.create),
             ("/<name:user>", ["PATCH"], users.modify),
             ("/<name:user>", ["DELETE"], users.delete),
@@ -195,46 +232,31 @@ class _Routes:
             ("/<name:user>/+tokens", ["GET"], tokens.list),
             ("/<name:user>/+tokens", ["POST"], tokens.create),
             ("/<name:user>/+tokens/<name:token>", ["DELETE"], tokens.revoke),
-            (_INDEX, ["GET"], indexes.show),
+            (_INDEX, ["GET"], for_people(index.show, indexes.show)),
             (_INDEX, ["PUT"], indexes.create),
             (_INDEX, ["PATCH"], indexes.modify),
             (_INDEX, ["DELETE"], indexes.delete),
             (f"{_INDEX}/+api", ["GET", "POST"], api.index),
+            ("/+search", ["GET"], for_people(results.show, results.nothing)),
+            ("/+search.json", ["GET"], self._search.json),
+            ("/+searchhelp", ["GET"], for_people(results.help, results.nothing)),
         )
-
-    def _of_operations(self) -> Iterator[Route]:
-        """Monitoring, garbage collection and promotion."""
-        parts = self._parts
-        access, addresses, responder, node, ready = parts.access, parts.addresses, parts.responder, parts.node, parts.ready
-        software, traffic = parts.software, parts.traffic
-        health = HealthHandler(parts.checking)
-        status = StatusHandler(access, responder, addresses, node, software, parts.replication, ready)
-        near = parts.metrics_from
-        metrics = MetricsHandler(access, addresses, near, node, software, traffic, ready, responder, parts.measuring)
-        yield "/+status", ["GET"], status.status
-        yield "/+health", ["GET"], health.health
-        yield "/+ready", ["GET"], health.ready
-        yield "/+metrics", ["GET"], metrics.metrics
-        if parts.collector is not None:
-            garbage = GarbageHandler(access, parts.collector)
-            yield "/+gc", ["GET"], garbage.show
-            yield "/+gc", ["POST"], garbage.sweep
-        if parts.replication.promoting is not None:
-            promote = PromoteHandler(access, parts.replication.promoting)
-            yield "/+promote", ["GET"], promote.show
-            yield "/+promote", ["POST"], promote.promote
 
     def _of_projects(self) -> Sequence[Route]:
         """Reading an index."""
         parts, simple = self._parts, self._simple
         access, responder, addresses = parts.access, parts.responder, parts.addresses
-        files = FileHandler(access, parts.mirrors, self._sender)
-        projects = ProjectsHandler(access, self._sources, simple, responder, addresses, parts.offload, self._commits)
-        subrequest = AuthSubrequestHandler(access, parts.storage.blobs, addresses)
+        files = FileHandler(access, parts.mirrors, self._sender, parts.policies)
+        own = OwnMetadata(parts.storage.blobs)
+        projects = ProjectsHandler(
+            access, self._sources, simple, responder, addresses, parts.offload, self._commits, own, parts.policies
+        )
+        pages = self._package_pages
+        subrequest = AuthSubrequestHandler(access, parts.storage.blobs, addresses, parts.access_times, parts.policies, self._uses)
         return (
-            (f"{_INDEX}/<name:project>", ["GET"], projects.project),
+            (f"{_INDEX}/<name:project>", ["GET"], for_people(pages.project.show, projects.project)),
             (f"{_INDEX}/<name:project>", ["PATCH"], projects.modify),
-            (f"{_INDEX}/<name:project>/<version>", ["GET"], projects.version),
+            (f"{_INDEX}/<name:project>/<version>", ["GET"], for_people(pages.release.show, projects.version)),
             (f"{_INDEX}/+simple", ["GET"], simple.names),
             (f"{_INDEX}/+simple/<project>", ["GET"], simple.project),
             (f"{_INDEX}/+simple/<project>/refresh", ["POST"], simple.refresh),
@@ -245,39 +267,42 @@ class _Routes:
 
     def _of_attachments(self) -> Sequence[Route]:
         """Test results and documentation."""
-        parts = self._parts
-        docs = DocsHandler(parts.access, self._sender, parts.responder, parts.storage.blobs, parts.mirrors.blobs, parts.offload)
+        docs = self._docs
         return (
             (_FILE, ["POST"], self._toxresults.post),
             (f"{_RELEASE}/+doc", ["GET"], docs.first),
             (f"{_RELEASE}/+doc/<path:path>", ["GET"], docs.file),
+            (f"{_RELEASE}/+doc-for/<token>/<path:path>", ["GET"], docs.file_with_token),
             (f"{_RELEASE}/+d", ["GET"], docs.first),
-            (f"{_RELEASE}/+d/<path:path>", ["GET"], docs.frame),
+            *self._package_pages.routes(),
         )
 
     def _of_changes(self) -> Sequence[Route]:
         """Changing the content of an index."""
-        edits = ReleaseEditsHandler(self._parts.access, self._commits)
+        edits = self._api.edits
         return (
-            (_INDEX, ["POST", "PUSH"], self._uploads.submit),
+            (_INDEX, ["POST", "PUSH"], self._search.submit),
             (f"{_INDEX}/<name:project>", ["DELETE"], edits.remove_project),
             (_RELEASE, ["DELETE"], edits.remove_release),
             (_FILE, ["DELETE"], edits.remove_file),
             (f"{_INDEX}/+e/<folder>/<filename>", ["DELETE"], edits.remove_file),
             (f"{_FILE}/+yank", ["PUT", "DELETE"], edits.yank_file),
             (f"{_RELEASE}/+yank", ["PUT", "DELETE"], edits.yank_release),
-            (f"{_INDEX}/<name:project>/+status", ["GET"], edits.show_status),
             (f"{_INDEX}/<name:project>/+status", ["PUT", "DELETE"], edits.set_status),
         )
 
 
-def _answering(handler: Handler, responder: Responder) -> KleinRouteHandler:
-    """Return a function for klein that has ``handler`` answer.
+def _answering(handler: Handler, responder: Responder, kept: KeptPages, serials: SerialReader) -> KleinRouteHandler:
+    """Return a function for klein that has ``handler`` answer, or repeats a page that is ``kept``.
 
     Handlers take an index by its full name, ``name``, and a file by its ``path`` below the index.
     """
 
     async def answer(request: Request, **parts: str) -> bytes | None:
+        await serials.wait_for(request)
+        key, serial = kept.key_of(request), responder.serial
+        if key is not None and (page := kept.find(key)) is not None:
+            return responder.put(request, page)
         if "index" in parts:
             parts["name"] = f"{parts.pop('user')}/{parts.pop('index')}"
         if "three" in parts:
@@ -287,6 +312,9 @@ def _answering(handler: Handler, responder: Responder) -> KleinRouteHandler:
         reply = await handler(request, **parts)
         if not isinstance(reply, Reply):
             return reply
+        reply = serials.note(request, reply)
+        if key is not None:
+            kept.keep(key, serial, reply)
         body = None if request.method == b"HEAD" else large_body(reply)
         small = responder.put(request, reply)
         if body is None:

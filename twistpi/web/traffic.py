@@ -16,6 +16,10 @@ import attrs
 
 BUCKETS: Final[Sequence[float]] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds; one more bucket has what took longer."""
+MOST_LABELS: Final = 200
+"""Labels of tokens that are counted, so that those who make tokens cannot fill the memory of a monitor."""
+OTHER_LABELS: Final = "other"
+"""Stands for all further ones."""
 ABANDONED: Final = 499
 """The status under which a response counts for which the client did not wait."""
 _NAMES = re.compile(rb"/\+simple/?\Z")
@@ -47,6 +51,7 @@ class Counts(TypedDict):
 
     numbers: dict[str, int]
     pages: dict[str, int]
+    tokens: list[tuple[str, str, int]]
     answered: list[tuple[str, int, int]]
     buckets: list[int]
     seconds: float
@@ -68,6 +73,8 @@ class Traffic:
     """304 responses for ready files and metadata."""
     sent: int = 0
     """Bytes of bodies."""
+    tokens: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    """What API tokens were used for: ``download`` or ``upload``, and the label of the token."""
     pages: Counter[str] = attrs.field(factory=Counter)
     """All other pages, by their origin: ``memory``, ``hit``, ``miss``, ``revalidated``, ``stale``."""
     _answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
@@ -82,11 +89,18 @@ class Traffic:
         self._seconds += seconds
         self.sent += sent
 
+    def count_token(self, use: str, label: str, number: int = 1) -> None:
+        """Count that a token was used for a ``download`` or an ``upload``."""
+        if (use, label) not in self.tokens and len(self.tokens) >= MOST_LABELS:
+            label = OTHER_LABELS
+        self.tokens[use, label] += number
+
     def take(self) -> Counts:
         """Return what was counted since the last call, for ``add`` in another process."""
-        told = Counts(
+        counts = Counts(
             numbers={name: getattr(self, name) for name in _NUMBERS},
             pages=dict(self.pages),
+            tokens=[(use, label, number) for (use, label), number in self.tokens.items()],
             answered=[(kind, status, number) for (kind, status), number in self._answered.items()],
             buckets=self._buckets,
             seconds=self._seconds,
@@ -94,19 +108,22 @@ class Traffic:
         for name in _NUMBERS:
             setattr(self, name, 0)
         self.pages.clear()
+        self.tokens.clear()
         self._answered.clear()
         self._buckets, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
-        return told
+        return counts
 
-    def add(self, told: Counts) -> None:
+    def add(self, counts: Counts) -> None:
         """Add what ``take`` returned in another process."""
-        for name, number in told["numbers"].items():
+        for name, number in counts["numbers"].items():
             setattr(self, name, getattr(self, name) + number)
-        self.pages.update(told["pages"])
-        for kind, status, number in told["answered"]:
+        self.pages.update(counts["pages"])
+        for use, label, number in counts["tokens"]:
+            self.count_token(use, label, number)
+        for kind, status, number in counts["answered"]:
             self._answered[kind, status] += number
-        self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, told["buckets"], strict=True)]
-        self._seconds += told["seconds"]
+        self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, counts["buckets"], strict=True)]
+        self._seconds += counts["seconds"]
 
     @property
     def answered(self) -> Iterator[tuple[str, int, int]]:

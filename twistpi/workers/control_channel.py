@@ -2,7 +2,7 @@
 
 To a worker: its ``WorkerConfig``, once, as a length and a pickle (both are the same program), then commands, one a line.  When
 the input ends, the first process is gone, and the worker ends too.  From a worker: JSON objects, one a line, each with one of the
-keys ``ready``, ``traffic``, ``access`` and ``log``.
+keys ``ready``, ``traffic``, ``access`` and ``log``; one with ``traffic`` has ``downloads``, ``asked-for`` and ``refused``, too.
 """
 
 from __future__ import annotations
@@ -30,6 +30,18 @@ REOPEN: Final = b"reopen"
 """Command: open the certificates and the access log again; they may be other files now."""
 TRAFFIC: Final = "traffic"
 """Message: what was answered since the last one (``web.traffic.Traffic.take``)."""
+DOWNLOADS: Final = "downloads"
+"""Beside ``TRAFFIC``: the files that were downloaded since the last one (``statistics.tally.Tally.take``)."""
+MOST_DOWNLOADS: Final = 1000
+"""Rows of them in one message, which has less than a megabyte; the next one has the others."""
+ASKED_FOR: Final = "asked-for"
+"""Beside ``TRAFFIC``: the paths of the blobs that were asked for (``gc.access_times.AccessTimes.take``)."""
+MOST_ASKED_FOR: Final = 1000
+"""Paths of them in one message."""
+REFUSED: Final = "refused"
+"""Beside ``TRAFFIC``: the requests that a policy refused (``web.refused_requests.RefusedRequests.take``)."""
+MOST_REFUSED: Final = 200
+"""Rows of them in one message."""
 ACCESS: Final = "access"
 """Message: text for the access log, where that is the standard output."""
 READY: Final = "ready"

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -25,17 +25,23 @@ from twisted.python.failure import Failure
 from twistpi.http.backoff import Backoff
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measure
+from twistpi.model.records import Json
 from twistpi.server.application import Application
+from twistpi.server.figures import resident_bytes
 from twistpi.server.listening import InheritedSocket
 from twistpi.server.process import IServerReactor
 from twistpi.server.settings import Settings
+from twistpi.statistics.tally import Row
 from twistpi.web.components import Components
-from twistpi.web.pages import invalidations_of
+from twistpi.web.pages import invalidations_by_advisories, invalidations_of
 from twistpi.web.traffic import Counts
 from twistpi.workers.control_channel import (
     ACCESS,
+    ASKED_FOR,
+    DOWNLOADS,
     HURRY,
     READY,
+    REFUSED,
     REOPEN,
     STOP,
     TRAFFIC,
@@ -127,6 +133,8 @@ class WorkerPool:
         self._port = self._reactor.listenUNIX(self._path, application.site, mode=0o600, backlog=1024)
         components.measuring.append(self.measures)
         application.announcements.append(self._announce)
+        if (loader := components.advisories.loader) is not None:
+            loader.listeners.append(self._announce_advisories)
         self._workers = [_Worker(self, self._reactor, number) for number in range(1, self._settings.workers + 1)]
         for worker in self._workers:
             worker.start()
@@ -162,6 +170,10 @@ class WorkerPool:
         if self.shared_state is not None:  # else the entry was written after the last worker had ended
             self.shared_state.announce(serial, invalidations_of(changes))
 
+    def _announce_advisories(self, projects: frozenset[str] | None) -> None:
+        if self.shared_state is not None:
+            self.shared_state.announce(self.shared_state.serial, invalidations_by_advisories(projects))
+
     # For the workers' protocols -------------------------------------------------------------------------------------
 
     def worker_changed(self, number: int, *, gone: bool) -> None:
@@ -180,10 +192,17 @@ class WorkerPool:
             else:
                 port.stopReading()
 
-    def count(self, traffic: Counts) -> None:
+    def count(
+        self, traffic: Counts, downloads: Iterable[Row], asked_for: Iterable[str], refused: Iterable[Sequence[Json]]
+    ) -> None:
         """Count what a worker answered as the server's."""
         if self._components is not None:
             self._components.traffic.add(traffic)
+            if self._components.downloads.tally is not None:
+                self._components.downloads.tally.add(downloads)
+            for path in asked_for:
+                self._components.access_times.note(path)
+            self._components.policies.refused.add_rows(refused)
 
     def spawn(self, protocol: ProcessProtocol, number: int) -> IProcessTransport:
         """Start a process for the worker ``number`` and send it its configuration.  Raise ``OSError``."""
@@ -211,6 +230,7 @@ class WorkerPool:
             for worker in self._workers:
                 yield Measure(name, kind, help, self.shared_state.get(worker.number, word), worker.labels)
         for worker in self._workers:
+            yield Measure("twistpi_worker_memory_bytes", "gauge", "Memory of the worker", worker.memory, worker.labels)
             yield Measure("twistpi_worker_starts", "counter", "How often the worker was started", worker.starts, worker.labels)
 
 
@@ -233,6 +253,12 @@ class _Worker(ProcessProtocol):
         self._ended: Deferred[None] | None = None
         """Fires when the process has ended; None until ``stop``."""
         self._line = b""
+
+    @property
+    def memory(self) -> int:
+        """The resident bytes of the process; 0 while there is none."""
+        pid = None if self._process is None else self._process.pid
+        return 0 if pid is None else resident_bytes(pid)
 
     def start(self) -> None:
         """Start a process."""
@@ -283,7 +309,8 @@ class _Worker(ProcessProtocol):
         elif log_relayed(self.number, message):
             pass
         elif TRAFFIC in message:
-            self._pool.count(message[TRAFFIC])
+            beside = (message.get(key, ()) for key in (DOWNLOADS, ASKED_FOR, REFUSED))
+            self._pool.count(message[TRAFFIC], *beside)
         elif ACCESS in message:
             (sys.__stdout__ or sys.stdout).write(message[ACCESS])  # sys.stdout leads to the server's log by now
         elif READY in message:

@@ -28,10 +28,17 @@ from twistpi.server.log_output import LogOutput, open_access_log
 from twistpi.server.process import ClockWatch, IServerReactor, ease_collecting, give_memory_back
 from twistpi.web.components import Components
 from twistpi.web.fast.site import FastSite
+from twistpi.web.pages import InvalidationKind
 from twistpi.web.routes import make_site
 from twistpi.workers.control_channel import (
+    ASKED_FOR,
+    DOWNLOADS,
     HURRY,
+    MOST_ASKED_FOR,
+    MOST_DOWNLOADS,
+    MOST_REFUSED,
     READY,
+    REFUSED,
     REOPEN,
     STOP,
     TRAFFIC,
@@ -107,11 +114,16 @@ class Worker:
 
     def _end(self, _: object) -> None:
         self._report()
+        while self._components.downloads.tally:
+            self._report()
         self._reactor.callLater(_LAST_MESSAGES, self._reactor.stop)
 
     def _catch_up(self) -> None:
         announced = self._shared_state.announced()
         if announced is not None:
+            invalid = announced.invalidations
+            if invalid is None or any(one.kind is InvalidationKind.ADVISORIES for one in invalid):
+                self._components.advisories.store.open()
             self._site.invalidated(announced.serial, announced.invalidations)
 
     def _count(self, connections: int) -> None:
@@ -127,9 +139,14 @@ class Worker:
     def _report(self) -> None:
         components, number = self._components, self._config.number
         count = sum(count for _kind, _status, count in components.traffic.answered)
-        if count:
+        tally = components.downloads.tally
+        downloads = [] if tally is None else tally.take(MOST_DOWNLOADS)
+        asked_for = components.access_times.take(self._reactor.seconds(), MOST_ASKED_FOR)
+        refused = components.policies.refused.take(MOST_REFUSED)
+        if count or downloads or asked_for or refused:
             self._answered += count
-            self.send(encode_message({TRAFFIC: components.traffic.take()}))
+            more = {DOWNLOADS: downloads, ASKED_FOR: asked_for, REFUSED: refused}
+            self.send(encode_message({TRAFFIC: components.traffic.take(), **more}))
         counters = (
             (Slot.ANSWERED, self._answered),
             (Slot.PASSED_ON, 0 if components.forwarder is None else components.forwarder.passed),

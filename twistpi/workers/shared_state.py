@@ -7,7 +7,7 @@ told of a change sees it at every worker.
 ::
 
     0      serial          the last entry that was announced
-    8      written         bytes written to the ring so far
+    8      written         bytes written to the ring so far; grows without the serial when advisories change
     64     slots           64 bytes for each worker
     16 Ki  ring            1 MiB of records, written around and around
 
@@ -138,11 +138,10 @@ class SharedState:
 
     def announced(self) -> Announced | None:
         """Return what was announced since the last call; None for nothing."""
-        serial = self._words[_SERIAL]
-        if serial == self._known:
+        serial, written, since = self._words[_SERIAL], self._words[_WRITTEN], self._read
+        if serial == self._known and written == since:
             return None
         self._known = serial
-        written, since = self._words[_WRITTEN], self._read
         self._read = written
         if written - since > _RING_SIZE // 2:
             return Announced(serial, None)

@@ -11,6 +11,8 @@ import attrs
 import orjson
 
 from twistpi import __version__
+from twistpi.advisories.service import Advisories
+from twistpi.advisories.store import AdvisoryStore
 from twistpi.blobs.tree import Tree
 from twistpi.http.agent import unix_agent
 from twistpi.http.client import HTTPClient
@@ -21,9 +23,13 @@ from twistpi.mirror.local_only import LocalOnly
 from twistpi.mirror.pages import PageService
 from twistpi.model.errors import AskFirst
 from twistpi.rules.permissions import Policy
+from twistpi.search.service import SearchService
 from twistpi.server.authentication import login_tokens
 from twistpi.server.directory import Layout
 from twistpi.server.process import IServerReactor, connections_for, raise_descriptor_limit, thread_pool_of
+from twistpi.statistics.database import StatisticsFile
+from twistpi.statistics.downloads import Downloads
+from twistpi.statistics.tally import Tally
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
@@ -36,6 +42,7 @@ from twistpi.web.forwarding.forwarder import Forwarder
 from twistpi.web.forwarding.headers import HEADER, PassedOn
 from twistpi.web.forwarding.peers import first_process_backend
 from twistpi.web.paths import worker_answers
+from twistpi.web.serials import leave_to_first
 from twistpi.web.transport.connections import Connections
 from twistpi.workers.control_channel import WorkerConfig
 
@@ -91,21 +98,34 @@ def make_components(config: WorkerConfig, reactor: IServerReactor) -> Components
     source = LocalOnly()
     pages = PageService(source, readers, reactor, cache_expiry=settings.mirror_cache_expiry, offline=config.offline)
     files, metadata = FileService(source, blobs, offload), MetadataService(source, blobs, offload)
+    advisories = AdvisoryStore(Layout(settings.serverdir).advisories)
+    advisories.open()
     limit = settings.max_connections or connections_for(raise_descriptor_limit()) * config.workers
     return Components(
         node=config.node,
         software=f"twistpi/{__version__}",
         addresses=addresses,
-        access=Access(readers, authenticator, Policy.parse(settings.restrict_modify)),
+        access=Access(readers, authenticator, Policy.parse(settings.restrict_modify), not settings.no_cors),
+        changelog_folder=Layout(settings.serverdir).changelog,
         writer=nobody,
         storage=UploadStorage(blobs, offload, nobody, settings.max_upload_size),
         mirrors=MirrorServices(pages, files, metadata, source, files, config.offline, settings.mirror_cache_expiry),
         pusher=nobody,
+        search=SearchService(Layout(settings.serverdir).search),
         ready=ReadyAnswers(PageCache(settings.page_cache_size)),
         connections=Connections(reactor, -(-limit // config.workers)),
         clock=reactor,
         offload=offload,
         now=lambda: datetime.now(UTC),
         forwarder=Forwarder(first_process_backend(agent), addresses, reactor, worker_answers, patience=_FORWARD_TIMEOUT),
+        reach=None if settings.changelog is None else leave_to_first,
         lenient_accept=settings.lenient_accept,
+        theme=settings.theme,
+        json_index=settings.json_index or "",
+        advisories=Advisories(advisories),
+        downloads=Downloads(
+            StatisticsFile(Layout(settings.serverdir).statistics),
+            lambda: datetime.now(UTC),
+            None if settings.no_downloads else Tally(),
+        ),
     )

@@ -36,10 +36,11 @@ from tests.web.forwarding.forward_setup import (
 from tests.web.web_world import SECRET, World
 from twistpi.auth.tokens import NodeTokens
 from twistpi.http.agent import make_agent
+from twistpi.web.forwarding.forwarder import TAKES_OVER
 from twistpi.web.forwarding.peers import first_process_backend
 from twistpi.web.paths import replica_answers, worker_answers
 from twistpi.web.replication.authentication import NodeAuthenticator
-from twistpi.web.routes import node_routes
+from twistpi.web.replication.routes import node_routes
 
 JSON = b"Content-Type: application/json\r\n"
 MakeSetup = Callable[..., Setup]
@@ -125,7 +126,7 @@ async def test_an_answer_says_so_when_this_server_lags_behind_it(setup: Setup, p
 
 @in_reactor
 async def test_a_server_that_takes_the_place_of_its_primary_forwards_no_more(setup: Setup, primary: Primary) -> None:
-    setup.forward.is_over = lambda: True
+    setup.forward.hindrance = lambda: TAKES_OVER
     refused = await asked(setup, request("PUT", "/alice/dev", b"{}", basic("alice", "secret")))
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"becomes the primary" in refused

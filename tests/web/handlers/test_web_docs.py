@@ -247,6 +247,21 @@ def test_in_quarantine_no_documentation_is_offered(world: World, alice: Person) 
     assert ask(world, "index.html").status == 404
 
 
+def test_of_a_release_in_quarantine_no_documentation_is_offered_and_latest_is_another(world: World, alice: Person) -> None:
+    for version in ("1.0", "2.0"):
+        add_docs(alice, version)
+    world.commit(IndexModified(DEV, {"quarantined": [f"{NAME}==2.0 it steals"]}))
+    path = f"/{DEV}/{NAME}/2.0/+doc/index.html"
+    for one in (path, path.replace("+doc", "+d")):
+        answer = nobody(world).get(one, accept="*/*")
+        assert (answer.status, answer.headers["x-twistpi-policy"]) == (403, f"quarantined; index={DEV}")
+        assert b"it steals" in answer.body
+    assert ask(world, "index.html").status == 200
+    assert nobody(world).get(path.replace("2.0", "latest"), accept="*/*").status == 200
+    world.commit(IndexModified(DEV, {"policy_mode": "report"}))
+    assert nobody(world).get(path, accept="*/*").status == 200
+
+
 # The frame ---------------------------------------------------------------------------------------------------------
 
 
@@ -256,11 +271,11 @@ def test_the_frame_shows_the_page_in_a_sandbox(world: World, alice: Person) -> N
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     text = answer.body.decode()
-    assert '<iframe src="../../+doc/sub/index.html?q=%3Cb%3E&amp;x=&quot;&#x27;"' in text
+    assert f'<iframe class="docs" src="/{DEV}/{NAME}/1.0/+doc/sub/index.html?q=%3Cb%3E&amp;x=&#34;&#39;"' in text
     assert "sandbox=" in text
     assert "allow-same-origin" not in text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert f'<a href="../../../../../../{DEV}/{NAME}">{NAME}</a>' in text
+    assert f'<a href="/{DEV}/{NAME}">{NAME}</a>' in text
     assert "isn't for the latest" not in text
 
 
@@ -274,7 +289,7 @@ def test_the_frame_says_when_there_is_a_newer_release(world: World, alice: Perso
     assert outdated.format("0.1") in ask(world, "index.html", "stable", "+d").body.decode()
     text = ask(world, "sub/index.html", "0.1", "+d").body.decode()
     assert "isn't" not in text
-    assert '<a href="../../../latest/+d/index.html">latest documentation (0.2b1)</a>' in text
+    assert f'<a href="/{DEV}/{NAME}/latest/+d/index.html">latest documentation (0.2b1)</a>' in text
     assert "stable documentation" not in text
 
 

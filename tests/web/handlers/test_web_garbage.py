@@ -1,4 +1,4 @@
-"""``/+gc``: who administers the server may have garbage removed, and see how far that is."""
+"""``/+gc`` and ``/+evict``: who administers the server may have files removed, and see how far that is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from tests.web.web_asking import logged_in, nobody, with_api_token
 from tests.web.web_world import World
 from twistpi.gc.collector import Report
+from twistpi.gc.eviction import Evicted
+from twistpi.gc.evictor import Report as EvictionReport
 from twistpi.gc.garbage import Collected
 from twistpi.rules.permissions import Policy
 
@@ -23,7 +25,7 @@ class FakeSweeper:
     """Sweeps when a test says so."""
 
     running: Report | None = None
-    last: Report | None = None
+    last: Report | EvictionReport | None = None
     asked: int = 0
 
     def ask(self) -> int:
@@ -64,12 +66,26 @@ def test_root_begins_a_sweep_and_sees_how_far_it_is(make: Make) -> None:
     assert (last["ended"], last["failure"]) == (True, "the disk is gone")
 
 
+def test_root_begins_an_eviction_and_sees_how_far_it_is(make: Make) -> None:
+    root = logged_in(make(evictor=FakeSweeper(last=EvictionReport(1, Evicted(), ended=True))), "root")
+    last = {
+        "number": 1,
+        "ended": True,
+        "failure": None,
+        "evicted": dict.fromkeys(("examined", "cached_bytes", "files", "bytes"), 0),
+    }
+    assert root.get("/+evict").json() == {"type": "evict", "result": {"running": None, "last": last}}
+    begun = root.ask("POST", "/+evict")
+    assert (begun.status, begun.json()["result"]["number"]) == (202, 1)
+
+
+@pytest.mark.parametrize("path", ["/+gc", "/+evict"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_nobody_else_may(make: Make, method: str) -> None:
+def test_nobody_else_may(make: Make, method: str, path: str) -> None:
     collector = FakeSweeper()
-    world = make(collector=collector)
+    world = make(collector=collector, evictor=collector)
     for person in (nobody(world), logged_in(world, "alice"), with_api_token(world, "root", "read", "upload")):
-        answer = person.ask(method, "/+gc")
+        answer = person.ask(method, path)
         assert answer.status == 403
         assert "no permission to administer this server" in answer.json()["message"]
     assert collector.asked == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -21,12 +22,14 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 from zope.interface import implementer
 
-from twistpi.auth.passwords import BLANK, hash_password, verify_password
+from twistpi.auth.passwords import BLANK, hash_password, is_password_hash, verify_password
 from twistpi.auth.tokens import LoginTokens
 from twistpi.model.changes import Change, Entry, LogStarted, TokenCreated, TokenRevoked, UserCreated, UserDeleted, UserModified
 from twistpi.model.errors import LoginFailed, TwistpiError
 from twistpi.model.peers import Position
 from twistpi.model.records import NOBODY, Principal, User
+from twistpi.model.server_errors import StorageFull
+from twistpi.rules.accounts import decide_hash_replaced
 from twistpi.view.database import open_view
 from twistpi.view.read import Readers
 from twistpi.web.addresses import Addresses
@@ -276,6 +279,43 @@ def test_the_token_for_a_changed_password_is_good(setup: Setup) -> None:
     setup.commit(UserModified("alice", password_hash=hash_password("new", COST)))
     token, _seconds = Outcome.of(setup.authenticator.token_for(setup.user("alice"))).now()
     assert setup.principal("alice", token) == Principal("alice")
+
+
+# Passwords that were hashed elsewhere --------------------------------------------------------------------------------
+
+
+def test_an_imported_hash_gives_way_to_one_of_ours_at_the_first_login(setup: Setup) -> None:
+    imported = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    setup.commit(UserCreated("dora", password_hash=imported))
+
+    async def replace_hash(user: str, former: str, password_hash: str) -> None:
+        setup.commit(*decide_hash_replaced(setup.user(user), former, password_hash))
+
+    setup.authenticator.replace_hash = replace_hash
+    assert setup.principal("dora", "wrong") == NOBODY
+    assert setup.user("dora").password_hash == imported
+    token, _seconds = setup.logs_in("dora", PASSWORD).now()
+    assert is_password_hash(setup.user("dora").password_hash or "")
+    assert setup.principal("dora", token) == Principal("dora"), "the token goes with the new hash"
+    assert setup.logs_in("dora", PASSWORD).now()
+
+
+def test_a_login_succeeds_where_the_hash_cannot_be_replaced(setup: Setup) -> None:
+    imported = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    setup.commit(UserCreated("dora", password_hash=imported))
+
+    async def replace_hash(user: str, former: str, password_hash: str) -> None:
+        raise StorageFull("log", "no space")
+
+    setup.authenticator.replace_hash = replace_hash
+    token, _seconds = setup.logs_in("dora", PASSWORD).now()
+    assert setup.principal("dora", token) == Principal("dora")
+    assert setup.user("dora").password_hash == imported
+
+
+def test_a_hash_that_was_changed_meanwhile_is_not_replaced(setup: Setup) -> None:
+    assert decide_hash_replaced(setup.user("alice"), "another", "new") == ()
+    assert decide_hash_replaced(None, "another", "new") == ()
 
 
 # API tokens ----------------------------------------------------------------------------------------------------------

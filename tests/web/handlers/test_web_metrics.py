@@ -49,13 +49,13 @@ def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 def test_requests_are_counted_by_kind_and_status_however_they_were_answered(world: World) -> None:
     world.list_links("hello", [WHEEL])
     path = world.cache_file("hello", WHEEL, b"wheel")
-    sidecar = world.cache_metadata("hello", WHEEL, b"Metadata-Version: 2.1\n")
+    metadata = world.cache_metadata("hello", WHEEL, b"Metadata-Version: 2.1\n")
     wire = _wire(world)
     for _ in range(3):
         tag = wire.ask(f"/{MIRROR}/+simple/hello/", accept=JSON_PAGE).headers["etag"]
         wire.ask(f"/{MIRROR}/+simple/hello/", accept=JSON_PAGE, if_none_match=tag)
         wire.ask(path)
-        wire.ask(sidecar)
+        wire.ask(metadata)
     wire.ask("/nobody/nothing/+simple/x/")
     wire.ask("/root", "DELETE")
     samples = _samples(wire.ask("/+metrics").body.decode())

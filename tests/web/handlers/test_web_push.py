@@ -312,7 +312,7 @@ def test_a_file_that_was_removed_from_the_disk_is_fetched_again(world: World, al
 
 def test_metadata_goes_along_where_the_mirror_lists_no_digests(world: World, alice: Person) -> None:
     upstream = with_upstream(world, hashless=True)
-    world.components.mirrors.metadata = HashlessSidecars(world)  # type: ignore[assignment]
+    world.components.mirrors.metadata = HashlessMetadata(world)  # type: ignore[assignment]
     assert push(alice, MIRROR, **UP).status == 200
     page = files(world, "alice/tgt", "up")
     assert page[UP_WHEEL]["core-metadata"] == {"sha256": sha256(METADATA)}
@@ -325,7 +325,7 @@ METADATA = b"Metadata-Version: 2.1\nName: up\nVersion: 2.0\n"
 
 
 @attrs.define
-class HashlessSidecars:
+class HashlessMetadata:
     """Keeps metadata under its own digest, as is done for wheels without one."""
 
     world: World

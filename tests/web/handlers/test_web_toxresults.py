@@ -251,6 +251,22 @@ def test_in_quarantine_nothing_is_offered(world: World, alice: Person, tested: s
     assert Wire(world).ask(path).status == 404
 
 
+def test_with_a_release_in_quarantine_its_results_are_not_offered_either(world: World, alice: Person, tested: str) -> None:
+    path = "/" + alice.ask("POST", tested, RESULT).json()["result"].partition("#")[0]
+    page = f"/{DEV}/{NAME}/1.0/+toxresults/{tested.rpartition('/')[2]}"
+    assert [Wire(world).ask(path).status, alice.get(page, accept="text/html").status] == [200, 200]
+    world.commit(IndexModified(DEV, {"quarantined": [f"{NAME}==1.0 it steals"]}))
+    refused = Wire(world).ask(path)
+    assert (refused.status, b"it steals" in refused.body) == (403, True)
+    assert alice.get(page, accept="text/html").status == 403
+    assert b"+toxresults" not in alice.get(f"/{DEV}/{NAME}/1.0", accept="text/html").content
+    world.commit(IndexModified(DEV, {"policy_mode": "report"}))
+    for _ in range(2):
+        assert Wire(world).ask(path).status == 200
+    counts = [measure.value for measure in world.components.policies.refused.measures()]
+    assert counts == [2, 2], "enforced ones and reported ones, each request"
+
+
 def test_the_documentation_is_a_file_as_well(world: World, alice: Person) -> None:
     upload(alice, DEV, "docs.zip", zip_of({"index.html": b""}), action="doc_upload")
     (docs,) = [one["href"] for one in release(alice, DEV)["+links"] if one["rel"] == "doczip"]

@@ -135,6 +135,10 @@ def test_the_list_shows_everybody_with_their_indexes(world: World, alice: Person
     assert "projects" not in told["result"]["alice"]["indexes"]["dev"]
     assert "password" not in str(told)
     assert "bcrypt" not in str(told)
+    of_7 = nobody(world).get("/?v=2").json()["result"]
+    assert of_7["alice"] == nobody(world).get("/alice?v=2").json()["result"]
+    assert (of_7["root"]["indexes"]["pypi"]["type"], of_7["alice"]["indexes"]["dev"]["type"]) == ("remote", "local")
+    assert "project_inheritance_rules" in of_7["alice"]["indexes"]["dev"]
 
 
 def test_an_unknown_user_is_404(world: World) -> None:
@@ -317,4 +321,8 @@ def test_pages_for_people_hold_nothing_that_acts(world: World) -> None:
     add_mirror(world, "mallory/x", mirror_url="https://upstream.example/<script>alert(1)</script>/", title="<b>")
     add_stage(world, "mallory/y", bases=["mallory/x", "<script>"])
     for path in ("/", "/mallory", "/mallory/x", "/mallory/y"):
-        assert b"<script" not in nobody(world).get(path, accept="text/html").body
+        answer = nobody(world).get(path, accept="text/html")
+        assert answer.status == 200
+        assert answer.content.count(b"<script") == answer.content.count(b'<script src="/+static/') == 1
+        assert b"<b>" not in answer.content
+        assert "script-src 'self'" in answer.headers["content-security-policy"]

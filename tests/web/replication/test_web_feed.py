@@ -233,6 +233,25 @@ async def test_who_follows_is_told_in_the_status(setup: Setup) -> None:
     assert (gone["in-request"], gone["serial"]) == (False, 100)
 
 
+@in_reactor
+async def test_a_node_of_a_cluster_gets_as_far_as_who_follows_before_it_says_that_logs_diverged(tmp_path: Path) -> None:
+    setup = Setup(str(tmp_path))
+    setup.world.rebuild(reach=lambda _serial: setup.writer.refresh())
+    setup.start()
+    await setup.write(10)
+    setup.log.append([encode_content("2026-11-22T17:00:00.123456Z", "root", [EpochBegan(2, NODE)])], 10)  # by another node
+    last = setup.log.last
+    assert setup.writer.seen.serial == 10
+    client = await setup.connect(f"/+changelog?after=11&chain={last.chain}&epoch=1")
+    assert client.status == 200
+    status, found = await setup.ask("/+changelog/position?serial=11")
+    assert (status, found["chain"]) == (200, last.chain)
+    for after in (11, 12):
+        status, refusal = await setup.ask(f"/+changelog?after={after}&chain={'e' * 64}&epoch=1")
+        assert (status, refusal["reason"]) == (409, "diverged")
+    await setup.stop()
+
+
 # From where a log cannot be followed
 
 

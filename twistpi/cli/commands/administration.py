@@ -11,8 +11,8 @@ import click
 
 from twistpi.auth import tokens as api_tokens
 from twistpi.auth.tokens import NodeTokens
-from twistpi.blobs.tree import ROOT, Tree
-from twistpi.cli.administration import Administration, administer
+from twistpi.blobs.tree import ROOT
+from twistpi.cli.administration import Administration, administer, require_made
 from twistpi.cli.clients import PeerClient
 from twistpi.cli.commands.common import FILE, now, serverdir_option, settings_of, settings_options, show, show_progress
 from twistpi.cli.promotion import Promoted
@@ -23,9 +23,10 @@ from twistpi.gc.garbage import FOLDERS, GRACE, Collected, Garbage, collect_alone
 from twistpi.model.errors import unknown_user
 from twistpi.model.records import ApiToken, Json
 from twistpi.model.text import counted
-from twistpi.rules.accounts import is_expired, read_token_request, token_facts
 from twistpi.rules.releases import read_yank
+from twistpi.rules.token_requests import is_expired, read_token_request, token_facts
 from twistpi.server.directory import read_secret
+from twistpi.server.optional_bucket import blobs_to_look_at
 from twistpi.server.settings import Settings
 
 _HEADINGS = ("TOKEN", "USER", "MAY", "INDEX", "PROJECT", "EXPIRES", "TITLE")
@@ -151,23 +152,24 @@ def gc(settings: Settings, dry_run: bool, json: bool) -> None:
 
     Files stored within the last hour are kept. A running server does this by itself, an hour after something was removed.
     """
-    with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as progress:
+    with administer(settings, now) as administration, show_progress(sys.stderr, "folders") as screen:
 
-        def tell(collected: Collected) -> None:
-            progress("files", collected.folders, FOLDERS)
+        def progress(collected: Collected) -> None:
+            screen("files", collected.folders, FOLDERS)
 
         listed: list[dict[str, Json]] = []
 
         def name(garbage: Garbage) -> None:
             listed.append({"path": f"{ROOT}/{garbage.address.relative}", "size": garbage.size})
             if not json:
-                progress.say(f"{ROOT}/{garbage.address.relative} ({garbage.size:,} bytes)")
+                screen.say(f"{ROOT}/{garbage.address.relative} ({garbage.size:,} bytes)")
 
         if dry_run:
             stored_before = now().timestamp() - GRACE
-            collected = collect_alone(Tree(settings.serverdir), administration.reader, stored_before, tell, only_tell=name)
+            with blobs_to_look_at(settings, require_made(settings.serverdir).log_id) as blobs:
+                collected = collect_alone(blobs, administration.reader, stored_before, progress, only_tell=name)
         else:
-            collected = administration.collect_garbage(tell)
+            collected = administration.collect_garbage(progress)
     found = {"examined": collected.blobs, "unused": collected.removed, "bytes": collected.removed_bytes}
     fields = {"dry-run": dry_run, **found, "kept-as-too-new": collected.young, "files": listed}
     show(fields if json else None, _collected_lines(collected, dry_run=dry_run))
@@ -176,8 +178,8 @@ def gc(settings: Settings, dry_run: bool, json: bool) -> None:
 def _collected_lines(collected: Collected, *, dry_run: bool) -> Iterator[str]:
     if collected.removed:
         files = counted(collected.removed, "file")
-        told = f"{files} with {collected.removed_bytes:,} bytes {'is' if collected.removed == 1 else 'are'} not used by any index"
-        yield f"{told}; {'nothing was changed' if dry_run else 'removed'}."
+        text = f"{files} with {collected.removed_bytes:,} bytes {'is' if collected.removed == 1 else 'are'} not used by any index"
+        yield f"{text}; {'nothing was changed' if dry_run else 'removed'}."
     else:
         yield (
             "There is nothing to remove yet."
@@ -206,17 +208,17 @@ def promote(settings: Settings, force: bool, json: bool) -> None:
     """
     with administer(settings, now) as administration:
         promoted = administration.promote(force=force)
-    fields = {"serverdir": settings.serverdir, "epoch": promoted.epoch, "serial": promoted.serial, "told": list(promoted.told)}
-    fields |= {"untold-primary": promoted.untold, "tried-seconds": promoted.tried}
+    fields = {"serverdir": settings.serverdir, "epoch": promoted.epoch, "serial": promoted.serial, "told": list(promoted.notes)}
+    fields |= {"untold-primary": promoted.unaware, "tried-seconds": promoted.tried}
     show(fields if json else None, _promoted_lines(settings.serverdir, promoted))
 
 
 def _promoted_lines(serverdir: str, promoted: Promoted) -> Iterator[str]:
-    yield from promoted.told
+    yield from promoted.notes
     yield f"{serverdir} is the primary from serial {promoted.serial} on; epoch {promoted.epoch} began."
-    if promoted.untold is not None:
+    if promoted.unaware is not None:
         tried = f", after {promoted.tried:.0f} seconds of trying" if promoted.tried >= 1 else ""
-        yield f"The former primary at {promoted.untold} does not know yet{tried}; a running server tells it until it does."
+        yield f"The former primary at {promoted.unaware} does not know yet{tried}; a running server tells it until it does."
     yield "Remove primary-url from its configuration, and start the other replicas with its address as primary-url."
 
 
@@ -251,8 +253,7 @@ def _resynced_lines(path: str, secretfile: str | None, done: Resynced) -> Iterat
     if done.anew:
         yield "The replica starts empty and fetches everything from its primary."
     if done.saved is not None:
-        count = done.last - done.common
-        saved = f"{counted(count, 'entry', 'entries')}, {counted(done.blobs, 'file')}"
+        saved = f"{counted(done.own_entries, 'entry', 'entries')}, {counted(done.blobs, 'file')}"
         yield f"What only this server had is in {done.saved}: {saved}; summary.txt tells more."
     else:
         yield "This server had no entries of its own."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -108,6 +109,14 @@ def settings_of(serverdir: str | None, config: str | None, **others: str | bool 
 def show(fields: object, lines: Iterable[str]) -> None:
     """Print ``fields`` as JSON; ``lines`` when there are none."""
     click.echo("\n".join(lines) if fields is None else orjson.dumps(fields, option=orjson.OPT_INDENT_2))
+
+
+def trusted(settings: Settings) -> ssl.SSLContext:
+    """Return the certificates that are trusted: the system's, and those of the settings."""
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        context.load_verify_locations(settings.ca_file)
+    return context
 
 
 def now() -> datetime:

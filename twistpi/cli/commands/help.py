@@ -20,6 +20,7 @@ twistpi passwd --serverdir ./data root
 echo correct-horse | twistpi passwd --serverdir ./data --stdin alice
 twistpi gen-config --serverdir ./data --port 4040 --hostname pypi.example
 twistpi gen-config --serverdir /srv/twistpi --hostname pkgs.example --prefix /pypi --force
+twistpi gen-config --cluster --directory ./cluster --hostname pypi.example
 twistpi settings | less
 twistpi settings --json | jq '.[].variable'
 twistpi doctor --serverdir ./data
@@ -37,27 +38,90 @@ twistpi yank --serverdir ./data alice/dev mypkg 1.0 --reason 'broken on Windows'
 twistpi yank --serverdir ./data alice/dev mypkg 1.0 --undo
 twistpi explain --serverdir ./data alice/dev mypkg
 twistpi explain --serverdir ./data alice/dev mypkg 1.0
+twistpi explain --serverdir ./data alice/dev 'django>=4' --python 3.12 --platform linux-x86_64
 twistpi explain --serverdir ./data --fetch --json alice/dev mypkg
+twistpi uses --serverdir ./data requests
+twistpi uses --serverdir ./data 'requests==2.31.0'
+twistpi uses --serverdir ./data 'requests<2.32' --json | jq '.dependents[].project'
+twistpi audit --serverdir ./data
+twistpi audit --serverdir ./data --fail-on high --index alice/dev
+twistpi audit --serverdir ./data --csv > affected.csv
+twistpi policy show --serverdir ./data alice/dev
+twistpi policy set --serverdir ./data root/pypi min_release_age 7d
+twistpi policy set --serverdir ./data root/pypi allow --from https://lists.example/allowed.txt
+twistpi policy set --serverdir ./data root/pypi deny --unset
+twistpi advisories show --serverdir ./data
+twistpi advisories refresh --serverdir ./data
+twistpi advisories refresh --serverdir ./data --force
+twistpi quarantine --serverdir ./data root/pypi evil --reason 'it steals passwords'
+twistpi quarantine --serverdir ./data root/pypi 'hello==2.0' --reason 'under investigation'
+twistpi release --serverdir ./data root/pypi 'hello==2.0'
+twistpi sync --serverdir ./data --into root/pypi 'django>=5' numpy
+twistpi sync --serverdir ./data --into root/pypi -r uv.lock --python 3.11,3.12 --platform linux-x86_64,macos-arm64
+twistpi sync --into https://pkgs.example/root/pypi -r requirements.in --closure
 twistpi status --serverdir ./replica
 twistpi status --serverdir ./replica --wait 1041 --timeout 60
 twistpi status --serverdir ./replica --json | jq '."lag-entries"'
+twistpi du --serverdir ./data
+twistpi du --serverdir ./data --index root/pypi
+twistpi du --serverdir ./data --json | jq .total
 twistpi log --serverdir ./data --follow
 twistpi log --serverdir ./data --after 1000 --json | jq .changes
+twistpi log --serverdir ./data --last 10 --project mypkg --kind FileUploaded --kind FileRemoved
+twistpi log --serverdir ./data --since 2026-11-22T17:00+01:00 --index alice/dev
 twistpi check --serverdir ./data
 twistpi check --serverdir ./data --json | jq '.findings[].text'
+twistpi check --serverdir ./data --archive /backup/changelog
+twistpi check --config node.toml --download
+twistpi backup --serverdir ./data /var/backups/twistpi
+twistpi backup --serverdir ./data --keep 30d --with-secret ssh://backup@vault.example/srv/twistpi
+twistpi restore --serverdir ./restored /var/backups/twistpi
+twistpi restore --serverdir ./restored --to-time 2026-11-22T17:00+01:00 /var/backups/twistpi
+twistpi restore --list /var/backups/twistpi
+twistpi bundle create --serverdir ./data --since 0 --to first.bundle
+twistpi bundle create --serverdir ./data --for offline.state --to december.bundle
+twistpi bundle apply --serverdir ./offline --secretfile ./secret first.bundle
+twistpi bundle apply --serverdir ./offline december.bundle
+twistpi bundle state --serverdir ./offline --to offline.state
+twistpi compact --serverdir ./data --before 2025-01-01 --dry-run
+twistpi compact --serverdir ./data --before 2025-01-01 --archive /backup/changelog
+twistpi compact --serverdir ./data --before 1000000 --json | jq '."summary-bytes"'
 twistpi gc --serverdir ./data --dry-run
 twistpi gc --serverdir ./data
+twistpi evict --serverdir ./data --dry-run
+twistpi evict --serverdir ./data --json | jq .bytes
+twistpi pin --serverdir ./data root/pypi numpy
+twistpi pin --serverdir ./data root/pypi numpy==2.1
+twistpi unpin --serverdir ./data root/pypi numpy
 twistpi refetch --serverdir ./data root/pypi mypkg-1.0-py3-none-any.whl
 twistpi promote --serverdir ./data
 twistpi promote --serverdir ./data --force
 twistpi resync --serverdir ./data --primary-url https://pkgs.example/
+twistpi import --serverdir ./data --dry-run ./devpi-export
+twistpi import --serverdir ./data ./devpi-export
+twistpi import --serverdir ./data --json ./devpi-export | jq '.differences[]'
+twistpi import --serverdir ./data --simple https://pkgs.example/simple/ --into alice/dev
+twistpi import --serverdir ./data --simple https://pkgs.example/simple/ --into alice/dev --projects ours.txt
+twistpi import --serverdir ./data --live https://root:secret@old.example/
+twistpi export --serverdir ./data ./export
+twistpi export --serverdir ./data --format devpi7 --hard-links --include-mirrored-files ./export
+twistpi move --serverdir ./data --to-changelog postgresql://twistpi@db/twistpi --to-blobs s3://packages/twistpi
+twistpi move --serverdir ./new --from-changelog postgresql://twistpi@db/twistpi --from-blobs s3://packages/twistpi
 twistpi check-index http://localhost:3141/root/pypi/+simple/
 twistpi check-index --user alice --project mypkg https://pkgs.example/alice/dev/+simple/
 """
+_GROUPS = ("token", "policy", "advisories", "bundle")
+"""Commands whose first word is no command by itself."""
 _STATUS = "0 when it is done, 1 when it failed"
 _STATUSES: Mapping[str, str] = {
+    "audit": "0 when it is shown, 1 when it failed or found something for --fail-on",
     "check": "0 when all is well, 1 when something is wrong",
     "check-index": "0 when nothing failed, 1 when something did or the index cannot be reached",
+    "import": "0 when everything is there, 1 when it failed or something could not be taken",
+    "export": "0 when everything is exported, 1 when it failed or something is missing",
+    "backup": "0 when all is in the backup, 1 when it failed or the server lacks an uploaded file",
+    "move": "0 when everything is copied, whether or not the move is complete, 1 when it failed",
+    "restore": "0 when everything is restored, 1 when it failed",
     "serve": "0 when it was stopped, 1 when it cannot start or had to end",
     "status": "0 when it is shown, 1 when it failed or the serial did not arrive in time",
     "doctor": "0 when nothing is wrong (there may be advice), 1 when something is",
@@ -69,7 +133,7 @@ def _by_path(text: str) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for line in text.strip().splitlines():
         words = line.partition("twistpi ")[2].split()
-        found.setdefault(" ".join(words[: 2 if words[0] == "token" else 1]), []).append(line)
+        found.setdefault(" ".join(words[: 2 if words[0] in _GROUPS else 1]), []).append(line)
     return found
 
 

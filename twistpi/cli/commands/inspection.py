@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: ``status``, ``log``, ``check``, ``explain``, ``doctor``, ``check-index``."""
+"""Commands that look and change nothing: ``status``, ``check``, ``explain``, ``doctor``, ``check-index``."""
 
 from __future__ import annotations
 
@@ -10,40 +10,36 @@ from contextlib import closing, contextmanager
 from itertools import count as count_up
 from urllib.parse import quote, unquote, urlsplit
 
-import attrs
 import click
 
 from twistpi.cli.administration import administer
+from twistpi.cli.advisories import advisories_of
 from twistpi.cli.commands.common import now, serverdir_option, settings_of, settings_options, show, show_progress
 from twistpi.cli.commands.help import settings_fields, settings_page
-from twistpi.cli.diagnostics.findings import WRONG, Finding, count, doctor_fields, doctor_lines, index_fields, index_lines
+from twistpi.cli.diagnostics.cluster_rules import judge_cluster
+from twistpi.cli.diagnostics.findings import (
+    UNKNOWN,
+    WRONG,
+    Finding,
+    count,
+    doctor_fields,
+    doctor_lines,
+    index_fields,
+    index_lines,
+)
 from twistpi.cli.diagnostics.index_rules import judge_index
 from twistpi.cli.diagnostics.index_survey import survey_index
 from twistpi.cli.diagnostics.machine import Machine, days_left, look_at_machine
-from twistpi.cli.diagnostics.server_rules import diagnose, survey_server
+from twistpi.cli.diagnostics.server_rules import diagnose
+from twistpi.cli.diagnostics.server_survey import survey_server
 from twistpi.cli.diagnostics.survey import Fetcher
-from twistpi.cli.reports import (
-    as_json,
-    as_text,
-    entries,
-    explain_project,
-    explanation_fields,
-    explanation_lines,
-    missing_before,
-    status_in,
-    status_lines,
-    wait_for_serial,
-)
+from twistpi.cli.explanations import explain_project, explanation_fields, explanation_lines, parse_question
+from twistpi.cli.reports import status_in, status_lines, wait_for_serial
 from twistpi.http.blocking import BlockingClient
 from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import Credentials, basic_authorization, origin_of, split_credentials
-from twistpi.model.text import counted
-from twistpi.server.directory import Layout
-from twistpi.server.node import not_made, read_node
 from twistpi.server.settings import Settings
 
-_FOLLOW_PAUSE = 0.5
-"""Seconds between two looks for new entries."""
 _INDEX_TIMEOUT, _SERVER_TIMEOUT = 60.0, 20.0
 """Seconds without a byte; a mirror may have to fetch its whole list of projects first."""
 _INDEX_QUESTIONS, _SERVER_QUESTIONS = 55, 20
@@ -70,67 +66,33 @@ def status(settings: Settings, wait: int | None, timeout: float | None, json: bo
 
 @click.command()
 @settings_options()
-@click.option("--after", metavar="SERIAL", type=click.IntRange(min=0), default=0, help="Begin after this serial.")
-@click.option("--follow", is_flag=True, help="Continue with new entries as they are written, until interrupted.")
-@click.option("--json", "json", is_flag=True, help="Print each entry as a JSON object on one line.")
-def log(settings: Settings, after: int, follow: bool, json: bool) -> None:
-    """Print the entries of the changelog: what happened, when, and by whom.
-
-    The chain of checksums is verified at the same time. The server may run.
-    """
-    path = settings.serverdir
-    if read_node(path) is None:
-        raise not_made(path)
-    render = as_json if json else as_text
-    missing = missing_before(Layout(path).changelog, after)
-    if missing is not None:
-        click.echo(missing, err=True)
-    try:
-        for line in entries(Layout(path).changelog, after, (lambda: time.sleep(_FOLLOW_PAUSE)) if follow else None):
-            click.echo(render(line))
-    except KeyboardInterrupt:
-        sys.exit(0)
-
-
-@click.command()
-@settings_options()
-@click.option("--json", "json", is_flag=True, help="Print the findings as JSON.")
-def check(settings: Settings, json: bool) -> None:
-    """Verify the changelog, the view and every stored file, and change nothing.
-
-    The command reads all data, so it takes as long as reading the disk. The server may run.
-    """
-    from twistpi.cli.check import check as findings  # noqa: PLC0415 opens databases and blobs, which the other commands don't
-
-    path = settings.serverdir
-    found = []
-    with show_progress(sys.stderr, "bytes") as progress:
-        for finding in findings(path, progress):
-            found.append(finding)
-            if not json:
-                progress.say(f"{'WRONG' if finding.wrong else 'note'}: {finding.text}")
-    wrong = sum(finding.wrong for finding in found)
-    things = counted(wrong, "thing is", "things are")
-    fields = {"serverdir": path, "wrong": wrong, "findings": [attrs.asdict(finding) for finding in found]}
-    show(fields if json else None, [f"{path}: {things} wrong" if wrong else f"{path}: all is well"])
-    sys.exit(1 if wrong else 0)
-
-
-@click.command()
-@settings_options()
 @click.option("--fetch", is_flag=True, help="First have the running server ask the upstreams of mirrors that may answer.")
+@click.option("--python", metavar="VERSION", help="Choose the version for this Python, such as 3.12; needs --platform.")
+@click.option("--platform", metavar="NAME", help="Choose the version for this platform, such as linux-x86_64; needs --python.")
 @click.option("--json", "json", is_flag=True, help="Print the explanation as JSON, with every file.")
 @click.argument("index", metavar="USER/INDEX")
-@click.argument("project")
+@click.argument("project", metavar="PROJECT[SPECIFIERS]")
 @click.argument("version", required=False)
-def explain(settings: Settings, fetch: bool, json: bool, index: str, project: str, version: str | None) -> None:
-    """Show which index answers for PROJECT at USER/INDEX, and what hides what.
+def explain(
+    settings: Settings,
+    fetch: bool,
+    python: str | None,
+    platform: str | None,
+    json: bool,
+    index: str,
+    project: str,
+    version: str | None,
+) -> None:
+    """Show which version of a project would be installed, and what hides what.
 
-    The newest files of each index are listed; with VERSION, all files of that. Mirrors are shown as this server knows them.
+    It tells which index answers for PROJECT at USER/INDEX. For each newer version the rule is named that keeps it away, until
+    when, and what to do. The newest files of each index are listed; with VERSION, all files of that. Mirrors are shown as this
+    server knows them; no upstream is asked without --fetch.
     """
-    with administer(settings, now) as administration:
-        told = explain_project(administration, index, project, version, fetch=fetch)
-    show(explanation_fields(index, told) if json else None, explanation_lines(index, told))
+    question = parse_question(index, project, version, python, platform, fetch=fetch)
+    with administer(settings, now) as administration, advisories_of(settings.serverdir, administration.reader) as advisories:
+        found = explain_project(administration, question, now().timestamp(), advisories.of)
+    show(explanation_fields(question, *found) if json else None, explanation_lines(question, *found))
 
 
 @click.command("settings")
@@ -173,15 +135,32 @@ def doctor(serverdir: str | None, config: str | None, json: bool, url: str | Non
 
     URL is the address that users have, such as https://pkgs.example/ or http://pkgs.example/devpi. The default is the setting
     outside-url, or the address of the server on this machine. The server directory is checked if there is one on this machine.
-    The command changes nothing, sends few requests to URL, and needs no login.
+    The command changes nothing, sends few requests to URL, and needs no login. On a node of a cluster, database and bucket are
+    checked, too: one small object is stored and removed.
     """
     settings, machine = settings_of(serverdir, config), None
     if serverdir is not None or url is None or os.path.exists(os.path.join(settings.serverdir, "node.json")):
-        with _counted(_SERVER_QUESTIONS) as tell:
-            machine = look_at_machine(settings, ProxyRules.from_environment(os.environ), tell, time.time())
-    findings = _visit(url or _address_of(machine), machine)
+        with _counted(_SERVER_QUESTIONS) as count_question:
+            machine = look_at_machine(settings, ProxyRules.from_environment(os.environ), count_question, time.time())
+    findings = [*_visit(url or _address_of(machine), machine), *_visit_cluster(settings, machine)]
     show(doctor_fields(findings) if json else None, doctor_lines(findings))
     sys.exit(1 if count(findings, WRONG) else 0)
+
+
+def _visit_cluster(settings: Settings, machine: Machine | None) -> list[Finding]:
+    """Return what is to say of the database and the bucket, if the server is a node of a cluster."""
+    if settings.changelog is None:
+        if machine is None or not machine.is_cache:
+            return []
+        advice = "Name both as the node does, with --config, or with TWISTPI_CHANGELOG and TWISTPI_BLOBS."
+        return [Finding("database", UNKNOWN, f"Database and bucket of the cluster are not known here. {advice}")]
+    try:
+        from twistpi.cli.diagnostics.cluster_survey import survey_bucket, survey_database  # noqa: PLC0415 needs psycopg
+    except ImportError:
+        return [Finding("database", WRONG, "psycopg is not installed, which a node needs: pip install 'twistpi[cluster]'")]
+    database = survey_database(settings.changelog, time.time)
+    bucket = None if settings.blobs is None else survey_bucket(settings, database, time.time, os.environ)
+    return judge_cluster(database, bucket)
 
 
 def _address_of(machine: Machine | None) -> str | None:
@@ -205,8 +184,11 @@ def _visit(url: str | None, machine: Machine | None) -> list[Finding]:
 
 @contextmanager
 def _fetcher(credentials: Credentials | None, timeout: float, expected: int) -> Iterator[Fetcher]:
-    with _counted(expected) as tell, closing(BlockingClient(timeout, ProxyRules.from_environment(os.environ))) as client:
-        yield Fetcher(client, credentials, tell)
+    with (
+        _counted(expected) as count_question,
+        closing(BlockingClient(timeout, ProxyRules.from_environment(os.environ))) as client,
+    ):
+        yield Fetcher(client, credentials, count_question)
 
 
 @contextmanager

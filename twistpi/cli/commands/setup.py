@@ -17,7 +17,9 @@ from twisted.scripts import twistd
 
 from twistpi.auth.passwords import BLANK
 from twistpi.changelog.disk import Disk
+from twistpi.cli import cluster_config
 from twistpi.cli.administration import administer
+from twistpi.cli.cluster_config import ClusterDeployment
 from twistpi.cli.commands.common import FOLDER, now, settings_options
 from twistpi.cli.genconfig import FILES, Deployment, closed_to_others, find_twistd, own_name, render, write
 from twistpi.model.errors import TwistpiError, unknown_user
@@ -51,8 +53,8 @@ def init(settings: Settings) -> None:
         raise ServerdirRefused(settings.serverdir, "it is a server directory already; nothing was changed")
     if settings.primary_url is not None:
         open_directory(settings).close()
-        told = f"its server, once it is started, fetches everything from {settings.primary_url}"
-        click.echo(f"Created the server directory {settings.serverdir} of a replica; {told}.")
+        text = f"its server, once it is started, fetches everything from {settings.primary_url}"
+        click.echo(f"Created the server directory {settings.serverdir} of a replica; {text}.")
         return
     with closing(Storage.open(settings, now, Disk())) as storage:
         indexes, root = storage.view.reader.indexes(), storage.view.reader.user(ROOT)
@@ -157,12 +159,20 @@ def _ask_password(user: str) -> str:
 )
 @click.option("--directory", metavar="PATH", type=FOLDER, default="gen-config", show_default=True, help="The folder to write to.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str | None, directory: str, force: bool) -> None:
+@click.option("--cluster", is_flag=True, help="Write the files of a cluster in containers instead: for Compose and Kubernetes.")
+def gen_config(
+    settings: Settings, hostname: str | None, prefix: str, user: str | None, directory: str, force: bool, cluster: bool
+) -> None:
     """Write configuration files for supervisor, nginx, systemd, launchd, cron, uWSGI.
 
-    The files contain the settings that are given as options, in the environment or in the file of --config, but no passwords.
+    With --cluster, write files for Compose, Kubernetes and Docker instead. The files contain the settings that are given as
+    options, in the environment or in the file of --config, but no passwords.
     """
     directory = os.path.abspath(directory)
+    if cluster:
+        _check_of_cluster(prefix, user)
+        _write_cluster(ClusterDeployment(settings, hostname or socket.gethostname()), directory, force=force)
+        return
     user = user or _runner(settings.serverdir)
     hostname, logs = hostname or socket.gethostname(), directory if user == own_name() else _LOGS
     deployment = Deployment(settings, directory, find_twistd(sys.executable), hostname, user, prefix, logs)
@@ -174,6 +184,26 @@ def gen_config(settings: Settings, hostname: str | None, prefix: str, user: str 
         click.echo(f"  {name:{width}}  {what}")
     for sentence in (*_closed_folders(deployment), *_first_steps(deployment)):
         click.echo(f"\n{sentence}")
+
+
+def _check_of_cluster(prefix: str, user: str | None) -> None:
+    for option, value, reason in (
+        ("--prefix", prefix, "the balancer of a cluster sends every path to the nodes"),
+        ("--user", user, "in containers the server has a user of its own"),
+    ):
+        if value:
+            raise click.ClickException(f"{option} cannot be given with --cluster: {reason}. Leave it out; nothing was written.")
+
+
+def _write_cluster(deployment: ClusterDeployment, directory: str, *, force: bool) -> None:
+    rendered = cluster_config.to_write(cluster_config.render(deployment), directory)
+    write(rendered, directory, force=force, private=cluster_config.SECRETS)
+    click.echo(
+        f"Wrote to {directory}, for a cluster that users call {deployment.hostname}, at port {deployment.settings.port}:\n"
+    )
+    width = max(map(len, cluster_config.FILES))
+    for name, what in cluster_config.FILES.items():
+        click.echo(f"  {name:{width}}  {what}")
 
 
 def _require_user(user: str, serverdir: str) -> None:

@@ -78,7 +78,7 @@ def each(queries: Queries, condition: Callable[[Exchange], object], sentence: st
 def answered(queries: Queries, *statuses: int) -> Check[Survey]:
     """Return a check that answers have one of some statuses."""
     wanted = " or ".join(map(str, statuses))
-    return each(queries, lambda one: one.status not in statuses, f"{{0.asked}} is answered {{0.told}} instead of {wanted}.")
+    return each(queries, lambda one: one.status not in statuses, f"{{0.asked}} is answered {{0.outcome}} instead of {wanted}.")
 
 
 def has(queries: Queries, name: str, pattern: str = ".", so: str = "", at: Sequence[int] = range(1, 600)) -> Check[Survey]:
@@ -87,7 +87,7 @@ def has(queries: Queries, name: str, pattern: str = ".", so: str = "", at: Seque
     def check(survey: Survey) -> Said:
         for one in _answers(survey, queries):
             if one.status in at and not re.search(pattern, one[name].lower()):
-                yield WRONG, f"{one.url} ({one.told}) has {f'{name}: {one[name]}' if one[name] else f'no {name}'}{so}."
+                yield WRONG, f"{one.url} ({one.outcome}) has {f'{name}: {one[name]}' if one[name] else f'no {name}'}{so}."
 
     return check
 
@@ -124,7 +124,7 @@ def index_fields(base: str, project: str, questions: int, findings: Sequence[Fin
 def doctor_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the report of doctor for people."""
     for finding in findings:
-        yield f"{finding.verdict.value:12} {finding.subject:12} {finding.sentence}"
+        yield f"{finding.verdict.value:12} {finding.subject:14} {finding.sentence}"
     things, pieces = count(findings, WRONG), count(findings, ADVICE)
     wrong = "1 thing is" if things == 1 else f"{things} things are"
     yield ""

@@ -40,7 +40,7 @@ def _typed(kind: str, *accepted: str) -> Check[IndexSurvey]:
     def check(index: IndexSurvey) -> Said:
         for one in [index[query] for query in queries]:
             if one.status != 200 or one.content_type != kind:
-                yield WRONG, f"{one.asked} is answered {one.told} as {one.content_type or 'nothing'} instead of 200 as {kind}."
+                yield WRONG, f"{one.asked} is answered {one.outcome} as {one.content_type or 'nothing'} instead of 200 as {kind}."
 
     return check
 
@@ -58,14 +58,14 @@ def _slashless(index: IndexSurvey) -> Said:
     for one in index.of(_SLASHLESS):
         right = one.url.replace("?", "/?", 1)
         if one.status != 200 and (one.status not in (301, 308) or one.location != right):
-            yield WRONG, f"{one.url} is answered {one.told} {one['Location']}; right is 200, or 301 or 308 to {right}."
+            yield WRONG, f"{one.url} is answered {one.outcome} {one['Location']}; right is 200, or 301 or 308 to {right}."
 
 
 def _unsupported_type(index: IndexSurvey) -> Said:
     seen = index[_AS_UNSUPPORTED], index[ask.at_list("", accept=_UNSUPPORTED)]
     for one in seen:
         if one.status != 406 and not _is_html(one):
-            yield WRONG, f"{one.asked} is answered {one.told} {one.content_type}; 406 or HTML would be right."
+            yield WRONG, f"{one.asked} is answered {one.outcome} {one.content_type}; 406 or HTML would be right."
     if len({one.status for one in seen}) > 1:
         yield WRONG, "A type that does not exist is answered 406 in one place and 200 in another."
 
@@ -73,16 +73,16 @@ def _unsupported_type(index: IndexSurvey) -> Said:
 def _spelling(index: IndexSurvey) -> Said:
     one = index[ask.PAGE] and index[_SPELLED]
     if one.status // 100 != 3 or one.location.partition("?")[0].rstrip("/") + "/" != index.page_url:
-        yield WRONG, f"{one.url} is answered {one.told}; a redirect to {index.page_url} saves caches from storing it twice."
+        yield WRONG, f"{one.url} is answered {one.outcome}; a redirect to {index.page_url} saves caches from storing it twice."
 
 
 def _encoded_address(index: IndexSurvey) -> Said:
     plain, encoded = index[ask.FILE_HEAD], index[Query("{file_encoded}", "HEAD")]
     is_same = encoded.status == 200 and encoded["Content-Length"] == plain["Content-Length"]
     if plain.status != 200:
-        yield UNKNOWN, f"The file itself is answered {plain.told}."
+        yield UNKNOWN, f"The file itself is answered {plain.outcome}."
     elif not is_same and not (encoded.status // 100 == 3 and encoded.location == plain.url):
-        yield WRONG, f"{encoded.url} is answered {encoded.told}, not as the same address without percent-encoding."
+        yield WRONG, f"{encoded.url} is answered {encoded.outcome}, not as the same address without percent-encoding."
 
 
 def _outside_url(index: IndexSurvey) -> Said:
@@ -100,7 +100,7 @@ def _digest(index: IndexSurvey) -> Said:
     one, stated = index[ask.METADATA], as_object(stated_metadata(index.file))
     known = [name for name in stated if name in hashlib.algorithms_guaranteed and not name.startswith("shake")]
     if one.status != 200:
-        yield UNKNOWN, f"The metadata is answered {one.told}."
+        yield UNKNOWN, f"The metadata is answered {one.outcome}."
     elif not known:
         yield UNKNOWN, "The page has no digest of it that could be checked."
     elif hashlib.new(known[0], one.body, usedforsecurity=False).hexdigest() != stated[known[0]]:
@@ -121,7 +121,7 @@ def _ranges(index: IndexSurvey) -> Said:
     for wanted, (status, span) in expected.items():
         one = index[ask.of_file({"Range": f"bytes={wanted}"})]
         if one.status != status:
-            yield WRONG, f"{one.asked} is answered {one.told} instead of {status}."
+            yield WRONG, f"{one.asked} is answered {one.outcome} instead of {status}."
         elif one["Content-Range"] != span:
             yield WRONG, f"{one.asked} has the Content-Range {one['Content-Range']!r} instead of {span!r}."
 
@@ -129,7 +129,7 @@ def _ranges(index: IndexSurvey) -> Said:
 def _signature(index: IndexSurvey) -> Said:
     one = index[Query("{file}.asc", "HEAD")]
     if one.status >= 500 or not one.status:
-        yield WRONG, f"{one.url} is answered {one.told} instead of 404."
+        yield WRONG, f"{one.url} is answered {one.outcome} instead of 404."
     if one.status == 200 and index.length is not None and one["Content-Length"] == str(index.length):
         yield WRONG, f"{one.url} is answered with the file itself."
 
@@ -144,7 +144,7 @@ def _etags(index: IndexSurvey) -> Said:
     for one in index.of(_MATCHING):
         sent, tag = dict(one.query.headers)["If-None-Match"], one["ETag"].removeprefix("W/")
         if one.status != 304:
-            yield WRONG, f"If-None-Match: {sent} is answered {one.told} instead of 304."
+            yield WRONG, f"If-None-Match: {sent} is answered {one.outcome} instead of 304."
         elif one.body or not tag or tag not in sent:
             yield WRONG, f"If-None-Match: {sent} is answered 304 with a body or without the same ETag."
     if not tags:
@@ -186,7 +186,7 @@ RULES: Rules[IndexSurvey] = {
     "R4": [answered([ask.at_list("-a/"), ask.at_list("a%0Ab/")], 404, 400), "Impossible project names are answered 404 or 400."],
     "R5": [_encoded_address, "A percent-encoded letter in a file's URL makes no difference."],
     "R7": [
-        each(ask.FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.told}."),
+        each(ask.FILE_HEAD, lambda one: one.status in (404, 410), "The page links to {0.url}, which is {0.outcome}."),
         "The links of the page lead to its files.",
     ],
     "R8": [*map(_typed, (JSON, HTML, TEXT), (JSON, HTML, TEXT)), "Each content type is answered as exactly that type."],
@@ -231,7 +231,7 @@ RULES: Rules[IndexSurvey] = {
         each(
             _SEVERAL_RANGES,
             lambda it: it.status != 200 and (it.status, it.content_type) != (206, "multipart/byteranges"),
-            "{0.asked} is answered {0.told} instead of 200 with the whole file.",
+            "{0.asked} is answered {0.outcome} instead of 200 with the whole file.",
         ),
         answered(ask.of_file({"Range": "bytes=9-1"}), 200, 416),
         "Several or malformed ranges get the whole file, or a refusal.",
@@ -248,7 +248,7 @@ RULES: Rules[IndexSurvey] = {
     ],
     "R51": [_signature, "The URL of a signature is not answered with the file."],
     "R56": [
-        each(ask.FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.told}.", UNKNOWN),
+        each(ask.FILE_HEAD, lambda one: one.status != 200, "The file is answered {0.outcome}.", UNKNOWN),
         has(ask.FILE_HEAD, "ETag"),
         has(ask.FILE_HEAD, "Cache-Control", "immutable", ", without immutable"),
         has(ask.FILE_HEAD, "Cache-Control", r"max-age=[1-9]\d{4,}", ", without a long max-age"),
@@ -295,14 +295,18 @@ RULES: Rules[IndexSurvey] = {
     "R70": [
         _needs_login,
         when(lambda it: not it.password, "This needs a login: --user.", UNKNOWN),
-        each(_WITH_LOGIN, lambda it: it.status in (401, 403), "{0.asked} is answered {0.told}, though the login came with it."),
+        each(
+            _WITH_LOGIN, lambda it: it.status in (401, 403), "{0.asked} is answered {0.outcome}, though the login came with it."
+        ),
         "The login is accepted with the first request, for pages, files, metadata and HEAD.",
     ],
     "R71": [_needs_login, _files_elsewhere, "Files are on the host of the index, to which installers send the login."],
     # The following look at all answers.
     "R6": [_outside_url, "No redirect or link leads to another scheme or host."],
     "R17": [
-        each(None, lambda it: it.body and it.status != 204 and not it.content_type, "{0.asked} ({0.told}) has no Content-Type."),
+        each(
+            None, lambda it: it.body and it.status != 204 and not it.content_type, "{0.asked} ({0.outcome}) has no Content-Type."
+        ),
         "Every answer with a body has a Content-Type.",
     ],
     "R73": [_shown_password, "No answer shows the password."],

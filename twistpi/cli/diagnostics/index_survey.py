@@ -141,7 +141,7 @@ def survey_index(ask: Callable[[Query], Exchange], url: str, project: str = "", 
         advice = "is it what installers are given as index-url? If it has no list of projects, --project names one"
         if survey[LIST].status in (401, 403):
             advice = "it needs a login, which --user gives" if password is None else "does it take this login?"
-        raise _unreachable(survey[LIST].url, f"it is answered {survey[LIST].told}; {advice}")
+        raise _unreachable(survey[LIST].url, f"it is answered {survey[LIST].outcome}; {advice}")
     if not survey.project:
         del survey.got[PAGE], survey.facts["page"]
         return survey

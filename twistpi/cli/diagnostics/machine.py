@@ -23,6 +23,7 @@ from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED, BlockingClient
 from twistpi.http.routes import ProxyRules
 from twistpi.http.urls import split_credentials, without_credentials
+from twistpi.model.folders import is_folder_address
 from twistpi.model.records import ROOT, Index
 from twistpi.model.text import in_words
 from twistpi.rules.permissions import is_open
@@ -92,6 +93,8 @@ class Machine:
     upstreams: Sequence[Upstream] | None = ()
     """None where the server asks none: it is offline, or a replica."""
     protected: Protected | None = None
+    is_cache: bool = False
+    """Whether the directory is the cache of a node of a cluster."""
     cached: tuple[str, str] | None = None
     """An index that everybody may read, and a project of which it has files."""
 
@@ -101,7 +104,7 @@ class Machine:
         return f"{in_words(self.disk_free)} of {in_words(self.disk_total)}"
 
 
-def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], object], now: float) -> Machine:
+def look_at_machine(settings: Settings, proxies: ProxyRules, count_question: Callable[[], object], now: float) -> Machine:
     """Return what there is to see ``now`` (Unix seconds); raise ``ServerdirRefused`` for a directory that is no server's."""
     serverdir, layout = settings.serverdir, Layout(settings.serverdir)
     node = read_node(serverdir)
@@ -120,6 +123,7 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
     return Machine(
         settings=settings,
         node_id=node.node_id,
+        is_cache=bool(node.is_cache),
         running=running,
         disk_free=disk.f_bavail * disk.f_frsize,
         disk_total=disk.f_blocks * disk.f_frsize,
@@ -130,7 +134,9 @@ def look_at_machine(settings: Settings, proxies: ProxyRules, tell: Callable[[], 
         closed=closed_to_others(serverdir),
         hidden=_hidden(serverdir),
         root_is_blank=root is not None and root.password_hash == BLANK,
-        upstreams=None if settings.offline or node.is_replica else _ask_upstreams(indexes, settings, proxies, tell, now),
+        upstreams=None
+        if settings.offline or node.is_replica
+        else _ask_upstreams(indexes, settings, proxies, count_question, now),
         protected=protected,
         cached=next(((index.name, project) for index, project in projects if is_open(index)), None),
     )
@@ -145,7 +151,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _descriptors(pid: int) -> int | None:
-    """Return how many descriptors a process may have; None where the system does not tell."""
+    """Return how many descriptors a process may have; None where the system does not say."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/limits", encoding="ascii") as file:
         if found := re.search(r"^Max open files\s+(\d+)", file.read(), re.MULTILINE):
             return int(found[1])
@@ -174,7 +180,7 @@ def _protected(reader: Reader, projects: Iterable[tuple[Index, str]]) -> Protect
 
 
 def _ask_upstreams(
-    indexes: Sequence[Index], settings: Settings, proxies: ProxyRules, tell: Callable[[], object], now: float
+    indexes: Sequence[Index], settings: Settings, proxies: ProxyRules, count_question: Callable[[], object], now: float
 ) -> list[Upstream]:
     """Ask each mirror's upstream for the beginning of its list, as the server would."""
     context, found = ssl.create_default_context(), []
@@ -182,13 +188,14 @@ def _ask_upstreams(
         context.load_verify_locations(settings.ca_file)
     accept = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.1"}
     with closing(BlockingClient(_PATIENCE, proxies, context)) as client:
-        for index in [index for index in indexes if index.is_mirror and index.config.get("mirror_url")][:_UPSTREAMS]:
+        asked = [index for index in indexes if index.is_mirror and index.config.get("mirror_url")]
+        for index in [index for index in asked if not is_folder_address(index.config["mirror_url"])][:_UPSTREAMS]:
             url = without_credentials(str(index.config["mirror_url"]))
             try:
                 _, credentials = split_credentials(str(index.config["mirror_url"]))
             except ValueError:
                 credentials = None  # the request fails with the reason
-            exchange = Fetcher(client, credentials, tell).ask(Query(url, headers=accept, most=1))
+            exchange = Fetcher(client, credentials, count_question).ask(Query(url, headers=accept, most=1))
             found.append(Upstream(index.name, url, exchange, days_left(client, url, now) if exchange.status else None))
     return found
 
@@ -253,7 +260,7 @@ def _file_modes(machine: Machine) -> Said:
 
 def _upstream(upstream: Upstream) -> Said:
     exchange, name = upstream.exchange, f"{upstream.index} mirrors {upstream.url}"
-    status, gives = exchange.status, f"{name}, which gives {exchange.told}."
+    status, gives = exchange.status, f"{name}, which gives {exchange.outcome}."
     if wants_proxy_login(exchange):
         yield WRONG, f"{gives} {PROXY_LOGIN}"
     elif exchange.failure.startswith(UNTRUSTED):

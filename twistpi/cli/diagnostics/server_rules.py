@@ -1,119 +1,39 @@
-"""What doctor asks a server through the address that its users have, and the rules for the answers."""
+"""The rules of doctor for a server's answers through the address that its users have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
-import attrs
-
-from twistpi.auth.tokens import SCHEME
 from twistpi.cli.diagnostics.findings import ADVICE, OK, UNKNOWN, WRONG, Finding, Rules, Said, each, judge, when
-from twistpi.cli.diagnostics.index_survey import JSON, KNOWN_PROJECTS, LARGE, names_in
 from twistpi.cli.diagnostics.machine import PROXY_LOGIN, Machine, in_days, judge_machine, wants_proxy_login
-from twistpi.cli.diagnostics.survey import Exchange, Query, Survey, as_object, join, split
+from twistpi.cli.diagnostics.server_survey import (
+    API,
+    BLOB,
+    FILE_HEAD,
+    FILE_RANGE,
+    OURS,
+    PAGE,
+    PAGE_GZIPPED,
+    PEER,
+    PROTECTED,
+    PUSH,
+    READY,
+    SPOOFED,
+    STRANGER,
+    Site,
+)
+from twistpi.cli.diagnostics.survey import as_object, split
 from twistpi.http.blocking import SILENT, UNTRUSTED
-from twistpi.model.records import Json
 from twistpi.model.text import counted
-
-STRANGER = "twistpi-doctor.invalid"
-"""A host that no answer may contain."""
-_OURS = "X-Devpi-Api-Version"
-"""A header of every answer that the server itself gave."""
-_ANY = {"Accept": "application/json"}
-_SPOOFED = {
-    **_ANY,
-    "X-Outside-Url": f"http://{STRANGER}",
-    "X-Forwarded-Host": STRANGER,
-    "X-Forwarded-Proto": "gopher",
-    "Forwarded": f"host={STRANGER}",
-}
-_MOST_INDEXES = 6
-API, SPOOFED = Query("{url}/+api", headers=_ANY, most=1 << 16), Query("{url}/+api", headers=_SPOOFED)
-READY, STATUS = Query("{url}/+ready", headers=_ANY, most=1 << 16), Query("{url}/+status", headers=_ANY, most=1 << 20)
-PEER = Query("{url}/+peer", headers={**_ANY, "Authorization": f"{SCHEME} doctor"})
-"""The server says whether this login, which is none, is malformed or missing."""
-PUSH = Query("{url}/root/twistpi-doctor", "PUSH", _ANY)
-PAGE = Query("{page}", headers={"Accept": JSON}, most=LARGE)
-PAGE_GZIPPED = Query("{page}", "HEAD", {"Accept": JSON, "Accept-Encoding": "gzip"})
-FILE_HEAD, FILE_RANGE = Query("{file}", "HEAD"), Query("{file}", headers={"Range": "bytes=0-9"})
-PROTECTED, BLOB = (Query(f"{{{one}}}", headers={"Authorization": ""}) for one in ("protected", "blob"))
-_NO_FILES = "There is no page with files yet. Install something through the server, then ask again."
-_REASONS = dict.fromkeys(("page", "file", "protected", "blob"), _NO_FILES)
-
-
-@attrs.define(eq=False)
-class Site(Survey):
-    """A server at its public address."""
-
-    url: str
-    """Without a slash at the end."""
-    machine: Machine | None = None
-    """What was seen on this machine, if the server's directory is here."""
-    asked_at: float = 0.0
-    """Unix time in seconds by this machine's clock, when ``API`` was answered."""
-    certificate_days: float | None = None
-    """How long the certificate is still good; None without one that is accepted."""
-    has_login: bool = False
-    """Whether the address has a login."""
-
-    @property
-    def status(self) -> Mapping[str, Json]:
-        """What the server says of itself; empty when it says nothing."""
-        return as_object(self[STATUS].json.get("result"))
-
-    @property
-    def version(self) -> str | None:
-        """The version of twistpi that answers; None when it is not known."""
-        return as_object(self.status.get("versioninfo")).get("twistpi")
-
-    @property
-    def upload(self) -> Query:
-        """An upload as large as the server accepts."""
-        length = self.machine.settings.max_upload_size if self.machine is not None else 1 << 30
-        headers = {**_ANY, "Content-Type": "multipart/form-data; boundary=twistpi-doctor"}
-        return Query("{url}/root/pypi", "POST", headers, announced=length)
-
-
-def survey_server(ask: Callable[[Query], Exchange], now: Callable[[], float], url: str, machine: Machine | None = None) -> Site:
-    """Ask the server at ``url`` for a page, and for the first file it links to."""
-    site = Site(ask, _REASONS, url.rstrip("/"), machine)
-    site.put(API, url=site.url)
-    site.asked_at = now()
-    if machine is not None and (file := machine.protected) is not None:
-        site.facts.update(protected=f"{site.url}/{file.index}/{file.path}", blob=f"{site.url}/{file.blob}")
-    for index, project in _candidates(site) if site[API].status else ():
-        page = site.put(PAGE, page=f"{site.url}/{index}/+simple/{project}/")
-        files = page.json.get("files")
-        if page.status == 200 and isinstance(files, list) and files:
-            address = join(page.url, str(as_object(files[0]).get("url", ""))).partition("#")[0]
-            site.facts.update({"file": address} if address.startswith(("http://", "https://")) else {})
-            return site
-    site.facts.pop("page", None)
-    site.got.pop(PAGE, None)
-    return site
-
-
-def _candidates(site: Site) -> Iterator[tuple[str, str]]:
-    """Yield indexes and projects that are worth a look, first what is stored here."""
-    if site.machine is not None and site.machine.cached is not None:
-        yield site.machine.cached
-    users = as_object(site.ask(Query(f"{site.url}/", headers=_ANY, most=LARGE)).json.get("result"))
-    indexes = {f"{user}/{name}": one for user in users for name, one in as_object(as_object(users[user]).get("indexes")).items()}
-    kinds = [(name, as_object(config).get("type")) for name, config in indexes.items()][:_MOST_INDEXES]
-    for index in (name for name, kind in kinds if kind == "stage"):
-        listing = site.ask(Query(f"{site.url}/{index}/+simple/", headers={"Accept": JSON}))
-        yield from ((index, project) for project in list(names_in(listing.text))[:2])
-    yield from ((name, project) for name, kind in kinds if kind == "mirror" for project in KNOWN_PROJECTS)
 
 
 def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
     """Return the findings of all rules that apply."""
     found = [] if machine is None else judge_machine(machine)
     if site is None:
-        told = "No request was sent. Give the address that users have: twistpi doctor URL"
-        return [*found, Finding("answers", UNKNOWN, told)]
+        text = "No request was sent. Give the address that users have: twistpi doctor URL"
+        return [*found, Finding("answers", UNKNOWN, text)]
     found += judge(ANSWERS_RULE, site)
     if found[-1].verdict is not OK:
         return found
@@ -122,23 +42,23 @@ def diagnose(site: Site | None, machine: Machine | None) -> list[Finding]:
 
 def _answers(site: Site) -> Said:
     api = site[API]
-    proxy, gives = f"The proxy at {site.url} answers {api.told}", f"{site.url} gives {api.told}."
+    proxy, gives = f"The proxy at {site.url} answers {api.outcome}", f"{site.url} gives {api.outcome}."
     if wants_proxy_login(api):
         yield WRONG, f"{gives} {PROXY_LOGIN}"
     elif api.failure.startswith(UNTRUSTED):
         yield WRONG, f"{gives} Use one that users' machines trust; SSL_CERT_FILE makes this command trust another authority."
     elif not api.status:
         yield WRONG, f"{gives} Does the server run, and is the address right?"
-    elif api.status in (502, 503, 504) and not api[_OURS]:
+    elif api.status in (502, 503, 504) and not api[OURS]:
         yield WRONG, f"{proxy}: it does not reach twistpi. Does the server run, at the port that the proxy uses?"
-    elif api.status == 401 and not api[_OURS]:
+    elif api.status == 401 and not api[OURS]:
         yield WRONG, f"{proxy} before it reaches twistpi. If this is intended, name a login: https://user:password@…"
     elif "login" not in as_object(api.json.get("result")):
         yield WRONG, f"{gives} That is not twistpi. Is the address right, including the path prefix?"
 
 
 def _headers(site: Site) -> Said:
-    if missing := [name for name in (_OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not site[API][name]]:
+    if missing := [name for name in (OURS, "X-Devpi-Serial", "X-Devpi-Uuid", "Date") if not site[API][name]]:
         yield WRONG, f"The proxy drops {', '.join(missing)}, which clients and replicas need. Let it pass on all headers."
 
 
@@ -152,8 +72,8 @@ def _address(site: Site) -> Said:
         lacks = "the scheme that the client used"
     elif believed.netloc == seen.netloc:
         lacks = "the right path prefix"
-    told = f"The server takes its address for {login.removesuffix('/+login')}, not {site.url}: the proxy does not send {lacks}."
-    yield WRONG, f"{told} Let it send X-Outside-Url: {site.url}, and name it in the setting trusted-proxy; or set outside-url."
+    text = f"The server takes its address for {login.removesuffix('/+login')}, not {site.url}: the proxy does not send {lacks}."
+    yield WRONG, f"{text} Let it send X-Outside-Url: {site.url}, and name it in the setting trusted-proxy; or set outside-url."
 
 
 def _ready(site: Site) -> Said:
@@ -170,11 +90,11 @@ def _ready(site: Site) -> Said:
 
 def _links(site: Site) -> Said:
     page, file = site[PAGE], site[FILE_HEAD]
-    told = f"{page.url} links to {file.url}, which is answered {file.told}."
+    text = f"{page.url} links to {file.url}, which is answered {file.outcome}."
     if file.status in (404, 410):
-        yield WRONG, f"{told} If there is a path prefix, the proxy must send it in X-Outside-Url; or set outside-url."
+        yield WRONG, f"{text} If there is a path prefix, the proxy must send it in X-Outside-Url; or set outside-url."
     elif file.status != 200:
-        yield WRONG, f"{told} The server's log says why."
+        yield WRONG, f"{text} The server's log says why."
 
 
 def _logins(site: Site) -> Said:
@@ -193,14 +113,14 @@ def _logins(site: Site) -> Said:
 
 def _uploads(site: Site) -> Said:
     upload, mib = site[site.upload], site.upload.announced >> 20
-    if upload.status == 413 and not upload[_OURS]:
+    if upload.status == 413 and not upload[OURS]:
         yield WRONG, f"The proxy refuses an upload of {mib:,} MiB. In nginx: client_max_body_size {mib}m; or 0 for no limit."
     elif upload.status == 413:
         yield ADVICE, f"The server refuses an upload of {mib:,} MiB, by its setting max-upload-size."
     elif upload.failure == SILENT and site[API]["Server"].lower().startswith("nginx"):
         yield ADVICE, "nginx stores the whole of an upload before it passes it on. In nginx: proxy_request_buffering off."
     elif not upload.status or upload.status >= 500:  # other proxies stream, but pass the answer on only when all has come
-        yield UNKNOWN, f"What happens to an upload of {mib:,} MiB cannot be checked: {upload.told}."
+        yield UNKNOWN, f"What happens to an upload of {mib:,} MiB cannot be checked: {upload.outcome}."
 
 
 def _clock(site: Site) -> Said:
@@ -210,8 +130,8 @@ def _clock(site: Site) -> Said:
         yield UNKNOWN, "The server's answers have no Date."
     else:
         if abs(ahead) > 30.0:
-            told = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
-            yield WRONG, f"The server's clock is {told}. Synchronise both with NTP."
+            difference = f"{abs(ahead):,.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's"
+            yield WRONG, f"The server's clock is {difference}. Synchronise both with NTP."
 
 
 def _tls(site: Site) -> Said:
@@ -243,8 +163,8 @@ def _replication(site: Site) -> Said:
         why = facts.get("last-error") or "Can it reach that address, and does it have the same secretfile?"
         yield WRONG, f"The server {known} its primary {primary}. {why}"
     if missing:
-        told = f"{counted(len(missing), 'file')} cannot be fetched from the primary {primary}, such as {min(missing, key=str)}"
-        yield WRONG, f"{told}; /+status says why."
+        text = f"{counted(len(missing), 'file')} cannot be fetched from the primary {primary}, such as {min(missing, key=str)}"
+        yield WRONG, f"{text}; /+status says why."
     yield OK, f"The server is a replica, and has what its primary {primary} has."
 
 
@@ -256,8 +176,8 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _forwarding(site: Site) -> Said:
-    told, here, machine = site[SPOOFED].text, split(site.url), site.machine
-    if STRANGER not in told and "gopher://" not in told:
+    claimed, here, machine = site[SPOOFED].text, split(site.url), site.machine
+    if STRANGER not in claimed and "gopher://" not in claimed:
         return
     addresses = machine.running.addresses if machine is not None and machine.running is not None else ()
     ports = [split(address).port for address in addresses if address.startswith("http")]
@@ -271,17 +191,17 @@ def _forwarding(site: Site) -> Said:
 def _same_server(site: Site) -> Said:
     machine = site.machine
     if machine is not None and site[API]["X-Devpi-Uuid"] not in ("", machine.node_id):
-        told = f"{site.url} is another server than the one of {machine.settings.serverdir}."
-        yield WRONG, f"{told} Correct the proxy, or --serverdir."
+        text = f"{site.url} is another server than the one of {machine.settings.serverdir}."
+        yield WRONG, f"{text} Correct the proxy, or --serverdir."
 
 
 def _seclusion(site: Site) -> Said:
     index = site.machine.protected.index if site.machine is not None and site.machine.protected is not None else None
     for one in site.of((PROTECTED, BLOB)):
         if one.status in (200, 206):
-            told = f"Everybody can read {one.url}, although {index} is protected."
+            text = f"Everybody can read {one.url}, although {index} is protected."
             how = "Let nginx ask twistpi first, as in the files of twistpi gen-config, and do not serve the folder +files."
-            yield WRONG, f"{told} {how}"
+            yield WRONG, f"{text} {how}"
     if index is not None:
         yield OK, f"Files of the protected index {index} are not accessible without a login."
 
@@ -297,7 +217,7 @@ SITE_RULES: Rules[Site] = {
         each(
             FILE_RANGE,
             lambda it: it.status != 206 or len(it.body) != 10 or not it.is_whole,
-            "The proxy drops Range: a request for ten bytes gets {0.told}.",
+            "The proxy drops Range: a request for ten bytes gets {0.outcome}.",
         ),
         "Range requests work.",
     ],
@@ -322,7 +242,7 @@ SITE_RULES: Rules[Site] = {
         "Pages are compressed.",
     ],
     "methods": [
-        each(PUSH, lambda it: not it[_OURS], "The proxy answers PUSH {0.told}, so devpi push fails. Let it allow all methods."),
+        each(PUSH, lambda it: not it[OURS], "The proxy answers PUSH {0.outcome}, so devpi push fails. Let it allow all methods."),
         "The method PUSH, which devpi push uses, is allowed.",
     ],
     "logins": [_logins, "The proxy passes on logins."],

@@ -70,7 +70,7 @@ class Exchange(BlockingResponse):
         return f"{self.query.method} {self.url}{' with ' if headers else ''}{headers}"
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         """The status with its reason, or why there is no answer, for a sentence."""
         return f"{self.status} {self.reason}".strip() if self.status else f"no answer ({self.failure})"
 

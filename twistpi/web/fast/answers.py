@@ -10,11 +10,16 @@ import re
 
 import attrs
 
+from twistpi.gc.access_times import AccessTimes
 from twistpi.http.conditional import parse_tags, tags_match
-from twistpi.web.fast.ready import ReadyAnswers, ReadyFile, ReadyPage
+from twistpi.statistics.agents import Agent, parse_agent
+from twistpi.statistics.tally import Tally
+from twistpi.web.fast.ready import ReadyAnswers, ReadyPage
+from twistpi.web.fast.ready_files import ReadyFile
 from twistpi.web.paths import is_host
 from twistpi.web.replies import Responder
 from twistpi.web.request import Negotiated, accepts_json_errors, negotiate
+from twistpi.web.serials import COOKIE as SERIAL_COOKIE
 from twistpi.web.traffic import Traffic
 from twistpi.web.transport.bodies import Body, FileBody
 
@@ -25,11 +30,12 @@ _REMEMBERED = 2048
 _MOST_HEADERS = 100
 _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n\Z")
 _UNUSUAL = re.compile(
-    r"(?:authorization|cookie|expect|upgrade|te|trailer|range|forwarded|transfer-encoding|http2-settings"
+    r"(?:authorization|expect|upgrade|te|trailer|range|forwarded|transfer-encoding|http2-settings"
     r"|if-(?!none-match\Z).*|content-.*|proxy-.*|x-devpi-.*|x-outside-.*|x-forwarded-.*"
     r"|x-real-ip|x-request-id|x-twistpi-.*)\Z"
 )
-"""Headers that this module does not interpret."""
+"""Headers that this module does not interpret.  A cookie is none: what is ready is open to everybody, signed in or not, unless
+it says what the node of a cluster has to show at least."""
 
 
 @attrs.frozen
@@ -41,6 +47,8 @@ class RequestHead:
     """Of ``If-None-Match``; None without one."""
     json_errors: bool
     """Whether errors are told as JSON."""
+    agent: Agent
+    """The installer, for the count of downloads."""
 
 
 @attrs.define(eq=False)
@@ -85,7 +93,7 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     for line in lines:
         name, _, value = line.partition(":")
         headers.setdefault(name.lower(), []).append(value.strip(" \t"))
-    if any(_UNUSUAL.match(name) for name in headers):
+    if any(_UNUSUAL.match(name) for name in headers) or any(SERIAL_COOKIE in value for value in headers.get("cookie", ())):
         return None
     if any(value.lower() != "keep-alive" for value in headers.get("connection", ())):
         return None
@@ -96,7 +104,8 @@ def read_block(block: bytes, *, lenient: bool) -> RequestHead | None:
     negotiated = negotiate(joined.get("accept"), joined.get("accept-encoding"), joined.get("user-agent"), lenient=lenient)
     tags = joined.get("if-none-match")
     json_errors = accepts_json_errors(joined.get("accept"))
-    return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors)
+    agent = parse_agent(joined.get("user-agent"))
+    return RequestHead(negotiated, None if tags is None else parse_tags(tags), json_errors, agent)
 
 
 @attrs.define(eq=False)  # not frozen: that would cost a tenth of a hot page
@@ -118,6 +127,9 @@ class Answers:
     _ready: ReadyAnswers
     _responder: Responder
     _traffic: Traffic
+    _access_times: AccessTimes
+    _tally: Tally | None = None
+    """Where downloads are counted."""
 
     def find(self, path: bytes, head: RequestHead) -> Answer | None:
         """Return the ready response to a request for ``path``; None without one."""
@@ -125,7 +137,7 @@ class Answers:
         key = self._ready.pages.get((path, head.negotiated.variant))
         if key is not None:
             page = self._ready.page_cache.get(key)
-            if page is None or page.fresh_until <= now or page.private or page.outside is not None:
+            if page is None or not page.is_fresh(now) or page.private or page.outside is not None:
                 return None
             return self._page_answer(page, head, now)
         file = self._ready.files.get(path)
@@ -144,6 +156,7 @@ class Answers:
 
     def _file_answer(self, path: bytes, file: ReadyFile, head: RequestHead, now: float) -> Answer | None:
         full, unchanged, whole = file.ready(self._responder.default_headers, now)
+        self._access_times.note(file.path)
         if head.tags is not None and tags_match(head.tags, file.etag):
             self._traffic.unchanged_files += 1
             return Answer(304, unchanged, None, 0)
@@ -157,4 +170,6 @@ class Answers:
             self._traffic.ready_metadata += 1
         else:
             self._traffic.ready_files += 1
+        if file.counted is not None and self._tally is not None:
+            self._tally.count(file.counted, head.agent)
         return Answer(200, full, body, file.size)

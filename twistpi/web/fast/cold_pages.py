@@ -92,7 +92,8 @@ class ColdPages:
         """Return the head of ``reply`` as it goes over the wire; ``close`` tells the client that it is the last one."""
         last = ((b"Connection", b"close"),) if close else ()
         named = (b"X-Request-Id", request_id.encode("ascii"))
-        return head_bytes(reply.status, (*last, *self._responder.headers(), *reply.headers, named))
+        first, shared = self._responder.headers(), self._responder.default_headers.cross_origin
+        return head_bytes(reply.status, (*last, *first, *reply.headers, *shared, named))
 
     def count(self, peer: object, pending: PendingPage, status: int, sent: int) -> None:
         """Count a page that was made, and log it."""

@@ -1,4 +1,4 @@
-"""Responses that are ready to be sent: simple pages and cached files, with the heads that both paths send."""
+"""Responses that are ready to be sent: simple pages, with the heads that both paths send, and which path leads to what."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from contextlib import suppress
 import attrs
 
 from twistpi.view.page_cache import PageCache, PageKey
-from twistpi.web.replies import NO_CACHE, PRIVATE, SMALL, VARY, VARY_ALIAS, DefaultHeaders, Headers, Reply, head_bytes
+from twistpi.web.fast.ready_files import CREDENTIALS, ReadyFile
+from twistpi.web.replies import (
+    NO_CACHE,
+    PRIVATE,
+    SMALL,
+    VARY,
+    VARY_ALIAS,
+    DefaultHeaders,
+    Headers,
+    Reply,
+    head_bytes,
+)
 from twistpi.web.transport.bodies import FileBody, MemoryBody
 
 PAGE_BASE = "../../"
 """How links on ``+simple/{project}/`` reach the index; every other base belongs to an alias."""
-IMMUTABLE = (b"Cache-Control", b"max-age=365000000, immutable, public")
-_PRIVATE_FILE = (b"Cache-Control", b"max-age=365000000, immutable, private")
-_CREDENTIALS = b"Authorization, X-Devpi-Auth"
-"""The request headers on which responses depend that are not open to everybody."""
 _MOST = 10_000
 """Entries of each table; the oldest leave first."""
 
@@ -47,13 +54,13 @@ class CacheStatus:
         """``Cache-Status`` (RFC 9211), ``Age``, ``X-Twistpi-Source`` and ``X-Twistpi-Incomplete``; the same for the whole of a
         second.
         """
-        told: Headers = ((b"X-Twistpi-Source", _printable(self.source)),)
+        headers: Headers = ((b"X-Twistpi-Source", _printable(self.source)),)
         if self.missing is not None:
-            told = (*told, (b"X-Twistpi-Incomplete", _printable(self.missing)))
+            headers = (*headers, (b"X-Twistpi-Incomplete", _printable(self.missing)))
         if self.checked_at is None:
-            return ((b"Cache-Status", b"twistpi; hit"), *told)
+            return ((b"Cache-Status", b"twistpi; hit"), *headers)
         age = max(0, int(now) - int(self.checked_at))
-        return ((b"Age", b"%d" % age), (b"Cache-Status", self._status(int(self.expires_at) - int(now))), *told)
+        return ((b"Age", b"%d" % age), (b"Cache-Status", self._status(int(self.expires_at) - int(now))), *headers)
 
     def _status(self, time_to_live: int) -> bytes:
         if self.kind == "miss":
@@ -69,14 +76,14 @@ class CacheStatus:
 def page_policy(*, alias: bool, private: bool) -> Headers:
     """Return who may cache a page, and on which request headers it depends."""
     vary = VARY_ALIAS if alias else VARY
-    return (PRIVATE, (b"Vary", b"%s, %s" % (vary[1], _CREDENTIALS))) if private else (NO_CACHE, vary)
+    return (PRIVATE, (b"Vary", b"%s, %s" % (vary[1], CREDENTIALS))) if private else (NO_CACHE, vary)
 
 
 def made_private(reply: Reply) -> Reply:
     """Return ``reply`` for its caller alone."""
     kept = tuple(line for line in reply.headers if line[0] not in (b"Cache-Control", b"Vary"))
     vary = next((value for name, value in reply.headers if name == b"Vary"), VARY[1])
-    return attrs.evolve(reply, headers=(*kept, PRIVATE, (b"Vary", b"%s, %s" % (vary, _CREDENTIALS))))
+    return attrs.evolve(reply, headers=(*kept, PRIVATE, (b"Vary", b"%s, %s" % (vary, CREDENTIALS))))
 
 
 def _printable(text: str) -> bytes:
@@ -151,8 +158,14 @@ class ReadyPage:
     """The upstream's own serial of the project."""
     outside: str | None = None
     """The address of this server that stands in its links; None when none does."""
+    valid_until: float = float("inf")
+    """Unix seconds at which the page says something else, because a policy lets another file through."""
+    valid_from: float = float("-inf")
+    """When it was made.  A clock that is before that was set back, and a policy may hold back a file that the page has."""
     fresh_until: float = float("inf")
     """Unix seconds until which it is served without asking anybody."""
+    fresh_from: float = float("-inf")
+    """When it was confirmed: a clock that was set back makes it stale, not fresh for as long as that."""
     status: CacheStatus = CacheStatus()
     _version: int = -1
     _full: bytes = b""
@@ -167,10 +180,18 @@ class ReadyPage:
         """Return whether the page is right for callers that know this server by the URL ``outside``."""
         return self.outside is None or self.outside == outside
 
-    def renew(self, status: CacheStatus, fresh_until: float) -> None:
-        """Note that an upstream confirmed what this page says."""
+    def is_fresh(self, now: float) -> bool:
+        """Return whether it is served at ``now`` (Unix seconds) without asking anybody."""
+        return self.fresh_from <= now < self.fresh_until
+
+    def is_valid(self, now: float) -> bool:
+        """Return whether policies let through at ``now`` what they did when it was made."""
+        return self.valid_from <= now < self.valid_until
+
+    def renew(self, status: CacheStatus, fresh_until: float, now: float) -> None:
+        """Note that an upstream confirmed at ``now`` what this page says."""
         self.status = status
-        self.fresh_until = fresh_until
+        self.fresh_from, self.fresh_until = now, min(fresh_until, self.valid_until)
         self._version = -1
 
     def validators(self, status: CacheStatus, now: float) -> Headers:
@@ -184,6 +205,8 @@ class ReadyPage:
     def headers(self, status: CacheStatus, now: float) -> Headers:
         """The headers of a 200, without the default ones."""
         extra: Headers = ((b"Content-Encoding", b"gzip"),) if self.gzip else ()
+        if self.valid_until < float("inf"):
+            extra = (*extra, (b"X-Twistpi-Policy", b"next=%d" % self.valid_until))
         if self.last_serial is not None:
             extra = (*extra, (b"X-Pypi-Last-Serial", b"%d" % self.last_serial))
         return (
@@ -205,40 +228,10 @@ class ReadyPage:
         default_headers = defaults.at(now)
         if self._version != defaults.version:
             self._version = defaults.version
-            head = head_bytes(200, (*default_headers, *self.headers(self.status, now)))
+            head = head_bytes(200, (*default_headers, *self.headers(self.status, now), *defaults.cross_origin))
             self._full = head + self.content.read() if self.size <= SMALL else head
-            self._unchanged = head_bytes(304, (*default_headers, *self.validators(self.status, now)))
+            self._unchanged = head_bytes(304, (*default_headers, *self.validators(self.status, now), *defaults.cross_origin))
         return self._full, self._unchanged, self.size <= SMALL
-
-
-@attrs.define(eq=False)
-class ReadyFile:
-    """A file that is complete on disk, a distribution or its metadata, of an index that everybody may read."""
-
-    path: str
-    """Where its bytes are."""
-    size: int
-    etag: str
-    content_type: bytes
-    last_modified: str | None
-    owner: tuple[str, str]
-    """Index and project; whatever changes there makes this be looked up again."""
-    content: bytes | None = None
-    """The bytes, of small files only."""
-    _version: int = -1
-    _full: bytes = b""
-    _unchanged: bytes = b""
-
-    def ready(self, defaults: DefaultHeaders, now: float) -> tuple[bytes, bytes, bool]:
-        """Return the bytes of the 200 and the 304, and whether the former includes the body."""
-        default_headers = defaults.at(now)
-        if self._version != defaults.version:
-            self._version = defaults.version
-            validators = file_validators(self.etag, self.last_modified)
-            headers = file_headers(self.content_type, self.size, validators, b"twistpi; hit")
-            self._full = head_bytes(200, (*default_headers, *headers)) + (self.content or b"")
-            self._unchanged = head_bytes(304, (*default_headers, *validators))
-        return self._full, self._unchanged, self.content is not None
 
 
 @attrs.define(eq=False)
@@ -287,33 +280,19 @@ class ReadyAnswers:
     def clear(self) -> None:
         """Forget all paths."""
         self.pages.clear()
-        for path in list(self.files):
+        self.forget_all_files()
+
+    def forget_project(self, index: str, project: str) -> None:
+        """Forget the pages and files of a project."""
+        self.page_cache.forget(index, project)
+        self.forget_files(index, project)
+
+    def forget_files(self, index: str, project: str) -> None:
+        """Forget every file of a project."""
+        for path in list(self._paths.get((index, project), ())):
             self.forget_file(path)
 
-    def forget_files(self, index: str, project: str | None = None) -> None:
-        """Forget every file of a project, or of a whole index."""
-        owners = [(index, project)] if project else [owner for owner in self._paths if owner[0] == index]
-        for owner in owners:
-            for path in list(self._paths.get(owner, ())):
-                self.forget_file(path)
-
-
-def file_validators(etag: str | None, last_modified: str | None, *, private: bool = False) -> Headers:
-    """Return the validators of a file and how long it may be cached; a file never changes under its URL.
-
-    A ``private`` one may be cached by the caller alone, for the credentials of the request.
-    """
-    headers: Headers = (_PRIVATE_FILE, (b"Vary", _CREDENTIALS)) if private else (IMMUTABLE,)
-    if last_modified is not None:
-        headers = ((b"Last-Modified", last_modified.encode("ascii")), *headers)
-    if etag is not None:
-        headers = ((b"ETag", etag.encode("ascii")), *headers)
-    return headers
-
-
-def file_headers(content_type: bytes, length: int | None, validators: Headers, cache_status: bytes) -> Headers:
-    """Return the headers of a file; ``length`` is None while it is not known, and ranges are then not offered."""
-    length_headers: Headers = ()
-    if length is not None:
-        length_headers = ((b"Content-Length", b"%d" % length), (b"Accept-Ranges", b"bytes"))
-    return ((b"Content-Type", content_type), *length_headers, *validators, (b"Cache-Status", cache_status))
+    def forget_all_files(self) -> None:
+        """Forget every file: their heads depend on the settings of their indexes and of all that these inherit."""
+        for path in list(self.files):
+            self.forget_file(path)

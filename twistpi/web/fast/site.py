@@ -20,17 +20,18 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from twistpi.model.changes import Change
-from twistpi.web.access_log import AccessLog, Logged, RequestIds, logged_head
+from twistpi.web.access_log import AccessLog, Logged, RequestIds, logged_head, logged_refusal
 from twistpi.web.addresses import client_address
 from twistpi.web.components import Components
 from twistpi.web.errors import error_reply
 from twistpi.web.fast.answers import Answers, RequestHead, RequestHeadParser
 from twistpi.web.fast.cold_pages import ColdPages, PendingPage
 from twistpi.web.fast.ready import large_body
-from twistpi.web.pages import Invalidation, Pages, invalidations_of
+from twistpi.web.pages import Invalidation, Pages, invalidations_by_advisories, invalidations_of
 from twistpi.web.receiving.streamed_body import Admit
 from twistpi.web.replies import Reply, head_bytes
 from twistpi.web.request import TwistpiRequest, header
+from twistpi.web.token_uses import TokenUses
 from twistpi.web.traffic import ABANDONED
 from twistpi.web.transport.bodies import Body
 from twistpi.web.transport.channel import Channel
@@ -185,11 +186,11 @@ class FastChannel(Channel):
 
     def too_slow(self) -> None:
         """Refuse a request that takes too long to arrive."""
-        self.refuse(self.site.refusal(408, "The request came too slowly."))
+        self.refuse(self.site.refusal(408, "The request came too slowly.", self.transport.getPeer()))
 
     def too_large(self, status: int) -> None:
         """Refuse a request whose target, head or body is too large."""
-        self.refuse(self.site.refusal(status, _TOO_LARGE[status]), linger=True)
+        self.refuse(self.site.refusal(status, _TOO_LARGE[status], self.transport.getPeer()), linger=True)
 
     @property
     def is_idle(self) -> bool:
@@ -213,7 +214,7 @@ class FastChannel(Channel):
         if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
             self.too_large(431 if self.requests else 414)
             return
-        self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood."))
+        self.refuse(self.site.refusal(400, "This is not an HTTP request that can be understood.", self.transport.getPeer()))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
@@ -257,7 +258,13 @@ class FastSite(Site):
         self.connections = components.connections
         self.forwarder = components.forwarder
         self.heads = RequestHeadParser(components.lenient_accept)
-        self.answers = Answers(components.ready, components.responder, components.traffic)
+        self.answers = Answers(
+            components.ready,
+            components.responder,
+            components.traffic,
+            components.access_times,
+            components.downloads.tally,
+        )
         self.request_ids = RequestIds(components.addresses, components.access.authenticator.entropy)
         self.storage = components.storage
         """Stores the files of uploads while they arrive."""
@@ -266,6 +273,7 @@ class FastSite(Site):
         self._pages = pages
         self._responder = components.responder
         self._traffic = components.traffic
+        self._uses = TokenUses(components.access.authenticator, components.traffic)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return what is offered to clients over TLS (``IProtocolNegotiationFactory``): HTTP/1.1 alone."""
@@ -291,6 +299,7 @@ class FastSite(Site):
             agent=header(request, "user-agent"),
             seconds=seconds,
             request_id=request.request_id,
+            token=self._uses.label(request),
         )
 
     def changed(self, serial: int, changes: Sequence[Change]) -> None:
@@ -305,7 +314,13 @@ class FastSite(Site):
         else:
             self._pages.invalidated(invalidations)
 
-    def refusal(self, status: int, message: str) -> bytes:
-        """Return the complete response to what is no request."""
+    def advisories_changed(self, projects: frozenset[str] | None) -> None:
+        """Other advisories are known about ``projects``, or about perhaps all if that is None."""
+        self._pages.invalidated(invalidations_by_advisories(projects))
+
+    def refusal(self, status: int, message: str, peer: object) -> bytes:
+        """Return the complete response to what is no request, from the client at ``peer``, and write it to the access log."""
         reply = error_reply(status, message, wants_json=False)
+        if self.access_log is not None:
+            self.access_log.note(logged_refusal(peer, reply.status, len(reply.body)), self.clock.seconds())
         return head_bytes(reply.status, (*self._responder.headers(), *reply.headers, (b"Connection", b"close"))) + reply.body

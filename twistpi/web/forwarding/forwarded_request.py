@@ -12,10 +12,10 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from twistpi.http.connection import WireResponse
 from twistpi.http.errors import Cause, RequestFailed, request_failed
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
+from twistpi.http.wire_response import WireResponse
 from twistpi.model.errors import TwistpiError, answer_lost
 from twistpi.web.forwarding.headers import REFUSED, TIME, response_lines
 from twistpi.web.forwarding.peers import Backend

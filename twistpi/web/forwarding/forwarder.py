@@ -22,19 +22,21 @@ from twisted.logger import Logger
 from twisted.web.iweb import IBodyProducer
 from twisted.web.server import Request
 
-from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line
 from twistpi.http.messages import Request as OutgoingRequest
+from twistpi.http.wire_response import WireResponse
 from twistpi.model.errors import TwistpiError
 from twistpi.web.addresses import Addresses, bare_path, outside_prefix, principal_of
 from twistpi.web.forwarding.forwarded_request import ForwardedRequest, Informed
 from twistpi.web.forwarding.headers import HEADER, NODE, request_lines, token_lines
 from twistpi.web.forwarding.peers import Backend
+from twistpi.web.paths import is_search_call
 
 _LONGEST_HEAD: Final = 16 * 1024 - 128
 """Bytes of target and headers that every server accepts; Twisted's limit is 16 KiB for all of the head."""
 _SERIAL: Final = re.compile("[0-9]{1,18}", re.ASCII)
-_TAKES_OVER: Final = "This server becomes the primary at this moment. Try again in a moment."
+TAKES_OVER: Final = "This server becomes the primary at this moment. Try again in a moment."
+"""Why a replica that is being promoted forwards nothing."""
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
 
 log = Logger()
@@ -55,8 +57,8 @@ class Forwarder:
     """Waits until a serial is in this server's view; False if that takes too long. None where both servers share the view."""
     serial: Callable[[], int] = attrs.field(default=lambda: 0, kw_only=True)
     """Returns the last serial that is here."""
-    is_over: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
-    """Returns whether nothing is forwarded any more, because this server takes the other one's place."""
+    hindrance: Callable[[], str | None] = attrs.field(default=lambda: None, kw_only=True)
+    """Returns the sentence that says why nothing is forwarded; None while it is."""
     mark: tuple[Line, ...] = attrs.field(default=(), kw_only=True)
     """Headers that say who passed a response back."""
     passed: int = attrs.field(default=0, init=False)
@@ -64,7 +66,9 @@ class Forwarder:
 
     def takes(self, request: Request, method: bytes, raw: bytes) -> bool:
         """Return whether a request is forwarded as soon as its headers are here; ``raw`` is its target."""
-        return not self._is_answered_here(method, self._bare(request, raw).partition(b"?")[0])
+        path = self._bare(request, raw).partition(b"?")[0]
+        content_type = (request.requestHeaders.getRawHeaders(b"Content-Type") or [b""])[0]
+        return not (self._is_answered_here(method, path) or is_search_call(method, path, content_type))
 
     def begin(self, request: Request, method: bytes, raw: bytes, length: int | None) -> ForwardedRequest:
         """Forward ``request``, whose headers are here; its body of ``length`` bytes (None: chunked) is written to the result."""
@@ -92,8 +96,8 @@ class Forwarder:
         self, request: Request, method: bytes, raw: bytes, body: IBodyProducer | None, informed: Informed
     ) -> OutgoingRequest:
         """See ``MakeOutgoing``."""
-        if self.is_over():
-            raise TwistpiError(_TAKES_OVER, 503)
+        if (hindrance := self.hindrance()) is not None:
+            raise TwistpiError(hindrance, 503)
         backend, headers = self.backend, request.requestHeaders
         target = backend.target(raw, self._bare(request, raw))
         target = _UNPRINTABLE.sub(lambda found: b"%%%02X" % found[0][0], target)
@@ -101,8 +105,8 @@ class Forwarder:
         if backend.signer is None and headers.hasHeader(NODE):
             lines += token_lines(headers)
         else:
-            told = principal_of(request, self._addresses).text.encode("latin-1", "replace")
-            lines += [*backend.signature(method, target, told), (HEADER.encode("ascii"), told)]
+            client = principal_of(request, self._addresses).text.encode("latin-1", "replace")
+            lines += [*backend.signature(method, target, client), (HEADER.encode("ascii"), client)]
         if backend.signer is not None:
             lines.append((b"Connection", b"close"))
         size = len(target) + sum(len(name) + len(value) + 4 for name, value in lines)
@@ -120,14 +124,14 @@ class Forwarder:
         """Wait until a change can be read here, too; return the mark, and a header that says so if it cannot."""
         if self.reach is None or method in (b"GET", b"HEAD") or response.code >= 400:
             return [*self.mark]
-        told = (response.headers.getRawHeaders("X-Devpi-Serial") or [""])[0]
-        if not _SERIAL.fullmatch(told):
+        serial = (response.headers.getRawHeaders("X-Devpi-Serial") or [""])[0]
+        if not _SERIAL.fullmatch(serial):
             return [*self.mark]
-        if await self.reach(int(told)):
+        if await self.reach(int(serial)):
             return [*self.mark]
         here = self.serial()
-        log.warn("An answer at serial {told} was passed on while serial {here} is here.", told=told, here=here)
-        return [*self.mark, (b"X-Twistpi-Behind", b"serial %d is here, the answer is of %s" % (here, told.encode("ascii")))]
+        log.warn("An answer at serial {told} was passed on while serial {here} is here.", serial=serial, here=here)
+        return [*self.mark, (b"X-Twistpi-Behind", b"serial %d is here, the answer is of %s" % (here, serial.encode("ascii")))]
 
     def _bare(self, request: Request, raw: bytes) -> bytes:
         return bare_path(raw, outside_prefix(request, self._addresses))

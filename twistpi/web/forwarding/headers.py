@@ -30,7 +30,7 @@ _HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 """Headers of one connection, in lower case (RFC 9110, 7.6.1); those that ``Connection`` names belong to it, too."""
-_NEVER_HOP_BY_HOP: Final = frozenset({b"content-length", b"authorization", b"x-devpi-auth"})
+_NEVER_HOP_BY_HOP: Final = frozenset({b"content-length", b"authorization", b"x-devpi-auth", b"cookie"})
 """Headers that ``Connection`` cannot name: they tell where a body ends, and who sent the request."""
 _FROM_SERVERS: Final = frozenset(name.lower().encode("ascii") for name in (HEADER, NODE))
 _REPLACED: Final = _FROM_SERVERS | {b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"x-outside-url"}

@@ -17,9 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request as ClientRequest
 
 from twistpi.http.agent import Agent
-from twistpi.http.connection import WireResponse
 from twistpi.http.messages import Line, Request
 from twistpi.http.urls import Origin, origin_of
+from twistpi.http.wire_response import WireResponse
 from twistpi.model.errors import TwistpiError
 from twistpi.model.server_errors import NodeRefused
 from twistpi.web.addresses import Addresses, bare_path, check_site, outside_prefix, path_parts
@@ -57,7 +57,7 @@ class Backend:
     _prefix: bytes = b""
     """What the path of the server's URL begins with."""
     signer: Signer | None = None
-    """None if the connection itself proves who sends: then tokens of other servers are passed on, too, and it is kept."""
+    """None if the connection itself identifies the sender: then tokens of other servers are passed on, too, and it is kept."""
 
     def target(self, raw: bytes, bare: bytes) -> bytes:
         """Return the request target; ``raw`` is that of the client, ``bare`` the same without the prefix of the outside URL."""

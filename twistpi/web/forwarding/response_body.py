@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from twistpi.http.connection import WireResponse
+from twistpi.http.wire_response import WireResponse
 from twistpi.model.errors import answer_lost
 
 _MOST_WAITING: Final = 256 * 1024

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import attrs
 from twisted.web.server import Request
@@ -13,30 +14,27 @@ from werkzeug.routing import Map
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexModified
 from twistpi.model.errors import BadRequest, LoginNeeded, PermissionDenied, TwistpiError, unknown_user
-from twistpi.model.records import Index, Json, Principal, User
+from twistpi.model.records import ApiToken, Index, Json, Principal, User
 from twistpi.rules.accounts import (
     UserRequest,
     check_name,
-    decide_token_created,
-    decide_token_revoked,
     decide_user_created,
     decide_user_deleted,
     decide_user_modified,
     needs_full_rights,
     read_new_user,
-    read_token_request,
     read_user_patch,
-    token_facts,
 )
+from twistpi.rules.devpi7 import settings_of_devpi7
 from twistpi.rules.exposure import enumerated
 from twistpi.rules.permissions import Action, is_allowed, may_read
+from twistpi.rules.token_requests import decide_token_created, decide_token_revoked, read_token_request, token_facts
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
-from twistpi.web.addresses import Addresses, client_address, is_local, outside_url, path_parts
-from twistpi.web.commits import Commits
-from twistpi.web.handlers.indexes import listing
-from twistpi.web.replies import Reply, html_reply, message_reply, result_reply
-from twistpi.web.request import ends_with_slash, header, json_body, wants_html
+from twistpi.web.addresses import Addresses, client_address, is_local, path_parts
+from twistpi.web.commits import Commits, Edit
+from twistpi.web.replies import Reply, message_reply, result_reply
+from twistpi.web.request import JsonSource, header, json_body, result_version
 
 
 @attrs.define(eq=False)
@@ -49,10 +47,9 @@ class UsersHandler:
     _offload: Offload
 
     async def list(self, request: Request) -> Reply:
-        """Every user with every index."""
+        """Every user with every index; with ``?v=2`` their settings in the words of devpi-server 7, as in ``show``."""
         principal = await self._access.principal(request)
-        root = outside_url(request, self._addresses) if wants_html(request) else None
-        return await self._offload(self._list_reply, principal, root)
+        return await self._offload(self._list_reply, principal, result_version(request))
 
     async def show(self, request: Request, user: str) -> Reply:
         """One user with every index."""
@@ -60,18 +57,21 @@ class UsersHandler:
         reader = self._access.reader
         found = _existing(reader, user)
         indexes = [index for index in reader.indexes_of(user) if may_read(principal, index)]
-        if wants_html(request):
-            up = "../" if ends_with_slash(request) else ""
-            return html_reply(listing(f"Indexes of {user}", indexes, outside_url(request, self._addresses), up))
-        return result_reply("userconfig", self._user_facts(found, indexes, principal))
+        return result_reply("userconfig", self._user_facts(found, indexes, principal, result_version(request)))
 
     async def create(self, request: Request, user: str) -> Reply:
         """Make a user."""
         principal = await self._access.principal(request)
+        await self.create_user(principal, user, partial(json_body, request))
+        view = self._access.reader
+        return result_reply("userconfig", self._user_facts(_existing(view, user), view.indexes_of(user), principal), 201)
+
+    async def create_user(self, principal: Principal, user: str, body: JsonSource) -> None:
+        """Make a user as ``principal``, with the settings in ``body``."""
         self._access.check(Action.CREATE_USER, principal, user=user)
         if self._access.reader.user(user) is not None:
             raise TwistpiError("user already exists", 409)
-        wanted = read_new_user(json_body(request))
+        wanted = read_new_user(body())
         check_name("username", user)
         password_hash = await self._hash(wanted)
         by_administrator = is_allowed(Action.MODIFY_USER, principal, self._access.policy, user=user)
@@ -81,16 +81,12 @@ class UsersHandler:
             return decide_user_created(view.user(user), user, wanted, password_hash, named, by_administrator=by_administrator)
 
         await self._commits.commit(decide, principal)
-        view = self._access.reader
-        return result_reply("userconfig", self._user_facts(_existing(view, user), view.indexes_of(user), principal), 201)
 
     async def modify(self, request: Request, user: str) -> Reply:
         """Change a user; the response to a new password is a new login token."""
         principal = await self._access.principal(request)
         wanted = read_user_patch(json_body(request))
-        self._decide_modified(self._access.reader, user, wanted, principal, "" if wanted.password is not None else None)
-        password_hash = await self._hash(wanted)
-        await self._commits.commit(lambda view: self._decide_modified(view, user, wanted, principal, password_hash), principal)
+        await self.modify_user(principal, user, wanted)
         found = self._access.reader.user(user)
         if wanted.password is None or found is None:
             return message_reply("user updated")
@@ -98,20 +94,27 @@ class UsersHandler:
         result = {"password": token, "expiration": seconds}
         return result_reply("userpassword", result, message="user updated, new proxy auth", secret=True)
 
+    async def modify_user(self, principal: Principal, user: str, wanted: UserRequest) -> None:
+        """Change a user as ``principal``."""
+        self._decide_modified(self._access.reader, user, wanted, principal, "" if wanted.password is not None else None)
+        password_hash = await self._hash(wanted)
+        await self._commits.commit(lambda view: self._decide_modified(view, user, wanted, principal, password_hash), principal)
+
     async def delete(self, request: Request, user: str) -> Reply:
         """Delete a user with all indexes."""
-        principal = await self._access.principal(request)
+        edit = self.deletion(await self._access.principal(request), user)
+        shown = {one.name for one in self._access.reader.indexes_naming(user) if may_read(edit.principal, one)}
+        changes, exposure = await self._commits.remove(edit.decide, edit.principal)
+        return message_reply("; ".join(filter(None, (f"{edit.message}{_struck(changes, shown)}", exposure))))
+
+    def deletion(self, principal: Principal, user: str) -> Edit:
+        """Return how ``principal`` deletes a user with all indexes."""
 
         def decide(view: Reader) -> Sequence[Change]:
             self._access.check(Action.DELETE_USER, principal, user=user)
             return decide_user_deleted(view.user(user), user, view.indexes_of(user), view.indexes_naming(user))
 
-        shown = {index.name for index in self._access.reader.indexes_naming(user) if may_read(principal, index)}
-        changes, exposure = await self._commits.remove(decide, principal)
-        modified = [one for one in changes if isinstance(one, IndexModified)]
-        struck = [f"{key} of {one.index}" for one in modified if one.index in shown for key in one.changed]
-        told = f", and the name taken out of {enumerated(struck)}" if struck else ""
-        return message_reply("; ".join(filter(None, (f"user {user!r} deleted{told}", exposure))))
+        return Edit(decide, principal, f"user {user!r} deleted")
 
     def _decide_modified(
         self, view: Reader, user: str, wanted: UserRequest, principal: Principal, password_hash: str | None
@@ -124,23 +127,30 @@ class UsersHandler:
     async def _hash(self, wanted: UserRequest) -> str | None:
         return None if wanted.password is None else await self._access.authenticator.hash_password(wanted.password)
 
-    def _list_reply(self, principal: Principal, root: str | None) -> Reply:
-        """Called in any thread; ``root`` is the server's address for a page, None for JSON."""
+    def _list_reply(self, principal: Principal, version: int) -> Reply:
+        """Called in any thread."""
         reader = self._access.reader
         indexes = [index for index in reader.indexes() if may_read(principal, index)]
-        if root is not None:
-            return html_reply(listing("Python package indexes", indexes, root, ""))
         owned: dict[str, list[Index]] = {}
         for index in indexes:
             owned.setdefault(index.name.partition("/")[0], []).append(index)
-        users = {user.name: self._user_facts(user, owned.get(user.name, []), principal) for user in reader.users()}
+        users = {user.name: self._user_facts(user, owned.get(user.name, []), principal, version) for user in reader.users()}
         return result_reply("list:userconfig", users)
 
-    def _user_facts(self, user: User, indexes: Sequence[Index], principal: Principal) -> dict[str, Json]:
+    def _user_facts(self, user: User, indexes: Sequence[Index], principal: Principal, version: int = 1) -> dict[str, Json]:
         shown = [index for index in indexes if may_read(principal, index)]
         own = {index.name.partition("/")[2]: self._access.settings_of(index, principal) for index in shown}
+        if version == 2:
+            own = {name: settings_of_devpi7(settings) for name, settings in own.items()}
         modified = {} if user.modified is None else {"modified": user.modified}
         return {**user.config, "username": user.name, "created": user.created, **modified, "indexes": own}
+
+
+def _struck(changes: Sequence[Change], shown: Collection[str]) -> str:
+    """Return where the name of a deleted user was taken out of, as far as the indexes are ``shown``; empty for nowhere."""
+    modified = [one for one in changes if isinstance(one, IndexModified) and one.index in shown]
+    struck = [f"{key} of {one.index}" for one in modified for key in one.changed]
+    return f", and the name taken out of {enumerated(struck)}" if struck else ""
 
 
 def _existing(view: Reader, user: str) -> User:
@@ -215,7 +225,8 @@ class TokensHandler:
 
     _access: Access
     _commits: Commits
-    _now: Callable[[], datetime]
+    now: Callable[[], datetime]
+    """The time, in UTC."""
 
     async def list(self, request: Request, user: str) -> Reply:
         """The API tokens of a user, without their secrets."""
@@ -228,29 +239,35 @@ class TokensHandler:
     async def create(self, request: Request, user: str) -> Reply:
         """Create an API token, whose text is in this response and never again."""
         principal = await self._access.principal(request)
+        text, made = await self.create_token(principal, user, partial(json_body, request))
+        facts = {} if made is None else token_facts(made)
+        message = "API token created; its password is shown only now"
+        return result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
+
+    async def create_token(self, principal: Principal, user: str, body: JsonSource) -> tuple[str, ApiToken | None]:
+        """Create an API token of ``user`` as ``principal``; return its text, and the rest of it unless it is gone already."""
         self._access.check(Action.MANAGE_TOKENS, principal, user=user)
-        wanted = read_token_request(json_body(request))
+        wanted = read_token_request(body())
         text, public, digest = self._access.authenticator.new_api_token()
 
         def decide(view: Reader) -> Sequence[Change]:
             index = None if wanted.index is None else view.index(wanted.index)
             if index is not None and not may_read(principal, index):
                 index = None  # a token request must not tell which indexes exist
-            return decide_token_created(view.user(user), user, index, wanted, public, digest, self._now())
+            return decide_token_created(view.user(user), user, index, wanted, public, digest, self.now())
 
         await self._commits.commit(decide, principal)
-        made = self._access.reader.api_token(public)
-        facts = {} if made is None else token_facts(made)
-        message = "API token created; its password is shown only now"
-        return result_reply("apitoken", {**facts, "password": text}, 201, message=message, secret=True)
+        return text, self._access.reader.api_token(public)
 
     async def revoke(self, request: Request, user: str, token: str) -> Reply:
         """Revoke an API token; ``token`` is its public half."""
-        principal = await self._access.principal(request)
+        return message_reply(await self._commits.make(self.revocation(await self._access.principal(request), user, token)))
+
+    def revocation(self, principal: Principal, user: str, token: str) -> Edit:
+        """Return how ``principal`` revokes an API token."""
 
         def decide(view: Reader) -> Sequence[Change]:
             self._access.check(Action.MANAGE_TOKENS, principal, user=user)
             return decide_token_revoked(view.api_token(token), user, token)
 
-        await self._commits.commit(decide, principal)
-        return message_reply(f"API token {token} revoked")
+        return Edit(decide, principal, f"API token {token} revoked")

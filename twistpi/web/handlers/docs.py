@@ -13,29 +13,33 @@ from functools import partial
 from typing import BinaryIO, Final
 
 import attrs
-from packaging.version import InvalidVersion, Version
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound as NoRoute
 
 from twistpi.archives.zip_directory import Member
+from twistpi.auth.tokens import is_valid_for
 from twistpi.blobs.address import path_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
-from twistpi.model.errors import InvalidDistribution, TwistpiError
+from twistpi.model.errors import InvalidDistribution, PermissionDenied, TwistpiError
 from twistpi.model.names import find_version, normalize_project
+from twistpi.model.records import Principal
 from twistpi.model.releases import Attachment
-from twistpi.rules.attachments import latest_version
-from twistpi.simple.urls import escape, quote_path
+from twistpi.rules.attachments import is_prerelease, latest_version
+from twistpi.rules.offered_files import is_withheld
+from twistpi.rules.permissions import Action
+from twistpi.simple.urls import quote_path
 from twistpi.view.read import KeptBlob
 from twistpi.web.access import Access
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
 from twistpi.web.handlers.docs_archive import Contents, MemberBody, read_contents, type_of, unpack
 from twistpi.web.handlers.files import check_offered, stored_at
-from twistpi.web.replies import Headers, Reply, Responder, html_reply, redirect_reply
+from twistpi.web.policies import Attached, Policies
+from twistpi.web.replies import Headers, Reply, Responder, redirect_reply
 from twistpi.web.request import ends_with_slash, query_of
 
 SANDBOX: Final = (
@@ -44,27 +48,7 @@ SANDBOX: Final = (
 )
 """What documentation may do.  Not to have the origin of this server, above all: its scripts see no more of the server than those
 of any other site do."""
-_POLICY: Final[Headers] = (
-    (
-        b"Content-Security-Policy",
-        b"default-src 'none'; frame-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
-        b" frame-ancestors 'none'",
-    ),
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Referrer-Policy", b"no-referrer"),
-)
-_PAGE: Final = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>body{{margin:0;display:flex;flex-direction:column;height:100vh;font-family:sans-serif}}
-header{{padding:.5em 1em}} iframe{{flex:1;border:0;border-top:1px solid}}</style></head>
-<body><header><strong>{title}</strong> {links}{note}</header>
-<iframe src="{source}" title="{title}" sandbox="{sandbox}"></iframe>
-</body></html>
-"""
-_NOTE: Final = "<p>The latest available documentation (version {version}) isn't for the latest available package version.</p>"
-
-
-_DOC, _FRAME = "+doc", "+d"
+_DOC = "+doc"
 _LATEST, _STABLE = "latest", "stable"
 _FRESH: Final = 60
 """Seconds for which documentation may be kept without asking."""
@@ -80,7 +64,7 @@ _EVERYBODY: Final = (b"Access-Control-Allow-Origin", b"*")
 
 
 @attrs.frozen
-class _DocsFile:
+class DocsFile:
     """A file in the documentation of a release."""
 
     version: str
@@ -99,13 +83,15 @@ class _DocsFacts(FileFacts):
 
     expires: bytes
     """An HTTP date."""
+    has_token: bool = False
+    """Whether a token in the path was enough, so that no page gets at it that does not know the token."""
 
     @property
     def validators(self) -> Headers:
         """The headers a 200, a 206 and a 304 share."""
         told = (*((name, value) for name, value in super().validators if name in (b"ETag", b"Last-Modified")), *_GUARD)
         if self.private:
-            return made_private(Reply(200, told)).headers
+            return (*made_private(Reply(200, told)).headers, *([_EVERYBODY] if self.has_token else []))
         return (*told, (b"Cache-Control", b"max-age=%d" % _FRESH), (b"Expires", self.expires), _EVERYBODY)
 
 
@@ -120,6 +106,7 @@ class DocsHandler:
     _remote_blobs: FileService | None
     """Fetches archives that another server has; None on a primary."""
     _offload: Offload
+    _policies: Policies
     _contents: OrderedDict[str, Contents] = attrs.field(factory=OrderedDict, init=False)
     """The tables of contents of archives that were used lately, by the archive's SHA-256."""
     _loading: SingleFlight[str, Contents] = attrs.field(factory=SingleFlight, init=False)
@@ -128,73 +115,82 @@ class DocsHandler:
         """``+doc/`` and ``+d/``: to the first page; without a slash at the end there is nothing."""
         if not ends_with_slash(request):
             raise NoRoute
-        await self._find(request, name, normalize_project(project), version, "index.html")
+        await self.find(request, name, normalize_project(project), version, "index.html")
         return redirect_reply(f"index.html{query_of(request)}", 302)
 
     async def file(self, request: Request, name: str, project: str, version: str, path: str) -> Reply | None:
         """``+doc/{path}``: a file as it is in the archive."""
-        elsewhere = _to_normalized(request, project, version, _DOC, path)
+        elsewhere = to_normalized(request, project, version, _DOC, path)
         if elsewhere is not None:
             return elsewhere
-        found = await self._find(request, name, normalize_project(project), version, _asked(request, path))
+        found = await self.find(request, name, normalize_project(project), version, asked_path(request, path))
+        return await self._send(request, name, normalize_project(project), found)
+
+    async def file_with_token(
+        self, request: Request, name: str, project: str, version: str, token: str, path: str
+    ) -> Reply | None:
+        """``+doc-for/{token}/{path}``: the same for whom ``token_for`` made the token."""
+        index, tokens = self._access.inheritance(name).index, self._access.authenticator.tokens
+        claim = tokens.read_docs_token(token, f"{name}/{project}/{version}", self._responder.now())
+        user = None if claim is None else self._access.reader.user(claim.user)
+        if claim is None or not is_valid_for(claim, user):
+            raise PermissionDenied(
+                "read this documentation: the address is too old, so open it from the page of its release again"
+            )
+        self._access.check(Action.READ, Principal(claim.user), index=index)
+        found = await self._located(request, name, project, version, asked_path(request, path))
+        return await self._send(request, name, project, found, has_token=True)
+
+    def token_for(self, principal: Principal, name: str, project: str, version: str) -> str | None:
+        """Return the token with which a browser reads documentation that it shows to ``principal`` in a frame.
+
+        None where the index is open, or ``principal`` did not log in.
+        """
+        user = None if principal.user is None or principal.token else self._access.reader.user(principal.user)
+        if user is None or self._access.is_open(name):
+            return None
+        subject = f"{name}/{project}/{version}"
+        return self._access.authenticator.tokens.make_docs_token(user, subject, self._responder.now())
+
+    async def _send(self, request: Request, name: str, project: str, found: DocsFile, *, has_token: bool = False) -> Reply | None:
         member, archive = found.member, found.attachment
         expires = datetimeToString(self._responder.now() + _FRESH)
         private = not self._access.is_open(name)
-        facts = _DocsFacts(f'"{archive.sha256}"', type_of(found.path), stored_at(archive), private, expires)
+        facts = _DocsFacts(f'"{archive.sha256}"', type_of(found.path), stored_at(archive), private, expires, has_token)
         if is_unchanged(request, facts):
             return Reply(304, facts.validators)
         pieces = partial(unpack, partial(self._open, archive), archive.filename, member)
         body = MemberBody(-1, 0, member.unpacked, pieces, self._offload)
         try:
-            with _damage_told(normalize_project(project), found.version):
+            with _damage_logged(project, found.version):
                 return await self._sender.send(request, body, facts, member.unpacked, b"twistpi; hit")
         finally:
             body.close()
 
-    async def frame(self, request: Request, name: str, project: str, version: str, path: str) -> Reply | None:
-        """``+d/{path}``: the same in a frame."""
-        elsewhere = _to_normalized(request, project, version, _FRAME, path)
-        if elsewhere is not None:
-            return elsewhere
-        normal = normalize_project(project)
-        found = await self._find(request, name, normal, version, _asked(request, path))
-        is_outdated = False
-        if version in (_LATEST, _STABLE):
-            releases = await self._offload(self._access.reader.releases, name, normal)
-            is_outdated = _choose([release.version for release in releases], version) != found.version
-        up = "../" * (found.path.count("/") + 1)
-        links = [f'<a href="{up}../../../../{quote_path(name)}/{normal}">{escape(normal)}</a>']
-        for word in (_LATEST, _STABLE):
-            other = _choose(found.versions, word)
-            if other is not None and other != found.version:
-                links.append(f'<a href="{up}../{word}/+d/index.html">{word} documentation ({escape(other)})</a>')
-        markup = _PAGE.format(
-            title=escape(f"{normal} {found.version}"),
-            links=" ".join(links),
-            note=_NOTE.format(version=escape(found.version)) if is_outdated else "",
-            source=f"{up}+doc/{quote_path(found.path)}{escape(query_of(request))}",
-            sandbox=SANDBOX,
-        )
-        reply = html_reply(markup)
-        return attrs.evolve(reply, headers=(*reply.headers, *_POLICY))
-
-    async def _find(self, request: Request, name: str, project: str, version: str, path: str) -> _DocsFile:
-        """Return the file ``path``; raise ``TwistpiError``, and what reading the index may."""
+    async def find(self, request: Request, name: str, project: str, version: str, path: str) -> DocsFile:
+        """Return the file at ``path``; raise ``TwistpiError``, and what reading the index may."""
         await self._access.index(request, name)
+        return await self._located(request, name, project, version, path)
+
+    async def _located(self, request: Request, name: str, project: str, version: str, path: str) -> DocsFile:
         view = self._access.reader
         docs = dict(view.docs(name, project))
-        found = _choose(list(docs), version)
+        policies = self._access.inheritance(name).policies.get(name, ())
+        if version in (_LATEST, _STABLE):
+            docs = {one: archive for one, archive in docs.items() if not is_withheld(project, one, policies)}
+        found = choose_version(list(docs), version)
         if found is None:
             raise TwistpiError("No stable documentation available." if version == _STABLE else "No documentation available.", 404)
         check_offered(view, name, project, f"{_DOC}/{path}")
         archive = docs[found]
-        with _damage_told(project, found):
+        self._policies.check_attachment(request, Attached(name, project, found, archive.filename), policies)
+        with _damage_logged(project, found):
             await self._bring(archive)
             contents = await self._contents_of(archive)
         member = contents.get(path)
         if member is None:
             raise TwistpiError(f"File {path} not found in documentation.", 404)
-        return _DocsFile(found, archive, path, member, list(docs))
+        return DocsFile(found, archive, path, member, list(docs))
 
     async def _bring(self, archive: Attachment) -> None:
         """Fetch the archive if another server has it."""
@@ -224,7 +220,7 @@ class DocsHandler:
 
 
 @contextmanager
-def _damage_told(project: str, version: str) -> Iterator[None]:
+def _damage_logged(project: str, version: str) -> Iterator[None]:
     """Turn what keeps an archive from being read into a 404 that says so."""
     try:
         yield
@@ -233,33 +229,25 @@ def _damage_told(project: str, version: str) -> Iterator[None]:
         raise TwistpiError(f"The documentation of {project} {version} cannot be shown: {reason}.", 404) from error
 
 
-def _to_normalized(request: Request, project: str, version: str, kind: str, path: str) -> Reply | None:
+def to_normalized(request: Request, project: str, version: str, kind: str, path: str) -> Reply | None:
     """Return a redirect to the normalised name; None if the name is normalised."""
     normal = normalize_project(project)
     if normal == project or request.method != b"GET":
         return None
-    tail = f"{version}/{kind}/{_asked(request, path)}"
+    tail = f"{version}/{kind}/{asked_path(request, path)}"
     up = "../" * (tail.count("/") + 1)
     return redirect_reply(f"{up}{normal}/{quote_path(tail)}{query_of(request)}", 302)
 
 
-def _asked(request: Request, path: str) -> str:
-    """``path`` as it was asked for: the router takes the slash at the end for its own, but no file has one there."""
+def asked_path(request: Request, path: str) -> str:
+    """Return ``path`` as it was asked for: the router takes the slash at the end for its own, but no file has one there."""
     return f"{path}/" if ends_with_slash(request) and not path.endswith("/") else path
 
 
-def _choose(versions: Sequence[str], asked: str) -> str | None:
+def choose_version(versions: Sequence[str], asked: str) -> str | None:
     """Return which of ``versions`` is ``asked``, which may be ``latest`` or ``stable``."""
     if asked == _LATEST:
         return latest_version(versions)
     if asked == _STABLE:
-        return latest_version([version for version in versions if not _is_prerelease(version)])
+        return latest_version([version for version in versions if not is_prerelease(version)])
     return find_version(asked, versions)
-
-
-def _is_prerelease(version: str) -> bool:
-    """Return whether ``version`` is a pre-release; an invalid one (PEP 440) is none."""
-    try:
-        return Version(version).is_prerelease
-    except InvalidVersion:
-        return False

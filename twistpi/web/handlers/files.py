@@ -1,12 +1,10 @@
-"""Files of an index: distributions, core metadata, provenance, test results and documentation archives, and facts about them.
-
-The auth subrequest of a web server in front that sends files from the disk by itself (nginx ``auth_request``) is answered here.
-"""
+"""Files of an index: distributions, core metadata, provenance, test results and documentation archives, and facts about them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,30 +20,31 @@ from twistpi.blobs.address import (
     path_address,
     provenance_address,
 )
-from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.conditional import http_date
+from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.model.errors import FileLost, NoMetadata, TwistpiError, UnknownFile, file_gone
+from twistpi.model.folders import is_folder_address
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
 from twistpi.model.text import public_address
+from twistpi.rules.devpi7 import file_of_devpi7
+from twistpi.rules.file_policy import Refusal
 from twistpi.rules.inheritance import not_all_visible
 from twistpi.rules.uploads import file_of
 from twistpi.simple.urls import without_credentials
+from twistpi.statistics.tally import CountedFile
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status
-from twistpi.web.addresses import Addresses, path_parts
 from twistpi.web.components import MirrorServices
 from twistpi.web.fast.ready import made_private
 from twistpi.web.file_sender import FileFacts, FileSender, is_unchanged
-from twistpi.web.replies import BINARY, NO_STORE, Headers, Reply, redirect_reply, result_reply
-from twistpi.web.request import header
+from twistpi.web.policies import Attached, Policies
+from twistpi.web.replies import BINARY, Reply, redirect_reply, result_reply
+from twistpi.web.request import header, result_version
 
 _INTEGRITY: Final = b"application/vnd.pypi.integrity.v1+json"
 _TAR: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
-_FOR_ALL: Final = (b"Cache-Control", b"max-age=10")
-"""How long the web server remembers a subrequest that needs no credentials."""
-_NO: Final = Reply(403, ((b"Content-Length", b"0"), NO_STORE))
 
 _log = Logger()
 
@@ -96,20 +95,22 @@ class FileHandler:
     _access: Access
     _mirrors: MirrorServices
     _sender: FileSender
+    _policies: Policies
 
     async def file(self, request: Request, name: str, path: str) -> Reply | None:
         """Send what is at ``path``, or say facts about it to a client that accepts JSON.
 
         Pages of an index have links to the files of its closed bases below the index itself.
         """
+        self._access.share(request, name)
         index = await self._access.index(request, name)
         try:
-            return await self._file(request, index, path)
+            return await self._file(request, index, path, name)
         except UnknownFile:
             base = None if index.is_mirror else await self._base(request, name, path)
             if base is None:
                 raise
-            return await self._file(request, base, path)
+            return await self._file(request, base, path, name)
 
     async def _base(self, request: Request, name: str, path: str) -> Index | None:
         """Return the nearest base of the index ``name`` with the file at ``path``; raise ``TwistpiError`` if it may be hidden."""
@@ -128,28 +129,42 @@ class FileHandler:
                     return index
         return None
 
-    async def _file(self, request: Request, index: Index, path: str) -> Reply | None:
+    async def _file(self, request: Request, index: Index, path: str, through: str) -> Reply | None:
+        """Send a file of ``index``, which was requested from the index ``through``: that, or one that inherits from it."""
         name = index.name
         view = self._access.reader
         attached = view.attachment_by_path(name, path)
         if attached is not None:
             project, version, attachment = attached
             check_offered(view, name, project, path)
+            policies = self._access.inheritance(through).policies.get(name, ())
+            asked = Attached(through, project, version, attachment.filename)
+            is_watched = self._policies.check_attachment(request, asked, policies)
             modified = stored_at(attachment)
             if _wants_facts(request):
-                return _facts_reply({"sha256": attachment.sha256}, project, version, modified)
-            facts = self._facts(index, attachment.sha256, content_type(attachment.filename), modified)
+                return _facts_reply(request, {"sha256": attachment.sha256}, project, version, modified, attachment.size)
+            kind = content_type(attachment.filename)
+            facts = self._facts(index, attachment.sha256, kind, modified, is_watched=is_watched)
             address, missing = path_address(attachment.path), UnknownFile(name, path)
             return await self._send(request, (name, project), address, facts, missing)
         if index.is_mirror:
-            return await self._mirrored(request, index, path)
+            return await self._mirrored(request, index, path, through)
         file = stage_file(view, name, path)
+        policies = self._access.inheritance(through).policies.get(name, ())
+        reported = self._policies.check(request, through, file.project, file.known, policies)
+        if reported is not None:
+            self._policies.note(request, through, file.project, file.known.link.filename, reported)
         modified = http_date(file.known.link.upload_time)
         if _wants_facts(request) and path == file.known.path:
             release = view.release_of_file(name, file.project, file.known.link.filename)
             version = "" if release is None else release.version
-            return _facts_reply({"sha256": file.sha256}, file.project, version, modified)
-        facts = self._facts(index, file.sha256, file.content_type, modified)
+            size = file.known.size
+            return _facts_reply(request, {"sha256": file.sha256}, file.project, version, modified, size)
+        counted = CountedFile(name, file.project, file.known.link.filename) if path == file.known.path else None
+        facts = self._facts(index, file.sha256, file.content_type, modified, counted, is_watched=reported is not None)
+        redirect = await self._sender.redirect(request, file.address, file.known.size, facts)
+        if redirect is not None:
+            return redirect
         return await self._send(request, (name, file.project), file.address, facts, FileLost(name, path))
 
     async def _send(
@@ -164,86 +179,83 @@ class FileHandler:
                 raise missing from error
         return await self._sender.arriving(request, self._mirrors.blobs.open_blob(blob), facts)
 
-    async def _mirrored(self, request: Request, index: Index, path: str) -> Reply | None:
+    async def _mirrored(self, request: Request, index: Index, path: str, through: str) -> Reply | None:
         project, known = await self._mirrors.pages.find_file(index, path.removesuffix(METADATA))
         check_offered(self._access.reader, index.name, project, path)
+        judge = partial(self._judge, request, index, project, known, through)
+        reported = judge()
+        reply = await self._mirrored_file(request, index, path, project, known, judge, is_watched=reported is not None)
+        if reported is not None:
+            self._policies.note(request, through, project, known.link.filename, reported)
+        return reply
+
+    def _judge(self, request: Request, index: Index, project: str, known: KnownFile, through: str) -> Refusal | None:
+        policies = self._access.inheritance(through).policies.get(index.name, ())
+        return self._policies.check(request, through, project, known, policies)
+
+    async def _mirrored_file(
+        self,
+        request: Request,
+        index: Index,
+        path: str,
+        project: str,
+        known: KnownFile,
+        judge: Callable[[], object],
+        *,
+        is_watched: bool,
+    ) -> Reply | None:
         link, owner = known.link, (index.name, project)
         modified, kind = http_date(link.upload_time), content_type(link.filename)
         if path.endswith(METADATA):
-            address = await self._mirrors.metadata.metadata(index, project, known)
+            try:
+                address = await self._mirrors.metadata.metadata(index, project, known)
+                judge()  # again: a rule, or what is known against the file, may have changed while it was fetched
+            except MetadataNotKept as unkept:
+                return await self._sender.in_memory(request, unkept.content, self._facts(index, None, BINARY, modified))
             found = self._access.reader.file_by_path(index.name, known.path)
             digest = found[1].metadata_sha256 if found is not None else None
-            return await self._sender.stored(request, owner, address, self._facts(index, digest, BINARY, modified))
+            facts = self._facts(index, digest, BINARY, modified, is_watched=is_watched)
+            return await self._sender.stored(request, owner, address, facts)
         if _wants_facts(request):
             hashes = link.hashes if known.sha256 is None else {**link.hashes, "sha256": known.sha256}
             version = version_of_filename(link.filename, project) or ""
-            return _facts_reply(hashes, project, version, modified if known.cached else None, public_address(link.url))
+            stored, size = (modified, known.size) if known.cached else (None, link.size)
+            return _facts_reply(request, hashes, project, version, stored, size, public_address(link.url))
+        counted = CountedFile(index.name, project, link.filename)
         if known.sha256 is not None:
+            facts = self._facts(index, known.sha256, kind, modified, counted, is_watched=is_watched)
+            address = blob_address(known.sha256, link.filename)
+            redirect = await self._sender.redirect(request, address, known.size, facts)
+            if redirect is not None:
+                return redirect
             try:
-                facts = self._facts(index, known.sha256, kind, modified)
-                return await self._sender.stored(request, owner, blob_address(known.sha256, link.filename), facts)
+                return await self._sender.stored(request, owner, address, facts)
             except FileNotFoundError:
                 pass  # it was removed from the disk; it is fetched again
         url = link.url
-        shows_no_secret = url == without_credentials(url) and "?" not in url
+        shows_no_secret = url == without_credentials(url) and "?" not in url and not is_folder_address(url)
         if index.config.get("mirror_use_external_urls") and not self._mirrors.offline and shows_no_secret:
             reply = redirect_reply(url, 302)
             return reply if self._access.is_open(index.name) else made_private(reply)
-        facts = self._facts(index, link.sha256, kind, modified)
+        facts = self._facts(index, link.sha256, kind, modified, counted)
         if is_unchanged(request, facts):
             return Reply(304, facts.validators)
         if request.method == b"HEAD" and link.size is not None:
             return await self._sender.send(request, None, facts, link.size, b"twistpi; fwd=miss")
         return await self._sender.arriving(request, self._mirrors.files.open(index, project, known), facts)
 
-    def _facts(self, index: Index, digest: str | None, kind: bytes, modified: str | None) -> FileFacts:
+    def _facts(
+        self,
+        index: Index,
+        digest: str | None,
+        kind: bytes,
+        modified: str | None,
+        counted: CountedFile | None = None,
+        *,
+        is_watched: bool = False,
+    ) -> FileFacts:
         private = not self._access.is_open(index.name)
-        return FileFacts(f'"{digest}"' if digest else None, kind, modified, private)
-
-
-@attrs.define(eq=False)
-class AuthSubrequestHandler:
-    """Answers ``/+straight``."""
-
-    _access: Access
-    _blobs: IBlobs
-    _addresses: Addresses
-
-    async def where(self, request: Request) -> Reply:
-        """Return the blob that the web server is to send, as headers; 403 in every other case."""
-        try:
-            user, index, *rest = path_parts(request, header(request, "x-original-uri") or "", self._addresses)
-            if len(rest) not in (3, 4) or rest[0] not in ("+f", "+e"):
-                return _NO
-            found = await self._access.index(request, f"{user}/{index}")
-            blob = _blob_at(self._access.reader, found, "/".join(rest))
-        except (TwistpiError, ValueError):
-            return _NO
-        if blob is None or self._blobs.find(blob[0]) is None:
-            return _NO
-        address, sha256, modified = blob
-        is_open = self._access.is_open(found.name)
-        validators = FileFacts(f'"{sha256}"', BINARY, modified, private=not is_open).validators
-        told: Headers = tuple((b"X-Twistpi-" + field, value) for field, value in validators)
-        return Reply(204, ((b"X-Twistpi-Blob", address.relative.encode()), *told, _FOR_ALL if is_open else NO_STORE))
-
-
-def _blob_at(view: Reader, index: Index, path: str) -> tuple[BlobAddress, str, str | None] | None:
-    """Return address, SHA-256 and date of the blob at ``path``; None if it is not offered.  Raise what ``stage_file`` raises."""
-    if not index.is_mirror:
-        file = stage_file(view, index.name, path)
-        return file.address, file.sha256, http_date(file.known.link.upload_time)
-    found = view.file_by_path(index.name, path.removesuffix(METADATA))
-    if found is None:
-        return None
-    project, known = found
-    check_offered(view, index.name, project, path)
-    modified, filename = http_date(known.link.upload_time), known.link.filename
-    if not path.endswith(METADATA):
-        return None if known.sha256 is None else (blob_address(known.sha256, filename), known.sha256, modified)
-    if known.metadata_blob_sha256 is None or known.metadata_sha256 is None:
-        return None
-    return metadata_address(blob_address(known.metadata_blob_sha256, filename)), known.metadata_sha256, modified
+        return FileFacts(f'"{digest}"' if digest else None, kind, modified, private, counted=counted, is_watched=is_watched)
 
 
 def check_offered(view: Reader, index: str, project: str, path: str) -> None:
@@ -275,8 +287,16 @@ def _wants_facts(request: Request) -> bool:
     return "application/json" in (header(request, "accept") or "")
 
 
-def _facts_reply(hashes: Mapping[str, str], project: str, version: str, modified: str | None, url: str | None = None) -> Reply:
-    """Return ``releasefilemeta`` of the devpi protocol."""
+def _facts_reply(
+    request: Request,
+    hashes: Mapping[str, str],
+    project: str,
+    version: str,
+    modified: str | None,
+    size: int | None,
+    url: str | None = None,
+) -> Reply:
+    """Return ``releasefilemeta`` of the devpi protocol; with ``?v=2`` in the form of devpi-server 7."""
     facts: dict[str, Json] = {"hash_spec": hash_spec(hashes), "project": project, "version": version}
     if hashes:
         facts["hashes"] = dict(hashes)
@@ -284,4 +304,4 @@ def _facts_reply(hashes: Mapping[str, str], project: str, version: str, modified
         facts["url"] = url
     if modified is not None:
         facts["last_modified"] = modified
-    return result_reply("releasefilemeta", facts)
+    return result_reply("releasefilemeta", file_of_devpi7(facts, size) if result_version(request) == 2 else facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -15,61 +14,37 @@ from twisted.web.server import Request
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexCreated, IndexModified
 from twistpi.model.errors import TwistpiError, unknown_user
-from twistpi.model.records import Index, Json, Principal
-from twistpi.model.text import public_address
+from twistpi.model.folders import is_folder_address
+from twistpi.model.records import ROOT, Index, Json, Principal
 from twistpi.rules.accounts import unknown_names
 from twistpi.rules.devpi7 import settings_of_devpi7, speaks_devpi7
 from twistpi.rules.exposure import enumerated
-from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified
+from twistpi.rules.indexes import decide_index_created, decide_index_deleted, decide_index_modified, require_local_folder
 from twistpi.rules.permissions import Action, is_open
 from twistpi.simple.negotiate import Representation
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index
 from twistpi.web.addresses import Addresses, is_own_host, outside_url, path_parts
-from twistpi.web.commits import Commits
-from twistpi.web.handlers.simple import NameListHandler, SimpleHandler
+from twistpi.web.commits import Commits, Edit
+from twistpi.web.handlers.name_lists import NameListHandler
+from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.replies import (
     JSON,
     PRIVATE,
     VARY_CALLER,
     Reply,
     Responder,
-    html_reply,
     json_reply,
     message_reply,
     result_reply,
 )
-from twistpi.web.request import ends_with_slash, has_parameter, kept_body, read_json, result_version, wants_html
+from twistpi.web.request import JsonSource, ends_with_slash, has_parameter, kept_body, read_json, result_version
 from twistpi.web.transport.bodies import PiecesBody
 from twistpi.web.transport.send import send_body
 
 _log = Logger()
 _NAMES_AT_ONCE: Final = 2_000
 """Names that become one piece of a response."""
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
-<body><h1>{title}</h1>
-{content}
-</body></html>
-"""
-
-
-def listing(title: str, indexes: Sequence[Index], root: str, up: str) -> str:
-    """Return an HTML page that lists ``indexes``; ``root`` is the server's URL, and ``up`` the relative link to it."""
-    content = "".join(_item(index, root, up) for index in indexes)
-    return _PAGE.format(title=html.escape(title), content=f"<ul>{content}</ul>" if content else "<p>Nothing yet.</p>")
-
-
-def _item(index: Index, root: str, up: str) -> str:
-    name = html.escape(index.name)
-    upstream = html.escape(public_address(str(index.config.get("mirror_url", ""))))
-    about = f" — a mirror of {upstream}" if index.is_mirror else ""
-    bases = ", ".join(index.bases)
-    about = f" — inherits from {html.escape(bases)}" if bases else about
-    return (
-        f'<li><a href="{up}{name}">{name}</a>{about} (<a href="{up}{name}/+simple/">every project</a>)'
-        f"<pre>pip install --index-url {html.escape(root)}/{name}/+simple/ PROJECT</pre></li>"
-    )
 
 
 @attrs.define(eq=False)
@@ -83,6 +58,8 @@ class IndexesHandler:
     _simple: SimpleHandler
     _name_lists: NameListHandler
     _responder: Responder
+    _local_folders: Sequence[str] = ()
+    """Folders of this server that mirrors may be of."""
 
     async def show(self, request: Request, name: str) -> Reply | None:
         """One index; its name list for installers and for clients that accept the JSON of the simple API."""
@@ -94,9 +71,6 @@ class IndexesHandler:
         principal = await self._access.principal(request)
         found = existing_index(self._access.reader, name)
         self._access.check(Action.READ, principal, index=found)
-        if wants_html(request):
-            up = "../../" if ends_with_slash(request) else "../"
-            return html_reply(listing(name, [found], outside_url(request, self._addresses), up))
         settings = self._settings(found, principal, in_words_of_7=result_version(request) == 2)
         if has_parameter(request, b"no_projects"):
             return result_reply("indexconfig", settings)
@@ -108,6 +82,11 @@ class IndexesHandler:
     async def create(self, request: Request, name: str) -> Reply:
         """Make an index."""
         principal, body = await self._access.principal(request), kept_body(request)
+        changes = await self.create_index(request, principal, name, lambda: read_json(body))
+        return self._settings_reply(request, name, principal, changes)
+
+    async def create_index(self, request: Request, principal: Principal, name: str, body: JsonSource) -> Sequence[Change]:
+        """Make an index as ``principal``, with the settings in ``body``; ``request`` tells the addresses of the server."""
         user, _, _ = name.partition("/")
 
         def decide(view: Reader) -> Sequence[Change]:
@@ -116,47 +95,59 @@ class IndexesHandler:
             if view.index(name) is not None:
                 raise TwistpiError(f"index {name!r} exists", 409)
             self._access.check(Action.CREATE_INDEX, principal, user=user, subject=name)
-            changes = decide_index_created(None, name, read_json(body), lambda base: view.index(base) is not None)
-            self._check_upstream(request, view, changes[0].config)
+            changes = decide_index_created(None, name, body(), lambda base: view.index(base) is not None)
+            self._check_upstream(request, principal, view, changes[0].config)
             return changes
 
-        return self._settings_reply(request, name, principal, await self._commits.commit(decide, principal))
+        return await self._commits.commit(decide, principal)
 
     async def modify(self, request: Request, name: str) -> Reply:
         """Change the settings of an index."""
-        principal = await self._access.principal(request)
-        body = kept_body(request)
-        error_on_noop = has_parameter(request, b"error_on_noop")
+        principal, body = await self._access.principal(request), kept_body(request)
+        noop = has_parameter(request, b"error_on_noop")
+        edit = self.modification(request, principal, name, lambda: read_json(body), error_on_noop=noop)
+        return self._settings_reply(request, name, principal, *await self._commits.remove(edit.decide, principal))
+
+    def modification(
+        self, request: Request, principal: Principal, name: str, body: JsonSource, *, error_on_noop: bool = False
+    ) -> Edit:
+        """Return how ``principal`` gives an index the settings in ``body``."""
 
         def decide(view: Reader) -> Sequence[Change]:
             found = self._access.allowed(Action.MODIFY_INDEX, principal, view, name)
-            changes = decide_index_modified(
-                found, read_json(body), lambda base: view.index(base) is not None, error_on_noop=error_on_noop
-            )
+            changes = decide_index_modified(found, body(), lambda base: view.index(base) is not None, error_on_noop=error_on_noop)
             for change in changes:
-                self._check_upstream(request, view, change.changed)
+                self._check_upstream(request, principal, view, change.changed)
             return changes
 
-        return self._settings_reply(request, name, principal, *await self._commits.remove(decide, principal))
+        return Edit(decide, principal, f"index {name} changed")
 
     async def delete(self, request: Request, name: str) -> Reply:
         """Delete an index with all that is in it."""
-        principal = await self._access.principal(request)
-        _, exposure = await self._commits.remove(
-            lambda view: decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name)), principal
-        )
-        return message_reply("; ".join(filter(None, (f"index {name} deleted", exposure))), 201)
+        return message_reply(await self._commits.make(self.deletion(await self._access.principal(request), name)), 201)
+
+    def deletion(self, principal: Principal, name: str) -> Edit:
+        """Return how ``principal`` deletes an index with all that is in it."""
+
+        def decide(view: Reader) -> Sequence[Change]:
+            return decide_index_deleted(self._access.allowed(Action.DELETE_INDEX, principal, view, name))
+
+        return Edit(decide, principal, f"index {name} deleted")
 
     def _settings(self, index: Index, principal: Principal, *, in_words_of_7: bool) -> Mapping[str, Json]:
         settings = self._access.settings_of(index, principal)
         return settings_of_devpi7(settings) if in_words_of_7 else settings
 
-    def _check_upstream(self, request: Request, view: Reader, settings: Mapping[str, Json]) -> None:
-        """Raise ``TwistpiError`` for a mirror of an index of this server that not everybody may read.
+    def _check_upstream(self, request: Request, principal: Principal, view: Reader, settings: Mapping[str, Json]) -> None:
+        """Raise ``TwistpiError`` for a mirror of what its readers could not read otherwise.
 
-        Its requests would be refused, too (``forwarding.peers``), by whatever name the server is called in ``mirror_url``.
+        That is a folder of this server that its settings do not name, or that somebody else than an administrator names; or a
+        closed index of this server, whose requests would be refused, too (``forwarding.peers``), by whatever name.
         """
         url = str(settings.get("mirror_url", ""))
+        if is_folder_address(url):
+            self._access.check(Action.ADMINISTER, principal, user=ROOT, subject="this server, which a mirror of a folder needs")
+            require_local_folder(url, self._local_folders)
         if not is_own_host(request, url, self._addresses):
             return
         own = view.index("/".join(path_parts(request, urlsplit(url).path, self._addresses)[:2]))
@@ -186,15 +177,23 @@ class IndexesHandler:
         self, request: Request, name: str, principal: Principal, changes: Sequence[Change], exposure: str = ""
     ) -> Reply:
         """Return the settings, in the words of the request, and which of the names that were entered just now are no users."""
-        view, told = self._access.reader, [exposure] if exposure else []
-        entered = next((one for one in changes if isinstance(one, IndexCreated | IndexModified)), None)
-        config = entered.config if isinstance(entered, IndexCreated) else entered.changed if entered else {}
-        if unknown := unknown_names(config, lambda user: view.user(user) is not None):
-            told.append(f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}")
-            _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
+        view, messages = self._access.reader, [exposure] if exposure else []
+        if unknown := self.unknown_users(name, changes):
+            messages.append(unknown)
         in_words_of_7 = result_version(request) == 2 or speaks_devpi7(read_json(kept_body(request)))
         settings = self._settings(existing_index(view, name), principal, in_words_of_7=in_words_of_7)
-        return result_reply("indexconfig", settings, message="; ".join(told) or None)
+        return result_reply("indexconfig", settings, message="; ".join(messages) or None)
+
+    def unknown_users(self, name: str, changes: Sequence[Change]) -> str:
+        """Return a sentence about names that ``changes`` of an index put into access lists and that are no users; log it."""
+        entered = next((one for one in changes if isinstance(one, IndexCreated | IndexModified)), None)
+        config = entered.config if isinstance(entered, IndexCreated) else entered.changed if entered else {}
+        view = self._access.reader
+        unknown = unknown_names(config, lambda user: view.user(user) is not None)
+        if not unknown:
+            return ""
+        _log.warn("Access lists of {index} name users who do not exist: {users}", index=name, users=enumerated(unknown))
+        return f"there are no such users, and only an administrator can create them now: {enumerated(unknown)}"
 
 
 def _with_projects(settings: Mapping[str, Json], names: Iterator[str]) -> Iterator[bytes]:

@@ -18,9 +18,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from twisted.web.server import Request
 
+from twistpi.changelog.compaction import Compactor
 from twistpi.gc.collector import GarbageCollector, Report
+from twistpi.gc.evictor import Evictor
+from twistpi.gc.evictor import Report as EvictionReport
 from twistpi.gc.garbage import FOLDERS
-from twistpi.model.errors import PermissionDenied
+from twistpi.model.errors import BadRequest, PermissionDenied
 from twistpi.model.monitoring import Check, Checked, Measure, Measured
 from twistpi.model.records import ROOT, Json
 from twistpi.replication.promotion import Promotion
@@ -42,26 +45,65 @@ class GarbageHandler:
     _collector: GarbageCollector
 
     async def show(self, request: Request) -> Reply:
-        """The sweep under way and the one before it."""
+        """The collection under way and the one before it."""
         await _check_administrator(self._access, request)
         return self._reply()
 
-    async def sweep(self, request: Request) -> Reply:
-        """Begin a sweep, or have one follow that under way: ``number`` is the one to wait for."""
+    async def collect(self, request: Request) -> Reply:
+        """Begin a collection, or have one follow that under way: ``number`` is the one to wait for."""
         await _check_administrator(self._access, request)
         return self._reply(self._collector.ask())
 
     def _reply(self, number: int | None = None) -> Reply:
         collector = self._collector
-        told: dict[str, Json] = {"running": _facts(collector.running), "last": _facts(collector.last), "folders": FOLDERS}
-        return result_reply("gc", told if number is None else {**told, "number": number}, 200 if number is None else 202)
+        facts: dict[str, Json] = {"running": _facts(collector.running), "last": _facts(collector.last), "folders": FOLDERS}
+        return result_reply("gc", facts if number is None else {**facts, "number": number}, 200 if number is None else 202)
+
+
+@attrs.define(eq=False)
+class EvictionHandler:
+    """Answers ``/+evict``, for administrators."""
+
+    _access: Access
+    _evictor: Evictor
+
+    async def show(self, request: Request) -> Reply:
+        """The pass under way and the one before it."""
+        await _check_administrator(self._access, request)
+        return self._reply()
+
+    async def evict(self, request: Request) -> Reply:
+        """Begin a pass, unless one is under way: ``number`` is the one to wait for."""
+        await _check_administrator(self._access, request)
+        return self._reply(self._evictor.ask())
+
+    def _reply(self, number: int | None = None) -> Reply:
+        facts: dict[str, Json] = {"running": _facts(self._evictor.running), "last": _facts(self._evictor.last)}
+        return result_reply("evict", facts if number is None else {**facts, "number": number}, 200 if number is None else 202)
+
+
+@attrs.define(eq=False)
+class CompactionHandler:
+    """Answers ``/+compact``, for administrators."""
+
+    _access: Access
+    _compactor: Compactor
+
+    async def compact(self, request: Request) -> Reply:
+        """Have the changelog begin after the entry ``after``; ``sha256`` is that of the summary's lines."""
+        await _check_administrator(self._access, request)
+        match json_body(request):
+            case {"after": int(serial), "sha256": str(sha256)} if serial > 0:
+                size = await self._compactor.compact(serial, sha256)
+                return result_reply("compaction", {"after": serial, "bytes": size})
+        raise BadRequest("Bad request: after must be a serial, and sha256 the digest of the summary; run twistpi compact")
 
 
 async def _check_administrator(access: Access, request: Request) -> None:
     access.check(Action.ADMINISTER, await access.principal(request), user=ROOT, subject="this server")
 
 
-def _facts(report: Report | None) -> Json:
+def _facts(report: Report | EvictionReport | None) -> Json:
     return None if report is None else attrs.asdict(report)
 
 
@@ -101,15 +143,19 @@ class HealthHandler:
         return _reply(200, ALIVE)
 
     async def ready(self, request: Request) -> Reply:
-        """200, or 503 if a needed check failed; with each check as JSON."""
-        checks = [check for checking in self._checking for check in checking()]
-        is_ready = all(check.fine for check in checks if check.needed)
-        told = {"ready": is_ready, "checks": [_told(check) for check in checks]}
-        body = orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        return _reply(200 if is_ready else 503, body)
+        """See ``ready_reply``."""
+        return ready_reply([check for checking in self._checking for check in checking()])
 
 
-def _told(check: Check) -> Json:
+def ready_reply(checks: Sequence[Check]) -> Reply:
+    """Return 200, or 503 if a needed check failed; with each check as JSON."""
+    is_ready = all(check.fine for check in checks if check.needed)
+    facts = {"ready": is_ready, "checks": [_check_facts(check) for check in checks]}
+    body = orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return _reply(200 if is_ready else 503, body)
+
+
+def _check_facts(check: Check) -> Json:
     return {
         "name": check.name,
         "result": "fine" if check.fine else "failed" if check.needed else "warning",
@@ -160,10 +206,10 @@ class MetricsHandler(Collector):
     def _is_near(self, request: Request) -> bool:
         if is_local(request):
             return True
-        told = client_address(request, self._addresses)
-        if told == UNIX:
+        client = client_address(request, self._addresses)
+        if client == UNIX:
             return False
-        address = ip_address(told)
+        address = ip_address(client)
         return any(address.version == network.version and address in network for network in self._open_to)
 
     def collect(self) -> Iterator[Metric]:
@@ -185,6 +231,9 @@ class MetricsHandler(Collector):
             labels = (("origin", origin),)
             help = "Project pages by origin: memory, hit (rendered from what is known), miss, revalidated, stale"
             yield Measure("twistpi_pages", "counter", help, number, labels)
+        for (use, label), number in sorted(self._traffic.tokens.items()):
+            help = f"{use.capitalize()}s with API tokens, by the title of the token"
+            yield Measure(f"twistpi_token_{use}s", "counter", help, number, (("token", label),))
 
 
 def _requests(traffic: Traffic) -> Iterator[Metric]:

@@ -13,10 +13,10 @@ from twistpi.http.body import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownProject, no_project, unknown_version
 from twistpi.model.names import comparable_version, find_version, normalize_project
-from twistpi.model.records import Index, Json, KnownFile, KnownProject
+from twistpi.model.records import NOTHING, Index, Json, KnownFile, KnownProject
 from twistpi.model.releases import Attachment, LogLine, Release
 from twistpi.rules.devpi7 import decide_project_modified, inheritance_info, project_settings, version_of_devpi7
-from twistpi.rules.inheritance import VisibleIndexes, rule_on_mirrors
+from twistpi.rules.inheritance import Inheritance, VisibleIndexes, rule_on_mirrors
 from twistpi.rules.permissions import Action
 from twistpi.rules.releases import find_release, releases
 from twistpi.rules.upload_checks import shown_metadata
@@ -27,11 +27,13 @@ from twistpi.web.addresses import Addresses, outside_url
 from twistpi.web.commits import Commits
 from twistpi.web.fast.ready import CacheStatus
 from twistpi.web.handlers.files import hash_spec
+from twistpi.web.handlers.own_metadata import OwnMetadata
 from twistpi.web.handlers.simple import SimpleHandler
 from twistpi.web.pages import FEW_LINKS
+from twistpi.web.policies import Policies
 from twistpi.web.project_sources import ProjectSources
 from twistpi.web.replies import Reply, Responder, redirect_reply, result_reply
-from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, result_version, wants_html
+from twistpi.web.request import ends_with_slash, has_parameter, kept_body, query_of, read_json, result_version
 
 Data = dict[str, Json]
 
@@ -48,12 +50,18 @@ def mirrored_data(known: KnownProject, version: str | None, outside: str) -> Map
     return {spelled: _mirrored(known, spelled, files, outside) for spelled, files in found.items()}
 
 
-def private_data(found: Sequence[Release], version: str | None, outside: str, *, is_quarantined: bool) -> Mapping[str, Data]:
-    """Return the same for a private project, whose releases are ``found``; in quarantine its files are not offered."""
-    if version is not None:
-        spelled = find_version(version, [release.version for release in found])
-        found = [release for release in found if release.version == spelled]
-    return {release.version: _private(release, outside, is_quarantined) for release in found}
+def private_data(
+    found: Sequence[Release], version: str | None, outside: str, own: OwnMetadata, *, is_quarantined: bool
+) -> Mapping[str, Data]:
+    """Return the same for a private project, whose releases are ``found``; in quarantine its files are not offered.
+
+    If one ``version`` is asked for, what is a file's ``own`` is read from the disk: blocking.
+    """
+    if version is None:
+        return {release.version: _private(release, outside, is_quarantined, NOTHING) for release in found}
+    spelled = find_version(version, [release.version for release in found])
+    release = next((release for release in found if release.version == spelled), None)
+    return {} if release is None else {release.version: _private(release, outside, is_quarantined, own.of(release))}
 
 
 def _mirrored(known: KnownProject, version: str, files: Sequence[KnownFile], outside: str) -> Data:
@@ -68,7 +76,7 @@ def _mirrored(known: KnownProject, version: str, files: Sequence[KnownFile], out
     return data
 
 
-def _private(release: Release, outside: str, is_quarantined: bool) -> Data:
+def _private(release: Release, outside: str, is_quarantined: bool, own: Mapping[str, Mapping[str, Json]]) -> Data:
     data: Data = shown_metadata(release.metadata)
     data.update(_yanked([file.known for file in release.files]))
     base = _base(release.index, outside)
@@ -76,8 +84,8 @@ def _private(release: Release, outside: str, is_quarantined: bool) -> Data:
     links = []
     for file in release.files:
         href, hashes = hrefs[file.known.link.filename], {"sha256": str(file.known.sha256)}
-        told = _distribution(file.known, href, hashes, release.metadata.get("requires_python"))
-        links.append({**told, "log": _log(file.log)})
+        facts = _distribution(file.known, href, hashes, release.metadata.get("requires_python"))
+        links.append({**facts, **own.get(file.known.link.filename, NOTHING), "log": _log(file.log)})
     links += [_attached(attachment, base, hrefs) for attachment in release.attachments]
     if links and not is_quarantined:
         data["+links"] = links
@@ -85,10 +93,10 @@ def _private(release: Release, outside: str, is_quarantined: bool) -> Data:
 
 
 def _attached(attachment: Attachment, base: str, hrefs: Mapping[str, str]) -> Data:
-    told = _link(attachment.kind, base + quote_path(attachment.path), {"sha256": attachment.sha256})
+    facts = _link(attachment.kind, base + quote_path(attachment.path), {"sha256": attachment.sha256})
     if attachment.for_filename is not None:
-        told["for_href"] = hrefs[attachment.for_filename]
-    return {**told, "log": _log(attachment.log)}
+        facts["for_href"] = hrefs[attachment.for_filename]
+    return {**facts, "log": _log(attachment.log)}
 
 
 def _base(index: str, outside: str) -> str:
@@ -105,8 +113,8 @@ def _hashes(file: KnownFile) -> Mapping[str, str]:
 
 
 def _link(kind: str, href: str, hashes: Mapping[str, str]) -> Data:
-    told = {"hashes": dict(hashes)} if hashes else {}
-    return {"rel": kind, "hash_spec": hash_spec(hashes), **told, "href": href}
+    facts = {"hashes": dict(hashes)} if hashes else {}
+    return {"rel": kind, "hash_spec": hash_spec(hashes), **facts, "href": href}
 
 
 def _distribution(file: KnownFile, href: str, hashes: Mapping[str, str], common: str | None) -> Data:
@@ -140,6 +148,8 @@ class ProjectsHandler:
     _addresses: Addresses
     _offload: Offload
     _commits: Commits
+    _own: OwnMetadata
+    _policies: Policies
 
     async def project(self, request: Request, name: str, project: str) -> Reply | None:
         """Every release of a project; requests that do not ask for JSON are answered by ``SimpleHandler.alias``.
@@ -159,8 +169,8 @@ class ProjectsHandler:
         reply = result_reply("projectconfig", data)
         if version == 2:
             visibility = await self._access.visibility(request, name)
-            told = self._of_devpi7(visibility, normal, data, outside_url(request, self._addresses))
-            reply = result_reply("projectconfig_v2", told)
+            config = self._of_devpi7(visibility, normal, data, outside_url(request, self._addresses))
+            reply = result_reply("projectconfig_v2", config)
         return _with_status(reply, status, self._responder.now())
 
     def _of_devpi7(self, visibility: VisibleIndexes, project: str, data: Mapping[str, Data], outside: str) -> Data:
@@ -187,23 +197,21 @@ class ProjectsHandler:
         found = existing_index(self._access.reader, name)
         return result_reply("projectconfig", project_settings(found, normal, normal))
 
-    async def version(self, request: Request, name: str, project: str, version: str) -> Reply | None:
-        """One release; browsers are redirected to the page of the project."""
+    async def version(self, request: Request, name: str, project: str, version: str) -> Reply:
+        """One release."""
         normal = normalize_project(project)
-        up = "../../" if ends_with_slash(request) else "../"
-        if wants_html(request):
-            return redirect_reply(f"{up}+simple/{normal}/", 302)
         if normal != project and request.method == b"GET":
+            up = "../../" if ends_with_slash(request) else "../"
             here = f"{up}{normal}/{quote(version, safe='+')}"
             return redirect_reply(f"{here}{query_of(request)}", 302)
 
         data, status = await self._data(request, name, normal, version, own=False)
         if version not in data:
             raise unknown_version(normal, version)
-        told = data[version]
+        facts = data[version]
         if result_version(request) == 2:
-            told = version_of_devpi7(told, outside_url(request, self._addresses))
-        reply = result_reply("versiondata", told)
+            facts = version_of_devpi7(facts, outside_url(request, self._addresses))
+        reply = result_reply("versiondata", facts)
         return _with_status(reply, status, self._responder.now())
 
     async def _data(
@@ -215,12 +223,12 @@ class ProjectsHandler:
         while not self._access.is_current(visibility):
             visibility = await self._access.visibility(request, name)
             indexes, status = await self._indexes(visibility, project, own=own)
-        outside = outside_url(request, self._addresses)
+        inheritance, outside = visibility.inheritance, outside_url(request, self._addresses)
         reader = self._access.reader
-        if sum(reader.link_count(index.name, project) for index in indexes) > FEW_LINKS:
-            data: Data = await self._offload(self._build, indexes, project, version, outside)
+        if version is not None or sum(reader.link_count(index.name, project) for index in indexes) > FEW_LINKS:
+            data: Data = await self._offload(self._build, inheritance, indexes, project, version, outside)
             return data, status
-        return self._build(indexes, project, version, outside), status
+        return self._build(inheritance, indexes, project, version, outside), status
 
     async def _indexes(self, visibility: VisibleIndexes, project: str, *, own: bool) -> tuple[Sequence[Index], CacheStatus]:
         """Return the indexes whose releases are shown; with ``own`` only the index itself."""
@@ -233,27 +241,30 @@ class ProjectsHandler:
             raise no_project(project) from error
         return [index for index in found.indexes if not own or index.name == visibility.index.name], found.status
 
-    def _build(self, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
+    def _build(self, inheritance: Inheritance, indexes: Sequence[Index], project: str, version: str | None, outside: str) -> Data:
         """Read and merge; called in any thread.  A release is called as the nearest index writes its version."""
         data: Data = {}
         spellings: dict[str, str] = {}
         for index in indexes:
-            found = self._told(index, project, version, outside)
-            for spelled, told in found.items():
+            found = self._versions_of(inheritance, index, project, version, outside)
+            for spelled, facts in found.items():
                 known = spelled if spelled in data else spellings.get(comparable_version(spelled), spelled)
-                nearest = data.setdefault(version or known, told)
-                if nearest is not told:
-                    nearest.setdefault("+shadowing", []).append(told)
+                nearest = data.setdefault(version or known, facts)
+                if nearest is not facts:
+                    nearest.setdefault("+shadowing", []).append(facts)
             spellings = {**{comparable_version(spelled): spelled for spelled in found}, **spellings}
         return data
 
-    def _told(self, index: Index, project: str, version: str | None, outside: str) -> Mapping[str, Data]:
+    def _versions_of(
+        self, inheritance: Inheritance, index: Index, project: str, version: str | None, outside: str
+    ) -> Mapping[str, Data]:
         reader = self._access.reader
         if index.is_mirror:
             known = reader.project(index.name, project)
-            return {} if known is None else mirrored_data(known, version, outside)
+            return {} if known is None else mirrored_data(self._policies.apply(known, inheritance).known, version, outside)
         is_quarantined = project_status(reader, index.name, project) == "quarantined"
-        return private_data(reader.releases(index.name, project), version, outside, is_quarantined=is_quarantined)
+        own = [self._policies.apply_to_release(release, inheritance) for release in reader.releases(index.name, project)]
+        return private_data(own, version, outside, self._own, is_quarantined=is_quarantined)
 
 
 def _with_status(reply: Reply, status: CacheStatus, now: float) -> Reply:

@@ -24,7 +24,7 @@ from twistpi.model.errors import (
     UnknownProject,
     UpstreamFailed,
 )
-from twistpi.model.records import Index, KnownFile, Principal
+from twistpi.model.records import NOTHING, Index, KnownFile, Principal
 from twistpi.model.releases import Release
 from twistpi.model.text import one_line
 from twistpi.push.releases import TAKEN, Line, Pusher
@@ -49,6 +49,7 @@ from twistpi.view.read import Reader
 from twistpi.web.access import Access, existing_index, project_status
 from twistpi.web.commits import Commits, UploadStorage
 from twistpi.web.components import MirrorServices
+from twistpi.web.policies import Policies
 from twistpi.web.replies import Reply, result_reply
 from twistpi.web.request import json_body
 
@@ -67,6 +68,7 @@ class PushHandler:
     _storage: UploadStorage
     _mirrors: MirrorServices
     _pusher: Pusher
+    _policies: Policies
 
     async def push(self, request: Request, name: str) -> Reply:
         """Push a release out of an index, whose bases do not count."""
@@ -74,20 +76,18 @@ class PushHandler:
         wanted = read_push(json_body(request))
         principal = await self._access.principal(request)
         if isinstance(wanted, InternalPush):
-            return result_reply("actionlog", await self._inside(source, wanted, principal), secret=True)
+            return result_reply("actionlog", await self.inside(source, wanted, principal), secret=True)
         lines = await self._outside(source, wanted, principal)
         return result_reply("actionlog", lines, 200 if lines[-1][0] in TAKEN else 502, secret=True)
 
-    async def _inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
-        told: list[ActionLog] = []
+    async def inside(self, source: Index, wanted: InternalPush, principal: Principal) -> ActionLog:
+        """Push a release from ``source``, which ``principal`` may read, to another index of this server."""
+        logs: list[ActionLog] = []
         metadata: dict[str, CoreMetadata] = {}
 
         def decide(view: Reader) -> Sequence[Change]:
-            found = self._source(view, source.name, wanted.selection, principal, metadata)
-            release = checked_release(found, wanted.selection)
-            target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
-            changes, lines = decide_push(found, target, wanted.selection)
-            told.append(lines)
+            changes, lines = self.decided(view, source.name, wanted, principal, metadata)
+            logs.append(lines)
             return changes
 
         if source.is_mirror:
@@ -96,11 +96,28 @@ class PushHandler:
                 decide(self._access.reader)
             metadata.update(await self._fetch(source, self._release(source, wanted.selection, principal), wanted.selection))
         await self._commits.commit(decide, principal)
-        return told[-1]
+        return logs[-1]
+
+    def decided(
+        self,
+        view: Reader,
+        source: str,
+        wanted: InternalPush,
+        principal: Principal,
+        metadata: Mapping[str, CoreMetadata] = NOTHING,
+    ) -> tuple[tuple[Change, ...], ActionLog]:
+        """Return the changes of a push from the index ``source``, and the lines about them.  In any thread.
+
+        Raise what speaks against it; ``FileNotHereYet`` where nothing does, but that files have to be fetched first.
+        """
+        found = self._source(view, source, wanted.selection, principal, metadata)
+        release = checked_release(found, wanted.selection)
+        target = self._target(view, wanted, principal, [file.known.link.filename for file in release.files])
+        return decide_push(found, target, wanted.selection)
 
     async def _outside(self, source: Index, wanted: ExternalPush, principal: Principal) -> list[Line]:
         if principal.user is None:
-            raise LoginNeeded("Unauthorized: Log in to push to another server: this one asks others for its users only.")
+            raise LoginNeeded("Log in to push to another server: this one asks others for its users only (Unauthorized).")
         if principal.token is not None:
             raise PermissionDenied("push to another server with an API token")
         repository = read_repository(wanted.url, wanted.username, wanted.password)
@@ -135,9 +152,12 @@ class PushHandler:
         self._access.check(Action.READ, principal, index=index)
         project = selection.project
         if index.is_mirror:
-            release = mirrored_release(view.project(name, project), selection.version, metadata)
+            known = view.project(name, project)
+            offered = None if known is None else self._policies.apply(known, self._access.inheritance(name)).known
+            release = mirrored_release(offered, selection.version, metadata)
         else:
-            release = view.release(name, project, selection.version)
+            own = view.release(name, project, selection.version)
+            release = None if own is None else self._policies.apply_to_release(own, self._access.inheritance(name))
         return PushSource(index, release, project_status(view, name, project))
 
     def _target(self, view: Reader, wanted: InternalPush, principal: Principal, filenames: Sequence[str]) -> PushTarget:

@@ -16,7 +16,7 @@ of a project, is set and lifted by callers who may change the index.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Concatenate, Final, ParamSpec
 
 import attrs
 from twisted.web.server import Request
@@ -24,7 +24,7 @@ from twisted.web.server import Request
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownFile, file_gone, no_project, unknown_version
 from twistpi.model.names import normalize_project
-from twistpi.model.records import Index, Json, Principal
+from twistpi.model.records import Index, Principal
 from twistpi.model.releases import Release
 from twistpi.rules.permissions import Action
 from twistpi.rules.releases import (
@@ -40,14 +40,15 @@ from twistpi.rules.releases import (
 )
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
-from twistpi.web.commits import Commits
+from twistpi.web.commits import Commits, Edit
 from twistpi.web.replies import Reply, message_reply, result_reply
-from twistpi.web.request import has_parameter, kept_body, read_json
+from twistpi.web.request import JsonSource, has_parameter, kept_body, read_json
 
 _FORCE: Final = b"force"
 """The parameter with which an index that is not volatile lets go, too."""
 _QUARANTINED: Final = "quarantined"
-_Decide = Callable[[Reader, Index, Principal], Sequence[Change]]
+_Decide = Callable[[Reader, Index], Sequence[Change]]
+_Arguments = ParamSpec("_Arguments")
 _Target = tuple[Release, Collection[str] | None]
 """A release, and the names of those of its files that are meant; None for all."""
 
@@ -61,35 +62,50 @@ class ReleaseEditsHandler:
 
     async def remove_file(self, request: Request, name: str, path: str) -> Reply:
         """``+f/…``: a distribution with its test results, one test result, or documentation; ``+e/…``: a file of a mirror."""
-        force = has_parameter(request, _FORCE)
+        return await self._made(request, self.file_removal, name, path, force=has_parameter(request, _FORCE))
 
-        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+    def file_removal(self, principal: Principal, name: str, path: str, *, force: bool) -> Edit:
+        """Return how ``principal`` removes what is at ``path`` below the index ``name``."""
+
+        def decide(view: Reader, index: Index) -> Sequence[Change]:
             found = Found(path, view.file_by_path(name, path), view.attachment_by_path(name, path), view.was_removed(name, path))
             return decide_file_removed(index, found, force=force)
 
-        return await self._edit(request, name, decide, f"package '{name}/{path}' deleted")
+        return self._edit(principal, name, decide, f"package '{name}/{path}' deleted")
 
     async def remove_release(self, request: Request, name: str, project: str, version: str) -> Reply:
         """``/{user}/{index}/{project}/{version}``: a release with all that belongs to it."""
-        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+        return await self._made(request, self.release_removal, name, project, version, force=has_parameter(request, _FORCE))
 
-        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+    def release_removal(self, principal: Principal, name: str, project: str, version: str, *, force: bool) -> Edit:
+        """Return how ``principal`` removes a release with all that belongs to it."""
+        normal = normalize_project(project)
+
+        def decide(view: Reader, index: Index) -> Sequence[Change]:
             release, known = view.release(name, normal, version), view.project(name, normal)
             return decide_release_removed(index, normal, version, release, known, force=force)
 
-        return await self._edit(request, name, decide, f"project {normal!r} version {version!r} deleted")
+        return self._edit(principal, name, decide, f"project {normal!r} version {version!r} deleted")
 
     async def remove_project(self, request: Request, name: str, project: str) -> Reply:
         """``/{user}/{index}/{project}``: a project with all its releases; of a mirror, all that is known and kept of it."""
-        normal, force = normalize_project(project), has_parameter(request, _FORCE)
+        return await self._made(request, self.project_removal, name, project, force=has_parameter(request, _FORCE))
 
-        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+    def project_removal(self, principal: Principal, name: str, project: str, *, force: bool) -> Edit:
+        """Return how ``principal`` removes a project with all its releases."""
+        normal = normalize_project(project)
+
+        def decide(view: Reader, index: Index) -> Sequence[Change]:
             return decide_project_removed(index, normal, exists=view.has_project(name, normal), force=force)
 
-        return await self._edit(request, name, decide, f"project {normal} deleted from stage {name}")
+        return self._edit(principal, name, decide, f"project {normal} deleted from stage {name}")
 
     async def yank_release(self, request: Request, name: str, project: str, version: str) -> Reply:
         """``PUT``: yank every file of a release; ``DELETE``: not any more."""
+        return await self._made(request, self.release_yank, name, project, version, body=_yank_of(request))
+
+    def release_yank(self, principal: Principal, name: str, project: str, version: str, *, body: JsonSource | None) -> Edit:
+        """Return how ``principal`` yanks every file of a release for the reason in ``body``; None: undoes that."""
         normal = normalize_project(project)
 
         def find(view: Reader) -> _Target:
@@ -98,10 +114,14 @@ class ReleaseEditsHandler:
                 raise unknown_version(normal, version) if view.has_project(name, normal) else no_project(normal)
             return release, None
 
-        return await self._yank(request, name, f"release {normal} {version}", find)
+        return self._yank(principal, name, f"release {normal} {version}", find, body)
 
     async def yank_file(self, request: Request, name: str, path: str) -> Reply:
         """``PUT``: yank one file; ``DELETE``: not any more."""
+        return await self._made(request, self.file_yank, name, path, body=_yank_of(request))
+
+    def file_yank(self, principal: Principal, name: str, path: str, *, body: JsonSource | None) -> Edit:
+        """Return how ``principal`` yanks one file for the reason in ``body``; None: undoes that."""
         filename = path.rpartition("/")[2]
 
         def find(view: Reader) -> _Target:
@@ -111,7 +131,7 @@ class ReleaseEditsHandler:
                 raise file_gone(name, path) if view.was_removed(name, path) else UnknownFile(name, path)
             return release, (filename,)
 
-        return await self._yank(request, name, f"file {filename}", find)
+        return self._yank(principal, name, f"file {filename}", find, body)
 
     async def show_status(self, request: Request, name: str, project: str) -> Reply:
         """The status of a project and the reason; both null if none was set."""
@@ -124,42 +144,62 @@ class ReleaseEditsHandler:
 
     async def set_status(self, request: Request, name: str, project: str) -> Reply:
         """``PUT``: a project has this status; ``DELETE``: it has none any more."""
-        normal, body, is_removed = normalize_project(project), _body(request), request.method == b"DELETE"
+        body = None if request.method == b"DELETE" else _body(request)
+        return await self._made(request, self.status_change, name, project, body=body)
 
-        def decide(view: Reader, index: Index, principal: Principal) -> Sequence[Change]:
-            status, reason = (None, None) if is_removed else read_status(body)
+    def status_change(self, principal: Principal, name: str, project: str, *, body: JsonSource | None) -> Edit:
+        """Return how ``principal`` gives a project the status in ``body``, or none (None)."""
+        normal = normalize_project(project)
+
+        def decide(view: Reader, index: Index) -> Sequence[Change]:
+            status, reason = (None, None) if body is None else read_status(body())
             known = view.project(name, normal)
             header = None if known is None else known.header
             if _QUARANTINED in (status, None if header is None else header.status):
                 self._access.check(Action.MODIFY_INDEX, principal, index=index)
             return decide_status(index, normal, header, status, reason)
 
-        message = f"status of project {normal} on {name} {'removed' if is_removed else 'set'}"
-        return await self._edit(request, name, decide, message)
+        done = "removed" if body is None else "set"
+        return self._edit(principal, name, decide, f"status of project {normal} on {name} {done}")
 
-    async def _yank(self, request: Request, name: str, what: str, find: Callable[[Reader], _Target]) -> Reply:
-        body, is_removed = _body(request), request.method == b"DELETE"
-
-        def decide(view: Reader, index: Index, _: Principal) -> Sequence[Change]:
+    def _yank(
+        self, principal: Principal, name: str, what: str, find: Callable[[Reader], _Target], body: JsonSource | None
+    ) -> Edit:
+        def decide(view: Reader, index: Index) -> Sequence[Change]:
             check_markable(index)
-            yanked = False if is_removed else read_yank(body)
+            yanked = False if body is None else read_yank(body())
             release, filenames = find(view)
             return decide_yank(index, release, filenames, yanked)
 
-        return await self._edit(request, name, decide, f"{what} on {name} is {'not yanked any more' if is_removed else 'yanked'}")
+        done = "not yanked any more" if body is None else "yanked"
+        return self._edit(principal, name, decide, f"{what} on {name} is {done}")
 
-    async def _edit(self, request: Request, name: str, decide: _Decide, message: str) -> Reply:
-        """Commit what ``decide`` returns, if the caller may remove something from the index ``name``."""
-        principal = await self._access.principal(request)
+    def _edit(self, principal: Principal, name: str, decide: _Decide, message: str) -> Edit:
+        """Return how ``principal``, who may remove something from the index ``name``, makes what ``decide`` returns."""
 
         def allowed(view: Reader) -> Sequence[Change]:
-            return decide(view, self._access.allowed(Action.REMOVE, principal, view, name), principal)
+            return decide(view, self._access.allowed(Action.REMOVE, principal, view, name))
 
-        _, exposure = await self._commits.remove(allowed, principal)
-        return message_reply(f"{message}; {exposure}" if exposure else message)
+        return Edit(allowed, principal, message)
+
+    async def _made(
+        self,
+        request: Request,
+        edit: Callable[Concatenate[Principal, _Arguments], Edit],
+        *arguments: _Arguments.args,
+        **named: _Arguments.kwargs,
+    ) -> Reply:
+        """Make the edit of the caller."""
+        principal = await self._access.principal(request)
+        return message_reply(await self._commits.make(edit(principal, *arguments, **named)))
 
 
-def _body(request: Request) -> Json:
-    """Return the JSON of the body; None without one."""
+def _yank_of(request: Request) -> JsonSource | None:
+    return None if request.method == b"DELETE" else _body(request)
+
+
+def _body(request: Request) -> JsonSource:
+    """Return what the body of ``request`` says: JSON, or None without any.  Raise ``BadRequest`` at once if it is broken."""
     body = kept_body(request)
-    return read_json(body) if body.strip() else None
+    value = read_json(body) if body.strip() else None
+    return lambda: value

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import attrs
 from twisted.web.server import Request
 
+from twistpi.advisories.service import Advisories
 from twistpi.model.errors import TwistpiError
+from twistpi.model.monitoring import Checked
 from twistpi.model.records import NOBODY, ROOT, Json
 from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
@@ -36,6 +39,8 @@ class StatusHandler:
     _software: str
     _replication: ReplicationServices
     _ready: ReadyAnswers
+    _advisories: Advisories
+    _checking: Sequence[Checked] = ()
 
     async def status(self, request: Request) -> Reply:
         """The status; for root with the names of files that cannot be fetched."""
@@ -77,8 +82,14 @@ class StatusHandler:
             "polling_replicas": self._followers(),
             "log-id": self._node.log_id,
             "log-begins-after": 0 if replication.feeds is None else replication.feeds.changelog.begins_after.serial,
+            "log-has-summary": replication.feeds is not None and replication.feeds.changelog.summary is not None,
             "epoch": self._access.reader.epoch(),
+            "failed-checks": {
+                check.name: check.sentence for checks in self._checking for check in checks() if check.needed and not check.fine
+            },
             "fenced": None if (fencing := replication.fencing) is None or fencing.fence is None else str(fencing.fence.error()),
+            "advisories": self._advisories.public_facts(),
+            **({} if replication.cluster is None else {"cluster": dict(replication.cluster())}),
             **replica,
             **self._files(replica.get("replica-metadata-in-sync-at"), now, with_names=with_names),
         }

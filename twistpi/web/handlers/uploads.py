@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from twisted.web.server import Request
@@ -45,6 +45,7 @@ from twistpi.web.receiving.forms import Form, read_urlencoded
 from twistpi.web.receiving.streamed_body import StreamedBody
 from twistpi.web.replies import NO_STORE, Reply, length_of
 from twistpi.web.request import is_form, kept_body
+from twistpi.web.token_uses import TokenUses
 
 _ACTION: Final = ":action"
 _ATTESTATIONS: Final = "attestations"
@@ -87,6 +88,7 @@ class UploadHandler:
     _commits: Commits
     _storage: UploadStorage
     _push: PushHandler
+    _uses: TokenUses
 
     async def admit(self, request: Request, raw_path: bytes) -> Principal:
         """Return the caller that may upload with ``request``, of which only headers and path (as sent, no query) are here."""
@@ -94,16 +96,16 @@ class UploadHandler:
         parts = raw_path_parts(request, raw_path, self._addresses)
         if len(parts) != 2 or not all(parts) or any("+" in part for part in parts):
             raise BadRequest("Bad request: only indexes take uploads")
-        return await self._uploader(request, "/".join(parts))
+        return (await self._uploader(request, "/".join(parts)))[1]
 
-    async def _uploader(self, request: Request, name: str) -> Principal:
-        """Return the caller if they may upload to the index ``name``, which has to exist before a login is asked for."""
-        stage_index(self._access.reader, name)
+    async def _uploader(self, request: Request, name: str) -> tuple[Index, Principal]:
+        """Return the index ``name``, which has to exist before a login is asked for, and the caller if they may upload to it."""
+        index = stage_index(self._access.reader, name)
         principal = await self._access.principal(request)
         # What an API token for one project alone is used for is known only when the form is read.
         project = None if principal.token is None else principal.token.project
-        self._open_index(self._access.reader, name, principal, project)
-        return principal
+        self._access.check(Action.UPLOAD, principal, index=index, project=project)
+        return index, principal
 
     def _open_index(self, view: Reader, name: str, principal: Principal, project: str | None) -> Index:
         """Return the index ``name``, to which ``principal`` may upload ``project`` (normalised); raise what ``admit`` raises."""
@@ -117,7 +119,7 @@ class UploadHandler:
         action = None if form is None else form.first(_ACTION)
         if form is None or not action:
             return await self._push.push(request, name)
-        principal = await self._uploader(request, name)
+        index, principal = await self._uploader(request, name)
         for field in _TEXTS & form.attached.keys():
             form.all(field)  # refuses it
         if action == "submit":
@@ -127,7 +129,9 @@ class UploadHandler:
         if form.content is None:
             raise BadRequest("content file field not found")
         upload = self._upload_file if action == "file_upload" else self._upload_docs
-        return await upload(name, principal, form, form.content)
+        reply = await upload(index, principal, form, form.content)
+        self._uses.uploaded(request)
+        return reply
 
     async def _form(self, request: Request) -> Form | None:
         """Return the form in the body of ``request``; None if it is none.  A form with files waits for permission first."""
@@ -148,33 +152,31 @@ class UploadHandler:
         await self._commits.commit(decide, principal)
         return _accepted()
 
-    async def _upload_file(self, name: str, principal: Principal, form: Form, content: Received) -> Reply:
+    async def _upload_file(self, index: Index, principal: Principal, form: Form, content: Received) -> Reply:
         given = read_metadata(form.fields)
-        check_upload_filename(form.filename, given["name"], given["version"], self._checks(name))
-        self._open_index(self._access.reader, name, principal, normalize_project(given["name"]))
-        file = await self._distribution(name, form, content, given)
+        checks = upload_checks_of(index, self._storage.upload_checks)
+        check_upload_filename(form.filename, given["name"], given["version"], checks)
+        self._access.check(Action.UPLOAD, principal, index=index, project=normalize_project(given["name"]))
+        file = await self._distribution(index.name, form, content, given, checks)
         changes = self._decide(principal, file.uploaded, file.described)(self._access.reader)
         if changes:
             changes = await self._storage.finish(lambda: self._store(principal, file))
-        is_same = not changes and not is_volatile(stage_index(self._access.reader, name))
-        return _accepted(IDENTICAL if is_same else None)
+        return _accepted(None if changes or is_volatile(index) else IDENTICAL)
 
-    async def _distribution(self, name: str, form: Form, content: Received, given: Mapping[str, Json]) -> _Distribution:
-        """Return the file of ``form``, inspected."""
+    async def _distribution(
+        self, name: str, form: Form, content: Received, given: Mapping[str, Json], checks: str
+    ) -> _Distribution:
+        """Return the file of ``form``, inspected as ``checks`` (``UPLOAD_CHECKS``) says."""
         filename = form.filename
         # What was broken on the way is better told so than by what is wrong with the pieces.
         check_digests(form.fields, filename, _digests(content))
-        inspected: Inspected = await self._storage.offload(_inspect, content, filename, given, self._checks(name))
+        inspected: Inspected = await self._storage.offload(_inspect, content, filename, given, checks)
         found = None if inspected.core is None else inspected.core.fields
         project, requires = normalize_project(given["name"]), requires_python(given, found)
         uploaded = FileUploaded(name, project, given["version"], filename, content.sha256, content.size, requires_python=requires)
         metadata = inspected.metadata if inspected.kind == WHEEL else None
         provenance = provenance_of(form.texts(_ATTESTATIONS), filename, content.sha256)
         return _Distribution(uploaded, merge_metadata(given, found), content, metadata, provenance)
-
-    def _checks(self, name: str) -> str:
-        """Return which checks (``UPLOAD_CHECKS``) uploads to the index ``name`` have to pass."""
-        return upload_checks_of(stage_index(self._access.reader, name), self._storage.upload_checks)
 
     def _decide(
         self, principal: Principal, upload: FileUploaded, metadata: Mapping[str, Json]
@@ -192,19 +194,20 @@ class UploadHandler:
 
     async def _store(self, principal: Principal, file: _Distribution) -> Sequence[Change]:
         """Store the blobs, then commit the entry."""
-        upload, filename = file.uploaded, file.uploaded.filename
-        await self._storage.keep(file.content, filename)
+        filename, beside = file.uploaded.filename, {}
         if file.metadata is not None:
-            address = metadata_address(blob_address(upload.sha256, filename))
-            sha256, size = await self._storage.keep_bytes(address, file.metadata)
-            upload = attrs.evolve(upload, metadata_sha256=sha256, metadata_size=size)
+            beside["metadata"] = metadata_address(blob_address(file.uploaded.sha256, filename)), file.metadata
         if file.provenance is not None:
-            address = provenance_address(hashlib.sha256(file.provenance).hexdigest(), filename)
-            sha256, size = await self._storage.keep_bytes(address, file.provenance)
-            upload = attrs.evolve(upload, provenance_sha256=sha256, provenance_size=size)
-        return await self._commits.commit(self._decide(principal, upload, file.described), principal)
+            beside["provenance"] = provenance_address(hashlib.sha256(file.provenance).hexdigest(), filename), file.provenance
+        kept = await self._storage.keep(file.content, filename, tuple(beside.values()))
+        facts: dict[str, Any] = {}
+        for name, (sha256, size) in zip(beside, kept, strict=True):
+            facts |= {f"{name}_sha256": sha256, f"{name}_size": size}
+        decide = self._decide(principal, attrs.evolve(file.uploaded, **facts), file.described)
+        return await self._commits.append(decide, principal)
 
-    async def _upload_docs(self, name: str, principal: Principal, form: Form, content: Received) -> Reply:
+    async def _upload_docs(self, index: Index, principal: Principal, form: Form, content: Received) -> Reply:
+        name = index.name
         spelled = read_metadata({**form.fields, "version": ("0",)})["name"]
         project = normalize_project(spelled)
         _, version = read_docs(form.fields, self._access.reader.releases(name, project))
@@ -213,17 +216,18 @@ class UploadHandler:
         docs = AttachmentAdded(name, project, version, DOCZIP, filename, content.sha256, content.size, path)
 
         def decide(view: Reader) -> Sequence[Change]:
-            index = self._open_index(view, name, principal, project)
+            current = self._open_index(view, name, principal, project)
             release, status = view.release(name, project, version), project_status(view, name, project)
-            return decide_docs_uploaded(index, release, status, docs, spelled, form.filename)
+            return decide_docs_uploaded(current, release, status, docs, spelled, form.filename)
 
         async def store() -> None:
             await self._storage.keep(content, filename)
-            await self._commits.commit(decide, principal)
+            await self._commits.append(decide, principal)
 
         if decide(self._access.reader):
             check_digests(form.fields, form.filename, _digests(content))
-            await self._storage.offload(_inspect_docs, content, form.filename, self._checks(name))
+            checks = upload_checks_of(index, self._storage.upload_checks)
+            await self._storage.offload(_inspect_docs, content, form.filename, checks)
             await self._storage.finish(store)
         return _accepted()
 

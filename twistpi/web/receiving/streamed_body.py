@@ -286,8 +286,8 @@ class StreamedBody:
         self._wake()
 
     def _too_large(self) -> TwistpiError:
-        told = f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
-        return TwistpiError(told, 413)
+        text = f"The upload is larger than the {self._limit} bytes that this server takes (its setting max-upload-size)."
+        return TwistpiError(text, 413)
 
     def _raise_refusal(self) -> None:
         if self._refusal is not None:

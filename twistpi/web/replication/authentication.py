@@ -149,5 +149,5 @@ def refusal_reply(error: TwistpiError) -> Reply:
     """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
     fields = fields_of(error)
     later = {} if error.retry_after is None else {"retry_after": error.retry_after}
-    told = {**fields, **later, "error": type(error).__name__, "message": str(error), "fields": fields}
-    return node_json(told, error.status)
+    report = {**fields, **later, "error": type(error).__name__, "message": str(error), "fields": fields}
+    return node_json(report, error.status)

@@ -36,9 +36,9 @@ zeros, or nothing, when ``N`` is 0), for a server whose view has reached the epo
 ``fenced``
     Another server became the primary: this one knows it, or hears it now, since ``E`` is higher than its own epoch.
 ``diverged``
-    The line ``N`` has another chain here, or this log ends before it.
+    The line ``N`` has another chain here, or this log ends before it, that of all nodes where this is one of a cluster.
 ``behind``
-    ``N`` is before the first line that is here: this server is a replica without the older history.
+    ``N`` is before the first line that is here: this server is a replica without the older history, or it was compacted.
 
 Where lines are
 ===============
@@ -47,9 +47,12 @@ Where lines are
 ends), ``log_id`` and ``epoch``; 404 when the line is not here.
 
 ``GET /+changelog/segments``: ``log_id``, ``begins_after`` (``serial`` and ``chain`` of the line before the first one here) and
-``segments``, each with ``first``, ``size``, ``sealed`` and ``before``, the chain of the line before its first one.
+``segments``, each with ``first``, ``size``, ``sealed`` and ``before``, the chain of the line before its first one.  Where a
+summary stands for what is before the first line, ``summary`` has its ``size`` and the ``sha256`` of its lines.
 
 ``GET /+changelog/segments/FIRST``: the bytes of a segment, in ranges where asked; of the one that grows, what there is.
+
+``GET /+changelog/summary``: the bytes of the summary, likewise; 404 without one.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
@@ -67,6 +71,7 @@ from twistpi.changelog.interfaces import Segment
 from twistpi.http.body import Offload
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.peers import BEGINNING, Position
+from twistpi.model.records import Json
 from twistpi.model.server_errors import FeedRefused, UnknownSerial
 from twistpi.simple.negotiate import accepts_gzip
 from twistpi.web.access import Access
@@ -112,6 +117,8 @@ class FeedHandler:
     _access: Access
     _replication: ReplicationServices
     _offload: Offload
+    _reach: Callable[[int], Awaitable[object]] | None = None
+    """Has this node of a cluster get as far as a serial: a follower may have read from another node before.  None elsewhere."""
 
     async def changelog(self, request: Request, claim: NodeClaim) -> bytes | None:
         """The feed."""
@@ -122,8 +129,12 @@ class FeedHandler:
         position = await self._place(asked, epoch)
         compressed = accepts_gzip(header(request, "accept-encoding"))
         coding = ((b"Content-Encoding", b"gzip"),) if compressed else ()
-        told = ((b"X-Twistpi-Log-Id", feeds.log_id.encode()), (b"X-Twistpi-Epoch", b"%d" % epoch), (b"X-Accel-Buffering", b"no"))
-        put_head(request, 200, (*self._respond.head(), _TYPE, *coding, *told))
+        headers = (
+            (b"X-Twistpi-Log-Id", feeds.log_id.encode()),
+            (b"X-Twistpi-Epoch", b"%d" % epoch),
+            (b"X-Accel-Buffering", b"no"),
+        )
+        put_head(request, 200, (*self._respond.head(), _TYPE, *coding, *headers))
         if request.method == b"HEAD":
             return b""
         body = feeds.open(position, claim.node, _address(request), _outside_url(request))
@@ -136,7 +147,7 @@ class FeedHandler:
     async def position(self, request: Request, _claim: NodeClaim) -> bytes:
         """Where a line is."""
         serial = _number(request, "serial")
-        last = self._feeds.seen().serial
+        last = (await self._seen(serial)).serial
         if serial > last:
             raise UnknownSerial(serial, self._feeds.changelog.begins_after.serial + 1, last)
         found: Position = await self._offload(self._feeds.changelog.position, serial)
@@ -148,8 +159,19 @@ class FeedHandler:
         changelog = self._feeds.changelog
         base = changelog.begins_after
         segments = [attrs.asdict(segment) for segment in await self._seen_segments()]
-        facts = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
+        facts: dict[str, Json] = {"log_id": self._feeds.log_id, "begins_after": {"serial": base.serial, "chain": base.chain}}
+        if changelog.summary is not None:
+            size = os.path.getsize(changelog.summary_path)
+            facts["summary"] = {"size": size, "sha256": changelog.summary}
         return self._respond.put(request, node_json({**facts, "segments": segments}))
+
+    async def summary(self, request: Request, _claim: NodeClaim) -> Reply | None:
+        """The bytes of what stands for the entries before the first segment."""
+        changelog = self._feeds.changelog
+        if changelog.summary is None:
+            raise TwistpiError("This changelog has no summary.", 404)
+        descriptor = os.open(changelog.summary_path, os.O_RDONLY | os.O_CLOEXEC)
+        return await self._files.send(request, FileBody(descriptor, 0, os.fstat(descriptor).st_size), None)
 
     async def segment(self, request: Request, _claim: NodeClaim, first: str) -> Reply | None:
         """The bytes of one of them."""
@@ -158,6 +180,12 @@ class FeedHandler:
             raise TwistpiError(f"There is no segment {first} in this changelog.", 404)
         path = self._feeds.changelog.segment_path(known[0].first)
         return await self._files.send(request, FileBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, known[0].size), None)
+
+    async def _seen(self, serial: int) -> Position:
+        """Return the last line that readers see, once that is the one of ``serial``, or as near as the log goes."""
+        if self._reach is not None and serial > self._feeds.seen().serial:
+            await self._reach(serial)
+        return self._feeds.seen()
 
     async def _seen_segments(self) -> list[Segment]:
         """Return the segments, up to the last line that readers see."""
@@ -179,8 +207,8 @@ class FeedHandler:
             self._replication.fencing.epoch_seen(asked.epoch)
 
     async def _place(self, asked: FeedRequest, epoch: int) -> Position:
-        """Return where the line ``asked.after`` ends; raise ``FeedRefused``."""
-        feeds, seen = self._feeds, self._feeds.seen()
+        """Return where the line ``asked.after`` ends; raise ``FeedRefused``, or ``LogUnreachable`` where that is not known."""
+        feeds, seen = self._feeds, await self._seen(asked.after if asked.log_id in (None, self._feeds.log_id) else 0)
 
         def refuse(reason: str, told: str) -> FeedRefused:
             return FeedRefused(asked.after, told, reason, seen.serial, epoch, feeds.log_id)

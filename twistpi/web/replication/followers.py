@@ -174,7 +174,7 @@ class Feeds:
     followers: dict[str, Follower] = attrs.field(factory=dict, init=False)
     """By their ids, those who asked last at the end."""
     _waiting: dict[Deferred[None], None] = attrs.field(factory=dict, init=False)
-    _told: Position | None = attrs.field(default=None, init=False)
+    _notified_of: Position | None = attrs.field(default=None, init=False)
     """The position of the last notification."""
     _ticking: LoopingCall = attrs.field(init=False)
     _stopped: bool = attrs.field(default=False, init=False)
@@ -213,11 +213,18 @@ class Feeds:
         """Feeds that are open."""
         return sum(len(follower.bodies) for follower in self.followers.values())
 
+    def behind(self, serial: int) -> str | None:
+        """Return which server that follows now still needs entries up to ``serial``; None without one."""
+        for follower in self.followers.values():
+            if follower.bodies and follower.reached < serial:
+                return f"the replica {follower.outside_url or follower.address} has those up to {follower.reached} only"
+        return None
+
     def changed(self, _serial: int, _changes: tuple[Change, ...]) -> None:
         """Wake the waiting feeds: entries were announced."""
         seen = self.seen()
-        if seen is not self._told:
-            self._told = seen
+        if seen is not self._notified_of:
+            self._notified_of = seen
             self._wake()
 
     def stop(self) -> None:

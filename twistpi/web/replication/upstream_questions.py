@@ -6,6 +6,7 @@ What is learned comes to the follower with the log; the answer says with which s
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from typing import Final
 
 import attrs
@@ -16,11 +17,14 @@ from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
+from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.mirror.name_source import AGE
+from twistpi.mirror.primary import written_project
 from twistpi.model.errors import BadRequest, UnknownFile, UnknownIndex, UnknownProject
 from twistpi.model.names import normalize_project
 from twistpi.model.peers import read_fence_note
 from twistpi.model.records import Index, Json, KnownFile
+from twistpi.model.server_errors import StorageFull
 from twistpi.replication.fencing import Fencing
 from twistpi.web.access import Access
 from twistpi.web.authentication import Authenticator
@@ -47,26 +51,45 @@ class UpstreamQuestionHandler:
     _offload: Offload
 
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
-        """Have the log contain what can be known of a project; ``{"index", "project", "force"}``.
+        """Have the log contain what can be known of a project; ``{"index", "project", "force", "unrecorded", "whole"}``.
 
-        The answer is a ``PageState`` with the serial of the log.  Raises what ``PageService.ensure`` raises.
+        The answer is a ``PageState`` with the serial of the log.  Where the log has no room for the project, or with ``whole``,
+        the project is in the answer, too; a follower that does not say that it takes ``unrecorded`` ones is told ``StorageFull``.
+        Raises what ``PageService.ensure`` raises.
         """
         asked = _read(request, "index", "project")
         project = normalize_project(asked["project"])
         index = self._mirror(asked["index"], project)
         state = await self._mirrors.pages.ensure(index, project, force=bool(asked.get("force")))
-        return self._respond.put(request, node_json({**attrs.asdict(state), "serial": self._respond.serial}))
+        facts: dict[str, Json] = {**attrs.asdict(state), "serial": self._respond.serial}
+        unrecorded = self._access.reader.unrecorded.get(index.name, project)
+        if unrecorded is not None and unrecorded.known is not None and not asked.get("unrecorded"):
+            raise StorageFull("the changelog", unrecorded.reason)
+        if asked.get("whole") or (unrecorded is not None and unrecorded.known is not None):
+            facts["page"] = await self._offload(self._write_page, index.name, project)
+        return self._respond.put(request, node_json(facts))
+
+    def _write_page(self, index: str, project: str) -> str | None:
+        """Return a project for another server; called in any thread."""
+        known = self._access.reader.project(index, project)
+        return None if known is None else written_project(known)
 
     async def metadata(self, request: Request, claim: NodeClaim) -> bytes:
-        """Have the core metadata of a mirrored file here; ``{"index", "project", "path"}``.
+        """Have the core metadata of a mirrored file here; ``{"index", "project", "path", "unkept"}``.
 
-        The answer says which blob it is.  Raises what ``MetadataService.metadata`` raises.
+        The answer says which blob it is, or has it as ``content`` in Base64 where the disk has no room for it; a follower that
+        does not say that it takes ``unkept`` ones is told ``StorageFull``.  Raises what ``MetadataService.metadata`` raises.
         """
         asked = _read(request, "index", "path")
         index, known, project = await self._find(asked["index"], asked["path"])
-        address: BlobAddress = await self._mirrors.metadata.metadata(index, project, known)
-        told: dict[str, Json] = await self._offload(self._describe, address)
-        return self._respond.put(request, node_json({**told, "serial": self._respond.serial}))
+        try:
+            address: BlobAddress = await self._mirrors.metadata.metadata(index, project, known)
+        except MetadataNotKept as unkept:
+            if not asked.get("unkept"):
+                raise StorageFull(unkept.path, unkept.reason) from unkept
+            return self._respond.put(request, node_json({"content": b64encode(unkept.content).decode("ascii")}))
+        facts: dict[str, Json] = await self._offload(self._describe, address)
+        return self._respond.put(request, node_json({**facts, "serial": self._respond.serial}))
 
     async def file(self, request: Request, claim: NodeClaim, name: str, path: str) -> Reply | None:
         """A file of a mirror, sent while the one fetch from its upstream goes on, or from the disk.
@@ -87,15 +110,15 @@ class UpstreamQuestionHandler:
         """The name list of a mirror, as JSON; raises what ``NameLists.ensure`` raises."""
         names = await self._mirrors.names.ensure(self._mirror(name, "the list of projects"))
         tag = names.etags[_PAGE]
-        told = ((b"ETag", tag.encode("ascii")), (AGE.encode("ascii"), b"%.3f" % names.age))
+        headers = ((b"ETag", tag.encode("ascii")), (AGE.encode("ascii"), b"%.3f" % names.age))
         tags = header(request, "if-none-match")
         if tags is not None and tags_match(parse_tags(tags), tag):
-            return self._respond.put(request, Reply(304, told))
+            return self._respond.put(request, Reply(304, headers))
         body = FileBody.open(os.path.join(names.folder, _PAGE))
         try:
             length = (b"Content-Length", b"%d" % body.end)
             put_head(
-                request, 200, (*self._respond.head(), (b"Content-Type", JSON), (b"Content-Encoding", b"gzip"), length, *told)
+                request, 200, (*self._respond.head(), (b"Content-Type", JSON), (b"Content-Encoding", b"gzip"), length, *headers)
             )
             await send_body(request, body, length=body.end)
         finally:
@@ -128,10 +151,10 @@ class UpstreamQuestionHandler:
 
 def _read(request: Request, *needed: str) -> dict[str, Json]:
     """Return the JSON object in the body of ``request``, with strings under ``needed``; raise ``BadRequest``."""
-    told = json_body(request)
-    if not isinstance(told, dict) or not all(isinstance(told.get(name), str) for name in needed):
+    question = json_body(request)
+    if not isinstance(question, dict) or not all(isinstance(question.get(name), str) for name in needed):
         raise BadRequest(f"Bad request: a JSON object with {' and '.join(needed)} is needed")
-    return told
+    return question
 
 
 @attrs.define(eq=False)
@@ -145,9 +168,9 @@ class AttemptsHandler:
         """Count one as wrong, and return the seconds to wait before it is verified, null to refuse it; or take back one that was
         ``right``.
         """
-        told = _read(request, "user", "address")
-        user, address = str(told["user"]), str(told["address"])
-        if told.get("right") is True:
+        attempt = _read(request, "user", "address")
+        user, address = str(attempt["user"]), str(attempt["address"])
+        if attempt.get("right") is True:
             self._authenticator.password_was_right(user, address)
             return self._respond.put(request, node_json({}))
         return self._respond.put(request, node_json({"wait": self._authenticator.count_attempt(user, address)}))

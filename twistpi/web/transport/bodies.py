@@ -100,7 +100,10 @@ class FileBody:
 
 @attrs.define(eq=False)
 class GrowingBody(FileBody):
-    """A part of a file that is being downloaded; ``end`` is ``UNKNOWN_END`` while the size is unknown."""
+    """A part of a file that is being downloaded; ``end`` is ``UNKNOWN_END`` while the size is unknown.
+
+    One that is not kept is read from memory; where that is not there any more, another download brings it again.
+    """
 
     download: Download
     available: int
@@ -109,13 +112,43 @@ class GrowingBody(FileBody):
     @property
     def ready(self) -> int:
         """Bytes that are here and were not sent yet."""
-        return max(0, min(self.available, self.end) - self.offset)
+        if self.download.window is None:
+            return max(0, min(self.available, self.end) - self.offset)
+        if self.download.has_dropped(self.offset):
+            return 0
+        return max(0, min(self.download.available, self.end) - self.offset)
+
+    def send(self, socket_number: int) -> int:
+        """Have the kernel copy from the file, or hand it what is in memory."""
+        window = self.download.window
+        if window is None:
+            self.descriptor = self.download.fileno()
+            return super().send(socket_number)
+        sent = os.write(socket_number, window.read(self.offset, min(self.ready, _ONE_SEND)))
+        self.offset += sent
+        return sent
+
+    def read(self, limit: int) -> bytes:
+        """Read the next bytes."""
+        window = self.download.window
+        if window is None:
+            self.descriptor = self.download.fileno()
+            return super().read(limit)
+        data = bytes(window.read(self.offset, min(limit, self.ready)))
+        self.offset += len(data)
+        return data
 
     def close(self) -> None:
         """Do nothing: the descriptor is the download's."""
 
     async def more(self) -> None:
         """Wait for the download to get beyond what was sent."""
+        while self.download.has_dropped(self.offset) and self.download.again is not None:
+            former, self.download = self.download, self.download.again()
+            self.download.retain()
+            self.download.follow(self)
+            former.release(self)
+            await self.download.headers()
         self.available = await self.download.wait(self.offset)
         if self.available <= self.offset:
             self.end = self.available

@@ -42,7 +42,7 @@ async def learn(setup: Setup, content: bytes, **options: Any) -> None:
 
 async def ask(setup: Setup, filename: str = WHEEL) -> bytes:
     """Ask for the metadata as a client does."""
-    address = await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", filename))
+    address = await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", filename))
     with setup.blobs.open(address) as file:
         return file.read()
 
@@ -56,7 +56,7 @@ async def test_an_upstream_that_says_later_is_asked_for_metadata_once(setup: Set
     path = f"/files/hello/{name}" + ".metadata" * announced
     setup.fake.misbehave(path, Status(429, {"Retry-After": "20"}))
     with pytest.raises(UpstreamUnreachable) as caught:
-        await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", name))
+        await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", name))
     assert (caught.value.status, caught.value.retry_after) == (503, 20)
     with pytest.raises(UpstreamFailed) as caught_too:
         await setup.download("hello", name)
@@ -117,10 +117,10 @@ async def test_the_metadata_of_a_cached_wheel_needs_no_upstream(setup: Setup) ->
 @in_reactor
 async def test_the_metadata_of_a_wheel_without_digest_keeps_its_place_when_the_wheel_comes(setup: Setup) -> None:
     await learn(setup, make_wheel(), hashes=())
-    first = await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", WHEEL))
+    first = await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", WHEEL))
     await setup.download("hello", WHEEL)
     await until(lambda: setup.file("hello", WHEEL).cached)
-    assert await setup.sidecars.metadata(setup.index, "hello", setup.file("hello", WHEEL)) == first
+    assert await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", WHEEL)) == first
     assert len(setup.changes(MetadataCached)) == 1
 
 
@@ -201,4 +201,4 @@ async def test_offline_only_what_is_here_is_read(make_house: Callable[..., Setup
     setup, offline = make_house(), make_house(offline=True)
     await learn(setup, make_wheel())
     with pytest.raises(UpstreamUnreachable, match="offline"):
-        await offline.sidecars.metadata(offline.index, "hello", setup.file("hello", WHEEL))
+        await offline.core_metadata.metadata(offline.index, "hello", setup.file("hello", WHEEL))
