@@ -22,7 +22,7 @@ from twistpi.cli.check import check
 from twistpi.cli.file_check import Counts
 from twistpi.cli.server_administration import MirroredFile, Yank
 from twistpi.gc.garbage import Collected
-from twistpi.model.changes import Change, FileCached, LinksChanged
+from twistpi.model.changes import Change, FileCached, LinksChanged, UserCreated
 from twistpi.model.errors import UnknownFile
 from twistpi.model.records import Link
 from twistpi.model.releases import AttachmentAdded, FileRemoved, FileUploaded, FileYanked
@@ -340,6 +340,17 @@ def test_what_is_removed_while_it_is_checked_is_not_missing(made: Path, full: di
 
     assert [finding.text for finding in check(str(made), progress, Counts()) if finding.wrong] == []
     assert removed
+
+
+def test_what_is_written_while_it_is_checked_is_checked_too(made: Path) -> None:
+    counts, before = Counts(), _serial(made)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "changelog" and _serial(made) == before:
+            write(made, UserCreated("dora", {}, None))
+
+    assert [finding.text for finding in check(str(made), progress, counts) if finding.wrong] == []
+    assert counts.entries == _serial(made) == before + 1
 
 
 def test_a_mark_is_one_entry_for_all_files(made: Path, full: dict[str, BlobAddress]) -> None:

@@ -14,6 +14,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+import attrs
+
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.format import read_base, read_summary_digest
 from twistpi.changelog.reader import log_bytes, read_lines, report_progress
@@ -33,6 +35,41 @@ _FOLDED_AT_ONCE = 1000
 _REBUILD = "stop the server, and run twistpi check --repair"
 
 
+@attrs.define(eq=False)
+class _Chain:
+    """The lines of the changelog, as far as they were found whole."""
+
+    _directory: str
+    _progress: Progress
+    problem: Finding | None = attrs.field(default=None, init=False)
+    """The first damage."""
+    named: set[str] = attrs.field(factory=set, init=False)
+    """The SHA-256 of the log's summary according to entries."""
+    _end: Position = attrs.field(default=BEGINNING, init=False)
+    _begins_after: int | None = attrs.field(default=None, init=False)
+
+    @property
+    def serial(self) -> int:
+        """Of the last whole line."""
+        return self._end.serial
+
+    def go_on(self) -> None:
+        """Read what is new since the last time."""
+        disk = Disk()
+        try:
+            if self._begins_after is None:
+                self._end = read_base(self._directory, disk)[0]
+                self._begins_after = self._end.serial
+            lines, total = read_lines(self._directory, disk, self._end), log_bytes(self._directory, disk)
+            for line in report_progress(lines, total, lambda done, total: self._progress("changelog", done, total)):
+                self._end = line.position
+                self.named |= named_summaries(line, self._begins_after)
+        except (TwistpiError, OSError) as error:
+            self.problem = Finding(str(error))
+        if not self.serial and self.problem is None:
+            self.problem = Finding("the changelog is empty; restore the folder changelog from a backup")
+
+
 def check(
     path: str, progress: Progress, counts: Counts, repair: Repair | None = None, archive: str | None = None
 ) -> Iterator[Finding]:
@@ -45,16 +82,17 @@ def check(
     if node is None or not (node.initialised or node.is_replica):
         raise not_made(path)
     layout = Layout(path)
-    serial, named, problem = _check_chain(layout, progress)
-    if problem is not None:
-        yield problem
+    chain = _Chain(layout.changelog, progress)
+    chain.go_on()
+    if chain.problem is not None:
+        yield chain.problem
     with tempfile.TemporaryDirectory(prefix="twistpi-check-") as folder:
         fresh_path = str(Path(folder, "view.sqlite"))
         base, _segments = read_base(layout.changelog, Disk())
         summary = read_summary_digest(layout.changelog, Disk())
         can_be_built = base == BEGINNING or summary is not None
         if summary is not None:
-            yield from check_summary(layout.changelog, node, base, summary, named, fresh_path, progress)
+            yield from check_summary(layout.changelog, node, base, summary, chain.named, fresh_path, progress)
         elif base != BEGINNING:
             yield from _take_over_view(layout, fresh_path, base)
         if archive is not None:
@@ -62,14 +100,14 @@ def check(
         with closing(open_view(fresh_path, node.log_id)) as fresh:
             if fresh.position.serial < base.serial:
                 return
-            found = list(_check_view(layout, node.log_id, fresh, fresh_path, serial, progress))
-            if repair is not None and can_be_built and problem is None and any(finding.wrong for finding in found):
+            found = list(_check_view(layout, node.log_id, fresh, fresh_path, chain, progress))
+            if repair is not None and can_be_built and chain.problem is None and any(finding.wrong for finding in found):
                 found = [repair_view(path, finding, counts) for finding in found]
             yield from found
-            yield from _fold(layout, fresh, serial, progress)
+            yield from _fold(layout, fresh, chain.serial, progress)
             yield from FileCheck(path, fresh.reader, progress, counts, node.is_replica, repair).run()
-    counts.entries = serial - base.serial
-    yield Finding(f"checked up to serial {serial}", wrong=False)
+    counts.entries = chain.serial - base.serial
+    yield Finding(f"checked up to serial {chain.serial}", wrong=False)
 
 
 def repair_view(path: str, finding: Finding, counts: Counts) -> Finding:
@@ -94,35 +132,21 @@ def _take_over_view(layout: Layout, fresh_path: str, base: Position) -> Iterator
         yield Finding(f"there is no view that can be read ({error}), and the changelog alone does not tell what was before it")
 
 
-def _check_chain(layout: Layout, progress: Progress) -> tuple[int, set[str], Finding | None]:
-    """Return the last serial before the first damage, the SHA-256 of the log's summary according to entries, and that damage."""
-    disk = Disk()
-    serial, named = 0, set[str]()
-    try:
-        begins_after = serial = read_base(layout.changelog, disk)[0].serial
-        lines = read_lines(layout.changelog, disk)
-        total = log_bytes(layout.changelog, disk)
-        for line in report_progress(lines, total, lambda done, total: progress("changelog", done, total)):
-            serial = line.serial
-            named |= named_summaries(line, begins_after)
-    except (TwistpiError, OSError) as error:
-        return serial, named, Finding(str(error))
-    return serial, named, None if serial else Finding("the changelog is empty; restore the folder changelog from a backup")
-
-
 def _check_view(
-    layout: Layout, log_id: str, fresh: ViewDatabase, fresh_path: str, serial: int, progress: Progress
+    layout: Layout, log_id: str, fresh: ViewDatabase, fresh_path: str, chain: _Chain, progress: Progress
 ) -> Iterator[Finding]:
     """Fold the log into ``fresh``, as far as the view goes, and compare the two."""
     rows = dump(layout.view)  # of one moment, though the server may go on writing
     try:
         stamp = next(rows)
+        if stamp[3] > chain.serial and chain.problem is None:
+            chain.go_on()  # the server has written since the log was read
         if stamp[1:3] != (log_id, FOLD_VERSION):
             yield Finding("the view is of another log or version; the next start builds it anew", wrong=False)
         elif stamp[3] < fresh.position.serial:
             yield Finding("the view does not go as far as to where the changelog begins; the next start builds it", wrong=False)
-        elif stamp[3] > serial:
-            yield Finding(f"the view goes up to serial {stamp[3]}, the changelog only up to {serial}")
+        elif stamp[3] > chain.serial:
+            yield Finding(f"the view goes up to serial {stamp[3]}, the changelog only up to {chain.serial}")
         else:
             yield from _fold(layout, fresh, stamp[3], progress)
             folded = dump(fresh_path)

@@ -58,9 +58,9 @@ class ClusterCheck:
             database = opened.enter_context(closing(Database(self._url)))
             fresh = opened.enter_context(closing(open_view(os.path.join(folder, "view.sqlite"), facts.log_id)))
             base = self._begin(database, folder, fresh)
-            serial, chain = find_head(database)
             try:
-                yield from self._check_view(database, facts.log_id, fresh, folder, serial)
+                yield from self._check_view(database, facts.log_id, fresh, folder)
+                serial, chain = find_head(database)
                 self._fold(database, fresh, serial)
             except (BadDatabase, ConnectionLost) as error:
                 remedy = "restore that database from a backup of it, and start the nodes again"
@@ -92,7 +92,7 @@ class ClusterCheck:
         begin_view(directory, Disk(), fresh)
         return beginning.position.serial
 
-    def _check_view(self, database: Database, log_id: str, fresh: ViewDatabase, folder: str, serial: int) -> Iterator[Finding]:
+    def _check_view(self, database: Database, log_id: str, fresh: ViewDatabase, folder: str) -> Iterator[Finding]:
         """Fold the log into ``fresh``, as far as the view of this node goes, and compare the two."""
         layout = Layout(self._settings.serverdir)
         rows = dump(layout.view)  # of one moment, though the node may go on
@@ -101,6 +101,7 @@ class ClusterCheck:
         except (sqlite3.Error, StopIteration):
             yield Finding("this node has no view that can be read; its next start builds it", wrong=False)
             return
+        serial, _chain = find_head(database)  # looked for after the view, which the node takes further meanwhile
         if stamp[1:3] != (log_id, FOLD_VERSION) or stamp[3] < fresh.position.serial:
             yield Finding("the view of this node is of another log or version; its next start builds it anew", wrong=False)
         elif stamp[3] > serial:
