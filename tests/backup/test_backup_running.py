@@ -28,8 +28,10 @@ from tests.cli.commands import now, run, settings
 from twistpi.backup.manifest import Keep, Manifest, manifest_names
 from twistpi.backup.prune import Prune, Pruned
 from twistpi.backup.store import BackupStore, FolderStore
+from twistpi.backup.verify import Verification
 from twistpi.backup.writer import BackupWriter
 from twistpi.blobs.address import blob_address
+from twistpi.blobs.tree import Tree
 from twistpi.changelog.batch import Batches, Commit
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
@@ -99,6 +101,20 @@ def test_a_file_that_is_removed_meanwhile_moves_the_end_of_the_backup_behind_tha
     assert run(tmp_path / "new", "restore", str(backup)).exit_code == 0
     assert (log_in(tmp_path / "new"), dump_of(tmp_path / "new")) == (log_in(filled), dump_of(filled))
     assert blobs_in(tmp_path / "new") == blobs_in(filled)
+
+
+def test_what_is_uploaded_after_a_backup_or_was_missing_before_it_is_not_called_damaged_in_it(
+    tmp_path: Path, filled: Path
+) -> None:
+    Path(Tree(str(filled)).path(blob_address(digest_of("demo-1.0.zip"), "demo-1.0.zip"))).unlink()
+    store = FolderStore(str(tmp_path / "backup"))
+    manifest = back_up(filled, store)
+    upload(filled, "demo-7.0.zip")
+    with closing(store), reading(str(filled)) as reader:
+        verified = Verification(str(filled), reader, store, progress)
+        verified.run(manifest)
+    assert [one.filename for one in manifest.missing] == ["demo-1.0.zip"]
+    assert (verified.replaced, verified.lost) == (0, [])
 
 
 def test_old_backups_go_with_the_files_that_only_they_had(tmp_path: Path, filled: Path) -> None:

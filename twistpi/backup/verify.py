@@ -18,8 +18,12 @@ from twistpi.changelog.disk import Disk
 from twistpi.changelog.format import segment_name
 from twistpi.changelog.reader import read_lines
 from twistpi.changelog.summary import lines_digest, summarised_serials, summary_name, summary_path
+from twistpi.model.codec import decode_content
 from twistpi.model.errors import TwistpiError
+from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.server_errors import LogDamaged
+from twistpi.replication.missing_blobs import Key, Naming, addresses_in
+from twistpi.server.directory import Layout
 from twistpi.view.read import NamedBlob, Reader
 from twistpi.view.read_releases import BEGINNING as FIRST
 from twistpi.view.read_releases import Mark
@@ -34,10 +38,13 @@ class Verification:
     _store: BackupStore
     _progress: Progress
     _tree: Tree = attrs.field(init=False)
+    _backed_up_to: Position = attrs.field(default=BEGINNING, init=False)
+    _excused: set[Key] = attrs.field(factory=set, init=False)
+    """What need not be in the backup: it came later, or was missing on the server when that was backed up."""
     files: int = attrs.field(default=0, init=False)
     """Files that were read back."""
     replaced: int = attrs.field(default=0, init=False)
-    """How many of them were damaged or gone, and were copied again."""
+    """How many of them were damaged or gone, and were copied again; those that came after the backup do not count."""
     lost: list[str] = attrs.field(factory=list, init=False)
     """The names of those that the server does not have either."""
     history: list[str] = attrs.field(factory=list, init=False)
@@ -53,6 +60,8 @@ class Verification:
         """
         self._verify_log(Span.of(manifest))
         self._verify_former(manifest)
+        self._backed_up_to = manifest.end
+        self._excused = {(one.digits, one.filename) for one in manifest.missing}
         total, done = self._reader.count_files(), 0
         mark: Mark | None = FIRST
         while mark is not None:
@@ -101,12 +110,23 @@ class Verification:
         folder = self._store.bring(list(paths))
         bad = [path for path, one in paths.items() if _digest(os.path.join(folder, path)) != one.blob.sha256]
         self.files += len(paths)
+        if bad:
+            self._excuse_later()
         fit = [path for path in bad if what_is_wrong(self._tree, paths[path].blob) is None]
-        self.lost += [paths[path].blob.filename for path in bad if path not in fit and paths[path].is_private]
+        guilty = {path for path in bad if (paths[path].blob.digits, paths[path].blob.filename) not in self._excused}
+        self.lost += [paths[path].blob.filename for path in guilty.difference(fit) if paths[path].is_private]
         if fit:
             self._store.remove(fit)
             self._store.put(self._serverdir, fit)
-            self.replaced += len(fit)
+            self.replaced += len(guilty.intersection(fit))
+
+    def _excuse_later(self) -> None:
+        """Find what the server's entries after the backup name."""
+        for line in read_lines(Layout(self._serverdir).changelog, Disk(), self._backed_up_to):
+            self._backed_up_to = line.position
+            for change in decode_content(line.body, line.serial).changes:
+                if isinstance(change, Naming):
+                    self._excused |= {(one.digits, one.filename) for one in addresses_in(change, self._reader)}
 
 
 def _digest(path: str) -> str | None:

@@ -83,7 +83,9 @@ def backup(
         *_skipped_lines(writer.skipped),
         f"{place}: backed up to serial {end.serial}; new: {counted(manifest.files, 'file')}, {in_words(manifest.size)}",
     ]
-    lines += [f"WRONG: {name} is damaged in the backup, and the server does not have it either" for name in verified.lost]
+    lines += [
+        f"WRONG: {name} is damaged or missing in the backup, and the server does not have it either" for name in verified.lost
+    ]
     lines += [f"WRONG: {text}" for text in verified.history]
     if verify:
         lines.append(f"{place}: verified {counted(verified.files, 'file')}; damaged and copied again: {verified.replaced:,}")
