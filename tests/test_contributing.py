@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -56,6 +57,18 @@ def test_without_a_browser_the_tests_end_by_saying_what_was_left_out() -> None:
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[0] == "--ignore=tests/browser"
     assert told.endswith("Left out: tests/browser, which need no-such-browser. As root: apt-get install no-such-browser\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "status"), [("true", "false", 0), ("exit 1", "true", 0), ("exit 1", "false", 2), ("exit 2", "true", 2)]
+)
+def test_only_failed_tests_are_run_again_and_count_then(first: str, again: str, status: int) -> None:
+    prepared = ("-o", "programs", "-o", ".venv/installed-to-test")
+    command = ["make", "-s", *prepared, "check-behaviour", f"PYTEST=sh -c '{first}'", f"AGAIN={again}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == status, ended
+    assert ("Running what failed again" in ended.stdout) == (first == "exit 1")
+    assert ("passed by itself" in ended.stdout) == (first == "exit 1" and status == 0)
 
 
 def test_the_places_that_are_named_exist() -> None:
