@@ -37,7 +37,7 @@ class ServerdirRefused(TwistpiError):
 
 @attrs.define(auto_exc=True, str=False)
 class StorageFull(TwistpiError):
-    """Nothing can be written to {path}: {reason}. Free some space; reading goes on and writing resumes by itself."""
+    """Nothing can be written to {path}: {reason}. Free some space; a running server needs no restart."""
 
     status = 507
     path: str
