@@ -127,6 +127,8 @@ def test_a_checked_file_name_is_one_part_of_a_path(text: str) -> None:
         ("demo-1.0.linux-x86_64.tar.gz", "demo", "1.0"),
         ("demo-1.0.win-amd64.zip", "demo", "1.0"),
         ("demo-1.0.macosx-14.0-arm64.tar.gz", "demo", "1.0"),
+        ("demo-1.0.tlz", "demo", "1.0"),
+        ("demo-1.0.tar.zst", "demo", "1.0"),
         ("demo-1.0.tar.gz", "other", None),
         ("demo.whl", "demo", None),
         ("demo-1.0", "demo", None),

@@ -87,6 +87,10 @@ def test_names_and_versions_can_be_exempt_from_the_age(exempt: str, held: bool) 
     assert found == ("min_release_age" if held else None)
 
 
+BUILT = ("zip", "tar.bz2", "tbz", "tar", "tar.xz", "txz", "tlz", "tar.lz", "tar.lzma", "tar.zst", "linux-x86_64.tar.gz")
+"""Further endings of archives that pip or uv builds."""
+
+
 @pytest.mark.parametrize(
     ("config", "filename", "expected"),
     [
@@ -100,6 +104,7 @@ def test_names_and_versions_can_be_exempt_from_the_age(exempt: str, held: bool) 
         ({"allow": "hello<2"}, "hello-2.0.tar.gz", "allow"),
         ({"allow": ["a", "b"]}, "hello-2.0.tar.gz", "allow"),
         ({"deny_sdists": True}, "hello-1.0.tar.gz", "deny_sdists"),
+        *(({"deny_sdists": True}, f"hello-1.0.{ending}", "deny_sdists") for ending in BUILT),
         ({"deny_sdists": "no"}, "hello-1.0.tar.gz", None),
         ({"deny_sdists": True}, "hello-1.0-py3-none-any.whl", None),
         ({"deny_prereleases": True}, "hello-1.0rc1-py3-none-any.whl", "deny_prereleases"),
@@ -114,10 +119,20 @@ def test_names_and_versions_can_be_exempt_from_the_age(exempt: str, held: bool) 
         ({"allow_python_tags": "py3,cp312"}, "hello-1.0-1-cp311-cp311-win_amd64.whl", "allow_python_tags"),
         ({"quarantined": "hello==1.0 looks odd"}, "hello-1.0.tar.gz", "quarantined"),
         ({"quarantined": "hello==1.0 looks odd"}, "hello-1.1.tar.gz", None),
+        ({"quarantined": "hello==1.0 looks odd"}, "hello-1.0.tlz", "quarantined"),
+        ({"quarantined": "hello===2004d"}, "hello-2004d.tar.gz", "quarantined"),
+        ({"quarantined": "hello===2004d"}, "hello-2004e.tar.gz", None),
+        ({"deny": "hello>=1"}, "hello-2004d.tar.gz", None),
     ],
 )
 def test_each_rule_refuses_what_it_names(config: dict[str, Any], filename: str, expected: str | None) -> None:
     assert rule(filename, **config) == expected
+
+
+def test_a_shell_takes_the_command_that_releases_for_what_it_is() -> None:
+    found = refusal("hello-1.0.tar.gz", quarantined="hello>=1 looks odd")
+    assert found is not None
+    assert found.remedy.endswith("twistpi release root/pypi 'hello>=1'")
 
 
 MALWARE = Advisory("hello", "MAL-2026-1", summary="steals keys.", versions=("1.0",), published="2026-11-20T00:00:00Z")

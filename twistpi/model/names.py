@@ -15,7 +15,8 @@ from twistpi.model.errors import InvalidName, invalid_filename
 _PROJECT = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
 _INDEX_PART = re.compile(r"[^\x00-\x20!\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~\x7f]+\Z")
-_SDIST_SUFFIX = re.compile(r"\.(tar\.gz|tgz|zip|tar\.bz2|tar\.xz|tar|tar\.Z)\Z", re.IGNORECASE)
+_ARCHIVE_SUFFIX = re.compile(r"\.(?:tar(?:\.(?:gz|bz2|xz|Z|lz|lzma|zst))?|tgz|tbz|txz|tlz|zip)\Z", re.IGNORECASE)
+"""Of archives that pip, uv or earlier installers open."""
 _OTHER_SUFFIX = re.compile(
     r"(?:[.-]py\d(?:\.\d+)?)?(?:[.-](?:win|linux|macosx)[^/]*)?\.(egg|exe|msi|rpm|deb|dmg)\Z|-variants\.json\Z", re.IGNORECASE
 )
@@ -83,6 +84,11 @@ def is_wheel(filename: str) -> bool:
     return filename[-4:].lower() == ".whl"
 
 
+def is_archive(filename: str) -> bool:
+    """Whether an installer may take ``filename`` for a source distribution, and build it: some open more than is allowed."""
+    return _ARCHIVE_SUFFIX.search(filename) is not None
+
+
 def version_of_filename(filename: str, project: str) -> str | None:
     """Return the version in the file name of a distribution, as it is written there; None when there is none.
 
@@ -94,7 +100,7 @@ def version_of_filename(filename: str, project: str) -> str | None:
     head, _, rest = filename.partition("-")
     if rest[-7:] == ".tar.gz" and _NUMBERS.match(rest[:-7]) and head.replace("_", "-").lower() == project:
         return rest[:-7]  # nearly all, at a fifth of the time
-    stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
+    stem = _OTHER_SUFFIX.sub("", _ARCHIVE_SUFFIX.sub("", filename))
     if stem == filename:
         return None
     # Take as many characters as normalise to the project's name; what follows the separator is the version.
@@ -143,7 +149,7 @@ def project_of_filename(filename: str) -> str | None:
     if is_wheel(filename):
         head = filename.split("-", 1)[0]
     else:
-        stem = _OTHER_SUFFIX.sub("", _SDIST_SUFFIX.sub("", filename))
+        stem = _OTHER_SUFFIX.sub("", _ARCHIVE_SUFFIX.sub("", filename))
         starts = [match.start() for match in _VERSION_START.finditer(stem)]
         if stem == filename or not starts:
             return None

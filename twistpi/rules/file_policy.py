@@ -15,11 +15,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
+from shlex import quote
 from typing import Final
 
 import attrs
 
-from twistpi.model.names import SDIST, is_wheel, kind_of_filename
+from twistpi.model.names import is_archive, is_wheel
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.rules.advisories import BLOCK_MALWARE, OFF, REPORT, Advisory, Finding, by_weight, matters
 from twistpi.rules.requirements import NO_REQUIREMENTS, Requirement, RequirementList, parsed_version
@@ -168,7 +169,7 @@ class FilePolicy:
     def _by_name(self, project: str, version: str) -> Refusal | None:
         for quarantined, reason in self.quarantined:
             if quarantined.matches(project, version):
-                remedy = f"Who administers {self.index} can release it: twistpi release {self.index} {quarantined}"
+                remedy = f"Who administers {self.index} can release it: twistpi release {self.index} {quote(str(quarantined))}"
                 return self._refuse(QUARANTINED, f"{quarantined} is in quarantine{f', {reason}' if reason else ''}", remedy)
         if (denied := self.deny.match(project, version)) is not None:
             return self._refuse(DENY, f"{denied} is denied", f"Take another version, or ask who administers {self.index}.")
@@ -186,7 +187,7 @@ class FilePolicy:
 
     def _by_kind(self, file: KnownFile) -> Refusal | None:
         filename = file.link.filename
-        if self.deny_sdists and kind_of_filename(filename) == SDIST:
+        if self.deny_sdists and is_archive(filename):
             return self._refuse(DENY_SDISTS, "it is a source distribution, which runs code when it is built", "Take a wheel.")
         if self.max_size is not None:
             size = file.size if file.size is not None else file.link.size

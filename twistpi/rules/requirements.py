@@ -55,13 +55,16 @@ class Requirement:
         return project.startswith(self.name) if self.is_prefix else project == self.name
 
     def matches(self, project: str, version: str) -> bool:
-        """Return whether ``version`` is meant, as the name of a file has it; what is no version only where all are."""
+        """Return whether ``version`` is meant, as the name of a file has it.
+
+        What is no version by PEP 440 is meant where all are, and by ``===`` where it is written alike.
+        """
         if not self.matches_name(project):
             return False
-        if not self.versions:
-            return True
         parsed = parsed_version(version)
-        return parsed is not None and self.versions.contains(parsed, prereleases=True)
+        if parsed is None:
+            return all(one.operator == "===" and one.version.lower() == version.lower() for one in self.versions)
+        return self.versions.contains(parsed, prereleases=True)
 
 
 @attrs.frozen

@@ -97,6 +97,11 @@ CASES: dict[str, tuple[str, dict[str, str], tuple[str, str, Any]]] = {
         {"reason": "it steals"},
         ("PATCH", "/alice/mirror", ["quarantined+=other==2.0 it steals"]),
     ),
+    "quarantine what is no version by PEP 440": (
+        "/alice/mirror/other/2004d/+quarantine",
+        {"reason": "it steals"},
+        ("PATCH", "/alice/mirror", ["quarantined+=other===2004d it steals"]),
+    ),
     "push": (
         "/alice/dev/demo/1.0/+push?target=alice/heir",
         {},

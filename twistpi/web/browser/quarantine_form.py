@@ -12,7 +12,7 @@ from twistpi.model.names import normalize_project
 from twistpi.model.records import Json, Principal
 from twistpi.rules.permissions import Action
 from twistpi.rules.quarantine import held, parse_quarantined, to_quarantine, to_release
-from twistpi.rules.requirements import Requirement
+from twistpi.rules.requirements import Requirement, parsed_version
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.browser.confirmation import Confirmations, Question
@@ -39,7 +39,8 @@ class QuarantineForm:
     async def release(self, request: Request, name: str, project: str, version: str) -> Reply:
         """One version of a project."""
         normal = normalize_project(project)
-        requirement = parse_quarantined(f"{normal}=={version}")
+        parsed = parsed_version(version)
+        requirement = parse_quarantined(f"{normal}==={version}" if parsed is None else f"{normal}=={parsed}")
         return await self._answer(request, name, requirement, f"/{name}/{segment(normal)}/{segment(version)}")
 
     async def _answer(self, request: Request, name: str, requirement: Requirement, back: str) -> Reply:
