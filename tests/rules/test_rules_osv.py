@@ -74,6 +74,17 @@ def test_versions_that_are_named_are_affected_in_any_spelling() -> None:
     assert not found.affects("1.1")
 
 
+def test_a_local_build_of_an_affected_version_is_affected() -> None:
+    named = only(record(package("hello", versions=["1.0"])))
+    assert named.affects("1.0+cu124")
+    assert not named.affects("1.1+cu124")
+    up_to = only(record(package("hello", {"introduced": "1.0"}, {"last_affected": "1.4"})))
+    assert [up_to.affects(version) for version in ("1.0+cu124", "1.4+cu124", "1.4.1+cu124")] == [True, True, False]
+    fixed = only(record(package("hello", FROM_START, {"fixed": "1.0+safe.1"})))
+    assert fixed.affects("1.0")
+    assert not fixed.affects("1.0+safe.1")
+
+
 def test_only_versions_of_installers_count() -> None:
     found = only(record({**package("hello"), "ranges": [{"type": "GIT", "events": [{"introduced": "0"}]}]}))
     assert not found.affects("1.0")

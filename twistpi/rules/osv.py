@@ -78,15 +78,17 @@ class Advisory:
     def affects(self, version: str) -> bool:
         """Return whether ``version``, as the name of a file has it, is affected.
 
-        What is no version by PEP 440 is affected where it is named, and where all versions are.
+        What is no version by PEP 440 is affected where it is named, and where all versions are.  A build with a local version
+        (``2.0+cu124``) is affected where the version that it is a build of is, unless a fix has a local version itself.
         """
         comparable, parsed = _spelled(version)
         if comparable in self._comparable:
             return True
         if parsed is None:
             return any(one.introduced == "0" and one.fixed is one.last_affected is None for one in self.ranges)
-        return any(
-            (start is None or start <= parsed) and (fixed is None or parsed < fixed) and (last is None or parsed <= last)
+        public = Version(parsed.public) if parsed.local else parsed
+        return (parsed.local is not None and _written(parsed.public) in self._comparable) or any(
+            (start is None or start <= parsed) and (fixed is None or parsed < fixed) and (last is None or public <= last)
             for start, fixed, last in self._bounds
         )
 
