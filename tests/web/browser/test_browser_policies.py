@@ -45,6 +45,22 @@ def test_a_hidden_version_is_struck_out_with_the_rule_and_the_moment_it_appears(
     assert texts(page(nobody(world), f"/{MIRROR}/demo"), "h1") == ["demo 2.0"]
 
 
+def test_what_is_hidden_has_no_command_that_installs_it(world: World) -> None:
+    configure(world, deny=["demo>=2"])
+    assert texts(page(nobody(world), f"/{MIRROR}/demo"), ".tabs") != []
+    assert texts(page(nobody(world), f"/{MIRROR}/demo/2.0"), ".tabs") == []
+    configure(world, deny=["demo"])
+    shown = page(nobody(world), f"/{MIRROR}/demo")
+    assert texts(shown, ".tabs") == []
+    assert "no description" not in shown.text()
+
+
+def test_a_shell_takes_a_version_with_an_epoch_for_what_it_is(world: World) -> None:
+    world.list_links("era", [link("era-1!2.0.tar.gz", upload_time=OLD)])
+    (command, *_) = texts(page(nobody(world), f"/{MIRROR}/era/1!2.0"), ".tabs code")
+    assert command.endswith(" 'era==1!2.0'")
+
+
 def test_the_page_of_a_hidden_version_says_so_and_what_to_do_and_has_no_links_to_files(world: World) -> None:
     configure(world, deny=["demo>=2"])
     shown = page(nobody(world), f"/{MIRROR}/demo/2.0")
