@@ -16,11 +16,12 @@ from twisted.logger import globalLogPublisher
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.gc.gc_setup import INDEXES, LOG_ID, LONG_AGO, put, put_first_entry, removed, uploaded
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.gc.collector import GarbageCollector
+from twistpi.gc.collector import LOOSENING, GarbageCollector
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, FileCached, IndexDeleted, UserCreated
 from twistpi.model.releases import AttachmentRemoved, ProjectRemoved, ReleaseRemoved
 from twistpi.model.server_errors import StorageFull, WriterStopped
+from twistpi.server.announcements import Announcements
 from twistpi.view.database import open_view
 from twistpi.view.read import Reader, Readers
 
@@ -128,7 +129,9 @@ def test_an_hour_after_a_removal_a_sweep_follows(scene: Scene, change: Change) -
 
 
 def test_what_takes_nothing_away_makes_nobody_sweep(scene: Scene) -> None:
-    scene.collector.changed(2, (UserCreated("bob"), FileCached("root/pypi", "demo", NAME, "0" * 64, 1)))
+    announcements = Announcements()
+    announcements.add(scene.collector.changed, *LOOSENING)
+    announcements.announce(2, (UserCreated("bob"), FileCached("root/pypi", "demo", NAME, "0" * 64, 1)))
     assert scene.clock.getDelayedCalls() == []
 
 

@@ -22,7 +22,8 @@ from twistpi.http.conditional import ContentRange, parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.routes import ProxyRules
 from twistpi.http.single_flight import SingleFlight
-from twistpi.http.urls import origin_of, resolve, split_credentials, without_credentials
+from twistpi.http.urls import origin_of, resolve, split_credentials
+from twistpi.model.urls import without_credentials
 
 SOURCE = "https://upstream.example/simple/"
 

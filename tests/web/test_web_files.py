@@ -13,7 +13,7 @@ from tests.web.web_world import MIRROR, FakeDownload, World, link
 from twistpi.model.changes import IndexModified, LinksChanged
 from twistpi.model.errors import UpstreamFailed, UpstreamUnreachable, WrongBytes
 from twistpi.model.records import PageHeader
-from twistpi.model.text import public_address
+from twistpi.model.urls import public_address
 from twistpi.rules.mirrors import file_path
 
 BODY = bytes(range(256)) * 400

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from twistpi.gc.access_times import AccessTimes
 from twistpi.model.changes import IndexDeleted
+from twistpi.server.announcements import Announcements
 from twistpi.server.settings import Settings
 from twistpi.web.components import NodeFacts
 from twistpi.web.pages import Invalidation, InvalidationKind
@@ -115,7 +116,7 @@ def make_application() -> Any:
         mirrors=SimpleNamespace(offline=False),
         advisories=SimpleNamespace(loader=SimpleNamespace(listeners=[])),
     )
-    return SimpleNamespace(components=components, announcements=[], site=None)
+    return SimpleNamespace(components=components, announcements=Announcements(), site=None)
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_workers_are_told_to_end_once(pool: WorkerPool, reactor: FakeReactor, ap
 def test_what_is_written_when_no_worker_is_left_any_more_is_announced_to_nobody(
     pool: WorkerPool, reactor: FakeReactor, application: Any
 ) -> None:
-    (announce,) = application.announcements
+    announce = application.announcements.announce
     announce(8, (IndexDeleted("alice/dev"),))
     closed = pool.close()
     for process in reactor.processes:

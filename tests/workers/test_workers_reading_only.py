@@ -21,7 +21,7 @@ from twistpi.mirror.pages import GONE, PageService, PageState
 from twistpi.model.changes import IndexCreated, UserModified
 from twistpi.model.errors import AskFirst
 from twistpi.model.records import Freshness
-from twistpi.model.text import public_address
+from twistpi.model.urls import public_address
 from twistpi.rules.mirrors import file_path
 from twistpi.web.authentication import Authenticator, PasswordQueue
 from twistpi.web.serials import COOKIE, leave_to_first

@@ -24,9 +24,8 @@ from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import RequestFailed
 from twistpi.model.errors import TwistpiError
-from twistpi.model.folders import FOLDER, path_of
 from twistpi.model.records import Json
-from twistpi.simple.urls import without_credentials
+from twistpi.model.urls import FOLDER, path_of, without_credentials
 
 _LARGEST_DOWNLOAD: Final = 1024 * 1024 * 1024
 """Bytes."""

@@ -18,7 +18,7 @@ from twistpi.blobs.address import blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff
 from twistpi.http.body import Offload
-from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, Change
+from twistpi.model.changes import ADVISORY_SET, Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import AdvisorySet, Json
@@ -77,10 +77,9 @@ class AdvisoryLoader:
         """Whether a set is being loaded, or listeners are still to be told of it."""
         return self._running is not None
 
-    def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """Load the newest set that is accepted by committed ``changes``."""
-        if any(isinstance(change, AdvisoriesAccepted) for change in changes):
-            self._follow()
+    def changed(self, _serial: int, _changes: Sequence[Change]) -> None:
+        """Load the newest set; to be called after entries that accept one."""
+        self._follow()
 
     def facts(self) -> dict[str, Json]:
         """For the status: which set counts here."""

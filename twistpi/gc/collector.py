@@ -34,7 +34,7 @@ _PAUSE: Final = 0.003
 """Seconds between two bunches: requests need the disk, too."""
 _BY: Final = "+sweep"
 """The author for commits that never write an entry."""
-_LOOSENING: Final = (
+LOOSENING: Final = (
     AdvisoriesAccepted,
     AttachmentAdded,
     AttachmentRemoved,
@@ -117,10 +117,9 @@ class GarbageCollector:
             self._stopped.callback(None)
         return self._stopped
 
-    def changed(self, _serial: int, changes: Sequence[Change]) -> None:
-        """Plan a pass after committed changes that may have removed the last name of a blob."""
-        if any(isinstance(change, _LOOSENING) for change in changes):
-            self._plan()
+    def changed(self, _serial: int, _changes: Sequence[Change]) -> None:
+        """Plan a pass; to be called after entries with changes of the kinds in ``LOOSENING``."""
+        self._plan()
 
     def ask(self) -> int:
         """Start a pass, now or after the one under way; return the number of the one that sees everything."""

@@ -28,7 +28,7 @@ from twistpi.http.folders import Folders
 from twistpi.http.messages import Line, headers_of, lines_of
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
 from twistpi.http.wire_response import WireResponse
-from twistpi.model.folders import is_folder_address
+from twistpi.model.urls import is_folder_address
 
 USER_AGENT: Final = f"twistpi/{__version__}"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

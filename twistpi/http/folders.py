@@ -29,8 +29,8 @@ from zope.interface import implementer
 from twistpi.http.body import BODY_DONE, Offload
 from twistpi.http.conditional import Unsatisfiable, if_range_holds, parse_range, parse_tags, tags_match
 from twistpi.http.errors import Cause, RequestFailed, too_large
-from twistpi.model.folders import is_within, path_of
 from twistpi.model.names import project_of_filename
+from twistpi.model.urls import is_within, path_of
 
 _PIECE: Final = 64 * 1024
 _LARGEST_LISTING: Final = 64 * 1024 * 1024

@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 import attrs
 
+from twistpi.model.urls import without_credentials
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PLAIN: Final = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]*)(?::([1-9]\d{0,3}))?(?=[/?]|\Z)", re.ASCII)
 """The beginning of nearly every address; ``urlsplit`` takes several times as long."""
@@ -59,12 +61,6 @@ def split_credentials(url: str) -> tuple[str, Credentials | None]:
     userinfo, at, host = parts.netloc.rpartition("@")
     clean = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     return clean, Credentials(origin, basic_authorization(userinfo)) if at else None
-
-
-def without_credentials(url: str) -> str:
-    """Return ``url`` as it may be shown: without user, password and fragment.  Any text is accepted."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
 
 
 def resolve(base: str, location: str) -> str:

@@ -14,10 +14,9 @@ from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
 from twistpi.http.urls import Credentials, Origin, origin_of, split_credentials
 from twistpi.model.errors import UpstreamFailed
-from twistpi.model.folders import is_folder_address
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Freshness, Index
-from twistpi.model.text import public_address
+from twistpi.model.urls import is_folder_address, public_address
 
 _FLAT: Final = "#flat"
 

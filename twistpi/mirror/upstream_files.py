@@ -31,7 +31,7 @@ from twistpi.model.errors import (
     WrongBytes,
 )
 from twistpi.model.records import Index, KnownFile, Link
-from twistpi.model.text import public_address
+from twistpi.model.urls import public_address
 from twistpi.rules.mirrors import decide_file_cached
 from twistpi.view.read import KeptBlob, Reader
 

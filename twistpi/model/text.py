@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 _SECRETS: Final = re.compile(
     r"(?P<address>\b[a-z][a-z0-9+.-]*://)[^/\s?#@'\"]+@"
@@ -30,18 +29,6 @@ def without_secrets(text: str) -> str:
 def _hidden(match: re.Match[str]) -> str:
     kept = next(part for part in match.groups() if part)
     return f"{kept}***@" if match["address"] or match["slash"] else f"{kept}***"
-
-
-def public_address(url: str) -> str:
-    """Return scheme, host and port of an address: all of an upstream's that is shown to everybody.  Any text is accepted.
-
-    Tokens stand in paths and queries, too.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/" if parts.netloc or parts.scheme == "file" else ""
 
 
 def one_line(text: str) -> str:

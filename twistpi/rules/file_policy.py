@@ -142,7 +142,7 @@ class FilePolicy:
     def _has_lists(self) -> bool:
         return bool(self.quarantined or self.exempt or self.deny) or self.allow is not None
 
-    @property
+    @cached_property
     def is_silent(self) -> bool:
         """Whether no file is refused, and nothing is known against any: that is cheaper to know once than for each file."""
         has_rules = self.against or self.min_age or self.quarantined or self.deny or self.deny_sdists

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 
 from twistpi.model.errors import BadRequest, InvalidName
-from twistpi.model.folders import path_of
 from twistpi.model.records import ANY_USER, ANYBODY, Json
 from twistpi.model.text import parse_bytes
+from twistpi.model.urls import path_of
 from twistpi.rules import policy_keys
 from twistpi.rules.eviction import Pin
 from twistpi.rules.json_bodies import is_storable, shown

@@ -8,9 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified
 from twistpi.model.errors import BadRequest, TwistpiError
-from twistpi.model.folders import is_within, path_of
 from twistpi.model.records import Index, Json
-from twistpi.model.text import public_address
+from twistpi.model.urls import is_within, path_of, public_address
 from twistpi.rules.accounts import check_name
 from twistpi.rules.devpi7 import translate_items, translate_settings
 from twistpi.rules.index_config import IGNORED, KEYS, Exists, Key, defaults, normalised, unexpected_keys

@@ -131,7 +131,7 @@ class Inheritance:
 
     def lets_in(self, mirror: Index, project: str) -> bool:
         """Return whether the allow lists name ``project`` (normalised): what they do not name is not asked for."""
-        return all(policy.has_names(project) or not policy.is_enforced for policy in self.policies.get(mirror.name, ()))
+        return all(any(allow.naming(project)) for allow in self.allow_lists(mirror.name))
 
 
 def inheritance_of(index: Index, lookup: Callable[[str], Index | None]) -> Inheritance:

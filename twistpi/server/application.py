@@ -15,27 +15,29 @@ from twisted.python.failure import Failure
 from twistpi import __version__
 from twistpi.changelog.writer import Writer
 from twistpi.gc.access_times import AccessRecorder
-from twistpi.gc.collector import GarbageCollector
+from twistpi.gc.collector import LOOSENING, GarbageCollector
 from twistpi.gc.garbage import SlowClock
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
 from twistpi.http.folders import Folders
 from twistpi.http.routes import ForbiddenNetworks
 from twistpi.mirror.upstream import upstream_measures
-from twistpi.model.changes import Change
+from twistpi.model.changes import AdvisoriesAccepted, FileCached, IndexDeleted, IndexModified
+from twistpi.model.releases import FileRemoved
 from twistpi.oidc.identity import Identities
 from twistpi.push.releases import Pusher
 from twistpi.rules.accounts import decide_hash_replaced
 from twistpi.rules.permissions import Policy
 from twistpi.search.service import SearchService
 from twistpi.server.advisories import make_advisories
+from twistpi.server.announcements import Announcements
 from twistpi.server.authentication import Authentication
 from twistpi.server.eviction import make_evictor
 from twistpi.server.figures import Figures
 from twistpi.server.health import ServerHealth
 from twistpi.server.process import Process
 from twistpi.server.replica import PrimaryThrottle, forward_to
-from twistpi.server.roles import EntryListener, RoleBuilder
+from twistpi.server.roles import RoleBuilder
 from twistpi.server.room_watch import RoomWatch
 from twistpi.server.search_index import make_indexer
 from twistpi.server.setting_sources import configured_settings
@@ -78,14 +80,14 @@ class Application:
         reactor, offload = process.reactor, process.offload
         self._settings, self._storage, self._process, self._connections = settings, storage, process, connections
         self._readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
-        self.announcements: list[EntryListener] = [self._readers.unrecorded.entered]
-        """Told of entries, in this order."""
+        self.announcements = Announcements()
+        self.announcements.add(self._readers.unrecorded.entered)
         self._writer = Writer(
             storage.log,
             storage.view,
             now=process.now,
             call_in_reactor=reactor.callFromThread,
-            announce=self._announce,
+            announce=self.announcements.announce,
             stop=process.fail,
             follows=storage.serverdir.node.is_replica,
         )
@@ -111,16 +113,12 @@ class Application:
         )
         if self.statistics.recorder is not None:
             self.statistics.recorder.received = self._access_recorder.downloaded
-            self.announcements.append(self.statistics.recorder.changed)
+            self.announcements.add(self.statistics.recorder.changed, IndexDeleted)
         self._watch(upstream)
         self.components.responder.default_headers.moved(storage.changelog.last.serial)
         self.site = make_site(self.components, access_log=access_log)
         """The factory of the listening ports."""
-        self.announcements += [self.site.changed, self._collector.changed, self._evictor.changed, self._indexer.changed]
-        self.announcements += self.role.listeners
-        if self.advisories.loader is not None:
-            self.announcements.append(self.advisories.loader.changed)
-            self.advisories.loader.listeners.append(self.site.advisories_changed)
+        self._announce_entries()
         self._housekeeping = LoopingCall(self._do_housekeeping)
         self._housekeeping.clock = reactor
 
@@ -173,9 +171,19 @@ class Application:
         await self._authentication.stop()
         self._readers.close()
 
-    def _announce(self, serial: int, changes: tuple[Change, ...]) -> None:
-        for announce in self.announcements:
-            announce(serial, changes)
+    def _announce_entries(self) -> None:
+        """Have the site told of entries, and then all others that they concern."""
+        add = self.announcements.add
+        add(self.site.changed)
+        add(self._collector.changed, *LOOSENING)
+        add(self._evictor.changed, FileCached, FileRemoved, IndexModified)
+        add(self._indexer.changed)
+        add(self.role.names.changed, IndexDeleted, IndexModified)
+        for listener in self.role.listeners:
+            add(listener)
+        if self.advisories.loader is not None:
+            add(self.advisories.loader.changed, AdvisoriesAccepted)
+            self.advisories.loader.listeners.append(self.site.advisories_changed)
 
     async def _replace_hash(self, user: str, former: str, password_hash: str) -> None:
         await self._writer.commit(lambda view: decide_hash_replaced(view.user(user), former, password_hash), user)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -37,7 +36,6 @@ from twistpi.mirror.shared import SharedFiles, SharedPages
 from twistpi.mirror.shared_metadata import SharedMetadata
 from twistpi.mirror.upload_times import UploadTimes
 from twistpi.mirror.upstream_files import UpstreamFiles
-from twistpi.model.changes import Change
 from twistpi.model.monitoring import Checked, Measured
 from twistpi.model.records import Json
 from twistpi.replication.blob_fetcher import BlobFetcher
@@ -48,6 +46,7 @@ from twistpi.replication.primary import Primary
 from twistpi.replication.promotion import Promotion
 from twistpi.replication.segments import History
 from twistpi.rules.replication import BlobPolicy
+from twistpi.server.announcements import EntryListener
 from twistpi.server.directory import read_secret
 from twistpi.server.epochs import Epochs
 from twistpi.server.process import Process
@@ -72,9 +71,6 @@ _FAR_BEHIND: Final = 5_000
 _REACH: Final = 10.0
 """Seconds within which what the primary says has to be in the log here."""
 
-EntryListener = Callable[[int, tuple[Change, ...]], object]
-"""Called in the reactor with the serial up to which readers of the view see the entries from now on, and with the new changes."""
-
 
 class Background(Protocol):
     """A service that runs by itself."""
@@ -97,7 +93,7 @@ class Role:
     background: list[Background] = attrs.field(factory=list)
     """Started in this order, and stopped in the other one."""
     listeners: list[EntryListener] = attrs.field(factory=list)
-    """Told of entries, in this order, after the site was."""
+    """Told of all entries, in this order, after the site was."""
     measuring: list[Measured] = attrs.field(factory=list)
     """What has figures for ``/+metrics``."""
     checking: list[Checked] = attrs.field(factory=list)
@@ -109,6 +105,12 @@ class Role:
     def following(self) -> Following | None:
         """What keeps the log of a replica up to date; None on a primary."""
         return self.replication.following
+
+    @property
+    def names(self) -> NameLists:
+        """The lists of the projects of mirrors."""
+        assert isinstance(self.mirrors.names, NameLists), "a worker has none"
+        return self.mirrors.names
 
     def leads(self) -> bool:
         """Whether it is up to this server to clean up by itself: it is alone, or the one of a cluster's nodes that does."""
@@ -125,17 +127,12 @@ class Role:
         """Stop following and fetching."""
         if self.following is not None:
             self.following.stop()
-        for fetching in (_names(self.mirrors), self.mirrors.metadata, self.mirrors.pages, self.mirrors.files):
+        for fetching in (self.names, self.mirrors.metadata, self.mirrors.pages, self.mirrors.files):
             fetching.stop()
         for service in reversed(self.background):
             stopped = service.stop()
             if isawaitable(stopped):
                 await stopped
-
-
-def _names(mirrors: MirrorServices) -> NameLists:
-    assert isinstance(mirrors.names, NameLists), "a worker has none"
-    return mirrors.names
 
 
 @attrs.frozen(eq=False)
@@ -159,7 +156,7 @@ class RoleBuilder:
         else:
             cluster = self._join_cluster()
             mirrors = self.upstream_mirrors(cluster)
-            role = Role(mirrors, ReplicationServices(nodes), cluster=cluster, listeners=[_names(mirrors).changed])
+            role = Role(mirrors, ReplicationServices(nodes), cluster=cluster)
             role.replication.cluster = None if cluster is None else cluster.facts
             for part in (cluster, self.storage.bucket):
                 if part is not None:
@@ -209,7 +206,7 @@ class RoleBuilder:
             incoming = os.path.join(layout.path, INCOMING)
             background.append(History(primary, changelog, layout.changelog, incoming, reactor, offload, random.random))
         replication = ReplicationServices(nodes, following, queue=fetcher)
-        listeners: list[EntryListener] = [_names(mirrors).changed, fetcher.changed, following.changed]
+        listeners: list[EntryListener] = [fetcher.changed, following.changed]
         return Role(mirrors, replication, primary, background, listeners, [following.measures, fetcher.measures])
 
     def _add_followers(self, role: Role) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import cast
 
@@ -142,7 +143,7 @@ class TwistpiService(Service):
         self._ports: dict[str, Port] = {}
         self._connections = Connections(reactor)
         self._access_log: AccessLog | None = None
-        process = Process(reactor, environment, lambda: datetime.now(UTC), self._fail, self.restart)
+        process = Process(reactor, environment, partial(datetime.now, UTC), self._fail, self.restart)
         self._notifier = Notifier.from_environment(environment, reactor, os.getpid(), time.monotonic)
         self._server = Server(
             settings, process, disk or Disk(), self._verify, self._serves, self._connections, folded=self._notifier.starting

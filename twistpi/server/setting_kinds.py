@@ -16,9 +16,9 @@ import attrs
 
 from twistpi.auth.passwords import is_password_hash
 from twistpi.model.errors import InvalidName, TwistpiError
-from twistpi.model.folders import path_of
 from twistpi.model.names import IndexName
 from twistpi.model.text import parse_bytes
+from twistpi.model.urls import path_of
 from twistpi.rules.replication import BlobPolicy
 from twistpi.s3.address import parse_bucket
 

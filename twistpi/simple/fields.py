@@ -15,7 +15,8 @@ import orjson
 
 from twistpi.model.errors import BadUpstreamPage
 from twistpi.model.records import NOTHING, Json
-from twistpi.simple.urls import absolute, without_credentials
+from twistpi.model.urls import without_credentials
+from twistpi.simple.urls import absolute
 
 DIGEST_LENGTHS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 """Hexadecimal digits of the digests that an HTML page may name."""

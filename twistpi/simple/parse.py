@@ -18,9 +18,10 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from twistpi.model.errors import BadUpstreamPage, InvalidName
 from twistpi.model.names import check_filename, is_wheel, project_of_filename
 from twistpi.model.records import Json, Link, PageHeader, ProjectPage
+from twistpi.model.urls import without_credentials
 from twistpi.simple import fields as field
 from twistpi.simple.index_pages import require_end, require_index_page
-from twistpi.simple.urls import absolute, filename_of, without_credentials
+from twistpi.simple.urls import absolute, filename_of
 
 _HTML_TYPES: Final = frozenset({"text/html", "application/vnd.pypi.simple.v1+html", "application/xhtml+xml"})
 _METADATA_SUFFIX: Final = ".metadata"

@@ -7,7 +7,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
-from twistpi.model.folders import is_folder_address
+from twistpi.model.urls import is_folder_address
 
 _PATH: Final = r"[A-Za-z0-9_~!$&'()*+,;=@%/.-]{0,4000}\Z"
 """A path that can stay as it is, if no component begins with a dot: nothing to encode, no colon, no query."""
@@ -43,14 +43,6 @@ def absolute(base: str, reference: str) -> str | None:
         folder = _folder(base, start[1])
         return folder and folder + reference[start.end(1) :]
     return _resolved(base, reference.strip(" \t\r\n\f"))
-
-
-def without_credentials(url: str) -> str:
-    """Return ``url`` without user and password."""
-    if "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def filename_of(url: str) -> str:

@@ -15,11 +15,11 @@ import attrs
 
 from twistpi.blobs.address import METADATA
 from twistpi.http.errors import RequestFailed
-from twistpi.http.urls import without_credentials
 from twistpi.model.errors import BadRequest, BadUpstreamPage
 from twistpi.model.names import comparable_version, version_of_filename
 from twistpi.model.records import Json, Link
 from twistpi.model.text import counted
+from twistpi.model.urls import without_credentials
 from twistpi.rules.install_targets import Target, files_to_install
 from twistpi.rules.lock_files import Wanted
 from twistpi.rules.requirements import parsed_version

@@ -11,9 +11,10 @@ import attrs
 
 from twistpi.http.blocking import BlockingClient, request_failed
 from twistpi.http.errors import RequestFailed
-from twistpi.http.urls import origin_of, quoted, resolve, without_credentials
+from twistpi.http.urls import origin_of, quoted, resolve
 from twistpi.model.errors import BadRequest
 from twistpi.model.records import NOTHING
+from twistpi.model.urls import without_credentials
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 10

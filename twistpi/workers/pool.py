@@ -132,7 +132,7 @@ class WorkerPool:
         self._path = components.trusted_peers.workers_at = socket_path(self._settings.serverdir)
         self._port = self._reactor.listenUNIX(self._path, application.site, mode=0o600, backlog=1024)
         components.measuring.append(self.measures)
-        application.announcements.append(self._announce)
+        application.announcements.add(self._announce)
         if (loader := components.advisories.loader) is not None:
             loader.listeners.append(self._announce_advisories)
         self._workers = [_Worker(self, self._reactor, number) for number in range(1, self._settings.workers + 1)]

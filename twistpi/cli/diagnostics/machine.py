@@ -22,10 +22,10 @@ from twistpi.cli.diagnostics.survey import Exchange, Fetcher, Query
 from twistpi.cli.genconfig import closed_to_others
 from twistpi.http.blocking import UNTRUSTED, BlockingClient
 from twistpi.http.routes import ProxyRules
-from twistpi.http.urls import split_credentials, without_credentials
-from twistpi.model.folders import is_folder_address
+from twistpi.http.urls import split_credentials
 from twistpi.model.records import ROOT, Index
 from twistpi.model.text import in_words
+from twistpi.model.urls import is_folder_address, without_credentials
 from twistpi.rules.permissions import is_open
 from twistpi.server.directory import Layout
 from twistpi.server.node import Running, not_made, read_node, read_running

@@ -13,7 +13,7 @@ from twistpi.http.body import Offload
 from twistpi.model.errors import unknown_user
 from twistpi.model.monitoring import Checked
 from twistpi.model.records import Index
-from twistpi.model.text import public_address
+from twistpi.model.urls import public_address
 from twistpi.rules.permissions import Action, is_allowed, is_open, may_read
 from twistpi.statistics.downloads import Downloads
 from twistpi.view.read import Reader

@@ -10,10 +10,10 @@ import orjson
 
 from twistpi.model.errors import BadRequest
 from twistpi.model.records import Json
+from twistpi.model.urls import without_credentials
 from twistpi.rules.advisories import SETTINGS
 from twistpi.rules.index_config import KEYS, Key
 from twistpi.rules.upload_checks import UPLOAD_CHECKS
-from twistpi.simple.urls import without_credentials
 
 YES_NO: Final = ("yes", "no")
 _CUSTOM: Final = "custom_data"

@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from twistpi.http.body import Offload
 from twistpi.mirror.pages import PageService
 from twistpi.model.records import Index
-from twistpi.model.text import public_address
+from twistpi.model.urls import public_address
 from twistpi.rules.actions import actions_on
 from twistpi.rules.indexes import index_facts
 from twistpi.rules.inheritance import VisibleIndexes, bases_of

@@ -18,7 +18,8 @@ from twisted.web.server import Request
 from twistpi.http.urls import origin_of
 from twistpi.model.monitoring import Check, Measure
 from twistpi.model.records import Index
-from twistpi.model.text import in_words, public_address
+from twistpi.model.text import in_words
+from twistpi.model.urls import public_address
 from twistpi.rules.permissions import may_read
 from twistpi.statistics.history import HOUR, KEPT, History, Point
 from twistpi.web.browser.charts import day_bars

@@ -23,16 +23,14 @@ from twistpi.blobs.address import (
 from twistpi.http.conditional import http_date
 from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.model.errors import FileLost, NoMetadata, TwistpiError, UnknownFile, file_gone
-from twistpi.model.folders import is_folder_address
 from twistpi.model.names import version_of_filename
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.model.releases import Attachment
-from twistpi.model.text import public_address
+from twistpi.model.urls import is_folder_address, public_address, without_credentials
 from twistpi.rules.devpi7 import file_of_devpi7
 from twistpi.rules.file_policy import Refusal
 from twistpi.rules.inheritance import not_all_visible
 from twistpi.rules.uploads import file_of
-from twistpi.simple.urls import without_credentials
 from twistpi.statistics.tally import CountedFile
 from twistpi.view.read import Reader
 from twistpi.web.access import Access, project_status

@@ -14,8 +14,8 @@ from twisted.web.server import Request
 from twistpi.http.body import Offload
 from twistpi.model.changes import Change, IndexCreated, IndexModified
 from twistpi.model.errors import TwistpiError, unknown_user
-from twistpi.model.folders import is_folder_address
 from twistpi.model.records import ROOT, Index, Json, Principal
+from twistpi.model.urls import is_folder_address
 from twistpi.rules.accounts import unknown_names
 from twistpi.rules.devpi7 import settings_of_devpi7, speaks_devpi7
 from twistpi.rules.exposure import enumerated

@@ -12,9 +12,9 @@ from twistpi.advisories.service import Advisories
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Checked
 from twistpi.model.records import NOBODY, ROOT, Json
+from twistpi.model.urls import without_credentials
 from twistpi.replication.progress import Progress
 from twistpi.rules.permissions import Action, is_allowed
-from twistpi.simple.urls import without_credentials
 from twistpi.web.access import Access
 from twistpi.web.addresses import Addresses
 from twistpi.web.components import NodeFacts, ReplicationServices

@@ -1,14 +1,37 @@
-"""Folders on the server's own disk as upstreams: their addresses, ``file:///srv/wheels``."""
+"""Addresses of other servers as they may be shown, and of folders on this disk, ``file:///srv/wheels``.  Pure."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 FOLDER: Final = "file:///"
 """What the address of a folder, or of a file in it, begins with (RFC 8089); another host's files cannot be read."""
+
+
+def without_credentials(url: str) -> str:
+    """Return ``url`` as it may be shown: without user, password and fragment; empty where they cannot be told from the rest."""
+    if "@" not in url and "#" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+def public_address(url: str) -> str:
+    """Return scheme, host and port of an address: all of an upstream's that is shown to everybody.  Any text is accepted.
+
+    Tokens stand in paths and queries, too.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/" if parts.netloc or parts.scheme == "file" else ""
 
 
 def is_folder_address(url: object) -> bool:
